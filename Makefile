@@ -1,0 +1,43 @@
+# Two commands for a fresh machine: `make run` and `make test`.
+# Everything is set up in .venv on first use; PYTHON chooses the interpreter it is made from.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.PHONY: run chat test check bench format clean help
+
+run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
+	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
+
+chat: $(STAMP)  ## chat in this terminal (more flags: make chat ARGS="--username ann")
+	@exec $(BIN)/chat-client $(ARGS)
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## lint, types, import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy server client loadtest tests
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## measure CPU per message and memory beside other servers (about five minutes)
+	$(BIN)/python -m chat_bench $(ARGS)
+
+format: $(STAMP)  ## put the code in its written form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the targets above made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache bench-results
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)

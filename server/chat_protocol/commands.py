@@ -1,0 +1,176 @@
+"""What comes in: one frozen Struct a command, by the names of the wire.
+
+The tagged union `WireCommand` is the native protocol's whole vocabulary. The four classes after it
+have no wire type of their own: the codecs of the other dialects make them.
+"""
+
+import typing
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct, field
+
+MAX_REF: Final = 64
+"""Code points in a `ref`."""
+
+Ref = Annotated[str, Meta(min_length=1, max_length=MAX_REF)]
+PingId = Annotated[str, Meta(max_length=MAX_REF)] | int
+Seq = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class Command(Struct, frozen=True, kw_only=True, gc=False):
+    """What every command may carry: `ref`, repeated by each direct answer."""
+
+    ref: Ref | None = None
+
+
+class Resume(Struct, frozen=True):
+    """Where a client stood: the session's secret, the epoch and the last seq seen in each room."""
+
+    session: str
+    epoch: str = ""
+    rooms: dict[str, Seq] = {}
+
+
+class Hello(Command, tag="hello", frozen=True, kw_only=True):
+    """Open the session under a name."""
+
+    username: str
+    rooms: list[str] | None = None
+    resumable: bool = False
+    resume: Resume | None = None
+    client: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class Message(Command, tag="message", frozen=True, kw_only=True, gc=False):
+    """Say something in a room (default: the lobby), or `to` one user."""
+
+    message: str
+    room: str | None = None
+    to: str | None = None
+
+
+class Join(Command, tag="join", frozen=True, kw_only=True, gc=False):
+    """Enter a public room."""
+
+    room: str
+
+
+class Leave(Command, tag="leave", frozen=True, kw_only=True, gc=False):
+    """Leave a public room."""
+
+    room: str
+
+
+class Open(Command, tag="open", frozen=True, kw_only=True, gc=False):
+    """Open the conversation with a user."""
+
+    peer: str = field(name="with")
+
+
+class Close(Command, tag="close", frozen=True, kw_only=True, gc=False):
+    """Close the conversation with a user; its history stays."""
+
+    peer: str = field(name="with")
+
+
+class Rooms(Command, tag="rooms", frozen=True, kw_only=True, gc=False):
+    """List public rooms, those after a name."""
+
+    after: str | None = None
+
+
+class Who(Command, tag="who", frozen=True, kw_only=True, gc=False):
+    """List users, of one room or all, those after a name."""
+
+    room: str | None = None
+    after: str | None = None
+
+
+class Servers(Command, tag="servers", frozen=True, kw_only=True, gc=False):
+    """List the servers."""
+
+
+class History(Command, tag="history", frozen=True, kw_only=True, gc=False):
+    """Read a room's messages before or after a seq; the newest when neither is given."""
+
+    room: str
+    before: Seq | None = None
+    after: Seq | None = None
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
+
+
+class Rtt(Command, tag="rtt", frozen=True, kw_only=True, gc=False):
+    """Ask for a user's round-trip times, one's own by default."""
+
+    username: str | None = None
+
+
+class Ping(Command, tag="ping", frozen=True, kw_only=True, gc=False):
+    """Ask for a `pong`."""
+
+    id: PingId | None = None
+
+
+class Pong(Command, tag="pong", frozen=True, kw_only=True, gc=False):
+    """Answer the server's ping."""
+
+    id: PingId
+
+
+class Rename(Command, tag="rename", frozen=True, kw_only=True, gc=False):
+    """Take another name."""
+
+    username: str
+
+
+class Quit(Command, tag="quit", frozen=True, kw_only=True, gc=False):
+    """End the session for good."""
+
+    reason: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+WireCommand = (
+    Hello
+    | Message
+    | Join
+    | Leave
+    | Open
+    | Close
+    | Rooms
+    | Who
+    | Servers
+    | History
+    | Rtt
+    | Ping
+    | Pong
+    | Rename
+    | Quit
+)
+WIRE_TYPES: Final[frozenset[str]] = frozenset(
+    str(kind.__struct_config__.tag) for kind in typing.get_args(WireCommand)
+)
+"""Every `type` that a client may send."""
+
+
+class Arrive(Command, frozen=True, kw_only=True, gc=False):
+    """Plain text: come in as a guest, see what was said last."""
+
+
+class Switch(Command, frozen=True, kw_only=True, gc=False):
+    """Plain text: leave the current room for another."""
+
+    room: str
+
+
+class Help(Command, frozen=True, kw_only=True, gc=False):
+    """Plain text: say what can be typed."""
+
+
+class Say(Command, frozen=True, kw_only=True, gc=False):
+    """Two-field JSON: take the name if it is not one's own yet, then say the message in the lobby."""
+
+    username: str
+    message: str
+
+
+AnyCommand = WireCommand | Arrive | Switch | Help | Say

@@ -1,0 +1,68 @@
+"""Names of users and rooms: what they may hold, how they compare.
+
+A name is 1-32 code points after NFC, begins with a letter or digit, and goes on with letters, digits, marks,
+`.`, `_` and `-`. Names compare by NFC + casefold and are shown as first written. Code points that nobody can
+see are refused though Unicode calls some of them letters or marks (Default_Ignorable_Code_Point, UAX #44).
+"""
+
+import unicodedata
+from typing import Final
+
+MAX_NAME: Final = 32
+"""Code points in a name, after NFC."""
+
+SERVER_NAME: Final = "server"
+GUEST_PREFIX: Final = "guest-"
+
+_PUNCTUATION: Final = frozenset("._-")
+_LETTERS_DIGITS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
+_MARKS: Final = frozenset({"Mn", "Mc", "Me"})
+_INVISIBLE: Final = frozenset(
+    chr(point)
+    for points in (
+        (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),  # joiners and fillers
+        range(0x180B, 0x1810),  # Mongolian variation selectors
+        range(0xFE00, 0xFE10),  # variation selectors
+        range(0xE0100, 0xE01F0),  # more of them
+    )
+    for point in points
+)
+
+
+def fold(name: str) -> str:
+    """Return the form in which names compare."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def clean(name: str) -> str:
+    """Return `name` in the form in which it is shown (NFC), or raise ValueError with the reason."""
+    shown = name if name.isascii() else unicodedata.normalize("NFC", name)
+    if not 1 <= len(shown) <= MAX_NAME:
+        raise ValueError(f"a name has 1 to {MAX_NAME} characters, not {len(shown)}")
+    for index, char in enumerate(shown):
+        category = unicodedata.category(char)
+        if category in _LETTERS_DIGITS and char not in _INVISIBLE:
+            continue
+        if index == 0:
+            raise ValueError(f"a name begins with a letter or a digit, not {_show(char)}")
+        if char in _PUNCTUATION or (category in _MARKS and char not in _INVISIBLE):
+            continue
+        raise ValueError(f"a name holds letters, digits, '.', '_' and '-', not {_show(char)}")
+    return shown
+
+
+def reserved(key: str) -> bool:
+    """Tell whether the folded name `key` may not be chosen by a client."""
+    return key == SERVER_NAME or key.startswith(GUEST_PREFIX)
+
+
+def conversation_name(one: str, other: str, number: int = 1) -> str:
+    """Name the conversation of two users, told apart by `number` from earlier ones of the same names."""
+    first, second = sorted((one, other))
+    return f"@{first},{second}" if number == 1 else f"@{first},{second}#{number}"
+
+
+def _show(char: str) -> str:
+    return f"{char!r} (U+{ord(char):04X})" if char.isprintable() else f"U+{ord(char):04X}"

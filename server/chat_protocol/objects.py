@@ -1,0 +1,121 @@
+"""Cuts a stream of bytes into JSON objects by their braces, newline or not, looking at each byte once.
+
+Knows braces and strings. Must not know what an object means, nor whether it is valid JSON.
+"""
+
+import re
+from typing import NamedTuple
+
+from chat_protocol.lines import MAX_FRAME
+
+_OUTSIDE = re.compile(rb'["{}]')
+_INSIDE = re.compile(rb'["\\\n]')
+_BETWEEN = re.compile(rb"[^\s,]")  # anything that is neither space nor a comma between two objects
+
+
+class Piece(NamedTuple):
+    """An object with balanced braces, or junk, and where in the stream it begins and ends."""
+
+    text: bytes
+    balanced: bool
+    start: int
+    end: int
+
+
+class ObjectSplitter:
+    """Finds whole objects; what stands between them, or breaks inside a string, is junk up to a newline."""
+
+    __slots__ = ("_base", "_depth", "_held", "_in_string", "_junk", "_scanned", "limit", "overflowed")
+
+    def __init__(self, limit: int = MAX_FRAME) -> None:
+        self._held = bytearray()
+        self._base = 0  # bytes of the stream before `_held`
+        self._scanned = 0  # bytes of `_held` that need no second look
+        self._depth = 0
+        self._in_string = False
+        self._junk = False
+        self.limit = limit
+        self.overflowed = False
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """Return the objects and the junk that `data` completes, in order."""
+        found: list[Piece] = []
+        if self.overflowed:
+            return found
+        held = self._held
+        held += data
+        start = 0
+        at = self._scanned
+        while True:
+            if self._junk:
+                newline = held.find(b"\n", at)
+                if newline < 0:
+                    at = len(held)
+                    break
+                found.append(self._piece(start, newline, balanced=False))
+                self._junk = False
+                start = at = newline + 1
+            if not self._depth:
+                first = _BETWEEN.search(held, at)
+                if first is None:
+                    start = at = len(held)
+                    break
+                start = at = first.start()
+                if held[at] != ord("{"):
+                    self._junk = True
+                    continue
+            at, whole = self._scan(held, at)
+            if self._junk:
+                self._depth, self._in_string = 0, False
+                continue
+            if not whole:
+                break
+            found.append(self._piece(start, at, balanced=True))
+            start = at
+        del held[:start]
+        self._base += start
+        self._scanned = at - start
+        self.overflowed = len(held) > self.limit
+        for index, piece in enumerate(found):
+            if len(piece.text) > self.limit:
+                self.overflowed = True
+                return found[:index]
+        return found
+
+    def end(self) -> list[Piece]:
+        """Return an unfinished object as junk."""
+        rest = bytes(self._held).strip()
+        self._held.clear()
+        return (
+            [Piece(rest, False, self._base, self._base + len(rest))] if rest and not self.overflowed else []
+        )
+
+    def _piece(self, start: int, end: int, *, balanced: bool) -> Piece:
+        return Piece(bytes(self._held[start:end]), balanced, self._base + start, self._base + end)
+
+    def _scan(self, held: bytearray, at: int) -> tuple[int, bool]:
+        """Go on from `at` to where the object ends, breaks (`_junk` is set) or must wait for more bytes.
+
+        Returns the place, and whether the object ended there.
+        """
+        while True:
+            found = (_INSIDE if self._in_string else _OUTSIDE).search(held, at)
+            if found is None:
+                return len(held), False
+            at = found.end()
+            match held[found.start()]:
+                case 0x5C:  # a backslash: the byte behind it means nothing here
+                    if at == len(held):
+                        return found.start(), False
+                    at += 1
+                case 0x0A:  # a JSON string holds no raw newline: this one was never closed
+                    self._junk = True
+                    return found.start(), False
+                case 0x22:
+                    self._in_string = not self._in_string
+                case 0x7B:
+                    self._depth += 1
+                case _:
+                    self._depth -= 1
+                    if not self._depth:
+                        return at, True

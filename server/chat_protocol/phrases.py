@@ -1,0 +1,95 @@
+"""Events in English sentences, for dialects whose readers are people.
+
+Knows events. Must not know how a dialect frames a line.
+"""
+
+from chat_protocol import events
+from chat_protocol.errors import ByeReason
+
+_GOODBYE = {
+    ByeReason.QUIT: "good-bye",
+    ByeReason.SHUTDOWN: "the server is shutting down; good-bye",
+    ByeReason.TIMEOUT: "no answer for too long; good-bye",
+    ByeReason.STALLED: "you read too slowly to keep up; good-bye",
+    ByeReason.FRAME_TOO_LARGE: "that was too large; good-bye",
+    ByeReason.FLOODING: "too much, too fast; good-bye",
+    ByeReason.REPLACED: "you have come back on another connection; good-bye",
+    ByeReason.KICKED: "you were asked to leave; good-bye",
+    ByeReason.TOO_MANY_CONNECTIONS: "the server is full; please try again later",
+    ByeReason.HELLO_TIMEOUT: "you did not say who you are in time; good-bye",
+}
+
+
+def sentences(event: events.Event) -> list[str]:
+    """Say what `event` means; an empty list where there is nothing for a person to know."""
+    match event:
+        case events.Welcome():
+            return [_welcome(event)]
+        case events.Joined():
+            return [f"you are in {event.room} ({_people(event.count)} here)"]
+        case events.Left():
+            return [f"you have left {event.room}"]
+        case events.Opened():
+            return [f"conversation with {event.peer} opened by {event.by}"]
+        case events.Closed():
+            return [f"conversation with {event.peer} closed by {event.by}"]
+        case events.RoomList():
+            return _room_list(event)
+        case events.UserList():
+            return [_user_list(event)]
+        case events.ServerList():
+            return [
+                f"{server.node} at {server.address}: {server.clients} clients" for server in event.servers
+            ]
+        case events.RttReport():
+            return [f"{event.username}: last {_ms(event.last_ms)}, by the kernel {_ms(event.tcp_ms)}"]
+        case events.Renamed():
+            return [f"{event.old} is now {event.username}"]
+        case events.Presence():
+            return _presence(event)
+        case events.Error():
+            wait = f" (try again in {event.retry_after:g} s)" if event.retry_after else ""
+            return [f"{event.message}{wait}"]
+        case events.Gap():
+            return [f"messages {event.first} to {event.last} of {event.room} can no longer be had"]
+        case events.Bye():
+            return [event.message or _GOODBYE[event.reason]]
+        case events.Notice():
+            return event.text.splitlines()
+        case _:
+            return []
+
+
+def _welcome(event: events.Welcome) -> str:
+    rooms = ", ".join(state.room for state in event.rooms) or "no room"
+    return f"welcome, {event.username}; you are in {rooms}"
+
+
+def _people(count: int) -> str:
+    return "1 user" if count == 1 else f"{count} users"
+
+
+def _ms(value: float | None) -> str:
+    return "not measured yet" if value is None else f"{value:.1f} ms"
+
+
+def _room_list(event: events.RoomList) -> list[str]:
+    if not event.rooms:
+        return ["no rooms"]
+    lines = [f"{state.room}: {_people(state.count)}, {state.seq} messages" for state in event.rooms]
+    return [*lines, "… and more"] if event.more else lines
+
+
+def _user_list(event: events.UserList) -> str:
+    names = ", ".join(user.username for user in event.users) or "nobody"
+    where = f"in {event.room}" if event.room else "connected"
+    return f"{where}: {names}{', … and more' if event.more else ''}"
+
+
+def _presence(event: events.Presence) -> list[str]:
+    lines = []
+    if event.joined:
+        lines.append(f"{', '.join(event.joined)} joined {event.room} ({_people(event.count)} here)")
+    if event.left:
+        lines.append(f"{', '.join(event.left)} left {event.room} ({_people(event.count)} here)")
+    return lines or [f"{_people(event.count)} in {event.room}"]

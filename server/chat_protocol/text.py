@@ -1,0 +1,122 @@
+r"""Plain text, for `nc` and telnet: a line is a message, `/word` is a command.
+
+The server writes `[14:03] ann: hi` (UTC) and `* sentence` for everything else. Further lines of a message are
+indented, so no message can forge a line of its own.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from chat_protocol import codec, commands, phrases
+from chat_protocol.errors import ErrorCode, Fault
+from chat_protocol.events import Event, HistoryPage, MessageEvent
+from chat_protocol.lines import LineBuffer
+from chat_protocol.ndjson import TOO_LARGE
+
+HELP: Final = (
+    "/nick NAME  take a name     /join ROOM  go to another room\n"
+    "/who  who is connected      /rooms  which rooms there are\n"
+    "/msg NAME text  say it to one user only     //text  say a line that begins with /\n"
+    "bye or quit  leave"
+)
+GREETING: Final = "Greenroom: type a line to say it in the lobby, /help for more, bye to leave"
+
+_INDENT: Final = "        "  # as wide as "[14:03] "
+# What telnet sends of its own: IAC, a command, and for WILL to DONT an option (RFC 854).
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].|[\xf0-\xfa])", re.DOTALL)
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as lines of text."""
+    if isinstance(event, MessageEvent):
+        return _line(event).encode()
+    if isinstance(event, HistoryPage):
+        return encode_messages(event.messages)
+    return "".join(f"* {sentence}\n" for sentence in phrases.sentences(event)).encode()
+
+
+def encode_messages(events: Sequence[MessageEvent]) -> bytes:
+    """Return a batch of messages as one chunk."""
+    return "".join(map(_line, events)).encode()
+
+
+def decode_line(line: bytes) -> codec.Incoming | None:
+    """Return what a person meant by `line`, None for an empty one."""
+    if b"\xff" in line:
+        line = _TELNET.sub(b"", line)
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return Fault(ErrorCode.BAD_FRAME, "that line was not UTF-8 text")
+    if not text.strip():
+        return None
+    if text.strip() in {"bye", "quit"}:
+        return commands.Quit()
+    if not text.startswith("/"):
+        return commands.Message(message=text)
+    if text.startswith("//"):
+        return commands.Message(message=text[1:])
+    word, _, rest = text[1:].partition(" ")
+    return _command(word.lower(), rest.strip())
+
+
+class TextCodec:
+    """The server's side of plain text."""
+
+    __slots__ = ("_lines",)
+
+    dialect = codec.TEXT
+    encode = staticmethod(encode)
+    encode_messages = staticmethod(encode_messages)
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer()
+
+    def receive(self, data: bytes) -> Sequence[codec.Incoming]:
+        """Return what `data` completes."""
+        found = [command for line in self._lines.feed(data) if (command := decode_line(line)) is not None]
+        if self._lines.overflowed:
+            found.append(TOO_LARGE)
+        return found
+
+    def end(self) -> Sequence[codec.Incoming]:
+        """Return what a last line without a newline means."""
+        command = decode_line(self._lines.end())
+        return [] if command is None else [command]
+
+
+def _line(event: MessageEvent) -> str:
+    """Write one message; a conversation's says whose it is."""
+    minute = int(event.timestamp // 60)
+    clock = f"{minute // 60 % 24:02}:{minute % 60:02}"
+    text = event.message
+    if "\n" in text:
+        text = text.replace("\n", "\n" + _INDENT)
+    if event.room.startswith("@"):
+        return f"[{clock}] (private {event.room}) {event.username}: {text}\n"
+    return f"[{clock}] {event.username}: {text}\n"
+
+
+def _command(word: str, rest: str) -> codec.Incoming:
+    match word:
+        case "nick" if rest:
+            return commands.Rename(username=rest)
+        case "join" if rest:
+            return commands.Switch(room=rest)
+        case "msg" if " " in rest:
+            name, _, text = rest.partition(" ")
+            return commands.Message(message=text.strip(), to=name)
+        case "who":
+            return commands.Who()
+        case "rooms":
+            return commands.Rooms()
+        case "help":
+            return commands.Help()
+        case "bye" | "quit":
+            return commands.Quit()
+        case "nick" | "join" | "msg":
+            usage = {"nick": "/nick NAME", "join": "/join ROOM", "msg": "/msg NAME text"}[word]
+            return Fault(ErrorCode.INVALID_FIELD, f"it goes like this: {usage}")
+        case _:
+            return Fault(ErrorCode.UNKNOWN_TYPE, f"no command /{word[:32]}; /help lists them")
