@@ -216,7 +216,7 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     ),
     LogEvent.LOG_REOPENED: Event("The log file was opened anew; the first line in it.", ("path", "signal")),
     LogEvent.LOG_LINES_DROPPED: Event(
-        "`count` lines were lost since the last such line, which the log could not take fast enough or at all.",
+        "`count` lines were lost since the last such line: the log could not take them (fast enough).",
         ("count", "error"),
     ),
     LogEvent.INTERNAL_ERROR: Event(

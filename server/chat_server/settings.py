@@ -1,0 +1,318 @@
+"""The one table of settings: name, default, kind and range, unit, and the reason for it.
+
+Knows what may be set. Must not know how flags, environment or files are read (config.py does).
+
+A field's name gives its flag (`--rate-messages`), its environment variable (`CHAT_RATE_MESSAGES`) and its
+key in the TOML file (`rate-messages` or `rate_messages`). A value is right for as long as the server runs,
+unless its row says `reloadable`.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import platformdirs
+
+from chat_protocol import DEFAULT_PORT
+from chat_server.values import (
+    FOLDER,
+    HOST,
+    OUTPUT,
+    STORE,
+    SWITCH,
+    Kind,
+    choice,
+    expanded,
+    name,
+    number,
+    seconds,
+    size,
+    whole,
+)
+
+T = TypeVar("T")
+
+APP: Final = "greenroom"
+
+
+class Section(StrEnum):
+    """Headings of `--help`."""
+
+    LISTEN = "where it listens"
+    KEEP = "where it keeps messages"
+    LOG = "the log"
+    SESSION = "what a session may do"
+    SERVER = "what the server holds"
+    TIME = "times"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the table says about a setting besides its name and default."""
+
+    section: Section
+    kind: Kind[Any]
+    unit: str
+    reason: str
+    reloadable: bool
+    shown: str
+
+
+def _row(
+    section: Section,
+    default: T | Callable[[], T],
+    kind: Kind[T],
+    reason: str,
+    *,
+    unit: str = "",
+    shown: str = "",
+    reloadable: bool = False,
+) -> T:
+    """Return a row of the table; `shown` is put for a default that the value itself does not explain."""
+    metadata = {"setting": Setting(section, kind, unit, reason, reloadable, shown)}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting with its value; `Config()` has the defaults."""
+
+    host: str = _row(
+        Section.LISTEN,
+        "127.0.0.1",
+        HOST,
+        "who can reach the server: this machine alone, until you choose to let others in "
+        "(0.0.0.0 or :: for everyone)",
+    )
+    port: int = _row(
+        Section.LISTEN,
+        DEFAULT_PORT,
+        whole(0, 65535, "any free port"),
+        "the one port for every client",
+        unit="TCP port",
+    )
+    workers: int = _row(
+        Section.LISTEN,
+        1,
+        whole(
+            1,
+            1,
+            allowed="1 for now (only one worker process so far; it is enough for thousands of people)",
+        ),
+        "processes that share the port; there is only one so far",
+        unit="processes",
+    )
+    node: str = _row(
+        Section.LISTEN,
+        socket.gethostname,
+        name(64),
+        "what the server calls itself to clients and in each line of the log",
+        shown="this machine's name",
+    )
+    console: bool = _row(Section.LISTEN, False, SWITCH, "take part from this terminal, as the user `server`")
+    store: str = _row(
+        Section.KEEP,
+        "",
+        STORE,
+        "sqlite:///PATH or memory: what is in a file outlives a restart, what is in memory does not",
+        shown="greenroom.db in the data folder",
+    )
+    sync: str = _row(
+        Section.KEEP,
+        "normal",
+        choice("normal", "full"),
+        "what a power cut may cost: the last second, or nothing with full, at several times the work for "
+        "each commit; the death of the program alone costs nothing either way",
+    )
+    data_dir: Path = _row(  # noqa: RUF009  a row is a field
+        Section.KEEP,
+        lambda: Path(platformdirs.user_data_dir(APP)),
+        FOLDER,
+        "the folder of the store's file, when --store does not name one",
+    )
+    memory_messages: int = _row(
+        Section.KEEP,
+        10_000,
+        whole(1, 100_000_000),
+        "how far history reaches back with --store memory, so that memory stays bounded",
+        unit="messages per room",
+    )
+    store_patience: float = _row(
+        Section.KEEP,
+        5.0,
+        seconds(0, 3600),
+        "how long a failing store is tried again before senders hear `unavailable`: most trouble is shorter",
+        unit="seconds",
+    )
+    disk_warning_bytes: int = _row(
+        Section.KEEP,
+        2**30,
+        size(0, 2**50, "no warning"),
+        "free space under which the log warns, while there is still time to act",
+        unit="bytes",
+    )
+    log_file: str = _row(
+        Section.LOG,
+        "",
+        OUTPUT,
+        "where the log goes: JSON lines in a file or a pipe, colours on a terminal; SIGHUP reopens the file",
+        shown="standard output",
+    )
+    log_level: str = _row(
+        Section.LOG,
+        "info",
+        choice("debug", "info", "warning", "error"),
+        "the least level that is logged",
+    )
+    log_messages: bool = _row(
+        Section.LOG,
+        False,
+        SWITCH,
+        "a line per message (never its text): good for finding a fault, too much under load",
+    )
+    log_interval: float = _row(
+        Section.LOG,
+        10.0,
+        seconds(0.05, 86_400),
+        "how often a line sums up what happened: short enough to see a bad minute, long enough to be cheap",
+        unit="seconds",
+    )
+    rate_messages: float = _row(
+        Section.SESSION,
+        100.0,
+        number(0, 1_000_000, "no limit"),
+        "sustained rate: far more than people type, and a bot's loop cannot drown a room",
+        unit="messages per second",
+        reloadable=True,
+    )
+    rate_messages_burst: int = _row(
+        Section.SESSION,
+        1000,
+        whole(1, 100_000_000),
+        "what may come at once before the sustained rate holds: a pasted page, a bot's backlog",
+        unit="messages",
+        reloadable=True,
+    )
+    rate_bytes: int = _row(
+        Section.SESSION,
+        256 * 2**10,
+        size(0, 2**40, "no limit"),
+        "sustained rate: few large frames cost as much as many small ones",
+        unit="bytes per second",
+        reloadable=True,
+    )
+    rate_bytes_burst: int = _row(
+        Section.SESSION,
+        4 * 2**20,
+        size(1, 2**40),
+        "what may come at once before the sustained rate holds: 64 frames of the largest size",
+        unit="bytes",
+        reloadable=True,
+    )
+    max_rooms: int = _row(
+        Section.SESSION,
+        100,
+        whole(1, 1_000_000),
+        "rooms one session may be in: each costs memory for as long as it lasts",
+        unit="rooms",
+        reloadable=True,
+    )
+    max_conversations: int = _row(
+        Section.SESSION,
+        1000,
+        whole(1, 1_000_000),
+        "conversations one session may have open: each costs memory for as long as it lasts",
+        unit="conversations",
+        reloadable=True,
+    )
+    outbox_bytes: int = _row(
+        Section.SESSION,
+        256 * 2**10,
+        size(64 * 2**10, 2**30),
+        "what may wait for a slow reader, so that memory for it stays bounded",
+        unit="bytes",
+    )
+    max_connections: int = _row(
+        Section.SERVER,
+        0,
+        whole(0, 10_000_000, "as many as there are file descriptors, less 64"),
+        "how many may be connected; whoever comes after that is told so and closed, never left hanging",
+        unit="connections",
+        reloadable=True,
+    )
+    max_connections_per_address: int = _row(
+        Section.SERVER,
+        1000,
+        whole(0, 10_000_000, "no limit"),
+        "how many may come from one address, so that it cannot take every place; a school behind one router fits",
+        unit="connections",
+        reloadable=True,
+    )
+    limit_loopback: bool = _row(
+        Section.SERVER,
+        False,
+        SWITCH,
+        "hold this machine's own connections to --max-connections-per-address too: behind a proxy on this "
+        "machine all of them come from one address, so by default they are exempt",
+        reloadable=True,
+    )
+    ingest_bytes: int = _row(
+        Section.SERVER,
+        16 * 2**20,
+        size(2**17, 2**36),
+        "messages that may wait for the store; beyond it, sockets are not read until it has caught up",
+        unit="bytes",
+    )
+    ping_interval: float = _row(
+        Section.TIME,
+        30.0,
+        seconds(0.05, 3600),
+        "how often a client's round trip is measured; one that answers none of two is gone. "
+        "Shorter than the minute after which home routers forget a silent connection",
+        unit="seconds",
+    )
+    hello_timeout: float = _row(
+        Section.TIME,
+        60.0,
+        seconds(0.05, 3600),
+        "how long a connection may stay without a name: it takes a place and gives nothing",
+        unit="seconds",
+    )
+    stalled_timeout: float = _row(
+        Section.TIME,
+        120.0,
+        seconds(0.05, 86_400),
+        "how long a reader may take no byte of what waits for it before it is given up",
+        unit="seconds",
+    )
+    drain_timeout: float = _row(
+        Section.TIME,
+        2.0,
+        seconds(0, 3600),
+        "how long a stop waits for clients to take their last bytes",
+        unit="seconds",
+    )
+    reconnect_spread: float = _row(
+        Section.TIME,
+        5.0,
+        seconds(0, 3600),
+        "at a stop clients are told to come back after a random wait of up to this, so that they do not all "
+        "come at once",
+        unit="seconds",
+    )
+
+    @property
+    def store_path(self) -> Path | None:
+        """The file that keeps the messages, None when memory does."""
+        if self.store == "memory":
+            return None
+        return expanded(self.store.removeprefix("sqlite:///")) if self.store else self.data_dir / f"{APP}.db"
+
+
+SETTINGS: Final[Mapping[str, Setting]] = {row.name: row.metadata["setting"] for row in fields(Config)}
+"""The table by field name, in the order of `--help`."""

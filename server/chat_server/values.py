@@ -1,0 +1,189 @@
+"""Kinds of setting values: how each is written, what is allowed, how it is shown.
+
+Knows text and the native values of TOML. Must not know which settings there are or where a value came from.
+"""
+
+import math
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """What the values of a setting have in common.
+
+    `metavar` stands for the value in `--help` (empty for an on/off switch) and `allowed` follows "must be".
+    `read` takes the text of a flag or environment variable, or whatever TOML gave, and returns the value or
+    raises ValueError; who reads then says whose value it was. `show` writes a value as one would type it.
+    `zero` is what 0 means, if it does not mean none.
+    """
+
+    metavar: str
+    allowed: str
+    read: Callable[[object], T]
+    show: Callable[[T], str] = str
+    zero: str = ""
+
+
+def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> Kind[int]:
+    """Return the kind of a whole number; `allowed` replaces the usual sentence."""
+
+    def read(given: object) -> int:
+        if isinstance(given, str) and re.fullmatch(r"[0-9]{1,18}", given):
+            given = int(given)
+        if type(given) is not int or not low <= given <= high:  # to isinstance, True would be an int
+            raise ValueError
+        return given
+
+    return Kind("N", allowed or f"a whole number from {_low(str(low), zero)} to {high}", read, zero=zero)
+
+
+def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> Kind[float]:
+    """Return the kind of a number, whole or not."""
+
+    def read(given: object) -> float:
+        if type(given) is bool or not isinstance(given, str | int | float):
+            raise ValueError
+        value = float(given)
+        if not math.isfinite(value) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    show = "{:.15g}".format
+    return Kind(metavar, f"a number from {_low(show(low), zero)} to {show(high)}", read, show, zero)
+
+
+def seconds(low: float, high: float, zero: str = "") -> Kind[float]:
+    """Return the kind of a duration."""
+    return number(low, high, zero, metavar="SECONDS")
+
+
+UNITS: Final = {"G": 2**30, "M": 2**20, "K": 2**10, "": 1}
+
+
+def size(low: int, high: int, zero: str = "") -> Kind[int]:
+    """Return the kind of a number of bytes, also written 64K, 16M or 1G (of 1024, as memory is counted)."""
+
+    def read(given: object) -> int:
+        if isinstance(given, str):
+            match = re.fullmatch(r"([0-9]{1,18})(?:([KMG])(?:iB)?)?", given, re.IGNORECASE)
+            if match is None:
+                raise ValueError
+            given = int(match[1]) * UNITS[(match[2] or "").upper()]
+        if type(given) is not int or not low <= given <= high:
+            raise ValueError
+        return given
+
+    def show(value: int) -> str:
+        unit = next((unit for unit, size in UNITS.items() if value and value % size == 0), "")
+        return f"{value // UNITS[unit]}{unit}"
+
+    allowed = (
+        f"a number of bytes from {_low(show(low), zero)} to {show(high)} (K, M and G are powers of 1024)"
+    )
+    return Kind("BYTES", allowed, read, show, zero)
+
+
+def choice(*words: str) -> Kind[str]:
+    """Return the kind of one of a few words."""
+
+    def read(given: object) -> str:
+        if not isinstance(given, str) or given.lower() not in words:
+            raise ValueError
+        return given.lower()
+
+    return Kind("|".join(words), " or ".join(words), read)
+
+
+def name(longest: int) -> Kind[str]:
+    """Return the kind of a name of up to `longest` characters, no space or control character among them."""
+
+    def read(given: object) -> str:
+        text = _text(given)
+        if len(text) > longest or not text.isprintable() or " " in text:
+            raise ValueError
+        return text
+
+    return Kind("NAME", f"1 to {longest} visible characters without spaces", read)
+
+
+def _read_switch(given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    word = _text(given).lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError
+
+
+def _read_host(given: object) -> str:
+    text = _text(given)
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if ":" in bare:
+        try:
+            socket.inet_pton(socket.AF_INET6, bare.partition("%")[0])  # what follows % names an interface
+        except OSError:
+            raise ValueError from None
+    elif bare != text or not re.fullmatch(r"[\w.-]+", bare):
+        raise ValueError
+    return bare
+
+
+def _read_output(given: object) -> str:
+    path = _path(given)
+    return "" if path == "-" else str(expanded(path))
+
+
+def _read_store(given: object) -> str:
+    url = _text(given)
+    path = url.removeprefix("sqlite:///")
+    if url != "memory":
+        # A query part and :memory: mean something to others who read such URLs: better no than another thing.
+        if path in {"", url, "/", ":memory:"} or path.endswith("/") or "?" in path:
+            raise ValueError
+        _path(path)
+    return url
+
+
+SWITCH: Final = Kind(
+    "", "true or false (1 or 0, yes or no, on or off)", _read_switch, lambda on: "on" if on else "off"
+)
+HOST: Final = Kind("HOST", "a host name, an IPv4 or an IPv6 address, without a port", _read_host)
+FOLDER: Final = Kind("FOLDER", "a path", lambda given: expanded(_path(given)))
+OUTPUT: Final = Kind("FILE", "a path, or - for standard output", _read_output)
+"""A file to write; standard output reads as an empty text."""
+STORE: Final = Kind("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
+"""Where messages are kept; the URL of a file is spelled as SQLAlchemy spells it."""
+
+
+def expanded(path: str) -> Path:
+    """Return the path with a leading `~` taken for the home folder, if there is one to be known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or a user without a home
+        return Path(path)
+
+
+def _text(given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise ValueError
+    return given
+
+
+def _path(given: object) -> str:
+    path = _text(given)
+    if "\0" in path:
+        raise ValueError
+    return path
+
+
+def _low(low: str, zero: str) -> str:
+    return f"{low} ({zero})" if zero else low
