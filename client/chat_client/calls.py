@@ -1,0 +1,184 @@
+"""What was asked and not answered yet.
+
+Knows refs, commands and their answers. Must not know sockets. A message stays here until the server has
+acknowledged or refused it, over a lost connection too if the client comes back; everything else fails with
+its connection.
+"""
+
+import itertools
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from chat_client.errors import ChatError, Refused, TimedOut
+from chat_protocol.commands import Command, Message
+from chat_protocol.errors import ErrorCode
+from chat_protocol.events import Error, Event, MessageEvent
+
+MAX_UNACKNOWLEDGED = 512
+"""Messages under way at a time: half of the 1,024 refs that the server remembers of a session."""
+
+Answer = TypeVar("Answer", bound=Event)
+
+
+class Pending(Generic[Answer]):
+    """A command under way; `wait` for its answer in any thread."""
+
+    def __init__(self, command: Command, expects: type[Answer]) -> None:
+        self.command = command
+        self.expects = expects
+        self._done = threading.Event()
+        self._answer: Answer | None = None
+        self._error: ChatError | None = None
+        self._callback: Callable[[Pending[Answer]], None] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        """Whether there is an answer or an error."""
+        return self._done.is_set()
+
+    @property
+    def error(self) -> ChatError | None:
+        """Why there is no answer, once that is known."""
+        return self._error
+
+    def wait(self, timeout: float | None = None) -> Answer:
+        """Return the answer; raise Refused, ConnectionLost, Ended, or TimedOut after `timeout` seconds."""
+        if not self._done.wait(timeout):
+            raise TimedOut(f"no answer within {timeout:g} s")
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None
+        return self._answer
+
+    def then(self, callback: "Callable[[Pending[Answer]], None]") -> None:
+        """Call `callback` when done: in the connection's thread, where it MUST NOT wait for anything."""
+        with self._lock:
+            if not self._done.is_set():
+                self._callback = callback
+                return
+        callback(self)
+
+    def settle(self, answer: Answer | None = None, error: ChatError | None = None) -> None:
+        """Give it its answer or its error, once."""
+        with self._lock:
+            if self._done.is_set():
+                return
+            self._answer = answer
+            self._error = error
+            self._done.set()
+        if self._callback is not None:
+            self._callback(self)
+
+
+class Calls:
+    """All pending commands of a client, by ref. Any thread may call any method."""
+
+    def __init__(self, limit: int = MAX_UNACKNOWLEDGED) -> None:
+        self._limit = limit
+        # The prefix keeps the refs of two programs that resume one session apart.
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._room_for_more = threading.Condition()
+        self._messages: dict[str, Pending[MessageEvent]] = {}  # in the order of their sending
+        self._others: dict[str, Pending[Event]] = {}
+
+    def new_ref(self) -> str:
+        """Return a ref that this client has not used."""
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    def begin(self, command: Command, expects: type[Answer]) -> Pending[Answer]:
+        """Expect an answer of that class to `command`, which has a new ref."""
+        assert command.ref is not None
+        pending = Pending(command, expects)
+        with self._room_for_more:
+            self._others[command.ref] = pending  # type: ignore[assignment]  # the class is checked when it comes
+        return pending
+
+    def begin_message(self, command: Message, timeout: float | None) -> Pending[MessageEvent]:
+        """Expect the acknowledgement of `command`; waits while too many are under way, then TimedOut."""
+        assert command.ref is not None
+        pending = Pending(command, MessageEvent)
+        with self._room_for_more:
+            if not self._room_for_more.wait_for(lambda: len(self._messages) < self._limit, timeout):
+                raise TimedOut(f"{self._limit} messages are still not acknowledged")
+            self._messages[command.ref] = pending
+        return pending
+
+    def forget(self, pending: Pending[Answer]) -> None:
+        """Drop a command that nobody waits for any more."""
+        with self._room_for_more:
+            self._others.pop(pending.command.ref or "", None)
+            if self._messages.pop(pending.command.ref or "", None) is not None:
+                self._room_for_more.notify_all()
+
+    def acknowledge(self, event: MessageEvent) -> bool:
+        """Settle the message that `event`, from our own session, acknowledges; tell whether there was one."""
+        with self._room_for_more:
+            pending = self._messages.pop(event.ref or "", None)
+            self._room_for_more.notify_all()
+        if pending is None:
+            return False
+        pending.settle(event)
+        return True
+
+    def answer(self, event: Event) -> bool:
+        """Settle the command that `event` answers; tell whether there was one."""
+        with self._room_for_more:
+            pending = self._others.get(event.ref or "")
+            if pending is None or not isinstance(event, pending.expects):
+                return False
+            del self._others[event.ref or ""]
+        pending.settle(event)
+        return True
+
+    def refuse(self, event: Error) -> bool:
+        """Settle the command that `event` refuses; tell whether there was one.
+
+        `unavailable` settles no message: whether it is stored is not known, and it has to be sent again.
+        """
+        ref = event.ref or ""
+        with self._room_for_more:
+            if event.code is ErrorCode.UNAVAILABLE and ref in self._messages:
+                return True
+            message = self._messages.pop(ref, None)
+            other = self._others.pop(ref, None)
+            self._room_for_more.notify_all()
+        error = Refused(event.code, event.message, event.retry_after)
+        if message is not None:
+            message.settle(error=error)
+        if other is not None:
+            other.settle(error=error)
+        return message is not None or other is not None
+
+    def message(self, ref: str | None) -> Message | None:
+        """Return the message under way that has this ref."""
+        with self._room_for_more:
+            pending = self._messages.get(ref or "")
+        return None if pending is None else _message(pending)
+
+    def unacknowledged(self) -> list[Message]:
+        """Return the messages under way, in the order of their sending."""
+        with self._room_for_more:
+            return [_message(pending) for pending in self._messages.values()]
+
+    def fail(self, error: ChatError, *, messages: bool) -> None:
+        """Settle everything that waits with `error`; `messages` too, if there is no coming back.
+
+        They stay listed as unacknowledged even then, so that a program can say what became of them.
+        """
+        with self._room_for_more:
+            failed: list[Pending[Event]] = list(self._others.values())
+            self._others.clear()
+            said = list(self._messages.values()) if messages else []
+        for pending in failed:
+            pending.settle(error=error)
+        for message in said:
+            message.settle(error=error)
+
+
+def _message(pending: Pending[MessageEvent]) -> Message:
+    assert isinstance(pending.command, Message)
+    return pending.command

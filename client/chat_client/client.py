@@ -1,0 +1,297 @@
+"""The library: a chat session as an object.
+
+Knows what a program may ask and say. Connections are kept by keeper.py, answers awaited in calls.py, state
+lives in session.py. Blocking sockets and threads only, so it works as it is in programs patched by gevent.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from chat_client import paging
+from chat_client.address import Address, parse_address
+from chat_client.backoff import Backoff
+from chat_client.calls import Calls, Pending
+from chat_client.errors import ChatError, ConnectionLost, Ended, TimedOut
+from chat_client.inbox import Inbox
+from chat_client.keeper import Keeper
+from chat_client.link import Link, dial
+from chat_client.local_events import RoundTrip
+from chat_client.quickest import quickest
+from chat_client.samples import Samples
+from chat_client.session import RoomView, Session
+from chat_protocol import DEFAULT_PORT, LOBBY, commands
+from chat_protocol.content import text_problem
+from chat_protocol.events import (
+    Closed,
+    Event,
+    Joined,
+    Left,
+    MessageEvent,
+    Opened,
+    Renamed,
+    RoomState,
+    RttReport,
+    ServerList,
+    ServerState,
+    User,
+    Welcome,
+)
+
+Some = TypeVar("Some", bound=Event)
+_Handler = Callable[[Event], object]
+
+
+class Client:
+    """A session with a chat server: `with Client("ann") as client: client.say("hi")`.
+
+    `servers` is an address, or several of which the quickest is taken. `timeout` (seconds) is for connecting,
+    greeting and each answer. With `reconnect` a lost connection comes back by itself: rooms are joined again
+    and what was not acknowledged is sent again. `ping_every` (seconds, 0: never) feeds `samples`.
+    `backlog` is how many events wait for a slow program before the oldest give way to an `Overrun`.
+
+    Any thread may call any method. Iterate in one thread; calling methods from inside the loop is fine.
+    """
+
+    def __init__(
+        self,
+        username: str,
+        servers: str | Address | Sequence[str | Address] = f"127.0.0.1:{DEFAULT_PORT}",
+        *,
+        rooms: Iterable[str] = (LOBBY,),
+        reconnect: bool = False,
+        resumable: bool = False,
+        timeout: float = 10.0,
+        ping_every: float = 30.0,
+        backlog: int = 10_000,
+        program: str = "chat_client",
+        backoff: Backoff | None = None,
+    ) -> None:
+        several = [servers] if isinstance(servers, (str, Address)) else list(servers)
+        self.addresses = [parse_address(one) if isinstance(one, str) else one for one in several]
+        if not self.addresses:
+            raise ValueError("a client needs the address of a server")
+        self.address = self.addresses[0]
+        self.timeout = timeout
+        self.samples = Samples()
+        self._session = Session(username, rooms, resumable=resumable, client=program)
+        self._calls = Calls()
+        self._inbox = Inbox(backlog)
+        self._handlers: list[tuple[type[Event], _Handler]] = []
+        self._keeper = Keeper(
+            self._dial,
+            self._session,
+            self._calls,
+            self._inbox,
+            self.samples,
+            backoff=(backoff or Backoff()) if reconnect else None,
+            timeout=timeout,
+            ping_every=ping_every,
+        )
+
+    # The session.
+
+    def connect(self) -> Welcome:
+        """Connect and say hello; raise ConnectionFailed, ConnectionLost (with `bye`) or Refused."""
+        return self._keeper.start()
+
+    def quit(self, reason: str | None = None) -> None:
+        """Say good-bye and wait until the server has acknowledged all that was said before."""
+        if self.connected:
+            try:
+                self._keeper.submit(commands.Quit(reason=reason))
+            except ChatError:
+                pass  # the connection went first
+            else:
+                self._keeper.wait_for_end(self.timeout)
+        self.close()
+
+    def close(self) -> None:
+        """End it at once; whatever waits for an answer gets Ended."""
+        self._keeper.stop(Ended("the client has been closed"))
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.quit()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._keeper.link is not None
+
+    @property
+    def username(self) -> str:
+        """Our name, as the server shows it."""
+        return self._session.username
+
+    @property
+    def id(self) -> str:
+        """The public id of the session: the `sender` of our own messages."""
+        return self._session.id
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the server said first; ConnectionLost before that."""
+        if self._session.welcome is None:
+            raise ConnectionLost("not connected yet")
+        return self._session.welcome
+
+    @property
+    def joined_rooms(self) -> Mapping[str, RoomView]:
+        """The rooms and conversations we are in, by folded name (`chat_protocol.names.fold`)."""
+        return self._session.rooms
+
+    @property
+    def unacknowledged(self) -> list[commands.Message]:
+        """What was said and is not known to be stored, in its order."""
+        return self._calls.unacknowledged()
+
+    # Events.
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield events as they come, until quit() or close(); raise ConnectionLost if the session is lost."""
+        while True:
+            try:
+                event = self._inbox.get()
+            except Ended:
+                return
+            yield event
+
+    def next_event(self, timeout: float | None = None) -> Event:
+        """Return the next event; TimedOut after `timeout` seconds, Ended or ConnectionLost at the end."""
+        return self._inbox.get(timeout)
+
+    def on(self, kind: type[Some], handler: Callable[[Some], object]) -> None:
+        """Let `run` call `handler` for each event of a class (`Event`: for all)."""
+
+        def call(event: Event) -> None:
+            assert isinstance(event, kind)
+            handler(event)
+
+        self._handlers.append((kind, call))
+
+    def run(self) -> None:
+        """Call the handlers, in this thread, until the end."""
+        for event in self:
+            for kind, handler in self._handlers:
+                if isinstance(event, kind):
+                    handler(event)
+
+    # Saying things.
+
+    def send(self, text: str, room: str | None = None, to: str | None = None) -> Pending[MessageEvent]:
+        """Say `text` in a room (default: the lobby) or `to` one user; return at once.
+
+        While 512 are under way it waits for one to be acknowledged, then raises TimedOut. ValueError is for
+        what can be no message: empty, over 8,192 bytes, control characters.
+        """
+        if (problem := text_problem(text)) is not None:
+            raise ValueError(problem)
+        command = commands.Message(message=text, room=room, to=to, ref=self._calls.new_ref())
+        pending = self._calls.begin_message(command, self.timeout)
+        self._submit(pending)
+        return pending
+
+    def say(
+        self, text: str, room: str | None = None, to: str | None = None, timeout: float | None = None
+    ) -> MessageEvent:
+        """Say `text` and return it as the server has stored it; errors as for `send` and Pending.wait."""
+        return self.send(text, room, to).wait(self.timeout if timeout is None else timeout)
+
+    # Rooms and conversations.
+
+    def join(self, room: str) -> Joined:
+        """Enter a room."""
+        return self._ask(commands.Join(room=room), Joined)
+
+    def leave(self, room: str) -> Left:
+        """Leave a room, once our own messages in it are stored."""
+        return self._ask(commands.Leave(room=room), Left)
+
+    def open(self, username: str) -> Opened:
+        """Open the conversation with a user."""
+        return self._ask(commands.Open(peer=username), Opened)
+
+    def close_conversation(self, username: str) -> Closed:
+        """Close the conversation with a user; a new message opens it again."""
+        return self._ask(commands.Close(peer=username), Closed)
+
+    # Questions.
+
+    def who(self, room: str | None = None) -> list[User]:
+        """Return the users in a room, or everyone connected."""
+        return paging.all_users(self._ask, room)
+
+    def rooms(self) -> list[RoomState]:
+        """Return the public rooms that have members or messages."""
+        return paging.all_rooms(self._ask)
+
+    def history(
+        self, room: str, *, before: int | None = None, after: int | None = None, limit: int | None = 50
+    ) -> list[MessageEvent]:
+        """Return messages of a room we are in, ascending: the newest, those before, or those after a seq.
+
+        `limit` may be any number; None, with `after`, means all there are.
+        """
+        if after is not None:
+            return list(itertools.islice(self.log(room, after), limit))
+        if limit is None:
+            raise ValueError("history without a limit needs `after`")
+        return paging.newest(self._ask, room, before, limit)
+
+    def log(self, room: str, after: int = 0) -> Iterator[MessageEvent]:
+        """Yield a room's messages after a seq, ascending, up to the newest; a page at a time."""
+        return paging.onward(self._ask, room, after)
+
+    def servers(self) -> list[ServerState]:
+        """Return the servers that the server knows of, itself among them."""
+        return list(self._ask(commands.Servers(), ServerList).servers)
+
+    def rtt(self, username: str | None = None) -> RttReport:
+        """Return what the server has measured of a user's connection, our own by default."""
+        return self._ask(commands.Rtt(username=username), RttReport)
+
+    def ping(self, timeout: float | None = None) -> float:
+        """Return one round trip to the server in milliseconds, measured here and kept in `samples`."""
+        ref = self._calls.new_ref()
+        return self._ask(commands.Ping(id=ref, ref=ref), RoundTrip, timeout).ms
+
+    def tcp_ms(self) -> float | None:
+        """Return the kernel's own smoothed round trip, without the programs at both ends; None if untold."""
+        link = self._keeper.link
+        return None if link is None else link.tcp_ms()
+
+    def rename(self, username: str) -> None:
+        """Take another name."""
+        self._ask(commands.Rename(username=username), Renamed)
+
+    def _dial(self) -> Link:
+        if len(self.addresses) > 1:
+            self.address = quickest(self.addresses, min(self.timeout, 3.0)).address
+        return dial(self.address, self.timeout)
+
+    def _ask(self, command: commands.Command, expects: type[Some], timeout: float | None = None) -> Some:
+        if command.ref is None:
+            command = msgspec.structs.replace(command, ref=self._calls.new_ref())
+        pending = self._calls.begin(command, expects)
+        self._submit(pending)
+        try:
+            return pending.wait(self.timeout if timeout is None else timeout)
+        except TimedOut:
+            self._calls.forget(pending)
+            raise
+
+    def _submit(self, pending: Pending[Some]) -> None:
+        try:
+            self._keeper.submit(pending.command)
+        except ChatError:
+            self._calls.forget(pending)
+            raise

@@ -1,0 +1,56 @@
+"""Events on their way from the connection's thread to the program's loop.
+
+Bounded, and never a reason for the connection's thread to wait: an answer that the program waits for may be
+right behind. Knows nothing about what an event means.
+"""
+
+import collections
+import threading
+import time
+
+from chat_client.errors import ChatError, TimedOut
+from chat_client.local_events import Overrun
+from chat_protocol.events import Event
+
+
+class Inbox:
+    """A queue of at most `limit` events; over it the oldest give way to an Overrun."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._events: collections.deque[Event] = collections.deque()
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._end: ChatError | None = None
+
+    def put(self, event: Event) -> None:
+        """Add an event. Never blocks."""
+        with self._changed:
+            self._events.append(event)
+            if len(self._events) > self._limit:
+                self._events.popleft()
+                self._dropped += 1
+            self._changed.notify()
+
+    def end(self, error: ChatError) -> None:
+        """Nothing comes any more, because of `error`; what is there can still be taken."""
+        with self._changed:
+            if self._end is None:
+                self._end = error
+            self._changed.notify_all()
+
+    def get(self, timeout: float | None = None) -> Event:
+        """Return the next event; raise TimedOut, or why there will be none."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while not self._events and not self._dropped:
+                if self._end is not None:
+                    raise self._end
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimedOut(f"no event within {timeout:g} s")
+                self._changed.wait(left)
+            if self._dropped:
+                count, self._dropped = self._dropped, 0
+                return Overrun(count=count)
+            return self._events.popleft()

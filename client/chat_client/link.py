@@ -1,0 +1,167 @@
+"""One TCP connection that speaks NDJSON: commands go in, events come out, pings are timed.
+
+Knows sockets, threads and frames. Must not know names, rooms, or what an answer means. Sending never
+blocks the caller: a thread of the link's own writes, so a reader that answers pings cannot be held up by a
+server that does not read.
+"""
+
+import collections
+import contextlib
+import socket
+import threading
+import time
+
+from chat_client.address import Address
+from chat_client.errors import ConnectionFailed, ConnectionLost
+from chat_client.frames import read_frame
+from chat_client.local_events import RoundTrip
+from chat_protocol.commands import Command, Ping
+from chat_protocol.events import Event, PongEvent
+from chat_protocol.lines import LineBuffer
+from chat_protocol.ndjson import encode
+
+_RECEIVE = 65_536
+_FLUSH = 2.0  # seconds that closing waits for the last bytes to leave
+_TCP_INFO_RTT = 68  # offset of tcpi_rtt in struct tcp_info, linux/tcp.h; 32 bits, microseconds
+
+
+def dial(address: Address, timeout: float) -> "Link":
+    """Return an open link, or raise ConnectionFailed; `timeout` in seconds, for each address of the host."""
+    try:
+        sock = socket.create_connection(address, timeout)
+    except socket.gaierror as error:
+        raise ConnectionFailed(
+            f"{address}: the host {address.host!r} is not known ({error.strerror})"
+        ) from error
+    except TimeoutError as error:
+        raise ConnectionFailed(f"{address}: no answer within {timeout:g} s") from error
+    except ConnectionRefusedError as error:
+        raise ConnectionFailed(f"{address}: nobody listens there") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that IDNA cannot encode
+        raise ConnectionFailed(f"{address}: {getattr(error, 'strerror', None) or error}") from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Link(sock)
+
+
+class Link:
+    """An open connection. One thread may `read`; any thread may `send`, `ping` and `close`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lines = LineBuffer()
+        self._waiting: collections.deque[Command] = collections.deque()
+        self._wake = threading.Condition()
+        self._sent_ns: dict[str | int | None, int] = {}  # pings under way, by id
+        self._trouble: str | None = None
+        self._closing = False
+        self._every: float | None = None  # seconds between pings of our own accord
+        self._pings = 0
+        self._writer = threading.Thread(target=self._write, name="chat-client writer", daemon=True)
+        self._writer.start()
+
+    def send(self, command: Command) -> None:
+        """Put `command` behind those that wait to be written. Never blocks, never raises."""
+        with self._wake:
+            self._waiting.append(command)
+            self._wake.notify()
+
+    def ping_every(self, seconds: float) -> None:
+        """Ping at this interval from now on; the answers come out of `read` as RoundTrip."""
+        with self._wake:
+            self._every = seconds
+            self._wake.notify()
+
+    def read(self, timeout: float | None) -> list[Event]:
+        """Wait for bytes, return the events they complete; ConnectionLost at the end or after `timeout`."""
+        try:
+            self._sock.settimeout(timeout)
+            data = self._sock.recv(_RECEIVE)
+        except TimeoutError:
+            raise ConnectionLost(f"the server has been silent for {timeout:g} s") from None
+        except OSError as error:
+            raise ConnectionLost(self._trouble or _plain(error)) from error
+        received_ns = time.perf_counter_ns()
+        if not data:
+            raise ConnectionLost(self._trouble or "the server closed the connection")
+        try:
+            frames = [read_frame(line) for line in self._lines.feed(data) if line]
+        except ValueError as error:
+            raise ConnectionLost(str(error)) from error
+        if self._lines.overflowed:
+            raise ConnectionLost("the server sent a line longer than the protocol allows")
+        return [self._timed(event, received_ns) for event in frames if event is not None]
+
+    def tcp_ms(self) -> float | None:
+        """Return the kernel's smoothed round-trip time, None where it does not tell."""
+        if not hasattr(socket, "TCP_INFO"):
+            return None
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
+        except OSError:
+            return None
+        return int.from_bytes(info[_TCP_INFO_RTT:], byteorder="little") / 1000 or None
+
+    def close(self) -> None:
+        """End the connection, after what waits to be written if the peer takes it at once."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if threading.current_thread() is not self._writer:
+            self._writer.join(_FLUSH)
+        # shutdown wakes a thread that is in recv or send; close alone would leave it there.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+    def _timed(self, event: Event, received_ns: int) -> Event:
+        if not isinstance(event, PongEvent):
+            return event
+        sent_ns = self._sent_ns.pop(event.id, None)
+        if sent_ns is None:
+            return event
+        return RoundTrip(ms=(received_ns - sent_ns) / 1e6, ref=event.ref)
+
+    def _write(self) -> None:
+        """Write what waits, all of it at once; ping when it is time."""
+        due = time.monotonic()
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closing:
+                    left = None if self._every is None else due - time.monotonic()
+                    if left is not None and left <= 0:
+                        self._pings += 1
+                        self._waiting.append(Ping(id=f"tick-{self._pings}"))
+                        due = time.monotonic() + (self._every or 0)
+                        break
+                    self._wake.wait(left)
+                commands = list(self._waiting)
+                self._waiting.clear()
+            if not commands:
+                return
+            try:
+                self._put(commands)
+            except OSError as error:
+                self._trouble = _plain(error)
+                with contextlib.suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which reports the trouble
+                return
+
+    def _put(self, commands: list[Command]) -> None:
+        data = b"".join(map(encode, commands))
+        pings = [command.id for command in commands if isinstance(command, Ping)]
+        if pings:
+            # Answers that never came must not pile up; a dict keeps the order of insertion.
+            for old in list(self._sent_ns)[: max(0, len(self._sent_ns) - 64)]:
+                self._sent_ns.pop(old, None)
+            self._sent_ns |= dict.fromkeys(pings, time.perf_counter_ns())
+        self._sock.sendall(data)
+
+
+def _plain(error: OSError) -> str:
+    match error:
+        case TimeoutError():
+            return "the server takes no more bytes"
+        case ConnectionResetError() | BrokenPipeError():
+            return "the connection was reset by the other side"
+        case _:
+            return error.strerror or str(error)

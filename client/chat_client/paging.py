@@ -1,0 +1,69 @@
+"""Lists that come in pages: ask again, after the last one, while there are more.
+
+Knows commands and pages. Must not know how a question travels: `ask` is handed in.
+"""
+
+from collections.abc import Callable, Iterator
+
+from chat_protocol import commands
+from chat_protocol.events import Event, HistoryPage, MessageEvent, RoomList, RoomState, User, UserList
+
+Ask = Callable[[commands.Command, type[Event]], Event]
+"""Sends a command, returns its answer, which is of the class given."""
+
+PAGE = 500
+"""Messages to ask for at a time: the most that the protocol allows."""
+
+
+def all_users(ask: Ask, room: str | None) -> list[User]:
+    """Return the users of a room, or everyone connected."""
+    users: list[User] = []
+    after: str | None = None
+    while True:
+        page = ask(commands.Who(room=room, after=after), UserList)
+        assert isinstance(page, UserList)
+        users += page.users
+        if not page.more or not page.users:
+            return users
+        after = page.after if page.after is not None else page.users[-1].username
+
+
+def all_rooms(ask: Ask) -> list[RoomState]:
+    """Return the public rooms."""
+    rooms: list[RoomState] = []
+    after: str | None = None
+    while True:
+        page = ask(commands.Rooms(after=after), RoomList)
+        assert isinstance(page, RoomList)
+        rooms += page.rooms
+        if not page.more or not page.rooms:
+            return rooms
+        after = page.after if page.after is not None else page.rooms[-1].room
+
+
+def newest(ask: Ask, room: str, before: int | None, limit: int) -> list[MessageEvent]:
+    """Return the last `limit` messages (before a seq), ascending."""
+    messages: list[MessageEvent] = []
+    while len(messages) < limit:
+        page = _page(ask, commands.History(room=room, before=before, limit=min(PAGE, limit - len(messages))))
+        messages[:0] = page.messages
+        if not page.more or not page.messages:
+            break
+        before = page.before if page.before is not None else page.messages[0].seq
+    return messages
+
+
+def onward(ask: Ask, room: str, after: int) -> Iterator[MessageEvent]:
+    """Yield the messages after a seq, ascending, up to the newest; a page at a time."""
+    while True:
+        page = _page(ask, commands.History(room=room, after=after, limit=PAGE))
+        yield from page.messages
+        if not page.more or not page.messages:
+            return
+        after = page.after if page.after is not None else page.messages[-1].seq
+
+
+def _page(ask: Ask, command: commands.History) -> HistoryPage:
+    page = ask(command, HistoryPage)
+    assert isinstance(page, HistoryPage)
+    return page
