@@ -129,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="chat-server",
         description="Serve chat on one TCP port to any client: chat-client, nc, or JSON lines.",
         usage="chat-server [--FLAG VALUE ...]",
-        epilog=f"Each setting may also stand in the environment or in a TOML file ({_default_file()}, or the one "
-        "that --config names), there without the dashes in front. A flag goes before the environment, the "
-        "environment before the file. Sizes may be written as 64K, 16M or 1G.",
+        epilog=f"Each setting may also stand in the environment or in a TOML file ({_default_file()}, or the "
+        "one that --config names), there without the dashes in front. A flag goes before the environment, "
+        "the environment before the file. Sizes may be written as 64K, 16M or 1G.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -176,7 +176,7 @@ def _from_file(by_flag: str | None, by_variable: str | None) -> dict[str, Any]:
         raise ConfigError(f"{source}{_quoted(named)}: {error.strerror}") from None
     except (OSError, ValueError) as error:  # ValueError: not TOML, not UTF-8, or no path at all
         why = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{source}{_quoted(str(path))}: {why}") from None
+        raise ConfigError(f"{source}{_quoted(str(path) if named is None else named)}: {why}") from None
     values: dict[str, Any] = {}
     for key, given in table.items():
         name = key.replace("-", "_")

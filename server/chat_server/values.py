@@ -158,7 +158,7 @@ SWITCH: Final = Kind(
 )
 HOST: Final = Kind("HOST", "a host name, an IPv4 or an IPv6 address, without a port", _read_host)
 FOLDER: Final = Kind("FOLDER", "a path", lambda given: expanded(_path(given)))
-OUTPUT: Final = Kind("FILE", "a path, or - for standard output", _read_output)
+OUTPUT: Final = Kind("FILE", "a path, or - for standard output", _read_output, lambda path: path or "-")
 """A file to write; standard output reads as an empty text."""
 STORE: Final = Kind("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
 """Where messages are kept; the URL of a file is spelled as SQLAlchemy spells it."""

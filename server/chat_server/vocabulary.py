@@ -51,6 +51,9 @@ class Event(NamedTuple):
 COMMON: Final = ("ts", "level", "event", "node")
 """Fields that every line has."""
 
+HISTOGRAMS: Final = ("accept_to_commit", "commit_to_sent", "rtt")
+"""Fields whose value is a base64 HdrHistogram: for programs, not for the eye."""
+
 FIELDS: Final[Mapping[str, str]] = {
     # on every line
     "ts": "When the line was made: ISO 8601, UTC, with microseconds.",
@@ -214,7 +217,10 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     LogEvent.LIMITS_NOT_RELOADED: Event(
         "Limits were read again, something was wrong, and the old ones stay.", ("error", "signal")
     ),
-    LogEvent.LOG_REOPENED: Event("The log file was opened anew; the first line in it.", ("path", "signal")),
+    LogEvent.LOG_REOPENED: Event(
+        "The log file was opened anew, or with `error` could not be and the old one stays in use.",
+        ("path", "error"),
+    ),
     LogEvent.LOG_LINES_DROPPED: Event(
         "`count` lines were lost since the last such line: the log could not take them (fast enough).",
         ("count", "error"),
