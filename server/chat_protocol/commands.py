@@ -13,7 +13,7 @@ MAX_REF: Final = 64
 """Code points in a `ref`."""
 
 Ref = Annotated[str, Meta(min_length=1, max_length=MAX_REF)]
-PingId = Annotated[str, Meta(max_length=MAX_REF)] | int
+PingId = Annotated[str, Meta(max_length=MAX_REF)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, Meta(ge=0, le=2**62)]
 
 

@@ -28,9 +28,12 @@ class LineBuffer:
         """
         if self.overflowed:
             return []
-        if b"\n" not in data:
+        newline = data.find(b"\n")
+        if newline < 0:
             self._hold(data)
             return []
+        if newline == len(data) - 1 <= self.limit and self._held is None and data[-2:] != b"\r\n":
+            return [data[:-1]]  # one whole line, as most reads bring
         lines = data.split(b"\n")
         if self._held is not None:
             self._held += lines[0]
@@ -57,8 +60,8 @@ class LineBuffer:
     def _hold(self, data: bytes) -> None:
         if self._held is None:
             self._held = bytearray()
-        if len(self._held) + len(data) > self.limit + 1:  # the one more may be the \r of a \r\n
+        self._held += data
+        size = len(self._held)
+        if size > self.limit and size > self.limit + self._held.endswith(b"\r"):  # \r may begin a \r\n
             self.overflowed = True
             self._held = None
-            return
-        self._held += data

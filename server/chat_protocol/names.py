@@ -14,6 +14,11 @@ MAX_NAME: Final = 32
 SERVER_NAME: Final = "server"
 GUEST_PREFIX: Final = "guest-"
 
+_UNCOMPOSED: Final = 4 * MAX_NAME
+"""Code points that 32 may come from: NFC makes one of four at most (UAX #15, expansion factors)."""
+_FOLDABLE: Final = 1024
+"""Code points of the longest text that is folded: far more than a conversation's name has. Normalizing puts
+marks in order in quadratic time: 32,000 of them took a second."""
 _PUNCTUATION: Final = frozenset("._-")
 _LETTERS_DIGITS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
 _MARKS: Final = frozenset({"Mn", "Mc", "Me"})
@@ -21,6 +26,7 @@ _INVISIBLE: Final = frozenset(
     chr(point)
     for points in (
         (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),  # joiners and fillers
+        (0x13441, 0x13442),  # Egyptian blanks: letters to Unicode, nothing to the eye
         range(0x180B, 0x1810),  # Mongolian variation selectors
         range(0xFE00, 0xFE10),  # variation selectors
         range(0xE0100, 0xE01F0),  # more of them
@@ -30,15 +36,18 @@ _INVISIBLE: Final = frozenset(
 
 
 def fold(name: str) -> str:
-    """Return the form in which names compare."""
+    """Return the form in which names compare; what is too long to be one is left as it is."""
     if name.isascii():
         return name.lower()
+    if len(name) > _FOLDABLE:
+        return name
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def clean(name: str) -> str:
     """Return `name` in the form in which it is shown (NFC), or raise ValueError with the reason."""
-    shown = name if name.isascii() else unicodedata.normalize("NFC", name)
+    whole = name.isascii() or len(name) > _UNCOMPOSED
+    shown = name if whole else unicodedata.normalize("NFC", name)
     if not 1 <= len(shown) <= MAX_NAME:
         raise ValueError(f"a name has 1 to {MAX_NAME} characters, not {len(shown)}")
     for index, char in enumerate(shown):

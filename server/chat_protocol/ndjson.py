@@ -3,7 +3,6 @@
 Knows the wire's JSON. Must not know who sent it or what will come of it.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -18,7 +17,8 @@ from chat_protocol.lines import MAX_FRAME, LineBuffer
 _decode_command: Callable[[bytes], WireCommand] = msgspec.json.Decoder(WireCommand).decode
 _decode_event: Callable[[bytes], WireEvent] = msgspec.json.Decoder(WireEvent).decode
 _encoder = msgspec.json.Encoder()
-_AT = re.compile(r" - at `\$\.?(.*)`$")
+_AT = " - at `$"  # where msgspec's sentence turns to the place
+_MAX_SHOWN = 200  # code points of such a sentence that a peer gets: it may quote the frame
 
 TOO_LARGE: Final = Fault(
     ErrorCode.FRAME_TOO_LARGE,
@@ -35,6 +35,15 @@ class _Probe(msgspec.Struct):
 
 
 _probe = msgspec.json.Decoder(_Probe).decode
+UNREADABLE: Final = (msgspec.DecodeError, ValueError)
+"""What a decoder raises for bytes that are not JSON or not UTF-8; too deep a nesting is a RecursionError."""
+
+
+def unreadable(error: Exception, wanted: str) -> Fault:
+    """Return the fault of bytes that `error` says are not `wanted`."""
+    if isinstance(error, RecursionError):
+        return Fault(ErrorCode.BAD_FRAME, "the JSON is nested too deep")
+    return Fault(ErrorCode.BAD_FRAME, f"not {wanted}: {str(error)[:_MAX_SHOWN]}")
 
 
 def decode_command(line: bytes) -> codec.Incoming:
@@ -43,10 +52,8 @@ def decode_command(line: bytes) -> codec.Incoming:
         return _decode_command(line)
     except msgspec.ValidationError as error:
         return _explain(line, str(error))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Fault(ErrorCode.BAD_FRAME, f"not a JSON object on one line: {error}")
-    except RecursionError:
-        return Fault(ErrorCode.BAD_FRAME, "the JSON is nested too deep")
+    except (*UNREADABLE, RecursionError) as error:
+        return unreadable(error, "a JSON object on one line")
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -57,14 +64,16 @@ def encode(event: msgspec.Struct) -> bytes:
 def decode_event(line: bytes) -> Event | None:
     """Return the server's event on `line`; None for one that this version does not know.
 
-    Raises `msgspec.DecodeError` for what is not JSON or lacks a field.
+    Raises `msgspec.DecodeError`, and nothing else, for what is not JSON or lacks a field.
     """
     try:
         return _decode_event(line)
     except msgspec.ValidationError as error:
-        if "`$.type`" in str(error):
+        if str(error).endswith(f"{_AT}.type`"):
             return None
         raise
+    except (ValueError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
@@ -75,7 +84,7 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
 class NdjsonCodec:
     """The server's side of the native dialect."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_over")
 
     dialect = codec.NDJSON
     encode = staticmethod(encode)
@@ -83,34 +92,37 @@ class NdjsonCodec:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
+        self._over = False  # whether the peer was told that a frame was too large
 
     def receive(self, data: bytes) -> Sequence[codec.Incoming]:
         """Return what `data` completes; blank lines are nothing."""
         lines = self._lines
         found = [decode_command(line) for line in lines.feed(data) if line]
-        if lines.overflowed:
+        if lines.overflowed and not self._over:
+            self._over = True
             found.append(TOO_LARGE)
         return found
 
     def end(self) -> Sequence[codec.Incoming]:
         """Return the command on a last line without a newline."""
         line = self._lines.end()
-        return [decode_command(line)] if line.strip() else []
+        return [decode_command(line)] if line else []
 
 
 def _explain(line: bytes, problem: str) -> Fault:
     """Say what a well-formed frame lacks, in the words of the wire."""
     try:
         probe = _probe(line)
-    except msgspec.ValidationError:
-        return Fault(ErrorCode.BAD_FRAME, "a frame is a JSON object")
+    except (*UNREADABLE, RecursionError) as error:
+        # Not an object; or worse stands behind the wrong field at which the first decoder stopped.
+        return unreadable(error, "a JSON object on one line")
     ref = probe.ref if isinstance(probe.ref, str) and 1 <= len(probe.ref) <= MAX_REF else None
-    if probe.type is None:
-        return Fault(ErrorCode.UNKNOWN_TYPE, "a frame has a `type`", ref)
-    if not isinstance(probe.type, str) or probe.type not in WIRE_TYPES:
-        shown = str(probe.type)[:MAX_REF]
-        return Fault(ErrorCode.UNKNOWN_TYPE, f"no frame is of type {shown!r}", ref)
-    where = _AT.search(problem)
-    if where is None:
-        return Fault(ErrorCode.INVALID_FIELD, f"{probe.type}: {problem}", ref)
-    return Fault(ErrorCode.INVALID_FIELD, f"{probe.type}: {where.group(1)}: {problem[: where.start()]}", ref)
+    kind = probe.type
+    if not isinstance(kind, str):
+        return Fault(ErrorCode.UNKNOWN_TYPE, "a frame has a `type`, a string", ref)
+    if kind not in WIRE_TYPES:
+        return Fault(ErrorCode.UNKNOWN_TYPE, f"no frame is of type {kind[:MAX_REF]!r}", ref)
+    what, _, place = problem.rpartition(_AT)
+    where = place.removesuffix("`").removeprefix(".")
+    said = f"{where}: {what}" if where else what or problem
+    return Fault(ErrorCode.INVALID_FIELD, f"{kind}: {said[:_MAX_SHOWN]}", ref)

@@ -82,6 +82,10 @@ class ObjectSplitter:
                 return found[:index]
         return found
 
+    def unfinished(self) -> bytes:
+        """Return what has come of the object, or the junk, that is not finished."""
+        return bytes(self._held)
+
     def end(self) -> list[Piece]:
         """Return an unfinished object as junk."""
         rest = bytes(self._held).strip()
@@ -107,7 +111,7 @@ class ObjectSplitter:
                 case 0x5C:  # a backslash: the byte behind it means nothing here
                     if at == len(held):
                         return found.start(), False
-                    at += 1
+                    at += held[at] != 0x0A  # but a raw newline breaks the string nonetheless
                 case 0x0A:  # a JSON string holds no raw newline: this one was never closed
                     self._junk = True
                     return found.start(), False

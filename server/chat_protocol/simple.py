@@ -14,7 +14,7 @@ from chat_protocol.commands import Say
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent
 from chat_protocol.names import SERVER_NAME
-from chat_protocol.ndjson import TOO_LARGE
+from chat_protocol.ndjson import TOO_LARGE, UNREADABLE, unreadable
 from chat_protocol.objects import ObjectSplitter
 
 
@@ -45,10 +45,8 @@ def decode_pair(text: bytes, *, balanced: bool = True) -> codec.Incoming:
         pair = _decode(text)
     except msgspec.ValidationError as error:
         return Fault(ErrorCode.INVALID_FIELD, f"an object has the strings username and message: {error}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Fault(ErrorCode.BAD_FRAME, f"not a JSON object: {error}")
-    except RecursionError:
-        return Fault(ErrorCode.BAD_FRAME, "the JSON is nested too deep")
+    except (*UNREADABLE, RecursionError) as error:
+        return unreadable(error, "a JSON object")
     return Say(username=pair.username, message=pair.message)
 
 
@@ -69,7 +67,7 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
 class SimpleCodec:
     """The server's side of two-field JSON."""
 
-    __slots__ = ("_objects",)
+    __slots__ = ("_objects", "_over")
 
     dialect = codec.SIMPLE
     encode = staticmethod(encode)
@@ -77,11 +75,13 @@ class SimpleCodec:
 
     def __init__(self) -> None:
         self._objects = ObjectSplitter()
+        self._over = False  # whether the peer was told that an object was too large
 
     def receive(self, data: bytes) -> Sequence[codec.Incoming]:
         """Return what `data` completes."""
         found = [decode_pair(piece.text, balanced=piece.balanced) for piece in self._objects.feed(data)]
-        if self._objects.overflowed:
+        if self._objects.overflowed and not self._over:
+            self._over = True
             found.append(TOO_LARGE)
         return found
 

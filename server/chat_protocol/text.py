@@ -1,9 +1,10 @@
 r"""Plain text, for `nc` and telnet: a line is a message, `/word` is a command.
 
 The server writes `[14:03] ann: hi` (UTC) and `* sentence` for everything else. Further lines of a message are
-indented, so no message can forge a line of its own.
+indented, so no message can forge a line of its own; neither can characters that move the cursor.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -22,9 +23,12 @@ HELP: Final = (
 )
 GREETING: Final = "Greenroom: type a line to say it in the lobby, /help for more, bye to leave"
 
-_INDENT: Final = "        "  # as wide as "[14:03] "
-# What telnet sends of its own: IAC, a command, and for WILL to DONT an option (RFC 854).
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].|[\xf0-\xfa])", re.DOTALL)
+_NEXT_LINE: Final = "\n    "  # short, so that 8,192 line breaks still make less than a frame of 65,536 bytes
+# All that a terminal or `str.splitlines` may take for a line's end.
+_BREAK = re.compile("\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+# What telnet sends of its own: IAC, a command, and for WILL to DONT an option; or a subnegotiation (RFC 854).
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])", re.DOTALL)
 
 
 def encode(event: Event) -> bytes:
@@ -33,7 +37,7 @@ def encode(event: Event) -> bytes:
         return _line(event).encode()
     if isinstance(event, HistoryPage):
         return encode_messages(event.messages)
-    return "".join(f"* {sentence}\n" for sentence in phrases.sentences(event)).encode()
+    return "".join(f"* {_harmless(sentence)}\n" for sentence in phrases.sentences(event)).encode()
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
@@ -43,10 +47,8 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
 
 def decode_line(line: bytes) -> codec.Incoming | None:
     """Return what a person meant by `line`, None for an empty one."""
-    if b"\xff" in line:
-        line = _TELNET.sub(b"", line)
     try:
-        text = line.decode()
+        text = without_telnet(line).decode()
     except UnicodeDecodeError:
         return Fault(ErrorCode.BAD_FRAME, "that line was not UTF-8 text")
     if not text.strip():
@@ -61,10 +63,15 @@ def decode_line(line: bytes) -> codec.Incoming | None:
     return _command(word.lower(), rest.strip())
 
 
+def without_telnet(line: bytes) -> bytes:
+    """Return `line` without what a telnet client sends on its own account."""
+    return _TELNET.sub(b"", line) if b"\xff" in line else line
+
+
 class TextCodec:
     """The server's side of plain text."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_lines", "_over")
 
     dialect = codec.TEXT
     encode = staticmethod(encode)
@@ -72,11 +79,13 @@ class TextCodec:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
+        self._over = False  # whether the peer was told that a line was too large
 
     def receive(self, data: bytes) -> Sequence[codec.Incoming]:
         """Return what `data` completes."""
         found = [command for line in self._lines.feed(data) if (command := decode_line(line)) is not None]
-        if self._lines.overflowed:
+        if self._lines.overflowed and not self._over:
+            self._over = True
             found.append(TOO_LARGE)
         return found
 
@@ -88,14 +97,22 @@ class TextCodec:
 
 def _line(event: MessageEvent) -> str:
     """Write one message; a conversation's says whose it is."""
-    minute = int(event.timestamp // 60)
-    clock = f"{minute // 60 % 24:02}:{minute % 60:02}"
-    text = event.message
-    if "\n" in text:
-        text = text.replace("\n", "\n" + _INDENT)
-    if event.room.startswith("@"):
+    clock = _clock(event.timestamp // 60)
+    text = _harmless(event.message)
+    if event.room[:1] == "@":
         return f"[{clock}] (private {event.room}) {event.username}: {text}\n"
     return f"[{clock}] {event.username}: {text}\n"
+
+
+@functools.lru_cache(maxsize=64)
+def _clock(minutes: float) -> str:
+    """Write the time of day of whole `minutes` since the Unix epoch: a batch's messages mostly share it."""
+    return f"{int(minutes) // 60 % 24:02}:{int(minutes) % 60:02}"
+
+
+def _harmless(text: str) -> str:
+    """Indent the further lines of `text`, and replace what else a terminal would obey."""
+    return text if text.isprintable() else _CONTROL.sub("\ufffd", _BREAK.sub(_NEXT_LINE, text))
 
 
 def _command(word: str, rest: str) -> codec.Incoming:
