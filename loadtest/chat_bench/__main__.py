@@ -1,0 +1,182 @@
+"""`python -m chat_bench`: the command line."""
+
+import argparse
+import datetime as dt
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import msgspec
+
+from chat_bench import machine, systems
+from chat_bench.bench import PAIR_CLIENTS, WORKLOADS, Bench, Plan
+from chat_bench.crowd import raise_descriptor_limit
+from chat_bench.process import BenchError
+from chat_bench.results import Results
+from chat_bench.systems import System
+from chat_bench.table import page
+from chat_bench.wires import TEXT_BYTES
+
+SPARE_DESCRIPTORS: Final = 500
+"""Of the limit of open files: what a server may want for other things than idle connections."""
+
+QUICK: Final = {"rounds": 2, "seconds": 0.4, "idle_clients": 3000, "join_clients": 1000, "ping_interval": 2.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; return 0, or 1 if something could not be measured."""
+    options = _parse(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
+    chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name)}
+    plan = Plan(workloads=options.only, **{**(QUICK if options.quick else {}), **chosen})
+    plan = msgspec.structs.replace(
+        plan, idle_clients=min(plan.idle_clients, clients), join_clients=min(plan.join_clients, clients)
+    )
+    results = Results(
+        started=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        machine=machine.describe(),
+        settings={name: value for name, value in msgspec.structs.asdict(plan).items() if name != "workloads"},
+        versions={},
+    )
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="chat-bench-") as folder:
+        found = _gather(options.systems, Path(folder), results)
+        if not found:
+            _tell(f"nothing to measure: not here: {', '.join(results.absent)}")
+            return 1
+        results.versions = {system.name: system.version for system in found}
+        try:
+            Bench(plan, found, Path(folder), results, _tell).run()
+        except KeyboardInterrupt:
+            results.notes.append("Interrupted: this is what was measured until then.")
+    results.notes += _notes(plan, found)
+    _tell(f"took {time.monotonic() - start:.0f} s\n")
+    print(page(results))
+    _write(results, options.json)
+    return 1 if results.failures else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m chat_bench",
+        description="Measure what messages cost Greenroom, beside a C loop and other servers.",
+        epilog="Workloads: " + "; ".join(f"{key}: {title}" for key, title in WORKLOADS.items()) + ".",
+    )
+    parser.add_argument("--quick", action="store_true", help="about 40 seconds: shorter, fewer, rougher")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds (default 5, quick 2)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of each (default 1.5, quick 0.4)")
+    parser.add_argument(
+        "--only",
+        type=_Choice(WORKLOADS),
+        default=frozenset(WORKLOADS),
+        metavar="a,b",
+        help="workloads (default all)",
+    )
+    parser.add_argument(
+        "--systems",
+        type=_Choice(systems.NAMES),
+        default=frozenset(systems.NAMES),
+        metavar="greenroom,redis",
+        help=f"systems, out of {', '.join(systems.NAMES)} (default all that are here)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where all samples go (default bench-results/)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are 1 to 1000")
+    return number
+
+
+class _Choice:
+    """A comma-separated choice out of some names."""
+
+    def __init__(self, allowed: Sequence[str] | dict[str, str]) -> None:
+        self._allowed = tuple(allowed)
+
+    def __call__(self, text: str) -> frozenset[str]:
+        chosen = frozenset(part.strip() for part in text.split(","))
+        if unknown := chosen.difference(self._allowed):
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(sorted(unknown))}: allowed are {', '.join(self._allowed)}"
+            )
+        return chosen
+
+
+def _gather(names: frozenset[str], folder: Path, results: Results) -> list[System]:
+    """Return the systems that are here, in the order of the columns; note those that are not."""
+    found: list[System] = []
+    frame = systems.typical_frame_bytes()
+    if "greenroom" in names:
+        ours = systems.locate(systems.Greenroom)
+        if ours is None:
+            results.absent.append("greenroom (chat-server is not installed)")
+        else:
+            try:
+                frame = systems.measure_frame_bytes(ours, folder)
+                found.append(ours)
+            except (BenchError, OSError) as error:
+                results.failures.append(f"greenroom: {error}")
+    if "c" in names:
+        loop = systems.c_loop(folder, frame)
+        if loop is None:
+            results.absent.append("C loop (no C compiler)")
+        else:
+            found.insert(0, loop)
+    for peer in systems.PEERS:
+        if peer.name in names:
+            system = systems.locate(peer)
+            if system is None:
+                results.absent.append(f"{peer.name} ({peer.program} is not on the PATH)")
+            else:
+                found.append(system)
+    return found
+
+
+def _notes(plan: Plan, found: Sequence[System]) -> list[str]:
+    """Return what a reader of the table must know."""
+    fewer = ", ".join(f"{s.receivers:,} for {s.name}" for s in found if s.receivers != System.receivers)
+    return [
+        f"N is {System.receivers:,} receivers{fewer and f' ({fewer})'}; every text has {TEXT_BYTES} bytes.",
+        "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
+        f"{PAIR_CLIENTS} clients in pairs: a message counts when its partner has it.",
+        "Greenroom's messages are durable, and echoed to their sender; the others keep nothing.",
+        f"{plan.idle_clients:,} idle connections: Greenroom's after all have answered a first ping.",
+        f"{plan.join_clients:,} joins of one room: with the presence that they cause.",
+    ]
+
+
+def _write(results: Results, path: Path | None) -> None:
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = path or Path("bench-results") / f"{stamp}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+    _tell(f"\nwritten to {target}")
+
+
+def _tell(text: str) -> None:
+    """Say what goes on, beside the table, not in it."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    """Let SIGTERM end servers and remove folders as Ctrl-C does."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as problem:
+        _tell(f"chat_bench: {problem}")
+        sys.exit(1)

@@ -1,0 +1,162 @@
+"""One run: which workload on which system, when; what is bounded, and what happens when one fails.
+
+Knows systems, workloads and results. Must not know the command line.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from chat_bench import workloads
+from chat_bench.crowd import Crowd
+from chat_bench.process import BenchError
+from chat_bench.results import Results
+from chat_bench.systems import System
+
+PAIR_CLIENTS: Final = 200
+IN_FLIGHT: Final = 64
+WORKLOADS: Final = {
+    "a": "fan-out, one in flight",
+    "b": "fan-out, 64 in flight",
+    "c": "pairs",
+    "d": "idle, joins",
+}
+
+_SPARE_SECONDS: Final = 1.0
+"""What an idle server without pings gets to come to rest before its memory is read."""
+
+
+class Plan(Struct, frozen=True):
+    """What to run. All loops end by these numbers."""
+
+    workloads: frozenset[str]
+    rounds: int = 5
+    seconds: float = 1.5
+    """How long each workload is measured in each round."""
+    idle_clients: int = 15_000
+    join_clients: int = 10_000
+    ping_interval: float = 10.0
+    """Seconds between pings in the idle test: longer than the log-ins, so that these are measured alone."""
+    budget: float = 300.0
+    """Seconds after which no round begins that would not end."""
+
+
+class Bench:
+    """A run of a plan on some systems."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        systems: Sequence[System],
+        folder: Path,
+        results: Results,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._systems = systems
+        self._folder = folder
+        self._results = results
+        self._tell = tell
+        self._failed: set[tuple[str, str]] = set()
+
+    def run(self) -> None:
+        """Run all; a workload that fails on a system is noted, and not tried on it again."""
+        start = time.monotonic()
+        if "d" in self._plan.workloads:
+            self._all("idle", self._idle)
+            self._all("joins", self._joins)
+        longest = 0.0
+        for number in range(self._plan.rounds):
+            begun = time.monotonic()
+            if begun + longest > start + self._plan.budget:
+                self._results.notes.append(f"Stopped after {number} rounds: the time was up.")
+                self._results.settings["rounds"] = number
+                break
+            self._round(number)
+            longest = max(longest, time.monotonic() - begun)
+
+    def _round(self, number: int) -> None:
+        """Give each system its turn, a different one first in each round."""
+        by = number % len(self._systems)
+        turns = [*self._systems[by:], *self._systems[:by]]
+        if self._plan.workloads & {"a", "b"}:
+            self._all(f"round {number + 1}, fan-out", self._fan_out, turns)
+        if "c" in self._plan.workloads:
+            self._all(f"round {number + 1}, pairs", self._pairs, turns)
+
+    def _all(
+        self, title: str, work: Callable[[System], str], systems: Sequence[System] | None = None
+    ) -> None:
+        for system in systems or self._systems:
+            key = (system.name, work.__name__)
+            if key in self._failed or not (system.talks or work == self._fan_out):
+                continue
+            try:
+                found = work(system)
+            except (BenchError, OSError) as error:
+                self._failed.add(key)
+                self._results.failures.append(f"{system.name}, {title}: {error}")
+                found = f"failed: {error}"
+            if found:
+                self._tell(f"{title}: {system.name}: {found}")
+
+    def _fan_out(self, system: System) -> str:
+        """Measure one message in flight, then 64, on one server."""
+        said = []
+        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
+            fan_out = workloads.FanOut(crowd, system.wire, system.receivers)
+            for workload, metric, in_flight in (("a", "fanout_1", 1), ("b", "fanout_64", IN_FLIGHT)):
+                if workload not in self._plan.workloads:
+                    continue
+                run = functools.partial(fan_out.run, in_flight=in_flight)
+                sample = workloads.measured(server, self._plan.seconds, system.settle, run)
+                self._results.add(metric, system.name, sample.cpu_us)
+                if in_flight == 1:
+                    self._results.add("fanout_bytes", system.name, sample.size)
+                said.append(f"{in_flight} in flight {sample.cpu_us:.3f} µs")
+        return ", ".join(said)
+
+    def _pairs(self, system: System) -> str:
+        """Measure clients that write to each other."""
+        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
+            pairs = workloads.Pairs(crowd, system.wire, PAIR_CLIENTS)
+            sample = workloads.measured(server, self._plan.seconds, system.settle, pairs.run)
+        self._results.add("pairs", system.name, sample.cpu_us)
+        self._results.add("pairs_rate", system.name, sample.rate)
+        return f"{sample.cpu_us:.2f} µs, {sample.rate:,.0f} messages/s"
+
+    def _idle(self, system: System) -> str:
+        """Measure log-ins and what an idle connection keeps in memory."""
+        interval = self._plan.ping_interval
+        with (
+            system.start(self._folder, interval if system.pings else None) as server,
+            Crowd(server.port(), system.wire) as crowd,
+        ):
+            before = server.rss()
+            logins, opened = workloads.log_in(server, crowd, system.wire, self._plan.idle_clients)
+            if system.pings:
+                crowd.idle(3 * interval, until=lambda: len(crowd.answered) >= len(opened))
+                if len(crowd.answered) < len(opened):
+                    raise BenchError(f"{len(opened) - len(crowd.answered)} connections were never pinged")
+            else:
+                crowd.idle(_SPARE_SECONDS)
+            idle = workloads.Idle(logins, before, server.rss())
+        self._results.add("idle_rss", system.name, idle.rss_kib)
+        self._results.add("login", system.name, logins.cpu_us)
+        self._results.add("login_rate", system.name, logins.rate)
+        return f"{idle.rss_kib:.1f} KiB each, {logins.rate:,.0f} log-ins/s of {logins.cpu_us:.0f} µs"
+
+    def _joins(self, system: System) -> str:
+        """Measure a join storm, and what it makes the server tell."""
+        if not system.many_in_a_room:
+            return ""
+        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
+            _, opened = workloads.log_in(server, crowd, system.wire, self._plan.join_clients)
+            crowd.idle(system.tells_seconds)
+            sample = workloads.join(server, crowd, system.wire, opened, system.tells_seconds)
+        self._results.add("join", system.name, sample.cpu_us)
+        return f"{sample.cpu_us:.0f} µs a join, {sample.rate:,.0f} joins/s"

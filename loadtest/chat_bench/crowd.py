@@ -1,0 +1,158 @@
+"""Many client connections on one epoll: opened, logged in, drained.
+
+Knows sockets and what the wire says of a login. Must not know what is measured.
+
+It runs beside the server and must not slow it: edge-triggered, so that a socket costs the kernel nothing
+between two arrivals, and with one shared buffer, so that a read allocates nothing.
+"""
+
+import resource
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from chat_bench.process import BenchError
+from chat_bench.wires import Wire
+
+PATIENCE_SECONDS: Final = 10.0
+"""Silence of this length, while something is due, ends the measurement as failed."""
+
+BUFFER_BYTES: Final = 256 * 1024
+"""More than any server here has to say to one client at once."""
+
+_PER_ADDRESS: Final = 12_000
+"""Connections from one source address: well under the 28,232 ephemeral ports that Linux gives by default."""
+
+LOGINS_SECONDS: Final = 60.0
+"""All log-ins, or all joins, of a workload end within this."""
+
+_TAIL_BYTES: Final = 4096
+
+
+def raise_descriptor_limit() -> int:
+    """Raise this process's limit of open files to its hard limit; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Crowd:
+    """The clients of one server; leaving the context closes them."""
+
+    def __init__(self, port: int, wire: Wire) -> None:
+        self.epoll: Final = select.epoll()
+        self.buffer: Final = bytearray(BUFFER_BYTES)
+        self.sockets: Final[dict[int, socket.socket]] = {}
+        self.answered: Final[set[int]] = set()
+        """Who has answered a ping of the server."""
+        self._port = port
+        self._wire = wire
+        self._deadline = 0.0
+        self._tails: dict[int, bytes] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.epoll.close()
+        for sock in self.sockets.values():
+            sock.close()
+
+    def open(self, logins: Iterable[bytes], answer: bytes) -> list[int]:
+        """Connect and log in, one connection for each of `logins`; return their descriptors, in order.
+
+        A login is through when `answer` has come; with `answer` empty, when the connection stands. No more
+        than `wire.logins_at_once` wait at a time, so that no listen backlog overflows.
+        """
+        opened: list[int] = []
+        waiting: set[int] = set()
+        self._deadline = time.monotonic() + LOGINS_SECONDS
+        for login in logins:
+            while len(waiting) >= self._wire.logins_at_once:
+                self._take(waiting, answer)
+            sock = self._connect()
+            sock.send(login)
+            opened.append(sock.fileno())
+            if answer:
+                waiting.add(sock.fileno())
+        self._take_all(waiting, answer)
+        return opened
+
+    def ask(self, members: Sequence[int], request: bytes, answer: bytes) -> None:
+        """Send `request` from each of `members`, as fast as the server answers, and wait for all answers."""
+        waiting: set[int] = set()
+        self._deadline = time.monotonic() + LOGINS_SECONDS
+        for member in members:
+            while len(waiting) >= self._wire.logins_at_once:
+                self._take(waiting, answer)
+            self.sockets[member].send(request)
+            waiting.add(member)
+        self._take_all(waiting, answer)
+
+    def idle(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Read and answer what comes, for so long, or `until` something is true."""
+        end = time.monotonic() + seconds
+        while not until() and (left := end - time.monotonic()) > 0:
+            self._take(set(), b"", min(left, 0.1))
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket()
+        try:
+            # Port 0 is chosen at connect, so that addresses do not run out of ports that differ by target.
+            sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
+            sock.bind((f"127.0.0.{1 + len(self.sockets) // _PER_ADDRESS}", 0))
+            sock.settimeout(PATIENCE_SECONDS)
+            sock.connect(("127.0.0.1", self._port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            self.epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLET)
+        except OSError as error:
+            sock.close()
+            raise BenchError(f"connection {len(self.sockets) + 1} was not accepted: {error}") from error
+        self.sockets[sock.fileno()] = sock
+        return sock
+
+    def _take_all(self, waiting: set[int], answer: bytes) -> None:
+        while waiting:
+            self._take(waiting, answer)
+
+    def _take(self, waiting: set[int], answer: bytes, patience: float = PATIENCE_SECONDS) -> None:
+        """Read what has come; take off `waiting` who has its `answer`; answer the server's pings."""
+        events = self.epoll.poll(patience)
+        if waiting and (not events or time.monotonic() > self._deadline):
+            one = next(iter(waiting))
+            said = self._tails.get(one, b"")[-300:]
+            raise BenchError(f"{len(waiting)} clients got no {answer!r}; one of them got {said!r}")
+        for fd, _ in events:
+            data = self._tails.pop(fd, b"") + self._read(fd)
+            if fd in waiting and answer in data:
+                waiting.discard(fd)
+            reply = self._wire.answer(data)
+            if reply:
+                self.answered.add(fd)
+                self.sockets[fd].send(reply)
+            elif fd in waiting or not data.endswith(b"\n"):
+                self._tails[fd] = data[-_TAIL_BYTES:]
+
+    def _read(self, fd: int) -> bytes:
+        """Return all that `fd` has to give."""
+        parts: list[bytes] = []
+        while True:
+            try:
+                size = self.sockets[fd].recv_into(self.buffer)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise BenchError(f"the server cut a connection: {error}") from error
+            if not size:
+                said = b"".join(parts)[-300:]
+                raise BenchError(f"the server closed a connection, after {said!r}")
+            parts.append(bytes(memoryview(self.buffer)[:size]))
+            if size < len(self.buffer):
+                break
+        return b"".join(parts)

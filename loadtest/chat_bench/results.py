@@ -1,0 +1,76 @@
+"""What was measured: named samples by system, their medians, and JSON of all of it.
+
+Knows numbers. Must not know how they came about.
+"""
+
+import statistics
+from typing import Final
+
+from msgspec import Struct, field
+
+
+class Metric(Struct, frozen=True):
+    """A row of the table."""
+
+    title: str
+    digits: int
+    ratio: bool = False
+    """Whether systems are compared by it; less is better in all that are."""
+
+
+METRICS: Final = {
+    "fanout_1": Metric("1 → N, one message in flight: µs per delivery", 2, ratio=True),
+    "fanout_64": Metric("1 → N, 64 in flight: µs per delivery", 3, ratio=True),
+    "pairs": Metric("200 clients in pairs: µs per message", 1, ratio=True),
+    "join": Metric("joins of one room: µs per join", 0),
+    "login": Metric("log-ins: µs each", 0),
+    "login_rate": Metric("log-ins: per second (wall)", 0),
+    "pairs_rate": Metric("200 clients in pairs: messages per second (wall)", 0),
+    "idle_rss": Metric("idle connections: KiB of RSS each", 1, ratio=True),
+    "fanout_bytes": Metric("bytes a delivery puts on the wire", 0),
+}
+"""All rows, in the order of the table."""
+
+
+class Summary(Struct, frozen=True):
+    """Several rounds in three numbers."""
+
+    median: float
+    least: float
+    most: float
+
+
+def summarize(samples: list[float]) -> Summary:
+    """Return the median, the least and the most of one or more samples."""
+    return Summary(statistics.median(samples), min(samples), max(samples))
+
+
+class Results(Struct):
+    """A run of the bench, as it is written to JSON."""
+
+    started: str
+    machine: dict[str, str]
+    settings: dict[str, float]
+    versions: dict[str, str]
+    """The systems in the order of their columns, with their versions."""
+    absent: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the table must know."""
+    failures: list[str] = field(default_factory=list)
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By metric and system; one number a round."""
+
+    def add(self, metric: str, system: str, value: float) -> None:
+        """Note one round's value."""
+        assert metric in METRICS
+        self.samples.setdefault(metric, {}).setdefault(system, []).append(value)
+
+    def summary(self, metric: str, system: str) -> Summary | None:
+        """Return what `system` measured, None if it did not."""
+        samples = self.samples.get(metric, {}).get(system)
+        return summarize(samples) if samples else None
+
+    def ratio(self, metric: str, system: str, to: str) -> float | None:
+        """Return the quotient of two systems' medians, None if one of them is missing or nothing."""
+        over, under = self.summary(metric, system), self.summary(metric, to)
+        return over.median / under.median if over and under and under.median > 0 else None

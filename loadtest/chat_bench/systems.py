@@ -1,0 +1,244 @@
+"""The systems: how each is started, which wire it speaks, what it is called.
+
+Knows commands and configuration files. Must not know what is measured.
+"""
+
+import itertools
+import os
+import re
+import socket
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Final
+
+from chat_bench.process import BenchError, Server, find_program, free_port
+from chat_bench.wires import (
+    MARK,
+    IrcWire,
+    MqttWire,
+    NatsWire,
+    NdjsonWire,
+    RawWire,
+    RedisWire,
+    Wire,
+    text_with,
+)
+from chat_bench.workloads import ROOM
+from chat_protocol import ndjson
+from chat_protocol.events import MessageEvent
+
+SOURCE: Final = Path(__file__).with_name("fanout.c")
+
+
+class System(ABC):
+    """A system under measurement: it listens on 127.0.0.1 and keeps its files where it is told."""
+
+    name: str
+    program: str
+    wire: Wire
+    receivers = 1000
+    """How many a fan-out may have."""
+    talks = True
+    """Whether clients can log in and write to each other."""
+    settle = 0.0
+    """Seconds in which work that was put off is done."""
+    pings = False
+    """Whether the server pings its clients of itself."""
+    tells_seconds = 0.0
+    """For how long after joins a server still tells members of them."""
+    many_in_a_room = True
+    """Whether 10,000 joins of one room end within this bench's time."""
+
+    def __init__(self, program: str) -> None:
+        self.path = program
+        self.version = self._version()
+
+    @abstractmethod
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return the command that serves on `port`."""
+
+    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
+        """Start a server with a folder of its own inside `folder`."""
+        del ping_interval
+        port = free_port()
+        own = Path(tempfile.mkdtemp(prefix=f"{self.name.replace(' ', '-')}-", dir=folder))
+        return Server(self.command(own, port), port=port, log=own / "output")
+
+    def _version(self) -> str:
+        done = subprocess.run(
+            [self.path, "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
+        found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+        return found[0] if found else ""
+
+
+class CLoop(System):
+    """The floor: no protocol, no parsing, one send(2) for each receiver."""
+
+    name = "C loop"
+    program = "cc"
+    talks = False
+
+    def __init__(self, program: str, folder: Path, frame_bytes: int) -> None:
+        super().__init__(program)
+        self.wire = RawWire(frame_bytes)
+        self.binary = folder / "fanout"
+        compile_ = [program, "-O2", "-Wall", "-Wextra", "-o", str(self.binary), str(SOURCE)]
+        done = subprocess.run(compile_, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise BenchError(f"fanout.c does not compile: {done.stderr.strip()[:500]}")
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return the loop's command; it takes a free port itself."""
+        del folder, port
+        return [str(self.binary), str(self.receivers)]
+
+    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
+        """Start the loop."""
+        del ping_interval
+        return Server(self.command(folder, 0), port=None, log=folder / "fanout-errors")
+
+
+class Greenroom(System):
+    """All as by default, so durable; only the limits on what one client or address may do are off."""
+
+    name = "greenroom"
+    program = "chat-server"
+    wire = NdjsonWire()
+    settle = 1.0  # Checkpoints come once a second.
+    pings = True
+    tells_seconds = 6.0  # In a large room, presence comes at most every 5 s.
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return `chat-server` with a store of its own."""
+        return [
+            *(self.path, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *("--store", f"sqlite:///{folder}/greenroom.db", "--log-file", f"{folder}/greenroom.log"),
+            *("--rate-messages", "0", "--rate-bytes", "0", "--max-connections-per-address", "0"),
+        ]
+
+    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
+        """Start `chat-server`, with pings as often as asked."""
+        port = free_port()
+        own = Path(tempfile.mkdtemp(prefix="greenroom-", dir=folder))
+        pings = [] if ping_interval is None else ["--ping-interval", f"{ping_interval:g}"]
+        return Server([*self.command(own, port), *pings], port=port, log=own / "output")
+
+
+class Redis(System):
+    """Pub/sub, nothing kept."""
+
+    name = "redis"
+    program = "redis-server"
+    wire = RedisWire()
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return redis-server without persistence and without a limit on what waits for a subscriber."""
+        return [
+            *(self.path, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
+            *("--save", "", "--appendonly", "no", "--maxclients", "19000"),
+            *("--client-output-buffer-limit", "pubsub 0 0 0"),
+        ]
+
+
+class Nats(System):
+    """NATS core, nothing kept."""
+
+    name = "nats"
+    program = "nats-server"
+    wire = NatsWire()
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return nats-server with its pings out of the way."""
+        config = folder / "nats.conf"
+        config.write_text(f'listen: "127.0.0.1:{port}"\nping_interval: "10m"\n', encoding="ascii")
+        return [self.path, "-c", str(config)]
+
+
+class Mosquitto(System):
+    """MQTT with QoS 0, nothing kept."""
+
+    name = "mosquitto"
+    program = "mosquitto"
+    wire = MqttWire()
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return mosquitto for anonymous clients, with TCP_NODELAY like all others here."""
+        config = folder / "mosquitto.conf"
+        user = "user root\n" if os.geteuid() == 0 else ""  # It would give up the right to read the folder.
+        config.write_text(
+            f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+            f"set_tcp_nodelay true\n{user}",
+            encoding="ascii",
+        )
+        return [self.path, "-c", str(config)]
+
+
+class NgIrcd(System):
+    """IRC, nothing kept."""
+
+    name = "ngircd"
+    program = "ngircd"
+    wire = IrcWire()
+    receivers = 500  # Each join is told to all members: 1,000 take longer to join than to measure.
+    many_in_a_room = False
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        """Return ngircd without look-ups, penalties and limits."""
+        config = folder / "ngircd.conf"
+        config.write_text(
+            "[Global]\nName = bench.example.org\nInfo = bench\nAdminEMail = nobody@example.org\n"
+            f"Listen = 127.0.0.1\nPorts = {port}\nMotdFile = {folder}/none\n"
+            "[Limits]\nMaxConnections = 0\nMaxConnectionsIP = 0\nMaxPenaltyTime = 0\nPingTimeout = 3600\n"
+            "[Options]\nDNS = no\nIdent = no\nPAM = no\n",
+            encoding="ascii",
+        )
+        return [self.path, "--nodaemon", "--config", str(config)]
+
+
+PEERS: Final[tuple[type[System], ...]] = (Redis, Nats, Mosquitto, NgIrcd)
+NAMES: Final = ("c", "greenroom", *(peer.name for peer in PEERS))
+
+
+def locate(wanted: type[System]) -> System | None:
+    """Return the system, or None if its program is not here."""
+    path = find_program(wanted.program)
+    return None if path is None else wanted(path)
+
+
+def c_loop(folder: Path, frame_bytes: int) -> CLoop | None:
+    """Return the C loop, compiled into `folder`, or None where there is no C compiler."""
+    path = find_program("cc") or find_program("gcc")
+    return None if path is None else CLoop(path, folder, frame_bytes)
+
+
+def typical_frame_bytes() -> int:
+    """Return how long Greenroom's frame of the bench's text is, by its codec."""
+    text = text_with(MARK).decode()
+    event = MessageEvent(
+        room=ROOM,
+        seq=1000,
+        sender="x" * 12,
+        username="publisher",
+        message=text,
+        timestamp=1700000000.123456,
+        origin="client",
+    )
+    return len(ndjson.encode(event))
+
+
+def measure_frame_bytes(system: System, folder: Path) -> int:
+    """Return how long it is on a socket, with a seq of four digits."""
+    asked = system.wire.login("publisher", ROOM) + system.wire.publish(ROOM, text_with(MARK))
+    with (
+        system.start(folder) as server,
+        socket.create_connection(("127.0.0.1", server.port()), timeout=10) as client,
+    ):
+        client.sendall(asked)
+        with client.makefile("rb") as lines:
+            for line in itertools.islice(lines, 10):
+                if MARK in line:
+                    return len(line) + len("000")
+    raise BenchError(f"{system.name} did not send a message back")

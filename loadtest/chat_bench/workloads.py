@@ -1,0 +1,203 @@
+"""The workloads, each on a fresh server: what is sent, what is counted, when the CPU clock is read.
+
+Knows crowds and servers. Must not know which system it measures.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from chat_bench.crowd import PATIENCE_SECONDS, Crowd
+from chat_bench.process import BenchError, Server
+from chat_bench.wires import MARK, OTHER_MARK, Wire, text_with
+
+ROOM: Final = "bench"
+HALL: Final = "hall"
+WARM_UP: Final = 0.25
+"""Part of the measured time that goes before it, unmeasured."""
+
+
+class Sample(Struct, frozen=True):
+    """One measurement: the server's CPU and the wall time in seconds, how many units, bytes received."""
+
+    cpu: float
+    wall: float
+    units: int
+    received: int = 0
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of the server's CPU for each unit."""
+        return self.cpu / self.units * 1e6
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        return self.units / self.wall
+
+    @property
+    def size(self) -> float:
+        """Bytes received for each unit."""
+        return self.received / self.units
+
+
+class Idle(Struct, frozen=True):
+    """What idle connections cost: the log-ins, and the server's memory before and after, in bytes."""
+
+    logins: Sample
+    rss_before: int
+    rss_after: int
+
+    @property
+    def rss_kib(self) -> float:
+        """KiB for each connection."""
+        return (self.rss_after - self.rss_before) / self.logins.units / 1024
+
+
+def measured(
+    server: Server, seconds: float, settle: float, work: Callable[[float], tuple[int, int]]
+) -> Sample:
+    """Run `work` for some seconds, after a warm-up; it returns units and bytes.
+
+    `settle` is for servers that put work off: the CPU of so many seconds after the last message counts too.
+    """
+    work(seconds * WARM_UP)
+    cpu = server.cpu()
+    start = time.monotonic()
+    units, received = work(seconds)
+    wall = time.monotonic() - start
+    time.sleep(settle)
+    return Sample(cpu=server.cpu() - cpu, wall=wall, units=units, received=received)
+
+
+class FanOut:
+    """One publisher, many receivers: the next messages go out when all receivers have all before."""
+
+    def __init__(self, crowd: Crowd, wire: Wire, receivers: int) -> None:
+        logins = (wire.login(f"r{number}", ROOM) for number in range(receivers))
+        crowd.open(logins, wire.logged_in(ROOM))
+        login = wire.publisher_login("publisher", ROOM)
+        self._publisher = crowd.open([login], wire.logged_in())[0]
+        self._crowd = crowd
+        self._wire = wire
+        self._receivers = receivers
+        self._receive = {fd: sock.recv_into for fd, sock in crowd.sockets.items()}
+        self._message = wire.publish(ROOM, text_with(MARK))
+
+    def run(self, seconds: float, in_flight: int) -> tuple[int, int]:
+        """Publish for so long, at least once; return deliveries to receivers and bytes."""
+        # The publisher's own echo is awaited, as it is its acknowledgement, but is no delivery to a receiver.
+        due = in_flight * (self._receivers + self._wire.echoes)
+        send = self._crowd.sockets[self._publisher].send
+        burst = self._message * in_flight
+        deliveries = received = 0
+        end = time.monotonic() + seconds
+        while not deliveries or time.monotonic() < end:
+            if send(burst) != len(burst):
+                raise BenchError("the publisher's socket is full")
+            received += self._collect(due)
+            deliveries += in_flight * self._receivers
+        return deliveries, received
+
+    def _collect(self, due: int) -> int:
+        """Read until `due` marks have come; return the bytes."""
+        crowd = self._crowd
+        buffer = crowd.buffer
+        count = buffer.count
+        poll = crowd.epoll.poll
+        receive = self._receive
+        received = 0
+        while due > 0:
+            events = poll(PATIENCE_SECONDS)
+            if not events:
+                raise BenchError(f"{due} deliveries are missing")
+            for fd, _ in events:
+                size = receive[fd](buffer)
+                received += size
+                marks = count(MARK, 0, size)
+                if marks:
+                    due -= marks
+                else:
+                    reply_to_other(crowd, self._wire, fd, size)
+        if due:
+            raise BenchError(f"{-due} deliveries too many")
+        return received
+
+
+class Pairs:
+    """Clients in pairs: each sends its next message when its partner's last one has come."""
+
+    def __init__(self, crowd: Crowd, wire: Wire, clients: int) -> None:
+        logins = (wire.login(f"u{number}") for number in range(clients))
+        opened = crowd.open(logins, wire.logged_in())
+        self._crowd = crowd
+        self._wire = wire
+        self._clients = {}
+        marks = (MARK, OTHER_MARK)
+        for number, fd in enumerate(opened):
+            sock = crowd.sockets[fd]
+            frame = wire.direct(f"u{number ^ 1}", text_with(marks[number & 1]))
+            self._clients[fd] = (sock.recv_into, sock.send, marks[number & 1 ^ 1], frame)
+
+    def run(self, seconds: float) -> tuple[int, int]:
+        """Let all talk for so long; return messages that have arrived at their partner, and bytes."""
+        crowd = self._crowd
+        clients = self._clients
+        buffer = crowd.buffer
+        count = buffer.count
+        poll = crowd.epoll.poll
+        for _, send, _, frame in clients.values():
+            send(frame)
+        under_way = len(clients)
+        messages = received = 0
+        end = time.monotonic() + seconds
+        talking = True
+        while under_way:
+            events = poll(PATIENCE_SECONDS)
+            if not events:
+                raise BenchError(f"{under_way} messages are missing")
+            talking = talking and time.monotonic() < end
+            for fd, _ in events:
+                receive, send, mark, frame = clients[fd]
+                size = receive(buffer)
+                received += size
+                arrived = count(mark, 0, size)
+                if arrived:  # Two, when the partner's next one overtook the reading of its last.
+                    messages += arrived
+                    if talking:
+                        send(frame * arrived)
+                    else:
+                        under_way -= arrived
+                else:
+                    reply_to_other(crowd, self._wire, fd, size)
+        return messages, received
+
+
+def log_in(server: Server, crowd: Crowd, wire: Wire, clients: int) -> tuple[Sample, list[int]]:
+    """Log clients in, each to be reached by its name."""
+    cpu = server.cpu()
+    start = time.monotonic()
+    opened = crowd.open((wire.login(f"u{number}") for number in range(clients)), wire.logged_in())
+    wall = time.monotonic() - start
+    return Sample(cpu=server.cpu() - cpu, wall=wall, units=clients), opened
+
+
+def join(server: Server, crowd: Crowd, wire: Wire, members: list[int], settle: float) -> Sample:
+    """Let all enter one room; what they are told of each other for `settle` seconds counts too."""
+    cpu = server.cpu()
+    start = time.monotonic()
+    crowd.ask(members, wire.join(HALL), wire.joined(HALL))
+    wall = time.monotonic() - start
+    crowd.idle(settle)
+    return Sample(cpu=server.cpu() - cpu, wall=wall, units=len(members))
+
+
+def reply_to_other(crowd: Crowd, wire: Wire, fd: int, size: int) -> None:
+    """Answer what was no message, if it wants an answer; the end of the stream is a failure."""
+    if not size:
+        raise BenchError("the server closed a connection")
+    reply = wire.answer(bytes(memoryview(crowd.buffer)[:size]))
+    if reply:
+        crowd.sockets[fd].send(reply)

@@ -1,0 +1,136 @@
+"""Small runs of each workload on the C loop, on Greenroom, and on what else is here."""
+
+from pathlib import Path
+
+import pytest
+
+from chat_bench import workloads
+from chat_bench.__main__ import main
+from chat_bench.bench import Bench, Plan
+from chat_bench.crowd import Crowd
+from chat_bench.process import BenchError, find_program
+from chat_bench.results import Results
+from chat_bench.systems import (
+    PEERS,
+    Greenroom,
+    System,
+    c_loop,
+    locate,
+    measure_frame_bytes,
+    typical_frame_bytes,
+)
+from chat_bench.wires import NdjsonWire, RawWire
+
+PLAN = Plan(
+    workloads=frozenset("abcd"), rounds=1, seconds=0.05, idle_clients=20, join_clients=10, ping_interval=0.2
+)
+
+needs_compiler = pytest.mark.skipif(
+    not (find_program("cc") or find_program("gcc")), reason="there is no C compiler here"
+)
+needs_greenroom = pytest.mark.skipif(not find_program("chat-server"), reason="chat-server is not installed")
+
+
+def run(system: System, folder: Path) -> Results:
+    system.receivers = 5
+    system.settle = system.tells_seconds = 0.0
+    results = Results(started="", machine={}, settings={}, versions={system.name: system.version})
+    Bench(PLAN, [system], folder, results, lambda _: None).run()
+    return results
+
+
+@needs_compiler
+def test_the_c_loop_gives_each_of_five_receivers_the_same_bytes(tmp_path: Path) -> None:
+    loop = c_loop(tmp_path, 200)
+    assert loop is not None
+    loop.receivers = 5
+    with loop.start(tmp_path) as server, Crowd(server.port(), loop.wire) as crowd:
+        fan_out = workloads.FanOut(crowd, loop.wire, 5)
+        deliveries, received = fan_out.run(0.0, in_flight=64)
+    assert deliveries == 64 * 5
+    assert received == deliveries * 200
+
+
+@needs_compiler
+def test_the_c_loop_is_measured(tmp_path: Path) -> None:
+    loop = c_loop(tmp_path, 200)
+    assert loop is not None
+    results = run(loop, tmp_path)
+    assert not results.failures
+    assert set(results.samples) == {"fanout_1", "fanout_64", "fanout_bytes"}
+    assert results.samples["fanout_bytes"]["C loop"] == [200]
+
+
+@needs_greenroom
+def test_greenroom_is_measured(tmp_path: Path) -> None:
+    ours = locate(Greenroom)
+    assert ours is not None
+    results = run(ours, tmp_path)
+    assert not results.failures
+    measured = {metric for metric, by_system in results.samples.items() if by_system["greenroom"][0] > 0}
+    assert measured >= {"fanout_1", "fanout_64", "pairs", "login", "join"}
+
+
+@needs_greenroom
+def test_the_typical_frame_is_as_long_as_the_real_one(tmp_path: Path) -> None:
+    ours = locate(Greenroom)
+    assert ours is not None
+    assert measure_frame_bytes(ours, tmp_path) == pytest.approx(typical_frame_bytes(), abs=4)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_peer_is_measured(peer: type[System], tmp_path: Path) -> None:
+    system = locate(peer)
+    if system is None:
+        pytest.skip(f"{peer.program} is not installed")
+    results = run(system, tmp_path)
+    assert not results.failures
+    assert {"fanout_1", "fanout_64", "pairs", "login"} <= set(results.samples)
+
+
+class Broken(System):
+    """A server that ends at once."""
+
+    name = "broken"
+    program = "false"
+    wire = NdjsonWire()
+
+    def command(self, folder: Path, port: int) -> list[str]:
+        del folder, port
+        return [self.path]
+
+
+def test_a_system_that_fails_is_noted_and_not_tried_again(tmp_path: Path) -> None:
+    system = locate(Broken)
+    assert system is not None
+    results = Results(started="", machine={}, settings={}, versions={})
+    plan = Plan(workloads=frozenset("ac"), rounds=3, seconds=0.05)
+    Bench(plan, [system], tmp_path, results, lambda _: None).run()
+    assert len(results.failures) == 2
+    assert "broken, round 1, fan-out: false ended with 1" in results.failures
+
+
+def test_nobody_listening_is_a_failure_of_the_measurement() -> None:
+    with Crowd(1, RawWire(64)) as crowd, pytest.raises(BenchError, match="connection 1 was not accepted"):
+        crowd.open([b"hello"], b"")
+
+
+@needs_compiler
+def test_the_command_prints_a_table_and_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "deep" / "results.json"
+    assert (
+        main(["--systems", "c", "--only", "a", "--seconds", "0.05", "--rounds", "1", "--json", str(target)])
+        == 0
+    )
+    assert "one message in flight" in capsys.readouterr().out
+    assert target.exists()
+
+
+@pytest.mark.parametrize("wrong", [["--only", "x"], ["--systems", "icq"], ["--rounds", "0"]])
+def test_a_wrong_argument_is_named(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2
+    assert wrong[1] in capsys.readouterr().err
