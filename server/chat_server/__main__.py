@@ -1,0 +1,99 @@
+"""The command `chat-server`.
+
+The program does not monkey-patch: it works on raw non-blocking sockets and gevent's own loop, so native
+threads stay native, for the store, the log and the console.
+"""
+
+import gc
+import os
+import signal
+import sys
+
+import gevent
+
+from chat_server import config as settings
+from chat_server import logs
+from chat_server.app import Server
+from chat_server.config import Config
+from chat_server.opening import CannotStart
+from chat_server.vocabulary import LogEvent
+from chat_server.watch import greenlet_stacks
+
+
+def main() -> int:
+    """Run a server until it is told to stop; return the exit code."""
+    argv, environ = sys.argv[1:], dict(os.environ)
+    config = settings.load(argv, environ)
+    try:
+        log = logs.setup(config, environ)
+        server = Server(config, log)
+    except CannotStart as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"the log cannot be written to {error.filename or config.log_file}: {error.strerror}")
+    _handle_signals(server, argv, environ)
+    server.start()
+    _welcome(server, config)
+    gc.collect()
+    gc.freeze()  # what lives as long as the program need not be looked at again
+    gc.set_threshold(50_000, 20, 50)
+    server.stopped.wait()
+    return 0
+
+
+def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) -> None:
+    stops: list[str] = []
+
+    def stop(name: str) -> None:
+        if stops:  # somebody is in a hurry
+            server.sink.flush()
+            os._exit(1)
+        stops.append(name)
+        gevent.spawn(server.stop, name)
+
+    def reload() -> None:
+        server.sink.reopen()
+        try:
+            reloaded = settings.reload_limits(server.config, argv, environ)
+        except (ValueError, SystemExit) as error:
+            server.log.error(LogEvent.LIMITS_NOT_RELOADED, error=str(error), signal="SIGHUP")
+            return
+        server.apply(reloaded.config)
+        server.log.info(
+            LogEvent.LIMITS_RELOADED,
+            changed=reloaded.changed,
+            restart_needed=reloaded.restart_needed,
+            signal="SIGHUP",
+        )
+
+    def show_stacks() -> None:
+        server.log.info(LogEvent.STACKS, stack=greenlet_stacks(), signal="SIGUSR1")
+
+    gevent.signal_handler(signal.SIGTERM, stop, "SIGTERM")
+    gevent.signal_handler(signal.SIGINT, stop, "SIGINT")
+    gevent.signal_handler(signal.SIGHUP, reload)
+    gevent.signal_handler(signal.SIGUSR1, show_stacks)
+
+
+def _welcome(server: Server, config: Config) -> None:
+    """Say in plain words where it listens, where its data lies and how to connect."""
+    data = f"in {server.store_name}" if config.store_path else "in memory, and gone when it stops"
+    host = config.host
+    reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
+    port = "" if server.port == settings.Config().port else f" --port {server.port}"
+    where = "" if reached == "127.0.0.1" else f" --host {reached}"
+    sys.stderr.write(
+        f"Greenroom listens on {server.address}. Messages are kept {data}.\n"
+        f"Connect with: chat-client{where}{port}   or: nc {reached} {server.port}\n"
+        "Ctrl-C stops the server.\n"
+    )
+    sys.stderr.flush()
+
+
+def _refuse(sentence: str) -> int:
+    sys.stderr.write(f"chat-server: {sentence}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

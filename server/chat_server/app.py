@@ -1,0 +1,256 @@
+"""The composition root: puts the server together, starts it, and stops it without losing anything.
+
+Knows every part and no part's insides. Tests start it too: `Server(config, log).start()`, then `stop()`.
+"""
+
+import os
+import random
+import resource
+import socket
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent.event import Event
+
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import ServerIdentity
+from chat_server import __version__
+from chat_server.config import Config
+from chat_server.core.hub import Hub
+from chat_server.core.ingest import Ingest
+from chat_server.core.limits import Limits
+from chat_server.core.router import Router
+from chat_server.keeper import Keeper, Writer
+from chat_server.logs import Log
+from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, Reception, listen
+from chat_server.net.outbox import fan_out
+from chat_server.opening import CannotStart, open_store
+from chat_server.reporter import Reporter
+from chat_server.store.sqlite import SqliteStore
+from chat_server.vocabulary import LogEvent
+from chat_server.watch import BlockWatch, LoopLag
+
+TICK = 0.1
+"""Seconds between two looks at pings, presence and deadlines."""
+
+LAG_WORTH_A_LINE = 0.25
+"""Seconds by which the loop may be late before the log says so between two interval lines."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+
+class Server:
+    """One server process: from its settings to its last log line."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        """Open the store and the port; raise `CannotStart` with one line for a person where that fails."""
+        self.config = config
+        self.log = log.logger
+        self.sink = log.sink
+        self.clock = SystemClock()
+        self.stopped = Event()
+        self._stopping = False
+        self._started_at = self.clock.monotonic()
+        self._descriptors = raise_descriptor_limit()
+        self.store = open_store(config)
+        self.store_name = str(config.store_path or "memory")
+        self.writer = Writer(self.log, self.store_name)
+        self.hub = Hub(
+            server=ServerIdentity("greenroom", __version__, config.node),
+            store=self.store,
+            clock=self.clock,
+            fan_out=fan_out,
+            limits=limits_of(config),
+            ping_interval=config.ping_interval,
+            stalled_timeout=config.stalled_timeout,
+        )
+        self.ingest = self.hub.ingest = self.writer.ingest = Ingest(
+            self.store,
+            self.clock,
+            lambda: self.hub.stats,
+            bound=config.ingest_bytes,
+            patience=config.store_patience,
+            wake=self.writer.wake,
+            opened=self.hub.opened,
+            revive=self.hub.revive,
+        )
+        self.reporter = Reporter(self.log, self.hub, config.store_path)
+        self.keeper = Keeper(
+            self.log, self.store, self.writer, self.reporter, disk_warning_bytes=config.disk_warning_bytes
+        )
+        if config.log_messages:
+            self.ingest.on_stored = self.reporter.messages
+        self.reception = Reception(
+            router=Router(self.hub),
+            hub=self.hub,
+            ingest=self.ingest,
+            clock=self.clock,
+            outbox_bytes=config.outbox_bytes,
+            hello_timeout=config.hello_timeout,
+            on_closed=self.reporter.closed,
+            on_failed=self.reporter.failed,
+        )
+        self.hub.on_welcome = self.reporter.opened
+        self.listener = Listener(
+            self._bind(),
+            self.reception,
+            max_connections=self._max_connections,
+            max_per_address=self._max_per_address,
+            on_refused=self.reporter.refused,
+        )
+        self.lag = LoopLag()
+        self.block_watch = BlockWatch(self.lag, self._blocked, self._unblocked)
+        self._greenlets: list[gevent.Greenlet] = []
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return int(self.listener.socket.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT as a client would be told."""
+        host = self.config.host
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def start(self) -> None:
+        """Listen, and run everything that runs beside the connections."""
+        self.sink.start()
+        self.hub.address = self.address
+        self.lag.start()
+        self.block_watch.start()
+        self._greenlets = [
+            gevent.spawn(self.writer.run),
+            gevent.spawn(self.keeper.run),
+            gevent.spawn(self._repeat, TICK, self._tick),
+            gevent.spawn(self._repeat, self.config.log_interval, self._interval),
+        ]
+        self.listener.start()
+        self.log.info(
+            LogEvent.SERVER_STARTED,
+            version=__version__,
+            pid=os.getpid(),
+            host=self.config.host,
+            port=self.port,
+            store=self.store_name,
+            sync=self.config.sync if isinstance(self.store, SqliteStore) else None,
+            epoch=self.store.epoch,
+        )
+        if isinstance(self.store, SqliteStore) and self.store.epoch_changed:
+            self.log.warning(LogEvent.EPOCH_CHANGED, epoch=self.store.epoch, reason="the log's end was lost")
+
+    def stop(self, reason: str) -> None:
+        """Stop gracefully: store and deliver what was accepted, say `bye`, write the last lines."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.hub.sessions))
+        self.listener.stop()
+        deadline = self.clock.monotonic() + self.config.drain_timeout
+        self.reception.hold()
+        # What was accepted is stored and told first; with a store that fails, until it is refused.
+        while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
+            gevent.sleep(0.01)
+        for connection in list(self.reception.connections):
+            connection.end(
+                ByeReason.SHUTDOWN, after=round(random.uniform(0, self.config.reconnect_spread), 2)
+            )
+        while self.reception.connections and self.clock.monotonic() < deadline:
+            gevent.sleep(0.01)
+        for connection in list(self.reception.connections):
+            self.reporter.closed(connection)
+        gevent.killall(self._greenlets)
+        self._finish(reason)
+
+    def _finish(self, reason: str) -> None:
+        self.block_watch.stop()
+        self._interval()
+        self.lag.stop()
+        try:
+            self.store.close()
+        except Exception as error:  # noqa: BLE001  a failing disk must not keep the last lines from the log
+            self.log.error(LogEvent.STORE_FAILED, store=self.store_name, error=str(error))
+        uptime = round(self.clock.monotonic() - self._started_at, 3)
+        self.log.info(LogEvent.SERVER_STOPPED, uptime_s=uptime, reason=reason)
+        self.sink.close()
+        self.stopped.set()
+
+    def apply(self, config: Config) -> None:
+        """Let the reloadable settings of `config` hold from now on."""
+        self.config = config
+        self.hub.limits = limits_of(config)
+
+    def _bind(self) -> socket.socket:
+        try:
+            return listen(self.config.host, self.config.port)
+        except socket.gaierror as error:
+            why = f"--host {self.config.host}: {error.strerror}"
+            raise CannotStart(why) from error
+        except OSError as error:
+            where = f"{self.config.host}, port {self.config.port}"
+            raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
+
+    def _max_connections(self) -> int:
+        room = self._descriptors - SPARE_DESCRIPTORS
+        return min(self.config.max_connections, room) if self.config.max_connections else room
+
+    def _max_per_address(self, address: str) -> int:
+        if not self.config.limit_loopback and (address.startswith("127.") or address in _LOOPBACK):
+            return 0
+        return self.config.max_connections_per_address
+
+    def _repeat(self, seconds: float, work: Callable[[], None]) -> None:
+        while True:
+            gevent.sleep(seconds)
+            try:
+                work()
+            except Exception as error:
+                self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+    def _tick(self) -> None:
+        self.hub.presences.flush()
+        self.hub.heartbeat.tick()
+        self.reception.end_silent()
+
+    def _interval(self) -> None:
+        self.reporter.interval(lag_max_ms=self.lag.take().max_ms)
+
+    def _blocked(self, stack: str, seconds: float) -> None:
+        self.log.error(LogEvent.HUB_BLOCKED, stack=stack, duration_s=round(seconds, 3))
+        self.sink.flush()  # the greenlet that writes the log cannot run now
+
+    def _unblocked(self, seconds: float) -> None:
+        self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
+
+
+_LOOPBACK = frozenset({"::1", "::ffff:127.0.0.1"})
+
+
+def limits_of(config: Config) -> Limits:
+    """Return the core's limits from the settings."""
+    return Limits(
+        rate_messages=config.rate_messages,
+        rate_messages_burst=config.rate_messages_burst,
+        rate_bytes=config.rate_bytes,
+        rate_bytes_burst=config.rate_bytes_burst,
+        max_rooms=config.max_rooms,
+        max_conversations=config.max_conversations,
+    )
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit of open files to the hard one; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1_048_576  # Linux's own ceiling by default (fs.nr_open)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):  # some systems have a lower ceiling of their own
+        return soft
+    return hard

@@ -1,0 +1,40 @@
+"""Conversations of two: opening and closing them. Saying something in one is in messages.py."""
+
+from chat_protocol.commands import Close, Open
+from chat_protocol.errors import ErrorCode, Refused
+from chat_protocol.events import Opened
+from chat_server.core.hub import Hub
+from chat_server.core.session import Session
+
+
+def open_conversation(hub: Hub, session: Session, command: Open) -> None:
+    """Open the conversation with a user; both sides get `opened`. An open one says where one stands."""
+    peer = hub.user(command.peer)
+    if peer is session:
+        raise Refused(ErrorCode.INVALID_FIELD, "a conversation needs somebody else")
+    room = hub.conversation(session, peer)
+    if room.opener is None:
+        hub.open(room, session, peer, command.ref)
+        return
+    hub.settle(session)  # its opening may still be on its way
+    if session.closed:
+        return
+    if session not in room.members:
+        raise Refused(ErrorCode.UNAVAILABLE, "the conversation could not be opened; try again")
+    session.send(
+        Opened(room=room.name, peer=peer.name, by=room.opener.name, seq=room.head, ref=command.ref)
+        if room.opener is not None
+        else Opened(room=room.name, peer=peer.name, by=peer.name, seq=room.head, ref=command.ref)
+    )
+
+
+def close_conversation(hub: Hub, session: Session, command: Close) -> None:
+    """Close the conversation with a user, once what the session said is stored; both sides get `closed`."""
+    hub.settle(session)
+    if session.closed:
+        return
+    peer = hub.user(command.peer)
+    room = hub.conversations.get((min(session.identity, peer.identity), max(session.identity, peer.identity)))
+    if room is None or session not in room.members:
+        raise Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {peer.name} is open")
+    hub.close_conversation(room, session, command.ref)

@@ -1,0 +1,159 @@
+"""Coming in, taking another name, and leaving for good."""
+
+import hashlib
+import secrets
+from typing import Final
+
+from chat_protocol import LOBBY, PROTOCOL_VERSION
+from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename
+from chat_protocol.errors import ByeReason, ErrorCode, Refused
+from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
+from chat_protocol.text import GREETING, HELP
+from chat_server.core.commands.rooms import check_room_limit, read
+from chat_server.core.hub import Hub, new_public_id
+from chat_server.core.paging import fitting
+from chat_server.core.presence import LARGE
+from chat_server.core.records import IdentityRecord, SessionRecord
+from chat_server.core.session import Session
+
+SECRET_BYTES: Final = 24
+"""Random bytes in a session's secret: 192 bits, over the 128 that docs/protocol.md promises."""
+
+ARRIVAL_MESSAGES: Final = 10
+"""What plain text shows on arrival."""
+
+
+def hello(hub: Hub, session: Session, command: Hello) -> None:
+    """Open the session under a name; `welcome` is the answer and the first frame."""
+    if session.id:
+        raise Refused(ErrorCode.ALREADY_NAMED, f"you are {session.name}; to change that, rename")
+    rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
+    check_room_limit(hub, len(rooms))
+    secret = None
+    if command.resumable or command.resume is not None:
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+    come_in(hub, session, command.username, rooms, secret=secret, ref=command.ref)
+
+
+def come_in(
+    hub: Hub,
+    session: Session,
+    username: str,
+    rooms: list[str],
+    *,
+    secret: str | None = None,
+    ref: str | None = None,
+) -> None:
+    """Claim the name, enter the rooms and send `welcome`, or raise `Refused` with nothing claimed."""
+    entered = [hub.room(name) for name in rooms]
+    hub.claim(username, session)
+    public_id, identity = new_public_id(), hub.store.new_identity()
+    if secret is not None:
+        _save(hub, session, SessionRecord(public_id, identity, session.name, _hash(secret)))
+    hub.enter(session, public_id, identity)
+    for room in entered:
+        hub.join(room, session)
+    states = [hub.state(room, session) for room in session.rooms.values()]
+    fit = fitting(states)
+    session.send(
+        Welcome(
+            protocol=PROTOCOL_VERSION,
+            id=session.id,
+            username=session.name,
+            resumed=False,
+            epoch=hub.store.epoch,
+            server=hub.server,
+            rooms=states[:fit],
+            limits=hub.limits.on_wire(),
+            ping_interval=hub.ping_interval,
+            session=secret,
+            more=fit < len(states),
+            after=states[fit - 1].room if fit < len(states) else None,
+            ref=ref,
+        )
+    )
+    hub.welcomed(session)
+
+
+def arrive(hub: Hub, session: Session, command: Arrive) -> None:
+    """Plain text: come in as a guest, with a line of help and what was said last."""
+    del command
+    if session.id:
+        return
+    page = read(hub, hub.room(LOBBY), limit=ARRIVAL_MESSAGES)  # may wait: come in after it
+    hub.claim_guest(session)
+    hub.enter(session, new_public_id(), hub.store.new_identity())
+    session.send(Notice(text=GREETING))
+    room = hub.join(hub.room(LOBBY), session)
+    if page:
+        session.send(HistoryPage(room=room.name, messages=page, more=False))
+    state = RoomState(room.name, room.head, len(room.members))
+    session.send(
+        Welcome(
+            protocol=PROTOCOL_VERSION,
+            id=session.id,
+            username=session.name,
+            resumed=False,
+            epoch=hub.store.epoch,
+            server=hub.server,
+            rooms=[state],
+            limits=hub.limits.on_wire(),
+            ping_interval=hub.ping_interval,
+        )
+    )
+    hub.welcomed(session)
+
+
+def explain(hub: Hub, session: Session, command: Help) -> None:
+    """Plain text: say what can be typed."""
+    del hub
+    session.send(Notice(text=HELP, ref=command.ref))
+
+
+def rename(hub: Hub, session: Session, command: Rename) -> None:
+    """Take another name, once what was said under the old one is stored."""
+    take_name(hub, session, command.username, command.ref)
+
+
+def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> None:
+    """Rename the session and tell each of its peers once, rooms with very many members excepted."""
+    hub.check_name(username)
+    hub.settle(session)
+    if session.closed:
+        return
+    old = session.name
+    hub.claim(username, session)
+    peers: dict[Session, None] = {}
+    for room in session.rooms.values():
+        if len(room.members) <= LARGE:
+            peers.update(dict.fromkeys(room.members))
+            hub.presences.renamed(room, old, session.name)
+    peers.pop(session, None)
+    session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
+    news = Renamed(sender=session.id, old=old, username=session.name)
+    for peer in peers:
+        peer.send(news)
+
+
+def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
+    """Say good-bye once all that the session said is stored and told."""
+    del command
+    hub.settle(session)
+    session.link.end(ByeReason.QUIT)
+
+
+def _hash(secret: str) -> bytes:
+    """Return what the store keeps of a session's secret: enough to know it again, useless to a thief."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
+    """Store a resumable session before its client hears of it, or raise `Refused`. May wait."""
+    session.resumable = True
+    session.identity_stored = True
+    signal = session.link.new_signal()
+    barrier = hub.ingest.save(record, IdentityRecord(record.identity, record.name), signal)
+    session.link.wait(signal)
+    if barrier.failed:
+        hub.release_name(session)
+        raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")

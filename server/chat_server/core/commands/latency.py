@@ -1,0 +1,47 @@
+"""Round-trip times, measured both ways."""
+
+from chat_protocol.commands import Ping, Pong, Rtt
+from chat_protocol.events import PongEvent, RttReport
+from chat_server.core.hub import Hub
+from chat_server.core.rtt import RttSamples
+from chat_server.core.session import Session
+from chat_server.core.stats import microseconds
+
+
+def ping(hub: Hub, session: Session, command: Ping) -> None:
+    """Answer at once."""
+    session.send(PongEvent(id=command.id, timestamp=hub.clock.time(), ref=command.ref))
+
+
+def pong(hub: Hub, session: Session, command: Pong) -> None:
+    """Take the answer to the last ping as a sample; a late or foreign one only shows that the peer lives."""
+    session.unanswered = 0
+    if not session.ping_id or str(command.id) != session.ping_id:
+        return
+    took = session.read_at - session.ping_at
+    session.ping_id = ""
+    if session.rtt is None:
+        session.rtt = RttSamples()
+    session.rtt.add(took * 1000)
+    hub.measured(took * 1000)
+    tally = hub.stats.rtt
+    key = microseconds(took)
+    tally[key] = tally.get(key, 0) + 1
+
+
+def rtt(hub: Hub, session: Session, command: Rtt) -> None:
+    """Report the round-trip times of a user, one's own by default."""
+    user = session if command.username is None else hub.user(command.username)
+    samples = user.rtt
+    session.send(
+        RttReport(
+            username=user.name,
+            last_ms=samples.last if samples else None,
+            min_ms=round(samples.minimum, 3) if samples else None,
+            p50_ms=samples.percentile(50) if samples else None,
+            p99_ms=samples.percentile(99) if samples else None,
+            samples=samples.count if samples else 0,
+            tcp_ms=user.link.tcp_rtt_ms(),
+            ref=command.ref,
+        )
+    )

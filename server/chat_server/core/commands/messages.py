@@ -1,0 +1,65 @@
+"""Saying something: in a room, to a user, or in two fields."""
+
+from chat_protocol import LOBBY, names
+from chat_protocol.commands import Message, Say
+from chat_protocol.content import text_problem
+from chat_protocol.errors import ErrorCode, Refused
+from chat_server.core.commands.entry import come_in, take_name
+from chat_server.core.hub import Hub
+from chat_server.core.ingest import again
+from chat_server.core.ports import StoreUnavailable
+from chat_server.core.records import Draft
+from chat_server.core.session import Session
+
+
+def message(hub: Hub, session: Session, command: Message) -> None:
+    """Queue a message; its event is the answer."""
+    text = command.message
+    problem = text_problem(text)
+    if problem is not None:
+        raise Refused(ErrorCode.INVALID_FIELD, problem)
+    ref = command.ref
+    if ref is not None and session.refs is not None and ref in session.refs:
+        _say_again(hub, session, ref)
+        return
+    if command.to is None:
+        name = session.default_room if command.room is None else command.room
+        room = session.rooms.get(name)
+        if room is None:
+            room = hub.joined_room(name, session)
+    else:
+        if command.room is not None:
+            raise Refused(ErrorCode.INVALID_FIELD, "a message goes to a room or to a user, not to both")
+        peer = hub.user(command.to)
+        if peer is session:
+            raise Refused(ErrorCode.INVALID_FIELD, "a message to oneself needs no server")
+        room = hub.conversation(session, peer)
+        if room.opener is None:
+            hub.open(room, session, peer, None)
+    hub.submit(session, room, text, ref)
+
+
+def say(hub: Hub, session: Session, command: Say) -> None:
+    """Two-field JSON: take the name if it is not one's own, then say the message in the lobby."""
+    if not session.id:
+        come_in(hub, session, command.username, [LOBBY])
+    elif command.username != session.name and names.fold(command.username) != session.key:
+        take_name(hub, session, command.username, None)
+    if command.message:
+        message(hub, session, Message(message=command.message, room=LOBBY))
+
+
+def _say_again(hub: Hub, session: Session, ref: str) -> None:
+    """Answer a message whose ref was used: with the first one's event, once that is stored."""
+    assert session.refs is not None
+    entry = session.refs[ref]
+    if isinstance(entry, Draft):
+        entry.repeats += 1
+        return
+    try:
+        found = hub.store.find(entry)
+    except StoreUnavailable as error:
+        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+    if found is None:
+        raise Refused(ErrorCode.INVALID_FIELD, "a message with this ref was sent, and is no longer kept")
+    session.answer(again(found[1]))

@@ -1,0 +1,46 @@
+"""Who is here, and which servers there are."""
+
+from chat_protocol.commands import Servers, Who
+from chat_protocol.errors import ErrorCode, Refused
+from chat_protocol.events import ServerList, ServerState, User, UserList
+from chat_protocol.names import fold
+from chat_server.core.hub import Hub
+from chat_server.core.paging import LIST_PAGE, fitting, following
+from chat_server.core.session import Session
+
+
+def who(hub: Hub, session: Session, command: Who) -> None:
+    """List the users of a room, or all that are connected."""
+    after = fold(command.after) if command.after else ""
+    room = None
+    if command.room is None:
+        here = hub.names
+    elif command.room.startswith("@"):
+        room = hub.own_conversation(command.room, session)
+        here = {member.key: member for member in room.members}
+    else:
+        room = hub.rooms.get(fold(command.room))
+        if room is None:
+            raise Refused(ErrorCode.NO_SUCH_ROOM, f"there is no room {command.room[:80]}")
+        here = {member.key: member for member in room.members}
+    page, more = following(here, after, LIST_PAGE)
+    users = [
+        User(one.name, one.rtt_ms(), round(one.since, 3)) for one in (here[key] for key in page) if one.id
+    ]
+    fit = fitting(users)
+    more = more or fit < len(users)
+    session.send(
+        UserList(
+            users=users[:fit],
+            more=more,
+            room=room.name if room is not None else None,
+            after=users[fit - 1].username if more and fit else None,
+            ref=command.ref,
+        )
+    )
+
+
+def servers(hub: Hub, session: Session, command: Servers) -> None:
+    """List the servers: so far this one."""
+    own = ServerState(hub.server.node, hub.address, len(hub.sessions), hub.median_rtt())
+    session.send(ServerList(servers=[own], ref=command.ref))

@@ -1,0 +1,124 @@
+"""Public rooms: entering, leaving, listing, and reading what was said in any room."""
+
+from chat_protocol.commands import History, Join, Leave, Rooms, Switch
+from chat_protocol.errors import ErrorCode, Refused
+from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
+from chat_protocol.names import fold
+from chat_server.core.hub import Hub
+from chat_server.core.paging import LIST_PAGE, fitting, following
+from chat_server.core.ports import StoreUnavailable
+from chat_server.core.room import Room
+from chat_server.core.session import Session
+
+
+def check_room_limit(hub: Hub, count: int) -> None:
+    """Raise `Refused` if a session may not be in `count` public rooms."""
+    if count > hub.limits.max_rooms > 0:
+        raise Refused(ErrorCode.TOO_MANY, f"a session is in at most {hub.limits.max_rooms} rooms")
+
+
+def join(hub: Hub, session: Session, command: Join) -> None:
+    """Enter a room; entering it again says where one stands."""
+    room = _enter(hub, session, command.room)
+    session.send(Joined(room=room.name, seq=room.head, count=len(room.members), ref=command.ref))
+
+
+def leave(hub: Hub, session: Session, command: Leave) -> None:
+    """Leave a room, once what the session said is stored."""
+    _public(session, command.room)
+    hub.settle(session)
+    if session.closed:
+        return
+    room = _public(session, command.room)
+    hub.leave(room, session)
+    session.send(Left(room=room.name, ref=command.ref))
+
+
+def switch(hub: Hub, session: Session, command: Switch) -> None:
+    """Plain text: leave the current room and enter another."""
+    hub.settle(session)
+    if session.closed:
+        return
+    old = session.rooms.get(session.default_room)
+    room = _enter(hub, session, command.room)
+    if old is not None and old is not room:
+        hub.leave(old, session)
+    session.default_room = room.key
+    session.send(Joined(room=room.name, seq=room.head, count=len(room.members), ref=command.ref))
+
+
+def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
+    """List the public rooms that have members or messages."""
+    shown = [key for key, room in hub.rooms.items() if room.members or room.head]
+    page, more = following(shown, fold(command.after) if command.after else "", LIST_PAGE)
+    states = [RoomState(room.name, room.head, len(room.members)) for room in map(hub.rooms.__getitem__, page)]
+    fit = fitting(states)
+    more = more or fit < len(states)
+    after = states[fit - 1].room if more and fit else None
+    session.send(RoomList(rooms=states[:fit], more=more, after=after, ref=command.ref))
+
+
+def history(hub: Hub, session: Session, command: History) -> None:
+    """Read messages of a room before or after a seq; the newest when neither is given."""
+    room = hub.readable_room(command.room, session)
+    if command.before is not None and command.after is not None:
+        raise Refused(ErrorCode.INVALID_FIELD, "history is read before or after a seq, not both")
+    forward = command.after is not None
+    messages = read(hub, room, before=command.before, after=command.after, limit=command.limit)
+    if session.closed:
+        return
+    if forward:
+        messages = messages[: fitting(messages)]
+        more = messages[-1].seq < room.head if messages else False
+    else:
+        messages = messages[len(messages) - fitting(messages[::-1]) :]
+        more = messages[0].seq > 1 if messages else False
+    session.send(
+        HistoryPage(
+            room=room.name,
+            messages=messages,
+            more=more,
+            after=messages[-1].seq if more and forward else None,
+            before=messages[0].seq if more and not forward else None,
+            ref=command.ref,
+        )
+    )
+
+
+def read(
+    hub: Hub, room: Room, *, before: int | None = None, after: int | None = None, limit: int
+) -> list[MessageEvent]:
+    """Return messages of a room that have been delivered, from the tail or the store. May wait."""
+    upper = room.head + 1 if before is None else min(before, room.head + 1)
+    lower = after or 0
+    newest = after is None
+    if lower + 1 >= upper:
+        return []
+    found = room.recall(lower, upper, limit, newest=newest)
+    if found is not None:
+        return found
+    try:
+        return hub.store.read(room.record, lower, upper, limit, newest=newest)
+    except StoreUnavailable as error:
+        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+
+
+def _enter(hub: Hub, session: Session, name: str) -> Room:
+    if name.startswith("@"):
+        hub.own_conversation(name, session)
+        raise Refused(ErrorCode.FORBIDDEN, "a conversation is opened with its user, not joined")
+    room = hub.room(name)
+    if session not in room.members:
+        check_room_limit(hub, 1 + sum(not room.is_conversation for room in session.rooms.values()))
+        room = hub.join(room, session)
+    return room
+
+
+def _public(session: Session, name: str) -> Room:
+    """Return the public room that the session is to leave."""
+    room = session.rooms.get(fold(name))
+    if room is None:
+        raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}")
+    if room.is_conversation:
+        raise Refused(ErrorCode.INVALID_FIELD, "a conversation is closed, not left")
+    return room

@@ -1,0 +1,75 @@
+"""Pings and deadlines of all sessions, from one queue.
+
+The interval is the same for all, so a queue in the order of joining is in the order of due times, and a tick
+costs what is due and no more. A silent peer is one that answers none of two pings; a stalled one takes no
+byte for `stalled_timeout` seconds while bytes wait for it. MUST NOT switch greenlets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chat_protocol import codec, ndjson
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import PingEvent
+
+if TYPE_CHECKING:
+    from chat_server.core.ports import Clock
+    from chat_server.core.session import Session
+
+UNANSWERED: Final = 2
+"""Pings without an answer after which a session is over."""
+
+
+class Heartbeat:
+    """Pings each native session every `interval` seconds; ends the silent and the stalled."""
+
+    def __init__(self, clock: Clock, interval: float, stalled_timeout: float) -> None:
+        self._clock = clock
+        self._interval = interval
+        self._stalled_timeout = stalled_timeout
+        self._due: dict[Session, float] = {}  # in the order of its times
+        self._count = 0
+
+    def add(self, session: Session) -> None:
+        """Watch over a session."""
+        self._due[session] = self._clock.monotonic() + self._interval
+
+    def remove(self, session: Session) -> None:
+        """Stop watching over a session."""
+        self._due.pop(session, None)
+
+    def tick(self) -> None:
+        """Do what is due."""
+        now = self._clock.monotonic()
+        due = []
+        for session, when in self._due.items():
+            if when > now:
+                break
+            due.append(session)
+        if not due:
+            return
+        self._count += 1
+        ping_id = str(self._count)
+        ping = ndjson.encode(PingEvent(id=ping_id))  # one id a tick: all that are due get the same bytes
+        for session in due:
+            del self._due[session]
+            self._due[session] = now + self._interval
+            self._watch(session, now, ping_id, ping)
+
+    def _watch(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
+        outbox = session.outbox
+        if outbox.waiting:
+            if now - outbox.moved_at > self._stalled_timeout:
+                session.link.end(ByeReason.STALLED)
+            return
+        if session.dialect != codec.NDJSON or session.paused:
+            return
+        if session.unanswered >= UNANSWERED:
+            session.link.end(ByeReason.TIMEOUT)
+            return
+        session.unanswered += 1
+        session.ping_id = ping_id
+        session.ping_at = self._clock.monotonic()
+        session.direct_out += 1
+        outbox.put(ping)

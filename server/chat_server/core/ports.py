@@ -1,0 +1,101 @@
+"""What the core needs from the world, as shapes: clock, outbox, link, signal, store.
+
+A port that *may wait* switches greenlets; after it the caller checks again that its session still holds.
+Everything else here MUST NOT switch: the core relies on it for its ordering.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import MessageEvent
+from chat_server.core.records import Batch, RoomRecord
+
+
+class Clock(Protocol):
+    """Two clocks: one to compare, one to show."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, for durations and deadlines."""
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch, UTC, for `timestamp`."""
+
+
+class Outbox(Protocol):
+    """Bytes on their way to one peer. Never blocks, never raises, never switches."""
+
+    def put(self, data: bytes) -> None:
+        """Send now what the peer takes now, keep the rest."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes kept because the peer has not taken them."""
+
+    @property
+    def moved_at(self) -> float:
+        """When the peer last took bytes that had waited (monotonic seconds)."""
+
+
+FanOut = Callable[[Iterable[Outbox], bytes], None]
+"""Put the same bytes into many outboxes. The hot loop: one call for a batch, no call of ours per member."""
+
+
+class Signal(Protocol):
+    """Set once; whoever waits goes on."""
+
+    def set(self) -> None:
+        """Let the waiter go on."""
+
+
+class Link(Protocol):
+    """The session's connection, as far as the core may know it."""
+
+    @property
+    def address(self) -> str:
+        """The peer's address, for people."""
+
+    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+        """Say `bye` and close, once what is on its way has gone out. Does not switch."""
+
+    def tcp_rtt_ms(self) -> float | None:
+        """Return the kernel's smoothed round-trip time in ms (TCP_INFO), None if there is none."""
+
+    def wait(self, signal: Signal) -> None:
+        """Wait for `signal`, with the answers so far sent. May wait."""
+
+    def new_signal(self) -> Signal:
+        """Make a signal to wait for."""
+
+
+class StoreUnavailable(Exception):  # noqa: N818  a state of the store, not a mistake
+    """The store cannot write now; nothing of the batch is stored."""
+
+
+class Store(Protocol):
+    """The log. It gives out seqs; what it has committed exists, and nothing else does."""
+
+    epoch: str
+
+    def public_rooms(self) -> Iterable[RoomRecord]:
+        """All public rooms that have messages, with their last seqs. Called once, at start."""
+
+    def new_identity(self) -> int:
+        """Return the number of a new identity, never given before."""
+
+    def append(self, batch: Batch) -> None:
+        """Commit all of `batch` or nothing; fill in `id`, `name` and `seq` where they are due. May wait.
+
+        Raises `StoreUnavailable` when nothing of it is stored.
+        """
+
+    def read(
+        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+    ) -> list[MessageEvent]:
+        """Return up to `limit` messages with after < seq < before, ascending. May wait.
+
+        `newest` says from which end they are taken. Raises `StoreUnavailable`.
+        """
+
+    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        """Return the room's id and the message of a log row. May wait. Raises `StoreUnavailable`."""

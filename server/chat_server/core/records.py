@@ -1,0 +1,102 @@
+"""What passes between the core and the store: rooms, identities, sessions, messages, and batches of them.
+
+Knows no room's members and no SQL.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    from chat_server.core.ports import Signal
+    from chat_server.core.room import Room
+    from chat_server.core.session import Session
+
+
+class Origin(StrEnum):
+    """Where a message was written."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class RoomRecord(Struct, eq=False):
+    """A room as the store knows it. `id` is 0 until the store has it; `seq` is the last one given out.
+
+    A conversation has the pair of its identities (lower first) and, until it is stored, a provisional name.
+    """
+
+    name: str
+    key: str
+    id: int = 0
+    seq: int = 0
+    pair: tuple[int, int] | None = None
+    queued: bool = False
+
+
+class IdentityRecord(Struct, eq=False):
+    """Who writes: a guest session now, an account later."""
+
+    id: int
+    name: str
+    kind: str = "guest"
+
+
+class SessionRecord(Struct, eq=False):
+    """A session that may be resumed: its public id, whose it is, and the SHA-256 of its secret."""
+
+    id: str
+    identity: int
+    name: str
+    secret_hash: bytes
+
+
+class Draft(Struct, eq=False):
+    """A message on its way into the log. The store fills in `seq` (in the room) and `id` (in the log)."""
+
+    room: Room
+    author: Session
+    username: str
+    text: str
+    ref: str | None
+    accepted_at: float
+    repeats: int = 0
+    seq: int = 0
+    id: int = 0
+
+
+class Opening(Struct, eq=False):
+    """A conversation to be opened once the store has it: its two sessions, and who opened it."""
+
+    room: Room
+    opener: Session
+    peer: Session
+    ref: str | None
+    failed: bool = False
+
+
+class Barrier(Struct, eq=False):
+    """Reached when all that was queued before it is committed and delivered, or (`failed`) refused."""
+
+    signal: Signal
+    failed: bool = False
+
+
+class Batch(Struct, eq=False):
+    """What one commit writes. `asides` are what happens between the messages: (index, what) in order."""
+
+    messages: list[Draft] = field(default_factory=list)
+    rooms: list[RoomRecord] = field(default_factory=list)
+    identities: list[IdentityRecord] = field(default_factory=list)
+    sessions: list[SessionRecord] = field(default_factory=list)
+    asides: list[tuple[int, Opening | Barrier]] = field(default_factory=list)
+    size: int = 0
+    timestamp: float = 0.0
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether the store has anything to do."""
+        return bool(self.messages or self.rooms or self.sessions or self.identities)

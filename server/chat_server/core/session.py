@@ -1,0 +1,131 @@
+"""A session: one peer under one name, from its first byte to its last.
+
+Knows its rooms, its refs and what is still on its way. Must not know sockets; `link` and `outbox` are ports.
+MUST NOT switch greenlets, but for `settle`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from chat_protocol import LOBBY, codec, ndjson, simple, text
+from chat_protocol.events import Event
+from chat_server.core.records import Draft, Origin
+from chat_server.core.rtt import RttSamples
+
+if TYPE_CHECKING:
+    from chat_protocol.codec import Encoder
+    from chat_server.core.limits import Allowance
+    from chat_server.core.ports import Link, Outbox
+    from chat_server.core.room import Room
+
+ENCODERS: Final[tuple[Encoder, ...]] = (ndjson.NdjsonCodec, simple.SimpleCodec, text.TextCodec)
+"""By dialect number (chat_protocol.codec)."""
+
+REFS_KEPT: Final = 1024
+"""A session's last refs, by which a repeated message is known (docs/protocol.md)."""
+
+
+class Session:
+    """One peer. Unnamed until its hello was good; `closed` once it is out of the hub."""
+
+    __slots__ = (
+        "allowance",
+        "bytes_out",
+        "closed",
+        "conversations",
+        "default_room",
+        "dialect",
+        "direct_out",
+        "id",
+        "identity",
+        "identity_stored",
+        "key",
+        "link",
+        "messages_in",
+        "messages_out",
+        "name",
+        "origin",
+        "outbox",
+        "paused",
+        "pending",
+        "ping_at",
+        "ping_id",
+        "read_at",
+        "refs",
+        "refusals",
+        "resumable",
+        "rooms",
+        "rtt",
+        "since",
+        "talks",
+        "unanswered",
+    )
+
+    def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
+        self.link = link
+        self.outbox = outbox
+        self.dialect = codec.NDJSON
+        self.origin = Origin.CLIENT
+        self.id = ""
+        self.name = ""
+        self.key = ""
+        self.identity = 0
+        self.identity_stored = False
+        self.resumable = False
+        self.since = 0.0
+        self.closed = False
+        self.rooms: dict[str, Room] = {}
+        self.conversations = 0  # open ones that this session opened
+        self.talks: dict[Room, None] = {}  # conversations, open or closed
+        self.default_room = LOBBY
+        self.refs: dict[str, Draft | int] | None = None  # ref -> on its way, or its row in the log
+        self.paused = False  # the server is not reading from it
+        self.pending = 0
+        self.allowance: Allowance | None = None
+        self.refusals = 0  # in a row
+        self.read_at = now
+        self.messages_in = 0
+        self.messages_out = 0  # of rooms already left; rooms joined still count their own
+        self.bytes_out = 0
+        self.direct_out = 0
+        self.rtt: RttSamples | None = None
+        self.ping_id = ""
+        self.ping_at = 0.0
+        self.unanswered = 0
+
+    def send(self, event: Event) -> None:
+        """Send an event to this session alone."""
+        self.direct_out += 1
+        self.outbox.put(ENCODERS[self.dialect].encode(event))
+
+    def answer(self, event: Event) -> None:
+        """Send an event, unless the session is over by now."""
+        if not self.closed:
+            self.send(event)
+
+    def remember(self, ref: str, entry: Draft | int) -> None:
+        """Keep `ref` so that the same message is known when it comes again."""
+        if self.refs is None:
+            self.refs = {}
+        self.refs[ref] = entry
+        if len(self.refs) > REFS_KEPT:
+            del self.refs[next(iter(self.refs))]
+
+    def forget(self, ref: str) -> None:
+        """Drop a ref whose message was not stored."""
+        if self.refs is not None:
+            self.refs.pop(ref, None)
+
+    def rtt_ms(self) -> float | None:
+        """Return the last round trip in ms: by ping if there was one, else the kernel's."""
+        return self.rtt.last if self.rtt is not None else self.link.tcp_rtt_ms()
+
+    def delivered(self) -> tuple[int, int]:
+        """Return the events that went out to this session, and the bytes of those that rooms delivered."""
+        messages, size = self.messages_out + self.direct_out, self.bytes_out
+        for room in self.rooms.values():
+            more, bytes_more = room.delivered_to(self)
+            messages += more
+            size += bytes_more
+        return messages, size

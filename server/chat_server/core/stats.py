@@ -1,0 +1,89 @@
+"""Counts and latencies since the last interval line.
+
+Knows numbers. Must not know where they are written. Latencies are tallies: how often each duration occurred,
+in microseconds rounded to three significant digits, so that recording one costs a dict access on the hot path
+and folding them into a histogram (once an interval, elsewhere) costs one step a distinct value.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+Tally = dict[int, int]
+
+BUSIEST: Final = 10
+"""Rooms that get histograms of their own: those that were busiest in the interval before."""
+
+
+def microseconds(seconds: float) -> int:
+    """Return a duration in µs with three significant digits, at least 1."""
+    value = int(seconds * 1_000_000)
+    if value < 1000:
+        return value if value > 0 else 1
+    if value < 10_000:
+        return value // 10 * 10
+    if value < 100_000:
+        return value // 100 * 100
+    if value < 1_000_000:
+        return value // 1000 * 1000
+    return value // 10_000 * 10_000
+
+
+class RoomStats:
+    """What one room did in the interval. Only the busiest keep tallies: None for the rest."""
+
+    __slots__ = ("accept_to_commit", "commit_to_sent", "deliveries", "messages")
+
+    def __init__(self, *, tallied: bool) -> None:
+        self.messages = 0
+        self.deliveries = 0
+        self.accept_to_commit: Tally | None = {} if tallied else None
+        self.commit_to_sent: Tally | None = {} if tallied else None
+
+
+class Stats:
+    """What the server did in the interval."""
+
+    __slots__ = (
+        "accept_to_commit",
+        "bytes_in",
+        "bytes_out",
+        "closed",
+        "commit_to_sent",
+        "commits",
+        "deliveries",
+        "errors",
+        "messages",
+        "opened",
+        "refused",
+        "rooms",
+        "rtt",
+    )
+
+    def __init__(self, busiest: Iterable[str] = ()) -> None:
+        self.messages = 0
+        self.deliveries = 0
+        self.commits = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.opened = 0
+        self.closed: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.accept_to_commit: Tally = {}
+        self.commit_to_sent: Tally = {}
+        self.rtt: Tally = {}
+        self.rooms = {name: RoomStats(tallied=True) for name in busiest}
+
+    def room(self, name: str) -> RoomStats:
+        """Return the counts of a room."""
+        own = self.rooms.get(name)
+        if own is None:
+            self.rooms[name] = own = RoomStats(tallied=len(self.rooms) < BUSIEST)
+        return own
+
+    def busiest(self) -> list[tuple[str, RoomStats]]:
+        """Return the rooms with the most deliveries, most first."""
+        active = ((name, own) for name, own in self.rooms.items() if own.messages)
+        return heapq.nlargest(BUSIEST, active, key=lambda room: room[1].deliveries)

@@ -1,0 +1,156 @@
+"""Keeps the log in shape beside the traffic: commits, checkpoints, index, disk.
+
+Two greenlets: the writer commits what is queued as soon as there is something; the keeper maintains the store
+about once a second. Knows when; the ingest and the store know how.
+"""
+
+import gevent
+from gevent.event import Event
+from structlog.typing import FilteringBoundLogger
+
+from chat_server.core.ingest import Ingest
+from chat_server.core.ports import StoreUnavailable
+from chat_server.reporter import Reporter
+from chat_server.store.memory import MemoryStore
+from chat_server.store.sqlite import WAL_PAUSE_BYTES, SqliteStore
+from chat_server.vocabulary import LogEvent
+
+MAINTAIN_EVERY = 1.0
+"""Seconds between checkpoints: what a loss of power can cost with `--sync normal`."""
+
+DISK_EVERY = 30.0
+"""Seconds between looks at the free space."""
+
+
+class Writer:
+    """The one greenlet that commits."""
+
+    def __init__(self, log: FilteringBoundLogger, store_name: str) -> None:
+        self._log = log
+        self._store_name = store_name
+        self._work = Event()
+        self._open = Event()
+        self._open.set()
+        self._done = Event()
+        self._done.set()
+        self.ingest: Ingest
+
+    def wake(self) -> None:
+        """Commit soon: after all readers that are ready now have had their turn."""
+        self._work.set()
+
+    def pause(self) -> None:
+        """Commit nothing until `resume`; return when the commit under way is done. May wait."""
+        self._open.clear()
+        self._done.wait()
+
+    def resume(self) -> None:
+        """Go on committing."""
+        self._open.set()
+
+    def run(self) -> None:
+        """Commit until killed."""
+        commit = self.ingest.commit
+        while True:
+            self._work.wait()
+            self._work.clear()
+            self._open.wait()
+            self._done.clear()
+            try:
+                again = commit()
+                if again is not None:
+                    self._persist(again)
+            except Exception as error:  # noqa: BLE001  ours; the next batch is tried all the same
+                self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+            self._done.set()
+
+    def _persist(self, again: float | None) -> None:
+        """Try again until the store takes the batch, or the ingest has refused it."""
+        ingest = self.ingest
+        failed_at = gevent.get_hub().loop.now()
+        self._log.error(
+            LogEvent.STORE_FAILED, store=self._store_name, error=ingest.last_error, queue_bytes=ingest.size
+        )
+        refused = ingest.refused
+        while again is not None:
+            gevent.sleep(again)
+            error = ingest.last_error
+            again = ingest.commit()
+            if ingest.refused != refused:
+                self._log.error(LogEvent.BATCH_REFUSED, error=error, count=ingest.refused - refused)
+                refused = ingest.refused
+        gevent.get_hub().loop.update_now()
+        if ingest.last_error is None:
+            duration = round(gevent.get_hub().loop.now() - failed_at, 3)
+            self._log.warning(LogEvent.STORE_RECOVERED, store=self._store_name, duration_s=duration)
+
+
+class Keeper:
+    """The greenlet that maintains the store."""
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        store: SqliteStore | MemoryStore,
+        writer: Writer,
+        reporter: Reporter,
+        *,
+        disk_warning_bytes: int,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._writer = writer
+        self._reporter = reporter
+        self._disk_warning_bytes = disk_warning_bytes
+        self._disk_low = False
+
+    def run(self) -> None:
+        """Maintain until killed."""
+        looked = 0.0
+        while True:
+            self._maintain()
+            now = gevent.get_hub().loop.now()
+            if now - looked >= DISK_EVERY or not looked:
+                looked = now
+                self.check_disk()
+            gevent.sleep(MAINTAIN_EVERY)
+
+    def check_disk(self) -> None:
+        """Warn once when the disk is nearly full, and again only after it was not."""
+        if not isinstance(self._store, SqliteStore):
+            return
+        sizes = self._reporter.disk()
+        low = sizes["free_bytes"] < self._disk_warning_bytes
+        if low and not self._disk_low:
+            self._log.warning(
+                LogEvent.DISK_LOW,
+                path=str(self._store.path.parent),
+                free_bytes=sizes["free_bytes"],
+                store_bytes=sizes["store_bytes"],
+            )
+        self._disk_low = low
+
+    def _maintain(self) -> None:
+        if not isinstance(self._store, SqliteStore):
+            return
+        try:
+            size = self._store.maintain()
+            if size > WAL_PAUSE_BYTES:
+                self._empty_wal(size)
+        except StoreUnavailable as error:
+            self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
+        except Exception as error:  # noqa: BLE001  ours; the keeper goes on
+            self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+    def _empty_wal(self, size: int) -> None:
+        """Hold the writer up until the write-ahead log is in the file: it would only grow."""
+        assert isinstance(self._store, SqliteStore)
+        started = gevent.get_hub().loop.now()
+        self._writer.pause()
+        try:
+            self._store.maintain(truncate=True)
+        finally:
+            self._writer.resume()
+            gevent.get_hub().loop.update_now()
+            duration = round(gevent.get_hub().loop.now() - started, 3)
+            self._log.info(LogEvent.WAL_LARGE, wal_bytes=size, duration_s=duration)

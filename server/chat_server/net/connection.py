@@ -1,0 +1,277 @@
+"""One connection, one greenlet: it reads, hands commands to the router, and takes its leave.
+
+Knows its socket, its codec and its session. Must not know rooms, nor what a command does.
+
+The greenlet waits on one persistent read watcher and calls the raw non-blocking `recv` when that fires: no
+exception and no system call for nothing. Others MAY call `end` at any time; it never switches. Everything
+else here runs in the connection's own greenlet.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+from gevent.event import Event
+
+from chat_protocol import codec
+from chat_protocol.errors import ByeReason, ErrorCode, Fault
+from chat_protocol.events import Bye, Error
+from chat_protocol.sniff import Sniffer
+from chat_server.core.session import ENCODERS, Session
+from chat_server.net.outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from chat_protocol.codec import Incoming
+    from chat_server.core.ports import Signal
+    from chat_server.net.listener import Reception
+
+READ: Final = 1  # libev's EV_READ
+READ_BYTES: Final = 16 * 1024
+"""Bytes read at once: hundreds of commands, yet no session keeps the others waiting for long."""
+
+LINGER: Final = 2.0
+"""Seconds for the peer to take its last bytes; a close with bytes unread would reset them away (RFC 1122)."""
+
+KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+"""Seconds of silence, seconds between probes, probes: for dialects without pings of their own."""
+
+_TCP_INFO_RTT: Final = struct.Struct("=68xI")  # tcpi_rtt in µs, linux/tcp.h
+
+
+class Ended(BaseException):
+    """Thrown into a waiting reader whose connection was ended by somebody else."""
+
+
+class Connection:
+    """A peer's socket and all that belongs to it."""
+
+    __slots__ = (
+        "_drained",
+        "_port",
+        "_reception",
+        "_watcher",
+        "bytes_direct",
+        "bytes_in",
+        "codec",
+        "ending",
+        "host",
+        "opened_at",
+        "outbox",
+        "session",
+        "sock",
+    )
+
+    def __init__(self, sock: socket.socket, host: str, port: int, reception: Reception) -> None:
+        self.sock = sock
+        self.host = host
+        self._port = port
+        self.opened_at = reception.clock.monotonic()
+        self.bytes_in = 0
+        self.bytes_direct = 0
+        self.ending: str | None = None
+        self.codec: codec.Codec = Sniffer()
+        self.outbox = Outbox(self, reception.outbox_bytes)
+        self.session = Session(self, self.outbox, self.opened_at)
+        self._reception = reception
+        self._watcher = reception.loop.io(sock.fileno(), READ)
+        self._drained: Event | None = None
+
+    # The greenlet
+
+    def run(self) -> None:
+        """Serve the peer until it leaves or is sent away, then clean up."""
+        peer_closed = False
+        try:
+            peer_closed = self._serve()
+        except Exception as error:  # noqa: BLE001  ours, whatever it is; the other connections notice nothing
+            self._fail(error, None)
+            self.ending = self.ending or ErrorCode.INTERNAL
+        try:
+            self._reception.leave(self)
+            self._linger(peer_closed=peer_closed)
+        finally:
+            self._close()
+
+    def _serve(self) -> bool:
+        """Read until the end; return whether the peer closed its side."""
+        reception = self._reception
+        recv = self.sock.recv
+        wait = reception.gevent_hub.wait
+        watcher = self._watcher
+        router = reception.router
+        session = self.session
+        while self.ending is None:
+            try:
+                wait(watcher)
+                if reception.holding:
+                    self._hold()
+                    break
+                data = recv(READ_BYTES)
+            except BlockingIOError:
+                continue
+            except Ended:
+                break
+            except OSError as error:
+                self.ending = self.ending or _reset(error)
+                return True
+            router.accept(session, len(data))
+            self.bytes_in += len(data)
+            if not data:
+                self._handle(self.codec.end())
+                self.ending = self.ending or "closed_by_peer"
+                return True
+            items = self.codec.receive(data)
+            if items:
+                self._handle(items)
+        return False
+
+    def _handle(self, items: Sequence[Incoming]) -> None:
+        reception, session, outbox = self._reception, self.session, self.outbox
+        if isinstance(self.codec, Sniffer) and self.codec.chosen is not None:
+            self._choose(self.codec.chosen)
+        if len(items) > 1:
+            outbox.cork()
+        for item in items:
+            try:
+                reception.router.dispatch(session, item)
+            except Exception as error:  # noqa: BLE001  ours, whatever it is; the session goes on
+                self._fail(error, item.ref)
+            if isinstance(item, Fault) and item.close:
+                self.ending = self.ending or item.code
+            if self.ending is not None:
+                break
+            if outbox.waiting > reception.outbox_bytes // 2:
+                self._wait_drained()
+            if reception.ingest.full:
+                signal = self.new_signal()
+                reception.ingest.on_room(signal)
+                self.wait(signal)
+        outbox.uncork()
+
+    def _fail(self, error: Exception, ref: str | None) -> None:
+        """Say in the log what went wrong, and to the peer that something did."""
+        self._reception.failed(self, error)
+        self.session.answer(Error(code=ErrorCode.INTERNAL, message="the server erred; sorry", ref=ref))
+
+    def _choose(self, chosen: codec.Codec) -> None:
+        """Keep to the dialect that the first bytes have chosen."""
+        self.codec = chosen
+        self.session.dialect = chosen.dialect
+        if chosen.dialect != codec.NDJSON:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def _wait_drained(self) -> None:
+        """Read no more commands while the peer does not take the answers to those before."""
+        self.outbox.uncork()
+        if not self.outbox.waiting or self.ending is not None:
+            return
+        self._drained = Event()
+        self.session.paused = True
+        self._drained.wait()
+        self.session.paused = False
+        self._drained = None
+
+    def _hold(self) -> None:
+        """Wait to be sent away, reading nothing more."""
+        while self.ending is None:  # an outbox that has drained wakes it, too
+            self._drained = Event()
+            self._drained.wait()
+
+    def _linger(self, *, peer_closed: bool) -> None:
+        """Let the peer take its last bytes, and take its own, so that no reset overtakes the `bye`."""
+        hub, outbox = self._reception.gevent_hub, self.outbox
+        with gevent.Timeout(LINGER, False):
+            try:
+                if outbox.waiting:
+                    self._drained = Event()
+                    self._drained.wait()
+                self.sock.shutdown(socket.SHUT_WR)
+                while not peer_closed:
+                    hub.wait(self._watcher)
+                    peer_closed = not self.sock.recv(READ_BYTES)
+            except (Ended, OSError):
+                return  # the peer has gone, which is all that this waits for
+
+    def _close(self) -> None:
+        self._watcher.close()
+        self.outbox.close()
+        self.sock.close()
+        self._reception.gone(self)
+
+    # Link: what others may do
+
+    @property
+    def address(self) -> str:
+        """The peer's host and port."""
+        return f"[{self.host}]:{self._port}" if ":" in self.host else f"{self.host}:{self._port}"
+
+    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+        """Say `bye` and close, once what is on its way has gone out."""
+        if self.ending is not None:
+            return
+        self.ending = reason
+        bye = Bye(reason=reason, message=message, after=after)
+        self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
+        self.outbox.seal()
+        if self._drained is not None:
+            self._drained.set()
+        self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+
+    def tcp_rtt_ms(self) -> float | None:
+        """Return the kernel's smoothed round-trip time in ms."""
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size)
+        except (OSError, AttributeError):  # closed meanwhile, or no Linux
+            return None
+        (microseconds,) = _TCP_INFO_RTT.unpack(info)
+        return float(microseconds) / 1000
+
+    def wait(self, signal: Signal) -> None:
+        """Wait for `signal`, with the answers so far sent."""
+        self.outbox.uncork()
+        self.session.paused = True
+        assert isinstance(signal, Event)
+        signal.wait()
+        self.session.paused = False
+
+    def new_signal(self) -> Event:
+        """Make a signal to wait for."""
+        return Event()
+
+    # What the outbox needs
+
+    @property
+    def loop(self) -> Any:
+        """The event loop."""
+        return self._reception.loop
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._reception.clock.monotonic()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Run `callback` in the loop, after what runs now."""
+        self._reception.loop.run_callback(callback)
+
+    def drained(self) -> None:
+        """Let a reader go on that waits for its peer to take what it asked for."""
+        if self._drained is not None:
+            self._drained.set()
+
+    def stalled(self) -> None:
+        """End a connection whose outbox has overflowed; there is no use in a `bye` that cannot be taken."""
+        if self.ending is None:
+            self.ending = ByeReason.STALLED
+            self.outbox.lose()
+            self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+
+
+def _reset(error: OSError) -> str:
+    return "reset" if isinstance(error, ConnectionResetError) else f"errno_{error.errno}"

@@ -1,0 +1,206 @@
+"""The door: accepts connections, counts them, and turns away those there is no room for.
+
+Knows addresses and descriptors. Must not know what is said on a connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from gevent.server import StreamServer
+
+from chat_protocol import ndjson
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import Bye
+from chat_server.core.hub import Hub
+from chat_server.core.ingest import Ingest
+from chat_server.core.ports import Clock
+from chat_server.core.router import Router
+from chat_server.net.connection import Connection
+
+BACKLOG: Final = 4096
+SPARE_DESCRIPTORS: Final = 64
+"""Descriptors kept for files, and for saying `bye` to those who come too many."""
+
+REFUSED_LINGER: Final = 1.0
+MAX_REFUSED: Final = SPARE_DESCRIPTORS // 2
+"""Refused connections that are given time to read their `bye`; more are closed at once."""
+
+
+class Reception:
+    """What all connections share: the core behind the door, the loop, and what is to be said in the log."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        hub: Hub,
+        ingest: Ingest,
+        clock: Clock,
+        outbox_bytes: int,
+        hello_timeout: float,
+        on_closed: Callable[[Connection], None],
+        on_failed: Callable[[Connection, Exception], None],
+    ) -> None:
+        self.router = router
+        self.hub = hub
+        self.ingest = ingest
+        self.clock = clock
+        self.outbox_bytes = outbox_bytes
+        self.gevent_hub = gevent.get_hub()
+        self.loop: Any = self.gevent_hub.loop
+        self.connections: dict[Connection, None] = {}
+        self.unnamed: dict[Connection, float] = {}  # -> when their time is up, in order
+        self.by_address: Counter[str] = Counter()
+        self.holding = False
+        self.failed = on_failed
+        self._on_closed = on_closed
+        self._hello_timeout = hello_timeout
+
+    def take(self, sock: socket.socket, host: str, port: int) -> Connection:
+        """Take in a connection."""
+        connection = Connection(sock, host, port, self)
+        self.connections[connection] = None
+        self.unnamed[connection] = connection.opened_at + self._hello_timeout
+        self.by_address[host] += 1
+        return connection
+
+    def hold(self) -> None:
+        """Take no more commands from anybody: the server is stopping."""
+        self.holding = True
+
+    def leave(self, connection: Connection) -> None:
+        """Let the session go, once what it said is stored. May wait."""
+        session = connection.session
+        self.hub.settle(session)
+        self._on_closed(connection)
+        self.hub.depart(session)
+
+    def gone(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self.connections.pop(connection, None)
+        self.unnamed.pop(connection, None)
+        self.by_address[connection.host] -= 1
+        if not self.by_address[connection.host]:
+            del self.by_address[connection.host]
+
+    def end_silent(self) -> None:
+        """End connections that have not said who they are in time."""
+        now = self.clock.monotonic()
+        late = []
+        for connection, deadline in self.unnamed.items():
+            if deadline > now:
+                break
+            late.append(connection)
+        for connection in late:
+            del self.unnamed[connection]
+            if not connection.session.id:
+                connection.end(ByeReason.HELLO_TIMEOUT)
+
+
+class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
+    """A StreamServer whose handlers get raw non-blocking sockets, one greenlet each.
+
+    gevent's Pool stops accepting when it is full, and those who come then wait for ever; this keeps a count
+    of its own, and says `bye` to them.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        reception: Reception,
+        *,
+        max_connections: Callable[[], int],
+        max_per_address: Callable[[str], int],
+        on_refused: Callable[[str, str], None],
+    ) -> None:
+        super().__init__(listening, self._serve, spawn=gevent.spawn_raw)
+        self._reception = reception
+        self._max_connections = max_connections
+        self._max_per_address = max_per_address
+        self._on_refused = on_refused
+        self._refused = 0
+
+    def do_read(self) -> tuple[socket.socket, str, int] | None:
+        """Accept one connection; None when nobody waits."""
+        try:
+            sock, address = self.socket.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in {errno.ECONNABORTED, errno.EPROTO, errno.EPERM}:  # gone before we came
+                return self.do_read()
+            raise
+        sock.setblocking(False)
+        return sock, address[0], address[1]
+
+    def do_handle(self, sock: socket.socket, host: str, port: int) -> None:
+        """Start a greenlet for a connection, or send it away."""
+        reception = self._reception
+        limit = self._max_per_address(host)
+        if len(reception.connections) >= self._max_connections():
+            self._refuse(sock, host, "the server is full")
+        elif limit and reception.by_address[host] >= limit:
+            self._refuse(sock, host, f"there are {limit} connections from {host} already")
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            gevent.spawn_raw(reception.take(sock, host, port).run)
+
+    def _serve(self, sock: socket.socket, host: str, port: int) -> None:
+        """Exist, because a StreamServer wants a handler; `do_handle` does the work."""
+        raise NotImplementedError
+
+    def _refuse(self, sock: socket.socket, address: str, why: str) -> None:
+        self._on_refused(address, why)
+        bye = ndjson.encode(Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, message=why, after=5.0))
+        try:
+            sock.send(bye)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:  # it has gone by itself
+            sock.close()
+            return
+        if self._refused >= MAX_REFUSED:
+            sock.close()
+            return
+        self._refused += 1
+        gevent.spawn_raw(self._linger, sock)
+
+    def _linger(self, sock: socket.socket) -> None:
+        """Take what the peer sends until it has read its `bye`: a close with bytes unread resets it away."""
+        watcher = self._reception.loop.io(sock.fileno(), 1)
+        try:
+            with gevent.Timeout(REFUSED_LINGER, False):
+                while True:
+                    self._reception.gevent_hub.wait(watcher)
+                    if not sock.recv(4096):
+                        break
+        except OSError:
+            pass  # it has gone
+        finally:
+            watcher.close()
+            sock.close()
+            self._refused -= 1
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket on the first address of `host` (IPv4 or IPv6); raise OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # everyone, IPv4 too
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

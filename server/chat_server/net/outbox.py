@@ -1,0 +1,165 @@
+"""Bytes on their way to one peer: sent at once as far as the peer takes them, kept in order otherwise.
+
+Knows a socket's `send` and the event loop's write watcher. Must not know what the bytes mean.
+
+MUST NOT: block, switch greenlets, raise, or change any room's members. `fan_out` runs in the middle of a
+room's delivery; what it finds out about a peer (stuck, gone) is acted upon later, in a callback of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from chat_server.net.connection import Connection
+
+WRITE: Final = 2  # libev's EV_WRITE
+
+
+def fan_out(outboxes: Iterable[Any], chunk: bytes) -> None:
+    """Put `chunk` into every outbox. The hot loop: one `send` a member, nothing else unless one is slow."""
+    size = len(chunk)
+    for outbox in outboxes:
+        if outbox.held is None:
+            try:
+                sent = outbox.send(chunk)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                outbox.lose()
+                continue
+            if sent != size:
+                outbox.keep(chunk[sent:])
+        else:
+            outbox.keep(chunk)
+
+
+class Outbox:
+    """One peer's. `held` is None while the peer takes everything at once."""
+
+    __slots__ = (
+        "_connection",
+        "_corked",
+        "_limit",
+        "_watcher",
+        "held",
+        "moved_at",
+        "send",
+        "shut",
+        "waiting",
+    )
+
+    def __init__(self, connection: Connection, limit: int) -> None:
+        self.send = connection.sock.send
+        self.held: list[bytes] | None = None
+        self.waiting = 0
+        self.moved_at = 0.0
+        self.shut = False  # nothing more is taken: the bye is in, or the peer has gone
+        self._connection = connection
+        self._limit = limit
+        self._corked = False
+        self._watcher: Any = None
+
+    def put(self, data: bytes) -> None:
+        """Send or keep `data`."""
+        if self.shut:
+            return
+        self._connection.bytes_direct += len(data)
+        if self.held is not None:
+            self.keep(data)
+            return
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.lose()
+            return
+        if sent != len(data):
+            self.keep(data[sent:])
+
+    def keep(self, data: bytes) -> None:
+        """Keep what the peer has not taken, and wait for it to take more; too much ends the connection."""
+        if self.shut:
+            return
+        if self.held is None:
+            self.held = []
+        self.held.append(data)
+        self.waiting += len(data)
+        if self._corked:
+            return
+        if self._watcher is None:
+            self._wait()
+        if self.waiting > self._limit:
+            self.seal()
+            self._connection.soon(self._connection.stalled)
+
+    def cork(self) -> None:
+        """Gather what is put from now on."""
+        if self.held is None:
+            self.held = []
+            self._corked = True
+
+    def uncork(self) -> None:
+        """Send what was gathered, in one piece."""
+        if self._corked:
+            self._corked = False
+            self.flush()
+
+    def flush(self) -> None:
+        """Send as much of what is kept as the peer takes now."""
+        held = self.held
+        if held is None or self._corked:
+            return
+        data = held[0] if len(held) == 1 else b"".join(held)
+        sent = 0
+        if data:
+            try:
+                sent = self.send(data)
+            except BlockingIOError:
+                pass  # the watcher will tell
+            except OSError:
+                self.lose()
+                return
+        if sent == len(data):
+            self.held = [] if self.shut else None
+            self.waiting = 0
+            self._stop()
+            self._connection.drained()
+            return
+        if sent:
+            self.moved_at = self._connection.now()
+        self.held = [data[sent:]]
+        self.waiting = len(data) - sent
+        if self._watcher is None:
+            self._wait()
+
+    def seal(self) -> None:
+        """Take nothing more: the last frame is in."""
+        self.shut = True
+        if self.held is None:
+            self.held = []
+
+    def lose(self) -> None:
+        """Drop everything: the peer has gone. The reader will find out by itself."""
+        self.shut = True
+        self.held = []
+        self.waiting = 0
+        self._stop()
+        self._connection.drained()
+
+    def close(self) -> None:
+        """Let go of the loop."""
+        self.lose()
+
+    def _wait(self) -> None:
+        self.moved_at = self._connection.now()
+        self._watcher = self._connection.loop.io(self._connection.sock.fileno(), WRITE)
+        self._watcher.start(self.flush)
+
+    def _stop(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None

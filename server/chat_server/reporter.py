@@ -1,0 +1,188 @@
+"""What the server says of itself in its log: sessions, intervals, trouble.
+
+Knows the vocabulary and how tallies become histograms. Must not decide anything.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from hdrh.histogram import HdrHistogram
+from structlog.typing import FilteringBoundLogger
+
+from chat_protocol.codec import DIALECTS
+from chat_server.core.hub import Hub
+from chat_server.core.records import Draft
+from chat_server.core.session import Session
+from chat_server.core.stats import RoomStats, Stats, Tally
+from chat_server.net.connection import Connection
+from chat_server.vocabulary import LogEvent
+
+LOWEST_US: Final = 1
+HIGHEST_US: Final = 3_600_000_000
+DIGITS: Final = 3
+"""Range and precision of every histogram in the log: 1 µs to an hour, three significant digits."""
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def histogram(tally: Tally | None) -> str | None:
+    """Return a tally of microseconds as a base64 HdrHistogram (V2, compressed), None if it is empty."""
+    if not tally:
+        return None
+    counts = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+    for value, count in tally.items():
+        counts.record_value(min(value, HIGHEST_US), count)
+    encoded: bytes = counts.encode()
+    return encoded.decode()
+
+
+class Reporter:
+    """Writes the lines that tell how the server is doing."""
+
+    def __init__(self, log: FilteringBoundLogger, hub: Hub, store_path: Path | None) -> None:
+        self._log = log
+        self._hub = hub
+        self._store_path = store_path
+        self._since = hub.clock.monotonic()
+        self._refused: dict[tuple[str, str], int] = {}
+
+    def opened(self, session: Session) -> None:
+        """Say who has come in."""
+        self._log.info(
+            LogEvent.SESSION_OPENED,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            dialect=DIALECTS[session.dialect],
+        )
+
+    def closed(self, connection: Connection) -> None:
+        """Sum up a session that ends; connections that never had a name are counted only."""
+        session = connection.session
+        stats = self._hub.stats
+        reason = connection.ending or "closed_by_peer"
+        if not session.id:
+            stats.refused[reason] += 1
+            return
+        stats.closed[reason] += 1
+        messages_out, room_bytes = session.delivered()
+        rtt = session.rtt
+        self._log.info(
+            LogEvent.SESSION_CLOSED,
+            session_id=session.id,
+            username=session.name,
+            address=connection.address,
+            dialect=DIALECTS[session.dialect],
+            duration_s=round(self._hub.clock.monotonic() - connection.opened_at, 3),
+            messages_in=session.messages_in,
+            messages_out=messages_out,
+            bytes_in=connection.bytes_in,
+            bytes_out=connection.bytes_direct + room_bytes,
+            rtt_min_ms=round(rtt.minimum, 3) if rtt else None,
+            rtt_p50_ms=rtt.percentile(50) if rtt else None,
+            rtt_p99_ms=rtt.percentile(99) if rtt else None,
+            rtt_samples=rtt.count if rtt else 0,
+            tcp_rtt_ms=connection.tcp_rtt_ms(),
+            reason=str(reason),
+        )
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """Tell of a fault of ours, with its context."""
+        self._log.error(
+            LogEvent.INTERNAL_ERROR,
+            exc_info=error,
+            session_id=connection.session.id or None,
+            username=connection.session.name or None,
+            address=connection.address,
+        )
+
+    def refused(self, address: str, why: str) -> None:
+        """Count a connection that was turned away; the interval line and one line an address tell of it."""
+        self._hub.stats.refused["too_many_connections"] += 1
+        self._refused[address, why] = self._refused.get((address, why), 0) + 1
+
+    def messages(self, drafts: list[Draft]) -> None:
+        """Say of each message that it was stored, never what it said."""
+        for draft in drafts:
+            self._log.info(
+                LogEvent.MESSAGE,
+                room=draft.room.name,
+                seq=draft.seq,
+                session_id=draft.author.id,
+                username=draft.username,
+                message_bytes=len(draft.text.encode()),
+            )
+
+    def interval(self, *, lag_max_ms: float, level: Callable[..., Any] | None = None) -> None:
+        """Sum up what happened since the last time, and begin anew."""
+        hub = self._hub
+        now = hub.clock.monotonic()
+        stats, hub.stats = hub.stats, Stats(name for name, _ in hub.stats.busiest())
+        for (address, why), count in self._refused.items():
+            self._log.warning(
+                LogEvent.CONNECTION_REFUSED,
+                address=address,
+                reason=why,
+                sessions=len(hub.sessions),
+                count=count,
+            )
+        self._refused = {}
+        (level or self._log.info)(
+            LogEvent.INTERVAL,
+            interval_s=round(now - self._since, 3),
+            sessions=len(hub.sessions),
+            messages=stats.messages,
+            deliveries=stats.deliveries,
+            bytes_in=stats.bytes_in,
+            bytes_out=stats.bytes_out,
+            errors=dict(stats.errors),
+            opened=stats.opened,
+            closed=dict(stats.closed),
+            refused=dict(stats.refused),
+            accept_to_commit=histogram(stats.accept_to_commit),
+            commit_to_sent=histogram(stats.commit_to_sent),
+            rtt=histogram(stats.rtt),
+            rooms=[_room_line(name, room) for name, room in stats.busiest()],
+            loop_lag_max_ms=round(lag_max_ms, 3),
+            queue_bytes=hub.ingest.size,
+            rss_bytes=resident_bytes(),
+            **self.disk(),
+        )
+        self._since = now
+
+    def disk(self) -> dict[str, int]:
+        """Return the store's sizes and the free space beside it, in bytes."""
+        path = self._store_path
+        if path is None:
+            return {}
+        sizes = {}
+        for field, suffixes in (("store_bytes", ("", "-index")), ("wal_bytes", ("-wal", "-index-wal"))):
+            sizes[field] = sum(_size(path.with_name(path.name + suffix)) for suffix in suffixes)
+        return {**sizes, "free_bytes": shutil.disk_usage(path.parent).free}
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process (proc(5)), 0 where there is no such file."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:  # no Linux
+        return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _room_line(name: str, room: RoomStats) -> dict[str, object]:
+    line: dict[str, object] = {"room": name, "messages": room.messages, "deliveries": room.deliveries}
+    for field in ("accept_to_commit", "commit_to_sent"):
+        encoded = histogram(getattr(room, field))
+        if encoded is not None:
+            line[field] = encoded
+    return line

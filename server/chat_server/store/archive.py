@@ -1,0 +1,124 @@
+"""What has been said: the index by room, reads of any range, and checkpoints. Runs in a native thread.
+
+Knows SQL. Must not touch the hub, its sessions or the appending connection. One call at a time (a lock sees
+to it): its connections belong to whichever thread holds the lock.
+"""
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final
+
+from chat_protocol.events import MessageEvent
+from chat_server.store.connect import connect
+from chat_server.store.rows import COLUMNS, from_row
+from chat_server.store.schema import PLACE_MIGRATIONS, migrate
+
+INDEX_STEP: Final = 20_000
+"""Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
+
+_READ: Final = (
+    f"SELECT {', '.join('l.' + name for name in COLUMNS.split(', '))} "  # noqa: S608  names only
+    "FROM place p JOIN log.log l ON l.id = p.id "
+    "WHERE p.room = ? AND p.seq > ? AND p.seq < ? ORDER BY p.seq {order} LIMIT ?"
+)
+
+
+class Archive:
+    """Reads the log through an index in a file of its own, built in bulk behind a watermark."""
+
+    def __init__(self, path: Path, epoch: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection = connect(path.with_name(path.name + "-index"), full_sync=False)
+        migrate(self._connection, PLACE_MIGRATIONS, f"{path}-index")
+        # Read-only, so that no transaction of the index ever holds the log's write lock.
+        self._connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
+        self._checkpoints = connect(path, full_sync=False)
+        self._watermark = self._begin(epoch)
+
+    def index(self, last_id: int) -> None:
+        """Index the log up to and including row `last_id`."""
+        with self._lock:
+            self._index(last_id)
+
+    def last_seq(self, room: int) -> int:
+        """Return the last seq of a room, 0 if it has no messages."""
+        with self._lock:
+            (seq,) = self._connection.execute("SELECT max(seq) FROM place WHERE room = ?", (room,)).fetchone()
+        return seq or 0
+
+    def read(
+        self, room: int, name: str, after: int, before: int, limit: int, newest: bool, last_id: int
+    ) -> list[MessageEvent]:
+        """Return up to `limit` messages with after < seq < before, ascending."""
+        with self._lock:
+            self._index(last_id)
+            query = _READ.format(order="DESC" if newest else "ASC")
+            rows = self._connection.execute(query, (room, after, before, limit)).fetchall()
+        return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
+
+    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        """Return the room and the message of a row."""
+        with self._lock:
+            row = self._connection.execute(
+                f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  names of columns, nothing else
+                (message_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            (name,) = self._connection.execute(
+                "SELECT name FROM log.rooms WHERE id = ?", (row[1],)
+            ).fetchone()
+        return row[1], from_row(row, name)
+
+    def maintain(self, last_id: int, truncate: bool) -> int:
+        """Index, then take the write-ahead logs into their files; return the bytes of the log's one."""
+        with self._lock:
+            self._index(last_id)
+            how = "TRUNCATE" if truncate else "PASSIVE"
+            self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
+            return self._wal_bytes()
+
+    def close(self, last_id: int) -> None:
+        """Finish the index and close."""
+        with self._lock:
+            self._index(last_id)
+            self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.close()
+            self._checkpoints.close()
+
+    def _begin(self, epoch: str) -> int:
+        """Return how far the index has come; begin anew if it belongs to another history of the log."""
+        watermark, known = self._connection.execute("SELECT id, epoch FROM watermark").fetchone()
+        if known != epoch:
+            watermark = 0
+            self._connection.executescript("BEGIN; DELETE FROM place; UPDATE watermark SET id = 0; COMMIT;")
+            self._connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
+        return int(watermark)
+
+    def _index(self, last_id: int) -> None:
+        while self._watermark < last_id:
+            upper = min(self._watermark + INDEX_STEP, last_id)
+            connection = self._connection
+            connection.execute("BEGIN")
+            try:
+                connection.execute(
+                    "INSERT INTO place SELECT room, seq, id FROM log.log "
+                    "WHERE id > ? AND id <= ? ORDER BY room, seq",
+                    (self._watermark, upper),
+                )
+                connection.execute("UPDATE watermark SET id = ?", (upper,))
+                connection.execute("COMMIT")
+            except sqlite3.Error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self._watermark = upper
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0

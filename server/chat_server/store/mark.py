@@ -1,0 +1,86 @@
+"""The mark: a small file beside the log that outlives the process, though not the power.
+
+It holds how far the log had come. It is written through a shared memory mapping, so it costs no system call
+and survives a killed process. A log that is behind its mark has lost its tail (power was lost, or a backup
+was restored), so that seqs may be given out anew: that is what `epoch` is for.
+"""
+
+import contextlib
+import mmap
+import os
+import struct
+from pathlib import Path
+from typing import Final
+
+_SHAPE: Final = struct.Struct("<8sQQQ?36s16s")
+_MAGIC: Final = b"GRmark01"
+_SIZE: Final = 4096
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Return what tells one start of the machine from another, empty where there is no such thing."""
+    with contextlib.suppress(OSError):  # not Linux: only the comparison with the log is left
+        return _BOOT_ID.read_text().strip()
+    return ""
+
+
+class Mark:
+    """What was true when the log was last written to."""
+
+    def __init__(self, path: Path, log: Path) -> None:
+        self._log = log
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.truncate(descriptor, _SIZE)
+            self._map = mmap.mmap(descriptor, _SIZE)
+        finally:
+            os.close(descriptor)
+
+    def trusted(self, last_id: int, epoch: str, *, full: bool) -> bool:
+        """Tell whether the log, ending at `last_id`, is the one that was marked, and whole.
+
+        If the machine started anew without a clean stop before, the tail may be lost, unless the log was
+        synced at each commit (`full`).
+        """
+        magic, marked_id, device, inode, clean, boot, marked_epoch = _SHAPE.unpack_from(self._map)
+        if magic != _MAGIC:
+            return last_id == 0
+        status = self._log.stat()
+        same_file = (device, inode) == (status.st_dev, status.st_ino)
+        same_boot = boot.rstrip(b"\0").decode() == boot_id()
+        return (
+            same_file
+            and marked_epoch.rstrip(b"\0").decode() == epoch
+            and last_id >= marked_id
+            and (same_boot or clean or full)
+        )
+
+    def begin(self, last_id: int, epoch: str) -> None:
+        """Mark the log as being written to."""
+        status = self._log.stat()
+        _SHAPE.pack_into(
+            self._map,
+            0,
+            _MAGIC,
+            last_id,
+            status.st_dev,
+            status.st_ino,
+            False,
+            boot_id().encode(),
+            epoch.encode(),
+        )
+
+    def advance(self, last_id: int) -> None:
+        """Note how far the log has come."""
+        _LAST.pack_into(self._map, len(_MAGIC), last_id)
+
+    def close(self, *, clean: bool) -> None:
+        """Note whether everything is on the disk, and let go."""
+        _CLEAN.pack_into(self._map, len(_MAGIC) + 3 * 8, clean)
+        self._map.flush()
+        self._map.close()
+
+
+_LAST: Final = struct.Struct("<Q")
+_CLEAN: Final = struct.Struct("<?")

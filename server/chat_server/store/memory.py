@@ -1,0 +1,79 @@
+"""A store without a disk: nothing survives the process, and each room keeps its newest messages only.
+
+Knows records and lists. `epoch` is new at each start, so no client takes its seqs for those of another run.
+"""
+
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from chat_protocol import names
+from chat_protocol.events import MessageEvent
+from chat_server.core.records import Batch, RoomRecord
+from chat_server.store.rows import event_of
+
+
+class MemoryStore:
+    """Keeps `kept` messages a room."""
+
+    def __init__(self, kept: int) -> None:
+        self.epoch = secrets.token_hex(8)
+        self._kept = kept
+        self._rooms: dict[int, deque[tuple[int, MessageEvent]]] = {}
+        self._found: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
+        self._names: dict[str, int] = {}  # conversations of the same names, counted
+        self._identity = 0
+        self._last_id = 0
+
+    def public_rooms(self) -> Iterable[RoomRecord]:
+        """Return nothing: a memory store begins empty."""
+        return []
+
+    def new_identity(self) -> int:
+        """Return the next number."""
+        self._identity += 1
+        return self._identity
+
+    def append(self, batch: Batch) -> None:
+        """Store the batch; it cannot fail."""
+        for record in batch.rooms:
+            self._create(record)
+        for draft in batch.messages:
+            record = draft.room.record
+            record.seq += 1
+            self._last_id += 1
+            draft.seq, draft.id = record.seq, self._last_id
+            kept = self._rooms[record.id]
+            kept.append((draft.id, event_of(draft, batch.timestamp)))
+            self._found[draft.id] = (record.id, draft.seq)
+            if len(kept) > self._kept:
+                self._found.pop(kept.popleft()[0], None)
+
+    def read(
+        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+    ) -> list[MessageEvent]:
+        """Return what is kept of the range."""
+        found = [event for _, event in self._rooms.get(room.id, ()) if after < event.seq < before]
+        return found[-limit:] if newest else found[:limit]
+
+    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        """Return a message that is still kept."""
+        place = self._found.get(message_id)
+        if place is None:
+            return None
+        room, seq = place
+        kept = self._rooms[room]
+        return room, kept[seq - kept[0][1].seq][1]
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to keep."""
+
+    def _create(self, record: RoomRecord) -> None:
+        record.id = len(self._rooms) + 1
+        record.queued = False
+        self._rooms[record.id] = deque()
+        if record.pair is not None:
+            number = self._names[record.key] = self._names.get(record.key, 0) + 1
+            if number > 1:
+                record.name = f"{record.name}#{number}"
+                record.key = names.fold(record.name)

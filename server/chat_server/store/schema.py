@@ -1,0 +1,82 @@
+"""The tables of the SQLite store, as migrations: each version's statements, never changed once released.
+
+`log` is the truth and is only appended to. `place`, in a file of its own, is derived from it and can be built
+again at any time; a file of its own, because two writers of one SQLite file exclude each other.
+"""
+
+import sqlite3
+from typing import Final
+
+LOG_MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE identities (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('guest', 'account')),
+        name TEXT NOT NULL,
+        created REAL NOT NULL
+    );
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        identity INTEGER NOT NULL REFERENCES identities (id),
+        name TEXT NOT NULL,
+        secret_hash BLOB NOT NULL UNIQUE,
+        created REAL NOT NULL,
+        ended REAL
+    ) WITHOUT ROWID;
+    CREATE TABLE rooms (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL UNIQUE,
+        low INTEGER REFERENCES identities (id),
+        high INTEGER REFERENCES identities (id),
+        created REAL NOT NULL,
+        UNIQUE (low, high)
+    );
+    CREATE TABLE log (
+        id INTEGER PRIMARY KEY,
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        session TEXT NOT NULL,
+        identity INTEGER NOT NULL,
+        ref TEXT,
+        username TEXT NOT NULL,
+        text TEXT NOT NULL,
+        at REAL NOT NULL,
+        origin TEXT NOT NULL
+    );
+    """,
+)
+
+PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE place (
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (room, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE watermark (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        id INTEGER NOT NULL,
+        epoch TEXT NOT NULL
+    );
+    INSERT INTO watermark VALUES (1, 0, '');
+    """,
+)
+
+
+class SchemaTooNew(Exception):  # noqa: N818  says what is the matter, as its siblings do
+    """The data file was written by a later version of the program."""
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...], what: str) -> None:
+    """Bring the file's schema to the newest version, each step in a transaction of its own."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise SchemaTooNew(
+            f"{what} has schema version {version}, and this program knows versions up to {len(migrations)}: "
+            "run a newer Greenroom, or choose another --store"
+        )
+    for number in range(version, len(migrations)):
+        connection.executescript(f"BEGIN;{migrations[number]}PRAGMA user_version = {number + 1};COMMIT;")
