@@ -20,7 +20,7 @@ from chat_client.inbox import Inbox
 from chat_client.keeper import Keeper
 from chat_client.link import Link, dial
 from chat_client.local_events import RoundTrip
-from chat_client.quickest import quickest
+from chat_client.quickest import Measured, choose, measure_all
 from chat_client.samples import Samples
 from chat_client.session import RoomView, Session
 from chat_protocol import DEFAULT_PORT, LOBBY, commands
@@ -42,6 +42,7 @@ from chat_protocol.events import (
 )
 
 Some = TypeVar("Some", bound=Event)
+_MEASURE = 3.0  # seconds for measuring several servers: a slower one is not the quickest
 _Handler = Callable[[Event], object]
 
 
@@ -75,6 +76,7 @@ class Client:
         if not self.addresses:
             raise ValueError("a client needs the address of a server")
         self.address = self.addresses[0]
+        self.measured: list[Measured] = []
         self.timeout = timeout
         self.samples = Samples()
         self._session = Session(username, rooms, resumable=resumable, client=program)
@@ -270,12 +272,16 @@ class Client:
         return None if link is None else link.tcp_ms()
 
     def rename(self, username: str) -> None:
-        """Take another name."""
+        """Take another name; while a lost connection is being brought back, ask for this one then."""
+        if self._keeper.returning:
+            self._session.username = username
+            return
         self._ask(commands.Rename(username=username), Renamed)
 
     def _dial(self) -> Link:
         if len(self.addresses) > 1:
-            self.address = quickest(self.addresses, min(self.timeout, 3.0)).address
+            self.measured = measure_all(self.addresses, min(self.timeout, _MEASURE))
+            self.address = choose(self.measured).address
         return dial(self.address, self.timeout)
 
     def _ask(self, command: commands.Command, expects: type[Some], timeout: float | None = None) -> Some:

@@ -88,6 +88,11 @@ class Keeper:
         """The open connection, None while there is none."""
         return self._link
 
+    @property
+    def returning(self) -> bool:
+        """Whether there was a connection and there will be one again."""
+        return self._link is None and self._over is None and self._thread.is_alive()
+
     def start(self) -> Welcome:
         """Say hello in the caller's thread, then read in our own; errors as in `Client.connect`."""
         welcome = self._open()

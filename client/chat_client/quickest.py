@@ -56,13 +56,17 @@ def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[Meas
     return sorted(found, key=lambda result: (result.rtt_ms is None, result.rtt_ms or 0.0))
 
 
-def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> Measured:
-    """Return the server that answers quickest, or raise ConnectionFailed if none does."""
-    results = measure_all(addresses, timeout)
+def choose(results: Sequence[Measured]) -> Measured:
+    """Return the first of sorted results if it has answered, or raise ConnectionFailed."""
     if not results or results[0].rtt_ms is None:
         problems = "; ".join(result.problem or "" for result in results)
         raise ConnectionFailed(f"no server answers: {problems}")
     return results[0]
+
+
+def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> Measured:
+    """Return the server that answers quickest, or raise ConnectionFailed if none does."""
+    return choose(measure_all(addresses, timeout))
 
 
 def _round_trip(link: Link, timeout: float) -> float:

@@ -1,0 +1,100 @@
+"""From settings to a session at a terminal: asks for what is missing, asks again for what does not fit.
+
+Knows questions and answers. Must not know the chat that follows.
+"""
+
+from prompt_toolkit import PromptSession
+
+from chat_client.address import Address, parse_servers
+from chat_client.client import Client
+from chat_client.errors import ChatError, ConnectionFailed, Refused
+from chat_client.identity import default_username
+from chat_client.sanitize import one_line
+from chat_client.settings import Settings
+from chat_protocol.errors import ErrorCode
+from chat_protocol.names import clean
+
+PING_EVERY = 5.0
+"""Seconds between the pings behind the status line: live, and nothing to a server."""
+
+
+def open_session(settings: Settings, room: str) -> Client:
+    """Return a connected client; raises what the library raises where asking again would not help."""
+    servers = settings.servers
+    asked = not servers
+    username = settings.username
+    while True:
+        servers = servers or _ask_server(settings.route[0])
+        if len(servers) > 1:
+            print(f"measuring {len(servers)} servers ...")  # noqa: T201  the terminal is ours
+        username = username or _ask_username()
+        try:
+            client = _connect(settings, servers, username, room)
+        except ConnectionFailed as error:
+            if not asked:
+                raise
+            _say(f"Could not connect: {error}")
+            servers = []
+        except ValueError as error:
+            _say(f"{error}")
+            username = None
+        except Refused as refused:
+            if refused.code not in {ErrorCode.NAME_TAKEN, ErrorCode.NAME_INVALID, ErrorCode.FORBIDDEN}:
+                raise
+            _say(f"Not under that name: {refused.message}")
+            username = None
+        else:
+            return client
+
+
+def _connect(settings: Settings, servers: list[Address], username: str, room: str) -> Client:
+    client = Client(
+        clean(username),
+        servers,
+        rooms=[room],
+        reconnect=True,
+        timeout=settings.timeout,
+        ping_every=PING_EVERY,
+        program="chat-client",
+    )
+    try:
+        client.connect()
+    except ChatError:
+        client.close()
+        raise
+    for result in client.measured:
+        if result.rtt_ms is None:
+            _say(f"  {result.problem}")
+        else:
+            chosen = "  <- taken, the quickest" if result.address == client.address else ""
+            _say(f"  {result.address}: {result.rtt_ms:.1f} ms{chosen}")
+    return client
+
+
+def _ask_server(default: Address) -> list[Address]:
+    while True:
+        answer = _ask(f"Server [{default}]: ")
+        if not answer:
+            return [default]
+        try:
+            return parse_servers(answer)
+        except ValueError as error:
+            _say(str(error))
+
+
+def _ask_username() -> str:
+    default = default_username()
+    while True:
+        answer = _ask(f"Username [{default}]: ") or default
+        try:
+            return clean(answer)
+        except ValueError as error:
+            _say(f"{answer!r}: {error}")
+
+
+def _ask(question: str) -> str:
+    return PromptSession[str]().prompt(question).strip()
+
+
+def _say(sentence: str) -> None:
+    print(one_line(sentence))  # noqa: T201  the terminal is ours, and no prompt is open

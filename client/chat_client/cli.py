@@ -1,0 +1,167 @@
+"""The command `chat-client`: options, subcommands, exit codes.
+
+Knows which part does what, and imports it only then: prompt_toolkit takes longer to import than a script's
+message takes to be said.
+"""
+
+import argparse
+import importlib.metadata
+import signal
+import sys
+from collections.abc import Sequence
+
+from chat_client.errors import ChatError
+from chat_client.exits import EXPLAINED, Exit, exit_code
+from chat_client.scripting import forget_stdout, tell
+from chat_client.settings import Settings, add_options, gather, positive, value
+from chat_protocol import LOBBY
+from chat_protocol.names import clean
+
+_INTRODUCTION = """\
+Talk in a Greenroom chat server. Without a subcommand: in this terminal.
+
+  chat-client                                   asks for server and name
+  chat-client --server chat.example:7072 --username ann
+  chat-client send --room ops "deploy finished"
+  make 2>&1 | chat-client send --room ops
+  chat-client tail --room ops --json | jq .message
+  chat-client rtt -c 10
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        settings = gather(options)
+        _check(options, settings)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        return _run(options, settings)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        forget_stdout()
+        return Exit.OK
+    except ChatError as error:
+        tell(str(error))
+        return exit_code(error)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> Exit:
+    # A script that is told to stop ends as by Ctrl-C: it says what is not acknowledged.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
+    match options.subcommand:
+        case "send":
+            from chat_client.send import run_send  # noqa: PLC0415  see the top of the file
+
+            return run_send(settings, options.text, options.room, options.to)
+        case "tail":
+            from chat_client.tail import run_tail  # noqa: PLC0415  as above
+
+            return run_tail(
+                settings,
+                options.room,
+                as_json=options.json,
+                since=options.since,
+                count=options.count,
+                reconnect=options.reconnect,
+            )
+        case "rtt":
+            from chat_client.ping import run_rtt  # noqa: PLC0415  as above
+
+            return run_rtt(settings, options.count, options.interval)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        tell("there is no terminal here; in scripts use: chat-client send, tail or rtt (see --help)")
+        return Exit.USAGE
+    from chat_client.terminal import run_terminal  # noqa: PLC0415  as above
+
+    return run_terminal(settings, options.room)
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> None:
+    """Refuse names that no server would take, before any connection; ValueError says why."""
+    interactive = options.subcommand is None
+    for flag, name in (
+        ("--room", getattr(options, "room", None)),
+        ("--to", getattr(options, "to", None)),
+        # At a terminal a wrong name is asked for again.
+        ("--username", None if interactive else settings.username),
+    ):
+        if name is not None:
+            try:
+                clean(name)
+            except ValueError as error:
+                raise ValueError(f"{flag} {name!r}: {error}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat-client",
+        description=_INTRODUCTION,
+        epilog=EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("greenroom")
+    parser.add_argument("--version", action="version", version=f"chat-client {version}")
+    parser.add_argument("--room", default=LOBBY, help=f"room to begin in (default: {LOBBY})")
+    add_options(parser)
+    subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", title="for scripts")
+
+    def subcommand(name: str, summary: str) -> argparse.ArgumentParser:
+        added = subcommands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=EXPLAINED,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        add_options(added)
+        return added
+
+    send = subcommand("send", "say something, and return when the server has acknowledged it")
+    where = send.add_mutually_exclusive_group()
+    where.add_argument("--room", default=argparse.SUPPRESS, help=f"room to say it in (default: {LOBBY})")
+    where.add_argument("--to", metavar="NAME", default=None, help="say it to this user only")
+    send.add_argument(
+        "text", metavar="TEXT", nargs="*", help="the message; without it, each line of stdin is one"
+    )
+
+    tail = subcommand("tail", "print what is said in a room, one message a line")
+    tail.add_argument("--room", default=argparse.SUPPRESS, help=f"room to listen to (default: {LOBBY})")
+    tail.add_argument(
+        "--json", action="store_true", help="print the events of the wire, one JSON object a line"
+    )
+    tail.add_argument("--since", metavar="SEQ", type=value(_count), help="first everything after this seq")
+    tail.add_argument(
+        "-n", dest="count", metavar="COUNT", type=value(_count), help="stop after so many messages"
+    )
+    tail.add_argument(
+        "--reconnect", action="store_true", help="come back after a lost connection, without a hole"
+    )
+
+    rtt = subcommand("rtt", "measure round-trip times to the server, like ping")
+    rtt.add_argument(
+        "-c", dest="count", metavar="N", type=value(_count), help="stop after N pings (default: Ctrl-C)"
+    )
+    rtt.add_argument(
+        "-i",
+        dest="interval",
+        metavar="SECONDS",
+        type=value(positive),
+        default=1.0,
+        help="between pings (default: 1)",
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ValueError(f"{text!r} is not a number from 0 on")
+    return int(text)

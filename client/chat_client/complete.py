@@ -1,0 +1,39 @@
+"""What Tab offers: commands, names and rooms, by what stands before the cursor.
+
+Knows the commands' arguments. Must not know the terminal.
+"""
+
+from collections.abc import Iterable
+
+from chat_client.typed import COMMANDS
+from chat_protocol.names import fold
+
+_TAKE_ROOM = frozenset({"join", "leave", "who"})
+_TAKE_NAME = frozenset({"chat", "close", "msg", "rtt", "ignore"})
+
+
+def candidates(before: str, names: Iterable[str], rooms: Iterable[str]) -> tuple[str, list[str]]:
+    """Return the word that is being typed and what it may become."""
+    line = before.lstrip()
+    word = line.rpartition(" ")[2]
+    if line.startswith("/") and not line.startswith("//"):
+        if " " not in line:
+            return word, [f"/{name} " for name in COMMANDS if name.startswith(word[1:].lower())]
+        command, _, rest = line[1:].partition(" ")
+        if " " in rest and command != "msg":
+            return word, []
+        if command in _TAKE_ROOM:
+            return word, _beginning(word, rooms)
+        if command in _TAKE_NAME and " " not in rest:
+            return word, [name + " " for name in _beginning(word, names)]
+        if command != "msg":
+            return word, []
+    if not word:
+        return word, []
+    ending = ": " if word == line else " "  # at the beginning of a line a name is an address
+    return word, [name + ending for name in _beginning(word, names)]
+
+
+def _beginning(word: str, choices: Iterable[str]) -> list[str]:
+    start = fold(word)
+    return sorted(choice for choice in choices if fold(choice).startswith(start))

@@ -1,0 +1,130 @@
+"""What the interactive client has before it: the session, the views, the screen, whom it knows and ignores.
+
+Knows how a view is entered and how a message is shown. Must not know typed lines (actions.py), other events
+(incoming.py) or the prompt (terminal.py). Two threads use it, one for typed lines and one for events; `lock`
+is held while something is shown, never while the server is asked.
+"""
+
+import threading
+from collections.abc import Callable
+
+from chat_client.client import Client
+from chat_client.errors import ChatError
+from chat_client.render import mentions
+from chat_client.screen import Screen
+from chat_client.views import View, Views
+from chat_protocol.events import MessageEvent
+from chat_protocol.names import fold
+
+SHOWN = 20
+"""Messages shown on entering a room: about a screen."""
+
+
+class Desk:
+    """The state of the interactive client."""
+
+    def __init__(self, client: Client, screen: Screen, refresh: Callable[[], None]) -> None:
+        self.client = client
+        self.screen = screen
+        self.refresh = refresh  # lets the prompt and the status line be drawn anew
+        self.views = Views()
+        self.lock = threading.RLock()
+        self.names: dict[str, str] = {}  # folded name -> as it is shown, for completion
+        self.rooms: dict[str, str] = {}
+        self.ignored: set[str] = set()  # folded names
+        self.ignored_ids: set[str] = set()  # sessions of those, so that a new name does not help
+        self.lost = ""  # why there is no connection
+        self._entering: tuple[str, list[MessageEvent]] | None = None  # a room, and what came in it meanwhile
+
+    def enter(self, room: str, peer: str | None = None) -> None:
+        """Put a room in front and show its last messages."""
+        with self.lock:
+            # From here on live messages of this room wait, so that they come behind the older ones.
+            self._entering = (fold(room), [])
+        past: list[MessageEvent] = []
+        try:
+            past = self.client.history(room, limit=SHOWN)
+        except ChatError as error:
+            self.screen.warn(f"the last messages cannot be shown: {error}")
+        with self.lock:
+            view = self.views.enter(room, peer)
+            self.learn_room(view)
+            held = self._entering[1] if self._entering is not None else []
+            self._entering = None
+            self.screen.notice(self._heading(view))
+            for event in past:
+                if not self.hides(event):
+                    self.screen.message(event)
+            view.seq = past[-1].seq if past else view.seq
+            for event in held:
+                self.deliver(event)
+        self.refresh()
+
+    def leave(self, room: str) -> None:
+        """Close a view; if it was in front, go back to the one before it."""
+        with self.lock:
+            was_current = self.views.drop(room)
+            back = self.views.current
+        if was_current and back is not None:
+            self.enter(back.room, back.peer)
+        self.refresh()
+
+    def deliver(self, event: MessageEvent) -> None:
+        """Show a message, or count it as unread."""
+        with self.lock:
+            if self._entering is not None and self._entering[0] == fold(event.room):
+                self._entering[1].append(event)
+                return
+            self._deliver(event)
+        self.refresh()
+
+    def learn_name(self, username: str) -> None:
+        """Keep a name for completion."""
+        self.names[fold(username)] = username
+
+    def learn_room(self, view: View) -> None:
+        """Keep a public room for completion."""
+        if view.peer is None:
+            self.rooms[fold(view.room)] = view.room
+
+    def hides(self, event: MessageEvent) -> bool:
+        """Tell whether the person does not want to see this."""
+        if fold(event.username) in self.ignored and event.sender != self.client.id:
+            self.ignored_ids.add(event.sender)
+        return event.sender in self.ignored_ids
+
+    def _deliver(self, event: MessageEvent) -> None:
+        own = event.sender == self.client.id
+        peer = None
+        if event.room.startswith("@"):
+            joined = self.client.joined_rooms.get(fold(event.room))
+            peer = joined.peer if joined is not None and joined.peer is not None else event.username
+        view = self.views.get(event.room) or self.views.add(event.room, peer)
+        if event.seq <= view.seq:
+            return  # it was among the last messages that were shown
+        view.seq = event.seq
+        if not own:
+            self.learn_name(event.username)
+        if self.hides(event):
+            return
+        mentioned = not own and mentions(event.message, self.client.username)
+        if view is self.views.current:
+            self.screen.message(event, mentioned=mentioned)
+        else:
+            if not own:
+                view.unread += 1
+                view.mentioned |= mentioned
+            if view.peer is not None:
+                place = f"(to {view.peer})" if own else "(private)"
+                self.screen.message(event, place=place, mentioned=mentioned)
+            elif mentioned:
+                self.screen.message(event, place=f"#{event.room}", mentioned=True)
+        if mentioned or (view.peer is not None and not own and view is not self.views.current):
+            self.screen.ring()
+
+    def _heading(self, view: View) -> str:
+        if view.peer is not None:
+            return f"conversation with {view.peer}; bye closes it"
+        joined = self.client.joined_rooms.get(fold(view.room))
+        count = 0 if joined is None else joined.count
+        return f"you are in {view.room} ({count} here)"

@@ -1,0 +1,48 @@
+"""Exit codes: a closed list, for scripts.
+
+Knows exceptions. Must not print or exit.
+"""
+
+from enum import IntEnum
+
+from chat_client.errors import ChatError, ConnectionLost, Refused, TimedOut
+from chat_protocol.errors import ByeReason
+
+
+class Exit(IntEnum):
+    """What a command says with its end."""
+
+    OK = 0
+    USAGE = 2
+    CONNECTION = 3
+    REFUSED = 4
+    TIMEOUT = 5
+    INTERRUPTED = 130  # 128 + SIGINT, as shells do
+
+
+EXPLAINED = """\
+exit codes:
+  0  done, and acknowledged by the server
+  2  wrong usage
+  3  no connection, or it was lost
+  4  refused by the server (name taken, no such user, kicked, full ...)
+  5  no answer in time
+  130  interrupted (Ctrl-C)
+"""
+
+_SHOWN_THE_DOOR = frozenset(
+    {ByeReason.KICKED, ByeReason.REPLACED, ByeReason.FLOODING, ByeReason.TOO_MANY_CONNECTIONS}
+)
+
+
+def exit_code(error: ChatError) -> Exit:
+    """Return the code that tells a script about `error`."""
+    match error:
+        case Refused():
+            return Exit.REFUSED
+        case TimedOut():
+            return Exit.TIMEOUT
+        case ConnectionLost(bye=bye) if bye is not None and bye.reason in _SHOWN_THE_DOOR:
+            return Exit.REFUSED
+        case _:
+            return Exit.CONNECTION

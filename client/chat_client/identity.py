@@ -1,0 +1,39 @@
+"""Under which name to come: what was asked for, or one made from the user's own.
+
+Knows names. Must not know whether the server has them free.
+"""
+
+import getpass
+import itertools
+import secrets
+from collections.abc import Iterator
+
+from chat_protocol.names import MAX_NAME, clean, fold, reserved
+
+_TRIES = 3
+_SUFFIX = 5  # characters of "-x7f2"
+
+
+def default_username() -> str:
+    """Return the login name as far as it is a name for a chat, else `user`."""
+    try:
+        login = getpass.getuser()
+    except (OSError, KeyError):
+        login = ""  # no such user in this container
+    for start in range(len(login)):
+        kept = "".join(char for char in login[start:] if char.isalnum() or char in "._-")[:MAX_NAME]
+        try:
+            name = clean(kept)
+        except ValueError:
+            continue
+        if not reserved(fold(name)):
+            return name
+    return "user"
+
+
+def script_names(wanted: str | None) -> Iterator[str]:
+    """Yield names to try, the plain one first, then with a random suffix: two scripts may run at a time."""
+    base = wanted or default_username()
+    yield base
+    for _ in itertools.repeat(None, _TRIES):
+        yield f"{base[: MAX_NAME - _SUFFIX]}-{secrets.token_hex(2)}"

@@ -1,0 +1,118 @@
+"""Messages and notices as lines of a terminal or of a script's output.
+
+Knows how a line looks. Must not write it. Everything that comes from others passes through sanitize.py here,
+and every line after a message's first is indented, so that no message can look like a line of its own.
+"""
+
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator
+
+from chat_client.sanitize import harmless, one_line
+from chat_protocol.events import MessageEvent
+from chat_protocol.names import fold
+
+INDENT = " " * 6  # as wide as "14:03 "
+_COLOURS = (31, 32, 33, 34, 35, 36)  # SGR foreground, ECMA-48 8.3.117; the reader's terminal picks the shades
+
+
+class Painter:
+    """Makes parts of a line stand out, or not (NO_COLOR, TERM=dumb, a pipe)."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self.colours = colours
+
+    def bold(self, text: str) -> str:
+        """Return `text` in bold."""
+        return self._sgr("1", text)
+
+    def dim(self, text: str) -> str:
+        """Return `text` in the background."""
+        return self._sgr("2", text)
+
+    def loud(self, text: str) -> str:
+        """Return `text` as nobody can miss it."""
+        return self._sgr("1;7", text)
+
+    def name(self, username: str) -> str:
+        """Return a name in a colour of its own, the same in every program and on every day."""
+        return self._sgr(f"1;{_COLOURS[zlib.crc32(fold(username).encode()) % len(_COLOURS)]}", username)
+
+    def _sgr(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colours and text else text
+
+
+def clock(timestamp: float) -> str:
+    """Return HH:MM in local time."""
+    try:
+        return time.strftime("%H:%M", time.localtime(timestamp))
+    except (ValueError, OverflowError, OSError):
+        return "--:--"  # a timestamp that is no time must not break the display
+
+
+def mentions(text: str, username: str) -> bool:
+    """Tell whether `text` names that user: as a word, in any case."""
+    return re.search(rf"(?<![\w.-]){re.escape(fold(username))}(?![\w-])", fold(text)) is not None
+
+
+def message_text(
+    event: MessageEvent,
+    painter: Painter,
+    *,
+    place: str = "",
+    mentioned: bool = False,
+    width: int = 0,
+    cells: Callable[[str], int] = len,
+) -> str:
+    """Return a message as lines: `14:03 bob: text`, with `place` before the name if it is not the open room.
+
+    `width` in columns (0: no wrapping) and `cells`, which measures text, keep a long line from running on at
+    the left edge, where it could look like another message.
+    """
+    when = clock(event.timestamp)
+    who = one_line(event.username)
+    prefix = f"{place} " if place else ""
+    mark = "» " if mentioned else ""
+    if event.origin == "server":
+        plain, painted = f"[{who}]", painter.loud(f"[{who}]")
+    else:
+        plain, painted = f"{who}:", painter.name(who) + ":"
+    head = f"{when} {prefix}{mark}{plain} "
+    lines = list(wrapped(head + harmless(event.message), width, cells))
+    body = lines[0].removeprefix(head)
+    if not lines[0].startswith(head):
+        return "\n".join(lines)  # narrower than its own beginning: no colours, but nothing lost
+    first = f"{painter.dim(when)} {prefix}{painter.loud(mark.strip()) + ' ' if mark else ''}{painted} "
+    rest = [body, *lines[1:]]
+    return first + "\n".join(painter.bold(line) if mentioned else line for line in rest)
+
+
+def wrapped(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:
+    """Yield the lines of `text`, the first at the edge, all others indented, none over `width` columns."""
+    first = True
+    for line in text.split("\n"):
+        rest = line
+        while True:
+            indent = "" if first else INDENT
+            first = False
+            room = width - len(indent)
+            if width <= len(INDENT) * 2 or cells(rest) <= room:
+                yield indent + rest
+                break
+            at = _fold_at(rest, room, cells)
+            yield indent + rest[:at].rstrip(" ")
+            rest = rest[at:].lstrip(" ")
+
+
+def _fold_at(text: str, room: int, cells: Callable[[str], int]) -> int:
+    """Return where a line of `room` columns ends: after a space, or in the middle of a long word."""
+    used = 0
+    space = 0
+    for index, char in enumerate(text):
+        used += cells(char)
+        if used > room:
+            return space if space > room // 2 else max(index, 1)
+        if char == " ":
+            space = index + 1
+    return len(text)

@@ -1,0 +1,62 @@
+"""The part of the terminal above the line that is being typed: lines go there and stay.
+
+Knows how to write whole lines. Must not know the chat. `sys.stdout` is looked up at each write: while the
+prompt is open it is prompt_toolkit's, which puts lines above the prompt.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from chat_client.render import Painter, message_text, wrapped
+from chat_client.sanitize import harmless
+from chat_protocol.events import MessageEvent
+
+_UNKNOWN_WIDTH = 80
+
+
+def wants_colours() -> bool:
+    """Tell whether colours are welcome (no-color.org: NO_COLOR set and not empty means no)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
+
+
+class Screen:
+    """Writes lines. Any thread may."""
+
+    def __init__(self, painter: Painter, cells: Callable[[str], int]) -> None:
+        self.painter = painter
+        self._cells = cells
+
+    def message(self, event: MessageEvent, *, place: str = "", mentioned: bool = False) -> None:
+        """Write a message."""
+        text = message_text(
+            event, self.painter, place=place, mentioned=mentioned, width=_width(), cells=self._cells
+        )
+        self._write(text)
+
+    def notice(self, sentence: str) -> None:
+        """Write what is nobody's message: a sentence behind `*`, which no message begins with."""
+        lines = wrapped(f"* {harmless(sentence)}", _width(), self._cells)
+        self._write("\n".join(map(self.painter.dim, lines)))
+
+    def warn(self, sentence: str) -> None:
+        """Write what the person should not miss."""
+        lines = wrapped(f"* {harmless(sentence)}", _width(), self._cells)
+        self._write("\n".join(map(self.painter.bold, lines)))
+
+    def ring(self) -> None:
+        """Ring the bell."""
+        sys.stdout.write("\a")
+        sys.stdout.flush()
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _width() -> int:
+    """Return the columns to use: one less than there are, as some terminals wrap at the last one."""
+    try:
+        return os.get_terminal_size(1).columns - 1
+    except OSError:
+        return _UNKNOWN_WIDTH - 1

@@ -1,0 +1,97 @@
+"""`chat-client send`: say something and return when the server has it.
+
+Knows lines and acknowledgements. Must not write to stdout.
+"""
+
+import collections
+import sys
+import time
+from collections.abc import Iterator
+
+from chat_client.calls import Pending
+from chat_client.client import Client
+from chat_client.errors import ChatError, Refused
+from chat_client.exits import Exit, exit_code
+from chat_client.pacing import Pacer
+from chat_client.scripting import open_client, tell
+from chat_client.settings import Settings
+from chat_client.split import split_text
+from chat_protocol.commands import Message
+from chat_protocol.content import text_problem
+from chat_protocol.errors import ErrorCode
+from chat_protocol.events import MessageEvent
+
+
+def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> Exit:
+    """Say the words as one message, or each line of stdin as one; `to` comes before `room`."""
+    lines = iter([" ".join(words)]) if words else _stdin_lines()
+    client = open_client(settings, rooms=[] if to is not None else [room])
+    speaker = _Speaker(client, None if to is not None else room, to)
+    try:
+        for line in lines:
+            speaker.say(line)
+        speaker.settle(0)
+    except ChatError as error:
+        tell(f"{error}{_left(client)}")
+        client.close()
+        return exit_code(error)
+    except KeyboardInterrupt:
+        client.close()
+        tell(f"interrupted{_left(client)}")
+        return Exit.INTERRUPTED
+    client.quit()
+    return Exit.REFUSED if speaker.unsaid else Exit.OK
+
+
+class _Speaker:
+    """Says lines at the pace that the server allows and follows up each one."""
+
+    def __init__(self, client: Client, room: str | None, to: str | None) -> None:
+        self.unsaid = 0  # lines that can be no message
+        self._client = client
+        self._room = room
+        self._to = to
+        self._pacer = Pacer(client.welcome.limits)
+        self._under_way: collections.deque[Pending[MessageEvent]] = collections.deque()
+
+    def say(self, line: str) -> None:
+        """Send a line, in pieces if it is too long for one message."""
+        for piece in split_text(line):
+            if (problem := text_problem(piece)) is not None:
+                self.unsaid += 1
+                tell(f"not sent: {problem}: {piece[:60]!r}")
+                continue
+            self._send(piece)
+        self.settle(len(self._under_way), wait=False)
+
+    def settle(self, leave: int, *, wait: bool = True) -> None:
+        """Follow up what is under way until only `leave` are; without `wait` only what is answered."""
+        while self._under_way and (len(self._under_way) > leave if wait else self._under_way[0].done):
+            pending = self._under_way.popleft()
+            try:
+                pending.wait(self._client.timeout)
+            except Refused as refused:
+                if refused.code is not ErrorCode.RATE_LIMITED:
+                    raise
+                # Rare, as we keep a pace: somebody lowered the limits meanwhile.
+                time.sleep(refused.retry_after or 1.0)
+                assert isinstance(pending.command, Message)
+                self._send(pending.command.message)
+
+    def _send(self, text: str) -> None:
+        time.sleep(self._pacer.next_wait(len(text.encode())))
+        self._under_way.append(self._client.send(text, self._room, self._to))
+
+
+def _stdin_lines() -> Iterator[str]:
+    for raw in sys.stdin.buffer:
+        line = raw.rstrip(b"\r\n").decode(errors="replace")
+        if line.strip():
+            yield line
+
+
+def _left(client: Client) -> str:
+    count = len(client.unacknowledged)
+    if not count:
+        return ""
+    return f"; {count} {'message was' if count == 1 else 'messages were'} not acknowledged"

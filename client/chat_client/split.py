@@ -1,0 +1,56 @@
+"""A long text as several messages, cut where a reader would pause.
+
+Knows text and bytes. Must not know who says it.
+"""
+
+import re
+import unicodedata
+
+from chat_protocol.content import MAX_MESSAGE
+
+_JOINER = "\u200d"
+# In the order of preference: a paragraph, a line, a sentence, a word.
+_BREAKS = (re.compile(r"\n\n+"), re.compile(r"\n"), re.compile(r"(?<=[.!?;])\s+"), re.compile(r"\s+"))
+_LEAST = 0.5  # of the room: a break before that would make more messages than a reader likes
+
+
+def split_text(text: str, limit: int = MAX_MESSAGE) -> list[str]:
+    """Return `text` in pieces of at most `limit` bytes of UTF-8; only white space at the cuts is left out."""
+    pieces = []
+    while len(text.encode()) > limit:
+        window = text[: _fitting(text, limit)]
+        end, start = _cut(window)
+        if end == len(window):
+            end = start = _between_characters(text, end)
+        if piece := text[:end].rstrip("\n"):
+            pieces.append(piece)
+        text = text[start:]
+    if text.strip():
+        pieces.append(text)
+    return pieces
+
+
+def _fitting(text: str, limit: int) -> int:
+    """Return how many code points from the first take at most `limit` bytes."""
+    return len(text[:limit].encode()[:limit].decode(errors="ignore"))
+
+
+def _cut(window: str) -> tuple[int, int]:
+    """Return where the piece ends and where the next begins."""
+    least = int(len(window) * _LEAST)
+    for pattern in _BREAKS:
+        last = None
+        for found in pattern.finditer(window, least):
+            last = found
+        if last is not None and last.start() > 0:
+            return last.start(), last.end()
+    return len(window), len(window)
+
+
+def _between_characters(text: str, at: int) -> int:
+    """Return a place at or shortly before `at` that parts no letter from its marks, if there is one."""
+    for place in range(at, max(at - 32, 1), -1):
+        joined = text[place - 1] == _JOINER or text[place] == _JOINER
+        if not joined and not unicodedata.combining(text[place]):
+            return place
+    return at

@@ -1,0 +1,65 @@
+"""`chat-client tail`: what is said in a room, as data on stdout.
+
+Knows how a message is written for a pipe. Diagnostics go to stderr.
+"""
+
+import sys
+
+from chat_client.errors import ChatError
+from chat_client.exits import Exit, exit_code
+from chat_client.follow import follow
+from chat_client.local_events import Lost, Overrun
+from chat_client.render import Painter, message_text
+from chat_client.sanitize import ascii_controls
+from chat_client.scripting import forget_stdout, open_client, tell
+from chat_client.settings import Settings
+from chat_protocol.events import Event, Gap, MessageEvent, Welcome
+from chat_protocol.ndjson import encode
+
+
+def run_tail(
+    settings: Settings, room: str, *, as_json: bool, since: int | None, count: int | None, reconnect: bool
+) -> Exit:
+    """Print messages until `count` of them or the end of the session; return the exit code."""
+    client = open_client(settings, rooms=[room], reconnect=reconnect)
+    painter = Painter(colours=False)
+    left = count
+    try:
+        for message in follow(client, room, since, _notice) if left != 0 else ():
+            line = _json(message) if as_json else message_text(message, painter)
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()  # whoever reads the pipe reads along
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    break
+        else:
+            if left != 0:
+                tell("the session has ended")
+                return Exit.CONNECTION
+    except BrokenPipeError:
+        forget_stdout()  # `| head` has what it wanted: no error
+    except ChatError as error:
+        tell(str(error))
+        return exit_code(error)
+    finally:
+        client.close()
+    return Exit.OK
+
+
+def _json(message: MessageEvent) -> str:
+    return ascii_controls(encode(message).decode().rstrip("\n"))
+
+
+def _notice(event: Event) -> None:
+    match event:
+        case Lost():
+            tell(f"{event.message}; trying again in {event.wait:.1f} s")
+        case Welcome():
+            tell("connected again")
+        case Gap():
+            tell(f"messages {event.first} to {event.last} can no longer be had")
+        case Overrun():
+            tell("falling behind; reading on from the log")
+        case _:
+            pass

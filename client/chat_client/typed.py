@@ -1,0 +1,108 @@
+"""What a typed line means: something to say, a command, a good-bye, or a command that does not exist.
+
+Knows the commands and their help. Must not carry them out.
+"""
+
+import difflib
+from typing import Final
+
+from msgspec import Struct
+
+
+class SlashCommand(Struct, frozen=True):
+    """A command: `usage` behind its name, what it does; `needs` is how many words it cannot do without."""
+
+    name: str
+    usage: str
+    help: str
+    needs: int = 0
+
+
+COMMANDS: Final = {
+    command.name: command
+    for command in (
+        SlashCommand("help", "", "this list"),
+        SlashCommand("join", "ROOM", "enter a room, or go back to one", 1),
+        SlashCommand("leave", "[ROOM]", "leave a room"),
+        SlashCommand("chat", "NAME", "talk with one person only", 1),
+        SlashCommand("close", "[NAME]", "close a conversation (so does bye)"),
+        SlashCommand("msg", "NAME text", "say one thing to one person", 2),
+        SlashCommand("rooms", "", "which rooms there are"),
+        SlashCommand("who", "[ROOM]", "who is here"),
+        SlashCommand("servers", "", "which servers there are"),
+        SlashCommand("history", "[N]", "the last N messages of this room"),
+        SlashCommand("rtt", "[NAME]", "round-trip times"),
+        SlashCommand("nick", "NAME", "take another name", 1),
+        SlashCommand("ignore", "[NAME]", "hide what NAME says, or show it again"),
+        SlashCommand("quit", "", "leave (so do bye, quit and Ctrl-D)"),
+    )
+}
+
+
+class Say(Struct, frozen=True):
+    """Something to say."""
+
+    text: str
+
+
+class Do(Struct, frozen=True):
+    """A command to carry out."""
+
+    command: SlashCommand
+    argument: str
+
+
+class Wrong(Struct, frozen=True):
+    """Nothing to send; the sentence says why."""
+
+    sentence: str
+
+
+class Farewell(Struct, frozen=True):
+    """`bye` or `quit`: in a conversation the first closes it."""
+
+    word: str
+
+
+Typed = Say | Do | Wrong | Farewell
+
+
+def understand(line: str) -> Typed | None:
+    """Return what `line` means, None for an empty one."""
+    stripped = line.strip()
+    if not stripped:
+        return None
+    if stripped in {"bye", "quit"}:
+        return Farewell(stripped)
+    if not stripped.startswith("/"):
+        return Say(line)
+    if stripped.startswith("//"):
+        return Say(stripped[1:])
+    word, _, argument = stripped[1:].partition(" ")
+    argument = argument.strip()
+    command = COMMANDS.get(word.lower())
+    if command is None:
+        return Wrong(_unknown(word))
+    if len(argument.split(maxsplit=1)) < command.needs:
+        return Wrong(f"it goes like this: /{command.name} {command.usage}")
+    return Do(command, argument)
+
+
+def help_lines() -> list[str]:
+    """Return the help, a line for each command."""
+    width = max(len(f"{command.name} {command.usage}") for command in COMMANDS.values())
+    lines = [
+        f"/{f'{command.name} {command.usage}':<{width}}  {command.help}" for command in COMMANDS.values()
+    ]
+    return [
+        *lines,
+        f"{'//text':<{width + 1}}  say a line that begins with /",
+        "Tab completes commands, names and rooms; the arrows bring back earlier lines.",
+    ]
+
+
+def _unknown(word: str) -> str:
+    shown = word if len(word) <= 32 else word[:32] + "…"
+    nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, 0.5)
+    hint = f"did you mean /{nearest[0]}?" if nearest else "/help lists the commands"
+    return f"there is no /{shown}, so nothing was sent; {hint} (//{shown} says it)"
