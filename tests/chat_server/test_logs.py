@@ -1,0 +1,534 @@
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from chat_server import log_sink
+from chat_server.config import Config
+from chat_server.log_sink import MAX_CHUNK, LogSink
+from chat_server.logs import Log, setup, visible
+from chat_server.vocabulary import LogEvent
+
+SERVER = Path(__file__).parents[2] / "server"
+FULL = (
+    "chat-server: cannot write the log to {}: No space left on device; 1 lines wait, 0 were dropped so far\n"
+)
+NOTHING: Mapping[str, str] = {}
+
+
+def config(path: Path | str, **more: Any) -> Config:
+    return Config(log_file=str(path), node="east-1", **more)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        gevent.sleep(0.005)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chat.log"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[Log]:
+    log = setup(config(path), NOTHING)
+    yield log
+    log.sink.close()
+
+
+class Pipe:
+    """A pipe whose reader reads when the test wants it."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.set_blocking(self.reader, False)
+
+    def read(self) -> bytes:
+        got = b""
+        while select.select([self.reader], [], [], 0)[0] and (data := os.read(self.reader, 65536)):
+            got += data
+        return got
+
+    def close(self) -> None:
+        for descriptor in (self.reader, self.writer):
+            try:
+                os.close(descriptor)
+            except OSError:
+                continue
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+# ---- what a line looks like
+
+
+def test_a_line_is_one_json_object_with_the_common_fields_first(log: Log, path: Path) -> None:
+    before = datetime.now(UTC)
+    log.logger.info(LogEvent.SESSION_OPENED, session_id="s1", username="ann\n\u202e", address="::1:9")
+    log.sink.flush()
+
+    (line,) = lines(path)
+    assert list(line) == ["ts", "level", "event", "node", "session_id", "username", "address"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["ts"])
+    assert timedelta(0) <= datetime.fromisoformat(line["ts"]) - before <= timedelta(minutes=2)
+    assert (line["level"], line["event"], line["node"]) == ("info", "session_opened", "east-1")
+    assert line["username"] == "ann\n\u202e"
+    assert path.read_bytes().count(b"\n") == 1
+
+
+def test_fields_with_nothing_to_say_are_left_out(log: Log, path: Path) -> None:
+    log.logger.info(LogEvent.SESSION_CLOSED, rtt_min_ms=None, messages_in=0, reason="")
+    log.sink.flush()
+    assert list(lines(path)[0])[4:] == ["messages_in", "reason"]
+
+
+def test_what_is_bound_stands_in_each_line(log: Log, path: Path) -> None:
+    session = log.logger.bind(session_id="s1")
+    session.warning(LogEvent.INTERNAL_ERROR)
+    session.error(LogEvent.INTERNAL_ERROR)
+    log.sink.flush()
+    assert [(line["level"], line["session_id"]) for line in lines(path)] == [
+        ("warning", "s1"),
+        ("error", "s1"),
+    ]
+
+
+def test_the_level_is_the_least_that_is_logged(path: Path) -> None:
+    log = setup(config(path, log_level="warning"), NOTHING)
+    log.logger.debug(LogEvent.MESSAGE)
+    log.logger.info(LogEvent.MESSAGE)
+    log.logger.warning(LogEvent.DISK_LOW)
+    log.logger.error(LogEvent.STORE_FAILED)
+    log.sink.close()
+    assert [line["event"] for line in lines(path)] == ["disk_low", "store_failed"]
+
+
+@pytest.mark.parametrize("way", ["true", "error", "tuple", "method"])
+def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: Log, path: Path) -> None:
+    try:
+        raise KeyError("nobody")  # noqa: TRY301
+    except KeyError as error:
+        if way == "method":
+            log.logger.exception(LogEvent.INTERNAL_ERROR)
+        else:
+            given = {"true": True, "error": error, "tuple": sys.exc_info()}[way]
+            log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=given)
+    log.sink.flush()
+    (line,) = lines(path)
+    assert (line["error"], line["error_type"]) == ("'nobody'", "KeyError")
+    assert "test_an_exception_becomes_fields" in line["stack"]
+    assert "exc_info" not in line
+
+
+def test_no_value_can_make_logging_fail(log: Log, path: Path) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    odd = {"error": "\udcff", "count": 2**70, "path": Path("/x"), "rooms": {"a": {1, 2}}, "reason": loop}
+    for name, value in odd.items():
+        log.logger.info(LogEvent.INTERNAL_ERROR, **{name: value, "seq": 1, "lag_ms": float("nan")})
+    log.sink.flush()
+    assert [next(name for name in odd if name in line) for line in lines(path)] == list(odd)
+
+
+# ---- on a terminal
+
+
+def on_a_terminal(environ: Mapping[str, str], event: LogEvent, **fields: object) -> str:
+    """Return what the line writes to a terminal."""
+    ours, theirs = pty.openpty()
+    attributes = termios.tcgetattr(theirs)
+    attributes[1] &= ~termios.OPOST  # or the terminal turns \n into \r\n
+    termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+    log = setup(config(""), environ, sink=LogSink(descriptor=theirs))
+    log.logger.info(event, **fields)
+    assert log.sink.flush()
+    data = os.read(ours, 65536).decode()
+    os.close(theirs)
+    os.close(ours)
+    return data
+
+
+def test_a_terminal_gets_colours_and_the_time_of_day() -> None:
+    shown = on_a_terminal({"TERM": "xterm"}, LogEvent.SESSION_OPENED, username="ann")
+    assert "\x1b[" in shown
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} \[info\s*\] session_opened +username=ann\n", plain)
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_gets_no_colours_where_they_are_not_wanted(environ: Mapping[str, str]) -> None:
+    shown = on_a_terminal(environ, LogEvent.SESSION_OPENED, username="ann")
+    assert "\x1b" not in shown
+    assert "username=ann" in shown
+
+
+def test_an_empty_no_color_means_nothing() -> None:
+    assert "\x1b[" in on_a_terminal({"NO_COLOR": ""}, LogEvent.SESSION_OPENED, username="ann")
+
+
+def test_escape_codes_in_values_do_nothing_to_a_terminal() -> None:
+    evil = "\x1b[2J\x9b\r\n\x07\u202e\u200b"
+    shown = on_a_terminal(
+        {"NO_COLOR": "1"},
+        LogEvent.INTERNAL_ERROR,
+        username=evil,
+        errors={evil: 1},
+        rooms=[{"room": evil, "messages": 3}],
+        stack=f"a\n{evil}b",
+    )
+    assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+    assert shown.count("\\x1b[2J") == 4
+
+
+def test_stacks_keep_their_lines_on_a_terminal() -> None:
+    assert "one\n  two" in on_a_terminal({"NO_COLOR": "1"}, LogEvent.STACKS, stack="one\n  two")
+
+
+def test_histograms_are_not_for_the_eye() -> None:
+    shown = on_a_terminal(
+        {"NO_COLOR": "1"},
+        LogEvent.INTERVAL,
+        accept_to_commit="HISTFAAAA",
+        rooms=[{"room": "lobby", "messages": 3, "commit_to_sent": "HISTFAAAA"}],
+        count=1,
+    )
+    assert "HISTFAAAA" not in shown
+    assert "lobby" in shown
+    assert "count=1" in shown
+
+
+def test_a_file_gets_json_and_no_colours_even_if_they_are_wanted(path: Path) -> None:
+    log = setup(config(path), {"TERM": "xterm", "FORCE_COLOR": "1"})
+    log.logger.info(LogEvent.INTERVAL)
+    log.sink.close()
+    assert lines(path)[0]["event"] == "interval"
+
+
+def test_printable_text_is_shown_as_it_is() -> None:
+    assert visible("zoë 漢字 🙂") == "zoë 漢字 🙂"
+    assert visible("a\tb\0") == "a\\tb\\x00"
+
+
+# ---- the writer
+
+
+def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: Log, path: Path) -> None:
+    log.logger.info(LogEvent.SERVER_STARTED)
+    log.sink.start()
+    until(lambda: len(lines(path)) == 1)
+    log.logger.info(LogEvent.SERVER_STOPPING)
+    until(lambda: len(lines(path)) == 2)
+    assert [line["event"] for line in lines(path)] == ["server_started", "server_stopping"]
+
+
+def test_the_writer_runs_in_the_thread_pool_and_lines_keep_their_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    really = log_sink._write
+
+    def write(descriptor: int, data: bytes, patience: float) -> int:
+        threads.add(threading.get_ident())
+        return really(descriptor, data[:7], patience)
+
+    monkeypatch.setattr(log_sink, "_write", write)
+    sink = LogSink(str(path))
+    sink.start()
+    for number in range(200):
+        sink.put(b"%d\n" % number)
+        if number % 10 == 0:
+            gevent.sleep(0)
+    until(lambda: path.read_bytes().count(b"\n") == 200)
+    sink.close()
+    assert path.read_text() == "".join(f"{number}\n" for number in range(200))
+    assert threading.get_ident() not in threads
+
+
+def test_threads_may_log_while_the_hub_sleeps(log: Log, path: Path) -> None:
+    log.sink.start()
+    gevent.sleep(0)
+
+    def work(name: str) -> None:
+        for number in range(500):
+            log.logger.info(LogEvent.HUB_BLOCKED, reason=name, count=number)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    until(lambda: path.exists() and path.read_bytes().count(b"\n") == 1500)  # nobody else wakes the writer
+    for thread in threads:
+        thread.join()
+    for name in "abc":
+        assert [line["count"] for line in lines(path) if line["reason"] == name] == list(range(500))
+
+
+def test_a_thread_may_flush_while_the_hub_is_blocked(log: Log, path: Path) -> None:
+    log.sink.start()
+
+    def report() -> None:
+        log.logger.error(LogEvent.HUB_BLOCKED)
+        assert log.sink.flush()
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    thread.join()  # native: the hub of this thread cannot run meanwhile
+    assert [line["event"] for line in lines(path)] == ["hub_blocked"]
+
+
+def test_more_than_one_chunk(path: Path) -> None:
+    sink = LogSink(str(path))
+    line = b"x" * 99_999 + b"\n"
+    for _ in range(3 * MAX_CHUNK // len(line)):
+        sink.put(line)
+    assert sink.flush()
+    assert path.read_bytes() == line * (3 * MAX_CHUNK // len(line))
+    assert sink.lines_dropped == 0
+    sink.close()
+
+
+def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
+    code = "import gevent; from chat_server.log_sink import LogSink; LogSink().start(); gevent.wait()"
+    subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
+
+
+# ---- a new file
+
+
+def test_reopen_after_a_rename(log: Log, path: Path) -> None:
+    log.sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    until(lambda: lines(path))
+    moved = path.rename(path.with_suffix(".1"))
+
+    log.sink.reopen()
+    until(lambda: path.exists() and lines(path))
+    log.logger.info(LogEvent.SERVER_STOPPING)
+    until(lambda: len(lines(path)) == 2)
+
+    assert [line["event"] for line in lines(moved)] == ["server_started"]
+    assert [line["event"] for line in lines(path)] == ["log_reopened", "server_stopping"]
+    assert lines(path)[0]["path"] == str(path)
+
+
+def test_a_reopen_that_fails_keeps_the_old_file_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = setup(config(folder / "chat.log"), NOTHING)
+    log.sink.start()
+    moved = folder.rename(tmp_path / "moved") / "chat.log"
+
+    log.sink.reopen()
+    until(lambda: lines(moved))
+    log.sink.close()
+
+    (line,) = lines(moved)
+    assert (line["level"], line["event"]) == ("error", "log_reopened")
+    assert "No such file or directory" in line["error"]
+    assert "No such file or directory" in capfd.readouterr().err
+
+
+def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = log_sink._write
+    full = OSError(28, "No space left on device")
+    left = [14]
+
+    def write(descriptor: int, data: bytes, patience: float) -> int:
+        if not left[0]:
+            raise full
+        size = min(left[0], len(data))
+        left[0] -= size
+        return really(descriptor, data[:size], patience)
+
+    monkeypatch.setattr(log_sink, "_write", write)
+    sink = LogSink(str(path), retry_after=0.01)
+    sink.put(b"first line\n")
+    sink.put(b"second line\n")
+    sink.start()
+    until(lambda: sink.failures)
+    moved = path.rename(path.with_suffix(".1"))
+    left[0] = 1000
+    sink.reopen()
+    until(lambda: path.exists() and path.read_bytes().endswith(b"\n"))
+    sink.close()
+    assert moved.read_bytes() == b"first line\nsec"
+    assert path.read_bytes() == b"second line\n"
+
+
+# ---- trouble
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        setup(config(tmp_path / "nowhere" / "chat.log"), NOTHING)
+    with pytest.raises(IsADirectoryError):
+        setup(config(tmp_path), NOTHING)
+
+
+def test_a_named_pipe_without_a_reader_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="No such device or address"):
+        setup(config(tmp_path / "fifo"), NOTHING)
+
+
+def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path), retry_after=0.001, clock=lambda: now[0])
+    sink.start()
+    sink.put(b"one\n")
+    until(lambda: sink.failures > 20)
+    said = capfd.readouterr().err
+    assert said == FULL.format(path)
+
+    now[0] = 61.0
+    failures = sink.failures
+    until(lambda: sink.failures > failures + 20)
+    assert capfd.readouterr().err == said
+
+    path.unlink()  # somebody makes room
+    sink.put(b"two\n")
+    sink.reopen()
+    until(lambda: path.exists() and path.read_bytes() == b"one\ntwo\n")
+    sink.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path))
+    sink.put(b"one\n")
+    sink.put(b"two\n")
+    assert not sink.flush()
+    assert "2 lines wait" in capfd.readouterr().err
+    sink.close()
+
+
+def test_a_closed_pipe_stops_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+    os.close(pipe.reader)
+    sink = LogSink(descriptor=pipe.writer, retry_after=0.001)
+    sink.start()
+    sink.put(b"one\n")
+    until(lambda: sink.failures > 5)
+    assert "standard output: Broken pipe" in capfd.readouterr().err
+    sink.close()
+
+
+def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: Pipe) -> None:
+    sink = LogSink(descriptor=pipe.writer, max_queue=20_000, retry_after=0.001)
+    log = setup(config(""), NOTHING, sink=sink)
+    sink.start()
+    number = 0
+    while sink.lines_dropped < 10:  # the loop runs on, though nobody reads
+        number += 1
+        log.logger.info(LogEvent.MESSAGE, seq=number)
+        gevent.sleep(0)
+    dropped = sink.lines_dropped
+    assert sink.failures == 0
+
+    got = b""
+
+    def reported() -> bool:
+        nonlocal got
+        got += pipe.read()
+        return b"log_lines_dropped" in got and got.endswith(b"\n")
+
+    until(reported)
+    sink.close()
+    read = [json.loads(line) for line in got.splitlines()]
+    seqs = [line["seq"] for line in read if line["event"] == "message"]
+    assert seqs == list(range(1, number - dropped + 1))
+    assert [line["count"] for line in read if line["event"] == "log_lines_dropped"] == [dropped]
+
+
+def test_flush_gives_up_on_a_reader_who_does_not_read(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+    sink = LogSink(descriptor=pipe.writer)
+    for _ in range(10):
+        sink.put(b"x" * 999 + b"\n")
+    assert not sink.flush(patience=0.01)
+    assert "not reading" in capfd.readouterr().err
+    pipe.read()
+    assert not sink.flush(patience=0.01)
+    sink.close(patience=0.01)
+
+
+def test_lines_after_close_are_counted_and_not_written(path: Path) -> None:
+    sink = LogSink(str(path))
+    sink.start()
+    sink.close()
+    sink.put(b"late\n")
+    assert sink.lines_dropped == 1
+    assert path.read_bytes() == b""
+
+
+PROGRAM = """
+    import os, sys
+    import gevent
+    from chat_server.config import Config
+    from chat_server.logs import setup
+    from chat_server.vocabulary import LogEvent
+    try:
+        log = setup(Config(), os.environ)
+    except OSError as error:
+        sys.exit(f"no log: {error.strerror}" if sys.stderr else 3)
+    log.sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    log.sink.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "err"),
+    [
+        ("", 0, ""),
+        (">&-", 1, "no log: standard output is closed\n"),
+        (">/dev/full 2>&-", 0, ""),
+        (
+            ">/dev/full",
+            0,
+            FULL.format("standard output"),
+        ),
+    ],
+)
+def test_standard_output_of_a_program(redirection: str, code: int, err: str) -> None:
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirection}', sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        cwd=SERVER,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (code, err)
+    if not redirection:
+        assert json.loads(run.stdout)["event"] == "server_started"
