@@ -138,7 +138,7 @@ class Redis(System):
         """Return redis-server without persistence and without a limit on what waits for a subscriber."""
         return [
             *(self.path, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
-            *("--save", "", "--appendonly", "no", "--maxclients", "19000"),
+            *("--save", "", "--appendonly", "no", "--maxclients", "19000", "--protected-mode", "no"),
             *("--client-output-buffer-limit", "pubsub 0 0 0"),
         ]
 
