@@ -122,7 +122,6 @@ def _explain(line: bytes, problem: str) -> Fault:
         return Fault(ErrorCode.UNKNOWN_TYPE, "a frame has a `type`, a string", ref)
     if kind not in WIRE_TYPES:
         return Fault(ErrorCode.UNKNOWN_TYPE, f"no frame is of type {kind[:MAX_REF]!r}", ref)
-    what, _, place = problem.rpartition(_AT)
-    where = place.removesuffix("`").removeprefix(".")
-    said = f"{where}: {what}" if where else what or problem
+    what, at, place = problem.rpartition(_AT)
+    said = f"{place.removeprefix('.').removesuffix('`')}: {what}" if at else problem
     return Fault(ErrorCode.INVALID_FIELD, f"{kind}: {said[:_MAX_SHOWN]}", ref)

@@ -1,0 +1,149 @@
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject, SearchStrategy
+
+import chat_protocol
+from chat_protocol import codec
+from chat_protocol.codec import Codec, Incoming
+from chat_protocol.events import Event, MessageEvent
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.ndjson import NdjsonCodec
+from chat_protocol.simple import SimpleCodec
+from chat_protocol.sniff import Sniffer
+from chat_protocol.text import TextCodec
+
+CODECS: list[Callable[[], Codec]] = [NdjsonCodec, SimpleCodec, TextCodec, Sniffer]
+FRAGMENTS = [
+    *(b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b" ", b"\t", b"\r", b"\n", b"\r\n", b"1", b"x", b"hi"),
+    *(
+        b'{"type":"ping"}',
+        b'{"type":"dance"}',
+        b'{"username":"a","message":"b"}',
+        b'{"a":"}{"}',
+        b"{}",
+        b"null",
+    ),
+    *(
+        b'"type"',
+        b'"type":',
+        b'{"type":\n"ping"}',
+        b'{"username":\n"type",\n"message":"b"}',
+        b'{"a":"\n',
+        b'{"a":1,\n',
+    ),
+    *(
+        b"GET / HTTP/1.1\r\n",
+        b"CAP LS\r\n",
+        b"PROXY",
+        b"bye",
+        b"/join x",
+        b"\xc3\xa9",
+        b"\xc3",
+        b"\xef\xbb\xbf",
+        b"\xef",
+    ),
+    *(
+        b"\xff",
+        b"\xff\xfb\x01",
+        b"\xff\xfd",
+        b"\xff\xf1",
+        b"\xff\xfa\x01",
+        b"\0",
+        b"\x16\x03\x01",
+        b"\x7f",
+        b"\x1b",
+    ),
+]
+LARGE = [
+    b"x" * MAX_FRAME,
+    b"{" + b"x" * 40_000,
+    b"y" * 30_000,
+    b'{"a":"' + b"z" * (MAX_FRAME - 8) + b'"}',
+    b"\0" * 9,
+]
+
+
+def talk(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
+    """Feed `pieces` as a connection does: to the chosen codec, once there is one."""
+    talker = make()
+    found: list[Incoming] = []
+    for piece in pieces:
+        found += talker.receive(piece)
+        talker = getattr(talker, "chosen", None) or talker
+    found += talker.end()
+    return talker.dialect, found
+
+
+def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    return [stream[start:end] for start, end in pairwise(places)]
+
+
+@pytest.mark.parametrize("make", CODECS)
+@settings(max_examples=300)
+@given(
+    stream=st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(b"".join) | st.binary(),
+    cuts=st.lists(st.integers(0, 300), max_size=8),
+)
+def test_a_stream_means_the_same_however_it_is_cut(
+    make: Callable[[], Codec], stream: bytes, cuts: list[int]
+) -> None:
+    whole = talk(make, [stream])
+    assert talk(make, chopped(stream, cuts)) == whole
+    assert talk(make, [bytes([byte]) for byte in stream]) == whole
+
+
+@pytest.mark.parametrize("make", CODECS)
+@given(
+    stream=st.lists(st.sampled_from([*FRAGMENTS, *LARGE, *LARGE]), max_size=8).map(b"".join),
+    cuts=st.lists(st.integers(0, 3 * MAX_FRAME) | st.integers(MAX_FRAME - 9, MAX_FRAME + 9), max_size=8),
+)
+def test_a_large_stream_means_the_same_however_it_is_cut(
+    make: Callable[[], Codec], stream: bytes, cuts: list[int]
+) -> None:
+    assert talk(make, chopped(stream, cuts)) == talk(make, [stream])
+
+
+@pytest.mark.parametrize("make", CODECS)
+@given(data=st.data())
+def test_no_encoder_writes_half_a_line_or_a_line_within_a_frame(
+    make: Callable[[], Codec], any_event: SearchStrategy[Event], data: DataObject
+) -> None:
+    encoder = make()
+    event = data.draw(any_event)
+    chunk = encoder.encode(event)
+    assert chunk == b"" or chunk.endswith(b"\n")
+    assert b"\r" not in chunk
+    if encoder.dialect == codec.NDJSON:
+        assert chunk.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("make", CODECS)
+@given(data=st.data())
+def test_a_batch_is_one_chunk_of_what_its_messages_are_alone(
+    make: Callable[[], Codec], any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
+) -> None:
+    encoder = make()
+    messages = data.draw(any_messages)
+    assert encoder.encode_messages(messages) == b"".join(map(encoder.encode, messages))
+
+
+def test_dialects_have_a_number_and_a_name() -> None:
+    numbers = {"ndjson": NdjsonCodec.dialect, "simple": SimpleCodec.dialect, "text": TextCodec.dialect}
+    assert [numbers[name] for name in codec.DIALECTS] == [0, 1, 2]
+
+
+def test_before_the_dialect_is_known_answers_are_native() -> None:
+    assert Sniffer.dialect == codec.NDJSON
+
+
+def test_version_port_and_lobby_are_those_of_the_contract() -> None:
+    assert (chat_protocol.PROTOCOL_VERSION, chat_protocol.DEFAULT_PORT, chat_protocol.LOBBY) == (
+        1,
+        7072,
+        "lobby",
+    )

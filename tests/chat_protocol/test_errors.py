@@ -1,0 +1,40 @@
+import pytest
+
+from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode, Fault, Refused
+
+
+def test_the_error_codes_are_those_of_the_contract() -> None:
+    assert {code.value for code in ErrorCode} == {
+        *("bad_frame", "unknown_type", "invalid_field", "frame_too_large", "name_taken", "name_invalid"),
+        *("hello_first", "already_named", "not_joined", "no_such_room", "no_such_user", "rate_limited"),
+        *("too_many", "forbidden", "unavailable", "internal"),
+    }
+
+
+def test_the_reasons_for_a_bye_are_those_of_the_contract() -> None:
+    assert {reason.value for reason in ByeReason} == {
+        *("quit", "shutdown", "timeout", "stalled", "frame_too_large", "flooding", "replaced", "kicked"),
+        *("too_many_connections", "hello_timeout"),
+    }
+
+
+def test_after_replaced_and_kicked_a_client_does_not_come_back_by_itself() -> None:
+    assert {ByeReason.REPLACED, ByeReason.KICKED} <= NO_RETURN
+    assert ByeReason.SHUTDOWN not in NO_RETURN
+    assert ByeReason.TIMEOUT not in NO_RETURN
+
+
+def test_a_fault_lets_the_session_go_on_unless_it_says_otherwise() -> None:
+    fault = Fault(ErrorCode.BAD_FRAME, "no")
+    assert fault.bye is None
+    assert not fault.close
+
+
+def test_a_refusal_carries_what_the_peer_is_told() -> None:
+    with pytest.raises(Refused, match="slower") as raised:
+        raise Refused(ErrorCode.RATE_LIMITED, "slower", retry_after=1.5)
+    assert (raised.value.code, raised.value.message, raised.value.retry_after) == (
+        "rate_limited",
+        "slower",
+        1.5,
+    )

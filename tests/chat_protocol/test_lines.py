@@ -1,0 +1,112 @@
+import time
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_protocol.lines import MAX_FRAME, LineBuffer
+
+
+def naive(stream: bytes, limit: int) -> tuple[list[bytes], bytes, bool]:
+    """Cut the whole stream at once: the lines, the unfinished rest, whether something was too long."""
+    *whole, rest = stream.split(b"\n")
+    lines: list[bytes] = []
+    for line in whole:
+        if len(line.removesuffix(b"\r")) > limit:
+            return lines, b"", True
+        lines.append(line.removesuffix(b"\r"))
+    if len(rest.removesuffix(b"\r")) > limit:
+        return lines, b"", True
+    return lines, rest.removesuffix(b"\r"), False
+
+
+def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    return [stream[start:end] for start, end in pairwise(places)]
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"bc", b"\r", b"\n", b"\r\n", b"\n\n", b"0123456"]), max_size=30).map(
+        b"".join
+    ),
+    st.lists(st.integers(0, 200), max_size=10),
+    st.integers(1, 9),
+)
+def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
+    stream: bytes, cuts: list[int], limit: int
+) -> None:
+    for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
+        buffer = LineBuffer(limit)
+        lines = [line for piece in pieces for line in buffer.feed(piece)]
+        assert (lines, buffer.end(), buffer.overflowed) == naive(stream, limit)
+
+
+def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_ending() -> None:
+    line = b"x" * MAX_FRAME
+    for ending in (b"\n", b"\r\n"):
+        for cut in (0, 1, MAX_FRAME - 1, MAX_FRAME, MAX_FRAME + 1):
+            buffer = LineBuffer()
+            stream = line + ending
+            assert buffer.feed(stream[:cut]) + buffer.feed(stream[cut:]) == [line]
+            assert not buffer.overflowed
+
+
+def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
+    stream = b"x" * (MAX_FRAME + 1) + b"\n"
+    for cut in (0, 1, MAX_FRAME, MAX_FRAME + 1):
+        buffer = LineBuffer()
+        assert buffer.feed(stream[:cut]) + buffer.feed(stream[cut:]) == []
+        assert buffer.overflowed
+
+
+def test_it_overflows_at_the_first_byte_too_many_without_waiting_for_the_newline() -> None:
+    buffer = LineBuffer()
+    buffer.feed(b"x" * MAX_FRAME)
+    assert not buffer.overflowed
+    buffer.feed(b"x")
+    assert buffer.overflowed
+
+
+def test_a_carriage_return_in_the_place_of_the_first_byte_too_many_waits_for_its_newline() -> None:
+    buffer = LineBuffer(3)
+    assert buffer.feed(b"abc\r") == []
+    assert not buffer.overflowed
+    assert buffer.feed(b"\n") == [b"abc"]
+    buffer.feed(b"abc\r")
+    assert buffer.feed(b"d") == []
+    assert buffer.overflowed
+
+
+def test_lines_before_an_overflow_are_returned_and_nothing_after_it() -> None:
+    buffer = LineBuffer(3)
+    assert buffer.feed(b"a\nbc\ntoolong\nd\n") == [b"a", b"bc"]
+    assert buffer.overflowed
+    assert buffer.feed(b"e\n") == []
+    assert buffer.end() == b""
+
+
+def test_64_kib_of_newlines_are_as_many_empty_lines() -> None:
+    assert LineBuffer().feed(b"\n" * MAX_FRAME) == [b""] * MAX_FRAME
+
+
+def test_nothing_fed_is_nothing_found() -> None:
+    buffer = LineBuffer()
+    assert buffer.feed(b"") == []
+    assert buffer.end() == b""
+
+
+def test_an_idle_buffer_holds_no_memory() -> None:
+    buffer = LineBuffer()
+    buffer.feed(b"one\ntwo\n")
+    assert buffer._held is None
+
+
+def test_a_long_line_byte_by_byte_takes_linear_time() -> None:
+    # A copy at each byte would move 250 GB here.
+    size = 700_000
+    buffer = LineBuffer(size)
+    began = time.perf_counter()
+    for _ in range(size):
+        buffer.feed(b"x")
+    assert buffer.feed(b"\n") == [b"x" * size]
+    assert time.perf_counter() - began < 10

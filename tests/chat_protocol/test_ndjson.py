@@ -1,0 +1,292 @@
+import json
+import time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject, SearchStrategy
+
+from chat_protocol.codec import Incoming
+from chat_protocol.commands import WIRE_TYPES, Command, Join, Message, Ping, Quit
+from chat_protocol.errors import ByeReason, ErrorCode, Fault
+from chat_protocol.events import Error, Event, MessageEvent
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.ndjson import TOO_LARGE, NdjsonCodec, decode_command, decode_event, encode, encode_messages
+
+DEEP = b"[" * 30_000 + b"]" * 30_000
+FRAMES: list[tuple[bytes, Incoming | None]] = [
+    (b'{"type":"join","room":"dev"}\n', Join(room="dev")),
+    (b'{"room":"dev","type":"join"}\r\n', Join(room="dev")),
+    (b' {"type" : "join", "room": "dev"} \n', Join(room="dev")),
+    (b"\n", None),
+    (b"\r\n", None),
+    (
+        b'{"type":"message","message":"a\\nb \\u00e9 \xc3\xa9","ref":"1"}\n',
+        Message(message="a\nb é é", ref="1"),
+    ),
+    (b'{"type":"ping","unknown":[{"type":"quit"}]}\n', Ping()),
+    (b'{"type":"quit"}\n', Quit()),
+]
+
+
+def fed(pieces: list[bytes]) -> list[Incoming]:
+    codec = NdjsonCodec()
+    found = [found for piece in pieces for found in codec.receive(piece)]
+    return [*found, *codec.end()]
+
+
+def fault_of(line: bytes) -> Fault:
+    found = decode_command(line)
+    assert isinstance(found, Fault)
+    return found
+
+
+def test_frames_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+    stream = b"".join(frame for frame, _ in FRAMES)
+    expected = [command for _, command in FRAMES if command is not None]
+    assert fed([stream]) == expected
+    assert fed([bytes([byte]) for byte in stream]) == expected
+    for place in range(len(stream)):
+        assert fed([stream[:place], stream[place:]]) == expected
+
+
+@pytest.mark.parametrize(("frame", "command"), FRAMES)
+def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(
+    frame: bytes, command: Incoming | None
+) -> None:
+    codec = NdjsonCodec()
+    assert codec.receive(frame + b'{"type":') == ([] if command is None else [command])
+    assert codec.receive(b'"quit"}\n') == [Quit()]
+    assert codec.end() == []
+
+
+def test_a_last_line_without_a_newline_counts_at_the_end_of_input() -> None:
+    codec = NdjsonCodec()
+    assert codec.receive(b'{"type":"quit"}') == []
+    assert codec.end() == [Quit()]
+    assert codec.end() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"hello", ErrorCode.BAD_FRAME),
+        (b"5", ErrorCode.BAD_FRAME),
+        (b"null", ErrorCode.BAD_FRAME),
+        (b'[{"type":"ping"}]', ErrorCode.BAD_FRAME),
+        (b'"ping"', ErrorCode.BAD_FRAME),
+        (b" ", ErrorCode.BAD_FRAME),
+        (b'{"type":"ping"', ErrorCode.BAD_FRAME),
+        (b'{"type":"ping"} {"type":"ping"}', ErrorCode.BAD_FRAME),
+        (b'junk {"type":"ping"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"ping"}\x00', ErrorCode.BAD_FRAME),
+        (b'\xef\xbb\xbf{"type":"ping"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"\xff"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"\xed\xa0\x80"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"\\ud800"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"raw \x01 control"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"ping","x":' + DEEP + b"}", ErrorCode.BAD_FRAME),
+        (b'{"type":' + DEEP + b"}", ErrorCode.BAD_FRAME),
+        (DEEP, ErrorCode.BAD_FRAME),
+        (b"{" * MAX_FRAME, ErrorCode.BAD_FRAME),
+        (b'{"a":' * 10_000, ErrorCode.BAD_FRAME),
+        (b"{}", ErrorCode.UNKNOWN_TYPE),
+        (b'{"type":"dance"}', ErrorCode.UNKNOWN_TYPE),
+        (b'{"type":"PING"}', ErrorCode.UNKNOWN_TYPE),
+        (b'{"type":5}', ErrorCode.UNKNOWN_TYPE),
+        (b'{"type":null}', ErrorCode.UNKNOWN_TYPE),
+        (b'{"type":"join"}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"join","room":5}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"join","room":null}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"join","room":"a","ref":""}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"history","room":"a","limit":501}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"history","room":"a","before":-1}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"history","room":"a","after":' + b"9" * 50_000 + b"}", ErrorCode.INVALID_FIELD),
+        (b'{"type":"ping","id":' + b"9" * 50_000 + b"}", ErrorCode.INVALID_FIELD),
+        (b'{"type":"ping","id":1e999}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"ping","type":"quit"}', ErrorCode.INVALID_FIELD),
+    ],
+    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
+)
+def test_a_frame_that_is_no_command_is_a_fault_and_the_session_goes_on(line: bytes, code: ErrorCode) -> None:
+    fault = fault_of(line)
+    assert fault.code == code
+    assert fault.bye is None
+    assert not fault.close
+    assert fed([line + b'\n{"type":"quit"}\n']) == [fault, Quit()]
+
+
+@pytest.mark.parametrize(
+    ("behind", "code"),
+    [
+        (b', "x" garbage', ErrorCode.BAD_FRAME),
+        (b',"ref":"\xff"}', ErrorCode.BAD_FRAME),
+        (b',"ref":' + DEEP + b"}", ErrorCode.BAD_FRAME),
+        (b',"x":' + DEEP + b"}", ErrorCode.BAD_FRAME),
+        (b',"x":' + b"9" * 50_000 + b"}", ErrorCode.INVALID_FIELD),
+    ],
+    ids=["garbage", "bytes", "deep ref", "deep", "digits"],
+)
+def test_whatever_stands_behind_a_wrong_field_is_a_fault_too(behind: bytes, code: ErrorCode) -> None:
+    assert fault_of(b'{"type":"message","message":1' + behind).code == code
+
+
+def test_a_fault_repeats_the_ref_if_there_is_a_good_one() -> None:
+    assert fault_of(b'{"type":"join","ref":"r1"}').ref == "r1"
+    assert fault_of(b'{"ref":"r2","type":"dance"}').ref == "r2"
+    assert fault_of(b'{"ref":"r3"}').ref == "r3"
+    assert fault_of(b'{"type":"join","room":1,"ref":"' + b"x" * 64 + b'"}').ref == "x" * 64
+    for bad in (b'""', b"5", b"null", b'"' + b"x" * 65 + b'"'):
+        assert fault_of(b'{"type":"join","room":1,"ref":' + bad + b"}").ref is None
+
+
+def test_a_ref_is_counted_in_code_points() -> None:
+    assert decode_command(b'{"type":"ping","ref":"' + "字".encode() * 64 + b'"}') == Ping(ref="字" * 64)
+    assert fault_of(b'{"type":"ping","ref":"' + "字".encode() * 65 + b'"}').code == ErrorCode.INVALID_FIELD
+
+
+def test_a_fault_names_the_field() -> None:
+    assert fault_of(b'{"type":"join","room":5}').message == "join: room: Expected `str`, got `int`"
+    assert "missing required field `room`" in fault_of(b'{"type":"join"}').message
+    assert (
+        "resume.rooms"
+        in fault_of(b'{"type":"hello","username":"a","resume":{"session":"s","rooms":{"x":"y"}}}').message
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"type":"' + b"x" * 60_000 + b'"}',
+        b'{"type":"' + b"x" * 60_000 + b'","type":"join"}',
+        b'{"type":"' + b" - at `$" * 80_000 + b'\\n","type":"join"}',
+        b'{"type":"join","' + b"x" * 60_000 + b'":1}',
+        b'{"type":"hello","username":"a","resume":{"session":"","rooms":{"' + b"x" * 60_000 + b'":""}}}',
+    ],
+    ids=["type", "two types", "a place in the type", "key", "room"],
+)
+def test_a_fault_stays_short_whatever_the_frame_holds_and_costs_no_quadratic_time(line: bytes) -> None:
+    began = time.perf_counter()
+    assert len(fault_of(line).message) < 1000
+    assert time.perf_counter() - began < 5
+
+
+def test_of_a_field_given_twice_the_last_counts() -> None:
+    assert decode_command(b'{"type":"join","room":"a","room":"b"}') == Join(room="b")
+
+
+@given(st.binary() | st.text('{}[]":,\\ntype ping01', max_size=40).map(str.encode))
+def test_any_line_is_a_command_or_a_fault(line: bytes) -> None:
+    assert isinstance(decode_command(line), Command | Fault)
+
+
+@given(st.data())
+def test_any_fields_make_a_command_or_a_fault_that_can_be_sent(data: DataObject) -> None:
+    keys = st.sampled_from(["type", "ref", "room", "message", "to", "id", "limit", "rooms", "resume", "x"])
+    names = st.sampled_from(sorted(WIRE_TYPES))
+    plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | names
+    anything = st.recursive(
+        plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=5)
+    )
+    frame = data.draw(st.dictionaries(keys, anything, max_size=6))
+    found = decode_command(json.dumps(frame).encode())
+    if isinstance(found, Fault):
+        assert decode_event(encode(Error(code=found.code, message=found.message, ref=found.ref)))
+    else:
+        assert decode_command(encode(found)) == found
+
+
+@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME, 2 * MAX_FRAME])
+def test_a_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+    for size in (MAX_FRAME, MAX_FRAME + 1):
+        frame = b'{"type":"ping","x":"' + b"x" * (size - 22) + b'"}'
+        assert len(frame) == size
+        stream = b'{"type":"quit"}\n' + frame + b'\n{"type":"quit"}\n'
+        found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
+        assert found == ([Quit(), Ping(), Quit()] if size == MAX_FRAME else [Quit(), TOO_LARGE])
+
+
+def test_too_large_is_said_once_with_its_bye() -> None:
+    codec = NdjsonCodec()
+    assert codec.receive(b"x" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    assert codec.receive(b'x\n{"type":"quit"}\n') == []
+    assert codec.end() == []
+    assert (TOO_LARGE.code, TOO_LARGE.bye) == (ErrorCode.FRAME_TOO_LARGE, ByeReason.FRAME_TOO_LARGE)
+
+
+def test_64_kib_of_newlines_say_nothing() -> None:
+    assert fed([b"\n" * MAX_FRAME]) == []
+
+
+@given(st.data())
+def test_every_event_goes_over_the_wire_and_back_as_one_line(
+    any_event: SearchStrategy[Event], data: DataObject
+) -> None:
+    event = data.draw(any_event)
+    line = encode(event)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert b"\r" not in line
+    assert len(line) <= MAX_FRAME
+    assert decode_event(line) == event
+    assert decode_event(line.rstrip()) == event
+
+
+@given(st.data())
+def test_every_command_goes_over_the_wire_and_back_as_one_line(
+    any_command: SearchStrategy[Command], data: DataObject
+) -> None:
+    command = data.draw(any_command)
+    line = encode(command)
+    assert line.count(b"\n") == 1
+    assert fed([line]) == [command]
+
+
+@given(st.data())
+def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+    any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
+) -> None:
+    messages = data.draw(any_messages)
+    assert encode_messages(messages) == b"".join(map(encode, messages))
+
+
+def test_a_client_ignores_unknown_events_and_unknown_fields() -> None:
+    assert decode_event(b'{"type":"confetti","colour":"red"}') is None
+    assert decode_event(b'{"type":"error","code":"internal","message":"x","new":{}}') == Error(
+        code=ErrorCode.INTERNAL, message="x"
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"hi",
+        b"{}",
+        b"[]",
+        b'{"type":"left"}',
+        b'{"type":"left","room":"\xff"}',
+        b'{"type":"left","room":' + DEEP,
+        b'{"type":"bye","reason":"`$.type`"}',
+        b'{"type":"left","x":' + DEEP + b"}",
+    ],
+    ids=lambda line: repr(line[:30]),
+)
+def test_a_line_that_is_no_event_raises_one_kind_of_error(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_event(line)
+
+
+@given(st.binary())
+def test_any_line_from_a_server_is_an_event_or_nothing_or_that_error(line: bytes) -> None:
+    try:
+        event = decode_event(line)
+    except msgspec.DecodeError:
+        return
+    assert event is None or isinstance(event, Event)
+
+
+def test_the_codec_encodes_as_the_module_does() -> None:
+    event = Error(code=ErrorCode.INTERNAL, message="x")
+    assert NdjsonCodec().encode(event) == encode(event)

@@ -1,0 +1,186 @@
+import re
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_protocol import objects
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.objects import ObjectSplitter, Piece
+
+FRAGMENTS = (
+    b"{",
+    b"}",
+    b'"',
+    b"\\",
+    b"\n",
+    b"\r\n",
+    b" ",
+    b",",
+    b"x",
+    b'{"a":1}',
+    b'{"b":"}{"}',
+    b"}{",
+    b'\\"',
+    b"[1]",
+)
+
+
+def naive(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
+    """Walk the whole stream byte by byte, as plainly as can be; then what is left is junk."""
+    found: list[Piece] = []
+    text = bytearray()
+    depth, in_string, escaped, junk, start = 0, False, False, False, 0
+    for at, byte in enumerate(stream):
+        char = bytes([byte])
+        if not text:
+            if char.isspace() or char == b",":
+                continue
+            start, junk = at, char != b"{"
+        elif char == b"\n" and (junk or in_string):
+            found.append(Piece(bytes(text), False, start, at))
+            text.clear()
+            depth, in_string, escaped, junk = 0, False, False, False
+            continue
+        text += char
+        if len(text) > limit:
+            return found, True
+        if junk:
+            continue
+        if in_string:
+            if escaped:
+                escaped = False
+            elif char == b"\\":
+                escaped = True
+            elif char == b'"':
+                in_string = False
+        elif char == b'"':
+            in_string = True
+        elif char == b"{":
+            depth += 1
+        elif char == b"}":
+            depth -= 1
+            if not depth:
+                found.append(Piece(bytes(text), True, start, at + 1))
+                text.clear()
+    if text:
+        rest = bytes(text).strip()
+        found.append(Piece(rest, False, start, start + len(rest)))
+    return found, False
+
+
+def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    return [stream[start:end] for start, end in pairwise(places)]
+
+
+def split(pieces: list[bytes], limit: int = MAX_FRAME) -> tuple[list[Piece], bool]:
+    splitter = ObjectSplitter(limit)
+    found = [found for piece in pieces for found in splitter.feed(piece)]
+    return found + splitter.end(), splitter.overflowed
+
+
+@given(
+    st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join),
+    st.lists(st.integers(0, 200), max_size=10),
+    st.sampled_from([4, 12, MAX_FRAME]),
+)
+def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
+    stream: bytes, cuts: list[int], limit: int
+) -> None:
+    expected = naive(stream, limit)
+    for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
+        assert split(pieces, limit) == expected
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join))
+def test_a_piece_says_where_in_the_stream_it_stands(stream: bytes) -> None:
+    found, _ = split([bytes([byte]) for byte in stream])
+    assert [stream[piece.start : piece.end] for piece in found] == [piece.text for piece in found]
+
+
+def test_objects_need_no_newline_between_them_and_may_hold_many() -> None:
+    found, _ = split([b'{"a":1}{"b":2} , {\n"c":\n3}\n{"d":"}"}'])
+    assert [piece.text for piece in found] == [b'{"a":1}', b'{"b":2}', b'{\n"c":\n3}', b'{"d":"}"}']
+    assert all(piece.balanced for piece in found)
+
+
+def test_junk_ends_at_the_newline_and_the_next_object_is_found() -> None:
+    found, _ = split([b'junk {"a":1}\n{"b":2} more junk\n{"c":3}'])
+    assert [(piece.text, piece.balanced) for piece in found] == [
+        (b'junk {"a":1}', False),
+        (b'{"b":2}', True),
+        (b"more junk", False),
+        (b'{"c":3}', True),
+    ]
+
+
+@pytest.mark.parametrize("broken", [b'{"a":"unclosed\n', b'{"a":"escaped \\\n'])
+def test_a_raw_newline_breaks_a_string_and_with_it_the_object(broken: bytes) -> None:
+    found, _ = split([broken + b'{"b":2}'])
+    assert [piece.text for piece in found] == [broken[:-1], b'{"b":2}']
+
+
+def test_what_is_unfinished_can_be_read_and_is_junk_at_the_end() -> None:
+    splitter = ObjectSplitter()
+    splitter.feed(b'{"a":1}  {"b":')
+    assert splitter.unfinished() == b'{"b":'
+    assert splitter.end() == [Piece(b'{"b":', False, 9, 14)]
+    assert splitter.end() == []
+
+
+@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME * 2])
+def test_an_object_of_exactly_the_limit_passes_and_of_one_byte_more_overflows(step: int) -> None:
+    for size in (MAX_FRAME, MAX_FRAME + 1):
+        text = b'{"a":"' + b"x" * (size - 8) + b'"}'
+        found, overflowed = split([text[at : at + step] for at in range(0, size, step)])
+        assert overflowed == (size > MAX_FRAME)
+        assert [piece.text for piece in found] == ([] if overflowed else [text])
+
+
+def test_nothing_is_found_after_an_overflow() -> None:
+    splitter = ObjectSplitter(10)
+    assert [piece.text for piece in splitter.feed(b'{"a":1}{"bbbbbbbbbb":2}{"c":3}')] == [b'{"a":1}']
+    assert splitter.overflowed
+    assert splitter.feed(b'{"d":4}') == []
+    assert splitter.end() == []
+
+
+@dataclass
+class CountingPattern:
+    """A pattern that counts the bytes it looks at."""
+
+    pattern: re.Pattern[bytes]
+    looked: list[int] = field(default_factory=list)
+
+    def search(self, text: bytearray, at: int) -> re.Match[bytes] | None:
+        found = self.pattern.search(text, at)
+        self.looked.append((found.end() if found else len(text)) - at)
+        return found
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"{" * MAX_FRAME,
+        b"{}" * (MAX_FRAME // 2),
+        b'{"' + b"x" * (MAX_FRAME - 2),
+        b'{"' + b"\\" * (MAX_FRAME - 2),
+        b" " * MAX_FRAME,
+        b"{" + b"\n" * (MAX_FRAME - 1),
+        b"junk" * (MAX_FRAME // 4),
+    ],
+    ids=["braces", "pairs", "string", "backslashes", "spaces", "newlines", "junk"],
+)
+@pytest.mark.parametrize("step", [1, 100, MAX_FRAME])
+def test_each_byte_is_looked_at_a_bounded_number_of_times(
+    stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = []
+    for name in ("_OUTSIDE", "_INSIDE", "_BETWEEN"):
+        counters.append(CountingPattern(getattr(objects, name)))
+        monkeypatch.setattr(objects, name, counters[-1])
+    split([stream[at : at + step] for at in range(0, len(stream), step)])
+    assert sum(sum(counter.looked) for counter in counters) <= 2 * len(stream)

@@ -1,0 +1,151 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject, SearchStrategy
+
+from chat_protocol import events, simple
+from chat_protocol.codec import Incoming
+from chat_protocol.commands import Say
+from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.errors import ByeReason, ErrorCode, Fault
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.ndjson import TOO_LARGE
+from chat_protocol.simple import SimpleCodec, decode_pair
+
+HI = Say(username="ann", message="hi")
+OBJECT = b'{"username":"ann","message":"hi"}'
+STREAM = (
+    OBJECT + OBJECT + b"\n" + OBJECT + b' , \r\n{\n "message": "hi",\n "username": "ann", "x": {}\n}' + OBJECT
+)
+
+
+def fed(pieces: list[bytes]) -> list[Incoming]:
+    codec = SimpleCodec()
+    found = [found for piece in pieces for found in codec.receive(piece)]
+    return [*found, *codec.end()]
+
+
+def codes(found: list[Incoming]) -> list[str]:
+    return [item.code if isinstance(item, Fault) else item.__class__.__name__ for item in found]
+
+
+def message(text: str = "hi", username: str = "ann") -> events.MessageEvent:
+    return events.MessageEvent(
+        room="lobby", seq=1, sender="id", username=username, message=text, timestamp=1.5, origin="client"
+    )
+
+
+def test_objects_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+    expected = [HI] * 5
+    assert fed([STREAM]) == expected
+    assert fed([bytes([byte]) for byte in STREAM]) == expected
+    for place in range(len(STREAM)):
+        assert fed([STREAM[:place], STREAM[place:]]) == expected
+
+
+def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it() -> None:
+    for place in range(1, len(OBJECT)):
+        codec = SimpleCodec()
+        assert codec.receive(OBJECT + OBJECT[:place]) == [HI]
+        assert codec.receive(OBJECT[place:]) == [HI]
+        assert codec.end() == []
+
+
+def test_an_object_that_the_end_of_input_cuts_short_is_a_fault() -> None:
+    assert codes(fed([OBJECT + OBJECT[:10]])) == ["Say", ErrorCode.BAD_FRAME]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"{}", ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann"}', ErrorCode.INVALID_FIELD),
+        (b'{"username":1,"message":"hi"}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann","message":null}', ErrorCode.INVALID_FIELD),
+        (b"{username:ann}", ErrorCode.BAD_FRAME),
+        (b'{"username":"\xff","message":"hi"}', ErrorCode.BAD_FRAME),
+        (b'{"username":"ann","message":"\\ud800"}', ErrorCode.BAD_FRAME),
+        (b'{"x":' * 10_000 + b"1" + b"}" * 10_000, ErrorCode.BAD_FRAME),
+        (b'{"username":"ann","message":' + b"9" * 50_000 + b"}", ErrorCode.INVALID_FIELD),
+        (b"junk\n", ErrorCode.BAD_FRAME),
+        (b'{"username":"ann\n', ErrorCode.BAD_FRAME),
+        (b"[" + OBJECT + b"]\n", ErrorCode.BAD_FRAME),
+        (b"\x16\x03\x01\n", ErrorCode.BAD_FRAME),
+    ],
+    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
+)
+def test_a_bad_object_is_a_fault_and_the_next_one_counts(text: bytes, code: ErrorCode) -> None:
+    found = fed([OBJECT + text + OBJECT])
+    assert codes(found) == ["Say", code, "Say"]
+    assert len(str(found[1])) < 1000
+
+
+def test_of_a_field_given_twice_the_last_counts() -> None:
+    assert fed([b'{"username":"bob","username":"ann","message":"hi"}']) == [HI]
+
+
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME])
+def test_an_object_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+    for size in (MAX_FRAME, MAX_FRAME + 1):
+        large = OBJECT[:-1] + b',"x":"' + b"x" * (size - len(OBJECT) - 7) + b'"}'
+        assert len(large) == size
+        stream = OBJECT + large + OBJECT
+        found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
+        assert found == ([HI, HI, HI] if size == MAX_FRAME else [HI, TOO_LARGE])
+
+
+def test_too_large_is_said_once() -> None:
+    codec = SimpleCodec()
+    assert codec.receive(b"{" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    assert codec.receive(b"}" + OBJECT) == []
+    assert codec.end() == []
+
+
+@given(st.binary())
+def test_any_text_is_a_message_or_a_fault(text: bytes) -> None:
+    assert isinstance(decode_pair(text), Say | Fault)
+
+
+def test_a_message_has_two_fields_and_its_time() -> None:
+    assert simple.encode(message()) == b'{"username":"ann","message":"hi","timestamp":1.5}\n'
+
+
+def test_notices_and_errors_come_from_the_server() -> None:
+    error = events.Error(code=ErrorCode.NAME_TAKEN, message="that name is taken")
+    assert simple.encode(error) == b'{"username":"server","message":"that name is taken"}\n'
+    bye = events.Bye(reason=ByeReason.SHUTDOWN)
+    assert json.loads(simple.encode(bye))["username"] == "server"
+
+
+def test_an_event_without_words_is_no_line() -> None:
+    assert simple.encode(events.PingEvent(id="1")) == b""
+
+
+@given(st.data())
+def test_everything_sent_is_lines_of_username_and_message(
+    any_event: SearchStrategy[events.Event], data: DataObject
+) -> None:
+    chunk = simple.encode(data.draw(any_event))
+    assert chunk == b"" or chunk.endswith(b"\n")
+    for line in chunk.split(b"\n")[:-1]:
+        fields = json.loads(line)
+        assert {"username", "message"} <= set(fields) <= {"username", "message", "timestamp"}
+        assert isinstance(fields["message"], str)
+
+
+@given(st.data())
+def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+    any_messages: SearchStrategy[list[events.MessageEvent]], data: DataObject
+) -> None:
+    messages = data.draw(any_messages)
+    chunk = simple.encode_messages(messages)
+    assert chunk == b"".join(map(simple.encode, messages))
+    assert [json.loads(line)["message"] for line in chunk.split(b"\n")[:-1]] == [
+        item.message for item in messages
+    ]
+
+
+def test_the_largest_message_fits_a_frame() -> None:
+    assert len(simple.encode(message('"' * MAX_MESSAGE, "字" * 32))) <= MAX_FRAME

@@ -1,0 +1,221 @@
+import re
+import time
+import typing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import DataObject, SearchStrategy
+
+from chat_protocol import events, text
+from chat_protocol.codec import Incoming
+from chat_protocol.commands import Help, Message, Quit, Rename, Rooms, Switch, Who
+from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.errors import ByeReason, ErrorCode, Fault
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.ndjson import TOO_LARGE
+from chat_protocol.text import TextCodec, decode_line, encode, encode_messages
+
+INDENT = "    "
+HOSTILE = st.text(
+    st.characters(exclude_categories=["Cs"])
+    | st.sampled_from("\n\r\t\v\f\0\b\x1b\x1c\x1e\x7f\x85\x9b\u2028\u2029[]* :"),
+    max_size=30,
+)
+LINES: list[tuple[bytes, Incoming | None]] = [
+    (b"hello there\n", Message(message="hello there")),
+    (b"hello\r\n", Message(message="hello")),
+    ("  é 字\n".encode(), Message(message="  é 字")),
+    (b"\n", None),
+    (b" \t\r\n", None),
+    (b"\xff\xfb\x1f\xff\xfd\x03hi\r\n", Message(message="hi")),
+    (b"h\xff\xf1i \xff\xfa\x1f\x00\x50\x00\x18\xff\xf0there\r\n", Message(message="hi there")),
+    (b"/nick ann\n", Rename(username="ann")),
+    (b"/NICK  ann \n", Rename(username="ann")),
+    (b"/join dev\n", Switch(room="dev")),
+    (b"/who\n", Who()),
+    (b"/rooms\n", Rooms()),
+    (b"/help\n", Help()),
+    (b"/msg bob  hi  there \n", Message(message="hi  there", to="bob")),
+    (b"//etc/passwd\n", Message(message="/etc/passwd")),
+    (b" /help\n", Message(message=" /help")),
+    (b"goodbye\n", Message(message="goodbye")),
+    (b"bye\n", Quit()),
+    (b"quit\r\n", Quit()),
+    (b" bye \n", Quit()),
+    (b"/quit\n", Quit()),
+]
+
+
+def fed(pieces: list[bytes]) -> list[Incoming]:
+    codec = TextCodec()
+    found = [found for piece in pieces for found in codec.receive(piece)]
+    return [*found, *codec.end()]
+
+
+def fault_of(line: bytes) -> Fault:
+    found = decode_line(line)
+    assert isinstance(found, Fault)
+    return found
+
+
+def message(
+    body: str, username: str = "ann", timestamp: float = 50_580.0, room: str = "lobby"
+) -> events.MessageEvent:
+    return events.MessageEvent(
+        room=room, seq=1, sender="id", username=username, message=body, timestamp=timestamp, origin="client"
+    )
+
+
+def test_lines_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+    stream = b"".join(line for line, _ in LINES)
+    expected = [command for _, command in LINES if command is not None]
+    assert fed([stream]) == expected
+    assert fed([bytes([byte]) for byte in stream]) == expected
+    for place in range(len(stream)):
+        assert fed([stream[:place], stream[place:]]) == expected
+
+
+@pytest.mark.parametrize(("line", "command"), LINES)
+def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(line: bytes, command: Incoming | None) -> None:
+    codec = TextCodec()
+    assert codec.receive(line + b"ta") == ([] if command is None else [command])
+    assert codec.receive(b"il\n") == [Message(message="tail")]
+    assert codec.end() == []
+
+
+@pytest.mark.parametrize(("line", "command"), LINES)
+def test_a_last_line_without_a_newline_counts_at_the_end_of_input(
+    line: bytes, command: Incoming | None
+) -> None:
+    assert fed([line.removesuffix(b"\n")]) == ([] if command is None else [command])
+
+
+@pytest.mark.parametrize("line", [b"/nick", b"/nick ", b"/join", b"/msg", b"/msg bob", b"/msg bob "])
+def test_a_command_without_its_words_is_answered_with_its_usage(line: bytes) -> None:
+    fault = fault_of(line)
+    assert fault.code == ErrorCode.INVALID_FIELD
+    assert line.split()[0].decode() in fault.message
+
+
+@pytest.mark.parametrize("line", [b"/", b"/dance", b"/etc/passwd", b"/" + b"x" * 60_000, b"/\x1b[2J\r\x00"])
+def test_an_unknown_command_is_answered_and_never_said(line: bytes) -> None:
+    fault = fault_of(line)
+    assert fault.code == ErrorCode.UNKNOWN_TYPE
+    assert len(fault.message) < 100
+    assert b"\x1b" not in encode(events.Error(code=fault.code, message=fault.message))
+
+
+@pytest.mark.parametrize("line", [b"\xc3", b"\xed\xa0\x80", b"\xff", b"\xff\xff", b"caf\xe9"])
+def test_a_line_that_is_not_utf8_is_a_fault_and_the_next_one_counts(line: bytes) -> None:
+    found = fed([line + b"\nhi\n"])
+    assert found == [fault_of(line), Message(message="hi")]
+    assert fault_of(line).code == ErrorCode.BAD_FRAME
+
+
+def test_what_telnet_sends_on_its_own_account_may_stand_anywhere_in_a_line() -> None:
+    for option in range(256):
+        if option != 0x0A:  # the line would end here
+            assert fed([b"h\xff\xfd" + bytes([option]) + b"i\n"]) == [Message(message="hi")]
+    for command in range(0xF0, 0xFA):
+        assert fed([b"h\xff" + bytes([command]) + b"i\n"]) == [Message(message="hi")]
+
+
+@pytest.mark.parametrize("noise", [b"\xff", b"\xff\xfa", b"\xff\xfa\xff\xff", b"\xff\xfb", b"\xff\xfa\x01"])
+def test_a_line_of_telnet_noise_takes_linear_time(noise: bytes) -> None:
+    began = time.perf_counter()
+    decode_line(noise * 300_000)
+    assert time.perf_counter() - began < 5
+
+
+@given(st.binary() | st.text("/ nickmsgjo\xff\0").map(str.encode))
+def test_any_line_is_a_command_or_a_fault_or_nothing(line: bytes) -> None:
+    found = decode_line(line)
+    assert found is None or isinstance(found, typing.get_args(Incoming))
+
+
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME])
+def test_a_line_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+    for size in (MAX_FRAME, MAX_FRAME + 1):
+        stream = b"hi\n" + b"x" * size + b"\r\nhi\n"
+        found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
+        hi, large = Message(message="hi"), Message(message="x" * size)
+        assert found == ([hi, large, hi] if size == MAX_FRAME else [hi, TOO_LARGE])
+
+
+def test_too_large_is_said_once() -> None:
+    codec = TextCodec()
+    assert codec.receive(b"x" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    assert codec.receive(b"x\nhi\n") == []
+    assert codec.end() == []
+
+
+def test_a_message_is_a_line_with_its_time_in_utc() -> None:
+    assert encode(message("hi")) == b"[14:03] ann: hi\n"
+    assert encode(message("hi", timestamp=0)) == b"[00:00] ann: hi\n"
+    assert encode(message("hi", timestamp=86_399.999)) == b"[23:59] ann: hi\n"
+    assert encode(message("hi", timestamp=1_700_000_000.5)) == b"[22:13] ann: hi\n"
+
+
+def test_a_message_of_a_conversation_says_so() -> None:
+    assert encode(message("hi", room="@ann,bob")) == b"[14:03] (private @ann,bob) ann: hi\n"
+
+
+def test_further_lines_of_a_message_are_indented() -> None:
+    assert encode(message("a\n[14:03] bob: b\n")) == b"[14:03] ann: a\n    [14:03] bob: b\n    \n"
+
+
+@given(HOSTILE)
+def test_no_message_can_forge_a_line_or_move_the_cursor(body: str) -> None:
+    written = encode(message(body)).decode()
+    first, *further = written.removesuffix("\n").splitlines() or [""]
+    assert first.startswith("[14:03] ann: ")
+    assert all(line.startswith(INDENT) for line in further)
+    assert written.endswith("\n")
+    assert all(char in "\n\t" or ord(char) >= 0x20 for char in written)
+    assert not any(0x7F <= ord(char) < 0xA0 for char in written)
+
+
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")) | st.just("\t")))
+def test_a_message_without_line_breaks_is_shown_as_it_is(body: str) -> None:
+    assert encode(message(body)).decode() == f"[14:03] ann: {body}\n"
+
+
+@given(st.data())
+def test_nothing_that_a_peer_chose_can_forge_a_line_in_any_event(
+    any_event: SearchStrategy[events.Event], data: DataObject
+) -> None:
+    written = encode(data.draw(any_event)).decode()
+    assert written == "" or written.endswith("\n")
+    for line in written.removesuffix("\n").splitlines():
+        assert line.startswith(("* ", INDENT)) or re.match(r"\[\d\d:\d\d\] n", line)
+
+
+@given(st.data())
+def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+    any_messages: SearchStrategy[list[events.MessageEvent]], data: DataObject
+) -> None:
+    messages = data.draw(any_messages)
+    assert encode_messages(messages) == b"".join(map(encode, messages))
+
+
+@pytest.mark.parametrize("body", ["\n" * MAX_MESSAGE, "\u2028" * (MAX_MESSAGE // 3), "\0" * MAX_MESSAGE])
+def test_the_largest_message_fits_a_frame_however_many_lines_it_has(body: str) -> None:
+    assert len(encode(message(body, "字" * 32))) <= MAX_FRAME
+
+
+def test_history_is_its_messages() -> None:
+    page = events.HistoryPage(room="lobby", messages=[message("a"), message("b")], more=True)
+    assert encode(page) == b"[14:03] ann: a\n[14:03] ann: b\n"
+
+
+def test_what_is_not_a_message_is_a_sentence_behind_a_star() -> None:
+    assert encode(events.Renamed(sender="id", old="ann", username="anna")) == b"* ann is now anna\n"
+    assert encode(events.Bye(reason=ByeReason.QUIT)) == b"* good-bye\n"
+    assert encode(events.PingEvent(id="1")) == b""
+
+
+def test_the_help_names_every_command() -> None:
+    for word in ("/nick", "/join", "/who", "/rooms", "/msg", "bye", "quit"):
+        assert word in text.HELP
+    assert "/help" in text.GREETING
