@@ -37,7 +37,7 @@ class LoopLag:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._timer = gevent.get_hub().loop.timer(TICK, ref=False)
+        self._timer = gevent.get_hub().loop.timer(TICK, TICK, ref=False)
         self._max = 0.0
         self._tally: Counter[int] = Counter()
         self.beat = self.resumed = clock()
@@ -69,7 +69,9 @@ class LoopLag:
         if now - self.beat > 2 * TICK:
             self.resumed = now
         self.beat = now
-        self._timer.start(self._tick, update=True)
+        # A whole tick from now: libev would keep to the schedule and so hide a loop that is late all the time
+        # (and a timer that does not repeat, started in its own callback, fires at once and for ever).
+        self._timer.again(self._tick, update=True)
 
 
 class BlockWatch:
