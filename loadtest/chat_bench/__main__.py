@@ -24,7 +24,7 @@ from chat_bench.wires import TEXT_BYTES
 SPARE_DESCRIPTORS: Final = 500
 """Of the limit of open files: what a server may want for other things than idle connections."""
 
-QUICK: Final = {"rounds": 2, "seconds": 0.4, "idle_clients": 3000, "join_clients": 1000, "ping_interval": 2.0}
+QUICK: Final = {"rounds": 1, "seconds": 0.5, "idle_clients": 3000, "join_clients": 1000, "ping_interval": 2.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions={},
     )
     start = time.monotonic()
+    company = machine.Company()
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as folder:
         found = _gather(options.systems, Path(folder), results)
         if not found:
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Bench(plan, found, Path(folder), results, _tell).run()
         except KeyboardInterrupt:
             results.notes.append("Interrupted: this is what was measured until then.")
-    results.notes += _notes(plan, found)
+    results.notes.append(f"Other programs kept {company.cores():.1f} cores busy meanwhile.")
+    results.notes += _notes(plan)
     _tell(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
     _write(results, options.json)
@@ -68,8 +70,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="Workloads: " + "; ".join(f"{key}: {title}" for key, title in WORKLOADS.items()) + ".",
     )
     parser.add_argument("--quick", action="store_true", help="about 40 seconds: shorter, fewer, rougher")
-    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds (default 5, quick 2)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of each (default 1.5, quick 0.4)")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds (default 5, quick 1)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of each (default 1.5, quick 0.5)")
     parser.add_argument(
         "--only",
         type=_Choice(WORKLOADS),
@@ -142,11 +144,10 @@ def _gather(names: frozenset[str], folder: Path, results: Results) -> list[Syste
     return found
 
 
-def _notes(plan: Plan, found: Sequence[System]) -> list[str]:
+def _notes(plan: Plan) -> list[str]:
     """Return what a reader of the table must know."""
-    fewer = ", ".join(f"{s.receivers:,} for {s.name}" for s in found if s.receivers != System.receivers)
     return [
-        f"N is {System.receivers:,} receivers{fewer and f' ({fewer})'}; every text has {TEXT_BYTES} bytes.",
+        f"N is {System.receivers:,} receivers; every text has {TEXT_BYTES} bytes.",
         "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
         f"{PAIR_CLIENTS} clients in pairs: a message counts when its partner has it.",
         "Greenroom's messages are durable, and echoed to their sender; the others keep nothing.",

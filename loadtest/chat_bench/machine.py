@@ -1,8 +1,13 @@
-"""The machine that numbers were measured on, in a few words."""
+"""The machine that numbers were measured on, and whether others used it meanwhile."""
 
 import os
 import platform
+import resource
+import time
 from pathlib import Path
+from typing import Final
+
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -22,3 +27,36 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "Python": platform.python_version(),
     }
+
+
+def busy_seconds(stat: str) -> float:
+    """Return the CPU time that all cores spent on anything, from /proc/stat, in seconds.
+
+    proc(5): the first line holds user, nice, system, idle, iowait, irq and softirq, in ticks.
+    """
+    user, nice, system, _, _, irq, softirq = (int(field) for field in stat.split("\n", 1)[0].split()[1:8])
+    return (user + nice + system + irq + softirq) * _TICK
+
+
+class Company:
+    """How many cores programs other than this one and what it starts keep busy.
+
+    Numbers from a machine with company are rough: a load generator that waits for its turn sends less at
+    once, and a server that is idle in between pays for being woken.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._others = self._measure()
+
+    def cores(self) -> float:
+        """Return the mean since the start; children must have ended."""
+        return max(0.0, (self._measure() - self._others) / (time.monotonic() - self._start))
+
+    @staticmethod
+    def _measure() -> float:
+        used = 0.0
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(who)
+            used += usage.ru_utime + usage.ru_stime
+        return busy_seconds(Path("/proc/stat").read_text(encoding="ascii")) - used

@@ -182,8 +182,7 @@ class NgIrcd(System):
     name = "ngircd"
     program = "ngircd"
     wire = IrcWire()
-    receivers = 500  # Each join is told to all members: 1,000 take longer to join than to measure.
-    many_in_a_room = False
+    many_in_a_room = False  # Each join is told to all members, so 10,000 cost 50 million deliveries.
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return ngircd without look-ups, penalties and limits."""

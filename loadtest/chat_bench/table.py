@@ -59,7 +59,7 @@ def page(results: Results) -> str:
     rounds, seconds = settings["rounds"], settings["seconds"]
     lines = [
         f"Machine: {machine}. Measured {results.started}.",
-        f"Medians (least-most) of {rounds:.0f} rounds of {seconds:g} s, in turn, each on a fresh server.",
+        f"Rounds: {rounds:.0f} of {seconds:g} s, in turn, each on a fresh server; medians (least-most).",
         "Log-ins, joins and idle connections: once each.",
     ]
     lines += results.notes

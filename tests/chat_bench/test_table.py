@@ -1,9 +1,11 @@
 """Numbers become medians, ratios and a table."""
 
+import os
+
 import msgspec
 import pytest
 
-from chat_bench.machine import cpu_model, describe
+from chat_bench.machine import Company, busy_seconds, cpu_model, describe
 from chat_bench.results import METRICS, Results, summarize
 from chat_bench.table import comparison, measurements, page, table
 
@@ -76,3 +78,9 @@ def test_the_machine_is_described() -> None:
     assert cpu_model("processor\t: 0\nmodel name\t: Example 3000 @ 2 GHz\n") == "Example 3000 @ 2 GHz"
     assert cpu_model("processor\t: 0\n") == "unknown"
     assert all(describe().values())
+
+
+def test_busy_time_leaves_idle_and_waiting_out() -> None:
+    stat = "cpu  10 20 30 4000 5000 60 70 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n"
+    assert busy_seconds(stat) == pytest.approx(190 / os.sysconf("SC_CLK_TCK"))
+    assert Company().cores() >= 0
