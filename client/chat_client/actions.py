@@ -171,8 +171,9 @@ class Actions:
             samples = client.samples
             self._desk.screen.notice(
                 f"RTT to {client.address}, measured here: last {_ms(samples.last_ms)}, "
-                f"min {_ms(samples.min_ms)}, p50 {_ms(samples.percentile_ms(50))}, p99 {_ms(samples.percentile_ms(99))}, "
-                f"{samples.count} samples; kernel {_ms(client.tcp_ms())}"
+                f"min {_ms(samples.min_ms)}, p50 {_ms(samples.percentile_ms(50))}, "
+                f"p99 {_ms(samples.percentile_ms(99))}, {samples.count} samples; "
+                f"kernel {_ms(client.tcp_ms())}"
             )
         report = client.rtt(argument.removeprefix("@") or None)
         self._desk.screen.notice(

@@ -108,7 +108,7 @@ class Incoming:
     def _lost(self, event: Lost) -> None:
         desk = self._desk
         if event.message != desk.lost:  # the same again each time says nothing new; the status line counts
-            desk.screen.warn(f"not connected: {event.message}; trying again in {event.wait:.0f} s")
+            desk.screen.warn(f"not connected: {event.message}; trying again in {event.wait:.1f} s")
         desk.lost = event.message
 
     def _back(self, welcome: Welcome) -> None:
