@@ -4,6 +4,9 @@ Two greenlets: the writer commits what is queued as soon as there is something; 
 about once a second. Knows when; the ingest and the store know how.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import gevent
 from gevent.event import Event
 from structlog.typing import FilteringBoundLogger
@@ -23,12 +26,14 @@ DISK_EVERY = 30.0
 
 
 class Writer:
-    """The one greenlet that commits."""
+    """The one greenlet that commits. It parks in the hub, which is cheaper than an Event at each commit."""
 
     def __init__(self, log: FilteringBoundLogger, store_name: str) -> None:
         self._log = log
         self._store_name = store_name
-        self._work = Event()
+        self._hub: Any = gevent.get_hub()
+        self._wanted = False
+        self._resume: Callable[[], object] | None = None  # of a parked greenlet
         self._open = Event()
         self._open.set()
         self._done = Event()
@@ -37,7 +42,10 @@ class Writer:
 
     def wake(self) -> None:
         """Commit soon: after all readers that are ready now have had their turn."""
-        self._work.set()
+        self._wanted = True
+        if self._resume is not None:
+            self._hub.loop.run_callback(self._resume)
+            self._resume = None
 
     def pause(self) -> None:
         """Commit nothing until `resume`; return when the commit under way is done. May wait."""
@@ -51,10 +59,14 @@ class Writer:
     def run(self) -> None:
         """Commit until killed."""
         commit = self.ingest.commit
+        switch = gevent.getcurrent().switch
         while True:
-            self._work.wait()
-            self._work.clear()
-            self._open.wait()
+            while not self._wanted:
+                self._resume = switch
+                self._hub.switch()
+            self._wanted = False
+            if not self._open.is_set():
+                self._open.wait()
             self._done.clear()
             try:
                 again = commit()

@@ -12,7 +12,16 @@ from typing import Final
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, MessageEvent
 from chat_server.core.ports import Clock, Signal, Store, StoreUnavailable
-from chat_server.core.records import Barrier, Batch, Draft, IdentityRecord, Opening, RoomRecord, SessionRecord
+from chat_server.core.records import (
+    Barrier,
+    Batch,
+    Draft,
+    IdentityRecord,
+    Opening,
+    Records,
+    RoomRecord,
+    SessionRecord,
+)
 from chat_server.core.room import Room
 from chat_server.core.session import Session
 from chat_server.core.stats import Stats, microseconds
@@ -70,7 +79,7 @@ class Ingest:
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits for a commit."""
-        return self._taken is None and not self._next.writes and not self._next.asides
+        return self._taken is None and self._next.empty
 
     def on_room(self, signal: Signal) -> None:
         """Set `signal` when the queue has room again."""
@@ -81,8 +90,7 @@ class Ingest:
         author = draft.author
         batch = self._next
         if not author.identity_stored:
-            author.identity_stored = True
-            batch.identities.append(IdentityRecord(author.identity, author.name))
+            self._store_identity(author)
         if not draft.room.record.id:
             self._store_room(draft.room.record)
         author.pending += 1
@@ -98,15 +106,15 @@ class Ingest:
         """Queue the opening of a conversation; messages submitted later come after it."""
         for session in (opening.opener, opening.peer):
             if not session.identity_stored:
-                session.identity_stored = True
-                self._next.identities.append(IdentityRecord(session.identity, session.name))
+                self._store_identity(session)
         self._store_room(opening.room.record)
         self._aside(opening)
 
     def save(self, record: SessionRecord, identity: IdentityRecord, signal: Signal) -> Barrier:
         """Queue a session to be stored; the barrier is reached when it is."""
-        self._next.identities.append(identity)
-        self._next.sessions.append(record)
+        records = self._records()
+        records.identities.append(identity)
+        records.sessions.append(record)
         return self.barrier(signal)
 
     def barrier(self, signal: Signal) -> Barrier:
@@ -123,7 +131,7 @@ class Ingest:
         batch = self._taken
         batch.timestamp = round(self._clock.time(), 6)
         try:
-            if batch.writes:
+            if batch.messages or batch.records is not None:
                 self._store.append(batch)
         except StoreUnavailable as error:
             return self._failed(batch, str(error))
@@ -139,7 +147,10 @@ class Ingest:
         return None
 
     def _aside(self, what: Opening | Barrier) -> None:
-        self._next.asides.append((len(self._next.messages), what))
+        batch = self._next
+        if batch.asides is None:
+            batch.asides = []
+        batch.asides.append((len(batch.messages), what))
         if not self._awake:
             self._awake = True
             self._wake()
@@ -147,7 +158,17 @@ class Ingest:
     def _store_room(self, record: RoomRecord) -> None:
         if not record.id and not record.queued:
             record.queued = True
-            self._next.rooms.append(record)
+            self._records().rooms.append(record)
+
+    def _store_identity(self, session: Session) -> None:
+        session.identity_stored = True
+        self._records().identities.append(IdentityRecord(session.identity, session.name))
+
+    def _records(self) -> Records:
+        batch = self._next
+        if batch.records is None:
+            batch.records = Records()
+        return batch.records
 
     def _failed(self, batch: Batch, error: str) -> float | None:
         """Keep the batch for another try, or refuse it when patience is at its end."""
@@ -159,15 +180,16 @@ class Ingest:
             return RETRY_AFTER
         self._taken = None
         self._refuse(batch)
-        return RETRY_AFTER if self._next.writes or self._next.asides else None
+        return None if self._next.empty else RETRY_AFTER
 
     def _refuse(self, batch: Batch) -> None:
         """Tell the senders that nothing of the batch is stored, and forget that it was under way."""
         self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
         self.refused += len(batch.messages)
-        for record in batch.rooms:
+        records = batch.records or Records()
+        for record in records.rooms:
             record.queued = False
-        stored = {identity.id for identity in batch.identities}
+        stored = {identity.id for identity in records.identities}
         for draft in batch.messages:
             author = draft.author
             author.pending -= 1
@@ -176,7 +198,7 @@ class Ingest:
             if draft.ref is not None:
                 author.forget(draft.ref)
             author.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=draft.ref))
-        for _, aside in batch.asides:
+        for _, aside in batch.asides or ():
             if isinstance(aside, Barrier):
                 aside.failed = True
                 aside.signal.set()
@@ -192,7 +214,7 @@ class Ingest:
         messages = batch.messages
         stats.commits += 1
         stats.messages += len(messages)
-        if not batch.asides:
+        if batch.asides is None:
             self._publish(messages, batch.timestamp, committed, stats)
             return
         done = 0

@@ -85,18 +85,27 @@ class Barrier(Struct, eq=False):
     failed: bool = False
 
 
-class Batch(Struct, eq=False):
+class Batch:
     """What one commit writes. `asides` are what happens between the messages: (index, what) in order."""
 
-    messages: list[Draft] = field(default_factory=list)
+    __slots__ = ("asides", "messages", "records", "size", "timestamp")
+
+    def __init__(self) -> None:
+        self.messages: list[Draft] = []
+        self.records: Records | None = None  # most batches have none
+        self.asides: list[tuple[int, Opening | Barrier]] | None = None
+        self.size = 0
+        self.timestamp = 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether there is nothing to write and nothing to reach."""
+        return not (self.messages or self.records or self.asides)
+
+
+class Records(Struct, eq=False):
+    """What a batch writes beside messages, and before them."""
+
     rooms: list[RoomRecord] = field(default_factory=list)
     identities: list[IdentityRecord] = field(default_factory=list)
     sessions: list[SessionRecord] = field(default_factory=list)
-    asides: list[tuple[int, Opening | Barrier]] = field(default_factory=list)
-    size: int = 0
-    timestamp: float = 0.0
-
-    @property
-    def writes(self) -> bool:
-        """Tell whether the store has anything to do."""
-        return bool(self.messages or self.rooms or self.sessions or self.identities)

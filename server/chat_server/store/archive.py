@@ -30,8 +30,7 @@ class Archive:
     def __init__(self, path: Path, epoch: str) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._connection = connect(path.with_name(path.name + "-index"), full_sync=False)
-        migrate(self._connection, PLACE_MIGRATIONS, f"{path}-index")
+        self._connection = _open_index(path.with_name(path.name + "-index"))
         # Read-only, so that no transaction of the index ever holds the log's write lock.
         self._connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
         self._checkpoints = connect(path, full_sync=False)
@@ -122,3 +121,25 @@ class Archive:
             return self._path.with_name(self._path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def _open_index(path: Path) -> sqlite3.Connection:
+    """Open the index; a damaged one is made anew, since all that is in it can be had from the log."""
+    try:
+        return _migrated(path)
+    except sqlite3.OperationalError:  # locked, or the disk: making it anew would not help
+        raise
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _migrated(path)
+
+
+def _migrated(path: Path) -> sqlite3.Connection:
+    connection = connect(path, full_sync=False)
+    try:
+        migrate(connection, PLACE_MIGRATIONS, str(path))
+    except BaseException:
+        connection.close()
+        raise
+    return connection

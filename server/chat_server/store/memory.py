@@ -36,7 +36,7 @@ class MemoryStore:
 
     def append(self, batch: Batch) -> None:
         """Store the batch; it cannot fail."""
-        for record in batch.rooms:
+        for record in batch.records.rooms if batch.records else ():
             self._create(record)
         for draft in batch.messages:
             record = draft.room.record

@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
 from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import Batch, RoomRecord
+from chat_server.core.records import Batch, Records, RoomRecord
 from chat_server.store.archive import Archive
 from chat_server.store.connect import connect
 from chat_server.store.mark import Mark
@@ -41,7 +41,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path, *, full_sync: bool, offload: Offload, read_offload: Offload) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self._full = full_sync
         self._offload = offload
@@ -155,14 +155,13 @@ class SqliteStore:
 
     def _write(self, batch: Batch) -> None:
         connection = self._connection
-        alone = not (batch.rooms or batch.identities or batch.sessions)
-        if alone and len(batch.messages) == 1:
+        if batch.records is None and len(batch.messages) == 1:
             connection.execute(INSERT, to_row(batch.messages[0], batch.timestamp))  # its own transaction
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if not alone:
-                self._write_records(batch)
+            if batch.records is not None:
+                self._write_records(batch.records, batch.timestamp)
             if batch.messages:
                 timestamp = batch.timestamp
                 connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
@@ -172,17 +171,17 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
 
-    def _write_records(self, batch: Batch) -> None:
-        connection, now = self._connection, batch.timestamp
+    def _write_records(self, records: Records, now: float) -> None:
+        connection = self._connection
         connection.executemany(
             "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
-            [(one.id, one.kind, one.name, now) for one in batch.identities],
+            [(one.id, one.kind, one.name, now) for one in records.identities],
         )
         connection.executemany(
             "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
-            [(one.id, one.identity, one.name, one.secret_hash, now) for one in batch.sessions],
+            [(one.id, one.identity, one.name, one.secret_hash, now) for one in records.sessions],
         )
-        for record in batch.rooms:
+        for record in records.rooms:
             self._room += 1
             low, high = record.pair or (None, None)
             name, key = (record.name, record.key) if low is None else self._free_name(record)
@@ -205,7 +204,7 @@ class SqliteStore:
         for draft in batch.messages:
             draft.room.record.seq -= 1
             draft.seq = draft.id = 0
-        for record in batch.rooms:
+        for record in batch.records.rooms if batch.records else ():
             if not record.queued:
                 record.id, record.queued = 0, True
 
