@@ -9,8 +9,8 @@ CACHE_KIB: Final = 64 * 1024
 """Page cache of a connection at most: what was dirtied lately is at hand for what comes next."""
 
 PAGE_BYTES: Final = 1024
-"""A commit writes whole pages: small ones make the commit of one message cheaper by half and its write-ahead log
-shorter to a third, and cost a batch of hundreds nothing."""
+"""A commit writes whole pages. Small ones make the commit of one message cheaper by half and its write-ahead
+log shorter to a third, and cost a batch of hundreds nothing."""
 
 
 def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
