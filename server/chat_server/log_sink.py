@@ -68,7 +68,6 @@ class LogSink:
         self._offset = 0
         self._complained: float | None = None
         self._reopen = False
-        self._closed = False
         self._work = Event()
         self._wake: Any = None
         self._writer: gevent.Greenlet | None = None
@@ -129,7 +128,6 @@ class LogSink:
         with self._lock:
             self._max_queue = 0
             self._lines.clear()
-        self._closed = True  # a write that the pool has still to begin finds nothing to do
         if self._writing.acquire(timeout=patience):
             self._chunk = b""
             if self.path:
@@ -161,7 +159,7 @@ class LogSink:
         if not self._writing.acquire(timeout=patience):
             return TimeoutError("the last write has not returned")
         try:
-            while not self._closed and (self._offset < len(self._chunk) or self._take_chunk()):
+            while self._offset < len(self._chunk) or self._take_chunk():
                 end = len(self._chunk) if self._whole else self._offset + PIECE
                 self._offset += _write(self._descriptor, self._chunk[self._offset : end], patience)
         except OSError as error:

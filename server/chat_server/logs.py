@@ -93,8 +93,8 @@ def as_json(_logger: object, _level: str, fields: Fields) -> bytes:
     """Render a line for programs. Never raises: what JSON cannot say is written as Python would show it."""
     try:
         return msgspec.json.encode(fields, enc_hook=repr) + b"\n"
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        # A lone surrogate (a file name that is not UTF-8), a number beyond 64 bits, a loop.
+    except (ValueError, TypeError, RecursionError):
+        # A lone surrogate (in a file name that is not UTF-8), a key that is no text, a loop.
         plain = {
             str(key): value if isinstance(value, str | float) else repr(value)
             for key, value in fields.items()

@@ -192,6 +192,7 @@ def test_store_urls(url: str, path: Path | None) -> None:
         ("store", "sqlite://"),
         ("store", "sqlite:///"),
         ("store", "sqlite:////"),
+        ("store", "sqlite:////var/lib/"),
         ("store", "sqlite:///:memory:"),
         ("store", "sqlite:///x?mode=ro"),
         ("store", "chat.db"),

@@ -38,6 +38,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def until(condition: Callable[[], object]) -> None:
     while not condition():
         gevent.sleep(0.005)
@@ -128,16 +132,18 @@ def test_the_level_is_the_least_that_is_logged(path: Path) -> None:
     assert [line["event"] for line in lines(path)] == ["disk_low", "store_failed"]
 
 
-@pytest.mark.parametrize("way", ["true", "error", "tuple", "method"])
+@pytest.mark.parametrize("way", ["true", "method", "error", "tuple"])
 def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: Log, path: Path) -> None:
     try:
         raise KeyError("nobody")  # noqa: TRY301
     except KeyError as error:
+        given = {"error": error, "tuple": sys.exc_info()}
+        if way == "true":
+            log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=True)  # noqa: G201  one of the ways
         if way == "method":
             log.logger.exception(LogEvent.INTERNAL_ERROR)
-        else:
-            given = {"true": True, "error": error, "tuple": sys.exc_info()}[way]
-            log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=given)
+    if way in given:  # also later than in the handler
+        log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=given[way])
     log.sink.flush()
     (line,) = lines(path)
     assert (line["error"], line["error_type"]) == ("'nobody'", "KeyError")
@@ -203,6 +209,7 @@ def test_escape_codes_in_values_do_nothing_to_a_terminal() -> None:
     )
     assert [char for char in shown if not char.isprintable() and char != "\n"] == []
     assert shown.count("\\x1b[2J") == 4
+    assert "\x1b" not in on_a_terminal({"NO_COLOR": "1"}, LogEvent.SESSION_OPENED, username="\x1b[2J")
 
 
 def test_stacks_keep_their_lines_on_a_terminal() -> None:
@@ -320,9 +327,11 @@ def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
 
 
 def test_reopen_after_a_rename(log: Log, path: Path) -> None:
+    path.write_text("{}\n")  # what a run before this one wrote stays
     log.sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)
-    until(lambda: lines(path))
+    until(lambda: len(lines(path)) == 2)
+    held = open_files()
     moved = path.rename(path.with_suffix(".1"))
 
     log.sink.reopen()
@@ -330,7 +339,8 @@ def test_reopen_after_a_rename(log: Log, path: Path) -> None:
     log.logger.info(LogEvent.SERVER_STOPPING)
     until(lambda: len(lines(path)) == 2)
 
-    assert [line["event"] for line in lines(moved)] == ["server_started"]
+    assert [line.get("event") for line in lines(moved)] == [None, "server_started"]
+    assert open_files() == held
     assert [line["event"] for line in lines(path)] == ["log_reopened", "server_stopping"]
     assert lines(path)[0]["path"] == str(path)
 
@@ -424,6 +434,27 @@ def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
     assert capfd.readouterr().err == ""
 
 
+def test_the_report_of_lost_lines_waits_for_room(path: Path) -> None:
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path), max_queue=300, retry_after=0.001)
+    log = setup(config(""), NOTHING, sink=sink)
+    sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    until(lambda: sink.failures)  # the first line is on its way, and stays there
+    for _ in range(10):
+        log.logger.info(LogEvent.INTERVAL)
+    dropped = sink.lines_dropped
+    failures = sink.failures
+    until(lambda: sink.failures > failures + 20)
+    assert sink.lines_dropped == dropped
+
+    path.unlink()
+    sink.reopen()
+    until(lambda: path.exists() and lines(path)[-1]["event"] == "log_lines_dropped")
+    sink.close()
+    assert lines(path)[-1]["count"] == sink.lines_dropped
+
+
 def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path.symlink_to("/dev/full")
     sink = LogSink(str(path))
@@ -477,15 +508,19 @@ def test_flush_gives_up_on_a_reader_who_does_not_read(pipe: Pipe, capfd: pytest.
         sink.put(b"x" * 999 + b"\n")
     assert not sink.flush(patience=0.01)
     assert "not reading" in capfd.readouterr().err
+    assert sink.failures == 0  # it is slow, and not broken
     pipe.read()
     assert not sink.flush(patience=0.01)
     sink.close(patience=0.01)
 
 
-def test_lines_after_close_are_counted_and_not_written(path: Path) -> None:
+def test_close_gives_the_file_back_and_later_lines_are_counted(path: Path) -> None:
+    held = open_files()
     sink = LogSink(str(path))
-    sink.start()
+    sink.put(b"")
+    sink.flush()
     sink.close()
+    assert open_files() == held
     sink.put(b"late\n")
     assert sink.lines_dropped == 1
     assert path.read_bytes() == b""
@@ -505,6 +540,19 @@ PROGRAM = """
     log.logger.info(LogEvent.SERVER_STARTED)
     log.sink.close()
 """
+
+
+def test_trouble_is_not_written_to_a_file_that_took_the_place_of_standard_error(tmp_path: Path) -> None:
+    # With standard error closed, the next file that is opened gets its number.
+    program = f"import os\nos.open({str(tmp_path / 'store.db')!r}, os.O_RDWR | os.O_CREAT)\n"
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" >/dev/full 2>&-', sys.executable, program + textwrap.dedent(PROGRAM)],
+        cwd=SERVER,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0
+    assert (tmp_path / "store.db").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
