@@ -8,11 +8,13 @@ import gc
 import os
 import signal
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import gevent
 
 from chat_server import config as settings
-from chat_server import logs
+from chat_server import console, logs
 from chat_server.app import Server
 from chat_server.config import Config
 from chat_server.opening import CannotStart
@@ -24,6 +26,12 @@ def main() -> int:
     """Run a server until it is told to stop; return the exit code."""
     argv, environ = sys.argv[1:], dict(os.environ)
     config = settings.load(argv, environ)
+    if config.console:
+        if not console.has_terminal():
+            sys.stderr.write("chat-server: --console needs a terminal to type at; run it without\n")
+            return 2
+        if not config.log_file:  # the terminal is taken
+            config = replace(config, log_file=str(_log_beside(config)))
     try:
         log = logs.setup(config, environ)
         server = Server(config, log)
@@ -34,11 +42,29 @@ def main() -> int:
     _handle_signals(server, argv, environ)
     server.start()
     _welcome(server, config)
+    seat = _take_seat(server) if config.console else None
     gc.collect()
     gc.freeze()  # what lives as long as the program need not be looked at again
     gc.set_threshold(50_000, 20, 50)
     server.stopped.wait()
+    if seat is not None:
+        seat.close()
     return 0
+
+
+def _take_seat(server: Server) -> console.Console:
+    def stop(reason: str) -> None:
+        gevent.spawn(server.stop, reason)
+
+    seat = console.Console(server.hub, server.reception.router, stop)
+    seat.start()
+    return seat
+
+
+def _log_beside(config: Config) -> Path:
+    """Return where the log goes when the console has the terminal: beside the data."""
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return config.data_dir / "chat-server.log"
 
 
 def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) -> None:

@@ -204,6 +204,9 @@ class Connection:
         self.outbox.close()
         self.sock.close()
         self._reception.gone(self)
+        self.session.link = (
+            GONE  # no cycle: the session may outlive the connection in a queue, or the reverse
+        )
 
     # Link: what others may do
 
@@ -271,6 +274,31 @@ class Connection:
             self.ending = ByeReason.STALLED
             self.outbox.lose()
             self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+
+
+class _Gone:
+    """The link of a session whose connection is closed."""
+
+    address: Final = "gone"
+
+    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+        """Do nothing: it has ended."""
+
+    def tcp_rtt_ms(self) -> float | None:
+        """Return None: there is no connection."""
+        return None
+
+    def wait(self, signal: Signal) -> None:
+        """Wait for `signal`."""
+        assert isinstance(signal, Event)
+        signal.wait()
+
+    def new_signal(self) -> Event:
+        """Make a signal to wait for."""
+        return Event()
+
+
+GONE: Final = _Gone()
 
 
 def _reset(error: OSError) -> str:

@@ -150,8 +150,9 @@ class Outbox:
         self._connection.drained()
 
     def close(self) -> None:
-        """Let go of the loop."""
+        """Let go of the loop and of the connection: a cycle would keep both until a garbage collection."""
         self.lose()
+        del self._connection, self.send
 
     def _wait(self) -> None:
         self.moved_at = self._connection.now()
