@@ -24,13 +24,18 @@ from chat_bench.wires import TEXT_BYTES
 SPARE_DESCRIPTORS: Final = 500
 """Of the limit of open files: what a server may want for other things than idle connections."""
 
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+
 QUICK: Final = {"rounds": 1, "seconds": 0.5, "idle_clients": 3000, "join_clients": 1000, "ping_interval": 2.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; return 0, or 1 if something could not be measured."""
+    """Run the bench; return 0, 1 if something could not be measured, or 130 if it was interrupted."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
+    if sys.platform != "linux":
+        raise BenchError("this needs Linux: it reads /proc and waits with epoll")
+    interrupted = False
     clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
     chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name)}
     plan = Plan(workloads=options.only, **{**(QUICK if options.quick else {}), **chosen})
@@ -54,13 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             Bench(plan, found, Path(folder), results, _tell).run()
         except KeyboardInterrupt:
+            interrupted = True
             results.notes.append("Interrupted: this is what was measured until then.")
     results.notes.append(f"Other programs kept {company.cores():.1f} cores busy meanwhile.")
     results.notes += _notes(plan)
     _tell(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
     _write(results, options.json)
-    return 1 if results.failures else 0
+    return INTERRUPTED if interrupted else 1 if results.failures else 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -176,8 +182,11 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(main())
     except BenchError as problem:
         _tell(f"chat_bench: {problem}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,5 +1,10 @@
 """Small runs of each workload on the C loop, on Greenroom, and on what else is here."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +139,36 @@ def test_a_wrong_argument_is_named(wrong: list[str], capsys: pytest.CaptureFixtu
         main(wrong)
     assert ended.value.code == 2
     assert wrong[1] in capsys.readouterr().err
+
+
+@needs_compiler
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="this kernel lists no children"
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_bench_ends_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chat_bench", "--systems", "c", "--only", "a", "--seconds", "30"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [*command, "--json", str(tmp_path / "r.json")], env=environment, text=True
+    ) as bench:
+        children = Path(f"/proc/{bench.pid}/task/{bench.pid}/children")
+        end = time.monotonic() + 30
+        loop = ""
+        while not loop and time.monotonic() < end:
+            found = [pid for pid in children.read_text().split() if command_line(pid).endswith("/fanout")]
+            loop = found[0] if found else ""
+            time.sleep(0.01)
+        assert loop
+        bench.send_signal(number)
+        assert bench.wait(20) == 130
+    assert "fanout" not in command_line(loop)
+    assert not list(tmp_path.glob("chat-bench-*"))
+
+
+def command_line(pid: str) -> str:
+    """Return a process's program; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    except OSError:
+        return ""
