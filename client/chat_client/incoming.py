@@ -108,7 +108,9 @@ class Incoming:
     def _lost(self, event: Lost) -> None:
         desk = self._desk
         if event.message != desk.lost:  # the same again each time says nothing new; the status line counts
-            desk.screen.warn(f"not connected: {event.message}; trying again in {event.wait:.1f} s")
+            desk.screen.warn(
+                f"not connected: {event.message}; trying again in {event.wait:.1f} s; what you send waits"
+            )
         desk.lost = event.message
 
     def _back(self, welcome: Welcome) -> None:

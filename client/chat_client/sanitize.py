@@ -52,7 +52,7 @@ def one_line(text: str) -> str:
 
 def ascii_controls(json_text: str) -> str:
     r"""Return JSON with what `harmless` would show as `\u` escapes: the same value, safe to look at."""
-    if json_text.isascii():
+    if json_text.isascii() and json_text.isprintable():
         return json_text
     return "".join(_escaped(char) if unicodedata.category(char) in _HIDDEN else char for char in json_text)
 

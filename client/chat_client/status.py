@@ -29,7 +29,7 @@ def status_text(desk: Desk) -> str:
     if unread:
         parts.append(f"unread: {', '.join(unread)}")
     if not client.connected:
-        parts.append("NOT CONNECTED, trying again; what you send waits")
+        parts.append("NOT CONNECTED, trying again")
     else:
         last_ms = client.samples.last_ms
         parts.append("RTT ..." if last_ms is None else f"RTT {last_ms:.1f} ms")

@@ -18,7 +18,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
-from prompt_toolkit.utils import get_cwidth
+from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
 from chat_client.actions import Actions
 from chat_client.asking import open_session
@@ -68,6 +68,7 @@ class Terminal:
         self._typed: queue.Queue[Callable[[], None]] = queue.Queue()
         self._over: ChatError | None = None
         self._leaving = False
+        self._plain = is_dumb_terminal()
         self._prompt: PromptSession[str] = PromptSession(
             history=open_history(),
             completer=_Tab(self._desk),
@@ -84,7 +85,7 @@ class Terminal:
         self._desk.screen.notice(
             f"connected to {self._client.address} as {self._client.username}; /help lists the commands"
         )
-        self._typed.put(lambda: self._desk.enter(self._client.welcome.rooms[0].room))
+        self._desk.enter(self._room)
         threading.Thread(target=self._work, name="chat-client typed lines", daemon=True).start()
         threading.Thread(target=self._listen, name="chat-client events", daemon=True).start()
         code = self._read_lines()
@@ -107,6 +108,8 @@ class Terminal:
                     draft = line
                 elif not self._accept(line):
                     break
+                if self._plain:
+                    self._settle()  # nothing can be put above a prompt that is there already
             except KeyboardInterrupt:
                 typed = self._prompt.default_buffer.text
                 draft = ""

@@ -1,0 +1,134 @@
+"""A peer that is no chat server, or a bad one."""
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chat_client import (
+    Address,
+    Client,
+    ConnectionFailed,
+    ConnectionLost,
+    Lost,
+    measure_all,
+    parse_address,
+)
+from chat_client.backoff import Backoff
+from chat_protocol.events import Bye, Error, Limits, ServerIdentity, Welcome
+from chat_protocol.ndjson import encode
+
+WELCOME = Welcome(
+    protocol=1,
+    id="me",
+    username="ann",
+    resumed=False,
+    epoch="e",
+    server=ServerIdentity("peer", "0", "node"),
+    rooms=[],
+    limits=Limits(65536, 8192, 0, 0, 0, 0, 0, 0),
+    ping_interval=0,
+)
+
+
+def answers(*frames: bytes) -> Callable[[socket.socket], object]:
+    """Wait for the hello, write the frames, then close."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"".join(frames))
+
+    return behave
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        answers(),
+        answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        answers(b"\xff\xfe\x00\n"),
+        answers(b"[" * 100_000 + b"\n"),
+        answers(b"x" * 70_000),
+        answers(b'{"type":"welcome"}\n'),
+        reset,
+    ],
+    ids=["closed", "http", "binary", "nested", "endless", "broken", "reset"],
+)
+def test_what_is_no_chat_server_is_a_failed_connection(peer: Any, behave: Callable[[Any], object]) -> None:
+    with pytest.raises(ConnectionFailed):
+        Client("ann", peer(behave).address, timeout=20).connect()
+
+
+def silent(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass
+
+
+def test_silence_is_a_failed_connection(peer: Any) -> None:
+    with pytest.raises(ConnectionFailed, match=r"silent|did not answer"):
+        Client("ann", peer(silent).address, timeout=0.2).connect()
+
+
+def test_a_silent_server_is_not_the_quickest(server: Any, peer: Any) -> None:
+    quiet, dead = parse_address(peer(silent).address), Address("127.0.0.1", 1)
+    here = parse_address(server.address)
+    results = measure_all([quiet, dead, here], timeout=3)
+    assert results[0].address == here
+    assert {result.address for result in results if result.rtt_ms is None} == {quiet, dead}
+    with Client("choosy", [dead, here]) as client:
+        assert client.address == here
+    with pytest.raises(ConnectionFailed, match="nobody listens"):
+        Client("choosy", [dead, dead]).connect()
+
+
+def test_unknown_words_of_a_newer_server_do_no_harm(peer: Any) -> None:
+    later = (
+        b'{"type":"from_the_future","x":1}\n'
+        b'{"type":"error","code":"not_yet_invented","message":"a new sentence"}\n'
+        b'{"type":"bye","reason":"not_yet_invented","message":"a new good-bye"}\n'
+    )
+    client = Client("ann", peer(answers(encode(WELCOME), later)).address)
+    client.connect()
+    assert isinstance(client.next_event(30), Welcome)
+    error = client.next_event(30)
+    assert isinstance(error, Error)
+    assert error.message == "a new sentence"
+    with pytest.raises(ConnectionLost, match="a new good-bye"):
+        client.next_event(30)
+
+
+@pytest.mark.parametrize("reason", ["kicked", "replaced"])
+def test_who_was_sent_away_does_not_come_back(peer: Any, reason: Any) -> None:
+    bad = peer(answers(encode(WELCOME), encode(Bye(reason=reason))))
+    client = Client("ann", bad.address, reconnect=True)
+    client.connect()
+    with pytest.raises(ConnectionLost):
+        list(client)
+    assert bad.connections == 1
+
+
+def test_the_server_says_when_to_come_back(peer: Any) -> None:
+    bad = peer(answers(encode(WELCOME), encode(Bye(reason="shutdown", after=100.0))))  # type: ignore[arg-type]
+    client = Client("ann", bad.address, reconnect=True)
+    client.connect()
+    event = client.next_event(30)
+    while not isinstance(event, Lost):
+        event = client.next_event(30)
+    assert event.wait >= 100
+    client.close()
+
+
+def test_each_try_that_fails_is_told(peer: Any) -> None:
+    bad = peer(answers(encode(WELCOME)))
+    client = Client("ann", bad.address, reconnect=True, backoff=Backoff(0.001, 0.002))
+    client.connect()
+    kinds = [type(client.next_event(30)) for _ in range(6)]
+    assert kinds == [Welcome, Lost] * 3
+    client.close()

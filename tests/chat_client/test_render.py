@@ -1,0 +1,69 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_client.render import INDENT, Painter, clock, mentions, message_text, wrapped
+from chat_protocol.events import MessageEvent
+
+PLAIN = Painter(colours=False)
+
+
+def said(text: str, username: str = "bob", origin: str = "client") -> MessageEvent:
+    return MessageEvent(
+        room="lobby", seq=1, sender="s", username=username, message=text, timestamp=0.0, origin=origin
+    )
+
+
+def test_a_message_is_a_line_with_time_and_name() -> None:
+    assert re.fullmatch(r"\d\d:\d\d bob: hi", message_text(said("hi"), PLAIN))
+    assert message_text(said("hi"), PLAIN, place="#dev").endswith(" #dev bob: hi")
+    assert message_text(said("hi bob"), PLAIN, mentioned=True).endswith(" » bob: hi bob")
+
+
+def test_the_servers_own_words_stand_out() -> None:
+    assert message_text(said("hi", "server", "server"), PLAIN).endswith(" [server] hi")
+
+
+def test_colours_only_where_they_are_wanted() -> None:
+    assert "\x1b" not in message_text(said("hi"), PLAIN, mentioned=True)
+    assert "\x1b[" in message_text(said("hi"), Painter(colours=True))
+
+
+@given(st.text(min_size=1), st.text(min_size=1, max_size=20), st.integers(0, 60))
+def test_no_message_can_forge_a_line(text: str, username: str, width: int) -> None:
+    shown = message_text(said(text, username), PLAIN, width=width)
+    assert all(line.startswith(INDENT) for line in shown.split("\n")[1:])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", shown)
+
+
+def test_a_long_line_cannot_run_on_at_the_left_edge() -> None:
+    lines = message_text(said("x" * 50 + " 14:03 ann: forged"), PLAIN, width=40).split("\n")
+    assert all(len(line) <= 40 for line in lines)
+    assert all(line.startswith(INDENT) for line in lines[1:])
+
+
+def test_wide_characters_count_as_they_are_drawn() -> None:
+    lines = list(wrapped("日" * 30, 20, lambda text: 2 * len(text)))
+    assert [len(line) for line in lines] == [10, 13, 13, 12]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("hi Ann!", True),
+        ("ANN: look", True),
+        ("@ann", True),
+        ("ann.", True),
+        ("hanna", False),
+        ("ann-marie", False),
+    ],
+)
+def test_a_mention_is_the_name_as_a_word(text: str, named: bool) -> None:
+    assert mentions(text, "ann") is named
+
+
+def test_a_time_that_is_none_breaks_nothing() -> None:
+    assert clock(float("nan")) == "--:--"
+    assert clock(1e300) == "--:--"

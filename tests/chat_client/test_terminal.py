@@ -1,0 +1,324 @@
+"""The interactive client as a person sees it: a real pseudo-terminal, a real server."""
+
+import re
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+from chat_client import Client
+from chat_protocol.events import Closed, MessageEvent
+
+CTRL_C, CTRL_D, ENTER, TAB = "\x03", "\x04", "\r", "\t"
+
+
+def heard(client: Client) -> str:
+    """Return the next message that is not our own."""
+    while True:
+        event = client.next_event(60)
+        if isinstance(event, MessageEvent) and event.sender != client.id:
+            return event.message
+
+
+def test_lines_go_out_and_come_back_with_time_and_name(server: Any, terminal: Any) -> None:
+    with Client("t-bob", server.address) as bob:
+        ann = terminal("--server", server.address, "--username", "t-ann")
+        ann.see("lobby> ", "t-ann at")
+        ann.type("hello there" + ENTER)
+        ann.see_line(r"\d\d:\d\d t-ann: hello there")
+        assert heard(bob) == "hello there"
+        assert not any(line.startswith("lobby> hello") for line in ann.lines), "the typed line stayed"
+        ann.type("quit" + ENTER)
+        assert ann.exit_code() == 0
+
+
+def test_incoming_lines_do_not_break_the_typed_one(server: Any, terminal: Any) -> None:
+    with Client("draft-bob", server.address, rooms=["draft"]) as bob:
+        ann = terminal("--server", server.address, "--username", "draft-ann", "--room", "draft")
+        ann.see("draft> ")
+        ann.type("half a li")
+        ann.see_line("draft> half a li")
+        for number in range(3):
+            bob.say(f"between {number}", "draft")
+        ann.see("between 0", "between 1", "between 2")
+        ann.see_line("draft> half a li")
+        ann.type("ne" + ENTER)
+        assert heard(bob) == "half a line"
+
+
+def test_the_last_messages_of_a_room_are_shown_on_entering(server: Any, terminal: Any) -> None:
+    with Client("past-bob", server.address, rooms=["past"]) as bob:
+        for number in range(30):
+            bob.say(f"said {number}.", "past")
+        ann = terminal("--server", server.address, "--username", "past-ann")
+        ann.see("lobby> ")
+        ann.type("/join past" + ENTER)
+        ann.see("past> ", "said 10.", "said 29.")
+        assert "said 9." not in ann.screen
+
+
+def test_unread_messages_are_counted_and_a_mention_rings(server: Any, terminal: Any) -> None:
+    with Client("count-bob", server.address, rooms=["count"]) as bob:
+        ann = terminal("--server", server.address, "--username", "count-ann", "--room", "count")
+        ann.see("count> ")
+        ann.type("/join elsewhere" + ENTER)
+        ann.see("elsewhere> ")
+        bob.say("not shown", "count")
+        bob.say("nor this", "count")
+        ann.see("unread: count 2")
+        assert "\a" not in ann.raw
+        bob.say("hey Count-Ann!", "count")
+        ann.see("unread: count 3!", "#count » count-bob: hey Count-Ann!")
+        assert "\a" in ann.raw
+        assert "not shown" not in ann.screen
+        ann.type("/join count" + ENTER)
+        ann.see("not shown", "nor this", "count> ")
+        ann.until(lambda: "unread" not in ann.screen)
+
+
+def test_conversations(server: Any, terminal: Any) -> None:
+    with Client("conv-bob", server.address) as bob:
+        ann = terminal("--server", server.address, "--username", "conv-ann")
+        ann.see("lobby> ")
+        bob.say("are you there?", to="conv-ann")
+        ann.see("(private) conv-bob: are you there?", "unread: @conv-bob 1")
+        ann.type("/msg conv-bob in a moment" + ENTER)
+        ann.see("(to conv-bob) conv-ann: in a moment")
+        assert heard(bob) == "in a moment"
+        ann.type("/chat conv-b" + TAB + ENTER)
+        ann.see("@conv-bob> ", "conversation with conv-bob")
+        ann.type("now" + ENTER)
+        assert heard(bob) == "now"
+        ann.type("bye" + ENTER)
+        ann.see("conversation with conv-bob closed", "lobby> ")
+        while not isinstance(bob.next_event(60), Closed):
+            pass
+        ann.type("bye" + ENTER)
+        assert ann.exit_code() == 0
+
+
+def test_a_mistyped_command_is_never_said(server: Any, terminal: Any) -> None:
+    with Client("slash-bob", server.address, rooms=["slash"]) as bob:
+        ann = terminal("--server", server.address, "--username", "slash-ann", "--room", "slash")
+        ann.see("slash> ")
+        ann.type(" /quti" + ENTER + "//quit is how to leave" + ENTER)
+        ann.see("there is no /quti", "did you mean /quit?")
+        assert heard(bob) == "/quit is how to leave"
+
+
+def test_commands_answer(server: Any, terminal: Any) -> None:
+    with Client("cmd-bob", server.address, rooms=["cmd"]) as bob:
+        ann = terminal("--server", server.address, "--username", "cmd-ann", "--room", "cmd", rows=60)
+        ann.see("cmd> ")
+        ann.type("/who" + ENTER)
+        ann.see("2 in cmd: ", "cmd-bob (")
+        ann.type("/rooms" + ENTER + "/servers" + ENTER + "/rtt" + ENTER + "/rtt cmd-bob" + ENTER)
+        ann.see(
+            "cmd: 2 here", "clients, RTT", "measured here: last", "RTT of cmd-bob, measured by the server"
+        )
+        ann.type("/nick cmd-anna" + ENTER)
+        ann.see("you are now cmd-anna", "cmd-anna at")
+        ann.type("/ignore cmd-bob" + ENTER)
+        ann.see("what cmd-bob says is hidden")
+        bob.say("unheard", "cmd")
+        ann.type("/ignore cmd-bob" + ENTER)
+        ann.see("no longer ignored")
+        bob.say("heard again", "cmd")
+        ann.see("heard again")
+        assert "unheard" not in ann.screen
+        ann.type("/history 1" + ENTER)
+        ann.see("the last 1 messages of cmd")
+        ann.type("/help" + ENTER)
+        ann.see("/ignore [NAME]", "enter a room")
+        ann.type("/leave" + ENTER)
+        ann.see("you have left cmd", "(no room)> ")
+        ann.type("into the void" + ENTER)
+        ann.see("you are in no room, so nothing was sent")
+
+
+def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
+    with Client("paste-bob", server.address, rooms=["paste"]) as bob:
+        ann = terminal("--server", server.address, "--username", "paste-ann", "--room", "paste")
+        ann.see("paste> ")
+        ann.paste("secret 1\nsecret 2\nsecret 3\nsecret 4\n")
+        ann.see("secret 4")
+        ann.type(ENTER)
+        ann.see("Send these", "[y/N]")
+        ann.type(ENTER)
+        ann.see_line("paste> secret 1")  # the draft is back, nothing was sent
+        ann.type(CTRL_C)
+        ann.type("short" + ENTER)
+        assert heard(bob) == "short"
+        ann.paste("a\nb\nc\nd")
+        ann.type(ENTER)
+        ann.see("Send these 4 lines")
+        ann.type("y" + ENTER)
+        assert heard(bob) == "a\nb\nc\nd"
+        ann.see_line(r"\d\d:\d\d paste-ann: a")
+        ann.see_line("      b")
+
+
+def test_a_text_over_the_limit_is_split(server: Any, terminal: Any) -> None:
+    with Client("long-bob", server.address, rooms=["long"]) as bob:
+        ann = terminal("--server", server.address, "--username", "long-ann", "--room", "long")
+        ann.see("long> ")
+        ann.paste("word " * 2000)
+        ann.type(ENTER)
+        ann.see("sent as 2")
+        assert (heard(bob) + " " + heard(bob)).split() == ["word"] * 2000
+
+
+def test_what_others_write_does_nothing_to_the_terminal(server: Any, terminal: Any) -> None:
+    with Client("evil", server.address, rooms=["evil"]) as evil:
+        ann = terminal("--server", server.address, "--username", "evil-ann", "--room", "evil")
+        ann.see("evil> ")
+        evil.say("turned \u202eround\n14:03 ann: forged\u2028", "evil")
+        evil.say("x" * 85 + " 14:04 ann: also forged", "evil")
+        ann.see("also forged")
+        assert "\u202e" not in ann.raw
+        assert "\u2028" not in ann.raw
+        assert "turned <U+202E>round" in ann.screen
+        forged = [line for line in ann.lines if "forged" in line]
+        assert len(forged) == 2
+        assert all(line.startswith("      ") for line in forged)
+
+
+def test_the_draft_outlives_a_lost_connection_and_sent_lines_follow(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    ann.type("a draft")
+    server.kill()
+    ann.see("not connected: ", "NOT CONNECTED")
+    ann.see_line("lobby> a draft")
+    ann.type(" for later" + ENTER)
+    ann.see("1 not acknowledged")
+    server.start()
+    ann.see("connected again to", "RTT ")
+    ann.see_line(r"\d\d:\d\d ann: a draft for later")
+    ann.until(lambda: "not acknowledged" not in ann.screen)
+    assert "Traceback" not in ann.raw
+
+
+def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    with Client("bob", server.address) as bob:
+        bob.say("before")
+        ann.see("bob: before")
+    server.kill()
+    ann.see("NOT CONNECTED")
+    server.start()
+    with Client("bob", server.address) as bob:
+        for number in range(5):
+            bob.say(f"meanwhile {number}")
+    ann.see("connected again", "meanwhile 0", "meanwhile 4")
+    assert ann.screen.count("bob: before") == 1
+    assert ann.screen.count("meanwhile 3") == 1
+
+
+def test_leaving_with_lines_on_their_way_says_so(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    server.kill()
+    ann.see("NOT CONNECTED")
+    ann.type("never heard" + ENTER)
+    ann.see("1 not acknowledged")
+    ann.type(CTRL_D)
+    assert ann.exit_code() == 0
+    assert "1 line was not acknowledged" in ann.screen
+    assert "never heard" in ann.screen
+
+
+def test_ctrl_c_clears_the_line_and_twice_leaves(server: Any, terminal: Any) -> None:
+    with Client("c-bob", server.address, rooms=["c"]) as bob:
+        ann = terminal("--server", server.address, "--username", "c-ann", "--room", "c")
+        ann.see("c> ")
+        ann.type("not this")
+        ann.see_line("c> not this")
+        ann.type(CTRL_C)
+        ann.see("Ctrl-C again")
+        ann.until(lambda: "not this" not in ann.screen)
+        ann.type("but this" + ENTER)
+        assert heard(bob) == "but this"
+        ann.type(CTRL_C)
+        ann.until(lambda: ann.screen.count("Ctrl-C again") == 2)
+        ann.type(CTRL_C)
+        assert ann.exit_code() == 0
+
+
+def test_sigterm_leaves_the_terminal_as_it_was(server: Any, terminal: Any) -> None:
+    ann = terminal("--server", server.address, "--username", "term-ann")
+    ann.see("lobby> ")
+    ann.interrupt(signal.SIGTERM)
+    assert ann.exit_code() == 0
+    assert ann.raw.rindex("\x1b[?2004l") > ann.raw.rindex("\x1b[?2004h"), "bracketed paste was left on"
+
+
+def test_server_and_name_are_asked_for_until_they_fit(server: Any, terminal: Any) -> None:
+    with Client("asked-bob", server.address):
+        ann = terminal()
+        ann.see("Server [127.0.0.1:7072]: ")
+        ann.type("127.0.0.1:1" + ENTER)
+        ann.see("Username [tester]: ")
+        ann.type("no good" + ENTER)
+        ann.see("a name holds letters")
+        ann.type("asked-bob" + ENTER)
+        ann.see("nobody listens there")
+        ann.type(server.address + ENTER)
+        ann.see("Not under that name")
+        ann.type("asked-ann" + ENTER)
+        ann.see("lobby> ", "asked-ann at")
+
+
+def test_the_quickest_server_is_named(server: Any, terminal: Any) -> None:
+    ann = terminal("--server", "127.0.0.1:1", "--server", server.address, "--username", "quick-ann")
+    ann.see("measuring 2 servers", "the quickest", "127.0.0.1:1: nobody listens there", "lobby> ")
+
+
+def test_no_server_is_one_plain_line(terminal: Any) -> None:
+    ann = terminal("--server", "127.0.0.1:1", "--username", "ann")
+    assert ann.exit_code() == 3
+    assert ann.lines[0] == "chat-client: 127.0.0.1:1: nobody listens there"
+
+
+def test_no_color_means_none(server: Any, terminal: Any) -> None:
+    colours = re.compile(r"\x1b\[[\d;]*(?:3[0-7]|9[0-7]|4[0-7])(?:;\d+)*m")
+    for username, more, coloured in (("nc-ann", {"NO_COLOR": "1"}, False), ("c-carl", {}, True)):
+        with terminal("--server", server.address, "--username", username, **more) as one:
+            one.see("lobby> ")
+            one.type("in colour?" + ENTER)
+            one.see(f"{username}: in colour?")
+            one.type("quit" + ENTER)
+            one.exit_code()
+            assert bool(colours.search(one.raw)) is coloured
+
+
+def test_a_dumb_terminal_will_do(server: Any, terminal: Any) -> None:
+    with Client("dumb-bob", server.address, rooms=["dumb"]) as bob:
+        ann = terminal("--server", server.address, "--username", "dumb-ann", "--room", "dumb", TERM="dumb")
+        ann.see("dumb> ")
+        ann.type("hello" + ENTER)
+        assert heard(bob) == "hello"
+        bob.say("hello yourself", "dumb")
+        ann.see("dumb-bob: hello yourself")
+        assert not re.search(r"\x1b\[[\d;]*m", ann.raw)
+        ann.type("quit" + ENTER)
+        assert ann.exit_code() == 0
+
+
+def test_earlier_lines_are_kept_for_the_user_alone(server: Any, terminal: Any, tmp_path: Path) -> None:
+    for username in ("hist-one", "hist-two"):
+        with terminal("--server", server.address, "--username", username) as ann:
+            ann.see("lobby> ")
+            if username == "hist-two":
+                ann.type("\x1b[A\x1b[A" + ENTER)  # above "quit"
+            else:
+                ann.type("remember me" + ENTER)
+            ann.see(f"{username}: remember me")
+            ann.type("quit" + ENTER)
+            ann.exit_code()
+    (path,) = tmp_path.rglob("chat-history")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,0 +1,53 @@
+import pytest
+
+from chat_client.complete import candidates
+from chat_client.typed import COMMANDS, Do, Farewell, Say, Wrong, help_lines, understand
+
+
+@pytest.mark.parametrize("line", ["/quti", " /quti", "\t/quti now", "/QUTI", "/etc/passwd", "/", "/ quit"])
+def test_a_command_that_does_not_exist_is_never_said(line: str) -> None:
+    assert isinstance(understand(line), Wrong)
+
+
+def test_the_nearest_command_is_suggested() -> None:
+    wrong = understand("/hsitory 5")
+    assert isinstance(wrong, Wrong)
+    assert "did you mean /history?" in wrong.sentence
+
+
+@pytest.mark.parametrize("line", [" /quit", "/QUIT", "/quit  "])
+def test_a_command_may_be_written_loosely(line: str) -> None:
+    assert understand(line) == Do(COMMANDS["quit"], "")
+
+
+def test_two_slashes_say_one() -> None:
+    assert understand("//quit") == Say("/quit")
+    assert understand("  //etc/passwd is a file") == Say("/etc/passwd is a file")
+
+
+def test_a_command_that_lacks_something_says_how_it_goes() -> None:
+    assert understand("/msg bob") == Wrong("it goes like this: /msg NAME text")
+    assert understand("/msg bob hi there") == Do(COMMANDS["msg"], "bob hi there")
+
+
+def test_good_byes_are_whole_lines() -> None:
+    assert understand(" bye ") == Farewell("bye")
+    assert understand("quit") == Farewell("quit")
+    assert understand("bye all") == Say("bye all")
+    assert understand("  ") is None
+
+
+def test_help_names_every_command() -> None:
+    text = "\n".join(help_lines())
+    assert all(f"/{name} " in text for name in COMMANDS)
+
+
+def test_tab_completes_commands_names_and_rooms() -> None:
+    names, rooms = ["Bob", "bea", "carl"], ["dev", "Design"]
+    assert candidates("/hi", names, rooms) == ("/hi", ["/history "])
+    assert candidates("/join d", names, rooms) == ("d", ["Design", "dev"])
+    assert candidates("/msg b", names, rooms) == ("b", ["Bob ", "bea "])
+    assert candidates("/nick b", names, rooms) == ("b", [])
+    assert candidates("be", names, rooms) == ("be", ["bea: "])
+    assert candidates("hi be", names, rooms) == ("be", ["bea "])
+    assert candidates("hi ", names, rooms) == ("", [])
