@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from chat_client.calls import Pending
 from chat_client.desk import Desk
-from chat_client.errors import ChatError
+from chat_client.errors import ChatError, Refused
 from chat_client.pacing import Pacer
 from chat_client.split import split_text
 from chat_client.typed import Do, Farewell, Say, Typed, Wrong, help_lines
@@ -75,7 +75,7 @@ class Actions:
             self._desk.client.send(piece, room, to).then(self._follow_up)
 
     def _follow_up(self, pending: Pending[MessageEvent]) -> None:
-        if pending.error is not None:
+        if isinstance(pending.error, Refused):  # what was merely not answered is accounted for on leaving
             text = getattr(pending.command, "message", "")
             self._desk.screen.warn(f"not said ({pending.error}): {text}")
         self._desk.refresh()

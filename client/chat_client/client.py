@@ -100,15 +100,15 @@ class Client:
         """Connect and say hello; raise ConnectionFailed, ConnectionLost (with `bye`) or Refused."""
         return self._keeper.start()
 
-    def quit(self, reason: str | None = None) -> None:
-        """Say good-bye and wait until the server has acknowledged all that was said before."""
+    def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
+        """Say good-bye and wait, at most `timeout` seconds, until all that was said before is acknowledged."""
         if self.connected:
             try:
                 self._keeper.submit(commands.Quit(reason=reason))
             except ChatError:
                 pass  # the connection went first
             else:
-                self._keeper.wait_for_end(self.timeout)
+                self._keeper.wait_for_end(self.timeout if timeout is None else timeout)
         self.close()
 
     def close(self) -> None:

@@ -42,6 +42,9 @@ PASTE_ASKS = 3
 _SETTLE = 5.0  # seconds that leaving waits for lines that are still being carried out
 
 
+_GOODBYE = 3.0  # seconds that leaving waits for the server: a person who leaves wants to be gone
+
+
 def run_terminal(settings: Settings, room: str) -> Exit:
     """Talk until the person leaves; return the exit code."""
     try:
@@ -91,7 +94,7 @@ class Terminal:
         code = self._read_lines()
         self._settle()
         with contextlib.suppress(KeyboardInterrupt):
-            self._client.quit()
+            self._client.quit(timeout=_GOODBYE)
         return code
 
     def _read_lines(self) -> Exit:

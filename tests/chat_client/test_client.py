@@ -113,6 +113,13 @@ def test_pings_go_by_themselves(server: Any) -> None:
             client.ping()
 
 
+def test_the_servers_pings_are_answered(start_server: Any) -> None:
+    server = start_server("--ping-interval", "0.1", "--rate-messages", "0")
+    with Client("ponger", server.address, ping_every=0) as client:
+        while client.rtt().samples < 5:  # unanswered, the second one would have ended the session
+            client.ping()
+
+
 def test_handlers_are_called_for_their_events_only(server: Any) -> None:
     heard: list[str] = []
     with Client("handler", server.address) as client, Client("speaker", server.address) as speaker:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat_client import (
@@ -13,12 +14,23 @@ from chat_client import (
     ConnectionFailed,
     ConnectionLost,
     Lost,
+    follow,
     measure_all,
     parse_address,
 )
 from chat_client.backoff import Backoff
-from chat_protocol.events import Bye, Error, Limits, ServerIdentity, Welcome
-from chat_protocol.ndjson import encode
+from chat_protocol.commands import History
+from chat_protocol.events import (
+    Bye,
+    Error,
+    HistoryPage,
+    Limits,
+    MessageEvent,
+    RoomState,
+    ServerIdentity,
+    Welcome,
+)
+from chat_protocol.ndjson import decode_command, encode
 
 WELCOME = Welcome(
     protocol=1,
@@ -132,3 +144,29 @@ def test_each_try_that_fails_is_told(peer: Any) -> None:
     kinds = [type(client.next_event(30)) for _ in range(6)]
     assert kinds == [Welcome, Lost] * 3
     client.close()
+
+
+def test_a_hole_in_the_live_feed_is_filled_from_the_log(peer: Any) -> None:
+    # Given a server that has passed over seq 2 (and whose log knows it)
+    told = [
+        MessageEvent(
+            room="r", seq=seq, sender="x", username="x", message=str(seq), timestamp=0, origin="client"
+        )
+        for seq in range(1, 5)
+    ]
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        welcome = msgspec.structs.replace(WELCOME, rooms=[RoomState("r", 0, 1)])
+        connection.sendall(encode(welcome) + encode(told[0]) + encode(told[2]))
+        for line in connection.makefile("rb"):
+            command = decode_command(line.strip())
+            if isinstance(command, History):
+                assert command.after is not None
+                page = HistoryPage(ref=command.ref, room="r", messages=told[command.after : 3], more=False)
+                connection.sendall(encode(told[3]) + encode(page))
+
+    with Client("ann", peer(behave).address, rooms=["r"], ping_every=0, timeout=30) as client:
+        found = follow(client, "r")
+        assert [next(found).seq for _ in range(4)] == [1, 2, 3, 4]
+        client.close()
