@@ -41,11 +41,14 @@ def message(hub: Hub, session: Session, command: Message) -> None:
 
 def say(hub: Hub, session: Session, command: Say) -> None:
     """Two-field JSON: take the name if it is not one's own, then say the message in the lobby."""
+    naming = True
     if not session.id:
         come_in(hub, session, command.username, [LOBBY])
     elif command.username != session.name and names.fold(command.username) != session.key:
         take_name(hub, session, command.username, None)
-    if command.message:
+    else:
+        naming = False
+    if command.message or not naming:  # one may say who one is before there is anything to say
         message(hub, session, Message(message=command.message, room=LOBBY))
 
 

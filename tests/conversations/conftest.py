@@ -1,0 +1,26 @@
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from conversations.drivers import DRIVERS, Driver
+from support.fixtures import server
+from support.peer import unique
+from support.process import ServerProcess
+
+__all__ = ["server"]
+
+
+@pytest.fixture
+def enter(server: ServerProcess) -> Iterator[Callable[..., Driver]]:
+    """Let people come in: `enter("ann", "text")`; names are made unique."""
+    with ExitStack() as stack:
+
+        def one(name: str, dialect: str, *, named: bool = True) -> Driver:
+            driver = stack.enter_context(DRIVERS[dialect](server.port))
+            driver.name = unique(name)
+            if named:
+                driver.enter(driver.name)
+            return driver
+
+        yield one

@@ -1,0 +1,288 @@
+"""What everybody may rely on, whichever dialect they speak: one suite, told over all three.
+
+Real sockets, one real server. All meet in the lobby, the one room that every dialect has.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from conversations.drivers import Driver
+from support.peer import unique
+
+Enter = Callable[..., Driver]
+
+DIALECTS = ("ndjson", "simple", "text")
+ASKING = ("ndjson", "text")  # two-field JSON has no words but a name and a message
+
+each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+each_pair = pytest.mark.parametrize(
+    ("speaking", "hearing"), [(one, other) for one in DIALECTS for other in DIALECTS]
+)
+
+
+@each_pair
+def test_a_message_reaches_everyone_and_echoes_to_its_sender(
+    enter: Enter, speaking: str, hearing: str
+) -> None:
+    # Given two people, each with a dialect
+    ann, bob = enter("ann", speaking), enter("bob", hearing)
+
+    # When each says something
+    ann.send(ann.saying("good morning"))
+    bob.send(bob.saying("and to you: ünïcödé, 字, 👍"))
+
+    # Then both hear both, the sender too
+    for one in (ann, bob):
+        one.hears(ann.name, "good morning")
+        one.hears(bob.name, "and to you: ünïcödé, 字, 👍")
+
+
+def test_three_dialects_share_one_room(enter: Enter) -> None:
+    # Given one of each
+    people = [enter(dialect, dialect) for dialect in DIALECTS]
+
+    # When all have spoken
+    for one in people:
+        one.say(f"this is {one.name}")
+
+    # Then all have heard all, in one order
+    said = [(one.name, f"this is {one.name}") for one in people]
+    for one in people:
+        one.catch_up()
+        assert [what for what in one.heard if what in said] == said
+
+
+@each_pair
+def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
+    # Given somebody who says a hundred things without waiting
+    ann, bob = enter("ann", speaking), enter("bob", hearing)
+    texts = [f"number {number}" for number in range(100)]
+
+    # When all of it is sent at once
+    ann.send(b"".join(map(ann.saying, texts)))
+
+    # Then everyone hears each of them once, in order
+    for one in (ann, bob):
+        one.hears(ann.name, texts[-1])
+        one.catch_up()
+        assert [text for name, text in one.heard if name == ann.name and text in texts] == texts
+
+
+@each_dialect
+def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) -> None:
+    # Given two who speak at the same time, and two who listen in different dialects
+    ann, bob = enter("ann", dialect), enter("bob", dialect)
+    listeners = [ann, bob, enter("cat", "ndjson"), enter("dan", "text")]
+
+    # When their messages cross
+    for number in range(30):
+        for one in (ann, bob):
+            one.send(one.saying(f"turn {number}"))
+    for one in listeners:
+        for speaker in (ann, bob):
+            one.hears(speaker.name, "turn 29")
+
+    # Then nobody's order differs
+    turns = [
+        [said for said in one.heard if said[0] in {ann.name, bob.name} and "turn" in said[1]]
+        for one in listeners
+    ]
+    assert len(turns[0]) == 60
+    assert all(each == turns[0] for each in turns)
+
+
+@each_pair
+def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> None:
+    # Given somebody with a name
+    ann = enter("ann", hearing)
+
+    # When another wants it, in capitals
+    thief = enter("thief", speaking, named=False)
+    thief.name = ann.name.upper()
+    if speaking == "ndjson":
+        thief.send(f'{{"type": "hello", "username": "{thief.name}"}}\n'.encode())
+    elif speaking == "simple":
+        thief.send(thief.saying("it is me"))
+    else:
+        thief.send(thief.renaming(thief.name))
+
+    # Then it is told so in clear words, and may choose another on the same connection
+    thief.is_told("taken")
+    thief.enter(unique("honest"))
+    ann.say("still me")
+    thief.hears(ann.name, "still me")
+    assert (thief.name, "it is me") not in thief.heard
+
+
+@each_dialect
+@pytest.mark.parametrize("name", ["server", "SERVER", "guest-mine", "with,comma", "@at", "x" * 33, "\u200bx"])
+def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
+    # Given somebody who has come in
+    ann, bob = enter("ann", dialect), enter("bob", "ndjson")
+
+    # When they ask for a name that nobody may have
+    before = len(ann.told)
+    ann.send(ann.renaming(name))
+
+    # Then they are told why, and keep their own
+    ann.catch_up()
+    assert any("name" in sentence for sentence in ann.told[before:])
+    ann.say("same as ever")
+    bob.hears(ann.name, "same as ever")
+
+
+@each_pair
+def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
+    # Given two who know each other
+    ann, bob = enter("ann", speaking), enter("bob", hearing)
+
+    # When one takes another name
+    old, new = ann.name, unique("anna")
+    ann.send(ann.renaming(new))
+
+    # Then the other is told of both names, and what comes next is under the new one
+    bob.is_told(old, new)
+    ann.is_told(old, new)
+    ann.name = new
+    ann.say("how do I look?")
+    bob.hears(new, "how do I look?")
+
+
+@pytest.mark.parametrize("hearing", DIALECTS)
+@pytest.mark.parametrize("speaking", ASKING)
+def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, hearing: str) -> None:
+    # Given three people
+    ann, bob = enter("ann", speaking), enter("bob", hearing)
+    eves = [enter("eve", dialect) for dialect in DIALECTS]
+
+    # When one of them speaks to another
+    ann.send(ann.telling(bob.name, "just between us"))
+
+    # Then these two hear it
+    for one in (ann, bob):
+        one.hears(ann.name, "just between us")
+
+    # And nobody else hears, or is told, anything of it
+    for eve in eves:
+        eve.catch_up()
+        assert not any("between" in text for _, text in eve.heard)
+        assert not any("between" in sentence or "opened" in sentence for sentence in eve.told)
+
+
+@pytest.mark.parametrize("dialect", ASKING)
+def test_a_private_message_to_nobody(enter: Enter, dialect: str) -> None:
+    # Given somebody
+    ann = enter("ann", dialect)
+
+    # When they speak to a name that nobody has
+    ann.send(ann.telling("nobody-at-all", "hello?"))
+
+    # Then they are told so
+    ann.is_told("nobody-at-all")
+    ann.catch_up()
+    assert (ann.name, "hello?") not in ann.heard
+
+
+@pytest.mark.parametrize("dialect", ASKING)
+def test_who_and_rooms(enter: Enter, dialect: str) -> None:
+    # Given people in every dialect
+    ann = enter("ann", dialect)
+    others = [enter("other", each) for each in DIALECTS]
+
+    # When one asks who is there, and which rooms there are
+    ann.send(ann.asking_who())
+    ann.send(ann.asking_rooms())
+
+    # Then all are named, and the lobby is
+    ann.is_told(ann.name, *(one.name for one in others))
+    ann.is_told("lobby")
+
+    # And somebody who leaves is soon in no list
+    for one in others:
+        ann.is_told(one.name, "joined")
+    others[0].close()
+    ann.is_told(others[0].name, "left")
+    before = len(ann.told)
+    ann.send(ann.asking_who())
+    ann.catch_up()
+    after = "".join(ann.told[before:])
+    assert others[1].name in after
+    assert others[0].name not in after
+
+
+@pytest.mark.parametrize("dialect", ASKING)
+def test_another_room(enter: Enter, dialect: str) -> None:
+    # Given somebody in a room of their own choice, and somebody in the lobby
+    ann, bob, cat = enter("ann", dialect), enter("bob", "ndjson"), enter("cat", "text")
+    room = unique("garden")
+    ann.send(ann.joining(room))
+    ann.is_told(room)
+
+    # When a third comes into that room and speaks there
+    cat.send(cat.joining(room))
+    cat.say("roses")
+
+    # Then the first hears it, the lobby does not
+    ann.hears(cat.name, "roses")
+    bob.catch_up()
+    assert (cat.name, "roses") not in bob.heard
+
+
+@pytest.mark.parametrize("dialect", ASKING)
+def test_saying_good_bye(enter: Enter, dialect: str) -> None:
+    # Given somebody who has just said something
+    bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
+    bob.is_told(ann.name, "joined")
+
+    # When they say good-bye in the same breath
+    ann.send(ann.saying("last words") + ann.leaving() + ann.saying("too late"))
+
+    # Then their words are acknowledged, the good-bye is answered, the connection closed
+    ann.hears_the_end()
+    assert (ann.name, "last words") in ann.heard
+    assert "bye" in ann.told[-1]
+
+    # And the others hear the words, and that they have left; nothing after the good-bye counts
+    bob.hears(ann.name, "last words")
+    bob.is_told(ann.name, "left")
+    assert (ann.name, "too late") not in bob.heard
+
+
+@pytest.mark.parametrize("word", [b"quit\n", b"  bye \r\n"])
+def test_words_of_parting_in_text(enter: Enter, word: bytes) -> None:
+    ann = enter("ann", "text")
+    ann.send(word)
+    ann.hears_the_end()
+    assert ann.told[-1] == "good-bye"
+
+
+@pytest.mark.parametrize(
+    ("speaking", "hearing"), [("ndjson", "text"), ("simple", "ndjson"), ("text", "simple")]
+)
+def test_presence(enter: Enter, speaking: str, hearing: str) -> None:
+    # Given somebody who watches
+    bob = enter("bob", hearing)
+
+    # When another comes, and goes without a word
+    ann = enter("ann", speaking)
+    bob.is_told(ann.name, "joined")
+    ann.close()
+
+    # Then the first is told of both
+    bob.is_told(ann.name, "left")
+
+
+@each_dialect
+def test_a_name_is_free_again_when_its_holder_has_left(enter: Enter, dialect: str) -> None:
+    # Given somebody who has left
+    bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
+    bob.is_told(ann.name, "joined")
+    ann.close()
+    bob.is_told(ann.name, "left")
+
+    # When another takes the name, then it is theirs
+    heir = enter("heir", dialect, named=False)
+    heir.enter(ann.name)
+    heir.say("I inherited this")
+    bob.hears(ann.name, "I inherited this")

@@ -1,0 +1,153 @@
+"""The real `chat-server` as a subprocess, with its data, its log, and what it says to a person."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+PATIENCE = 20.0
+"""Seconds until a condition counts as failed: the machine may be busy; nothing waits that long when well."""
+BIN = Path(sys.executable).parent
+
+T = TypeVar("T")
+Entry = dict[str, Any]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return an environment in which nothing of the person who runs the tests matters."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}
+    return kept | {"HOME": str(folder), "LC_ALL": "C.UTF-8"}
+
+
+def eventually(condition: Callable[[], T], what: str = "it") -> T:
+    """Wait until `condition` holds, and return what it returned."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in time"
+        time.sleep(0.01)
+    return found
+
+
+class ServerProcess:
+    """A running server; after `kill` or `stop`, `start` runs another one on the same data."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        environ: Mapping[str, str] | None = None,
+        open_files: int = 0,
+        stdout: int | None = None,
+        wait: bool = True,
+    ) -> None:
+        self.folder = folder
+        self.flags = flags
+        self.log_path = folder / "server.log"
+        self.errors_path = folder / "server.err"
+        self.port = 0
+        self._environ = environment(folder) | dict(environ or {})
+        self._open_files = open_files
+        self._stdout = stdout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._written = 0  # bytes of log from runs before this one
+        self.start(wait=wait)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self, *flags: str, wait: bool = True) -> None:
+        """Start it, and by default wait until it listens."""
+        command = [str(BIN / "chat-server"), "--port", "0", "--data-dir", str(self.data), *self.flags, *flags]
+        if self._open_files:
+            command = ["sh", "-c", f'ulimit -n {self._open_files} && exec "$@"', "sh", *command]
+        self._written = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with self.log_path.open("ab") as log, self.errors_path.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log if self._stdout is None else self._stdout,
+                stderr=errors,
+            )
+        if wait:
+            self.port = self.logged("server_started")["port"]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Return the exit code, once there is one."""
+        return self.process.wait(PATIENCE)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it in order; return the exit code."""
+        self.send(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it at once; nothing happens if it has ended."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def errors(self) -> str:
+        """Return what it said on standard error."""
+        return self.errors_path.read_text()
+
+    def raw_log(self) -> str:
+        """Return the log of this run."""
+        return self.log_path.read_bytes()[self._written :].decode()
+
+    def entries(self, event: str | None = None, **fields: object) -> list[Entry]:
+        """Return the lines of this run's log that match; a last line that is being written does not count."""
+        whole, _, _ = self.raw_log().rpartition("\n")
+        return matching(whole, event, **fields)
+
+    def logged(self, event: str, **fields: object) -> Entry:
+        """Wait for a line of the log that matches, and return it."""
+
+        def found() -> Entry | None:
+            lines = self.entries(event, **fields)
+            assert lines or self.process.poll() is None, f"it ended without {event}: {self.errors()}"
+            return lines[0] if lines else None
+
+        entry = eventually(found, f"the line {event}")
+        assert entry is not None
+        return entry
+
+
+def matching(text: str, event: str | None = None, **fields: object) -> list[Entry]:
+    """Return the lines of a log that are of this event and have these fields."""
+    lines = []
+    for line in text.splitlines():
+        entry: Entry = json.loads(line)
+        if (
+            event in {None, entry["event"]}
+            and fields.items()
+            <= {key: value for key, value in entry.items() if isinstance(value, str | int | float)}.items()
+        ):
+            lines.append(entry)
+    return lines
+
+
+def memory_of(pid: int) -> int:
+    """Return the resident bytes of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill a process of the test's own and take its last words."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    process.communicate()
