@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        forget_stdout()
+        forget_stdout()  # `| head` has what it wanted: no error
         return Exit.OK
     except ChatError as error:
         tell(str(error))

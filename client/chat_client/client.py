@@ -101,7 +101,7 @@ class Client:
         return self._keeper.start()
 
     def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
-        """Say good-bye and wait, at most `timeout` seconds, until all that was said before is acknowledged."""
+        """Say good-bye and wait up to `timeout` seconds until all that was said before is acknowledged."""
         if self.connected:
             try:
                 self._keeper.submit(commands.Quit(reason=reason))

@@ -51,7 +51,7 @@ class Incoming:
             case Closed():
                 view = desk.views.get(event.room)
                 if view is not None:
-                    desk.screen.notice(f"{event.by} closed the conversation with {event.peer}")
+                    desk.screen.notice(f"{event.by} closed the conversation")
                     desk.leave(event.room)
             case Lost():
                 self._lost(event)

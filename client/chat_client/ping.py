@@ -10,7 +10,7 @@ from chat_client.client import Client
 from chat_client.errors import ChatError, TimedOut
 from chat_client.exits import Exit, exit_code
 from chat_client.samples import Samples, percentile
-from chat_client.scripting import forget_stdout, open_client, tell
+from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
 
 _PERCENTS = (50, 90, 99)
@@ -32,10 +32,6 @@ def run_rtt(settings: Settings, count: int | None, interval: float) -> Exit:
             _one(client, samples, sent)
     except KeyboardInterrupt:
         code = Exit.OK if count is None else Exit.INTERRUPTED  # without a count that is how it ends
-    except BrokenPipeError:
-        forget_stdout()
-        client.close()
-        return Exit.OK
     except ChatError as error:
         tell(str(error))
         code = exit_code(error)

@@ -11,7 +11,7 @@ from chat_client.follow import follow
 from chat_client.local_events import Lost, Overrun
 from chat_client.render import Painter, message_text
 from chat_client.sanitize import ascii_controls
-from chat_client.scripting import forget_stdout, open_client, tell
+from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
 from chat_protocol.events import Event, Gap, MessageEvent, Welcome
 from chat_protocol.ndjson import encode
@@ -37,8 +37,6 @@ def run_tail(
             if left != 0:
                 tell("the session has ended")
                 return Exit.CONNECTION
-    except BrokenPipeError:
-        forget_stdout()  # `| head` has what it wanted: no error
     except ChatError as error:
         tell(str(error))
         return exit_code(error)

@@ -143,6 +143,18 @@ def test_quitting_waits_for_what_was_said(server: Any) -> None:
     assert [event for event in client if isinstance(event, MessageEvent)][-1].message == "299"
 
 
+def test_closing_lets_out_what_waits_to_be_sent(server: Any) -> None:
+    with Client("closed-bob", server.address, rooms=["closed"]) as bob:
+        client = Client("closed-ann", server.address, rooms=["closed"])
+        client.connect()
+        for number in range(100):
+            client.send(str(number), "closed")
+        client.close()
+        assert until(bob, MessageEvent).message == "0"
+        while until(bob, MessageEvent).message != "99":
+            pass
+
+
 def test_a_slow_program_is_told_and_finds_all_in_the_log(server: Any) -> None:
     with Client("slow", server.address, rooms=["slow"], backlog=10) as slow:
         for number in range(100):

@@ -16,6 +16,13 @@ Run = Any
 """Runs chat-client to its end: (*arguments, stdin=..., **environment)."""
 
 
+def rest(process: Any) -> tuple[str, str]:
+    """Wait for the end, return what else was written (communicate would lose what is buffered)."""
+    written = process.stdout.read(), process.stderr.read()
+    process.wait()
+    return written
+
+
 def said(server: Any, room: str) -> list[str]:
     with Client(f"look-{room}"[:32], server.address, rooms=[room]) as client:
         return [event.message for event in client.history(room, after=0, limit=None)]
@@ -139,7 +146,7 @@ def test_tail_prints_what_is_there_and_then_what_comes(server: Any, spawn: Any) 
         lines = [tail.stdout.readline() for _ in range(600)]
         for number in range(10):
             ann.say(f"new {number}", "tail")
-        out, err = tail.communicate(timeout=60)
+        out, err = rest(tail)
     texts = [re.sub(r"^\d\d:\d\d tail-ann: ", "", line) for line in [*lines, *out.splitlines(keepends=True)]]
     assert texts == [f"old {number}\n" for number in range(100, 700)] + [
         f"new {number}\n" for number in range(10)
@@ -168,7 +175,7 @@ def test_tail_comes_back_without_hole_or_repeat_if_told_to(start_server: Any, sp
         lines += [] if lines else [tail.stdout.readline()]  # it is connected
         server.kill()
         server.start()
-    out, err = tail.communicate(timeout=90)
+    out, err = rest(tail)
     assert [json.loads(line)["message"] for line in [*lines, *out.splitlines()]] == [
         str(number) for number in range(30)
     ]
@@ -183,7 +190,7 @@ def test_tail_says_when_the_connection_is_lost(start_server: Any, spawn: Any) ->
         writer.say("one")
         assert tail.stdout.readline().endswith("writer: one\n")
     server.kill()
-    _, err = tail.communicate(timeout=60)
+    _, err = rest(tail)
     assert tail.returncode == 3
     assert "Traceback" not in err
     assert "the server closed the connection" in err or "reset" in err
@@ -202,12 +209,13 @@ def test_tail_ends_quietly_with_its_reader(server: Any, spawn: Any) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_exits_130_quietly(server: Any, spawn: Any, number: signal.Signals) -> None:
-    with Client(f"int-{number}", server.address, rooms=["int"]) as ann:
-        ann.say("x", "int")
-        tail = spawn("tail", "--server", server.address, "--room", "int", "--since", "0")
+    room = f"int-{number}"
+    with Client(room, server.address, rooms=[room]) as ann:
+        ann.say("x", room)
+        tail = spawn("tail", "--server", server.address, "--room", room, "--since", "0")
         tail.stdout.readline()
         tail.send_signal(number)
-        out, err = tail.communicate(timeout=60)
+        out, err = rest(tail)
     assert (tail.returncode, out, err) == (130, "", "")
 
 
@@ -228,7 +236,7 @@ def test_rtt_sums_up_when_interrupted(server: Any, spawn: Any) -> None:
     while "n=2" not in rtt.stdout.readline():
         pass
     rtt.send_signal(signal.SIGINT)
-    out, err = rtt.communicate(timeout=60)
+    out, err = rest(rtt)
     assert (rtt.returncode, err) == (0, "")
     assert "percentiles:" in out
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,29 @@ def test_the_last_messages_of_a_room_are_shown_on_entering(server: Any, terminal
         ann.type("/join past" + ENTER)
         ann.see("past> ", "said 10.", "said 29.")
         assert "said 9." not in ann.screen
+
+
+def test_entering_a_busy_room_shows_every_message_once(server: Any, terminal: Any) -> None:
+    with Client("busy-bob", server.address, rooms=["busy"]) as bob:
+        ann = terminal("--server", server.address, "--username", "busy-ann")
+        ann.see("lobby> ")
+        stop = threading.Event()
+        said: list[int] = []
+
+        def talk() -> None:
+            while not stop.is_set() and len(said) < 5000:
+                said.append(len(said))
+                bob.say(f"number {said[-1]}.", "busy")
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        ann.type("/join busy" + ENTER)
+        ann.see("busy> ", "number")
+        stop.set()
+        talking.join()
+        ann.see(f"number {said[-1]}.")
+        shown = [int(number) for number in re.findall(r"number (\d+)\.", ann.raw)]
+        assert shown == list(range(shown[0], said[-1] + 1))
 
 
 def test_unread_messages_are_counted_and_a_mention_rings(server: Any, terminal: Any) -> None:

@@ -1,0 +1,45 @@
+import argparse
+
+import pytest
+
+from chat_client.address import Address
+from chat_client.identity import default_username, script_names
+from chat_client.settings import gather
+from chat_protocol.names import MAX_NAME, clean
+
+
+@pytest.mark.parametrize(
+    ("login", "name"),
+    [
+        ("ann", "ann"),
+        ("DOMAIN\\ann", "DOMAINann"),
+        ("_ann", "ann"),
+        ("", "user"),
+        ("...", "user"),
+        ("guest-1", "uest-1"),
+    ],
+)
+def test_the_login_name_is_the_default_as_far_as_it_is_a_name(
+    monkeypatch: pytest.MonkeyPatch, login: str, name: str
+) -> None:
+    monkeypatch.setattr("getpass.getuser", lambda: login)
+    assert default_username() == name
+
+
+def test_scripts_have_more_names_to_try_all_valid() -> None:
+    names = list(script_names("x" * MAX_NAME))
+    assert names[0] == "x" * MAX_NAME
+    assert len(set(names)) == 4
+    assert [clean(name) for name in names] == names
+
+
+def test_flags_come_before_the_environment() -> None:
+    environ = {"CHAT_SERVER": "a:1,b", "CHAT_USERNAME": "env"}
+    plain = gather(argparse.Namespace(), environ)
+    assert plain.servers == [Address("a", 1), Address("b", 7072)]
+    assert (plain.username, plain.strict_name) == ("env", False)
+    flags = gather(argparse.Namespace(host="::1", port=9, username="flag", timeout=3.0), environ)
+    assert flags.servers == [Address("::1", 9)]
+    assert (flags.username, flags.strict_name, flags.timeout) == ("flag", True, 3.0)
+    assert gather(argparse.Namespace(), {}).route == [Address("127.0.0.1", 7072)]
+    assert gather(argparse.Namespace(port=5), {}).servers == [Address("127.0.0.1", 5)]
