@@ -77,7 +77,7 @@ class Terminal:
             completer=_Tab(self._desk),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
-            bottom_toolbar=lambda: status_text(self._desk),
+            bottom_toolbar=self._status,
             erase_when_done=True,  # the line comes back as the server's echo: that is its acknowledgement
             refresh_interval=1.0,
         )
@@ -180,6 +180,12 @@ class Terminal:
         deadline = time.monotonic() + _SETTLE
         while self._typed.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def _status(self) -> str:
+        breaks = self._prompt.default_buffer.text.count("\n")
+        if breaks >= PASTE_ASKS:
+            return f" {breaks + 1} lines: Enter asks before they are sent, Ctrl-C drops them"
+        return status_text(self._desk)
 
     def _check_over(self) -> None:
         if self._over is not None or self._leaving:

@@ -2,13 +2,24 @@
 
 import re
 import signal
+import socket
 import stat
 import threading
 from pathlib import Path
 from typing import Any
 
 from chat_client import Client
-from chat_protocol.events import Closed, MessageEvent
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import (
+    Bye,
+    Closed,
+    Limits,
+    MessageEvent,
+    RoomState,
+    ServerIdentity,
+    Welcome,
+)
+from chat_protocol.ndjson import encode
 
 CTRL_C, CTRL_D, ENTER, TAB = "\x03", "\x04", "\r", "\t"
 
@@ -165,7 +176,7 @@ def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
         ann = terminal("--server", server.address, "--username", "paste-ann", "--room", "paste")
         ann.see("paste> ")
         ann.paste("secret 1\nsecret 2\nsecret 3\nsecret 4\n")
-        ann.see("secret 4")
+        ann.see("secret 4", "Enter asks before they are sent")
         ann.type(ENTER)
         ann.see("Send these", "[y/N]")
         ann.type(ENTER)
@@ -346,3 +357,27 @@ def test_earlier_lines_are_kept_for_the_user_alone(server: Any, terminal: Any, t
             ann.exit_code()
     (path,) = tmp_path.rglob("chat-history")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_who_is_shown_the_door_is_told_and_leaves(terminal: Any, peer: Any) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        welcome = Welcome(
+            protocol=1,
+            id="me",
+            username="ann",
+            resumed=False,
+            epoch="e",
+            server=ServerIdentity("peer", "0", "node"),
+            rooms=[RoomState("lobby", 0, 1)],
+            limits=Limits(65536, 8192, 0, 0, 0, 0, 0, 0),
+            ping_interval=0,
+        )
+        connection.sendall(encode(welcome) + encode(Bye(reason=ByeReason.KICKED, message="not today")))
+
+    bad = peer(behave)
+    ann = terminal("--server", bad.address, "--username", "ann")
+    assert ann.exit_code() == 4
+    assert "the session has ended: not today" in ann.screen
+    assert "Traceback" not in ann.screen
+    assert bad.connections == 1
