@@ -164,7 +164,8 @@ class Server:
         while self.reception.connections and self.clock.monotonic() < deadline:
             gevent.sleep(0.01)
         for connection in list(self.reception.connections):
-            self.reporter.closed(connection)
+            if not connection.session.closed:  # else it was told, and only waits for its peer to hang up
+                self.reporter.closed(connection)
         gevent.killall(self._greenlets)
         self._finish(reason)
 

@@ -201,9 +201,15 @@ class Console:
 
     address: Final = "console"
 
-    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+    def end(
+        self,
+        reason: ByeReason,
+        message: str | None = None,
+        after: float | None = None,
+        ref: str | None = None,
+    ) -> None:
         """Stop the server: the operator has no other way to leave."""
-        del message, after
+        del message, after, ref
         self._stop(reason)
 
     def tcp_rtt_ms(self) -> float | None:

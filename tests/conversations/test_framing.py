@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conversations.drivers import Driver
+from conversations.drivers import Driver, Ndjson
 from support.peer import unique
 
 Enter = Callable[..., Driver]
@@ -107,6 +107,7 @@ def test_an_empty_line_of_text_is_nothing(enter: Enter) -> None:
 def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
     # Given a very slow line, from its first byte on
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
+    assert isinstance(bob, Ndjson)
     said = {
         "ndjson": f'{{"type":"hello","username":"{ann.name}"}}\n'.encode() + ann.saying("slôw ☃"),
         "simple": ann.saying("slôw ☃"),
@@ -116,6 +117,7 @@ def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
     # When each byte is sent by itself
     for byte in said:
         ann.send(bytes([byte]))
+        bob.looks_round()  # the server has read it by now
 
     # Then it is as if it had come at once
     bob.hears(ann.name, "slôw ☃")

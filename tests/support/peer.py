@@ -26,10 +26,10 @@ class Peer(Wire):
     def tell(self, kind: str, /, **fields: object) -> None:
         """Send a frame; a field named by a word of Python ends in `_`."""
         frame = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
-        self.send(json.dumps(frame).encode() + b"\n")
+        self.send(json.dumps(frame, ensure_ascii=False).encode() + b"\n")
 
     def frame(self) -> Frame:
-        """Return the next frame, whatever it is; the server's pings are answered."""
+        """Return the next frame, whatever it is."""
         self.raw = self.line()
         frame: Frame = json.loads(self.raw)
         return frame

@@ -55,7 +55,13 @@ class Link(Protocol):
     def address(self) -> str:
         """The peer's address, for people."""
 
-    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+    def end(
+        self,
+        reason: ByeReason,
+        message: str | None = None,
+        after: float | None = None,
+        ref: str | None = None,
+    ) -> None:
         """Say `bye` and close, once what is on its way has gone out. Does not switch."""
 
     def tcp_rtt_ms(self) -> float | None:

@@ -128,12 +128,13 @@ class Connection:
             items = self.codec.receive(data)
             if items:
                 self._handle(items)
+            else:
+                self._keep_dialect()
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         reception, session, outbox = self._reception, self.session, self.outbox
-        if isinstance(self.codec, Sniffer) and self.codec.chosen is not None:
-            self._choose(self.codec.chosen)
+        self._keep_dialect()
         if len(items) > 1:
             outbox.cork()
         for item in items:
@@ -143,14 +144,14 @@ class Connection:
                 self._fail(error, item.ref)
             if isinstance(item, Fault) and item.close:
                 self.ending = self.ending or item.code
-            if self.ending is not None:
-                break
             if outbox.waiting > reception.outbox_bytes // 2:
                 self._wait_drained()
             if reception.ingest.full:
                 signal = self.new_signal()
                 reception.ingest.on_room(signal)
                 self.wait(signal)
+            if self.ending is not None:  # perhaps while it waited
+                break
         outbox.uncork()
 
     def _fail(self, error: Exception, ref: str | None) -> None:
@@ -158,9 +159,11 @@ class Connection:
         self._reception.failed(self, error)
         self.session.answer(Error(code=ErrorCode.INTERNAL, message="the server erred; sorry", ref=ref))
 
-    def _choose(self, chosen: codec.Codec) -> None:
-        """Keep to the dialect that the first bytes have chosen."""
-        self.codec = chosen
+    def _keep_dialect(self) -> None:
+        """Keep to the dialect once the first bytes have chosen it, though they may hold no whole command."""
+        if not isinstance(self.codec, Sniffer) or self.codec.chosen is None:
+            return
+        self.codec = chosen = self.codec.chosen
         self.session.dialect = chosen.dialect
         if chosen.dialect != codec.NDJSON:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -215,12 +218,18 @@ class Connection:
         """The peer's host and port."""
         return f"[{self.host}]:{self._port}" if ":" in self.host else f"{self.host}:{self._port}"
 
-    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+    def end(
+        self,
+        reason: ByeReason,
+        message: str | None = None,
+        after: float | None = None,
+        ref: str | None = None,
+    ) -> None:
         """Say `bye` and close, once what is on its way has gone out."""
         if self.ending is not None:
             return
         self.ending = reason
-        bye = Bye(reason=reason, message=message, after=after)
+        bye = Bye(reason=reason, message=message, after=after, ref=ref)
         self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
         self.outbox.seal()
         if self._drained is not None:
@@ -281,7 +290,13 @@ class _Gone:
 
     address: Final = "gone"
 
-    def end(self, reason: ByeReason, message: str | None = None, after: float | None = None) -> None:
+    def end(
+        self,
+        reason: ByeReason,
+        message: str | None = None,
+        after: float | None = None,
+        ref: str | None = None,
+    ) -> None:
         """Do nothing: it has ended."""
 
     def tcp_rtt_ms(self) -> float | None:

@@ -137,9 +137,8 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
 
 def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     """Say good-bye once all that the session said is stored and told."""
-    del command
     hub.settle(session)
-    session.link.end(ByeReason.QUIT)
+    session.link.end(ByeReason.QUIT, ref=command.ref)
 
 
 def _hash(secret: str) -> bytes:

@@ -1,0 +1,151 @@
+"""Conversations of two."""
+
+from support.fixtures import Connect, StartServer
+from support.peer import unique
+from support.process import ServerProcess
+
+
+def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
+    # Given two people
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    room = f"@{ann.username},{bob.username}"
+
+    # When one opens a conversation, then both are told, with the other's name, and only one has the ref
+    answer = ann.ask("open", with_=bob.username.upper(), ref="mine")
+    seq = answer.pop("seq")
+    assert answer == {"type": "opened", "ref": "mine", "room": room, "with": bob.username, "by": ann.username}
+    told = bob.expect("opened")
+    assert told == {"type": "opened", "room": room, "with": ann.username, "by": ann.username, "seq": seq}
+
+    # When something is said, by name or by room, then it is one conversation
+    assert ann.say("hi", to=bob.username)["room"] == room
+    assert bob.say("hello", room=room)["seq"] == 2
+
+    # When one closes it, then both are told, and there is nothing left to leave or close
+    assert bob.ask("close", with_=ann.username, ref="end") == {
+        "type": "closed", "ref": "end", "room": room, "with": ann.username, "by": bob.username
+    }  # fmt: skip
+    assert ann.expect("closed") == {
+        "type": "closed", "room": room, "with": bob.username, "by": bob.username
+    }  # fmt: skip
+    assert bob.refused("close", with_=ann.username) == "no_such_room"
+
+    # But its history is kept, and a new message opens it again
+    assert [message["message"] for message in ann.ask("history", room=room)["messages"]] == ["hi", "hello"]
+    assert bob.say("one more thing", to=ann.username)["seq"] == 3
+    assert ann.expect("opened")["seq"] == 2
+    assert ann.expect("message", room=room)["message"] == "one more thing"
+
+
+def test_the_first_message_opens_it(server: ServerProcess, connect: Connect) -> None:
+    # Given two people, and others
+    bob, ann, eve = connect(server, "zoe"), connect(server, "ann"), connect(server, "eve")
+    room = f"@{ann.username},{bob.username}"  # sorted, whoever begins
+
+    # When one speaks to the other
+    bob.tell("message", to=ann.username, message="psst", ref="1")
+
+    # Then both get `opened`, then the message, the same bytes
+    for one in (ann, bob):
+        assert one.expect("opened")["by"] == bob.username
+        message = one.frame()
+        assert (message["type"], message["room"], message["seq"]) == ("message", room, 1)
+    ann_raw, bob_raw = ann.raw, bob.raw
+    assert ann_raw == bob_raw
+
+    # And nobody else gets anything, nor may enter, read or list it
+    assert not [frame for frame in eve.so_far() if frame["type"] not in {"presence", "ping"}]
+    assert eve.refused("history", room=room) == "forbidden"
+    assert eve.refused("join", room=room) == "forbidden"
+    assert eve.refused("message", room=room, message="me too") == "forbidden"
+    assert eve.refused("who", room=room) == "forbidden"
+    assert eve.refused("history", room="@no,such") == "forbidden"
+    assert eve.refused("leave", room=room) == "not_joined"
+    assert room not in str(eve.ask("rooms"))
+    assert [user["username"] for user in ann.ask("who", room=room)["users"]] == [ann.username, bob.username]
+
+
+def test_whom_one_cannot_talk_to(server: ServerProcess, connect: Connect) -> None:
+    ann = connect(server, "ann")
+    for command in ("open", "close"):
+        assert ann.refused(command, with_="nobody-here") == "no_such_user"
+    assert ann.refused("message", to="nobody-here", message="hi") == "no_such_user"
+    assert ann.refused("message", to=ann.username, message="hi") == "invalid_field"
+    assert ann.refused("open", with_=ann.username) == "invalid_field"
+
+
+def test_opening_twice_says_where_one_stands(server: ServerProcess, connect: Connect) -> None:
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    first = ann.ask("open", with_=bob.username)
+    ann.say("hi", to=bob.username)
+    second = bob.ask("open", with_=ann.username)
+    assert second["room"] == first["room"]
+    assert (second["with"], second["seq"]) == (ann.username, 1)
+
+
+def test_both_open_at_once(server: ServerProcess, connect: Connect) -> None:
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    ann.tell("message", to=bob.username, message="from ann", ref="a")
+    bob.tell("message", to=ann.username, message="from bob", ref="b")
+    rooms = {bob.expect("message", message="from bob")["room"], ann.expect("message", ref="a")["room"]}
+    assert len(rooms) == 1
+    history = ann.ask("history", room=rooms.pop())["messages"]
+    assert sorted(message["message"] for message in history) == ["from ann", "from bob"]
+
+
+def test_a_conversation_keeps_its_name_and_shows_the_present_one(
+    server: ServerProcess, connect: Connect
+) -> None:
+    # Given a conversation, one side of which takes another name
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    room = ann.ask("open", with_=bob.username)["room"]
+    new = bob.ask("rename", username=unique("bobby"))["username"]
+
+    # When the other speaks to the new name, then it is the same conversation
+    assert ann.say("still you", to=new)["room"] == room
+    assert ann.ask("open", with_=new)["with"] == new
+
+
+def test_it_closes_when_one_side_has_gone(server: ServerProcess, connect: Connect) -> None:
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    room = ann.ask("open", with_=bob.username)["room"]
+    bob.close()
+    assert ann.expect("closed")["room"] == room
+    assert ann.refused("message", to=bob.username, message="hi") == "no_such_user"
+
+
+def test_a_name_that_was_passed_on_begins_another_conversation(
+    server: ServerProcess, connect: Connect
+) -> None:
+    # Given a conversation of which one side has left for good
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    room = ann.say("for bob's eyes only", to=bob.username)["room"]
+    bob.tell("quit")
+    ann.expect("closed")
+
+    # When somebody else takes the name and talks with the first
+    heir = connect(server)
+    heir.tell("hello", username=bob.username)
+    heir.id = heir.expect("welcome")["id"]
+    answer = heir.say("hi, I am new", to=ann.username)
+
+    # Then it is another room, and the old one is none of theirs
+    assert (answer["room"], answer["seq"]) == (f"{room}#2", 1)
+    assert ann.expect("opened")["room"] == f"{room}#2"
+    assert heir.refused("history", room=room) == "forbidden"
+
+
+def test_numbers_of_conversations_outlive_a_restart(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--drain-timeout", "0.2")
+    for room in ("@ann,bob", "@ann,bob#2"):
+        ann, bob = connect(server), connect(server)
+        for one, name in ((ann, "ann"), (bob, "bob")):
+            one.tell("hello", username=name)
+            one.id = one.expect("welcome")["id"]
+        assert ann.say("hi", to="bob")["room"] == room
+        for one in (ann, bob):
+            one.tell("quit")
+            one.bye()
+            one.close()
+        server.stop()
+        server.start()
