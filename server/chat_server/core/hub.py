@@ -227,6 +227,7 @@ class Hub:
         pair = (one, other) if one < other else (other, one)
         room = self.conversations.get(pair)
         if room is None:
+            self._check_conversations(session)
             name = names.conversation_name(session.name, peer.name)
             room = Room(RoomRecord(name, names.fold(name), pair=pair), self._fan_out)
             self.conversations[pair] = room
@@ -236,9 +237,7 @@ class Hub:
 
     def open(self, room: Room, session: Session, peer: Session, ref: str | None) -> None:
         """Queue the opening of a conversation, or raise `Refused`."""
-        if session.conversations >= self.limits.max_conversations > 0:
-            limit = self.limits.max_conversations
-            raise Refused(ErrorCode.TOO_MANY, f"you have {limit} open conversations; close one first")
+        self._check_conversations(session)
         session.conversations += 1
         session.pending += 1
         room.opener = session
@@ -246,23 +245,40 @@ class Hub:
 
     def opened(self, opening: Opening) -> None:
         """Finish an opening that the store has, or with `failed` one that it refused."""
-        room, opener, peer = opening.room, opening.opener, opening.peer
+        room, opener, peer, ref = opening.room, opening.opener, opening.peer, opening.ref
         opener.pending -= 1
-        if not opening.failed and not peer.closed and not opener.closed:
+        if not opening.failed:  # the store may have numbered it, also if nobody is left to enter
             room.name, room.key = room.record.name, room.record.key
-            self.by_name[room.key] = room
-            self._enter_conversation(room, opener, peer, opening.ref)
+            if not peer.closed and not opener.closed:
+                self._opened(room, opener, peer, ref)
+                return
+        opener.conversations -= 1
+        if not room.members:
+            room.opener = None
+        if opening.failed:
+            opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=ref))
+            if not room.record.id:
+                self._forget_conversation(room)
+        else:
+            opener.answer(Error(code=ErrorCode.NO_SUCH_USER, message=f"{peer.name} has just left", ref=ref))
+
+    def _opened(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
+        """Let both sides in, unless a message that was on its way has opened it meanwhile (`revive`)."""
+        self.by_name[room.key] = room
+        if not room.members:
+            room.opener = opener
+            self._enter_conversation(room, opener, peer, ref)
             return
         opener.conversations -= 1
-        room.opener = None
-        if opening.failed:
-            opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=opening.ref))
-        else:
-            gone = f"{peer.name} has just left"
-            opener.answer(Error(code=ErrorCode.NO_SUCH_USER, message=gone, ref=opening.ref))
+        assert room.opener is not None
+        by = room.opener.name
+        opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=room.head, ref=ref))
 
     def revive(self, room: Room, author: Session) -> None:
-        """Open a conversation again that was closed while a message for it was being stored."""
+        """Open a conversation again that was closed while a message for it was being stored.
+
+        Another opening may be queued behind the message: it keeps its own place in its opener's count.
+        """
         peer = self._peer(room, author)
         if peer is None or author.closed:
             return
@@ -311,13 +327,24 @@ class Hub:
 
     def _forget_conversations(self, session: Session) -> None:
         """Drop the conversations of an identity that will not come back."""
-        for room in session.talks:
-            assert room.record.pair is not None
-            self.conversations.pop(room.record.pair, None)
-            self.by_name.pop(room.key, None)
-            peer = self._peer(room, session)
-            if peer is not None:
-                del peer.talks[room]
+        for room in list(session.talks):
+            self._forget_conversation(room)
+        session.talks = {}
+
+    def _forget_conversation(self, room: Room) -> None:
+        assert room.record.pair is not None
+        self.conversations.pop(room.record.pair, None)
+        if self.by_name.get(room.key) is room:  # one that was never opened may have another's name
+            del self.by_name[room.key]
+        for identity in room.record.pair:
+            session = self.identities.get(identity)
+            if session is not None:
+                session.talks.pop(room, None)
+
+    def _check_conversations(self, session: Session) -> None:
+        limit = self.limits.max_conversations
+        if session.conversations >= limit > 0:
+            raise Refused(ErrorCode.TOO_MANY, f"you have {limit} open conversations; close one first")
 
     # What is said of rooms and round trips
 
@@ -355,6 +382,10 @@ class Hub:
     def settle(self, session: Session) -> None:
         """Wait until what the session has said is stored and told. May wait."""
         if session.pending:
-            signal = session.link.new_signal()
-            self.ingest.barrier(signal)
-            session.link.wait(signal)
+            self.catch_up(session)
+
+    def catch_up(self, session: Session) -> None:
+        """Wait until what anybody has said by now is stored and told, or refused. May wait."""
+        signal = session.link.new_signal()
+        self.ingest.barrier(signal)
+        session.link.wait(signal)

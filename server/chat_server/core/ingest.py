@@ -6,7 +6,7 @@ its part of the batch in the order of the seqs. Commit, then deliver: nobody see
 `submit` and `_deliver` MUST NOT switch. `commit` runs in one greenlet only, and may wait in `Store.append`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from chat_protocol.errors import ErrorCode
@@ -134,16 +134,17 @@ class Ingest:
             if batch.messages or batch.records is not None:
                 self._store.append(batch)
         except StoreUnavailable as error:
-            return self._failed(batch, str(error))
+            return self._failed(str(error))
+        except Exception:
+            self._refuse_all()  # ours; a batch that cannot be stored must not stand before all others
+            raise
         committed = self._clock.monotonic()
         self._failing_since = None
         self.last_error = None
         self._taken = None
         self._deliver(batch, committed)
         if self._waiters and not self.full:
-            waiters, self._waiters = self._waiters, []
-            for signal in waiters:
-                signal.set()
+            self._let_in()
         return None
 
     def _aside(self, what: Opening | Barrier) -> None:
@@ -170,17 +171,31 @@ class Ingest:
             batch.records = Records()
         return batch.records
 
-    def _failed(self, batch: Batch, error: str) -> float | None:
-        """Keep the batch for another try, or refuse it when patience is at its end."""
+    def _failed(self, error: str) -> float | None:
+        """Keep what is queued for another try, or refuse it when patience is at its end."""
         now = self._clock.monotonic()
         self.last_error = error
         if self._failing_since is None:
             self._failing_since = now
         if now - self._failing_since < self._patience:
             return RETRY_AFTER
-        self._taken = None
-        self._refuse(batch)
-        return None if self._next.empty else RETRY_AFTER
+        self._refuse_all()
+        return None
+
+    def _refuse_all(self) -> None:
+        """Refuse what was taken and what is queued behind it, which may need the records in front of it."""
+        taken, queued = self._taken, self._next
+        self._taken, self._next = None, Batch()
+        for batch in (taken, queued):
+            if batch is not None:
+                self._refuse(batch)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Let those go on that wait for room in the queue."""
+        waiters, self._waiters = self._waiters, []
+        for signal in waiters:
+            signal.set()
 
     def _refuse(self, batch: Batch) -> None:
         """Tell the senders that nothing of the batch is stored, and forget that it was under way."""
@@ -237,8 +252,10 @@ class Ingest:
             room = draft.room
             author.pending -= 1
             ref = draft.ref
-            if ref is not None and author.refs is not None:
-                author.refs[ref] = draft.id
+            refs = author.refs
+            if ref is not None and refs is not None:
+                if ref in refs:  # else newer ones have pushed it out
+                    refs[ref] = draft.id
                 if draft.repeats:
                     repeats.append(draft)
             event = _event(draft, timestamp)
@@ -255,8 +272,9 @@ class Ingest:
         clock = self._clock.monotonic
         tally = stats.commit_to_sent
         for room, events in by_room.items():
-            if room.opener is None and room.record.pair is not None:
-                self._closed_meanwhile(room, events, {d.author for d in drafts if d.room is room})
+            if not room.members and room.record.pair is not None:
+                senders = dict.fromkeys(draft.author for draft in drafts if draft.room is room)
+                self._closed_meanwhile(room, events, senders)
             deliveries, sent = room.publish(events)
             stats.deliveries += deliveries
             stats.bytes_out += sent
@@ -273,15 +291,15 @@ class Ingest:
             for _ in range(draft.repeats):
                 draft.author.answer(again(_event(draft, timestamp)))
 
-    def _closed_meanwhile(self, room: Room, events: list[MessageEvent], senders: set[Session]) -> None:
+    def _closed_meanwhile(self, room: Room, events: list[MessageEvent], senders: Iterable[Session]) -> None:
         """Open a conversation again for a message that was on its way when it was closed.
 
         If the other side is gone for good, the senders alone are told that theirs are stored.
         """
         for author in senders:
-            if room.opener is None:
+            if not room.members:
                 self._revive(room, author)
-        if room.opener is None:
+        if not room.members:
             for author in senders:
                 for event in events:
                     if event.sender == author.id:

@@ -16,10 +16,13 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     if room.opener is None:
         hub.open(room, session, peer, command.ref)
         return
-    hub.settle(session)  # its opening may still be on its way
+    if session not in room.members:
+        hub.catch_up(session)  # its opening, which may be the other side's, is still on its way
     if session.closed:
         return
     if session not in room.members:
+        if peer.closed:
+            raise Refused(ErrorCode.NO_SUCH_USER, f"{peer.name} has just left")
         raise Refused(ErrorCode.UNAVAILABLE, "the conversation could not be opened; try again")
     session.send(
         Opened(room=room.name, peer=peer.name, by=room.opener.name, seq=room.head, ref=command.ref)
