@@ -60,6 +60,7 @@ class Heartbeat:
     def _watch(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
         outbox = session.outbox
         if outbox.waiting:
+            session.unanswered = 0  # the pings may still be among what waits
             if now - outbox.moved_at > self._stalled_timeout:
                 session.link.end(ByeReason.STALLED)
             return

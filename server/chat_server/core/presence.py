@@ -39,8 +39,12 @@ class Presences:
         self._note(room)
 
     def renamed(self, room: Room, old: str, new: str) -> None:
-        """Let somebody who has just come be told of under the new name."""
-        if room.joined.pop(old, 0) is None:
+        """Let somebody who has just come be told of under the new name.
+
+        `renamed` is told at once: that the name had gone before would be taken for its new bearer.
+        """
+        came = room.joined.pop(old, 0) is None
+        if room.left.pop(new, 0) == 0 and came:
             room.joined[new] = None
 
     def flush(self) -> int:

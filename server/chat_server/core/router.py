@@ -4,6 +4,7 @@ Knows which commands there are. Must not know what they do (core/commands). A ha
 raises `Refused` for what it will not do; anything else that escapes it is our error, and the caller's to log.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -125,5 +126,5 @@ def _charge(session: Session) -> None:
     if not wait and allowance.messages is not None:
         wait = allowance.messages.take(now)
     if wait:
-        seconds = max(0.01, round(wait, 2))
+        seconds = math.ceil(wait * 100) / 100  # not a moment too early
         raise Refused(ErrorCode.RATE_LIMITED, "too much, too fast", retry_after=seconds)

@@ -19,6 +19,8 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
     if not session.ping_id or str(command.id) != session.ping_id:
         return
     took = session.read_at - session.ping_at
+    if took < 0:
+        return  # it was here before the ping went out: a guess
     session.ping_id = ""
     if session.rtt is None:
         session.rtt = RttSamples()

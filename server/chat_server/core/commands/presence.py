@@ -14,7 +14,7 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     after = fold(command.after) if command.after else ""
     room = None
     if command.room is None:
-        here = hub.names
+        here = {key: one for key, one in hub.names.items() if one.id}
     elif command.room.startswith("@"):
         room = hub.own_conversation(command.room, session)
         here = {member.key: member for member in room.members}
@@ -24,9 +24,7 @@ def who(hub: Hub, session: Session, command: Who) -> None:
             raise Refused(ErrorCode.NO_SUCH_ROOM, f"there is no room {command.room[:80]}")
         here = {member.key: member for member in room.members}
     page, more = following(here, after, LIST_PAGE)
-    users = [
-        User(one.name, one.rtt_ms(), round(one.since, 3)) for one in (here[key] for key in page) if one.id
-    ]
+    users = [User(one.name, one.rtt_ms(), round(one.since, 3)) for one in (here[key] for key in page)]
     fit = fitting(users)
     more = more or fit < len(users)
     session.send(
