@@ -4,6 +4,7 @@ Knows SQL. Must not touch the hub, its sessions or the appending connection. One
 to it): its connections belong to whichever thread holds the lock.
 """
 
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Final
 from chat_protocol.events import MessageEvent
 from chat_server.store.connect import connect
 from chat_server.store.rows import COLUMNS, from_row
-from chat_server.store.schema import PLACE_MIGRATIONS, migrate
+from chat_server.store.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
 INDEX_STEP: Final = 20_000
 """Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
@@ -29,12 +30,15 @@ class Archive:
 
     def __init__(self, path: Path, epoch: str) -> None:
         self._path = path
+        self._epoch = epoch
         self._lock = threading.Lock()
-        self._connection = _open_index(path.with_name(path.name + "-index"))
-        # Read-only, so that no transaction of the index ever holds the log's write lock.
-        self._connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
-        self._checkpoints = connect(path, full_sync=False)
-        self._watermark = self._begin(epoch)
+        self._damaged = False  # whether the index was found damaged and made anew: once must be enough
+        self._connection, self._watermark = self._open()
+        try:
+            self._checkpoints = connect(path, full_sync=False)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def index(self, last_id: int) -> None:
         """Index the log up to and including row `last_id`."""
@@ -43,8 +47,15 @@ class Archive:
 
     def last_seq(self, room: int) -> int:
         """Return the last seq of a room, 0 if it has no messages."""
+        query = "SELECT max(seq) FROM place WHERE room = ?"
         with self._lock:
-            (seq,) = self._connection.execute("SELECT max(seq) FROM place WHERE room = ?", (room,)).fetchone()
+            try:
+                (seq,) = self._connection.execute(query, (room,)).fetchone()
+            except sqlite3.DatabaseError as error:
+                last_id = self._watermark
+                self._begin_anew(error)
+                self._index(last_id)
+                (seq,) = self._connection.execute(query, (room,)).fetchone()
         return seq or 0
 
     def read(
@@ -52,9 +63,15 @@ class Archive:
     ) -> list[MessageEvent]:
         """Return up to `limit` messages with after < seq < before, ascending."""
         with self._lock:
-            self._index(last_id)
             query = _READ.format(order="DESC" if newest else "ASC")
-            rows = self._connection.execute(query, (room, after, before, limit)).fetchall()
+            wanted = (room, after, before, limit)
+            self._index(last_id)
+            try:
+                rows = self._connection.execute(query, wanted).fetchall()
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+                self._index(last_id)
+                rows = self._connection.execute(query, wanted).fetchall()
         return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
@@ -81,23 +98,43 @@ class Archive:
             return self._wal_bytes()
 
     def close(self, last_id: int) -> None:
-        """Finish the index and close."""
+        """Close, with the index finished if that can be: what it lacks is made up for at the next start."""
         with self._lock:
-            self._index(last_id)
-            self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
+            with contextlib.suppress(sqlite3.Error):
+                self._index(last_id)
+                self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
             self._connection.close()
             self._checkpoints.close()
 
-    def _begin(self, epoch: str) -> int:
-        """Return how far the index has come; begin anew if it belongs to another history of the log."""
-        watermark, known = self._connection.execute("SELECT id, epoch FROM watermark").fetchone()
-        if known != epoch:
-            watermark = 0
-            self._connection.executescript("BEGIN; DELETE FROM place; UPDATE watermark SET id = 0; COMMIT;")
-            self._connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
-        return int(watermark)
+    def _open(self) -> tuple[sqlite3.Connection, int]:
+        """Open the index beside the log; return how far it has come."""
+        path = self._path
+        connection, watermark = _open_index(path.with_name(path.name + "-index"), self._epoch)
+        try:
+            # Read-only, so that no transaction of the index ever holds the log's write lock.
+            connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
+        except BaseException:
+            connection.close()
+            raise
+        return connection, watermark
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Make the index anew if `error` says that it is damaged, or raise it: all of it is in the log."""
+        if type(error) is not sqlite3.DatabaseError or self._damaged:
+            raise error  # locked, or the disk, or the log itself: this would not help
+        self._damaged = True
+        self._connection.close()
+        _remove(self._path.with_name(self._path.name + "-index"))
+        self._connection, self._watermark = self._open()
 
     def _index(self, last_id: int) -> None:
+        try:
+            self._index_all(last_id)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+            self._index_all(last_id)
+
+    def _index_all(self, last_id: int) -> None:
         while self._watermark < last_id:
             upper = min(self._watermark + INDEX_STEP, last_id)
             connection = self._connection
@@ -123,23 +160,35 @@ class Archive:
             return 0
 
 
-def _open_index(path: Path) -> sqlite3.Connection:
-    """Open the index; a damaged one is made anew, since all that is in it can be had from the log."""
+def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+    """Open the index; one that cannot be read is made anew, since the log has all that is in it."""
     try:
-        return _migrated(path)
-    except sqlite3.OperationalError:  # locked, or the disk: making it anew would not help
-        raise
-    except sqlite3.DatabaseError:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        return _migrated(path)
+        return _begun(path, epoch)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
+            raise
+    except (sqlite3.DatabaseError, SchemaTooNew, TypeError):  # damaged, a later version's, or emptied
+        pass
+    _remove(path)
+    return _begun(path, epoch)
 
 
-def _migrated(path: Path) -> sqlite3.Connection:
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _begun(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+    """Open the index and return how far it has come; empty it if it belongs to another history of the log."""
     connection = connect(path, full_sync=False)
     try:
         migrate(connection, PLACE_MIGRATIONS, str(path))
+        watermark, known = connection.execute("SELECT id, epoch FROM watermark").fetchone()
+        if known != epoch:
+            watermark = 0
+            connection.executescript("BEGIN; DELETE FROM place; UPDATE watermark SET id = 0; COMMIT;")
+            connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
     except BaseException:
         connection.close()
         raise
-    return connection
+    return connection, int(watermark)

@@ -12,8 +12,8 @@ import struct
 from pathlib import Path
 from typing import Final
 
-_SHAPE: Final = struct.Struct("<8sQQQ?36s16s")
-_MAGIC: Final = b"GRmark01"
+_SHAPE: Final = struct.Struct("<8sQQQ??36s16s")
+_MAGIC: Final = b"GRmark02"
 _SIZE: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -32,20 +32,23 @@ class Mark:
         self._log = log
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.truncate(descriptor, _SIZE)
+            if os.fstat(descriptor).st_size != _SIZE:
+                os.truncate(descriptor, 0)
+                # Written, not only sized: a page that a full disk cannot back kills a process (SIGBUS).
+                os.pwrite(descriptor, bytes(_SIZE), 0)
             self._map = mmap.mmap(descriptor, _SIZE)
         finally:
             os.close(descriptor)
 
-    def trusted(self, last_id: int, epoch: str, *, full: bool) -> bool:
+    def trusted(self, last_id: int, epoch: str) -> bool:
         """Tell whether the log, ending at `last_id`, is the one that was marked, and whole.
 
         If the machine started anew without a clean stop before, the tail may be lost, unless the log was
-        synced at each commit (`full`).
+        synced at each commit.
         """
-        magic, marked_id, device, inode, clean, boot, marked_epoch = _SHAPE.unpack_from(self._map)
+        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _SHAPE.unpack_from(self._map)
         if magic != _MAGIC:
-            return last_id == 0
+            return False
         status = self._log.stat()
         same_file = (device, inode) == (status.st_dev, status.st_ino)
         same_boot = boot.rstrip(b"\0").decode() == boot_id()
@@ -53,11 +56,11 @@ class Mark:
             same_file
             and marked_epoch.rstrip(b"\0").decode() == epoch
             and last_id >= marked_id
-            and (same_boot or clean or full)
+            and (same_boot or clean or synced)
         )
 
-    def begin(self, last_id: int, epoch: str) -> None:
-        """Mark the log as being written to."""
+    def begin(self, last_id: int, epoch: str, *, synced: bool) -> None:
+        """Mark the log as being written to, `synced` at each commit or not."""
         status = self._log.stat()
         _SHAPE.pack_into(
             self._map,
@@ -67,6 +70,7 @@ class Mark:
             status.st_dev,
             status.st_ino,
             False,
+            synced,
             boot_id().encode(),
             epoch.encode(),
         )

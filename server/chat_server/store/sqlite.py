@@ -49,6 +49,10 @@ class SqliteStore:
         self._lock = _lock(path)
         try:
             self._connection = connect(path, full_sync=full_sync)
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
             migrate(self._connection, LOG_MIGRATIONS, str(path))
             self._last_id = self._max("SELECT max(id) FROM log")
             self._identity = self._max("SELECT max(id) FROM identities")
@@ -57,6 +61,7 @@ class SqliteStore:
             self.epoch, self.epoch_changed = self._begin_epoch()
             self.archive = Archive(path, self.epoch)
         except BaseException:
+            self._connection.close()
             self._lock.close()
             raise
 
@@ -89,6 +94,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             self._undo(batch)
             raise StoreUnavailable(str(error)) from error
+        except BaseException:
+            self._undo(batch)
+            raise
         self._last_id = last_id
         self._mark.advance(last_id)
 
@@ -125,14 +133,17 @@ class SqliteStore:
         return size
 
     def close(self) -> None:
-        """Take everything into the file and let go of it."""
+        """Take everything into the file and let go of it.
+
+        Raises `sqlite3.Error` where that fails, and has let go all the same.
+        """
         clean = False
         try:
             self.archive.close(self._last_id)
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.close()
-            clean = True
+            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            clean = not busy  # else another program reads the file, and the write-ahead log stays
         finally:
+            self._connection.close()
             self._mark.close(clean=clean)
             self._lock.close()
 
@@ -141,12 +152,12 @@ class SqliteStore:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         epoch = row[0] if row else ""
         changed = bool(epoch)
-        if not epoch or not self._mark.trusted(self._last_id, epoch, full=self._full):
+        if not epoch or not self._mark.trusted(self._last_id, epoch):
             epoch = secrets.token_hex(8)
             self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
         else:
             changed = False
-        self._mark.begin(self._last_id, epoch)
+        self._mark.begin(self._last_id, epoch, synced=self._full)
         return epoch, changed
 
     def _max(self, query: str) -> int:
@@ -193,10 +204,13 @@ class SqliteStore:
 
     def _free_name(self, record: RoomRecord) -> tuple[str, str]:
         """Return the conversation's name, numbered if other identities had one of the same names."""
-        name, number = record.name, 1
-        while self._connection.execute("SELECT 1 FROM rooms WHERE key = ?", (names.fold(name),)).fetchone():
-            number += 1
-            name = f"{record.name}#{number}"
+        name, key = record.name, record.key
+        (taken,) = self._connection.execute(
+            "SELECT count(*) FROM rooms WHERE key = ? OR key > ? AND key < ?",
+            (key, f"{key}#", f"{key}$"),  # the character after "#": all the numbered ones
+        ).fetchone()
+        if taken:
+            name = f"{name}#{taken + 1}"
         return name, names.fold(name)
 
     def _undo(self, batch: Batch) -> None:
@@ -207,6 +221,8 @@ class SqliteStore:
         for record in batch.records.rooms if batch.records else ():
             if not record.queued:
                 record.id, record.queued = 0, True
+                record.name = record.name.partition("#")[0]  # which no name holds
+                record.key = record.key.partition("#")[0]
 
 
 def _lock(path: Path) -> IO[str]:
