@@ -50,6 +50,8 @@ def come_in(
     public_id, identity = new_public_id(), hub.store.new_identity()
     if secret is not None:
         _save(hub, session, SessionRecord(public_id, identity, session.name, _hash(secret)))
+        if session.closed:
+            return
     hub.enter(session, public_id, identity)
     for room in entered:
         hub.join(room, session)
@@ -80,7 +82,12 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     del command
     if session.id:
         return
-    page = read(hub, hub.room(LOBBY), limit=ARRIVAL_MESSAGES)  # may wait: come in after it
+    try:
+        page = read(hub, hub.room(LOBBY), limit=ARRIVAL_MESSAGES)  # may wait: come in after it
+    except Refused:  # a store that cannot be read now is no reason to keep a guest out
+        page = []
+    if session.closed:
+        return
     hub.claim_guest(session)
     hub.enter(session, new_public_id(), hub.store.new_identity())
     session.send(Notice(text=GREETING))
@@ -148,11 +155,11 @@ def _hash(secret: str) -> bytes:
 
 def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
     """Store a resumable session before its client hears of it, or raise `Refused`. May wait."""
-    session.resumable = True
-    session.identity_stored = True
     signal = session.link.new_signal()
     barrier = hub.ingest.save(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
     if barrier.failed:
         hub.release_name(session)
         raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")
+    session.resumable = True
+    session.identity_stored = True
