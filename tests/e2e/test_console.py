@@ -1,0 +1,212 @@
+"""The operator's seat, in a real pseudo-terminal: `chat-server --console`."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.peer import Peer
+from support.process import BIN, PATIENCE, environment
+
+_CODES = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
+
+
+class Terminal:
+    """A terminal with the server in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shown = ""
+        self._main, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.process = subprocess.Popen(
+            [BIN / "chat-server", "--console", "--port", "0", "--data-dir", folder / "data"],
+            env=environment(folder) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            start_new_session=True,
+        )
+        os.close(other)
+        self.until("server>")  # from now on keys are read
+        self.log = folder / "data" / "chat-server.log"
+        self.port = int(next(iter(re.findall(r"listens on 127\.0\.0\.1:(\d+)", self.shown))))
+
+    def type(self, text: str) -> None:
+        os.write(self._main, text.encode())
+
+    def until(self, text: str) -> str:
+        """Wait until `text` is on the screen; return what has come since the last time."""
+        deadline = time.monotonic() + PATIENCE
+        start = len(self.shown)
+        while text not in self.shown[start:]:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.shown!r}"
+            assert self._read(), f"it ended without {text!r}: {self.shown!r}"
+        return self.shown[start:]
+
+    def end(self) -> int:
+        """Wait for the end; return the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._main)
+
+    def _read(self) -> bool:
+        if not select.select([self._main], [], [], 0.1)[0]:
+            return True
+        try:
+            data = os.read(self._main, 65536)
+        except OSError:  # Linux's way of saying that nobody holds the other side
+            return False
+        self.shown += _CODES.sub("", data.decode(errors="replace"))
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    one = Terminal(tmp_path)
+    yield one
+    one.close()
+
+
+Connect = Callable[[str], Peer]
+
+
+@pytest.fixture
+def join(terminal: Terminal) -> Iterator[Connect]:
+    peers = []
+
+    def open_one(name: str) -> Peer:
+        peer = Peer(terminal.port)
+        peers.append(peer)
+        peer.tell("hello", username=name)
+        peer.expect("welcome")
+        return peer
+
+    yield open_one
+    for peer in peers:
+        peer.close()
+
+
+def test_the_operator_talks_with_the_lobby_as_server(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    ann.tell("message", message="is anybody there?")
+    terminal.until("ann: is anybody there?")
+
+    terminal.type("I am\r")
+
+    said = ann.expect("message", message="I am")
+    assert (said["username"], said["origin"], said["room"]) == ("server", "server", "lobby")
+
+
+def test_a_line_being_typed_survives_what_comes_in(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type("half of ")
+    terminal.until("half of")
+    ann.tell("message", message="an interruption")
+    terminal.until("an interruption")
+
+    terminal.type("a line\r")
+
+    assert ann.expect("message", username="server")["message"] == "half of a line"
+
+
+def test_a_private_message_reaches_its_user_only(terminal: Terminal, join: Connect) -> None:
+    ann, bob = join("ann"), join("bob")
+
+    terminal.type("/msg ann psst\r")
+
+    assert ann.expect("message", username="server")["message"] == "psst"
+    terminal.type("everyone\r")
+    assert bob.expect("message", username="server")["message"] == "everyone"
+
+
+def test_who_kick_and_a_name_that_stays_out(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type("/who\r")
+    terminal.until("connected: ann, server")
+
+    terminal.type("/kick ANN\r")
+
+    assert ann.expect("bye")["reason"] == "kicked"
+    terminal.until("ann was asked to leave")
+    again = Peer(terminal.port)
+    try:
+        again.tell("hello", username="Ann")
+        refused = again.expect("error")
+    finally:
+        again.close()
+    assert refused["code"] == "forbidden"
+    assert 0 < refused["retry_after"] <= 60
+
+
+def test_a_mistyped_command_is_not_said_aloud(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type("/kik ann\r")
+    terminal.until("no command /kik")
+    terminal.type("/kick nobody\r")
+    terminal.until("nobody here is called nobody")
+
+    terminal.type("aloud\r")
+
+    assert ann.expect("message")["message"] == "aloud"
+
+
+def test_what_peers_say_does_nothing_to_the_terminal(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+
+    ann.tell("message", message="turned \u202e round\nand a second line")
+
+    shown = terminal.until("and a second line")
+    assert "\u202e" not in shown
+    assert "\\u202e" in shown
+    assert re.search(r"\n {8}and a second line", shown)
+
+
+def test_bye_is_said_and_stops_the_server_in_order(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+
+    terminal.type("bye\r")
+
+    assert ann.expect("message")["message"] == "bye"
+    assert ann.expect("bye")["reason"] == "shutdown"
+    assert terminal.end() == 0
+    events = [json.loads(line)["event"] for line in terminal.log.read_text().splitlines()]
+    assert events[-1] == "server_stopped"
+
+
+@pytest.mark.parametrize("keys", ["/quit\r", "\x03", "\x04"], ids=["/quit", "Ctrl-C", "Ctrl-D"])
+def test_other_ways_to_stop(terminal: Terminal, keys: str) -> None:
+    terminal.type(keys)
+
+    assert terminal.end() == 0
+
+
+def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "chat-server", "--console", "--port", "0", "--data-dir", tmp_path],
+        env=environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--console needs a terminal" in done.stderr
