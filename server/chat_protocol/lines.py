@@ -53,7 +53,7 @@ class LineBuffer:
 
     def end(self) -> bytes:
         """Take the unfinished last line at the end of input (empty if there is none)."""
-        rest = b"" if self._held is None or self.overflowed else bytes(self._held).removesuffix(b"\r")
+        rest = b"" if self._held is None else bytes(self._held).removesuffix(b"\r")
         self._held = None
         return rest
 

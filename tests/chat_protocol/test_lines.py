@@ -46,8 +46,8 @@ def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_endi
     for ending in (b"\n", b"\r\n"):
         for cut in (0, 1, MAX_FRAME - 1, MAX_FRAME, MAX_FRAME + 1):
             buffer = LineBuffer()
-            stream = line + ending
-            assert buffer.feed(stream[:cut]) + buffer.feed(stream[cut:]) == [line]
+            pieces = chopped(line + ending, [cut])
+            assert [line for piece in pieces for line in buffer.feed(piece)] == [line]
             assert not buffer.overflowed
 
 
@@ -55,7 +55,7 @@ def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
     stream = b"x" * (MAX_FRAME + 1) + b"\n"
     for cut in (0, 1, MAX_FRAME, MAX_FRAME + 1):
         buffer = LineBuffer()
-        assert buffer.feed(stream[:cut]) + buffer.feed(stream[cut:]) == []
+        assert [line for piece in chopped(stream, [cut]) for line in buffer.feed(piece)] == []
         assert buffer.overflowed
 
 
