@@ -1,6 +1,5 @@
 """The real `chat-server` as a subprocess, with its data, its log, and what it says to a person."""
 
-import contextlib
 import json
 import os
 import signal
@@ -44,11 +43,12 @@ class ServerProcess:
         environ: Mapping[str, str] | None = None,
         open_files: int = 0,
         stdout: int | None = None,
+        log_file: bool = False,
         wait: bool = True,
     ) -> None:
         self.folder = folder
-        self.flags = flags
         self.log_path = folder / "server.log"
+        self.flags = (*flags, "--log-file", str(self.log_path)) if log_file else flags
         self.errors_path = folder / "server.err"
         self.port = 0
         self._environ = environment(folder) | dict(environ or {})
@@ -139,15 +139,3 @@ def matching(text: str, event: str | None = None, **fields: object) -> list[Entr
         ):
             lines.append(entry)
     return lines
-
-
-def memory_of(pid: int) -> int:
-    """Return the resident bytes of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def end(process: subprocess.Popen[Any]) -> None:
-    """Kill a process of the test's own and take its last words."""
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    process.communicate()

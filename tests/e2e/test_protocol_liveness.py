@@ -1,0 +1,152 @@
+"""Pings, round trips, deadlines, and connections that speak something else."""
+
+import json
+from contextlib import suppress
+
+import pytest
+
+from support.fixtures import Connect, Dial, StartServer
+from support.peer import Peer, unique
+from support.process import ServerProcess
+
+QUICK = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--ping-interval", "0.2")
+
+
+def answer_pings(peer: Peer, count: int) -> None:
+    for _ in range(count):
+        peer.tell("pong", id=peer.expect("ping")["id"])
+
+
+def test_round_trips_are_measured(start_server: StartServer, connect: Connect) -> None:
+    # Given somebody who has answered a few pings
+    server = start_server(*QUICK)
+    ann = connect(server, "ann")
+    answer_pings(ann, 4)
+
+    # Then the times are there to be seen by everyone
+    bob = connect(server, "bob")
+    report = bob.ask("rtt", username=ann.username)
+    assert report["samples"] == 4
+    assert 0 < report["min_ms"] <= report["p50_ms"] <= report["p99_ms"] < 20_000
+    assert 0 < report["last_ms"] <= report["p99_ms"]
+    assert report["tcp_ms"] > 0
+    users = {user["username"]: user["rtt_ms"] for user in bob.ask("who")["users"]}
+    assert users[ann.username] == report["last_ms"]
+    (only,) = bob.ask("servers")["servers"]
+    assert only["rtt_ms"] > 0
+
+
+def test_a_pong_that_was_guessed_measures_nothing(start_server: StartServer, connect: Connect) -> None:
+    ann = connect(start_server(*QUICK), "ann")
+    for guess in ("0", "x", "99"):
+        ann.tell("pong", id=guess)
+    answer_pings(ann, 1)
+    assert ann.ask("rtt")["samples"] == 1
+
+
+def test_who_answers_none_of_two_is_gone(start_server: StartServer, connect: Connect) -> None:
+    # Given three: one who is silent, one who answers every other ping, and one who has no pings to answer
+    server = start_server(*QUICK)
+    silent, lazy = connect(server, "silent", rooms=["hall"]), connect(server, "lazy", rooms=["hall"])
+    text = connect(server)
+    text.send(b"hello\n")
+
+    # When some time has passed for the second
+    for _ in range(3):
+        lazy.expect("ping")
+        answer_pings(lazy, 1)
+
+    # Then the first was sent away after two pings
+    frames = []
+    while (frame := silent.frame())["type"] != "bye":
+        frames.append(frame["type"])
+    assert frame["reason"] == "timeout"
+    assert frames.count("ping") == 2
+    assert silent.rest() == b""
+
+    # And the others are still there
+    lazy.say("only lazy", room="hall")
+    text.send(b"/who\n")
+    while b"connected: " not in (line := text.line()):
+        pass
+    assert lazy.username.encode() in line
+
+
+def test_a_connection_that_does_not_say_who_it_is(
+    start_server: StartServer, dial: Dial, connect: Connect
+) -> None:
+    # Given a silent connection, one that stops in mid-word, one that is refused, and one with a name
+    server = start_server("--hello-timeout", "0.3", "--store", "memory")
+    ann = connect(server, "ann")
+    begun = {b"": dial(server), b'{"type":"hel': dial(server), b'{"type":"who"}\n': dial(server)}
+    for data, one in begun.items():
+        one.send(data)
+
+    # Then the nameless are told and closed; the other is not
+    for one in begun.values():
+        assert json.loads(one.rest().splitlines()[-1]) == {"type": "bye", "reason": "hello_timeout"}
+    ann.say("I had said")
+
+
+def test_a_reader_that_takes_nothing_is_given_up(start_server: StartServer, connect: Connect) -> None:
+    # Given somebody who asks for more than fits, and reads nothing of it
+    flags = ("--stalled-timeout", "0.3", "--outbox-bytes", "64K")
+    server = start_server(*QUICK, *flags)
+    slow = connect(server, "slow", wire={"receive_buffer": 4096})
+    bob = connect(server, "bob")
+    for number in range(8):
+        bob.tell("message", message="x" * 8192, ref=f"r{number}")
+    bob.expect("message", ref="r7")
+    slow.send(b'{"type":"history","room":"lobby"}\n' * 400)
+
+    # Then it is sent away, and the others are not
+    closed = server.logged("session_closed", username=slow.username)
+    assert closed["reason"] == "stalled"
+    answer_pings(bob, 1)
+    bob.say("here")
+
+
+FOREIGN = {
+    "GET": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "POST": b'POST / HTTP/1.1\r\nHost: x\r\n\r\n{"username":"mallory","message":"posted"}\n',
+    "OPTIONS": b"OPTIONS * HTTP/1.0\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "other method": b"BREW /pot HTTP/1.1\r\n",
+    "lower case": b"get / HTTP/1.1\r\n",
+    "CAP": b"CAP LS 302\r\nNICK mallory\r\n",
+    "NICK": b"NICK mallory\r\n",
+    "USER": b"USER mallory 0 * :M\r\n",
+    "PASS": b"PASS secret\r\n",
+    "PROXY": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    "PROXY 2": b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c",
+    "TLS": bytes.fromhex("1603010200010001fc0303"),
+    "binary": b"\x00\x01\x02\x03",
+    "not UTF-8": b"caf\xe9 latin\n",
+    "MQTT": b"\x10\x12\x00\x04MQTT\x04\x02",
+}
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+@pytest.mark.parametrize("first", FOREIGN.values(), ids=FOREIGN)
+def test_other_protocols_get_one_line_that_says_why(
+    server: ServerProcess, dial: Dial, connect: Connect, first: bytes, *, bytewise: bool
+) -> None:
+    # Given somebody in the lobby
+    ann = connect(server, "ann")
+
+    # When something comes that is not for us
+    mallory = dial(server)
+    pieces = [first[at : at + 1] for at in range(len(first))] if bytewise else [first]
+    with suppress(OSError):  # it may be closed before the last byte
+        for piece in pieces:
+            mallory.send(piece)
+
+    # Then it gets one line, and is closed
+    (line,) = mallory.rest().splitlines()
+    error = json.loads(line)
+    assert (error["type"], error["code"]) == ("error", "bad_frame")
+    assert error["message"]
+
+    # And nobody is disturbed
+    ann.say(unique("fence"))
+    assert not [frame for frame in ann.so_far() if frame["type"] == "message"]

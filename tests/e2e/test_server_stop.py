@@ -1,0 +1,230 @@
+"""Signals, and what outlives the end of the process, however it ends."""
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from support.fixtures import Connect, StartServer
+from support.peer import Frame, Peer
+from support.process import ServerProcess, eventually, matching
+from support.wire import Ended
+
+
+def whole_history(peer: Peer, room: str = "lobby") -> list[Frame]:
+    """Return all messages of a room."""
+    read: list[Frame] = []
+    while True:
+        page = peer.ask("history", room=room, after=read[-1]["seq"] if read else 0, limit=500)
+        read += page["messages"]
+        if not page["more"]:
+            return read
+
+
+def talk(peer: Peer, count: int) -> threading.Thread:
+    """Say `count` things from another thread, until the connection ends."""
+
+    def run() -> None:
+        try:
+            for number in range(count):
+                peer.tell("message", message=f"m{number}", ref=f"r{number}")
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def acknowledged(peer: Peer) -> tuple[list[Frame], Frame | None]:
+    """Read to the end; return the peer's own messages, and the `bye` if there was one."""
+    own: list[Frame] = []
+    try:
+        while (frame := peer.frame())["type"] != "bye":
+            if frame["type"] == "message" and frame["from"] == peer.id:
+                own.append(frame)
+    except (Ended, ConnectionResetError):
+        return own, None
+    return own, frame
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sync", ["normal", "full"])
+def test_a_stop_loses_nothing(
+    start_server: StartServer, connect: Connect, number: signal.Signals, sync: str
+) -> None:
+    # Given somebody in full flow, and others in every dialect
+    server = start_server("--rate-messages", "0", "--sync", sync, "--drain-timeout", "1")
+    ann, bob = connect(server, "ann"), connect(server, "bob")
+    text, simple = connect(server), connect(server)
+    text.send(b"hello\n")
+    simple.send(b'{"username":"sue","message":"hello"}\n')
+    for one in (text, simple):
+        assert one.line()
+    thread = talk(ann, 50_000)
+    ann.expect("message", ref="r50")
+
+    # When the server is told to stop
+    server.send(number)
+
+    # Then every client hears so, and when to come back
+    own, bye = acknowledged(ann)
+    ann.close()
+    thread.join()
+    assert bye is not None
+    assert bye["reason"] == "shutdown"
+    assert 0 <= bye["after"] <= 5
+    assert bob.expect("bye")["reason"] == "shutdown"
+    assert b"shutting down" in text.rest()
+    assert b"shutting down" in simple.rest()
+    for one in (bob, text, simple):
+        one.close()
+
+    # And it ends in order: the sessions, the last interval, the last word
+    assert server.wait() == 0
+    events = [entry["event"] for entry in server.entries()]
+    assert events[-2:] == ["interval", "server_stopped"]
+    assert events.count("session_closed") == 4
+    assert server.entries("server_stopping", reason=number.name)
+    assert server.entries("interval")[-1]["sessions"] == 0
+
+    # And what was acknowledged is stored, nothing else is
+    server.start()
+    stored = [frame for frame in whole_history(connect(server, "reader")) if frame["from"] == ann.id]
+    assert [frame["ref"] for frame in stored] == [f"r{number}" for number in range(51 + len(own))]
+    assert stored[51:] == own
+
+
+def test_who_does_not_hang_up_is_summed_up_once(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--store", "memory", "--drain-timeout", "0.2")
+    ann = connect(server, "ann")
+    assert server.stop() == 0
+    assert len(server.entries("session_closed")) == 1
+    assert server.entries("interval")[-1]["closed"] == {"shutdown": 1}
+    ann.close()
+
+
+def test_a_second_signal_stops_at_once(start_server: StartServer, connect: Connect) -> None:
+    # Given a server that waits for somebody who does not hang up
+    server = start_server("--store", "memory", "--drain-timeout", "60")
+    ann = connect(server, "ann")
+    server.send(signal.SIGTERM)
+    ann.expect("bye")
+
+    # When it is told again, then it does not wait
+    server.send(signal.SIGINT)
+    assert server.wait() == 1
+    assert server.entries("server_stopping")
+    assert not server.entries("server_stopped")
+
+
+@pytest.mark.parametrize("sync", ["normal", "full"])
+def test_what_was_acknowledged_survives_a_kill(
+    start_server: StartServer, connect: Connect, sync: str
+) -> None:
+    # Given somebody in full flow
+    server = start_server("--rate-messages", "0", "--sync", sync)
+    ann = connect(server, "ann")
+    thread = talk(ann, 50_000)
+    ann.expect("message", ref="r50")
+
+    # When the process is killed
+    server.kill()
+    own, bye = acknowledged(ann)
+    thread.join()
+    assert bye is None
+
+    # Then every message that was acknowledged is there, at its seq, and the seqs have no gap
+    server.start()
+    stored = whole_history(connect(server, "reader"))
+    assert [frame["seq"] for frame in stored] == list(range(1, len(stored) + 1))
+    assert stored[51 : 51 + len(own)] == own
+
+
+def test_a_named_store(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    path = tmp_path / "some where" / "my chat.db"
+    server = start_server("--store", f"sqlite:///{path}")
+    connect(server, "ann").say("kept")
+    server.kill()
+    server.start()
+    assert path.exists()
+    (message,) = whole_history(connect(server, "bob"))
+    assert message["message"] == "kept"
+
+
+# SIGHUP and SIGUSR1
+
+
+def test_a_moved_log_is_opened_anew(start_server: StartServer, connect: Connect) -> None:
+    # Given a log that was moved away
+    server = start_server("--store", "memory", log_file=True)
+    old = server.log_path.rename(server.log_path.with_suffix(".1"))
+
+    # When the server is told
+    server.send(signal.SIGHUP)
+    eventually(server.log_path.exists)
+    server.logged("log_reopened", path=str(server.log_path))
+    ann = connect(server, "ann")
+
+    # Then what happens from now on is in the new one, and only there
+    server.logged("session_opened", username=ann.username)
+    assert ann.username not in old.read_text()
+    assert matching(old.read_text(), "server_started")
+
+
+def test_limits_are_read_again(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    # Given limits in a file
+    file = tmp_path / "settings.toml"
+    file.write_text("rate-messages = 1000\nmax-rooms = 5\n")
+    server = start_server("--store", "memory", "--config", str(file))
+    ann = connect(server, "ann")
+
+    # When they are changed, together with what cannot change while it runs
+    file.write_text("rate-messages = 1\nrate-messages-burst = 2\nmax-rooms = 1\nping-interval = 7\n")
+    server.send(signal.SIGHUP)
+    entry = server.logged("limits_reloaded")
+    assert entry["changed"] == {"rate_messages": 1, "rate_messages_burst": 2, "max_rooms": 1}
+    assert entry["restart_needed"] == ["ping_interval"]
+
+    # Then they hold, for those who are in too
+    assert ann.refused("join", room="second") == "too_many"
+    for _ in range(3):
+        ann.tell("message", message="m")
+    ann.expect("error", code="rate_limited")
+    limits = connect(server).hello("bob")["limits"]
+    assert (limits["messages_per_second"], limits["rooms"]) == (1, 1)
+
+
+def test_wrong_limits_change_nothing(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("max-rooms = 5\n")
+    server = start_server("--store", "memory", "--config", str(file))
+    file.write_text("max-rooms = 'none'\n")
+    server.send(signal.SIGHUP)
+    assert "max-rooms" in server.logged("limits_not_reloaded")["error"]
+    assert connect(server).hello("ann")["limits"]["rooms"] == 5
+
+
+def test_the_number_of_connections_is_read_again(
+    start_server: StartServer, connect: Connect, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("max-connections = 1\n")
+    server = start_server("--store", "memory", "--config", str(file))
+    connect(server, "ann")
+    assert connect(server).bye()["reason"] == "too_many_connections"
+    file.write_text("max-connections = 3\n")
+    server.send(signal.SIGHUP)
+    server.logged("limits_reloaded")
+    connect(server, "bob")
+
+
+def test_stacks_on_request(server: ServerProcess, connect: Connect) -> None:
+    connect(server, "ann")
+    before = len(server.entries("stacks"))
+    server.send(signal.SIGUSR1)
+    eventually(lambda: len(server.entries("stacks")) > before)
+    stack = server.entries("stacks")[-1]["stack"]
+    assert "in _serve" in stack
+    assert "block-watch" in stack
