@@ -1,4 +1,3 @@
-# ruff: noqa: INP001  a script, not part of a package
 """A bot in ten lines: it says again what others say. Run: python echo_bot.py [HOST:PORT]."""
 
 import sys
