@@ -128,13 +128,14 @@ class Connection:
             items = self.codec.receive(data)
             if items:
                 self._handle(items)
-            else:
+            elif isinstance(self.codec, Sniffer):
                 self._keep_dialect()
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         reception, session, outbox = self._reception, self.session, self.outbox
-        self._keep_dialect()
+        if isinstance(self.codec, Sniffer):
+            self._keep_dialect()
         if len(items) > 1:
             outbox.cork()
         for item in items:
@@ -161,9 +162,11 @@ class Connection:
 
     def _keep_dialect(self) -> None:
         """Keep to the dialect once the first bytes have chosen it, though they may hold no whole command."""
-        if not isinstance(self.codec, Sniffer) or self.codec.chosen is None:
+        assert isinstance(self.codec, Sniffer)
+        chosen = self.codec.chosen
+        if chosen is None:
             return
-        self.codec = chosen = self.codec.chosen
+        self.codec = chosen
         self.session.dialect = chosen.dialect
         if chosen.dialect != codec.NDJSON:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
