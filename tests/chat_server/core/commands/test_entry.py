@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_protocol import codec, commands
+from chat_server.core.limits import Limits
+from chat_server.core.presence import LARGE
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+def test_welcome_is_the_first_frame_and_says_where_one_stands(stage: Stage) -> None:
+    ann = stage.enter("ann", "lobby", "Garden")
+    ann.says("hi")
+    stage.commit()
+    bob = stage.connect()
+    bob.does(commands.Hello(username="Bob", rooms=["garden", "lobby", "lobby"], ref="h"))
+    welcome = bob.one("welcome")
+    assert welcome["rooms"] == [
+        {"room": "Garden", "seq": 0, "count": 2},
+        {"room": "lobby", "seq": 1, "count": 2},
+    ]
+    assert (welcome["username"], welcome["id"], welcome["ref"]) == ("Bob", bob.id, "h")
+    assert (welcome["protocol"], welcome["resumed"], welcome["epoch"]) == (1, False, stage.store.epoch)
+    assert welcome["ping_interval"] == 30
+    assert "session" not in welcome
+    ann.says("next")
+    stage.commit()
+    assert bob.one("message")["seq"] == 2
+
+
+def test_a_batch_under_way_comes_after_the_welcome_and_counts_from_there(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says("under way")
+    bob = stage.connect()
+    bob.does(commands.Hello(username="bob", resumable=True))  # waits for the store, and so for the message
+    cid = stage.enter("cid")
+    ann.says("next")
+    stage.commit()
+    welcome, message = bob.take()
+    assert (welcome["type"], welcome["rooms"][0]["seq"]) == ("welcome", 1)
+    assert message["seq"] == 2
+    assert cid.one("message")["seq"] == 2
+
+
+def test_without_a_list_it_is_the_lobby_and_an_empty_list_is_no_room(stage: Stage) -> None:
+    assert list(stage.enter("ann").session.rooms) == ["lobby"]
+    bob = stage.connect()
+    bob.does(commands.Hello(username="bob", rooms=[]))
+    assert bob.one("welcome")["rooms"] == []
+
+
+def test_hello_is_said_once(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.does(commands.Hello(username="zoe"))
+    assert ann.one("error")["code"] == "already_named"
+    assert ann.name == "ann"
+
+
+@pytest.mark.parametrize(
+    ("rooms", "code"), [(["ok", "no good"], "name_invalid"), (["@a,b"], "name_invalid"), (["a"] * 3, None)]
+)
+def test_a_hello_that_is_refused_leaves_nothing(stage: Stage, rooms: list[str], code: str | None) -> None:
+    peer = stage.connect()
+    peer.does(commands.Hello(username="ann", rooms=rooms))
+    if code is None:
+        assert peer.one("welcome")
+        return
+    assert peer.one("error")["code"] == code
+    assert not stage.hub.names
+    assert not stage.hub.rooms
+    stage.check()
+
+
+def test_too_many_rooms_are_refused(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
+    peer = stage.connect()
+    peer.does(commands.Hello(username="ann", rooms=["a", "b", "c"]))
+    assert peer.one("error")["code"] == "too_many"
+    peer.does(commands.Hello(username="ann", rooms=["a", "b"]))
+    assert peer.one("welcome")
+    peer.does(commands.Join(room="c"))
+    assert peer.one("error")["code"] == "too_many"
+    peer.does(commands.Join(room="a"))  # is no new one
+    assert peer.one("joined")
+    other = stage.enter("bob", "a")
+    other.says(to="ann")  # a conversation does not count
+    stage.commit()
+    assert peer.messages("@ann,bob")
+    stage.check()
+
+
+def test_so_many_rooms_that_they_do_not_fit_are_all_entered(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=0))
+    peer = stage.connect()
+    peer.does(commands.Hello(username="ann", rooms=[f"{number:04}" + "é" * 28 for number in range(900)]))
+    assert len(peer.outbox.data) < 65_536
+    welcome = peer.one("welcome")
+    assert welcome["more"]
+    assert welcome["after"] == welcome["rooms"][-1]["room"]
+    assert len(peer.session.rooms) == 900
+
+
+# Sessions that may be resumed
+
+
+def test_the_store_has_the_hash_of_the_secret_before_the_client_has_the_secret(stage: Stage) -> None:
+    peer = stage.connect()
+    stored: list[bytes] = []
+
+    def look() -> None:
+        assert not peer.lines
+
+    stage.meanwhile.append(look)
+    peer.does(commands.Hello(username="ann", resumable=True))
+    secret = peer.one("welcome")["session"]
+    (batch,) = stage.store.batches
+    (record,) = batch.records.sessions
+    stored.append(record.secret_hash)
+    assert stored == [hashlib.sha256(secret.encode()).digest()]
+    assert (record.id, record.identity, record.name) == (peer.id, peer.session.identity, "ann")
+    assert len(secret) * 6 >= 128
+    peer.says()
+    stage.commit()
+    assert not stage.store.batches[1].records.identities  # it is stored already
+    stage.check()
+
+
+def test_the_name_is_held_while_the_store_is_waited_for(stage: Stage) -> None:
+    ann, other = stage.connect(), stage.connect()
+    stage.meanwhile.append(lambda: other.does(commands.Hello(username="ANN")))
+    ann.does(commands.Hello(username="ann", resumable=True))
+    assert ann.one("welcome")
+    assert other.one("error")["code"] == "name_taken"
+
+
+def test_a_session_that_cannot_be_stored_is_refused_with_nothing_left(stage: Stage) -> None:
+    stage.store.failing = "full"
+    ann = stage.connect()
+    ann.does(commands.Hello(username="ann", resumable=True, ref="1"))
+    error = ann.one("error")
+    assert (error["code"], error["ref"]) == ("unavailable", "1")
+    assert not stage.hub.names
+    assert not stage.hub.rooms
+    stage.store.failing = None
+    ann.does(commands.Hello(username="ann"))
+    assert "session" not in ann.one("welcome")
+    assert not ann.session.resumable
+    ann.says()
+    stage.commit()
+    (batch,) = stage.store.batches
+    assert [identity.id for identity in batch.records.identities] == [ann.session.identity]
+    stage.check()
+
+
+def test_one_who_is_cut_while_the_store_is_waited_for_does_not_come_in(stage: Stage) -> None:
+    ann = stage.connect()
+    stage.meanwhile.append(ann.goes)
+    ann.does(commands.Hello(username="ann", resumable=True))
+    assert not stage.hub.sessions
+    assert not stage.hub.names
+    stage.check()
+
+
+def test_a_session_of_another_run_is_not_resumed_but_begun(stage: Stage) -> None:
+    ann = stage.connect()
+    ann.does(commands.Hello(username="ann", resume=commands.Resume(session="unknown")))
+    welcome = ann.one("welcome")
+    assert welcome["resumed"] is False
+    assert welcome["session"]
+
+
+# Guests
+
+
+def test_a_guest_sees_what_was_said_last_and_is_in_the_lobby(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    for number in range(12):
+        ann.says(f"number {number}")
+    stage.commit()
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    text = guest.outbox.data.decode()
+    assert "number 2\n" in text
+    assert "number 1\n" not in text
+    guest.says("me too")
+    stage.commit()
+    assert ann.messages()[-1]["username"] == guest.name
+    assert guest.outbox.data.decode().endswith("me too\n")
+    guest.does(commands.Arrive())  # once is enough
+    stage.check()
+
+
+def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says()
+    stage.commit()
+    ann.goes()
+    stage.store.unreadable = True
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    assert guest.name in stage.hub.names
+    guest.says()
+    stage.commit()
+    assert b"hi\n" in guest.outbox.data
+
+
+def test_help_is_there_for_guests(stage: Stage) -> None:
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    guest.does(commands.Help())
+    assert b"/nick NAME" in guest.outbox.data
+
+
+# Other names
+
+
+def test_a_rename_is_told_once_to_each_peer(stage: Stage) -> None:
+    ann = stage.enter("ann", "a", "b")
+    bob = stage.enter("bob", "a", "b")
+    far = stage.enter("far", "c")
+    ann.says(to="bob")
+    stage.commit()
+    bob.take()
+    ann.take()
+    ann.does(commands.Rename(username="Zoe", ref="r"))
+    told = {"type": "renamed", "from": ann.id, "old": "ann", "username": "Zoe"}
+    assert bob.one("renamed") == told
+    assert ann.one("renamed") == told | {"ref": "r"}
+    assert not far.take()
+    assert set(stage.hub.names) == {"zoe", "bob", "far"}
+    stage.check()
+
+
+def test_what_was_said_under_the_old_name_comes_before_the_new_one(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says(ref="1")
+    ann.does(commands.Rename(username="zoe"))
+    ann.says(ref="2")
+    stage.commit()
+    assert [(frame["type"], frame["username"]) for frame in bob.take()] == [
+        ("message", "ann"),
+        ("renamed", "zoe"),
+        ("message", "zoe"),
+    ]
+
+
+def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.does(commands.Rename(username="Ann"))
+    assert ann.one("renamed")["username"] == "Ann"
+    assert stage.hub.user("ann").name == "Ann"
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("BOB", "name_taken"), ("server", "name_invalid"), ("a b", "name_invalid")]
+)
+def test_a_rename_that_is_refused_changes_nothing(stage: Stage, name: str, code: str) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.does(commands.Rename(username=name, ref="r"))
+    error = ann.one("error")
+    assert (error["code"], error["ref"]) == (code, "r")
+    assert not bob.take()
+    assert stage.hub.user("ann").id == ann.id
+    stage.check()
+
+
+def test_a_name_taken_while_one_waits_is_taken(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says()
+    other = stage.connect()
+    stage.meanwhile.append(lambda: other.does(commands.Hello(username="zoe")))
+    ann.does(commands.Rename(username="zoe"))
+    assert ann.take("error")[0]["code"] == "name_taken"
+    assert ann.name == "ann"
+    stage.check()
+
+
+def test_rooms_with_very_many_members_are_not_told(stage: Stage) -> None:
+    crowd = [stage.enter(f"n{number}", "big") for number in range(LARGE)]
+    ann = stage.enter("ann", "big", "small")
+    bob = stage.enter("bob", "small")
+    ann.does(commands.Rename(username="zoe"))
+    assert bob.one("renamed")
+    assert not any(peer.take() for peer in crowd)
+
+
+# Leaving
+
+
+def test_good_bye_waits_for_what_was_said(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says(ref="1")
+    ann.does(commands.Quit(ref="q"))
+    assert ann.one("message")["ref"] == "1"
+    assert (ann.link.ended, ann.link.bye_ref) == ("quit", "q")
+
+
+def test_one_who_is_cut_gets_what_was_said_first(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says(ref="1")
+    ann.goes()
+    assert ann.one("message")["ref"] == "1"
+    assert bob.one("message")["ref"] == "1"
+    stage.check()

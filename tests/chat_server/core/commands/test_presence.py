@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chat_protocol import commands
+from chat_protocol.lines import MAX_FRAME
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+def test_who_lists_a_room_or_everyone(stage: Stage) -> None:
+    ann = stage.enter("ann", "a")
+    stage.enter("Bob", "b")
+    ann.does(commands.Who(ref="w"))
+    assert ann.one("who") == {
+        "type": "who",
+        "users": [
+            {"username": "ann", "rtt_ms": 0.5, "since": stage.clock.time()},
+            {"username": "Bob", "rtt_ms": 0.5, "since": stage.clock.time()},
+        ],
+        "more": False,
+        "ref": "w",
+    }
+    ann.does(commands.Who(room="B"))
+    who = ann.one("who")
+    assert who["room"] == "b"
+    assert [user["username"] for user in who["users"]] == ["Bob"]
+
+
+def test_who_lists_the_sides_of_ones_own_conversation(stage: Stage) -> None:
+    ann, _ = stage.enter("ann"), stage.enter("bob")
+    ann.says(to="bob")
+    stage.commit()
+    ann.take()
+    ann.does(commands.Who(room="@ann,bob"))
+    assert [user["username"] for user in ann.one("who")["users"]] == ["ann", "bob"]
+
+
+def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stage) -> None:
+    """A page of those who hold a name and wait for the store must not end the list."""
+    ann = stage.enter("ann")
+    for number in range(450):
+        stage.hub.claim(f"coming{number}", stage.connect().session)
+    for number in range(1000):
+        stage.enter(f"n{number:04}" + "é" * 27)
+    found: list[str] = []
+    more, after = True, None
+    while more:
+        ann.does(commands.Who(after=after))
+        assert len(ann.lines[-1]) <= MAX_FRAME
+        page = ann.one("who")
+        found += [user["username"] for user in page["users"]]
+        more, after = page["more"], page.get("after")
+    assert len(found) == 1001
+    assert found == sorted(found)
+
+
+def test_this_server_is_the_only_one(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    stage.hub.address = "127.0.0.1:7072"
+    ann.does(commands.Servers())
+    (server,) = ann.one("servers")["servers"]
+    assert server == {"node": "test", "address": "127.0.0.1:7072", "clients": 1, "rtt_ms": None}
+    stage.hub.measured(2.0)
+    stage.hub.measured(4.0)
+    stage.hub.measured(9.0)
+    ann.does(commands.Servers())
+    assert ann.one("servers")["servers"][0]["rtt_ms"] == 4.0

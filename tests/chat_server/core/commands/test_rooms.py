@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import codec, commands
+from chat_protocol.lines import MAX_FRAME
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+def test_joined_says_where_one_stands(stage: Stage) -> None:
+    ann, bob = stage.enter("ann", "Garden"), stage.enter("bob")
+    ann.says(room="Garden")
+    stage.commit()
+    bob.does(commands.Join(room="garden", ref="j"))
+    assert bob.one("joined") == {"type": "joined", "room": "Garden", "seq": 1, "count": 2, "ref": "j"}
+    ann.says(room="Garden")
+    stage.commit()
+    assert bob.one("message")["seq"] == 2
+    bob.does(commands.Join(room="GARDEN"))  # again: where one stands now
+    assert bob.one("joined")["seq"] == 2
+    ann.says(room="Garden")
+    stage.commit()
+    assert bob.one("message")["seq"] == 3
+
+
+def test_one_leaves_after_what_one_said(stage: Stage) -> None:
+    ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
+    ann.says(room="a", ref="1")
+    ann.does(commands.Leave(room="A", ref="l"))
+    message, left = ann.take()
+    assert message["ref"] == "1"
+    assert left == {"type": "left", "room": "a", "ref": "l"}
+    bob.says(room="a")
+    stage.commit()
+    assert not ann.take()
+    stage.check()
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (commands.Leave(room="lobby"), "not_joined"),
+        (commands.Leave(room="@ann,bob"), "invalid_field"),
+        (commands.Join(room="@ann,bob"), "forbidden"),
+        (commands.Join(room="no good"), "name_invalid"),
+        (commands.History(room="lobby"), "not_joined"),
+        (commands.History(room="a", before=1, after=1), "invalid_field"),
+        (commands.Who(room="nowhere"), "no_such_room"),
+        (commands.Close(peer="cid"), "no_such_room"),
+        (commands.Close(peer="nobody"), "no_such_user"),
+        (commands.Open(peer="ann"), "invalid_field"),
+        (commands.Rtt(username="nobody"), "no_such_user"),
+    ],
+)
+def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> None:
+    ann = stage.enter("ann", "a")
+    stage.enter("bob", "a")
+    stage.enter("cid", "lobby")
+    ann.says(to="bob")
+    stage.commit()
+    ann.take()
+    ann.does(command)
+    assert ann.one("error")["code"] == code
+    stage.check()
+
+
+def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
+    guest, ann = stage.connect(codec.TEXT), stage.enter("ann", "garden", "lobby")
+    guest.does(commands.Arrive())
+    guest.says("one")
+    guest.does(commands.Switch(room="Garden"))
+    guest.says("two")
+    stage.commit()
+    assert [(frame["room"], frame["message"]) for frame in ann.messages()] == [
+        ("lobby", "one"),
+        ("garden", "two"),
+    ]
+    assert list(guest.session.rooms) == ["garden"]
+    guest.does(commands.Switch(room="garden"))
+    assert list(guest.session.rooms) == ["garden"]
+    guest.does(commands.Switch(room="no good"))
+    assert list(guest.session.rooms) == ["garden"]
+    stage.check()
+
+
+def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
+    for start in range(0, 1000, 100):
+        stage.enter(f"n{start}", *[f"{number:04}" + "é" * 28 for number in range(start, start + 100)])
+    ann = stage.enter("ann", "zz")
+    ann.says(room="zz")
+    ann.does(commands.Leave(room="zz"))  # nobody there, but something was said
+    ann.take()
+    found: list[str] = []
+    more, after = True, None
+    while more:
+        ann.does(commands.Rooms(after=after, ref="r"))
+        assert len(ann.lines[-1]) <= MAX_FRAME
+        page = ann.one("rooms")
+        assert page["ref"] == "r"
+        found += [room["room"] for room in page["rooms"]]
+        more, after = page["more"], page.get("after")
+    assert len(found) == 1001
+    assert found == sorted(found)
+    assert found[-1] == "zz"
+
+
+# History
+
+
+def test_history_is_read_forwards_and_backwards(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    for number in range(1, 11):
+        ann.says(str(number))
+    stage.commit()
+    live = {frame["seq"]: frame for frame in ann.take()}
+
+    def read(**how: int) -> tuple[list[int], bool, int | None, int | None]:
+        ann.does(commands.History(room="LOBBY", ref="h", **how))
+        page = ann.one("history")
+        assert (page["room"], page["ref"]) == ("lobby", "h")
+        assert all(live[one["seq"]] == one | {"type": "message"} for one in page["messages"])
+        return [one["seq"] for one in page["messages"]], page["more"], page.get("after"), page.get("before")
+
+    assert read() == ([*range(1, 11)], False, None, None)
+    assert read(limit=3) == ([8, 9, 10], True, None, 8)
+    assert read(limit=3, before=8) == ([5, 6, 7], True, None, 5)
+    assert read(limit=5, before=3) == ([1, 2], False, None, None)
+    assert read(limit=3, after=0) == ([1, 2, 3], True, 3, None)
+    assert read(limit=3, after=7) == ([8, 9, 10], False, None, None)
+    assert read(after=10) == ([], False, None, None)
+    assert read(after=99) == ([], False, None, None)
+    assert read(before=0) == ([], False, None, None)
+    assert read(before=99, limit=1) == ([10], True, None, 10)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    sizes=st.lists(st.sampled_from([1, 50, 8192]), min_size=1, max_size=60),
+    limit=st.integers(1, 500),
+    forward=st.booleans(),
+    recent=st.integers(0, 30),
+)
+def test_paging_through_a_room_gives_all_of_it_once(
+    make_stage: type[Stage], sizes: list[int], limit: int, *, forward: bool, recent: int
+) -> None:
+    """From the store and from the tail, through frames that are never too large."""
+    stage = make_stage()
+    ann = stage.enter("ann")
+    for size in sizes[recent:]:
+        ann.says('"' * size)
+    stage.commit()
+    ann.does(commands.Leave(room="lobby"))
+    ann.does(commands.Join(room="lobby"))
+    for size in sizes[:recent]:
+        ann.says('"' * size)
+    stage.commit()
+    ann.take()
+    found: list[int] = []
+    cursor = 0 if forward else None
+    more = True
+    while more:
+        where: dict[str, Any] = {"after" if forward else "before": cursor}
+        ann.does(commands.History(room="lobby", limit=limit, **where))
+        assert len(ann.lines[-1]) <= MAX_FRAME
+        page = ann.one("history")
+        seqs = [one["seq"] for one in page["messages"]]
+        found = found + seqs if forward else seqs + found
+        more, cursor = page["more"], page.get("after" if forward else "before")
+    assert found == list(range(1, len(sizes) + 1))
+
+
+def test_history_that_cannot_be_read_is_unavailable_for_now(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says()
+    ann.does(commands.Leave(room="lobby"))
+    ann.does(commands.Join(room="lobby"))
+    ann.take()
+    stage.store.unreadable = True
+    ann.does(commands.History(room="lobby", ref="h"))
+    error = ann.one("error")
+    assert (error["code"], error["ref"]) == ("unavailable", "h")
+    stage.store.unreadable = False
+    ann.does(commands.History(room="lobby"))
+    assert len(ann.one("history")["messages"]) == 1
+
+
+def test_what_is_not_delivered_yet_is_no_history(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.says()
+    ann.does(commands.History(room="lobby"))
+    assert ann.one("history")["messages"] == []
+
+
+def test_a_closed_conversation_can_be_read(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("psst", to="bob")
+    stage.commit()
+    bob.does(commands.Close(peer="ann"))
+    for peer in (ann, bob):
+        peer.take()
+        peer.does(commands.History(room="@ANN,bob"))
+        assert [one["message"] for one in peer.one("history")["messages"]] == ["psst"]

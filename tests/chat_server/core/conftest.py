@@ -1,0 +1,331 @@
+"""The core on a stage: a clock that stands still, outboxes that decode what they get, a store that can fail.
+
+Waiting, in the core, is `Link.wait`. Here it lets the others act first (`Stage.meanwhile`), and then commits
+until the signal is set: so every switch of greenlets that the core allows is a line in a test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chat_protocol import codec, commands
+from chat_protocol.codec import DIALECTS
+from chat_protocol.errors import ByeReason, Fault
+from chat_protocol.events import ServerIdentity
+from chat_server.core.hub import Hub
+from chat_server.core.ingest import Ingest
+from chat_server.core.limits import Limits
+from chat_server.core.ports import StoreUnavailable
+from chat_server.core.records import Batch, Draft, RoomRecord
+from chat_server.core.router import Router
+from chat_server.core.session import Session
+from chat_server.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from chat_protocol.events import MessageEvent
+    from chat_server.core.ports import Outbox as OutboxPort
+
+Frame = dict[str, Any]
+NO_LIMITS = Limits(rate_messages=0, rate_bytes=0)
+
+
+class Clock:
+    """Stands still until it is advanced."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now + 1.7e9
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Outbox:
+    """Keeps what it got. To write to somebody who has left is an error, as with a closed socket."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.waiting = 0
+        self.moved_at = 0.0
+        self.closed = False
+
+    def put(self, data: bytes) -> None:
+        assert not self.closed, data
+        self.data += data
+
+
+def fan_out(outboxes: Iterable[OutboxPort], chunk: bytes) -> None:
+    for outbox in outboxes:
+        outbox.put(chunk)
+
+
+class Signal:
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def set(self) -> None:
+        self.is_set = True
+
+
+class Link:
+    """A connection whose waiting runs the rest of the server."""
+
+    def __init__(self, stage: Stage, address: str) -> None:
+        self._stage = stage
+        self.address = address
+        self.ended: Any = None
+        self.bye_ref: str | None = None
+        self.tcp_ms: float | None = 0.5
+
+    def end(
+        self,
+        reason: ByeReason,
+        message: str | None = None,
+        after: float | None = None,
+        ref: str | None = None,
+    ) -> None:
+        del message, after
+        if self.ended is None:
+            self.ended, self.bye_ref = reason, ref
+
+    def tcp_rtt_ms(self) -> float | None:
+        return self.tcp_ms
+
+    def new_signal(self) -> Any:
+        return Signal()
+
+    def wait(self, signal: Any) -> None:
+        stage = self._stage
+        while stage.meanwhile:
+            stage.meanwhile.pop(0)()
+        for _ in range(1000):
+            if signal.is_set:
+                return
+            again = stage.ingest.commit()
+            if again is not None:
+                stage.clock.advance(again)
+        raise AssertionError("the signal that is waited for was never set")
+
+
+class FlakyStore(MemoryStore):
+    """Fails while `failing`, and remembers what it has stored."""
+
+    def __init__(self) -> None:
+        super().__init__(100_000)
+        self.failing: str | None = None
+        self.unreadable = False
+        self.broken: Exception | None = None
+        self.batches: list[Batch] = []
+
+    def append(self, batch: Batch) -> None:
+        if self.broken is not None:
+            raise self.broken
+        if self.failing is not None:
+            raise StoreUnavailable(self.failing)
+        super().append(batch)
+        self.batches.append(batch)
+
+    def read(
+        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+    ) -> list[MessageEvent]:
+        if self.unreadable:
+            raise StoreUnavailable("unreadable")
+        return super().read(room, after, before, limit, newest=newest)
+
+    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        if self.unreadable:
+            raise StoreUnavailable("unreadable")
+        return super().find(message_id)
+
+
+class Peer:
+    """Somebody connected: commands in, frames out."""
+
+    def __init__(self, stage: Stage, dialect: int, number: int) -> None:
+        self.stage = stage
+        self.outbox = Outbox()
+        self.link = Link(stage, f"peer:{number}")
+        self.session = Session(self.link, self.outbox, stage.clock.now)
+        self.session.dialect = dialect
+        self._taken = 0
+
+    @property
+    def name(self) -> str:
+        return self.session.name
+
+    @property
+    def id(self) -> str:
+        return self.session.id
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All lines so far."""
+        return self.outbox.data.splitlines(keepends=True)
+
+    @property
+    def frames(self) -> list[Frame]:
+        """All frames so far."""
+        return [json.loads(line) for line in self.lines]
+
+    def take(self, kind: str | None = None) -> list[Frame]:
+        """What came since the last time, of one type if one is named (the others are dropped)."""
+        data, self._taken = self.outbox.data[self._taken :], len(self.outbox.data)
+        frames: list[Frame] = [json.loads(line) for line in data.splitlines()]
+        return [frame for frame in frames if kind is None or frame["type"] == kind]
+
+    def one(self, kind: str) -> Frame:
+        """The only frame that came since the last time, which is of that type."""
+        frames = self.take()
+        assert [frame["type"] for frame in frames] == [kind], frames
+        return frames[0]
+
+    def messages(self, room: str | None = None) -> list[Frame]:
+        """The live messages of a room, or of all, since the beginning."""
+        return [
+            frame
+            for frame in self.frames
+            if frame["type"] == "message" and "again" not in frame and room in {None, frame["room"]}
+        ]
+
+    def does(self, command: commands.Command | Fault, size: int = 0) -> None:
+        """Send a command; it may be carried out only after a commit."""
+        self.stage.router.accept(self.session, size)
+        self.stage.router.dispatch(self.session, command)  # type: ignore[arg-type]
+
+    def says(
+        self, text: str = "hi", room: str | None = None, *, to: str | None = None, ref: str | None = None
+    ) -> None:
+        self.does(commands.Message(message=text, room=room, to=to, ref=ref))
+
+    def goes(self) -> None:
+        """Be cut off: as a connection does it, once what was said is stored."""
+        self.stage.hub.settle(self.session)
+        self.stage.hub.depart(self.session)
+        self.outbox.closed = True
+
+
+class Stage:
+    """The core, put together as the server does it."""
+
+    def __init__(
+        self, *, limits: Limits = NO_LIMITS, store: Any = None, patience: float = 1.0, bound: int = 1 << 20
+    ) -> None:
+        self.clock = Clock()
+        self.store: Any = store or FlakyStore()
+        self.meanwhile: list[Callable[[], None]] = []
+        self.wakes = 0
+        self.stored: list[Draft] = []
+        self.hub = Hub(
+            server=ServerIdentity("greenroom", "0", "test"),
+            store=self.store,
+            clock=self.clock,
+            fan_out=fan_out,
+            limits=limits,
+            ping_interval=30.0,
+            stalled_timeout=120.0,
+        )
+        self.ingest: Any = Ingest(
+            self.store,
+            self.clock,
+            lambda: self.hub.stats,
+            bound=bound,
+            patience=patience,
+            wake=self._wake,
+            opened=self.hub.opened,
+            revive=self.hub.revive,
+        )
+        self.hub.ingest = self.ingest
+        self.ingest.on_stored = self.stored.extend
+        self.router = Router(self.hub)
+        self._count = 0
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def connect(self, dialect: int = codec.NDJSON) -> Peer:
+        """Somebody who has not said a word."""
+        self._count += 1
+        return Peer(self, dialect, self._count)
+
+    def enter(self, name: str, *rooms: str, dialect: int = codec.NDJSON, resumable: bool = False) -> Peer:
+        """Somebody who is in `rooms` (the lobby by default), and has read the welcome."""
+        peer = self.connect(dialect)
+        wanted = list(rooms) if rooms else None
+        peer.does(commands.Hello(username=name, rooms=wanted, resumable=resumable))
+        assert peer.id, peer.lines
+        peer._taken = len(peer.outbox.data)
+        return peer
+
+    def commit(self) -> None:
+        """Let the writer run until it has nothing to do; a store that fails is tried until it is refused."""
+        for _ in range(1000):
+            again = self.ingest.commit()
+            if again is not None:
+                self.clock.advance(again)
+            elif self.ingest.idle:
+                return
+        raise AssertionError("the writer never came to rest")
+
+    def check(self) -> None:
+        """Look for what should not be there, when nothing is on its way."""
+        hub = self.hub
+        assert self.ingest.idle
+        assert {session.key for session in hub.sessions.values()} <= set(hub.names)
+        assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
+        for session in hub.sessions.values():
+            assert not session.closed
+            assert session.pending == 0
+            assert hub.names[session.key] is session
+            opened = [room for room in hub.conversations.values() if room.opener is session]
+            assert session.conversations == len(opened)
+            for room in session.rooms.values():
+                assert session in room.members
+            for room in session.talks:
+                assert hub.conversations[room.record.pair] is room  # type: ignore[index]
+            refs = session.refs or {}
+            assert len(refs) <= 1024
+            assert not any(isinstance(entry, Draft) for entry in refs.values())
+        for room in hub.rooms.values():
+            assert room.members or room.record.id
+        for pair, room in hub.conversations.items():
+            assert all(identity in hub.identities for identity in pair)
+            assert (room.opener is None) == (not room.members)
+            assert len(room.members) in {0, 2}
+            assert not room.members or hub.by_name[room.key] is room
+        for key, room in hub.by_name.items():
+            assert room.key == key
+            assert hub.conversations[room.record.pair] is room  # type: ignore[index]
+        for room in (*hub.rooms.values(), *hub.conversations.values()):
+            assert room.head == room.record.seq
+            assert not room.record.queued
+            assert sum(map(len, room._feeds)) == len(room.members)
+
+
+@pytest.fixture(scope="session")
+def make_stage() -> type[Stage]:
+    """For tests that want more than one, or settings of their own."""
+    return Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> int:
+    return DIALECTS.index(request.param)
+
+
+@pytest.fixture(scope="session")
+def make_clock() -> type[Clock]:
+    return Clock

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chat_protocol import codec, commands
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Peer, Stage
+
+
+def tick(stage: Stage, seconds: float = 30.0) -> None:
+    stage.clock.advance(seconds)
+    stage.hub.heartbeat.tick()
+
+
+def ping_of(peer: Peer) -> str:
+    ping: str = peer.one("ping")["id"]
+    return ping
+
+
+def test_a_native_session_is_pinged_every_interval(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage, 29.9)
+    assert not ann.take()
+    tick(stage, 0.1)
+    first = ping_of(ann)
+    tick(stage, 0.1)
+    assert not ann.take()
+    ann.does(commands.Pong(id=first))
+    tick(stage)
+    assert ping_of(ann) != first
+
+
+def test_each_is_pinged_in_its_own_time(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    stage.clock.advance(10)
+    bob = stage.enter("bob")
+    tick(stage, 20)
+    assert ann.take("ping")
+    assert not bob.take()
+    tick(stage, 10)
+    assert bob.take("ping")
+    assert not ann.take()
+
+
+def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage)
+    tick(stage)
+    assert not ann.link.ended
+    assert len(ann.take("ping")) == 2
+    tick(stage)
+    assert ann.link.ended == "timeout"
+    assert not ann.take()
+
+
+def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage)
+    tick(stage)
+    ann.does(commands.Pong(id="what?"))
+    tick(stage)
+    tick(stage)
+    assert not ann.link.ended
+    tick(stage)
+    assert ann.link.ended == "timeout"
+
+
+def test_other_dialects_are_not_pinged(stage: Stage) -> None:
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    before = guest.outbox.data
+    for _ in range(5):
+        tick(stage)
+    assert guest.outbox.data == before
+    assert guest.link.ended is None
+
+
+def test_while_bytes_wait_a_session_is_not_silent_but_may_be_stalled(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage)
+    tick(stage)
+    ann.take()
+    ann.outbox.waiting, ann.outbox.moved_at = 1, stage.clock.now
+    for _ in range(4):  # 120 s: not more than the limit
+        tick(stage)
+        assert not ann.link.ended
+    assert not ann.take()  # no ping is piled up on what waits
+    tick(stage)
+    assert ann.link.ended == "stalled"
+
+
+def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage)
+    tick(stage)
+    for _ in range(10):
+        ann.outbox.waiting, ann.outbox.moved_at = 1, stage.clock.now
+        tick(stage)
+    ann.outbox.waiting = 0
+    tick(stage)  # its pings were behind all that: it gets two new ones
+    tick(stage)
+    assert not ann.link.ended
+    tick(stage)
+    assert ann.link.ended == "timeout"
+
+
+def test_stalled_holds_for_every_dialect(stage: Stage) -> None:
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    guest.outbox.waiting, guest.outbox.moved_at = 1, stage.clock.now
+    for _ in range(5):
+        tick(stage)
+    assert guest.link.ended == "stalled"
+
+
+def test_time_in_which_the_server_does_not_read_does_not_count(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    tick(stage)
+    tick(stage)
+    ann.session.paused = True
+    for _ in range(5):
+        tick(stage)
+    assert not ann.link.ended
+    assert len(ann.take("ping")) == 2
+    ann.session.paused = False
+    tick(stage)
+    assert ann.link.ended == "timeout"
+
+
+def test_who_has_left_is_watched_no_more(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.goes()
+    tick(stage)
+    assert not stage.hub.heartbeat._due

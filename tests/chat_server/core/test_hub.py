@@ -1,0 +1,420 @@
+"""Names, rooms, conversations: what is there, and that nothing is left of what has gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_protocol import codec, commands
+from chat_protocol.errors import Refused
+from chat_server.core.hub import KICKED_FOR
+from chat_server.core.limits import Limits
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+def test_a_name_is_one_persons_however_it_is_written(stage: Stage) -> None:
+    stage.enter("Straße")
+    other = stage.connect()
+    for name in ("Straße", "STRASSE", "straße"):
+        other.does(commands.Hello(username=name))
+        assert other.one("error")["code"] == "name_taken"
+    assert len(stage.hub.names) == 1
+    assert stage.hub.user("STRASSE").name == "Straße"
+
+
+@pytest.mark.parametrize("name", ["server", "SERVER", "guest-abcd", "Guest-x", "@a", "a b", "", "x" * 33])
+def test_some_names_are_nobodys(stage: Stage, name: str) -> None:
+    peer = stage.connect()
+    peer.does(commands.Hello(username=name, ref="1"))
+    error = peer.one("error")
+    assert (error["code"], error["ref"]) == ("name_invalid", "1")
+    assert not stage.hub.names
+
+
+def test_a_name_is_free_when_its_bearer_has_gone(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.goes()
+    again = stage.enter("ann")
+    assert again.id != ann.id
+    again.goes()
+    stage.check()
+    assert not stage.hub.names
+    assert not stage.hub.rooms
+
+
+def test_to_depart_twice_is_to_depart_once(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.goes()
+    stage.enter("ann")
+    stage.hub.depart(ann.session)
+    assert "ann" in stage.hub.names
+    stage.check()
+
+
+def test_who_is_kicked_stays_out_for_a_while(stage: Stage) -> None:
+    bob, ann = stage.enter("Bob"), stage.enter("ann")
+    stage.hub.kick(bob.session)
+    assert bob.link.ended == "kicked"
+    bob.goes()
+    again = stage.connect()
+    again.does(commands.Hello(username="bob"))
+    error = again.one("error")
+    assert error["code"] == "forbidden"
+    assert error["retry_after"] == KICKED_FOR
+    ann.does(commands.Rename(username="BOB"))
+    assert ann.take("error")[0]["code"] == "forbidden"
+    assert stage.hub.user("ann")
+    stage.clock.advance(KICKED_FOR)
+    again.does(commands.Hello(username="bob"))
+    assert again.one("welcome")
+    assert not stage.hub._kicked
+    stage.check()
+
+
+def test_the_names_of_the_kicked_are_not_kept_for_ever(stage: Stage) -> None:
+    for number in range(50):
+        peer = stage.enter(f"n{number}")
+        stage.hub.kick(peer.session)
+        peer.goes()
+        stage.clock.advance(KICKED_FOR / 2)
+    assert len(stage.hub._kicked) <= 3
+
+
+def test_guests_get_names_of_their_own(stage: Stage) -> None:
+    guests = [stage.connect(codec.TEXT) for _ in range(50)]
+    for guest in guests:
+        guest.does(commands.Arrive())
+    assert len(stage.hub.names) == 50
+    assert all(guest.name.startswith("guest-") and len(guest.name) == 10 for guest in guests)
+    stage.check()
+
+
+def test_the_operator_is_a_member_like_any_other(stage: Stage) -> None:
+    seat, ann = stage.connect(), stage.enter("ann")
+    stage.hub.operator(seat.session)
+    stage.hub.join(stage.hub.room("lobby"), seat.session)
+    seat.says("dinner is served")
+    stage.commit()
+    shown = ann.one("message")
+    assert (shown["username"], shown["origin"]) == ("server", "server")
+    ann.says(to="server")
+    stage.commit()
+    assert seat.messages("@ann,server")
+    stage.check()
+
+
+# Rooms
+
+
+def test_a_room_is_one_however_it_is_written_and_shown_as_first_written(stage: Stage) -> None:
+    ann, bob = stage.enter("ann", "Café"), stage.enter("bob", "CAFE\u0301")
+    ann.says("hi", "CAFÉ")
+    stage.commit()
+    assert ann.one("message")["room"] == bob.one("message")["room"] == "Café"
+
+
+def test_a_room_without_members_and_messages_is_gone(stage: Stage) -> None:
+    ann = stage.enter("ann", "a", "b")
+    ann.says(room="a")
+    ann.does(commands.Leave(room="a"))
+    ann.does(commands.Leave(room="b"))
+    assert list(stage.hub.rooms) == ["a"]
+    stage.check()
+
+
+def test_a_room_stays_while_its_first_message_is_on_its_way(stage: Stage) -> None:
+    ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
+    ann.says(room="a", ref="1")
+    bob.goes()
+    stage.commit()
+    assert ann.take("message")[0]["seq"] == 1
+    ann.goes()
+    cid = stage.enter("cid", "a")
+    cid.says(room="a")
+    stage.commit()
+    assert cid.one("message")["seq"] == 2
+    stage.check()
+
+
+def test_a_room_whose_storing_was_refused_is_stored_with_the_next_message(stage: Stage) -> None:
+    ann = stage.enter("ann", "a")
+    stage.store.failing = "full"
+    ann.says(room="a")
+    stage.commit()
+    stage.store.failing = None
+    ann.says(room="a")
+    stage.commit()
+    assert ann.messages()[0]["seq"] == 1
+    ann.goes()
+    stage.check()
+
+
+def test_a_room_that_was_never_stored_goes_with_its_last_member(stage: Stage) -> None:
+    ann = stage.enter("ann", "a")
+    stage.store.failing = "full"
+    ann.says(room="a")
+    ann.goes()
+    assert not stage.hub.rooms
+    stage.check()
+
+
+# Conversations
+
+
+def test_a_first_message_opens_the_conversation_for_both(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("Bob")
+    ann.says("psst", to="bob", ref="1")
+    stage.commit()
+    for peer, other in ((ann, "Bob"), (bob, "ann")):
+        opened, message = peer.take()
+        assert opened == {"type": "opened", "room": "@Bob,ann", "with": other, "by": "ann", "seq": 0}
+        assert (message["room"], message["seq"], message["ref"]) == ("@Bob,ann", 1, "1")
+    bob.says("what?", "@bob,ANN")
+    ann.says("psst!", to="BOB")
+    stage.commit()
+    assert [frame["seq"] for frame in bob.take()] == [2, 3]
+    stage.check()
+
+
+def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("secret", to="bob")
+    stage.commit()
+    bob.goes()
+    bob = stage.enter("bob")
+    bob.does(commands.History(room="@ann,bob"))
+    assert bob.one("error")["code"] == "forbidden"
+    bob.says("hello", to="ann")
+    stage.commit()
+    opened, message = bob.take()
+    assert opened["room"] == message["room"] == "@ann,bob#2"
+    assert message["seq"] == 1
+    bob.goes()
+    bob = stage.enter("bob")
+    ann.says("a third", to="bob")
+    stage.commit()
+    assert bob.messages()[0]["room"] == "@ann,bob#3"
+    ann.goes()
+    bob.goes()
+    stage.check()
+    assert not stage.hub.by_name
+
+
+def test_a_conversation_keeps_its_name_when_its_sides_take_others(stage: Stage) -> None:
+    """And one that is not open yet takes nothing from it when it goes."""
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says(to="bob")
+    stage.commit()
+    ann.does(commands.Rename(username="zoe"))
+    other = stage.enter("ann")
+    stage.store.failing = "full"
+    other.says(to="bob")
+    other.goes()
+    stage.store.failing = None
+    bob.take()
+    bob.says("still here", "@ann,bob")
+    stage.commit()
+    assert bob.one("message")["room"] == "@ann,bob"
+    stage.check()
+
+
+def test_one_who_left_before_it_opened_is_gone_and_the_message_acknowledged(stage: Stage) -> None:
+    """It was accepted and is stored: under the name that the store gave the conversation."""
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says(to="bob")
+    stage.commit()
+    bob.goes()
+    bob = stage.enter("bob")
+    ann.take()
+    ann.says("too late", to="bob", ref="1")
+    bob.goes()
+    stage.commit()
+    error, message = ann.take()
+    assert error["code"] == "no_such_user"
+    assert (message["ref"], message["room"], message["seq"]) == ("1", "@ann,bob#2", 1)
+    stage.check()
+    assert not ann.session.talks
+
+
+def test_both_open_at_once(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.does(commands.Open(peer="bob", ref="a"))
+    bob.does(commands.Open(peer="ann", ref="b"))  # waits for hers
+    assert ann.one("opened")["ref"] == "a"
+    assert [(frame["type"], frame.get("ref")) for frame in bob.take()] == [("opened", None), ("opened", "b")]
+    assert (ann.session.conversations, bob.session.conversations) == (1, 0)
+    stage.check()
+
+
+def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    stage.store.failing = "full"
+    ann.does(commands.Open(peer="bob", ref="a"))
+    ann.says("psst", to="bob", ref="m")
+    stage.commit()
+    assert [(frame["code"], frame["ref"]) for frame in ann.take()] == [
+        ("unavailable", "m"),
+        ("unavailable", "a"),
+    ]
+    assert not bob.take()
+    assert not stage.hub.conversations
+    assert not ann.session.talks
+    assert not bob.session.talks
+    stage.store.failing = None
+    bob.says("psst", to="ann")
+    stage.commit()
+    assert ann.messages()[0]["room"] == "@ann,bob"
+    stage.check()
+
+
+def test_those_who_wait_for_anothers_opening_are_told_that_it_failed(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    stage.store.failing = "full"
+    ann.does(commands.Open(peer="bob"))
+    bob.does(commands.Open(peer="ann", ref="b"))
+    error = bob.one("error")
+    assert (error["code"], error["ref"]) == ("unavailable", "b")
+    stage.check()
+
+
+def test_a_message_on_its_way_opens_a_closed_conversation_again(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("one", to="bob")
+    stage.commit()
+    ann.take()
+    bob.take()
+    bob.says("two", to="ann", ref="2")
+    ann.does(commands.Close(peer="bob"))
+    assert bob.one("closed")["by"] == "ann"
+    stage.commit()
+    for peer in (ann, bob):
+        frames = [frame for frame in peer.take() if frame["type"] != "closed"]
+        assert [(frame["type"], frame["seq"]) for frame in frames] == [("opened", 1), ("message", 2)]
+    assert bob.session.conversations == 1
+    stage.check()
+
+
+def test_an_opening_behind_a_message_on_its_way_does_not_swallow_it(stage: Stage) -> None:
+    """Closed and opened again while the other's message was being stored: it is delivered first."""
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("one", to="bob")
+    stage.commit()
+    bob.says("two", to="ann", ref="2")
+    ann.does(commands.Close(peer="bob"))
+    ann.does(commands.Open(peer="bob", ref="o"))
+    ann.take()
+    bob.take()
+    stage.commit()
+    assert [(frame["type"], frame["seq"]) for frame in bob.take()] == [("opened", 1), ("message", 2)]
+    opened, message, answer = ann.take()
+    assert (opened["seq"], message["seq"]) == (1, 2)
+    assert (answer["type"], answer["seq"], answer["ref"]) == ("opened", 2, "o")
+    assert (ann.session.conversations, bob.session.conversations) == (0, 1)
+    stage.check()
+
+
+def test_an_opening_that_is_refused_does_not_close_what_a_message_has_opened(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("one", to="bob")
+    stage.commit()
+    bob.says("two", to="ann")
+    ann.does(commands.Close(peer="bob"))
+    stage.store.failing = "full"
+    stage.ingest.commit()  # the message is taken, and waits for the store
+    ann.does(commands.Open(peer="bob", ref="o"))
+    stage.store.failing = None
+    stage.ingest.commit()
+    stage.store.failing = "full"
+    bob.says("three", to="ann")
+    stage.commit()
+    assert ann.take("error")[0]["ref"] == "o"
+    stage.check()
+    stage.store.failing = None
+    bob.says("four", to="ann")
+    stage.commit()
+    assert [frame["seq"] for frame in ann.messages()] == [1, 2, 3]
+    stage.check()
+
+
+def test_what_one_said_is_told_before_one_closes(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says(to="bob")
+    ann.says(to="bob")
+    ann.does(commands.Close(peer="bob", ref="c"))
+    assert [frame["type"] for frame in bob.take()] == ["opened", "message", "message", "closed"]
+    assert ann.take("closed") == [
+        {"type": "closed", "room": "@ann,bob", "with": "bob", "by": "ann", "ref": "c"}
+    ]
+    stage.check()
+
+
+def test_a_message_to_one_who_is_gone_when_it_is_stored_is_acknowledged(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    ann.says("one", to="bob")
+    stage.commit()
+    ann.take()
+    ann.says("two", to="bob", ref="2")
+    bob.goes()
+    stage.commit()
+    closed, message = ann.take()
+    assert closed == {"type": "closed", "room": "@ann,bob", "with": "bob", "by": "bob"}
+    assert (message["seq"], message["ref"]) == (2, "2")
+    stage.check()
+
+
+def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_conversations=1))
+    ann = stage.enter("ann")
+    for name in ("bob", "cid"):
+        stage.enter(name)
+    ann.says(to="bob")
+    ann.does(commands.Open(peer="cid", ref="1"))
+    error = ann.one("error")
+    assert (error["code"], error["ref"]) == ("too_many", "1")
+    ann.says(to="cid")
+    assert ann.one("error")["code"] == "too_many"
+    stage.commit()
+    assert len(stage.hub.conversations) == 1
+    stage.check()
+    ann.does(commands.Close(peer="bob"))
+    ann.says(to="cid")
+    stage.commit()
+    assert ann.messages()[-1]["room"] == "@ann,cid"
+    assert stage.hub.user("cid").conversations == 0  # it counts for the one who opened it
+    stage.check()
+
+
+def test_whether_others_talk_is_nobodys_business(stage: Stage) -> None:
+    ann, bob, eve = stage.enter("ann"), stage.enter("bob"), stage.enter("eve")
+    ann.says("secret", to="bob")
+    stage.commit()
+    assert not eve.take()
+    answers = []
+    for name in ("@ann,bob", "@nobody,else"):
+        for command in (
+            commands.Message(message="hi", room=name),
+            commands.History(room=name),
+            commands.Who(room=name),
+            commands.Join(room=name),
+        ):
+            eve.does(command)
+            answers.append(eve.one("error")["code"])
+    assert answers == ["forbidden"] * 8
+    eve.does(commands.Rooms())
+    assert [room["room"] for room in eve.one("rooms")["rooms"]] == ["lobby"]
+    bob.goes()
+
+
+def test_user_finds_only_who_has_come_in(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    with pytest.raises(Refused):
+        stage.hub.user("bob")
+    coming = stage.connect()
+    stage.meanwhile.append(lambda: ann.says(to="bob", ref="1"))
+    coming.does(commands.Hello(username="bob", resumable=True))
+    assert ann.take()[0]["code"] == "no_such_user"
+    assert coming.one("welcome")
+    stage.check()

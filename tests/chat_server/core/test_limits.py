@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import commands
+from chat_protocol.errors import ErrorCode, Fault
+from chat_server.core.limits import Allowance, Limits, TokenBucket
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+def test_a_bucket_allows_its_burst_at_once_and_then_its_rate() -> None:
+    bucket = TokenBucket(rate=2, burst=3, now=10.0)
+    assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert bucket.take(10.5) == 0
+    assert bucket.take(10.5) == 0.5
+    assert [bucket.take(100.0) for _ in range(4)] == [0, 0, 0, 0.5]  # no more than the burst is saved up
+
+
+def test_a_bucket_may_be_in_debt_for_what_has_come_already() -> None:
+    bucket = TokenBucket(rate=100, burst=100, now=0.0)
+    bucket.charge(300, 0.0)
+    assert bucket.debt(0.0) == 2.0
+    assert bucket.debt(1.5) == 0.5
+    assert bucket.debt(2.0) == 0.0
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    rate=st.floats(0.1, 1000),
+    burst=st.integers(0, 100),
+    gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
+)
+def test_a_bucket_never_lets_more_through_than_burst_and_rate(
+    rate: float, burst: int, gaps: list[float]
+) -> None:
+    now = 0.0
+    bucket = TokenBucket(rate, burst, now)
+    passed = 0
+    for gap in gaps:
+        now += gap
+        wait = bucket.take(now)
+        passed += not wait
+        assert wait == 0 or bucket.take(now + wait * 1.001) == 0
+        passed += bool(wait)
+        now += wait * 1.001
+        assert passed <= max(burst, 1) + now * rate + 0.01
+
+
+def test_zero_switches_a_limit_off() -> None:
+    allowance = Allowance(Limits(rate_messages=0, rate_bytes=0), 0.0)
+    assert allowance.messages is None
+    assert allowance.bytes is None
+    assert Allowance(Limits(rate_messages=1, rate_bytes=0), 0.0).messages is not None
+
+
+def test_welcome_tells_the_limits(stage: Stage) -> None:
+    ann = stage.connect()
+    ann.does(commands.Hello(username="ann"))
+    assert ann.take()[0]["limits"] == {
+        "frame_bytes": 65536,
+        "message_bytes": 8192,
+        "rooms": 100,
+        "conversations": 1000,
+        "messages_per_second": 0,
+        "message_burst": 1000,
+        "bytes_per_second": 0,
+        "byte_burst": 4 * 1024 * 1024,
+    }
+
+
+# At the router
+
+
+def test_too_many_messages_are_refused_until_the_time_that_is_told(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=3, rate_messages_burst=5, rate_bytes=0))
+    ann = stage.enter("ann")  # hello takes one
+    for number in range(6):
+        ann.says(str(number), ref=str(number))
+    stage.commit()
+    refused, *stored = ann.take()  # refused at once, before the others are stored
+    refusals = [refused, *(frame for frame in stored if frame["type"] == "error")]
+    assert [(frame["code"], frame["ref"]) for frame in refusals] == [
+        ("rate_limited", "4"),
+        ("rate_limited", "5"),
+    ]
+    assert len(ann.messages()) == 4
+    wait = refused["retry_after"]
+    assert wait == pytest.approx(1 / 3, abs=0.01)
+    stage.clock.advance(wait)  # not a moment longer
+    ann.says("late", ref="5")
+    stage.commit()
+    assert ann.one("message")["ref"] == "5"
+
+
+def test_too_many_bytes_are_refused_until_the_time_that_is_told(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=1000, rate_bytes_burst=3000))
+    ann = stage.enter("ann")
+    ann.does(commands.Message(message="x"), size=4500)
+    error = ann.one("error")
+    assert (error["code"], error["retry_after"]) == ("rate_limited", 1.5)
+    stage.clock.advance(1.5)
+    ann.says()
+    stage.commit()
+    assert ann.one("message")["seq"] == 1
+
+
+def test_what_costs_nothing_is_answered_even_then(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=1, rate_messages_burst=1, rate_bytes=0))
+    ann = stage.enter("ann")
+    ann.does(commands.Who())
+    assert ann.one("error")["code"] == "rate_limited"
+    ann.does(commands.Ping(id="1"))
+    assert ann.one("pong")["id"] == "1"
+    ann.does(commands.Quit())
+    assert ann.link.ended == "quit"
+
+
+def test_limits_that_change_hold_for_those_who_are_here(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0))
+    ann = stage.enter("ann")
+    stage.hub.limits = msgspec.structs.replace(stage.hub.limits, rate_messages=1, rate_messages_burst=1)
+    ann.says("one")
+    ann.says("two")
+    assert ann.one("error")["code"] == "rate_limited"
+
+
+def test_a_peer_that_does_not_listen_is_sent_away(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    for _ in range(999):
+        ann.says(room="nowhere")
+    assert ann.link.ended is None
+    ann.does(commands.Ping())  # one good command, and it is forgiven
+    for _ in range(999):
+        ann.does(Fault(ErrorCode.BAD_FRAME, "no"))
+    assert ann.link.ended is None
+    ann.says(room="nowhere")
+    assert ann.link.ended == "flooding"

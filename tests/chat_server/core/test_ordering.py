@@ -1,0 +1,292 @@
+"""The promise of the core, for any interleaving: each message of one's membership once, in order, without a
+hole, in the same bytes as everybody else; and each message that was accepted is acknowledged, or refused.
+
+An audit reads the frames as a client would, after every step.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import codec, commands
+from chat_server.core.session import ENCODERS
+from chat_server.store.rows import event_of
+from chat_server.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Peer, Stage
+
+PEOPLE = 3
+ROOMS = ("lobby", "Garden")
+NAMES = ("ann", "bob", "cid", "dot", "eve")
+
+people = st.sampled_from(
+    [0, 1, 0, 1, 2]
+)  # two are busy with each other: it is between them that things go wrong
+pairs = st.sampled_from([(0, 1), (1, 0), (0, 1), (1, 0), (2, 0)])
+rooms = st.sampled_from(ROOMS)
+says = st.tuples(st.just("say"), people, rooms)
+tells = st.tuples(st.just("tell"), pairs)
+opens = st.tuples(st.just("open"), pairs)
+closes = st.tuples(st.just("close"), pairs)
+commits = st.just(("commit",))
+meanwhiles = st.just(("meanwhile",))
+steps = st.one_of(
+    says,
+    says,
+    tells,
+    tells,
+    opens,
+    opens,
+    closes,
+    closes,
+    commits,
+    commits,
+    meanwhiles,
+    meanwhiles,
+    st.just(("failing",)),
+    st.just(("healing",)),
+    st.tuples(st.just("reply"), people),
+    st.tuples(st.just("again"), people),
+    st.tuples(st.just("join"), people, rooms),
+    st.tuples(st.just("leave"), people, rooms),
+    st.tuples(st.just("rename"), people, st.sampled_from(NAMES)),
+    st.tuples(st.just("cut"), people),
+)
+plays = st.lists(steps, min_size=10, max_size=60)
+
+
+class Audit:
+    """Reads one client's frames, and keeps to what the protocol promises."""
+
+    def __init__(self, peer: Peer, lines: dict[tuple[str, int], set[bytes]]) -> None:
+        self.peer = peer
+        self.lines = lines  # (room, seq) -> the bytes in which anybody got it
+        self.stands: dict[str, int] = {}  # room -> seq
+        self.acknowledged: list[str] = []
+        self.refused: set[str] = set()
+        self._read = 0
+
+    def read(self) -> None:
+        data = self.peer.outbox.data
+        for line in data[self._read :].splitlines(keepends=True):
+            self._frame(line, json.loads(line))
+        self._read = len(data)
+
+    def _frame(self, line: bytes, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "welcome":
+                self.stands = {room["room"]: room["seq"] for room in frame["rooms"]}
+            case "joined" | "opened":
+                room, seq = frame["room"], frame["seq"]
+                assert self.stands.setdefault(room, seq) == seq
+            case "left" | "closed":
+                del self.stands[frame["room"]]
+            case "message" if "again" not in frame:
+                room, seq = frame["room"], frame["seq"]
+                mine = frame["from"] == self.peer.id
+                if room in self.stands or not mine:  # else its receivers have gone: an acknowledgement only
+                    assert seq == self.stands[room] + 1
+                    self.stands[room] = seq
+                if mine:
+                    self.acknowledged.append(frame["ref"])
+                self.lines[room, seq].add(line)
+            case "error" if "ref" in frame:
+                self.refused.add(frame["ref"])
+
+
+class Play:
+    """Carries out steps, and audits after each."""
+
+    def __init__(self, stage: Stage, fail: Callable[[], None], heal: Callable[[], None]) -> None:
+        self.stage = stage
+        self.fail = fail
+        self.heal = heal
+        self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
+        self.watchers = [stage.enter("simple", dialect=codec.SIMPLE), stage.enter("text", dialect=codec.TEXT)]
+        self.seats = [self.sit(name) for name in NAMES[:PEOPLE]]
+        self.audits = list(self.seats)
+        self.busy: set[int] = set()
+        self.later = False
+        self.refs = 0
+        self.sent: list[tuple[Audit, str]] = []
+
+    def sit(self, name: str) -> Audit:
+        return Audit(self.stage.enter(name, *ROOMS), self.lines)
+
+    def run(self, play: list[tuple[Any, ...]]) -> None:
+        for step in play:
+            if step[0] == "meanwhile":
+                self.later = True
+            elif self.later:
+                self.later = False
+                self.stage.meanwhile.append(lambda step=step: self.step(step))  # type: ignore[misc]
+            else:
+                self.step(step)
+        self.stage.meanwhile.clear()
+        self.heal()
+        self.stage.commit()
+        self.look()
+        self.stage.check()
+        self.sum_up()
+
+    def step(self, step: tuple[Any, ...]) -> None:
+        word, *rest = step
+        if not rest:
+            getattr(self, word)()
+        else:
+            who = rest[0] if isinstance(rest[0], int) else rest[0][0]
+            if who in self.busy:  # one command of a session at a time
+                return
+            self.busy.add(who)
+            getattr(self, "do_" + word)(*rest)
+            self.busy.discard(who)
+        self.look()
+
+    def look(self) -> None:
+        """Nobody lacks anything that has been delivered: the audit stands where the room does."""
+        for audit in self.audits:
+            audit.read()
+        for audit in self.seats:
+            if not audit.peer.session.closed:
+                heads = {room.name: room.head for room in audit.peer.session.rooms.values()}
+                assert audit.stands == heads
+
+    def sum_up(self) -> None:
+        stored = [(draft.author.id, draft.ref) for draft in self.stage.stored]
+        assert len(stored) == len(set(stored))
+        acknowledged = [(audit.peer.id, ref) for audit in self.audits for ref in audit.acknowledged]
+        assert sorted(acknowledged) == sorted(stored)  # each once; and nothing is shown that is not stored
+        for audit, ref in self.sent:
+            assert ref in audit.acknowledged or ref in audit.refused
+        events = defaultdict(list)
+        for draft in self.stage.stored:
+            event = event_of(draft, 0.0)
+            events[event.room].append(event)
+        for room, said in events.items():
+            assert [event.seq for event in said] == list(range(1, len(said) + 1)), room
+            for event in said:
+                (line,) = self.lines[room, event.seq]
+                assert json.loads(line)["message"] == event.message
+        for watcher in self.watchers:
+            of_people = [line for line in watcher.lines if b"server" not in line and line[:1] != b"*"]
+            encoder = ENCODERS[watcher.session.dialect]
+            expected = [self.shown(encoder.encode(event)) for event in events["lobby"]]
+            assert [self.shown(line) for line in of_people] == expected
+
+    @staticmethod
+    def shown(line: bytes) -> bytes:
+        """The line without its time, which the store alone knows."""
+        return line.partition(b',"timestamp"')[0].partition(b"] ")[2] or line.partition(b',"timestamp"')[0]
+
+    # Steps of one person
+
+    def send(self, who: int, room: str | None, to: str | None) -> None:
+        self.refs += 1
+        audit = self.seats[who]
+        ref = f"r{self.refs}"
+        self.sent.append((audit, ref))
+        audit.peer.says(f"text {ref}", room, to=to, ref=ref)
+
+    def do_say(self, who: int, room: str) -> None:
+        self.send(who, room, None)
+
+    def do_tell(self, pair: tuple[int, int]) -> None:
+        self.send(pair[0], None, self.seats[pair[1]].peer.name)
+
+    def do_reply(self, who: int) -> None:
+        """Say something in a conversation by its name, open or closed."""
+        session = self.seats[who].peer.session
+        for room in session.talks:
+            if room.key in self.stage.hub.by_name:
+                self.send(who, room.name, None)
+                return
+
+    def do_again(self, who: int) -> None:
+        mine = [ref for audit, ref in self.sent if audit is self.seats[who]]
+        if mine:
+            self.seats[who].peer.says("not this", ROOMS[0], ref=mine[-1])
+
+    def do_join(self, who: int, room: str) -> None:
+        self.seats[who].peer.does(commands.Join(room=room))
+
+    def do_leave(self, who: int, room: str) -> None:
+        self.seats[who].peer.does(commands.Leave(room=room))
+
+    def do_open(self, pair: tuple[int, int]) -> None:
+        self.seats[pair[0]].peer.does(commands.Open(peer=self.seats[pair[1]].peer.name))
+
+    def do_close(self, pair: tuple[int, int]) -> None:
+        self.seats[pair[0]].peer.does(commands.Close(peer=self.seats[pair[1]].peer.name))
+
+    def do_rename(self, who: int, name: str) -> None:
+        self.seats[who].peer.does(commands.Rename(username=name))
+
+    def do_cut(self, who: int) -> None:
+        audit = self.seats[who]
+        audit.peer.goes()
+        audit.read()
+        taken = self.stage.hub.names
+        self.seats[who] = self.sit(next(name for name in NAMES if name not in taken))
+        self.audits.append(self.seats[who])
+
+    # Steps of the server
+
+    def failing(self) -> None:
+        self.fail()
+
+    def healing(self) -> None:
+        self.heal()
+
+    def commit(self) -> None:
+        again = self.stage.ingest.commit()
+        if again is not None:
+            self.stage.clock.advance(again)
+
+
+@settings(max_examples=300, deadline=None)
+@given(play=plays)
+def test_any_interleaving_keeps_order_and_acknowledgements(make_stage: type[Stage], play: list[Any]) -> None:
+    stage = make_stage(patience=0.05)
+
+    def fail() -> None:
+        stage.store.failing = "no room on the disk"
+
+    def heal() -> None:
+        stage.store.failing = None
+
+    Play(stage, fail, heal).run(play)
+
+
+@settings(max_examples=40, deadline=None)
+@given(play=plays)
+def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.db"
+        inline = lambda function, *args: function(*args)  # noqa: E731
+        store = SqliteStore(path, full_sync=False, offload=inline, read_offload=inline)
+        with closing(store), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+
+            def fail() -> None:
+                if not other.in_transaction:
+                    other.execute("BEGIN IMMEDIATE")
+
+            def heal() -> None:
+                if other.in_transaction:
+                    other.execute("ROLLBACK")
+
+            stage = make_stage(store=store, patience=0.05)
+            Play(stage, fail, heal).run(play)
+            for room in stage.hub.rooms.values():
+                kept = store.read(room.record, 0, 10**6, 10**6, newest=False)
+                assert [event.seq for event in kept] == list(range(1, room.head + 1))

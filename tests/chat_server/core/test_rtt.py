@@ -1,0 +1,23 @@
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_server.core.rtt import KEPT, RttSamples
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    samples=st.lists(st.floats(0, 10_000, width=32), min_size=1, max_size=200), percent=st.integers(1, 100)
+)
+def test_a_minimum_a_count_and_the_last_samples_are_kept(samples: list[float], percent: int) -> None:
+    rtt = RttSamples()
+    for sample in samples:
+        rtt.add(sample)
+    assert rtt.count == len(samples)
+    assert rtt.minimum == min(samples)
+    assert rtt.last == round(samples[-1], 3)
+    kept = sorted(samples[-KEPT:])
+    below = sum(one <= rtt.percentile(percent) + 0.001 for one in kept)
+    assert below >= math.ceil(len(kept) * percent / 100)
+    assert rtt.percentile(100) == round(kept[-1], 3)

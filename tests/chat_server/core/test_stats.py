@@ -1,0 +1,34 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_server.core.stats import BUSIEST, Stats, microseconds
+
+
+@settings(deadline=None, max_examples=300)
+@given(seconds=st.floats(0, 3600))
+def test_a_duration_is_kept_to_three_significant_digits(seconds: float) -> None:
+    exact = seconds * 1_000_000
+    kept = microseconds(seconds)
+    assert kept >= 1
+    assert kept == 1 or kept <= exact
+    assert exact - kept <= max(1, exact / 100)
+
+
+def test_few_distinct_values_are_tallied() -> None:
+    values = {microseconds(number / 1_000_000) for number in range(1, 1_000_000, 7)}
+    assert len(values) < 3_000
+
+
+def test_a_duration_that_is_none_or_negative_counts_as_the_shortest() -> None:
+    assert microseconds(0) == microseconds(-1) == 1
+
+
+def test_the_busiest_rooms_keep_tallies() -> None:
+    stats = Stats(["was busy"])
+    assert stats.rooms["was busy"].accept_to_commit == {}
+    for number in range(BUSIEST + 5):
+        own = stats.room(f"r{number}")
+        own.messages, own.deliveries = 1, number
+    assert stats.room("r0") is stats.rooms["r0"]
+    assert sum(room.accept_to_commit is not None for room in stats.rooms.values()) == BUSIEST
+    assert [name for name, _ in stats.busiest()] == [f"r{number}" for number in range(14, 4, -1)]
