@@ -165,7 +165,8 @@ def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
     try:
         return _begun(path, epoch)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
+        if code != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
             raise
     except (sqlite3.DatabaseError, SchemaTooNew, TypeError):  # damaged, a later version's, or emptied
         pass

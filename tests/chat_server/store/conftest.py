@@ -1,0 +1,153 @@
+"""Stores to write into, and what is written: drafts as the core hands them over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_protocol import names
+from chat_server.core.records import Batch, Draft, IdentityRecord, Records, RoomRecord, SessionRecord
+from chat_server.core.room import Room
+from chat_server.core.session import Session
+from chat_server.store.memory import MemoryStore
+from chat_server.store.sqlite import SqliteStore
+
+SERVER = Path(__file__).parents[3] / "server"
+
+
+def inline(function: Callable[..., Any], *args: Any) -> Any:
+    """What offloads, without a thread."""
+    return function(*args)
+
+
+class Pen:
+    """Writes into a store as one session would."""
+
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        nowhere: Any = None
+        self.author = Session(nowhere, nowhere, 0.0)
+        self.author.id = "session"
+        self.author.name = "ann"
+        self.author.identity = store.new_identity()
+        self.rooms: dict[str, Room] = {}
+        self._at = 1.7e9
+
+    def room(self, name: str) -> Room:
+        """A public room: as the store knows it, or a new one."""
+        if name not in self.rooms:
+            known = {record.key: record for record in self.store.public_rooms()}
+            record = known.get(names.fold(name)) or RoomRecord(name, names.fold(name))
+            self.rooms[name] = Room(record, lambda _outboxes, _chunk: None)
+        return self.rooms[name]
+
+    def conversation(self, name: str, pair: tuple[int, int]) -> Room:
+        return Room(RoomRecord(name, names.fold(name), pair=pair), lambda _outboxes, _chunk: None)
+
+    def batch(self, *said: tuple[Room, str], sessions: tuple[SessionRecord, ...] = ()) -> Batch:
+        """A batch with all the records that it needs."""
+        batch = Batch()
+        self._at += 1
+        batch.timestamp = self._at
+        for number, (room, text) in enumerate(said):
+            batch.messages.append(Draft(room, self.author, "ann", text, f"ref {number}", 0.0))
+            if not room.record.id and not room.record.queued:
+                batch.records = batch.records or Records()
+                batch.records.rooms.append(room.record)
+                room.record.queued = True
+        if not self.author.identity_stored:
+            self.author.identity_stored = True
+            batch.records = batch.records or Records()
+            batch.records.identities.append(IdentityRecord(self.author.identity, "ann"))
+        if sessions:
+            batch.records = batch.records or Records()
+            batch.records.sessions.extend(sessions)
+        return batch
+
+    def write(self, *said: tuple[Room, str]) -> list[Draft]:
+        batch = self.batch(*said)
+        self.store.append(batch)
+        return batch.messages
+
+    def say(self, room: str, *texts: str) -> list[Draft]:
+        """Write messages into a public room, one batch each."""
+        return [self.write((self.room(room), text))[0] for text in texts]
+
+
+def texts(store: Any, room: Room | RoomRecord, after: int = 0, before: int = 10**9) -> list[str]:
+    record = room.record if isinstance(room, Room) else room
+    return [event.message for event in store.read(record, after, before, 10**6, newest=False)]
+
+
+def program(
+    source: str, *args: object, stdin: int | None = None, limit: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
+    """Start a Python program that can import the server and this file's `Pen`."""
+    environment = os.environ | {"PYTHONPATH": f"{SERVER}:{Path(__file__).parent}"}
+    modules = "from pathlib import Path", "from conftest import *", "from chat_server.store.sqlite import *"
+    head = "\n".join(("import sys", *modules, ""))
+    return subprocess.Popen(
+        [sys.executable, "-c", head + source, *map(str, args)],
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=limit,  # noqa: PLW1509  no threads here
+    )
+
+
+@pytest.fixture(scope="session")
+def make_pen() -> type[Pen]:
+    return Pen
+
+
+@pytest.fixture(scope="session")
+def read_texts() -> Callable[..., list[str]]:
+    return texts
+
+
+@pytest.fixture(scope="session")
+def run_program() -> Callable[..., subprocess.Popen[str]]:
+    return program
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "greenroom.db"
+
+
+@pytest.fixture
+def open_store(path: Path) -> Iterator[Callable[..., SqliteStore]]:
+    """Open the store at `path`; those still open are closed in the end."""
+    opened: list[SqliteStore] = []
+
+    def open_one(where: Path = path, *, full: bool = False) -> SqliteStore:
+        store = SqliteStore(where, full_sync=full, offload=inline, read_offload=inline)
+        opened.append(store)
+        close = store.close
+
+        def close_once() -> None:
+            opened.remove(store)
+            close()
+
+        store.close = close_once  # type: ignore[method-assign]
+        return store
+
+    yield open_one
+    while opened:
+        opened[-1].close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite, synced"])
+def store(request: pytest.FixtureRequest, open_store: Callable[..., SqliteStore]) -> Any:
+    """Every store there is."""
+    if request.param == "memory":
+        return MemoryStore(10_000)
+    return open_store(full=request.param != "sqlite")

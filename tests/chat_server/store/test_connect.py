@@ -1,0 +1,37 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chat_server.store.connect import connect
+
+
+def test_what_is_said_is_nobody_elses(tmp_path: Path) -> None:
+    path = tmp_path / "a #?%.db"
+    with closing(connect(path, full_sync=False)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.with_name(path.name + "-wal").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_it_waits_for_nothing_and_does_nothing_by_itself(tmp_path: Path, *, full: bool) -> None:
+    with closing(connect(tmp_path / "db", full_sync=full)) as connection:
+        asked = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "busy_timeout", "wal_autocheckpoint", "synchronous")
+        }
+    assert asked == {
+        "journal_mode": "wal",
+        "busy_timeout": 0,
+        "wal_autocheckpoint": 0,
+        "synchronous": 2 if full else 1,
+    }
+
+
+def test_a_file_that_is_no_database_is_let_go_of(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    path.write_bytes(b"not a database, but long enough to look like one" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        connect(path, full_sync=False)

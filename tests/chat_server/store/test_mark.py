@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from chat_server.store import mark
+from chat_server.store.mark import Mark
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def beside(log: Path) -> Path:
+    return log.with_name("log-mark")
+
+
+def test_a_log_that_has_all_that_was_marked_is_trusted(log: Path, beside: Path) -> None:
+    one = Mark(beside, log)
+    one.begin(5, "e", synced=False)
+    one.advance(9)
+    other = Mark(beside, log)  # the process died: what is in the mapping is there
+    assert other.trusted(9, "e")
+    assert other.trusted(10, "e")  # killed between the commit and the mark
+    assert not other.trusted(8, "e")
+    assert not other.trusted(9, "f")
+    one.close(clean=True)
+    other.close(clean=True)
+
+
+def test_without_a_mark_nothing_is_trusted(log: Path, beside: Path) -> None:
+    one = Mark(beside, log)
+    assert not one.trusted(0, "e")
+    one.close(clean=True)
+    beside.write_bytes(b"GRmark00" * 512)
+    other = Mark(beside, log)
+    assert not other.trusted(0, "e")
+    other.close(clean=True)
+
+
+def test_another_file_in_its_place_is_not_trusted(log: Path, beside: Path) -> None:
+    one = Mark(beside, log)
+    one.begin(5, "e", synced=True)
+    one.close(clean=True)
+    log.rename(log.with_name("old"))
+    log.touch()
+    other = Mark(beside, log)
+    assert not other.trusted(5, "e")
+    other.close(clean=True)
+
+
+@pytest.mark.parametrize(
+    ("clean", "synced", "trusted"),
+    [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
+)
+def test_after_a_loss_of_power_only_what_was_synced_is_trusted(
+    log: Path, beside: Path, monkeypatch: pytest.MonkeyPatch, *, clean: bool, synced: bool, trusted: bool
+) -> None:
+    one = Mark(beside, log)
+    one.begin(5, "e", synced=synced)
+    one.close(clean=clean)
+    other = Mark(beside, log)
+    assert other.trusted(5, "e")  # the machine has been on
+    monkeypatch.setattr(mark, "boot_id", lambda: "another start of the machine")
+    assert other.trusted(5, "e") is trusted
+    other.close(clean=True)
+
+
+def test_its_place_on_the_disk_is_taken_at_once(log: Path, beside: Path) -> None:
+    """A page that is only sized and cannot be had later would kill the process."""
+    one = Mark(beside, log)
+    status = beside.stat()
+    one.close(clean=True)
+    assert status.st_size == 4096
+    assert status.st_blocks > 0
+    assert status.st_mode & 0o777 == 0o600

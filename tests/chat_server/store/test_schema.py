@@ -1,0 +1,73 @@
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chat_server.store.schema import LOG_MIGRATIONS, PLACE_MIGRATIONS, SchemaTooNew, migrate
+from chat_server.store.sqlite import SqliteStore
+
+FIRST = "CREATE TABLE one (a);"
+SECOND = "CREATE TABLE two (b); INSERT INTO two VALUES (1);"
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        yield connection
+
+
+def version(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(number)
+
+
+def test_each_step_is_taken_once(connection: sqlite3.Connection) -> None:
+    migrate(connection, (FIRST,), "it")
+    assert version(connection) == 1
+    migrate(connection, (FIRST, SECOND), "it")
+    migrate(connection, (FIRST, SECOND), "it")
+    assert version(connection) == 2
+    assert connection.execute("SELECT count(*) FROM two").fetchone() == (1,)
+
+
+def test_a_step_that_fails_is_not_half_taken(connection: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.Error):
+        migrate(connection, (FIRST, "CREATE TABLE two (b); INSERT INTO nowhere VALUES (1);"), "it")
+    connection.execute("ROLLBACK")
+    assert version(connection) == 1
+    migrate(connection, (FIRST, SECOND), "it")
+
+
+@pytest.mark.parametrize("migrations", [LOG_MIGRATIONS, PLACE_MIGRATIONS])
+def test_a_newer_schema_is_refused_untouched(
+    connection: sqlite3.Connection, migrations: tuple[str, ...]
+) -> None:
+    migrate(connection, migrations, "it")
+    connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SchemaTooNew, match="it has schema version 99"):
+        migrate(connection, migrations, "it")
+    assert version(connection) == 99
+
+
+def test_a_data_file_of_a_later_program_is_refused_and_let_go_of(
+    open_store: Callable[..., SqliteStore], path: Path
+) -> None:
+    open_store().close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 99")
+    with pytest.raises(SchemaTooNew, match="run a newer Greenroom"):
+        open_store()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA user_version = 1")
+    open_store()  # the lock is free
+
+
+def test_the_first_version_has_identities_and_sessions(
+    open_store: Callable[..., SqliteStore], path: Path
+) -> None:
+    open_store()
+    with closing(sqlite3.connect(path)) as other:
+        tables = {name for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert {"identities", "sessions", "rooms", "log", "meta"} <= tables
