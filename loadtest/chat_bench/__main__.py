@@ -152,14 +152,21 @@ def _gather(names: frozenset[str], folder: Path, results: Results) -> list[Syste
 
 def _notes(plan: Plan) -> list[str]:
     """Return what a reader of the table must know."""
-    return [
-        f"N is {System.receivers:,} receivers; every text has {TEXT_BYTES} bytes.",
-        "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
-        f"{PAIR_CLIENTS} clients in pairs: a message counts when its partner has it.",
-        "Greenroom's messages are durable, and echoed to their sender; the others keep nothing.",
-        f"{plan.idle_clients:,} idle connections: Greenroom's after all have answered a first ping.",
-        f"{plan.join_clients:,} joins of one room: with the presence that they cause.",
-    ]
+    notes = ["Greenroom's messages are durable, and echoed to their sender; the others keep nothing."]
+    if plan.workloads & {"a", "b"}:
+        notes += [
+            f"N is {System.receivers:,} receivers; every text has {TEXT_BYTES} bytes.",
+            "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
+        ]
+    if "c" in plan.workloads:
+        notes.append(f"{PAIR_CLIENTS} clients in pairs: a message counts when its partner has it.")
+    if "d" in plan.workloads:
+        notes += [
+            "Log-ins, joins and idle connections: measured once each.",
+            f"{plan.idle_clients:,} idle connections: Greenroom's after all have answered a first ping.",
+            f"{plan.join_clients:,} joins of one room: with the presence that they cause.",
+        ]
+    return notes
 
 
 def _write(results: Results, path: Path | None) -> None:

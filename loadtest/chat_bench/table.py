@@ -60,7 +60,6 @@ def page(results: Results) -> str:
     lines = [
         f"Machine: {machine}. Measured {results.started}.",
         f"Rounds: {rounds:.0f} of {seconds:g} s, in turn, each on a fresh server; medians (least-most).",
-        "Log-ins, joins and idle connections: once each.",
     ]
     lines += results.notes
     if results.absent:
