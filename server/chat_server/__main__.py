@@ -26,13 +26,12 @@ def main() -> int:
     """Run a server until it is told to stop; return the exit code."""
     argv, environ = sys.argv[1:], dict(os.environ)
     config = settings.load(argv, environ)
-    if config.console:
-        if not console.has_terminal():
-            sys.stderr.write("chat-server: --console needs a terminal to type at; run it without\n")
-            return 2
-        if not config.log_file:  # the terminal is taken
-            config = replace(config, log_file=str(_log_beside(config)))
+    if config.console and not console.has_terminal():
+        sys.stderr.write("chat-server: --console needs a terminal to type at; run it without\n")
+        return 2
     try:
+        if config.console and not config.log_file:  # the terminal is taken
+            config = replace(config, log_file=str(_log_beside(config)))
         log = logs.setup(config, environ)
         server = Server(config, log)
     except CannotStart as error:

@@ -34,8 +34,8 @@ from chat_server.watch import BlockWatch, LoopLag
 TICK = 0.1
 """Seconds between two looks at pings, presence and deadlines."""
 
-LAG_WORTH_A_LINE = 0.25
-"""Seconds by which the loop may be late before the log says so between two interval lines."""
+LAG_WORTH_A_LINE_MS = 250.0
+"""Milliseconds by which the loop may be late before the log warns of it: people notice about that much."""
 
 
 class SystemClock:
@@ -220,7 +220,10 @@ class Server:
         self.reception.end_silent()
 
     def _interval(self) -> None:
-        self.reporter.interval(lag_max_ms=self.lag.take().max_ms)
+        lag = self.lag.take()
+        if lag.max_ms > LAG_WORTH_A_LINE_MS:
+            self.log.warning(LogEvent.LOOP_LAG, lag_ms=round(lag.max_ms, 1), sessions=len(self.hub.sessions))
+        self.reporter.interval(lag_max_ms=lag.max_ms, bytes_direct=self.reception.bytes_direct())
 
     def _blocked(self, stack: str, seconds: float) -> None:
         self.log.error(LogEvent.HUB_BLOCKED, stack=stack, duration_s=round(seconds, 3))

@@ -5,9 +5,8 @@ Knows the vocabulary and how tallies become histograms. Must not decide anything
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
@@ -47,6 +46,7 @@ class Reporter:
         self._hub = hub
         self._store_path = store_path
         self._since = hub.clock.monotonic()
+        self._bytes_direct = 0
         self._refused: dict[tuple[str, str], int] = {}
 
     def opened(self, session: Session) -> None:
@@ -116,7 +116,7 @@ class Reporter:
                 message_bytes=len(draft.text.encode()),
             )
 
-    def interval(self, *, lag_max_ms: float, level: Callable[..., Any] | None = None) -> None:
+    def interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
         """Sum up what happened since the last time, and begin anew."""
         hub = self._hub
         now = hub.clock.monotonic()
@@ -130,14 +130,15 @@ class Reporter:
                 count=count,
             )
         self._refused = {}
-        (level or self._log.info)(
+        self._log.info(
             LogEvent.INTERVAL,
             interval_s=round(now - self._since, 3),
             sessions=len(hub.sessions),
             messages=stats.messages,
+            commits=stats.commits,
             deliveries=stats.deliveries,
             bytes_in=stats.bytes_in,
-            bytes_out=stats.bytes_out,
+            bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct,
             errors=dict(stats.errors),
             opened=stats.opened,
             closed=dict(stats.closed),
@@ -152,6 +153,7 @@ class Reporter:
             **self.disk(),
         )
         self._since = now
+        self._bytes_direct = bytes_direct
 
     def disk(self) -> dict[str, int]:
         """Return the store's sizes and the free space beside it, in bytes."""

@@ -72,5 +72,4 @@ class Heartbeat:
         session.unanswered += 1
         session.ping_id = ping_id
         session.ping_at = self._clock.monotonic()
-        session.direct_out += 1
         outbox.put(ping)

@@ -29,6 +29,9 @@ from chat_server.core.stats import Stats
 KICKED_FOR: Final = 60.0
 """Seconds for which the name of somebody who was kicked stays out."""
 
+TALKS_KEPT: Final = 1000
+"""Conversations of a session that stay readable after their other side has left."""
+
 _GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike
 
 
@@ -231,8 +234,10 @@ class Hub:
             name = names.conversation_name(session.name, peer.name)
             room = Room(RoomRecord(name, names.fold(name), pair=pair), self._fan_out)
             self.conversations[pair] = room
-            session.talks[room] = None
-            peer.talks[room] = None
+            for side in (session, peer):
+                side.talks[room] = None
+                if len(side.talks) > TALKS_KEPT:
+                    self._forget_oldest(side)
         return room
 
     def open(self, room: Room, session: Session, peer: Session, ref: str | None) -> None:
@@ -326,10 +331,18 @@ class Hub:
         return room
 
     def _forget_conversations(self, session: Session) -> None:
-        """Drop the conversations of an identity that will not come back."""
+        """Drop the conversations of an identity that will not come back; the other side may still read."""
         for room in list(session.talks):
-            self._forget_conversation(room)
+            if not room.head or self._peer(room, session) is None:
+                self._forget_conversation(room)
         session.talks = {}
+
+    def _forget_oldest(self, session: Session) -> None:
+        """Drop the oldest conversation whose other side has left: a bot that lives for months meets many."""
+        for room in session.talks:
+            if room.head and self._peer(room, session) is None:
+                self._forget_conversation(room)
+                return
 
     def _forget_conversation(self, room: Room) -> None:
         assert room.record.pair is not None

@@ -27,15 +27,15 @@ class Presences:
         self._changed: dict[Room, None] = {}
 
     def joined(self, room: Room, name: str) -> None:
-        """Note that somebody came; who went and came back meanwhile has not moved."""
-        if room.left.pop(name, 0) == 0:
-            room.joined[name] = None
+        """Note that somebody came: whatever was before, they are here now."""
+        room.left.pop(name, None)
+        room.joined[name] = None
         self._note(room)
 
     def left(self, room: Room, name: str) -> None:
-        """Note that somebody went."""
-        if room.joined.pop(name, 0) == 0:
-            room.left[name] = None
+        """Note that somebody went, also one who has just come: a newcomer may have seen them in `who`."""
+        room.joined.pop(name, None)
+        room.left[name] = None
         self._note(room)
 
     def renamed(self, room: Room, old: str, new: str) -> None:
@@ -67,6 +67,8 @@ class Presences:
         if len(room.members) > LARGE:
             room.joined.clear()
             room.left.clear()
+        elif len(room.left) > LARGE:  # many came and went: the count tells the rest
+            del room.left[next(iter(room.left))]
 
     @staticmethod
     def _tell(room: Room, now: float, *, large: bool) -> int:

@@ -36,7 +36,6 @@ class Session:
         "conversations",
         "default_room",
         "dialect",
-        "direct_out",
         "id",
         "identity",
         "identity_stored",
@@ -88,7 +87,6 @@ class Session:
         self.messages_in = 0
         self.messages_out = 0  # of rooms already left; rooms joined still count their own
         self.bytes_out = 0
-        self.direct_out = 0
         self.rtt: RttSamples | None = None
         self.ping_id = ""
         self.ping_at = 0.0
@@ -96,7 +94,6 @@ class Session:
 
     def send(self, event: Event) -> None:
         """Send an event to this session alone."""
-        self.direct_out += 1
         self.outbox.put(ENCODERS[self.dialect].encode(event))
 
     def answer(self, event: Event) -> None:
@@ -122,8 +119,8 @@ class Session:
         return self.rtt.last if self.rtt is not None else self.link.tcp_rtt_ms()
 
     def delivered(self) -> tuple[int, int]:
-        """Return the events that went out to this session, and the bytes of those that rooms delivered."""
-        messages, size = self.messages_out + self.direct_out, self.bytes_out
+        """Return the messages that rooms delivered to this session, and their bytes."""
+        messages, size = self.messages_out, self.bytes_out
         for room in self.rooms.values():
             more, bytes_more = room.delivered_to(self)
             messages += more

@@ -57,6 +57,7 @@ class Reception:
         self.connections: dict[Connection, None] = {}
         self.unnamed: dict[Connection, float] = {}  # -> when their time is up, in order
         self.by_address: Counter[str] = Counter()
+        self._bytes_direct = 0  # to connections that have gone
         self.holding = False
         self.failed = on_failed
         self._on_closed = on_closed
@@ -83,11 +84,16 @@ class Reception:
 
     def gone(self, connection: Connection) -> None:
         """Forget a closed connection."""
-        self.connections.pop(connection, None)
+        if self.connections.pop(connection, 0) is None:
+            self._bytes_direct += connection.bytes_direct
         self.unnamed.pop(connection, None)
         self.by_address[connection.host] -= 1
         if not self.by_address[connection.host]:
             del self.by_address[connection.host]
+
+    def bytes_direct(self) -> int:
+        """Return the bytes handed to single connections since the start: answers, pings, byes."""
+        return self._bytes_direct + sum(connection.bytes_direct for connection in self.connections)
 
     def end_silent(self) -> None:
         """End connections that have not said who they are in time."""

@@ -297,7 +297,7 @@ class Stage:
         for room in hub.rooms.values():
             assert room.members or room.record.id
         for pair, room in hub.conversations.items():
-            assert all(identity in hub.identities for identity in pair)
+            assert any(identity in hub.identities for identity in pair)  # one may still read
             assert (room.opener is None) == (not room.members)
             assert len(room.members) in {0, 2}
             assert not room.members or hub.by_name[room.key] is room

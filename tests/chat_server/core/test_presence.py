@@ -59,7 +59,8 @@ def test_a_rooms_news_go_out_at_most_once_an_interval(stage: Stage) -> None:
     assert not ann.take()  # nothing happened
 
 
-def test_who_comes_back_within_the_interval_has_not_moved(stage: Stage) -> None:
+def test_what_happened_last_within_the_interval_is_told(stage: Stage) -> None:
+    """Somebody who came in between may have seen in `who` what was true before."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
     settle(stage, ann, bob)
     bob.goes()
@@ -67,7 +68,20 @@ def test_who_comes_back_within_the_interval_has_not_moved(stage: Stage) -> None:
     cid = stage.enter("cid")
     cid.goes()
     news(stage)
-    assert not ann.take()
+    told = ann.one("presence")
+    assert (told["joined"], told["left"], told["count"]) == (["bob"], ["cid"], 2)
+
+
+def test_lists_stay_short_however_many_come_and_go(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    settle(stage, ann)
+    for number in range(300):
+        stage.enter(f"passer-by-{number}").goes()
+    news(stage)
+    told = ann.one("presence")
+    assert len(told["left"]) <= 101
+    assert "passer-by-299" in told["left"]
+    assert told["count"] == 1
 
 
 def test_rooms_are_told_apart(stage: Stage) -> None:

@@ -82,7 +82,7 @@ def test_one_whose_other_side_has_left_is_told_so(stage: Stage) -> None:
     bob.goes()
     ann.take()
     ann.says(room="@ann,bob", ref="1")
-    assert ann.one("error")["code"] == "forbidden"  # it is gone with him
+    assert ann.one("error")["code"] == "no_such_user"
     ann.says(to="bob", ref="1")
     assert ann.one("error")["code"] == "no_such_user"
 
