@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -101,6 +102,21 @@ def program(
         text=True,
         preexec_fn=limit,  # noqa: PLW1509  no threads here
     )
+
+
+def open_files(folder: Path) -> list[str]:
+    """What this process holds open in a folder."""
+    opened = []
+    listing = Path("/proc/self/fd")
+    for descriptor in listing.iterdir() if listing.exists() else ():  # Linux
+        with contextlib.suppress(FileNotFoundError):  # of the listing itself
+            opened.append(str(descriptor.readlink()))
+    return [one for one in opened if one.startswith(str(folder))]
+
+
+@pytest.fixture(scope="session")
+def held() -> Callable[[Path], list[str]]:
+    return open_files
 
 
 @pytest.fixture(scope="session")

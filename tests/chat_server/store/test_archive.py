@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Open = Callable[..., SqliteStore]
 Texts = Callable[..., list[str]]
+Held = Callable[[Path], list[str]]
 ALL = [str(number) for number in range(600)]
 
 
@@ -137,9 +138,8 @@ def test_an_index_damaged_while_in_use_is_made_anew_once(
 
 
 def test_a_failed_start_lets_go_of_everything(
-    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection left open would warn, and fail this test."""
     open_store().close()
 
     def connect_or_not(which: Path, *, full_sync: bool) -> sqlite3.Connection:
@@ -151,4 +151,5 @@ def test_a_failed_start_lets_go_of_everything(
         patch.setattr(archive, "connect", connect_or_not)
         with pytest.raises(sqlite3.OperationalError, match="no more connections"):
             open_store()
+        assert held(path.parent) == []
     open_store()

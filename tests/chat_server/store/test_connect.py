@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -30,8 +31,10 @@ def test_it_waits_for_nothing_and_does_nothing_by_itself(tmp_path: Path, *, full
     }
 
 
-def test_a_file_that_is_no_database_is_let_go_of(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_let_go_of(tmp_path: Path, held: Callable[[Path], list[str]]) -> None:
     path = tmp_path / "db"
     path.write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(sqlite3.DatabaseError) as raised:
         connect(path, full_sync=False)
+    assert raised.tb  # which keeps all that was not closed
+    assert held(tmp_path) == []

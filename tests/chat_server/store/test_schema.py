@@ -52,13 +52,14 @@ def test_a_newer_schema_is_refused_untouched(
 
 
 def test_a_data_file_of_a_later_program_is_refused_and_let_go_of(
-    open_store: Callable[..., SqliteStore], path: Path
+    open_store: Callable[..., SqliteStore], path: Path, held: Callable[[Path], list[str]]
 ) -> None:
     open_store().close()
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA user_version = 99")
     with pytest.raises(SchemaTooNew, match="run a newer Greenroom"):
         open_store()
+    assert held(path.parent) == []
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA user_version = 1")
     open_store()  # the lock is free
