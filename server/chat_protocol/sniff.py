@@ -89,8 +89,6 @@ class Sniffer:
 
     def end(self) -> Sequence[codec.Incoming]:
         """Return what the end of input completes: a last line without a newline."""
-        if self._over:
-            return []
         if self._objects is not None:
             rest = self._objects.end()
             return self._give_up(_foreign("the JSON object is not finished")) if rest else []

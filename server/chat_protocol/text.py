@@ -28,7 +28,7 @@ _NEXT_LINE: Final = "\n    "  # short, so that 8,192 line breaks still make less
 _BREAK = re.compile("\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # What telnet sends of its own: IAC, a command, and for WILL to DONT an option; or a subnegotiation (RFC 854).
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])", re.DOTALL)
+_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])")
 
 
 def encode(event: Event) -> bytes:

@@ -129,6 +129,8 @@ def test_spaces_signs_controls_and_what_nobody_can_see_do_not(name: str) -> None
         ("Å", "\u212b"),
         ("ΣΑΣ", "σας"),
         ("K", "\u212a"),
+        ("\u0390", "\u0399\u0308\u0301"),
+        ("\u03b1\u0345\u0301", "\u1fb4"),
     ],
 )
 def test_names_compare_without_case_or_normalization(one: str, other: str) -> None:

@@ -144,6 +144,28 @@ def test_what_is_wrong_before_the_dialect_is_known_is_answered_and_the_next_obje
         assert isinstance(found[-1], Ping | Say)
 
 
+def test_each_object_before_the_dialect_is_known_is_judged_at_its_own_first_newline() -> None:
+    chosen, found = each_way(b'{"a":\n"open\n{"type":"x"\n' + PING + b"\n")
+    assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, ErrorCode.BAD_FRAME, "Ping"])
+
+
+@pytest.mark.parametrize("rest", [b"}\n", b'"b":2}\n', b"x" * (MAX_FRAME + 1)], ids=len)
+def test_what_the_first_newline_decides_no_later_byte_can_change(rest: bytes) -> None:
+    for first in (b"{x\n", b'{"type":1,\n'):
+        chosen, found = talk([first, rest])
+        again, found_again = talk([first + rest])
+        assert isinstance(chosen, NdjsonCodec)
+        assert isinstance(again, NdjsonCodec)
+        assert found == found_again
+        assert codes(found)[0] == ErrorCode.BAD_FRAME
+        assert len(found) == 2
+
+
+def test_a_first_line_that_is_too_large_is_not_looked_at_beyond_its_bound() -> None:
+    stream = b"x" * (MAX_FRAME + 1) + b"\0"
+    assert talk([stream])[1] == talk([stream[:-1], stream[-1:]])[1] == [TOO_LARGE]
+
+
 @pytest.mark.parametrize("depth", [5000, 30_000])
 def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: int) -> None:
     for newline in (b"", b"\n"):

@@ -98,7 +98,9 @@ def test_a_command_without_its_words_is_answered_with_its_usage(line: bytes) -> 
     assert line.split()[0].decode() in fault.message
 
 
-@pytest.mark.parametrize("line", [b"/", b"/dance", b"/etc/passwd", b"/" + b"x" * 60_000, b"/\x1b[2J\r\x00"])
+@pytest.mark.parametrize(
+    "line", [b"/", b"/ who", b"/dance", b"/etc/passwd", b"/" + b"x" * 60_000, b"/\x1b[2J\r\x00"]
+)
 def test_an_unknown_command_is_answered_and_never_said(line: bytes) -> None:
     fault = fault_of(line)
     assert fault.code == ErrorCode.UNKNOWN_TYPE
@@ -116,7 +118,8 @@ def test_a_line_that_is_not_utf8_is_a_fault_and_the_next_one_counts(line: bytes)
 def test_what_telnet_sends_on_its_own_account_may_stand_anywhere_in_a_line() -> None:
     for option in range(256):
         if option != 0x0A:  # the line would end here
-            assert fed([b"h\xff\xfd" + bytes([option]) + b"i\n"]) == [Message(message="hi")]
+            for verb in (b"\xfb", b"\xfc", b"\xfd", b"\xfe"):
+                assert fed([b"h\xff" + verb + bytes([option]) + b"i\n"]) == [Message(message="hi")]
     for command in range(0xF0, 0xFA):
         assert fed([b"h\xff" + bytes([command]) + b"i\n"]) == [Message(message="hi")]
 
@@ -163,6 +166,13 @@ def test_a_message_of_a_conversation_says_so() -> None:
 
 def test_further_lines_of_a_message_are_indented() -> None:
     assert encode(message("a\n[14:03] bob: b\n")) == b"[14:03] ann: a\n    [14:03] bob: b\n    \n"
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+)
+def test_all_that_may_end_a_line_is_one_line_break_and_indented(end: str) -> None:
+    assert encode(message(f"a{end}b")).decode() == f"[14:03] ann: a\n{INDENT}b\n"
 
 
 @given(HOSTILE)
