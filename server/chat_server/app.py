@@ -77,8 +77,8 @@ class Server:
             bound=config.ingest_bytes,
             patience=config.store_patience,
             wake=self.writer.wake,
-            opened=self.hub.opened,
-            revive=self.hub.revive,
+            opened=self.hub.conversations.opened,
+            revive=self.hub.conversations.revive,
         )
         self.reporter = Reporter(self.log, self.hub, config.store_path)
         self.keeper = Keeper(

@@ -15,9 +15,10 @@ from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
-from chat_protocol.events import Closed, Error, Opened, RoomState, ServerIdentity
+from chat_protocol.events import RoomState, ServerIdentity
+from chat_server.core.conversations import Conversations
 from chat_server.core.heartbeat import Heartbeat
-from chat_server.core.ingest import SORRY, Ingest
+from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
 from chat_server.core.ports import Clock, FanOut, Store
 from chat_server.core.presence import Presences
@@ -28,9 +29,6 @@ from chat_server.core.stats import Stats
 
 KICKED_FOR: Final = 60.0
 """Seconds for which the name of somebody who was kicked stays out."""
-
-TALKS_KEPT: Final = 1000
-"""Conversations of a session that stay readable after their other side has left."""
 
 _GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike
 
@@ -66,8 +64,12 @@ class Hub:
         self.names: dict[str, Session] = {}  # by folded name
         self.identities: dict[int, Session] = {}
         self.rooms: dict[str, Room] = {}  # public, by folded name
-        self.conversations: dict[tuple[int, int], Room] = {}
-        self.by_name: dict[str, Room] = {}  # conversations, by folded name
+        self.conversations = Conversations(
+            self.identities,
+            fan_out,
+            limits=lambda: self.limits,
+            queue=self._queue_opening,
+        )
         self.presences = Presences(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
         self.on_welcome: Callable[[Session], None] = lambda _session: None
@@ -150,7 +152,7 @@ class Hub:
         self.heartbeat.remove(session)
         for room in list(session.rooms.values()):
             if room.is_conversation:
-                self.close_conversation(room, session, None)
+                self.conversations.close(room, session, None)
             else:
                 self.leave(room, session)
         if session.key and self.names.get(session.key) is session:
@@ -158,7 +160,7 @@ class Hub:
         if session.id:
             del self.sessions[session.id]
             del self.identities[session.identity]
-            self._forget_conversations(session)
+            self.conversations.forget(session)
 
     def kick(self, session: Session) -> None:
         """Send somebody away, and keep the name out for a while."""
@@ -202,7 +204,7 @@ class Hub:
         room = session.rooms.get(name) or session.rooms.get(names.fold(name))
         if room is None:
             if name.startswith("@"):
-                return self._reopened(name, session)
+                return self.conversations.reopened(name, session)
             raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
         return room
 
@@ -212,152 +214,8 @@ class Hub:
         if room is not None:
             return room
         if name.startswith("@"):
-            return self.own_conversation(name, session)
+            return self.conversations.own(name, session)
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
-
-    # Conversations
-
-    def own_conversation(self, name: str, session: Session) -> Room:
-        """Return a conversation by name, or raise `Refused`; whether others' exist is nobody's business."""
-        room = self.by_name.get(names.fold(name))
-        if room is None or room.record.pair is None or session.identity not in room.record.pair:
-            raise Refused(ErrorCode.FORBIDDEN, "a conversation belongs to its two users")
-        return room
-
-    def conversation(self, session: Session, peer: Session) -> Room:
-        """Return the conversation of the two, open or soon to be."""
-        one, other = session.identity, peer.identity
-        pair = (one, other) if one < other else (other, one)
-        room = self.conversations.get(pair)
-        if room is None:
-            self._check_conversations(session)
-            name = names.conversation_name(session.name, peer.name)
-            room = Room(RoomRecord(name, names.fold(name), pair=pair), self._fan_out)
-            self.conversations[pair] = room
-            for side in (session, peer):
-                side.talks[room] = None
-                if len(side.talks) > TALKS_KEPT:
-                    self._forget_oldest(side)
-        return room
-
-    def open(self, room: Room, session: Session, peer: Session, ref: str | None) -> None:
-        """Queue the opening of a conversation, or raise `Refused`."""
-        self._check_conversations(session)
-        session.conversations += 1
-        session.pending += 1
-        room.opener = session
-        self.ingest.open(Opening(room, session, peer, ref))
-
-    def opened(self, opening: Opening) -> None:
-        """Finish an opening that the store has, or with `failed` one that it refused."""
-        room, opener, peer, ref = opening.room, opening.opener, opening.peer, opening.ref
-        opener.pending -= 1
-        if not opening.failed:  # the store may have numbered it, also if nobody is left to enter
-            room.name, room.key = room.record.name, room.record.key
-            if not peer.closed and not opener.closed:
-                self._opened(room, opener, peer, ref)
-                return
-        opener.conversations -= 1
-        if not room.members:
-            room.opener = None
-        if opening.failed:
-            opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=ref))
-            if not room.record.id:
-                self._forget_conversation(room)
-        else:
-            opener.answer(Error(code=ErrorCode.NO_SUCH_USER, message=f"{peer.name} has just left", ref=ref))
-
-    def _opened(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
-        """Let both sides in, unless a message that was on its way has opened it meanwhile (`revive`)."""
-        self.by_name[room.key] = room
-        if not room.members:
-            room.opener = opener
-            self._enter_conversation(room, opener, peer, ref)
-            return
-        opener.conversations -= 1
-        assert room.opener is not None
-        by = room.opener.name
-        opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=room.head, ref=ref))
-
-    def revive(self, room: Room, author: Session) -> None:
-        """Open a conversation again that was closed while a message for it was being stored.
-
-        Another opening may be queued behind the message: it keeps its own place in its opener's count.
-        """
-        peer = self._peer(room, author)
-        if peer is None or author.closed:
-            return
-        author.conversations += 1
-        room.opener = author
-        self._enter_conversation(room, author, peer, None)
-
-    def _enter_conversation(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
-        """Tell both sides, then let them get what comes after."""
-        for session, other in ((opener, peer), (peer, opener)):
-            own_ref = ref if session is opener else None
-            session.send(Opened(room=room.name, peer=other.name, by=opener.name, seq=room.head, ref=own_ref))
-            room.add(session)
-
-    def close_conversation(self, room: Room, by: Session, ref: str | None) -> None:
-        """Close a conversation for both sides; its history stays."""
-        members = list(room.members)
-        for session in members:
-            room.remove(session)
-        if room.opener is not None:
-            room.opener.conversations -= 1
-            room.opener = None
-        for session in members:
-            peer = by.name if session is not by else self.peer_name(room, by)
-            session.answer(Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None))
-
-    def peer_name(self, room: Room, session: Session) -> str:
-        """Return the present name of the other side of a conversation, empty if it has left."""
-        peer = self._peer(room, session)
-        return peer.name if peer is not None else ""
-
-    def _peer(self, room: Room, session: Session) -> Session | None:
-        assert room.record.pair is not None
-        first, second = room.record.pair
-        return self.identities.get(second if first == session.identity else first)
-
-    def _reopened(self, name: str, session: Session) -> Room:
-        """Return an own conversation that was closed, its opening queued."""
-        room = self.own_conversation(name, session)
-        peer = self._peer(room, session)
-        if peer is None:
-            raise Refused(ErrorCode.NO_SUCH_USER, "the other side of this conversation has left")
-        if room.opener is None:
-            self.open(room, session, peer, None)
-        return room
-
-    def _forget_conversations(self, session: Session) -> None:
-        """Drop the conversations of an identity that will not come back; the other side may still read."""
-        for room in list(session.talks):
-            if not room.head or self._peer(room, session) is None:
-                self._forget_conversation(room)
-        session.talks = {}
-
-    def _forget_oldest(self, session: Session) -> None:
-        """Drop the oldest conversation whose other side has left: a bot that lives for months meets many."""
-        for room in session.talks:
-            if room.head and self._peer(room, session) is None:
-                self._forget_conversation(room)
-                return
-
-    def _forget_conversation(self, room: Room) -> None:
-        assert room.record.pair is not None
-        self.conversations.pop(room.record.pair, None)
-        if self.by_name.get(room.key) is room:  # one that was never opened may have another's name
-            del self.by_name[room.key]
-        for identity in room.record.pair:
-            session = self.identities.get(identity)
-            if session is not None:
-                session.talks.pop(room, None)
-
-    def _check_conversations(self, session: Session) -> None:
-        limit = self.limits.max_conversations
-        if session.conversations >= limit > 0:
-            raise Refused(ErrorCode.TOO_MANY, f"you have {limit} open conversations; close one first")
 
     # What is said of rooms and round trips
 
@@ -376,7 +234,7 @@ class Hub:
 
     def state(self, room: Room, session: Session) -> RoomState:
         """Describe a room to one of its members."""
-        peer = self.peer_name(room, session) if room.is_conversation else None
+        peer = self.conversations.peer_name(room, session) if room.is_conversation else None
         return RoomState(room.name, room.head, len(room.members), peer)
 
     def submit(self, session: Session, room: Room, text: str, ref: str | None) -> None:
@@ -389,6 +247,9 @@ class Hub:
         session.origin = Origin.SERVER
         self._take_name(names.SERVER_NAME, names.SERVER_NAME, session)
         self.enter(session, new_public_id(), self.store.new_identity())
+
+    def _queue_opening(self, opening: Opening) -> None:
+        self.ingest.open(opening)
 
     # Waiting
 

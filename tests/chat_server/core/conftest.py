@@ -240,8 +240,8 @@ class Stage:
             bound=bound,
             patience=patience,
             wake=self._wake,
-            opened=self.hub.opened,
-            revive=self.hub.revive,
+            opened=self.hub.conversations.opened,
+            revive=self.hub.conversations.revive,
         )
         self.hub.ingest = self.ingest
         self.ingest.on_stored = self.stored.extend
@@ -285,26 +285,26 @@ class Stage:
             assert not session.closed
             assert session.pending == 0
             assert hub.names[session.key] is session
-            opened = [room for room in hub.conversations.values() if room.opener is session]
+            opened = [room for room in hub.conversations.by_pair.values() if room.opener is session]
             assert session.conversations == len(opened)
             for room in session.rooms.values():
                 assert session in room.members
             for room in session.talks:
-                assert hub.conversations[room.record.pair] is room  # type: ignore[index]
+                assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
             refs = session.refs or {}
             assert len(refs) <= 1024
             assert not any(isinstance(entry, Draft) for entry in refs.values())
         for room in hub.rooms.values():
             assert room.members or room.record.id
-        for pair, room in hub.conversations.items():
+        for pair, room in hub.conversations.by_pair.items():
             assert any(identity in hub.identities for identity in pair)  # one may still read
             assert (room.opener is None) == (not room.members)
             assert len(room.members) in {0, 2}
-            assert not room.members or hub.by_name[room.key] is room
-        for key, room in hub.by_name.items():
+            assert not room.members or hub.conversations.by_name[room.key] is room
+        for key, room in hub.conversations.by_name.items():
             assert room.key == key
-            assert hub.conversations[room.record.pair] is room  # type: ignore[index]
-        for room in (*hub.rooms.values(), *hub.conversations.values()):
+            assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
+        for room in (*hub.rooms.values(), *hub.conversations.by_pair.values()):
             assert room.head == room.record.seq
             assert not room.record.queued
             assert sum(map(len, room._feeds)) == len(room.members)

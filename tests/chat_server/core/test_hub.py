@@ -200,7 +200,7 @@ def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) ->
     ann.goes()
     bob.goes()
     stage.check()
-    assert not stage.hub.by_name
+    assert not stage.hub.conversations.by_name
 
 
 def test_a_conversation_keeps_its_name_when_its_sides_take_others(stage: Stage) -> None:
@@ -260,7 +260,7 @@ def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
         ("unavailable", "a"),
     ]
     assert not bob.take()
-    assert not stage.hub.conversations
+    assert not stage.hub.conversations.by_pair
     assert not ann.session.talks
     assert not bob.session.talks
     stage.store.failing = None
@@ -377,7 +377,7 @@ def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]
     ann.says(to="cid")
     assert ann.one("error")["code"] == "too_many"
     stage.commit()
-    assert len(stage.hub.conversations) == 1
+    assert len(stage.hub.conversations.by_pair) == 1
     stage.check()
     ann.does(commands.Close(peer="bob"))
     ann.says(to="cid")

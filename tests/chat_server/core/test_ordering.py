@@ -208,7 +208,7 @@ class Play:
         """Say something in a conversation by its name, open or closed."""
         session = self.seats[who].peer.session
         for room in session.talks:
-            if room.key in self.stage.hub.by_name:
+            if room.key in self.stage.hub.conversations.by_name:
                 self.send(who, room.name, None)
                 return
 

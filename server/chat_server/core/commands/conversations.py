@@ -12,9 +12,9 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     peer = hub.user(command.peer)
     if peer is session:
         raise Refused(ErrorCode.INVALID_FIELD, "a conversation needs somebody else")
-    room = hub.conversation(session, peer)
+    room = hub.conversations.between(session, peer)
     if room.opener is None:
-        hub.open(room, session, peer, command.ref)
+        hub.conversations.open(room, session, peer, command.ref)
         return
     if session not in room.members:
         hub.catch_up(session)  # its opening, which may be the other side's, is still on its way
@@ -37,7 +37,9 @@ def close_conversation(hub: Hub, session: Session, command: Close) -> None:
     if session.closed:
         return
     peer = hub.user(command.peer)
-    room = hub.conversations.get((min(session.identity, peer.identity), max(session.identity, peer.identity)))
+    room = hub.conversations.by_pair.get(
+        (min(session.identity, peer.identity), max(session.identity, peer.identity))
+    )
     if room is None or session not in room.members:
         raise Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {peer.name} is open")
-    hub.close_conversation(room, session, command.ref)
+    hub.conversations.close(room, session, command.ref)

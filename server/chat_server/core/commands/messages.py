@@ -33,9 +33,9 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         peer = hub.user(command.to)
         if peer is session:
             raise Refused(ErrorCode.INVALID_FIELD, "a message to oneself needs no server")
-        room = hub.conversation(session, peer)
+        room = hub.conversations.between(session, peer)
         if room.opener is None:
-            hub.open(room, session, peer, None)
+            hub.conversations.open(room, session, peer, None)
     hub.submit(session, room, text, ref)
 
 

@@ -16,7 +16,7 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     if command.room is None:
         here = {key: one for key, one in hub.names.items() if one.id}
     elif command.room.startswith("@"):
-        room = hub.own_conversation(command.room, session)
+        room = hub.conversations.own(command.room, session)
         here = {member.key: member for member in room.members}
     else:
         room = hub.rooms.get(fold(command.room))

@@ -105,7 +105,7 @@ def read(
 
 def _enter(hub: Hub, session: Session, name: str) -> Room:
     if name.startswith("@"):
-        hub.own_conversation(name, session)
+        hub.conversations.own(name, session)
         raise Refused(ErrorCode.FORBIDDEN, "a conversation is opened with its user, not joined")
     room = hub.room(name)
     if session not in room.members:

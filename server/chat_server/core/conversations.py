@@ -1,0 +1,183 @@
+"""Conversations of two: which there are, opening and closing them, and who may read them.
+
+Knows pairs of identities and their rooms. Must not know names of public rooms, nor how an opening is stored.
+Nothing here MAY switch greenlets: members and heads change together.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from chat_protocol import names
+from chat_protocol.errors import ErrorCode, Refused
+from chat_protocol.events import Closed, Error, Opened
+from chat_server.core.ingest import SORRY
+from chat_server.core.limits import Limits
+from chat_server.core.ports import FanOut
+from chat_server.core.records import Opening, RoomRecord
+from chat_server.core.room import Room
+from chat_server.core.session import Session
+
+TALKS_KEPT: Final = 1000
+"""Conversations of a session that stay readable after their other side has left."""
+
+
+class Conversations:
+    """All conversations of those who are connected, open or closed."""
+
+    def __init__(
+        self,
+        identities: Mapping[int, Session],
+        fan_out: FanOut,
+        *,
+        limits: Callable[[], Limits],
+        queue: Callable[[Opening], None],
+    ) -> None:
+        self.by_pair: dict[tuple[int, int], Room] = {}
+        self.by_name: dict[str, Room] = {}  # by folded name, once stored
+        self._identities = identities
+        self._fan_out = fan_out
+        self._limits = limits
+        self._queue = queue
+
+    def own(self, name: str, session: Session) -> Room:
+        """Return a conversation by name, or raise `Refused`; whether others' exist is nobody's business."""
+        room = self.by_name.get(names.fold(name))
+        if room is None or room.record.pair is None or session.identity not in room.record.pair:
+            raise Refused(ErrorCode.FORBIDDEN, "a conversation belongs to its two users")
+        return room
+
+    def between(self, session: Session, peer: Session) -> Room:
+        """Return the conversation of the two, open or soon to be."""
+        one, other = session.identity, peer.identity
+        pair = (one, other) if one < other else (other, one)
+        room = self.by_pair.get(pair)
+        if room is None:
+            self._check(session)
+            name = names.conversation_name(session.name, peer.name)
+            room = Room(RoomRecord(name, names.fold(name), pair=pair), self._fan_out)
+            self.by_pair[pair] = room
+            for side in (session, peer):
+                side.talks[room] = None
+                if len(side.talks) > TALKS_KEPT:
+                    self._forget_oldest(side)
+        return room
+
+    def open(self, room: Room, session: Session, peer: Session, ref: str | None) -> None:
+        """Queue the opening of a conversation, or raise `Refused`."""
+        self._check(session)
+        session.conversations += 1
+        session.pending += 1
+        room.opener = session
+        self._queue(Opening(room, session, peer, ref))
+
+    def opened(self, opening: Opening) -> None:
+        """Finish an opening that the store has, or with `failed` one that it refused."""
+        room, opener, peer, ref = opening.room, opening.opener, opening.peer, opening.ref
+        opener.pending -= 1
+        if not opening.failed:  # the store may have numbered it, also if nobody is left to enter
+            room.name, room.key = room.record.name, room.record.key
+            if not peer.closed and not opener.closed:
+                self._opened(room, opener, peer, ref)
+                return
+        opener.conversations -= 1
+        if not room.members:
+            room.opener = None
+        if opening.failed:
+            opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=ref))
+            if not room.record.id:
+                self._forget(room)
+        else:
+            opener.answer(Error(code=ErrorCode.NO_SUCH_USER, message=f"{peer.name} has just left", ref=ref))
+
+    def _opened(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
+        """Let both sides in, unless a message that was on its way has opened it meanwhile (`revive`)."""
+        self.by_name[room.key] = room
+        if not room.members:
+            room.opener = opener
+            self._enter(room, opener, peer, ref)
+            return
+        opener.conversations -= 1
+        assert room.opener is not None
+        by = room.opener.name
+        opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=room.head, ref=ref))
+
+    def revive(self, room: Room, author: Session) -> None:
+        """Open a conversation again that was closed while a message for it was being stored.
+
+        Another opening may be queued behind the message: it keeps its own place in its opener's count.
+        """
+        peer = self.peer(room, author)
+        if peer is None or author.closed:
+            return
+        author.conversations += 1
+        room.opener = author
+        self._enter(room, author, peer, None)
+
+    def _enter(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
+        """Tell both sides, then let them get what comes after."""
+        for session, other in ((opener, peer), (peer, opener)):
+            own_ref = ref if session is opener else None
+            session.send(Opened(room=room.name, peer=other.name, by=opener.name, seq=room.head, ref=own_ref))
+            room.add(session)
+
+    def close(self, room: Room, by: Session, ref: str | None) -> None:
+        """Close a conversation for both sides; its history stays."""
+        members = list(room.members)
+        for session in members:
+            room.remove(session)
+        if room.opener is not None:
+            room.opener.conversations -= 1
+            room.opener = None
+        for session in members:
+            peer = by.name if session is not by else self.peer_name(room, by)
+            session.answer(Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None))
+
+    def peer_name(self, room: Room, session: Session) -> str:
+        """Return the present name of the other side of a conversation, empty if it has left."""
+        peer = self.peer(room, session)
+        return peer.name if peer is not None else ""
+
+    def peer(self, room: Room, session: Session) -> Session | None:
+        """Return the other side of a conversation, None if it has left."""
+        assert room.record.pair is not None
+        first, second = room.record.pair
+        return self._identities.get(second if first == session.identity else first)
+
+    def reopened(self, name: str, session: Session) -> Room:
+        """Return an own conversation that was closed, its opening queued."""
+        room = self.own(name, session)
+        peer = self.peer(room, session)
+        if peer is None:
+            raise Refused(ErrorCode.NO_SUCH_USER, "the other side of this conversation has left")
+        if room.opener is None:
+            self.open(room, session, peer, None)
+        return room
+
+    def forget(self, session: Session) -> None:
+        """Drop the conversations of an identity that will not come back; the other side may still read."""
+        for room in list(session.talks):
+            if not room.head or self.peer(room, session) is None:
+                self._forget(room)
+        session.talks = {}
+
+    def _forget_oldest(self, session: Session) -> None:
+        """Drop the oldest conversation whose other side has left: a bot that lives for months meets many."""
+        for room in session.talks:
+            if room.head and self.peer(room, session) is None:
+                self._forget(room)
+                return
+
+    def _forget(self, room: Room) -> None:
+        assert room.record.pair is not None
+        self.by_pair.pop(room.record.pair, None)
+        if self.by_name.get(room.key) is room:  # one that was never opened may have another's name
+            del self.by_name[room.key]
+        for identity in room.record.pair:
+            session = self._identities.get(identity)
+            if session is not None:
+                session.talks.pop(room, None)
+
+    def _check(self, session: Session) -> None:
+        limit = self._limits().max_conversations
+        if session.conversations >= limit > 0:
+            raise Refused(ErrorCode.TOO_MANY, f"you have {limit} open conversations; close one first")
