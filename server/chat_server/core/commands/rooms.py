@@ -40,7 +40,7 @@ def switch(hub: Hub, session: Session, command: Switch) -> None:
     if session.closed:
         return
     old = session.rooms.get(session.default_room)
-    room = _enter(hub, session, command.room)
+    room = _enter(hub, session, command.room, leaving=old)
     if old is not None and old is not room:
         hub.leave(old, session)
     session.default_room = room.key
@@ -103,13 +103,14 @@ def read(
         raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
 
 
-def _enter(hub: Hub, session: Session, name: str) -> Room:
+def _enter(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
     if name.startswith("@"):
         hub.conversations.own(name, session)
         raise Refused(ErrorCode.FORBIDDEN, "a conversation is opened with its user, not joined")
     room = hub.room(name)
     if session not in room.members:
-        check_room_limit(hub, 1 + sum(not room.is_conversation for room in session.rooms.values()))
+        kept = sum(not room.is_conversation for room in session.rooms.values() if room is not leaving)
+        check_room_limit(hub, kept + 1)
         room = hub.join(room, session)
     return room
 
