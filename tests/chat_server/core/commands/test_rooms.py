@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chat_protocol import codec, commands
 from chat_protocol.lines import MAX_FRAME
+from chat_server.core.limits import Limits
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
@@ -87,6 +88,14 @@ def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
     guest.does(commands.Switch(room="no good"))
     assert list(guest.session.rooms) == ["garden"]
     stage.check()
+
+
+def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=1))
+    guest = stage.connect(codec.TEXT)
+    guest.does(commands.Arrive())
+    guest.does(commands.Switch(room="garden"))
+    assert list(guest.session.rooms) == ["garden"]
 
 
 def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
