@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from chat_protocol.events import MessageEvent
-from chat_server.store.connect import connect
+from chat_server.store.connect import CACHE_KIB, connect
 from chat_server.store.rows import COLUMNS, from_row
 from chat_server.store.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
@@ -113,6 +113,7 @@ class Archive:
         try:
             # Read-only, so that no transaction of the index ever holds the log's write lock.
             connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
+            connection.execute(f"PRAGMA log.cache_size = -{CACHE_KIB}")
         except BaseException:
             connection.close()
             raise

@@ -30,6 +30,7 @@ def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
 def _configure(connection: sqlite3.Connection, *, full_sync: bool) -> None:
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # a statement's journal needs no file
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
