@@ -20,11 +20,11 @@ from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
 from chat_server.core.session import Session
 from chat_server.logs import visible
+from chat_server.no_network import NoNetwork
 
 if TYPE_CHECKING:
     from chat_protocol.events import Event as WireEvent
     from chat_server.core.hub import Hub
-    from chat_server.core.ports import Signal
     from chat_server.core.router import Router
 
 HELP: Final = (
@@ -60,7 +60,7 @@ class Outbox:
                 self._show(event)
 
 
-class Console:
+class Console(NoNetwork):
     """The operator's session, and the thread that reads the terminal."""
 
     def __init__(self, hub: Hub, router: Router, stop: Callable[[str], None]) -> None:
@@ -211,16 +211,3 @@ class Console:
         """Stop the server: the operator has no other way to leave."""
         del message, after, ref
         self._stop(reason)
-
-    def tcp_rtt_ms(self) -> float | None:
-        """Return None: there is no network in between."""
-        return None
-
-    def wait(self, signal: Signal) -> None:
-        """Wait for `signal`."""
-        assert isinstance(signal, Event)
-        signal.wait()
-
-    def new_signal(self) -> Event:
-        """Make a signal to wait for."""
-        return Event()

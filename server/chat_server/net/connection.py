@@ -22,6 +22,7 @@ from chat_protocol.events import Bye, Error
 from chat_protocol.sniff import Sniffer
 from chat_server.core.session import ENCODERS, Session
 from chat_server.net.outbox import Outbox
+from chat_server.no_network import NoNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -288,7 +289,7 @@ class Connection:
             self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
 
 
-class _Gone:
+class _Gone(NoNetwork):
     """The link of a session whose connection is closed."""
 
     address: Final = "gone"
@@ -301,19 +302,6 @@ class _Gone:
         ref: str | None = None,
     ) -> None:
         """Do nothing: it has ended."""
-
-    def tcp_rtt_ms(self) -> float | None:
-        """Return None: there is no connection."""
-        return None
-
-    def wait(self, signal: Signal) -> None:
-        """Wait for `signal`."""
-        assert isinstance(signal, Event)
-        signal.wait()
-
-    def new_signal(self) -> Event:
-        """Make a signal to wait for."""
-        return Event()
 
 
 GONE: Final = _Gone()

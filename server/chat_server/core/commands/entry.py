@@ -7,7 +7,7 @@ from typing import Final
 from chat_protocol import LOBBY, PROTOCOL_VERSION
 from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
-from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
+from chat_protocol.events import HistoryPage, Notice, Renamed, Welcome
 from chat_protocol.text import GREETING, HELP
 from chat_server.core.commands.rooms import check_room_limit, read
 from chat_server.core.hub import Hub, new_public_id
@@ -55,26 +55,7 @@ def come_in(
     hub.enter(session, public_id, identity)
     for room in entered:
         hub.join(room, session)
-    states = [hub.state(room, session) for room in session.rooms.values()]
-    fit = fitting(states)
-    session.send(
-        Welcome(
-            protocol=PROTOCOL_VERSION,
-            id=session.id,
-            username=session.name,
-            resumed=False,
-            epoch=hub.store.epoch,
-            server=hub.server,
-            rooms=states[:fit],
-            limits=hub.limits.on_wire(),
-            ping_interval=hub.ping_interval,
-            session=secret,
-            more=fit < len(states),
-            after=states[fit - 1].room if fit < len(states) else None,
-            ref=ref,
-        )
-    )
-    hub.welcomed(session)
+    _welcome(hub, session, secret, ref)
 
 
 def arrive(hub: Hub, session: Session, command: Arrive) -> None:
@@ -94,21 +75,7 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     room = hub.join(hub.room(LOBBY), session)
     if page:
         session.send(HistoryPage(room=room.name, messages=page, more=False))
-    state = RoomState(room.name, room.head, len(room.members))
-    session.send(
-        Welcome(
-            protocol=PROTOCOL_VERSION,
-            id=session.id,
-            username=session.name,
-            resumed=False,
-            epoch=hub.store.epoch,
-            server=hub.server,
-            rooms=[state],
-            limits=hub.limits.on_wire(),
-            ping_interval=hub.ping_interval,
-        )
-    )
-    hub.welcomed(session)
+    _welcome(hub, session, None, None)
 
 
 def explain(hub: Hub, session: Session, command: Help) -> None:
@@ -146,6 +113,29 @@ def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     """Say good-bye once all that the session said is stored and told."""
     hub.settle(session)
     session.link.end(ByeReason.QUIT, ref=command.ref)
+
+
+def _welcome(hub: Hub, session: Session, secret: str | None, ref: str | None) -> None:
+    states = [hub.state(room, session) for room in session.rooms.values()]
+    fit = fitting(states)
+    session.send(
+        Welcome(
+            protocol=PROTOCOL_VERSION,
+            id=session.id,
+            username=session.name,
+            resumed=False,
+            epoch=hub.store.epoch,
+            server=hub.server,
+            rooms=states[:fit],
+            limits=hub.limits.on_wire(),
+            ping_interval=hub.ping_interval,
+            session=secret,
+            more=fit < len(states),
+            after=states[fit - 1].room if fit < len(states) else None,
+            ref=ref,
+        )
+    )
+    hub.welcomed(session)
 
 
 def _hash(secret: str) -> bytes:

@@ -1,0 +1,25 @@
+"""A link without a network: for the console, and for a session whose connection is closed.
+
+Knows how to wait in gevent. Must not know sockets or terminals.
+"""
+
+from gevent.event import Event
+
+from chat_server.core.ports import Signal
+
+
+class NoNetwork:
+    """The half of `core.ports.Link` that needs no connection."""
+
+    def tcp_rtt_ms(self) -> float | None:
+        """Return None: there is no network in between."""
+        return None
+
+    def wait(self, signal: Signal) -> None:
+        """Wait for `signal`."""
+        assert isinstance(signal, Event)
+        signal.wait()
+
+    def new_signal(self) -> Event:
+        """Make a signal to wait for."""
+        return Event()
