@@ -6,6 +6,7 @@ threads stay native, for the store, the log and the console.
 
 import gc
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -106,10 +107,12 @@ def _welcome(server: Server, config: Config) -> None:
     host = config.host
     reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     port = "" if server.port == settings.Config().port else f" --port {server.port}"
+    beside = os.path.relpath(Path(sys.argv[0]).with_name("chat-client"))
+    client = "chat-client" if shutil.which("chat-client") else beside
     where = "" if reached == "127.0.0.1" else f" --host {reached}"
     sys.stderr.write(
         f"Greenroom listens on {server.address}. Messages are kept {data}.\n"
-        f"Connect with: chat-client{where}{port}   or: nc {reached} {server.port}\n"
+        f"Connect with: {client}{where}{port}   or: nc {reached} {server.port}\n"
         "Ctrl-C stops the server.\n"
     )
     sys.stderr.flush()

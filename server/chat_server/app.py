@@ -20,6 +20,7 @@ from chat_server.config import Config
 from chat_server.core.hub import Hub
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
+from chat_server.core.ports import StoreUnavailable
 from chat_server.core.router import Router
 from chat_server.keeper import Keeper, Writer
 from chat_server.logs import Log
@@ -58,18 +59,26 @@ class Server:
         self._stopping = False
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
-        self.store = open_store(config)
+        listening = self._bind()  # first: a port in use must not leave a new data file behind
+        try:
+            self.store = open_store(config)
+        except BaseException:
+            listening.close()
+            raise
         self.store_name = str(config.store_path or "memory")
         self.writer = Writer(self.log, self.store_name)
-        self.hub = Hub(
-            server=ServerIdentity("greenroom", __version__, config.node),
-            store=self.store,
-            clock=self.clock,
-            fan_out=fan_out,
-            limits=limits_of(config),
-            ping_interval=config.ping_interval,
-            stalled_timeout=config.stalled_timeout,
-        )
+        try:
+            self.hub = Hub(
+                server=ServerIdentity("greenroom", __version__, config.node),
+                store=self.store,
+                clock=self.clock,
+                fan_out=fan_out,
+                limits=limits_of(config),
+                ping_interval=config.ping_interval,
+                stalled_timeout=config.stalled_timeout,
+            )
+        except StoreUnavailable as error:
+            raise CannotStart(f"the data in {self.store_name} cannot be read: {error}") from error
         self.ingest = self.hub.ingest = self.writer.ingest = Ingest(
             self.store,
             self.clock,
@@ -98,7 +107,7 @@ class Server:
         )
         self.hub.on_welcome = self.reporter.opened
         self.listener = Listener(
-            self._bind(),
+            listening,
             self.reception,
             max_connections=self._max_connections,
             max_per_address=self._max_per_address,

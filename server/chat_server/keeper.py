@@ -4,6 +4,7 @@ Two greenlets: the writer commits what is queued as soon as there is something; 
 about once a second. Knows when; the ingest and the store know how.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,9 @@ from chat_server.vocabulary import LogEvent
 MAINTAIN_EVERY = 1.0
 """Seconds between checkpoints: what a loss of power can cost with `--sync normal`."""
 
+TELL_EVERY = 1.0
+"""Seconds between two lines about refused messages, however many there are."""
+
 DISK_EVERY = 30.0
 """Seconds between looks at the free space."""
 
@@ -34,6 +38,9 @@ class Writer:
         self._hub: Any = gevent.get_hub()
         self._wanted = False
         self._resume: Callable[[], object] | None = None  # of a parked greenlet
+        self._failing_since: float | None = None
+        self._refused = 0  # messages whose refusal was told
+        self._told_at = 0.0
         self._open = Event()
         self._open.set()
         self._done = Event()
@@ -70,30 +77,42 @@ class Writer:
             self._done.clear()
             try:
                 again = commit()
-                if again is not None:
-                    self._persist(again)
+                self._tell()
+                while again is not None:
+                    gevent.sleep(again)
+                    again = commit()
+                    self._tell()
             except Exception as error:  # noqa: BLE001  ours; the next batch is tried all the same
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
             self._done.set()
 
-    def _persist(self, again: float | None) -> None:
-        """Try again until the store takes the batch, or the ingest has refused it."""
+    def _tell(self) -> None:
+        """Say in the log when the store begins to fail, what was refused meanwhile, and when it is back."""
         ingest = self.ingest
-        failed_at = gevent.get_hub().loop.now()
-        self._log.error(
-            LogEvent.STORE_FAILED, store=self._store_name, error=ingest.last_error, queue_bytes=ingest.size
-        )
-        refused = ingest.refused
-        while again is not None:
-            gevent.sleep(again)
-            error = ingest.last_error
-            again = ingest.commit()
-            if ingest.refused != refused:
-                self._log.error(LogEvent.BATCH_REFUSED, error=error, count=ingest.refused - refused)
-                refused = ingest.refused
-        gevent.get_hub().loop.update_now()
-        if ingest.last_error is None:
-            duration = round(gevent.get_hub().loop.now() - failed_at, 3)
+        if ingest.last_error is None and self._failing_since is None:
+            return
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+            self._refused = ingest.refused
+            self._log.error(
+                LogEvent.STORE_FAILED,
+                store=self._store_name,
+                error=ingest.last_error,
+                queue_bytes=ingest.size,
+            )
+        refused = ingest.refused - self._refused
+        back = ingest.last_error is None
+        if refused and (back or now - self._told_at > TELL_EVERY):
+            self._told_at = now
+            self._refused = ingest.refused
+            duration = round(now - self._failing_since, 3)
+            self._log.error(
+                LogEvent.BATCH_REFUSED, error=ingest.last_error, count=refused, duration_s=duration
+            )
+        if back:
+            duration = round(now - self._failing_since, 3)
+            self._failing_since = None
             self._log.warning(LogEvent.STORE_RECOVERED, store=self._store_name, duration_s=duration)
 
 
@@ -115,6 +134,7 @@ class Keeper:
         self._reporter = reporter
         self._disk_warning_bytes = disk_warning_bytes
         self._disk_low = False
+        self._index_error = ""  # of the last maintenance
 
     def run(self) -> None:
         """Maintain until killed."""
@@ -149,8 +169,11 @@ class Keeper:
             size = self._store.maintain()
             if size > WAL_PAUSE_BYTES:
                 self._empty_wal(size)
+            self._index_error = ""
         except StoreUnavailable as error:
-            self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
+            if str(error) != self._index_error:  # once, not once a second
+                self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
+            self._index_error = str(error)
         except Exception as error:  # noqa: BLE001  ours; the keeper goes on
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 

@@ -5,6 +5,7 @@ Knows the vocabulary and how tallies become histograms. Must not decide anything
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -139,10 +140,10 @@ class Reporter:
             deliveries=stats.deliveries,
             bytes_in=stats.bytes_in,
             bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct,
-            errors=dict(stats.errors),
+            errors=plain(stats.errors),
             opened=stats.opened,
-            closed=dict(stats.closed),
-            refused=dict(stats.refused),
+            closed=plain(stats.closed),
+            refused=plain(stats.refused),
             accept_to_commit=histogram(stats.accept_to_commit),
             commit_to_sent=histogram(stats.commit_to_sent),
             rtt=histogram(stats.rtt),
@@ -164,6 +165,11 @@ class Reporter:
         for field, suffixes in (("store_bytes", ("", "-index")), ("wal_bytes", ("-wal", "-index-wal"))):
             sizes[field] = sum(_size(path.with_name(path.name + suffix)) for suffix in suffixes)
         return {**sizes, "free_bytes": shutil.disk_usage(path.parent).free}
+
+
+def plain(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by plain strings: an enumeration's member is shown as such on a terminal."""
+    return {str(key): count for key, count in counts.items()}
 
 
 def resident_bytes() -> int:

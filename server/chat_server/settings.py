@@ -119,7 +119,8 @@ class Config:
         Section.KEEP,
         "",
         STORE,
-        "sqlite:///PATH or memory: what is in a file outlives a restart, what is in memory does not",
+        "sqlite:////ABSOLUTE/PATH, sqlite:///RELATIVE/PATH or memory: what is in a file outlives a restart, "
+        "what is in memory does not",
         shown="greenroom.db in the data folder",
     )
     sync: str = _row(

@@ -191,7 +191,7 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "The store refused a batch; it is kept and tried again.",
         ("store", "error", "error_type", "count", "queue_bytes", "free_bytes"),
     ),
-    LogEvent.STORE_RECOVERED: Event("The store takes batches again.", ("store", "duration_s", "count")),
+    LogEvent.STORE_RECOVERED: Event("The store takes batches again.", ("store", "duration_s")),
     LogEvent.BATCH_REFUSED: Event(
         "The store stayed away too long: senders of `count` messages were told `unavailable`.",
         ("error", "error_type", "count", "duration_s"),
@@ -205,7 +205,8 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     ),
     LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued anew.", ("epoch", "reason")),
     LogEvent.INDEX_FAILED: Event(
-        "The index behind the log could not be built; the log itself is whole.", ("error", "error_type")
+        "The store could not be maintained (its checkpoint or its index); what is in the log is whole.",
+        ("error", "error_type"),
     ),
     LogEvent.LOOP_LAG: Event("The loop was late by more than it should be.", ("lag_ms", "sessions")),
     LogEvent.HUB_BLOCKED: Event(

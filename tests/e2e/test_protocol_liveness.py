@@ -84,7 +84,9 @@ def test_a_connection_that_does_not_say_who_it_is(
 
     # Then the nameless are told and closed; the other is not
     for one in begun.values():
-        assert json.loads(one.rest().splitlines()[-1]) == {"type": "bye", "reason": "hello_timeout"}
+        bye = json.loads(one.rest().splitlines()[-1])
+        assert (bye["type"], bye["reason"]) == ("bye", "hello_timeout")
+        assert "0.3 seconds" in bye["message"]
     ann.say("I had said")
 
 

@@ -29,23 +29,25 @@ class Spec(Struct, frozen=True):
     """What the router knows of a command.
 
     `named`: the session must have said hello. `counted`: it takes one from the allowance of messages.
+    `metered`: it is refused while the allowance of bytes is in debt.
     """
 
     handler: Handler
     help: str
     named: bool = True
     counted: bool = True
+    metered: bool = True
 
 
 TABLE: Final[dict[type[commands.Command], Spec]] = {
     commands.Message: Spec(messages.message, "say something in a room or to a user"),
     commands.Say: Spec(messages.say, "take a name, say something", named=False),
     commands.Ping: Spec(latency.ping, "ask for a pong", counted=False),
-    commands.Pong: Spec(latency.pong, "answer a ping", counted=False),
+    commands.Pong: Spec(latency.pong, "answer a ping", counted=False, metered=False),
     commands.Hello: Spec(entry.hello, "open the session under a name", named=False),
-    commands.Arrive: Spec(entry.arrive, "come in as a guest", named=False, counted=False),
+    commands.Arrive: Spec(entry.arrive, "come in as a guest", named=False, counted=False, metered=False),
     commands.Rename: Spec(entry.rename, "take another name"),
-    commands.Quit: Spec(entry.leave_for_good, "end the session", named=False, counted=False),
+    commands.Quit: Spec(entry.leave_for_good, "end the session", named=False, counted=False, metered=False),
     commands.Help: Spec(entry.explain, "say what can be typed"),
     commands.Join: Spec(rooms.join, "enter a room"),
     commands.Leave: Spec(rooms.leave, "leave a room"),
@@ -87,10 +89,11 @@ class Router:
         try:
             if spec.named and not session.id:
                 raise Refused(ErrorCode.HELLO_FIRST, "say hello first: say who you are")  # noqa: TRY301
-            if spec.counted:
-                _charge(session)
+            if spec.metered:
+                _charge(session, counted=spec.counted)
             spec.handler(self._hub, session, incoming)
-            session.refusals = 0
+            if spec.counted:
+                session.refusals = 0
         except Refused as refusal:
             self._refuse(session, refusal, incoming.ref)
 
@@ -114,7 +117,7 @@ class Router:
             session.link.end(ByeReason.FLOODING)
 
 
-def _charge(session: Session) -> None:
+def _charge(session: Session, *, counted: bool) -> None:
     """Take a command from the session's allowance, or raise `Refused`."""
     allowance = session.allowance
     if allowance is None:
@@ -123,7 +126,7 @@ def _charge(session: Session) -> None:
     wait = 0.0
     if allowance.bytes is not None:
         wait = allowance.bytes.debt(now)
-    if not wait and allowance.messages is not None:
+    if counted and not wait and allowance.messages is not None:
         wait = allowance.messages.take(now)
     if wait:
         seconds = math.ceil(wait * 100) / 100  # not a moment too early

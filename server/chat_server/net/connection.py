@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import gevent
 from gevent.event import Event
 
-from chat_protocol import codec
+from chat_protocol import codec, commands
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
 from chat_protocol.sniff import Sniffer
@@ -34,6 +34,22 @@ if TYPE_CHECKING:
 READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
 """Bytes read at once: hundreds of commands, yet no session keeps the others waiting for long."""
+
+TURN: Final = 0.005
+"""Seconds that the commands of one read may take before everybody else has a turn."""
+
+BETWEEN_TURNS: Final = 0.0001
+"""Seconds between two turns: more than none, since only a timer lets the loop look at its sockets."""
+
+QUESTIONS: Final = (
+    commands.History,
+    commands.Who,
+    commands.Rooms,
+    commands.Rtt,
+    commands.Servers,
+    commands.Ping,
+)
+"""Commands that do nothing but answer."""
 
 LINGER: Final = 2.0
 """Seconds for the peer to take its last bytes; a close with bytes unread would reset them away (RFC 1122)."""
@@ -137,9 +153,13 @@ class Connection:
         reception, session, outbox = self._reception, self.session, self.outbox
         if isinstance(self.codec, Sniffer):
             self._keep_dialect()
-        if len(items) > 1:
+        many = len(items) > 1
+        if many:
             outbox.cork()
+            turn_ends = self.now() + TURN
         for item in items:
+            if outbox.shut and isinstance(item, QUESTIONS):
+                continue  # nobody is left to hear the answer
             try:
                 reception.router.dispatch(session, item)
             except Exception as error:  # noqa: BLE001  ours, whatever it is; the session goes on
@@ -152,6 +172,10 @@ class Connection:
                 signal = self.new_signal()
                 reception.ingest.on_room(signal)
                 self.wait(signal)
+            if many and self.now() > turn_ends:
+                outbox.uncork()
+                gevent.sleep(BETWEEN_TURNS)
+                turn_ends = self.now() + TURN
             if self.ending is not None:  # perhaps while it waited
                 break
         outbox.uncork()

@@ -106,7 +106,10 @@ class Reception:
         for connection in late:
             del self.unnamed[connection]
             if not connection.session.id:
-                connection.end(ByeReason.HELLO_TIMEOUT)
+                seconds = f"{self._hello_timeout:g} seconds"
+                connection.end(
+                    ByeReason.HELLO_TIMEOUT, f"nothing was said for {seconds}; type a line, or say hello"
+                )
 
 
 class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types

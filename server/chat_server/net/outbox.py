@@ -88,6 +88,8 @@ class Outbox:
         self.held.append(data)
         self.waiting += len(data)
         if self._corked:
+            if self.waiting > self._limit // 2:  # its reader waits for something: the peer need not
+                self.uncork()
             return
         if self._watcher is None:
             self._wait()

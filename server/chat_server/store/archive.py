@@ -7,6 +7,7 @@ to it): its connections belong to whichever thread holds the lock.
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -40,23 +41,35 @@ class Archive:
             self._connection.close()
             raise
 
-    def index(self, last_id: int) -> None:
-        """Index the log up to and including row `last_id`."""
-        with self._lock:
-            self._index(last_id)
-
-    def last_seq(self, room: int) -> int:
-        """Return the last seq of a room, 0 if it has no messages."""
-        query = "SELECT max(seq) FROM place WHERE room = ?"
+    def heads(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
+        """Return the last seq of each room, 0 without messages, in a log that ends at `last_id`."""
         with self._lock:
             try:
-                (seq,) = self._connection.execute(query, (room,)).fetchone()
-            except sqlite3.DatabaseError as error:
-                last_id = self._watermark
-                self._begin_anew(error)
                 self._index(last_id)
-                (seq,) = self._connection.execute(query, (room,)).fetchone()
-        return seq or 0
+            except sqlite3.OperationalError:
+                # A full disk is no reason not to start: what is not indexed is looked for in the log itself,
+                # and the maintenance will say what is the matter.
+                self._watermark = self._stored_watermark()
+            try:
+                return self._heads(rooms)
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+                return self._heads(rooms)
+
+    def _heads(self, rooms: Sequence[int]) -> dict[int, int]:
+        query = "SELECT room, max(seq) FROM log.log WHERE id > ? GROUP BY room"
+        newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
+        heads = {}
+        for room in rooms:
+            (indexed,) = self._connection.execute(
+                "SELECT max(seq) FROM place WHERE room = ?", (room,)
+            ).fetchone()
+            heads[room] = max(indexed or 0, newest.get(room, 0))
+        return heads
+
+    def _stored_watermark(self) -> int:
+        (watermark,) = self._connection.execute("SELECT id FROM watermark").fetchone()
+        return int(watermark)
 
     def read(
         self, room: int, name: str, after: int, before: int, limit: int, newest: bool, last_id: int
@@ -89,11 +102,14 @@ class Archive:
         return row[1], from_row(row, name)
 
     def maintain(self, last_id: int, truncate: bool) -> int:
-        """Index, then take the write-ahead logs into their files; return the bytes of the log's one."""
+        """Take the write-ahead logs into their files, and index; return the bytes of the log's one.
+
+        The log comes first: that is the promise about power, and it must not hang on the index.
+        """
         with self._lock:
-            self._index(last_id)
             how = "TRUNCATE" if truncate else "PASSIVE"
             self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            self._index(last_id)
             self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
             return self._wal_bytes()
 

@@ -57,6 +57,9 @@ class SqliteStore:
             self._last_id = self._max("SELECT max(id) FROM log")
             self._identity = self._max("SELECT max(id) FROM identities")
             self._room = self._max("SELECT max(id) FROM rooms")
+            status = path.stat()
+            self._file = (status.st_dev, status.st_ino)
+            self._lost = False
             self._mark = Mark(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
             self.archive = Archive(path, self.epoch)
@@ -66,12 +69,15 @@ class SqliteStore:
             raise
 
     def public_rooms(self) -> Iterable[RoomRecord]:
-        """Return all public rooms with their last seqs, the index brought up to date for it."""
-        self.archive.index(self._last_id)
-        rows = self._connection.execute(
-            "SELECT id, name, key FROM rooms WHERE low IS NULL ORDER BY id"
-        ).fetchall()
-        return [RoomRecord(name, key, id=room, seq=self.archive.last_seq(room)) for room, name, key in rows]
+        """Return all public rooms with their last seqs; raise `StoreUnavailable`."""
+        try:
+            rows = self._connection.execute(
+                "SELECT id, name, key FROM rooms WHERE low IS NULL ORDER BY id"
+            ).fetchall()
+            heads = self.archive.heads([room for room, _, _ in rows], self._last_id)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        return [RoomRecord(name, key, id=room, seq=heads[room]) for room, name, key in rows]
 
     def new_identity(self) -> int:
         """Return the next number; it is stored with the first thing that needs it."""
@@ -80,6 +86,8 @@ class SqliteStore:
 
     def append(self, batch: Batch) -> None:
         """Commit the batch. May wait for the disk with `--sync full`, never otherwise."""
+        if self._lost:
+            self._check_file()
         last_id = self._last_id
         for draft in batch.messages:
             record = draft.room.record
@@ -120,12 +128,24 @@ class SqliteStore:
             raise StoreUnavailable(str(error)) from error
         return found
 
+    def _check_file(self) -> None:
+        """Notice that the data file was removed or replaced: what is written now is lost at the stop."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._lost = True
+        else:
+            self._lost = (status.st_dev, status.st_ino) != self._file
+        if self._lost:
+            raise StoreUnavailable(f"{self.path} was removed or replaced while in use: restart the server")
+
     def maintain(self, *, truncate: bool = False) -> int:
         """Index what is new and take the write-ahead log into the data file; return the log's bytes.
 
         Called about once a second: this is the fsync that bounds what a loss of power can cost. `truncate`
         empties the log; appends must pause meanwhile. May wait. Raises `StoreUnavailable`.
         """
+        self._check_file()
         try:
             size: int = self._read_offload(self.archive.maintain, self._last_id, truncate)
         except sqlite3.Error as error:

@@ -14,7 +14,7 @@ from chat_server.core.hub import Hub, new_public_id
 from chat_server.core.paging import fitting
 from chat_server.core.presence import LARGE
 from chat_server.core.records import IdentityRecord, SessionRecord
-from chat_server.core.session import Session
+from chat_server.core.session import ENCODERS, Session
 
 SECRET_BYTES: Final = 24
 """Random bytes in a session's secret: 192 bits, over the 128 that docs/protocol.md promises."""
@@ -97,16 +97,19 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
         return
     old = session.name
     hub.claim(username, session)
+    session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
+    if session.name == old:
+        return  # nobody needs to hear of that
     peers: dict[Session, None] = {}
     for room in session.rooms.values():
         if len(room.members) <= LARGE:
             peers.update(dict.fromkeys(room.members))
             hub.presences.renamed(room, old, session.name)
     peers.pop(session, None)
-    session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
     news = Renamed(sender=session.id, old=old, username=session.name)
+    told = [encoder.encode(news) for encoder in ENCODERS]
     for peer in peers:
-        peer.send(news)
+        peer.outbox.put(told[peer.dialect])
 
 
 def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
