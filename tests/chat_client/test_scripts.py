@@ -80,6 +80,28 @@ def test_refusals_have_an_exit_code_of_their_own(server: Any, run: Run) -> None:
         assert run("send", "--server", server.address, "hi", CHAT_USERNAME="taken").returncode == 0
 
 
+@pytest.mark.parametrize("text", ["", "   "])
+def test_a_blank_text_is_refused(server: Any, run: Run, text: str) -> None:
+    done = run("send", "--server", server.address, "--room", "send-blank", text)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "more than blanks" in done.stderr
+
+
+def test_blank_lines_are_skipped_and_nothing_else_is_wrong_usage(server: Any, run: Run) -> None:
+    for stdin in ("", "\n  \n"):
+        done = run("send", "--server", server.address, "--room", "send-none", stdin=stdin)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "nothing to send" in done.stderr
+    assert run("send", "--server", server.address, "--room", "send-none", stdin="\nx\n\n").returncode == 0
+    assert said(server, "send-none") == ["x"]
+
+
+def test_the_server_that_does_not_answer_is_named(server: Any, run: Run) -> None:
+    done = run("rtt", "--server", server.address, "--server", "127.0.0.1:1", "-c", "1")
+    assert done.returncode == 0
+    assert f"{server.address} is the only one that answers; 127.0.0.1:1: nobody" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -91,6 +113,7 @@ def test_refusals_have_an_exit_code_of_their_own(server: Any, run: Run) -> None:
         (["send", "--username", "@x", "x"], "--username '@x'"),
         (["tail", "--since", "-1"], "--since"),
         (["rtt", "-i", "x"], "seconds"),
+        (["rtt", "-c", "0"], "from 1 on"),
         (["--timeout", "0", "rtt"], "seconds"),
         ([], "chat-client send, tail or rtt"),
     ],

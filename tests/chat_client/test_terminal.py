@@ -124,6 +124,8 @@ def test_conversations(server: Any, terminal: Any) -> None:
         ann.see("@conv-bob> ", "conversation with conv-bob")
         ann.type("now" + ENTER)
         assert heard(bob) == "now"
+        bob.say("then", to="conv-ann")
+        ann.see("(private) conv-ann: now", "(private) conv-bob: then")
         ann.type("bye" + ENTER)
         ann.see("conversation with conv-bob closed", "lobby> ")
         while not isinstance(bob.next_event(60), Closed):
@@ -162,7 +164,10 @@ def test_commands_answer(server: Any, terminal: Any) -> None:
         ann.see("heard again")
         assert "unheard" not in ann.screen
         ann.type("/history 1" + ENTER)
-        ann.see("the last 1 messages of cmd")
+        ann.see("the last 1 messages of cmd", "older: /history 2")
+        assert "end of history" not in ann.screen
+        ann.type("/history 9" + ENTER)
+        ann.see("end of history")
         ann.type("/help" + ENTER)
         ann.see("/ignore [NAME]", "enter a room")
         ann.type("/leave" + ENTER)
@@ -201,6 +206,9 @@ def test_a_text_over_the_limit_is_split(server: Any, terminal: Any) -> None:
         ann.type(ENTER)
         ann.see("sent as 2")
         assert (heard(bob) + " " + heard(bob)).split() == ["word"] * 2000
+        ann.paste("\n".join(["x" * 2500] * 4))
+        ann.type(ENTER)
+        ann.see("Send these 4 lines as 2 messages?")
 
 
 def test_what_others_write_does_nothing_to_the_terminal(server: Any, terminal: Any) -> None:
@@ -251,6 +259,16 @@ def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, t
     ann.see("connected again", "meanwhile 0", "meanwhile 4")
     assert ann.screen.count("bob: before") == 1
     assert ann.screen.count("meanwhile 3") == 1
+
+
+def test_a_narrow_status_line_keeps_what_matters(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann", columns=40)
+    ann.see("lobby> ", "RTT ")
+    server.kill()
+    ann.see("NOT CONNECTED")
+    ann.type("later" + ENTER)
+    ann.see("NOT CONNECTED | 1 not acknowledged")
 
 
 def test_leaving_with_lines_on_their_way_says_so(start_server: Any, terminal: Any) -> None:
@@ -379,5 +397,6 @@ def test_who_is_shown_the_door_is_told_and_leaves(terminal: Any, peer: Any) -> N
     ann = terminal("--server", bad.address, "--username", "ann")
     assert ann.exit_code() == 4
     assert "the session has ended: not today" in ann.screen
+    assert "the name ann stays out for about a minute" in ann.screen
     assert "Traceback" not in ann.screen
     assert bad.connections == 1

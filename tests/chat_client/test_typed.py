@@ -15,6 +15,19 @@ def test_the_nearest_command_is_suggested() -> None:
     assert "did you mean /history?" in wrong.sentence
 
 
+def test_without_a_near_command_none_is_suggested() -> None:
+    wrong = understand("/foo")
+    assert isinstance(wrong, Wrong)
+    assert "did you mean" not in wrong.sentence
+
+
+@pytest.mark.parametrize("line", ["/join bad room", "/leave bad room", "/chat ann lee", "/nick ann lee"])
+def test_words_too_many_are_refused_not_dropped(line: str) -> None:
+    wrong = understand(line)
+    assert isinstance(wrong, Wrong)
+    assert "name holds no spaces" in wrong.sentence
+
+
 @pytest.mark.parametrize("line", [" /quit", "/QUIT", "/quit  "])
 def test_a_command_may_be_written_loosely(line: str) -> None:
     assert understand(line) == Do(COMMANDS["quit"], "")

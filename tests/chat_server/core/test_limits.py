@@ -142,3 +142,14 @@ def test_a_peer_that_does_not_listen_is_sent_away(stage: Stage) -> None:
     assert ann.link.ended is None
     ann.says(room="nowhere")
     assert ann.link.ended == "flooding"
+
+
+def test_pings_are_held_to_the_bytes(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=100, rate_bytes_burst=100))
+    ann = stage.enter("ann")
+    ann.take()
+    ann.does(commands.Ping(ref="1"), size=300)
+    assert ann.one("error")["code"] == "rate_limited"
+    stage.clock.advance(10)
+    ann.does(commands.Ping(ref="2"), size=10)
+    assert ann.one("pong")["ref"] == "2"

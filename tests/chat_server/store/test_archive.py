@@ -153,3 +153,19 @@ def test_a_failed_start_lets_go_of_everything(
             open_store()
         assert held(path.parent) == []
     open_store()
+
+
+def test_rooms_are_known_though_the_index_cannot_be_written(
+    open_store: Open, make_pen: type[Pen], path: Path
+) -> None:
+    """A full disk, or a lock: no reason not to start."""
+    index = path.with_name(path.name + "-index")
+    store = open_store()
+    make_pen(store).say("a", "one", "two")
+    store.close()
+    with closing(sqlite3.connect(index, isolation_level=None)) as other:
+        other.execute("DELETE FROM place")
+        other.execute("UPDATE watermark SET id = 0")
+        other.execute("BEGIN IMMEDIATE")
+        (record,) = open_store().public_rooms()
+    assert (record.name, record.seq) == ("a", 2)

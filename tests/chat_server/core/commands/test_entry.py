@@ -308,3 +308,12 @@ def test_one_who_is_cut_gets_what_was_said_first(stage: Stage) -> None:
     assert ann.one("message")["ref"] == "1"
     assert bob.one("message")["ref"] == "1"
     stage.check()
+
+
+def test_the_same_name_again_is_no_news(stage: Stage) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    stage.commit()
+    bob.take()
+    ann.does(commands.Rename(username="ann", ref="r"))
+    assert ann.one("renamed")["ref"] == "r"
+    assert not bob.take("renamed")

@@ -1,0 +1,80 @@
+"""When the data file cannot be used for a while, or is gone: told plainly, lost never, back by itself."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from support.fixtures import Connect, StartServer
+from support.process import eventually
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the write lock of an SQLite file, as another program would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        eventually(lambda: begun(other), "the lock")
+        yield
+        other.execute("ROLLBACK")
+
+
+def begun(other: sqlite3.Connection) -> bool:
+    try:
+        other.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:  # the server is writing just now
+        return False
+    return True
+
+
+def test_a_locked_store_refuses_after_a_while_and_comes_back(
+    start_server: StartServer, connect: Connect
+) -> None:
+    # Given a server whose data file another program locks for longer than its patience
+    server = start_server("--store-patience", "0.3")
+    ann = connect(server, "ann")
+    ann.say("before")
+    with locked(server.data / "greenroom.db"):
+        ann.tell("message", message="meanwhile", ref="m")
+        refused = ann.expect("error", ref="m")
+
+    # Then the sender is told, and the same message goes through when the lock is gone
+    assert refused["code"] == "unavailable"
+    ann.tell("message", message="meanwhile", ref="m")
+    assert ann.expect("message", ref="m")["seq"] == 2
+
+    # And the log tells the beginning and the end of it, without a traceback on standard error
+    server.logged("store_failed")
+    assert server.logged("batch_refused")["count"] == 1
+    server.logged("store_recovered")
+    assert "Traceback" not in server.errors()
+
+
+def test_a_locked_index_is_told_once(start_server: StartServer, connect: Connect) -> None:
+    server = start_server()
+    ann = connect(server, "ann")
+    with locked(server.data / "greenroom.db-index"):
+        ann.say("stored all the same")
+        server.logged("index_failed")
+    assert len(server.entries("index_failed")) == 1
+    assert "Traceback" not in server.errors()
+
+
+def test_a_data_file_that_is_gone_is_noticed(start_server: StartServer, connect: Connect) -> None:
+    # Given a server whose data file somebody removes
+    server = start_server("--store-patience", "0.1")
+    ann = connect(server, "ann")
+    ann.say("before")
+    (server.data / "greenroom.db").unlink()
+    noticed = server.logged("index_failed")
+
+    # Then nothing more is acknowledged that would be lost
+    assert "removed or replaced" in noticed["error"]
+    ann.tell("message", message="into the void", ref="v")
+    assert ann.expect("error", ref="v")["code"] == "unavailable"
+
+
+def test_a_port_in_use_leaves_no_data_file(start_server: StartServer) -> None:
+    port = str(start_server("--store", "memory").port)
+    second = start_server("--port", port, wait=False)
+    assert second.wait() == 1
+    assert not second.data.exists()
