@@ -155,14 +155,17 @@ class Actions:
         view = self._desk.views.current
         if view is None:
             raise ValueError("you are in no room")
-        limit = min(int(argument or 50), _MOST_HISTORY)
-        past = self._desk.client.history(view.room, limit=max(1, limit))
+        limit = max(1, min(int(argument or 50), _MOST_HISTORY))
+        past = self._desk.client.history(view.room, limit=limit + 1)  # one more tells whether there are older
+        older = len(past) > limit
+        past = past[-limit:]
         with self._desk.lock:
             self._desk.screen.notice(f"the last {len(past)} messages of {view.label}:")
-            for event in past:
-                if not self._desk.hides(event):
-                    self._desk.screen.message(event)
-            self._desk.screen.notice("end of history")
+            self._desk.show_past(view, past)
+            if not older:
+                self._desk.screen.notice("end of history")
+            elif limit < _MOST_HISTORY:
+                self._desk.screen.notice(f"older: /history {min(2 * limit, _MOST_HISTORY)}")
 
     def _rtt(self, argument: str) -> None:
         client = self._desk.client

@@ -140,7 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     tail.add_argument("--since", metavar="SEQ", type=value(_count), help="first everything after this seq")
     tail.add_argument(
-        "-n", dest="count", metavar="COUNT", type=value(_count), help="stop after so many messages"
+        "-n",
+        dest="count",
+        metavar="COUNT",
+        type=value(_count),
+        help="wait for so many messages (those after --since first, then live ones), then stop",
     )
     tail.add_argument(
         "--reconnect", action="store_true", help="come back after a lost connection, without a hole"
@@ -148,7 +152,11 @@ def _parser() -> argparse.ArgumentParser:
 
     rtt = subcommand("rtt", "measure round-trip times to the server, like ping")
     rtt.add_argument(
-        "-c", dest="count", metavar="N", type=value(_count), help="stop after N pings (default: Ctrl-C)"
+        "-c",
+        dest="count",
+        metavar="N",
+        type=value(_count_from_one),
+        help="stop after N pings (default: Ctrl-C)",
     )
     rtt.add_argument(
         "-i",
@@ -165,3 +173,9 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise ValueError(f"{text!r} is not a number from 0 on")
     return int(text)
+
+
+def _count_from_one(text: str) -> int:
+    if (number := _count(text)) == 0:
+        raise ValueError(f"{text!r} is not a number from 1 on")
+    return number

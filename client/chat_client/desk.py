@@ -6,7 +6,7 @@ is held while something is shown, never while the server is asked.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from chat_client.client import Client
 from chat_client.errors import ChatError
@@ -52,9 +52,7 @@ class Desk:
             held = self._entering[1] if self._entering is not None else []
             self._entering = None
             self.screen.notice(self._heading(view))
-            for event in past:
-                if not self.hides(event):
-                    self.screen.message(event)
+            self.show_past(view, past)
             view.seq = past[-1].seq if past else view.seq
             for event in held:
                 self.deliver(event)
@@ -77,6 +75,12 @@ class Desk:
                 return
             self._deliver(event)
         self.refresh()
+
+    def show_past(self, view: View, past: Iterable[MessageEvent]) -> None:
+        """Show messages of a view that is in front; MUST be called with `lock` held."""
+        for event in past:
+            if not self.hides(event):
+                self.screen.message(event, place=_mark(view))
 
     def learn_name(self, username: str) -> None:
         """Keep a name for completion."""
@@ -109,7 +113,7 @@ class Desk:
             return
         mentioned = not own and mentions(event.message, self.client.username)
         if view is self.views.current:
-            self.screen.message(event, mentioned=mentioned)
+            self.screen.message(event, place=_mark(view), mentioned=mentioned)
         else:
             if not own:
                 view.unread += 1
@@ -128,3 +132,8 @@ class Desk:
         joined = self.client.joined_rooms.get(fold(view.room))
         count = 0 if joined is None else joined.count
         return f"you are in {view.room} ({count} here)"
+
+
+def _mark(view: View) -> str:
+    """Return what tells a private message of the view in front from a public one above it."""
+    return "" if view.peer is None else "(private)"

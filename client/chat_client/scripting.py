@@ -46,9 +46,16 @@ def open_client(
                 raise
         else:
             if len(client.addresses) > 1:
-                tell(f"{client.address} answers quickest of {len(client.addresses)}")
+                tell(_chosen(client))
             return client
     raise AssertionError("there is always a name to try")
+
+
+def _chosen(client: Client) -> str:
+    silent = [result.problem or str(result.address) for result in client.measured if result.rtt_ms is None]
+    answered = len(client.measured) - len(silent)
+    what = f"answers quickest of {answered}" if answered > 1 else "is the only one that answers"
+    return "; ".join([f"{client.address} {what}", *silent])
 
 
 def forget_stdout() -> None:

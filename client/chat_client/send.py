@@ -24,7 +24,11 @@ from chat_protocol.events import MessageEvent
 
 def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> Exit:
     """Say the words as one message, or each line of stdin as one; `to` comes before `room`."""
-    lines = iter([" ".join(words)]) if words else _stdin_lines()
+    text = " ".join(words)
+    if words and not text.strip():
+        tell("not sent: a message needs more than blanks")
+        return Exit.REFUSED
+    lines = iter([text]) if words else _stdin_lines()
     client = open_client(settings, rooms=[] if to is not None else [room])
     speaker = _Speaker(client, None if to is not None else room, to)
     try:
@@ -40,6 +44,9 @@ def run_send(settings: Settings, words: list[str], room: str, to: str | None) ->
         tell(f"interrupted{_left(client)}")
         return Exit.INTERRUPTED
     client.quit()
+    if not speaker.lines:
+        tell("nothing to send: stdin held no line with text")
+        return Exit.USAGE
     return Exit.REFUSED if speaker.unsaid else Exit.OK
 
 
@@ -47,6 +54,7 @@ class _Speaker:
     """Says lines at the pace that the server allows and follows up each one."""
 
     def __init__(self, client: Client, room: str | None, to: str | None) -> None:
+        self.lines = 0  # taken so far
         self.unsaid = 0  # lines that can be no message
         self._client = client
         self._room = room
@@ -56,6 +64,7 @@ class _Speaker:
 
     def say(self, line: str) -> None:
         """Send a line, in pieces if it is too long for one message."""
+        self.lines += 1
         for piece in split_text(line):
             if (problem := text_problem(piece)) is not None:
                 self.unsaid += 1

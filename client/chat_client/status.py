@@ -1,7 +1,9 @@
-"""The line at the bottom: room, unread counts, round trip, and what is wrong.
+"""The line at the bottom: what is wrong or the round trip, room, unread counts.
 
 Knows what a desk holds. Must not know the terminal; what comes from others is made harmless here.
 """
+
+from collections.abc import Callable
 
 from chat_client.desk import Desk
 from chat_client.sanitize import one_line
@@ -14,26 +16,38 @@ def prompt_text(desk: Desk) -> str:
     return one_line(f"{view.label if view is not None else '(no room)'}> ")
 
 
-def status_text(desk: Desk) -> str:
-    """Return the status line."""
-    client = desk.client
-    parts = []
+def status_text(desk: Desk, columns: int, cells: Callable[[str], int] = len) -> str:
+    """Return the status line: what matters most first; where it is narrow, the least is left out."""
+    trouble = _connection(desk)
     view = desk.views.current
-    if view is not None:
-        joined = client.joined_rooms.get(fold(view.room))
-        here = f" ({joined.count} here)" if joined is not None and view.peer is None else ""
-        parts.append(f"{view.label}{here}")
-    unread = [
+    room = view.label if view is not None else ""
+    joined = desk.client.joined_rooms.get(fold(view.room)) if view is not None and view.peer is None else None
+    here = f"{room} ({joined.count} here)" if joined is not None else room
+    unread = ", ".join(
         f"{other.label} {other.unread}{'!' if other.mentioned else ''}" for other in desk.views.unread()
-    ]
-    if unread:
-        parts.append(f"unread: {', '.join(unread)}")
+    )
+    unread = f"unread: {unread}" if unread else ""
+    name = desk.client.username
+    line = ""
+    for parts in (
+        (*trouble, here, unread, f"{name} at {desk.client.address}"),
+        (*trouble, here, unread, name),
+        (*trouble, room, unread, name),
+        (*trouble, room, unread),
+        (*trouble, unread),  # the room is in the prompt, too
+    ):
+        line = one_line(" " + " | ".join(part for part in parts if part))
+        if cells(line) <= columns:
+            break
+    return line
+
+
+def _connection(desk: Desk) -> list[str]:
+    client = desk.client
+    waiting = len(client.unacknowledged)
+    last_ms = client.samples.last_ms
     if not client.connected:
-        parts.append("NOT CONNECTED, trying again")
+        first = "NOT CONNECTED"
     else:
-        last_ms = client.samples.last_ms
-        parts.append("RTT ..." if last_ms is None else f"RTT {last_ms:.1f} ms")
-    if waiting := len(client.unacknowledged):
-        parts.append(f"{waiting} not acknowledged")
-    parts.append(f"{client.username} at {client.address}")
-    return one_line(" " + " | ".join(parts))
+        first = "RTT ..." if last_ms is None else f"RTT {last_ms:.1f} ms"
+    return [first, f"{waiting} not acknowledged"] if waiting else [first]

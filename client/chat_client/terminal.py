@@ -25,7 +25,7 @@ from chat_client.asking import open_session
 from chat_client.client import Client
 from chat_client.complete import candidates
 from chat_client.desk import Desk
-from chat_client.errors import ChatError, Ended
+from chat_client.errors import ChatError, ConnectionLost, Ended
 from chat_client.exits import Exit, exit_code
 from chat_client.incoming import Incoming
 from chat_client.past_lines import open_history
@@ -33,8 +33,10 @@ from chat_client.render import Painter
 from chat_client.sanitize import harmless
 from chat_client.screen import Screen, wants_colours
 from chat_client.settings import Settings
+from chat_client.split import split_text
 from chat_client.status import prompt_text, status_text
 from chat_client.typed import Do, Farewell, Typed, understand
+from chat_protocol.errors import ByeReason
 
 PASTE_ASKS = 3
 """Lines in one message above which the person is asked first: a paste may hold what was not meant."""
@@ -124,6 +126,9 @@ class Terminal:
                 break
         if self._over is not None:
             self._desk.screen.warn(f"the session has ended: {self._over}")
+            bye = self._over.bye if isinstance(self._over, ConnectionLost) else None
+            if bye is not None and bye.reason == ByeReason.KICKED:
+                self._desk.screen.warn(f"the name {self._client.username} stays out for about a minute")
             return exit_code(self._over)
         return Exit.OK
 
@@ -148,7 +153,9 @@ class Terminal:
     def _agreed(self, text: str) -> bool:
         lines = text.split("\n")
         self._desk.screen.notice("\n".join([f"{len(lines)} lines:", *(f"  {line}" for line in lines)]))
-        question = f"Send these {len(lines)} lines as one message? [y/N] "
+        pieces = len(split_text(text.strip("\n")))
+        whole = "one message" if pieces <= 1 else f"{pieces} messages"
+        question = f"Send these {len(lines)} lines as {whole}? [y/N] "
         answer = PromptSession[str](erase_when_done=True).prompt(question)
         return answer.strip().lower() in {"y", "yes"}
 
@@ -185,7 +192,7 @@ class Terminal:
         breaks = self._prompt.default_buffer.text.count("\n")
         if breaks >= PASTE_ASKS:
             return f" {breaks + 1} lines: Enter asks before they are sent, Ctrl-C drops them"
-        return status_text(self._desk)
+        return status_text(self._desk, self._prompt.app.output.get_size().columns, get_cwidth)
 
     def _check_over(self) -> None:
         if self._over is not None or self._leaving:

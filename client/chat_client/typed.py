@@ -10,21 +10,25 @@ from msgspec import Struct
 
 
 class SlashCommand(Struct, frozen=True):
-    """A command: `usage` behind its name, what it does; `needs` is how many words it cannot do without."""
+    """A command: `usage` behind its name, what it does; `needs` is how many words it cannot do without.
+
+    `single` says what its argument is, where it is one word at most.
+    """
 
     name: str
     usage: str
     help: str
     needs: int = 0
+    single: str = ""
 
 
 COMMANDS: Final = {
     command.name: command
     for command in (
         SlashCommand("help", "", "this list"),
-        SlashCommand("join", "ROOM", "enter a room, or go back to one", 1),
-        SlashCommand("leave", "[ROOM]", "leave a room"),
-        SlashCommand("chat", "NAME", "talk with one person only", 1),
+        SlashCommand("join", "ROOM", "enter a room, or go back to one", 1, "room name"),
+        SlashCommand("leave", "[ROOM]", "leave a room", single="room name"),
+        SlashCommand("chat", "NAME", "talk with one person only", 1, "name"),
         SlashCommand("close", "[NAME]", "close a conversation (so does bye)"),
         SlashCommand("msg", "NAME text", "say one thing to one person", 2),
         SlashCommand("rooms", "", "which rooms there are"),
@@ -32,11 +36,16 @@ COMMANDS: Final = {
         SlashCommand("servers", "", "which servers there are"),
         SlashCommand("history", "[N]", "the last N messages of this room"),
         SlashCommand("rtt", "[NAME]", "round-trip times"),
-        SlashCommand("nick", "NAME", "take another name", 1),
+        SlashCommand("nick", "NAME", "take another name", 1, "name"),
         SlashCommand("ignore", "[NAME]", "hide what NAME says, or show it again"),
         SlashCommand("quit", "", "leave (so do bye, quit and Ctrl-D)"),
     )
 }
+
+
+_CLOSE = (
+    0.6  # likeness (difflib's ratio) from which on a command is suggested: quti is 0.75 quit, foo 0.5 rooms
+)
 
 
 class Say(Struct, frozen=True):
@@ -85,6 +94,10 @@ def understand(line: str) -> Typed | None:
         return Wrong(_unknown(word))
     if len(argument.split(maxsplit=1)) < command.needs:
         return Wrong(f"it goes like this: /{command.name} {command.usage}")
+    if command.single and len(argument.split(maxsplit=1)) > 1:
+        return Wrong(
+            f"a {command.single} holds no spaces; it goes like this: /{command.name} {command.usage}"
+        )
     return Do(command, argument)
 
 
@@ -103,6 +116,6 @@ def help_lines() -> list[str]:
 
 def _unknown(word: str) -> str:
     shown = word if len(word) <= 32 else word[:32] + "…"
-    nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, 0.5)
+    nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, _CLOSE)
     hint = f"did you mean /{nearest[0]}?" if nearest else "/help lists the commands"
     return f"there is no /{shown}, so nothing was sent; {hint} (//{shown} says it)"
