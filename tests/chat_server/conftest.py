@@ -1,0 +1,26 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chat_server.logs import Log, setup
+from support.logs import NOTHING, Pipe, config
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chat.log"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[Log]:
+    log = setup(config(path), NOTHING)
+    yield log
+    log.sink.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
