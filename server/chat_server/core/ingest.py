@@ -9,6 +9,8 @@ its part of the batch in the order of the seqs. Commit, then deliver: nobody see
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import structs
+
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, MessageEvent
 from chat_server.core.ports import Clock, Signal, Store, StoreUnavailable
@@ -258,7 +260,7 @@ class Ingest:
                     refs[ref] = draft.id
                 if draft.repeats:
                     repeats.append(draft)
-            event = _event(draft, timestamp)
+            event = event_of(draft, timestamp)
             events = by_room.get(room)
             if events is None:
                 by_room[room] = [event]
@@ -289,7 +291,7 @@ class Ingest:
             self.on_stored(drafts)
         for draft in repeats:
             for _ in range(draft.repeats):
-                draft.author.answer(again(_event(draft, timestamp)))
+                draft.author.answer(again(event_of(draft, timestamp)))
 
     def _closed_meanwhile(self, room: Room, events: list[MessageEvent], senders: Iterable[Session]) -> None:
         """Open a conversation again for a message that was on its way when it was closed.
@@ -308,23 +310,14 @@ class Ingest:
 
 def again(event: MessageEvent) -> MessageEvent:
     """Return the event as the answer to a message that came twice."""
-    return MessageEvent(
-        room=event.room,
-        seq=event.seq,
-        sender=event.sender,
-        username=event.username,
-        message=event.message,
-        timestamp=event.timestamp,
-        origin=event.origin,
-        ref=event.ref,
-        again=True,
-    )
+    return structs.replace(event, again=True)
 
 
-def _event(draft: Draft, timestamp: float) -> MessageEvent:
+def event_of(draft: Draft, timestamp: float) -> MessageEvent:
+    """Return the event of a message that the store has; the room's name is the one that the store gave it."""
     author = draft.author
     return MessageEvent(
-        room=draft.room.name,
+        room=draft.room.record.name,
         seq=draft.seq,
         sender=author.id,
         username=draft.username,

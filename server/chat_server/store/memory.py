@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
+from chat_server.core.ingest import event_of
 from chat_server.core.records import Batch, RoomRecord
-from chat_server.store.rows import event_of
 
 
 class MemoryStore:

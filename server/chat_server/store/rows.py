@@ -13,21 +13,6 @@ INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
 Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
 
 
-def event_of(draft: Draft, timestamp: float) -> MessageEvent:
-    """Return the event of a message that has its seq."""
-    author = draft.author
-    return MessageEvent(
-        room=draft.room.record.name,
-        seq=draft.seq,
-        sender=author.id,
-        username=draft.username,
-        message=draft.text,
-        timestamp=timestamp,
-        origin=author.origin,
-        ref=draft.ref,
-    )
-
-
 def to_row(draft: Draft, timestamp: float) -> Row:
     """Return the row of a message that has its seq and its place in the log."""
     author = draft.author

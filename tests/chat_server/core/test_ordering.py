@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import codec, commands
+from chat_server.core.ingest import event_of
 from chat_server.core.session import ENCODERS
-from chat_server.store.rows import event_of
 from chat_server.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chat_server.core.ingest import event_of
 from chat_server.core.records import Draft, Origin
 from chat_server.store.memory import MemoryStore
-from chat_server.store.rows import COLUMNS, event_of, from_row, to_row
+from chat_server.store.rows import COLUMNS, from_row, to_row
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chat_server.core.ingest import event_of
 from chat_server.core.records import RoomRecord
 from chat_server.store.memory import MemoryStore
-from chat_server.store.rows import event_of
 from chat_server.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
