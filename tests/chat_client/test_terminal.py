@@ -158,6 +158,9 @@ def test_commands_answer(server: Any, terminal: Any) -> None:
         ann.type("/ignore cmd-bob" + ENTER)
         ann.see("what cmd-bob says is hidden")
         bob.say("unheard", "cmd")
+        with Client("cmd-cy", server.address, rooms=["cmd"]) as cy:
+            cy.say("right behind it", "cmd")
+        ann.see("right behind it")  # so that what is hidden has come by now
         ann.type("/ignore cmd-bob" + ENTER)
         ann.see("no longer ignored")
         bob.say("heard again", "cmd")
