@@ -72,8 +72,10 @@ def test_greenroom_is_measured(tmp_path: Path) -> None:
     assert ours is not None
     results = run(ours, tmp_path)
     assert not results.failures
-    measured = {metric for metric, by_system in results.samples.items() if by_system["greenroom"][0] > 0}
-    assert measured >= {"fanout_1", "fanout_64", "pairs", "login", "join"}
+    first = {metric: by_system["greenroom"][0] for metric, by_system in results.samples.items()}
+    assert set(first) >= {"fanout_1", "fanout_64", "pairs", "login", "join"}
+    # Ten joins may cost less than a tick, where the kernel shows another process's CPU time in ticks only.
+    assert min(first["pairs_rate"], first["login_rate"], first["fanout_bytes"]) > 0
 
 
 @needs_greenroom
