@@ -54,6 +54,31 @@ class SessionRecord(Struct, eq=False):
     secret_hash: bytes
 
 
+class Standing(Struct, eq=False):
+    """A conversation that is open since `seq`; with `seq` None it is not open any more.
+
+    `closed_by` names who closed it while the other side was away, and has still to be told; it is None while
+    the conversation is open.
+    """
+
+    room: RoomRecord
+    seq: int | None
+    closed_by: str | None = None
+
+
+class Talk(Struct, eq=False):
+    """A conversation as the store gives it back: its room, the names of both sides, and how it stands.
+
+    `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after which
+    it was opened, None where it is closed; `closed_by` as in `Standing`.
+    """
+
+    room: RoomRecord
+    names: tuple[str, str]
+    since: int | None = None
+    closed_by: str | None = None
+
+
 class Draft(Struct, eq=False):
     """A message on its way into the log. The store fills in `seq` (in the room) and `id` (in the log)."""
 
@@ -104,8 +129,15 @@ class Batch:
 
 
 class Records(Struct, eq=False):
-    """What a batch writes beside messages, and before them."""
+    """What a batch writes beside messages, and before them; each list in its order.
+
+    `renamed` are sessions under their new names (the identity takes it, too). `ended` are public ids of sessions
+    that cannot be resumed any more: the store forgets them.
+    """
 
     rooms: list[RoomRecord] = field(default_factory=list)
     identities: list[IdentityRecord] = field(default_factory=list)
     sessions: list[SessionRecord] = field(default_factory=list)
+    renamed: list[SessionRecord] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    standings: list[Standing] = field(default_factory=list)
