@@ -254,6 +254,7 @@ def limits_of(config: Config) -> Limits:
         rate_bytes_burst=config.rate_bytes_burst,
         max_rooms=config.max_rooms,
         max_conversations=config.max_conversations,
+        max_public_rooms=config.max_public_rooms,
     )
 
 

@@ -254,12 +254,55 @@ class Config:
         unit="connections",
         reloadable=True,
     )
+    rate_connections: float = _row(
+        Section.SERVER,
+        100.0,
+        number(0, 1_000_000, "no limit"),
+        "sustained rate: a busy school's worth, and a hundredth of what would keep the server from talking",
+        unit="new connections per second and address",
+        reloadable=True,
+    )
+    rate_connections_burst: int = _row(
+        Section.SERVER,
+        2000,
+        whole(1, 100_000_000),
+        "what may come at once before the sustained rate holds: all of an address coming back after a "
+        "restart, twice",
+        unit="new connections",
+        reloadable=True,
+    )
+    rate_failed_hellos: float = _row(
+        Section.SERVER,
+        1.0,
+        number(0, 1_000_000, "no limit"),
+        "sustained rate: taken or impossible names and unknown secrets, so that nobody finds out names or "
+        "secrets by trying",
+        unit="failed hellos per second and address",
+        reloadable=True,
+    )
+    rate_failed_hellos_burst: int = _row(
+        Section.SERVER,
+        20,
+        whole(1, 100_000_000),
+        "what may fail at once before the sustained rate holds: a class choosing its names",
+        unit="failed hellos",
+        reloadable=True,
+    )
     limit_loopback: bool = _row(
         Section.SERVER,
         False,
         SWITCH,
-        "hold this machine's own connections to --max-connections-per-address too: behind a proxy on this "
-        "machine all of them come from one address, so by default they are exempt",
+        "hold this machine's own connections to the limits per address too: behind a proxy on this machine "
+        "all of them come from one address, so by default they are exempt",
+        reloadable=True,
+    )
+    max_public_rooms: int = _row(
+        Section.SERVER,
+        50_000,
+        whole(0, 100_000_000, "no limit"),
+        "how many public rooms there may be: each costs memory for as long as it has members or messages, "
+        "so nobody may make them without end",
+        unit="rooms",
         reloadable=True,
     )
     ingest_bytes: int = _row(

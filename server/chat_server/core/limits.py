@@ -19,6 +19,7 @@ class Limits(Struct, frozen=True):
     rate_bytes_burst: int = 4 * 1024 * 1024
     max_rooms: int = 100
     max_conversations: int = 1000
+    max_public_rooms: int = 50_000
 
     def on_wire(self) -> events.Limits:
         """Return what `welcome` tells a client."""
