@@ -116,12 +116,13 @@ class RoomList(Event, tag="rooms", frozen=True, kw_only=True, omit_defaults=True
     after: str | None = None
 
 
-class User(Struct, frozen=True):
-    """A connected user: last round trip in ms (None: not measured yet), connected since."""
+class User(Struct, frozen=True, omit_defaults=True):
+    """A connected user: last round trip in ms (None: not measured yet), connected since, messages behind."""
 
     username: str
     rtt_ms: float | None
     since: float
+    behind: int = 0
 
 
 class UserList(Event, tag="who", frozen=True, kw_only=True, omit_defaults=True):

@@ -81,9 +81,18 @@ def _room_list(event: events.RoomList) -> list[str]:
 
 
 def _user_list(event: events.UserList) -> str:
-    names = ", ".join(user.username for user in event.users) or "nobody"
+    names = ", ".join(map(_user, event.users)) or "nobody"
     where = f"in {event.room}" if event.room else "connected"
     return f"{where}: {names}{', … and more' if event.more else ''}"
+
+
+def _user(user: events.User) -> str:
+    return f"{user.username} ({lag(user.behind)})" if user.behind else user.username
+
+
+def lag(behind: int) -> str:
+    """Say how many messages somebody is behind."""
+    return f"{behind:,} {'message' if behind == 1 else 'messages'} behind"
 
 
 def _presence(event: events.Presence) -> list[str]:

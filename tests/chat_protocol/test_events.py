@@ -108,6 +108,14 @@ WIRE: list[tuple[Event, dict[str, Any]]] = [
         {"type": "who", "users": [{"username": "a", "rtt_ms": None, "since": 1.0}], "more": False},
     ),
     (
+        events.UserList(users=[events.User("a", 2.5, 1.0, behind=1234)], more=False),
+        {
+            "type": "who",
+            "users": [{"username": "a", "rtt_ms": 2.5, "since": 1.0, "behind": 1234}],
+            "more": False,
+        },
+    ),
+    (
         events.ServerList(servers=[events.ServerState("n", "h:1", 2, 0.5)]),
         {"type": "servers", "servers": [{"node": "n", "address": "h:1", "clients": 2, "rtt_ms": 0.5}]},
     ),

@@ -42,6 +42,10 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
         events.UserList(users=[events.User("ann", None, 0), events.User("bob", 1, 0)], more=True, room="dev"),
         ["in dev: ann, bob, … and more"],
     ),
+    (
+        events.UserList(users=[events.User("ann", 1, 0, 1234), events.User("bob", 1, 0, 1)], more=False),
+        ["connected: ann (1,234 messages behind), bob (1 message behind)"],
+    ),
     (events.ServerList(servers=[events.ServerState("n", "h:1", 3, None)]), ["n at h:1: 3 clients"]),
     (
         events.RttReport(username="ann", last_ms=1.25, min_ms=1, p50_ms=1, p99_ms=1, samples=1, tcp_ms=None),
