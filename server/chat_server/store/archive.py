@@ -1,4 +1,4 @@
-"""What has been said: the index by room, reads of any range, and checkpoints. Runs in a native thread.
+"""What has been said: the index, reads of any range, what is kept too long, checkpoints. In a native thread.
 
 Knows SQL. Must not touch the hub, its sessions or the appending connection. One call at a time (a lock sees
 to it): its connections belong to whichever thread holds the lock.
@@ -7,17 +7,24 @@ to it): its connections belong to whichever thread holds the lock.
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from chat_protocol.events import MessageEvent
-from chat_server.store.connect import CACHE_KIB, connect
-from chat_server.store.rows import COLUMNS, from_row
+from chat_server.core.ports import UNBOUNDED
+from chat_server.store import refs, surplus
+from chat_server.store.connect import CACHE_KIB, connect, transaction
+from chat_server.store.rows import COLUMNS, Row, from_row, text_bytes
 from chat_server.store.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
 INDEX_STEP: Final = 20_000
 """Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
+
+PRUNE_EVERY: Final = 8
+"""Maintenances (about as many seconds) between two prunings of the refs."""
+
+T = TypeVar("T")
 
 _READ: Final = (
     f"SELECT {', '.join('l.' + name for name in COLUMNS.split(', '))} "  # noqa: S608  names only
@@ -33,6 +40,8 @@ class Archive:
         self._path = path
         self._epoch = epoch
         self._lock = threading.Lock()
+        self._maintained = 0
+        self._pruned = ""  # the session up to which refs were pruned
         self._damaged = False  # whether the index was found damaged and made anew: once must be enough
         self._connection, self._watermark = self._open()
         try:
@@ -72,20 +81,45 @@ class Archive:
         return int(watermark)
 
     def read(
-        self, room: int, name: str, after: int, before: int, limit: int, newest: bool, last_id: int
+        self, room: int, name: str, after: int, before: int, limit: int, newest: bool, size: int, last_id: int
     ) -> list[MessageEvent]:
-        """Return up to `limit` messages with after < seq < before, ascending."""
+        """Return up to `limit` messages with after < seq < before, ascending; see `Store.read` for `size`."""
+        query = _READ.format(order="DESC" if newest else "ASC")
         with self._lock:
-            query = _READ.format(order="DESC" if newest else "ASC")
-            wanted = (room, after, before, limit)
-            self._index(last_id)
-            try:
-                rows = self._connection.execute(query, wanted).fetchall()
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-                self._index(last_id)
-                rows = self._connection.execute(query, wanted).fetchall()
+            rows = self._indexed(last_id, lambda: self._taken(query, (room, after, before, limit), size))
         return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
+
+    def _taken(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
+        with contextlib.closing(self._connection.execute(query, wanted)) as cursor:
+            if size >= UNBOUNDED:
+                return cursor.fetchall()
+            rows: list[Row] = []
+            for row in cursor:
+                rows.append(row)
+                size -= text_bytes(row)
+                if size < 0:
+                    break
+            return rows
+
+    def refs(self, session: str, limit: int, last_id: int) -> dict[str, int]:
+        """Return a session's last refs, oldest first, each with its row."""
+        with self._lock:
+            return self._indexed(last_id, lambda: refs.newest(self._connection, session, limit))
+
+    def aged(self, before: float, last_id: int) -> list[surplus.Surplus]:
+        """Return some messages from before `before`."""
+        with self._lock:
+            return self._indexed(last_id, lambda: surplus.aged(self._connection, before, last_id))
+
+    def crowded(self, rooms: range, keep: int, last_id: int) -> list[surplus.Surplus]:
+        """Return some messages of these rooms that have `keep` newer ones."""
+        with self._lock:
+            return self._indexed(last_id, lambda: surplus.crowded(self._connection, rooms, keep, last_id))
+
+    def forget(self, trimmed: dict[int, int], last_id: int) -> None:
+        """Drop from the index what was deleted from the log, up to a seq in each room."""
+        with self._lock:
+            self._indexed(last_id, lambda: surplus.forget(self._connection, trimmed))
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return the room and the message of a row."""
@@ -110,6 +144,9 @@ class Archive:
             how = "TRUNCATE" if truncate else "PASSIVE"
             self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
             self._index(last_id)
+            self._maintained += 1
+            if self._maintained % PRUNE_EVERY == 0:
+                self._pruned = self._indexed(last_id, lambda: refs.prune(self._connection, self._pruned))
             self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
             return self._wal_bytes()
 
@@ -144,6 +181,16 @@ class Archive:
         _remove(self._path.with_name(self._path.name + "-index"))
         self._connection, self._watermark = self._open()
 
+    def _indexed(self, last_id: int, work: Callable[[], T]) -> T:
+        """Do `work` on an index that is up to date; once more, if it proves to be damaged, on a new one."""
+        self._index(last_id)
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+            self._index(last_id)
+            return work()
+
     def _index(self, last_id: int) -> None:
         try:
             self._index_all(last_id)
@@ -155,19 +202,14 @@ class Archive:
         while self._watermark < last_id:
             upper = min(self._watermark + INDEX_STEP, last_id)
             connection = self._connection
-            connection.execute("BEGIN")
-            try:
+            with transaction(connection):
                 connection.execute(
                     "INSERT INTO place SELECT room, seq, id FROM log.log "
                     "WHERE id > ? AND id <= ? ORDER BY room, seq",
                     (self._watermark, upper),
                 )
+                refs.fill(connection, self._watermark, upper)
                 connection.execute("UPDATE watermark SET id = ?", (upper,))
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
             self._watermark = upper
 
     def _wal_bytes(self) -> int:
@@ -175,6 +217,10 @@ class Archive:
             return self._path.with_name(self._path.name + "-wal").stat().st_size
         except FileNotFoundError:
             return 0
+
+
+class _Incomplete(Exception):  # noqa: N818  says what is the matter
+    """The index is of an earlier version, and lacks what a later one would have taken in."""
 
 
 def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
@@ -185,7 +231,12 @@ def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
         if code != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
             raise
-    except (sqlite3.DatabaseError, SchemaTooNew, TypeError):  # damaged, a later version's, or emptied
+    except (
+        sqlite3.DatabaseError,
+        SchemaTooNew,
+        _Incomplete,
+        TypeError,
+    ):  # damaged, another version's, emptied
         pass
     _remove(path)
     return _begun(path, epoch)
@@ -200,13 +251,23 @@ def _begun(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
     """Open the index and return how far it has come; empty it if it belongs to another history of the log."""
     connection = connect(path, full_sync=False)
     try:
+        _check_complete(connection)
         migrate(connection, PLACE_MIGRATIONS, str(path))
         watermark, known = connection.execute("SELECT id, epoch FROM watermark").fetchone()
         if known != epoch:
             watermark = 0
-            connection.executescript("BEGIN; DELETE FROM place; UPDATE watermark SET id = 0; COMMIT;")
+            with transaction(connection):
+                connection.execute("DELETE FROM place")
+                connection.execute("DELETE FROM refs")
+                connection.execute("UPDATE watermark SET id = 0")
             connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
     except BaseException:
         connection.close()
         raise
     return connection, int(watermark)
+
+
+def _check_complete(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if 0 < version < len(PLACE_MIGRATIONS):
+        raise _Incomplete

@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +29,24 @@ def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
     return connection
 
 
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN") -> Iterator[None]:
+    """Commit all that is done within, or nothing of it."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _configure(connection: sqlite3.Connection, *, full_sync: bool) -> None:
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")  # a statement's journal needs no file
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA secure_delete = ON")  # a deleted message's text is not left in the file
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")

@@ -5,12 +5,17 @@ Knows records and lists. `epoch` is new at each start, so no client takes its se
 
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Final
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
 from chat_server.core.ingest import event_of
-from chat_server.core.records import Batch, RoomRecord
+from chat_server.core.ports import UNBOUNDED
+from chat_server.core.records import Batch, RoomRecord, SessionRecord, Talk
+
+STEP: Final = 500
+"""Messages that one `trim` deletes at most."""
 
 
 class MemoryStore:
@@ -28,6 +33,18 @@ class MemoryStore:
     def public_rooms(self) -> Iterable[RoomRecord]:
         """Return nothing: a memory store begins empty."""
         return []
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return nothing: whoever comes back within a run is known to the hub."""
+        return []
+
+    def talks(self, identities: Collection[int]) -> list[Talk]:  # noqa: ARG002  the port's
+        """Return nothing."""
+        return []
+
+    def refs(self, session: str, limit: int) -> dict[str, int]:  # noqa: ARG002  the port's
+        """Return nothing: sessions remember their refs themselves."""
+        return {}
 
     def new_identity(self) -> int:
         """Return the next number."""
@@ -47,14 +64,28 @@ class MemoryStore:
             kept.append((draft.id, event_of(draft, batch.timestamp)))
             self._found[draft.id] = (record.id, draft.seq)
             if len(kept) > self._kept:
-                self._found.pop(kept.popleft()[0], None)
+                self._drop(record.id)
 
     def read(
-        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+        self,
+        room: RoomRecord,
+        after: int,
+        before: int,
+        limit: int,
+        *,
+        newest: bool,
+        size: int = UNBOUNDED,
     ) -> list[MessageEvent]:
         """Return what is kept of the range."""
-        found = [event for _, event in self._rooms.get(room.id, ()) if after < event.seq < before]
-        return found[-limit:] if newest else found[:limit]
+        kept = self._rooms.get(room.id, ())
+        found: list[MessageEvent] = []
+        for _, event in reversed(kept) if newest else kept:
+            if after < event.seq < before:
+                if len(found) == limit or size < 0:
+                    break
+                found.append(event)
+                size -= len(event.message.encode())
+        return found[::-1] if newest else found
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return a message that is still kept."""
@@ -64,6 +95,29 @@ class MemoryStore:
         room, seq = place
         kept = self._rooms[room]
         return room, kept[seq - kept[0][1].seq][1]
+
+    def trim(self, *, keep: int, before: float) -> dict[int, int]:
+        """Delete the oldest, up to `STEP` of them; never the very last message, as on disk."""
+        trimmed: dict[int, int] = {}
+        left = STEP
+        while before and left and self._found:
+            room, seq = next(iter(self._found.values()))
+            message_id, event = self._rooms[room][0]
+            if message_id == self._last_id or event.timestamp >= before:
+                break
+            self._drop(room)
+            trimmed[room] = seq
+            left -= 1
+        for room, kept in self._rooms.items() if keep else ():
+            while left and len(kept) > keep:
+                trimmed[room] = kept[0][1].seq
+                self._drop(room)
+                left -= 1
+        return trimmed
+
+    def _drop(self, room: int) -> None:
+        message_id, _ = self._rooms[room].popleft()
+        del self._found[message_id]
 
     def close(self) -> None:
         """Do nothing: there is nothing to keep."""

@@ -43,3 +43,9 @@ def from_row(row: Row, room: str) -> MessageEvent:
         origin=origin,
         ref=ref,
     )
+
+
+def text_bytes(row: Row) -> int:
+    """Return how many bytes of UTF-8 the message's text has."""
+    text = row[7]
+    return len(text) if text.isascii() else len(text.encode())

@@ -1,7 +1,8 @@
 """The tables of the SQLite store, as migrations: each version's statements, never changed once released.
 
-`log` is the truth and is only appended to. `place`, in a file of its own, is derived from it and can be built
-again at any time; a file of its own, because two writers of one SQLite file exclude each other.
+`log` is the truth: appended to, and where there is a limit relieved of the oldest. `place` and `refs` are
+derived from it and can be built again at any time; in a file of their own, because two writers of one SQLite
+file exclude each other.
 """
 
 import sqlite3
@@ -46,6 +47,17 @@ LOG_MIGRATIONS: Final[tuple[str, ...]] = (
         origin TEXT NOT NULL
     );
     """,
+    # `standings`: conversations that are open, or whose closing has still to be told. `trimmed`: the last seq
+    # of the room whose message was deleted, so that the room's head outlives its messages.
+    """
+    CREATE TABLE standings (
+        room INTEGER PRIMARY KEY REFERENCES rooms (id),
+        seq INTEGER,
+        closed_by TEXT
+    );
+    ALTER TABLE rooms ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX rooms_high ON rooms (high) WHERE high IS NOT NULL;
+    """,
 )
 
 PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
@@ -62,6 +74,15 @@ PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
         epoch TEXT NOT NULL
     );
     INSERT INTO watermark VALUES (1, 0, '');
+    """,
+    # Only for a new file: an older one lacks what is in the log already, and is made anew (archive.py).
+    """
+    CREATE TABLE refs (
+        session TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        ref TEXT NOT NULL,
+        PRIMARY KEY (session, id)
+    ) WITHOUT ROWID;
     """,
 )
 

@@ -9,22 +9,25 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
-from chat_protocol import names
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import Batch, Records, RoomRecord
+from chat_server.core.ports import UNBOUNDED, StoreUnavailable
+from chat_server.core.records import Batch, RoomRecord, SessionRecord, Talk
+from chat_server.store import register
 from chat_server.store.archive import Archive
-from chat_server.store.connect import connect
+from chat_server.store.connect import connect, transaction
 from chat_server.store.mark import Mark
 from chat_server.store.rows import INSERT, to_row
 from chat_server.store.schema import LOG_MIGRATIONS, migrate
+from chat_server.store.surplus import ROOMS, Surplus
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """A longer write-ahead log pauses ingest until a checkpoint has taken it in."""
+
+T = TypeVar("T")
 
 Offload = Callable[..., Any]
 """Runs a function in a native thread while the caller's greenlet waits (gevent's ThreadPool.apply)."""
@@ -60,6 +63,9 @@ class SqliteStore:
             status = path.stat()
             self._file = (status.st_dev, status.st_ino)
             self._lost = False
+            self._trimmed: dict[int, int] = {}  # what was deleted and has still to be forgotten by the index
+            self._trimming = 1  # the room at which the next look for too many messages begins
+            self._tidy = False  # whether the index was freed of what the last run deleted from the log alone
             self._mark = Mark(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
             self.archive = Archive(path, self.epoch)
@@ -72,12 +78,32 @@ class SqliteStore:
         """Return all public rooms with their last seqs; raise `StoreUnavailable`."""
         try:
             rows = self._connection.execute(
-                "SELECT id, name, key FROM rooms WHERE low IS NULL ORDER BY id"
+                "SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id"
             ).fetchall()
-            heads = self.archive.heads([room for room, _, _ in rows], self._last_id)
+            heads = self.archive.heads([row[0] for row in rows], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        return [RoomRecord(name, key, id=room, seq=heads[room]) for room, name, key in rows]
+        return [
+            RoomRecord(name, key, id=room, seq=max(heads[room], trimmed)) for room, name, key, trimmed in rows
+        ]
+
+    def sessions(self) -> list[SessionRecord]:
+        """Return the sessions that have not ended; raise `StoreUnavailable`."""
+        try:
+            return register.sessions(self._connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+
+    def talks(self, identities: Collection[int]) -> list[Talk]:
+        """Return the conversations of `identities`, and forget who has which of the others open."""
+        try:
+            found = register.talks(self._connection, identities)
+            heads = self.archive.heads([talk.room.id for talk in found], self._last_id)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        for talk in found:
+            talk.room.seq = max(talk.room.seq, heads[talk.room.id])
+        return found
 
     def new_identity(self) -> int:
         """Return the next number; it is stored with the first thing that needs it."""
@@ -108,25 +134,73 @@ class SqliteStore:
         self._last_id = last_id
         self._mark.advance(last_id)
 
+    def refs(self, session: str, limit: int) -> dict[str, int]:
+        """Look a session's refs up in the archive's thread."""
+        return self._ask(self.archive.refs, session, limit, self._last_id)
+
     def read(
-        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+        self,
+        room: RoomRecord,
+        after: int,
+        before: int,
+        limit: int,
+        *,
+        newest: bool,
+        size: int = UNBOUNDED,
     ) -> list[MessageEvent]:
         """Read a range in the archive's thread."""
-        try:
-            found: list[MessageEvent] = self._read_offload(
-                self.archive.read, room.id, room.name, after, before, limit, newest, self._last_id
-            )
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
-        return found
+        return self._ask(
+            self.archive.read, room.id, room.name, after, before, limit, newest, size, self._last_id
+        )
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Read one row of the log in the archive's thread."""
-        try:
-            found: tuple[int, MessageEvent] | None = self._read_offload(self.archive.find, message_id)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
+        return self._ask(self.archive.find, message_id)
+
+    def trim(self, *, keep: int, before: float) -> dict[int, int]:
+        """Delete up to `surplus.STEP` messages: found by the archive's thread, deleted here, between commits.
+
+        The log's last row stays whatever its age: what ids and the mark were given out rests on it.
+        """
+        self._check_file()
+        found = self._surplus(keep, before)
+        if found:
+            trimmed = {one.room: one.seq for one in found}  # in the order of the seqs: the last one counts
+            try:
+                if self._full:
+                    self._offload(self._delete, found, trimmed)
+                else:
+                    self._delete(found, trimmed)
+            except sqlite3.Error as error:
+                raise StoreUnavailable(str(error)) from error
+            self._trimmed |= trimmed
+        if self._trimmed:
+            self._ask(self.archive.forget, self._trimmed, self._last_id)
+        told, self._trimmed = self._trimmed, {}
+        return told
+
+    def _surplus(self, keep: int, before: float) -> list[Surplus]:
+        """Return what is to be deleted next; begins with the rooms where it found something last time."""
+        found: list[Surplus] = self._ask(self.archive.aged, before, self._last_id) if before else []
+        if found or (self._tidy and not keep):
+            return found
+        begin = self._trimming
+        for first in (*range(begin, self._room + 1, ROOMS), *range(1, begin, ROOMS)):
+            found = self._ask(self.archive.crowded, range(first, first + ROOMS), keep, self._last_id)
+            if found:
+                self._trimming = first
+                return found
+        self._tidy = True
         return found
+
+    def _delete(self, found: list[Surplus], trimmed: dict[int, int]) -> None:
+        connection = self._connection
+        with transaction(connection, "BEGIN IMMEDIATE"):
+            connection.executemany("DELETE FROM log WHERE id = ?", [(one.id,) for one in found])
+            connection.executemany(
+                "UPDATE rooms SET trimmed = max(trimmed, ?) WHERE id = ?",
+                [(seq, room) for room, seq in trimmed.items()],
+            )
 
     def _check_file(self) -> None:
         """Notice that the data file was removed or replaced: what is written now is lost at the stop."""
@@ -146,11 +220,15 @@ class SqliteStore:
         empties the log; appends must pause meanwhile. May wait. Raises `StoreUnavailable`.
         """
         self._check_file()
+        return self._ask(self.archive.maintain, self._last_id, truncate)
+
+    def _ask(self, function: Callable[..., T], *args: Any) -> T:
+        """Let the archive do something in its thread; raise `StoreUnavailable`."""
         try:
-            size: int = self._read_offload(self.archive.maintain, self._last_id, truncate)
+            answer: T = self._read_offload(function, *args)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        return size
+        return answer
 
     def close(self) -> None:
         """Take everything into the file and let go of it.
@@ -192,7 +270,7 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if batch.records is not None:
-                self._write_records(batch.records, batch.timestamp)
+                self._room = register.write(connection, batch.records, batch.timestamp, self._room)
             if batch.messages:
                 timestamp = batch.timestamp
                 connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
@@ -201,37 +279,6 @@ class SqliteStore:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-
-    def _write_records(self, records: Records, now: float) -> None:
-        connection = self._connection
-        connection.executemany(
-            "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
-            [(one.id, one.kind, one.name, now) for one in records.identities],
-        )
-        connection.executemany(
-            "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
-            [(one.id, one.identity, one.name, one.secret_hash, now) for one in records.sessions],
-        )
-        for record in records.rooms:
-            self._room += 1
-            low, high = record.pair or (None, None)
-            name, key = (record.name, record.key) if low is None else self._free_name(record)
-            connection.execute(
-                "INSERT INTO rooms (id, name, key, low, high, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (self._room, name, key, low, high, now),
-            )
-            record.id, record.name, record.key, record.queued = self._room, name, key, False
-
-    def _free_name(self, record: RoomRecord) -> tuple[str, str]:
-        """Return the conversation's name, numbered if other identities had one of the same names."""
-        name, key = record.name, record.key
-        (taken,) = self._connection.execute(
-            "SELECT count(*) FROM rooms WHERE key = ? OR key > ? AND key < ?",
-            (key, f"{key}#", f"{key}$"),  # the character after "#": all the numbered ones
-        ).fetchone()
-        if taken:
-            name = f"{name}#{taken + 1}"
-        return name, names.fold(name)
 
     def _undo(self, batch: Batch) -> None:
         """Take back the numbers of a batch that is not stored."""
