@@ -1,4 +1,4 @@
-"""Keeps the log in shape beside the traffic: commits, checkpoints, index, disk.
+"""Keeps the log in shape beside the traffic: commits, checkpoints, index, retention, disk.
 
 Two greenlets: the writer commits what is queued as soon as there is something; the keeper maintains the store
 about once a second. Knows when; the ingest and the store know how.
@@ -27,6 +27,15 @@ TELL_EVERY = 1.0
 
 DISK_EVERY = 30.0
 """Seconds between looks at the free space."""
+
+TRIM_EVERY = 10.0
+"""Seconds between looks for messages that are kept too long, when the last one found no more."""
+
+TRIM_STEPS = 50
+"""Steps of one round of trimming: with their pauses about a second of it, then a checkpoint is due."""
+
+TRIM_PAUSE = 0.01
+"""Seconds between two steps, in which commits and readers have their turn."""
 
 
 class Writer:
@@ -127,7 +136,16 @@ class Keeper:
         reporter: Reporter,
         *,
         disk_warning_bytes: int,
+        retention_messages: int = 0,
+        retention_seconds: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        on_trimmed: Callable[[dict[int, int]], None] = lambda _trimmed: None,
     ) -> None:
+        """Keep `store` in shape.
+
+        `retention_messages` (a room) and `retention_seconds` are limits, 0 for none; `clock` says how late it
+        is (seconds since the epoch). `on_trimmed` is told what was deleted: by room id the last seq.
+        """
         self._log = log
         self._store = store
         self._writer = writer
@@ -135,12 +153,19 @@ class Keeper:
         self._disk_warning_bytes = disk_warning_bytes
         self._disk_low = False
         self._index_error = ""  # of the last maintenance
+        self._retention_messages = retention_messages
+        self._retention_seconds = retention_seconds
+        self._clock = clock
+        self._on_trimmed = on_trimmed
+        self._trim_error = ""  # of the last round of trimming
+        self._trim_due = 0.0  # by the loop's clock
 
     def run(self) -> None:
         """Maintain until killed."""
         looked = 0.0
         while True:
             self._maintain()
+            self._trim()
             now = gevent.get_hub().loop.now()
             if now - looked >= DISK_EVERY or not looked:
                 looked = now
@@ -176,6 +201,40 @@ class Keeper:
             self._index_error = str(error)
         except Exception as error:  # noqa: BLE001  ours; the keeper goes on
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+    def _trim(self) -> None:
+        """Let go of messages that are kept too long: one round, if one is due."""
+        if not (self._retention_messages or self._retention_seconds):
+            return
+        if gevent.get_hub().loop.now() < self._trim_due:
+            return
+        rooms: set[int] = set()
+        more = False
+        try:
+            more = self._trim_steps(rooms)
+            self._trim_error = ""
+        except StoreUnavailable as error:
+            if str(error) != self._trim_error:  # once, as above
+                self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
+            self._trim_error = str(error)
+        except Exception as error:  # noqa: BLE001  ours; the keeper goes on
+            self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+        if rooms:
+            self._log.info(LogEvent.TRIMMED, count=len(rooms))
+        if not more:
+            self._trim_due = gevent.get_hub().loop.now() + TRIM_EVERY
+
+    def _trim_steps(self, rooms: set[int]) -> bool:
+        """Trim until nothing is left or the round is full; collect rooms, tell whether there may be more."""
+        for _ in range(TRIM_STEPS):
+            before = self._clock() - self._retention_seconds if self._retention_seconds else 0.0
+            trimmed = self._store.trim(keep=self._retention_messages, before=max(before, 0.0))
+            if not trimmed:
+                return False
+            rooms |= trimmed.keys()
+            self._on_trimmed(trimmed)
+            gevent.sleep(TRIM_PAUSE)
+        return True
 
     def _empty_wal(self, size: int) -> None:
         """Hold the writer up until the write-ahead log is in the file: it would only grow."""

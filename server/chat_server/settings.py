@@ -143,6 +143,22 @@ class Config:
         "how far history reaches back with --store memory, so that memory stays bounded",
         unit="messages per room",
     )
+    retention_messages: int = _row(
+        Section.KEEP,
+        0,
+        whole(0, 100_000_000, "no limit"),
+        "how many messages a room keeps in the store, so that a disk that is never looked at does not fill; "
+        "older ones are deleted, and no seq is given out twice for it",
+        unit="messages per room",
+    )
+    retention_seconds: float = _row(
+        Section.KEEP,
+        0.0,
+        seconds(0, 3_153_600_000, "no limit"),
+        "how long a message is kept in the store, where what was said must not be kept for ever; a week is "
+        "604800",
+        unit="seconds",
+    )
     store_patience: float = _row(
         Section.KEEP,
         5.0,

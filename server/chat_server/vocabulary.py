@@ -31,6 +31,7 @@ class LogEvent(StrEnum):
     WAL_LARGE = "wal_large"
     EPOCH_CHANGED = "epoch_changed"
     INDEX_FAILED = "index_failed"
+    TRIMMED = "trimmed"
     LOOP_LAG = "loop_lag"
     HUB_BLOCKED = "hub_blocked"
     STACKS = "stacks"
@@ -205,9 +206,10 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     ),
     LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued anew.", ("epoch", "reason")),
     LogEvent.INDEX_FAILED: Event(
-        "The store could not be maintained (its checkpoint or its index); what is in the log is whole.",
+        "The store could not be maintained (checkpoint, index or retention); what is in the log is whole.",
         ("error", "error_type"),
     ),
+    LogEvent.TRIMMED: Event("Messages that `count` rooms had kept too long were deleted.", ("count",)),
     LogEvent.LOOP_LAG: Event("The loop was late by more than it should be.", ("lag_ms", "sessions")),
     LogEvent.HUB_BLOCKED: Event(
         "Code kept the loop from running: first with its stack, and when it is over with how long it took.",
