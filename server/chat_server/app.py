@@ -24,6 +24,7 @@ from chat_server.core.ports import StoreUnavailable
 from chat_server.core.router import Router
 from chat_server.keeper import Keeper, Writer
 from chat_server.logs import Log
+from chat_server.net.addresses import Addresses, AddressLimits
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, Reception, listen
 from chat_server.net.outbox import fan_out
 from chat_server.opening import CannotStart, open_store
@@ -100,6 +101,7 @@ class Server:
             hub=self.hub,
             ingest=self.ingest,
             clock=self.clock,
+            addresses=Addresses(address_limits_of(config), self.clock),
             outbox_bytes=config.outbox_bytes,
             hello_timeout=config.hello_timeout,
             on_closed=self.reporter.closed,
@@ -110,7 +112,6 @@ class Server:
             listening,
             self.reception,
             max_connections=self._max_connections,
-            max_per_address=self._max_per_address,
             on_refused=self.reporter.refused,
         )
         self.lag = LoopLag()
@@ -195,6 +196,7 @@ class Server:
         """Let the reloadable settings of `config` hold from now on."""
         self.config = config
         self.hub.limits = limits_of(config)
+        self.reception.addresses.limits = address_limits_of(config)
 
     def _bind(self) -> socket.socket:
         try:
@@ -209,11 +211,6 @@ class Server:
     def _max_connections(self) -> int:
         room = self._descriptors - SPARE_DESCRIPTORS
         return min(self.config.max_connections, room) if self.config.max_connections else room
-
-    def _max_per_address(self, address: str) -> int:
-        if not self.config.limit_loopback and (address.startswith("127.") or address in _LOOPBACK):
-            return 0
-        return self.config.max_connections_per_address
 
     def _repeat(self, seconds: float, work: Callable[[], None]) -> None:
         while True:
@@ -242,9 +239,6 @@ class Server:
         self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
 
 
-_LOOPBACK = frozenset({"::1", "::ffff:127.0.0.1"})
-
-
 def limits_of(config: Config) -> Limits:
     """Return the core's limits from the settings."""
     return Limits(
@@ -255,6 +249,18 @@ def limits_of(config: Config) -> Limits:
         max_rooms=config.max_rooms,
         max_conversations=config.max_conversations,
         max_public_rooms=config.max_public_rooms,
+    )
+
+
+def address_limits_of(config: Config) -> AddressLimits:
+    """Return the limits of each address from the settings."""
+    return AddressLimits(
+        connections=config.max_connections_per_address,
+        rate_connections=config.rate_connections,
+        rate_connections_burst=config.rate_connections_burst,
+        rate_failed_hellos=config.rate_failed_hellos,
+        rate_failed_hellos_burst=config.rate_failed_hellos_burst,
+        limit_loopback=config.limit_loopback,
     )
 
 

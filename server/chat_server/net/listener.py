@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from chat_server.core.hub import Hub
 from chat_server.core.ingest import Ingest
 from chat_server.core.ports import Clock
 from chat_server.core.router import Router
+from chat_server.net.addresses import COME_BACK, Addresses, Refusal, site
 from chat_server.net.connection import Connection
 
 BACKLOG: Final = 4096
@@ -42,6 +42,7 @@ class Reception:
         hub: Hub,
         ingest: Ingest,
         clock: Clock,
+        addresses: Addresses,
         outbox_bytes: int,
         hello_timeout: float,
         on_closed: Callable[[Connection], None],
@@ -51,12 +52,12 @@ class Reception:
         self.hub = hub
         self.ingest = ingest
         self.clock = clock
+        self.addresses = addresses
         self.outbox_bytes = outbox_bytes
         self.gevent_hub = gevent.get_hub()
         self.loop: Any = self.gevent_hub.loop
         self.connections: dict[Connection, None] = {}
         self.unnamed: dict[Connection, float] = {}  # -> when their time is up, in order
-        self.by_address: Counter[str] = Counter()
         self._bytes_direct = 0  # to connections that have gone
         self.holding = False
         self.failed = on_failed
@@ -64,11 +65,10 @@ class Reception:
         self._hello_timeout = hello_timeout
 
     def take(self, sock: socket.socket, host: str, port: int) -> Connection:
-        """Take in a connection."""
+        """Take in a connection that its address has been counted for."""
         connection = Connection(sock, host, port, self)
         self.connections[connection] = None
         self.unnamed[connection] = connection.opened_at + self._hello_timeout
-        self.by_address[host] += 1
         return connection
 
     def hold(self) -> None:
@@ -87,9 +87,7 @@ class Reception:
         if self.connections.pop(connection, 0) is None:
             self._bytes_direct += connection.bytes_direct
         self.unnamed.pop(connection, None)
-        self.by_address[connection.host] -= 1
-        if not self.by_address[connection.host]:
-            del self.by_address[connection.host]
+        self.addresses.leave(connection.host, connection)
 
     def bytes_direct(self) -> int:
         """Return the bytes handed to single connections since the start: answers, pings, byes."""
@@ -125,13 +123,11 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         reception: Reception,
         *,
         max_connections: Callable[[], int],
-        max_per_address: Callable[[str], int],
         on_refused: Callable[[str, str], None],
     ) -> None:
         super().__init__(listening, self._serve, spawn=gevent.spawn_raw)
         self._reception = reception
         self._max_connections = max_connections
-        self._max_per_address = max_per_address
         self._on_refused = on_refused
         self._refused = 0
 
@@ -151,24 +147,25 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
     def do_handle(self, sock: socket.socket, host: str, port: int) -> None:
         """Start a greenlet for a connection, or send it away."""
         reception = self._reception
-        limit = self._max_per_address(host)
         if len(reception.connections) >= self._max_connections():
-            self._refuse(sock, host, "the server is full")
-        elif limit and reception.by_address[host] >= limit:
-            self._refuse(sock, host, f"there are {limit} connections from {host} already")
+            refusal: Refusal | None = Refusal("the server is full", COME_BACK)
         else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            gevent.spawn_raw(reception.take(sock, host, port).run)
+            refusal = reception.addresses.enter(host)
+        if refusal is not None:
+            self._refuse(sock, site(host), refusal)
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        gevent.spawn_raw(reception.take(sock, host, port).run)
 
     def _serve(self, sock: socket.socket, host: str, port: int) -> None:
         """Exist, because a StreamServer wants a handler; `do_handle` does the work."""
         raise NotImplementedError
 
-    def _refuse(self, sock: socket.socket, address: str, why: str) -> None:
-        self._on_refused(address, why)
-        bye = ndjson.encode(Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, message=why, after=5.0))
+    def _refuse(self, sock: socket.socket, address: str, refusal: Refusal) -> None:
+        self._on_refused(address, refusal.message)
+        bye = Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, message=refusal.message, after=refusal.after)
         try:
-            sock.send(bye)
+            sock.send(ndjson.encode(bye))
             sock.shutdown(socket.SHUT_WR)
         except OSError:  # it has gone by itself
             sock.close()
