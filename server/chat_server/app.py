@@ -22,6 +22,7 @@ from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
 from chat_server.core.ports import StoreUnavailable
 from chat_server.core.router import Router
+from chat_server.feeding import Feeding
 from chat_server.keeper import Keeper, Writer
 from chat_server.logs import Log
 from chat_server.net.addresses import Addresses, AddressLimits
@@ -77,6 +78,8 @@ class Server:
                 limits=limits_of(config),
                 ping_interval=config.ping_interval,
                 stalled_timeout=config.stalled_timeout,
+                resume_hold=config.resume_hold,
+                max_held=config.max_held,
             )
         except StoreUnavailable as error:
             raise CannotStart(f"the data in {self.store_name} cannot be read: {error}") from error
@@ -108,6 +111,9 @@ class Server:
             on_failed=self.reporter.failed,
         )
         self.hub.on_welcome = self.reporter.opened
+        self.hub.feeder.on_lagging = self.reporter.lagging
+        self.hub.feeder.on_caught_up = self.reporter.caught_up
+        self.feeding = Feeding(self.log, self.hub.feeder)
         self.listener = Listener(
             listening,
             self.reception,
@@ -138,6 +144,7 @@ class Server:
         self._greenlets = [
             gevent.spawn(self.writer.run),
             gevent.spawn(self.keeper.run),
+            gevent.spawn(self.feeding.run),
             gevent.spawn(self._repeat, TICK, self._tick),
             gevent.spawn(self._repeat, self.config.log_interval, self._interval),
         ]
@@ -223,6 +230,8 @@ class Server:
     def _tick(self) -> None:
         self.hub.presences.flush()
         self.hub.heartbeat.tick()
+        self.hub.feeder.tick()
+        self.hub.seats.tick()
         self.reception.end_silent()
 
     def _interval(self) -> None:

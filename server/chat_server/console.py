@@ -43,16 +43,18 @@ class Outbox:
     """The console's outbox: takes chunks of lines, as a socket would, and shows the events on them."""
 
     def __init__(self, show: Callable[[WireEvent], None]) -> None:
-        self.held = True  # so that the fan-out hands everything to `keep`
+        self.held = True  # so that the fan-out hands everything to `offer`
         self.waiting = 0
         self.moved_at = 0.0
+        self.full = self.shut = False
         self._show = show
 
-    def put(self, data: bytes) -> None:
+    def offer(self, data: bytes) -> bool:
         """Show the events in `data`."""
-        self.keep(data)
+        self.put(data)
+        return True
 
-    def keep(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
         """Show the events in `data`."""
         for line in data.splitlines():
             event = ndjson.decode_event(line)
@@ -200,6 +202,10 @@ class Console(NoNetwork):
     # Link: what the core asks of a connection
 
     address: Final = "console"
+
+    def adopt(self, session: Session) -> None:
+        """Fail: nobody says hello here."""
+        raise NotImplementedError
 
     def end(
         self,

@@ -1,4 +1,4 @@
-"""A link without a network: for the console, and for a session whose connection is closed.
+"""A link without a network: for the console.
 
 Knows how to wait in gevent. Must not know sockets or terminals.
 """
@@ -14,6 +14,10 @@ class NoNetwork:
     def tcp_rtt_ms(self) -> float | None:
         """Return None: there is no network in between."""
         return None
+
+    def taking(self) -> bool:
+        """Return False: nothing ever waits."""
+        return False
 
     def wait(self, signal: Signal) -> None:
         """Wait for `signal`."""

@@ -13,6 +13,7 @@ from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
 from chat_protocol.codec import DIALECTS
+from chat_server.core.behind import Behind
 from chat_server.core.hub import Hub
 from chat_server.core.records import Draft
 from chat_server.core.session import Session
@@ -50,14 +51,38 @@ class Reporter:
         self._bytes_direct = 0
         self._refused: dict[tuple[str, str], int] = {}
 
-    def opened(self, session: Session) -> None:
-        """Say who has come in."""
+    def opened(self, session: Session, resumed: bool) -> None:
+        """Say who has come in, or come back."""
         self._log.info(
             LogEvent.SESSION_OPENED,
             session_id=session.id,
             username=session.name,
             address=session.link.address,
             dialect=DIALECTS[session.dialect],
+            resumed=resumed,
+        )
+
+    def lagging(self, session: Session, behind: Behind) -> None:
+        """Say who reads too slowly, and by how much."""
+        self._log.warning(
+            LogEvent.READER_LAGGING,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            behind=behind.missing(),
+            waiting_bytes=session.outbox.waiting,
+            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
+        )
+
+    def caught_up(self, session: Session, behind: Behind) -> None:
+        """Say who has caught up, of those that were said to lag."""
+        self._log.info(
+            LogEvent.READER_CAUGHT_UP,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            messages=behind.messages,
+            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
         )
 
     def closed(self, connection: Connection) -> None:
@@ -135,6 +160,9 @@ class Reporter:
             LogEvent.INTERVAL,
             interval_s=round(now - self._since, 3),
             sessions=len(hub.sessions),
+            held=hub.seats.held,
+            lagging=len(hub.feeder.behind),
+            caught_up=stats.caught_up,
             messages=stats.messages,
             commits=stats.commits,
             deliveries=stats.deliveries,

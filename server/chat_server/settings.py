@@ -251,7 +251,8 @@ class Config:
         Section.SESSION,
         256 * 2**10,
         size(64 * 2**10, 2**30),
-        "what may wait for a slow reader, so that memory for it stays bounded",
+        "what may wait for a slow reader, so that memory for it stays bounded; beyond it, the log feeds the "
+        "reader at its own pace",
         unit="bytes",
     )
     max_connections: int = _row(
@@ -328,6 +329,14 @@ class Config:
         "messages that may wait for the store; beyond it, sockets are not read until it has caught up",
         unit="bytes",
     )
+    max_held: int = _row(
+        Section.SERVER,
+        20_000,
+        whole(0, 10_000_000, "no limit"),
+        "sessions whose names are held while they are away; the oldest give way, so that coming and going "
+        "cannot fill the memory",
+        unit="sessions",
+    )
     ping_interval: float = _row(
         Section.TIME,
         30.0,
@@ -348,6 +357,14 @@ class Config:
         120.0,
         seconds(0.05, 86_400),
         "how long a reader may take no byte of what waits for it before it is given up",
+        unit="seconds",
+    )
+    resume_hold: float = _row(
+        Section.TIME,
+        300.0,
+        seconds(0, 86_400),
+        "how long the name of a session that may be resumed is held after its connection was cut, or after "
+        "the server's next start: a train's tunnel, a restart of the router",
         unit="seconds",
     )
     drain_timeout: float = _row(

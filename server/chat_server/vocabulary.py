@@ -20,6 +20,8 @@ class LogEvent(StrEnum):
     SERVER_STOPPED = "server_stopped"
     SESSION_OPENED = "session_opened"
     SESSION_CLOSED = "session_closed"
+    READER_LAGGING = "reader_lagging"
+    READER_CAUGHT_UP = "reader_caught_up"
     INTERVAL = "interval"
     MESSAGE = "message"
     CONNECTION_REFUSED = "connection_refused"
@@ -76,7 +78,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "username": "Username of the session, as it was last shown.",
     "address": "Address of the peer: host, and port after the last colon; of refused connections the host.",
     "dialect": "Dialect that the first bytes chose: ndjson, simple, text, or console for the operator.",
-    "duration_s": "Seconds that the session or the blockage lasted.",
+    "duration_s": "Seconds that the session, the lag or the blockage lasted.",
     "messages_in": "Messages accepted from the peer.",
     "messages_out": "Messages delivered to the peer.",
     "bytes_in": "Bytes received.",
@@ -87,7 +89,13 @@ FIELDS: Final[Mapping[str, str]] = {
     "rtt_samples": "How many round-trip times were measured by ping.",
     "tcp_rtt_ms": "The kernel's own smoothed round-trip time (TCP_INFO), in milliseconds.",
     "reason": "Why it happened: a `bye` reason, or a short word from a closed list of its event.",
+    "resumed": "Whether the session has come back, rather than begun.",
+    "behind": "Messages that the session has still to be fed from the log.",
+    "waiting_bytes": "Bytes that wait for the peer to take them.",
     # an interval
+    "held": "Sessions that are away, their names held.",
+    "lagging": "Sessions that are fed from the log at the end of the interval.",
+    "caught_up": "Messages fed from the log to sessions that were behind; `deliveries` counts them, too.",
     "interval_s": "Seconds that the line covers.",
     "sessions": "Sessions open at the end of the interval, or at the time of the line.",
     "deliveries": "Messages handed to members, counted once for each member.",
@@ -131,7 +139,8 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     ),
     LogEvent.SERVER_STOPPED: Event("The last line of a run that ended in order.", ("uptime_s", "reason")),
     LogEvent.SESSION_OPENED: Event(
-        "A peer has a name and is in.", ("session_id", "username", "address", "dialect")
+        "A peer has a name and is in, or is back.",
+        ("session_id", "username", "address", "dialect", "resumed"),
     ),
     LogEvent.SESSION_CLOSED: Event(
         "A session ended; the summary of all it did.",
@@ -153,11 +162,22 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
             "reason",
         ),
     ),
+    LogEvent.READER_LAGGING: Event(
+        "A reader is slower than what it is sent, for a second by now: the log feeds it at its own pace.",
+        ("session_id", "username", "address", "behind", "waiting_bytes", "duration_s"),
+    ),
+    LogEvent.READER_CAUGHT_UP: Event(
+        "A reader that lagged has got everything; `messages` were fed from the log.",
+        ("session_id", "username", "address", "messages", "duration_s"),
+    ),
     LogEvent.INTERVAL: Event(
         "What happened since the last such line; counts and histograms of several lines may be added.",
         (
             "interval_s",
             "sessions",
+            "held",
+            "lagging",
+            "caught_up",
             "messages",
             "commits",
             "deliveries",

@@ -10,10 +10,11 @@ from typing import Final
 from chat_protocol import names
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Closed, Error, Opened
+from chat_server.core.behind import Cursor
+from chat_server.core.feeder import Feeder
 from chat_server.core.ingest import SORRY
 from chat_server.core.limits import Limits
-from chat_server.core.ports import FanOut
-from chat_server.core.records import Opening, RoomRecord
+from chat_server.core.records import Opening, RoomRecord, Standing, Talk
 from chat_server.core.room import Room
 from chat_server.core.session import Session
 
@@ -22,22 +23,27 @@ TALKS_KEPT: Final = 1000
 
 
 class Conversations:
-    """All conversations of those who are connected, open or closed."""
+    """All conversations of those who are connected or may come back, open or closed."""
 
     def __init__(
         self,
         identities: Mapping[int, Session],
-        fan_out: FanOut,
+        new_room: Callable[[RoomRecord], Room],
+        feeder: Feeder,
         *,
         limits: Callable[[], Limits],
         queue: Callable[[Opening], None],
+        note: Callable[[Standing], None],
     ) -> None:
         self.by_pair: dict[tuple[int, int], Room] = {}
         self.by_name: dict[str, Room] = {}  # by folded name, once stored
         self._identities = identities
-        self._fan_out = fan_out
+        self._new_room = new_room
+        self._feeder = feeder
         self._limits = limits
         self._queue = queue
+        self._note = note
+        feeder.on_told_closed = self._told_closed
 
     def own(self, name: str, session: Session) -> Room:
         """Return a conversation by name, or raise `Refused`; whether others' exist is nobody's business."""
@@ -54,7 +60,7 @@ class Conversations:
         if room is None:
             self._check(session)
             name = names.conversation_name(session.name, peer.name)
-            room = Room(RoomRecord(name, names.fold(name), pair=pair), self._fan_out)
+            room = self._new_room(RoomRecord(name, names.fold(name), pair=pair))
             self.by_pair[pair] = room
             for side in (session, peer):
                 side.talks[room] = None
@@ -69,6 +75,8 @@ class Conversations:
         session.pending += 1
         room.opener = session
         self._queue(Opening(room, session, peer, ref))
+        if session.record is not None or peer.record is not None:
+            self._note(Standing(room.record, room.record.seq))  # stored together with the opening
 
     def opened(self, opening: Opening) -> None:
         """Finish an opening that the store has, or with `failed` one that it refused."""
@@ -82,6 +90,7 @@ class Conversations:
         opener.conversations -= 1
         if not room.members:
             room.opener = None
+            self.note(room, None)
         if opening.failed:
             opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=ref))
             if not room.record.id:
@@ -99,7 +108,7 @@ class Conversations:
         opener.conversations -= 1
         assert room.opener is not None
         by = room.opener.name
-        opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=room.head, ref=ref))
+        opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=stand(room, opener), ref=ref))
 
     def revive(self, room: Room, author: Session) -> None:
         """Open a conversation again that was closed while a message for it was being stored.
@@ -112,12 +121,31 @@ class Conversations:
         author.conversations += 1
         room.opener = author
         self._enter(room, author, peer, None)
+        self.note(room, room.head)
 
     def _enter(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
         """Tell both sides, then let them get what comes after."""
+        room.since = room.head
         for session, other in ((opener, peer), (peer, opener)):
             own_ref = ref if session is opener else None
-            session.send(Opened(room=room.name, peer=other.name, by=opener.name, seq=room.head, ref=own_ref))
+            news = Opened(
+                room=room.name, peer=other.name, by=opener.name, seq=stand(room, session), ref=own_ref
+            )
+            self._let_in(room, session, news)
+
+    def _let_in(self, room: Room, session: Session, news: Opened) -> None:
+        """Make one side a member: live, or from the log where it is behind or away."""
+        cursor = cursor_of(session, room)
+        if cursor is not None:  # it has never heard that the conversation was closed
+            cursor.resume()
+            room.add_behind(session)
+            if news.ref is not None:
+                session.send(news)
+        elif session.away or session.outbox.full:
+            room.add_behind(session)
+            self._feeder.cursor(session, room, room.head).first = news
+        else:
+            session.send(news)
             room.add(session)
 
     def close(self, room: Room, by: Session, ref: str | None) -> None:
@@ -128,9 +156,72 @@ class Conversations:
         if room.opener is not None:
             room.opener.conversations -= 1
             room.opener = None
+        untold = False
         for session in members:
             peer = by.name if session is not by else self.peer_name(room, by)
-            session.answer(Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None))
+            news = Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None)
+            if session is by:
+                self._feeder.drop(session, room)
+                session.answer(news)
+            else:
+                untold |= self._tell_closed(room, session, news)
+        self.note(room, room.since if untold else None, by.name)
+
+    def _tell_closed(self, room: Room, session: Session, news: Closed) -> bool:
+        """Tell the other side, now or after what came before the closing; return whether it is away."""
+        cursor = cursor_of(session, room)
+        if cursor is not None and cursor.first is not None and cursor.seq == room.head:
+            self._feeder.drop(session, room)  # opened and closed, and nothing said in between
+            return False
+        if cursor is None:
+            if not session.away and not session.outbox.full:
+                session.answer(news)
+                return False
+            cursor = self._feeder.cursor(session, room, room.since if session.away else room.head)
+        cursor.end(room, news)
+        return session.away
+
+    def note(self, room: Room, seq: int | None, closed_by: str | None = None) -> None:
+        """Let the store know how a conversation stands, if one of its sides may come back after a restart."""
+        if room.record.id and any(
+            session is not None and session.record is not None for session in self._sides(room)
+        ):
+            self._note(Standing(room.record, seq, closed_by if seq is not None else None))
+
+    def _told_closed(self, room: Room) -> None:
+        if room.opener is None:
+            self.note(room, None)
+
+    def _sides(self, room: Room) -> tuple[Session | None, Session | None]:
+        assert room.record.pair is not None
+        low, high = room.record.pair
+        return self._identities.get(low), self._identities.get(high)
+
+    def restore(self, talk: Talk) -> None:
+        """Take in a conversation from before a restart, of sessions that may come back."""
+        room = self._new_room(talk.room)
+        assert room.record.pair is not None
+        self.by_pair[room.record.pair] = room
+        self.by_name[room.key] = room
+        sides = self._sides(room)
+        for side in sides:
+            if side is not None:
+                side.talks[room] = None
+        if talk.since is None:
+            return
+        room.since = talk.since
+        if talk.closed_by is None and None not in sides:
+            room.opener = next(side for side in sides if side is not None)
+            room.opener.conversations += 1
+        for side, peer, name in zip(sides, sides[::-1], talk.names[::-1], strict=True):
+            if side is None:
+                continue
+            if room.opener is not None:
+                room.add_behind(side)
+            else:  # it was closed, or its other side is gone for good: that is still to be told
+                other = peer.name if peer is not None else name
+                cursor = self._feeder.cursor(side, room, talk.since)
+                cursor.end(room, Closed(room=room.name, peer=other, by=talk.closed_by or other))
 
     def peer_name(self, room: Room, session: Session) -> str:
         """Return the present name of the other side of a conversation, empty if it has left."""
@@ -181,3 +272,14 @@ class Conversations:
         limit = self._limits().max_conversations
         if session.conversations >= limit > 0:
             raise Refused(ErrorCode.TOO_MANY, f"you have {limit} open conversations; close one first")
+
+
+def cursor_of(session: Session, room: Room) -> Cursor | None:
+    """Return the session's cursor in a room, None where it is live or has nothing to do with it."""
+    return session.behind.cursors.get(room) if session.behind is not None else None
+
+
+def stand(room: Room, session: Session) -> int:
+    """Return the seq after which the next message comes to the session."""
+    cursor = cursor_of(session, room)
+    return room.head if cursor is None else cursor.seq

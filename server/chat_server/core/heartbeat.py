@@ -1,8 +1,9 @@
 """Pings and deadlines of all sessions, from one queue.
 
 The interval is the same for all, so a queue in the order of joining is in the order of due times, and a tick
-costs what is due and no more. A silent peer is one that answers none of two pings; a stalled one takes no
-byte for `stalled_timeout` seconds while bytes wait for it. MUST NOT switch greenlets.
+costs what is due and no more. A silent peer is one that answers none of two pings, though nothing waits
+for it; a stalled one takes no byte for `stalled_timeout` seconds while bytes wait for it. MUST NOT switch
+greenlets.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Heartbeat:
             return
         if session.dialect != codec.NDJSON or session.paused:
             return
+        if session.unanswered and session.link.taking():
+            return  # it reads, slowly: the pings are still in front of it
         if session.unanswered >= UNANSWERED:
             session.link.end(ByeReason.TIMEOUT)
             return

@@ -16,14 +16,18 @@ from typing import Final
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import RoomState, ServerIdentity
-from chat_server.core.conversations import Conversations
+from chat_server.core import nowhere
+from chat_server.core.behind import Behind
+from chat_server.core.conversations import Conversations, cursor_of, stand
+from chat_server.core.feeder import Feeder
 from chat_server.core.heartbeat import Heartbeat
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
 from chat_server.core.ports import Clock, FanOut, Store
 from chat_server.core.presence import Presences
-from chat_server.core.records import Draft, Opening, Origin, RoomRecord
+from chat_server.core.records import Draft, Opening, Origin, RoomRecord, SessionRecord, Standing
 from chat_server.core.room import Room
+from chat_server.core.seats import MAX_HELD, RESUME_HOLD, Seats
 from chat_server.core.session import Session
 from chat_server.core.stats import Stats
 
@@ -51,6 +55,8 @@ class Hub:
         limits: Limits,
         ping_interval: float,
         stalled_timeout: float,
+        resume_hold: float = RESUME_HOLD,
+        max_held: int = MAX_HELD,
     ) -> None:
         self.server = server
         self.address = ""
@@ -60,24 +66,32 @@ class Hub:
         self.ping_interval = ping_interval
         self.ingest: Ingest
         self.stats = Stats()
-        self.sessions: dict[str, Session] = {}  # by public id
-        self.names: dict[str, Session] = {}  # by folded name
-        self.identities: dict[int, Session] = {}
+        self.sessions: dict[str, Session] = {}  # connected, by public id
+        self.names: dict[str, Session] = {}  # connected or held, by folded name
+        self.identities: dict[int, Session] = {}  # as `names`
         self.rooms: dict[str, Room] = {}  # public, by folded name
+        self.seats = Seats(clock, resume_hold, max_held, self.end)
+        self.feeder = Feeder(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
         self.conversations = Conversations(
             self.identities,
-            fan_out,
+            self._new_room,
+            self.feeder,
             limits=lambda: self.limits,
             queue=self._queue_opening,
+            note=self._note,
         )
         self.presences = Presences(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
-        self.on_welcome: Callable[[Session], None] = lambda _session: None
+        self.on_welcome: Callable[[Session, bool], None] = lambda _session, _resumed: None
         self._recent_rtt: deque[float] = deque(maxlen=512)
         self._kicked: dict[str, float] = {}  # folded name -> until when (monotonic)
         self._fan_out = fan_out
         for record in store.public_rooms():
-            self.rooms[record.key] = Room(record, fan_out)
+            self.rooms[record.key] = self._new_room(record)
+        for seat in store.sessions():
+            self.restore(seat)
+        for talk in store.talks(self.identities.keys()):
+            self.conversations.restore(talk)
 
     # Names
 
@@ -144,30 +158,69 @@ class Hub:
         del self.names[session.key]
         session.name = session.key = ""
 
-    def depart(self, session: Session) -> None:
-        """Let a session go: its rooms, its conversations, its name."""
-        if session.closed:
+    def depart(self, session: Session, *, for_good: bool = True) -> None:
+        """Let a session go from its connection: out of its rooms and, if its seat is not held, for good."""
+        if session.closed or session.away:
             return
-        session.closed = True
         self.heartbeat.remove(session)
+        self.feeder.forget(session)
         for room in list(session.rooms.values()):
-            if room.is_conversation:
-                self.conversations.close(room, session, None)
-            else:
+            if not room.is_conversation:
                 self.leave(room, session)
+        self.sessions.pop(session.id, None)
+        if for_good or session.record is None:
+            self.end(session)
+        else:
+            self._hold(session)
+        for signal in session.leaving or ():
+            signal.set()
+        session.leaving = None
+
+    def _hold(self, session: Session) -> None:
+        """Hold the seat of a session that was cut: its name, its refs and its conversations wait for it."""
+        for room in session.rooms.values():
+            room.cut(session, room.head)
+            cursor = cursor_of(session, room)
+            if cursor is not None and cursor.first is None:
+                self.feeder.drop(session, room)  # its client knows how far it has come
+        session.away = True
+        session.outbox, session.link = nowhere.OUTBOX, nowhere.LINK
+        self.seats.hold(session)
+
+    def end(self, session: Session) -> None:
+        """Let go of a session that does not come back: its conversations, its name, its seat."""
+        session.closed = True
+        self.seats.remove(session)
+        for room in list(session.rooms.values()):
+            self.conversations.close(room, session, None)
+        session.behind = None
         if session.key and self.names.get(session.key) is session:
             del self.names[session.key]
         if session.id:
-            del self.sessions[session.id]
             del self.identities[session.identity]
             self.conversations.forget(session)
+            if session.record is not None:
+                self.ingest.end(session.id)
+
+    def restore(self, record: SessionRecord) -> None:
+        """Hold the seat of a session that was there when the server ended."""
+        session = Session(nowhere.LINK, nowhere.OUTBOX, self.clock.monotonic())
+        session.away = session.identity_stored = session.refs_stored = True
+        session.id, session.identity, session.record = record.id, record.identity, record
+        self.identities[record.identity] = session
+        self._take_name(record.name, names.fold(record.name), session)
+        self.seats.add(session)
+        self.seats.hold(session)
 
     def kick(self, session: Session) -> None:
         """Send somebody away, and keep the name out for a while."""
         now = self.clock.monotonic()
         self._kicked = {key: until for key, until in self._kicked.items() if until > now}
         self._kicked[session.key] = now + KICKED_FOR
-        session.link.end(ByeReason.KICKED)
+        if session.away:
+            self.end(session)
+        else:
+            session.link.end(ByeReason.KICKED)
 
     # Public rooms
 
@@ -181,19 +234,26 @@ class Hub:
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {error}") from None
         key = names.fold(shown)
-        return self.rooms.get(key) or Room(RoomRecord(shown, key), self._fan_out)
+        return self.rooms.get(key) or self._new_room(RoomRecord(shown, key))
 
-    def join(self, room: Room, session: Session) -> Room:
-        """Make the session a member of a public room; return the room as it is registered."""
+    def join(self, room: Room, session: Session, *, behind: bool = False) -> Room:
+        """Make the session a member of a public room; return the room as it is registered.
+
+        With `behind` it has a cursor, and is fed from the log first.
+        """
         room = self.rooms.setdefault(room.key, room)
         if session not in room.members:
-            room.add(session)
+            if behind:
+                room.add_behind(session)
+            else:
+                room.add(session)
             self.presences.joined(room, session.name)
         return room
 
     def leave(self, room: Room, session: Session) -> None:
         """End a membership; a room without members and messages is gone."""
         room.remove(session)
+        self.feeder.drop(session, room)
         self.presences.left(room, session.name)
         record = room.record
         if not room.members and not record.id and not record.queued:
@@ -219,10 +279,10 @@ class Hub:
 
     # What is said of rooms and round trips
 
-    def welcomed(self, session: Session) -> None:
+    def welcomed(self, session: Session, *, resumed: bool) -> None:
         """Begin to watch over a session that has got its welcome."""
         self.heartbeat.add(session)
-        self.on_welcome(session)
+        self.on_welcome(session, resumed)
 
     def measured(self, milliseconds: float) -> None:
         """Take a round trip of any session as a sample of this server's."""
@@ -233,9 +293,13 @@ class Hub:
         return round(median(self._recent_rtt), 3) if self._recent_rtt else None
 
     def state(self, room: Room, session: Session) -> RoomState:
-        """Describe a room to one of its members."""
-        peer = self.conversations.peer_name(room, session) if room.is_conversation else None
-        return RoomState(room.name, room.head, len(room.members), peer)
+        """Describe a room to one of its members: where that one stands, and how many are there."""
+        if not room.is_conversation:
+            return RoomState(room.name, stand(room, session), len(room.members))
+        present = sum(not member.away for member in room.members)
+        return RoomState(
+            room.name, stand(room, session), present, self.conversations.peer_name(room, session)
+        )
 
     def submit(self, session: Session, room: Room, text: str, ref: str | None) -> None:
         """Queue a message of a session in a room of its own."""
@@ -251,12 +315,33 @@ class Hub:
     def _queue_opening(self, opening: Opening) -> None:
         self.ingest.open(opening)
 
+    def _note(self, standing: Standing) -> None:
+        self.ingest.note(standing)
+
+    def _new_room(self, record: RoomRecord) -> Room:
+        return Room(record, self._fan_out, self.feeder)
+
     # Waiting
 
     def settle(self, session: Session) -> None:
-        """Wait until what the session has said is stored and told. May wait."""
+        """Wait until what the session has said is stored and told, also to itself. May wait."""
         if session.pending:
             self.catch_up(session)
+        while session.behind is not None and session.behind.owes() and not session.outbox.shut:
+            self._wait_fed(session, session.behind)
+
+    def fed(self, session: Session, room: Room) -> None:
+        """Wait until the session, if it is behind, has got what the room has by now. May wait."""
+        head = room.head
+        while (cursor := cursor_of(session, room)) is not None and cursor.seq < head:
+            if session.outbox.shut or session.behind is None:
+                return
+            self._wait_fed(session, session.behind)
+
+    @staticmethod
+    def _wait_fed(session: Session, behind: Behind) -> None:
+        behind.signal = session.link.new_signal()
+        session.link.wait(behind.signal)
 
     def catch_up(self, session: Session) -> None:
         """Wait until what anybody has said by now is stored and told, or refused. May wait."""

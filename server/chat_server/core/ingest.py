@@ -23,6 +23,7 @@ from chat_server.core.records import (
     Records,
     RoomRecord,
     SessionRecord,
+    Standing,
 )
 from chat_server.core.room import Room
 from chat_server.core.session import Session
@@ -80,8 +81,8 @@ class Ingest:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nothing waits for a commit."""
-        return self._taken is None and self._next.empty
+        """Tell whether nobody waits for a commit (a note for the store may, after a failure)."""
+        return self._taken is None and not self._next.messages and not self._next.asides
 
     def on_room(self, signal: Signal) -> None:
         """Set `signal` when the queue has room again."""
@@ -100,7 +101,7 @@ class Ingest:
             author.remember(draft.ref, draft)
         batch.messages.append(draft)
         batch.size += len(draft.text) + _OVERHEAD
-        if not self._awake:
+        if not self._awake:  # as in _rouse: one call less for each message
             self._awake = True
             self._wake()
 
@@ -118,6 +119,21 @@ class Ingest:
         records.identities.append(identity)
         records.sessions.append(record)
         return self.barrier(signal)
+
+    def rename(self, record: SessionRecord, signal: Signal) -> Barrier:
+        """Queue the new name of a session that may be resumed; the barrier is reached when it is stored."""
+        self._records().renamed.append(record)
+        return self.barrier(signal)
+
+    def end(self, session_id: str) -> None:
+        """Let the store forget a session that cannot be resumed any more."""
+        self._records().ended.append(session_id)
+        self._rouse()
+
+    def note(self, standing: Standing) -> None:
+        """Let the store know how a conversation stands; what is queued before it comes first."""
+        self._records().standings.append(standing)
+        self._rouse()
 
     def barrier(self, signal: Signal) -> Barrier:
         """Set `signal` when all that is queued by now has been committed and delivered, or refused."""
@@ -154,6 +170,9 @@ class Ingest:
         if batch.asides is None:
             batch.asides = []
         batch.asides.append((len(batch.messages), what))
+        self._rouse()
+
+    def _rouse(self) -> None:
         if not self._awake:
             self._awake = True
             self._wake()
@@ -204,6 +223,7 @@ class Ingest:
         self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
         self.refused += len(batch.messages)
         records = batch.records or Records()
+        self._carry_over(records)
         for record in records.rooms:
             record.queued = False
         stored = {identity.id for identity in records.identities}
@@ -225,6 +245,15 @@ class Ingest:
                     session.identity_stored = False
             aside.failed = True
             self._opened(aside)
+
+    def _carry_over(self, records: Records) -> None:
+        """Keep for a later batch what nobody waits for and what is true all the same."""
+        standings = [one for one in records.standings if one.room.id and (one.seq is None or one.closed_by)]
+        if records.renamed or records.ended or standings:
+            kept = self._records()
+            kept.renamed.extend(records.renamed)
+            kept.ended.extend(records.ended)
+            kept.standings.extend(standings)
 
     def _deliver(self, batch: Batch, committed: float) -> None:
         stats = self._stats()
@@ -253,6 +282,10 @@ class Ingest:
             author = draft.author
             room = draft.room
             author.pending -= 1
+            if author.behind is not None:
+                cursor = author.behind.cursors.get(room)
+                if cursor is not None:
+                    cursor.own = draft.seq
             ref = draft.ref
             refs = author.refs
             if ref is not None and refs is not None:

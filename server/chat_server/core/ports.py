@@ -4,12 +4,17 @@ A port that *may wait* switches greenlets; after it the caller checks again that
 Everything else here MUST NOT switch: the core relies on it for its ordering.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from typing import Final, Protocol
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import MessageEvent
 from chat_server.core.records import Batch, RoomRecord, SessionRecord, Talk
+
+if TYPE_CHECKING:
+    from chat_server.core.session import Session
 
 
 class Clock(Protocol):
@@ -26,11 +31,22 @@ class Outbox(Protocol):
     """Bytes on their way to one peer. Never blocks, never raises, never switches."""
 
     def put(self, data: bytes) -> None:
-        """Send now what the peer takes now, keep the rest."""
+        """Send now what the peer takes now, keep the rest: for what must not be left out."""
+
+    def offer(self, data: bytes) -> bool:
+        """Do as `put`, or, if too much would wait then, take none of it and return False."""
 
     @property
     def waiting(self) -> int:
         """Bytes kept because the peer has not taken them."""
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits already than what is offered may add to."""
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing more is taken: the peer has gone, or has been sent away."""
 
     @property
     def moved_at(self) -> float:
@@ -39,8 +55,9 @@ class Outbox(Protocol):
 
 UNBOUNDED: Final = 1 << 62
 
-FanOut = Callable[[Iterable[Outbox], bytes], None]
-"""Put the same bytes into many outboxes. The hot loop: one call for a batch, no call of ours per member."""
+FanOut = Callable[[Iterable[Outbox], bytes], Sequence[Outbox]]
+"""Offer the same bytes to many outboxes, return those that did not take them. The hot loop: one call for a
+batch, no call of ours per member."""
 
 
 class Signal(Protocol):
@@ -65,6 +82,12 @@ class Link(Protocol):
         ref: str | None = None,
     ) -> None:
         """Say `bye` and close, once what is on its way has gone out. Does not switch."""
+
+    def adopt(self, session: Session) -> None:
+        """Serve `session`, which has come back, in place of the one that said hello. Does not switch."""
+
+    def taking(self) -> bool:
+        """Tell whether the peer has taken bytes of what waits for it since this was asked last."""
 
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms (TCP_INFO), None if there is none."""

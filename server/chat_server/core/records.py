@@ -69,8 +69,8 @@ class Standing(Struct, eq=False):
 class Talk(Struct, eq=False):
     """A conversation as the store gives it back: its room, the names of both sides, and how it stands.
 
-    `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after which
-    it was opened, None where it is closed; `closed_by` as in `Standing`.
+    `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after
+    which it was opened, None where it is closed; `closed_by` as in `Standing`.
     """
 
     room: RoomRecord
@@ -131,8 +131,8 @@ class Batch:
 class Records(Struct, eq=False):
     """What a batch writes beside messages, and before them; each list in its order.
 
-    `renamed` are sessions under their new names (the identity takes it, too). `ended` are public ids of sessions
-    that cannot be resumed any more: the store forgets them.
+    `renamed` are sessions under their new names (the identity takes it, too). `ended` are public ids of
+    sessions that cannot be resumed any more: the store forgets them.
     """
 
     rooms: list[RoomRecord] = field(default_factory=list)

@@ -4,15 +4,25 @@
 fan-out a chunk. MUST NOT switch greenlets: head, members and outboxes change together.
 """
 
+from __future__ import annotations
+
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chat_protocol.codec import DIALECTS
-from chat_protocol.events import MessageEvent
-from chat_server.core.ports import FanOut, Outbox
-from chat_server.core.records import RoomRecord
 from chat_server.core.session import ENCODERS, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chat_protocol.events import MessageEvent
+    from chat_server.core.feeder import Feeder
+    from chat_server.core.ports import FanOut, Outbox
+    from chat_server.core.records import RoomRecord
+
+CHUNK_BYTES: Final = 64 * 1024
+"""Bytes that go to an outbox in one piece at most, unless a single message has more: a piece is taken whole
+or not at all, so a slow reader's memory is bounded however large a batch is."""
 
 TAIL_MESSAGES: Final = 256
 TAIL_BYTES: Final = 64 * 1024
@@ -26,6 +36,7 @@ class Room:
 
     __slots__ = (
         "_fan_out",
+        "_feeder",
         "_feeds",
         "_sent",
         "_tail_bytes",
@@ -37,25 +48,31 @@ class Room:
         "name",
         "opener",
         "record",
+        "shown",
         "shown_at",
+        "since",
         "tail",
     )
 
-    def __init__(self, record: RoomRecord, fan_out: FanOut) -> None:
+    def __init__(self, record: RoomRecord, fan_out: FanOut, feeder: Feeder) -> None:
         self.record = record
         self.name = record.name
         self.key = record.key
         self.head = record.seq  # the last seq delivered; the store may be ahead by a batch
-        self.members: dict[Session, tuple[int, int]] = {}  # -> head and bytes sent when it joined
+        # -> head and bytes sent when it went live; None while it is behind, or away
+        self.members: dict[Session, tuple[int, int] | None] = {}
         self.opener: Session | None = None  # of an open conversation
+        self.since = 0  # head when the conversation was opened
         self.tail: deque[MessageEvent] = deque()
         self.joined: dict[str, None] = {}  # names to be told of in the next presence
         self.left: dict[str, None] = {}
+        self.shown = 0  # presences told so far
         self.shown_at = 0.0
         self._fan_out = fan_out
-        self._feeds: tuple[dict[Outbox, None], ...] = tuple({} for _ in DIALECTS)
+        self._feeder = feeder
+        self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECTS)
         self._tail_bytes = 0
-        self._sent = [0] * len(DIALECTS)  # bytes sent to each member of a dialect, ever
+        self._sent = [0] * len(DIALECTS)  # bytes sent to each live member of a dialect, ever
 
     @property
     def is_conversation(self) -> bool:
@@ -64,26 +81,40 @@ class Room:
 
     def add(self, session: Session) -> None:
         """Make the session a member: it gets what comes after `head`."""
-        self.members[session] = (self.head, self._sent[session.dialect])
-        self._feeds[session.dialect][session.outbox] = None
         session.rooms[self.key] = self
+        self.go_live(session)
+
+    def add_behind(self, session: Session) -> None:
+        """Make the session a member that gets nothing yet: it has a cursor, or no connection."""
+        session.rooms[self.key] = self
+        self.members[session] = None
+
+    def go_live(self, session: Session) -> None:
+        """Let a member get what comes after `head`."""
+        self.members[session] = (self.head, self._sent[session.dialect])
+        self._feeds[session.dialect][session.outbox] = session
+
+    def cut(self, session: Session, seq: int) -> None:
+        """Take a member out of the live feed, of which it has got everything up to `seq`."""
+        messages, size = self._delivered(session, seq)
+        session.messages_out += messages
+        session.bytes_out += size
+        if self.members[session] is not None:
+            del self._feeds[session.dialect][session.outbox]
+            self.members[session] = None
 
     def remove(self, session: Session) -> None:
         """End the membership."""
-        messages, size = self.delivered_to(session)
-        session.messages_out += messages
-        session.bytes_out += size
+        self.cut(session, self.head)
         del self.members[session]
-        del self._feeds[session.dialect][session.outbox]
         del session.rooms[self.key]
         if not self.members:
             self.tail.clear()
             self._tail_bytes = 0
 
     def delivered_to(self, session: Session) -> tuple[int, int]:
-        """Return the messages and bytes that a member got: all get the same, so nobody counts for each."""
-        head, sent = self.members[session]
-        return self.head - head, self._sent[session.dialect] - sent
+        """Return the messages and bytes that a live member got: all get the same, so nobody counts each."""
+        return self._delivered(session, self.head)
 
     def publish(self, events: Sequence[MessageEvent]) -> tuple[int, int]:
         """Deliver a batch in the order of its seqs; return the deliveries and their bytes."""
@@ -93,19 +124,33 @@ class Room:
         for dialect, feed in enumerate(self._feeds):
             if feed:
                 chunk = ENCODERS[dialect].encode_messages(events)
-                self._fan_out(feed, chunk)
+                if len(chunk) > CHUNK_BYTES and len(events) > 1:
+                    more, size = self._publish_halves(dialect, events, events)
+                    deliveries += more
+                    sent += size
+                    continue
+                refused = self._fan_out(feed, chunk)
+                if refused:
+                    self._fall_behind(dialect, refused, events, events)
                 self._sent[dialect] += len(chunk)
                 sent += len(chunk) * len(feed)
-                deliveries += len(feed)
-        if deliveries:
+                deliveries += len(feed) * len(events)
+        if self.members:
             self._keep(events)
-        return deliveries * len(events), sent
+        return deliveries, sent
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Send every member the bytes of its dialect (presence, news that are not in the log)."""
-        for feed, chunk in zip(self._feeds, encoded, strict=True):
+        """Send every live member the bytes of its dialect (presence, news that are not in the log).
+
+        Who does not take them has missed them, and is told the count when it is live again.
+        """
+        for dialect, chunk in enumerate(encoded):
+            feed = self._feeds[dialect]
             if feed and chunk:
-                self._fan_out(feed, chunk)
+                refused = self._fan_out(feed, chunk)
+                if refused:
+                    self._fall_behind(dialect, refused, (), ())
+        self.shown += 1
 
     def dialects(self) -> list[bool]:
         """Tell which dialects have members here."""
@@ -124,6 +169,52 @@ class Room:
         if wanted < first:
             return None
         return [event for event in tail if wanted <= event.seq < last]
+
+    def forget_before(self, seq: int) -> None:
+        """Drop what the store no longer keeps: everything up to `seq`."""
+        tail = self.tail
+        while tail and tail[0].seq <= seq:
+            self._tail_bytes -= len(tail.popleft().message) + _OVERHEAD
+
+    def _publish_halves(
+        self, dialect: int, events: Sequence[MessageEvent], batch: Sequence[MessageEvent]
+    ) -> tuple[int, int]:
+        """Deliver a part of a batch that is too long for one piece."""
+        feed = self._feeds[dialect]
+        chunk = ENCODERS[dialect].encode_messages(events)
+        if len(chunk) > CHUNK_BYTES and len(events) > 1:
+            half = len(events) // 2
+            deliveries, sent = self._publish_halves(dialect, events[:half], batch)
+            more, size = self._publish_halves(dialect, events[half:], batch)
+            return deliveries + more, sent + size
+        refused = self._fan_out(feed, chunk)
+        if refused:
+            self._fall_behind(dialect, refused, events, batch)
+        self._sent[dialect] += len(chunk)
+        return len(feed) * len(events), len(chunk) * len(feed)
+
+    def _fall_behind(
+        self,
+        dialect: int,
+        refused: Iterable[Outbox],
+        events: Sequence[MessageEvent],
+        batch: Sequence[MessageEvent],
+    ) -> None:
+        """Cut the feed of those who would not take `events`, a part of `batch`: the log will feed them."""
+        feed = self._feeds[dialect]
+        seq = events[0].seq - 1 if events else self.head
+        for outbox in refused:
+            session = feed[outbox]
+            own = max((event.seq for event in batch if event.sender == session.id), default=0)
+            self.cut(session, seq)
+            self._feeder.cursor(session, self, seq, own)
+
+    def _delivered(self, session: Session, seq: int) -> tuple[int, int]:
+        mark = self.members[session]
+        if mark is None:
+            return 0, 0
+        head, sent = mark
+        return seq - head, self._sent[session.dialect] - sent
 
     def _keep(self, events: Sequence[MessageEvent]) -> None:
         tail = self.tail

@@ -1,7 +1,7 @@
-"""A session: one peer under one name, from its first byte to its last.
+"""A session: one peer under one name, over all its connections.
 
-Knows its rooms, its refs and what is still on its way. Must not know sockets; `link` and `outbox` are ports.
-MUST NOT switch greenlets, but for `settle`.
+Knows its rooms, its refs and what is still on its way. `link` and `outbox` are those of the present
+connection. Must not know sockets. MUST NOT switch greenlets, but for `settle`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from chat_protocol import LOBBY, codec, ndjson, simple, text
 from chat_protocol.events import Event
-from chat_server.core.records import Draft, Origin
+from chat_server.core.records import Draft, Origin, SessionRecord
 from chat_server.core.rtt import RttSamples
 
 if TYPE_CHECKING:
     from chat_protocol.codec import Encoder
+    from chat_server.core.behind import Behind
     from chat_server.core.limits import Allowance
-    from chat_server.core.ports import Link, Outbox
+    from chat_server.core.ports import Link, Outbox, Signal
     from chat_server.core.room import Room
 
 ENCODERS: Final[tuple[Encoder, ...]] = (ndjson.NdjsonCodec, simple.SimpleCodec, text.TextCodec)
@@ -31,6 +32,8 @@ class Session:
 
     __slots__ = (
         "allowance",
+        "away",
+        "behind",
         "bytes_out",
         "closed",
         "conversations",
@@ -40,6 +43,7 @@ class Session:
         "identity",
         "identity_stored",
         "key",
+        "leaving",
         "link",
         "messages_in",
         "messages_out",
@@ -51,9 +55,10 @@ class Session:
         "ping_at",
         "ping_id",
         "read_at",
+        "record",
         "refs",
+        "refs_stored",
         "refusals",
-        "resumable",
         "rooms",
         "rtt",
         "since",
@@ -71,14 +76,18 @@ class Session:
         self.key = ""
         self.identity = 0
         self.identity_stored = False
-        self.resumable = False
+        self.record: SessionRecord | None = None  # of one that may be resumed, as the store has it
         self.since = 0.0
         self.closed = False
+        self.away = False  # cut, and its name held until it comes back or its time is up
+        self.leaving: list[Signal] | None = None  # who waits to take over from the present connection
+        self.behind: Behind | None = None  # rooms whose live feed it does not get
         self.rooms: dict[str, Room] = {}
         self.conversations = 0  # open ones that this session opened
         self.talks: dict[Room, None] = {}  # conversations, open or closed
         self.default_room = LOBBY
         self.refs: dict[str, Draft | int] | None = None  # ref -> on its way, or its row in the log
+        self.refs_stored = False  # they are still to be read from the store
         self.paused = False  # the server is not reading from it
         self.pending = 0
         self.allowance: Allowance | None = None
@@ -93,7 +102,7 @@ class Session:
         self.unanswered = 0
 
     def send(self, event: Event) -> None:
-        """Send an event to this session alone."""
+        """Send an event to this session alone; while it is away there is nobody to send it to."""
         self.outbox.put(ENCODERS[self.dialect].encode(event))
 
     def answer(self, event: Event) -> None:

@@ -49,6 +49,7 @@ class Stats:
         "accept_to_commit",
         "bytes_in",
         "bytes_out",
+        "caught_up",
         "closed",
         "commit_to_sent",
         "commits",
@@ -67,6 +68,7 @@ class Stats:
         self.commits = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.caught_up = 0  # deliveries from the log, to sessions that were behind
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()

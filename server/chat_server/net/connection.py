@@ -20,9 +20,9 @@ from chat_protocol import codec, commands
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
 from chat_protocol.sniff import Sniffer
+from chat_server.core import nowhere
 from chat_server.core.session import ENCODERS, Session
 from chat_server.net.outbox import Outbox
-from chat_server.no_network import NoNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +58,8 @@ KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (sock
 """Seconds of silence, seconds between probes, probes: for dialects without pings of their own."""
 
 _TCP_INFO_RTT: Final = struct.Struct("=68xI")  # tcpi_rtt in µs, linux/tcp.h
+_TCP_INFO_TAKEN: Final = struct.Struct("=120xQ16xI80xI")
+"""tcpi_bytes_acked, tcpi_notsent_bytes and tcpi_snd_wnd (the window that the peer offers), linux/tcp.h."""
 
 
 class Ended(BaseException):
@@ -71,6 +73,7 @@ class Connection:
         "_drained",
         "_port",
         "_reception",
+        "_taken",
         "_watcher",
         "bytes_direct",
         "bytes_in",
@@ -97,6 +100,7 @@ class Connection:
         self._reception = reception
         self._watcher = reception.loop.io(sock.fileno(), READ)
         self._drained: Event | None = None
+        self._taken: tuple[int, int] | None = None  # as `taking` found it last
 
     # The greenlet
 
@@ -121,7 +125,6 @@ class Connection:
         wait = reception.gevent_hub.wait
         watcher = self._watcher
         router = reception.router
-        session = self.session
         while self.ending is None:
             try:
                 wait(watcher)
@@ -136,7 +139,7 @@ class Connection:
             except OSError as error:
                 self.ending = self.ending or _reset(error)
                 return True
-            router.accept(session, len(data))
+            router.accept(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
                 self._handle(self.codec.end())
@@ -150,7 +153,7 @@ class Connection:
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
-        reception, session, outbox = self._reception, self.session, self.outbox
+        reception, outbox = self._reception, self.outbox
         if isinstance(self.codec, Sniffer):
             self._keep_dialect()
         many = len(items) > 1
@@ -161,7 +164,7 @@ class Connection:
             if outbox.shut and isinstance(item, QUESTIONS):
                 continue  # nobody is left to hear the answer
             try:
-                reception.router.dispatch(session, item)
+                reception.router.dispatch(self.session, item)
             except Exception as error:  # noqa: BLE001  ours, whatever it is; the session goes on
                 self._fail(error, item.ref)
             if isinstance(item, Fault) and item.close:
@@ -235,9 +238,8 @@ class Connection:
         self.outbox.close()
         self.sock.close()
         self._reception.gone(self)
-        self.session.link = (
-            GONE  # no cycle: the session may outlive the connection in a queue, or the reverse
-        )
+        if self.session.link is self:  # no cycle: either may outlive the other, the session in a queue
+            self.session.link, self.session.outbox = nowhere.LINK, nowhere.OUTBOX
 
     # Link: what others may do
 
@@ -254,15 +256,37 @@ class Connection:
         ref: str | None = None,
     ) -> None:
         """Say `bye` and close, once what is on its way has gone out."""
-        if self.ending is not None:
+        if self.outbox.shut:
             return
-        self.ending = reason
         bye = Bye(reason=reason, message=message, after=after, ref=ref)
         self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
         self.outbox.seal()
+        self._reception.feeder.ready(self.session)  # whoever waits to be fed waits in vain
         if self._drained is not None:
             self._drained.set()
-        self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+        if self.ending is None:  # else it leaves already
+            self.ending = reason
+            self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+
+    def adopt(self, session: Session) -> None:
+        """Serve a session that has come back, in place of the one that said hello."""
+        self.session = session
+        session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
+
+    def taking(self) -> bool:
+        """Tell whether the peer has taken bytes since this was asked last, as far as the kernel can tell.
+
+        What it has acknowledged may wait in its own buffers; that it reads them shows in its window.
+        """
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_TAKEN.size)
+            acknowledged, unsent, window = _TCP_INFO_TAKEN.unpack(info)
+        except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
+            return False
+        before, self._taken = self._taken, (acknowledged, window)
+        if before is None:
+            return bool(unsent)
+        return window > before[1] or (bool(unsent) and acknowledged > before[0])
 
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms."""
@@ -301,9 +325,11 @@ class Connection:
         self._reception.loop.run_callback(callback)
 
     def drained(self) -> None:
-        """Let a reader go on that waits for its peer to take what it asked for."""
+        """Let a reader go on that waits for its peer to take what it asked for, and the feeder."""
         if self._drained is not None:
             self._drained.set()
+        if self.session.behind is not None:
+            self._reception.feeder.ready(self.session)
 
     def stalled(self) -> None:
         """End a connection whose outbox has overflowed; there is no use in a `bye` that cannot be taken."""
@@ -311,24 +337,6 @@ class Connection:
             self.ending = ByeReason.STALLED
             self.outbox.lose()
             self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
-
-
-class _Gone(NoNetwork):
-    """The link of a session whose connection is closed."""
-
-    address: Final = "gone"
-
-    def end(
-        self,
-        reason: ByeReason,
-        message: str | None = None,
-        after: float | None = None,
-        ref: str | None = None,
-    ) -> None:
-        """Do nothing: it has ended."""
-
-
-GONE: Final = _Gone()
 
 
 def _reset(error: OSError) -> str:

@@ -8,7 +8,7 @@ room's delivery; what it finds out about a peer (stuck, gone) is acted upon late
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 WRITE: Final = 2  # libev's EV_WRITE
 
 
-def fan_out(outboxes: Iterable[Any], chunk: bytes) -> None:
-    """Put `chunk` into every outbox. The hot loop: one `send` a member, nothing else unless one is slow."""
+def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
+    """Offer `chunk` to every outbox; return those that did not take it.
+
+    The hot loop: one `send` a member, nothing else unless one is slow.
+    """
     size = len(chunk)
+    refused: list[Any] | None = None
     for outbox in outboxes:
         if outbox.held is None:
             try:
@@ -31,8 +35,11 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> None:
                 continue
             if sent != size:
                 outbox.keep(chunk[sent:])
-        else:
-            outbox.keep(chunk)
+        elif not outbox.offer(chunk):
+            if refused is None:
+                refused = []
+            refused.append(outbox)
+    return refused or ()
 
 
 class Outbox:
@@ -66,6 +73,10 @@ class Outbox:
         if self.shut:
             return
         self._connection.bytes_direct += len(data)
+        self.put_uncounted(data)
+
+    def put_uncounted(self, data: bytes) -> None:
+        """Send or keep `data`, whose bytes are counted by its room."""
         if self.held is not None:
             self.keep(data)
             return
@@ -79,8 +90,25 @@ class Outbox:
         if sent != len(data):
             self.keep(data[sent:])
 
+    @property
+    def full(self) -> bool:
+        """Whether more waits already than what is offered may add to."""
+        return self.waiting > self._limit or self.shut
+
+    def offer(self, data: bytes) -> bool:
+        """Send or keep `data`, or, if more than the bound would wait then, take none of it.
+
+        An empty outbox takes anything, so that nothing is ever too long for it.
+        """
+        if self.waiting and self.waiting + len(data) > self._limit and not self.shut:
+            self.uncork()
+            if self.waiting and self.waiting + len(data) > self._limit and not self.shut:
+                return False
+        self.put_uncounted(data)
+        return True
+
     def keep(self, data: bytes) -> None:
-        """Keep what the peer has not taken, and wait for it to take more; too much ends the connection."""
+        """Keep what the peer has not taken, and wait for it to take more; far too much is the end."""
         if self.shut:
             return
         if self.held is None:
@@ -93,7 +121,7 @@ class Outbox:
             return
         if self._watcher is None:
             self._wait()
-        if self.waiting > self._limit:
+        if self.waiting > 2 * self._limit:  # answers alone: no more of them than of the feed
             self.seal()
             self._connection.soon(self._connection.stalled)
 

@@ -19,7 +19,7 @@ from chat_protocol.events import ServerIdentity
 from chat_server.core.hub import Hub
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
-from chat_server.core.ports import StoreUnavailable
+from chat_server.core.ports import UNBOUNDED, StoreUnavailable
 from chat_server.core.records import Batch, Draft, RoomRecord
 from chat_server.core.router import Router
 from chat_server.core.session import Session
@@ -56,16 +56,38 @@ class Outbox:
         self.data = b""
         self.waiting = 0
         self.moved_at = 0.0
+        self.shut = False
         self.closed = False
+        self.stopped = False  # its peer reads nothing
+        self.limit = 1000
+        self.drained: Callable[[], None] = lambda: None
+
+    @property
+    def full(self) -> bool:
+        return self.waiting > self.limit or self.shut
 
     def put(self, data: bytes) -> None:
         assert not self.closed, data
+        if self.shut:
+            return
         self.data += data
+        if self.stopped:
+            self.waiting += len(data)
+
+    def offer(self, data: bytes) -> bool:
+        if self.waiting and self.waiting + len(data) > self.limit and not self.shut:
+            return False
+        self.put(data)
+        return True
+
+    def drain(self) -> None:
+        """Let the peer take all that waits."""
+        self.waiting = 0
+        self.drained()
 
 
-def fan_out(outboxes: Iterable[OutboxPort], chunk: bytes) -> None:
-    for outbox in outboxes:
-        outbox.put(chunk)
+def fan_out(outboxes: Iterable[OutboxPort], chunk: bytes) -> list[OutboxPort]:
+    return [outbox for outbox in outboxes if not outbox.offer(chunk)]
 
 
 class Signal:
@@ -84,6 +106,8 @@ class Link:
         self.address = address
         self.ended: Any = None
         self.bye_ref: str | None = None
+        self.reads = False
+        self.peer: Peer
         self.tcp_ms: float | None = 0.5
 
     def end(
@@ -96,6 +120,18 @@ class Link:
         del message, after
         if self.ended is None:
             self.ended, self.bye_ref = reason, ref
+            self.peer.outbox.shut = True
+            self._stage.hub.feeder.ready(self.peer.session)
+            if reason is ByeReason.REPLACED:
+                self._stage.meanwhile.append(self.peer.goes)  # its greenlet finds out, and leaves
+
+    def adopt(self, session: Session) -> None:
+        self.peer.session = session
+        session.link, session.outbox, session.dialect = self, self.peer.outbox, self.peer.dialect
+        self.peer.outbox.drained = lambda: self._stage.hub.feeder.ready(session)
+
+    def taking(self) -> bool:
+        return self.reads
 
     def tcp_rtt_ms(self) -> float | None:
         return self.tcp_ms
@@ -113,6 +149,7 @@ class Link:
             again = stage.ingest.commit()
             if again is not None:
                 stage.clock.advance(again)
+            stage.feed()
         raise AssertionError("the signal that is waited for was never set")
 
 
@@ -135,11 +172,18 @@ class FlakyStore(MemoryStore):
         self.batches.append(batch)
 
     def read(
-        self, room: RoomRecord, after: int, before: int, limit: int, *, newest: bool
+        self,
+        room: RoomRecord,
+        after: int,
+        before: int,
+        limit: int,
+        *,
+        newest: bool,
+        size: int = UNBOUNDED,
     ) -> list[MessageEvent]:
         if self.unreadable:
             raise StoreUnavailable("unreadable")
-        return super().read(room, after, before, limit, newest=newest)
+        return super().read(room, after, before, limit, newest=newest, size=size)
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         if self.unreadable:
@@ -154,8 +198,11 @@ class Peer:
         self.stage = stage
         self.outbox = Outbox()
         self.link = Link(stage, f"peer:{number}")
+        self.link.peer = self
+        self.dialect = dialect
         self.session = Session(self.link, self.outbox, stage.clock.now)
         self.session.dialect = dialect
+        self.outbox.drained = lambda: stage.hub.feeder.ready(self.session)
         self._taken = 0
 
     @property
@@ -206,11 +253,14 @@ class Peer:
     ) -> None:
         self.does(commands.Message(message=text, room=room, to=to, ref=ref))
 
-    def goes(self) -> None:
+    def goes(self, *, for_good: bool = False) -> None:
         """Be cut off: as a connection does it, once what was said is stored."""
-        self.stage.hub.settle(self.session)
-        self.stage.hub.depart(self.session)
-        self.outbox.closed = True
+        session = self.session
+        if session.link is not self.link:
+            return
+        self.stage.hub.settle(session)
+        self.stage.hub.depart(session, for_good=for_good)
+        self.outbox.closed = self.outbox.shut = True
 
 
 class Stage:
@@ -264,6 +314,14 @@ class Stage:
         assert peer.id, peer.lines
         peer._taken = len(peer.outbox.data)
         return peer
+
+    def feed(self) -> None:
+        """Let the feeder run until nobody can be fed now."""
+        for _ in range(10_000):
+            if self.hub.feeder.idle:
+                return
+            self.hub.feeder.step()
+        raise AssertionError("the feeder never came to rest")
 
     def commit(self) -> None:
         """Let the writer run until it has nothing to do; a store that fails is tried until it is refused."""

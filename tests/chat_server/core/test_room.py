@@ -25,7 +25,7 @@ def events(first: int, count: int, *, size: int = 10) -> list[MessageEvent]:
 
 
 def room_of(stage: Stage, *dialects: int) -> Room:
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
     for dialect in dialects:
         room.add(stage.connect(dialect).session)
     return room
@@ -33,7 +33,7 @@ def room_of(stage: Stage, *dialects: int) -> Room:
 
 def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
     dialects = (codec.NDJSON, codec.SIMPLE, codec.TEXT)
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
     peers = [stage.connect(dialect) for dialect in dialects * 2]
     for peer in peers:
         room.add(peer.session)
@@ -76,7 +76,7 @@ def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> N
 
 
 def test_news_that_are_not_in_the_log_go_to_the_dialects_that_have_a_word_for_them(stage: Stage) -> None:
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
     native, plain = stage.connect(), stage.connect(codec.TEXT)
     for peer in (native, plain):
         room.add(peer.session)

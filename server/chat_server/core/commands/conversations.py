@@ -3,7 +3,9 @@
 from chat_protocol.commands import Close, Open
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Opened
+from chat_server.core.conversations import stand
 from chat_server.core.hub import Hub
+from chat_server.core.room import Room
 from chat_server.core.session import Session
 
 
@@ -24,22 +26,26 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
         if peer.closed:
             raise Refused(ErrorCode.NO_SUCH_USER, f"{peer.name} has just left")
         raise Refused(ErrorCode.UNAVAILABLE, "the conversation could not be opened; try again")
-    session.send(
-        Opened(room=room.name, peer=peer.name, by=room.opener.name, seq=room.head, ref=command.ref)
-        if room.opener is not None
-        else Opened(room=room.name, peer=peer.name, by=peer.name, seq=room.head, ref=command.ref)
-    )
+    by = room.opener.name if room.opener is not None else peer.name
+    session.send(Opened(room=room.name, peer=peer.name, by=by, seq=stand(room, session), ref=command.ref))
 
 
 def close_conversation(hub: Hub, session: Session, command: Close) -> None:
-    """Close the conversation with a user, once what the session said is stored; both sides get `closed`."""
+    """Close the conversation with a user, once all that was said in it is told; both sides get `closed`."""
     hub.settle(session)
     if session.closed:
         return
-    peer = hub.user(command.peer)
-    room = hub.conversations.by_pair.get(
-        (min(session.identity, peer.identity), max(session.identity, peer.identity))
-    )
+    room = _with(hub, session, command.peer)
+    hub.fed(session, room)
+    if not session.closed:
+        hub.conversations.close(_with(hub, session, command.peer), session, command.ref)
+
+
+def _with(hub: Hub, session: Session, username: str) -> Room:
+    """Return the open conversation with a user, or raise `Refused`."""
+    peer = hub.user(username)
+    pair = (min(session.identity, peer.identity), max(session.identity, peer.identity))
+    room = hub.conversations.by_pair.get(pair)
     if room is None or session not in room.members:
         raise Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {peer.name} is open")
-    hub.conversations.close(room, session, command.ref)
+    return room

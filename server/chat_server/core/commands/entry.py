@@ -1,19 +1,23 @@
 """Coming in, taking another name, and leaving for good."""
 
-import hashlib
 import secrets
 from typing import Final
 
+from msgspec import structs
+
 from chat_protocol import LOBBY, PROTOCOL_VERSION
-from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename
+from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename, Resume
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
-from chat_protocol.events import HistoryPage, Notice, Renamed, Welcome
+from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
 from chat_protocol.text import GREETING, HELP
 from chat_server.core.commands.rooms import check_room_limit, read
 from chat_server.core.hub import Hub, new_public_id
 from chat_server.core.paging import fitting
+from chat_server.core.ports import StoreUnavailable
 from chat_server.core.presence import LARGE
 from chat_server.core.records import IdentityRecord, SessionRecord
+from chat_server.core.resume import resume, vacate
+from chat_server.core.seats import hash_secret
 from chat_server.core.session import ENCODERS, Session
 
 SECRET_BYTES: Final = 24
@@ -27,12 +31,34 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
     """Open the session under a name; `welcome` is the answer and the first frame."""
     if session.id:
         raise Refused(ErrorCode.ALREADY_NAMED, f"you are {session.name}; to change that, rename")
+    if command.resume is not None and _resumed(hub, session, command, command.resume):
+        return
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
     check_room_limit(hub, len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
         secret = secrets.token_urlsafe(SECRET_BYTES)
     come_in(hub, session, command.username, rooms, secret=secret, ref=command.ref)
+
+
+def _resumed(hub: Hub, session: Session, command: Hello, wanted: Resume) -> bool:
+    """Take over the session whose secret this is; tell whether it could be. May wait."""
+    seat = hub.seats.find(wanted.session)
+    if seat is None:
+        return False
+    try:
+        vacant = vacate(hub, seat, session)
+    except StoreUnavailable as error:
+        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+    if not vacant:
+        return False
+    if wanted.epoch != hub.store.epoch:  # what its client knows is void, and so is its session
+        hub.end(seat)
+        return False
+    states = resume(hub, seat, session, wanted.rooms)
+    _welcome(hub, seat, wanted.session, command.ref, states, resumed=True)
+    hub.feeder.start(seat)
+    return True
 
 
 def come_in(
@@ -49,13 +75,13 @@ def come_in(
     hub.claim(username, session)
     public_id, identity = new_public_id(), hub.store.new_identity()
     if secret is not None:
-        _save(hub, session, SessionRecord(public_id, identity, session.name, _hash(secret)))
+        _save(hub, session, SessionRecord(public_id, identity, session.name, hash_secret(secret)))
         if session.closed:
             return
     hub.enter(session, public_id, identity)
     for room in entered:
         hub.join(room, session)
-    _welcome(hub, session, secret, ref)
+    _welcome(hub, session, secret, ref, [hub.state(room, session) for room in session.rooms.values()])
 
 
 def arrive(hub: Hub, session: Session, command: Arrive) -> None:
@@ -75,7 +101,7 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     room = hub.join(hub.room(LOBBY), session)
     if page:
         session.send(HistoryPage(room=room.name, messages=page, more=False))
-    _welcome(hub, session, None, None)
+    _welcome(hub, session, None, None, [hub.state(room, session)])
 
 
 def explain(hub: Hub, session: Session, command: Help) -> None:
@@ -97,6 +123,11 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
         return
     old = session.name
     hub.claim(username, session)
+    if session.record is not None and session.name != old:
+        session.record = structs.replace(session.record, name=session.name)
+        signal = session.link.new_signal()
+        hub.ingest.rename(session.record, signal)  # a store that fails now takes it later
+        session.link.wait(signal)
     session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
     if session.name == old:
         return  # nobody needs to hear of that
@@ -109,7 +140,8 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
     news = Renamed(sender=session.id, old=old, username=session.name)
     told = [encoder.encode(news) for encoder in ENCODERS]
     for peer in peers:
-        peer.outbox.put(told[peer.dialect])
+        if not peer.outbox.full:  # else the name comes with the next message
+            peer.outbox.put(told[peer.dialect])
 
 
 def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
@@ -118,15 +150,22 @@ def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     session.link.end(ByeReason.QUIT, ref=command.ref)
 
 
-def _welcome(hub: Hub, session: Session, secret: str | None, ref: str | None) -> None:
-    states = [hub.state(room, session) for room in session.rooms.values()]
+def _welcome(
+    hub: Hub,
+    session: Session,
+    secret: str | None,
+    ref: str | None,
+    states: list[RoomState],
+    *,
+    resumed: bool = False,
+) -> None:
     fit = fitting(states)
     session.send(
         Welcome(
             protocol=PROTOCOL_VERSION,
             id=session.id,
             username=session.name,
-            resumed=False,
+            resumed=resumed,
             epoch=hub.store.epoch,
             server=hub.server,
             rooms=states[:fit],
@@ -138,12 +177,7 @@ def _welcome(hub: Hub, session: Session, secret: str | None, ref: str | None) ->
             ref=ref,
         )
     )
-    hub.welcomed(session)
-
-
-def _hash(secret: str) -> bytes:
-    """Return what the store keeps of a session's secret: enough to know it again, useless to a thief."""
-    return hashlib.sha256(secret.encode()).digest()
+    hub.welcomed(session, resumed=resumed)
 
 
 def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
@@ -154,5 +188,6 @@ def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
     if barrier.failed:
         hub.release_name(session)
         raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")
-    session.resumable = True
+    session.record = record
     session.identity_stored = True
+    hub.seats.add(session)

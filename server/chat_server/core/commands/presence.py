@@ -14,17 +14,17 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     after = fold(command.after) if command.after else ""
     room = None
     if command.room is None:
-        here = {key: one for key, one in hub.names.items() if one.id}
+        here = {key: one for key, one in hub.names.items() if one.id and not one.away}
     elif command.room.startswith("@"):
         room = hub.conversations.own(command.room, session)
-        here = {member.key: member for member in room.members}
+        here = {member.key: member for member in room.members if not member.away}
     else:
         room = hub.rooms.get(fold(command.room))
         if room is None:
             raise Refused(ErrorCode.NO_SUCH_ROOM, f"there is no room {command.room[:80]}")
         here = {member.key: member for member in room.members}
     page, more = following(here, after, LIST_PAGE)
-    users = [User(one.name, one.rtt_ms(), round(one.since, 3)) for one in (here[key] for key in page)]
+    users = [_user(here[key]) for key in page]
     fit = fitting(users)
     more = more or fit < len(users)
     session.send(
@@ -42,3 +42,9 @@ def servers(hub: Hub, session: Session, command: Servers) -> None:
     """List the servers: so far this one."""
     own = ServerState(hub.server.node, hub.address, len(hub.sessions), hub.median_rtt())
     session.send(ServerList(servers=[own], ref=command.ref))
+
+
+def _user(session: Session) -> User:
+    """Describe a user: last round trip, connected since when, and how far behind."""
+    behind = session.behind.missing() if session.behind is not None else 0
+    return User(session.name, session.rtt_ms(), round(session.since, 3), behind)

@@ -3,10 +3,12 @@
 from chat_protocol.commands import History, Join, Leave, Rooms, Switch
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
+from chat_protocol.lines import MAX_FRAME
 from chat_protocol.names import fold
+from chat_server.core.conversations import stand
 from chat_server.core.hub import Hub
 from chat_server.core.paging import LIST_PAGE, fitting, following
-from chat_server.core.ports import StoreUnavailable
+from chat_server.core.ports import UNBOUNDED, StoreUnavailable
 from chat_server.core.room import Room
 from chat_server.core.session import Session
 
@@ -20,13 +22,14 @@ def check_room_limit(hub: Hub, count: int) -> None:
 def join(hub: Hub, session: Session, command: Join) -> None:
     """Enter a room; entering it again says where one stands."""
     room = _enter(hub, session, command.room)
-    session.send(Joined(room=room.name, seq=room.head, count=len(room.members), ref=command.ref))
+    session.send(Joined(room=room.name, seq=stand(room, session), count=len(room.members), ref=command.ref))
 
 
 def leave(hub: Hub, session: Session, command: Leave) -> None:
-    """Leave a room, once what the session said is stored."""
-    _public(session, command.room)
+    """Leave a room, once what the session said is stored, and it has got what was said there."""
+    room = _public(session, command.room)
     hub.settle(session)
+    hub.fed(session, room)
     if session.closed:
         return
     room = _public(session, command.room)
@@ -37,14 +40,16 @@ def leave(hub: Hub, session: Session, command: Leave) -> None:
 def switch(hub: Hub, session: Session, command: Switch) -> None:
     """Plain text: leave the current room and enter another."""
     hub.settle(session)
+    old = session.rooms.get(session.default_room)
+    if old is not None:
+        hub.fed(session, old)
     if session.closed:
         return
-    old = session.rooms.get(session.default_room)
     room = _enter(hub, session, command.room, leaving=old)
     if old is not None and old is not room:
         hub.leave(old, session)
     session.default_room = room.key
-    session.send(Joined(room=room.name, seq=room.head, count=len(room.members), ref=command.ref))
+    session.send(Joined(room=room.name, seq=stand(room, session), count=len(room.members), ref=command.ref))
 
 
 def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
@@ -64,7 +69,9 @@ def history(hub: Hub, session: Session, command: History) -> None:
     if command.before is not None and command.after is not None:
         raise Refused(ErrorCode.INVALID_FIELD, "history is read before or after a seq, not both")
     forward = command.after is not None
-    messages = read(hub, room, before=command.before, after=command.after, limit=command.limit)
+    messages = read(
+        hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME
+    )
     if session.closed:
         return
     if forward:
@@ -86,7 +93,13 @@ def history(hub: Hub, session: Session, command: History) -> None:
 
 
 def read(
-    hub: Hub, room: Room, *, before: int | None = None, after: int | None = None, limit: int
+    hub: Hub,
+    room: Room,
+    *,
+    before: int | None = None,
+    after: int | None = None,
+    limit: int,
+    size: int = UNBOUNDED,
 ) -> list[MessageEvent]:
     """Return messages of a room that have been delivered, from the tail or the store. May wait."""
     upper = room.head + 1 if before is None else min(before, room.head + 1)
@@ -98,7 +111,7 @@ def read(
     if found is not None:
         return found
     try:
-        return hub.store.read(room.record, lower, upper, limit, newest=newest)
+        return hub.store.read(room.record, lower, upper, limit, newest=newest, size=size)
     except StoreUnavailable as error:
         raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
 

@@ -149,7 +149,7 @@ def test_a_session_that_cannot_be_stored_is_refused_with_nothing_left(stage: Sta
     stage.store.failing = None
     ann.does(commands.Hello(username="ann"))
     assert "session" not in ann.one("welcome")
-    assert not ann.session.resumable
+    assert ann.session.record is None
     ann.says()
     stage.commit()
     (batch,) = stage.store.batches

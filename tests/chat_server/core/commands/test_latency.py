@@ -24,6 +24,7 @@ def test_ping_is_answered_with_its_id_of_any_kind(stage: Stage) -> None:
 
 def test_the_answer_to_the_last_ping_is_a_sample(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
+    bob.link.reads = True  # he answers no ping, but is not given up
     for milliseconds in (3, 1, 2):
         ping = pinged(stage, ann)
         stage.clock.advance(milliseconds / 1000)

@@ -1,0 +1,77 @@
+"""Seats: sessions that may be resumed, and those of them that are away, for as long as their names are held.
+
+Knows secrets by their hashes and the time. Must not know what a session takes with it (hub.py).
+MUST NOT switch greenlets.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from chat_server.core.ports import Clock
+from chat_server.core.session import Session
+
+RESUME_HOLD: Final = 300.0
+"""Seconds for which a name is held after a cut (docs/protocol.md); a setting."""
+
+MAX_HELD: Final = 20_000
+"""Sessions held at once, so that coming and going costs a bounded amount of memory; a setting."""
+
+
+def hash_secret(secret: str) -> bytes:
+    """Return what is kept of a session's secret: enough to know it again, useless to a thief.
+
+    The secret has 192 random bits, so a plain SHA-256 cannot be reversed by guessing.
+    """
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Seats:
+    """The sessions that may come back."""
+
+    def __init__(self, clock: Clock, hold: float, max_held: int, expire: Callable[[Session], None]) -> None:
+        self._clock = clock
+        self._hold = hold
+        self._max_held = max_held
+        self._expire = expire
+        self._by_hash: dict[bytes, Session] = {}
+        self._away: dict[Session, float] = {}  # -> until when, in order
+
+    @property
+    def held(self) -> int:
+        """Sessions that are away, their names held."""
+        return len(self._away)
+
+    def find(self, secret: str) -> Session | None:
+        """Return the session with this secret, connected or away."""
+        return self._by_hash.get(hash_secret(secret))
+
+    def add(self, session: Session) -> None:
+        """Take in a session that the store has."""
+        assert session.record is not None
+        self._by_hash[session.record.secret_hash] = session
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that has ended for good."""
+        if session.record is not None:
+            self._by_hash.pop(session.record.secret_hash, None)
+        self._away.pop(session, None)
+
+    def hold(self, session: Session) -> None:
+        """Hold the seat of a session that was cut; too many are held for a shorter time."""
+        self._away[session] = self._clock.monotonic() + self._hold
+        if len(self._away) > self._max_held > 0:
+            self._expire(next(iter(self._away)))
+
+    def take(self, session: Session) -> None:
+        """Give a seat back to its session, which has a connection again."""
+        self._away.pop(session, None)
+
+    def tick(self) -> None:
+        """End the sessions whose time is up."""
+        now = self._clock.monotonic()
+        while self._away:
+            session, until = next(iter(self._away.items()))
+            if until > now:
+                return
+            self._expire(session)

@@ -1,0 +1,171 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_protocol import names
+from chat_server.core.lookalikes import Lookalikes
+from chat_server.core.skeletons import skeletons
+
+WORDS = st.text(
+    st.sampled_from("lIi10Oom-abcABCавсАВСоОіІ\u0301\u0307éÉßﬁａα漢")
+    | st.characters(categories=("L", "M", "Nd"), max_codepoint=0x2FFF),
+    min_size=1,
+    max_size=6,
+).map("n".__add__)
+
+
+def taken(*shown: str) -> Lookalikes:
+    lookalikes = Lookalikes()
+    for name in shown:
+        lookalikes.add(name, names.fold(name))
+    return lookalikes
+
+
+def holder(lookalikes: Lookalikes, name: str, giving_up: str = "") -> str | None:
+    return lookalikes.taken_by(name, names.fold(name), names.fold(giving_up))
+
+
+ALIKE = [
+    ("copa", "сора"),  # Cyrillic, all of it
+    ("copa", "СОРА"),
+    ("COPA", "сора"),
+    ("BOB", "ВОВ"),
+    ("bob", "ВОВ"),  # shown in capitals, and names compare without case
+    ("ica", "ІСА"),
+    ("ICA", "іса"),
+    ("Toma", "ТОМА"),
+    ("NIKOΣ", "ΝΙΚΟΣ"),
+    ("popov", "рорoν"),
+    ("AXE", "ΑΧΕ"),  # Greek
+    ("ovo", "ονο"),
+    ("kpot", "крот"[:3] + "т"),
+    ("paypal", "раураl"),
+    ("scope", "ѕсоре"),
+    ("anna", "ａｎｎａ"),  # fullwidth
+    ("BoB42", "ＢＯＢ４２"),
+    ("bob", "𝐛𝐨𝐛"),  # mathematical
+    ("bob", "𝖇𝖔𝖇"),
+    ("Zoe1", "𝒁𝒐𝒆𝟏"),
+    ("file", "ﬁle"),  # a ligature
+    ("morn", "mоm"),
+    ("rnorn", "ｍｏｒｎ"),
+    ("paull", "раuІ1"),
+    ("o0l1", "о0І1"),
+    ("عربي١٢٣", "عربي۱۲۳"),  # Arabic and Persian digits
+    ("été", "étè".replace("è", "e\u0301\u0301")),  # a mark upon the same mark
+    ("zoë", "ｚｏë"),
+    ("ian", "i\u0307an"),  # a dot upon the dot
+    ("IAN", "İan"),
+    ("a\u0301\u0300\u0302\u0303", "a\u0301\u0300\u0302\u0303\u0308"),  # nobody counts to five
+    ("søs", "so\u0338s"),
+    ("ლათ", "ლათ"[:2] + "თ\u0301\u0301"[:1]),
+    ("工", "エ"),  # Han, Katakana
+    ("口口", "ロロ"),
+    ("ハ", "八"),
+    ("שרה", "שר\ufb24"),
+]
+ALIKE = [(one, other) for one, other in ALIKE if names.fold(one) != names.fold(other)]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_names_that_look_alike_are_not_both_free(one: str, other: str) -> None:
+    assert holder(taken(one), other) == one
+    assert holder(taken(other), one) == other
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("paul1", "paull"),
+        ("Ian", "lan"),
+        ("modern", "rnodern"),
+        ("o0o", "OOO0"[:3]),
+        ("anna", "анна"),
+        ("anna", "änna"),
+        ("zoe", "zoë"),
+        ("bob", "боб"),
+        ("ivan", "иван"),
+        ("Ольга", "Олег"),
+        ("été", "étè"),
+        ("日本", "日木"),
+        ("한국", "한글"),
+        ("שרה", "שרי"),
+        ("ไทย", "ไทม"),
+        ("عربي١٢٣", "عربي١٢٤"),
+        ("nora", "vóra"),
+    ],
+)
+def test_names_that_a_reader_tells_apart_are_both_free(one: str, other: str) -> None:
+    assert holder(taken(one), other) is None
+    assert holder(taken(other), one) is None
+
+
+def test_ascii_against_ascii_never_collides_while_others_are_taken() -> None:
+    lookalikes = taken("paul1", "зина", "ｐａｕｌ２")
+    assert holder(lookalikes, "paull") is None
+    lookalikes.add("paull", "paull")
+    assert holder(lookalikes, "pauI1") is None
+    assert holder(lookalikes, "paul2") == "ｐａｕｌ２"
+
+
+def test_a_newcomer_meets_any_of_several_that_share_a_skeleton() -> None:
+    # Given three ASCII names that one Cyrillic name looks like
+    lookalikes = taken("paul1", "PaulI", "paull")
+    # When they leave one after the other
+    met = []
+    for key in ("paul1", "pauli", "paull"):
+        met.append(holder(lookalikes, "ｐａｕｌ１"))
+        lookalikes.remove(key)
+    # Then the newcomer is refused until the last has left
+    assert met == ["paul1", "PaulI", "paull"]
+    assert holder(lookalikes, "ｐａｕｌ１") is None
+
+
+def test_the_same_name_in_another_case_is_no_lookalike() -> None:
+    assert holder(taken("Bob"), "BOB") is None
+    assert holder(taken("Олег"), "ОЛЕГ") is None
+
+
+def test_a_name_may_be_exchanged_for_one_that_looks_like_it() -> None:
+    assert holder(taken("Copa"), "сора", giving_up="copa") is None
+    assert holder(taken("сора"), "copa", giving_up="сора") is None
+    assert holder(taken("Copa", "c0pa"), "сора", giving_up="copa") == "c0pa"
+
+
+def test_a_name_that_is_given_back_is_free() -> None:
+    for name, alike in (("copa", "сора"), ("сора", "copa")):
+        lookalikes = taken(name)
+        lookalikes.remove(name)
+        assert holder(lookalikes, alike) is None
+
+
+def test_a_name_that_was_not_taken_cannot_be_given_back() -> None:
+    for key in ("ann", "анна"):
+        with pytest.raises(KeyError):
+            Lookalikes().remove(key)
+
+
+@given(st.lists(WORDS, max_size=12, unique_by=names.fold), st.randoms(use_true_random=False))
+def test_adding_and_removing_leaves_nothing_behind(written: list[str], order) -> None:  # type: ignore[no-untyped-def]
+    lookalikes = taken(*written)
+    order.shuffle(written)
+    for name in written:
+        lookalikes.remove(names.fold(name))
+    assert not lookalikes._ascii
+    assert not lookalikes._others
+    assert not lookalikes._skeletons
+
+
+@given(st.lists(WORDS, max_size=8, unique_by=names.fold), WORDS)
+def test_who_is_met_shares_a_skeleton_and_who_shares_one_is_met(written: list[str], newcomer: str) -> None:
+    key = names.fold(newcomer)
+    mine = set(skeletons(newcomer, key))
+    alike = {
+        name
+        for name in written
+        if names.fold(name) != key
+        and mine & set(skeletons(name, names.fold(name)))
+        and not (name.isascii() and newcomer.isascii())
+    }
+    met = holder(taken(*written), newcomer)
+    assert met in alike if alike else met is None

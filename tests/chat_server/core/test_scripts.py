@@ -1,0 +1,103 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_protocol import names
+from chat_server.core import scripts
+from chat_server.core.scripts import problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ann",
+        "zoë",
+        "Ærø",
+        "Олег",
+        "Ђорђе42",
+        "Ελένη",
+        "שרה-כהן",
+        "משה7",
+        "نور",
+        "فارسی۱۲۳",
+        "عربي١٢٣",
+        "हिन्दी९",
+        "สมชาย",
+        "தமிழ்",
+        "ქართული",
+        "Հայկ",
+        "አማርኛ",
+        "ᏣᎳᎩ",
+        "中文",
+        "日本語テスト",
+        "ひらがなカタカナ漢字",
+        "スーパー",
+        "Tanaka田中たろう",
+        "한국어",
+        "김abc",
+        "한국韓國",
+        "Kim김韓",
+        "ㄅㄆㄇ中文abc",
+        "ｆｕｌｌｗｉｄｔｈ",
+        "é.è_ê-1",
+    ],
+)
+def test_one_script_or_latin_with_those_of_east_asia_go_together(name: str) -> None:
+    assert names.clean(name)
+    assert problem(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "scripts"),
+    [
+        ("pаul", "Latin and Cyrillic"),
+        ("ВоB", "Cyrillic and Latin"),
+        ("αlpha", "Greek and Latin"),
+        ("Κатя", "Greek and Cyrillic"),
+        ("annית", "Latin and Hebrew"),
+        ("abcไทย", "Latin and Thai"),
+        ("ann_हिन", "Latin and Devanagari"),
+        ("Հapp", "Armenian and Latin"),
+        ("Ꭺnn", "Cherokee and Latin"),
+        ("пан김", "Cyrillic and Hangul"),
+        ("かな한", "Hiragana and Hangul"),
+        ("ㄅかな", "Bopomofo and Hiragana"),
+        ("abcㄅ한", "Latin and Bopomofo and Hangul"),
+        ("Миру中文", "Cyrillic and Han"),
+    ],
+)
+def test_other_mixtures_are_named(name: str, scripts: str) -> None:
+    assert names.clean(name)
+    assert problem(name) == f"a name does not mix {scripts} letters, as they look too much alike"
+
+
+@pytest.mark.parametrize("name", ["ann٣", "олегー", "abcـ", "annً"])
+def test_what_many_scripts_share_goes_with_these_only(name: str) -> None:
+    # The script of these is Common or Inherited; Script_Extensions say to whom they are common.
+    assert names.clean(name)
+    assert problem(name) is not None
+
+
+@pytest.mark.parametrize("name", ["عربي1٣", "عربي۱٣", "हिन्दी1९", "𝟏1", "ａ１1"])
+def test_digits_are_of_one_kind(name: str) -> None:
+    assert names.clean(name)
+    assert problem(name) == "a name does not mix digits of several kinds, as they look too much alike"
+
+
+@given(st.text(string.ascii_letters + string.digits + "._-"))
+def test_ascii_always_goes_together(name: str) -> None:
+    assert problem(name) is None
+
+
+@given(st.text(st.characters(categories=("L", "M", "Nd")), min_size=1, max_size=32))
+def test_any_name_is_judged_with_a_sentence_or_none(name: str) -> None:
+    sentence = problem(name)
+    assert sentence is None or sentence.startswith("a name does not mix ")
+    assert problem(name[::-1]) is None or sentence is not None
+
+
+def test_preload_reads_the_properties_once() -> None:
+    scripts.preload()
+    assert scripts._extensions() is scripts._extensions()
