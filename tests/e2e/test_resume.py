@@ -1,0 +1,197 @@
+"""Coming back, over the wire: names, rooms, what was missed, and what was sent twice."""
+
+import socket
+import struct
+
+import pytest
+
+from support.fixtures import Connect, StartServer
+from support.peer import Frame, Peer, unique
+from support.process import ServerProcess, eventually
+
+
+def cut(peer: Peer) -> None:
+    """Lose the connection, without a good-bye."""
+    peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def come(connect: Connect, server: ServerProcess, name: str, **hello: object) -> tuple[Peer, Frame]:
+    """Come in as a session that may be resumed; return its welcome, too."""
+    peer = connect(server)
+    return peer, peer.hello(name, resumable=True, **hello)
+
+
+def back(
+    connect: Connect, server: ServerProcess, welcome: Frame, stands: dict[str, int], **hello: object
+) -> tuple[Peer, Frame]:
+    """Come back on a new connection; return the first frame."""
+    peer = connect(server)
+    resume = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": stands}
+    peer.tell("hello", username=welcome["username"], resumable=True, resume=resume, **hello)
+    frame = peer.frame()
+    peer.username, peer.id = frame.get("username", ""), frame.get("id", "")
+    return peer, frame
+
+
+def texts(peer: Peer, count: int) -> list[tuple[int, str]]:
+    """Return the next messages: their seqs and texts."""
+    frames = [peer.expect("message") for _ in range(count)]
+    return [(frame["seq"], frame["message"]) for frame in frames]
+
+
+def test_what_was_missed_comes_before_anything_live(server: ServerProcess, connect: Connect) -> None:
+    # Given two in a room, one of whom is cut off
+    room = unique("room")
+    ann, welcome = come(connect, server, "ann", rooms=[room])
+    bob = connect(server, "bob", rooms=[room])
+    seq = bob.say("one", room=room)["seq"]
+    assert texts(ann, 1) == [(seq, "one")]
+    cut(ann)
+    eventually(lambda: bob.expect("presence", room=room)["left"] == [ann.username])
+
+    # When the other goes on, and the first comes back
+    for text in ("two", "three"):
+        bob.say(text, room=room)
+    again, frame = back(connect, server, welcome, {room: seq}, rooms=["ignored"])
+
+    # Then it is the same session, where it stood, and nothing is missing
+    assert frame["type"] == "welcome"
+    assert frame["resumed"] is True
+    assert (frame["id"], frame["username"]) == (welcome["id"], welcome["username"])
+    assert [(one["room"], one["seq"]) for one in frame["rooms"]] == [(room, seq)]
+    bob.say("four", room=room)
+    assert texts(again, 3) == [(seq + 1, "two"), (seq + 2, "three"), (seq + 3, "four")]
+    again.say("five", room=room)
+    assert bob.expect("message", message="five")["from"] == welcome["id"]
+
+
+def test_a_name_is_held_for_who_comes_back(server: ServerProcess, connect: Connect) -> None:
+    ann, welcome = come(connect, server, "ann")
+    cut(ann)
+    bob = connect(server, "bob")
+    eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
+    other = connect(server)
+    assert other.refused("hello", username=ann.username) == "name_taken"
+    again, frame = back(connect, server, welcome, {})
+    assert frame["resumed"] is True
+    assert ann.username in [user["username"] for user in bob.ask("who")["users"]]
+
+
+def test_a_name_is_free_after_its_time(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--resume-hold", "0.2")
+    ann, welcome = come(connect, server, "ann")
+    cut(ann)
+    newcomer = connect(server)
+
+    def admitted() -> bool:
+        newcomer.tell("hello", username=ann.username)
+        return newcomer.frame()["type"] == "welcome"
+
+    eventually(admitted)
+    other, frame = back(connect, server, welcome, {})
+    assert frame["code"] == "name_taken"
+
+
+def test_who_says_good_bye_cannot_come_back(server: ServerProcess, connect: Connect) -> None:
+    ann, welcome = come(connect, server, "ann")
+    ann.tell("quit")
+    assert ann.bye()["reason"] == "quit"
+    again, frame = back(connect, server, welcome, {"lobby": 0})
+    assert frame["type"] == "welcome"
+    assert frame["resumed"] is False
+    assert frame["id"] != welcome["id"]
+    assert frame["session"] != welcome["session"]
+
+
+def test_a_connection_that_hangs_is_replaced(server: ServerProcess, connect: Connect) -> None:
+    room = unique("room")
+    ann, welcome = come(connect, server, "ann", rooms=[room])
+    again, frame = back(connect, server, welcome, {room: 0})
+    assert frame["resumed"] is True
+    assert ann.bye()["reason"] == "replaced"
+    again.say("still here", room=room)
+    assert again.ask("who", room=room)["users"][0]["username"] == ann.username
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_a_session_outlives_the_server(start_server: StartServer, connect: Connect, how: str) -> None:
+    # Given a session with a message, a conversation, another name and a ref
+    server = start_server()
+    ann, welcome = come(connect, server, "ann", rooms=["Garden"])
+    bob, bobs = come(connect, server, "bob", rooms=["Garden"])
+    first = ann.say("one", room="Garden", ref="r1")
+    told = ann.say("psst", to=bob.username)
+    renamed = ann.ask("rename", username=unique("anna"))["username"]
+
+    # When the server ends, and another one starts
+    server.kill() if how == "kill" else server.stop()
+    server.start()
+    stranger = connect(server)
+    assert stranger.refused("hello", username=renamed) == "name_taken"
+    back_bob, _ = back(connect, server, bobs, {"garden": 0, told["room"]: 0})
+    again, frame = back(connect, server, welcome, {"Garden": first["seq"]})
+
+    # Then all of it is there
+    assert frame["resumed"] is True
+    assert frame["epoch"] == welcome["epoch"]
+    assert frame["username"] == renamed
+    assert {one["room"] for one in frame["rooms"]} == {"Garden", told["room"]}
+    assert back_bob.expect("message", room="Garden")["message"] == "one"
+    assert back_bob.expect("message", room=told["room"])["message"] == "psst"
+    repeated = again.ask("message", message="other words", room="Garden", ref="r1")
+    assert repeated["again"] is True
+    assert (repeated["seq"], repeated["message"]) == (first["seq"], "one")
+    answer = back_bob.say("yes?", to=renamed)
+    assert answer["seq"] == told["seq"] + 1
+    assert again.expect("message", room=told["room"], message="yes?")["seq"] == answer["seq"]
+
+
+def test_another_epoch_begins_another_session(server: ServerProcess, connect: Connect) -> None:
+    ann, welcome = come(connect, server, "ann")
+    cut(ann)
+    again, frame = back(connect, server, welcome | {"epoch": "another"}, {"lobby": 7})
+    assert frame["type"] == "welcome"
+    assert frame["resumed"] is False
+    assert frame["username"] == ann.username
+
+
+def test_a_message_to_somebody_who_is_away_waits(server: ServerProcess, connect: Connect) -> None:
+    # Given somebody who is away
+    ann, welcome = come(connect, server, "ann")
+    bob = connect(server, "bob")
+    cut(ann)
+    eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
+
+    # When a conversation is opened with them, and closed again
+    said = bob.say("are you there?", to=ann.username)
+    assert bob.ask("close", with_=ann.username)["type"] == "closed"
+
+    # Then they get it when they are back, and hear of the closing after it
+    again, frame = back(connect, server, welcome, {})
+    (state,) = [one for one in frame["rooms"] if one["room"] == said["room"]]
+    assert state["with"] == bob.username
+    assert state["seq"] == 0
+    assert texts(again, 1) == [(1, "are you there?")]
+    closed = again.frame()
+    assert (closed["type"], closed["room"], closed["by"]) == ("closed", said["room"], bob.username)
+
+
+def test_what_is_kept_no_longer_is_a_gap(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--store", "memory", "--memory-messages", "10")
+    ann, welcome = come(connect, server, "ann")
+    bob = connect(server, "bob")
+    cut(ann)
+    bob.expect("presence", left=[ann.username])
+    for number in range(400):
+        bob.say(f"{number}" + "x" * 500)
+    bob.close()  # the lobby is empty: what it remembered of the last messages is gone, too
+    carl = connect(server, "carl")
+    carl.say("end")
+    again, frame = back(connect, server, welcome, {"lobby": 0})
+    assert frame["resumed"] is True
+    gap = again.frame()
+    while gap["type"] == "presence":
+        gap = again.frame()
+    assert (gap["type"], gap["room"], gap["first"]) == ("gap", "lobby", 1)
+    assert again.expect("message")["seq"] == gap["last"] + 1
