@@ -1,3 +1,6 @@
+# ruff: noqa: RUF001  characters that look alike are what this file is about
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,40 +34,35 @@ ALIKE = [
     ("COPA", "сора"),
     ("BOB", "ВОВ"),
     ("bob", "ВОВ"),  # shown in capitals, and names compare without case
+    ("BOB", "вов"),
+    ("her", "Нег"),  # neither its small letters nor its capitals, but as it is written
     ("ica", "ІСА"),
     ("ICA", "іса"),
     ("Toma", "ТОМА"),
-    ("NIKOΣ", "ΝΙΚΟΣ"),
-    ("popov", "рорoν"),
     ("AXE", "ΑΧΕ"),  # Greek
     ("ovo", "ονο"),
-    ("kpot", "крот"[:3] + "т"),
-    ("paypal", "раураl"),
     ("scope", "ѕсоре"),
     ("anna", "ａｎｎａ"),  # fullwidth
     ("BoB42", "ＢＯＢ４２"),
     ("bob", "𝐛𝐨𝐛"),  # mathematical
     ("bob", "𝖇𝖔𝖇"),
     ("Zoe1", "𝒁𝒐𝒆𝟏"),
-    ("file", "ﬁle"),  # a ligature
-    ("morn", "mоm"),
-    ("rnorn", "ｍｏｒｎ"),
-    ("paull", "раuІ1"),
-    ("o0l1", "о0І1"),
+    ("rnorn", "ｍｏｍ"),
+    ("mom", "ｒｎｏｒｎ"),
+    ("c00l", "ＣＯＯＬ"),
+    ("paulI", "ｐａｕｌ１"),
     ("عربي١٢٣", "عربي۱۲۳"),  # Arabic and Persian digits
-    ("été", "étè".replace("è", "e\u0301\u0301")),  # a mark upon the same mark
+    ("été", "éte\u0301\u0301"),  # a mark upon the same mark
     ("zoë", "ｚｏë"),
     ("ian", "i\u0307an"),  # a dot upon the dot
     ("IAN", "İan"),
     ("a\u0301\u0300\u0302\u0303", "a\u0301\u0300\u0302\u0303\u0308"),  # nobody counts to five
     ("søs", "so\u0338s"),
-    ("ლათ", "ლათ"[:2] + "თ\u0301\u0301"[:1]),
     ("工", "エ"),  # Han, Katakana
     ("口口", "ロロ"),
     ("ハ", "八"),
-    ("שרה", "שר\ufb24"),
+    ("שרה", "שר\ufb23"),
 ]
-ALIKE = [(one, other) for one, other in ALIKE if names.fold(one) != names.fold(other)]
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
@@ -79,7 +77,7 @@ def test_names_that_look_alike_are_not_both_free(one: str, other: str) -> None:
         ("paul1", "paull"),
         ("Ian", "lan"),
         ("modern", "rnodern"),
-        ("o0o", "OOO0"[:3]),
+        ("o0o", "ooo"),
         ("anna", "анна"),
         ("anna", "änna"),
         ("zoe", "zoë"),
@@ -146,7 +144,7 @@ def test_a_name_that_was_not_taken_cannot_be_given_back() -> None:
 
 
 @given(st.lists(WORDS, max_size=12, unique_by=names.fold), st.randoms(use_true_random=False))
-def test_adding_and_removing_leaves_nothing_behind(written: list[str], order) -> None:  # type: ignore[no-untyped-def]
+def test_adding_and_removing_leaves_nothing_behind(written: list[str], order: Random) -> None:
     lookalikes = taken(*written)
     order.shuffle(written)
     for name in written:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  characters that look alike are what this file is about
 import string
 
 import pytest
@@ -95,7 +96,7 @@ def test_ascii_always_goes_together(name: str) -> None:
 def test_any_name_is_judged_with_a_sentence_or_none(name: str) -> None:
     sentence = problem(name)
     assert sentence is None or sentence.startswith("a name does not mix ")
-    assert problem(name[::-1]) is None or sentence is not None
+    assert (problem(name[::-1]) is None) == (sentence is None)
 
 
 def test_preload_reads_the_properties_once() -> None:
