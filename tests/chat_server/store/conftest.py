@@ -111,22 +111,32 @@ def texts(store: Any, room: Room | RoomRecord, after: int = 0, before: int = 10*
     return [event.message for event in store.read(record, after, before, 10**6, newest=False)]
 
 
-def program(
-    source: str, *args: object, stdin: int | None = None, limit: Callable[[], None] | None = None
-) -> subprocess.Popen[str]:
-    """Start a Python program that can import the server and this file's `Pen`."""
+def open_at(path: Path | str, *, full: bool = False) -> SqliteStore:
+    return SqliteStore(Path(path), full_sync=full, offload=inline, read_offload=inline)
+
+
+@contextlib.contextmanager
+def program(source: str, *args: object, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program that has the server and this file's names; end it, and leave no pipe open."""
     environment = os.environ | {"PYTHONPATH": f"{SERVER}:{Path(__file__).parent}"}
     modules = "from pathlib import Path", "from conftest import *", "from chat_server.store.sqlite import *"
     head = "\n".join(("import sys", *modules, ""))
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", head + source, *map(str, args)],
         env=environment,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=limit,  # noqa: PLW1509  no threads here
     )
+    try:
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+    finally:
+        process.wait()
 
 
 def open_files(folder: Path) -> list[str]:
@@ -149,13 +159,18 @@ def make_pen() -> type[Pen]:
     return Pen
 
 
+@pytest.fixture(scope="session", name="open_at")
+def give_open_at() -> Callable[..., SqliteStore]:
+    return open_at
+
+
 @pytest.fixture(scope="session")
 def read_texts() -> Callable[..., list[str]]:
     return texts
 
 
 @pytest.fixture(scope="session")
-def run_program() -> Callable[..., subprocess.Popen[str]]:
+def run_program() -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]:
     return program
 
 
@@ -170,7 +185,7 @@ def open_store(path: Path) -> Iterator[Callable[..., SqliteStore]]:
     opened: list[SqliteStore] = []
 
     def open_one(where: Path = path, *, full: bool = False) -> SqliteStore:
-        store = SqliteStore(where, full_sync=full, offload=inline, read_offload=inline)
+        store = open_at(where, full=full)
         opened.append(store)
         close = store.close
 
