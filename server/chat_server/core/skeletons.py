@@ -3,14 +3,14 @@
 Knows which characters look like which. Must not know who holds a name.
 
 The prototypes come from the package homoglyphs-fork: pure Python (no compiler, no wheel to wait for), MIT, and
-of all such packages on PyPI the one with the newest data (Unicode 17). confusable-homoglyphs and confusables
-have older data, disarm folds towards four scripts only, and the wrappers of ICU need a compiler or bring 60 MB
-of libraries. Only the data file is read: the package's functions spell out every combination of a name.
+of all such packages the one with the newest data (Unicode 17). confusable-homoglyphs and confusables have older
+data, disarm folds towards four scripts only, and the wrappers of ICU need a compiler or bring 60 MB of
+libraries. Only the data file is read: the package's functions spell out every combination of a name.
 
 Where this goes beyond the standard, it is because names here compare without case and are shown as written:
 - A skeleton forgets case, and `i` counts as `l`, since `I` does. Each name has the skeletons of its written
   form, its folded form and its capitals: Cyrillic VE O VE in capitals is Latin `BOB` for the eye, though its
-  small letters look like no others.
+  small letters are not `bob`.
 - Compatibility forms are resolved (NFKD), as fullwidth and mathematical letters differ in style only.
 - Marks that a reader cannot count are left out: a mark repeated, a dot on an `i`, the fifth mark in a row.
 Invisible characters need no step of their own: names hold none (`names.clean`).
