@@ -2,10 +2,10 @@
 
 Knows which characters look like which. Must not know who holds a name.
 
-The prototypes come from the package homoglyphs-fork: pure Python (no compiler, no wheel to wait for), MIT, and
-of all such packages the one with the newest data (Unicode 17). confusable-homoglyphs and confusables have older
-data, disarm folds towards four scripts only, and the wrappers of ICU need a compiler or bring 60 MB of
-libraries. Only the data file is read: the package's functions spell out every combination of a name.
+The prototypes come from the package homoglyphs-fork: pure Python (no compiler, no wheel to wait for), MIT,
+and of all such packages the one with the newest data (Unicode 17). confusable-homoglyphs and confusables
+have older data, disarm folds towards four scripts only, and the wrappers of ICU need a compiler or bring 60
+MB of libraries. Only the data file is read: the package's functions spell out every combination of a name.
 
 Where this goes beyond the standard, it is because names here compare without case and are shown as written:
 - A skeleton forgets case, and `i` counts as `l`, since `I` does. Each name has the skeletons of its written
