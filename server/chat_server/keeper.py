@@ -231,7 +231,7 @@ class Keeper:
             trimmed = self._store.trim(keep=self._retention_messages, before=max(before, 0.0))
             if not trimmed:
                 return False
-            rooms |= trimmed.keys()
+            rooms.update(trimmed)
             self._on_trimmed(trimmed)
             gevent.sleep(TRIM_PAUSE)
         return True

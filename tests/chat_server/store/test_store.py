@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat_server.core.ingest import event_of
@@ -109,3 +109,43 @@ def test_conversations_of_the_same_names_are_told_apart(
     (event,) = store.read(rooms[1].record, 0, 9, 9, newest=True)
     assert event.room == "@Ann,bob#2"
     assert not any(record.name.startswith("@") for record in store.public_rooms())
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    said=st.lists(st.text("aé\U0001f600", min_size=1, max_size=12), min_size=1, max_size=12),
+    size=st.integers(0, 150),
+    limit=st.integers(1, 15),
+    newest=st.booleans(),
+)
+def test_taking_stops_once_the_texts_have_more_than_enough_bytes(
+    store: Any, make_pen: type[Pen], said: list[str], size: int, limit: int, *, newest: bool
+) -> None:
+    pen = make_pen(store)
+    room = pen.conversation("@x,y", (store.new_identity(), store.new_identity()))
+    pen.write(*((room, text) for text in said))
+    taken, total = [], 0
+    for text in reversed(said) if newest else said:
+        if len(taken) == limit or total > size:
+            break
+        taken.append(text)
+        total += len(text.encode())
+    found = store.read(room.record, 0, 10**6, limit, newest=newest, size=size)
+    assert [event.message for event in found] == (taken[::-1] if newest else taken)
+
+
+def test_a_clock_that_is_set_back_breaks_nothing(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
+    pen = make_pen(store)
+    for at in (1.7e9, 1.6e9, 0.0, 1.65e9):
+        batch = pen.batch((pen.room("a"), f"{at:g}"), (pen.room("b"), f"{at:g}"))
+        batch.timestamp = at
+        store.append(batch)
+    said = ["1.7e+09", "1.6e+09", "0", "1.65e+09"]
+    events = store.read(pen.room("a").record, 0, 9, 9, newest=True)
+    assert [(event.seq, event.message, event.timestamp) for event in events] == [
+        (seq, text, float(text)) for seq, text in enumerate(said, 1)
+    ]
+    assert store.trim(keep=0, before=1.65e9) == {}
+    assert store.trim(keep=3, before=0.0) == {1: 1, 2: 1}
+    assert store.trim(keep=0, before=1.65e9) == {1: 3, 2: 3}
+    assert read_texts(store, pen.room("a")) == read_texts(store, pen.room("b")) == ["1.65e+09"]

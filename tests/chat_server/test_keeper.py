@@ -1,0 +1,146 @@
+"""Retention, as the keeper sees to it: when it looks, how much it does at once, whom it tells."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from chat_server import keeper
+from chat_server.core.ports import StoreUnavailable
+from chat_server.keeper import Keeper
+from chat_server.store.memory import MemoryStore
+from chat_server.vocabulary import LogEvent
+
+Lines = list[tuple[str, LogEvent, dict[str, Any]]]
+
+
+class Log:
+    """Remembers its lines."""
+
+    def __init__(self) -> None:
+        self.lines: Lines = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return lambda event, **fields: self.lines.append((level, event, fields))
+
+
+class Store(MemoryStore):
+    """Says in turn what it was told to, then that nothing is left."""
+
+    def __init__(self, *answers: dict[int, int] | Exception) -> None:
+        super().__init__(10)
+        self.answers = list(answers)
+        self.asked: list[tuple[int, float]] = []
+
+    def trim(self, *, keep: int, before: float) -> dict[int, int]:
+        self.asked.append((keep, before))
+        answer = self.answers.pop(0) if self.answers else {}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "TRIM_PAUSE", 0.0)
+    monkeypatch.setattr(keeper, "MAINTAIN_EVERY", 0.0)
+
+
+@pytest.fixture
+def start(log: Log) -> Iterator[Callable[..., None]]:
+    """Start a keeper; it is stopped in the end."""
+    greenlets: list[gevent.Greenlet] = []
+
+    def start(store: MemoryStore, **settings: Any) -> None:
+        nobody: Any = None
+        anyone: Any = log
+        kept = Keeper(anyone, store, nobody, nobody, disk_warning_bytes=0, **settings)
+        greenlets.append(gevent.spawn(kept.run))
+
+    yield start
+    gevent.killall(greenlets)
+
+
+def until(condition: Callable[[], object]) -> None:
+    for _ in range(10_000):
+        if condition():
+            return
+        gevent.sleep(0.0005)
+    pytest.fail("it never came to that")
+
+
+def turns(count: int = 30) -> None:
+    """Let the keeper have its turn some times."""
+    for _ in range(count):
+        gevent.sleep(0.0)
+
+
+def test_it_trims_until_nothing_is_left_and_tells_of_each_step(start: Callable[..., None], log: Log) -> None:
+    store = Store({1: 10}, {1: 20, 2: 5})
+    told: list[dict[int, int]] = []
+    start(store, retention_messages=7, on_trimmed=told.append)
+    until(lambda: len(store.asked) == 3)
+    turns()
+    assert store.asked == [(7, 0.0)] * 3  # and does not look again so soon
+    assert told == [{1: 10}, {1: 20, 2: 5}]
+    assert log.lines == [("info", LogEvent.TRIMMED, {"count": 2})]
+
+
+def test_it_looks_again_after_a_while(start: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "TRIM_EVERY", 0.0)
+    store = Store()
+    start(store, retention_messages=7)
+    until(lambda: len(store.asked) > 3)
+
+
+def test_a_round_is_bounded_and_the_next_one_goes_on(
+    start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "TRIM_STEPS", 4)
+    store = Store(*({1: seq} for seq in range(1, 11)))
+    start(store, retention_messages=7)
+    until(lambda: len(store.asked) == 11)
+    turns()
+    assert len(store.asked) == 11
+    assert [line[1:] for line in log.lines] == [(LogEvent.TRIMMED, {"count": 1})] * 3
+
+
+def test_age_is_counted_from_the_clock_also_when_it_is_set_back(
+    start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "TRIM_EVERY", 0.0)
+    times = [1000.0, 400.0, 50.0]
+    store = Store()
+    start(store, retention_seconds=100.0, clock=lambda: times.pop(0) if len(times) > 1 else times[0])
+    until(lambda: len(store.asked) >= 3)
+    assert store.asked[:3] == [(0, 900.0), (0, 300.0), (0, 0.0)]  # 0: older than all that there can be
+
+
+def test_without_limits_it_never_looks(start: Callable[..., None]) -> None:
+    store = Store()
+    start(store)
+    turns()
+    assert store.asked == []
+
+
+def test_a_store_that_cannot_be_trimmed_is_told_once_and_tried_again(
+    start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "TRIM_EVERY", 0.0)
+    trouble = StoreUnavailable("disk I/O error")
+    store = Store({1: 1}, trouble, trouble, RuntimeError("ours"), {2: 2})
+    start(store, retention_messages=7)
+    until(lambda: not store.answers)
+    turns()
+    assert [(level, event) for level, event, _ in log.lines] == [
+        ("warning", LogEvent.INDEX_FAILED),
+        ("info", LogEvent.TRIMMED),  # what went well before
+        ("error", LogEvent.INTERNAL_ERROR),
+        ("info", LogEvent.TRIMMED),
+    ]
