@@ -1,0 +1,76 @@
+"""One address cannot take the server."""
+
+import json
+import signal
+from pathlib import Path
+
+from support.fixtures import Connect, StartServer
+from support.peer import Peer
+from support.process import eventually
+from support.tally import counts
+
+QUICK = ("--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2", "--limit-loopback")
+
+
+def is_let_in(peer: Peer) -> bool:
+    peer.tell("hello", username="later")
+    return bool(peer.frame()["type"] == "welcome")
+
+
+def test_too_many_connections_in_a_short_time(start_server: StartServer, connect: Connect) -> None:
+    # Given a server that takes five from an address at once, and ten a second
+    server = start_server(*QUICK, "--rate-connections", "10", "--rate-connections-burst", "5")
+    good = connect(server, "good")
+
+    # When fifty come
+    peers = [connect(server) for _ in range(50)]
+    for peer in peers:
+        peer.tell("quit")
+    byes = [frame for peer in peers if (frame := peer.bye())["reason"] == "too_many_connections"]
+
+    # Then most are told when to come back, not all at the same time
+    assert len(byes) > 25
+    assert all(0 < frame["after"] <= 60 for frame in byes)
+    assert len({frame["after"] for frame in byes}) > 10
+
+    # And who was here is served, who comes later is let in, and the log has counted
+    good.say("still here")
+    eventually(lambda: is_let_in(connect(server)), "a connection later")
+    assert server.logged("connection_refused", address="127.0.0.1")["count"] >= 1
+    counts(server, "refused", "too_many_connections", len(byes))
+
+
+def test_this_machine_is_exempt(start_server: StartServer, connect: Connect) -> None:
+    rates = ("--rate-connections", "1", "--rate-connections-burst", "1", "--rate-failed-hellos-burst", "1")
+    server = start_server("--store", "memory", *rates)
+    for _ in range(20):
+        assert connect(server).refused("hello", username="no good") == "name_invalid"
+
+
+def test_rates_are_read_again(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
+    # Given a limit of one connection in a thousand seconds, which one has taken
+    settings = tmp_path / "settings.toml"
+    settings.write_text("rate-connections = 0.001\nrate-connections-burst = 1\n")
+    server = start_server(*QUICK, "--config", str(settings))
+    connect(server, "good")
+    assert connect(server).bye()["after"] == 60
+
+    # When the limit is taken away, then everybody is let in
+    settings.write_text("rate-connections = 0\n")
+    server.send(signal.SIGHUP)
+    server.logged("limits_reloaded")
+    for _ in range(5):
+        connect(server, "later")
+
+
+def test_a_storm_of_a_thousand_comes_in_at_default_settings(
+    start_server: StartServer, connect: Connect
+) -> None:
+    # Given a school of a thousand behind one router, and a server that has just come back
+    server = start_server("--store", "memory", "--limit-loopback", "--drain-timeout", "0.2")
+    peers = [connect(server) for _ in range(1000)]
+    for number, peer in enumerate(peers):
+        peer.send(json.dumps({"type": "hello", "username": f"pupil-{number}"}).encode() + b"\n")
+
+    # Then all are let in at once
+    assert {peer.frame()["type"] for peer in peers} == {"welcome"}
