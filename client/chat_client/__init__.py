@@ -8,11 +8,12 @@ from chat_client.calls import Pending
 from chat_client.client import Client
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused, TimedOut
 from chat_client.follow import follow
-from chat_client.local_events import Lost, Overrun
+from chat_client.local_events import Back, Lost, Overrun
 from chat_client.quickest import measure_all, quickest
 
 __all__ = [
     "Address",
+    "Back",
     "ChatError",
     "Client",
     "ConnectionFailed",

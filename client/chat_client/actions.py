@@ -13,8 +13,9 @@ from chat_client.errors import ChatError, Refused
 from chat_client.pacing import Pacer
 from chat_client.split import split_text
 from chat_client.typed import Do, Farewell, Say, Typed, Wrong, help_lines
-from chat_protocol.events import MessageEvent
+from chat_protocol.events import MessageEvent, User
 from chat_protocol.names import fold
+from chat_protocol.phrases import lag
 
 _MOST_HISTORY = 1000  # messages that /history shows at a time
 
@@ -70,9 +71,14 @@ class Actions:
         pieces = split_text(text.strip("\n"))
         if len(pieces) > 1:
             self._desk.screen.notice(f"too long for one message: sent as {len(pieces)}")
-        for piece in pieces:
+        for index, piece in enumerate(pieces):
             time.sleep(self._pacer.next_wait(len(piece.encode())))
-            self._desk.client.send(piece, room, to).then(self._follow_up)
+            try:
+                self._desk.client.send(piece, room, to).then(self._follow_up)
+            except (ChatError, ValueError) as error:
+                unsaid = "\n".join(pieces[index:])
+                self._desk.screen.warn(f"not said ({error}): {unsaid}")
+                return
 
     def _follow_up(self, pending: Pending[MessageEvent]) -> None:
         if isinstance(pending.error, Refused):  # what was merely not answered is accounted for on leaving
@@ -138,7 +144,7 @@ class Actions:
         users = self._desk.client.who(room)
         for user in users:
             self._desk.learn_name(user.username)
-        shown = ", ".join(f"{user.username} ({_ms(user.rtt_ms)})" for user in users)
+        shown = ", ".join(f"{user.username} ({_state(user)})" for user in users)
         where = f"in {room}" if room is not None else "connected"
         self._desk.screen.notice(f"{len(users)} {where}: {shown}")
 
@@ -202,6 +208,10 @@ class Actions:
         else:
             desk.ignored.add(key)
             desk.screen.notice(f"what {argument} says is hidden; /ignore {argument} shows it again")
+
+
+def _state(user: User) -> str:
+    return f"{_ms(user.rtt_ms)}, {lag(user.behind)}" if user.behind else _ms(user.rtt_ms)
 
 
 def _ms(value: float | None) -> str:

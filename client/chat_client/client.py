@@ -5,6 +5,7 @@ lives in session.py. Blocking sockets and threads only, so it works as it is in 
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -50,9 +51,11 @@ class Client:
     """A session with a chat server: `with Client("ann") as client: client.say("hi")`.
 
     `servers` is an address, or several of which the quickest is taken. `timeout` (seconds) is for connecting,
-    greeting and each answer. With `reconnect` a lost connection comes back by itself: rooms are joined again
-    and what was not acknowledged is sent again. `ping_every` (seconds, 0: never) feeds `samples`.
-    `backlog` is how many events wait for a slow program before the oldest give way to an `Overrun`.
+    greeting and each answer. With `reconnect` a lost connection comes back by itself, what was not
+    acknowledged is sent again, and `Back` says when all that was missed has come. `resumable` (default: as
+    `reconnect`) asks the server to keep the session for that; `resume`, which another client's `resume` gave,
+    goes on with that one's session. `ping_every` (seconds, 0: never) feeds `samples`. `backlog` is how many
+    events wait for a slow program before the oldest give way to an `Overrun`.
 
     Any thread may call any method. Iterate in one thread; calling methods from inside the loop is fine.
     """
@@ -64,7 +67,8 @@ class Client:
         *,
         rooms: Iterable[str] = (LOBBY,),
         reconnect: bool = False,
-        resumable: bool = False,
+        resumable: bool | None = None,
+        resume: commands.Resume | None = None,
         timeout: float = 10.0,
         ping_every: float = 30.0,
         backlog: int = 10_000,
@@ -79,7 +83,8 @@ class Client:
         self.measured: list[Measured] = []
         self.timeout = timeout
         self.samples = Samples()
-        self._session = Session(username, rooms, resumable=resumable, client=program)
+        resumable = reconnect if resumable is None else resumable
+        self._session = Session(username, rooms, resumable=resumable, client=program, resume=resume)
         self._calls = Calls()
         self._inbox = Inbox(backlog)
         self._handlers: list[tuple[type[Event], _Handler]] = []
@@ -101,19 +106,28 @@ class Client:
         return self._keeper.start()
 
     def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
-        """Say good-bye and wait up to `timeout` seconds until all that was said before is acknowledged."""
-        if self.connected:
+        """Say good-bye and wait up to `timeout` seconds until all that was said before is acknowledged.
+
+        While a lost connection is being brought back, that is waited for if something is not acknowledged.
+        """
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while link := self._keeper.wait_for_link(deadline if self._waits else 0.0):
             try:
                 self._keeper.submit(commands.Quit(reason=reason))
             except ChatError:
-                pass  # the connection went first
-            else:
-                self._keeper.wait_for_end(self.timeout if timeout is None else timeout)
+                continue  # the connection went first
+            self._keeper.wait_for_end(link, deadline)
+            if time.monotonic() >= deadline:
+                break
         self.close()
 
     def close(self) -> None:
-        """End it at once; whatever waits for an answer gets Ended."""
+        """End it at once; whatever waits for an answer gets Ended. A resumable session is given up."""
         self._keeper.stop(Ended("the client has been closed"))
+
+    def cut(self) -> None:
+        """Break the connection as a failing network would; with `reconnect` it comes back."""
+        self._keeper.cut()
 
     def __enter__(self) -> Self:
         self.connect()
@@ -128,6 +142,11 @@ class Client:
     def connected(self) -> bool:
         """Whether there is a connection at this moment."""
         return self._keeper.link is not None
+
+    @property
+    def loss(self) -> ConnectionLost | None:
+        """Why there is no connection at this moment; None while there is one."""
+        return None if self.connected else self._keeper.loss
 
     @property
     def username(self) -> str:
@@ -145,6 +164,14 @@ class Client:
         if self._session.welcome is None:
             raise ConnectionLost("not connected yet")
         return self._session.welcome
+
+    @property
+    def resume(self) -> commands.Resume | None:
+        """What another `Client(resume=...)` needs to take over this session; None if it is not resumable.
+
+        It holds the session's secret: whoever has it is this user.
+        """
+        return self._session.resume
 
     @property
     def joined_rooms(self) -> Mapping[str, RoomView]:
@@ -274,9 +301,13 @@ class Client:
     def rename(self, username: str) -> None:
         """Take another name; while a lost connection is being brought back, ask for this one then."""
         if self._keeper.returning:
-            self._session.username = username
+            self._session.want(username)
             return
         self._ask(commands.Rename(username=username), Renamed)
+
+    @property
+    def _waits(self) -> bool:
+        return self._keeper.returning and bool(self.unacknowledged)
 
     def _dial(self) -> Link:
         if len(self.addresses) > 1:

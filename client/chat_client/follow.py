@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from chat_client.client import Client
 from chat_client.errors import ConnectionLost
-from chat_client.local_events import Lost, Overrun
+from chat_client.local_events import Back, Lost, Overrun
 from chat_protocol.events import Event, Gap, MessageEvent, Welcome
 from chat_protocol.names import fold
 
@@ -19,7 +19,7 @@ def follow(
 ) -> Iterator[MessageEvent]:
     """Yield the messages of `room`, which the client has joined, after seq `since` (None: from now on).
 
-    `notice` is told what a person should know: Lost, Welcome after it, Gap. ConnectionLost ends it unless
+    `notice` is told what a person should know: Lost, Back, Overrun, Gap. ConnectionLost ends it unless
     the client reconnects.
     """
     key = fold(room)
@@ -54,9 +54,11 @@ def follow(
                 # Seqs may have been given out anew: the ones we knew mean nothing now.
                 epoch = event.epoch
                 last = _stand(event, key, 0)
-                notice(event)
+            case Welcome() if event.resumed and last >= _stand(event, key, last):
+                pass  # what was missed comes by itself
             case Welcome() | Overrun():
-                notice(event)
+                if isinstance(event, Overrun):
+                    notice(event)
                 with contextlib.suppress(ConnectionLost):
                     for message in client.log(room, last):
                         yield message
@@ -64,7 +66,7 @@ def follow(
             case Gap() if fold(event.room) == key:
                 last = max(last, event.last)
                 notice(event)
-            case Lost():
+            case Lost() | Back():
                 notice(event)
             case _:
                 pass

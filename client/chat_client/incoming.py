@@ -4,11 +4,14 @@ Knows what each event means for the screen. Must not know typed lines. Runs in a
 the server things, as answers are read by another.
 """
 
+import collections
+
 import msgspec
 
 from chat_client.desk import SHOWN, Desk
 from chat_client.errors import ChatError
-from chat_client.local_events import Lost, Overrun
+from chat_client.local_events import Back, Lost, Overrun
+from chat_client.render import back_text, counted
 from chat_client.views import View
 from chat_protocol.events import (
     Closed,
@@ -26,6 +29,7 @@ from chat_protocol.names import fold
 from chat_protocol.phrases import sentences
 
 _CATCH_UP = 200  # messages shown after coming back; more would bury what is said now
+_MORE = "/history shows more of them"
 
 
 class Incoming:
@@ -34,14 +38,16 @@ class Incoming:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._epoch = desk.client.welcome.epoch
-        self._welcomed = False
+        # What came in the room in front since the session was resumed; None when nothing is being caught up.
+        self._held: collections.deque[MessageEvent] | None = None
+        self._count = 0
 
     def take(self, event: Event) -> None:
         """Show what `event` says."""
         desk = self._desk
         match event:
             case MessageEvent():
-                desk.deliver(event)
+                self._message(event)
             case Presence():
                 self._presence(event)
             case Renamed():
@@ -54,11 +60,16 @@ class Incoming:
                     desk.screen.notice(f"{event.by} closed the conversation")
                     desk.leave(event.room)
             case Lost():
+                self._release()
                 self._lost(event)
-            case Welcome() if not self._welcomed:
-                self._welcomed = True  # of the connection that we began with
-            case Welcome():
-                self._back(event)
+            case Welcome() if event.resumed:
+                self._held, self._count = collections.deque(maxlen=_CATCH_UP), 0
+            case Back():
+                desk.lost = ""
+                desk.screen.warn(back_text(event))
+                self._release()
+                if not event.resumed:
+                    self._anew(desk.client.welcome)
             case Overrun():
                 desk.screen.warn(f"{event.count} events came too fast to be shown; /history has the messages")
             case Error() | Gap():
@@ -113,11 +124,30 @@ class Incoming:
             )
         desk.lost = event.message
 
-    def _back(self, welcome: Welcome) -> None:
-        """Go on after a new connection: what was said meanwhile is shown, or counted."""
+    def _message(self, event: MessageEvent) -> None:
         desk = self._desk
-        desk.lost = ""
-        desk.screen.warn(f"connected again to {desk.client.address} as {desk.client.username}")
+        current = desk.views.current
+        if self._held is None or current is None or fold(current.room) != fold(event.room):
+            desk.deliver(event)
+        else:
+            self._held.append(event)
+            self._count += 1
+
+    def _release(self) -> None:
+        """Show what was caught up: all of it, or a screenful if it is more than a person would read."""
+        held, self._held = self._held, None
+        if not held:
+            return
+        if self._count > _CATCH_UP:
+            held = collections.deque(held, maxlen=SHOWN)
+            missed = counted(self._count, "message")
+            self._desk.screen.notice(f"{missed} in this room meanwhile; the last {SHOWN} ({_MORE}):")
+        for message in held:
+            self._desk.deliver(message)
+
+    def _anew(self, welcome: Welcome) -> None:
+        """Go on in a new session: what was said meanwhile is fetched and shown, or counted."""
+        desk = self._desk
         same = welcome.epoch == self._epoch
         self._epoch = welcome.epoch
         stands = {fold(state.room): state.seq for state in welcome.rooms}
@@ -135,7 +165,7 @@ class Incoming:
         try:
             missed = desk.client.history(current.room, after=current.seq, limit=_CATCH_UP + 1)
             if len(missed) > _CATCH_UP:
-                desk.screen.notice(f"much was said meanwhile; the last {SHOWN} messages:")
+                desk.screen.notice(f"much was said meanwhile; the last {SHOWN} messages ({_MORE}):")
                 missed = desk.client.history(current.room, limit=SHOWN)
         except ChatError as error:
             desk.screen.warn(f"what was said meanwhile cannot be shown: {error}")

@@ -8,15 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 
+from chat_client.again import Again
 from chat_client.backoff import Backoff
 from chat_client.calls import Calls
+from chat_client.catch_up import CatchUp
+from chat_client.door import Door, goodbye
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused
 from chat_client.inbox import Inbox
 from chat_client.link import Link
-from chat_client.local_events import Lost, RoundTrip
+from chat_client.local_events import Back, Lost, RoundTrip
 from chat_client.samples import Samples
 from chat_client.session import Session
-from chat_protocol.commands import Command, Message, Pong
+from chat_client.stored import stored
+from chat_protocol.commands import Command, Message, Pong, Quit, Rename
 from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode
 from chat_protocol.events import (
     Bye,
@@ -36,7 +40,6 @@ from chat_protocol.events import (
 _STEADY = 10.0  # seconds a connection lasts before the waits begin anew: a server may accept and fall at once
 _SILENT_PINGS = 3  # intervals without a single byte after which the other side is gone
 _LEAST_SILENCE = 20.0  # seconds: a server that is busy for less must not be left in droves
-_AGAIN = 1.0  # seconds before a message goes again that the server could not store
 _PASSING = frozenset(
     {
         ErrorCode.NAME_TAKEN,  # our own old connection may hold it until the server notices its end
@@ -75,11 +78,15 @@ class Keeper:
         self._backoff = backoff  # None: the first loss is the end
         self._timeout = timeout
         self._ping_every = ping_every
-        self._lock = threading.Lock()  # for _link: what is sent on it, in which order
+        self._changed = threading.Condition()  # guards _link, _again and _over
         self._link: Link | None = None
+        self._again: Again | None = None  # what goes out on _link
         self._over: ChatError | None = None
         self._early: list[Event] = []  # came in one piece with the welcome
-        self._again: set[str] = set()  # refs of messages that were `unavailable`
+        self._lost_at: float | None = None  # when the last connection ended
+        self._catch_up: CatchUp | None = None
+        self._away = 0.0  # seconds without a connection, before this one
+        self.loss = ConnectionLost("not connected")  # why there is no connection, while there is none
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chat-client reader", daemon=True)
 
@@ -101,13 +108,19 @@ class Keeper:
 
     def submit(self, command: Command) -> None:
         """Send now; a message may wait for the next connection instead. ConnectionLost or Ended otherwise."""
-        with self._lock:
+        with self._changed:
             if self._over is not None:
                 raise self._over
-            if self._link is not None:
-                self._link.send(command)
+            if self._again is not None:
+                self._again.send(command)
             elif self._backoff is None or not isinstance(command, Message):
-                raise ConnectionLost("not connected at the moment")
+                raise self.loss
+
+    def cut(self) -> None:
+        """Break the connection, if there is one, without a word to the server."""
+        link = self._link
+        if link is not None:
+            link.abort()
 
     def stop(self, error: ChatError) -> None:
         """End it all; what waits is told `error`."""
@@ -115,14 +128,26 @@ class Keeper:
         self._end(error)
         link = self._link
         if link is not None:
+            if self._session.resumable:
+                link.send(Quit())  # or the server would keep the name for a session that nobody comes back to
             link.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_JOIN)
 
-    def wait_for_end(self, timeout: float) -> bool:
-        """Wait until the connection's thread has ended; tell whether it has."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def wait_for_link(self, deadline: float) -> Link | None:
+        """Return the connection once there is one; None at `deadline` (monotonic) or at the end."""
+        with self._changed:
+            left = deadline - time.monotonic()
+            self._changed.wait_for(lambda: self._link is not None or self._over is not None, max(0.0, left))
+            return self._link if self._over is None else None
+
+    def wait_for_end(self, link: Link, deadline: float) -> None:
+        """Wait until this connection has ended, at most until `deadline` (monotonic)."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._link is not link or self._over is not None,
+                max(0.0, deadline - time.monotonic()),
+            )
 
     def _run(self) -> None:
         try:
@@ -149,8 +174,12 @@ class Keeper:
                     self._take(event, link)
                 events = link.read(silence)
         except ConnectionLost as lost:
-            with self._lock:
-                self._link = None
+            self._lost_at = time.monotonic()
+            with self._changed:
+                assert self._again is not None
+                self._again.end()
+                self._link = self._again = self._catch_up = None
+                self._changed.notify_all()
             link.close()
             return lost
 
@@ -170,42 +199,35 @@ class Keeper:
                 self._samples.add(event.ms)
                 self._calls.answer(event)
                 return
-            case MessageEvent() if event.sender == self._session.id and self._calls.acknowledge(event):
-                if event.again:  # an answer to us alone, outside the room's order
+            case MessageEvent() if event.sender == self._session.id:
+                self._calls.acknowledge(event)
+                if event.again:  # an answer to us alone: in its own place it came already or is still to come
                     return
+            case Error() | HistoryPage() if self._catch_up is not None and self._catch_up.answered(event):
+                self._end_catch_up()
+                return
             case Error() if self._calls.refuse(event):
-                if event.code is ErrorCode.UNAVAILABLE:
-                    self._send_again(event)
+                if event.code is ErrorCode.UNAVAILABLE and self._again is not None:
+                    self._again.unavailable(event.ref, event.retry_after)
                 return
             case Bye():
                 raise ConnectionLost(goodbye(event), event)
             case _:
                 pass
-        self._session.saw(event)
+        if not self._session.saw(event):
+            return
         self._calls.answer(event)
         if not isinstance(event, _ONLY_ANSWERS):
             self._inbox.put(event)
+        if self._catch_up is not None:
+            self._catch_up.saw(event)
+            self._end_catch_up()
 
-    def _send_again(self, refusal: Error) -> None:
-        """Let a message that may or may not be stored go again, with the same ref."""
-        if self._calls.message(refusal.ref) is None or refusal.ref is None:
-            return
-        with self._lock:
-            first = not self._again
-            self._again.add(refusal.ref)
-        if first:
-            timer = threading.Timer(refusal.retry_after or _AGAIN, self._resend)
-            timer.daemon = True
-            timer.start()
-
-    def _resend(self) -> None:
-        with self._lock:
-            refs, self._again = self._again, set()
-            if self._link is None:
-                return  # the next connection sends everything again
-            for message in self._calls.unacknowledged():
-                if message.ref in refs:
-                    self._link.send(message)
+    def _end_catch_up(self) -> None:
+        """Say so, if everything that was missed is here."""
+        if self._catch_up is not None and self._catch_up.over:
+            self._inbox.put(Back(seconds=self._away, caught_up=self._catch_up.count, resumed=True))
+            self._catch_up = None
 
     def _come_back(self, lost: ConnectionLost) -> bool:
         """Try to connect until it succeeds; tell whether there is a connection."""
@@ -217,8 +239,11 @@ class Keeper:
         self._calls.fail(lost, messages=False)
         bye = lost.bye
         message = str(lost)
+        after = bye.after if bye is not None else None
         while True:
-            wait = self._backoff.next_wait(bye.after if bye is not None else None)
+            wait = self._backoff.next_wait(after)
+            after = None
+            self.loss = ConnectionLost(f"not connected: {message}", bye)
             self._inbox.put(Lost(message=message, wait=wait, bye=bye))
             if self._stopped.wait(wait):
                 self._end(lost)
@@ -229,71 +254,67 @@ class Keeper:
                 if refused.code not in _PASSING:
                     self._end(refused)
                     return False
-                message, bye = str(refused), None
+                message, bye, after = str(refused), None, refused.retry_after
             except ConnectionLost as again:
                 if again.bye is not None and again.bye.reason in NO_RETURN:
                     self._end(again)
                     return False
                 message, bye = str(again), again.bye
+                after = bye.after if bye is not None else None
             except ConnectionFailed as failed:
                 message, bye = str(failed), None
+            except Ended:  # somebody closed the client while we greeted
+                return False
             else:
                 return True
 
     def _open(self) -> Welcome:
         """Connect, say hello, and send again what was not acknowledged."""
         link = self._route()
+        door = Door(link, self._timeout)
+        returns = self._session.resume is not None or self._lost_at is not None
         try:
-            welcome, early = self._greet(link)
+            welcome = door.greet(self._session.hello())
+            if not welcome.resumed and welcome.epoch == self._session.epoch:
+                for event in stored(door.ask, self._session, self._calls.unacknowledged()):
+                    self._calls.acknowledge(event)
         except BaseException:
             link.close()
             raise
-        with self._lock:
+        self._away = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
+        with self._changed:
             if self._over is not None:
                 link.close()
                 raise self._over
             self._session.welcomed(welcome)
-            for message in self._calls.unacknowledged():
-                link.send(message)
-            self._link = link
+            if returns and welcome.resumed:
+                self._resume(link)
+            self._link, self._again = link, Again(link, self._calls, welcome.limits)
+            self._again.everything()
+            self._changed.notify_all()
         if self._ping_every > 0:
             link.ping_every(self._ping_every)
         self._inbox.put(welcome)
-        self._early = early
+        if returns and not welcome.resumed:
+            self._inbox.put(Back(seconds=self._away, caught_up=0, resumed=False))
+        self._end_catch_up()
+        self._early = door.rest()
         return welcome
 
-    def _greet(self, link: Link) -> tuple[Welcome, list[Event]]:
-        """Return the welcome and what came right behind it."""
-        link.send(self._session.hello())
-        deadline = time.monotonic() + self._timeout
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise ConnectionFailed(f"the server did not answer the greeting within {self._timeout:g} s")
-            try:
-                events = link.read(left)
-            except ConnectionLost as error:
-                raise ConnectionFailed(f"no welcome: {error}") from error
-            for index, event in enumerate(events):
-                match event:
-                    case Welcome():
-                        return event, events[index + 1 :]
-                    case Error():
-                        raise Refused(event.code, event.message, event.retry_after)
-                    case Bye():
-                        raise ConnectionLost(goodbye(event), event)
-                    case _:
-                        pass
+    def _resume(self, link: Link) -> None:
+        """Ask how far each room has come, and for the name that was wanted meanwhile."""
+        self._catch_up = CatchUp(self._session, self._calls.new_ref)
+        for question in self._catch_up.questions:
+            link.send(question)
+        wanted = self._session.take_wanted()
+        if wanted is not None:
+            link.send(Rename(username=wanted))
 
     def _end(self, error: ChatError) -> None:
-        with self._lock:
+        with self._changed:
             if self._over is None:
                 self._over = error
             error = self._over
+            self._changed.notify_all()
         self._calls.fail(error, messages=True)
         self._inbox.end(error)
-
-
-def goodbye(bye: Bye) -> str:
-    """Say why the server ended the session."""
-    return bye.message or f"the server said good-bye ({bye.reason.replace('_', ' ')})"

@@ -101,6 +101,11 @@ class Link:
             return None
         return int.from_bytes(info[_TCP_INFO_RTT:], byteorder="little") / 1000 or None
 
+    def abort(self) -> None:
+        """Break the connection as a failing network would; the reader notices."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """End the connection, after what waits to be written if the peer takes it at once."""
         with self._wake:

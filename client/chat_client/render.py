@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
+from chat_client.local_events import Back
 from chat_client.sanitize import harmless, one_line
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
@@ -86,6 +87,31 @@ def message_text(
     first = f"{painter.dim(when)} {prefix}{painter.loud(mark.strip()) + ' ' if mark else ''}{painted} "
     rest = [body, *lines[1:]]
     return first + "\n".join(painter.bold(line) if mentioned else line for line in rest)
+
+
+def back_text(event: Back) -> str:
+    """Say that there is a connection again, and what became of the time without."""
+    away = span(event.seconds)
+    if not event.resumed:
+        return f"back after {away}, in a new session"
+    if not event.caught_up:
+        return f"back after {away}, nothing was missed"
+    return f"back after {away}, {counted(event.caught_up, 'message')} caught up"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as a person says it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 message`, `1,234 messages`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def wrapped(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:

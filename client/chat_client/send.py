@@ -1,6 +1,7 @@
 """`chat-client send`: say something and return when the server has it.
 
-Knows lines and acknowledgements. Must not write to stdout.
+Knows lines and acknowledgements. Must not write to stdout. A lost connection is brought back, for as long as
+one answer may take (`--timeout`), so that a long stream outlives a restart of the server.
 """
 
 import collections
@@ -10,9 +11,10 @@ from collections.abc import Iterator
 
 from chat_client.calls import Pending
 from chat_client.client import Client
-from chat_client.errors import ChatError, Refused
+from chat_client.errors import ChatError, Refused, TimedOut
 from chat_client.exits import Exit, exit_code
 from chat_client.pacing import Pacer
+from chat_client.render import counted
 from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
 from chat_client.split import split_text
@@ -29,16 +31,17 @@ def run_send(settings: Settings, words: list[str], room: str, to: str | None) ->
         tell("not sent: a message needs more than blanks")
         return Exit.REFUSED
     lines = iter([text]) if words else _stdin_lines()
-    client = open_client(settings, rooms=[] if to is not None else [room])
+    client = open_client(settings, rooms=[] if to is not None else [room], reconnect=True)
     speaker = _Speaker(client, None if to is not None else room, to)
     try:
         for line in lines:
             speaker.say(line)
         speaker.settle(0)
     except ChatError as error:
-        tell(f"{error}{_left(client)}")
+        reason = client.loss or error if isinstance(error, TimedOut) else error
+        tell(f"{reason}{_left(client)}")
         client.close()
-        return exit_code(error)
+        return exit_code(reason)
     except KeyboardInterrupt:
         client.close()
         tell(f"interrupted{_left(client)}")
@@ -100,7 +103,8 @@ def _stdin_lines() -> Iterator[str]:
 
 
 def _left(client: Client) -> str:
-    count = len(client.unacknowledged)
-    if not count:
+    left = client.unacknowledged
+    if not left:
         return ""
-    return f"; {count} {'message was' if count == 1 else 'messages were'} not acknowledged"
+    said = f"{counted(len(left), 'message')} {'was' if len(left) == 1 else 'were'}"
+    return f"; {said} not acknowledged, from {left[0].message[:60]!r} on"

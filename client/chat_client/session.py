@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from chat_protocol.commands import Hello
+from chat_protocol.commands import Hello, Resume
 from chat_protocol.events import (
     Closed,
     Event,
+    Gap,
     Joined,
     Left,
     MessageEvent,
@@ -36,43 +37,95 @@ class RoomView(Struct):
 class Session:
     """The state of a session. One thread writes, others may read."""
 
-    def __init__(self, username: str, rooms: Iterable[str], *, resumable: bool, client: str) -> None:
+    def __init__(
+        self,
+        username: str,
+        rooms: Iterable[str],
+        *,
+        resumable: bool,
+        client: str,
+        resume: Resume | None = None,
+    ) -> None:
         self.username = username
         self.id = ""
-        self.epoch = ""
+        self.epoch = "" if resume is None else resume.epoch
         self.welcome: Welcome | None = None
         self.rooms: dict[str, RoomView] = {}
+        self.resumable = resumable or resume is not None
+        self._secret = None if resume is None else resume.session
         self._first_rooms = list(rooms)
-        self._resumable = resumable
         self._client = client
+        self._wanted: str | None = None  # a name to ask for when there is a connection again
+        for room, seq in () if resume is None else resume.rooms.items():
+            self._enter(RoomView(room, seq, 0, "" if room.startswith("@") else None))
+
+    @property
+    def resume(self) -> Resume | None:
+        """What another connection needs to go on with this session; None if that cannot be."""
+        if self._secret is None:
+            return None
+        seqs = {view.room: view.seq for view in self.rooms.values()}
+        return Resume(session=self._secret, epoch=self.epoch, rooms=seqs)
 
     def hello(self) -> Hello:
         """Return the first command of the next connection."""
         rooms = self._first_rooms
         if self.welcome is not None:
             rooms = [view.room for view in self.rooms.values() if view.peer is None]
-        return Hello(username=self.username, rooms=rooms, resumable=self._resumable, client=self._client)
+        return Hello(
+            username=self._wanted or self.username,
+            rooms=rooms,
+            resumable=self.resumable,
+            resume=self.resume,
+            client=self._client,
+        )
 
     def welcomed(self, welcome: Welcome) -> None:
-        """Begin anew with what `welcome` says."""
+        """Go on with what `welcome` says; unless it resumes the session, nothing from before holds."""
+        rooms = {fold(state.room): _view(state) for state in welcome.rooms}
+        if welcome.resumed:
+            for key, before in self.rooms.items():
+                if key in rooms:
+                    rooms[key].seq = max(rooms[key].seq, before.seq)  # what was seen stays seen
+                elif welcome.more:  # the list was too long for a frame
+                    rooms[key] = before
+        if welcome.session is not None or not welcome.resumed:
+            self._secret = welcome.session
+        if not welcome.resumed:
+            self._wanted = None  # the hello has asked for it
         self.welcome = welcome
         self.id = welcome.id
         self.username = welcome.username
         self.epoch = welcome.epoch
         # One assignment: a thread that reads sees the old rooms or the new ones, never half of them.
-        self.rooms = {fold(state.room): _view(state) for state in welcome.rooms}
+        self.rooms = rooms
 
-    def saw(self, event: Event) -> None:
-        """Take in what `event` changes."""
+    def want(self, username: str) -> None:
+        """Ask for another name with the next connection."""
+        self._wanted = username
+
+    def take_wanted(self) -> str | None:
+        """Return the name that a resumed session still has to ask for, once."""
+        wanted, self._wanted = self._wanted, None
+        return None if wanted == self.username else wanted
+
+    def saw(self, event: Event) -> bool:
+        """Take in what `event` changes; tell whether it is news: no message is, the second time."""
         match event:
             case MessageEvent():
                 view = self.rooms.get(fold(event.room))
-                if view is not None and not event.again:
+                if view is not None:
+                    if event.seq <= view.seq:
+                        return False
                     view.seq = event.seq
+            case Gap():
+                view = self.rooms.get(fold(event.room))
+                if view is not None:
+                    view.seq = max(view.seq, event.last)
             case Joined():
                 self._enter(RoomView(event.room, event.seq, event.count))
             case Opened():
-                self._enter(RoomView(event.room, event.seq, 2, event.peer))
+                self._opened(event)
             case Left() | Closed():
                 self.rooms = {key: view for key, view in self.rooms.items() if key != fold(event.room)}
             case Presence():
@@ -83,20 +136,34 @@ class Session:
                 self._renamed(event)
             case _:
                 pass
+        return True
 
     def room(self, name: str) -> RoomView | None:
         """Return the room of that name if we are in it."""
         return self.rooms.get(fold(name))
 
+    def conversation(self, username: str) -> RoomView | None:
+        """Return the open conversation with a user."""
+        key = fold(username)
+        return next(
+            (view for view in self.rooms.values() if view.peer is not None and fold(view.peer) == key), None
+        )
+
     def _enter(self, view: RoomView) -> None:
         self.rooms = self.rooms | {fold(view.room): view}
+
+    def _opened(self, event: Opened) -> None:
+        known = self.room(event.room)
+        # Told again after coming back, it must not take us back behind what was seen.
+        seq = event.seq if known is None else max(event.seq, known.seq)
+        self._enter(RoomView(event.room, seq, 2, event.peer))
 
     def _renamed(self, event: Renamed) -> None:
         if event.sender == self.id:
             self.username = event.username
-        for view in self.rooms.values():
-            if view.peer is not None and fold(view.peer) == fold(event.old):
-                view.peer = event.username
+        view = self.conversation(event.old)
+        if view is not None:
+            view.peer = event.username
 
 
 def _view(state: RoomState) -> RoomView:

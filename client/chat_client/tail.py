@@ -8,12 +8,12 @@ import sys
 from chat_client.errors import ChatError
 from chat_client.exits import Exit, exit_code
 from chat_client.follow import follow
-from chat_client.local_events import Lost, Overrun
-from chat_client.render import Painter, message_text
+from chat_client.local_events import Back, Lost, Overrun
+from chat_client.render import Painter, back_text, message_text
 from chat_client.sanitize import ascii_controls
 from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
-from chat_protocol.events import Event, Gap, MessageEvent, Welcome
+from chat_protocol.events import Event, Gap, MessageEvent
 from chat_protocol.ndjson import encode
 
 
@@ -53,8 +53,8 @@ def _notice(event: Event) -> None:
     match event:
         case Lost():
             tell(f"{event.message}; trying again in {event.wait:.1f} s")
-        case Welcome():
-            tell("connected again")
+        case Back():
+            tell(back_text(event))
         case Gap():
             tell(f"messages {event.first} to {event.last} can no longer be had")
         case Overrun():

@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application.current import AppSession, get_app_session
@@ -29,13 +29,13 @@ from chat_client.errors import ChatError, ConnectionLost, Ended
 from chat_client.exits import Exit, exit_code
 from chat_client.incoming import Incoming
 from chat_client.past_lines import open_history
-from chat_client.render import Painter
+from chat_client.render import Painter, counted
 from chat_client.sanitize import harmless
 from chat_client.screen import Screen, wants_colours
 from chat_client.settings import Settings
 from chat_client.split import split_text
 from chat_client.status import prompt_text, status_text
-from chat_client.typed import Do, Farewell, Typed, understand
+from chat_client.typed import Do, Farewell, Say, Typed, understand
 from chat_protocol.errors import ByeReason
 
 PASTE_ASKS = 3
@@ -54,8 +54,9 @@ def run_terminal(settings: Settings, room: str) -> Exit:
     except EOFError:
         return Exit.OK
     with patch_stdout(raw=True):  # raw: our own colours; what others wrote has been made harmless
-        code = Terminal(client, room).run()
-    _account(client)
+        terminal = Terminal(client, room)
+        code = terminal.run()
+    _account([message.message for message in client.unacknowledged] + terminal.unsent)
     return code
 
 
@@ -70,7 +71,8 @@ class Terminal:
         self._desk = Desk(client, screen, self._refresh)
         self._incoming = Incoming(self._desk)
         self._actions = Actions(self._desk)
-        self._typed: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._typed: queue.Queue[Typed] = queue.Queue()
+        self._doing: Typed | None = None  # what is being carried out
         self._over: ChatError | None = None
         self._leaving = False
         self._plain = is_dumb_terminal()
@@ -96,8 +98,14 @@ class Terminal:
         code = self._read_lines()
         self._settle()
         with contextlib.suppress(KeyboardInterrupt):
-            self._client.quit(timeout=_GOODBYE)
+            self._client.quit(timeout=_GOODBYE if self._client.connected else 0)
         return code
+
+    @property
+    def unsent(self) -> list[str]:
+        """What was typed and not carried out when the session ended."""
+        left = [self._doing, *self._typed.queue]
+        return [typed.text for typed in left if isinstance(typed, Say)]
 
     def _read_lines(self) -> Exit:
         draft = ""
@@ -148,7 +156,7 @@ class Terminal:
         return True
 
     def _put(self, typed: Typed) -> None:
-        self._typed.put(lambda: self._actions.carry_out(typed))
+        self._typed.put(typed)
 
     def _agreed(self, text: str) -> bool:
         lines = text.split("\n")
@@ -161,12 +169,13 @@ class Terminal:
 
     def _work(self) -> None:
         while True:
-            action = self._typed.get()
+            typed = self._doing = self._typed.get()
             try:
-                action()
+                self._actions.carry_out(typed)
             except Exception as error:  # noqa: BLE001  a mistake of ours must not end the chat or show a traceback
                 self._desk.screen.warn(f"that went wrong in the client itself: {error!r}")
             finally:
+                self._doing = None
                 self._typed.task_done()
 
     def _listen(self) -> None:
@@ -231,12 +240,11 @@ def _exit(session: AppSession) -> None:
         app.exit(exception=EOFError)
 
 
-def _account(client: Client) -> None:
-    """Say what is not known to have arrived, so that nothing is lost in silence."""
-    left = client.unacknowledged
+def _account(left: list[str]) -> None:
+    """Say what is not known to have arrived, all of it, so that nothing is lost."""
     if not left:
         return
-    count = "1 line was" if len(left) == 1 else f"{len(left)} lines were"
-    print(f"{count} not acknowledged by the server and may not have arrived:")  # noqa: T201  the prompt is closed
-    for message in left[:20]:
-        print(f"  {harmless(message.message)}".replace("\n", "\n  "))  # noqa: T201  as above
+    was = "was" if len(left) == 1 else "were"
+    print(f"{counted(len(left), 'line')} {was} not acknowledged by the server and may not have arrived:")  # noqa: T201  the prompt is closed
+    for text in left:
+        print(f"  {harmless(text)}".replace("\n", "\n  "))  # noqa: T201  as above

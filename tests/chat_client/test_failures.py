@@ -10,6 +10,7 @@ import pytest
 
 from chat_client import (
     Address,
+    Back,
     Client,
     ConnectionFailed,
     ConnectionLost,
@@ -141,8 +142,8 @@ def test_each_try_that_fails_is_told(peer: Any) -> None:
     bad = peer(answers(encode(WELCOME)))
     client = Client("ann", bad.address, reconnect=True, backoff=Backoff(0.001, 0.002))
     client.connect()
-    kinds = [type(client.next_event(30)) for _ in range(6)]
-    assert kinds == [Welcome, Lost] * 3
+    kinds = [type(client.next_event(30)) for _ in range(8)]
+    assert kinds == [Welcome, Lost, Welcome, Back, Lost, Welcome, Back, Lost]
     client.close()
 
 
