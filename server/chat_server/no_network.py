@@ -15,6 +15,14 @@ class NoNetwork:
         """Return None: there is no network in between."""
         return None
 
+    def position(self) -> int:
+        """Return 0: nothing travels."""
+        return 0
+
+    def taken(self) -> int:
+        """Return 0: nothing travels."""
+        return 0
+
     def taking(self) -> bool:
         """Return False: nothing ever waits."""
         return False

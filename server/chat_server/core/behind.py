@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 class Cursor:
     """Where a session stands in one room: everything up to `seq` is in its outbox, or known to its client."""
 
-    __slots__ = ("first", "last", "own", "seq", "shown", "until")
+    __slots__ = ("first", "known", "last", "own", "seq", "shown", "until")
 
     def __init__(self, seq: int, shown: int, own: int = 0) -> None:
         self.seq = seq
         self.own = own  # the last own message, which is still to be acknowledged if it lies ahead
         self.shown = shown  # presences of the room told before: what came later was missed
+        self.known = True  # its client has heard of the room
         self.first: Opened | None = None  # to be told before anything else
         self.last: Closed | None = None  # to be told at the end, at `until`
         self.until: int | None = None
@@ -29,6 +30,11 @@ class Cursor:
     def target(self, room: Room) -> int:
         """Return the seq up to which the session is to be fed by now."""
         return room.head if self.until is None else self.until
+
+    def begin(self, opened: Opened) -> None:
+        """Let the feed begin with `opened`, of which the client has not heard."""
+        self.known = False
+        self.first = opened
 
     def end(self, room: Room, closed: Closed) -> None:
         """Let the feed end here, with `closed`."""

@@ -143,9 +143,10 @@ class Conversations:
                 session.send(news)
         elif session.away or session.outbox.full:
             room.add_behind(session)
-            self._feeder.cursor(session, room, room.head).first = news
+            self._feeder.cursor(session, room, room.head).begin(news)
         else:
             session.send(news)
+            session.told_of(room, room.head)
             room.add(session)
 
     def close(self, room: Room, by: Session, ref: str | None) -> None:
@@ -170,7 +171,7 @@ class Conversations:
     def _tell_closed(self, room: Room, session: Session, news: Closed) -> bool:
         """Tell the other side, now or after what came before the closing; return whether it is away."""
         cursor = cursor_of(session, room)
-        if cursor is not None and cursor.first is not None and cursor.seq == room.head:
+        if cursor is not None and not cursor.known and cursor.seq == room.head:
             self._feeder.drop(session, room)  # opened and closed, and nothing said in between
             return False
         if cursor is None:

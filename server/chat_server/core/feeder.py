@@ -151,6 +151,8 @@ class Feeder:
         if cursor.first is not None:
             session.send(cursor.first)
             cursor.first = None
+            cursor.known = True
+            session.told_of(room, cursor.seq)
         target = cursor.target(room)
         if cursor.seq < target:
             outbox, seq = session.outbox, cursor.seq

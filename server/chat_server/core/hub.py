@@ -15,7 +15,7 @@ from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
-from chat_protocol.events import RoomState, ServerIdentity
+from chat_protocol.events import Closed, RoomState, ServerIdentity
 from chat_server.core import nowhere
 from chat_server.core.behind import Behind
 from chat_server.core.conversations import Conversations, cursor_of, stand
@@ -180,11 +180,20 @@ class Hub:
         """Hold the seat of a session that was cut: its name, its refs and its conversations wait for it."""
         for room in session.rooms.values():
             room.cut(session, room.head)
-            cursor = cursor_of(session, room)
-            if cursor is not None and cursor.first is None:
-                self.feeder.drop(session, room)  # its client knows how far it has come
+        unheard = session.unheard_of()
+        session.unheard = None
         session.away = True
         session.outbox, session.link = nowhere.OUTBOX, nowhere.LINK
+        for room, cursor in list(session.behind.cursors.items() if session.behind is not None else ()):
+            if cursor.known and cursor.last is None:
+                self.feeder.drop(session, room)  # its client knows how far it has come
+        for room, (since, _) in unheard.items():
+            cursor = cursor_of(session, room) or self.feeder.cursor(session, room, since)
+            cursor.seq = min(cursor.seq, since)
+            cursor.known = False
+            if session not in room.members and cursor.last is None:
+                peer = self.conversations.peer_name(room, session)
+                cursor.end(room, Closed(room=room.name, peer=peer, by=peer or session.name))
         self.seats.hold(session)
 
     def end(self, session: Session) -> None:

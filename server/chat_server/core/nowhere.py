@@ -48,6 +48,14 @@ class _Link:
         """Fail: nobody says hello here."""
         raise NotImplementedError
 
+    def position(self) -> int:
+        """Return 0: nothing travels."""
+        return 0
+
+    def taken(self) -> int:
+        """Return 0: nothing travels."""
+        return 0
+
     def taking(self) -> bool:
         """Return False."""
         return False

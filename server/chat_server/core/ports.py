@@ -86,6 +86,12 @@ class Link(Protocol):
     def adopt(self, session: Session) -> None:
         """Serve `session`, which has come back, in place of the one that said hello. Does not switch."""
 
+    def position(self) -> int:
+        """Return the length of the stream to the peer so far, in bytes, with what waits; 0 if unknown."""
+
+    def taken(self) -> int:
+        """Return how many bytes of the stream have arrived at the peer's machine; 0 if unknown."""
+
     def taking(self) -> bool:
         """Tell whether the peer has taken bytes of what waits for it since this was asked last."""
 

@@ -64,6 +64,7 @@ class Session:
         "since",
         "talks",
         "unanswered",
+        "unheard",
     )
 
     def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
@@ -85,6 +86,7 @@ class Session:
         self.rooms: dict[str, Room] = {}
         self.conversations = 0  # open ones that this session opened
         self.talks: dict[Room, None] = {}  # conversations, open or closed
+        self.unheard: dict[Room, tuple[int, int]] | None = None  # see `told_of`
         self.default_room = LOBBY
         self.refs: dict[str, Draft | int] | None = None  # ref -> on its way, or its row in the log
         self.refs_stored = False  # they are still to be read from the store
@@ -122,6 +124,25 @@ class Session:
         """Drop a ref whose message was not stored."""
         if self.refs is not None:
             self.refs.pop(ref, None)
+
+    def told_of(self, room: Room, since: int) -> None:
+        """Note that the client was told that a conversation was opened at seq `since`.
+
+        If the connection is cut before the bytes of that have arrived, the client cannot ask for what it has
+        missed there: it knows nothing of the room. So until then it counts as unheard of.
+        """
+        if self.record is None:
+            return
+        unheard = self.unheard_of()
+        unheard.setdefault(room, (since, self.link.position()))
+        self.unheard = unheard
+
+    def unheard_of(self) -> dict[Room, tuple[int, int]]:
+        """Return the conversations of whose opening the client has not heard by now: (since, position)."""
+        if not self.unheard:
+            return {}
+        taken = self.link.taken()
+        return {room: told for room, told in self.unheard.items() if told[1] > taken}
 
     def rtt_ms(self) -> float | None:
         """Return the last round trip in ms: by ping if there was one, else the kernel's."""

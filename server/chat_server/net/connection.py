@@ -9,8 +9,11 @@ else here runs in the connection's own greenlet.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -272,6 +275,22 @@ class Connection:
         """Serve a session that has come back, in place of the one that said hello."""
         self.session = session
         session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
+
+    def position(self) -> int:
+        """Return the length of the stream to the peer, with what waits here and in the kernel."""
+        try:
+            queued = fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))
+        except OSError:  # closed meanwhile, or no Linux
+            return 0
+        return self.taken() + int.from_bytes(queued, sys.byteorder) + self.outbox.waiting
+
+    def taken(self) -> int:
+        """Return how many bytes the peer's kernel has acknowledged."""
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_TAKEN.size)
+            return int(_TCP_INFO_TAKEN.unpack(info)[0])
+        except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
+            return 0
 
     def taking(self) -> bool:
         """Tell whether the peer has taken bytes since this was asked last, as far as the kernel can tell.

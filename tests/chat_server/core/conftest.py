@@ -56,6 +56,7 @@ class Outbox:
         self.data = b""
         self.waiting = 0
         self.moved_at = 0.0
+        self.arrived = 0  # bytes of which the peer's kernel has said so
         self.shut = False
         self.closed = False
         self.stopped = False  # its peer reads nothing
@@ -130,6 +131,12 @@ class Link:
         session.link, session.outbox, session.dialect = self, self.peer.outbox, self.peer.dialect
         self.peer.outbox.drained = lambda: self._stage.hub.feeder.ready(session)
 
+    def position(self) -> int:
+        return len(self.peer.outbox.data)
+
+    def taken(self) -> int:
+        return self.peer.outbox.arrived
+
     def taking(self) -> bool:
         return self.reads
 
@@ -149,6 +156,7 @@ class Link:
             again = stage.ingest.commit()
             if again is not None:
                 stage.clock.advance(again)
+            self.peer.outbox.drain()  # who waits for an answer reads
             stage.feed()
         raise AssertionError("the signal that is waited for was never set")
 

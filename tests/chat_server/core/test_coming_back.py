@@ -1,0 +1,366 @@
+"""The promise of the log, for any interleaving of cuts, returns, slow readers and restarts.
+
+Each client keeps what a real one keeps: how far it has come in each room, its secret, and what is not
+acknowledged. A cut loses any part of what was on its way. An audit reads the frames as such a client would:
+each room's messages come once each, in order, without a hole, over all connections of a session; what was
+sent is stored once, and acknowledged or refused.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import commands
+from chat_server.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chat_server.core.conftest import Peer, Stage
+
+NAMES = ("ann", "bob", "cid")
+ROOMS = ("lobby", "Garden")
+
+people = st.sampled_from([0, 1, 2])
+pairs = st.sampled_from([(0, 1), (1, 0), (2, 0)])
+rooms = st.sampled_from(ROOMS)
+fractions = st.floats(0, 1)
+says = st.tuples(st.just("say"), people, rooms)
+tells = st.tuples(st.just("tell"), pairs)
+steps = st.one_of(
+    says,
+    says,
+    says,
+    tells,
+    tells,
+    st.tuples(st.just("open"), pairs),
+    st.tuples(st.just("close"), pairs),
+    st.tuples(st.just("join"), people, rooms),
+    st.tuples(st.just("leave"), people, rooms),
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("drain"), people),
+    st.tuples(st.just("cut"), people, fractions),
+    st.tuples(st.just("cut"), people, fractions),
+    st.tuples(st.just("come"), people),
+    st.tuples(st.just("come"), people),
+    st.just(("commit",)),
+    st.just(("commit",)),
+    st.just(("feed",)),
+    st.just(("feed",)),
+    st.just(("meanwhile",)),
+    st.just(("failing",)),
+    st.just(("healing",)),
+)
+plays = st.lists(steps, min_size=10, max_size=60)
+with_restarts = st.lists(
+    st.one_of(steps, steps, steps, steps, steps, steps, st.tuples(st.just("restart"), fractions)),
+    min_size=10,
+    max_size=60,
+)
+
+
+class Client:
+    """What a client knows, over all its connections."""
+
+    def __init__(self, name: str, lines: dict[tuple[str, int], set[bytes]]) -> None:
+        self.name = name
+        self.lines = lines  # (room, seq) -> the bytes in which anybody got it
+        self.peer: Peer | None = None
+        self.id = self.session = self.epoch = ""
+        self.stands: dict[str, int] = {}
+        self.seen: dict[str, list[int]] = defaultdict(list)
+        self.unacknowledged: dict[str, commands.Message] = {}
+        self.acknowledged: set[str] = set()
+        self.refused: set[str] = set()
+        self._read = 0
+
+    def hello(self) -> commands.Hello:
+        if not self.session:
+            return commands.Hello(username=self.name, rooms=list(ROOMS), resumable=True)
+        resume = commands.Resume(session=self.session, epoch=self.epoch, rooms=dict(self.stands))
+        return commands.Hello(username=self.name, resumable=True, resume=resume)
+
+    def begin(self, peer: Peer) -> None:
+        self.peer = peer
+        self._read = 0
+
+    def read(self, lost: float = 0.0) -> None:
+        """Read what has come; of what has not been read, a part may be `lost`."""
+        assert self.peer is not None
+        outbox = self.peer.outbox
+        end = len(outbox.data) - outbox.waiting
+        if lost:
+            kept = self._read + int((end - self._read) * (1 - lost))
+            end = kept
+        for line in outbox.data[self._read : end].splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                self._read += len(line)
+                self._take(line, json.loads(line))
+        outbox.arrived = max(outbox.arrived, self._read)
+
+    def _take(self, line: bytes, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "welcome":
+                self._welcome(frame)
+            case "joined" | "opened":
+                room, seq = frame["room"], frame["seq"]
+                assert self.stands.setdefault(room, seq) == seq
+            case "left" | "closed":
+                self.stands.pop(frame["room"], None)
+            case "message":
+                self._message(line, frame)
+            case "error" if "ref" in frame:
+                assert frame["code"] != "internal", frame
+                if self.unacknowledged.pop(frame["ref"], None) is not None:
+                    self.refused.add(frame["ref"])
+            case "gap":
+                raise AssertionError(frame)
+
+    def _welcome(self, frame: dict[str, Any]) -> None:
+        assert frame["resumed"] is bool(self.session)
+        if frame["resumed"]:
+            assert (frame["id"], frame["session"]) == (self.id, self.session)
+        self.id, self.session, self.epoch = frame["id"], frame["session"], frame["epoch"]
+        states = {room["room"]: room["seq"] for room in frame["rooms"]}
+        assert self.stands.items() <= states.items()  # it goes on where its client stands, everywhere
+        self.stands = states
+
+    def _message(self, line: bytes, frame: dict[str, Any]) -> None:
+        room, seq = frame["room"], frame["seq"]
+        if frame["from"] == self.id:
+            self.acknowledged.add(frame["ref"])
+            self.unacknowledged.pop(frame["ref"], None)
+        if "again" in frame or (room not in self.stands and frame["from"] == self.id):
+            return  # an acknowledgement only
+        assert seq == self.stands[room] + 1, (room, seq, self.stands)
+        self.stands[room] = seq
+        self.seen[room].append(seq)
+        self.lines[room, seq].add(line)
+
+
+class Play:
+    """Carries out steps, and audits after each."""
+
+    def __init__(self, stage: Stage, reopen: Callable[[], Stage] | None = None) -> None:
+        self.stage = stage
+        self.reopen = reopen
+        self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
+        self.clients = [Client(name, self.lines) for name in NAMES]
+        self.stored: list[tuple[str, str | None]] = []
+        self.busy: set[int] = set()
+        self.later = False
+        self.refs = 0
+        self.sent: list[tuple[Client, str]] = []
+        for who in range(len(NAMES)):
+            self.do_come(who)
+
+    def run(self, play: list[tuple[Any, ...]]) -> None:
+        for step in play:
+            if step[0] == "meanwhile":
+                self.later = True
+            elif self.later and step[0] != "restart":
+                self.later = False
+                self.stage.meanwhile.append(lambda step=step: self.step(step))  # type: ignore[misc]
+            else:
+                self.step(step)
+        self.stage.meanwhile.clear()
+        self.healing()
+        self.settle()
+        self.sum_up()
+
+    def settle(self) -> None:
+        """Let everybody be back, read everything, and have said what they wanted to say."""
+        for _ in range(3):
+            for who, client in enumerate(self.clients):
+                self.do_come(who)
+                self.do_drain(who)
+            self.stage.commit()
+            self.stage.feed()
+            self.stage.commit()
+            self.stage.feed()
+            self.look()
+
+    def step(self, step: tuple[Any, ...]) -> None:
+        word, *rest = step
+        if word == "restart":
+            self.restart(*rest)
+        elif not rest:
+            getattr(self, word)()
+        else:
+            who = rest[0] if isinstance(rest[0], int) else rest[0][0]
+            if who in self.busy:  # one command of a session at a time
+                return
+            self.busy.add(who)
+            getattr(self, "do_" + word)(*rest)
+            self.busy.discard(who)
+        self.look()
+
+    def look(self) -> None:
+        for client in self.clients:
+            if client.peer is not None:
+                client.read()
+
+    def sum_up(self) -> None:
+        self.stage.check()
+        self.note()
+        assert len(self.stored) == len(set(self.stored))
+        ids = {client.id: client for client in self.clients}
+        for author, ref in self.stored:
+            assert ref in ids[author].acknowledged
+        for client, ref in self.sent:
+            assert ref in client.acknowledged or ref in client.refused
+            assert (ref in client.acknowledged) == ((client.id, ref) in self.stored)
+        assert all(len(lines) == 1 for lines in self.lines.values())
+        for client in self.clients:
+            assert not client.unacknowledged
+            assert client.peer is not None
+            session = client.peer.session
+            assert session.behind is None
+            assert client.stands == {room.name: room.head for room in session.rooms.values()}
+            for room in session.talks:
+                if room.head:
+                    assert client.seen[room.name] == list(range(1, room.head + 1)), room.name
+
+    def note(self) -> None:
+        """Write down what this run of the server has stored."""
+        self.stored += [(draft.author.id, draft.ref) for draft in self.stage.stored]
+        self.stage.stored.clear()
+
+    # Steps of one person
+
+    def send(self, who: int, room: str | None, to: str | None) -> None:
+        client = self.clients[who]
+        if client.peer is None:
+            return
+        self.refs += 1
+        ref = f"r{self.refs}"
+        command = commands.Message(message=f"text {ref} " + "x" * 80, room=room, to=to, ref=ref)
+        client.unacknowledged[ref] = command
+        self.sent.append((client, ref))
+        client.peer.does(command)
+
+    def do_say(self, who: int, room: str) -> None:
+        self.send(who, room, None)
+
+    def do_tell(self, pair: tuple[int, int]) -> None:
+        self.send(pair[0], None, NAMES[pair[1]])
+
+    def do_join(self, who: int, room: str) -> None:
+        self.does(who, commands.Join(room=room))
+
+    def do_leave(self, who: int, room: str) -> None:
+        self.does(who, commands.Leave(room=room))
+
+    def do_open(self, pair: tuple[int, int]) -> None:
+        self.does(pair[0], commands.Open(peer=NAMES[pair[1]]))
+
+    def do_close(self, pair: tuple[int, int]) -> None:
+        self.does(pair[0], commands.Close(peer=NAMES[pair[1]]))
+
+    def does(self, who: int, command: commands.Command) -> None:
+        """Send a command, unless the connection is not read by the server: its answers wait for the peer."""
+        peer = self.clients[who].peer
+        if peer is not None and not peer.outbox.waiting:
+            peer.does(command)
+
+    def do_stop(self, who: int) -> None:
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.stopped = True
+
+    def do_drain(self, who: int) -> None:
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.stopped = False
+            peer.outbox.drain()
+
+    def do_cut(self, who: int, lost: float) -> None:
+        client = self.clients[who]
+        peer = client.peer
+        if peer is not None:
+            client.read(lost)
+            client.peer = None
+            peer.outbox.shut = True
+            peer.goes()
+
+    def do_come(self, who: int) -> None:
+        """Come back; a connection that is still there is given up without a word."""
+        client = self.clients[who]
+        if client.peer is not None:
+            if client.session and who % 2:
+                client.read(0.5)
+            else:
+                return
+        peer = self.stage.connect()
+        client.begin(peer)
+        peer.does(client.hello())
+        client.read()
+        if not peer.id:  # the store failed: once more
+            client.peer = None
+            return
+        for command in list(client.unacknowledged.values()):
+            peer.does(command)
+
+    # Steps of the server
+
+    def failing(self) -> None:
+        if hasattr(self.stage.store, "failing"):
+            self.stage.store.failing = "no room on the disk"
+
+    def healing(self) -> None:
+        if hasattr(self.stage.store, "failing"):
+            self.stage.store.failing = None
+
+    def commit(self) -> None:
+        again = self.stage.ingest.commit()
+        if again is not None:
+            self.stage.clock.advance(again)
+
+    def feed(self) -> None:
+        self.stage.feed()
+
+    def restart(self, lost: float) -> None:
+        """End the server with all that is not stored, and start another one."""
+        assert self.reopen is not None
+        for client in self.clients:
+            if client.peer is not None:
+                client.read(lost)
+                client.peer = None
+        self.stage.meanwhile.clear()
+        self.note()
+        self.stage = self.reopen()
+
+
+@settings(max_examples=400, deadline=None)
+@given(play=plays)
+def test_nothing_is_lost_or_repeated_over_any_cuts(make_stage: type[Stage], play: list[Any]) -> None:
+    Play(make_stage(patience=0.05)).run(play)
+
+
+@settings(max_examples=60, deadline=None)
+@given(play=with_restarts)
+def test_nothing_is_lost_or_repeated_over_any_restarts(make_stage: type[Stage], play: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.db"
+        inline = lambda function, *args: function(*args)  # noqa: E731
+        stores: list[SqliteStore] = []
+
+        def reopen() -> Stage:
+            if stores:
+                stores.pop().close()
+            stores.append(SqliteStore(path, full_sync=False, offload=inline, read_offload=inline))
+            return make_stage(store=stores[-1], patience=0.05)
+
+        try:
+            Play(reopen(), reopen).run(play)
+        finally:
+            with closing(stores.pop()):
+                pass
