@@ -19,6 +19,7 @@ from chat_server.core.records import Draft
 from chat_server.core.session import Session
 from chat_server.core.stats import RoomStats, Stats, Tally
 from chat_server.net.connection import Connection
+from chat_server.refusals import Refusals
 from chat_server.vocabulary import LogEvent
 
 LOWEST_US: Final = 1
@@ -49,7 +50,7 @@ class Reporter:
         self._store_path = store_path
         self._since = hub.clock.monotonic()
         self._bytes_direct = 0
-        self._refused: dict[tuple[str, str], int] = {}
+        self._refusals = Refusals()
 
     def opened(self, session: Session, resumed: bool) -> None:
         """Say who has come in, or come back."""
@@ -126,9 +127,9 @@ class Reporter:
         )
 
     def refused(self, address: str, why: str) -> None:
-        """Count a connection that was turned away; the interval line and one line an address tell of it."""
+        """Count a connection that was turned away; the interval line and one of its own tell of it."""
         self._hub.stats.refused["too_many_connections"] += 1
-        self._refused[address, why] = self._refused.get((address, why), 0) + 1
+        self._refusals.add(address, why)
 
     def messages(self, drafts: list[Draft]) -> None:
         """Say of each message that it was stored, never what it said."""
@@ -147,15 +148,15 @@ class Reporter:
         hub = self._hub
         now = hub.clock.monotonic()
         stats, hub.stats = hub.stats, Stats(name for name, _ in hub.stats.busiest())
-        for (address, why), count in self._refused.items():
+        for refused in self._refusals.take():
             self._log.warning(
                 LogEvent.CONNECTION_REFUSED,
-                address=address,
-                reason=why,
+                address=refused.address,
+                reason=refused.reason,
                 sessions=len(hub.sessions),
-                count=count,
+                count=refused.count,
+                others=refused.others,
             )
-        self._refused = {}
         self._log.info(
             LogEvent.INTERVAL,
             interval_s=round(now - self._since, 3),

@@ -76,7 +76,7 @@ FIELDS: Final[Mapping[str, str]] = {
     # a session
     "session_id": "Public id of the session.",
     "username": "Username of the session, as it was last shown.",
-    "address": "Address of the peer: host, and port after the last colon; of refused connections the host.",
+    "address": "Address of the peer: host and port; of refused connections the host, of IPv6 its /64.",
     "dialect": "Dialect that the first bytes chose: ndjson, simple, text, or console for the operator.",
     "duration_s": "Seconds that the session, the lag or the blockage lasted.",
     "messages_in": "Messages accepted from the peer.",
@@ -123,6 +123,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "error": "What went wrong, in words.",
     "error_type": "Class of the exception.",
     "stack": "Stack of the code concerned, innermost call last.",
+    "others": "How many addresses share the line.",
     "count": "How many things the line is about; its event says which.",
     "lag_ms": "Time by which the loop was late, in milliseconds.",
     "changed": "Settings that changed: an object from name to new value.",
@@ -204,8 +205,9 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         ("room", "seq", "session_id", "username", "message_bytes"),
     ),
     LogEvent.CONNECTION_REFUSED: Event(
-        "A connection was closed before it became a session; `count` are those since the last such line.",
-        ("address", "reason", "sessions", "count"),
+        "Connections from an address were closed before they became sessions; `count` since the last "
+        "interval. The worst twenty have a line each, and one without an address is for all the others.",
+        ("address", "reason", "sessions", "count", "others"),
     ),
     LogEvent.CONSOLE_UNAVAILABLE: Event("The operator's seat could not be kept.", ("reason", "error")),
     LogEvent.STORE_FAILED: Event(
