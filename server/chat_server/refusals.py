@@ -19,7 +19,7 @@ class Refused(NamedTuple):
 
     address: str | None
     reason: str
-    count: int
+    times: int
     others: int | None = None
 
 
@@ -46,7 +46,7 @@ class Refusals:
             return []
         worst = heapq.nlargest(MAX_TOLD, counts.items(), key=lambda item: item[1])
         told = [Refused(address, reason, count) for (address, reason), count in worst]
-        rest = counts.total() + beyond - sum(one.count for one in told)
+        rest = counts.total() + beyond - sum(one.times for one in told)
         if rest:
             told.append(Refused(None, "others", rest, len(counts) - len(told)))
         return told

@@ -154,7 +154,7 @@ class Reporter:
                 address=refused.address,
                 reason=refused.reason,
                 sessions=len(hub.sessions),
-                count=refused.count,
+                count=refused.times,
                 others=refused.others,
             )
         self._log.info(

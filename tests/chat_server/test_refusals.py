@@ -41,5 +41,5 @@ def test_nobody_is_lost(refused: list[tuple[str, str]]) -> None:
     for address, reason in refused:
         counts.add(address, reason)
     told = counts.take()
-    assert sum(one.count for one in told) == len(refused)
+    assert sum(one.times for one in told) == len(refused)
     assert len(told) <= MAX_TOLD + 1
