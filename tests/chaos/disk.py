@@ -1,0 +1,46 @@
+"""A disk that can be filled: a small tmpfs where mounting is allowed.
+
+Knows mounts and bytes. Must not know who writes there.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_BLOCK = 4096
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path | None]:
+    """Mount a tmpfs of `size` bytes on `folder`, None where that is not allowed; unmount it at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        yield None
+        return
+    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        # Lazily: a server that is just ending may have a file open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Take all space of a disk, and give it back at the end."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(_BLOCK)) == _BLOCK:
+            pass
+    try:
+        yield
+    finally:
+        ballast.unlink()

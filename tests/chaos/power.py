@@ -1,0 +1,75 @@
+"""A loss of power, as far as one can do it to a file: what was not synced is gone.
+
+Knows the formats of SQLite's write-ahead log and its index (https://sqlite.org/fileformat2.html#walformat,
+https://sqlite.org/walformat.html) and of our mark (chat_server/store/mark.py). The server must have ended.
+"""
+
+import random
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat_server.store import mark
+
+_WAL_HEADER = 32
+_FRAME_HEADER = 24
+_OTHER_BOOT = b"00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was taken away."""
+
+    commits: int
+    """Transactions in the write-ahead log that no sync had covered."""
+    lost: int
+    """How many of them are gone."""
+
+
+def cut(data: Path, seed: object, *, synced: bool = False) -> Cut:
+    """Cut off an unsynced tail of random length, and let the machine have started anew.
+
+    With `synced` every commit had been synced (`--sync full`), so that no tail is lost.
+    """
+    database = data / "greenroom.db"
+    taken = Cut(0, 0) if synced else _truncate(database, random.Random(f"{seed}/power"))
+    database.with_name("greenroom.db-shm").unlink(missing_ok=True)
+    _start_anew(database.with_name("greenroom.db-mark"))
+    return taken
+
+
+def _truncate(database: Path, rng: random.Random) -> Cut:
+    wal = database.with_name(database.name + "-wal")
+    index = database.with_name(database.name + "-shm").read_bytes()
+    (newest,) = struct.unpack_from("=I", index, 16)  # mxFrame of the first header
+    (done,) = struct.unpack_from(
+        "=I", index, 96
+    )  # nBackfill: these are in the data file, so they were synced
+    (tried,) = struct.unpack_from("=I", index, 128)  # nBackfillAttempted
+    content = wal.read_bytes()
+    (page,) = struct.unpack_from(">I", content, 8)
+    frame = _FRAME_HEADER + page
+    # A frame that ends a transaction holds the size of the database after it.
+    ends = [
+        number
+        for number in range(1, newest + 1)
+        if struct.unpack_from(">I", content, _WAL_HEADER + (number - 1) * frame + 4)[0]
+    ]
+    synced = max(done, tried)
+    unsynced = [number for number in ends if number > synced]
+    kept = rng.randrange(len(unsynced)) if unsynced else 0
+    last = unsynced[kept - 1] if kept else synced
+    # Half of the time a torn transaction follows, which recovery has to throw away.
+    torn = rng.choice((0, frame // 2)) if unsynced and last < newest else 0
+    with wal.open("r+b") as file:
+        file.truncate(_WAL_HEADER + last * frame + torn)
+    return Cut(len(unsynced), len(unsynced) - kept)
+
+
+def _start_anew(path: Path) -> None:
+    """Write the boot id of another start of the machine into the mark."""
+    content = bytearray(path.read_bytes())
+    here = mark.boot_id().encode()
+    at = content.index(here)
+    content[at : at + len(here)] = _OTHER_BOOT
+    path.write_bytes(content)

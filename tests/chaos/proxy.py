@@ -1,0 +1,206 @@
+"""A bad network between the clients and the server: delays, single bytes, standstills, ends in mid-frame.
+
+Knows sockets and bytes; what it does to which connection is in the plan (plan.course). Must not know frames,
+but for `tamper`, with which the tests show that the audit sees what a lying server would do. One thread.
+"""
+
+import contextlib
+import random
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Self
+
+from chaos.plan import Course, End, course
+
+_HELD = 1 << 16
+_PIECE = 1 << 14
+_LINGER_0 = struct.pack("ii", 1, 0)
+Tamper = Callable[[bytes], bytes]
+"""Takes a line that the server sent, gives what the client gets instead."""
+
+
+class _Way:
+    """One direction of a pair."""
+
+    def __init__(self, source: socket.socket, target: socket.socket, singles: int) -> None:
+        self.source = source
+        self.target = target
+        self.singles = singles
+        self.held: deque[tuple[float, bytes]] = deque()
+        self.size = 0
+        self.due = 0.0
+        self.ended = False  # the source has sent its last byte
+        self.partial = b""
+
+    def take(self, data: bytes, due: float) -> None:
+        self.due = max(self.due, due)
+        self.held.append((self.due, data))
+        self.size += len(data)
+
+    def give(self, now: float, *, calm: bool) -> int:
+        """Pass on what is due; return how many bytes went."""
+        if not self.held or self.held[0][0] > now:
+            return 0
+        due, data = self.held.popleft()
+        piece = data[:1] if self.singles > 0 and not calm else data
+        try:
+            sent = self.target.send(piece)
+        except BlockingIOError:
+            sent = 0
+        self.singles -= sent
+        self.size -= sent
+        if sent < len(data):
+            self.held.appendleft((due, data[sent:]))
+        return sent
+
+
+class _Pair:
+    """A client's connection and ours to the server."""
+
+    def __init__(self, client: socket.socket, server: socket.socket, plan: Course, seed: str) -> None:
+        self.plan = plan
+        self.rng = random.Random(seed)
+        self.ways = (_Way(client, server, plan.singles), _Way(server, client, plan.singles))
+        self.passed = 0
+        self.stalled_until = 0.0
+        self.hung = False
+
+
+class Proxy:
+    """Listens on `port`; every connection goes on to `target`. A context: at its end all is closed."""
+
+    def __init__(
+        self, target: int, seed: object, *, calm: bool = False, tamper: Tamper | None = None
+    ) -> None:
+        self.target = target
+        self.ends: Counter[str] = Counter()
+        self.stalls = 0
+        self.calm = calm
+        """Whether connections are left in peace from now on."""
+        self.connections = 0
+        self._seed = seed
+        self._tamper = tamper
+        self._pairs: dict[socket.socket, _Pair] = {}
+        self._selector = selectors.DefaultSelector()
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listening.setblocking(False)
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy")
+        self.port: int = self._listening.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        for pair in set(self._pairs.values()):
+            self._close(pair)
+        self._listening.close()
+        self._selector.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            busy = any(way.held for pair in self._pairs.values() for way in pair.ways)
+            for key, _ in self._selector.select(0.0005 if busy else 0.02):
+                if key.fileobj is self._listening:
+                    self._accept()
+                elif (pair := self._pairs.get(key.data)) is not None:
+                    self._hear(pair, key.data)
+            now = time.monotonic()
+            for pair in set(self._pairs.values()):
+                self._pass_on(pair, now)
+
+    def _accept(self) -> None:
+        client, _ = self._listening.accept()
+        server = socket.socket()
+        try:
+            server.connect(("127.0.0.1", self.target))
+        except OSError:  # the server is down: so is the way to it
+            server.close()
+            client.close()
+            return
+        self.connections += 1
+        plan = course(self._seed, self.connections)
+        pair = _Pair(client, server, plan, f"{self._seed}/pair/{self.connections}")
+        for sock in (client, server):
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._pairs[sock] = pair
+            self._selector.register(sock, selectors.EVENT_READ, sock)
+
+    def _hear(self, pair: _Pair, sock: socket.socket) -> None:
+        way = pair.ways[0] if pair.ways[0].source is sock else pair.ways[1]
+        now = time.monotonic()
+        if pair.hung or now < pair.stalled_until or way.size > _HELD:
+            self._ignore(sock)
+            return
+        try:
+            data = sock.recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(pair, reset=True)
+            return
+        if not data:
+            way.ended = True
+            self._ignore(sock)
+            return
+        if self._tamper is not None and way is pair.ways[1]:
+            *lines, way.partial = (way.partial + data).split(b"\n")
+            data = b"".join(self._tamper(line) for line in lines)
+        if data:
+            way.take(data, now + (0.0 if self.calm else pair.rng.uniform(0, pair.plan.delay)))
+
+    def _ignore(self, sock: socket.socket) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(sock)
+
+    def _pass_on(self, pair: _Pair, now: float) -> None:
+        plan = pair.plan
+        if pair.hung or now < pair.stalled_until:
+            return
+        for way in pair.ways:
+            try:
+                sent = way.give(now, calm=self.calm)
+            except OSError:
+                self._close(pair, reset=True)
+                return
+            before, pair.passed = pair.passed, pair.passed + sent
+            if not self.calm:
+                if before < plan.stall_at <= pair.passed:
+                    pair.stalled_until = now + plan.stall
+                    self.stalls += 1
+                if plan.end is not End.NONE and before < plan.end_at <= pair.passed:
+                    self._end(pair, plan.end)
+                    return
+            if way.ended and not way.held:
+                self._close(pair)
+                return
+            if way.source not in self._selector.get_map() and not way.ended and way.size <= _HELD:
+                self._selector.register(way.source, selectors.EVENT_READ, way.source)
+
+    def _end(self, pair: _Pair, end: End) -> None:
+        self.ends[end] += 1
+        if end is End.HANG:
+            pair.hung = True
+            for way in pair.ways:
+                self._ignore(way.source)
+        else:
+            self._close(pair, reset=end is End.RESET)
+
+    def _close(self, pair: _Pair, *, reset: bool = False) -> None:
+        for way in pair.ways:
+            self._ignore(way.source)
+            self._pairs.pop(way.source, None)
+            if reset:
+                with contextlib.suppress(OSError):
+                    way.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+            way.source.close()

@@ -1,0 +1,89 @@
+"""The network is bad: cuts in mid-frame, resets, standstills, connections that hang and are taken over.
+
+The server lives; every session is resumed, and nothing is lost, repeated or out of order.
+"""
+
+import json
+import random
+import time
+from pathlib import Path
+
+from chaos.crowd import Crowd, live
+from chaos.faults import Kind
+from chaos.proxy import Proxy
+from chaos.stage import Size, Stage, stage
+
+CALM = 30.0
+"""Seconds for everybody to come back once the network is well."""
+
+
+def through_proxy(folder: Path, size: Size, seconds: float) -> dict[str, float]:
+    """Let everybody talk through a bad network for so long."""
+    with stage(folder, size) as scene, Proxy(scene.server.port, size.seed, calm=True) as proxy:
+        crowd = scene.crowd
+        crowd.port = proxy.port
+        scene.open()
+        crowd.silence = 2.0
+        proxy.calm = False
+        crowd.run(lambda: bool(scene.auditor.counts), seconds)
+        proxy.calm = True
+        for robot in live(crowd.robots):  # what hangs or is slow now would be so for ever
+            crowd.cut(robot, reset=False)
+        scene.back(CALM)
+        figures = scene.close()
+        return figures | {
+            "connections": proxy.connections,
+            "stalls": proxy.stalls,
+            **{f"ended by {end}": count for end, count in sorted(proxy.ends.items())},
+        }
+
+
+def cuts(folder: Path, size: Size, count: int) -> dict[str, float]:
+    """Cut clients off in the middle of a frame that they send, or of what they are sent, `count` times."""
+    rng = random.Random(f"{size.seed}/cuts")
+    with stage(folder, size) as scene:
+        scene.open()
+        for _ in range(count):
+            share, reset, mid_frame = rng.random(), rng.random() < 0.5, rng.random() < 0.7
+            chosen, pause = rng.choice(scene.crowd.robots), rng.uniform(0, 0.05)
+            if mid_frame and chosen in live(scene.crowd.robots):
+                chosen.say(f"{size.seed} cut {rng.random()}", room=chosen.rooms[0])
+                scene.crowd.tear(chosen, share, reset=reset)
+            else:
+                scene.crowd.cut(chosen, reset=reset)
+            scene.crowd.run_for(pause)
+            if scene.auditor.counts:
+                break
+        scene.back()
+        return scene.close() | {"cuts": scene.crowd.cuts}
+
+
+def take_overs(folder: Path, size: Size, count: int) -> dict[str, float]:
+    """Let sessions go on over a new connection while the old one hangs; the old one is told `replaced`."""
+    rng = random.Random(f"{size.seed}/takeovers")
+    with stage(folder, size) as scene:
+        scene.open()
+        for _ in range(count):
+            chosen, pause = rng.choice(scene.crowd.robots), rng.uniform(0, 0.1)
+            if chosen in live(scene.crowd.robots):
+                scene.crowd.take_over(chosen)
+            scene.crowd.run_for(pause)
+            if scene.auditor.counts:
+                break
+        scene.back()
+        scene.crowd.run(lambda: all(hung.ended for hung in scene.crowd.hung), CALM)
+        check_replaced(scene, scene.crowd)
+        return scene.close() | {"replaced": len(scene.crowd.hung)}
+
+
+def check_replaced(scene: Stage, crowd: Crowd) -> None:
+    """See that what hung was told why, in its last frame, and closed."""
+    for hung in crowd.hung:
+        last = bytes(hung.data).strip().rpartition(b"\n")[2]
+        since = round(time.monotonic() - hung.since, 1)
+        if not hung.ended:
+            scene.auditor.fault(
+                Kind.NOT_QUIET, hung.robot.name, f"a replaced connection is open after {since} s"
+            )
+        elif not last or json.loads(last).get("reason") != "replaced":
+            scene.auditor.fault(Kind.BAD_FRAME, hung.robot.name, f"the last frame is no `replaced`: {last!r}")

@@ -1,0 +1,102 @@
+"""Power is lost: the unsynced end of the log is gone, and the machine has started anew.
+
+With `--sync normal` `epoch` changes, nobody resumes into seqs that may be given out anew, and only about the
+last second is lost. With `--sync full` nothing is lost, and all are resumed.
+"""
+
+import time
+from pathlib import Path
+
+from chaos import power
+from chaos.auditor import Auditor, Frame
+from chaos.faults import Kind
+from chaos.robot import State
+from chaos.stage import Size, Stage, stage
+
+LOSS = 3.0
+"""Seconds that may be lost: the promise is about one, and the machine is busy."""
+
+
+def run(
+    folder: Path, size: Size, times: int, *, synced: bool = False, first: float = LOSS + 1
+) -> dict[str, float]:
+    """Lose power so often; raise what the audits find, or return the figures."""
+    with stage(folder, size, "--sync", "full" if synced else "normal") as scene:
+        scene.open()
+        lost = commits = gone = 0
+        for number in range(times):
+            # By default the first run is long enough for some to be older than what may be lost.
+            scene.crowd.run_for(first if number == 0 else 0.4 + number % 3)
+            scene.auditor.note(f"power lost, {number}")
+            at = time.monotonic()
+            scene.server.kill()
+            scene.crowd.run(lambda: not any(map(scene.crowd.connected, scene.crowd.robots)), 5)
+            taken = power.cut(scene.server.data, f"{size.seed}/{number}", synced=synced)
+            commits, lost = commits + taken.commits, lost + taken.lost
+            if not synced:
+                before = new_audit(scene)
+                scene.load.on = False  # whom one talks to may not be back yet, and is nobody then
+            scene.server.start(wait=False)
+            scene.back()
+            scene.load.on = True
+            if not synced:
+                gone += check_after(scene, before, at)
+                before.verdict()
+            if scene.auditor.counts:
+                break
+        return scene.close() | {
+            "power cuts": times,
+            "unsynced commits": commits,
+            "cut off": lost,
+            "lost": gone,
+        }
+
+
+def new_audit(scene: Stage) -> Auditor:
+    """Let another auditor watch from here: seqs may be given out anew. Return the one so far."""
+    before = scene.auditor
+    scene.auditor = scene.crowd.auditor = Auditor(scene.size.seed)
+    scene.auditor.note("power was lost")
+    for robot in scene.crowd.robots:
+        robot.auditor = scene.auditor
+        robot.must_resume = False
+        robot.resumed = None
+    return before
+
+
+def check_after(scene: Stage, before: Auditor, at: float) -> int:
+    """Compare what is left with what was shown; return how many acknowledged ones are gone."""
+    crowd, auditor = scene.crowd, scene.auditor
+    if auditor.epoch == before.epoch:
+        auditor.fault(Kind.EPOCH, "", f"it is still {before.epoch} after a loss of power")
+    for robot in crowd.robots:
+        if robot.state is State.LIVE and robot.resumed is not False:
+            auditor.fault(Kind.EPOCH, robot.name, "it was resumed though seqs may be given out anew")
+    gone = 0
+    readers = {room: robot for robot in crowd.robots for room in robot.rooms}
+    for room, reader in readers.items():
+        reader.ask_log(room)
+    crowd.run(lambda: all(room in reader.whole for room, reader in readers.items()), 20)
+    for room, reader in readers.items():
+        gone += compare(before, room, reader.pages[room], at, auditor)
+    return gone
+
+
+def compare(before: Auditor, room: str, frames: list[Frame], at: float, after: Auditor) -> int:
+    """Find what is in the log otherwise than it was shown, and what is gone though it was old enough."""
+    stored = {frame["from"] + frame.get("ref", "") for frame in frames}
+    first_new = min((seq for seq, raw in after.shown(room).items() if raw), default=len(frames) + 1)
+    for frame in frames:
+        if frame["seq"] >= first_new:
+            break
+        if (shown := before.frame(room, frame["seq"])) is not None and shown != frame:
+            after.fault(Kind.DIFFERENT, "", f"{shown} was shown, the log has {frame}", room)
+    gone = 0
+    for send in before.sends.values():
+        if send.room != room or not send.acknowledged:
+            continue
+        if before.id_of(send.author) + send.ref not in stored:
+            gone += 1
+            if send.acked_at < at - LOSS:
+                after.fault(Kind.ACKED_LOST, send.author, f"{at - send.acked_at:.1f} s old: {send}", room)
+    return gone

@@ -1,0 +1,123 @@
+"""The store fails for a while: senders hear `unavailable`, nothing is lost, it comes back by itself.
+
+Each trouble is a context; around it the load goes on. The server is never restarted.
+"""
+
+import random
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+from chaos.disk import filled, small_disk
+from chaos.faults import Kind
+from chaos.server import ChaosServer
+from chaos.stage import Size, Stage, stage
+
+PATIENCE = 0.3
+"""The server's `--store-patience`, seconds: short, so that senders hear of it soon."""
+BACK = 15.0
+"""Seconds for the service to be back after the trouble."""
+
+Trouble = Callable[[ChaosServer], AbstractContextManager[None]]
+
+
+@contextmanager
+def full_disk(server: ChaosServer) -> Iterator[None]:
+    """No space on the tmpfs."""
+    with filled(server.data):
+        yield
+
+
+@contextmanager
+def file_limit(server: ChaosServer) -> Iterator[None]:
+    """RLIMIT_FSIZE at what the write-ahead log has now: EFBIG, and SIGXFSZ that must not kill."""
+    server.limit_files(server.wal().stat().st_size)
+    try:
+        yield
+    finally:
+        server.limit_files(-1)
+
+
+@contextmanager
+def _switched(server: ChaosServer, text: str, *names: str) -> Iterator[None]:
+    for name in names:
+        server.switch(name, text)
+    try:
+        yield
+    finally:
+        for name in names:
+            server.switch(name, None)
+
+
+def broken_disk(server: ChaosServer) -> AbstractContextManager[None]:
+    """EIO at every write and read."""
+    return _switched(server, "disk I/O error", "write", "read")
+
+
+def read_only(server: ChaosServer) -> AbstractContextManager[None]:
+    """EROFS at every write; reading works."""
+    return _switched(server, "attempt to write a readonly database", "write")
+
+
+@contextmanager
+def locked(server: ChaosServer) -> Iterator[None]:
+    """Another process holds SQLite's write lock."""
+    path = server.data / "greenroom.db"
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+TROUBLES: dict[str, Trouble] = {
+    "full disk": full_disk,
+    "file limit": file_limit,
+    "EIO": broken_disk,
+    "EROFS": read_only,
+    "locked": locked,
+}
+
+
+def run(folder: Path, size: Size, names: list[str], times: int) -> dict[str, float]:
+    """Let each named trouble come `times` times, in random order."""
+    rng = random.Random(f"{size.seed}/store")
+    order = names * times
+    rng.shuffle(order)
+    with small_disk(folder / "disk", 16 << 20) as disk:
+        flags = ("--store-patience", str(PATIENCE))
+        with stage(folder, size, *flags, rigged=True, data=disk or folder / "data") as scene:
+            scene.open()
+            refusals = 0
+            for name in order:
+                if name == "full disk" and disk is None:
+                    name = "file limit"  # noqa: PLW2901  what can be done here instead
+                refusals += suffer(scene, name, rng.uniform(0.2, 1.0), disturbed=rng.random() < 0.5)
+                if scene.auditor.counts:
+                    break
+            # Everything was refused at least once, so nothing was tested in vain.
+            return scene.close() | {"troubles": len(order), "refusals": refusals}
+
+
+def suffer(scene: Stage, name: str, seconds: float, *, disturbed: bool) -> int:
+    """Go through one trouble, `disturbed` with a cut in it; return how many sends were refused."""
+    crowd, auditor = scene.crowd, scene.auditor
+    before = _refusals(scene)
+    auditor.note(name)
+    with TROUBLES[name](scene.server):
+        refused = crowd.run(lambda: _refusals(scene) > before, BACK)
+        if not refused:
+            auditor.fault(Kind.NOT_QUIET, "", f"nobody heard `unavailable` during {name}")
+        if disturbed and refused:
+            crowd.cut(crowd.robots[0], reset=True)
+        crowd.run_for(seconds)
+    auditor.note(f"{name} is over")
+    acknowledged = auditor.acknowledged
+    if not crowd.run(lambda: auditor.acknowledged > acknowledged, BACK):
+        auditor.fault(Kind.NOT_QUIET, "", f"nothing was stored within {BACK} s after {name}")
+    scene.back()
+    return _refusals(scene) - before
+
+
+def _refusals(scene: Stage) -> int:
+    return sum(robot.refusals for robot in scene.crowd.robots)

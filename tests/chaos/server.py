@@ -1,0 +1,100 @@
+"""The server under test as a process: on a port that stays the same, with what the tests inject.
+
+Knows processes. `ChaosServer(..., rigged=True)` runs rigged.py, in which the store and the clock can be made
+to fail from outside; otherwise it is the real `chat-server`.
+"""
+
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from chaos.plan import Blow
+from support.process import ServerProcess
+
+FLAGS = ("--rate-messages", "0", "--rate-bytes", "0", "--reconnect-spread", "0.3", "--drain-timeout", "1")
+"""No limits, for the load is meant; and no long waits after a stop."""
+
+
+def free_port() -> int:
+    """Return a port that no outgoing connection can take while the server is down."""
+    for _ in range(200):
+        port = random.randrange(20_000, 30_000)  # under the usual ephemeral range, which begins at 32768
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("200 ports in a row are taken")
+
+
+class ChaosServer(ServerProcess):
+    """A server that is ended and started again and again."""
+
+    def __init__(self, folder: Path, *flags: str, rigged: bool = False, data: Path | None = None) -> None:
+        self.rigged = rigged
+        self.starts = 0
+        self._data = data or folder / "data"
+        self.stay = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.switches = folder / "switches"
+        self.switches.mkdir(exist_ok=True)
+        super().__init__(folder, *FLAGS, *flags, environ={"CHAOS_SWITCHES": str(self.switches)})
+
+    @property
+    def data(self) -> Path:
+        return self._data
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def start(self, *flags: str, wait: bool = True) -> None:
+        """Start it on its port; `wait` until it listens."""
+        program = [sys.executable, "-m", "chaos.rigged"] if self.rigged else [f"{sys.prefix}/bin/chat-server"]
+        command = [*program, "--port", str(self.stay), "--data-dir", str(self.data), *self.flags, *flags]
+        self._written = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self.starts += 1
+        tests = str(Path(__file__).parents[1])
+        path = ":".join(filter(None, (self._environ.get("PYTHONPATH"), tests)))
+        with self.log_path.open("ab") as log, self.errors_path.open("ab") as errors:
+            self._process = subprocess.Popen(
+                command,
+                env=self._environ | ({"PYTHONPATH": path} if self.rigged else {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+            )
+        self.port = self.stay
+        if wait:
+            self.logged("server_started")
+
+    def strike(self, blow: Blow) -> int:
+        """End it; return the exit code."""
+        if blow is Blow.TERM:
+            return self.stop()
+        self.kill()
+        return -signal.SIGKILL
+
+    def limit_files(self, limit: int) -> None:
+        """Let no file grow over `limit` bytes (RLIMIT_FSIZE), -1: as it was."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit if limit >= 0 else hard, hard))
+
+    def switch(self, name: str, value: str | None) -> None:
+        """Turn a fault of rigged.py on, or with None off."""
+        path = self.switches / name
+        if value is None:
+            path.unlink(missing_ok=True)
+        else:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(value)
+            fresh.rename(path)
+
+    def wal(self) -> Path:
+        return self.data / "greenroom.db-wal"

@@ -1,0 +1,115 @@
+"""A scene that is set: a server, a crowd with its parts, an auditor, and the load.
+
+Knows how a scenario begins and ends. Must not know what happens in between (scenarios/).
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos import plan
+from chaos.auditor import Auditor
+from chaos.crowd import Crowd
+from chaos.faults import Kind
+from chaos.load import Load, Retry
+from chaos.robot import State
+from chaos.server import ChaosServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How much of everything."""
+
+    seed: str = "1"
+    receivers: int = 10
+    senders: int = 4
+    rooms: int = 3
+    rate: float = 20.0
+    """Messages a second of each sender."""
+    text: int = 60
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a scenario works with."""
+
+    size: Size
+    server: ChaosServer
+    auditor: Auditor
+    crowd: Crowd
+    load: Load
+    began: float = field(default_factory=time.monotonic)
+
+    def open(self, seconds: float = 20.0) -> None:
+        """Let everybody in, and the talk begin."""
+        arrived = self.crowd.run(lambda: self.crowd.all_live, seconds)
+        assert arrived, f"seed {self.size.seed}: not everybody came in"
+        self.load.on = True
+
+    def back(self, seconds: float = 30.0) -> bool:
+        """Wait until everybody is back; a fault if not within `seconds`."""
+        if self.crowd.run(lambda: self.crowd.all_live, seconds):
+            return True
+        away = [robot.name for robot in self.crowd.robots if robot.state is not State.LIVE]
+        self.auditor.fault(Kind.NOT_QUIET, away[0], f"{away} did not come back within {seconds} s")
+        return False
+
+    def close(self, seconds: float = 60.0) -> dict[str, float]:
+        """End the talk, audit, stop the server in order; raise what was found, or return the figures."""
+        self.load.on = False
+        self.crowd.audit(5 if self.auditor.counts else seconds)
+        for robot in self.crowd.robots:
+            if robot.state is State.LIVE:
+                robot.quit()
+        self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 10)
+        self.server.stop()
+        internal = self.server.entries("internal_error")
+        assert not internal, f"seed {self.size.seed}: {internal[0]}"
+        self.auditor.verdict()
+        return self.figures()
+
+    def figures(self) -> dict[str, float]:
+        """Return what happened, in numbers."""
+        auditor = self.auditor
+        return {
+            "starts": self.server.starts,
+            "receivers": len(self.crowd.robots),
+            "sent": len(auditor.sends),
+            "acknowledged": auditor.acknowledged,
+            "deliveries": auditor.deliveries,
+            "resumed": auditor.resumed,
+            "again": sum(send.again for send in auditor.sends.values()),
+            "faults": sum(auditor.counts.values()),
+            "seconds": round(time.monotonic() - self.began, 1),
+        }
+
+
+@contextmanager
+def stage(
+    folder: Path, size: Size, *flags: str, rigged: bool = False, data: Path | None = None
+) -> Iterator[Stage]:
+    """Set the scene: the cast of `size` over a new server in `folder`; end everything at the end."""
+    server = ChaosServer(folder, *flags, rigged=rigged, data=data)
+    auditor = Auditor(size.seed)
+    crowd = Crowd(auditor, server.port, size.seed)
+    try:
+        yield Stage(size, server, auditor, crowd, fill(crowd, size))
+    finally:
+        crowd.close()
+        server.kill()
+
+
+def fill(crowd: Crowd, size: Size) -> Load:
+    """Put the cast of `size` into the crowd, and return the load that it makes."""
+    if not size.receivers:
+        return Load(size.seed, size.rate)
+    cast = plan.cast(size.seed, size.receivers, size.senders, size.rooms)
+    load = Load(size.seed, size.rate, size=size.text)
+    for name, rooms in cast.rooms.items():
+        robot = crowd.add(name, rooms)
+        if name in cast.speakers:
+            load.speaker(robot, rooms, cast.speakers[name])
+    crowd.work += [load, Retry(crowd.robots)]
+    return load

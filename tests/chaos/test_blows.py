@@ -1,0 +1,21 @@
+"""The server dies under load, in short; `make chaos` does it a hundred times."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.plan import Blow
+from chaos.scenarios import blows
+from chaos.stage import Size
+
+SHORT = Size(seed="short", receivers=10, senders=4, rooms=3, rate=40)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "count"), [([Blow.KILL], 3), ([Blow.TERM], 2), (list(Blow), 3)], ids=["kill", "term", "mixed"]
+)
+def test_nothing_acknowledged_is_lost(tmp_path: Path, kinds: list[Blow], count: int) -> None:
+    figures = blows.run(tmp_path, SHORT, count, kinds)
+    assert figures["starts"] == count + 1
+    assert figures["resumed"] >= count  # somebody came back each time, and with its session
+    assert figures["acknowledged"] > 50

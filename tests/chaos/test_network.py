@@ -1,0 +1,24 @@
+"""The network is bad, in short."""
+
+from pathlib import Path
+
+from chaos.scenarios import network
+from chaos.stage import Size
+
+SHORT = Size(seed="short", receivers=8, senders=4, rooms=3, rate=40)
+
+
+def test_clients_cut_in_mid_frame_miss_nothing(tmp_path: Path) -> None:
+    figures = network.cuts(tmp_path, SHORT, 40)
+    assert figures["cuts"] > 20
+    assert figures["resumed"] > 15
+
+
+def test_a_connection_that_hangs_is_replaced(tmp_path: Path) -> None:
+    figures = network.take_overs(tmp_path, SHORT, 20)
+    assert figures["replaced"] > 5
+
+
+def test_delays_single_bytes_and_resets_lose_nothing(tmp_path: Path) -> None:
+    figures = network.through_proxy(tmp_path, SHORT, 2.5)
+    assert figures["resumed"] > 0

@@ -1,0 +1,95 @@
+"""What stands between the clients and the server: honest when calm, and a liar is found out."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chaos.auditor import Auditor
+from chaos.crowd import Crowd
+from chaos.faults import Kind
+from chaos.proxy import Proxy
+from chaos.server import ChaosServer
+from chaos.stage import Size, fill
+
+SMALL = Size(seed="lies", receivers=3, senders=3, rooms=1, rate=60)
+
+
+Line = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosServer]:
+    server = ChaosServer(tmp_path_factory.mktemp("lies"), "--store", "memory")
+    yield server
+    server.kill()
+
+
+def audited(server: ChaosServer, tamper: Callable[[bytes], bytes] | None) -> Auditor:
+    """Let a few talk through a proxy that tampers with every line; return the audit."""
+    auditor = Auditor("lies")
+    with Proxy(server.port, "lies", calm=True, tamper=tamper) as proxy:
+        crowd = Crowd(auditor, proxy.port, "lies")
+        load = fill(crowd, SMALL)
+        try:
+            crowd.run(lambda: crowd.all_live, 10)
+            load.on = True
+            crowd.run(lambda: auditor.acknowledged > 20 or bool(auditor.counts), 10)
+            load.on = False
+            crowd.audit(0.3 if tamper else 10)
+        finally:
+            for robot in crowd.robots:
+                robot.quit()
+            crowd.run(lambda: not any(map(crowd.connected, crowd.robots)), 2)
+            crowd.close()
+    return auditor
+
+
+def liar(lie: Callable[[Line], list[Line]]) -> Callable[[bytes], bytes]:
+    """Return a tamper that lies about the ninth message that passes, and about nothing else."""
+    seen = 0
+
+    def tamper(line: bytes) -> bytes:
+        nonlocal seen
+        frame = json.loads(line)
+        seen += frame["type"] == "message"
+        if frame["type"] != "message" or seen != 9:
+            return line + b"\n"
+        return b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in lie(frame))
+
+    return tamper
+
+
+def test_what_passes_unchanged_is_found_well(server: ChaosServer) -> None:
+    auditor = audited(server, None)
+    auditor.verdict()
+    assert auditor.deliveries > 20
+
+
+@pytest.mark.parametrize(
+    ("lie", "kinds"),
+    [
+        (lambda _: [], {Kind.HOLE, Kind.LOST}),
+        (lambda frame: [frame, frame], {Kind.REPEATED}),
+        (lambda frame: [frame | {"message": "never said"}], {Kind.WRONG_TEXT, Kind.DIFFERENT}),
+        (lambda frame: [frame | {"username": "mallory"}], {Kind.WRONG_AUTHOR, Kind.DIFFERENT}),
+        (lambda frame: [frame | {"ref": "none"}], {Kind.FORGED, Kind.DIFFERENT}),
+        (lambda frame: [frame, frame | {"seq": frame["seq"] + 1}], {Kind.STORED_TWICE, Kind.DIFFERENT}),
+    ],
+    ids=["drops", "repeats", "other-text", "other-author", "other-ref", "other-seq"],
+)
+def test_a_lie_on_the_way_is_found(
+    server: ChaosServer, lie: Callable[[Line], list[Line]], kinds: set[Kind]
+) -> None:
+    assert kinds & set(audited(server, liar(lie)).counts)
+
+
+def test_a_server_that_changes_its_mind_about_the_epoch_is_found(server: ChaosServer) -> None:
+    def tamper(line: bytes) -> bytes:
+        frame = json.loads(line)
+        if frame["type"] == "welcome" and frame["username"] == "r02":
+            frame["epoch"] = "another"
+        return json.dumps(frame, ensure_ascii=False).encode() + b"\n"
+
+    assert Kind.EPOCH in audited(server, tamper).counts
