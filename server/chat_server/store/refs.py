@@ -20,7 +20,7 @@ PRUNED: Final = 2000
 """Refs deleted in one pruning: a few milliseconds."""
 
 _FILL: Final = (
-    "INSERT OR IGNORE INTO refs SELECT l.session, l.id, l.ref FROM log.log l "
+    "INSERT OR REPLACE INTO refs SELECT l.session, l.id, l.ref FROM log.log l "
     "WHERE l.id > ? AND l.id <= ? AND l.ref IS NOT NULL AND l.session IN (SELECT id FROM log.sessions) "
     "ORDER BY l.session, l.id"
 )

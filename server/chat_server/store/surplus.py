@@ -40,7 +40,7 @@ def aged(connection: sqlite3.Connection, before: float, last_id: int) -> list[Su
 
 
 def crowded(connection: sqlite3.Connection, rooms: range, keep: int, last_id: int) -> list[Surplus]:
-    """Return messages of these rooms that have `keep` newer ones in their room (0: none has too many).
+    """Return messages of these rooms that have `keep` newer ones in their room (0: no limit), oldest first.
 
     Two seeks a room. Places of messages that are not in the log any more go away on the way: a process may
     have died, or the index been out of order, between the deletions here and there.
@@ -53,19 +53,20 @@ def crowded(connection: sqlite3.Connection, rooms: range, keep: int, last_id: in
     gone = {room: trimmed for room, trimmed, first, _ in ends if first is not None and first <= trimmed}
     if gone:
         forget(connection, gone)
+    ranges = [
+        (room, max(first, trimmed + 1), last - keep)
+        for room, trimmed, first, last in (ends if keep else ())
+        if first is not None and max(first, trimmed + 1) <= last - keep
+    ][:STEP]
+    # Of each room a few: in the log these are neighbours more often than many of one room, so fewer pages
+    # change.
+    share = STEP // max(len(ranges), 1)
+    query = "SELECT id, room, seq FROM place WHERE room = ? AND seq >= ? AND seq <= ? AND id < ?"
     found: list[Surplus] = []
-    for room, trimmed, first, last in ends if keep else ():
-        if first is None:
-            continue
-        begin = max(first, trimmed + 1)
-        upto = min(last - keep, begin + STEP - len(found) - 1)
-        if begin <= upto:
-            query = "SELECT id, room, seq FROM place WHERE room = ? AND seq >= ? AND seq <= ? AND id < ?"
-            rows = connection.execute(query, (room, begin, upto, last_id)).fetchall()
-            found += [Surplus(*row) for row in rows]
-            if len(found) >= STEP:
-                break
-    return found
+    for room, begin, upto in ranges:
+        rows = connection.execute(query, (room, begin, min(upto, begin + share - 1), last_id)).fetchall()
+        found += [Surplus(*row) for row in rows]
+    return sorted(found)
 
 
 def forget(connection: sqlite3.Connection, trimmed: dict[int, int]) -> None:

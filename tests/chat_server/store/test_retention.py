@@ -47,6 +47,7 @@ class Retention(RuleBasedStateMachine):
     make_pen: type[Pen]
     open_at: Callable[[Path], Any]
     in_memory: bool
+    store: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +62,11 @@ class Retention(RuleBasedStateMachine):
         self.epoch = self.store.epoch
 
     def open(self) -> None:
-        self.store: Any = MemoryStore(10**6) if self.in_memory else self.open_at(self.path)
+        self.store = MemoryStore(10**6) if self.in_memory else self.open_at(self.path)
+        if not self.in_memory:
+            reads = self.store.archive
+            for connection in (self.store._connection, reads._connection, reads._checkpoints):
+                connection.execute("PRAGMA synchronous = OFF")  # processes die here, not machines
         self.pen = self.make_pen(self.store)
         for talk in self.store.talks([1]):
             self.pen.rooms[TALK] = self.pen.conversation(TALK, (1, 2))

@@ -124,7 +124,8 @@ def test_taking_stops_once_the_texts_have_more_than_enough_bytes(
     pen = make_pen(store)
     room = pen.conversation("@x,y", (store.new_identity(), store.new_identity()))
     pen.write(*((room, text) for text in said))
-    taken, total = [], 0
+    taken: list[str] = []
+    total = 0
     for text in reversed(said) if newest else said:
         if len(taken) == limit or total > size:
             break

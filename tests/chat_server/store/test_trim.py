@@ -167,6 +167,22 @@ def test_what_the_log_lost_and_the_index_kept_is_skipped_and_tidied_up(
     assert store.trim(keep=1, before=0.0) == {1: 4}
 
 
+def test_what_the_log_lost_does_not_hide_what_is_to_be_deleted(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surplus, "STEP", 2)
+    store = open_store()
+    pen = make_pen(store)
+    pen.say("a", *"123456")
+    store.close()
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("DELETE FROM log WHERE seq <= 3")
+        other.execute("UPDATE rooms SET trimmed = 3")
+    store = open_store()
+    assert list(all_of(store, keep=1)) == [{1: 5}]
+    assert read_texts(store, pen.room("a")) == ["6"]
+
+
 def test_what_the_index_could_not_forget_is_told_and_forgotten_next_time(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
