@@ -231,7 +231,7 @@ def test_maintenance_that_cannot_be_done_now_is_unavailable(
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_appends_leave_the_hub_only_if_they_wait_for_the_disk(
+def test_appends_and_deletions_leave_the_hub_only_if_they_wait_for_the_disk(
     path: Path, make_pen: type[Pen], *, full: bool
 ) -> None:
     offloaded: list[Any] = []
@@ -242,5 +242,6 @@ def test_appends_leave_the_hub_only_if_they_wait_for_the_disk(
 
     store = SqliteStore(path, full_sync=full, offload=offload, read_offload=lambda f, *args: f(*args))
     with closing(store):
-        make_pen(store).say("a", "one")
-    assert len(offloaded) == full
+        make_pen(store).say("a", "one", "two")
+        assert store.trim(keep=1, before=0.0) == {1: 1}
+    assert len(offloaded) == 3 * full
