@@ -79,7 +79,6 @@ class Server:
                 ping_interval=config.ping_interval,
                 stalled_timeout=config.stalled_timeout,
                 resume_hold=config.resume_hold,
-                max_held=config.max_held,
             )
         except StoreUnavailable as error:
             raise CannotStart(f"the data in {self.store_name} cannot be read: {error}") from error
@@ -95,7 +94,15 @@ class Server:
         )
         self.reporter = Reporter(self.log, self.hub, config.store_path)
         self.keeper = Keeper(
-            self.log, self.store, self.writer, self.reporter, disk_warning_bytes=config.disk_warning_bytes
+            self.log,
+            self.store,
+            self.writer,
+            self.reporter,
+            disk_warning_bytes=config.disk_warning_bytes,
+            retention_messages=config.retention_messages,
+            retention_seconds=config.retention_seconds,
+            clock=self.clock.time,
+            on_trimmed=self.hub.trimmed,
         )
         if config.log_messages:
             self.ingest.on_stored = self.reporter.messages
@@ -181,7 +188,8 @@ class Server:
         while self.reception.connections and self.clock.monotonic() < deadline:
             gevent.sleep(0.01)
         for connection in list(self.reception.connections):
-            if not connection.session.closed:  # else it was told, and only waits for its peer to hang up
+            session = connection.session
+            if not (session.closed or session.away):  # else it was told, and waits for its peer to hang up
                 self.reporter.closed(connection)
         gevent.killall(self._greenlets)
         self._finish(reason)
@@ -258,6 +266,7 @@ def limits_of(config: Config) -> Limits:
         max_rooms=config.max_rooms,
         max_conversations=config.max_conversations,
         max_public_rooms=config.max_public_rooms,
+        max_held=config.max_held,
     )
 
 

@@ -11,6 +11,13 @@ from chat_server.core.ports import Signal
 class NoNetwork:
     """The half of `core.ports.Link` that needs no connection."""
 
+    def may_hello(self) -> float:
+        """Return 0: nobody says hello here."""
+        return 0.0
+
+    def failed_hello(self) -> None:
+        """Do nothing: there is no address to limit."""
+
     def tcp_rtt_ms(self) -> float | None:
         """Return None: there is no network in between."""
         return None

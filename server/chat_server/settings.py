@@ -336,6 +336,7 @@ class Config:
         "sessions whose names are held while they are away; the oldest give way, so that coming and going "
         "cannot fill the memory",
         unit="sessions",
+        reloadable=True,
     )
     ping_interval: float = _row(
         Section.TIME,

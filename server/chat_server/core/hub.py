@@ -9,26 +9,28 @@ from __future__ import annotations
 import random
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Closed, RoomState, ServerIdentity
-from chat_server.core import nowhere
+from chat_server.core import nowhere, scripts
 from chat_server.core.behind import Behind
 from chat_server.core.conversations import Conversations, cursor_of, stand
 from chat_server.core.feeder import Feeder
 from chat_server.core.heartbeat import Heartbeat
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
+from chat_server.core.lookalikes import Lookalikes
 from chat_server.core.ports import Clock, FanOut, Store
 from chat_server.core.presence import Presences
 from chat_server.core.records import Draft, Opening, Origin, RoomRecord, SessionRecord, Standing
 from chat_server.core.room import Room
-from chat_server.core.seats import MAX_HELD, RESUME_HOLD, Seats
+from chat_server.core.seats import RESUME_HOLD, Seats
 from chat_server.core.session import Session
+from chat_server.core.skeletons import imitates_reserved
 from chat_server.core.stats import Stats
 
 KICKED_FOR: Final = 60.0
@@ -56,7 +58,6 @@ class Hub:
         ping_interval: float,
         stalled_timeout: float,
         resume_hold: float = RESUME_HOLD,
-        max_held: int = MAX_HELD,
     ) -> None:
         self.server = server
         self.address = ""
@@ -70,7 +71,7 @@ class Hub:
         self.names: dict[str, Session] = {}  # connected or held, by folded name
         self.identities: dict[int, Session] = {}  # as `names`
         self.rooms: dict[str, Room] = {}  # public, by folded name
-        self.seats = Seats(clock, resume_hold, max_held, self.end)
+        self.seats = Seats(clock, resume_hold, lambda: self.limits.max_held, self.end)
         self.feeder = Feeder(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
         self.conversations = Conversations(
             self.identities,
@@ -85,9 +86,12 @@ class Hub:
         self.on_welcome: Callable[[Session, bool], None] = lambda _session, _resumed: None
         self._recent_rtt: deque[float] = deque(maxlen=512)
         self._kicked: dict[str, float] = {}  # folded name -> until when (monotonic)
+        self._user_names = Lookalikes()
+        self._room_names = Lookalikes()
         self._fan_out = fan_out
         for record in store.public_rooms():
             self.rooms[record.key] = self._new_room(record)
+            self._room_names.add(record.name, record.key)
         for seat in store.sessions():
             self.restore(seat)
         for talk in store.talks(self.identities.keys()):
@@ -102,8 +106,11 @@ class Hub:
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, str(error)) from None
         key = names.fold(shown)
-        if names.reserved(key):
+        if names.reserved(key) or imitates_reserved(shown, key):
             raise Refused(ErrorCode.NAME_INVALID, f"the name {shown} is reserved; choose another")
+        mixed = scripts.problem(shown)
+        if mixed is not None:
+            raise Refused(ErrorCode.NAME_INVALID, mixed)
         return shown, key
 
     def claim(self, name: str, session: Session) -> None:
@@ -118,6 +125,11 @@ class Hub:
         holder = self.names.get(key)
         if holder is not None and holder is not session:
             raise Refused(ErrorCode.NAME_TAKEN, f"the name {shown} is taken; choose another")
+        alike = self._user_names.taken_by(shown, key, session.key)
+        if alike is not None:
+            raise Refused(
+                ErrorCode.NAME_TAKEN, f"the name {shown} looks like {alike}, which is taken; choose another"
+            )
         self._take_name(shown, key, session)
 
     def claim_guest(self, session: Session) -> None:
@@ -129,10 +141,15 @@ class Hub:
 
     def _take_name(self, shown: str, key: str, session: Session) -> None:
         if session.key:
-            del self.names[session.key]
+            self._give_up(session.key)
         session.name = shown
         session.key = key
         self.names[key] = session
+        self._user_names.add(shown, key)
+
+    def _give_up(self, key: str) -> None:
+        del self.names[key]
+        self._user_names.remove(key)
 
     def user(self, name: str) -> Session:
         """Return who is connected under `name`, or raise `Refused`."""
@@ -155,7 +172,7 @@ class Hub:
 
     def release_name(self, session: Session) -> None:
         """Give back the name of a session that could not enter after all."""
-        del self.names[session.key]
+        self._give_up(session.key)
         session.name = session.key = ""
 
     def depart(self, session: Session, *, for_good: bool = True) -> None:
@@ -204,7 +221,7 @@ class Hub:
             self.conversations.close(room, session, None)
         session.behind = None
         if session.key and self.names.get(session.key) is session:
-            del self.names[session.key]
+            self._give_up(session.key)
         if session.id:
             del self.identities[session.identity]
             self.conversations.forget(session)
@@ -243,14 +260,29 @@ class Hub:
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {error}") from None
         key = names.fold(shown)
-        return self.rooms.get(key) or self._new_room(RoomRecord(shown, key))
+        return self.rooms.get(key) or self._found(shown, key)
+
+    def _found(self, shown: str, key: str) -> Room:
+        """Return a new public room, or raise `Refused`."""
+        mixed = scripts.problem(shown)
+        if mixed is not None:
+            raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {mixed}")
+        alike = self._room_names.taken_by(shown, key)
+        if alike is not None:
+            raise Refused(ErrorCode.NAME_TAKEN, f"the room {shown} would look like the room {alike}")
+        if len(self.rooms) >= self.limits.max_public_rooms > 0:
+            raise Refused(ErrorCode.TOO_MANY, "there are too many rooms; join one of those")
+        return self._new_room(RoomRecord(shown, key))
 
     def join(self, room: Room, session: Session, *, behind: bool = False) -> Room:
         """Make the session a member of a public room; return the room as it is registered.
 
         With `behind` it has a cursor, and is fed from the log first.
         """
-        room = self.rooms.setdefault(room.key, room)
+        if room.key not in self.rooms:
+            self.rooms[room.key] = room
+            self._room_names.add(room.name, room.key)
+        room = self.rooms[room.key]
         if session not in room.members:
             if behind:
                 room.add_behind(session)
@@ -265,8 +297,17 @@ class Hub:
         self.feeder.drop(session, room)
         self.presences.left(room, session.name)
         record = room.record
-        if not room.members and not record.id and not record.queued:
-            self.rooms.pop(room.key, None)
+        if not room.members and not record.id and not record.queued and room.key in self.rooms:
+            del self.rooms[room.key]
+            self._room_names.remove(room.key)
+
+    def trimmed(self, lasts: Mapping[int, int]) -> None:
+        """Forget what the store no longer keeps: by the id of a room everything up to a seq."""
+        for rooms in (self.rooms, self.conversations.by_name):
+            for room in rooms.values():
+                last = lasts.get(room.record.id)
+                if last is not None:
+                    room.forget_before(last)
 
     def joined_room(self, name: str, session: Session) -> Room:
         """Return the room in which the session says something, or raise `Refused`."""

@@ -20,6 +20,7 @@ class Limits(Struct, frozen=True):
     max_rooms: int = 100
     max_conversations: int = 1000
     max_public_rooms: int = 50_000
+    max_held: int = 20_000
 
     def on_wire(self) -> events.Limits:
         """Return what `welcome` tells a client."""

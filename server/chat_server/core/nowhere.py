@@ -60,6 +60,14 @@ class _Link:
         """Return False."""
         return False
 
+    def may_hello(self) -> float:
+        """Fail: nobody says hello here."""
+        raise NotImplementedError
+
+    def failed_hello(self) -> None:
+        """Fail: nobody says hello here."""
+        raise NotImplementedError
+
     def tcp_rtt_ms(self) -> float | None:
         """Return None."""
         return None

@@ -95,6 +95,15 @@ class Link(Protocol):
     def taking(self) -> bool:
         """Tell whether the peer has taken bytes of what waits for it since this was asked last."""
 
+    def may_hello(self) -> float:
+        """Return 0, or the seconds until a hello of this connection will be heard: its address failed often.
+
+        Whoever says hello before that again and again is sent away. Does not switch.
+        """
+
+    def failed_hello(self) -> None:
+        """Note for the peer's address that a hello failed in a way in which one tries things out."""
+
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms (TCP_INFO), None if there is none."""
 

@@ -14,9 +14,6 @@ from chat_server.core.session import Session
 RESUME_HOLD: Final = 300.0
 """Seconds for which a name is held after a cut (docs/protocol.md); a setting."""
 
-MAX_HELD: Final = 20_000
-"""Sessions held at once, so that coming and going costs a bounded amount of memory; a setting."""
-
 
 def hash_secret(secret: str) -> bytes:
     """Return what is kept of a session's secret: enough to know it again, useless to a thief.
@@ -29,10 +26,12 @@ def hash_secret(secret: str) -> bytes:
 class Seats:
     """The sessions that may come back."""
 
-    def __init__(self, clock: Clock, hold: float, max_held: int, expire: Callable[[Session], None]) -> None:
+    def __init__(
+        self, clock: Clock, hold: float, most: Callable[[], int], expire: Callable[[Session], None]
+    ) -> None:
         self._clock = clock
         self._hold = hold
-        self._max_held = max_held
+        self._most = most
         self._expire = expire
         self._by_hash: dict[bytes, Session] = {}
         self._away: dict[Session, float] = {}  # -> until when, in order
@@ -60,7 +59,7 @@ class Seats:
     def hold(self, session: Session) -> None:
         """Hold the seat of a session that was cut; too many are held for a shorter time."""
         self._away[session] = self._clock.monotonic() + self._hold
-        if len(self._away) > self._max_held > 0:
+        if len(self._away) > self._most() > 0:
             self._expire(next(iter(self._away)))
 
     def take(self, session: Session) -> None:

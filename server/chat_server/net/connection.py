@@ -307,6 +307,18 @@ class Connection:
             return bool(unsent)
         return window > before[1] or (bool(unsent) and acknowledged > before[0])
 
+    def may_hello(self) -> float:
+        """Return 0, or the seconds until a hello of this connection will be heard."""
+        addresses = self._reception.addresses
+        wait = addresses.may_hello(self.host, self)
+        if addresses.hasty(self):
+            self.end(ByeReason.FLOODING, "hello was said again and again before its time", after=wait)
+        return wait
+
+    def failed_hello(self) -> None:
+        """Note for the peer's address that a hello failed."""
+        self._reception.addresses.failed_hello(self.host)
+
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms."""
         try:

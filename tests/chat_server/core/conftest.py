@@ -108,6 +108,8 @@ class Link:
         self.ended: Any = None
         self.bye_ref: str | None = None
         self.reads = False
+        self.hello_wait = 0.0
+        self.failed_hellos = 0
         self.peer: Peer
         self.tcp_ms: float | None = 0.5
 
@@ -136,6 +138,12 @@ class Link:
 
     def taken(self) -> int:
         return self.peer.outbox.arrived
+
+    def may_hello(self) -> float:
+        return self.hello_wait
+
+    def failed_hello(self) -> None:
+        self.failed_hellos += 1
 
     def taking(self) -> bool:
         return self.reads

@@ -179,7 +179,7 @@ class Play:
     def settle(self) -> None:
         """Let everybody be back, read everything, and have said what they wanted to say."""
         for _ in range(3):
-            for who, client in enumerate(self.clients):
+            for who in range(len(NAMES)):
                 self.do_come(who)
                 self.do_drain(who)
             self.stage.commit()

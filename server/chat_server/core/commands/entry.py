@@ -27,18 +27,35 @@ ARRIVAL_MESSAGES: Final = 10
 """What plain text shows on arrival."""
 
 
+TRIED_OUT: Final = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.NAME_INVALID})
+"""What a hello is answered that tries out names; an unknown secret counts as well."""
+
+
+def check_failures(session: Session) -> None:
+    """Raise `Refused` while too many hellos of the peer's address have failed, whatever this one says."""
+    wait = session.link.may_hello()
+    if wait:
+        raise Refused(
+            ErrorCode.RATE_LIMITED, "too many hellos from your address have failed", retry_after=wait
+        )
+
+
 def hello(hub: Hub, session: Session, command: Hello) -> None:
     """Open the session under a name; `welcome` is the answer and the first frame."""
     if session.id:
         raise Refused(ErrorCode.ALREADY_NAMED, f"you are {session.name}; to change that, rename")
-    if command.resume is not None and _resumed(hub, session, command, command.resume):
+    check_failures(session)
+    guessed = command.resume is not None and hub.seats.find(command.resume.session) is None
+    if guessed:
+        session.link.failed_hello()
+    elif command.resume is not None and _resumed(hub, session, command, command.resume):
         return
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
     check_room_limit(hub, len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
         secret = secrets.token_urlsafe(SECRET_BYTES)
-    come_in(hub, session, command.username, rooms, secret=secret, ref=command.ref)
+    come_in(hub, session, command.username, rooms, secret=secret, ref=command.ref, counted=guessed)
 
 
 def _resumed(hub: Hub, session: Session, command: Hello, wanted: Resume) -> bool:
@@ -69,10 +86,19 @@ def come_in(
     *,
     secret: str | None = None,
     ref: str | None = None,
+    counted: bool = False,
 ) -> None:
-    """Claim the name, enter the rooms and send `welcome`, or raise `Refused` with nothing claimed."""
-    entered = [hub.room(name) for name in rooms]
-    hub.claim(username, session)
+    """Claim the name, enter the rooms and send `welcome`, or raise `Refused` with nothing claimed.
+
+    `counted`: it is a failed hello already, whatever comes of it.
+    """
+    try:
+        entered = [hub.room(name) for name in rooms]
+        hub.claim(username, session)
+    except Refused as refusal:
+        if refusal.code in TRIED_OUT and not counted:
+            session.link.failed_hello()
+        raise
     public_id, identity = new_public_id(), hub.store.new_identity()
     if secret is not None:
         _save(hub, session, SessionRecord(public_id, identity, session.name, hash_secret(secret)))

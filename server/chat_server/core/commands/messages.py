@@ -4,7 +4,7 @@ from chat_protocol import LOBBY, names
 from chat_protocol.commands import Message, Say
 from chat_protocol.content import text_problem
 from chat_protocol.errors import ErrorCode, Refused
-from chat_server.core.commands.entry import come_in, take_name
+from chat_server.core.commands.entry import check_failures, come_in, take_name
 from chat_server.core.hub import Hub
 from chat_server.core.ingest import again
 from chat_server.core.ports import StoreUnavailable
@@ -43,6 +43,7 @@ def say(hub: Hub, session: Session, command: Say) -> None:
     """Two-field JSON: take the name if it is not one's own, then say the message in the lobby."""
     naming = True
     if not session.id:
+        check_failures(session)
         come_in(hub, session, command.username, [LOBBY])
     elif command.username != session.name and names.fold(command.username) != session.key:
         take_name(hub, session, command.username, None)

@@ -1,0 +1,81 @@
+"""A hello that tries things out is counted for its address, and put off where too many have failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_protocol import codec, commands
+from chat_server.core.limits import Limits
+
+if TYPE_CHECKING:
+    from chat_server.core.conftest import Stage
+
+
+@pytest.mark.parametrize(
+    ("hello", "counted"),
+    [
+        (commands.Hello(username="ann"), 1),
+        (commands.Hello(username="a b"), 1),
+        (commands.Hello(username="server"), 1),
+        (commands.Hello(username="bob", rooms=["a b"]), 1),
+        (commands.Hello(username="bob", resume=commands.Resume(session="guessed")), 1),
+        (commands.Hello(username="ann", resume=commands.Resume(session="guessed")), 1),
+        (commands.Hello(username="bob", rooms=["1", "2", "3"], resume=commands.Resume(session="guessed")), 1),
+        (commands.Hello(username="bob", rooms=["one", "two", "three"]), 0),
+        (commands.Hello(username="bob"), 0),
+        (commands.Say(username="ann", message="hi"), 1),
+        (commands.Say(username="bob", message="hi"), 0),
+    ],
+)
+def test_what_counts(make_stage: type[Stage], hello: commands.Hello | commands.Say, counted: int) -> None:
+    stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
+    stage.enter("ann")
+    other = stage.connect()
+    other.does(hello)
+    stage.commit()
+    assert other.link.failed_hellos == counted
+
+
+def test_a_store_that_fails_is_not_counted(stage: Stage) -> None:
+    stage.store.failing = "full"
+    ann = stage.connect()
+    ann.does(commands.Hello(username="ann", resumable=True))
+    assert ann.one("error")["code"] == "unavailable"
+    assert ann.link.failed_hellos == 0
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        commands.Hello(username="good", ref="h"),
+        commands.Hello(username="b a d", ref="h"),
+        commands.Hello(username="good", resume=commands.Resume(session="guessed"), ref="h"),
+        commands.Say(username="good", message="hi", ref="h"),
+    ],
+)
+def test_before_its_time_nothing_is_looked_at(stage: Stage, hello: commands.Hello | commands.Say) -> None:
+    ann = stage.connect()
+    ann.link.hello_wait = 2.5
+    ann.does(hello)
+    error = ann.one("error")
+    assert (error["code"], error["retry_after"], error["ref"]) == ("rate_limited", 2.5, "h")
+    assert ann.link.failed_hellos == 0
+    assert not stage.hub.names
+
+    # And at its time it is
+    ann.link.hello_wait = 0.0
+    ann.does(commands.Hello(username="good"))
+    assert ann.one("welcome")["username"] == "good"
+
+
+def test_the_text_dialect_and_those_who_are_in_notice_nothing(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    ann.link.hello_wait = 2.5
+    ann.does(commands.Rename(username="eve"))
+    assert ann.name == "eve"
+    guest = stage.connect(codec.TEXT)
+    guest.link.hello_wait = 2.5
+    guest.does(commands.Arrive())
+    assert guest.name.startswith("guest-")
