@@ -82,7 +82,9 @@ class Sniffer:
         first = held[0]
         if first == ord("{"):
             self._objects = ObjectSplitter()
-            return self._object(self._objects, bytes(held))
+            begun = bytes(held)
+            held.clear()  # the splitter keeps it
+            return self._object(self._objects, begun)
         if first == _TLS_HANDSHAKE:
             return self._give_up(_foreign("TLS is not set up here"))
         return self._text(looked)

@@ -1,0 +1,24 @@
+"""The targets, and the seeds that each begins with: one bytes literal a line in corpus/NAME.txt."""
+
+import ast
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+WORDS: Final = CORPUS / "words.dict"
+TARGETS: Final = ("lines", "objects", "ndjson", "simple", "text", "sniff", "events", "names", "sanitize")
+
+Check = Callable[[bytes], None]
+
+
+def seeds(target: str) -> list[bytes]:
+    """Return the seeds of a target."""
+    lines = (CORPUS / f"{target}.txt").read_text().splitlines()
+    return [cast("bytes", ast.literal_eval("b" + line)) for line in lines]
+
+
+def check_of(target: str) -> Check:
+    """Import a target; under the fuzzer this is where the code is instrumented."""
+    return cast("Check", importlib.import_module(f"fuzz.targets.{target}").check)

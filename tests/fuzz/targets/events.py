@@ -1,0 +1,38 @@
+"""What a client makes of a server's lines: an event, nothing, or one kind of error."""
+
+import msgspec
+
+from chat_client.frames import read_frame
+from chat_protocol import phrases, simple, text
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import Bye, Error, Event
+from chat_protocol.ndjson import decode_event, encode
+
+
+def check(data: bytes) -> None:
+    for line in data.split(b"\n"):
+        _line(line)
+
+
+def _line(line: bytes) -> None:
+    strict: Event | None = None
+    try:
+        strict = decode_event(line)
+    except msgspec.DecodeError:
+        known = False
+    else:
+        known = True
+    try:
+        lenient = read_frame(line)
+    except ValueError:
+        assert not known
+        return
+    if known:
+        assert lenient == strict
+    else:
+        assert isinstance(lenient, Error) or (isinstance(lenient, Bye) and lenient.reason in ByeReason)
+    if lenient is not None:
+        assert decode_event(encode(lenient)[:-1]) == lenient
+        assert all(isinstance(sentence, str) for sentence in phrases.sentences(lenient))
+        text.encode(lenient).decode()
+        simple.encode(lenient).decode()

@@ -1,0 +1,42 @@
+"""Names: what is clean, how it folds, what it looks like."""
+
+import unicodedata
+
+from chat_protocol.names import MAX_NAME, clean, fold, reserved
+from chat_server.core.lookalikes import Lookalikes
+from chat_server.core.scripts import problem
+from chat_server.core.skeletons import imitates_reserved, skeleton
+
+
+def check(data: bytes) -> None:
+    written = data.decode("utf-8", "surrogateescape")
+    folded = fold(written)
+    assert fold(folded) == folded
+    try:
+        name = clean(written)
+    except ValueError as error:
+        assert str(error).isprintable()  # noqa: PT017  either is right, and each has its rule
+        return
+    assert clean(name) == name
+    assert 1 <= len(name) <= MAX_NAME
+    assert name.isprintable()
+    assert not set(name) & set(" @,/#")
+    assert unicodedata.is_normalized("NFC", name)
+    assert fold(name) == folded
+    name.encode()
+    _looks(name, folded)
+
+
+def _looks(name: str, key: str) -> None:
+    assert skeleton(skeleton(name)) == skeleton(name)
+    sentence = problem(name)
+    assert sentence is None or sentence.isprintable()
+    assert not (name.isascii() and (sentence or imitates_reserved(name, key)))
+    assert reserved(key) in {True, False}
+    lookalikes = Lookalikes()
+    lookalikes.add(name, key)
+    assert lookalikes.taken_by(name, key) is None
+    assert lookalikes.taken_by(name, "another key") == (None if name.isascii() else name)
+    lookalikes.remove(key)
+    assert not lookalikes._ascii
+    assert not lookalikes._others

@@ -1,0 +1,15 @@
+"""The native dialect: bytes in, commands and faults out."""
+
+from chat_protocol.codec import Incoming
+from chat_protocol.ndjson import NdjsonCodec
+from fuzz import incoming
+from fuzz.cuts import same_for_all_cuts
+
+
+def check(data: bytes) -> None:
+    def feed(pieces: list[bytes]) -> list[Incoming]:
+        return incoming.talk(NdjsonCodec(), pieces)
+
+    with incoming.short_frames():
+        found = same_for_all_cuts(data, feed)
+    incoming.whole(found)

@@ -1,0 +1,32 @@
+"""What the client shows and sends: harmless for a terminal, and cut where nothing is lost."""
+
+import json
+import unicodedata
+
+from chat_client.sanitize import ascii_controls, harmless, one_line
+from chat_client.split import split_text
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_KEPT = set("\n\u200c\u200d")
+
+
+def check(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    shown = harmless(text)
+    assert not [char for char in shown if unicodedata.category(char) in _HIDDEN and char not in _KEPT]
+    assert harmless(shown) == shown
+    assert shown.count("\n") == text.count("\n")
+    assert "\n" not in one_line(text)
+    assert not text.isascii() or not text.isprintable() or shown == text
+    written = json.dumps({"text": text}, ensure_ascii=False)
+    escaped = ascii_controls(written)
+    assert json.loads(escaped) == {"text": text}
+    assert not [char for char in escaped if unicodedata.category(char) in _HIDDEN]
+    _pieces(data.decode(errors="replace"))
+
+
+def _pieces(text: str) -> None:
+    for limit in (4, 9, 64):
+        pieces = split_text(text, limit)
+        assert all(0 < len(piece.encode()) <= limit for piece in pieces)
+        assert "".join("".join(pieces).split()) == "".join(text.split())

@@ -1,0 +1,41 @@
+"""Two-field JSON: bytes in, sayings and faults out; what goes out comes from a user or from `server`."""
+
+import json
+
+import msgspec
+
+from chat_protocol import simple
+from chat_protocol.codec import Incoming
+from chat_protocol.commands import Say
+from chat_protocol.errors import Fault
+from chat_protocol.events import MessageEvent, Notice
+from fuzz import incoming
+from fuzz.cuts import same_for_all_cuts
+
+
+def check(data: bytes) -> None:
+    def feed(pieces: list[bytes]) -> list[Incoming]:
+        return incoming.talk(simple.SimpleCodec(), pieces)
+
+    with incoming.short_frames():
+        found = same_for_all_cuts(data, feed)
+    incoming.whole(found)
+    for item in found:
+        if isinstance(item, Fault):
+            continue
+        assert isinstance(item, Say)
+        assert simple.decode_pair(msgspec.json.encode(simple.Pair(item.username, item.message))) == item
+        message = MessageEvent(
+            room="lobby",
+            seq=1,
+            sender="id",
+            username=item.username,
+            message=item.message,
+            timestamp=0.0,
+            origin="client",
+        )
+        written = simple.encode_messages([message, message])
+        line = {"username": item.username, "message": item.message, "timestamp": 0.0}
+        assert [json.loads(each) for each in written.splitlines()] == [line, line]
+        for each in simple.encode(Notice(text=item.message)).splitlines():
+            assert json.loads(each)["username"] == "server"

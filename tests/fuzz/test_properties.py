@@ -1,0 +1,138 @@
+"""The fuzzer's targets, for a moment and without the fuzzer: so they cannot rot."""
+
+import random
+import sys
+import types
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import sniff
+from chat_protocol.lines import MAX_FRAME, LineBuffer
+from chat_protocol.ndjson import NdjsonCodec
+from chat_protocol.objects import ObjectSplitter
+from chat_protocol.simple import SimpleCodec
+from chat_protocol.sniff import Sniffer
+from chat_protocol.text import TextCodec
+from fuzz.cuts import cuts
+from fuzz.lines_shown import one_line_each
+from fuzz.seeds import CORPUS, TARGETS, check_of, seeds
+
+Fed = Callable[[bytes], object]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_seed_holds(target: str) -> None:
+    assert len(seeds(target)) > 3
+    for seed in seeds(target):
+        check_of(target)(seed)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_comes_of_the_seeds_by_chance_holds(target: str) -> None:
+    check = check_of(target)
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.lists(st.sampled_from(seeds(target)) | st.binary(max_size=12), max_size=3), st.randoms())
+    def holds(parts: list[bytes], dice: random.Random) -> None:
+        data = bytearray(b"".join(part[dice.randint(0, len(part)) :] for part in parts))
+        for _ in range(min(3, len(data))):
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        check(bytes(data))
+
+    holds()
+
+
+def test_each_target_has_its_module_and_its_seeds_and_none_is_forgotten() -> None:
+    assert sorted(TARGETS) == sorted(path.stem for path in CORPUS.glob("*.txt"))
+    assert sorted(TARGETS) == sorted(path.stem for path in (CORPUS.parent / "targets").glob("*.py"))
+
+
+def test_the_limits_are_as_before_after_a_check() -> None:
+    check_of("sniff")(b"hi\n")
+    assert LineBuffer().limit == ObjectSplitter().limit == vars(sniff)["MAX_FRAME"] == MAX_FRAME
+
+
+@given(st.binary(max_size=200))
+def test_all_cuts_are_of_the_same_stream(data: bytes) -> None:
+    for pieces in cuts(data):
+        assert b"".join(pieces) == data
+
+
+@pytest.mark.parametrize(
+    "written", [b"[13:53] ann: hi\n[13:54] bob: ha\n", b"* a\x1b[2J\n", b"* a", b"    a\n"]
+)
+def test_a_forged_line_would_be_seen(written: bytes) -> None:
+    with pytest.raises(AssertionError):
+        one_line_each(written, 1)
+
+
+def steps(feed: Fed, pieces: list[bytes]) -> int:
+    """Count the lines of the protocol's code that run while `pieces` are fed."""
+    count = 0
+
+    def line(frame: types.FrameType, event: str, _argument: object) -> object:
+        nonlocal count
+        if "chat_protocol" not in frame.f_code.co_filename:
+            return None
+        count += event == "line"
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(line)  # type: ignore[arg-type]
+    try:
+        for piece in pieces:
+            feed(piece)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def sniffed() -> Fed:
+    sniffer = Sniffer()
+
+    def feed(data: bytes) -> object:
+        return (sniffer.chosen or sniffer).receive(data)
+
+    return feed
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LineBuffer().feed,
+        lambda: ObjectSplitter().feed,
+        lambda: NdjsonCodec().receive,
+        lambda: SimpleCodec().receive,
+        lambda: TextCodec().receive,
+        sniffed,
+    ],
+    ids=["lines", "objects", "ndjson", "simple", "text", "sniff"],
+)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"x",
+        b"\n",
+        b" ",
+        b"{",
+        b"{}",
+        b'"',
+        b'{"a":"',
+        b'{"\\\\',
+        b"\xff\xfb",
+        b'{"type":"ping"}\n',
+        b"{}\n",
+        b"{[\n",
+    ],
+    ids=ascii,
+)
+def test_the_work_grows_with_the_bytes_and_no_faster(make: Callable[[], Fed], unit: bytes) -> None:
+    # Each time is a stream of its own; twice the bytes may cost twice the steps, and a few to begin with.
+    for cut in (1, len(unit) + 1, 64):
+        short, long = unit * 60, unit * 240
+        few = steps(make(), [short[at : at + cut] for at in range(0, len(short), cut)])
+        many = steps(make(), [long[at : at + cut] for at in range(0, len(long), cut)])
+        assert 0 < many <= 4 * few + 200
