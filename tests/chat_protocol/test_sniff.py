@@ -166,7 +166,7 @@ def test_a_first_line_that_is_too_large_is_not_looked_at_beyond_its_bound() -> N
     assert talk([stream])[1] == talk([stream[:-1], stream[-1:]])[1] == [TOO_LARGE]
 
 
-@pytest.mark.parametrize("depth", [5000, 30_000])
+@pytest.mark.parametrize("depth", [12_000, 30_000])  # Python 3.13 takes 10,000
 def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: int) -> None:
     for newline in (b"", b"\n"):
         stream = b'{"a":' + b"[" * depth + newline + b"]" * depth + b"}\n" + PING + b"\n"
