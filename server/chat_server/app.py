@@ -240,6 +240,7 @@ class Server:
         self.hub.heartbeat.tick()
         self.hub.feeder.tick()
         self.hub.seats.tick()
+        self.hub.conversations.tick()
         self.reception.end_silent()
 
     def _interval(self) -> None:

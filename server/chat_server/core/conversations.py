@@ -43,6 +43,7 @@ class Conversations:
         self._limits = limits
         self._queue = queue
         self._note = note
+        self._doubtful: dict[tuple[Session, Room], None] = {}  # closed for somebody who may not know of it
         feeder.on_told_closed = self._told_closed
 
     def own(self, name: str, session: Session) -> Room:
@@ -76,7 +77,9 @@ class Conversations:
         room.opener = session
         self._queue(Opening(room, session, peer, ref))
         if session.record is not None or peer.record is not None:
-            self._note(Standing(room.record, room.record.seq))  # stored together with the opening
+            unheard = [told[0] for side in (session, peer) if (told := side.unheard_of().get(room))]
+            since = min(unheard, default=room.record.seq)
+            self._note(Standing(room.record, since))  # stored together with the opening
 
     def opened(self, opening: Opening) -> None:
         """Finish an opening that the store has, or with `failed` one that it refused."""
@@ -157,7 +160,7 @@ class Conversations:
         if room.opener is not None:
             room.opener.conversations -= 1
             room.opener = None
-        untold = False
+        untold: list[int] = []
         for session in members:
             peer = by.name if session is not by else self.peer_name(room, by)
             news = Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None)
@@ -165,24 +168,41 @@ class Conversations:
                 self._feeder.drop(session, room)
                 session.answer(news)
             else:
-                untold |= self._tell_closed(room, session, news)
-        self.note(room, room.since if untold else None, by.name)
+                since = self._tell_closed(room, session, news)
+                if since is not None:
+                    untold.append(since)
+        self.note(room, min(untold, default=None), by.identity)
 
-    def _tell_closed(self, room: Room, session: Session, news: Closed) -> bool:
-        """Tell the other side, now or after what came before the closing; return whether it is away."""
+    def _tell_closed(self, room: Room, session: Session, news: Closed) -> int | None:
+        """Tell the other side, now or after what came before the closing.
+
+        If it may not hear of that, return the seq after which it has to be told everything.
+        """
         cursor = cursor_of(session, room)
         if cursor is not None and not cursor.known and cursor.seq == room.head:
             self._feeder.drop(session, room)  # opened and closed, and nothing said in between
-            return False
+            return None
         if cursor is None:
             if not session.away and not session.outbox.full:
                 session.answer(news)
-                return False
+                doubt = session.unheard_of().get(room)
+                if doubt is None:
+                    return None
+                self._doubtful[session, room] = None
+                return doubt[0]
             cursor = self._feeder.cursor(session, room, room.since if session.away else room.head)
         cursor.end(room, news)
-        return session.away
+        return cursor.seq
 
-    def note(self, room: Room, seq: int | None, closed_by: str | None = None) -> None:
+    def tick(self) -> None:
+        """Note which closings have arrived at clients that may not even have heard of the opening."""
+        for session, room in list(self._doubtful):
+            if session.away or session.closed or room not in session.unheard_of():
+                del self._doubtful[session, room]
+                if not session.away:
+                    self._told_closed(room)
+
+    def note(self, room: Room, seq: int | None, closed_by: int | None = None) -> None:
         """Let the store know how a conversation stands, if one of its sides may come back after a restart."""
         if room.record.id and any(
             session is not None and session.record is not None for session in self._sides(room)
@@ -214,15 +234,14 @@ class Conversations:
         if talk.closed_by is None and None not in sides:
             room.opener = next(side for side in sides if side is not None)
             room.opener.conversations += 1
-        for side, peer, name in zip(sides, sides[::-1], talk.names[::-1], strict=True):
-            if side is None:
+        for side, name in zip(sides, talk.names[::-1], strict=True):
+            if side is None or side.identity == talk.closed_by:
                 continue
             if room.opener is not None:
                 room.add_behind(side)
             else:  # it was closed, or its other side is gone for good: that is still to be told
-                other = peer.name if peer is not None else name
                 cursor = self._feeder.cursor(side, room, talk.since)
-                cursor.end(room, Closed(room=room.name, peer=other, by=talk.closed_by or other))
+                cursor.end(room, Closed(room=room.name, peer=name, by=name))
 
     def peer_name(self, room: Room, session: Session) -> str:
         """Return the present name of the other side of a conversation, empty if it has left."""

@@ -57,26 +57,26 @@ class SessionRecord(Struct, eq=False):
 class Standing(Struct, eq=False):
     """A conversation that is open since `seq`; with `seq` None it is not open any more.
 
-    `closed_by` names who closed it while the other side was away, and has still to be told; it is None while
-    the conversation is open.
+    With `closed_by` it is closed, by that identity, and the other side has still to be told: of that, and of
+    what was said since `seq`.
     """
 
     room: RoomRecord
     seq: int | None
-    closed_by: str | None = None
+    closed_by: int | None = None
 
 
 class Talk(Struct, eq=False):
     """A conversation as the store gives it back: its room, the names of both sides, and how it stands.
 
     `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after
-    which it was opened, None where it is closed; `closed_by` as in `Standing`.
+    which it was opened, None where it is closed and everybody knows; `closed_by` as in `Standing`.
     """
 
     room: RoomRecord
     names: tuple[str, str]
     since: int | None = None
-    closed_by: str | None = None
+    closed_by: int | None = None
 
 
 class Draft(Struct, eq=False):

@@ -53,7 +53,7 @@ LOG_MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE TABLE standings (
         room INTEGER PRIMARY KEY REFERENCES rooms (id),
         seq INTEGER,
-        closed_by TEXT
+        closed_by INTEGER
     );
     ALTER TABLE rooms ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX rooms_high ON rooms (high) WHERE high IS NOT NULL;

@@ -328,8 +328,16 @@ class Play:
         self.stage.feed()
 
     def restart(self, lost: float) -> None:
-        """End the server with all that is not stored, and start another one."""
+        """End the server with all that is not stored, and start another one.
+
+        Only a conversation that was opened and closed in the last second may be told twice: whether its closing
+        has arrived is looked at once a second.
+        """
         assert self.reopen is not None
+        self.healing()
+        self.stage.hub.conversations.tick()
+        self.stage.commit()
+        self.look()
         for client in self.clients:
             if client.peer is not None:
                 client.read(lost)

@@ -35,7 +35,7 @@ def stand(pen: Pen, *standings: Standing, rooms: tuple[RoomRecord, ...] = ()) ->
     pen.store.append(batch)
 
 
-def shown(store: SqliteStore, *identities: int) -> dict[str, tuple[int | None, str | None]]:
+def shown(store: SqliteStore, *identities: int) -> dict[str, tuple[int | None, int | None]]:
     return {talk.room.name: (talk.since, talk.closed_by) for talk in store.talks(set(identities))}
 
 
@@ -75,8 +75,8 @@ def test_how_a_conversation_stands_survives_a_restart(pen: Pen, open_store: Open
     for expected, standing in (
         ((0, None), None),
         ((7, None), Standing(room, 7)),
-        ((7, "bob"), Standing(room, 7, "bob")),
-        ((None, "bob"), Standing(room, None, "bob")),
+        ((7, 2), Standing(room, 7, 2)),
+        ((None, 2), Standing(room, None, 2)),
         ((None, None), Standing(room, None)),
     ):
         if standing is not None:
