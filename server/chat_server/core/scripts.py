@@ -33,10 +33,10 @@ def problem(name: str) -> str | None:
     if found and not frozenset.intersection(*found):
         others = [systems for systems in found if "Latn" not in systems]
         if not any(all(system in systems for systems in others) for system in _BESIDE_LATIN):
-            return f"a name does not mix {_scripts_of(name)} letters, as they look too much alike"
+            return f"a name does not mix {_scripts_of(name)} letters, which can look alike"
     zeros = {ord(char) - unicodedata.decimal(char) for char in name if char.isdecimal()}
     if len(zeros) > 1:
-        return "a name does not mix digits of several kinds, as they look too much alike"
+        return "a name does not mix digits of several kinds, which can look alike"
     return None
 
 
@@ -56,8 +56,11 @@ def _systems(char: str) -> frozenset[str]:
 def _scripts_of(name: str) -> str:
     from fontTools.unicodedata import script, script_name  # noqa: PLC0415  as below
 
-    scripts = dict.fromkeys(script(char) for char in name)
-    return " and ".join(script_name(each) for each in scripts if each not in _ANY)
+    found = dict.fromkeys(each for each in map(script, name) if each not in _ANY)
+    for shared in map(_extensions(), name):
+        if not shared & _ANY and not shared & found.keys():
+            found[min(shared)] = None  # named after one of those that share the mark
+    return " and ".join(script_name(each) for each in found)
 
 
 @cache
