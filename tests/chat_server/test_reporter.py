@@ -1,0 +1,26 @@
+import gc
+
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_server.reporter import DIGITS, HIGHEST_US, LOWEST_US, histogram
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(1, 2 * HIGHEST_US), st.integers(1, 1000), max_size=20), max_size=4)
+)
+def test_each_histogram_has_its_own_tally_and_nothing_else(tallies: list[dict[int, int]]) -> None:
+    for tally in tallies:
+        fresh = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+        for value, count in tally.items():
+            fresh.record_value(min(value, HIGHEST_US), count)
+        assert histogram(tally) == (fresh.encode().decode() if tally else None)
+
+
+def test_a_histogram_leaves_no_garbage() -> None:
+    histogram({1: 1})
+    gc.collect()
+    for number in range(50):
+        histogram({number + 1: 7, 1_000_000: 1})
+    assert gc.collect() == 0
