@@ -198,7 +198,9 @@ class Crowd:
             self._watch(line)
 
     def connected(self, robot: Robot) -> bool:
-        return robot in self._lines
+        """Tell whether it has a connection that the server has taken."""
+        line = self._lines.get(robot)
+        return line is not None and not line.connecting
 
     def close(self) -> None:
         """Close everything."""

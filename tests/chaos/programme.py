@@ -29,11 +29,15 @@ class Options:
 
     @property
     def size(self) -> Size:
-        return Size(seed=self.seed, receivers=self.receivers, senders=8, rooms=5, rate=15)
+        return Size(seed=self.seed, receivers=self.receivers, senders=8, rooms=5, rate=50)
 
     @property
     def smaller(self) -> Size:
-        return Size(seed=self.seed, receivers=min(self.receivers, 25), senders=6, rooms=4, rate=15)
+        return Size(seed=self.seed, receivers=min(self.receivers, 25), senders=6, rooms=4, rate=40)
+
+    @property
+    def storm(self) -> Size:
+        return Size(seed=self.seed, receivers=10, senders=4, text=200)
 
     def many(self, count: int) -> int:
         return max(1, round(count * self.scale))
@@ -84,11 +88,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "clock": Scenario(
         lambda folder, o: clock.run(folder, o.smaller, o.many(12), kills=True), "the time of day set back"
     ),
-    "storm": Scenario(
-        lambda folder, o: storm.measured(
-            folder, Size(seed=o.seed, receivers=10, senders=4, text=200), o.messages, o.slices
-        ),
-        "a storm with a reader that stands still",
+    "memory": Scenario(
+        lambda folder, o: storm.memory(folder, o.storm, o.messages, o.many(3)),
+        "the server's peak in a storm, with a reader that stands still",
+        storm.judged,
+    ),
+    "latency": Scenario(
+        lambda folder, o: storm.latency(folder, o.storm, o.slices),
+        "the others' lateness, with a reader that stands still",
         storm.judged,
     ),
 }

@@ -207,6 +207,8 @@ class Robot:
         self.postponed.clear()
         for message in self.unacknowledged.values():
             self._try(message)
+        for room in self.pages.keys() - self.whole:  # asked on a connection that ended
+            self.ask_log(room)
 
     def _page(self, frame: Frame) -> None:
         room = frame["room"]

@@ -14,6 +14,7 @@ from chaos.auditor import Auditor
 from chaos.crowd import Crowd
 from chaos.faults import Kind
 from chaos.load import Load, Retry
+from chaos.plan import Blow
 from chaos.robot import State
 from chaos.server import ChaosServer
 
@@ -47,6 +48,11 @@ class Stage:
         arrived = self.crowd.run(lambda: self.crowd.all_live, seconds)
         assert arrived, f"seed {self.size.seed}: not everybody came in"
         self.load.on = True
+
+    def strike(self, blow: Blow) -> None:
+        """End the server, and let everybody notice, with all that it had sent before."""
+        self.server.strike(blow)
+        self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 5)
 
     def back(self, seconds: float = 30.0) -> bool:
         """Wait until everybody is back; a fault if not within `seconds`."""

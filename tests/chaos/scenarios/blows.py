@@ -18,7 +18,7 @@ def run(folder: Path, size: Size, count: int, kinds: list[Blow]) -> dict[str, fl
             wait_for(scene, step.moment)
             scene.crowd.run_for(step.seconds)
             scene.auditor.note(f"{step.blow} {number}")
-            scene.server.strike(step.blow)
+            scene.strike(step.blow)
             scene.server.start(wait=False)
             if scene.auditor.counts:
                 break  # one fault makes the next; the first is what matters

@@ -24,7 +24,7 @@ def run(folder: Path, size: Size, jumps: int, *, kills: bool = False) -> dict[st
             scene.server.switch("clock", str(offset))
             scene.crowd.run_for(rng.uniform(0.2, 0.6))
             if kills:
-                scene.server.strike(Blow.KILL)
+                scene.strike(Blow.KILL)
                 scene.server.start(wait=False)
                 scene.back()
             if scene.auditor.counts:

@@ -10,6 +10,7 @@ from pathlib import Path
 from chaos import power
 from chaos.auditor import Auditor, Frame
 from chaos.faults import Kind
+from chaos.plan import Blow
 from chaos.robot import State
 from chaos.stage import Size, Stage, stage
 
@@ -29,8 +30,7 @@ def run(
             scene.crowd.run_for(first if number == 0 else 0.4 + number % 3)
             scene.auditor.note(f"power lost, {number}")
             at = time.monotonic()
-            scene.server.kill()
-            scene.crowd.run(lambda: not any(map(scene.crowd.connected, scene.crowd.robots)), 5)
+            scene.strike(Blow.KILL)
             taken = power.cut(scene.server.data, f"{size.seed}/{number}", synced=synced)
             commits, lost = commits + taken.commits, lost + taken.lost
             if not synced:
