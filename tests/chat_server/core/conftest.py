@@ -176,6 +176,7 @@ class FlakyStore(MemoryStore):
         super().__init__(100_000)
         self.failing: str | None = None
         self.unreadable = False
+        self.meanwhile: list[Callable[[], None]] = []
         self.broken: Exception | None = None
         self.batches: list[Batch] = []
 
@@ -199,6 +200,8 @@ class FlakyStore(MemoryStore):
     ) -> list[MessageEvent]:
         if self.unreadable:
             raise StoreUnavailable("unreadable")
+        while self.meanwhile:  # it waits for the disk
+            self.meanwhile.pop(0)()
         return super().read(room, after, before, limit, newest=newest, size=size)
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
@@ -288,6 +291,8 @@ class Stage:
         self.clock = Clock()
         self.store: Any = store or FlakyStore()
         self.meanwhile: list[Callable[[], None]] = []
+        if isinstance(self.store, FlakyStore):
+            self.store.meanwhile = self.meanwhile
         self.wakes = 0
         self.stored: list[Draft] = []
         self.hub = Hub(

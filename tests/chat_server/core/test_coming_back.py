@@ -14,11 +14,13 @@ from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
+from chat_server.core import feeder, room
 from chat_server.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 NAMES = ("ann", "bob", "cid")
 ROOMS = ("lobby", "Garden")
+
+OUTBOX = 600
+"""Bytes that may wait: two messages and an answer."""
 
 people = st.sampled_from([0, 1, 2])
 pairs = st.sampled_from([(0, 1), (1, 0), (2, 0)])
@@ -45,12 +50,21 @@ steps = st.one_of(
     st.tuples(st.just("close"), pairs),
     st.tuples(st.just("join"), people, rooms),
     st.tuples(st.just("leave"), people, rooms),
+    says,
+    says,
+    says,
     st.tuples(st.just("stop"), people),
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("sip"), people),
+    st.tuples(st.just("sip"), people),
     st.tuples(st.just("drain"), people),
     st.tuples(st.just("cut"), people, fractions),
     st.tuples(st.just("cut"), people, fractions),
     st.tuples(st.just("come"), people),
     st.tuples(st.just("come"), people),
+    st.just(("commit",)),
+    st.just(("commit",)),
     st.just(("commit",)),
     st.just(("commit",)),
     st.just(("feed",)),
@@ -59,7 +73,7 @@ steps = st.one_of(
     st.just(("failing",)),
     st.just(("healing",)),
 )
-plays = st.lists(steps, min_size=10, max_size=60)
+plays = st.lists(steps, min_size=10, max_size=80)
 with_restarts = st.lists(
     st.one_of(steps, steps, steps, steps, steps, steps, st.tuples(st.just("restart"), fractions)),
     min_size=10,
@@ -90,6 +104,7 @@ class Client:
 
     def begin(self, peer: Peer) -> None:
         self.peer = peer
+        self.peer.outbox.limit = OUTBOX
         self._read = 0
 
     def read(self, lost: float = 0.0) -> None:
@@ -163,6 +178,11 @@ class Play:
             self.do_come(who)
 
     def run(self, play: list[tuple[Any, ...]]) -> None:
+        with patch.object(feeder, "CHUNK_MESSAGES", 2), patch.object(room, "TAIL_MESSAGES", 1):
+            self._run(play)
+        self.sum_up()
+
+    def _run(self, play: list[tuple[Any, ...]]) -> None:
         for step in play:
             if step[0] == "meanwhile":
                 self.later = True
@@ -174,7 +194,6 @@ class Play:
         self.stage.meanwhile.clear()
         self.healing()
         self.settle()
-        self.sum_up()
 
     def settle(self) -> None:
         """Let everybody be back, read everything, and have said what they wanted to say."""
@@ -225,9 +244,9 @@ class Play:
             session = client.peer.session
             assert session.behind is None
             assert client.stands == {room.name: room.head for room in session.rooms.values()}
-            for room in session.talks:
-                if room.head:
-                    assert client.seen[room.name] == list(range(1, room.head + 1)), room.name
+            for talk in session.talks:
+                if talk.head:
+                    assert client.seen[talk.name] == list(range(1, talk.head + 1)), talk.name
 
     def note(self) -> None:
         """Write down what this run of the server has stored."""
@@ -275,6 +294,12 @@ class Play:
         peer = self.clients[who].peer
         if peer is not None:
             peer.outbox.stopped = True
+
+    def do_sip(self, who: int) -> None:
+        """Read what has come, and nothing more."""
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.drain()
 
     def do_drain(self, who: int) -> None:
         peer = self.clients[who].peer
@@ -330,8 +355,8 @@ class Play:
     def restart(self, lost: float) -> None:
         """End the server with all that is not stored, and start another one.
 
-        Only a conversation that was opened and closed in the last second may be told twice: whether its closing
-        has arrived is looked at once a second.
+        Only a conversation that was opened and closed in the last second may be told twice: whether its
+        closing has arrived is looked at once a second.
         """
         assert self.reopen is not None
         self.healing()
