@@ -1,0 +1,191 @@
+"""Commands by the thousand: what they cost is bounded, and the others are served."""
+
+import json
+from collections import Counter
+
+from e2e.hostile.conftest import Served
+from support.fixtures import Connect, StartServer
+from support.peer import Peer
+from support.process import ServerProcess
+from support.tally import counted, counts, resident
+
+MIB = 1 << 20
+OFF = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
+
+
+def lines(kind: str, count: int, **fields: str) -> bytes:
+    """Return so many frames, `{}` in their fields replaced by their number."""
+    return b"".join(
+        json.dumps({"type": kind} | {key: text.format(number) for key, text in fields.items()}).encode()
+        + b"\n"
+        for number in range(count)
+    )
+
+
+def kinds(peer: Peer) -> Counter[str]:
+    """Return how often each type of frame came, up to now."""
+    return Counter(str(frame.get("code", frame["type"])) for frame in peer.so_far())
+
+
+def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connect, served: Served) -> None:
+    # Given a room in which something has been said, and somebody who asks a thousand things at once
+    eve = connect(fort, "eve")
+    for _ in range(5):
+        eve.say("something")
+    questions = b'{"type":"who"}\n{"type":"history","room":"lobby"}\n{"type":"rooms"}\n' * 333
+    eve.send(questions)
+    served()
+
+    # Then each is answered, or refused for being too many
+    answers = kinds(eve)
+    assert sum(answers[kind] for kind in ("who", "history", "rooms", "rate_limited")) == 999
+    assert answers["who"] > 100
+
+
+def test_more_than_the_rate_is_refused_and_then_the_end(
+    fort: ServerProcess, connect: Connect, served: Served
+) -> None:
+    # Given somebody who says ten thousand things at once
+    eve = connect(fort, "eve")
+    before = counted(fort, "errors", "rate_limited")
+    eve.send(lines("message", 10_000, message="{}", room="nowhere"))
+    served()
+
+    # Then it is told, and after a thousand refusals sent away
+    answers = Counter(json.loads(line).get("code", "") for line in eve.rest().splitlines())
+    assert answers["not_joined"] + answers["rate_limited"] == 1000
+    counts(fort, "closed", "flooding")
+    assert counted(fort, "errors", "rate_limited") >= before
+
+
+def test_two_hundred_pasted_lines(fort: ServerProcess, connect: Connect) -> None:
+    # Given somebody who pastes two hundred lines into each of the three dialects
+    peers = [connect(fort) for _ in range(3)]
+    peers[0].hello("paster")
+    peers[0].send(lines("message", 200, message="line {}", ref="r{}"))
+    peers[1].send(b"".join(b"text line %d\n" % number for number in range(200)))
+    peers[2].send(
+        b"".join(b'{"username":"paster","message":"object %d"}\n' % number for number in range(200))
+    )
+
+    # Then all of them arrive, in order
+    for number in range(200):
+        assert peers[0].expect("message", ref=f"r{number}")["message"] == f"line {number}"
+    for number in range(200):
+        while not peers[1].line().endswith(b"text line %d" % number):
+            pass
+        while b'"object %d"' % number not in peers[2].line():
+            pass
+
+
+def test_pings_and_pongs_by_the_thousand(fort: ServerProcess, connect: Connect, served: Served) -> None:
+    # Given somebody who pings without a pause, and answers pings that were never sent
+    eve = connect(fort, "eve")
+    before = resident(fort)
+    for part in range(10):
+        eve.send(b'{"type":"pong","id":"unasked"}\n' * 1000)
+        eve.send(lines("ping", 1000, id=f"{part}-{{}}"))
+        for number in range(1000):
+            eve.expect("pong", id=f"{part}-{number}")
+        served()
+
+    # Then nothing is kept of it, and its round trip is not what it says
+    assert resident(fort) - before < 2 * MIB
+    assert eve.ask("rtt")["samples"] == 0
+
+
+def test_refs_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
+    # Given somebody who says forty thousand things, each with a ref of the greatest length
+    server = start_server(*OFF, "--memory-messages", "10")
+    eve = connect(server, "eve")
+
+    def say(start: int, count: int) -> None:
+        for first in range(start, start + count, 500):
+            for number in range(first, first + 500):
+                eve.send(b'{"type":"message","message":"m","ref":"%064d"}\n' % number)
+            eve.expect("message", ref=f"{first + 499:064}")
+
+    say(0, 5000)
+    before = resident(server)
+    say(5000, 40_000)
+
+    # Then memory does not grow with them, and the last are known still
+    assert resident(server) - before < 3 * MIB
+    eve.tell("message", message="m", ref=f"{44_999:064}")
+    assert "again" in eve.expect("message", ref=f"{44_999:064}")
+
+
+def test_rooms_by_the_thousand(fort: ServerProcess, connect: Connect, served: Served) -> None:
+    # Given somebody who joins one room after the other
+    eve = connect(fort, "eve")
+    eve.send(lines("join", 900, room="cell-{}"))
+    served()
+
+    # Then it gets as many as a session may have, with the lobby
+    answers = kinds(eve)
+    assert answers["joined"] == 99
+    assert answers["too_many"] + answers["rate_limited"] == 801
+    counts(fort, "errors", "too_many", 700)
+
+    # And when it goes, so do the rooms in which nothing was said
+    eve.tell("quit")
+    eve.bye()
+    later = connect(fort, "later")
+    shown = later.ask("rooms", after="cell")
+    assert not [room for room in shown["rooms"] if room["room"].startswith("cell-")]
+
+
+def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Connect) -> None:
+    # Given somebody who joins and leaves rooms five thousand times, with new names and old
+    server = start_server(*OFF)
+    eve, good = connect(server, "eve"), connect(server, "good", rooms=["haven"])
+
+    def loop(rounds: int, name: str) -> None:
+        for part in range(rounds):
+            eve.send(
+                b"".join(
+                    b'{"type":"join","room":"%s-%d-%d"}\n{"type":"leave","room":"%s-%d-%d"}\n'
+                    % (name.encode(), part, number, name.encode(), part, number)
+                    for number in range(500)
+                )
+            )
+            eve.expect("left", room=f"{name}-{part}-499")
+            good.say("served", room="haven")
+
+    loop(7, "cell")
+    for one in (good, eve):
+        one.tell("join", room="later")
+    good.expect("presence", room="later")  # so news of the rooms before is no longer kept either
+    before = resident(server)
+    loop(7, "vault")
+
+    # Then nothing of it remains
+    assert resident(server) - before < 3 * MIB
+    shown = {room["room"] for room in good.ask("rooms")["rooms"]}
+    assert shown == {"haven", "later", "lobby"}
+
+
+def test_conversations_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
+    # Given somebody who opens a conversation with everybody, again and again
+    server = start_server(*OFF, "--max-conversations", "50")
+    crowd = [connect(server, "one") for _ in range(80)]
+    eve = connect(server, "eve")
+    for _ in range(10):
+        for one in crowd:
+            eve.tell("open", with_=one.username)
+    answers = kinds(eve)
+
+    # Then it gets as many as a session may open, and the others may still open theirs
+    assert answers["opened"] >= 50
+    assert answers["too_many"] == 300
+    counts(server, "errors", "too_many", 300)
+    assert crowd[-1].ask("open", with_=crowd[-2].username)["type"] == "opened"
+
+    # And opening and closing in a loop keeps nothing
+    before = resident(server)
+    for _ in range(20):
+        for one in crowd[:50]:
+            eve.tell("close", with_=one.username)
+            eve.tell("open", with_=one.username)
+        kinds(eve)
+    assert resident(server) - before < 4 * MIB

@@ -1,0 +1,126 @@
+"""Peers that take their time, and peers that never come to an end."""
+
+import json
+import os
+from pathlib import Path
+
+from chat_protocol.lines import MAX_FRAME
+from e2e.hostile.conftest import Served
+from support.fixtures import Connect, Dial, StartServer
+from support.process import ServerProcess, eventually
+from support.tally import counted, counts, resident
+
+MIB = 1 << 20
+SILENT = int(os.environ.get("GREENROOM_SILENT", "1000"))
+"""Connections that say nothing; CONTRIBUTING.md tells how to try it with ten times as many."""
+
+
+def open_files(server: ServerProcess) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect: Connect) -> None:
+    # Given a server on which a name is to be said within a time, and many who say it slowly
+    server = start_server(
+        *("--hello-timeout", "0.5", "--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2")
+    )
+    good = connect(server, "good")
+    wires = [dial(server) for _ in range(50)]
+    ended: dict[int, bytes] = {}
+
+    # When each sends a byte, and then another, and so on
+    slowly = b'{"type":"hello", ' + b" " * 100_000
+    for at in range(len(slowly)):
+        for number, wire in enumerate(wires):
+            if number not in ended:
+                try:
+                    wire.send(slowly[at : at + 1])
+                except OSError:  # it is closed
+                    ended[number] = b""
+        good.say("served")
+        if len(ended) == len(wires) or counted(server, "refused", "hello_timeout"):
+            break
+
+    # Then that does not count: each is sent away when its time is up
+    for number, wire in enumerate(wires):
+        if number not in ended:
+            assert json.loads(wire.rest().splitlines()[-1])["reason"] == "hello_timeout"
+    counts(server, "refused", "hello_timeout", len(wires))
+    good.say("served")
+
+
+def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connect, served: Served) -> None:
+    # Given many with a name, each of whom has said nearly as much as a frame may have
+    begun = b'{"type":"message","message":"' + b"x" * (MAX_FRAME - 100)
+    peers = [connect(fort, "slow") for _ in range(20)]
+    before = resident(fort)
+    for peer in peers:
+        peer.send(begun)
+    served()
+
+    # When they go on a byte at a time
+    for _ in range(72):
+        for peer in peers:
+            peer.send(b"x")
+    served()
+
+    # Then they hold no more than a frame each, and at its end are sent away
+    assert resident(fort) - before < 20 * 4 * MAX_FRAME + 4 * MIB
+    for peer in peers:
+        assert peer.expect("error", code="frame_too_large")
+        assert peer.bye()["reason"] == "frame_too_large"
+    counts(fort, "closed", "frame_too_large", len(peers))
+
+
+def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:
+    # Given a few, one with a name, who send 32 MB without a newline and read nothing
+    eves = [connect(fort, "eve"), connect(fort), connect(fort)]
+    before = resident(fort)
+    block = b"x" * MIB
+    for start, eve in zip((b'{"type":"message"', b'{"type":"hello"', b"hello "), eves, strict=True):
+        eve.sock.settimeout(0.5)
+        try:
+            eve.send(start)
+            for _ in range(32):
+                eve.send(block)
+                served()
+        except OSError:  # closed, or no longer read: both will do
+            pass
+
+    # Then next to nothing of it is kept
+    served()
+    assert resident(fort) - before < 4 * MIB
+
+
+def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: Connect) -> None:
+    # Given a server with somebody good
+    timeout = "1.5" if SILENT <= 1000 else "8"
+    flags = ("--hello-timeout", timeout, "--log-interval", "0.1", "--drain-timeout", "0.2")
+    server = start_server(*flags)
+    good = connect(server, "good")
+    before, files = resident(server), open_files(server)
+
+    # When very many come and say nothing
+    for number in range(SILENT):
+        dial(server)
+        if number % 100 == 0:
+            good.say("served")
+    eventually(lambda: open_files(server) >= files + SILENT, "their connections")
+
+    # Then each costs little, the good one is served, and they are sent away
+    assert (resident(server) - before) / SILENT < 32 * 1024
+    counts(server, "refused", "hello_timeout", SILENT)
+    good.say("served")
+
+
+def test_nothing_remains_of_who_was_sent_away(
+    start_server: StartServer, dial: Dial, connect: Connect
+) -> None:
+    server = start_server("--hello-timeout", "0.2", "--store", "memory", "--drain-timeout", "0.2")
+    files = open_files(server)
+    for _ in range(50):
+        dial(server).send(b'{"type":"hel')
+    eventually(lambda: open_files(server) > files + 40, "their connections")
+    # They neither read their bye nor hang up: after a while that is not waited for.
+    eventually(lambda: open_files(server) == files, "their end")
+    connect(server, "good").say("served")
