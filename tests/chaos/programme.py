@@ -4,12 +4,12 @@ Knows how much of everything is enough. Must not know how a scenario works.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from chaos.plan import Blow
-from chaos.scenarios import blows, clock, network, outage, store, storm
+from chaos.scenarios import blows, clock, network, outage, people, store, storm
 from chaos.stage import Size
 
 Figures = dict[str, float]
@@ -64,6 +64,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "mixed": Scenario(
         lambda folder, o: blows.run(folder, o.size, max(1, o.kills // 4), list(Blow)), "the same, mixed"
     ),
+    "peek": Scenario(
+        lambda folder, o: blows.run(folder, o.smaller, max(1, o.kills // 10), [Blow.KILL], peeks=True),
+        "kill -9 after another program has looked into the data file",
+    ),
     "cuts": Scenario(
         lambda folder, o: network.cuts(folder, o.smaller, o.many(600)), "clients cut off in mid-frame"
     ),
@@ -74,6 +78,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "proxy": Scenario(
         lambda folder, o: network.through_proxy(folder, o.smaller, 60 * o.scale),
         "delays, single bytes, standstills, resets",
+    ),
+    "client": Scenario(
+        lambda folder, o: people.run(folder, replace(o.smaller, receivers=10, rate=0), max(1, o.kills // 5)),
+        "real chat_client.Clients behind the same proxy, and kill -9",
     ),
     "store": Scenario(
         lambda folder, o: store.run(folder, o.smaller, list(store.TROUBLES), o.many(4)),

@@ -75,7 +75,13 @@ class Proxy:
     """Listens on `port`; every connection goes on to `target`. A context: at its end all is closed."""
 
     def __init__(
-        self, target: int, seed: object, *, calm: bool = False, tamper: Tamper | None = None
+        self,
+        target: int,
+        seed: object,
+        *,
+        calm: bool = False,
+        hangs: bool = True,
+        tamper: Tamper | None = None,
     ) -> None:
         self.target = target
         self.ends: Counter[str] = Counter()
@@ -84,6 +90,7 @@ class Proxy:
         """Whether connections are left in peace from now on."""
         self.connections = 0
         self._seed = seed
+        self._hangs = hangs  # whether a connection may fall silent for good, or is reset instead
         self._tamper = tamper
         self._pairs: dict[socket.socket, _Pair] = {}
         self._selector = selectors.DefaultSelector()
@@ -188,6 +195,8 @@ class Proxy:
                 self._selector.register(way.source, selectors.EVENT_READ, way.source)
 
     def _end(self, pair: _Pair, end: End) -> None:
+        if end is End.HANG and not self._hangs:
+            end = End.RESET
         self.ends[end] += 1
         if end is End.HANG:
             pair.hung = True

@@ -1,0 +1,191 @@
+"""The same with the real `chat_client.Client`: it comes back by itself, and its program sees everything once.
+
+Knows the client library. The auditor is fed with what the program is given, not with what the server sent.
+"""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from chaos import plan
+from chaos.auditor import Auditor
+from chaos.faults import Kind
+from chaos.load import lines
+from chaos.plan import Blow
+from chaos.proxy import Proxy
+from chaos.sends import conversation
+from chaos.server import ChaosServer
+from chaos.stage import Size
+from chat_client import Back, Client, Overrun
+from chat_client.backoff import Backoff
+from chat_client.calls import Pending
+from chat_client.errors import ChatError
+from chat_protocol.events import Closed, Event, Gap, Joined, Left, MessageEvent, Opened
+from chat_protocol.ndjson import encode
+
+_UNDER_WAY = 100
+_UNCOUNTED = 1 << 20
+"""Tries of a send: how often the client sends again is its own affair."""
+
+
+class Person:
+    """A client, and the thread of the program that reads it; `lock` is for the auditor."""
+
+    def __init__(self, client: Client, auditor: Auditor, lock: threading.Lock) -> None:
+        self.client = client
+        self.name = client.username
+        self.returns = 0
+        self.pending: list[Pending[MessageEvent]] = []
+        self._auditor = auditor
+        self._lock = lock
+        welcome = client.connect()
+        with lock:
+            auditor.welcomed(self.name, json.loads(encode(welcome)), None)
+        self._thread = threading.Thread(target=self._read, name=f"reader {self.name}", daemon=True)
+        self._thread.start()
+
+    def say(self, room: str, peer: str, text: str) -> None:
+        """Say something, unless too much of what was said still waits."""
+        self.pending = [one for one in self.pending if not one.done or one.error is not None]
+        if len(self.pending) >= _UNDER_WAY:
+            return
+        with self._lock:  # nobody may see it before it is known to be sent
+            one = self.client.send(text, room=room or None, to=peer or None)
+            target = room or conversation(self.name, peer)
+            self._auditor.sent(self.name, str(one.command.ref), target, text)
+            self._auditor.sends[self.name, str(one.command.ref)].tries = _UNCOUNTED
+        self.pending.append(one)
+
+    def settled(self) -> bool:
+        """Tell whether everything has its answer, and nothing is missing."""
+        with self._lock:
+            return all(one.done for one in self.pending) and not self._auditor.behind(self.name)
+
+    def check_answers(self) -> None:
+        """See that nothing was refused."""
+        for one in self.pending:
+            if one.error is not None or not one.done:
+                self._auditor.fault(Kind.REFUSED, self.name, f"{one.command}: {one.error}")
+
+    def end(self) -> None:
+        self.client.close()
+        self._thread.join(10)
+
+    def _read(self) -> None:
+        try:
+            for event in self.client:
+                with self._lock:
+                    self._saw(event)
+        except ChatError as error:
+            with self._lock:
+                self._auditor.fault(Kind.NOT_RESUMED, self.name, f"the session ended: {error!r}")
+
+    def _saw(self, event: Event) -> None:
+        auditor, name = self._auditor, self.name
+        match event:
+            case MessageEvent():
+                raw = encode(event)
+                if event.room.startswith("@") and event.room not in auditor.standing[name]:
+                    auditor.entered(name, event.room, 0)  # begun while it was away
+                auditor.message(name, json.loads(raw), raw)
+            case Joined() | Opened():
+                if event.room not in auditor.standing[name]:  # the client may be told again
+                    auditor.entered(name, event.room, event.seq)
+            case Left() | Closed():
+                auditor.left(name, event.room)
+            case Gap():
+                auditor.gap(name, json.loads(encode(event)))
+            case Back():
+                self.returns += 1
+                if not event.resumed:
+                    auditor.fault(Kind.NOT_RESUMED, name, f"{event}")
+            case Overrun():
+                auditor.fault(Kind.LOST, name, f"the program was too slow: {event}")
+            case _:
+                pass
+
+
+def run(folder: Path, size: Size, kills: int) -> dict[str, float]:
+    """Let real clients talk over a bad network while the server is killed; raise what the audit finds."""
+    began = time.monotonic()
+    auditor, lock = Auditor(size.seed), threading.Lock()
+    server = ChaosServer(folder)
+    with ExitStack() as stack:
+        stack.callback(server.kill)
+        proxy = stack.enter_context(Proxy(server.port, size.seed, calm=True, hangs=False))
+        people = []
+        cast = plan.cast(size.seed, size.receivers, size.senders, size.rooms)
+        for name, rooms in cast.rooms.items():
+            client = Client(
+                name,
+                f"127.0.0.1:{proxy.port}",
+                rooms=rooms,
+                reconnect=True,
+                timeout=60,
+                backoff=Backoff(0.02, 0.2),
+            )
+            people.append(Person(client, auditor, lock))
+            stack.callback(people[-1].end)
+        talk = _talk(size, people, cast)
+        rng = random.Random(f"{size.seed}/people")
+        proxy.calm = False
+        for number in range(kills):
+            _go_on(talk, lambda: bool(auditor.counts), rng.uniform(0.3, 1.5))
+            auditor.note(f"kill -9 {number}")
+            server.strike(Blow.KILL)
+            server.start()
+        _go_on(talk, lambda: bool(auditor.counts), 0.5)
+        proxy.calm = True
+        _go_on(lambda: None, lambda: all(person.settled() for person in people), 60)
+        _finish(auditor, people)
+        figures = {
+            "starts": server.starts,
+            "clients": len(people),
+            "sent": len(auditor.sends),
+            "acknowledged": auditor.acknowledged,
+            "deliveries": auditor.deliveries,
+            "returns": sum(person.returns for person in people),
+            "connections": proxy.connections,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    auditor.verdict()
+    return figures
+
+
+def _talk(size: Size, people: list[Person], cast: plan.Cast) -> Callable[[], None]:
+    """Return what lets each speaker say one thing."""
+    by_name = {person.name: person for person in people}
+    speeches = [
+        (by_name[name], lines(f"{size.seed}/{name}", cast.rooms[name], peers, size.text))
+        for name, peers in cast.speakers.items()
+    ]
+
+    def talk() -> None:
+        for person, speech in speeches:
+            person.say(*next(speech))
+
+    return talk
+
+
+def _go_on(talk: Callable[[], None], until: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not until():
+        talk()
+        time.sleep(0.02)
+
+
+def _finish(auditor: Auditor, people: list[Person]) -> None:
+    for person in people:
+        person.check_answers()
+        if not person.settled():
+            auditor.fault(Kind.NOT_QUIET, person.name, f"behind in {auditor.behind(person.name)}")
+    readers = {view.room: person for person in people for view in person.client.joined_rooms.values()}
+    logs = {
+        room: [json.loads(encode(event)) for event in person.client.log(room)]
+        for room, person in readers.items()
+    }
+    auditor.finish(logs)

@@ -1,0 +1,12 @@
+"""Real clients under a bad network and a server that dies, in short."""
+
+from pathlib import Path
+
+from chaos.scenarios import people
+from chaos.stage import Size
+
+
+def test_programs_see_everything_once_and_in_order(tmp_path: Path) -> None:
+    figures = people.run(tmp_path, Size(seed="short", receivers=5, senders=3, rooms=2), 2)
+    assert figures["returns"] >= 5
+    assert figures["acknowledged"] == figures["sent"]
