@@ -1,10 +1,12 @@
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol.events import RoomState, User, UserList
 from chat_protocol.lines import MAX_FRAME
-from chat_server.core.paging import LIST_PAGE, fitting, following
+from chat_server.core import paging
+from chat_server.core.paging import LIST_PAGE, Ordered, first, fitting, following
 
 
 @settings(deadline=None, max_examples=200)
@@ -33,3 +35,37 @@ def test_a_page_of_the_longest_names_fits() -> None:
     users = [User("\U00010400" * 32, 123_456.789, 1_764_000_000.123) for _ in range(LIST_PAGE)]
     frame = msgspec.json.encode(UserList(users=users, more=True, after="\U00010400" * 32, ref="\u0800" * 64))
     assert len(frame) < MAX_FRAME or fitting(users) < LIST_PAGE
+
+
+KEYS = st.text("abcé", max_size=3)
+STEPS = st.one_of(
+    st.tuples(st.just("set"), KEYS), st.tuples(st.just("delete"), KEYS), st.tuples(st.just("read"), KEYS)
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(steps=st.lists(STEPS, max_size=60), many=st.sampled_from([2, 1000]))
+def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
+    steps: list[tuple[str, str]], many: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paging, "MANY", many)
+        own: Ordered[int] = Ordered()
+        model: dict[str, int] = {}
+        for number, (step, key) in enumerate(steps):
+            if step == "set":
+                own[key] = model[key] = number
+            elif step == "delete" and key in model:
+                del own[key], model[key]
+            else:
+                assert list(own.following(key)) == sorted(one for one in model if one > key)
+        assert own == model
+        assert list(own.following("")) == sorted(one for one in model if one)
+
+
+def test_reading_goes_no_further_than_the_page() -> None:
+    numbers = iter(range(1000))
+    assert first(numbers, 3) == ([0, 1, 2], True)
+    assert next(numbers) == 4
+    assert first([1, 2], 3) == ([1, 2], False)
+    assert first([1, 2, 3], 3) == ([1, 2, 3], False)
