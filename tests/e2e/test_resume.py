@@ -73,7 +73,7 @@ def test_a_name_is_held_for_who_comes_back(server: ServerProcess, connect: Conne
     eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
     other = connect(server)
     assert other.refused("hello", username=ann.username) == "name_taken"
-    again, frame = back(connect, server, welcome, {})
+    _, frame = back(connect, server, welcome, {})
     assert frame["resumed"] is True
     assert ann.username in [user["username"] for user in bob.ask("who")["users"]]
 
@@ -89,7 +89,7 @@ def test_a_name_is_free_after_its_time(start_server: StartServer, connect: Conne
         return newcomer.frame()["type"] == "welcome"
 
     eventually(admitted)
-    other, frame = back(connect, server, welcome, {})
+    _, frame = back(connect, server, welcome, {})
     assert frame["code"] == "name_taken"
 
 
@@ -97,7 +97,7 @@ def test_who_says_good_bye_cannot_come_back(server: ServerProcess, connect: Conn
     ann, welcome = come(connect, server, "ann")
     ann.tell("quit")
     assert ann.bye()["reason"] == "quit"
-    again, frame = back(connect, server, welcome, {"lobby": 0})
+    _, frame = back(connect, server, welcome, {"lobby": 0})
     assert frame["type"] == "welcome"
     assert frame["resumed"] is False
     assert frame["id"] != welcome["id"]
@@ -150,7 +150,7 @@ def test_a_session_outlives_the_server(start_server: StartServer, connect: Conne
 def test_another_epoch_begins_another_session(server: ServerProcess, connect: Connect) -> None:
     ann, welcome = come(connect, server, "ann")
     cut(ann)
-    again, frame = back(connect, server, welcome | {"epoch": "another"}, {"lobby": 7})
+    _, frame = back(connect, server, welcome | {"epoch": "another"}, {"lobby": 7})
     assert frame["type"] == "welcome"
     assert frame["resumed"] is False
     assert frame["username"] == ann.username

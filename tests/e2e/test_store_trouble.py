@@ -1,9 +1,13 @@
 """When the data file cannot be used for a while, or is gone: told plainly, lost never, back by itself."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+import pytest
 
 from support.fixtures import Connect, StartServer
 from support.process import eventually
@@ -59,12 +63,44 @@ def test_a_locked_index_is_told_once(start_server: StartServer, connect: Connect
     assert "Traceback" not in server.errors()
 
 
-def test_a_data_file_that_is_gone_is_noticed(start_server: StartServer, connect: Connect) -> None:
-    # Given a server whose data file somebody removes
+def test_another_program_may_look_into_the_data_file(start_server: StartServer, connect: Connect) -> None:
+    # Given a server whose data file another program opens, reads and closes
+    server = start_server()
+    ann = connect(server, "ann")
+    ann.say("before")
+    look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM log').fetchall()"
+    subprocess.run([sys.executable, "-c", look, str(server.data / "greenroom.db")], check=True)
+
+    # Then what is said after that survives a kill, as ever
+    ann.say("after")
+    server.kill()
+    server.start()
+    history = connect(server, "bob").ask("history", room="lobby")
+    assert [message["message"] for message in history["messages"]] == ["before", "after"]
+    assert not server.entries("epoch_changed")
+
+
+def test_the_log_says_once_that_the_store_fails_and_is_back(
+    start_server: StartServer, connect: Connect
+) -> None:
+    server = start_server("--store-patience", "0.05")
+    ann = connect(server, "ann", resumable=True)
+    with locked(server.data / "greenroom.db"):
+        for number in range(5):
+            ann.tell("message", message="m", ref=f"r{number}")
+            ann.expect("error", ref=f"r{number}")
+    ann.say("after")
+    server.logged("store_recovered")
+    assert len(server.entries("store_failed")) == len(server.entries("store_recovered")) == 1
+
+
+@pytest.mark.parametrize("file", ["greenroom.db", "greenroom.db-wal"])
+def test_a_data_file_that_is_gone_is_noticed(start_server: StartServer, connect: Connect, file: str) -> None:
+    # Given a server whose data somebody removes
     server = start_server("--store-patience", "0.1")
     ann = connect(server, "ann")
     ann.say("before")
-    (server.data / "greenroom.db").unlink()
+    (server.data / file).unlink()
     noticed = server.logged("index_failed")
 
     # Then nothing more is acknowledged that would be lost

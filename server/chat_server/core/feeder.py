@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from chat_server.core.session import Session
     from chat_server.core.stats import Stats
 
-CHUNK_MESSAGES: Final = 256
-CHUNK_TEXT: Final = 40 * 1024
-"""What is read for a chunk at most; with the rest of each frame it mostly fits into `CHUNK_BYTES`."""
+CHUNK_MESSAGES: Final = 128
+CHUNK_TEXT: Final = 32 * 1024
+"""What is read for a chunk at most; with the rest of each frame it mostly fits into `CHUNK_BYTES`. In memory
+messages are several times as long as on the wire, so more would show in the peak."""
 
 WORTH_A_LINE: Final = 1.0
 """Seconds behind after which the log tells of it: anybody may stumble."""

@@ -151,14 +151,14 @@ class Ingest:
         try:
             if batch.messages or batch.records is not None:
                 self._store.append(batch)
+                self._failing_since = None  # by nothing else is it known that the store is back
+                self.last_error = None
         except StoreUnavailable as error:
             return self._failed(str(error))
         except Exception:
             self._refuse_all()  # ours; a batch that cannot be stored must not stand before all others
             raise
         committed = self._clock.monotonic()
-        self._failing_since = None
-        self.last_error = None
         self._taken = None
         self._deliver(batch, committed)
         if self._waiters and not self.full:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 WRITE: Final = 2  # libev's EV_WRITE
 
 
+SEND_BYTES: Final = 64 * 1024
+"""Small pieces are joined up to this and sent together; a longer one goes alone."""
+
+
 def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
     """Offer `chunk` to every outbox; return those that did not take it.
 
@@ -42,6 +46,16 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
     return refused or ()
 
 
+def _fitting(held: list[Any]) -> tuple[int, int]:
+    """Return how many of the pieces go out together, and their bytes."""
+    size = 0
+    for count, piece in enumerate(held, 1):
+        size += len(piece)
+        if size >= SEND_BYTES:
+            return count, size
+    return len(held), size
+
+
 class Outbox:
     """One peer's. `held` is None while the peer takes everything at once."""
 
@@ -59,7 +73,7 @@ class Outbox:
 
     def __init__(self, connection: Connection, limit: int) -> None:
         self.send = connection.sock.send
-        self.held: list[bytes] | None = None
+        self.held: list[bytes | memoryview] | None = None
         self.waiting = 0
         self.moved_at = 0.0
         self.shut = False  # nothing more is taken: the bye is in, or the peer has gone
@@ -142,28 +156,28 @@ class Outbox:
         held = self.held
         if held is None or self._corked:
             return
-        data = held[0] if len(held) == 1 else b"".join(held)
-        sent = 0
-        if data:
+        while held:
+            count, size = _fitting(held)
+            data = held[0] if count == 1 else b"".join(held[:count])
             try:
                 sent = self.send(data)
             except BlockingIOError:
-                pass  # the watcher will tell
+                sent = 0  # the watcher will tell
             except OSError:
                 self.lose()
                 return
-        if sent == len(data):
-            self.held = [] if self.shut else None
-            self.waiting = 0
-            self._stop()
-            self._connection.drained()
-            return
-        if sent:
-            self.moved_at = self._connection.now()
-        self.held = [data[sent:]]
-        self.waiting = len(data) - sent
-        if self._watcher is None:
-            self._wait()
+            if sent:
+                self.waiting -= sent
+                self.moved_at = self._connection.now()
+            if sent != size:
+                held[:count] = [memoryview(data)[sent:]]  # no copy of what a slow peer takes in sips
+                if self._watcher is None:
+                    self._wait()
+                return
+            del held[:count]
+        self.held = [] if self.shut else None
+        self._stop()
+        self._connection.drained()
 
     def seal(self) -> None:
         """Take nothing more: the last frame is in."""

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from chat_protocol.events import MessageEvent
 from chat_server.core.ports import UNBOUNDED
 from chat_server.store import refs, surplus
-from chat_server.store.connect import CACHE_KIB, connect, transaction
+from chat_server.store.connect import READ_CACHE_KIB, connect, transaction
 from chat_server.store.rows import COLUMNS, Row, from_row, text_bytes
 from chat_server.store.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
@@ -166,7 +166,7 @@ class Archive:
         try:
             # Read-only, so that no transaction of the index ever holds the log's write lock.
             connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
-            connection.execute(f"PRAGMA log.cache_size = -{CACHE_KIB}")
+            connection.execute(f"PRAGMA log.cache_size = -{READ_CACHE_KIB}")
         except BaseException:
             connection.close()
             raise

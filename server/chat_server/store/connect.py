@@ -3,12 +3,15 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 CACHE_KIB: Final = 64 * 1024
-"""Page cache of a connection at most: what was dirtied lately is at hand for what comes next."""
+"""Page cache of a connection that writes: what was dirtied lately is at hand for what comes next."""
+
+READ_CACHE_KIB: Final = 1024
+"""Page cache of one that only reads the log: what was read for one reader is seldom read again soon."""
 
 PAGE_BYTES: Final = 1024
 """A commit writes whole pages. Small ones make the commit of one message cheaper by half and its write-ahead
@@ -17,7 +20,7 @@ log shorter to a third, and cost a batch of hundreds nothing."""
 
 def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
     """Open a connection that waits for no lock and makes no transaction or checkpoint by itself."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # what is said is nobody else's
+    _create(path)
     connection = sqlite3.connect(
         path.absolute().as_uri(), uri=True, isolation_level=None, timeout=0, check_same_thread=False
     )
@@ -27,6 +30,17 @@ def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make the file if there is none, readable by nobody else: what is said is nobody else's.
+
+    A file that exists is not touched: POSIX locks belong to the process, so closing any descriptor of it
+    drops the locks of every connection to it, and then another program may delete the write-ahead log on its
+    way out (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 @contextmanager

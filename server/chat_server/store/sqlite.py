@@ -60,14 +60,13 @@ class SqliteStore:
             self._last_id = self._max("SELECT max(id) FROM log")
             self._identity = self._max("SELECT max(id) FROM identities")
             self._room = self._max("SELECT max(id) FROM rooms")
-            status = path.stat()
-            self._file = (status.st_dev, status.st_ino)
             self._lost = False
             self._trimmed: dict[int, int] = {}  # what was deleted and has still to be forgotten by the index
             self._trimming = 1  # the room at which the next look for too many messages begins
             self._tidy = False  # whether the index was freed of what the last run deleted from the log alone
             self._mark = Mark(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
+            self._files = self._inodes()
             self.archive = Archive(path, self.epoch)
         except BaseException:
             self._connection.close()
@@ -203,15 +202,24 @@ class SqliteStore:
             )
 
     def _check_file(self) -> None:
-        """Notice that the data file was removed or replaced: what is written now is lost at the stop."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            self._lost = True
-        else:
-            self._lost = (status.st_dev, status.st_ino) != self._file
+        """Notice that the data file or its write-ahead log was removed or replaced: writing is of no use."""
+        found = self._inodes()
+        if self._files[1] is None:  # the log is begun with the first write
+            self._files[1] = found[1]
+        self._lost = found != self._files
         if self._lost:
             raise StoreUnavailable(f"{self.path} was removed or replaced while in use: restart the server")
+
+    def _inodes(self) -> list[tuple[int, int] | None]:
+        """Return which files there are, None where there is none."""
+        found: list[tuple[int, int] | None] = []
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                status = path.stat()
+                found.append((status.st_dev, status.st_ino))
+            except FileNotFoundError:
+                found.append(None)
+        return found
 
     def maintain(self, *, truncate: bool = False) -> int:
         """Index what is new and take the write-ahead log into the data file; return the log's bytes.

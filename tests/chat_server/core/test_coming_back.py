@@ -94,6 +94,7 @@ class Client:
         self.unacknowledged: dict[str, commands.Message] = {}
         self.acknowledged: set[str] = set()
         self.refused: set[str] = set()
+        self.before: dict[str, set[str]] = {}  # ref of a command -> refs of what was said before it
         self._read = 0
 
     def hello(self) -> commands.Hello:
@@ -122,6 +123,8 @@ class Client:
         outbox.arrived = max(outbox.arrived, self._read)
 
     def _take(self, line: bytes, frame: dict[str, Any]) -> None:
+        if frame.get("ref") in self.before and frame["type"] != "error":
+            assert not self.before[frame["ref"]] & set(self.unacknowledged)
         match frame["type"]:
             case "welcome":
                 self._welcome(frame)
@@ -276,13 +279,21 @@ class Play:
         self.does(who, commands.Join(room=room))
 
     def do_leave(self, who: int, room: str) -> None:
-        self.does(who, commands.Leave(room=room))
+        self.does_after_all(who, commands.Leave, room=room)
 
     def do_open(self, pair: tuple[int, int]) -> None:
         self.does(pair[0], commands.Open(peer=NAMES[pair[1]]))
 
     def do_close(self, pair: tuple[int, int]) -> None:
-        self.does(pair[0], commands.Close(peer=NAMES[pair[1]]))
+        self.does_after_all(pair[0], commands.Close, peer=NAMES[pair[1]])
+
+    def does_after_all(self, who: int, kind: type[commands.Command], **fields: str) -> None:
+        """Send a command whose answer comes after the acknowledgements of all that was said before."""
+        client = self.clients[who]
+        self.refs += 1
+        ref = f"c{self.refs}"
+        client.before[ref] = set(client.unacknowledged)
+        self.does(who, kind(ref=ref, **fields))
 
     def does(self, who: int, command: commands.Command) -> None:
         """Send a command, unless the connection is not read by the server: its answers wait for the peer."""
