@@ -10,7 +10,7 @@ from support.fixtures import Connect, Dial, StartServer
 from support.tally import counts
 
 QUICK = ("--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2", "--limit-loopback")
-FEW = ("--rate-failed-hellos", "4", "--rate-failed-hellos-burst", "5")
+FEW = ("--rate-failed-hellos", "10", "--rate-failed-hellos-burst", "5")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,22 @@ def test_rooms_by_the_thousand(fort: ServerProcess, connect: Connect, served: Se
     assert not [room for room in shown["rooms"] if room["room"].startswith("cell-")]
 
 
+def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> None:
+    # Given a server on which there may be ten rooms, and two who make as many as they can
+    server = start_server(*OFF, "--max-public-rooms", "10")
+    ann, eve = connect(server, "ann"), connect(server, "eve")
+    ann.send(lines("join", 5, room="ann-{}"))
+    eve.send(lines("join", 20, room="eve-{}"))
+    assert (kinds(ann)["joined"], kinds(eve)) == (5, Counter(joined=4, too_many=16))
+    counts(server, "errors", "too_many", 16)
+
+    # Then rooms that exist are open, and when one is given up there is a place
+    assert ann.ask("join", room="eve-3")["type"] == "joined"
+    assert connect(server).refused("hello", username="cat", rooms=["cat-1"]) == "too_many"
+    eve.ask("leave", room="eve-0")
+    assert connect(server).hello("cat", rooms=["cat-1"])["rooms"][0]["room"] == "cat-1"
+
+
 def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Connect) -> None:
     # Given somebody who joins and leaves rooms five thousand times, with new names and old
     server = start_server(*OFF)
