@@ -205,3 +205,21 @@ def test_conversations_by_the_thousand(start_server: StartServer, connect: Conne
             eve.tell("open", with_=one.username)
         kinds(eve)
     assert resident(server) - before < 4 * MIB
+
+
+def test_names_held_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
+    # Given a server that holds ten names for those who were cut off, and a hundred who come and are cut off
+    server = start_server(*OFF, "--max-held", "10")
+    for number in range(100):
+        eve = connect(server)
+        eve.tell("hello", username=f"held-{number}", resumable=True, rooms=[])
+        eve.expect("welcome")
+        eve.close()
+    counts(server, "closed", "closed_by_peer", 100)
+
+    # Then the last of these names are held, and the others are free again
+    good = connect(server)
+    assert good.refused("hello", username="held-99") == "name_taken"
+    good.tell("hello", username="held-50")
+    good.expect("welcome")
+    assert [user["username"] for user in good.ask("who")["users"]] == ["held-50"]
