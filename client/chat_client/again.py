@@ -30,6 +30,7 @@ class Again:
         self._waiting: collections.deque[Command] = collections.deque()
         self._refused: set[str] = set()  # refs of messages that were `unavailable`
         self._timer: threading.Timer | None = None  # for the first that waits
+        self._retry: threading.Timer | None = None  # for those that were refused
         self._ended = False
 
     def everything(self) -> None:
@@ -51,18 +52,18 @@ class Again:
         if ref is None or self._calls.message(ref) is None:
             return
         with self._lock:
-            first = not self._refused
+            if not self._refused:
+                self._retry = self._later(after or _AFTER, self._send_refused)
             self._refused.add(ref)
-        if first:
-            self._later(after or _AFTER, self._send_refused)
 
     def end(self) -> None:
         """Send nothing more."""
         with self._lock:
             self._ended = True
             self._waiting.clear()
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._retry):
+                if timer is not None:
+                    timer.cancel()
 
     def _send_refused(self) -> None:
         with self._lock:

@@ -44,8 +44,8 @@ class CatchUp:
         if key is None:
             return False
         view = self._session.rooms.get(key)
-        if isinstance(event, HistoryPage) and event.messages and view is not None:
-            head = event.messages[-1].seq
+        if isinstance(event, HistoryPage) and view is not None:
+            head = event.messages[-1].seq if event.messages else 0
             if view.seq < head:
                 self._heads[key] = head
             else:  # those behind the head were said since, and have no gaps

@@ -21,6 +21,9 @@ from typing import Self
 
 import pytest
 
+from chat_protocol.events import Event
+from support.scripted import ScriptedServer
+
 PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
 BIN = Path(sys.executable).parent
 
@@ -318,6 +321,20 @@ def peer() -> Iterator[Callable[[Callable[[socket.socket], object]], Peer]]:
 
     yield start
     for one in peers:
+        one.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., ScriptedServer]]:
+    """Start servers that do what the test says."""
+    started: list[ScriptedServer] = []
+
+    def start(*replies: Event | list[Event]) -> ScriptedServer:
+        started.append(ScriptedServer(*replies))
+        return started[-1]
+
+    yield start
+    for one in started:
         one.close()
 
 

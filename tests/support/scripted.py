@@ -9,12 +9,13 @@ from typing import TypeVar
 
 import msgspec
 
-from chat_protocol.commands import Command, Hello, History
+from chat_protocol.commands import Command, Hello, History, Ping
 from chat_protocol.events import (
     Event,
     HistoryPage,
     Limits,
     MessageEvent,
+    PongEvent,
     RoomState,
     ServerIdentity,
     Welcome,
@@ -56,7 +57,10 @@ def said(seq: int, room: str = "lobby", sender: str = "bob", **more: object) -> 
 class Connection:
     """One connection, after its hello was answered; `hello` is what came."""
 
-    def __init__(self, sock: socket.socket, log: list[MessageEvent], replies: Iterable[Event]) -> None:
+    def __init__(
+        self, sock: socket.socket, log: list[MessageEvent], beside: list[Event], replies: Iterable[Event]
+    ) -> None:
+        self.beside = beside
         self._sock = sock
         self._log = log
         self._replies = replies
@@ -88,7 +92,10 @@ class Connection:
                     self.send(*self._replies)
                     self.greeted.set()
                 elif isinstance(command, History):
-                    self.send(self._page(command))
+                    self.send(*self.beside, self._page(command))
+                    self.beside.clear()
+                elif isinstance(command, Ping):
+                    self.send(PongEvent(id=command.id, timestamp=0.0, ref=command.ref))
                 else:
                     assert isinstance(command, Command)
                     self._commands.put(command)
@@ -104,10 +111,14 @@ class Connection:
 
 
 class ScriptedServer:
-    """Answers the hello of each connection with the next of `replies`; `log` is what history tells."""
+    """Answers the hello of each connection with the next of `replies`.
+
+    `log` is what history tells, `beside` what comes right before the next page of it.
+    """
 
     def __init__(self, *replies: Event | Iterable[Event]) -> None:
         self.log: list[MessageEvent] = []
+        self.beside: list[Event] = []
         self._replies = [[one] if isinstance(one, Event) else list(one) for one in replies]
         self._connections: queue.SimpleQueue[Connection] = queue.SimpleQueue()
         self._all: list[Connection] = []
@@ -133,6 +144,6 @@ class ScriptedServer:
         with contextlib.suppress(OSError):
             for replies in self._replies:
                 sock, _ = self._listener.accept()
-                connection = Connection(sock, self.log, replies)
+                connection = Connection(sock, self.log, self.beside, replies)
                 self._all.append(connection)
                 self._connections.put(connection)
