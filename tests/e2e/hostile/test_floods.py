@@ -140,8 +140,9 @@ def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> N
     server = start_server(*OFF, "--max-public-rooms", "10")
     ann, eve = connect(server, "ann"), connect(server, "eve")
     ann.send(lines("join", 5, room="ann-{}"))
+    assert kinds(ann)["joined"] == 5
     eve.send(lines("join", 20, room="eve-{}"))
-    assert (kinds(ann)["joined"], kinds(eve)) == (5, Counter(joined=4, too_many=16))
+    assert kinds(eve) == Counter(joined=4, too_many=16)
     counts(server, "errors", "too_many", 16)
 
     # Then rooms that exist are open, and when one is given up there is a place
