@@ -20,6 +20,7 @@ from chaos.robot import Robot, State
 RETRY = (0.02, 0.15)
 """Seconds between two tries to connect: short, for a run is full of them."""
 _RECEIVE = 1 << 17
+_LAST_WORDS = 1 << 12
 _LINGER_0 = struct.pack("ii", 1, 0)
 
 
@@ -175,14 +176,16 @@ class Crowd:
         self.cut(robot, reset=reset)
 
     def take_over(self, robot: Robot) -> None:
-        """Come back on a new connection while the old one still hangs."""
+        """Come back on a new connection while the old one still hangs: unread, if it was not being read."""
         line = self._lines.pop(robot, None)
         if line is None:
             return
-        self._selector.unregister(line.sock)
+        if line.sock in self._selector.get_map():
+            self._selector.unregister(line.sock)
         hung = Hung(line.sock, robot, time.monotonic())
         self.hung.append(hung)
-        self._selector.register(line.sock, selectors.EVENT_READ, hung)
+        if line.reading:
+            self._selector.register(line.sock, selectors.EVENT_READ, hung)
         robot.cut()
         self._due[robot] = 0.0
 
@@ -315,7 +318,7 @@ class Crowd:
         except OSError:
             data = b""
         if data:
-            hung.data += data
+            hung.data = (hung.data + data)[-_LAST_WORDS:]
             return
         self._selector.unregister(hung.sock)
         hung.sock.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from chaos.plan import Blow
-from chaos.scenarios import blows, clock, network, outage, people, store, storm
+from chaos.scenarios import blows, clock, network, outage, people, slow, store, storm
 from chaos.stage import Size
 
 Figures = dict[str, float]
@@ -74,6 +74,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "takeover": Scenario(
         lambda folder, o: network.take_overs(folder, o.smaller, o.many(300)),
         "connections that hang, replaced",
+    ),
+    "slow": Scenario(
+        lambda folder, o: slow.run(folder, replace(o.smaller, rooms=2), o.many(4)),
+        "readers who fall behind, and are cut off, taken over or left by the server",
     ),
     "proxy": Scenario(
         lambda folder, o: network.through_proxy(folder, o.smaller, 60 * o.scale),

@@ -11,11 +11,14 @@ from chaos.stage import Size
 SHORT = Size(seed="short", receivers=10, senders=4, rooms=3, rate=40)
 
 
-@pytest.mark.parametrize(
-    ("kinds", "count"), [([Blow.KILL], 3), ([Blow.TERM], 2), (list(Blow), 3)], ids=["kill", "term", "mixed"]
-)
+@pytest.mark.parametrize(("kinds", "count"), [([Blow.KILL], 3), ([Blow.TERM], 1)], ids=["kill", "term"])
 def test_nothing_acknowledged_is_lost(tmp_path: Path, kinds: list[Blow], count: int) -> None:
     figures = blows.run(tmp_path, SHORT, count, kinds)
     assert figures["starts"] == count + 1
     assert figures["resumed"] >= count  # somebody came back each time, and with its session
-    assert figures["acknowledged"] > 50
+    assert figures["acknowledged"] > 20
+
+
+def test_another_program_may_look_into_the_data_file(tmp_path: Path) -> None:
+    figures = blows.run(tmp_path, SHORT, 1, [Blow.KILL], peeks=True)
+    assert figures["resumed"] > 0

@@ -7,6 +7,6 @@ from chaos.stage import Size
 
 
 def test_programs_see_everything_once_and_in_order(tmp_path: Path) -> None:
-    figures = people.run(tmp_path, Size(seed="short", receivers=5, senders=3, rooms=2), 2)
-    assert figures["returns"] >= 5
+    figures = people.run(tmp_path, Size(seed="short", receivers=5, senders=3, rooms=2), 1)
+    assert figures["returns"] >= 4
     assert figures["acknowledged"] == figures["sent"]

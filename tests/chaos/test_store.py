@@ -9,7 +9,7 @@ SHORT = Size(seed="short", receivers=6, senders=4, rooms=2, rate=40)
 
 
 def test_a_failing_store_loses_nothing_and_comes_back(tmp_path: Path) -> None:
-    figures = store.run(tmp_path, SHORT, list(store.TROUBLES), 1)
+    figures = store.run(tmp_path, SHORT, list(store.TROUBLES), 1, longest=0.2)
     assert figures["starts"] == 1
     assert figures["refusals"] >= len(store.TROUBLES)
 

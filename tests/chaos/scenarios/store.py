@@ -79,7 +79,7 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-def run(folder: Path, size: Size, names: list[str], times: int) -> dict[str, float]:
+def run(folder: Path, size: Size, names: list[str], times: int, *, longest: float = 1.0) -> dict[str, float]:
     """Let each named trouble come `times` times, in random order."""
     rng = random.Random(f"{size.seed}/store")
     order = names * times
@@ -92,7 +92,7 @@ def run(folder: Path, size: Size, names: list[str], times: int) -> dict[str, flo
             for name in order:
                 if name == "full disk" and disk is None:
                     name = "file limit"  # noqa: PLW2901  what can be done here instead
-                refusals += suffer(scene, name, rng.uniform(0.2, 1.0), disturbed=rng.random() < 0.5)
+                refusals += suffer(scene, name, rng.uniform(0.1, longest), disturbed=rng.random() < 0.5)
                 if scene.auditor.counts:
                     break
             # Everything was refused at least once, so nothing was tested in vain.
