@@ -14,7 +14,7 @@ GREENLETS = """
 from gevent import monkey
 monkey.patch_all()
 import sys, threading, gevent
-from chat_client import Client, quickest
+from chat_client import Back, Client, quickest
 from chat_protocol.events import MessageEvent
 assert "gevent" in repr(threading.current_thread().__class__) or monkey.is_module_patched("threading")
 ticks = []
@@ -40,6 +40,11 @@ with (
     before = len(ticks)
     ann.ping()
     assert len(ticks) > before, "the program stood still while the client waited"
+with Client("green-cy", address, rooms=["green"], reconnect=True) as cy:
+    cy.cut()
+    while not isinstance(event := cy.next_event(30), Back):
+        pass
+    assert event.resumed and cy.say("again", "green").seq == 51
 print(sorted(map(int, heard)) == list(range(50)))
 """
 
