@@ -24,6 +24,9 @@ from chat_server.net.addresses import COME_BACK, Addresses, Refusal, site
 from chat_server.net.connection import Connection
 
 BACKLOG: Final = 4096
+KERNEL_BYTES: Final = 128 * 1024
+"""Unsent bytes that the kernel keeps for one peer, beside our outbox. Its own bound is megabytes (tcp(7),
+tcp_wmem): ten thousand peers that do not read could take all the memory that TCP may have."""
 SPARE_DESCRIPTORS: Final = 64
 """Descriptors kept for files, and for saying `bye` to those who come too many."""
 
@@ -159,7 +162,6 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         if refusal is not None:
             self._refuse(sock, site(host), refusal)
             return
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         gevent.spawn_raw(reception.take(sock, host, port).run)
 
     def _serve(self, sock: socket.socket, host: str, port: int) -> None:
@@ -206,6 +208,9 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is accepted inherits these.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
         if family == socket.AF_INET6 and host == "::":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # everyone, IPv4 too
         sock.bind(address)
