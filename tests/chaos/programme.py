@@ -92,7 +92,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "disk full, file limit, EIO, EROFS, locked",
     ),
     "power": Scenario(
-        lambda folder, o: outage.run(folder, o.smaller, o.many(12)), "the log's unsynced end is lost"
+        lambda folder, o: outage.run(folder, o.smaller, o.many(8)), "the log's unsynced end is lost"
     ),
     "power-full": Scenario(
         lambda folder, o: outage.run(folder, o.smaller, o.many(4), synced=True), "the same with --sync full"

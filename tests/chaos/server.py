@@ -74,12 +74,12 @@ class ChaosServer(ServerProcess):
         if wait:
             self.logged("server_started")
 
-    def strike(self, blow: Blow) -> int:
-        """End it; return the exit code."""
+    def strike(self, blow: Blow) -> None:
+        """End it at once, or let it begin to stop."""
         if blow is Blow.TERM:
-            return self.stop()
-        self.kill()
-        return -signal.SIGKILL
+            self.send(signal.SIGTERM)
+        else:
+            self.kill()
 
     def limit_files(self, limit: int) -> None:
         """Let no file grow over `limit` bytes (RLIMIT_FSIZE), -1: as it was."""

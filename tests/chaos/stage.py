@@ -52,6 +52,7 @@ class Stage:
     def strike(self, blow: Blow) -> None:
         """End the server, and let everybody notice, with all that it had sent before."""
         self.server.strike(blow)
+        self.crowd.run(lambda: self.server.process.poll() is not None, 10)
         self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 5)
 
     def back(self, seconds: float = 30.0) -> bool:

@@ -27,7 +27,7 @@ def run(folder: Path, size: Size, count: int, kinds: list[Blow], *, peeks: bool 
             if scene.auditor.counts:
                 break  # one fault makes the next; the first is what matters
         scene.back()
-        scene.crowd.run_for(0.5)
+        scene.crowd.run_for(0.2)
         return scene.close()
 
 

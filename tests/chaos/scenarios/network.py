@@ -23,7 +23,7 @@ def through_proxy(folder: Path, size: Size, seconds: float) -> dict[str, float]:
         crowd = scene.crowd
         crowd.port = proxy.port
         scene.open()
-        crowd.silence = 2.0
+        crowd.silence = 1.2
         proxy.calm = False
         crowd.run(lambda: bool(scene.auditor.counts), seconds)
         proxy.calm = True

@@ -26,8 +26,9 @@ def run(
         scene.open()
         lost = commits = gone = 0
         for number in range(times):
-            # By default the first run is long enough for some to be older than what may be lost.
-            scene.crowd.run_for(first if number == 0 else 0.4 + number % 3)
+            # Long enough for sessions to be synced. Where a session is lost together with the end of the one
+            # before it, that one holds its name: `name_taken` for a while, as the contract allows.
+            scene.crowd.run_for(first if number == 0 else LOSS)
             scene.auditor.note(f"power lost, {number}")
             at = time.monotonic()
             scene.strike(Blow.KILL)
