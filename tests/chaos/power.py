@@ -13,6 +13,8 @@ from chat_server.store import mark
 
 _WAL_HEADER = 32
 _FRAME_HEADER = 24
+_MARKED = 8
+"""Where the mark says how far the log had come."""
 _OTHER_BOOT = b"00000000-0000-4000-8000-000000000000"
 
 
@@ -67,9 +69,10 @@ def _truncate(database: Path, rng: random.Random) -> Cut:
 
 
 def _start_anew(path: Path) -> None:
-    """Write the boot id of another start of the machine into the mark."""
+    """Write the boot id of another start of the machine into the mark, which nobody had synced: it is old."""
     content = bytearray(path.read_bytes())
     here = mark.boot_id().encode()
     at = content.index(here)
     content[at : at + len(here)] = _OTHER_BOOT
+    struct.pack_into("<Q", content, _MARKED, 0)
     path.write_bytes(content)
