@@ -24,6 +24,9 @@ from chat_protocol.events import (
 )
 from chat_protocol.names import fold
 
+_RESUME_BYTES = 40 * 1024  # for rooms in a hello, whose frame has 65,536 and names the public ones twice
+_ENTRY_BYTES = 24  # of a room beside its name: quotes, colon, comma, a seq of up to 2**62
+
 
 class RoomView(Struct):
     """A room as this client sees it; `peer` is the other side of a conversation."""
@@ -64,7 +67,13 @@ class Session:
         """What another connection needs to go on with this session; None if that cannot be."""
         if self._secret is None:
             return None
-        seqs = {view.room: view.seq for view in self.rooms.values()}
+        seqs: dict[str, int] = {}
+        left = _RESUME_BYTES
+        for view in sorted(self.rooms.values(), key=lambda view: view.peer is not None):
+            left -= len(view.room.encode()) + _ENTRY_BYTES
+            if left < 0:
+                break  # conversations come by themselves, from further back than need be
+            seqs[view.room] = view.seq
         return Resume(session=self._secret, epoch=self.epoch, rooms=seqs)
 
     def hello(self) -> Hello:

@@ -10,6 +10,8 @@ from chat_client.catch_up import MOST_ROOMS, CatchUp
 from chat_client.session import Session
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, Gap, HistoryPage, RoomState
+from chat_protocol.lines import MAX_FRAME
+from chat_protocol.ndjson import encode
 from support.scripted import said, welcome
 
 
@@ -81,6 +83,17 @@ def test_a_refused_question_is_waited_for_no_longer() -> None:
 def test_no_more_is_asked_than_the_limits_of_a_server_bear() -> None:
     _, catch_up = resumed(*(RoomState(f"r{number}", 0, 1) for number in range(300)))
     assert len(catch_up.questions) == MOST_ROOMS
+
+
+def test_a_hello_with_very_many_conversations_fits_into_a_frame() -> None:
+    wide = "\U00010400" * 31
+    talks = [RoomState(f"@{wide}a,{wide}{number}", 2**61, 2, wide) for number in range(1000)]
+    rooms = [RoomState(f"{wide}{number}", 2**61, 1) for number in range(50)]
+    session, _ = resumed(*talks, *rooms)
+    hello = session.hello()
+    assert len(encode(hello)) <= MAX_FRAME
+    assert hello.resume is not None
+    assert set(hello.resume.rooms) > {room.room for room in rooms}
 
 
 def test_what_was_seen_is_no_news_the_second_time() -> None:
