@@ -268,6 +268,7 @@ def limits_of(config: Config) -> Limits:
         max_conversations=config.max_conversations,
         max_public_rooms=config.max_public_rooms,
         max_held=config.max_held,
+        max_held_per_address=config.max_connections_per_address,
     )
 
 

@@ -165,7 +165,7 @@ class Console(NoNetwork):
         self._router.dispatch(self.session, command)
 
     def _kick(self, name: str) -> None:
-        user = self._hub.user(name)
+        user = self._hub.names.user(name)
         if user is self.session:
             raise Refused(ErrorCode.INVALID_FIELD, "to leave, type bye")
         self._hub.kick(user)

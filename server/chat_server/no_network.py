@@ -11,6 +11,8 @@ from chat_server.core.ports import Signal
 class NoNetwork:
     """The half of `core.ports.Link` that needs no connection."""
 
+    site = ""
+
     def may_hello(self) -> float:
         """Return 0: nobody says hello here."""
         return 0.0

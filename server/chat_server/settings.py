@@ -267,7 +267,8 @@ class Config:
         Section.SERVER,
         1000,
         whole(0, 10_000_000, "no limit"),
-        "how many may come from one address, so that none takes every place; a school behind one router fits",
+        "how many may come from one address, and how many names may be held for it, so that none takes every "
+        "place; a school behind one router fits",
         unit="connections",
         reloadable=True,
     )

@@ -6,12 +6,10 @@ how anything is stored. Nothing here MAY switch greenlets: names, members and he
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
-from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
@@ -19,24 +17,20 @@ from chat_protocol.events import Closed, RoomState, ServerIdentity
 from chat_server.core import nowhere, scripts
 from chat_server.core.behind import Behind
 from chat_server.core.conversations import Conversations, cursor_of, stand
+from chat_server.core.directory import Directory
 from chat_server.core.feeder import Feeder
 from chat_server.core.heartbeat import Heartbeat
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
 from chat_server.core.lookalikes import Lookalikes
+from chat_server.core.paging import Ordered
 from chat_server.core.ports import Clock, FanOut, Store
 from chat_server.core.presence import Presences
 from chat_server.core.records import Draft, Opening, Origin, RoomRecord, SessionRecord, Standing
 from chat_server.core.room import Room
 from chat_server.core.seats import RESUME_HOLD, Seats
 from chat_server.core.session import Session
-from chat_server.core.skeletons import imitates_reserved
 from chat_server.core.stats import Stats
-
-KICKED_FOR: Final = 60.0
-"""Seconds for which the name of somebody who was kicked stays out."""
-
-_GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike
 
 
 def new_public_id() -> str:
@@ -68,10 +62,10 @@ class Hub:
         self.ingest: Ingest
         self.stats = Stats()
         self.sessions: dict[str, Session] = {}  # connected, by public id
-        self.names: dict[str, Session] = {}  # connected or held, by folded name
+        self.names = Directory(clock)  # connected or held
         self.identities: dict[int, Session] = {}  # as `names`
-        self.rooms: dict[str, Room] = {}  # public, by folded name
-        self.seats = Seats(clock, resume_hold, lambda: self.limits.max_held, self.end)
+        self.rooms: Ordered[Room] = Ordered()  # public, by folded name
+        self.seats = Seats(clock, resume_hold, lambda: self.limits, self.end)
         self.feeder = Feeder(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
         self.conversations = Conversations(
             self.identities,
@@ -85,8 +79,6 @@ class Hub:
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
         self.on_welcome: Callable[[Session, bool], None] = lambda _session, _resumed: None
         self._recent_rtt: deque[float] = deque(maxlen=512)
-        self._kicked: dict[str, float] = {}  # folded name -> until when (monotonic)
-        self._user_names = Lookalikes()
         self._room_names = Lookalikes()
         self._fan_out = fan_out
         for record in store.public_rooms():
@@ -96,67 +88,6 @@ class Hub:
             self.restore(seat)
         for talk in store.talks(self.identities.keys()):
             self.conversations.restore(talk)
-
-    # Names
-
-    def check_name(self, name: str) -> tuple[str, str]:
-        """Return (shown, folded) of a name that a client may choose, or raise `Refused`."""
-        try:
-            shown = names.clean(name)
-        except ValueError as error:
-            raise Refused(ErrorCode.NAME_INVALID, str(error)) from None
-        key = names.fold(shown)
-        if names.reserved(key) or imitates_reserved(shown, key):
-            raise Refused(ErrorCode.NAME_INVALID, f"the name {shown} is reserved; choose another")
-        mixed = scripts.problem(shown)
-        if mixed is not None:
-            raise Refused(ErrorCode.NAME_INVALID, mixed)
-        return shown, key
-
-    def claim(self, name: str, session: Session) -> None:
-        """Give the session a name of its choice, or raise `Refused`."""
-        shown, key = self.check_name(name)
-        until = self._kicked.get(key)
-        if until is not None:
-            wait = until - self.clock.monotonic()
-            if wait > 0:
-                raise Refused(ErrorCode.FORBIDDEN, f"{shown} was asked to leave", retry_after=round(wait, 1))
-            del self._kicked[key]
-        holder = self.names.get(key)
-        if holder is not None and holder is not session:
-            raise Refused(ErrorCode.NAME_TAKEN, f"the name {shown} is taken; choose another")
-        alike = self._user_names.taken_by(shown, key, session.key)
-        if alike is not None:
-            raise Refused(
-                ErrorCode.NAME_TAKEN, f"the name {shown} looks like {alike}, which is taken; choose another"
-            )
-        self._take_name(shown, key, session)
-
-    def claim_guest(self, session: Session) -> None:
-        """Give the session a guest's name."""
-        while True:
-            shown = names.GUEST_PREFIX + "".join(random.choices(_GUEST_LETTERS, k=4))
-            if shown not in self.names:
-                return self._take_name(shown, shown, session)
-
-    def _take_name(self, shown: str, key: str, session: Session) -> None:
-        if session.key:
-            self._give_up(session.key)
-        session.name = shown
-        session.key = key
-        self.names[key] = session
-        self._user_names.add(shown, key)
-
-    def _give_up(self, key: str) -> None:
-        del self.names[key]
-        self._user_names.remove(key)
-
-    def user(self, name: str) -> Session:
-        """Return who is connected under `name`, or raise `Refused`."""
-        session = self.names.get(name) or self.names.get(names.fold(name))
-        if session is None or not session.id:
-            raise Refused(ErrorCode.NO_SUCH_USER, f"nobody here is called {name[: names.MAX_NAME]}")
-        return session
 
     # Sessions
 
@@ -169,11 +100,6 @@ class Hub:
         self.sessions[public_id] = session
         self.identities[identity] = session
         self.stats.opened += 1
-
-    def release_name(self, session: Session) -> None:
-        """Give back the name of a session that could not enter after all."""
-        self._give_up(session.key)
-        session.name = session.key = ""
 
     def depart(self, session: Session, *, for_good: bool = True) -> None:
         """Let a session go from its connection: out of its rooms and, if its seat is not held, for good."""
@@ -200,6 +126,7 @@ class Hub:
         unheard = session.unheard_of()
         session.unheard = None
         session.away = True
+        site = session.link.site
         session.outbox, session.link = nowhere.OUTBOX, nowhere.LINK
         for room, cursor in list(session.behind.cursors.items() if session.behind is not None else ()):
             if cursor.known and cursor.last is None:
@@ -211,7 +138,7 @@ class Hub:
             if session not in room.members and cursor.last is None:
                 peer = self.conversations.peer_name(room, session)
                 cursor.end(room, Closed(room=room.name, peer=peer, by=peer or session.name))
-        self.seats.hold(session)
+        self.seats.hold(session, site)
 
     def end(self, session: Session) -> None:
         """Let go of a session that does not come back: its conversations, its name, its seat."""
@@ -220,8 +147,7 @@ class Hub:
         for room in list(session.rooms.values()):
             self.conversations.close(room, session, None)
         session.behind = None
-        if session.key and self.names.get(session.key) is session:
-            self._give_up(session.key)
+        self.names.release(session)
         if session.id:
             del self.identities[session.identity]
             self.conversations.forget(session)
@@ -234,15 +160,13 @@ class Hub:
         session.away = session.identity_stored = session.refs_stored = True
         session.id, session.identity, session.record = record.id, record.identity, record
         self.identities[record.identity] = session
-        self._take_name(record.name, names.fold(record.name), session)
+        self.names.take(record.name, names.fold(record.name), session)
         self.seats.add(session)
         self.seats.hold(session)
 
     def kick(self, session: Session) -> None:
         """Send somebody away, and keep the name out for a while."""
-        now = self.clock.monotonic()
-        self._kicked = {key: until for key, until in self._kicked.items() if until > now}
-        self._kicked[session.key] = now + KICKED_FOR
+        self.names.banish(session.key)
         if session.away:
             self.end(session)
         else:
@@ -270,9 +194,15 @@ class Hub:
         alike = self._room_names.taken_by(shown, key)
         if alike is not None:
             raise Refused(ErrorCode.NAME_TAKEN, f"the room {shown} would look like the room {alike}")
-        if len(self.rooms) >= self.limits.max_public_rooms > 0:
+        room = self._new_room(RoomRecord(shown, key))
+        self.check_room_for([room])
+        return room
+
+    def check_room_for(self, rooms: Iterable[Room]) -> None:
+        """Raise `Refused` if there may not be so many public rooms more; those that exist do not count."""
+        new = sum(room.key not in self.rooms for room in rooms)
+        if new and len(self.rooms) + new > self.limits.max_public_rooms > 0:
             raise Refused(ErrorCode.TOO_MANY, "there are too many rooms; join one of those")
-        return self._new_room(RoomRecord(shown, key))
 
     def join(self, room: Room, session: Session, *, behind: bool = False) -> Room:
         """Make the session a member of a public room; return the room as it is registered.
@@ -300,6 +230,7 @@ class Hub:
         if not room.members and not record.id and not record.queued and room.key in self.rooms:
             del self.rooms[room.key]
             self._room_names.remove(room.key)
+            self.presences.forget(room)
 
     def trimmed(self, lasts: Mapping[int, int]) -> None:
         """Forget what the store no longer keeps: by the id of a room everything up to a seq."""
@@ -359,7 +290,7 @@ class Hub:
     def operator(self, session: Session) -> None:
         """Take in the person at the server's terminal."""
         session.origin = Origin.SERVER
-        self._take_name(names.SERVER_NAME, names.SERVER_NAME, session)
+        self.names.take(names.SERVER_NAME, names.SERVER_NAME, session)
         self.enter(session, new_public_id(), self.store.new_identity())
 
     def _queue_opening(self, opening: Opening) -> None:

@@ -21,6 +21,7 @@ class Limits(Struct, frozen=True):
     max_conversations: int = 1000
     max_public_rooms: int = 50_000
     max_held: int = 20_000
+    max_held_per_address: int = 1000
 
     def on_wire(self) -> events.Limits:
         """Return what `welcome` tells a client."""

@@ -34,6 +34,7 @@ class _Link:
     """Goes nowhere."""
 
     address: Final = "away"
+    site: Final = ""
 
     def end(
         self,

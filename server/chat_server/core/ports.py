@@ -74,6 +74,10 @@ class Link(Protocol):
     def address(self) -> str:
         """The peer's address, for people."""
 
+    @property
+    def site(self) -> str:
+        """What counts as one address of the peer's, empty where no limit for addresses holds."""
+
     def end(
         self,
         reason: ByeReason,

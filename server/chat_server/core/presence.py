@@ -47,6 +47,10 @@ class Presences:
         if room.left.pop(new, 0) == 0 and came:
             room.joined[new] = None
 
+    def forget(self, room: Room) -> None:
+        """Drop a room that is gone: nobody is left to be told."""
+        self._changed.pop(room, None)
+
     def flush(self) -> int:
         """Tell the rooms whose time has come; return the number of deliveries."""
         now = self._clock.monotonic()

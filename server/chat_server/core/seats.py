@@ -5,9 +5,11 @@ MUST NOT switch greenlets.
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from chat_server.core.limits import Limits
 from chat_server.core.ports import Clock
 from chat_server.core.session import Session
 
@@ -27,14 +29,15 @@ class Seats:
     """The sessions that may come back."""
 
     def __init__(
-        self, clock: Clock, hold: float, most: Callable[[], int], expire: Callable[[Session], None]
+        self, clock: Clock, hold: float, limits: Callable[[], Limits], expire: Callable[[Session], None]
     ) -> None:
         self._clock = clock
         self._hold = hold
-        self._most = most
+        self._limits = limits
         self._expire = expire
         self._by_hash: dict[bytes, Session] = {}
-        self._away: dict[Session, float] = {}  # -> until when, in order
+        self._away: dict[Session, tuple[float, str]] = {}  # -> until when, in order, and from which site
+        self._of_site: dict[str, OrderedDict[Session, None]] = {}  # oldest first
 
     @property
     def held(self) -> int:
@@ -54,23 +57,38 @@ class Seats:
         """Forget a session that has ended for good."""
         if session.record is not None:
             self._by_hash.pop(session.record.secret_hash, None)
-        self._away.pop(session, None)
+        self.take(session)
 
-    def hold(self, session: Session) -> None:
-        """Hold the seat of a session that was cut; too many are held for a shorter time."""
-        self._away[session] = self._clock.monotonic() + self._hold
-        if len(self._away) > self._most() > 0:
+    def hold(self, session: Session, site: str = "") -> None:
+        """Hold the seat of a session that was cut.
+
+        Too many are held for a shorter time: each site gives up its own oldest first, so nobody who comes and
+        goes in a loop can drive out others.
+        """
+        limits = self._limits()
+        self._away[session] = (self._clock.monotonic() + self._hold, site)
+        if site:
+            neighbours = self._of_site.setdefault(site, OrderedDict())
+            neighbours[session] = None
+            if len(neighbours) > limits.max_held_per_address > 0:
+                self._expire(next(iter(neighbours)))
+        if len(self._away) > limits.max_held > 0:
             self._expire(next(iter(self._away)))
 
     def take(self, session: Session) -> None:
         """Give a seat back to its session, which has a connection again."""
-        self._away.pop(session, None)
+        _, site = self._away.pop(session, (0.0, ""))
+        if site:
+            neighbours = self._of_site[site]
+            del neighbours[session]
+            if not neighbours:
+                del self._of_site[site]
 
     def tick(self) -> None:
         """End the sessions whose time is up."""
         now = self._clock.monotonic()
         while self._away:
-            session, until = next(iter(self._away.items()))
+            session, (until, _) = next(iter(self._away.items()))
             if until > now:
                 return
             self._expire(session)

@@ -251,6 +251,11 @@ class Addresses:
         if turn.paid and bucket is not None:
             bucket.charge(-1, now)
 
+    def counted(self, host: str) -> str:
+        """Return what `host` counts as, empty if it is exempt."""
+        key = site(host)
+        return "" if self._exempt(key) else key
+
     def _exempt(self, key: str) -> bool:
         return not self._limits.limit_loopback and (key == "::1" or key.startswith("127."))
 

@@ -251,6 +251,11 @@ class Connection:
         """The peer's host and port."""
         return f"[{self.host}]:{self._port}" if ":" in self.host else f"{self.host}:{self._port}"
 
+    @property
+    def site(self) -> str:
+        """What counts as one address of the peer's."""
+        return self._reception.addresses.counted(self.host)
+
     def end(
         self,
         reason: ByeReason,

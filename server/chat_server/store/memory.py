@@ -4,7 +4,7 @@ Knows records and lists. `epoch` is new at each start, so no client takes its se
 """
 
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -24,7 +24,8 @@ class MemoryStore:
     def __init__(self, kept: int) -> None:
         self.epoch = secrets.token_hex(8)
         self._kept = kept
-        self._rooms: dict[int, deque[tuple[int, MessageEvent]]] = {}
+        self._rooms: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
+        self._room = 0
         self._found: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
         self._names: dict[str, int] = {}  # conversations of the same names, counted
         self._identity = 0
@@ -123,9 +124,8 @@ class MemoryStore:
         """Do nothing: there is nothing to keep."""
 
     def _create(self, record: RoomRecord) -> None:
-        record.id = len(self._rooms) + 1
-        record.queued = False
-        self._rooms[record.id] = deque()
+        self._room += 1
+        record.id, record.queued = self._room, False
         if record.pair is not None:
             number = self._names[record.key] = self._names.get(record.key, 0) + 1
             if number > 1:

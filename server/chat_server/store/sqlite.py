@@ -260,7 +260,9 @@ class SqliteStore:
         changed = bool(epoch)
         if not epoch or not self._mark.trusted(self._last_id, epoch):
             epoch = secrets.token_hex(8)
-            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
+            with transaction(self._connection):
+                self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
+                self._connection.execute("DELETE FROM sessions")  # none can be resumed, so no name is held
         else:
             changed = False
         self._mark.begin(self._last_id, epoch, synced=self._full)

@@ -105,6 +105,7 @@ class Link:
     def __init__(self, stage: Stage, address: str) -> None:
         self._stage = stage
         self.address = address
+        self.site = ""
         self.ended: Any = None
         self.bye_ref: str | None = None
         self.reads = False

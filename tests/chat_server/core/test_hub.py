@@ -8,7 +8,7 @@ import pytest
 
 from chat_protocol import codec, commands
 from chat_protocol.errors import Refused
-from chat_server.core.hub import KICKED_FOR
+from chat_server.core.directory import KICKED_FOR
 from chat_server.core.limits import Limits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def test_a_name_is_one_persons_however_it_is_written(stage: Stage) -> None:
         other.does(commands.Hello(username=name))
         assert other.one("error")["code"] == "name_taken"
     assert len(stage.hub.names) == 1
-    assert stage.hub.user("STRASSE").name == "Straße"
+    assert stage.hub.names.user("STRASSE").name == "Straße"
 
 
 @pytest.mark.parametrize("name", ["server", "SERVER", "guest-abcd", "Guest-x", "@a", "a b", "", "x" * 33])
@@ -66,11 +66,11 @@ def test_who_is_kicked_stays_out_for_a_while(stage: Stage) -> None:
     assert error["retry_after"] == KICKED_FOR
     ann.does(commands.Rename(username="BOB"))
     assert ann.take("error")[0]["code"] == "forbidden"
-    assert stage.hub.user("ann")
+    assert stage.hub.names.user("ann")
     stage.clock.advance(KICKED_FOR)
     again.does(commands.Hello(username="bob"))
     assert again.one("welcome")
-    assert not stage.hub._kicked
+    assert not stage.hub.names._kicked
     stage.check()
 
 
@@ -80,7 +80,7 @@ def test_the_names_of_the_kicked_are_not_kept_for_ever(stage: Stage) -> None:
         stage.hub.kick(peer.session)
         peer.goes()
         stage.clock.advance(KICKED_FOR / 2)
-    assert len(stage.hub._kicked) <= 3
+    assert len(stage.hub.names._kicked) <= 3
 
 
 def test_guests_get_names_of_their_own(stage: Stage) -> None:
@@ -383,7 +383,7 @@ def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]
     ann.says(to="cid")
     stage.commit()
     assert ann.messages()[-1]["room"] == "@ann,cid"
-    assert stage.hub.user("cid").conversations == 0  # it counts for the one who opened it
+    assert stage.hub.names.user("cid").conversations == 0  # it counts for the one who opened it
     stage.check()
 
 
@@ -411,7 +411,7 @@ def test_whether_others_talk_is_nobodys_business(stage: Stage) -> None:
 def test_user_finds_only_who_has_come_in(stage: Stage) -> None:
     ann = stage.enter("ann")
     with pytest.raises(Refused):
-        stage.hub.user("bob")
+        stage.hub.names.user("bob")
     coming = stage.connect()
     stage.meanwhile.append(lambda: ann.says(to="bob", ref="1"))
     coming.does(commands.Hello(username="bob", resumable=True))

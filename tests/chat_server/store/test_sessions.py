@@ -57,6 +57,17 @@ def test_sessions_come_back_under_their_last_names_until_they_have_ended(open_st
     assert store.sessions() == []
 
 
+def test_no_session_comes_back_when_the_epoch_changes(open_store: Open, path: Path) -> None:
+    store = open_store()
+    write(store, saved(session(1, "ann")))
+    store.close()
+    path.with_name(path.name + "-mark").unlink()
+    store = open_store()
+    assert store.epoch_changed
+    assert store.sessions() == []
+    assert store.new_identity() == 2
+
+
 def test_the_identity_takes_the_new_name_too(open_store: Open, path: Path) -> None:
     store = open_store()
     write(store, saved(session(1, "ann")))

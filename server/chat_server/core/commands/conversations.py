@@ -11,7 +11,7 @@ from chat_server.core.session import Session
 
 def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     """Open the conversation with a user; both sides get `opened`. An open one says where one stands."""
-    peer = hub.user(command.peer)
+    peer = hub.names.user(command.peer)
     if peer is session:
         raise Refused(ErrorCode.INVALID_FIELD, "a conversation needs somebody else")
     room = hub.conversations.between(session, peer)
@@ -43,7 +43,7 @@ def close_conversation(hub: Hub, session: Session, command: Close) -> None:
 
 def _with(hub: Hub, session: Session, username: str) -> Room:
     """Return the open conversation with a user, or raise `Refused`."""
-    peer = hub.user(username)
+    peer = hub.names.user(username)
     pair = (min(session.identity, peer.identity), max(session.identity, peer.identity))
     room = hub.conversations.by_pair.get(pair)
     if room is None or session not in room.members:

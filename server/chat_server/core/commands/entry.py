@@ -45,11 +45,15 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
     if session.id:
         raise Refused(ErrorCode.ALREADY_NAMED, f"you are {session.name}; to change that, rename")
     check_failures(session)
-    guessed = command.resume is not None and hub.seats.find(command.resume.session) is None
-    if guessed:
-        session.link.failed_hello()
-    elif command.resume is not None and _resumed(hub, session, command, command.resume):
-        return
+    wanted, guessed = command.resume, False
+    if wanted is not None:
+        if _resumed(hub, session, command, wanted):
+            return
+        # A secret of this epoch that nobody has may be a guess; one of another epoch was good, once.
+        this_epoch = wanted.epoch in {"", hub.store.epoch}
+        guessed = this_epoch and hub.seats.find(wanted.session) is None
+        if guessed:
+            session.link.failed_hello()
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
     check_room_limit(hub, len(rooms))
     secret = None
@@ -94,7 +98,8 @@ def come_in(
     """
     try:
         entered = [hub.room(name) for name in rooms]
-        hub.claim(username, session)
+        hub.check_room_for(entered)
+        hub.names.claim(username, session)
     except Refused as refusal:
         if refusal.code in TRIED_OUT and not counted:
             session.link.failed_hello()
@@ -121,7 +126,7 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
         page = []
     if session.closed:
         return
-    hub.claim_guest(session)
+    hub.names.claim_guest(session)
     hub.enter(session, new_public_id(), hub.store.new_identity())
     session.send(Notice(text=GREETING))
     room = hub.join(hub.room(LOBBY), session)
@@ -143,12 +148,12 @@ def rename(hub: Hub, session: Session, command: Rename) -> None:
 
 def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> None:
     """Rename the session and tell each of its peers once, rooms with very many members excepted."""
-    hub.check_name(username)
+    hub.names.check(username)
     hub.settle(session)
     if session.closed:
         return
     old = session.name
-    hub.claim(username, session)
+    hub.names.claim(username, session)
     if session.record is not None and session.name != old:
         session.record = structs.replace(session.record, name=session.name)
         signal = session.link.new_signal()
@@ -212,7 +217,8 @@ def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
     barrier = hub.ingest.save(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
     if barrier.failed:
-        hub.release_name(session)
+        hub.names.release(session)
+        session.name = ""
         raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")
     session.record = record
     session.identity_stored = True

@@ -33,7 +33,7 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
 
 def rtt(hub: Hub, session: Session, command: Rtt) -> None:
     """Report the round-trip times of a user, one's own by default."""
-    user = session if command.username is None else hub.user(command.username)
+    user = session if command.username is None else hub.names.user(command.username)
     samples = user.rtt
     session.send(
         RttReport(

@@ -30,7 +30,7 @@ def message(hub: Hub, session: Session, command: Message) -> None:
     else:
         if command.room is not None:
             raise Refused(ErrorCode.INVALID_FIELD, "a message goes to a room or to a user, not to both")
-        peer = hub.user(command.to)
+        peer = hub.names.user(command.to)
         if peer is session:
             raise Refused(ErrorCode.INVALID_FIELD, "a message to oneself needs no server")
         room = hub.conversations.between(session, peer)

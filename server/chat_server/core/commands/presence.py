@@ -5,26 +5,23 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import ServerList, ServerState, User, UserList
 from chat_protocol.names import fold
 from chat_server.core.hub import Hub
-from chat_server.core.paging import LIST_PAGE, fitting, following
+from chat_server.core.paging import LIST_PAGE, first, fitting, following
+from chat_server.core.room import Room
 from chat_server.core.session import Session
 
 
 def who(hub: Hub, session: Session, command: Who) -> None:
     """List the users of a room, or all that are connected."""
     after = fold(command.after) if command.after else ""
-    room = None
-    if command.room is None:
-        here = {key: one for key, one in hub.names.items() if one.id and not one.away}
-    elif command.room.startswith("@"):
+    room: Room | None = None
+    if command.room is not None and command.room.startswith("@"):
         room = hub.conversations.own(command.room, session)
-        here = {member.key: member for member in room.members if not member.away}
-    else:
+    elif command.room is not None:
         room = hub.rooms.get(fold(command.room))
         if room is None:
             raise Refused(ErrorCode.NO_SUCH_ROOM, f"there is no room {command.room[:80]}")
-        here = {member.key: member for member in room.members}
-    page, more = following(here, after, LIST_PAGE)
-    users = [_user(here[key]) for key in page]
+    page, more = _following(hub, room, after)
+    users = [_user(one) for one in page]
     fit = fitting(users)
     more = more or fit < len(users)
     session.send(
@@ -36,6 +33,19 @@ def who(hub: Hub, session: Session, command: Who) -> None:
             ref=command.ref,
         )
     )
+
+
+def _following(hub: Hub, room: Room | None, after: str) -> tuple[list[Session], bool]:
+    """Return a page of those in a room, or of all, by name; and whether there are more."""
+    if room is not None and len(room.members) ** 2 < LIST_PAGE * len(hub.names):
+        # To sort these few costs less than to pass over all the others.
+        here = {member.key: member for member in room.members if not member.away}
+        page, more = following(here, after, LIST_PAGE)
+        return [here[key] for key in page], more
+    everybody = map(hub.names.__getitem__, hub.names.following(after))
+    if room is None:
+        return first((one for one in everybody if one.id and not one.away), LIST_PAGE)
+    return first((one for one in everybody if one in room.members and not one.away), LIST_PAGE)
 
 
 def servers(hub: Hub, session: Session, command: Servers) -> None:

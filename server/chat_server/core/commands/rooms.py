@@ -7,7 +7,7 @@ from chat_protocol.lines import MAX_FRAME
 from chat_protocol.names import fold
 from chat_server.core.conversations import stand
 from chat_server.core.hub import Hub
-from chat_server.core.paging import LIST_PAGE, fitting, following
+from chat_server.core.paging import LIST_PAGE, first, fitting
 from chat_server.core.ports import UNBOUNDED, StoreUnavailable
 from chat_server.core.room import Room
 from chat_server.core.session import Session
@@ -54,13 +54,14 @@ def switch(hub: Hub, session: Session, command: Switch) -> None:
 
 def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
     """List the public rooms that have members or messages."""
-    shown = [key for key, room in hub.rooms.items() if room.members or room.head]
-    page, more = following(shown, fold(command.after) if command.after else "", LIST_PAGE)
-    states = [RoomState(room.name, room.head, len(room.members)) for room in map(hub.rooms.__getitem__, page)]
+    after = fold(command.after) if command.after else ""
+    known = map(hub.rooms.__getitem__, hub.rooms.following(after))
+    page, more = first((room for room in known if room.members or room.head), LIST_PAGE)
+    states = [RoomState(room.name, room.head, len(room.members)) for room in page]
     fit = fitting(states)
     more = more or fit < len(states)
-    after = states[fit - 1].room if more and fit else None
-    session.send(RoomList(rooms=states[:fit], more=more, after=after, ref=command.ref))
+    last = states[fit - 1].room if more and fit else None
+    session.send(RoomList(rooms=states[:fit], more=more, after=last, ref=command.ref))
 
 
 def history(hub: Hub, session: Session, command: History) -> None:

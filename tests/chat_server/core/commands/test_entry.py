@@ -253,7 +253,7 @@ def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.does(commands.Rename(username="Ann"))
     assert ann.one("renamed")["username"] == "Ann"
-    assert stage.hub.user("ann").name == "Ann"
+    assert stage.hub.names.user("ann").name == "Ann"
     stage.check()
 
 
@@ -266,7 +266,7 @@ def test_a_rename_that_is_refused_changes_nothing(stage: Stage, name: str, code:
     error = ann.one("error")
     assert (error["code"], error["ref"]) == (code, "r")
     assert not bob.take()
-    assert stage.hub.user("ann").id == ann.id
+    assert stage.hub.names.user("ann").id == ann.id
     stage.check()
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         (commands.Hello(username="bob", resume=commands.Resume(session="guessed")), 1),
         (commands.Hello(username="ann", resume=commands.Resume(session="guessed")), 1),
         (commands.Hello(username="bob", rooms=["1", "2", "3"], resume=commands.Resume(session="guessed")), 1),
+        (commands.Hello(username="bob", resume=commands.Resume(session="good once", epoch="another")), 0),
         (commands.Hello(username="bob", rooms=["one", "two", "three"]), 0),
         (commands.Hello(username="bob"), 0),
         (commands.Say(username="ann", message="hi"), 1),

@@ -41,7 +41,7 @@ def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stag
     """A page of those who hold a name and wait for the store must not end the list."""
     ann = stage.enter("ann")
     for number in range(450):
-        stage.hub.claim(f"coming{number}", stage.connect().session)
+        stage.hub.names.claim(f"coming{number}", stage.connect().session)
     for number in range(1000):
         stage.enter(f"n{number:04}" + "é" * 27)
     found: list[str] = []
