@@ -36,6 +36,7 @@ class Auditor:
         """By receiver and room: the last seq it got, or where it came in."""
         self.gaps_explained = False
         self._entries: dict[tuple[str, str], int] = {}  # where a receiver came in
+        self._left: dict[tuple[str, str], int] = {}  # the last seq it had when it left
         self._skipped: dict[tuple[str, str], set[int]] = {}
         self._shown: dict[str, dict[int, bytes]] = {}
         self._names: dict[str, str] = {}  # public id -> username
@@ -106,9 +107,11 @@ class Auditor:
         for room, seq in stands.items():
             if room in standing:
                 continue
-            if seq:  # a conversation that began while this one was away: all of it is to come
-                self._find(Kind.WRONG_PLACE, receiver, room, seq, "it never heard of what is before this seq")
-            self.entered(receiver, room, seq)
+            if not room.startswith("@"):
+                self._find(Kind.WRONG_PLACE, receiver, room, seq, "it did not ask for this room")
+            self.entered(
+                receiver, room, seq
+            )  # a conversation that began, or goes on, while this one was away
 
     def entered(self, receiver: str, room: str, seq: int) -> None:
         """Note where a receiver stands as it comes into a room; being told so again changes nothing."""
@@ -119,12 +122,19 @@ class Auditor:
                 self._find(Kind.WRONG_PLACE, receiver, room, seq, detail)
             return
         standing[room] = seq
-        self._entries[receiver, room] = seq
         self._happened(receiver, "entered", room, seq)
+        key = receiver, room
+        self._entries[key] = min(seq, self._entries.get(key, seq))
+        # Nobody is told what is said in a conversation that is closed, for it is open then.
+        if room.startswith("@") and seq != (last := self._left.get(key, 0)):
+            self._find(Kind.WRONG_PLACE, receiver, room, seq, f"the conversation goes on after {last}")
 
     def left(self, receiver: str, room: str) -> None:
-        """Note that a receiver has left a room."""
-        self.standing.get(receiver, {}).pop(room, None)
+        """Note that a receiver has left a room, or that a conversation was closed."""
+        seq = self.standing.get(receiver, {}).pop(room, None)
+        self._happened(receiver, "left", room, seq or 0)
+        if seq is not None:
+            self._left[receiver, room] = seq
 
     def gap(self, receiver: str, frame: Frame) -> None:
         """Note a `gap`: allowed only where `gaps_explained`, and only right after what was shown."""

@@ -145,7 +145,7 @@ class Crowd:
         readers: dict[str, Robot] = {}
         for robot in self.robots:
             if robot.state is State.LIVE:
-                for room in robot.seqs:
+                for room in robot.seqs.keys() | robot.closed:
                     readers.setdefault(room, robot)
         for room, robot in readers.items():
             robot.ask_log(room)

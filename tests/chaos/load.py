@@ -5,6 +5,7 @@ them are said in a second is a matter of the machine.
 """
 
 import random
+import time
 from collections.abc import Iterator
 
 from chaos.robot import MAX_UNACKNOWLEDGED, Robot, State
@@ -58,6 +59,86 @@ class Retry:
             for robot in self._robots:
                 if robot.postponed and robot.state is State.LIVE:
                     robot.again()
+
+
+class Wander:
+    """Lets those who only listen come and go in rooms, and speakers close conversations, now and then."""
+
+    def __init__(
+        self, seed: object, listeners: list[Robot], talks: dict[Robot, list[str]], every: float
+    ) -> None:
+        self.moves = 0
+        self._rng = random.Random(f"{seed}/wander")
+        self._listeners = listeners
+        self._talks = talks
+        self._every = every
+        self._due = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now < self._due:
+            return
+        self._due = now + self._rng.uniform(0, 2 * self._every)
+        robot = self._rng.choice([*self._listeners, *self._talks])
+        if robot.state is not State.LIVE:
+            return
+        self.moves += 1
+        if robot in self._talks:
+            robot.close(self._rng.choice(self._talks[robot]))
+            return
+        room = self._rng.choice(robot.rooms)
+        if not robot.settled_in(room):
+            return
+        if room in robot.seqs:
+            robot.leave(room)
+        else:
+            robot.join(room)
+
+
+class Flood:
+    """Lets senders say `count` messages together, each with at most `window` unacknowledged."""
+
+    def __init__(self, senders: list[Robot], room: str, count: int, text: int, window: int = 64) -> None:
+        self.left = count
+        self._senders = senders
+        self._room = room
+        self._text = "x" * text
+        self._window = window
+
+    def __call__(self, _now: float) -> None:
+        for robot in self._senders:
+            while self.left and len(robot.unacknowledged) < self._window and robot.state is State.LIVE:
+                self.left -= 1
+                robot.say(f"{robot.name} {self.left} {self._text}", room=self._room)
+
+
+class Metronome:
+    """Lets senders say something in turn at fixed times, which are what lateness is measured from."""
+
+    def __init__(self, senders: list[Robot], room: str, rate: float, text: int) -> None:
+        self.planned: dict[str, float] = {}
+        self._senders = senders
+        self._room = room
+        self._gap = 1 / rate
+        self._text = "y" * text
+        self._due = time.monotonic()
+        self._number = 0
+
+    def __call__(self, now: float) -> None:
+        while self._due <= now:
+            sender = self._senders[self._number % len(self._senders)]
+            self._number += 1
+            ref = sender.say(f"{sender.name} beat {self._number} {self._text}", room=self._room)
+            self.planned[ref] = self._due
+            self._due += self._gap
+
+    def delays(self, receivers: list[Robot]) -> list[float]:
+        """Return the seconds from each planned time to each receiver's having it."""
+        return [
+            at - self.planned[ref]
+            for robot in receivers
+            for ref, at in robot.delays or ()
+            if ref in self.planned
+        ]
 
 
 def lines(seed: str, rooms: list[str], peers: list[str], size: int) -> Iterator[tuple[str, str, str]]:

@@ -29,11 +29,11 @@ class Options:
 
     @property
     def size(self) -> Size:
-        return Size(seed=self.seed, receivers=self.receivers, senders=8, rooms=5, rate=50)
+        return Size(seed=self.seed, receivers=self.receivers, senders=8, rooms=5, rate=50, moves=20)
 
     @property
     def smaller(self) -> Size:
-        return Size(seed=self.seed, receivers=min(self.receivers, 25), senders=6, rooms=4, rate=40)
+        return Size(seed=self.seed, receivers=min(self.receivers, 25), senders=6, rooms=4, rate=40, moves=15)
 
     @property
     def storm(self) -> Size:
@@ -76,7 +76,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "connections that hang, replaced",
     ),
     "slow": Scenario(
-        lambda folder, o: slow.run(folder, replace(o.smaller, rooms=2), o.many(4)),
+        lambda folder, o: slow.run(folder, replace(o.smaller, rooms=2, moves=0), o.many(4)),
         "readers who fall behind, and are cut off, taken over or left by the server",
     ),
     "proxy": Scenario(

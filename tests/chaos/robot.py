@@ -40,6 +40,8 @@ class Robot:
         self.secret = ""
         self.epoch = ""
         self.seqs: dict[str, int] = {}
+        self.closed: set[str] = set()
+        """Conversations that were closed: their history can still be read."""
         self.unacknowledged: dict[str, Frame] = {}
         self.postponed: list[str] = []
         """Refs whose message the server could not store so far."""
@@ -60,6 +62,7 @@ class Robot:
         self.expected: set[str] = {"unavailable"}
         self.delays: list[tuple[str, float]] | None = None
         """What came when, if somebody measures: ref and time."""
+        self._moving: set[str] = set()
         self._partial = b""
         self._asked: dict[str, int] | None = None
         self._refs = 0
@@ -79,6 +82,7 @@ class Robot:
         self.farewell = None
         self.turned_away = False
         self.state = State.GREETING
+        self._moving.clear()
         self._write(hello)
 
     def cut(self) -> None:
@@ -127,6 +131,22 @@ class Robot:
             if ref in self.unacknowledged:
                 self._try(self.unacknowledged[ref])
 
+    def join(self, room: str) -> None:
+        self._moving.add(room)
+        self._write({"type": "join", "room": room})
+
+    def leave(self, room: str) -> None:
+        self._moving.add(room)
+        self._write({"type": "leave", "room": room})
+
+    def close(self, peer: str) -> None:
+        """Close the conversation with a peer; a message opens it again."""
+        self._write({"type": "close", "with": peer, "ref": "close"})
+
+    def settled_in(self, room: str) -> bool:
+        """Tell whether it is not just coming into or leaving a room."""
+        return room not in self._moving
+
     def ping(self) -> None:
         self._pings += 1
         self._write({"type": "ping", "id": self._pings})
@@ -172,11 +192,15 @@ class Robot:
             case "welcome":
                 self._welcome(frame)
             case "joined" | "opened":
+                self._moving.discard(frame["room"])
                 self.auditor.entered(self.name, frame["room"], frame["seq"])
                 self.seqs.setdefault(frame["room"], frame["seq"])
             case "left" | "closed":
+                self._moving.discard(frame["room"])
                 self.auditor.left(self.name, frame["room"])
                 self.seqs.pop(frame["room"], None)
+                if kind == "closed":
+                    self.closed.add(frame["room"])
             case "gap":
                 self.auditor.gap(self.name, frame)
                 self.seqs[frame["room"]] = frame["last"]
@@ -219,7 +243,9 @@ class Robot:
             self.whole.add(room)
 
     def _error(self, frame: dict[str, Any]) -> None:
-        explained = frame["code"] in self.expected
+        explained = frame["code"] in self.expected or (
+            frame.get("ref") == "close"  # there may be nothing to close, or the store may fail
+        )
         self.auditor.refused(self.name, frame, explained=explained)
         self.refusals += 1
         ref = frame.get("ref", "")

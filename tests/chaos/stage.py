@@ -13,7 +13,7 @@ from chaos import plan
 from chaos.auditor import Auditor
 from chaos.crowd import Crowd
 from chaos.faults import Kind
-from chaos.load import Load, Retry
+from chaos.load import Load, Retry, Wander
 from chaos.plan import Blow
 from chaos.robot import State
 from chaos.server import ChaosServer
@@ -30,6 +30,8 @@ class Size:
     rate: float = 20.0
     """Messages a second of each sender."""
     text: int = 60
+    moves: float = 0.0
+    """A second: somebody joins or leaves a room, or closes a conversation."""
 
 
 @dataclass(slots=True)
@@ -114,9 +116,16 @@ def fill(crowd: Crowd, size: Size) -> Load:
         return Load(size.seed, size.rate)
     cast = plan.cast(size.seed, size.receivers, size.senders, size.rooms)
     load = Load(size.seed, size.rate, size=size.text)
+    listeners, talks = [], {}
     for name, rooms in cast.rooms.items():
         robot = crowd.add(name, rooms)
         if name in cast.speakers:
             load.speaker(robot, rooms, cast.speakers[name])
+            talks[robot] = cast.speakers[name]
+        else:
+            listeners.append(robot)
     crowd.work += [load, Retry(crowd.robots)]
+    if size.moves:
+        wander = Wander(size.seed, listeners, talks, 1 / size.moves)
+        crowd.work.append(lambda now: wander(now) if load.on else None)
     return load

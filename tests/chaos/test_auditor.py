@@ -106,8 +106,19 @@ def test_a_refusal_is_no_loss_if_it_is_sent_again(play: Play) -> None:
     assert play.end() == set()
 
 
+def another_room(play: Play) -> None:
+    frame = resumed("bob", 0)
+    frame["rooms"].append({"room": "attic", "seq": 0, "count": 1})
+    play.auditor.welcomed("bob", frame, {"hall": 0})
+
+
+def reopened_elsewhere(play: Play) -> None:
+    play.auditor.entered("bob", "@ann,bob", 0)
+    play.auditor.left("bob", "@ann,bob")
+    play.auditor.entered("bob", "@ann,bob", 2)
+
+
 def wrong_conversation(play: Play) -> None:
-    play.auditor.welcomed("bob", resumed("bob", 0), {"hall": 0})
     frame = resumed("bob", 0)
     frame["rooms"].append({"room": "@ann,bob", "seq": 4, "count": 2})
     play.auditor.welcomed("bob", frame, {"hall": 0})
@@ -187,6 +198,8 @@ BAD: list[tuple[Kind, Callable[[Play], object]]] = [
     (Kind.WRONG_PLACE, lambda play: play.auditor.welcomed("bob", resumed("bob", 2), {"hall": 0})),
     (Kind.WRONG_PLACE, lambda play: play.auditor.entered("bob", "hall", 3)),
     (Kind.WRONG_PLACE, wrong_conversation),
+    (Kind.WRONG_PLACE, another_room),
+    (Kind.WRONG_PLACE, reopened_elsewhere),
     (Kind.EPOCH, lambda play: play.auditor.welcomed("bob", welcome("bob", epoch="f"), None)),
     (Kind.NOT_A_MEMBER, lambda play: play.show("bob", said(1, room="attic"))),
     (Kind.BAD_FRAME, lambda play: play.auditor.fault(Kind.BAD_FRAME, "bob", "{")),

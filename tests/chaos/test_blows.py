@@ -8,7 +8,7 @@ from chaos.plan import Blow
 from chaos.scenarios import blows
 from chaos.stage import Size
 
-SHORT = Size(seed="short", receivers=10, senders=4, rooms=3, rate=40)
+SHORT = Size(seed="short", receivers=10, senders=4, rooms=3, rate=40, moves=10)
 
 
 @pytest.mark.parametrize(("kinds", "count"), [([Blow.KILL], 3), ([Blow.TERM], 1)], ids=["kill", "term"])

@@ -1,12 +1,13 @@
 """The network is bad, in short."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.scenarios import network, slow
 from chaos.scenarios.slow import Fate
 from chaos.stage import Size
 
-SHORT = Size(seed="short", receivers=8, senders=4, rooms=3, rate=40)
+SHORT = Size(seed="short", receivers=8, senders=4, rooms=3, rate=40, moves=10)
 
 
 def test_clients_cut_in_mid_frame_miss_nothing(tmp_path: Path) -> None:
@@ -26,6 +27,6 @@ def test_delays_single_bytes_and_resets_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_who_is_behind_may_be_cut_off_or_lose_the_server(tmp_path: Path) -> None:
-    figures = slow.run(tmp_path, SHORT, 1, [Fate.CUT, Fate.KILL_LATER])
+    figures = slow.run(tmp_path, replace(SHORT, moves=0), 1, [Fate.CUT, Fate.KILL_LATER])
     assert figures["behind"] > 3_000
     assert figures["resumed"] >= 2

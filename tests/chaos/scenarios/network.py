@@ -47,7 +47,9 @@ def cuts(folder: Path, size: Size, count: int) -> dict[str, float]:
             share, reset, mid_frame = rng.random(), rng.random() < 0.5, rng.random() < 0.7
             chosen, pause = rng.choice(scene.crowd.robots), rng.uniform(0, 0.05)
             if mid_frame and chosen in live(scene.crowd.robots):
-                chosen.say(f"{size.seed} cut {rng.random()}", room=chosen.rooms[0])
+                rooms = [room for room in chosen.rooms if room in chosen.seqs and chosen.settled_in(room)]
+                if rooms:
+                    chosen.say(f"{size.seed} cut {rng.random()}", room=rooms[0])
                 scene.crowd.tear(chosen, share, reset=reset)
             else:
                 scene.crowd.cut(chosen, reset=reset)

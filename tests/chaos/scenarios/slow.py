@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from chaos.meter import Flood
+from chaos.load import Flood
 from chaos.plan import Blow
 from chaos.robot import Robot
 from chaos.stage import Size, Stage, stage

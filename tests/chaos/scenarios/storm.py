@@ -10,7 +10,7 @@ from statistics import median
 
 from chaos import meter
 from chaos.faults import Kind
-from chaos.meter import Flood, Metronome
+from chaos.load import Flood, Metronome
 from chaos.robot import State
 from chaos.stage import Size, Stage, stage
 
