@@ -111,8 +111,8 @@ class Hub:
             if not room.is_conversation:
                 self.leave(room, session)
         self.sessions.pop(session.id, None)
-        if for_good or session.record is None:
-            self.end(session)
+        if for_good or session.record is None or session.link.taken() < session.welcomed_at:
+            self.end(session)  # a client that never got its welcome has no secret to come back with
         else:
             self._hold(session)
         for signal in session.leaving or ():

@@ -54,6 +54,7 @@ def resume(hub: Hub, seat: Session, session: Session, stands: Mapping[str, int])
     session.link.adopt(seat)
     hub.sessions[seat.id] = seat
     hub.stats.opened += 1
+    seat.welcomed_at = 0
     seat.unanswered = seat.refusals = seat.messages_in = seat.messages_out = seat.bytes_out = 0
     seat.rtt = None
 

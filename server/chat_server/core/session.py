@@ -65,6 +65,7 @@ class Session:
         "talks",
         "unanswered",
         "unheard",
+        "welcomed_at",
     )
 
     def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
@@ -87,6 +88,7 @@ class Session:
         self.conversations = 0  # open ones that this session opened
         self.talks: dict[Room, None] = {}  # conversations, open or closed
         self.unheard: dict[Room, tuple[int, int]] | None = None  # see `told_of`
+        self.welcomed_at = 0  # length of the stream up to the end of its first welcome
         self.default_room = LOBBY
         self.refs: dict[str, Draft | int] | None = None  # ref -> on its way, or its row in the log
         self.refs_stored = False  # they are still to be read from the store

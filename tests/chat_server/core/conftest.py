@@ -334,6 +334,7 @@ class Stage:
         wanted = list(rooms) if rooms else None
         peer.does(commands.Hello(username=name, rooms=wanted, resumable=resumable))
         assert peer.id, peer.lines
+        peer.outbox.arrived = len(peer.outbox.data)
         peer._taken = len(peer.outbox.data)
         return peer
 

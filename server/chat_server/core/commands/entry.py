@@ -208,6 +208,8 @@ def _welcome(
             ref=ref,
         )
     )
+    if session.record is not None and not resumed:
+        session.welcomed_at = session.link.position()
     hub.welcomed(session, resumed=resumed)
 
 
