@@ -1,0 +1,182 @@
+"""The outbox: whatever a peer takes and when, its bytes come in order, each once; offers whole or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_server.net.outbox import SEND_BYTES, Outbox, fan_out
+
+LIMIT = 100
+
+sizes = st.integers(0, 70)
+steps = st.one_of(
+    st.tuples(st.just("offer"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("offer"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("fan_out"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("put"), sizes.map(lambda size: size + 1)),
+    st.just(("cork",)),
+    st.just(("uncork",)),
+    st.tuples(st.just("takes"), st.integers(0, 200)),
+    st.tuples(st.just("takes"), st.integers(0, 200)),
+    st.just(("seal",)),
+    st.just(("gone",)),
+)
+
+
+class Watcher:
+    """A write watcher: fires when the peer takes more."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def start(self, callback: Callable[[], None]) -> None:
+        self.peer.watching = callback
+
+    def stop(self) -> None:
+        self.peer.watching = None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Peer:
+    """A socket with room for so many bytes, its loop, and its connection."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.gone = False
+        self.received = b""
+        self.sent: list[int] = []  # bytes of each call
+        self.watching: Callable[[], None] | None = None
+        self.bytes_direct = 0
+        self.later: list[Callable[[], None]] = []
+        self.drains = 0
+        self.stalls = 0
+        self.sock = self.loop = self
+        self.outbox = Outbox(self, LIMIT)  # type: ignore[arg-type]
+
+    def send(self, data: bytes | memoryview) -> int:
+        if self.gone:
+            raise ConnectionResetError
+        if not self.room:
+            raise BlockingIOError
+        taken = bytes(data)[: self.room]
+        self.room -= len(taken)
+        self.sent.append(len(taken))
+        self.received += taken
+        return len(taken)
+
+    def takes(self, size: int) -> None:
+        """Let the peer take so many bytes more; the loop tells who waits for that."""
+        self.room += size
+        while self.room and self.watching is not None:
+            self.watching()
+
+    def fileno(self) -> int:
+        return 0
+
+    def io(self, *_: Any) -> Watcher:
+        return Watcher(self)
+
+    def now(self) -> float:
+        return 0.0
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self.later.append(callback)
+
+    def drained(self) -> None:
+        self.drains += 1
+
+    def stalled(self) -> None:
+        self.stalls += 1
+
+
+class Play:
+    """Carries out steps and checks after each."""
+
+    def __init__(self) -> None:
+        self.peer = Peer()
+        self.outbox = self.peer.outbox
+        self.taken = b""  # all that the outbox has accepted
+        self.count = 0
+
+    def piece(self, size: int) -> bytes:
+        self.count += 1
+        return bytes([self.count % 251]) * size
+
+    def step(self, word: str, *args: int) -> None:
+        getattr(self, word)(*args)
+        assert self.taken.startswith(self.peer.received)
+        if not self.outbox.shut:
+            corked = self.outbox._corked
+            assert len(self.taken) - len(self.peer.received) == self.outbox.waiting
+            assert (self.outbox.waiting > 0) <= (self.outbox.held is not None)
+            assert corked or not self.outbox.waiting or self.peer.watching is not None
+
+    def offer(self, size: int) -> None:
+        self.offered(size, self.outbox.offer)
+
+    def fan_out(self, size: int) -> None:
+        self.offered(size, lambda piece: not fan_out([self.outbox], piece))
+
+    def offered(self, size: int, offer: Callable[[bytes], bool]) -> None:
+        piece, shut, waited = self.piece(size), self.outbox.shut, self.outbox.waiting
+        if offer(piece):
+            self.taken += b"" if shut else piece
+            assert self.outbox.waiting <= max(LIMIT, size) or shut or waited > LIMIT
+        else:
+            assert self.outbox.waiting + size > LIMIT
+
+    def put(self, size: int) -> None:
+        piece, shut = self.piece(size), self.outbox.shut
+        self.outbox.put(piece)
+        self.taken += b"" if shut else piece
+        if self.outbox.waiting > 2 * LIMIT:
+            assert self.outbox.shut  # far too much: it is to be ended
+
+    def cork(self) -> None:
+        self.outbox.cork()
+
+    def uncork(self) -> None:
+        self.outbox.uncork()
+
+    def takes(self, size: int) -> None:
+        self.peer.takes(size)
+
+    def seal(self) -> None:
+        self.outbox.seal()
+
+    def gone(self) -> None:
+        self.peer.gone = True
+
+
+@given(play=st.lists(steps, max_size=60))
+def test_bytes_come_in_order_each_once(play: list[tuple[Any, ...]]) -> None:
+    stage = Play()
+    for step in play:
+        stage.step(*step)
+    peer, outbox = stage.peer, stage.outbox
+    outbox.uncork()
+    peer.takes(100_000)
+    if not peer.gone:
+        assert peer.received == stage.taken
+        assert outbox.waiting == 0
+        assert peer.watching is None
+    assert len(peer.later) <= 1
+
+
+def test_many_small_pieces_go_out_together_and_a_long_one_alone() -> None:
+    peer = Peer()
+    peer.outbox.cork()
+    for size in (10, 20, SEND_BYTES, 5):
+        peer.outbox.held.append(b"x" * size)  # type: ignore[union-attr]
+        peer.outbox.waiting += size
+    peer.room = 10 * SEND_BYTES
+    peer.outbox.uncork()
+    assert peer.sent == [SEND_BYTES + 30, 5]
+    assert peer.outbox.held is None
+    assert peer.drains == 1
