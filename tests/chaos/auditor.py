@@ -34,7 +34,9 @@ class Auditor:
         """The highest seq of each room that anybody was shown."""
         self.standing: dict[str, dict[str, int]] = {}
         """By receiver and room: the last seq it got, or where it came in."""
-        self.gaps_explained = False
+        self.gaps = 0
+        self.trimmed: set[str] | None = None
+        """Rooms of which the log has lost its beginning, if the server may trim; then there may be gaps."""
         self._entries: dict[tuple[str, str], int] = {}  # where a receiver came in
         self._left: dict[tuple[str, str], int] = {}  # the last seq it had when it left
         self._skipped: dict[tuple[str, str], set[int]] = {}
@@ -137,11 +139,12 @@ class Auditor:
             self._left[receiver, room] = seq
 
     def gap(self, receiver: str, frame: Frame) -> None:
-        """Note a `gap`: allowed only where `gaps_explained`, and only right after what was shown."""
+        """Note a `gap`: allowed only where the server trims, and only right after what was shown."""
         room, first, last = frame["room"], frame["first"], frame["last"]
         self._happened(receiver, "gap", room, last)
         expected = self.standing.get(receiver, {}).get(room, -1) + 1
-        if not self.gaps_explained or first != expected or last < first:
+        self.gaps += 1
+        if self.trimmed is None or first != expected or last < first:
             self._find(Kind.GAP, receiver, room, first, f"gap to {last} where {expected} was due")
         if room in self.standing.get(receiver, {}):
             self.standing[receiver][room] = max(last, expected - 1)
@@ -256,6 +259,8 @@ class Auditor:
         for room in self._shown.keys() - logs.keys():
             self._find(Kind.NOT_IN_LOG, "", room, 0, "messages were shown of a room without a log")
         for (author, ref), send in self.sends.items():
+            if send.acknowledged and send.room in (self.trimmed or ()):
+                continue
             if send.acknowledged and (author, ref) not in stored:
                 self._find(Kind.ACKED_LOST, author, send.room, send.seq, f"{send}")
             elif not send.acknowledged and not send.given_up:
@@ -269,6 +274,9 @@ class Auditor:
         last, in_log = base, set[int]()
         for frame in frames:
             seq = frame["seq"]
+            if self.trimmed is not None and not in_log and seq > base + 1:
+                base = last = seq - 1
+                self.trimmed.add(room)
             if seq <= base:
                 continue  # from before anybody came in
             if seq != last + 1:

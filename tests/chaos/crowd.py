@@ -157,8 +157,8 @@ class Crowd:
 
     # Disturbances.
 
-    def cut(self, robot: Robot, *, reset: bool) -> None:
-        """End a robot's connection in the middle of whatever it was doing; it comes back."""
+    def cut(self, robot: Robot, *, reset: bool, away: float = 0.0) -> None:
+        """End a robot's connection in the middle of whatever it was doing; it comes back, `away` s later."""
         line = self._lines.get(robot)
         if line is None:
             return
@@ -166,6 +166,7 @@ class Crowd:
             line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
         self.cuts += 1
         self._drop(line)
+        self._due[robot] += away
 
     def tear(self, robot: Robot, share: float, *, reset: bool) -> None:
         """Send a share of what waits to be written, in the middle of a frame, then cut."""

@@ -30,6 +30,9 @@ class Load:
         self._speakers[robot] = lines(f"{self._seed}/{robot.name}", rooms, peers, self.size)
         self._due[robot] = 0.0
 
+    def speaks(self, robot: Robot) -> bool:
+        return robot in self._speakers
+
     def __call__(self, now: float) -> None:
         """Say what is due; a speaker that was away does not make up for it."""
         if not self.on:

@@ -71,6 +71,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "cuts": Scenario(
         lambda folder, o: network.cuts(folder, o.smaller, o.many(600)), "clients cut off in mid-frame"
     ),
+    "trim": Scenario(
+        lambda folder, o: network.absences(folder, o.smaller, o.many(150), 20),
+        "clients away for longer than the log reaches back",
+    ),
     "takeover": Scenario(
         lambda folder, o: network.take_overs(folder, o.smaller, o.many(300)),
         "connections that hang, replaced",

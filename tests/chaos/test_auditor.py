@@ -106,6 +106,23 @@ def test_a_refusal_is_no_loss_if_it_is_sent_again(play: Play) -> None:
     assert play.end() == set()
 
 
+def test_a_gap_is_no_fault_where_the_log_has_lost_its_beginning(play: Play) -> None:
+    play.auditor.trimmed = set()
+    play.all_well("ann")
+    play.show("bob", said(1))
+    play.auditor.gap("bob", {"room": "hall", "first": 2, "last": 3})
+    play.all_well("bob", 4, 5)
+    del play.log[:3]
+    assert play.end() == set()
+    assert play.auditor.gaps == 1
+
+
+def gap_elsewhere(play: Play) -> None:
+    play.auditor.trimmed = set()
+    play.show("bob", said(1))
+    play.auditor.gap("bob", {"room": "hall", "first": 3, "last": 3})
+
+
 def another_room(play: Play) -> None:
     frame = resumed("bob", 0)
     frame["rooms"].append({"room": "attic", "seq": 0, "count": 1})
@@ -171,6 +188,7 @@ BAD: list[tuple[Kind, Callable[[Play], object]]] = [
     (Kind.HOLE, lambda play: play.show("bob", said(1), said(3))),
     (Kind.HOLE, lambda play: play.show("bob", said(2))),
     (Kind.GAP, lambda play: play.auditor.gap("bob", {"room": "hall", "first": 1, "last": 2})),
+    (Kind.GAP, gap_elsewhere),
     (Kind.WRONG_TEXT, lambda play: play.show("bob", said(1, message="text 2"))),
     (Kind.WRONG_TEXT, lambda play: play.show("ann", said(1, message="other", again=True))),
     (Kind.WRONG_AUTHOR, lambda play: play.show("bob", said(1, from_="B"))),

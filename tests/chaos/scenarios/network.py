@@ -60,6 +60,24 @@ def cuts(folder: Path, size: Size, count: int) -> dict[str, float]:
         return scene.close() | {"cuts": scene.crowd.cuts}
 
 
+def absences(folder: Path, size: Size, count: int, kept: int) -> dict[str, float]:
+    """Keep listeners away while the server trims its log to `kept` messages a room: they hear of gaps."""
+    rng = random.Random(f"{size.seed}/absences")
+    with stage(folder, size, "--retention-messages", str(kept)) as scene:
+        scene.auditor.trimmed = set()
+        scene.open()
+        listeners = [robot for robot in scene.crowd.robots if not scene.load.speaks(robot)]
+        for _ in range(count):
+            chosen, away, pause = rng.choice(listeners), rng.uniform(0.5, 4), rng.uniform(0, 0.3)
+            if chosen in live(scene.crowd.robots):
+                scene.crowd.cut(chosen, reset=rng.random() < 0.5, away=away)
+            scene.crowd.run_for(pause)
+            if scene.auditor.counts:
+                break
+        scene.back()
+        return scene.close() | {"cuts": scene.crowd.cuts, "gaps": scene.auditor.gaps}
+
+
 def take_overs(folder: Path, size: Size, count: int) -> dict[str, float]:
     """Let sessions go on over a new connection while the old one hangs; the old one is told `replaced`."""
     rng = random.Random(f"{size.seed}/takeovers")
