@@ -18,6 +18,8 @@ steps = st.one_of(
     st.tuples(st.just("offer"), sizes.map(lambda size: size + 1)),
     st.tuples(st.just("fan_out"), sizes.map(lambda size: size + 1)),
     st.tuples(st.just("put"), sizes.map(lambda size: size + 1)),
+    st.tuples(st.just("put"), st.integers(60, 90)),
+    st.tuples(st.just("put"), st.integers(60, 90)),
     st.just(("cork",)),
     st.just(("uncork",)),
     st.tuples(st.just("takes"), st.integers(0, 200)),
