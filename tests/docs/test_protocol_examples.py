@@ -2,8 +2,8 @@
 
 A fenced block `frames` is a scene with a server of its own. The words behind `frames` are those who have said
 hello already, and flags of the server; two comments are played, too (see `Stage.play`). `ann → …` is sent by
-ann, `ann ← …` must come to her; a frame may hold more than is shown. What differs from run to run (ids, times)
-is compared by type only.
+ann, `ann ← …` must come to her; a frame may hold more than is shown. What differs from run to run (ids,
+times) is compared by type only.
 """
 
 import contextlib
