@@ -54,6 +54,19 @@ def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
     assert not ann.take()
 
 
+def test_who_reads_slowly_is_not_silent(stage: Stage) -> None:
+    """Its pings may still be behind megabytes in its own machine's buffers."""
+    ann = stage.enter("ann")
+    ann.link.reads = True
+    for _ in range(5):
+        tick(stage)
+        assert not ann.link.ended
+    ann.link.reads = False
+    tick(stage)
+    tick(stage)
+    assert ann.link.ended == "timeout"
+
+
 def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
