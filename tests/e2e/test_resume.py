@@ -86,7 +86,7 @@ def test_a_name_is_free_after_its_time(start_server: StartServer, connect: Conne
 
     def admitted() -> bool:
         newcomer.tell("hello", username=ann.username)
-        return newcomer.frame()["type"] == "welcome"
+        return bool(newcomer.frame()["type"] == "welcome")
 
     eventually(admitted)
     _, frame = back(connect, server, welcome, {})
