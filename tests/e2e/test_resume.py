@@ -104,6 +104,17 @@ def test_who_says_good_bye_cannot_come_back(server: ServerProcess, connect: Conn
     assert frame["session"] != welcome["session"]
 
 
+def test_a_good_bye_outlives_a_kill(start_server: StartServer, connect: Connect) -> None:
+    server = start_server()
+    ann, welcome = come(connect, server, "ann")
+    ann.tell("quit")
+    ann.bye()
+    server.kill()
+    server.start()
+    _, frame = back(connect, server, welcome, {"lobby": 0})
+    assert (frame["type"], frame["resumed"]) == ("welcome", False)
+
+
 def test_a_connection_that_hangs_is_replaced(server: ServerProcess, connect: Connect) -> None:
     room = unique("room")
     ann, welcome = come(connect, server, "ann", rooms=[room])

@@ -6,6 +6,7 @@ Knows records and lists. `epoch` is new at each start, so no client takes its se
 import secrets
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import Final
 
 from chat_protocol import names
@@ -80,7 +81,8 @@ class MemoryStore:
         """Return what is kept of the range."""
         kept = self._rooms.get(room.id, ())
         found: list[MessageEvent] = []
-        for _, event in reversed(kept) if newest else kept:
+        begin = max(0, after + 1 - kept[0][1].seq) if kept else 0
+        for _, event in reversed(kept) if newest else islice(kept, begin, None):
             if after < event.seq < before:
                 if len(found) == limit or size < 0:
                     break

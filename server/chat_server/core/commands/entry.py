@@ -178,6 +178,9 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
 def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     """Say good-bye once all that the session said is stored and told."""
     hub.settle(session)
+    if session.record is not None:
+        hub.ingest.end(session.id)  # stored before it hears `bye`: a kill must not bring it back
+        hub.catch_up(session)
     session.link.end(ByeReason.QUIT, ref=command.ref)
 
 
