@@ -222,6 +222,8 @@ class Robot:
             self.auditor.given_up(self.name) if self.id else None
             self.unacknowledged.clear()
             self.postponed.clear()
+            self.closed.clear()
+            self.pages.clear()
             self.id, self.secret = frame["id"], frame["session"]
             self.seqs = {room["room"]: room["seq"] for room in frame["rooms"]}
         else:
@@ -252,5 +254,5 @@ class Robot:
         self.turned_away = self.state is State.GREETING
         if explained and ref in self.unacknowledged:
             self.postponed.append(ref)
-        elif ref.startswith("log "):
+        elif explained and ref.startswith("log "):
             self.ask_log(ref.removeprefix("log "))

@@ -39,12 +39,13 @@ def run(
                 scene.load.on = False  # whom one talks to may not be back yet, and is nobody then
             scene.server.start(wait=False)
             scene.back()
-            scene.load.on = True
             if not synced:
                 gone += check_after(scene, before, at)
                 before.verdict()
+            scene.load.on = True
             if scene.auditor.counts:
                 break
+        scene.crowd.run_for(0.3)
         return scene.close() | {
             "power cuts": times,
             "unsynced commits": commits,
@@ -74,7 +75,7 @@ def check_after(scene: Stage, before: Auditor, at: float) -> int:
         if robot.state is State.LIVE and robot.resumed is not False:
             auditor.fault(Kind.EPOCH, robot.name, "it was resumed though seqs may be given out anew")
     gone = 0
-    readers = {room: robot for robot in crowd.robots for room in robot.rooms}
+    readers = {room: robot for robot in crowd.robots for room in robot.rooms if room in robot.seqs}
     for room, reader in readers.items():
         reader.ask_log(room)
     crowd.run(lambda: all(room in reader.whole for room, reader in readers.items()), 20)
