@@ -17,16 +17,16 @@ def test_clients_cut_in_mid_frame_miss_nothing(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_hangs_is_replaced(tmp_path: Path) -> None:
-    figures = network.take_overs(tmp_path, SHORT, 20)
-    assert figures["replaced"] > 5
+    figures = network.take_overs(tmp_path, SHORT, 10)
+    assert figures["replaced"] > 2
 
 
 def test_delays_single_bytes_and_resets_lose_nothing(tmp_path: Path) -> None:
-    figures = network.through_proxy(tmp_path, SHORT, 1.5)
+    figures = network.through_proxy(tmp_path, SHORT, 1.0)
     assert figures["resumed"] > 0
 
 
 def test_who_is_behind_may_be_cut_off_or_lose_the_server(tmp_path: Path) -> None:
-    figures = slow.run(tmp_path, replace(SHORT, moves=0), 1, [Fate.CUT, Fate.KILL_LATER])
+    figures = slow.run(tmp_path, replace(SHORT, moves=0), 1, [Fate.KILL_LATER])
     assert figures["behind"] > 3_000
-    assert figures["resumed"] >= 2
+    assert figures["resumed"] >= 1

@@ -134,11 +134,11 @@ def run(folder: Path, size: Size, kills: int) -> dict[str, float]:
         rng = random.Random(f"{size.seed}/people")
         proxy.calm = False
         for number in range(kills):
-            _go_on(talk, lambda: bool(auditor.counts), rng.uniform(0.3, 1.5))
+            _go_on(talk, lambda: bool(auditor.counts), rng.uniform(0.2, 0.8))
             auditor.note(f"kill -9 {number}")
             server.strike(Blow.KILL)
             server.start()
-        _go_on(talk, lambda: bool(auditor.counts), 0.5)
+        _go_on(talk, lambda: bool(auditor.counts), 0.3)
         proxy.calm = True
         _go_on(lambda: None, lambda: all(person.settled() for person in people), 60)
         _finish(auditor, people)
