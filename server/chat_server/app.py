@@ -189,8 +189,10 @@ class Server:
             gevent.sleep(0.01)
         for connection in list(self.reception.connections):
             session = connection.session
-            if not (session.closed or session.away):  # else it was told, and waits for its peer to hang up
+            told = session.closed or session.away or session.link is not connection
+            if not told:  # else it was told, and only waits for its peer to hang up
                 self.reporter.closed(connection)
+        gevent.sleep(0.01)  # what those who left last leave to the store
         gevent.killall(self._greenlets)
         self._finish(reason)
 
@@ -236,12 +238,19 @@ class Server:
                 self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _tick(self) -> None:
-        self.hub.presences.flush()
-        self.hub.heartbeat.tick()
-        self.hub.feeder.tick()
-        self.hub.seats.tick()
-        self.hub.conversations.tick()
-        self.reception.end_silent()
+        hub = self.hub
+        for duty in (
+            hub.presences.flush,
+            hub.heartbeat.tick,
+            hub.feeder.tick,
+            hub.seats.tick,
+            hub.conversations.tick,
+            self.reception.end_silent,
+        ):
+            try:
+                duty()
+            except Exception as error:
+                self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _interval(self) -> None:
         lag = self.lag.take()

@@ -60,6 +60,8 @@ class Conversations:
         room = self.by_pair.get(pair)
         if room is None:
             self._check(session)
+            if peer.away and peer.behind is not None and len(peer.behind.cursors) >= TALKS_KEPT:
+                raise Refused(ErrorCode.TOO_MANY, f"too many conversations wait for {peer.name}")
             name = names.conversation_name(session.name, peer.name)
             room = self._new_room(RoomRecord(name, names.fold(name), pair=pair))
             self.by_pair[pair] = room
@@ -77,8 +79,7 @@ class Conversations:
         room.opener = session
         self._queue(Opening(room, session, peer, ref))
         if session.record is not None or peer.record is not None:
-            unheard = [told[0] for side in (session, peer) if (told := side.unheard_of().get(room))]
-            since = min(unheard, default=room.record.seq)
+            since = min(self._owed_since(room, side, room.record.seq) for side in (session, peer))
             self._note(Standing(room.record, since))  # stored together with the opening
 
     def opened(self, opening: Opening) -> None:
@@ -93,7 +94,8 @@ class Conversations:
         opener.conversations -= 1
         if not room.members:
             room.opener = None
-            self.note(room, None)
+            if not opening.failed:  # it is noted as open
+                self._note_closed(room)
         if opening.failed:
             opener.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=ref))
             if not room.record.id:
@@ -192,7 +194,7 @@ class Conversations:
                 return doubt[0]
             cursor = self._feeder.cursor(session, room, room.since if session.away else room.head)
         cursor.end(room, news)
-        return cursor.seq
+        return self._owed_since(room, session, cursor.seq)
 
     def tick(self) -> None:
         """Note which closings have arrived at clients that may not even have heard of the opening."""
@@ -200,7 +202,7 @@ class Conversations:
             if session.away or session.closed or room not in session.unheard_of():
                 del self._doubtful[session, room]
                 if not session.away:
-                    self._told_closed(room)
+                    self._told_closed(session, room)
 
     def note(self, room: Room, seq: int | None, closed_by: int | None = None) -> None:
         """Let the store know how a conversation stands, if one of its sides may come back after a restart."""
@@ -209,9 +211,33 @@ class Conversations:
         ):
             self._note(Standing(room.record, seq, closed_by if seq is not None else None))
 
-    def _told_closed(self, room: Room) -> None:
-        if room.opener is None:
-            self.note(room, None)
+    def _told_closed(self, session: Session, room: Room) -> None:
+        if room in session.unheard_of():
+            self._doubtful[session, room] = None
+        elif room.opener is None:
+            self._note_closed(room)
+
+    def _note_closed(self, room: Room) -> None:
+        """Note that a conversation is closed; and by whom, as long as a side has still to be told so."""
+        assert room.record.pair is not None
+        low, high = self._sides(room)
+        for side, other in ((low, room.record.pair[1]), (high, room.record.pair[0])):
+            cursor = cursor_of(side, room) if side is not None else None
+            if side is not None and cursor is not None and cursor.last is not None:
+                self.note(room, self._owed_since(room, side, cursor.seq), other)
+                return
+        self.note(room, None)
+
+    @staticmethod
+    def _owed_since(room: Room, session: Session, seq: int) -> int:
+        """Return the seq after which a side has to be told everything, `seq` at the most."""
+        cursor = cursor_of(session, room)
+        unheard = session.unheard_of().get(room)
+        return min(
+            seq,
+            cursor.seq if cursor is not None else seq,
+            unheard[0] if unheard is not None else seq,
+        )
 
     def _sides(self, room: Room) -> tuple[Session | None, Session | None]:
         assert room.record.pair is not None
@@ -232,7 +258,8 @@ class Conversations:
             return
         room.since = talk.since
         if talk.closed_by is None and None not in sides:
-            room.opener = next(side for side in sides if side is not None)
+            # Who opened it is not stored: it counts for the side that has fewer.
+            room.opener = min((side for side in sides if side is not None), key=lambda one: one.conversations)
             room.opener.conversations += 1
         for side, name in zip(sides, talk.names[::-1], strict=True):
             if side is None or side.identity == talk.closed_by:
@@ -274,7 +301,7 @@ class Conversations:
     def _forget_oldest(self, session: Session) -> None:
         """Drop the oldest conversation whose other side has left: a bot that lives for months meets many."""
         for room in session.talks:
-            if room.head and self.peer(room, session) is None:
+            if room.head and self.peer(room, session) is None and cursor_of(session, room) is None:
                 self._forget(room)
                 return
 

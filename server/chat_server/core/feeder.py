@@ -55,7 +55,7 @@ class Feeder:
         self.wake: Callable[[], None] = lambda: None
         self.on_lagging: Callable[[Session, Behind], None] = lambda _session, _behind: None
         self.on_caught_up: Callable[[Session, Behind], None] = lambda _session, _behind: None
-        self.on_told_closed: Callable[[Room], None] = lambda _room: None
+        self.on_told_closed: Callable[[Session, Room], None] = lambda _session, _room: None
         self._ready: dict[Session, None] = {}
         self._store = store
         self._clock = clock
@@ -144,7 +144,7 @@ class Feeder:
                 self.ready(session)
             elif now - outbox.moved_at > self._stalled_timeout:
                 session.link.end(ByeReason.STALLED)
-            if not behind.told and now - behind.since >= WORTH_A_LINE:
+            if outbox.waiting and not behind.told and now - behind.since >= WORTH_A_LINE:
                 behind.told = True
                 self.on_lagging(session, behind)
 
@@ -161,6 +161,7 @@ class Feeder:
             if (
                 session.behind is not behind
                 or session.outbox is not outbox
+                or outbox.shut
                 or behind.cursors.get(room) is not cursor
             ):
                 return  # it was cut, or has left the room, meanwhile
@@ -174,7 +175,7 @@ class Feeder:
             if cursor.seq >= cursor.until:
                 session.send(cursor.last)
                 self.drop(session, room)
-                self.on_told_closed(room)
+                self.on_told_closed(session, room)
         elif cursor.seq >= room.head:
             self._go_live(session, room, cursor)
 

@@ -1,7 +1,8 @@
 """The hub: who is here under which name, which rooms there are, and who talks to whom.
 
 Knows sessions, names, rooms and conversations. Must not know commands (core/commands), bytes on the wire, or
-how anything is stored. Nothing here MAY switch greenlets: names, members and heads change together.
+how anything is stored. Nothing here MAY switch greenlets, but for `settle`, `fed` and `catch_up`: names,
+members and heads change together.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Hub:
         self.identities[identity] = session
         self.stats.opened += 1
 
-    def depart(self, session: Session, *, for_good: bool = True) -> None:
+    def depart(self, session: Session) -> None:
         """Let a session go from its connection: out of its rooms and, if its seat is not held, for good."""
         if session.closed or session.away:
             return
@@ -111,7 +112,7 @@ class Hub:
             if not room.is_conversation:
                 self.leave(room, session)
         self.sessions.pop(session.id, None)
-        if for_good or session.record is None or session.link.taken() < session.welcomed_at:
+        if session.for_good or session.record is None or session.link.taken() < session.welcomed_at:
             self.end(session)  # a client that never got its welcome has no secret to come back with
         else:
             self._hold(session)
@@ -167,6 +168,7 @@ class Hub:
     def kick(self, session: Session) -> None:
         """Send somebody away, and keep the name out for a while."""
         self.names.banish(session.key)
+        session.for_good = True
         if session.away:
             self.end(session)
         else:
@@ -195,14 +197,26 @@ class Hub:
         if alike is not None:
             raise Refused(ErrorCode.NAME_TAKEN, f"the room {shown} would look like the room {alike}")
         room = self._new_room(RoomRecord(shown, key))
-        self.check_room_for([room])
+        self.check_rooms([room])
         return room
 
-    def check_room_for(self, rooms: Iterable[Room]) -> None:
-        """Raise `Refused` if there may not be so many public rooms more; those that exist do not count."""
-        new = sum(room.key not in self.rooms for room in rooms)
-        if new and len(self.rooms) + new > self.limits.max_public_rooms > 0:
+    def check_room_limit(self, count: int) -> None:
+        """Raise `Refused` if a session may not be in `count` public rooms."""
+        if count > self.limits.max_rooms > 0:
+            raise Refused(ErrorCode.TOO_MANY, f"a session is in at most {self.limits.max_rooms} rooms")
+
+    def check_rooms(self, rooms: Iterable[Room]) -> None:
+        """Raise `Refused` if those of `rooms` that are new may not come into being together."""
+        new = [room for room in rooms if room.key not in self.rooms]
+        if new and len(self.rooms) + len(new) > self.limits.max_public_rooms > 0:
             raise Refused(ErrorCode.TOO_MANY, "there are too many rooms; join one of those")
+        if len(new) > 1:
+            found = Lookalikes()
+            for room in new:
+                alike = found.taken_by(room.name, room.key)
+                if alike is not None:
+                    raise Refused(ErrorCode.NAME_TAKEN, f"the room {room.name} looks like the room {alike}")
+                found.add(room.name, room.key)
 
     def join(self, room: Room, session: Session, *, behind: bool = False) -> Room:
         """Make the session a member of a public room; return the room as it is registered.
@@ -278,9 +292,10 @@ class Hub:
         if not room.is_conversation:
             return RoomState(room.name, stand(room, session), len(room.members))
         present = sum(not member.away for member in room.members)
-        return RoomState(
-            room.name, stand(room, session), present, self.conversations.peer_name(room, session)
-        )
+        peer, cursor = self.conversations.peer_name(room, session), cursor_of(session, room)
+        if not peer and cursor is not None and cursor.last is not None:
+            peer = cursor.last.peer  # who has gone for good
+        return RoomState(room.name, stand(room, session), present, peer)
 
     def submit(self, session: Session, room: Room, text: str, ref: str | None) -> None:
         """Queue a message of a session in a room of its own."""

@@ -160,7 +160,14 @@ class Ingest:
             raise
         committed = self._clock.monotonic()
         self._taken = None
-        self._deliver(batch, committed)
+        try:
+            self._deliver(batch, committed)
+        except Exception:
+            for _, aside in batch.asides or ():  # ours; but nobody may wait for ever for it
+                if isinstance(aside, Barrier):
+                    aside.failed = True
+                    aside.signal.set()
+            raise
         if self._waiters and not self.full:
             self._let_in()
         return None

@@ -128,7 +128,7 @@ class Store(Protocol):
     epoch: str
 
     def public_rooms(self) -> Iterable[RoomRecord]:
-        """All public rooms that have messages, with their last seqs. Called once, at start."""
+        """All public rooms that were ever written in, with their last seqs. Called once, at start."""
 
     def new_identity(self) -> int:
         """Return the number of a new identity, never given before."""

@@ -122,11 +122,6 @@ class Batch:
         self.size = 0
         self.timestamp = 0.0
 
-    @property
-    def empty(self) -> bool:
-        """Tell whether there is nothing to write and nothing to reach."""
-        return not (self.messages or self.records or self.asides)
-
 
 class Records(Struct, eq=False):
     """What a batch writes beside messages, and before them; each list in its order.

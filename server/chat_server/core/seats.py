@@ -62,18 +62,15 @@ class Seats:
     def hold(self, session: Session, site: str = "") -> None:
         """Hold the seat of a session that was cut.
 
-        Too many are held for a shorter time: each site gives up its own oldest first, so nobody who comes and
-        goes in a loop can drive out others.
+        Too many are held for a shorter time: each site gives up its own oldest first, so who comes and goes
+        in a loop drives out no others. Over the bound for all, `tick` lets the oldest go.
         """
-        limits = self._limits()
         self._away[session] = (self._clock.monotonic() + self._hold, site)
         if site:
             neighbours = self._of_site.setdefault(site, OrderedDict())
             neighbours[session] = None
-            if len(neighbours) > limits.max_held_per_address > 0:
+            if len(neighbours) > self._limits().max_held_per_address > 0:
                 self._expire(next(iter(neighbours)))
-        if len(self._away) > limits.max_held > 0:
-            self._expire(next(iter(self._away)))
 
     def take(self, session: Session) -> None:
         """Give a seat back to its session, which has a connection again."""
@@ -85,10 +82,10 @@ class Seats:
                 del self._of_site[site]
 
     def tick(self) -> None:
-        """End the sessions whose time is up."""
-        now = self._clock.monotonic()
+        """End the sessions whose time is up, and the oldest of those that are too many."""
+        now, most = self._clock.monotonic(), self._limits().max_held
         while self._away:
             session, (until, _) = next(iter(self._away.items()))
-            if until > now:
+            if until > now and not len(self._away) > most > 0:
                 return
             self._expire(session)

@@ -1,11 +1,12 @@
 """A session: one peer under one name, over all its connections.
 
 Knows its rooms, its refs and what is still on its way. `link` and `outbox` are those of the present
-connection. Must not know sockets. MUST NOT switch greenlets, but for `settle`.
+connection. Must not know sockets. MUST NOT switch greenlets.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from chat_protocol import LOBBY, codec, ndjson, simple, text
@@ -27,6 +28,9 @@ REFS_KEPT: Final = 1024
 """A session's last refs, by which a repeated message is known (docs/protocol.md)."""
 
 
+_numbers: Final = itertools.count(1)  # connections in the order in which they came
+
+
 class Session:
     """One peer. Unnamed until its hello was good; `closed` once it is out of the hub."""
 
@@ -35,10 +39,12 @@ class Session:
         "away",
         "behind",
         "bytes_out",
+        "claimant",
         "closed",
         "conversations",
         "default_room",
         "dialect",
+        "for_good",
         "id",
         "identity",
         "identity_stored",
@@ -48,6 +54,7 @@ class Session:
         "messages_in",
         "messages_out",
         "name",
+        "number",
         "origin",
         "outbox",
         "paused",
@@ -69,6 +76,8 @@ class Session:
     )
 
     def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
+        self.number = next(_numbers)
+        self.claimant = 0  # the newest connection that wants to go on with it, by its `number`
         self.link = link
         self.outbox = outbox
         self.dialect = codec.NDJSON
@@ -81,6 +90,7 @@ class Session:
         self.record: SessionRecord | None = None  # of one that may be resumed, as the store has it
         self.since = 0.0
         self.closed = False
+        self.for_good = False  # it has said good-bye, or was sent away: it does not come back
         self.away = False  # cut, and its name held until it comes back or its time is up
         self.leaving: list[Signal] | None = None  # who waits to take over from the present connection
         self.behind: Behind | None = None  # rooms whose live feed it does not get

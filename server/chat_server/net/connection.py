@@ -264,11 +264,10 @@ class Connection:
         ref: str | None = None,
     ) -> None:
         """Say `bye` and close, once what is on its way has gone out."""
-        if self.outbox.shut:
-            return
-        bye = Bye(reason=reason, message=message, after=after, ref=ref)
-        self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
-        self.outbox.seal()
+        if not self.outbox.shut:  # else a bye is in it, or nobody is there to hear one
+            bye = Bye(reason=reason, message=message, after=after, ref=ref)
+            self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
+            self.outbox.seal()
         self._reception.feeder.ready(self.session)  # whoever waits to be fed waits in vain
         if self._drained is not None:
             self._drained.set()

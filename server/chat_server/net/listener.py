@@ -35,10 +35,6 @@ MAX_REFUSED: Final = SPARE_DESCRIPTORS // 2
 """Refused connections that are given time to read their `bye`; more are closed at once."""
 
 
-FOR_GOOD: Final = frozenset({ByeReason.QUIT, ByeReason.KICKED})
-"""Ends after which a session cannot be resumed."""
-
-
 class Reception:
     """What all connections share: the core behind the door, the loop, and what is to be said in the log."""
 
@@ -86,9 +82,11 @@ class Reception:
     def leave(self, connection: Connection) -> None:
         """Let the session go, once what it said is stored; it may come back, if it did not say good-bye."""
         session = connection.session
-        self.hub.settle(session)
-        self._on_closed(connection)
-        self.hub.depart(session, for_good=connection.ending in FOR_GOOD)
+        try:
+            self.hub.settle(session)
+            self._on_closed(connection)
+        finally:
+            self.hub.depart(session)
 
     def gone(self, connection: Connection) -> None:
         """Forget a closed connection."""

@@ -278,8 +278,9 @@ class Peer:
         session = self.session
         if session.link is not self.link:
             return
+        session.for_good |= for_good
         self.stage.hub.settle(session)
-        self.stage.hub.depart(session, for_good=for_good)
+        self.stage.hub.depart(session)
         self.outbox.closed = self.outbox.shut = True
 
 

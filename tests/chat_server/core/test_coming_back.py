@@ -61,8 +61,8 @@ steps = st.one_of(
     st.tuples(st.just("drain"), people),
     st.tuples(st.just("cut"), people, fractions),
     st.tuples(st.just("cut"), people, fractions),
-    st.tuples(st.just("come"), people),
-    st.tuples(st.just("come"), people),
+    st.tuples(st.just("come"), people, st.booleans()),
+    st.tuples(st.just("come"), people, st.booleans()),
     st.just(("commit",)),
     st.just(("commit",)),
     st.just(("commit",)),
@@ -74,6 +74,19 @@ steps = st.one_of(
     st.just(("healing",)),
 )
 plays = st.lists(steps, min_size=10, max_size=80)
+fates = st.lists(  # of one conversation, and of one who is cut all the time and hears little
+    st.sampled_from(
+        [
+            *[("cut", 0, 1.0), ("cut", 0, 1.0), ("cut", 0, 0.5), ("stop", 0), ("drain", 0), ("sip", 0)],
+            *[("come", 0, True), ("come", 0, True), ("come", 0, False)],
+            *[("tell", (1, 0)), ("tell", (1, 0)), ("tell", (0, 1)), ("open", (1, 0))],
+            *[("close", (1, 0)), ("close", (1, 0)), ("commit",), ("commit",), ("commit",)],
+            *[("feed",), ("feed",), ("meanwhile",), ("failing",), ("healing",)],
+        ]
+    ),
+    min_size=6,
+    max_size=30,
+)
 with_restarts = st.lists(
     st.one_of(steps, steps, steps, steps, steps, steps, st.tuples(st.just("restart"), fractions)),
     min_size=10,
@@ -327,8 +340,11 @@ class Play:
             peer.outbox.shut = True
             peer.goes()
 
-    def do_come(self, who: int) -> None:
-        """Come back; a connection that is still there is given up without a word."""
+    def do_come(self, who: int, deaf: bool = False) -> None:
+        """Come back; a connection that is still there is given up without a word.
+
+        A `deaf` one reads nothing yet: of what it is told first, all may be lost.
+        """
         client = self.clients[who]
         if client.peer is not None:
             if client.session and who % 2:
@@ -337,6 +353,7 @@ class Play:
                 return
         peer = self.stage.connect()
         client.begin(peer)
+        peer.outbox.stopped = deaf and bool(client.session)
         peer.does(client.hello())
         client.read()
         if not peer.id:  # the store failed: once more
@@ -386,6 +403,14 @@ class Play:
 @settings(max_examples=400, deadline=None)
 @given(play=plays)
 def test_nothing_is_lost_or_repeated_over_any_cuts(make_stage: type[Stage], play: list[Any]) -> None:
+    Play(make_stage(patience=0.05)).run(play)
+
+
+@settings(max_examples=400, deadline=None)
+@given(play=fates)
+def test_a_conversation_survives_whatever_becomes_of_one_side(
+    make_stage: type[Stage], play: list[Any]
+) -> None:
     Play(make_stage(patience=0.05)).run(play)
 
 

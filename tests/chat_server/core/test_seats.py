@@ -61,6 +61,7 @@ def test_who_never_got_the_welcome_is_not_held(stage: Stage) -> None:
 def test_too_many_are_held_for_less_long(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=structs.replace(NO_RATES, max_held=2))
     welcomes = [cut(stage.enter(name, resumable=True)) for name in ("ann", "bob", "cid")]
+    stage.hub.seats.tick()
     assert [back(stage, welcome)["resumed"] for welcome in welcomes] == [False, True, True]
 
 

@@ -10,18 +10,21 @@ from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename, Resume
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
 from chat_protocol.text import GREETING, HELP
-from chat_server.core.commands.rooms import check_room_limit, read
+from chat_server.core.commands.rooms import read
 from chat_server.core.hub import Hub, new_public_id
 from chat_server.core.paging import fitting
 from chat_server.core.ports import StoreUnavailable
 from chat_server.core.presence import LARGE
 from chat_server.core.records import IdentityRecord, SessionRecord
-from chat_server.core.resume import resume, vacate
+from chat_server.core.resume import announce, resume, vacate
 from chat_server.core.seats import hash_secret
 from chat_server.core.session import ENCODERS, Session
 
 SECRET_BYTES: Final = 24
 """Random bytes in a session's secret: 192 bits, over the 128 that docs/protocol.md promises."""
+
+NEVER: Final = 1 << 62
+"""A place in the stream that is never reached: what was to arrive there was not even sent."""
 
 ARRIVAL_MESSAGES: Final = 10
 """What plain text shows on arrival."""
@@ -55,7 +58,7 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
         if guessed:
             session.link.failed_hello()
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
-    check_room_limit(hub, len(rooms))
+    hub.check_room_limit(len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
         secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -76,8 +79,12 @@ def _resumed(hub: Hub, session: Session, command: Hello, wanted: Resume) -> bool
     if wanted.epoch != hub.store.epoch:  # what its client knows is void, and so is its session
         hub.end(seat)
         return False
-    states = resume(hub, seat, session, wanted.rooms)
-    _welcome(hub, seat, wanted.session, command.ref, states, resumed=True)
+    resumed = resume(hub, seat, session, wanted.rooms)
+    states = [hub.state(room, seat) for room in resumed.rooms]
+    shown = _welcome(hub, seat, wanted.session, command.ref, states, resumed=True)
+    announce(hub, seat, resumed.rooms[shown:])
+    for room, since in resumed.unnamed:
+        seat.told_of(room, since)
     hub.feeder.start(seat)
     return True
 
@@ -98,7 +105,7 @@ def come_in(
     """
     try:
         entered = [hub.room(name) for name in rooms]
-        hub.check_room_for(entered)
+        hub.check_rooms(entered)
         hub.names.claim(username, session)
     except Refused as refusal:
         if refusal.code in TRIED_OUT and not counted:
@@ -178,6 +185,7 @@ def take_name(hub: Hub, session: Session, username: str, ref: str | None) -> Non
 def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     """Say good-bye once all that the session said is stored and told."""
     hub.settle(session)
+    session.for_good = True
     if session.record is not None:
         hub.ingest.end(session.id)  # stored before it hears `bye`: a kill must not bring it back
         hub.catch_up(session)
@@ -192,7 +200,8 @@ def _welcome(
     states: list[RoomState],
     *,
     resumed: bool = False,
-) -> None:
+) -> int:
+    """Send `welcome` with as many of the rooms as it has place for; return how many these are."""
     fit = fitting(states)
     session.send(
         Welcome(
@@ -212,8 +221,9 @@ def _welcome(
         )
     )
     if session.record is not None and not resumed:
-        session.welcomed_at = session.link.position()
+        session.welcomed_at = NEVER if session.outbox.shut else session.link.position()
     hub.welcomed(session, resumed=resumed)
+    return fit
 
 
 def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
@@ -221,9 +231,11 @@ def _save(hub: Hub, session: Session, record: SessionRecord) -> None:
     signal = session.link.new_signal()
     barrier = hub.ingest.save(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
-    if barrier.failed:
+    if barrier.failed or session.outbox.shut:
         hub.names.release(session)
         session.name = ""
+        if not barrier.failed:
+            hub.ingest.end(record.id)
         raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")
     session.record = record
     session.identity_stored = True

@@ -13,12 +13,6 @@ from chat_server.core.room import Room
 from chat_server.core.session import Session
 
 
-def check_room_limit(hub: Hub, count: int) -> None:
-    """Raise `Refused` if a session may not be in `count` public rooms."""
-    if count > hub.limits.max_rooms > 0:
-        raise Refused(ErrorCode.TOO_MANY, f"a session is in at most {hub.limits.max_rooms} rooms")
-
-
 def join(hub: Hub, session: Session, command: Join) -> None:
     """Enter a room; entering it again says where one stands."""
     room = _enter(hub, session, command.room)
@@ -124,7 +118,7 @@ def _enter(hub: Hub, session: Session, name: str, *, leaving: Room | None = None
     room = hub.room(name)
     if session not in room.members:
         kept = sum(not room.is_conversation for room in session.rooms.values() if room is not leaving)
-        check_room_limit(hub, kept + 1)
+        hub.check_room_limit(kept + 1)
         room = hub.join(room, session)
     return room
 
