@@ -246,24 +246,6 @@ def test_the_draft_outlives_a_lost_connection_and_sent_lines_follow(start_server
     assert "Traceback" not in ann.raw
 
 
-def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, terminal: Any) -> None:
-    server = start_server()
-    ann = terminal("--server", server.address, "--username", "ann")
-    ann.see("lobby> ")
-    with Client("bob", server.address) as bob:
-        bob.say("before")
-        ann.see("bob: before")
-    server.kill()
-    ann.see("NOT CONNECTED")
-    server.start()
-    with Client("bob", server.address) as bob:
-        for number in range(5):
-            bob.say(f"meanwhile {number}")
-    ann.see("back after", "meanwhile 0", "meanwhile 4")
-    assert ann.screen.count("bob: before") == 1
-    assert ann.screen.count("meanwhile 3") == 1
-
-
 def test_a_narrow_status_line_keeps_what_matters(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann", columns=40)

@@ -15,6 +15,24 @@ CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 LOBBY = RoomState("lobby", 0, 1)
 
 
+def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    with Client("bob", server.address) as bob:
+        bob.say("before")
+        ann.see("bob: before")
+    server.kill()
+    ann.see("NOT CONNECTED")
+    server.start()
+    with Client("bob", server.address) as bob:
+        for number in range(5):
+            bob.say(f"meanwhile {number}")
+    ann.see("back after", "meanwhile 0", "meanwhile 4")
+    assert ann.screen.count("bob: before") == 1
+    assert ann.screen.count("meanwhile 3") == 1
+
+
 def test_after_a_restart_all_goes_on_and_is_counted(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann")

@@ -19,14 +19,12 @@ from chat_protocol.events import ServerIdentity
 from chat_server.core.hub import Hub
 from chat_server.core.ingest import Ingest
 from chat_server.core.limits import Limits
-from chat_server.core.ports import UNBOUNDED, StoreUnavailable
-from chat_server.core.records import Batch, Draft, RoomRecord
+from chat_server.core.records import Draft
 from chat_server.core.router import Router
 from chat_server.core.session import Session
-from chat_server.store.memory import MemoryStore
+from support.flaky import FlakyStore
 
 if TYPE_CHECKING:
-    from chat_protocol.events import MessageEvent
     from chat_server.core.ports import Outbox as OutboxPort
 
 Frame = dict[str, Any]
@@ -168,47 +166,6 @@ class Link:
             self.peer.outbox.drain()  # who waits for an answer reads
             stage.feed()
         raise AssertionError("the signal that is waited for was never set")
-
-
-class FlakyStore(MemoryStore):
-    """Fails while `failing`, and remembers what it has stored."""
-
-    def __init__(self) -> None:
-        super().__init__(100_000)
-        self.failing: str | None = None
-        self.unreadable = False
-        self.meanwhile: list[Callable[[], None]] = []
-        self.broken: Exception | None = None
-        self.batches: list[Batch] = []
-
-    def append(self, batch: Batch) -> None:
-        if self.broken is not None:
-            raise self.broken
-        if self.failing is not None:
-            raise StoreUnavailable(self.failing)
-        super().append(batch)
-        self.batches.append(batch)
-
-    def read(
-        self,
-        room: RoomRecord,
-        after: int,
-        before: int,
-        limit: int,
-        *,
-        newest: bool,
-        size: int = UNBOUNDED,
-    ) -> list[MessageEvent]:
-        if self.unreadable:
-            raise StoreUnavailable("unreadable")
-        while self.meanwhile:  # it waits for the disk
-            self.meanwhile.pop(0)()
-        return super().read(room, after, before, limit, newest=newest, size=size)
-
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        if self.unreadable:
-            raise StoreUnavailable("unreadable")
-        return super().find(message_id)
 
 
 class Peer:

@@ -8,7 +8,6 @@ sent is stored once, and acknowledged or refused.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import defaultdict
 from contextlib import closing
@@ -22,17 +21,14 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_server.core import feeder, room
 from chat_server.store.sqlite import SqliteStore
+from support.remembering import ROOMS, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chat_server.core.conftest import Peer, Stage
+    from chat_server.core.conftest import Stage
 
 NAMES = ("ann", "bob", "cid")
-ROOMS = ("lobby", "Garden")
-
-OUTBOX = 600
-"""Bytes that may wait: two messages and an answer."""
 
 people = st.sampled_from([0, 1, 2])
 pairs = st.sampled_from([(0, 1), (1, 0), (2, 0)])
@@ -92,89 +88,6 @@ with_restarts = st.lists(
     min_size=10,
     max_size=60,
 )
-
-
-class Client:
-    """What a client knows, over all its connections."""
-
-    def __init__(self, name: str, lines: dict[tuple[str, int], set[bytes]]) -> None:
-        self.name = name
-        self.lines = lines  # (room, seq) -> the bytes in which anybody got it
-        self.peer: Peer | None = None
-        self.id = self.session = self.epoch = ""
-        self.stands: dict[str, int] = {}
-        self.seen: dict[str, list[int]] = defaultdict(list)
-        self.unacknowledged: dict[str, commands.Message] = {}
-        self.acknowledged: set[str] = set()
-        self.refused: set[str] = set()
-        self.before: dict[str, set[str]] = {}  # ref of a command -> refs of what was said before it
-        self._read = 0
-
-    def hello(self) -> commands.Hello:
-        if not self.session:
-            return commands.Hello(username=self.name, rooms=list(ROOMS), resumable=True)
-        resume = commands.Resume(session=self.session, epoch=self.epoch, rooms=dict(self.stands))
-        return commands.Hello(username=self.name, resumable=True, resume=resume)
-
-    def begin(self, peer: Peer) -> None:
-        self.peer = peer
-        self.peer.outbox.limit = OUTBOX
-        self._read = 0
-
-    def read(self, lost: float = 0.0) -> None:
-        """Read what has come; of what has not been read, a part may be `lost`."""
-        assert self.peer is not None
-        outbox = self.peer.outbox
-        end = len(outbox.data) - outbox.waiting
-        if lost:
-            kept = self._read + int((end - self._read) * (1 - lost))
-            end = kept
-        for line in outbox.data[self._read : end].splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                self._read += len(line)
-                self._take(line, json.loads(line))
-        outbox.arrived = max(outbox.arrived, self._read)
-
-    def _take(self, line: bytes, frame: dict[str, Any]) -> None:
-        if frame.get("ref") in self.before and frame["type"] != "error":
-            assert not self.before[frame["ref"]] & set(self.unacknowledged)
-        match frame["type"]:
-            case "welcome":
-                self._welcome(frame)
-            case "joined" | "opened":
-                room, seq = frame["room"], frame["seq"]
-                assert self.stands.setdefault(room, seq) == seq
-            case "left" | "closed":
-                self.stands.pop(frame["room"], None)
-            case "message":
-                self._message(line, frame)
-            case "error" if "ref" in frame:
-                assert frame["code"] != "internal", frame
-                if self.unacknowledged.pop(frame["ref"], None) is not None:
-                    self.refused.add(frame["ref"])
-            case "gap":
-                raise AssertionError(frame)
-
-    def _welcome(self, frame: dict[str, Any]) -> None:
-        assert frame["resumed"] is bool(self.session)
-        if frame["resumed"]:
-            assert (frame["id"], frame["session"]) == (self.id, self.session)
-        self.id, self.session, self.epoch = frame["id"], frame["session"], frame["epoch"]
-        states = {room["room"]: room["seq"] for room in frame["rooms"]}
-        assert self.stands.items() <= states.items()  # it goes on where its client stands, everywhere
-        self.stands = states
-
-    def _message(self, line: bytes, frame: dict[str, Any]) -> None:
-        room, seq = frame["room"], frame["seq"]
-        if frame["from"] == self.id:
-            self.acknowledged.add(frame["ref"])
-            self.unacknowledged.pop(frame["ref"], None)
-        if "again" in frame or (room not in self.stands and frame["from"] == self.id):
-            return  # an acknowledgement only
-        assert seq == self.stands[room] + 1, (room, seq, self.stands)
-        self.stands[room] = seq
-        self.seen[room].append(seq)
-        self.lines[room, seq].add(line)
 
 
 class Play:
