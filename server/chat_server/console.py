@@ -201,11 +201,7 @@ class Console(NoNetwork):
 
     # Link: what the core asks of a connection
 
-    address: Final = "console"
-
-    def adopt(self, session: Session) -> None:
-        """Fail: nobody says hello here."""
-        raise NotImplementedError
+    address = "console"
 
     def end(
         self,

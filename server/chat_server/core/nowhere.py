@@ -30,11 +30,11 @@ class _Outbox:
         return True
 
 
-class _Link:
-    """Goes nowhere."""
+class Nowhere:
+    """A link that goes nowhere."""
 
-    address: Final = "away"
-    site: Final = ""
+    address = "away"
+    site = ""
 
     def end(
         self,
@@ -83,4 +83,4 @@ class _Link:
 
 
 OUTBOX: Final = _Outbox()
-LINK: Final = _Link()
+LINK: Final = Nowhere()
