@@ -154,8 +154,25 @@ class Conversations:
             session.told_of(room, room.head)
             room.add(session)
 
+    def note_closing(self, room: Room, by: Session) -> bool:
+        """Let the store know that a conversation is about to be closed; tell whether it has to.
+
+        It is to be stored before anybody is told: a client that has heard of the closing names the room no
+        more when it comes back, and would be told everything again if the server had forgotten it.
+        """
+        low, high = self._sides(room)
+        if room.opener is None or not any(side is not None and side.record for side in (low, high)):
+            return False
+        peer, since = self.peer(room, by), None
+        if peer is not None:
+            told = cursor_of(peer, room) is None and not (peer.away or peer.outbox.full)
+            if not told or room in peer.unheard_of():
+                since = self._owed_since(room, peer, room.since if peer.away else room.head)
+        self.note(room, since, by.identity)
+        return True
+
     def close(self, room: Room, by: Session, ref: str | None) -> None:
-        """Close a conversation for both sides; its history stays."""
+        """Close a conversation for both sides; its history stays. `note_closing` comes first."""
         members = list(room.members)
         for session in members:
             room.remove(session)
@@ -166,9 +183,12 @@ class Conversations:
         for session in members:
             peer = by.name if session is not by else self.peer_name(room, by)
             news = Closed(room=room.name, peer=peer, by=by.name, ref=ref if session is by else None)
-            if session is by:
+            cursor = cursor_of(session, room)
+            if session is by and (by.closed or cursor is None or cursor.seq == room.head):
                 self._feeder.drop(session, room)
                 session.answer(news)
+            elif session is by and cursor is not None:
+                cursor.end(room, news)  # something was said just now, and comes before it
             else:
                 since = self._tell_closed(room, session, news)
                 if since is not None:

@@ -66,7 +66,7 @@ class Hub:
         self.names = Directory(clock)  # connected or held
         self.identities: dict[int, Session] = {}  # as `names`
         self.rooms: Ordered[Room] = Ordered()  # public, by folded name
-        self.seats = Seats(clock, resume_hold, lambda: self.limits, self.end)
+        self.seats = Seats(clock, resume_hold, lambda: self.limits, self._expire)
         self.feeder = Feeder(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
         self.conversations = Conversations(
             self.identities,
@@ -140,6 +140,26 @@ class Hub:
                 peer = self.conversations.peer_name(room, session)
                 cursor.end(room, Closed(room=room.name, peer=peer, by=peer or session.name))
         self.seats.hold(session, site)
+
+    def part(self, session: Session) -> None:
+        """Store that the session's conversations are closed, if it does not come back. May wait."""
+        talks = [room for room in session.rooms.values() if room.is_conversation]
+        noted = [self.conversations.note_closing(room, session) for room in talks]
+        if any(noted) or (session.for_good and session.record is not None):
+            if session.record is not None:
+                self.ingest.end(session.id)
+            self.catch_up(session)
+
+    def _expire(self, session: Session) -> None:
+        """End a held session: first for the store, and, when that has had a moment, for everybody."""
+        if session.for_good:
+            self.end(session)
+            return
+        session.for_good = True
+        for room in session.rooms.values():
+            self.conversations.note_closing(room, session)
+        self.ingest.end(session.id)
+        self.seats.defer(session)
 
     def end(self, session: Session) -> None:
         """Let go of a session that does not come back: its conversations, its name, its seat."""

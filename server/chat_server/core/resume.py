@@ -38,7 +38,7 @@ def vacate(hub: Hub, seat: Session, session: Session) -> bool:
                 seat.refs = dict(refs)
                 seat.refs_stored = False
         if seat.closed or seat.away:
-            return not seat.closed
+            return not (seat.closed or seat.for_good)
         signal = session.link.new_signal()
         if seat.leaving is None:
             seat.leaving = []

@@ -17,6 +17,10 @@ RESUME_HOLD: Final = 300.0
 """Seconds for which a name is held after a cut (docs/protocol.md); a setting."""
 
 
+MOMENT: Final = 0.3
+"""Seconds for the store to hear of an end before everybody else does."""
+
+
 def hash_secret(secret: str) -> bytes:
     """Return what is kept of a session's secret: enough to know it again, useless to a thief.
 
@@ -37,12 +41,13 @@ class Seats:
         self._expire = expire
         self._by_hash: dict[bytes, Session] = {}
         self._away: dict[Session, tuple[float, str]] = {}  # -> until when, in order, and from which site
+        self._ending: dict[Session, float] = {}  # -> when everybody is to hear of their end
         self._of_site: dict[str, OrderedDict[Session, None]] = {}  # oldest first
 
     @property
     def held(self) -> int:
         """Sessions that are away, their names held."""
-        return len(self._away)
+        return len(self._away) + len(self._ending)
 
     def find(self, secret: str) -> Session | None:
         """Return the session with this secret, connected or away."""
@@ -72,8 +77,14 @@ class Seats:
             if len(neighbours) > self._limits().max_held_per_address > 0:
                 self._expire(next(iter(neighbours)))
 
+    def defer(self, session: Session) -> None:
+        """Hold a seat whose time is up for a moment more; nobody can take it any longer."""
+        self.take(session)
+        self._ending[session] = self._clock.monotonic() + MOMENT
+
     def take(self, session: Session) -> None:
         """Give a seat back to its session, which has a connection again."""
+        self._ending.pop(session, None)
         _, site = self._away.pop(session, (0.0, ""))
         if site:
             neighbours = self._of_site[site]
@@ -84,6 +95,9 @@ class Seats:
     def tick(self) -> None:
         """End the sessions whose time is up, and the oldest of those that are too many."""
         now, most = self._clock.monotonic(), self._limits().max_held
+        for session, moment in list(self._ending.items()):
+            if moment <= now:
+                self._expire(session)
         while self._away:
             session, (until, _) = next(iter(self._away.items()))
             if until > now and not len(self._away) > most > 0:

@@ -84,6 +84,8 @@ class Reception:
         session = connection.session
         try:
             self.hub.settle(session)
+            if session.record is None:
+                self.hub.part(session)
             self._on_closed(connection)
         finally:
             self.hub.depart(session)

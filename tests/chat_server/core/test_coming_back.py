@@ -300,10 +300,11 @@ class Play:
         closing has arrived is looked at once a second.
         """
         assert self.reopen is not None
-        self.healing()
-        self.stage.hub.conversations.tick()
-        self.stage.commit()
-        self.look()
+        if self.stage.hub.conversations._doubtful:
+            self.healing()
+            self.stage.hub.conversations.tick()
+            self.stage.commit()
+            self.look()
         for client in self.clients:
             if client.peer is not None:
                 client.read(lost)

@@ -121,7 +121,9 @@ def test_more_sessions_than_may_be_held_do_not_keep_the_server_from_starting(mak
             welcomes = [welcome_of(stage.enter(name, resumable=True)) for name in ("ann", "bob", "cid")]
         with closing(SqliteStore(path, full_sync=False, offload=inline, read_offload=inline)) as store:
             stage = make_stage(store=store, limits=structs.replace(NO_RATES, max_held=2))
-            stage.hub.seats.tick()
+            for _ in range(2):
+                stage.hub.seats.tick()
+                stage.clock.advance(1)
             resumed = [welcome_of(back(stage, welcome))["resumed"] for welcome in welcomes]
     assert resumed == [False, True, True]
 

@@ -36,6 +36,8 @@ def close_conversation(hub: Hub, session: Session, command: Close) -> None:
     if session.closed:
         return
     room = _with(hub, session, command.peer)
+    if hub.conversations.note_closing(room, session):
+        hub.catch_up(session)
     hub.fed(session, room)
     if not session.closed:
         hub.conversations.close(_with(hub, session, command.peer), session, command.ref)

@@ -186,9 +186,7 @@ def leave_for_good(hub: Hub, session: Session, command: Quit) -> None:
     """Say good-bye once all that the session said is stored and told."""
     hub.settle(session)
     session.for_good = True
-    if session.record is not None:
-        hub.ingest.end(session.id)  # stored before it hears `bye`: a kill must not bring it back
-        hub.catch_up(session)
+    hub.part(session)  # stored before it hears `bye`: a kill must not bring it back
     session.link.end(ByeReason.QUIT, ref=command.ref)
 
 
