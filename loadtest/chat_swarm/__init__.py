@@ -1,0 +1,1 @@
+"""The swarm: thousands of bots on real sockets that tell the server's latency from their own lag."""

@@ -1,0 +1,72 @@
+"""What the swarm measures and counts: the closed lists of names, for tables, files and reports alike.
+
+Knows names, units and meanings. Must not know how anything is measured.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A latency in whole microseconds: `kind` is its type in Locust's table, `meaning` from when to when.
+
+    `of_server` tells whether it speaks of the server, or else of the generator itself.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    of_server: bool = True
+
+
+METRICS: Final = (
+    Metric("connect", "tcp", "connect(2) called → the connection stands"),
+    Metric("login", "hello", "`hello` sent → `welcome` received"),
+    Metric("rtt", "ping", "`ping` sent → `pong` received"),
+    Metric("ack", "send", "message sent → its own echo received: it is durable"),
+    Metric("ack_response", "send", "message planned → its own echo received"),
+    Metric("delivery", "receive", "message sent → received, once for each receiver"),
+    Metric("delivery_response", "receive", "message planned → received, once for each receiver"),
+    Metric("catch_up", "receive", "message sent → received by a bot that was away or behind then"),
+    Metric("resume", "hello", "connection cut → `welcome` of the resumed session received"),
+    Metric("bot_lag", "lag", "received by the kernel → seen by the bot", of_server=False),
+    Metric("send_lag", "lag", "message planned → sent", of_server=False),
+    Metric("loop_lag", "lag", "a timer of the event loop due → run", of_server=False),
+)
+"""All latencies, in the order in which they are shown. Sent and seen are moments of the generator's clock,
+received is the kernel's stamp of the bytes (SO_TIMESTAMPNS), planned is the schedule's absolute moment."""
+
+METRIC: Final = {metric.name: metric for metric in METRICS}
+
+COUNTS: Final = {
+    "sent": "messages handed to the kernel",
+    "sent_bytes": "bytes handed to the kernel",
+    "acknowledged": "own messages that came back as echo",
+    "refused": "messages that the server answered with an error",
+    "delivered": "messages received, once for each receiver, own echoes too",
+    "received_bytes": "bytes received",
+    "caught_up": "messages received that were said while the bot was away or behind (not in `delivery`)",
+    "untimed": "messages received that the bot read too late to know their moment (not in `delivery`)",
+    "foreign": "messages received that no bot of this run has sent",
+    "connects": "connections made",
+    "connect_failures": "connections that were refused, reset or timed out before `welcome`",
+    "logins": "sessions begun",
+    "cuts": "connections lost, or cut by the bot itself on purpose",
+    "resumed": "sessions taken up again after a cut",
+    "not_resumed": "sessions that were asked for after a cut and were new ones",
+    "byes": "connections that the server ended with a `bye`, without being asked",
+    "pings": "`ping`s sent",
+    "errors": "`error` frames received, refused messages too",
+}
+"""What is counted in each second, beside the audit's faults."""
+
+FAULTS: Final = {
+    "lost": "a receiver was shown seqs n and n + 2, or less than all at the end",
+    "repeated": "a receiver was shown a seq twice, or one message has two seqs",
+    "reordered": "a receiver was shown a seq after a later one, or a sender's messages in another order",
+    "gaps": "the server said that messages can no longer be had, to a bot that was neither away nor slow",
+    "mismatched": "two receivers were shown different messages under one seq",
+    "unanswered": "a message on a connection that stood was neither acknowledged nor refused",
+}
+"""What the audit finds. Any of them fails a run."""
