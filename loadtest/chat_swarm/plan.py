@@ -48,6 +48,6 @@ class Plan:
     connect_timeout: float = 30.0
     """From connect(2) to `welcome`."""
     source_addresses: tuple[IPv4Address | IPv6Address, ...] = ()
-    """Local addresses to connect from; none: 127.0.0.1, .2, … to a loopback target, else the system's choice."""
+    """Local addresses to connect from; none: 127.0.0.1, .2, … to a loopback target, else any."""
     leave_out_marked: bool = False
     """Whether the headline and the SLO leave marked seconds out."""
