@@ -3,10 +3,53 @@
 Knows names, units and defaults. Must not know Locust nor how the options are given (options.py does).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
 
 from chat_swarm.sizes import Distribution, constant
+
+MIN_PAYLOAD: Final = 80
+"""Bytes that a message needs for its stamp."""
+
+BOTS: Final = ("ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot")
+"""The kinds of bots: the names of the Locust users."""
+
+SHAPES: Final = ("none", "ramp", "steps", "burst", "storm", "soak", "limit")
+
+DEFAULT_PORT: Final = 7072
+
+SERVER_RATE: Final = 100.0
+"""Messages a second that a server takes of a session on the long run, by default (`--rate-messages`)."""
+
+SERVER_BYTES: Final = 256 * 1024
+"""Bytes a second, likewise (`--rate-bytes`)."""
+
+FRAME_BYTES: Final = 80
+"""What a `message` command holds beside its text, about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapePlan:
+    """How the load changes; times in seconds. What each shape takes of it, the shapes say."""
+
+    kind: str = "none"
+    """One of SHAPES."""
+    steps: int = 5
+    step_time: float = 20.0
+    """How long a step, a burst or the time after a storm lasts."""
+    factor: float = 2.0
+    """By which a burst multiplies the rate; by which each step of `limit` multiplies the load."""
+    share: float = 0.5
+    """Share of the bots that a storm cuts."""
+    spread: float = 1.0
+    """Over which a storm's cuts are spread."""
+    every: float = 30.0
+    """From the beginning of a burst or storm to that of the next."""
+    limit_by: str = "users"
+    """What `limit` raises: `users` or `rate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +57,9 @@ class Plan:
     """The options of a run; rates are per second, times in seconds."""
 
     host: str = "127.0.0.1"
-    port: int = 7072
+    port: int = DEFAULT_PORT
+    weights: tuple[tuple[str, int], ...] = (("ChatterBot", 1),)
+    """(kind, weight) of those that are to run: of BOTS, none of weight 0."""
     room_size: int = 20
     """Bots in a room."""
     rooms: int = 0
@@ -51,3 +96,32 @@ class Plan:
     """Local addresses to connect from; none: 127.0.0.1, .2, … to a loopback target, else any."""
     leave_out_marked: bool = False
     """Whether the headline and the SLO leave marked seconds out."""
+    server_pid: int = 0
+    """The server's process, to be looked at from outside; 0: found by its port."""
+    report: Path | None = None
+    """The run directory; None: one is named after the moment."""
+    slo: str = ""
+    """The conditions that the run must keep; empty: none."""
+    shape: ShapePlan = field(default_factory=ShapePlan)
+
+    def warnings(self) -> Iterator[str]:
+        """Yield the sentences that a reader must know before the run begins."""
+        kinds = {kind for kind, _ in self.weights}
+        size = self.payload_bytes.median or (self.payload_bytes.low + self.payload_bytes.high) / 2
+        talkers = (("ChatterBot", "message", self.message_rate), ("DirectBot", "direct", self.direct_rate))
+        for kind, option, rate in talkers:
+            if kind not in kinds:
+                continue
+            said = f"--{option}-rate {rate:g}"
+            if rate > SERVER_RATE:
+                yield (
+                    f"{said}: more than {SERVER_RATE:g} messages a second of one session are refused "
+                    f"unless the server runs with --rate-messages 0"
+                )
+            if (of_each := rate * (size + FRAME_BYTES)) > SERVER_BYTES:
+                yield (
+                    f"{said} with --payload-bytes {self.payload_bytes.text}: each bot sends {of_each:,.0f} "
+                    f"bytes a second; {SERVER_BYTES:,} are read unless the server has --rate-bytes 0"
+                )
+        if not self.drain:
+            yield "--drain 0: what is under way when sending stops is not awaited, so the audit is not whole"

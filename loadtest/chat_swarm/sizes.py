@@ -1,10 +1,25 @@
 """Distributions of sizes and times, as an option gives them.
 
-Knows numbers. Must not know what they are used for.
+Knows numbers and their text forms: `160`, `64-512` (uniform), `lognormal:160,0.6` and
+`lognormal:160,0.6,64-4096` (median, sigma, range). Must not know what they are used for.
 """
 
+import math
 import random
+import re
 from dataclasses import dataclass
+from typing import Final
+
+FORMS: Final = "160, 64-512 or lognormal:160,0.6"
+"""The text forms, for help texts and refusals."""
+
+MAX_SIGMA: Final = 10.0
+"""Already e¹⁰ from the median at one sigma: more is a slip of the finger, and overflows."""
+
+_NUMBER: Final = r"(\d+(?:\.\d*)?|\.\d+)"
+_CONSTANT: Final = re.compile(_NUMBER, re.ASCII)
+_UNIFORM: Final = re.compile(rf"{_NUMBER}-{_NUMBER}", re.ASCII)
+_LOGNORMAL: Final = re.compile(rf"lognormal:{_NUMBER},{_NUMBER}(?:,{_NUMBER}-{_NUMBER})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +44,43 @@ class Distribution:
 def constant(value: float) -> Distribution:
     """Return the distribution that is always `value`."""
     return Distribution(f"{value:g}", value, value)
+
+
+def parse(text: str, minimum: float = 0.0, maximum: float = math.inf) -> Distribution:
+    """Return the distribution that `text` names, all of it from `minimum` to `maximum`.
+
+    Where a log-normal one names no range, `minimum` and `maximum` are its range. Raises ValueError with a
+    sentence that names the value and the way out.
+    """
+    bare = "".join(text.split())
+    if found := _CONSTANT.fullmatch(bare):
+        value = float(found[1])
+        low, high, median, sigma = value, value, 0.0, 0.0
+    elif found := _UNIFORM.fullmatch(bare):
+        low, high, median, sigma = float(found[1]), float(found[2]), 0.0, 0.0
+    elif found := _LOGNORMAL.fullmatch(bare):
+        median, sigma = float(found[1]), float(found[2])
+        low, high = (float(found[3]), float(found[4])) if found[3] else (minimum, maximum)
+    else:
+        raise ValueError(f"{text!r} is no distribution; write {FORMS}")
+    if low > high:
+        raise ValueError(f"{text!r} runs from {low:g} down to {high:g}; write the smaller number first")
+    if (
+        low < minimum
+        or high > maximum
+        or not all(math.isfinite(float(part)) for part in found.groups() if part)
+    ):
+        raise ValueError(f"{text!r} leaves the range {_range(minimum, maximum)}; stay inside it")
+    if found.re is _LOGNORMAL:
+        if not 0 < sigma <= MAX_SIGMA:
+            raise ValueError(
+                f"{text!r} has the sigma {sigma:g}; give one over 0, at most {MAX_SIGMA:g}, "
+                f"or the median alone for a constant"
+            )
+        if not low <= median <= high or not median:
+            raise ValueError(f"{text!r} has the median {median:g}; give one over 0, from {_range(low, high)}")
+    return Distribution(bare, low, high, median, sigma)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.10g} to {high:.10g}" if math.isfinite(high) else f"{low:.10g} and up"
