@@ -1,0 +1,233 @@
+"""Options: what they ask for is the plan; what no run can have is refused in a sentence with the way out."""
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from ipaddress import ip_address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.options import (
+    OPTIONS,
+    PlanError,
+    add_options,
+    apply_weights,
+    changed,
+    plan_of,
+    revised,
+)
+from chat_swarm.plan import BOTS, Plan, ShapePlan
+from chat_swarm.sizes import constant
+
+
+def options(**values: Any) -> Namespace:
+    return Namespace(
+        **{one.dest: one.default for one in OPTIONS} | {"user_classes": [], "worker": False} | values
+    )
+
+
+def parser() -> ArgumentParser:
+    one = ArgumentParser(prog="locust")
+    one.add_argument("--host")
+    one.add_argument("user_classes", nargs="*")
+    add_options(one)  # type: ignore[arg-type]  # what it needs of Locust's, any parser has
+    return one
+
+
+def test_with_no_options_the_plan_is_the_default_plan() -> None:
+    assert plan_of(parser().parse_args([]), None) == Plan()
+
+
+def test_every_option_says_what_a_run_is_to_do() -> None:
+    given = shlex.split(
+        "--chatter-weight 0 --direct-weight 3 --lurker-weight 2 --churn-weight 1 --slow-weight 0 "
+        "--room-size 50 --rooms 7 --room-prefix load --message-rate 1.5 --direct-rate 4 --window 8 --think-time 0.5 "
+        "--payload-bytes 100-200 --ping-interval 0 --churn-stay 3 --churn-away 4 --churn-cut 0.25 "
+        "--slow-rate 99 --resumable --lag-limit 50 --drain 3 --connect-timeout 5 --source-addresses 127.0.0.1,::1 "
+        "--server-pid 77 --report here --slo lost=0 --leave-out-marked --shape burst --shape-steps 3 "
+        "--shape-step-time 4 --shape-factor 5 --shape-share 0.25 --shape-spread 7 --shape-every 8 "
+        "--limit-by rate --host [::1]:7"
+    )
+    parsed = parser().parse_args(given)
+    plan = plan_of(parsed, parsed.host)
+    assert not {f"--{one.name}" for one in OPTIONS} - set(given), "each is given here"
+    assert plan.weights == (("DirectBot", 3), ("LurkerBot", 2), ("ChurnBot", 1))
+    assert (plan.room_size, plan.rooms, plan.room_prefix) == (50, 7, "load")
+    assert (plan.message_rate, plan.direct_rate, plan.window) == (1.5, 4, 8)
+    assert (plan.think_time, plan.churn_stay, plan.churn_away) == (constant(0.5), constant(3), constant(4))
+    assert (plan.payload_bytes.low, plan.payload_bytes.high) == (100, 200)
+    assert (plan.ping_interval, plan.churn_cut, plan.slow_rate) == (0, 0.25, 99)
+    assert plan.resumable
+    assert plan.lag_limit == 0.05, "milliseconds on the command line, seconds in the plan"
+    assert (plan.drain, plan.connect_timeout) == (3, 5)
+    assert plan.source_addresses == (ip_address("127.0.0.1"), ip_address("::1"))
+    assert (plan.server_pid, plan.report, plan.slo, plan.leave_out_marked) == (
+        77,
+        Path("here"),
+        "lost=0",
+        True,
+    )
+    assert plan.shape == ShapePlan(
+        kind="burst", steps=3, step_time=4, factor=5, share=0.25, spread=7, every=8, limit_by="rate"
+    )
+    assert (plan.host, plan.port) == ("::1", 7)
+
+
+def test_a_storm_needs_sessions_that_can_be_resumed() -> None:
+    assert plan_of(options(shape="storm"), None).resumable
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        (None, ("127.0.0.1", 7072)),
+        ("", ("127.0.0.1", 7072)),
+        ("127.0.0.1:7073", ("127.0.0.1", 7073)),
+        ("tcp://127.0.0.1:7073/", ("127.0.0.1", 7073)),
+        (" chat.example ", ("chat.example", 7072)),
+        ("chat.example:1", ("chat.example", 1)),
+        ("[::1]:7073", ("::1", 7073)),
+        ("tcp://[::1]", ("::1", 7072)),
+        ("::1", ("::1", 7072)),
+    ],
+)
+def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
+    host: str | None, address: tuple[str, int]
+) -> None:
+    plan = plan_of(options(), host)
+    assert (plan.host, plan.port) == address
+
+
+@pytest.mark.parametrize(
+    "host",
+    shlex.split("http://x x:0 x:65536 x: x:٣ :7072 [::1 [x]:1 [::1]7072 1:2:3 a/b u@h x:999999999 tcp://"),
+)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(PlanError, match=r"--host .*7072|--host .*HOST:PORT"):
+        plan_of(options(), host)
+
+
+@given(st.text(max_size=30))
+def test_any_host_is_an_address_or_refused(host: str) -> None:
+    try:
+        plan = plan_of(options(), host)
+    except PlanError as refused:
+        assert repr(host) in str(refused)  # noqa: PT017 - some texts are hosts
+    else:
+        assert plan.host
+        assert 0 < plan.port < 65536
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"payload_bytes": "79"}, "--payload-bytes '79' leaves the range 80 to 8192"),
+        ({"payload_bytes": "100-8193"}, "--payload-bytes .* 80 to 8192"),
+        ({"think_time": "soon"}, "--think-time 'soon' .* write 160"),
+        ({"window": 1001}, "--window 1001 is out of range; give 1 to 1000"),
+        ({"room_size": 1}, "--room-size 1 is out of range; give 2 to 1000000"),
+        ({"message_rate": float("nan")}, "--message-rate nan is out of range"),
+        ({"message_rate": -1.0}, "--message-rate -1 is out of range; give 0 to"),
+        ({"drain": float("inf")}, "--drain inf is out of range"),
+        ({"churn_cut": 1.5}, "--churn-cut 1.5 is out of range; give 0 to 1"),
+        ({"chatter_weight": 0}, "--chatter-weight 0 .* give one kind a weight over 0"),
+        ({"chatter_weight": -1}, "--chatter-weight -1 is out of range"),
+        ({"room_prefix": "@x"}, "--room-prefix '@x' .* begins with a letter"),
+        ({"room_prefix": "x" * 13}, "--room-prefix .* 12 characters at most"),
+        ({"source_addresses": "127.0.0.1,here"}, "--source-addresses 'here' .* 127.0.0.1,127.0.0.2"),
+        ({"shape": "limit"}, "--shape limit .* give one with --slo"),
+        ({"shape": "circle"}, "--shape 'circle' is unknown; choose one of none, ramp"),
+        ({"shape": "burst", "shape_every": 5.0}, "--shape-every 5 is shorter than --shape-step-time 20"),
+        ({"limit_by": "luck"}, "--limit-by 'luck' is unknown; choose one of users, rate"),
+    ],
+)
+def test_what_no_run_can_have_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PlanError, match=sentence):
+        plan_of(options(**values), None)
+
+
+def test_a_wrong_command_line_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["--payload-bytes", "40"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "locust: error: --payload-bytes '40' leaves the range 80 to 8192; stay inside it\n"
+    )
+
+
+def test_what_a_server_would_refuse_is_warned_of() -> None:
+    assert not list(plan_of(options(), None).warnings())
+    assert "--message-rate 200" in next(plan_of(options(message_rate=200.0), None).warnings())
+    assert "--rate-bytes" in next(plan_of(options(message_rate=50.0, payload_bytes="8000"), None).warnings())
+    assert not list(plan_of(options(direct_rate=200.0), None).warnings()), "there are no DirectBots"
+    assert "--direct-rate" in next(plan_of(options(direct_rate=200.0, direct_weight=1), None).warnings())
+    assert "audit" in next(plan_of(options(drain=0.0), None).warnings())
+
+
+class TestForm:
+    def test_its_texts_become_values_of_the_options_types(self) -> None:
+        form = {
+            "room_size": "30",
+            "message_rate": "2",
+            "resumable": "true",
+            "slo": "lost=0",
+            "user_count": "9",
+        }
+        new = revised(options(), form)
+        assert changed(options(), new) == ["--room-size", "--message-rate", "--resumable", "--slo"]
+        assert (new.room_size, new.message_rate, new.resumable, new.slo) == (30, 2.0, True, "lost=0")
+
+    def test_it_leaves_the_options_as_they_were(self) -> None:
+        old = options()
+        revised(old, {"room_size": "30"})
+        assert old == options()
+
+    def test_what_is_no_number_is_refused(self) -> None:
+        with pytest.raises(PlanError, match=r"--room-size '20\.5' is no whole number; write one such as 20"):
+            revised(options(), {"room_size": "20.5"})
+        with pytest.raises(PlanError, match="--drain 'long' is no number; write one such as 10"):
+            revised(options(), {"drain": "long"})
+
+    def test_an_unticked_box_is_false(self) -> None:
+        assert revised(options(resumable=True), {"resumable": "false"}).resumable is False
+
+
+class TestWeights:
+    @pytest.fixture
+    def environment(self) -> SimpleNamespace:
+        classes = {kind: type(kind, (), {"weight": 1}) for kind in BOTS}
+        return SimpleNamespace(available_user_classes=classes, user_classes=list(classes.values()))
+
+    @staticmethod
+    def running(environment: SimpleNamespace) -> dict[str, int]:
+        return {one.__name__: one.weight for one in environment.user_classes}
+
+    def test_only_those_of_a_weight_are_to_run(self, environment: SimpleNamespace) -> None:
+        apply_weights(environment, options(direct_weight=3))  # type: ignore[arg-type]
+        assert self.running(environment) == {"ChatterBot": 1, "DirectBot": 3}
+
+    def test_those_that_a_run_left_out_are_there_again(self, environment: SimpleNamespace) -> None:
+        apply_weights(environment, options())  # type: ignore[arg-type]
+        apply_weights(environment, options(chatter_weight=0, slow_weight=1))  # type: ignore[arg-type]
+        assert self.running(environment) == {"SlowBot": 1}
+
+    def test_a_worker_keeps_all_for_the_master_names_them(self, environment: SimpleNamespace) -> None:
+        apply_weights(environment, options(worker=True))  # type: ignore[arg-type]
+        assert set(self.running(environment)) == set(BOTS)
+
+    def test_those_that_are_named_run_and_no_others(self, environment: SimpleNamespace) -> None:
+        apply_weights(environment, options(user_classes=["LurkerBot"]))  # type: ignore[arg-type]
+        assert self.running(environment) == {"LurkerBot": 1}
+
+    def test_naming_all_is_naming_none(self, environment: SimpleNamespace) -> None:
+        apply_weights(environment, options(user_classes=[*BOTS]))  # type: ignore[arg-type]
+        assert self.running(environment) == {"ChatterBot": 1}
+
+    def test_no_weight_at_all_is_refused_and_changes_nothing(self, environment: SimpleNamespace) -> None:
+        with pytest.raises(PlanError, match="no bots"):
+            apply_weights(environment, options(chatter_weight=0))  # type: ignore[arg-type]
+        assert set(self.running(environment)) == set(BOTS)
