@@ -45,11 +45,11 @@ def test_with_no_options_the_plan_is_the_default_plan() -> None:
 def test_every_option_says_what_a_run_is_to_do() -> None:
     given = shlex.split(
         "--chatter-weight 0 --direct-weight 3 --lurker-weight 2 --churn-weight 1 --slow-weight 0 "
-        "--room-size 50 --rooms 7 --room-prefix load --message-rate 1.5 --direct-rate 4 --window 8 --think-time 0.5 "
-        "--payload-bytes 100-200 --ping-interval 0 --churn-stay 3 --churn-away 4 --churn-cut 0.25 "
-        "--slow-rate 99 --resumable --lag-limit 50 --drain 3 --connect-timeout 5 --source-addresses 127.0.0.1,::1 "
-        "--server-pid 77 --report here --slo lost=0 --leave-out-marked --shape burst --shape-steps 3 "
-        "--shape-step-time 4 --shape-factor 5 --shape-share 0.25 --shape-spread 7 --shape-every 8 "
+        "--room-size 50 --rooms 7 --room-prefix load --message-rate 1.5 --direct-rate 4 --window 8 "
+        "--think-time 0.5 --payload-bytes 100-200 --ping-interval 0 --churn-stay 3 --churn-away 4 --churn-cut 0.25 "
+        "--slow-rate 99 --resumable --lag-limit 50 --drain 3 --connect-timeout 5 "
+        "--source-addresses 127.0.0.1,::1 --server-pid 77 --report here --slo lost=0 --leave-out-marked --shape burst "
+        "--shape-steps 3 --shape-step-time 4 --shape-factor 5 --shape-share 0.25 --shape-spread 7 --shape-every 8 "
         "--limit-by rate --host [::1]:7"
     )
     parsed = parser().parse_args(given)
