@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from chat_protocol.content import MAX_MESSAGE
 from chat_protocol.names import clean
 from chat_swarm import sizes
-from chat_swarm.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, SHAPES, Plan, ShapePlan
+from chat_swarm.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan
+from chat_swarm.slo import parse as parse_slo
+from chat_swarm.stages import SHAPES, ShapePlan
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
@@ -101,15 +103,20 @@ OPTIONS: Final = (
            in_page=False),
     Option("slo", "", "TEXT", "what must hold, else the exit code is 1, such as: delivery.p99<50ms,lost=0"),
     Option("leave-out-marked", False, "", "leave marked seconds out of the headline and the SLO"),
-    Option("shape", "none", "SHAPE", "how the load changes over the run", choices=SHAPES),
-    Option("shape-steps", 5, "N", "steps of ramp, steps and limit", low=1, high=1000),
-    Option("shape-step-time", 20.0, "SECONDS", "seconds that a step or a burst lasts", low=1, high=DAY),
-    Option("shape-factor", 2.0, "FACTOR", "by which a burst, or each step of limit, multiplies the load",
-           low=1.01, high=1000),
-    Option("shape-share", 0.5, "SHARE", "share of the bots that a storm cuts, 0 to 1", low=0.001, high=1),
-    Option("shape-spread", 1.0, "SECONDS", "seconds over which a storm's cuts are spread", high=DAY),
-    Option("shape-every", 30.0, "SECONDS", "seconds from one burst or storm to the next", low=1, high=DAY),
-    Option("limit-by", "users", "WHAT", "what the shape limit raises", choices=("users", "rate")),
+    Option("shape", "none", "SHAPE", "how the load changes over the run", choices=tuple(SHAPES)),
+    Option("shape-steps", 5, "N", "steps: how many of them", low=1, high=1000),
+    Option("shape-every", 30.0, "SECONDS", "burst, storm: seconds from one to the next", low=1, high=DAY),
+    Option("shape-for", 5.0, "SECONDS", "burst: seconds that one lasts", low=0.1, high=DAY),
+    Option("shape-factor", 0.0, "FACTOR", "burst, limit: by which a burst multiplies the message rate, or a "
+           "step the load; 0: 5 and 1.25", high=1000),
+    Option("shape-share", 0.5, "SHARE", "storm: share of the bots that it cuts, 0 to 1", low=0.001, high=1),
+    Option("shape-spread", 0.0, "SECONDS", "storm: seconds over which its cuts are spread", high=DAY),
+    Option("shape-by", "rate", "WHAT", "limit: what is raised, the message rate or the number of users",
+           choices=("rate", "users")),
+    Option("shape-settle", 5.0, "SECONDS", "limit: seconds that a step runs before it is measured", high=DAY),
+    Option("shape-measure", 10.0, "SECONDS", "limit: seconds that a step is measured", low=1, high=DAY),
+    Option("shape-precision", 0.05, "SHARE", "limit: how near held and broken load must come, 0 to 1",
+           low=0.001, high=0.999),
 )  # fmt: skip
 """All options, in the order in which help and page show them."""
 
@@ -157,21 +164,17 @@ def add_options(parser: "LocustArgumentParser") -> None:
 def plan_of(options: Namespace, host: str | None) -> Plan:
     """Return the run that `options` ask for, against `host`. Raises PlanError."""
     values = {option.dest: _checked(option, getattr(options, option.dest)) for option in OPTIONS}
-    shape = ShapePlan(
-        kind=values["shape"],
-        limit_by=values["limit_by"],
-        **{
-            name: values[f"shape_{name}"]
-            for name in ("steps", "step_time", "factor", "share", "spread", "every")
-        },
-    )
-    if shape.kind == "limit" and not values["slo"].strip():
+    shape = shape_of(options)
+    if complaint := shape.complaint():
+        raise PlanError(f"--shape {shape.kind}: {complaint}")
+    slo = values["slo"].strip()
+    if shape.kind == "limit" and not slo:
         raise PlanError("--shape limit looks for the load that breaks an SLO: give one with --slo")
-    if shape.kind in {"burst", "storm"} and shape.every < shape.step_time:
-        raise PlanError(
-            f"--shape-every {shape.every:g} is shorter than --shape-step-time {shape.step_time:g}: "
-            f"the next {shape.kind} would begin before the last is over"
-        )
+    if slo:
+        try:
+            parse_slo(slo)
+        except ValueError as refused:
+            raise PlanError(f"--slo {slo!r}: {refused}") from None
     name, port = _address(host or DEFAULT_HOST)
     weights = _weights(values, getattr(options, "user_classes", None) or ())
     return Plan(
@@ -183,7 +186,7 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
         lag_limit=values["lag_limit"] / 1000,
         source_addresses=tuple(_sources(values["source_addresses"])),
         report=Path(values["report"]) if values["report"] else None,
-        slo=values["slo"].strip(),
+        slo=slo,
         shape=shape,
         **{dest: values[dest] for dest in _AS_THEY_ARE},
     )
@@ -194,6 +197,26 @@ _AS_THEY_ARE: Final = (
     *("ping_interval", "churn_stay", "churn_away", "churn_cut", "slow_rate", "drain", "connect_timeout"),
     *("server_pid", "leave_out_marked"),
 )
+
+
+def shape_of(options: Namespace) -> ShapePlan:
+    """Return the load shape, not yet checked; users, spawn rate and run time are Locust's own options."""
+    return ShapePlan(
+        kind=options.shape,
+        users=int(getattr(options, "num_users", None) or 1),
+        spawn_rate=float(getattr(options, "spawn_rate", None) or 1),
+        run_time=float(getattr(options, "run_time", None) or 0) or None,
+        every=options.shape_every,
+        lasting=options.shape_for,
+        factor=options.shape_factor,
+        share=options.shape_share,
+        spread=options.shape_spread,
+        steps=options.shape_steps,
+        by=options.shape_by,
+        settle=options.shape_settle,
+        measure=options.shape_measure,
+        precision=options.shape_precision,
+    )
 
 
 def revised(options: Namespace, form: Mapping[str, str]) -> Namespace:

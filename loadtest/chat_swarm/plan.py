@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from chat_swarm.sizes import Distribution, constant
+from chat_swarm.stages import ShapePlan
 
 MIN_PAYLOAD: Final = 80
 """Bytes that a message needs for its stamp."""
 
 BOTS: Final = ("ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot")
 """The kinds of bots: the names of the Locust users."""
-
-SHAPES: Final = ("none", "ramp", "steps", "burst", "storm", "soak", "limit")
 
 DEFAULT_PORT: Final = 7072
 
@@ -29,27 +28,6 @@ SERVER_BYTES: Final = 256 * 1024
 
 FRAME_BYTES: Final = 80
 """What a `message` command holds beside its text, about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShapePlan:
-    """How the load changes; times in seconds. What each shape takes of it, the shapes say."""
-
-    kind: str = "none"
-    """One of SHAPES."""
-    steps: int = 5
-    step_time: float = 20.0
-    """How long a step, a burst or the time after a storm lasts."""
-    factor: float = 2.0
-    """By which a burst multiplies the rate; by which each step of `limit` multiplies the load."""
-    share: float = 0.5
-    """Share of the bots that a storm cuts."""
-    spread: float = 1.0
-    """Over which a storm's cuts are spread."""
-    every: float = 30.0
-    """From the beginning of a burst or storm to that of the next."""
-    limit_by: str = "users"
-    """What `limit` raises: `users` or `rate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +81,7 @@ class Plan:
     slo: str = ""
     """The conditions that the run must keep; empty: none."""
     shape: ShapePlan = field(default_factory=ShapePlan)
+    """How the load changes."""
 
     def warnings(self) -> Iterator[str]:
         """Yield the sentences that a reader must know before the run begins."""

@@ -20,8 +20,9 @@ from chat_swarm.options import (
     plan_of,
     revised,
 )
-from chat_swarm.plan import BOTS, Plan, ShapePlan
+from chat_swarm.plan import BOTS, Plan
 from chat_swarm.sizes import constant
+from chat_swarm.stages import ShapePlan
 
 
 def options(**values: Any) -> Namespace:
@@ -46,11 +47,12 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
     given = shlex.split(
         "--chatter-weight 0 --direct-weight 3 --lurker-weight 2 --churn-weight 1 --slow-weight 0 "
         "--room-size 50 --rooms 7 --room-prefix load --message-rate 1.5 --direct-rate 4 --window 8 "
-        "--think-time 0.5 --payload-bytes 100-200 --ping-interval 0 --churn-stay 3 --churn-away 4 --churn-cut 0.25 "
-        "--slow-rate 99 --resumable --lag-limit 50 --drain 3 --connect-timeout 5 "
-        "--source-addresses 127.0.0.1,::1 --server-pid 77 --report here --slo lost=0 --leave-out-marked --shape burst "
-        "--shape-steps 3 --shape-step-time 4 --shape-factor 5 --shape-share 0.25 --shape-spread 7 --shape-every 8 "
-        "--limit-by rate --host [::1]:7"
+        "--think-time 0.5 --payload-bytes 100-200 --ping-interval 0 --churn-stay 3 --churn-away 4 "
+        "--churn-cut 0.25 --slow-rate 99 --resumable --lag-limit 50 --drain 3 --connect-timeout 5 "
+        "--source-addresses 127.0.0.1,::1 --server-pid 77 --report here --slo lost=0 --leave-out-marked "
+        "--shape burst --shape-steps 3 --shape-every 8 --shape-for 4 --shape-factor 6 --shape-share 0.25 "
+        "--shape-spread 7 --shape-by users --shape-settle 2 --shape-measure 9 --shape-precision 0.5 "
+        "--host [::1]:7"
     )
     parsed = parser().parse_args(given)
     plan = plan_of(parsed, parsed.host)
@@ -72,7 +74,17 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
         True,
     )
     assert plan.shape == ShapePlan(
-        kind="burst", steps=3, step_time=4, factor=5, share=0.25, spread=7, every=8, limit_by="rate"
+        kind="burst",
+        steps=3,
+        every=8,
+        lasting=4,
+        factor=6,
+        share=0.25,
+        spread=7,
+        by="users",
+        settle=2,
+        measure=9,
+        precision=0.5,
     )
     assert (plan.host, plan.port) == ("::1", 7)
 
@@ -141,8 +153,9 @@ def test_any_host_is_an_address_or_refused(host: str) -> None:
         ({"source_addresses": "127.0.0.1,here"}, "--source-addresses 'here' .* 127.0.0.1,127.0.0.2"),
         ({"shape": "limit"}, "--shape limit .* give one with --slo"),
         ({"shape": "circle"}, "--shape 'circle' is unknown; choose one of none, ramp"),
-        ({"shape": "burst", "shape_every": 5.0}, "--shape-every 5 is shorter than --shape-step-time 20"),
-        ({"limit_by": "luck"}, "--limit-by 'luck' is unknown; choose one of users, rate"),
+        ({"shape": "burst", "shape_every": 5.0}, "--shape burst: --shape-for .* below --shape-every"),
+        ({"shape_by": "luck"}, "--shape-by 'luck' is unknown; choose one of rate, users"),
+        ({"slo": "delivery.p99<50"}, "--slo 'delivery.p99<50': .*ms"),
     ],
 )
 def test_what_no_run_can_have_is_refused(values: dict[str, Any], sentence: str) -> None:
