@@ -1,0 +1,365 @@
+"""One story for each thing that the audit finds, and for each that is no fault."""
+
+import pytest
+from msgspec import msgpack
+
+from chat_swarm.audit import Audit, Receiver
+from chat_swarm.metrics import FAULTS
+from chat_swarm.reckoning import reckon
+from chat_swarm.results import AuditResult
+
+
+def end(*audits: Audit, notes: tuple[str, ...] = ()) -> AuditResult:
+    """Return the result of these processes, whose findings travel as MessagePack."""
+    return reckon([msgpack.decode(msgpack.encode(audit.final())) for audit in audits], notes=notes)
+
+
+def found(result: AuditResult) -> dict[str, int]:
+    """Return the faults that were counted; those that are told agree with the verdict."""
+    assert list(result.counts) == list(FAULTS)
+    counted = {kind: number for kind, number in result.counts.items() if number}
+    assert {fault.kind for fault in result.faults} == set(counted)
+    assert result.passed == (not counted and not result.notes)
+    return counted
+
+
+def deliver(audit: Audit, receiver: Receiver, *runs: tuple[int, int]) -> None:
+    """Show a receiver some runs, as the engine does."""
+    for first, last in runs:
+        if first == receiver.position + 1:
+            receiver.position = last
+        else:
+            audit.odd(receiver, first, last)
+
+
+def story(*runs: tuple[int, int], head: int = 0) -> AuditResult:
+    """Return the result for one receiver that came in at 40."""
+    audit = Audit()
+    deliver(audit, audit.joined("c9-17", "hall", 40), *runs)
+    audit.acknowledged("hall", head)
+    return end(audit)
+
+
+def says(audit: Audit, *messages: tuple[int, str, int]) -> None:
+    for seq, sender, counter in messages:
+        audit.shown("hall", seq, sender, counter)
+
+
+# What a receiver is shown.
+
+
+def test_a_whole_stream_passes() -> None:
+    result = story((41, 41), (42, 50), head=50)
+    assert result.passed
+    assert (result.receivers, result.checked, result.rooms, result.unfinished) == (1, 10, 1, 0)
+
+
+def test_a_seq_that_is_left_out_is_lost() -> None:
+    result = story((41, 41), (43, 44))
+    assert found(result) == {"lost": 1}
+    (fault,) = result.faults
+    assert (fault.room, fault.bot, fault.first, fault.last) == ("hall", "c9-17", 42, 42)
+    assert fault.detail == "c9-17 was shown 41 and then 43"
+    assert result.checked == 3
+
+
+def test_the_first_seq_may_be_the_one_that_is_lost() -> None:
+    assert story((42, 42)).faults[0].detail == "c9-17 came in at 40 and was shown 42 first"
+
+
+def test_what_comes_after_a_later_one_is_reordered_and_not_lost() -> None:
+    result = story((41, 41), (43, 43), (42, 42), (44, 44))
+    assert found(result) == {"reordered": 1}
+    assert result.faults[0].detail == "c9-17 was shown 42 after 43"
+    assert (result.faults[0].first, result.checked) == (42, 4)
+
+
+def test_what_comes_twice_is_repeated() -> None:
+    result = story((41, 42), (42, 44))
+    assert found(result) == {"repeated": 1}
+    assert result.faults[0].detail == "c9-17 was shown 42 again, when it had got to 42"
+    assert result.checked == 5
+
+
+def test_a_run_may_be_late_and_again_and_new_at_once() -> None:
+    result = story((41, 41), (43, 43), (41, 45))
+    assert found(result) == {"repeated": 2, "reordered": 1}
+    assert {(fault.kind, fault.first, fault.last) for fault in result.faults} == {
+        ("reordered", 42, 42),
+        ("repeated", 41, 41),
+        ("repeated", 43, 43),
+    }
+
+
+def test_what_never_comes_at_the_end_is_lost() -> None:
+    result = story((41, 48), head=50)
+    assert found(result) == {"lost": 2}
+    assert result.unfinished == 1
+    assert result.faults[0].detail == "c9-17 was never shown 49 to 50: it stood at 48 at the end"
+
+
+def test_the_head_of_a_room_may_be_known_to_another_process_only() -> None:
+    # Given a room with receivers in two processes
+    here, there = Audit(), Audit()
+    behind = here.joined("ann", "hall", 0)
+    ahead = there.joined("bob", "hall", 0)
+
+    # When only one of them gets the last message
+    deliver(here, behind, (1, 4))
+    deliver(there, ahead, (1, 5))
+
+    # Then the process of the other cannot know, and the reckoning does
+    assert here.behind(here.heads()) == 0
+    assert here.behind(there.heads()) == 1
+    assert here.behind({"elsewhere": 9}) == 0
+    assert found(end(here, there)) == {"lost": 1}
+
+
+def test_what_a_receiver_stands_at_when_it_comes_in_is_owed_to_those_before_it() -> None:
+    audit = Audit()
+    deliver(audit, audit.joined("ann", "hall", 0), (1, 4))
+    audit.joined("bob", "hall", 5)
+    assert found(end(audit)) == {"lost": 1}
+
+
+def test_who_has_left_is_owed_nothing_more() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    deliver(audit, receiver, (1, 4))
+    audit.left(receiver)
+    audit.left(receiver)
+    audit.odd(receiver, 9, 9)
+    audit.gap(receiver, 9, 9)
+    audit.acknowledged("hall", 9)
+    result = end(audit)
+    assert found(result) == {}
+    assert (result.checked, result.receivers, result.unfinished) == (4, 1, 0)
+
+
+def test_who_has_left_had_its_losses() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    deliver(audit, receiver, (1, 1), (3, 3))
+    audit.left(receiver)
+    assert found(end(audit)) == {"lost": 1}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_who_comes_back_in_a_new_session_stands_somewhere_else(gone: bool) -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    deliver(audit, receiver, (1, 4))
+    if gone:
+        audit.left(receiver)
+    audit.rejoined(receiver, 9)
+    deliver(audit, receiver, (10, 12), (14, 14))
+    result = end(audit)
+    assert found(result) == {"lost": 1}
+    assert result.faults[0].first == 13
+    assert (result.checked, result.receivers) == (8, 1)
+
+
+def test_a_slow_one_need_not_come_to_the_end() -> None:
+    audit = Audit()
+    receiver = audit.joined("slow", "hall", 0)
+    receiver.slow = True
+    deliver(audit, receiver, (1, 4))
+    audit.acknowledged("hall", 9)
+    result = end(audit)
+    assert result.passed
+    assert result.unfinished == 1
+    assert "1 bots that read slowly" in result.notes[0]
+
+
+# Gaps.
+
+
+def test_a_gap_told_to_one_that_was_there_is_a_fault() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    deliver(audit, receiver, (1, 1))
+    audit.gap(receiver, 2, 4)
+    deliver(audit, receiver, (5, 5))
+    result = end(audit)
+    assert found(result) == {"gaps": 3}
+    assert (result.checked, result.explained_gaps) == (2, 0)
+    assert "ann was told that 2 to 4 can no longer be had" in result.faults[0].detail
+
+
+def test_a_gap_told_to_one_that_was_away_is_explained() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    receiver.excused = True
+    audit.gap(receiver, 1, 4)
+    deliver(audit, receiver, (5, 5))
+    result = end(audit)
+    assert result.passed
+    assert (result.checked, result.explained_gaps) == (1, 4)
+
+
+def test_a_gap_covers_itself_only() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    receiver.excused = True
+    deliver(audit, receiver, (1, 1))
+    audit.gap(receiver, 3, 4)
+    assert found(end(audit)) == {"lost": 1}
+
+
+def test_a_gap_may_explain_what_seemed_lost() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    receiver.excused = True
+    deliver(audit, receiver, (1, 1), (4, 4))
+    audit.gap(receiver, 2, 3)
+    assert found(end(audit)) == {}
+
+
+# What a room holds.
+
+
+def test_two_messages_under_one_seq_are_mismatched() -> None:
+    audit = Audit()
+    says(audit, (1, "ann", 1), (2, "bob", 1), (2, "bob", 2), (2, "bob", 2), (3, "bob", 2))
+    result = end(audit)
+    assert found(result) == {"mismatched": 1}
+    assert result.faults[0].first == 2
+    assert result.faults[0].detail == "2 is message 1 of bob to one receiver, and message 2 of bob to another"
+
+
+def test_what_is_wrong_at_first_does_not_spoil_what_follows() -> None:
+    audit = Audit()
+    says(audit, (1, "ann", 1), (2, "ann", 90), (2, "ann", 2), (3, "ann", 3))
+    assert found(end(audit)) == {"mismatched": 1}
+    audit = Audit()
+    says(audit, (1, "ann", 1), (2, "bob", 7), (3, "ann", 3), (2, "ann", 2))
+    assert found(end(audit)) == {"mismatched": 1}
+
+
+def test_two_processes_may_be_shown_different_messages() -> None:
+    here, there = Audit(), Audit()
+    says(here, (1, "bob", 1), (2, "ann", 2), (3, "ann", 3))
+    says(there, (2, "ann", 2), (3, "bob", 2))
+    result = end(here, there)
+    assert found(result) == {"mismatched": 1}
+    assert result.faults[0].first == 3
+    assert result.faults[0].detail == "3 is message 3 of ann to one process, and message 2 of bob to another"
+
+
+def test_one_message_under_two_seqs_is_repeated_however_many_see_it() -> None:
+    here, there = Audit(), Audit()
+    for audit in (here, there):
+        says(audit, (1, "ann", 1), (2, "bob", 1), (3, "ann", 2), (4, "bob", 1), (5, "bob", 2))
+    result = end(here, there)
+    assert found(result) == {"repeated": 1}
+    assert (result.faults[0].first, result.faults[0].bot) == (4, "bob")
+    assert result.faults[0].detail == "message 1 of bob was stored twice: as 2 and as 4"
+
+
+def test_a_sender_whose_messages_come_in_another_order_is_reordered() -> None:
+    audit = Audit()
+    says(audit, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
+    result = end(audit)
+    assert found(result) == {"reordered": 1}
+    assert result.faults[0].detail == "message 2 of ann came as 3, after its message 3"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_was_sent_again_may_come_later(elsewhere: bool) -> None:
+    here, there = Audit(), Audit()
+    (there if elsewhere else here).refused("hall", "ann", 2)
+    says(here, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
+    assert found(end(here, there)) == {}
+
+
+def test_what_a_sender_left_out_is_lost_once_if_nobody_refused_it() -> None:
+    audits = Audit(), Audit()
+    for audit in audits:
+        says(audit, (1, "ann", 1), (2, "ann", 4))
+    result = end(*audits)
+    assert found(result) == {"lost": 2}
+    assert result.faults[0].first == 2
+    assert result.faults[0].detail == "messages 2 to 3 of ann, neither refused nor stored: 2 is a later one"
+
+
+def test_what_was_refused_is_rightly_missing() -> None:
+    here, there = Audit(), Audit()
+    says(here, (1, "ann", 1), (2, "ann", 4), (3, "ann", 6))
+    there.refused("hall", "ann", 5)
+    there.refused("hall", "ann", 2)
+    there.refused("den", "ann", 3)
+    there.refused("hall", "bob", 3)
+    assert found(end(here, there)) == {"lost": 1}
+
+
+def test_what_nobody_here_was_shown_says_nothing_of_its_senders() -> None:
+    audit = Audit()
+    says(audit, (5, "ann", 5), (8, "ann", 9), (9, "ann", 10), (3, "ann", 3))
+    says(audit, (5_000, "ann", 6_000), (5_001, "ann", 6_001))
+    assert found(end(audit)) == {}
+    assert audit.heads() == {"hall": 5_001}
+
+
+def test_what_is_shown_late_is_still_looked_at_in_its_place() -> None:
+    audit = Audit()
+    says(audit, (1, "ann", 1), (4, "ann", 4), (5, "ann", 5), (3, "ann", 2), (2, "ann", 3))
+    result = end(audit)
+    assert found(result) == {"reordered": 1}
+    assert result.faults[0].first == 3
+
+
+# Faults as they come, and limits.
+
+
+def test_a_second_tells_what_was_found_in_it() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    assert audit.take_faults() == {}
+    deliver(audit, receiver, (3, 3))
+    says(audit, (3, "ann", 1), (3, "ann", 2))
+    assert audit.take_faults() == {"lost": 2, "mismatched": 1}
+    deliver(audit, receiver, (2, 2))
+    assert audit.take_faults() == {"reordered": 1}
+    deliver(audit, receiver, (5, 5), (7, 7))
+    assert audit.take_faults() == {"lost": 1}
+    assert found(end(audit)) == {"lost": 3, "mismatched": 1, "reordered": 1}
+
+
+def test_what_got_no_answer_is_a_fault() -> None:
+    audit = Audit()
+    audit.unanswered("hall", "ann", 0)
+    assert audit.take_faults() == {}
+    audit.unanswered("hall", "ann", 2)
+    result = end(audit)
+    assert found(result) == {"unanswered": 2}
+    assert result.faults[0].detail == "2 of ann's messages were neither acknowledged nor refused"
+
+
+def test_of_a_flood_of_faults_all_are_counted_and_each_kind_is_told() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    for seq in range(2, 8_002, 2):
+        deliver(audit, receiver, (seq, seq))
+    says(audit, *((seq, "bob", 1) for seq in range(1, 3_001)))
+    audit.unanswered("hall", "ann", 1)
+    result = end(audit)
+    assert result.counts["lost"] == 4_000
+    assert result.counts["repeated"] == 2_999
+    assert len(result.faults) == 100
+    assert {fault.kind for fault in result.faults} == {"lost", "repeated", "unanswered"}
+
+
+def test_what_was_not_checked_does_not_pass() -> None:
+    result = end(Audit(), notes=("process 3 did not answer",))
+    assert not result.passed
+    assert result.notes == ["process 3 did not answer"]
+
+
+def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_swarm.ledger.KEPT_COUNTERS", 2)
+    audit = Audit()
+    for counter in (1, 3, 5):
+        audit.refused("hall", "ann", counter)
+    result = end(audit)
+    assert not result.passed
+    assert result.notes == ["more than 2 ranges of refused counters: the others are not checked"]

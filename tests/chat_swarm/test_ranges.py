@@ -1,0 +1,33 @@
+"""Ranges are a set, told in fewer words."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.ranges import Ranges, span
+
+STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 8)))
+
+
+@given(STEPS)
+def test_they_hold_what_a_set_would_hold(steps: list[tuple[bool, int, int]]) -> None:
+    ranges, plain = Ranges(), set[int]()
+    for adds, first, size in steps:
+        numbers = set(range(first, first + size + 1))
+        if adds:
+            ranges.add(first, first + size)
+            plain |= numbers
+        else:
+            removed = ranges.remove(first, first + size)
+            assert {n for one, other in removed for n in range(one, other + 1)} == plain & numbers
+            plain -= numbers
+        assert {n for one, other in ranges for n in range(one, other + 1)} == plain
+        assert {n for n in range(60) if n in ranges} == plain
+        assert all(first <= last for first, last in ranges)
+        assert all(before[1] + 1 < after[0] for before, after in pairwise(ranges))
+
+
+def test_a_span_reads_as_one_would_say_it() -> None:
+    assert span(4, 4) == "4"
+    assert span(4, 6) == "4 to 6"
