@@ -28,29 +28,25 @@ def messages(record: Record) -> Iterator[tuple[int, Message]]:
 
 
 def differences(room: str, records: list[Record]) -> Iterator[Fault]:
-    """Yield the seqs under which two processes were shown different messages."""
+    """Yield the seqs under which processes were shown different messages, one or more times."""
     if all(_alike(one, other) for one, other in pairwise(records)):
         return
     known: dict[int, Message] = {}
-    told: set[int] = set()
     for record in records:
         for seq, message in messages(record):
             first = known.setdefault(seq, message)
-            if first != message and seq not in told:
-                told.add(seq)
+            if first != message:
                 yield _fault(room, first[0], seq, seq, f"{seq} is {_words(first)}", _words(message))
     yield from _old_differences(room, records)
 
 
 def _old_differences(room: str, records: Iterable[Record]) -> Iterator[Fault]:
     known: dict[int, int] = {}
-    told: set[int] = set()
     for record in records:
         for block, digest in record.blocks.items():
             first = known.setdefault(block, digest)
             # Where different seqs were shown, the messages cannot be compared.
-            if first >> 32 == digest >> 32 and first != digest and block not in told:
-                told.add(block)
+            if first >> 32 == digest >> 32 and first != digest:
                 start, end = block * BLOCK - BLOCK + 1, block * BLOCK
                 yield _fault(
                     room, "", start, end, f"one of {start} to {end} is one message", "a different message"

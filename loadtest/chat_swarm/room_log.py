@@ -184,8 +184,6 @@ class RoomLog:
         self._ledger.find_in_room(RoomFault("mismatched", self._room, seq, sender, counter, detail))
         # Which of them is the right one nobody knows: what the counters of either say is void.
         self._lasts[entry >> COUNTER_BITS] = self._lasts[other >> COUNTER_BITS] = _UNKNOWN
-        self._skips = [skip for skip in self._skips if skip.seq != seq]
-        self._unskip(sender, counter)
         self._unskip(second, other & COUNTER)
 
     def _fold(self) -> None:

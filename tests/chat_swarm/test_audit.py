@@ -136,6 +136,15 @@ def test_who_has_left_is_owed_nothing_more() -> None:
     assert (result.checked, result.receivers, result.unfinished) == (4, 1, 0)
 
 
+def test_what_one_has_got_who_has_left_is_owed_to_the_others() -> None:
+    audit = Audit()
+    receiver = audit.joined("ann", "hall", 0)
+    deliver(audit, receiver, (1, 5))
+    audit.left(receiver)
+    deliver(audit, audit.joined("bob", "hall", 0), (1, 4))
+    assert found(end(audit)) == {"lost": 1}
+
+
 def test_who_has_left_had_its_losses() -> None:
     audit = Audit()
     receiver = audit.joined("ann", "hall", 0)
@@ -221,6 +230,7 @@ def test_a_gap_may_explain_what_seemed_lost() -> None:
 def test_two_messages_under_one_seq_are_mismatched() -> None:
     audit = Audit()
     says(audit, (1, "ann", 1), (2, "bob", 1), (2, "bob", 2), (2, "bob", 2), (3, "bob", 2))
+    assert audit.take_faults() == {"mismatched": 1}
     result = end(audit)
     assert found(result) == {"mismatched": 1}
     assert result.faults[0].first == 2
@@ -264,11 +274,19 @@ def test_a_sender_whose_messages_come_in_another_order_is_reordered() -> None:
     assert result.faults[0].detail == "message 2 of ann came as 3, after its message 3"
 
 
+def test_a_message_stored_twice_is_not_reordered_to_those_who_came_in_between() -> None:
+    here, there = Audit(), Audit()
+    says(here, (1, "ann", 1), (2, "ann", 2), (3, "ann", 1))
+    says(there, (2, "ann", 2), (3, "ann", 1))
+    assert found(end(here, there)) == {"repeated": 1}
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_what_was_sent_again_may_come_later(elsewhere: bool) -> None:
     here, there = Audit(), Audit()
     (there if elsewhere else here).refused("hall", "ann", 2)
     says(here, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
+    assert here.take_faults() == ({"reordered": 1} if elsewhere else {})  # nobody here can know
     assert found(end(here, there)) == {}
 
 
@@ -306,6 +324,38 @@ def test_what_is_shown_late_is_still_looked_at_in_its_place() -> None:
     result = end(audit)
     assert found(result) == {"reordered": 1}
     assert result.faults[0].first == 3
+
+
+@pytest.mark.parametrize("later", [5, 700, 1_000_000])
+def test_a_hole_hides_nothing_behind_it(later: int) -> None:
+    audit = Audit()
+    says(audit, (1, "ann", 1), (3, "ann", 3), (4, "ann", 2), (later, "bob", 1))
+    final = audit.final()
+    assert found(reckon([final])) == {"reordered": 1}
+    assert len(final["records"]["hall"][2]) <= 8 * 700  # bytes of entries
+
+
+def test_what_has_left_the_window_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_swarm.room_log.WINDOW", 8)
+    monkeypatch.setattr("chat_swarm.room_log.BLOCK", 4)
+    monkeypatch.setattr("chat_swarm.room_log.BLOCKS", 2)
+    audit = Audit()
+    says(audit, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), *((seq, "ann", seq) for seq in range(4, 50)))
+    final = audit.final()
+    assert found(reckon([final])) == {"reordered": 1}
+    assert list(final["records"]["hall"][3]) == [9, 10]  # the last two blocks before the window
+
+
+def test_blocks_are_the_same_wherever_one_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("room_log.WINDOW", "room_log.BLOCK", "records.BLOCK"):
+        monkeypatch.setattr(f"chat_swarm.{name}", 4)
+    here, there = Audit(), Audit()
+    says(here, *((seq, "ann", seq) for seq in range(1, 30)))
+    says(there, *((seq, "ann", 5 if seq == 6 else seq) for seq in range(4, 30)))
+    there.refused("hall", "ann", 5)
+    result = end(here, there)
+    assert result.counts["mismatched"] == 1
+    assert "one of 5 to 8" in next(fault.detail for fault in result.faults if fault.kind == "mismatched")
 
 
 # Faults as they come, and limits.
@@ -346,6 +396,7 @@ def test_of_a_flood_of_faults_all_are_counted_and_each_kind_is_told() -> None:
     assert result.counts["lost"] == 4_000
     assert result.counts["repeated"] == 2_999
     assert len(result.faults) == 100
+    assert len(audit.final()["faults"]) == 100
     assert {fault.kind for fault in result.faults} == {"lost", "repeated", "unanswered"}
 
 
