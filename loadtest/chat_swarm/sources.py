@@ -1,0 +1,76 @@
+"""Which local address a bot connects from.
+
+Knows addresses and how many connections each has. Must not know sockets. Pure.
+
+A connection is named by both its ends, so one local address has as many connections to one server as there
+are ephemeral ports (28,232 by default, ip(7): ip_local_port_range), and finding a free one gets slow long
+before that. All of 127.0.0.0/8 is this machine's (RFC 6890), so to a loopback server there are addresses
+enough. Whoever binds to what `take` gives should set IP_BIND_ADDRESS_NO_PORT before, so that the port is
+chosen at connect(2).
+"""
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from itertools import count
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+
+PER_ADDRESS: Final = 12_000
+"""Connections from one loopback address: well under half of the ephemeral ports, so that a free one is found
+at once, also while closed ones wait in TIME_WAIT."""
+
+_LOOPBACK: Final = ip_network("127.0.0.0/8")
+_FIRST: Final = IPv4Address("127.0.0.1")
+
+
+class Sources:
+    """The local addresses of one process, with what each carries."""
+
+    def __init__(
+        self,
+        target: Address,
+        given: Sequence[Address] = (),
+        process: int = 0,
+        processes: int = 1,
+        per_address: int = PER_ADDRESS,
+    ) -> None:
+        """Serve process number `process` of `processes`, which has loopback addresses of its own."""
+        if not 0 <= process < processes:
+            raise ValueError(f"There is no process {process} among {processes}.")
+        wrong = [str(address) for address in given if address.version != target.version]
+        if wrong:
+            raise ValueError(f"{target} cannot be reached from {', '.join(wrong)}: IPv4 and IPv6 do not mix.")
+        self._per_address = per_address
+        self._fill: dict[str, int] = {str(address): 0 for address in given}
+        self._more: Iterator[str] | None = None
+        if not given and target in _LOOPBACK:
+            self._more = (str(_FIRST + number) for number in count(process, processes))
+
+    @property
+    def fill(self) -> dict[str, int]:
+        """Connections by address, of those that were ever used."""
+        return dict(self._fill)
+
+    def take(self) -> str | None:
+        """Return the address to bind to; None: let the kernel choose.
+
+        Given addresses are filled evenly. Loopback addresses are filled one after the other.
+        """
+        if self._more is not None:
+            free = (address for address, used in self._fill.items() if used < self._per_address)
+            address = next(free, None) or next(self._more)
+        elif self._fill:
+            address = min(self._fill, key=self._fill.__getitem__)
+        else:
+            return None
+        self._fill[address] = self._fill.get(address, 0) + 1
+        return address
+
+    def give_back(self, address: str | None) -> None:
+        """Say that a connection from what `take` gave has ended."""
+        if address is None:
+            return
+        if self._fill.get(address, 0) < 1:
+            raise ValueError(f"No connection is known from {address}.")
+        self._fill[address] -= 1

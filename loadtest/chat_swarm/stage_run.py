@@ -1,0 +1,62 @@
+"""The shapes whose stages follow from the time, as they go by.
+
+Knows the clock of the run, and the conductor. Must not know Locust. Pure.
+"""
+
+import math
+from typing import Final
+
+from chat_swarm.conductor import Conductor, StepBook
+from chat_swarm.stages import ShapePlan, Stage, stage
+
+SLACK: Final = 0.1
+"""Seconds by which a stage may come late, since Locust asks about once a second, and still have that second."""
+
+
+class StageRun:
+    """Says what is wanted, and books each stage that has passed as a step."""
+
+    def __init__(self, plan: ShapePlan, conductor: Conductor) -> None:
+        self._plan = plan
+        self._conductor = conductor
+        self._book = StepBook(conductor)
+        self._up_at: float | None = None
+        self._stage: Stage | None = None
+        self._since = 0.0
+        """When the stage began, or had all its users."""
+        self._is_up = False
+        self._users = 0
+
+    def at(self, t: float, users: int) -> Stage | None:
+        """Return what is wanted now, with so many users running; None when the shape is over."""
+        if self._up_at is None and users >= self._plan.users:
+            self._up_at = t
+        wanted = stage(self._plan, t, self._up_at)
+        if wanted != self._stage:
+            self._close(t)
+            self._stage, self._since, self._is_up = wanted, t, False
+        if wanted is not None and not self._is_up and users == wanted.users:
+            self._is_up, self._since = True, t
+        self._users = users
+        self._book.settle()
+        return wanted
+
+    def finish(self) -> None:
+        """Book the last stage and write down what is known by now. A second time it changes nothing."""
+        self._close(self._conductor.elapsed())
+        self._stage = None
+        self._book.settle()
+
+    def _close(self, t: float) -> None:
+        """Book the stage that ends now, without its rise and without seconds that belong to two stages."""
+        if self._stage is None or not self._stage.counts:
+            return
+        end = t if self._stage.ends is None else min(t, self._stage.ends)
+        self._book.close(
+            self._stage.label,
+            math.ceil(self._since - SLACK),
+            math.floor(end),
+            self._users,
+            self._stage.rate_factor,
+            storm=self._stage.cut_share > 0,
+        )
