@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 
 class Interval(Struct, kw_only=True):
-    """One second of one process. Histograms are HDR, V2, compressed, not base64."""
+    """One second of one process. Histograms are as `Histogram.pack` gives them."""
 
     unix: int
     """The second that it covers, of the generator's wall clock."""

@@ -1,0 +1,233 @@
+"""The run as a whole: it begins, is followed, is brought to a quiet end, and judged.
+
+Knows the messages and the collector. Must not know what Locust's events are called (life.py does). For the
+master, or for the only process. It is the `Conductor` of load shapes.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import gevent
+import msgspec
+from gevent.event import Event as Flag
+
+from chat_swarm import messages
+from chat_swarm.collector import Collector
+from chat_swarm.conductor import Window
+from chat_swarm.figures import Measured
+from chat_swarm.plan import Plan
+from chat_swarm.probe import ServerProbe, find_server
+from chat_swarm.results import Interval, Limit, Objective, Row, Step
+from chat_swarm.seats import ANSWER, ASK, Usher
+from chat_swarm.slo import evaluate
+
+log = logging.getLogger(__name__)
+
+_GRACE: Final = 3.0  # seconds beyond the drain's own that a process has to answer
+_UP_PATIENCE: Final = 10.0
+"""Seconds after the last bot was started in which all should be connected; then it is steady all the same."""
+_UP_SHARE: Final = 0.98
+_BOUND_SHARE: Final = 0.2
+"""Share of marked seconds from which on some seconds say little about the server."""
+
+
+class Send(Protocol):
+    """How a message leaves."""
+
+    def __call__(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
+        """Send `data` to one station, or to all."""
+
+
+class Control:
+    """One run after another, each from `begin` to `finish`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.collector: Collector | None = None
+        self.plan = Plan()
+        self.run = ""
+        self.running = False
+        self.probe: ServerProbe | None = None
+        self.rss_before = 0
+        self.steps: list[Step] = []
+        self.limit: Limit | None = None
+        self.finals: dict[int, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self._usher = Usher()
+        self._stations: dict[str, int] = {}
+        self._heads: dict[int, dict[str, int]] = {}
+        self._answered = Flag()
+        self._spawned_at: float | None = None
+        self._watch: gevent.Greenlet | None = None
+        self._factor = 1.0
+
+    def listeners(self) -> dict[str, Callable[[dict[str, Any], str], None]]:
+        """Return what is to be called for which message of a station, with its data and the station's id."""
+        return {
+            messages.SECOND: lambda data, _: self._second(data),
+            messages.HEADS: lambda data, _: self._note(self._heads, data["process"], data["heads"]),
+            messages.FINAL: lambda data, _: self._note(self.finals, data["process"], data),
+            ASK: self._seat,
+        }
+
+    # The life of a run.
+
+    def begin(self, plan: Plan, run: str, stations: list[str]) -> None:
+        """Begin a run with these processes of bots."""
+        self.plan, self.run = plan, run
+        self._usher = Usher()
+        self._stations = {client: number for number, client in enumerate(stations)}
+        self._heads, self.finals, self.notes = {}, {}, []
+        self.steps, self.limit = [], None
+        self._spawned_at, self._factor = None, 1.0
+        self.collector = Collector(time.time(), max(1, len(stations)))
+        self.running = True
+        self._find_server()
+        for client in stations:
+            self._tell_of_run(client)
+        self._watch = gevent.spawn(self._follow)
+
+    def joined(self, client: str) -> None:
+        """Take in a process that came while the run was on."""
+        if self.running and client not in self._stations:
+            self._stations[client] = len(self._stations)
+            self._tell_of_run(client)
+
+    def spawned(self) -> None:
+        """Take note that all bots were started."""
+        self._spawned_at = time.time()
+
+    def halt(self) -> None:
+        """Have everybody say nothing more, and wait until all that was said has come to everybody."""
+        assert self.collector is not None
+        self.collector.stopping(time.time())
+        patience = self.plan.drain + _GRACE
+        self._ask(messages.HALT, {}, self._heads, patience)
+        heads: dict[str, int] = {}
+        for some in self._heads.values():
+            for room, seq in some.items():
+                heads[room] = max(seq, heads.get(room, 0))
+        self._ask(messages.CATCH_UP, {"heads": heads}, self.finals, patience)
+        for number in sorted(set(self._stations.values()) - set(self.finals)):
+            self.notes.append(f"bot process {number} did not report at the end")
+        self.running = False
+        if self._watch is not None:
+            self._watch.kill()
+        self.collector.finish()
+
+    def _ask(self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float) -> None:
+        """Send to all stations, and wait until all have answered, or have had time enough."""
+        end = time.monotonic() + patience
+        self._send(name, data)
+        while len(answers) < len(self._stations) and time.monotonic() < end:
+            self._answered.clear()
+            self._answered.wait(min(0.5, max(0.0, end - time.monotonic())))
+
+    def _tell_of_run(self, client: str) -> None:
+        data = {"run": self.run, "process": self._stations[client], "processes": max(1, len(self._stations))}
+        self._send(messages.RUN, data, client)
+
+    def _note(self, answers: dict[int, Any], process: int, answer: object) -> None:
+        answers[process] = answer
+        self._answered.set()
+
+    def _second(self, data: dict[str, Any]) -> None:
+        if self.collector is None:
+            return
+        if "histograms" in data:
+            self.collector.add(data["interval"], data["histograms"])
+        else:
+            self.collector.add_packed(msgspec.convert(data["interval"], Interval, builtin_types=(bytes,)))
+
+    def _seat(self, data: Any, client: str) -> None:
+        answer = self._usher.answer(data)
+        if answer is not None:
+            self._send(ANSWER, dict(answer), client)
+
+    # The server from outside, and the phases.
+
+    def _find_server(self) -> None:
+        self.probe, self.rss_before = None, 0
+        pid = self.plan.server_pid or find_server(self.plan.host, self.plan.port)
+        if not pid:
+            return
+        try:
+            self.probe = ServerProbe(pid)
+        except ValueError as error:
+            self.notes.append(str(error))
+            return
+        sample = self.probe.sample()
+        self.rss_before = sample.rss_bytes if sample is not None else 0
+
+    def _follow(self) -> None:
+        """Look at the server once a second, just after the second's end."""
+        while True:
+            now = time.time()
+            gevent.sleep(1.0 - now % 1.0 + 0.005)
+            self._look_at_phase()
+            sample = self.probe.sample() if self.probe is not None else None
+            if sample is not None and self.collector is not None:
+                self.collector.server(int(time.time()) - 1, sample)
+
+    def _look_at_phase(self) -> None:
+        if self._spawned_at is None or self.collector is None or not self.collector.rows:
+            return
+        last = self.collector.rows[-1]
+        if last.unix < int(self._spawned_at):
+            return
+        late = time.time() > self._spawned_at + _UP_PATIENCE
+        # Bots that come and go are never all there at once: it is steady when no more of them come.
+        before = self.collector.rows[-3].connected if len(self.collector.rows) > 2 else 0
+        level = last.unix > self._spawned_at + 1 and last.connected <= before
+        if late or level or last.connected >= last.bots * _UP_SHARE:
+            self.collector.all_up(self._spawned_at)
+
+    # What load shapes ask (conductor.py).
+
+    def elapsed(self) -> float:
+        """Return the seconds since the run began; 0.0 while none is on."""
+        return time.time() - self.collector.began if self.running and self.collector is not None else 0.0
+
+    def rate(self, factor: float) -> None:
+        """Have all bots say `factor` times as much as planned, from now on."""
+        if factor != self._factor:
+            self._factor = factor
+            self._send(messages.RATE, {"factor": factor})
+
+    def cut(self, share: float, spread_seconds: float) -> None:
+        """Cut a share of all connections within so many seconds."""
+        self._send(messages.CUT, {"share": share, "spread": spread_seconds})
+
+    def label(self, text: str) -> None:
+        """Name what the load shape does from now on."""
+        if self.collector is not None:
+            self.collector.label(time.time(), text)
+
+    def window(self, since_t: int, until_t: int) -> Window | None:
+        """Return what some seconds yielded; None while they have not all been reported."""
+        if self.collector is None:
+            return None
+        since, until = self.collector.began + since_t, self.collector.began + until_t
+        if self.running and self.collector.reported_to() < until - 1:
+            return None
+        rows = [row for row in self.collector.rows if since <= row.unix < until]
+        tally = self.collector.between(since, until)
+        return Window(
+            figures=tally.scope(),
+            objective=self._objective(rows, tally.histograms, tally.scope()),
+            generator_bound=sum(bool(row.marked) for row in rows) > _BOUND_SHARE * max(1, len(rows)),
+            owed=None,
+        )
+
+    def _objective(self, rows: list[Row], histograms: dict[str, Any], scope: Any) -> Objective | None:
+        if not self.plan.slo:
+            return None
+        faults: dict[str, int] = {}
+        for row in rows:
+            for name, count in row.faults.items():
+                faults[name] = faults.get(name, 0) + count
+        connected = max((row.connected for row in rows), default=0)
+        of = Measured(scope=scope, histograms=histograms, faults=faults, connected=connected)
+        return evaluate(self.plan.slo, of, "step")

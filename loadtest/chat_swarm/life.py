@@ -1,0 +1,226 @@
+"""The swarm in Locust: which of Locust's events begin, follow and end a run.
+
+Knows Locust's events, runners and messages. Must not know bots, nor how figures come about.
+
+Locust has three kinds of processes: the master, its workers, and the only one of a run without workers.
+The control lives in the first and the last, a station of bots in the last two, and they speak by messages
+only, so there is one way of doing things, not three.
+"""
+
+import logging
+import secrets
+import sys
+from argparse import Namespace
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
+
+from chat_swarm import options
+from chat_swarm.batches import Batcher
+from chat_swarm.control import Control
+from chat_swarm.plan import Plan
+from chat_swarm.run import Run
+from chat_swarm.rundir import RunDirectory, RunDirectoryError
+from chat_swarm.station import Station
+from chat_swarm.summing_up import sum_up
+from chat_swarm.text import closing
+from chat_swarm.users import SwarmUser
+
+log = logging.getLogger(__name__)
+
+_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class Life:
+    """The swarm's part in one Locust process."""
+
+    def __init__(self, environment: Environment, runner: Runner) -> None:
+        self.environment = environment
+        self.runner = runner
+        self.control: Control | None = None
+        self.station: Station | None = None
+        self.directory: RunDirectory | None = None
+        self.last_report: RunDirectory | None = None
+        self._bots: Counter[str] = Counter()
+        self._started = ""
+        self._run = ""
+        self._runs = 0
+        if not isinstance(runner, WorkerRunner):
+            self.control = Control(self._to_stations)
+            for name, listener in self.control.listeners().items():
+                runner.register_message(name, _of_station(listener))
+        if not isinstance(runner, MasterRunner):
+            self.station = Station(self._to_control, Batcher(runner.stats), local=self.control is not None)
+            SwarmUser.station = self.station
+            for name, heard in self.station.listeners().items():
+                runner.register_message(name, _of_control(heard))
+
+    def listen(self) -> None:
+        """Have Locust call."""
+        events = self.environment.events
+        for event, listener in (
+            (events.test_start, self.on_test_start),
+            (events.spawning_complete, self.on_spawning_complete),
+            (events.test_stopping, self.on_test_stopping),
+            (events.test_stop, self.on_test_stop),
+            (events.worker_connect, self.on_worker_connect),
+        ):
+            event.add_listener(listener)  # type: ignore[no-untyped-call]
+
+    # Messages.
+
+    def _to_stations(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
+        self.runner.send_message(name, data, client)
+
+    def _to_control(self, name: str, data: dict[str, Any]) -> None:
+        self.runner.send_message(name, data)
+
+    # Locust's events.
+
+    def on_test_start(self, **_: object) -> None:
+        """Begin: the control first, since a station of the same process is told by it."""
+        options_now = self.environment.parsed_options or Namespace()
+        plan = options.plan_of(options_now, self.environment.host)
+        if self.control is not None:
+            self._begin(self.control, plan)
+        if self.station is not None:
+            try:
+                self.station.start(plan)
+            except OSError as error:
+                log.error("%s", error)
+                self._give_up()
+
+    def on_spawning_complete(self, **_: object) -> None:
+        """Take note that the ramp is over."""
+        if self.control is not None:
+            self.control.spawned()
+
+    def on_worker_connect(self, client_id: str, **_: object) -> None:
+        """Take in a worker that came late."""
+        if self.control is not None:
+            self.control.joined(client_id)
+
+    def on_test_stopping(self, **_: object) -> None:
+        """Bring the run to a quiet end, while all bots are still there, and judge it."""
+        if self.control is None or not self.control.running:
+            return
+        self._count_bots()
+        log.info(
+            "Sending has stopped; what is under way is awaited (at most %g s).", 2 * self.control.plan.drain
+        )
+        try:
+            self.control.halt()
+        except KeyboardInterrupt:
+            self.control.notes.append("the end of the run was interrupted, before all was received")
+            self.control.running = False
+        self._finish(self.control)
+
+    def on_test_stop(self, **_: object) -> None:
+        """Give back what the run had; Locust has ended the bots."""
+        if self.station is not None:
+            self.station.stop()
+
+    # A run.
+
+    def prepare(self, plan: Plan) -> None:
+        """Find out before the first run whether its files can be written; RunDirectoryError if not."""
+        self._new_run()
+        self.directory = RunDirectory.create(plan.report, self._run)
+
+    def _new_run(self) -> None:
+        self._run = "".join(secrets.choice(_ALPHABET) for _ in range(5))
+
+    def _begin(self, control: Control, plan: Plan) -> None:
+        if self.directory is None:
+            self._new_run()
+            report = plan.report
+            if report is not None and self._runs:
+                report = report.with_name(f"{report.name}-{self._runs + 1}")
+            self.directory = RunDirectory.create(report, self._run)
+        self._runs += 1
+        self._bots.clear()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        stations = list(self.runner.clients) if isinstance(self.runner, MasterRunner) else ["local"]
+        control.begin(plan, self._run, stations)
+
+    def _count_bots(self) -> None:
+        counts = (
+            self.runner.reported_user_classes_count
+            if isinstance(self.runner, MasterRunner)
+            else self.runner.user_classes_count
+        )
+        for name, count in counts.items():
+            self._bots[name] = max(self._bots[name], count)
+
+    def _finish(self, control: Control) -> None:
+        assert control.collector is not None
+        assert self.directory is not None
+        plan = control.plan
+        probe = control.probe
+        run = sum_up(
+            run=control.run,
+            started=self._started,
+            target=f"{plan.host}:{plan.port}",
+            command=sys.argv,
+            options=_in_words(self.environment.parsed_options),
+            bots={name: count for name, count in self._bots.items() if count},
+            collector=control.collector,
+            finals=control.finals,
+            notes=control.notes,
+            server=(probe.pid, probe.command, control.rss_before) if probe is not None else None,
+            slo=plan.slo,
+            leave_out_marked=plan.leave_out_marked,
+            shape="" if plan.shape.kind == "none" else plan.shape.kind,
+            steps=control.steps,
+            limit=control.limit,
+        )
+        for problem in self.directory.write(run, _render):
+            log.error("%s", problem)
+        print(closing(run, self.directory.path))  # noqa: T201  the run's result is this command's output
+        if not run.summary.passed:
+            self.environment.process_exit_code = run.summary.exit_code
+        self.last_report, self.directory = self.directory, None
+
+    def _give_up(self) -> None:
+        self.environment.process_exit_code = 2
+        if self.control is not None:
+            self.control.running = False
+        self.runner.quit()
+
+
+def _render(run: Run) -> str:
+    from chat_swarm.report import render  # noqa: PLC0415  plotly takes a second to load: not while bots run
+
+    return render(run)
+
+
+def _in_words(given: Namespace | None) -> dict[str, Any]:
+    """Return our options and Locust's own that shape a run, as they were given."""
+    names = [*(one.dest for one in options.OPTIONS), "num_users", "spawn_rate", "run_time", "processes"]
+    return {name: getattr(given, name) for name in names if hasattr(given, name)}
+
+
+def _of_station(listener: Any) -> Any:
+    return lambda environment, msg: listener(msg.data, msg.node_id)  # noqa: ARG005  Locust names them
+
+
+def _of_control(listener: Any) -> Any:
+    return lambda environment, msg: listener(msg.data)  # noqa: ARG005  Locust names them
+
+
+def on_init(environment: Environment, runner: Runner, **_: object) -> None:
+    """Put the swarm into a Locust process; for Locust's `init` event."""
+    life = Life(environment, runner)
+    life.listen()
+    options_now = environment.parsed_options
+    if life.control is None or options_now is None:
+        return
+    if options_now.headless:
+        try:
+            life.prepare(options.plan_of(options_now, environment.host))
+        except RunDirectoryError as refused:
+            sys.stderr.write(f"locust: error: {refused}\n")
+            sys.exit(2)

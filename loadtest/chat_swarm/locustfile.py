@@ -1,0 +1,16 @@
+"""The locustfile: the users that Locust may start, and the options and events that make them a swarm.
+
+`locust -f loadtest/bots.py`, or, installed: `locust -f "$(chat-swarm locustfile)"`. A locustfile of one's own
+may import from here and add users.
+"""
+
+from locust import events
+
+from chat_swarm import life, options
+from chat_swarm.users import ChatterBot, ChurnBot, DirectBot, LurkerBot, SlowBot
+
+__all__ = ["ChatterBot", "ChurnBot", "DirectBot", "LurkerBot", "SlowBot"]
+
+events.init_command_line_parser.add_listener(options.add_options)  # type: ignore[no-untyped-call]
+events.init.add_listener(options.on_init)  # type: ignore[no-untyped-call]
+events.init.add_listener(life.on_init)  # type: ignore[no-untyped-call]

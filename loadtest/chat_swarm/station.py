@@ -1,0 +1,188 @@
+"""A process of bots under Locust: the engine of each run, driven by gevent's loop, and its reports.
+
+Knows gevent, the engine and the messages. Must not know what Locust's events are called (life.py does).
+"""
+
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import gevent
+import msgspec
+from gevent import monkey
+
+from chat_swarm import messages
+from chat_swarm.engine import Engine, raise_descriptor_limit, spare_the_collector
+from chat_swarm.histogram import Histogram
+from chat_swarm.metrics import METRIC, Metric
+from chat_swarm.plan import Plan
+from chat_swarm.results import Interval
+from chat_swarm.seats import ANSWER, ASK
+from chat_swarm.wire import Address
+
+log = logging.getLogger(__name__)
+
+_LOOK: Final = 0.02  # seconds between two looks at whether a drain is done
+_READ: Final = 1  # libev's EV_READ
+
+
+class Send(Protocol):
+    """How a message leaves."""
+
+    def __call__(self, name: str, data: dict[str, Any]) -> None:
+        """Send `data` to the control."""
+
+
+class Tables(Protocol):
+    """Locust's tables (batches.py)."""
+
+    def add(self, metric: Metric, samples: list[tuple[float, int]], length_bytes: int = 0) -> None:
+        """Count (milliseconds, how often) pairs."""
+
+    def fail(self, what: str, error: str, count: int = 1, kind: str = "audit") -> None:
+        """Count failures."""
+
+
+class Station:
+    """The bots of this process. `local` tells whether the control is in the same process."""
+
+    def __init__(self, send: Send, tables: Tables, *, local: bool) -> None:
+        self.engine: Engine | None = None
+        self._send = send
+        self._tables = tables
+        self._local = local
+        self._told: dict[str, Any] = {}
+        self._watcher: Any = None
+        self._errors: Counter[str] = Counter()
+        self._rss_before = 0
+
+    # The messages of the control.
+
+    def told_of_run(self, data: dict[str, Any]) -> None:
+        """Take note of the run that is about to begin."""
+        self._told = data
+
+    def listeners(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        """Return what is to be called for which message."""
+        return {
+            messages.RUN: self.told_of_run,
+            messages.RATE: lambda data: self._with_engine(lambda engine: engine.set_rate(data["factor"])),
+            messages.CUT: lambda data: self._with_engine(
+                lambda engine: engine.cut(data["share"], data["spread"])
+            ),
+            messages.HALT: lambda _: self._with_engine(self._halt),
+            messages.CATCH_UP: lambda data: self._with_engine(
+                lambda engine: self._catch_up(engine, data["heads"])
+            ),
+            ANSWER: lambda data: self._with_engine(lambda engine: engine.seats.answered(data)),
+        }
+
+    def _with_engine(self, act: Callable[[Engine], object]) -> None:
+        if self.engine is not None:
+            act(self.engine)
+
+    def _halt(self, engine: Engine) -> None:
+        engine.stop_sending()
+        gevent.spawn(self._when, engine, lambda: not engine.unacknowledged(), self._tell_heads)
+
+    def _catch_up(self, engine: Engine, heads: dict[str, int]) -> None:
+        gevent.spawn(self._when, engine, lambda: not engine.behind(heads), self._tell_final)
+
+    @staticmethod
+    def _when(engine: Engine, done: Callable[[], bool], then: Callable[[Engine], None]) -> None:
+        """Call `then` when something is done, or when the drain's time is over."""
+        end = time.monotonic() + engine.plan.drain
+        while not done() and time.monotonic() < end:
+            gevent.sleep(_LOOK)
+        then(engine)
+
+    def _tell_heads(self, engine: Engine) -> None:
+        self._send(messages.HEADS, {"process": engine.process, "heads": engine.heads()})
+
+    def _tell_final(self, engine: Engine) -> None:
+        engine.account()
+        final = engine.final()
+        final.update(process=engine.process, rss_before=self._rss_before, pid=os.getpid())
+        self._send(messages.FINAL, final)
+
+    # The life of a run.
+
+    def start(self, plan: Plan) -> None:
+        """Make ready for bots. Raises OSError where the server's name cannot be resolved."""
+        self.stop()
+        if not self._told:
+            raise RuntimeError("this process was not told of the run: is it of another version?")
+        raise_descriptor_limit()
+        engine = Engine(
+            plan,
+            self._told["run"],
+            resolve(plan.host, plan.port),
+            process=self._told["process"],
+            processes=self._told["processes"],
+            ask=lambda ask: self._send(ASK, dict(ask)),
+            sink=self._report,
+        )
+        self._rss_before = _resident()
+        self._errors.clear()
+        self.engine = engine
+        self._watcher = gevent.get_hub().loop.io(engine.reactor.fileno(), _READ)
+        self._watcher.start(engine.reactor.turn)
+        spare_the_collector()
+
+    def stop(self) -> None:
+        """End all bots, and give back what the run had."""
+        if self.engine is None:
+            return
+        self._watcher.stop()
+        self._watcher.close()
+        self.engine.close()
+        self.engine = None
+        self._told = {}
+
+    def _report(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
+        self._fill_tables(interval, histograms)
+        if self._local:
+            self._send(messages.SECOND, {"interval": interval, "histograms": histograms})
+        else:
+            interval.histograms = {name: histogram.pack() for name, histogram in histograms.items()}
+            self._send(messages.SECOND, {"interval": msgspec.to_builtins(interval, builtin_types=(bytes,))})
+
+    def _fill_tables(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
+        for name, histogram in histograms.items():
+            samples = [(value / 1000, count) for value, count in histogram.buckets()]
+            size = interval.counts.get("received_bytes", 0) if name == "delivery" else 0
+            self._tables.add(METRIC[name], samples, size)
+        for fault, count in interval.faults.items():
+            self._tables.fail(fault, f"audit: {fault}", count)
+        assert self.engine is not None
+        errors = self.engine.errors
+        for what, count in errors.items():
+            if count > self._errors[what]:
+                self._tables.fail(what, what, count - self._errors[what], "error")
+        self._errors.update({what: count - self._errors[what] for what, count in errors.items()})
+
+
+def resolve(host: str, port: int) -> Address:
+    """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(error.errno, f"there is no host {host!r}: {error.strerror or error}") from error
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    address: Any = found[0][4]
+    return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
+
+
+def is_patched() -> bool:
+    """Return whether gevent has patched sockets: bots that use chat_client need it."""
+    return bool(monkey.is_module_patched("socket"))
+
+
+def _resident() -> int:
+    """Return this process's resident memory, in bytes, at this moment."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  one read of a pseudo file
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

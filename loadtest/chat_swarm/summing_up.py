@@ -1,0 +1,191 @@
+"""What a run amounts to: its summary, from all that was collected.
+
+Knows the collector's and the processes' accounts. Must not know Locust, files, nor how a summary is shown.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from chat_swarm import machine
+from chat_swarm.collector import STEADY, Collector
+from chat_swarm.figures import Measured
+from chat_swarm.metrics import METRICS
+from chat_swarm.reckoning import reckon
+from chat_swarm.results import (
+    GeneratorFigures,
+    Limit,
+    Row,
+    Scope,
+    ServerFigures,
+    Step,
+    Summary,
+)
+from chat_swarm.run import Histograms, Run
+from chat_swarm.slo import evaluate
+
+_STEP_US: Final = 1000
+"""A step of the wall clock from which on latencies are in doubt."""
+_UNSTAMPED: Final = 0.01
+"""Share of reads without the kernel's stamp from which on a reader must be told."""
+_TOP: Final = 0.95
+"""Of the most connections that stood: from there on all are connected."""
+
+
+def sum_up(
+    *,
+    run: str,
+    started: str,
+    target: str,
+    command: Sequence[str],
+    options: Mapping[str, Any],
+    bots: Mapping[str, int],
+    collector: Collector,
+    finals: Mapping[int, Mapping[str, Any]],
+    notes: Sequence[str],
+    server: tuple[int, str, int] | None,
+    slo: str,
+    leave_out_marked: bool,
+    shape: str,
+    steps: Sequence[Step],
+    limit: Limit | None,
+) -> Run:
+    """Return the run. `server` is (pid, command, resident bytes before the first bot)."""
+    scopes = collector.scopes()
+    headline = _headline(scopes, leave_out_marked=leave_out_marked)
+    histograms: Histograms = {
+        metric.name: {
+            name: tally.histograms[metric.name]
+            for name, tally in collector.tallies.items()
+            if metric.name in tally.histograms
+        }
+        for metric in METRICS
+        if metric.name in collector.tallies["all"].histograms
+    }
+    audit = reckon([dict(final["audit"]) for final in finals.values()], notes=notes)
+    errors: Counter[str] = Counter()
+    for final in finals.values():
+        errors.update(final["errors"])
+    summary = Summary(
+        run=run,
+        started=started,
+        seconds=collector.tallies["all"].seconds,
+        command=list(command),
+        target=target,
+        options=dict(options),
+        machine=machine.describe(),
+        bots=dict(bots),
+        peak_connected=collector.peak_connected,
+        headline=headline,
+        scopes=scopes,
+        audit=audit,
+        generator=_generator(collector, finals),
+        server=_server(collector, scopes[headline], server) if server is not None else None,
+        shape=shape,
+        steps=list(steps),
+        limit=limit,
+        errors=dict(errors),
+    )
+    whole = Run(summary=summary, rows=collector.rows, histograms=histograms)
+    if slo:
+        summary.objective = evaluate(slo, _measured(whole, headline), headline)
+    summary.warnings = list(_warnings(summary, finals))
+    summary.passed = audit.passed and (summary.objective is None or summary.objective.passed)
+    summary.exit_code = 0 if summary.passed else 1
+    return whole
+
+
+def _measured(run: Run, scope: str) -> Measured:
+    return Measured(
+        scope=run.scope(scope),
+        histograms=run.histograms_of(scope),
+        faults=run.summary.audit.counts,
+        connected=run.summary.peak_connected,
+        whole=run.scope("all"),
+        whole_histograms=run.histograms_of("all"),
+        server=run.summary.server,
+        generator=run.summary.generator,
+    )
+
+
+def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
+    wanted = ("clean", "steady", "all") if leave_out_marked else ("steady", "all")
+    return next(name for name in wanted if scopes[name].seconds or name == "all")
+
+
+def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) -> GeneratorFigures:
+    bots = max((row.bots for row in collector.rows), default=0)
+    rss = sum(final["rss_bytes"] for final in finals.values())
+    before = sum(final["rss_before"] for final in finals.values())
+    reads = collector.tallies["all"].counts["delivered"]
+    unstamped = sum(final["unstamped"] for final in finals.values())
+    return GeneratorFigures(
+        processes=max(1, len(finals)),
+        cpu_cores_peak=collector.cpu_peak,
+        rss_bytes=rss,
+        rss_bytes_per_bot=max(0, rss - before) / bots if bots else None,
+        marked_seconds=collector.marked.total(),
+        marked=dict(collector.marked),
+        stamped=unstamped <= _UNSTAMPED * max(1, reads),
+        clock_step_us=max((final["clock_step_us"] for final in finals.values()), default=0),
+    )
+
+
+def _server(collector: Collector, scope: Scope, known: tuple[int, str, int]) -> ServerFigures:
+    pid, command, before = known
+    sampled = [row for row in collector.rows if row.server is not None]
+    steady = [row for row in sampled if row.phase == STEADY] or sampled
+    cpu = sum(row.server.cpu for row in steady if row.server is not None)
+    delivered, sent = _of(steady, "delivered"), _of(steady, "sent")
+    # With churn or storms they are never all there: what counts is that nearly the most were.
+    full = [row for row in sampled if row.connected >= _TOP * max(1, collector.peak_connected)]
+    at_full = full[-1] if full and collector.peak_connected else None
+    return ServerFigures(
+        pid=pid,
+        command=command,
+        cpu_cores=cpu / len(steady) if steady else 0.0,
+        cpu_us_per_delivery=cpu * 1e6 / delivered if delivered and scope.seconds else None,
+        cpu_us_per_message=cpu * 1e6 / sent if sent and scope.seconds else None,
+        rss_before_bytes=before,
+        rss_peak_bytes=max((row.server.rss_bytes for row in sampled if row.server is not None), default=0),
+        rss_bytes_per_connection=(
+            (at_full.server.rss_bytes - before) / at_full.connected
+            if at_full is not None and at_full.server is not None
+            else None
+        ),
+        descriptors_peak=max(
+            (row.server.descriptors for row in sampled if row.server is not None), default=0
+        ),
+    )
+
+
+def _of(rows: Sequence[Row], name: str) -> int:
+    return sum(row.counts.get(name, 0) for row in rows)
+
+
+def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    found: list[str] = []
+    generator, scope = summary.generator, summary.scopes[summary.headline]
+    if summary.headline == "all":
+        found.append("The bots were never all up for a whole second: all figures are of the whole run.")
+    if generator.marked_seconds and summary.headline != "clean":
+        found.append(
+            f"In {generator.marked_seconds} of {summary.scopes['steady'].seconds:.0f} steady seconds the"
+            " generator itself was too slow (see --leave-out-marked, --processes)."
+        )
+    if not generator.stamped:
+        found.append("The kernel did not stamp what was received: latencies hold the bots' own lag.")
+    if generator.clock_step_us > _STEP_US:
+        found.append(
+            f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
+            " latencies may be off by as much."
+        )
+    untimed, delivered = scope.counts.get("untimed", 0), scope.counts.get("delivered", 0)
+    slow = summary.bots.get("SlowBot", 0) + summary.bots.get("ChurnBot", 0)
+    if not slow and untimed > delivered / 100:
+        found.append(
+            f"{untimed:,} of {delivered:,} deliveries were read too late to be timed: the bots were too slow."
+        )
+    for final in finals.values():
+        found.extend(final["warnings"])
+    return list(dict.fromkeys(found))
