@@ -90,6 +90,7 @@ class Lifeline:
             if self.up:
                 self.farewell()
             self.wire.close()
+            self.wire = None
         self._down()
         self.ended()
         self._give_back()
