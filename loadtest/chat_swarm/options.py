@@ -122,7 +122,7 @@ OPTIONS: Final = (
 
 
 def add_options(parser: "LocustArgumentParser") -> None:
-    """Give Locust's parser our options, a host, and loopback for the page and the master's port.
+    """Give Locust's parser our options, a run worth starting, and loopback for its page and its workers.
 
     The values are checked as a whole when they are parsed: before processes are forked and classes chosen,
     so that a wrong one ends the command with one line and code 2.
@@ -147,7 +147,8 @@ def add_options(parser: "LocustArgumentParser") -> None:
         )
     # Locust answers --help before it has loaded a locustfile, so its own help cannot show what is here.
     group.add_argument("--swarm-help", action="help", help="show all options, these too, and exit")
-    parser.set_defaults(host=DEFAULT_HOST, web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    parser.set_defaults(host=DEFAULT_HOST, num_users=1000, spawn_rate=100)
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     parse_args = parser.parse_args
 
     def checked(*args: Any, **how: Any) -> Namespace:

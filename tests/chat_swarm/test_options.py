@@ -40,7 +40,8 @@ def parser() -> ArgumentParser:
 
 
 def test_with_no_options_the_plan_is_the_default_plan() -> None:
-    assert plan_of(parser().parse_args([]), None) == Plan()
+    a_run_worth_starting = ShapePlan(users=1000, spawn_rate=100)
+    assert plan_of(parser().parse_args([]), None) == Plan(shape=a_run_worth_starting)
 
 
 def test_every_option_says_what_a_run_is_to_do() -> None:
@@ -75,6 +76,8 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
     )
     assert plan.shape == ShapePlan(
         kind="burst",
+        users=1000,
+        spawn_rate=100,
         steps=3,
         every=8,
         lasting=4,

@@ -1,0 +1,204 @@
+"""What the live page is told of a run, from made-up seconds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chat_swarm.live import COLUMNS, CURVES, FRESH, MAX_ROWS, View
+from chat_swarm.metrics import METRICS
+from chat_swarm.results import Quantiles, Row, Scope, ServerSample
+
+
+class Made:
+    """A source whose run the test makes."""
+
+    def __init__(self) -> None:
+        self.run = "one"
+        self.running = True
+        self.run_directory: Path | None = None
+        self.finished: list[Path] = []
+        self.made: list[Row] = []
+        self.found: dict[str, Scope] = {}
+        self.wrong: dict[str, int] = {}
+        self.asked = 0
+
+    def rows(self, since: int) -> Sequence[Row]:
+        return self.made[since:]
+
+    def scopes(self) -> Mapping[str, Scope]:
+        self.asked += 1
+        return self.found
+
+    def curve(self, metric: str) -> Sequence[tuple[float, int]]:
+        return [(50.0, 900)] if metric == "ack" else []
+
+    def faults(self) -> Mapping[str, int]:
+        return self.wrong
+
+
+@pytest.fixture
+def source() -> Made:
+    return Made()
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def view(source: Made, now: list[float]) -> View:
+    return View(source, lambda: now[0])
+
+
+def seconds(number: int, marked: str = "") -> list[Row]:
+    return [Row(t=t, unix=t, phase="steady", marked=marked) for t in range(number)]
+
+
+def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: View, source: Made) -> None:
+    source.run = ""
+    data = view.data("", 0)
+    assert (data["run"], data["rows"], data["table"], data["next"]) == ("", [], [], 0)
+    assert data["generator"] == "no second is over yet"
+
+
+def test_a_row_holds_its_second_in_the_columns_order(view: View, source: Made) -> None:
+    source.made = [
+        Row(
+            t=0,
+            unix=5,
+            phase="ramp",
+            step="step 1",
+            bots=3,
+            connected=2,
+            counts={"sent": 7, "delivered": 8},
+            metrics={"delivery": Quantiles(count=1, p50=10, p99=20, p999=30, max=40), "bot_lag": Quantiles()},
+            loop_lag_max_us=50,
+            cpu=0.5,
+            marked="loop lag",
+            server=ServerSample(cpu=0.25, rss_bytes=60, descriptors=70),
+        )
+    ]
+    (row,) = view.data("", 0)["rows"]
+    assert dict(zip(COLUMNS, row, strict=True)) == {
+        "t": 0,
+        "phase": "ramp",
+        "step": "step 1",
+        "bots": 3,
+        "connected": 2,
+        "sent": 7,
+        "delivered": 8,
+        "delivery_p50": 10,
+        "delivery_p99": 20,
+        "delivery_p999": 30,
+        "delivery_max": 40,
+        "bot_lag_p50": None,
+        "bot_lag_p99": None,
+        "bot_lag_p999": None,
+        "bot_lag_max": None,
+        "loop_lag_max": 50,
+        "cpu": 0.5,
+        "server_cpu": 0.25,
+        "server_rss": 60,
+        "marked": "loop lag",
+    }
+
+
+def test_a_page_asks_on_where_it_stopped(view: View, source: Made) -> None:
+    source.made = seconds(3)
+    first = view.data("one", 0)
+    source.made = seconds(5)
+    second = view.data("one", first["next"])
+    assert [row[0] for row in second["rows"]] == [3, 4]
+    assert view.data("one", second["next"])["rows"] == []
+    assert view.data("one", second["next"])["next"] == 5
+
+
+def test_a_page_that_saw_another_run_gets_all_of_this_one(view: View, source: Made) -> None:
+    source.made = seconds(3)
+    data = view.data("another", 2)
+    assert (data["run"], data["begin"], len(data["rows"])) == ("one", 0, 3)
+
+
+@pytest.mark.parametrize("since", [-1, -(10**30)])
+def test_a_moment_before_the_run_is_its_beginning(view: View, source: Made, since: int) -> None:
+    source.made = seconds(3)
+    assert len(view.data("one", since)["rows"]) == 3
+
+
+def test_a_long_run_comes_in_parts(view: View, source: Made) -> None:
+    source.made = seconds(MAX_ROWS + 2)
+    first = view.data("one", 0)
+    assert (len(first["rows"]), first["more"], first["next"]) == (MAX_ROWS, True, MAX_ROWS)
+    rest = view.data("one", first["next"])
+    assert (len(rest["rows"]), rest["more"]) == (2, False)
+
+
+def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: View, source: Made) -> None:
+    one = {"ack": Quantiles(count=10, p50=1234, max=4000)}
+    source.found = {"all": Scope(seconds=9, metrics=one), "steady": Scope(seconds=0)}
+    assert view.data("one", 0)["scope"] == "all"
+    source.run = "two"
+    source.found = {"all": Scope(seconds=9), "steady": Scope(seconds=5, metrics=one)}
+    data = view.data("two", 0)
+    (line,) = data["table"]
+    assert (data["scope"], line["per_second"], line["p50"], line["max"]) == ("steady", 2.0, 1.234, 4.0)
+
+
+def test_the_table_has_the_metrics_in_their_order_and_none_without_samples(view: View, source: Made) -> None:
+    some = {metric.name: Quantiles(count=1) for metric in reversed(METRICS) if metric.name != "resume"}
+    source.found = {"steady": Scope(seconds=1, metrics=some | {"resume": Quantiles()})}
+    shown = [line["metric"] for line in view.data("one", 0)["table"]]
+    assert shown == [metric.name for metric in METRICS if metric.name != "resume"]
+
+
+def test_many_pages_ask_for_the_figures_once(view: View, source: Made, now: list[float]) -> None:
+    for _ in range(5):
+        view.data("one", 0)
+        view.tab()
+    assert source.asked == 1
+    now[0] += FRESH
+    view.data("one", 0)
+    assert source.asked == 2
+
+
+def test_the_audit_says_what_it_found(view: View, source: Made) -> None:
+    assert "nothing lost" in view.tab()[0]["meaning"]
+    source.run, source.wrong = "two", {"repeated": 1, "lost": 2000, "gaps": 0}
+    assert view.tab()[0]["meaning"] == "2,000 lost, 1 repeated"
+    assert view.data("two", 0)["faults"] == 2001
+
+
+def test_marked_seconds_are_counted_as_they_come(view: View, source: Made, now: list[float]) -> None:
+    source.made = seconds(2, "CPU over 95 %")
+    assert view.data("one", 0)["marked"] == 2
+    source.made = source.made + seconds(4)[2:]
+    now[0] += FRESH
+    data = view.data("one", 2)
+    assert (data["marked"], data["generator"]) == (
+        2,
+        "busiest process 0.00 of a core, loop lag up to 0.0 ms in the last second; 2 seconds marked so far",
+    )
+    source.run, source.made = "two", seconds(1)
+    assert view.data("one", 4)["marked"] == 0
+
+
+def test_only_finished_runs_with_a_report_are_linked_the_newest_first(
+    view: View, source: Made, tmp_path: Path
+) -> None:
+    source.finished = [tmp_path / name for name in ("a", "b", "c")]
+    for path in source.finished:
+        path.mkdir()
+    for name in "ac":
+        (tmp_path / name / "report.html").touch()
+    assert view.reports() == [{"number": 2, "name": "c"}, {"number": 0, "name": "a"}]
+
+
+def test_all_of_it_is_json(view: View, source: Made, tmp_path: Path) -> None:
+    source.run_directory, source.made = tmp_path, seconds(2)
+    data = msgspec.json.decode(msgspec.json.encode(view.data("", 0)))
+    assert data["directory"] == str(tmp_path)
+    assert set(data["curves"]) == set(CURVES)
+    assert data["curves"]["ack"] == [[50.0, 900]]
