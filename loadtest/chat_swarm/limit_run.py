@@ -10,7 +10,7 @@ from typing import Final
 from chat_swarm.conductor import Conductor, Window
 from chat_swarm.limit_search import LimitSearch, Trial, trial
 from chat_swarm.results import Step
-from chat_swarm.stages import ShapePlan, Stage
+from chat_swarm.stages import SLACK, ShapePlan, Stage
 
 REST: Final = 0.25
 """Part of the message rate at which a server that just broke may work off what waits, before the next
@@ -56,15 +56,15 @@ class LimitRun:
         """Return what is wanted now, with so many users running; None when the search is over."""
         if self._plan.run_time is not None and t >= self._plan.run_time:
             self.search.stop("the run time was over")
-        elif self._phase is _Phase.REST and t >= self._since + self._plan.settle:
-            self._enter(_Phase.RISE, t)
-        elif self._phase is _Phase.RISE and self._is_up(t, users):
-            self._enter(_Phase.SETTLE, t)
-        elif self._phase is _Phase.SETTLE and t >= self._since + self._plan.settle:
-            self._enter(_Phase.MEASURE, t)
-            self._from = math.ceil(t)
         elif self._phase is _Phase.MEASURE and t >= self._until:
             self._look(t, users)
+        if self._phase is _Phase.REST and t >= self._since + self._plan.settle:
+            self._enter(_Phase.RISE, t)
+        if self._phase is _Phase.RISE and self._is_up(t, users):
+            self._enter(_Phase.SETTLE, t)
+        if self._phase is _Phase.SETTLE and t >= self._since + self._plan.settle:
+            self._enter(_Phase.MEASURE, t)
+            self._from = math.ceil(t - SLACK)
         if self.search.load is None:
             self.finish()
             return None

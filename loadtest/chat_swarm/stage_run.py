@@ -4,13 +4,9 @@ Knows the clock of the run, and the conductor. Must not know Locust. Pure.
 """
 
 import math
-from typing import Final
 
 from chat_swarm.conductor import Conductor, StepBook
-from chat_swarm.stages import ShapePlan, Stage, stage
-
-SLACK: Final = 0.1
-"""Seconds by which a stage may come late, since Locust asks about once a second, and still have that second."""
+from chat_swarm.stages import SLACK, ShapePlan, Stage, stage
 
 
 class StageRun:
@@ -25,7 +21,8 @@ class StageRun:
         self._since = 0.0
         """When the stage began, or had all its users."""
         self._is_up = False
-        self._users = 0
+        self._t, self._users = 0.0, 0
+        """When it was asked last, and the users there were."""
 
     def at(self, t: float, users: int) -> Stage | None:
         """Return what is wanted now, with so many users running; None when the shape is over."""
@@ -37,13 +34,13 @@ class StageRun:
             self._stage, self._since, self._is_up = wanted, t, False
         if wanted is not None and not self._is_up and users == wanted.users:
             self._is_up, self._since = True, t
-        self._users = users
+        self._t, self._users = t, users
         self._book.settle()
         return wanted
 
     def finish(self) -> None:
         """Book the last stage and write down what is known by now. A second time it changes nothing."""
-        self._close(self._conductor.elapsed())
+        self._close(self._t)
         self._stage = None
         self._book.settle()
 

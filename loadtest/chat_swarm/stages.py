@@ -21,6 +21,9 @@ SHAPES: Final = {
 """All shapes, and what each does."""
 
 DEFAULT_FACTOR: Final = {"burst": 5.0, "limit": 1.25}
+SLACK: Final = 0.1
+"""Seconds by which a stage may come late and still have that second: Locust asks about once a second."""
+
 STEP_SECONDS: Final = 30.0
 """A step where no run time is given."""
 

@@ -1,0 +1,280 @@
+"""That the search for the limit ends, and ends at the limit."""
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.conductor import Window
+from chat_swarm.limit_run import PATIENCE, LimitRun
+from chat_swarm.limit_search import MAX_TRIALS, LimitSearch, Trial, trial
+from chat_swarm.results import Limit, Objective, Scope, Step, Term
+from chat_swarm.stages import ShapePlan, Stage
+
+HELD, BROKE = Trial(held=True), Trial(held=False, why="too slow")
+BOUND = Trial(held=False, generator_bound=True)
+
+
+def run_to_end(search: LimitSearch, capacity: float) -> list[float]:
+    loads = []
+    while search.load is not None:
+        loads.append(search.load)
+        search.judge(HELD if search.load <= capacity else BROKE)
+    return loads
+
+
+@given(st.floats(0.02, 200), st.floats(1.05, 4), st.floats(0.01, 0.5))
+def test_a_hidden_capacity_is_found_to_the_precision(
+    capacity: float, factor: float, precision: float
+) -> None:
+    search = LimitSearch(start=1.0, factor=factor, precision=precision)
+    loads = run_to_end(search, capacity)
+    growth = abs(math.log(capacity)) / math.log(factor) + 2
+    bisection = max(0.0, math.log2(math.log(factor) / math.log(1 + precision))) + 2
+    if len(loads) < MAX_TRIALS:
+        assert search.held is not None
+        assert search.broke is not None
+        assert search.held <= capacity < search.broke <= search.held * (1 + precision) * (1 + 1e-9)
+        assert len(loads) <= 2 * (growth + bisection)
+        assert not search.at_least
+
+
+@given(st.integers(1, 5_000), st.integers(1, 5_000), st.floats(1.1, 3), st.floats(0.01, 0.5))
+def test_users_are_whole(start: int, capacity: int, factor: float, precision: float) -> None:
+    search = LimitSearch(start=float(start), factor=factor, precision=precision, whole=True)
+    loads = run_to_end(search, capacity)
+    assert all(load == int(load) >= 1 for load in loads)
+    if len(loads) < MAX_TRIALS:
+        assert search.held is not None
+        assert search.broke is not None
+        assert search.held <= capacity < search.broke
+        assert search.broke <= max(search.held + 1, search.held * (1 + precision))
+
+
+@given(st.floats(5, 50), st.lists(st.booleans(), max_size=200))
+def test_single_hiccups_change_nothing(capacity: float, hiccups: list[bool]) -> None:
+    # Given a server that breaks now and then for no reason, but never twice running
+    search, calm = LimitSearch(start=1.0), LimitSearch(start=1.0)
+    hiccup = iter(hiccups)
+    while search.load is not None:
+        spoilt = search.attempt == 1 and next(hiccup, False)
+        search.judge(BROKE if spoilt or search.load > capacity else HELD)
+    # Then the same is found as without
+    run_to_end(calm, capacity)
+    assert (search.held, search.broke) == (calm.held, calm.broke)
+
+
+@given(st.lists(st.sampled_from([HELD, BROKE, BOUND]), min_size=MAX_TRIALS), st.booleans())
+def test_it_ends_whatever_it_is_told(outcomes: list[Trial], whole: bool) -> None:
+    search = LimitSearch(start=7.0, whole=whole)
+    for outcome in outcomes:
+        if search.load is None:
+            break
+        search.judge(outcome)
+    assert search.load is None
+    assert search.trials <= MAX_TRIALS
+    assert search.why
+    if search.held is not None and search.broke is not None:
+        assert search.held < search.broke
+
+
+def test_by_addition() -> None:
+    assert run_to_end(LimitSearch(start=10.0, addend=10.0, precision=0.5, whole=True), 35)[:5] == [
+        10,
+        20,
+        30,
+        40,
+        40,
+    ]
+
+
+def test_a_generator_that_gives_up_ends_it_with_at_least() -> None:
+    search = LimitSearch(start=100.0, factor=2.0, whole=True)
+    search.judge(HELD)
+    search.judge(BOUND)
+    assert search.load == 200  # once may be chance
+    search.judge(BOUND)
+    assert search.limit() == Limit(
+        by="users", held=100.0, broke=None, at_least=True, why="the generator was the bottleneck at 200"
+    )
+
+
+def test_a_server_that_holds_nothing() -> None:
+    search = LimitSearch(start=4.0, factor=2.0, whole=True)
+    assert run_to_end(search, 0) == [4, 4, 2, 2, 1, 1]
+    assert search.limit().held is None
+    assert "not even the lowest load held; too slow" in search.why
+
+
+def test_no_more_is_tried_than_the_generator_can_make() -> None:
+    search = LimitSearch(start=100.0, factor=2.0, whole=True, most=300)
+    assert run_to_end(search, 10_000) == [100, 200, 300]
+    assert search.at_least
+
+
+def test_nothing_is_judged_when_it_is_over() -> None:
+    search = LimitSearch(start=1.0)
+    search.stop("enough")
+    search.stop("again")
+    assert search.why == "enough"
+    with pytest.raises(ValueError, match="over"):
+        search.judge(HELD)
+
+
+def test_a_search_that_cannot_move_is_refused() -> None:
+    with pytest.raises(ValueError, match="No search"):
+        LimitSearch(start=1.0, factor=1.0)
+
+
+# ---- how a step is judged
+
+
+def window(
+    counts: dict[str, int], *, passed: bool = True, bound: bool = False, owed: int | None = None
+) -> Window:
+    term = Term(text="delivery.p99<100ms", passed=passed, value=123.4, limit=100.0, unit="ms")
+    objective = Objective(text="", scope="all", passed=passed, terms=[term])
+    return Window(figures=Scope(counts=counts), objective=objective, generator_bound=bound, owed=owed)
+
+
+QUIET = window({})
+
+
+@pytest.mark.parametrize(
+    ("measured", "whole", "why"),
+    [
+        (window({"sent": 100}, passed=False), QUIET, "the SLO broke: delivery.p99<100ms (123.4 ms)"),
+        (window({"sent": 100}), window({"connect_failures": 3}), "3 connections failed"),
+        (window({"sent": 100, "refused": 2}), QUIET, "the server refused 2 of 100 messages"),
+        (window({"sent": 5, "delivered": 94}, owed=100), QUIET, "94 of 100 deliveries came in time"),
+    ],
+)
+def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
+    assert trial(measured, whole) == Trial(held=False, why=why)
+
+
+def test_what_holds() -> None:
+    counts = {"sent": 100, "refused": 1, "delivered": 90, "caught_up": 3, "untimed": 2}
+    assert trial(window(counts, owed=100), QUIET) == HELD
+
+
+def test_a_bound_generator_says_nothing_about_the_server() -> None:
+    assert trial(window({}, bound=True), QUIET) == BOUND
+
+
+# ---- the search in time
+
+
+@dataclass
+class Simulated:
+    """A server of some capacity, and a run that reports each second one second later."""
+
+    capacity: float
+    base: float = 200.0
+    steps: list[Step] = field(default_factory=list)
+    limit: Limit | None = None
+    now: float = 0.0
+    load: float = 0.0
+    silent: bool = False
+
+    def elapsed(self) -> float:
+        return self.now
+
+    def rate(self, factor: float) -> None: ...
+
+    def cut(self, share: float, spread_seconds: float) -> None: ...
+
+    def label(self, text: str) -> None: ...
+
+    def window(self, since_t: int, until_t: int) -> Window | None:
+        assert since_t < until_t
+        if self.silent or self.now < until_t + 1:
+            return None
+        figures = Scope(rates={"sent": self.load})
+        return Window(
+            figures=figures, objective=Objective(text="", scope="all", passed=self.load <= self.capacity)
+        )
+
+
+def play(run: LimitRun, server: Simulated, seconds: int) -> list[Stage]:
+    """Have Locust ask once a second, and bring the users at the spawn rate."""
+    stages: list[Stage] = []
+    users = 0
+    for _ in range(seconds):
+        wanted = run.at(server.now, users)
+        if wanted is None:
+            break
+        if not stages or wanted != stages[-1]:
+            stages.append(wanted)
+        users += max(-10, min(10, wanted.users - users))
+        server.load = users * wanted.rate_factor * server.base / 20
+        server.now += 1.003
+    return stages
+
+
+def test_the_rate_is_raised_at_constant_users() -> None:
+    server = Simulated(capacity=1_000.0)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
+    stages = play(LimitRun(plan, server), server, 600)
+    assert {one.users for one in stages} == {20}
+    assert server.limit is not None
+    assert server.limit.by == "rate"
+    assert server.limit.held is not None
+    assert server.limit.broke is not None
+    assert server.limit.held <= 1_000 < server.limit.broke <= server.limit.held * 1.05
+    # Each step is measured for its seconds, none of which is another's
+    assert all(step.end - step.start == 3 for step in server.steps)
+    assert all(one.end <= two.start for one, two in zip(server.steps, server.steps[1:], strict=False))
+    # After a step that broke the server rests, then the step is tried again
+    names = [one.label for one in stages]
+    rest = names.index("rest before 5.96 times the rate, again")
+    assert names[rest + 1 : rest + 3] == [
+        "settling: 5.96 times the rate, again",
+        "5.96 times the rate, again",
+    ]
+
+
+def test_users_are_raised_at_a_constant_rate() -> None:
+    server = Simulated(capacity=1_000.0)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, by="users")
+    stages = play(LimitRun(plan, server), server, 2_000)
+    assert {one.rate_factor for one in stages} == {0.25, 1.0}
+    assert server.limit is not None
+    assert server.limit.held is not None
+    assert server.limit.held <= 100 < (server.limit.broke or 0) <= 105
+
+
+def test_the_run_time_ends_it_with_what_is_known() -> None:
+    server = Simulated(capacity=1e9)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, run_time=30.0)
+    play(LimitRun(plan, server), server, 600)
+    assert server.now < 32
+    assert server.limit is not None
+    assert (server.limit.at_least, server.limit.broke, server.limit.why) == (
+        True,
+        None,
+        "the run time was over",
+    )
+    assert server.limit.held is not None
+
+
+def test_a_process_that_falls_silent_does_not_hang_the_search() -> None:
+    server = Simulated(capacity=1e9, silent=True)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
+    play(LimitRun(plan, server), server, 600)
+    assert server.now < 2 * (PATIENCE + 12)
+    assert server.limit is not None
+    assert server.limit.at_least
+    assert [step.generator_bound for step in server.steps] == [True, True]
+
+
+def test_a_user_that_never_comes_does_not_hang_the_search() -> None:
+    server = Simulated(capacity=1e9)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
+    run = LimitRun(plan, server)
+    while server.now < 60 and not server.steps:
+        run.at(server.now, 19)
+        server.now += 1
+    assert server.steps[0].start <= 20 / 10 + PATIENCE + 2 + 1
