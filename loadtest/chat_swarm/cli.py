@@ -1,0 +1,159 @@
+"""The command `chat-swarm`: what is done with runs once they are over.
+
+Knows subcommands and exit codes (0 fine; 1 an SLO or a bound is broken; 2 wrong usage or no such run). Must
+not know how anything is computed. What needs numpy, plotly or Locust is imported only when it is used.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+_INTRODUCTION: Final = """\
+Look at runs of the swarm, Greenroom's load test. A run is made by Locust:
+
+  locust -f $(chat-swarm locustfile)
+  locust -f $(chat-swarm locustfile) --headless -u 5000 -r 500 -t 60s --slo "delivery.p99<50ms,lost=0"
+
+and leaves a directory under swarm-runs/, which these read.
+"""
+_EXITS: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no run there"
+_MISSING: Final = "install greenroom[loadtest]"
+
+OK: Final = 0
+BROKEN: Final = 1
+USAGE: Final = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    options = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = options.act
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
+        return OK
+    except ImportError as error:
+        _tell(f"{error.name} is not installed: {_MISSING}")
+    except ValueError as error:
+        _tell(str(error))
+    except Exception as error:
+        from chat_swarm.rundir import RunDirectoryError  # noqa: PLC0415  see the top of the file
+
+        if not isinstance(error, RunDirectoryError):
+            raise
+        _tell(str(error))
+    return USAGE
+
+
+def _tell(text: str) -> None:
+    letters = (letter if letter.isprintable() else "?" for letter in text)
+    sys.stderr.write(f"chat-swarm: {''.join(letters)}\n")
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from chat_swarm.compare import compare, parse_bounds  # noqa: PLC0415  see the top of the file
+    from chat_swarm.rundir import read  # noqa: PLC0415  as above
+    from chat_swarm.side_by_side import as_json, table  # noqa: PLC0415  as above
+
+    bounds = parse_bounds(options.fail_if) if options.fail_if is not None else None
+    found = compare(read(options.run_a), read(options.run_b), options.scope, bounds)
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    sys.stdout.write(as_json(found) if options.json else table(found, colour=colour))
+    return BROKEN if found.failed else OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from chat_swarm.report import render  # noqa: PLC0415  see the top of the file
+    from chat_swarm.rundir import read, write_report  # noqa: PLC0415  as above
+
+    path = write_report(options.run, render(read(options.run)))
+    sys.stdout.write(f"{path}\n")
+    return OK
+
+
+def _slo(options: argparse.Namespace) -> int:
+    from chat_swarm import judgement  # noqa: PLC0415  see the top of the file
+    from chat_swarm.figures import measured  # noqa: PLC0415  as above
+    from chat_swarm.rundir import read  # noqa: PLC0415  as above
+    from chat_swarm.slo import evaluate, parse  # noqa: PLC0415  as above
+
+    conditions = parse(options.slo)
+    run = read(options.run)
+    scope = options.scope or run.summary.headline
+    found = evaluate(conditions, measured(run, scope), scope)
+    for term in found.terms:
+        mark = "held  " if term.passed else "BROKEN"
+        sys.stdout.write(f"{mark}  {judgement.condition(term.text):<40} {judgement.term(term)}\n")
+    return OK if found.passed else BROKEN
+
+
+def _locustfile(_: argparse.Namespace) -> int:
+    if importlib.util.find_spec("locust") is None:
+        _tell(f"locust is not installed: {_MISSING}")
+        return USAGE
+    sys.stdout.write(f"{Path(__file__).with_name('locustfile.py')}\n")
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chat-swarm",
+        description=_INTRODUCTION,
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    version = importlib.metadata.version("greenroom")
+    parser.add_argument("--version", action="version", version=f"chat-swarm {version}")
+    subcommands = parser.add_subparsers(metavar="SUBCOMMAND", required=True)
+
+    def subcommand(
+        name: str, act: Callable[[argparse.Namespace], int], summary: str
+    ) -> argparse.ArgumentParser:
+        text = summary[0].upper() + summary[1:] + "."
+        added = subcommands.add_parser(
+            name, help=summary, description=text, epilog=_EXITS, allow_abbrev=False
+        )
+        added.set_defaults(act=act)
+        return added
+
+    def scope(of: argparse.ArgumentParser) -> None:
+        of.add_argument(
+            "--scope",
+            choices=("steady", "clean", "all"),
+            help="the seconds to look at: the steady ones, those without seconds in which the generator was"
+            " the bottleneck, or all (default: what the run's own headline is)",
+        )
+
+    compare = subcommand("compare", _compare, "two runs side by side, and what changed beyond noise")
+    compare.add_argument("run_a", metavar="RUN_A", type=Path, help="a run's directory")
+    compare.add_argument("run_b", metavar="RUN_B", type=Path, help="the directory of the later run")
+    compare.add_argument("--json", action="store_true", help="print it as JSON")
+    compare.add_argument(
+        "--fail-if",
+        metavar="BOUNDS",
+        help='exit 1 if a figure changed by so much, and beyond noise: "delivery.p99>+20%%,sent.rate<-5%%"',
+    )
+    scope(compare)
+
+    report = subcommand("report", _report, "make a run's report.html anew, and print its path")
+    report.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+
+    slo = subcommand("slo", _slo, "judge a run by an SLO")
+    slo.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    slo.add_argument("slo", metavar="SLO", help='conditions, as in "delivery.p99<50ms,lost=0"')
+    scope(slo)
+
+    subcommand("locustfile", _locustfile, "print the path of the swarm's locustfile, for locust -f")
+    return parser

@@ -1,0 +1,120 @@
+"""What a run's figures come to, in sentences: passed or not and why, and whether the generator kept up.
+
+Knows a run. Must not know where the sentences are shown.
+"""
+
+import re
+from typing import Final
+
+from chat_swarm.metrics import FAULTS
+from chat_swarm.numbers import count, in_unit, microseconds, plural, share
+from chat_swarm.results import AuditResult, Limit, Term
+from chat_swarm.run import Run
+
+_OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
+_SPACED: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
+MANY: Final = 0.05
+"""The share of marked seconds from which on the generator is called the bottleneck of the run."""
+
+
+def verdict(run: Run) -> str:
+    """Return `passed`, or `failed` and by what."""
+    summary = run.summary
+    if summary.passed:
+        return "passed"
+    causes = []
+    if not summary.audit.passed:
+        causes.append("the audit")
+    if summary.objective is not None and not summary.objective.passed:
+        causes.append("the SLO")
+    return f"failed: {' and '.join(causes)}" if causes else "failed"
+
+
+def audit(result: AuditResult) -> str:
+    """Return what the audit found."""
+    faults = [f"{count(result.counts[kind])} {kind}" for kind in FAULTS if result.counts.get(kind)]
+    checked = (
+        f"{plural(result.checked, 'message')} checked at {plural(result.receivers, 'receiver')}"
+        f" in {plural(result.rooms, 'room')}"
+    )
+    if faults:
+        return f"{', '.join(faults)} ({checked})"
+    return f"clean: {checked}" if result.passed else f"not whole: {checked}"
+
+
+def term(one: Term) -> str:
+    """Return a condition of an SLO and what was measured for it."""
+    return one.why if one.value is None else in_unit(one.value * _scale(one.unit), _base(one.unit))
+
+
+def _scale(unit: str) -> float:
+    return {"s": 1e6, "ms": 1e3, "MiB": 1024.0}.get(unit, 1.0)
+
+
+def _base(unit: str) -> str:
+    return {"s": "µs", "ms": "µs", "MiB": "KiB"}.get(unit, unit)
+
+
+def marked_seconds(run: Run) -> tuple[int, int]:
+    """Return how many of the headline's seconds are marked, and how many there are, marked ones included."""
+    name = run.summary.headline if run.summary.headline != "clean" else "steady"
+    rows = run.rows_of(name)
+    return sum(1 for row in rows if row.marked), len(rows)
+
+
+def kept_up(run: Run) -> bool:
+    """Return whether the generator was fast enough for the run's rates to be the server's."""
+    marked, seconds = marked_seconds(run)
+    return marked <= MANY * seconds
+
+
+def mood(run: Run) -> str:
+    """Return `good`, `late` where some seconds are marked, or `bad`: how much to believe the rates."""
+    if not run.summary.generator.stamped or not kept_up(run):
+        return "bad"
+    return "late" if marked_seconds(run)[0] else "good"
+
+
+def generator(run: Run) -> str:
+    """Return a sentence that tells whether the generator was the bottleneck, and what that means."""
+    marked, seconds = marked_seconds(run)
+    lag = run.scope(run.summary.headline).metrics.get("bot_lag")
+    late = f"99 % of what arrived was seen within {microseconds(lag.p99)}" if lag and lag.count else ""
+    if not run.summary.generator.stamped:
+        return (
+            "The kernel stamped nothing that arrived, so latencies hold the bots' own lag:"
+            " they are upper bounds of the server's."
+        )
+    if not marked:
+        return f"The generator kept up: no second is marked{f', and {late}' if late else ''}."
+    of = f"{plural(marked, 'second')} of {seconds:,} ({share(marked, seconds)})"
+    if kept_up(run):
+        return f"The generator was late in {of}; the rest is sound{f', and {late}' if late else ''}."
+    return (
+        f"The generator was the bottleneck in {of}: it sent less, and later, than was asked for."
+        " Latencies are timed by the kernel's stamps and hold; the rates may be the generator's limit, not"
+        " the server's."
+    )
+
+
+def limit(found: Limit) -> str:
+    """Return what the search for the limit came to."""
+    unit = "messages a second" if found.by == "rate" else "connections"
+    why = f": {found.why}" if found.why else ""
+    if found.held is None:
+        return f"Not even the first step held{why}."
+    if found.at_least:
+        return f"At least {count(found.held)} {unit} held; then the generator gave up, not the server{why}."
+    if found.broke is None:
+        return f"{count(found.held)} {unit} held, and no step broke{why}."
+    return f"{count(found.held)} {unit} held; {count(found.broke)} broke{why}."
+
+
+def condition(text: str) -> str:
+    """Return a condition's text with its comparison set apart, as `delivery.p99 < 50 ms`."""
+    for sign in ("<=", ">=", "==", "<", ">", "="):
+        left, found, right = text.partition(sign)
+        if found:
+            spaced = _SPACED.sub(r"\1 \2", right)
+            return f"{left} {_OPERATORS.get(sign, sign)} {spaced}"
+    return text

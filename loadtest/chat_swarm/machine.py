@@ -1,0 +1,50 @@
+"""The machine that a run was made on, and the versions of what made it.
+
+Knows what may change a figure from one machine to the next. Must not know runs.
+"""
+
+import os
+import platform
+import resource
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+_PACKAGES: Final = ("greenroom", "locust", "gevent", "msgspec", "numpy", "hdrhistogram")
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """Return the processor's name in the text of /proc/cpuinfo, "unknown" where it tells none."""
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return "unknown"
+
+
+def describe() -> dict[str, Any]:
+    """Return cores, processor, memory, system, limits, and versions of packages."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": cpu_model(_read("/proc/cpuinfo")),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        "local_ports": "-".join(_read("/proc/sys/net/ipv4/ip_local_port_range").split()),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # not on this system, or hidden in this container: the description is just shorter
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
