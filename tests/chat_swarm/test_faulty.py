@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.faulty import Feed, Lies, options
+from support.faulty import End, Feed, Lies, options
 
 TESTS = Path(__file__).parents[1]
 PATIENCE = 20.0
+UNFINISHED = b'{"type":"bye'
 Told = list[dict[str, Any]]
 
 
@@ -113,6 +114,20 @@ def listening() -> Iterator[socket.socket]:
         yield sock
 
 
+def test_what_a_socket_does_not_take_at_once_is_not_forgotten(listening: socket.socket) -> None:
+    data = bytes(range(256)) * (1 << 17)  # 32 MiB: more than the kernel holds
+    with socket.create_connection(listening.getsockname()) as sock, listening.accept()[0] as peer:
+        end, got = End(sock), bytearray()
+        end.write(data)
+        assert end.unsent
+        end.write(b"more")
+        while len(got) < len(data) + 4:
+            got += peer.recv(1 << 20)
+            unsent, end.unsent = end.unsent, b""
+            end.write(unsent)
+    assert got == data + b"more"
+
+
 def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str, bytes]:
     """Return what the program says at its end, and what a client got from a server through it."""
     assert process.stderr is not None
@@ -125,7 +140,7 @@ def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str,
             # When both sides speak and end
             client.sendall(b"hello\n")
             assert server.recv(100) == b"hello\n"
-            server.sendall(b"".join(message(seq) for seq in range(1, 20_001)))
+            server.sendall(b"".join(message(seq) for seq in range(1, 20_001)) + UNFINISHED)
             client.shutdown(socket.SHUT_WR)
             assert server.recv(100) == b""
         got = b""
@@ -149,6 +164,8 @@ def test_the_program_stands_in_between_and_tells_what_it_did(listening: socket.s
             process.kill()
 
     # Then it tells just what is missing and what is there twice
+    assert got.endswith(UNFINISHED)
+    got = got.removesuffix(UNFINISHED)
     counts = json.loads(out)
     (dropped,), (repeated,) = done(counts["done"], "dropped"), done(counts["done"], "repeated")
     assert sorted([*seqs(got), dropped]) == sorted([*range(1, 20_001), repeated])
