@@ -210,6 +210,7 @@ class TestPage:
             "runs/0/.",
             "runs/1/x",
             "web.py",
+            "report.js",
         ],
     )
     def test_it_gives_no_other_file(self, alone: Locust, path: str) -> None:
