@@ -18,9 +18,10 @@ from typing import Any, Final
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from chat_swarm import options
+from chat_swarm import options, shapes, web
 from chat_swarm.batches import Batcher
 from chat_swarm.control import Control
+from chat_swarm.engine import raise_descriptor_limit
 from chat_swarm.plan import Plan
 from chat_swarm.run import Run
 from chat_swarm.rundir import RunDirectory, RunDirectoryError
@@ -28,9 +29,11 @@ from chat_swarm.station import Station
 from chat_swarm.summing_up import sum_up
 from chat_swarm.text import closing
 from chat_swarm.users import SwarmUser
+from chat_swarm.watching import Watching
 
 log = logging.getLogger(__name__)
 
+_SPARE_DESCRIPTORS: Final = 200
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -43,13 +46,15 @@ class Life:
         self.control: Control | None = None
         self.station: Station | None = None
         self.directory: RunDirectory | None = None
-        self.last_report: RunDirectory | None = None
+        self.watching: Watching | None = None
+        self.shapes: shapes.Shapes | None = None
         self._bots: Counter[str] = Counter()
         self._started = ""
         self._run = ""
         self._runs = 0
         if not isinstance(runner, WorkerRunner):
             self.control = Control(self._to_stations)
+            self.watching = Watching(self.control)
             for name, listener in self.control.listeners().items():
                 runner.register_message(name, _of_station(listener))
         if not isinstance(runner, MasterRunner):
@@ -116,6 +121,8 @@ class Life:
         except KeyboardInterrupt:
             self.control.notes.append("the end of the run was interrupted, before all was received")
             self.control.running = False
+        if self.shapes is not None:
+            self.shapes.finish()
         self._finish(self.control)
 
     def on_test_stop(self, **_: object) -> None:
@@ -144,6 +151,8 @@ class Life:
         self._bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         stations = list(self.runner.clients) if isinstance(self.runner, MasterRunner) else ["local"]
+        if self.watching is not None:
+            self.watching.run_directory = self.directory.path
         control.begin(plan, self._run, stations)
 
     def _count_bots(self) -> None:
@@ -182,13 +191,21 @@ class Life:
         print(closing(run, self.directory.path))  # noqa: T201  the run's result is this command's output
         if not run.summary.passed:
             self.environment.process_exit_code = run.summary.exit_code
-        self.last_report, self.directory = self.directory, None
+        if self.watching is not None:
+            self.watching.finish(self.directory.path)
+        self.directory = None
 
     def _give_up(self) -> None:
         self.environment.process_exit_code = 2
         if self.control is not None:
             self.control.running = False
         self.runner.quit()
+
+
+def _most_bots(given: Namespace) -> int:
+    """Return how many bots all processes can hold: each needs a descriptor, and Locust some for itself."""
+    processes = max(1, getattr(given, "processes", None) or getattr(given, "expect_workers", None) or 1)
+    return processes * (raise_descriptor_limit() - _SPARE_DESCRIPTORS)
 
 
 def _render(run: Run) -> str:
@@ -218,6 +235,11 @@ def on_init(environment: Environment, runner: Runner, **_: object) -> None:
     options_now = environment.parsed_options
     if life.control is None or options_now is None:
         return
+    assert life.watching is not None
+    web.install(environment, life.watching)
+    life.shapes = shapes.install(
+        environment, life.control, lambda: options.shape_of(options_now), _most_bots(options_now)
+    )
     if options_now.headless:
         try:
             life.prepare(options.plan_of(options_now, environment.host))

@@ -28,7 +28,7 @@ class SwarmUser(User):
     """A bot for Locust: `kind` makes it, from the engine of its process."""
 
     abstract = True
-    tasks: ClassVar = [_live_on]
+    tasks = [_live_on]  # noqa: RUF012  as Locust declares it
     kind: ClassVar[type[Member]]
     station: ClassVar[Station | None] = None
     """Of this process; life.py sets it."""
