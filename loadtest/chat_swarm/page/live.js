@@ -35,7 +35,7 @@
       ["Delivery p99", last ? ms(last.delivery_p99) : "–", "last second"],
       ["Bot lag p99", last ? ms(last.bot_lag_p99) : "–", "last second; ours"],
       ["Server CPU", last && last.server_cpu !== null ? last.server_cpu.toFixed(2) : "–", "cores"],
-      ["Audit", data.faults ? whole(data.faults) : "clean", data.faults ? "faults" : "so far", data.faults > 0],
+      ["Audit", data.faults ? whole(data.faults) : last ? "clean" : "–", data.faults ? "faults" : "so far", data.faults > 0],
       ["Marked", whole(data.marked), "seconds", data.marked > 0],
     ];
     at("tiles").replaceChildren(...shown.map(([name, value, note, bad]) => {
