@@ -49,11 +49,9 @@ class StageRun:
         if self._stage is None or not self._stage.counts:
             return
         end = t if self._stage.ends is None else min(t, self._stage.ends)
+        storm = self._stage.cut_share > 0
+        # A storm's cuts come at once: the second that they fall into is the storm's, not one of two.
+        first = math.floor(self._since) if storm else math.ceil(self._since - SLACK)
         self._book.close(
-            self._stage.label,
-            math.ceil(self._since - SLACK),
-            math.floor(end),
-            self._users,
-            self._stage.rate_factor,
-            storm=self._stage.cut_share > 0,
+            self._stage.label, first, math.floor(end), self._users, self._stage.rate_factor, storm=storm
         )
