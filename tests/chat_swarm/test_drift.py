@@ -1,0 +1,92 @@
+"""That drift is seen where there is some, and not where there is none."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.drift import _student, drifts, slope
+from chat_swarm.results import Quantiles, Row, ServerSample
+
+
+def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:
+    """Return noise of deviation 1 in which each second keeps a part of the one before."""
+    source, value, made = random.Random(seed), 0.0, []
+    for _ in range(seconds):
+        value = memory * value + (1 - memory**2) ** 0.5 * source.gauss(0, 1)
+        made.append(value)
+    return made
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.8])
+def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
+    missed = 0
+    for seed in range(300):
+        points = [(float(t), 3 + 0.002 * t + one) for t, one in enumerate(noise(seed, 600, memory))]
+        found = slope(points)
+        assert found is not None
+        missed += abs(found[0] - 0.002) > found[1]
+    assert missed <= 9  # 3 are expected of 300
+
+
+def test_a_slope_that_matters_is_found() -> None:
+    points = [(float(t), 3 + 0.01 * t + one) for t, one in enumerate(noise(1, 600, 0.5))]
+    found = slope(points)
+    assert found is not None
+    assert found[0] == pytest.approx(0.01, rel=0.2)
+    assert found[0] > found[1] > 0
+
+
+@given(st.floats(-1e3, 1e3), st.floats(-1e6, 1e6), st.integers(16, 500))
+def test_a_line_is_its_own_slope(rise: float, start: float, seconds: int) -> None:
+    found = slope([(float(t), start + rise * t) for t in range(seconds)])
+    assert found is not None
+    assert found[0] == pytest.approx(rise, abs=1e-6)
+    assert found[1] < 1e-4
+
+
+def test_a_stall_does_not_tilt_it() -> None:
+    points = [(float(t), 1_000_000.0 if t in {580, 585} else 100.0) for t in range(600)]
+    assert slope(points) == (0.0, 0.0)
+
+
+def test_too_little_time_says_nothing() -> None:
+    assert slope([(float(t), 1.0) for t in range(15)]) is None
+    assert slope([]) is None
+
+
+@pytest.mark.parametrize(("freedom", "known"), [(6, 3.707), (10, 3.169), (28, 2.763)])
+def test_students_t_is_that_of_the_tables(freedom: int, known: float) -> None:
+    assert _student(freedom) == pytest.approx(known, rel=0.01)
+
+
+def test_what_is_said_of_a_soak() -> None:
+    # Given a server that leaks 1 MiB in 100 s, seen by a generator that stalled in its rise and once later
+    wobble = noise(2, 700)
+    rows = [
+        Row(
+            t=t,
+            unix=t,
+            phase="steady",
+            step="soak" if t >= 100 else "rise",
+            metrics={
+                "delivery": Quantiles(
+                    count=9, p50=500 + round(9 * wobble[t]), p99=900_000 if t < 100 else 900
+                )
+            },
+            marked="loop lag" if 300 <= t < 360 else "",
+            server=ServerSample(cpu=0.5, rss_bytes=round((50 + t / 100) * 2**20), descriptors=9),
+        )
+        for t in range(700)
+    ]
+    # When its rows are looked at
+    found = {one.what: one for one in drifts(rows)}
+    # Then memory drifts and latency does not, and of what was never seen nothing is said
+    assert set(found) == {"delivery p50", "delivery p99", "server memory"}
+    assert found["server memory"].drifts
+    assert found["server memory"].per_hour == pytest.approx(36, rel=0.01)
+    assert not found["delivery p50"].drifts
+    assert not found["delivery p99"].drifts
+    assert found["server memory"].sentence.startswith("server memory drifts: +36 ± ")
+    assert "delivery p99 does not drift: +0 ± 0 µs an hour" in found["delivery p99"].sentence
