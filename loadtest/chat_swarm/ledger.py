@@ -60,15 +60,21 @@ class Ledger:
         ranges = self.refused.get((room, sender))
         if ranges is None:
             ranges = self.refused[room, sender] = Ranges()
-        if self.may_keep("refused"):
+        if self._keeps("refused"):
+            before = len(ranges)
             ranges.add(counter, counter)
+            self._counters["refused"] += len(ranges) - before
 
-    def may_keep(self, what: str) -> bool:
-        """Take a place among the ranges of counters of this sort; there is an end to them."""
-        self._counters[what] += 1
+    def may_skip(self) -> bool:
+        """Take a place among the ranges of counters that senders left out; there is an end to them."""
+        self._counters["skipped"] += 1
+        return self._keeps("skipped")
+
+    def _keeps(self, what: str) -> bool:
         if self._counters[what] <= KEPT_COUNTERS:
             return True
-        self.notes[f"more than {KEPT_COUNTERS} ranges of {what} counters: the others are not checked"] = None
+        note = f"more than {KEPT_COUNTERS} ranges of {what} counters: what senders left out is not checked"
+        self.notes[note] = None
         return False
 
     def take(self) -> dict[str, int]:

@@ -39,7 +39,8 @@ def reckon(finals: Iterable[dict[str, Any]], *, notes: Iterable[str] = ()) -> Au
     for fault in _in_rooms(told, refused):
         counts[fault.kind] += 1
         faults.append(fault)
-    for fault, number in _left_out(told, refused, faults):
+    told_all = not any(findings.notes for findings in told)
+    for fault, number in _left_out(told, refused, faults) if told_all else ():
         counts["lost"] += number
         faults.append(fault)
     short = list(_short(told, heads))

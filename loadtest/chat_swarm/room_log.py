@@ -156,7 +156,7 @@ class RoomLog:
         last = self._lasts[number]
         if counter > last:
             self._lasts[number] = counter
-            if last != _UNKNOWN and counter > last + 1 and self._ledger.may_keep("skipped"):
+            if last != _UNKNOWN and counter > last + 1 and self._ledger.may_skip():
                 self._skips.append(Skip(self._sender(entry), last + 1, counter - 1, seq))
             return
         sender = self._sender(entry)

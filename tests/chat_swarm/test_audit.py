@@ -409,8 +409,23 @@ def test_what_was_not_checked_does_not_pass() -> None:
 def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_swarm.ledger.KEPT_COUNTERS", 2)
     audit = Audit()
-    for counter in (1, 3, 5):
+    for counter in (1, 2, 3, 4, 6, 8):
         audit.refused("hall", "ann", counter)
+    assert not audit.final()["notes"]
+    for counter in (10, 12):
+        audit.refused("hall", "ann", counter)
+    says(audit, (1, "ann", 11), (2, "ann", 13))
     result = end(audit)
     assert not result.passed
-    assert result.notes == ["more than 2 ranges of refused counters: the others are not checked"]
+    assert result.counts["lost"] == 0  # nobody knows whether 12 was refused
+    assert result.notes == ["more than 2 ranges of refused counters: what senders left out is not checked"]
+
+
+def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat_swarm.ledger.KEPT_COUNTERS", 2)
+    audit = Audit()
+    says(audit, *((seq, "ann", 2 * seq) for seq in range(1, 6)))
+    result = end(audit)
+    assert not result.passed
+    assert result.counts["lost"] == 0
+    assert result.notes == ["more than 2 ranges of skipped counters: what senders left out is not checked"]
