@@ -70,7 +70,6 @@ class Collector:
         self.began: Final = int(began)
         self.rows: list[Row] = []
         self.tallies: Final = {"all": Tally(), "steady": Tally(), "clean": Tally()}
-        self.cpu_peak = 0.0
         self.marked: Counter[str] = Counter()
         self.peak_connected = 0
         self._processes = processes
@@ -186,7 +185,6 @@ class Collector:
         self._done = unix
         self._packed[unix] = {name: histogram.pack() for name, histogram in second.histograms.items()}
         self._packed.pop(unix - KEPT, None)
-        self.cpu_peak = max(self.cpu_peak, row.cpu)
         self.peak_connected = max(self.peak_connected, row.connected)
         seconds = max((part.seconds for part in parts), default=1.0)
         self.tallies["all"].add(seconds, row.counts, second.histograms)

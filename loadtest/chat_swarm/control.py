@@ -134,8 +134,8 @@ class Control:
         self._answered.set()
 
     def _second(self, data: dict[str, Any]) -> None:
-        if self.collector is None:
-            return
+        if self.collector is None or not self.running:
+            return  # the run has been judged; the bots are still being ended
         if "histograms" in data:
             self.collector.add(data["interval"], data["histograms"])
         else:

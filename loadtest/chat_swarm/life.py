@@ -50,6 +50,7 @@ class Life:
         self.shapes: shapes.Shapes | None = None
         self._bots: Counter[str] = Counter()
         self._started = ""
+        self._last_words = ""
         self._run = ""
         self._runs = 0
         if not isinstance(runner, WorkerRunner):
@@ -72,6 +73,7 @@ class Life:
             (events.test_stopping, self.on_test_stopping),
             (events.test_stop, self.on_test_stop),
             (events.worker_connect, self.on_worker_connect),
+            (events.quit, self.on_quit),
         ):
             event.add_listener(listener)  # type: ignore[no-untyped-call]
 
@@ -188,12 +190,25 @@ class Life:
         )
         for problem in self.directory.write(run, _render):
             log.error("%s", problem)
-        print(closing(run, self.directory.path))  # noqa: T201  the run's result is this command's output
+        self._say(closing(run, self.directory.path))
         if not run.summary.passed:
             self.environment.process_exit_code = run.summary.exit_code
         if self.watching is not None:
             self.watching.finish(self.directory.path)
         self.directory = None
+
+    def _say(self, text: str) -> None:
+        """Print the run's result: after Locust's own tables, if it is about to print them and end."""
+        if self.environment.parsed_options is not None and self.environment.parsed_options.headless:
+            self._last_words = text
+        else:
+            print(text)  # noqa: T201  this command's output
+
+    def on_quit(self, **_: object) -> None:
+        """Say at the very end what a run without a page has come to."""
+        if self._last_words:
+            print(self._last_words, flush=True)  # noqa: T201  as above
+            self._last_words = ""
 
     def _give_up(self) -> None:
         self.environment.process_exit_code = 2
@@ -212,6 +227,14 @@ def _render(run: Run) -> str:
     from chat_swarm.report import render  # noqa: PLC0415  plotly takes a second to load: not while bots run
 
     return render(run)
+
+
+def fine_bucket(milliseconds: float) -> float:
+    """Return a latency to two significant digits, for Locust's tables.
+
+    Locust's own rounding knows whole milliseconds only, which a server of this kind stays below.
+    """
+    return float(f"{milliseconds:.2g}")
 
 
 def _in_words(given: Namespace | None) -> dict[str, Any]:

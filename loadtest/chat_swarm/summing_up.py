@@ -28,6 +28,8 @@ _STEP_US: Final = 1000
 """A step of the wall clock from which on latencies are in doubt."""
 _UNSTAMPED: Final = 0.01
 """Share of reads without the kernel's stamp from which on a reader must be told."""
+_MANY: Final = 1000
+"""Bots from which on what each of them costs shows beside what the process costs."""
 _TOP: Final = 0.95
 """Of the most connections that stood: from there on all are connected."""
 
@@ -116,15 +118,16 @@ def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
 
 def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) -> GeneratorFigures:
     bots = max((row.bots for row in collector.rows), default=0)
+    steady = [row for row in collector.rows if row.phase == STEADY]
     rss = sum(final["rss_bytes"] for final in finals.values())
     before = sum(final["rss_before"] for final in finals.values())
     reads = collector.tallies["all"].counts["delivered"]
     unstamped = sum(final["unstamped"] for final in finals.values())
     return GeneratorFigures(
         processes=max(1, len(finals)),
-        cpu_cores_peak=collector.cpu_peak,
+        cpu_cores_peak=max((row.cpu for row in steady or collector.rows), default=0.0),
         rss_bytes=rss,
-        rss_bytes_per_bot=max(0, rss - before) / bots if bots else None,
+        rss_bytes_per_bot=max(0, rss - before) / bots if bots >= _MANY else None,
         marked_seconds=collector.marked.total(),
         marked=dict(collector.marked),
         stamped=unstamped <= _UNSTAMPED * max(1, reads),
