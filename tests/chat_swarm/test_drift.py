@@ -19,7 +19,7 @@ def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:
     return made
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.8])
+@pytest.mark.parametrize("memory", [0.0, 0.95])
 def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
     missed = 0
     for seed in range(300):
@@ -27,7 +27,7 @@ def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
         found = slope(points)
         assert found is not None
         missed += abs(found[0] - 0.002) > found[1]
-    assert missed <= 9  # 3 are expected of 300
+    assert missed <= 12  # 3 are expected of 300, and some more where seconds are much alike
 
 
 def test_a_slope_that_matters_is_found() -> None:
@@ -64,6 +64,10 @@ def test_students_t_is_that_of_the_tables(freedom: int, known: float) -> None:
 def test_what_is_said_of_a_soak() -> None:
     # Given a server that leaks 1 MiB in 100 s, seen by a generator that stalled in its rise and once later
     wobble = noise(2, 700)
+
+    def p99(t: int) -> int:
+        return 900_000 if t < 100 or 300 <= t < 360 else 900
+
     rows = [
         Row(
             t=t,
@@ -71,9 +75,7 @@ def test_what_is_said_of_a_soak() -> None:
             phase="steady",
             step="soak" if t >= 100 else "rise",
             metrics={
-                "delivery": Quantiles(
-                    count=9, p50=500 + round(9 * wobble[t]), p99=900_000 if t < 100 else 900
-                )
+                "delivery": Quantiles(count=9, p50=500 + round(9 * wobble[t]), p99=p99(t)),
             },
             marked="loop lag" if 300 <= t < 360 else "",
             server=ServerSample(cpu=0.5, rss_bytes=round((50 + t / 100) * 2**20), descriptors=9),
