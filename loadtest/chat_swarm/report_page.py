@@ -123,7 +123,7 @@ def server_tiles(run: Run) -> Iterator[Tile]:
     yield from _outside(run)
     for metric, label in (
         ("ack", "Acknowledged, p99"),
-        ("delivery_response", "Delivery from planned, p99"),
+        ("delivery_response", "From planned, p99"),
         ("rtt", "Ping, p99"),
     ):
         yield _latency(scope, metric, label)

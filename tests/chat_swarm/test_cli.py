@@ -1,0 +1,169 @@
+"""The command `chat-swarm`: what it prints, its exit codes, and what it says when something is not there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chat_swarm import cli
+from chat_swarm.machine import cpu_model, describe
+from chat_swarm.rundir import RunDirectory
+from chat_swarm.text import closing
+from support.synthetic_run import synthetic_run, with_faults
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Two runs, the second with a longer tail."""
+    paths = []
+    for name, tail in (("a", 1.0), ("b", 1.3)):
+        directory = RunDirectory.create(tmp_path_factory.mktemp("runs") / name, name)
+        assert directory.write(synthetic_run(samples=300, tail=tail), lambda _: "old") == []
+        paths.append(str(directory.path))
+    return paths[0], paths[1]
+
+
+def test_compare_prints_a_table(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *runs]) == cli.OK
+    out = capsys.readouterr().out
+    assert "beyond noise" in out
+    assert "\x1b" not in out
+
+
+def test_compare_fails_if_it_is_told_to(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *runs, "--fail-if", "delivery.p99>+20%"]) == cli.BROKEN
+    assert cli.main(["compare", runs[0], runs[0], "--fail-if", "delivery.p99>+20%"]) == cli.OK
+    assert "held    delivery.p99>+20%: it changed by +0.0 %" in capsys.readouterr().out
+
+
+def test_compare_speaks_json(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *runs, "--json", "--scope", "all"]) == cli.OK
+    assert json.loads(capsys.readouterr().out)["scope"] == "all"
+
+
+def test_report_makes_the_page_anew(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", runs[0]]) == cli.OK
+    path = Path(capsys.readouterr().out.strip())
+    assert path == Path(runs[0]) / "report.html"
+    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("slo", "code", "said"),
+    [
+        ("delivery.p99<50ms,lost=0", cli.OK, "held    delivery.p99 < 50 ms"),
+        ("delivery.p99<1ms,lost=0", cli.BROKEN, "BROKEN  delivery.p99 < 1 ms"),
+        ("catch_up.p99<1s", cli.BROKEN, "catch_up was never measured"),
+    ],
+)
+def test_slo_judges_a_finished_run(
+    runs: tuple[str, str], slo: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["slo", runs[0], slo]) == code
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["slo", "RUN", "delivry.p99<5ms"], "did you mean delivery.p99?"),
+        (["slo", "nowhere", "lost=0"], "there is no directory nowhere"),
+        (["report", "nowhere\x1b[2J"], "there is no directory nowhere?[2J"),
+        (["compare", "RUN", "RUN", "--fail-if", "lost=0"], "is no bound of a change"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    runs: tuple[str, str], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([runs[0] if one == "RUN" else one for one in arguments]) == cli.USAGE
+    captured = capsys.readouterr()
+    assert captured.err.startswith("chat-swarm: ")
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["compare", "one"]])
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == cli.USAGE
+    assert "usage: chat-swarm" in capsys.readouterr().err
+
+
+def test_locustfile_prints_the_path_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["locustfile"]) == cli.OK
+    path = Path(capsys.readouterr().out.strip())
+    assert path.is_absolute()
+    assert path.parts[-2:] == ("chat_swarm", "locustfile.py")
+
+
+WITHOUT = """
+import sys
+for name in sys.argv[1].split(","):
+    sys.modules[name] = None
+from chat_swarm.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [("numpy", ["slo", "RUN", "lost=0"]), ("plotly,plotly.offline", ["report", "RUN"])],
+)
+def test_what_is_not_installed_is_named(runs: tuple[str, str], missing: str, arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, missing, *(runs[0] if one == "RUN" else one for one in arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == cli.USAGE
+    assert done.stderr.startswith(f"chat-swarm: {missing.split(',', maxsplit=1)[0]}")
+    assert done.stderr.endswith("is not installed: install greenroom[loadtest]\n")
+
+
+def test_looking_at_runs_never_imports_locust_or_gevent(runs: tuple[str, str]) -> None:
+    script = """
+import sys
+from chat_swarm.cli import main
+assert main(["compare", sys.argv[1], sys.argv[1]]) == 0
+assert main(["report", sys.argv[1]]) == 0
+import chat_swarm.text, chat_swarm.machine
+assert not {"locust", "gevent"} & set(sys.modules), "imported"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, runs[1]], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_closing_words_hold_the_verdict_the_figures_and_the_path(tmp_path: Path) -> None:
+    run = synthetic_run(steady=30, marked=(20,), warnings=["the clock\x1b[2J moved"])
+    text = closing(run, tmp_path)
+    assert text.startswith("Swarm run a1b2c3d4: PASSED\n")
+    assert len(text.splitlines()) <= 18
+    assert "delivery.p99 < 50 ms: held" in text
+    assert "The generator was late in 1 second of 30" in text
+    assert str(tmp_path / "report.html") in text
+    assert "\x1b" not in text
+
+
+def test_the_closing_words_name_what_failed() -> None:
+    run = with_faults(synthetic_run(steady=45, slo="delivery.p99<1ms"))
+    text = closing(run)
+    assert "FAILED: THE AUDIT AND THE SLO" in text
+    assert "2 lost, 1 repeated" in text
+    assert "delivery.p99 < 1 ms: BROKEN" in text
+
+
+def test_the_machine_is_described() -> None:
+    assert cpu_model("processor\t: 0\nmodel name\t: Example 3000 @ 2 GHz\n") == "Example 3000 @ 2 GHz"
+    assert cpu_model("processor\t: 0\n") == "unknown"
+    found = describe()
+    assert found["cores"] >= 1
+    assert found["packages"]["numpy"]
+    assert json.loads(json.dumps(found)) == found
