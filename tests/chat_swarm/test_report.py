@@ -13,7 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from chat_swarm.metrics import COUNTS, FAULTS, METRICS
 from chat_swarm.over_time import MOST, Seconds
-from chat_swarm.report import render
+from chat_swarm.plots import Plot
+from chat_swarm.report import embedded, render
 from chat_swarm.results import Fault
 from chat_swarm.run import Run
 from support.synthetic_run import synthetic_run, with_faults
@@ -213,3 +214,10 @@ def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
     assert max(value or 0 for value in seconds.quantile("delivery", "max")) == pytest.approx(
         max(row.metrics["delivery"].max for row in rows if "delivery" in row.metrics) / 1000, rel=1e-4
     )
+
+
+def test_what_is_embedded_cannot_end_its_script() -> None:
+    plot = Plot(id="x", title="</script><!--", caption="&amp;", figure={})
+    text = embedded([plot])
+    assert not set("<>&") & set(text)
+    assert msgspec.json.decode(text, type=list[Plot]) == [plot]
