@@ -50,7 +50,7 @@ class Bot(Lifeline):
     )
 
     excused = False
-    """Whether it reads so badly on purpose that a gap is no fault."""
+    """Whether it reads so badly on purpose that neither a gap nor a short tail is a fault."""
     timed = True
     """Whether what it receives says something of the server's latency."""
 
@@ -259,7 +259,7 @@ class Bot(Lifeline):
     def _stand(self, room: str, seq: int) -> None:
         if room not in self.receivers:
             receiver = self.engine.audit.joined(self.name, room, seq)
-            receiver.excused = self.excused
+            receiver.excused = receiver.slow = self.excused
             self.receivers[room] = receiver
 
     def _refused(self, event: Error) -> None:

@@ -61,6 +61,7 @@ class Churn:
             self._client.close()
         self._down()
         self._forget()
+        self.engine.counters[self.name] = self._counter
         if self._seat >= 0:
             self.engine.seats.give_back(ROOM, self._seat)
             self._seat = -1
@@ -93,6 +94,7 @@ class Churn:
         self._seat = seat
         self.name = self.engine.name_of("churn", seat)
         self._room = self.engine.room_of(seat)
+        self._counter = self.engine.counters.get(self.name, 0)
         self._greenlet = gevent.spawn(self._live)
 
     def _live(self) -> None:

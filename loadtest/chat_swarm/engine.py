@@ -96,6 +96,8 @@ class Engine:
         self.seats: Final = SeatBook(f"{run}.{process}", blocks, ask)
         self.sources: Final = Sources(ip_address(address[0]), plan.source_addresses, process, processes)
         self.bots: Final[set[Member]] = set()
+        self.counters: Final[dict[str, int]] = {}
+        """Name of a bot that has ended → its last message's counter."""
         self.connected = 0
         self.peak_connected = 0
         self.stopping = False
@@ -181,6 +183,7 @@ class Engine:
             "errors": dict(self.errors),
             "warnings": list(self.warnings),
             "unstamped": self.recorder.unstamped,
+            "early": self.recorder.early,
             "clock_step_us": self.clock_step_ns // 1000,
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "unknown_frames": self.frames.unknown,

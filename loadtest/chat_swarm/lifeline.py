@@ -53,6 +53,9 @@ class Lifeline:
         self._retry_seconds = _FIRST_RETRY
         self._serial = 0
 
+    def seated(self) -> None:
+        """Take note of the seat and the name."""
+
     def farewell(self) -> None:
         """Say good-bye on a connection that stands."""
 
@@ -109,6 +112,7 @@ class Lifeline:
     def _seated(self, seat: int) -> None:
         self.seat = seat
         self.name = self.engine.name_of(self.seat_kind, seat)
+        self.seated()
         self._connect()
 
     def _connect(self) -> None:

@@ -15,6 +15,7 @@ from chat_swarm.histogram import Histogram, Integers
 from chat_swarm.metrics import COUNTS, METRIC
 
 _NS: Final = 1000  # in a µs
+_EARLY: Final = 1_000_000  # ns by which two readings of one machine's clock never differ
 
 
 class Recorder:
@@ -26,6 +27,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
+        self.early = 0
+        """Deliveries that seem to be received before they were sent: the clocks of two machines differ."""
         self.unstamped = 0
         """Reads that the kernel did not stamp, in all."""
         self._start()
@@ -65,6 +68,7 @@ class Recorder:
         if self.received:
             received, sent = _values(self.received), _values(self.sent)
             found["delivery"] = received - sent
+            self.early += int(np.count_nonzero(found["delivery"] < -_EARLY))
             found["delivery_response"] = received - _values(self.planned)
             _join(found, "bot_lag", _values(self.seen) - received)
         if self.ack_received:

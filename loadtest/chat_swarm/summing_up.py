@@ -184,6 +184,12 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
             " latencies may be off by as much."
         )
+    early = sum(final["early"] for final in finals.values())
+    if early:
+        found.append(
+            f"{early:,} deliveries seem to have come before they were sent: the machines' clocks differ,"
+            " and every latency between two of them is off by as much."
+        )
     untimed, delivered = scope.counts.get("untimed", 0), scope.counts.get("delivered", 0)
     slow = summary.bots.get("SlowBot", 0) + summary.bots.get("ChurnBot", 0)
     if not slow and untimed > delivered / 100:

@@ -140,6 +140,15 @@ class Talker(Bot):
     def writable(self) -> None:
         self.say_on()
 
+    def seated(self) -> None:
+        # Who had the seat before had the name, too: one sender's counters never begin anew in a run.
+        self.counter = self.engine.counters.get(self.name, 0)
+
+    def ended(self) -> None:
+        self.engine.counters[self.name] = self.counter
+        self._let_go()
+        super().ended()
+
     def echoes(self, run: Run, received_ns: int) -> None:
         for said in run.said:
             if said.name == self.name:
@@ -162,13 +171,14 @@ class Talker(Bot):
         engine = self.engine
         if counter not in self.pending:
             return
+        # An error may also come for what is stored later, behind later ones: the audit must not expect it.
+        engine.audit.refused(self.speaks_in, self.name, counter)
         if event.code is ErrorCode.UNAVAILABLE:
             # It may be stored or not: the same ref asks, and never makes a second message.
             engine.reactor.after(event.retry_after or _UNAVAILABLE_RETRY, lambda: self._repeat(counter))
             return
         del self.pending[counter]
         engine.count("refused")
-        engine.audit.refused(self.speaks_in, self.name, counter)
         self.answered()
 
     def answered(self) -> None:
@@ -185,10 +195,13 @@ class Talker(Bot):
 
     def forget(self) -> None:
         # The session that they belong to is gone, and nobody can tell any more whether they were stored.
+        self._let_go()
+        super().forget()
+
+    def _let_go(self) -> None:
         for counter in self.pending:
             self.engine.audit.refused(self.speaks_in, self.name, counter)
         self.pending.clear()
-        super().forget()
 
     def unacknowledged(self) -> int:
         return len(self.pending)

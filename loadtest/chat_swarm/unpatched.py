@@ -19,5 +19,5 @@ def new_epoll() -> "select.epoll":
     monkey = sys.modules.get("gevent.monkey")
     if hasattr(select, "epoll") or monkey is None:
         return select.epoll()
-    original: "select.epoll" = monkey.get_original("select", "epoll")()
+    original: select.epoll = monkey.get_original("select", "epoll")()
     return original
