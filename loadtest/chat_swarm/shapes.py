@@ -26,6 +26,10 @@ from chat_swarm.stages import NO_SHAPE, SHAPES, ShapePlan, Stage, reachable
 
 _LOG: Final = logging.getLogger(__name__)
 
+STARTS_WITHIN: Final = 10
+"""Times that Locust may ask before the run has begun. A master without workers begins none, and would take no
+other try while this one lasts."""
+
 
 class _Course(Protocol):
     """A shape under way."""
@@ -53,6 +57,8 @@ class SwarmShape(LoadTestShape):
         self._stage: Stage | None = None
         self._acted: Stage | None = None
         self._wanted = (0, 1.0)
+        self._idle = 0
+        """How often Locust has asked while no run was on."""
 
     def tick(self) -> tuple[int, float] | None:
         """Return (users, users to start or stop a second), or None when the shape is over."""
@@ -62,6 +68,10 @@ class SwarmShape(LoadTestShape):
                 return None
         assert self._course is not None
         t, users = self._conductor.elapsed(), int(self.get_current_user_count())  # type: ignore[no-untyped-call]
+        self._idle = 0 if t > 0 else self._idle + 1
+        if self._idle > STARTS_WITHIN:
+            _LOG.error("No run began: a master needs at least one worker.")
+            return None
         stage = self._course.at(t, users)
         if stage is None:
             self._stage = None
@@ -101,6 +111,7 @@ class SwarmShape(LoadTestShape):
 
     def _begin(self) -> bool:
         self._course = self._stage = self._acted = None
+        self._idle = 0
         plan = self._read()
         plan = replace(plan, kind=self._kind or plan.kind)
         if complaint := plan.complaint():
