@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: run chat test check bench chaos fuzz format clean help
+.PHONY: run chat test check bench swarm chaos fuzz format clean help
 
 run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
@@ -25,6 +25,9 @@ check: $(STAMP)  ## lint, types, import arrows
 
 bench: $(STAMP)  ## measure CPU per message and memory beside other servers (about five minutes)
 	$(BIN)/python -m chat_bench $(ARGS)
+
+swarm: $(STAMP)  ## load the server on 127.0.0.1:7072 with bots (docs/loadtest.md; ARGS="-u 5000 -r 500 -t 60s")
+	@$(BIN)/locust -f loadtest/bots.py --headless --only-summary $(ARGS)
 
 fuzz: $(STAMP)  ## look for bytes that break the codecs (30 s a target; ARGS="--seconds 300 sniff text")
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' || { echo "make fuzz needs atheris, which cannot be installed for this Python. It has packages for Linux on x86-64: choose a Python that they are for (make clean; make PYTHON=python3.12 fuzz). make test holds the same properties without it."; exit 1; }

@@ -18,7 +18,7 @@ from chat_swarm.collector import Collector
 from chat_swarm.conductor import Window
 from chat_swarm.figures import Measured
 from chat_swarm.plan import Plan
-from chat_swarm.probe import ServerProbe, find_server
+from chat_swarm.probe import ProbeError, ServerProbe, find_server
 from chat_swarm.results import Interval, Limit, Objective, Row, Step
 from chat_swarm.seats import ANSWER, ASK, Usher
 from chat_swarm.slo import evaluate
@@ -155,8 +155,8 @@ class Control:
             return
         try:
             self.probe = ServerProbe(pid)
-        except ValueError as error:
-            self.notes.append(str(error))
+        except ProbeError as error:
+            log.warning("%s", error)
             return
         sample = self.probe.sample()
         self.rss_before = sample.rss_bytes if sample is not None else 0

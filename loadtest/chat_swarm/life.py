@@ -23,6 +23,7 @@ from chat_swarm.batches import Batcher
 from chat_swarm.control import Control
 from chat_swarm.engine import raise_descriptor_limit
 from chat_swarm.plan import Plan
+from chat_swarm.probe import ProbeError, ServerProbe
 from chat_swarm.run import Run
 from chat_swarm.rundir import RunDirectory, RunDirectoryError
 from chat_swarm.station import Station
@@ -264,8 +265,11 @@ def on_init(environment: Environment, runner: Runner, **_: object) -> None:
         environment, life.control, lambda: options.shape_of(options_now), _most_bots(options_now)
     )
     if options_now.headless:
+        plan = options.plan_of(options_now, environment.host)
         try:
-            life.prepare(options.plan_of(options_now, environment.host))
-        except RunDirectoryError as refused:
+            life.prepare(plan)
+            if plan.server_pid:
+                ServerProbe(plan.server_pid)
+        except (RunDirectoryError, ProbeError) as refused:
             sys.stderr.write(f"locust: error: {refused}\n")
             sys.exit(2)
