@@ -21,7 +21,7 @@ from chat_swarm.figures import (
 )
 from chat_swarm.metrics import COUNTS, FAULTS, METRIC, METRICS
 from chat_swarm.noise import Interval, interval
-from chat_swarm.numbers import plural, significant
+from chat_swarm.numbers import plural, significant, size
 from chat_swarm.run import Run
 from chat_swarm.slo import OPERATORS
 
@@ -30,6 +30,9 @@ _ALWAYS: Final = ("sent.rate", "delivered.rate", "connected")
 _SERVER: Final = ("server.cpu_us_per_delivery", "server.cpu_cores", "server.rss_kib_per_connection")
 _NOT_OPTIONS: Final = frozenset({"report", "run", "slo"})
 """Options that change nothing of what is measured."""
+
+_OTHER_START: Final = 1.25
+"""How much larger a server may be before a run than before another, to have been started alike."""
 
 
 class Line(Struct, kw_only=True, frozen=True):
@@ -240,6 +243,13 @@ def _warnings(a: Run, b: Run, scopes: tuple[str, str]) -> Iterator[str]:
             yield f"the kernel stamped nothing in {name}: its latencies hold the bots' own lag"
         if not run.summary.audit.passed:
             yield f"the audit of {name} failed: a server that loses messages has less to do"
+    if first.server is not None and second.server is not None:
+        sizes = [server.rss_before_bytes for server in (first.server, second.server)]
+        if max(sizes) > _OTHER_START * min(sizes):
+            yield (
+                f"before its first bot the server held {size(sizes[0])} in A, {size(sizes[1])} in B: one"
+                " of them had served others before, so its memory per connection says little"
+            )
     seconds = [run.scope(scope).seconds for run, scope in zip((a, b), scopes, strict=True)]
     if min(seconds) and max(seconds) / min(seconds) > 2:
         yield f"A ran for {significant(seconds[0])} s, B for {significant(seconds[1])} s"

@@ -27,6 +27,8 @@ def verdict(run: Run) -> str:
         causes.append("the audit")
     if summary.objective is not None and not summary.objective.passed:
         causes.append("the SLO")
+    if summary.limit is not None and summary.limit.held is None:
+        causes.append("the first step")
     return f"failed: {' and '.join(causes)}" if causes else "failed"
 
 

@@ -210,11 +210,13 @@ def _latencies(seconds: Seconds, backdrop: _Backdrop) -> Iterator[Plot]:
     )
 
 
+_APART: Final = 1.4  # deliveries follow what is sent: two scales keep the lines from lying on each other
 _MS: Final = "%{y:.3~g} ms"
 _EACH_SECOND: Final = "%{y:,.4~r} /s"
 
 
 def _rates(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    most = max((value or 0 for value in seconds.count("sent")), default=0) or 1
     return Plot(
         id="rates",
         title="Messages in, deliveries out",
@@ -240,7 +242,9 @@ def _rates(seconds: Seconds, backdrop: _Backdrop) -> Plot:
                     hovertemplate=_EACH_SECOND,
                 ),
             ],
-            "layout": backdrop.behind(linear("delivered, /s"), yaxis2=second_axis("sent, /s")),
+            "layout": backdrop.behind(
+                linear("delivered, /s"), yaxis2=second_axis("sent, /s", range=[0, most * _APART])
+            ),
         },
     )
 

@@ -42,7 +42,7 @@ class Check(Struct, kw_only=True):
     @property
     def mark(self) -> str:
         """The sign before it, for those who do not see colours."""
-        return {"good": "✓", "bad": "✗"}.get(self.mood, "?")
+        return {"good": "✓", "bad": "✗"}.get(self.mood, "i")
 
 
 def headline(run: Run) -> str:
@@ -64,7 +64,10 @@ def headline(run: Run) -> str:
 def facts(run: Run) -> list[str]:
     """Return what stands below the headline."""
     summary = run.summary
-    found = [summary.started.replace("T", " ").replace("Z", " UTC"), f"target {summary.target}"]
+    found = [
+        summary.started.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC"),
+        f"target {summary.target}",
+    ]
     steady = run.scope("steady").seconds
     found.append(f"{duration(summary.seconds)}, {duration(steady)} of it steady")
     found += [f"{count(number)} {name}s" for name, number in summary.bots.items() if number]
@@ -87,7 +90,11 @@ def checks(run: Run) -> Iterator[Check]:
             text=f"measured: {judgement.term(term)}",
             mood="good" if term.passed else "bad",
         )
-    if summary.objective is None:
+    if summary.limit is not None:
+        mood = "none" if summary.limit.held is not None else "bad"
+        asked = summary.options.get("slo") or "the SLO"
+        yield Check(title="Limit", text=f"searched by {asked}: see the load's steps", mood=mood)
+    elif summary.objective is None:
         yield Check(title="No SLO", text='none was given (--slo "delivery.p99<50ms,lost=0")', mood="none")
 
 

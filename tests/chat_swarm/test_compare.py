@@ -95,6 +95,14 @@ def test_what_makes_runs_hard_to_compare_is_said(before: Run, change: dict[str, 
     assert any(said in warning for warning in compare(before, other).warnings)
 
 
+def test_a_server_that_had_served_others_before_is_named(before: Run) -> None:
+    assert before.summary.server is not None
+    used = msgspec.structs.replace(before.summary.server, rss_before_bytes=90_000_000)
+    other = Run(summary=msgspec.structs.replace(before.summary, server=used), rows=before.rows)
+    (warning,) = compare(before, other).warnings
+    assert "the server held 45.8 MiB in A, 85.8 MiB in B" in warning
+
+
 def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: Run) -> None:
     marked = synthetic_run(seed=2, samples=400, marked=(30, 31))
     said = "in 2 seconds of B's 60 the generator was the bottleneck"
