@@ -20,7 +20,7 @@ test: $(STAMP)  ## run all tests
 check: $(STAMP)  ## lint, types, import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy server client loadtest tests
+	$(BIN)/mypy server client loadtest ops tests
 	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## measure CPU per message and memory beside other servers (about five minutes)

@@ -1,0 +1,1 @@
+"""Log analysis for Greenroom: what the server wrote, as answers."""
