@@ -38,6 +38,7 @@ def render(run: Run) -> str:
         headline=report_page.headline(run),
         facts=report_page.facts(run),
         warnings=summary.warnings,
+        remarks=summary.remarks,
         checks=list(report_page.checks(run)),
         heroes=list(report_page.heroes(run)),
         server_tiles=list(report_page.server_tiles(run)),

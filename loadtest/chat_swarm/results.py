@@ -231,6 +231,8 @@ class Summary(Struct, kw_only=True):
     limit: Limit | None = None
     errors: dict[str, int] = {}
     """Error code, reason or errno → how often."""
+    remarks: list[str] = []
+    """Findings in words, such as whether a soak drifts."""
     warnings: list[str] = []
     """Sentences that a reader must know before believing the figures."""
     passed: bool = True

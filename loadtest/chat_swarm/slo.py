@@ -18,7 +18,7 @@ from typing import Final
 from chat_swarm.figures import Figure, Kind, Measured, look_up, parse_figure
 from chat_swarm.results import Objective, Term
 
-__all__ = ["OPERATORS", "Condition", "Measured", "evaluate", "parse"]
+__all__ = ["OPERATORS", "Condition", "evaluate", "parse"]
 
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from chat_swarm import machine
 from chat_swarm.collector import STEADY, Collector
-from chat_swarm.figures import Measured
+from chat_swarm.drift import SOAK, drifts
+from chat_swarm.figures import measured
 from chat_swarm.metrics import METRICS
 from chat_swarm.reckoning import reckon
 from chat_swarm.results import (
@@ -90,25 +91,14 @@ def sum_up(
     )
     whole = Run(summary=summary, rows=collector.rows, histograms=histograms)
     if slo and limit is None:  # a search breaks the SLO on purpose, and judges each step by itself
-        summary.objective = evaluate(slo, _measured(whole, headline), headline)
+        summary.objective = evaluate(slo, measured(whole, headline), headline)
+    if shape == SOAK:
+        summary.remarks = [drift.sentence for drift in drifts(whole.rows)]
     summary.warnings = list(_warnings(summary, finals))
     held = limit is None or limit.held is not None
     summary.passed = audit.passed and held and (summary.objective is None or summary.objective.passed)
     summary.exit_code = 0 if summary.passed else 1
     return whole
-
-
-def _measured(run: Run, scope: str) -> Measured:
-    return Measured(
-        scope=run.scope(scope),
-        histograms=run.histograms_of(scope),
-        faults=run.summary.audit.counts,
-        connected=run.summary.peak_connected,
-        whole=run.scope("all"),
-        whole_histograms=run.histograms_of("all"),
-        server=run.summary.server,
-        generator=run.summary.generator,
-    )
 
 
 def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:

@@ -58,6 +58,7 @@ def closing(run: Run, directory: Path | None = None) -> str:
     if summary.errors:
         most = sorted(summary.errors.items(), key=lambda item: -item[1])[:4]
         lines.append(_line("errors", ", ".join(f"{name} {count(number)}" for name, number in most)))
+    lines += [_line("remark", remark) for remark in summary.remarks]
     lines += [_line("warning", warning) for warning in summary.warnings]
     if directory is not None:
         lines.append(_line("report", str(directory / REPORT)))
