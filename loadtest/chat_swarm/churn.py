@@ -40,6 +40,7 @@ class Churn:
         self._resume: Resume | None = None
         self._receiver: Receiver | None = None
         self._counter = 0
+        self._visits = 0
         self._open: dict[int, int] = {}  # counter → when it was sent, ns, of what is not acknowledged
         self._stop = Flag()
         self._retry = _FIRST_RETRY
@@ -83,6 +84,10 @@ class Churn:
         """Return how many messages wait for their echo."""
         return len(self._open)
 
+    def was_there(self) -> bool:
+        """Return whether it has ever had a session."""
+        return self._visits > 0
+
     def reckon(self) -> None:
         """Tell the audit what was never answered."""
         if self._open and self.up:
@@ -96,6 +101,7 @@ class Churn:
         self._room = self.engine.room_of(seat)
         self._counter = self.engine.counters.get(self.name, 0)
         self._greenlet = gevent.spawn(self._live)
+        self._greenlet.link_exception(lambda dead: self.engine.erred(dead.exception))
 
     def _live(self) -> None:
         while True:
@@ -152,6 +158,7 @@ class Churn:
             self._receiver = engine.audit.joined(self.name, self._room, seq)
             self._receiver.excused = True
         self.up = True
+        self._visits += 1
         engine.connected += 1
         engine.peak_connected = max(engine.peak_connected, engine.connected)
 

@@ -61,6 +61,9 @@ class Member(Protocol):
     def unacknowledged(self) -> int:
         """Return how many messages wait for their echo."""
 
+    def was_there(self) -> bool:
+        """Return whether it has ever had a session."""
+
     def reckon(self) -> None:
         """Tell the audit what was never answered."""
 
@@ -90,7 +93,7 @@ class Engine:
         self.audit: Final = Audit()
         self.recorder: Final = Recorder()
         self.frames: Final = Frames(run, self.audit)
-        self.reactor: Final = Reactor(self._lagged, self._erred)
+        self.reactor: Final = Reactor(self._lagged, self.erred)
         self.layout: Final = Layout(plan.room_size, plan.rooms)
         blocks = {ROOM: self.layout.block(processes), PAIR: 1}
         self.seats: Final = SeatBook(f"{run}.{process}", blocks, ask)
@@ -150,8 +153,8 @@ class Engine:
 
     def cut(self, share: float, spread_seconds: float) -> int:
         """Cut a share of the connections within so many seconds; they come back. Return how many."""
-        victims = sorted((bot for bot in self.bots if bot.up), key=lambda bot: bot.name)
-        victims = victims[:: max(1, round(1 / share))] if 0 < share < 1 else victims if share else []
+        there = sorted((bot for bot in self.bots if bot.up), key=lambda bot: bot.name)
+        victims = self.random.sample(there, min(len(there), round(share * len(there))))
         for number, bot in enumerate(victims):
             self.reactor.after(spread_seconds * number / max(1, len(victims)), bot.cut)
         return len(victims)
@@ -182,6 +185,7 @@ class Engine:
             "audit": self.audit.final(),
             "errors": dict(self.errors),
             "warnings": list(self.warnings),
+            "never_there": sum(not bot.was_there() for bot in self.bots),
             "unstamped": self.recorder.unstamped,
             "early": self.recorder.early,
             "clock_step_us": self.clock_step_ns // 1000,
@@ -202,7 +206,8 @@ class Engine:
         self._lag_max_ns = max(self._lag_max_ns, nanoseconds)
         self.recorder.lag(nanoseconds, TICK_NS)
 
-    def _erred(self, error: Exception) -> None:
+    def erred(self, error: BaseException) -> None:
+        """Note a mistake of our own."""
         self.error("swarm_erred")
         self.warn(f"The swarm itself erred, so its figures are doubtful: {error!r}")
 

@@ -23,6 +23,8 @@ def verdict(run: Run) -> str:
     if summary.passed:
         return "passed"
     causes = []
+    if not summary.peak_connected:
+        causes.append("no connection")
     if not summary.audit.passed:
         causes.append("the audit")
     if summary.objective is not None and not summary.objective.passed:

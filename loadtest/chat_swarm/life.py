@@ -15,6 +15,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
@@ -92,14 +93,14 @@ class Life:
         """Begin: the control first, since a station of the same process is told by it."""
         options_now = self.environment.parsed_options or Namespace()
         plan = options.plan_of(options_now, self.environment.host)
-        if self.control is not None:
-            self._begin(self.control, plan)
-        if self.station is not None:
-            try:
+        try:
+            if self.control is not None:
+                self._begin(self.control, plan)
+            if self.station is not None:
                 self.station.start(plan)
-            except OSError as error:
-                log.error("%s", error)
-                self._give_up()
+        except (RunDirectoryError, OSError) as error:
+            log.error("%s", error)
+            self._give_up()
 
     def on_spawning_complete(self, **_: object) -> None:
         """Take note that the ramp is over."""
@@ -192,8 +193,9 @@ class Life:
         for problem in self.directory.write(run, _render):
             log.error("%s", problem)
         self._say(closing(run, self.directory.path))
-        if not run.summary.passed:
-            self.environment.process_exit_code = run.summary.exit_code
+        # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
+        code = self.environment.process_exit_code or 0
+        self.environment.process_exit_code = max(code, run.summary.exit_code)
         if self.watching is not None:
             self.watching.finish(self.directory.path)
         self.directory = None
@@ -215,7 +217,9 @@ class Life:
         self.environment.process_exit_code = 2
         if self.control is not None:
             self.control.running = False
-        self.runner.quit()
+        headless = self.environment.parsed_options is None or self.environment.parsed_options.headless
+        # Not in this greenlet, which Locust kills to stop its starting of users.
+        gevent.spawn(self.runner.quit if headless else self.runner.stop)
 
 
 def _most_bots(given: Namespace) -> int:

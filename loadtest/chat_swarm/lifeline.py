@@ -74,6 +74,10 @@ class Lifeline:
         """Return how many of its messages wait for their echo."""
         return 0
 
+    def was_there(self) -> bool:
+        """Return whether it has ever had a session."""
+        return self.up or self.lost_ns > 0
+
     def reckon(self) -> None:
         """Tell the audit what was never answered: the drain is over."""
 

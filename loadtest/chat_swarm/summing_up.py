@@ -4,7 +4,7 @@ Knows the collector's and the processes' accounts. Must not know Locust, files, 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from chat_swarm import machine
@@ -65,7 +65,8 @@ def sum_up(
         for metric in METRICS
         if metric.name in collector.tallies["all"].histograms
     }
-    audit = reckon([dict(final["audit"]) for final in finals.values()], notes=notes)
+    broken = [*notes, *_never(finals, scopes["all"])]
+    audit = reckon([dict(final["audit"]) for final in finals.values()], notes=broken)
     errors: Counter[str] = Counter()
     for final in finals.values():
         errors.update(final["errors"])
@@ -96,9 +97,25 @@ def sum_up(
         summary.remarks = [drift.sentence for drift in drifts(whole.rows)]
     summary.warnings = list(_warnings(summary, finals))
     held = limit is None or limit.held is not None
-    summary.passed = audit.passed and held and (summary.objective is None or summary.objective.passed)
+    kept = summary.objective is None or summary.objective.passed
+    summary.passed = audit.passed and held and kept and got_in(summary)
     summary.exit_code = 0 if summary.passed else 1
     return whole
+
+
+def got_in(summary: Summary) -> bool:
+    """Return whether the server took in any bot at all; if not, that nothing was lost says nothing."""
+    return summary.scopes["all"].counts.get("logins", 0) > 0
+
+
+def _never(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[str]:
+    """Yield why the run says less than it seems to: what was never there cannot have lost anything."""
+    if not scope.counts.get("logins"):
+        yield "no bot ever had a session: nothing was checked"
+    elif never := sum(final["never_there"] for final in finals.values()):
+        yield f"{never:,} bots never had a session"
+    if any("swarm_erred" in final["errors"] for final in finals.values()):
+        yield "the swarm itself erred (see the warnings)"
 
 
 def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
@@ -160,7 +177,9 @@ def _of(rows: Sequence[Row], name: str) -> int:
 def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list[str]:
     found: list[str] = []
     generator, scope = summary.generator, summary.scopes[summary.headline]
-    if summary.headline == "all":
+    if not got_in(summary):
+        found.append(f"No bot got in: is there a server at {summary.target}?")
+    elif summary.headline == "all":
         found.append("The bots were never all up for a whole second: all figures are of the whole run.")
     if generator.marked_seconds and summary.headline != "clean":
         found.append(
