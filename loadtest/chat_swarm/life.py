@@ -24,7 +24,6 @@ from chat_swarm.batches import Batcher
 from chat_swarm.control import Control
 from chat_swarm.engine import raise_descriptor_limit
 from chat_swarm.plan import Plan
-from chat_swarm.probe import ProbeError, ServerProbe
 from chat_swarm.run import Run
 from chat_swarm.rundir import RunDirectory, RunDirectoryError
 from chat_swarm.station import Station
@@ -272,8 +271,6 @@ def on_init(environment: Environment, runner: Runner, **_: object) -> None:
         plan = options.plan_of(options_now, environment.host)
         try:
             life.prepare(plan)
-            if plan.server_pid:
-                ServerProbe(plan.server_pid)
-        except (RunDirectoryError, ProbeError) as refused:
+        except RunDirectoryError as refused:
             sys.stderr.write(f"locust: error: {refused}\n")
             sys.exit(2)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chat_protocol.content import MAX_MESSAGE
 from chat_protocol.names import clean
-from chat_swarm import sizes
+from chat_swarm import preflight, sizes
 from chat_swarm.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan
 from chat_swarm.slo import parse as parse_slo
 from chat_swarm.stages import SHAPES, ShapePlan
@@ -154,9 +154,13 @@ def add_options(parser: "LocustArgumentParser") -> None:
     def checked(*args: Any, **how: Any) -> Namespace:
         options: Namespace = parse_args(*args, **how)
         try:
-            plan_of(options, options.host)
+            plan = plan_of(options, options.host)
         except PlanError as refused:
             parser.exit(2, f"{parser.prog}: error: {refused}\n")
+        # A page may still be told otherwise, and a worker is told by its master.
+        alone = getattr(options, "headless", False) and not options.worker
+        if alone and (complaint := preflight.complaint(plan)):
+            parser.exit(2, f"{parser.prog}: error: {complaint}\n")
         return options
 
     parser.parse_args = checked

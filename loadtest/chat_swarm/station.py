@@ -5,7 +5,6 @@ Knows gevent, the engine and the messages. Must not know what Locust's events ar
 
 import logging
 import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,16 +12,15 @@ from typing import Any, Final, Protocol
 
 import gevent
 import msgspec
-from gevent import monkey
 
 from chat_swarm import messages
 from chat_swarm.engine import Engine, raise_descriptor_limit, spare_the_collector
 from chat_swarm.histogram import Histogram
 from chat_swarm.metrics import METRIC, Metric
 from chat_swarm.plan import Plan
+from chat_swarm.preflight import resolve
 from chat_swarm.results import Interval
 from chat_swarm.seats import ANSWER, ASK
-from chat_swarm.wire import Address
 
 log = logging.getLogger(__name__)
 
@@ -164,22 +162,6 @@ class Station:
             if count > self._errors[what]:
                 self._tables.fail(what, what, count - self._errors[what], "error")
         self._errors.update({what: count - self._errors[what] for what, count in errors.items()})
-
-
-def resolve(host: str, port: int) -> Address:
-    """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise OSError(error.errno, f"there is no host {host!r}: {error.strerror or error}") from error
-    found.sort(key=lambda one: one[0] != socket.AF_INET)
-    address: Any = found[0][4]
-    return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
-
-
-def is_patched() -> bool:
-    """Return whether gevent has patched sockets: bots that use chat_client need it."""
-    return bool(monkey.is_module_patched("socket"))
 
 
 def _resident() -> int:

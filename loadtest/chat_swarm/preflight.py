@@ -1,0 +1,58 @@
+"""What can be known to be wrong before a run begins, and before processes are forked for it.
+
+Knows the network's names, processes and directories. Must not know Locust, nor options.
+"""
+
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from chat_swarm.plan import Plan
+from chat_swarm.probe import ProbeError, ServerProbe
+from chat_swarm.rundir import PARENT, RunDirectory, RunDirectoryError
+from chat_swarm.wire import Address
+
+
+def resolve(host: str, port: int) -> Address:
+    """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(error.errno, f"there is no host {host!r}: {error.strerror or error}") from error
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    address: Any = found[0][4]
+    return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
+
+
+def complaint(plan: Plan) -> str:
+    """Return what keeps a run from being made, and the way out; "" if nothing is known to."""
+    try:
+        resolve(plan.host, plan.port)
+    except OSError as error:
+        return f"{error.strerror}; give the server's address with --host"
+    try:
+        if plan.server_pid:
+            ServerProbe(plan.server_pid)
+    except ProbeError as error:
+        return f"--server-pid: {error}"
+    try:
+        if plan.report is not None:
+            RunDirectory.create(plan.report, "")
+        else:
+            _try(Path(PARENT))
+    except RunDirectoryError as error:
+        return str(error)
+    return ""
+
+
+def _try(parent: Path) -> None:
+    try:
+        parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{parent.absolute()} cannot be written to ({error.strerror or error}):"
+            " choose another directory with --report"
+        ) from None
