@@ -1,0 +1,1 @@
+"""How tables are shown: for a terminal, as JSON lines, as CSV."""

@@ -1,0 +1,35 @@
+"""A report's answer: tables of plain values, each column with a kind that says how to show it.
+
+Knows names, kinds and rows. Must not know where the values came from, nor how they are shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["text", "count", "rate", "ms", "us", "seconds", "bytes", "time", "percent", "spark"]
+"""`rate` is per second, `time` a datetime in UTC without a zone, `percent` from 0 to 100, `spark` a list of
+numbers. Any value may be None: there is nothing to say."""
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name for programs, its title for people, its kind, and a sentence that explains it."""
+
+    name: str
+    title: str
+    kind: Kind
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of values, one for each column; notes are sentences to be read with them."""
+
+    name: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    notes: Sequence[str] = field(default=())
