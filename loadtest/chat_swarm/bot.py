@@ -80,10 +80,10 @@ class Bot(Lifeline):
     def resumed(self) -> None:
         """Make good what a cut has broken off: the session was taken up again."""
 
-    def echoes(self, run: Run, received_ns: int) -> None:
+    def echoes(self, run: Run, received_ns: int, *, exact: bool) -> None:
         """Take one's own messages out of what was read."""
 
-    def echo(self, room: str, seq: int, counter: int, received_ns: int) -> None:
+    def echo(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
         """Take one of one's own messages as acknowledged."""
 
     def expected(self, event: Error) -> bool:  # noqa: ARG002  for those who expect one
@@ -116,7 +116,7 @@ class Bot(Lifeline):
         self.begun_ns = time.time_ns()
         self.wire.send(encode(hello))
 
-    def read(self, data: bytes, received_ns: int, seen_ns: int) -> None:
+    def read(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
         """Take what came."""
         engine = self.engine
         counts = engine.recorder.counts
@@ -131,14 +131,14 @@ class Bot(Lifeline):
             self.lost("bad frame")
             return
         if run is not None:
-            self._take(run, received_ns, seen_ns, exact=True)
+            self._take(run, received_ns, seen_ns, exact=exact)
             return
         last = len(items) - 1
         for place, item in enumerate(items):
             if isinstance(item, Run):
-                self._take(item, received_ns, seen_ns, exact=place == last)
+                self._take(item, received_ns, seen_ns, exact=exact and place == last)
             else:
-                self._event(item, received_ns, seen_ns)
+                self._event(item, received_ns, seen_ns, exact=exact and place == last)
 
     def _take(self, run: Run, received_ns: int, seen_ns: int, *, exact: bool) -> None:
         receiver = self.receivers.get(run.room)
@@ -160,7 +160,7 @@ class Bot(Lifeline):
         else:
             self._time(run, received_ns, seen_ns, exact=exact)
         if self.name in run.names:
-            self.echoes(run, received_ns)
+            self.echoes(run, received_ns, exact=exact)
 
     def _time(self, run: Run, received_ns: int, seen_ns: int, *, exact: bool) -> None:
         """Time messages of which only the last byte's moment is known.
@@ -191,22 +191,28 @@ class Bot(Lifeline):
                 recorder.sent.append(sent)
                 recorder.planned.append(said.planned_ns)
 
-    def _event(self, event: Event, received_ns: int, seen_ns: int) -> None:
+    def sure(self, sent_ns: int, received_ns: int) -> bool:
+        """Return whether what was sent then and read now came about when its read was stamped."""
+        unsure = received_ns - max(sent_ns, self.engine.reactor.previous_ns)
+        return unsure <= max(_SURE_NS, (received_ns - sent_ns) // 20)
+
+    def _event(self, event: Event, received_ns: int, seen_ns: int, *, exact: bool) -> None:
         if self._closing:
             return
         match event:
             case PongEvent():
-                if self.timed and self._ping_sent_ns > self.live_since_ns:
-                    self.engine.recorder.add("rtt", received_ns - self._ping_sent_ns)
+                sent = self._ping_sent_ns
+                if self.timed and sent > self.live_since_ns and (exact or self.sure(sent, received_ns)):
+                    self.engine.recorder.add("rtt", received_ns - sent)
                     self.engine.recorder.add("bot_lag", seen_ns - received_ns)
                 self._ping_sent_ns = 0
             case PingEvent():
                 self.tell(encode(Pong(id=event.id)))
             case Welcome():
-                self._welcome(event, received_ns)
+                self._welcome(event, received_ns, exact=exact)
             case MessageEvent():  # `again`: what was sent once more is stored
                 if event.ref is not None and event.ref.isdecimal():
-                    self.echo(event.room, event.seq, int(event.ref), received_ns)
+                    self.echo(event.room, event.seq, int(event.ref), received_ns, exact=exact)
             case Joined():
                 self._stand(event.room, event.seq)
             case Opened():
@@ -222,16 +228,19 @@ class Bot(Lifeline):
             case _:
                 pass  # presence and lists are taken, and say nothing that is measured
 
-    def _welcome(self, event: Welcome, received_ns: int) -> None:
+    def _welcome(self, event: Welcome, received_ns: int, *, exact: bool) -> None:
         engine = self.engine
         self.stands()
         self._ping_sent_ns = 0
         asked = self._secret is not None
         engine.count("logins")
-        engine.recorder.add("login", received_ns - self.begun_ns)
+        known = exact or self.sure(self.begun_ns, received_ns)
+        if known:
+            engine.recorder.add("login", received_ns - self.begun_ns)
         if event.resumed:
             engine.count("resumed")
-            engine.recorder.add("resume", received_ns - self.lost_ns)
+            if known:
+                engine.recorder.add("resume", received_ns - self.lost_ns)
             self.live_since_ns = received_ns
             for receiver in self.receivers.values():
                 receiver.excused = True

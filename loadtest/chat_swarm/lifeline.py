@@ -210,6 +210,6 @@ class Lifeline:
     def writable(self) -> None:
         """Send what was held back."""
 
-    def read(self, data: bytes, received_ns: int, seen_ns: int) -> None:
+    def read(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
         """Take what came."""
         raise NotImplementedError

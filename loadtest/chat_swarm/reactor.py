@@ -35,7 +35,9 @@ class Reactor:
     def __init__(self, on_lag: Callable[[int], object], on_error: Callable[[Exception], object]) -> None:
         self.handlers: Final[dict[int, _Handler]] = {}
         self.previous_ns = time.time_ns()
-        """When epoll was asked before the last time: what a read finds now came after this moment."""
+        """What a read finds now came after this moment: epoll was asked then, and told all."""
+        self.behind = False
+        """Whether something that is there already will be read in the next turn only."""
         self._asked_ns = self.previous_ns
         self._epoll: Final = new_epoll()
         self._alarm: Final = Alarm()
@@ -81,9 +83,11 @@ class Reactor:
 
     def turn(self, patience: float = 0.0) -> int:
         """Serve what is ready and what is due; wait for it up to `patience` seconds. Return how many were."""
-        self.previous_ns = self._asked_ns
-        ready = self._epoll.poll(patience, _AT_ONCE)
+        if not self.behind:
+            self.previous_ns = self._asked_ns
         self._asked_ns = time.time_ns()
+        ready = self._epoll.poll(patience, _AT_ONCE)
+        self.behind = len(ready) == _AT_ONCE
         handlers = self.handlers
         for fd, mask in ready:
             handler = handlers.get(fd)

@@ -149,21 +149,23 @@ class Talker(Bot):
         self._let_go()
         super().ended()
 
-    def echoes(self, run: Run, received_ns: int) -> None:
+    def echoes(self, run: Run, received_ns: int, *, exact: bool) -> None:
+        last = run.said[-1] if exact else None
         for said in run.said:
             if said.name == self.name:
-                self.echo(run.room, said.seq, said.counter, received_ns)
+                self.echo(run.room, said.seq, said.counter, received_ns, exact=said is last)
 
-    def echo(self, room: str, seq: int, counter: int, received_ns: int) -> None:
+    def echo(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
         pending = self.pending.pop(counter, None)
         if pending is None:
             return  # sent once more over a cut, and it was stored the first time
         recorder = self.engine.recorder
         recorder.counts["acknowledged"] += 1
         self.engine.audit.acknowledged(room, seq)
-        if pending.sent_ns > self.live_since_ns:
+        sent = pending.sent_ns
+        if sent > self.live_since_ns and (exact or self.sure(sent, received_ns)):
             recorder.ack_received.append(received_ns)
-            recorder.ack_sent.append(pending.sent_ns)
+            recorder.ack_sent.append(sent)
             recorder.ack_planned.append(pending.planned_ns)
         self.answered()
 

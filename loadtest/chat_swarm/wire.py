@@ -31,8 +31,11 @@ class Owner(Protocol):
     def connected(self) -> None:
         """Go on: the connection stands."""
 
-    def read(self, data: bytes, received_ns: int, seen_ns: int) -> None:
-        """Take whole lines; the kernel received the last byte at `received_ns`, since the epoch."""
+    def read(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
+        """Take whole lines. The kernel received the last byte at `received_ns`, since the epoch.
+
+        Unless `exact`, that may be a byte of what is not handed over yet: the lines came then or before.
+        """
 
     def writable(self) -> None:
         """Send on: all that was given to `send` has left."""
@@ -169,16 +172,20 @@ class Wire:
         else:
             received = seen
             self._clocked.unstamped += 1
+        exact = len(data) < size
+        if not exact and not self.paused:
+            self._reactor.behind = True
         if self._tail:
             data = self._tail + data
             self._tail = b""
         if data[-1] != 10:  # a line goes on in the next read
+            exact = False
             end = data.rfind(b"\n") + 1
             self._tail = data[end:]
             if not end:
                 return
             data = data[:end]
-        owner.read(data, received, seen)
+        owner.read(data, received, seen, exact)
 
     def _flush(self) -> None:
         if self._sock is None or not self._out:
