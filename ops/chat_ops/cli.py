@@ -1,18 +1,19 @@
-"""The command `chat-logs`: which report, of which files, shown how.
+"""The command `chat-logs`: which report, of which lines, shown how.
 
-Knows the options and the exit codes (0 fine; 1 a bound is broken; 2 wrong usage, or nothing to read). Must not
-know how anything is computed.
+Knows the options and the exit codes (0 fine; 1 a bound is broken; 2 wrong usage, or nothing to read). Must
+not know how anything is computed.
 """
 
 import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import os
 import sys
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
-from rich.console import Console
-
-from chat_ops.opening import open_log
-from chat_ops.output import csv, jsonl, terminal
+from chat_ops import bad_lines, opening, output
 from chat_ops.problems import BoundBrokenError, UsageError
 from chat_ops.reports import REPORTS
 from chat_ops.table import Table
@@ -20,40 +21,133 @@ from chat_ops.table import Table
 OK: Final = 0
 BROKEN: Final = 1
 USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+_INTRODUCTION: Final = """\
+Ask the log of a Greenroom server: who was on, how busy was it, how fast, what went wrong, who was slow.
+
+  chat-logs summary server.log
+  chat-logs timeline --since yesterday --every 5m /var/log/greenroom/*.log*
+  zstdcat old.zst | chat-logs sql "select event, count(*) from lines group by 1" -
+
+Files may be packed by gzip or zstd, rotated, of several nodes, and given as patterns; `-` is standard input.
+"""
+_EXITS: Final = "exit codes: 0 fine; 1 a bound of --fail-if is broken; 2 wrong usage, or nothing to read"
+
+
+class Command(Protocol):
+    """What a command that is no report has: it opens the log itself, and shows what it finds itself."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of its own, and `files`."""
+
+    def main(self, args: argparse.Namespace) -> int:
+        """Do it, and return the exit code."""
+
+
+COMMANDS: Final[Mapping[str, str]] = {"report": "chat_ops.html", "follow": "chat_ops.follow"}
+"""The commands that are no reports, and their modules."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
     try:
-        with open_log(args) as log:
-            tables = REPORTS[args.report].run(log, args)
-    except BoundBrokenError as broken:
-        _show(broken.tables, args)
-        return BROKEN
+        code = args.act(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
+        return OK
     except UsageError as error:
-        sys.stderr.write(f"chat-logs: {error}\n")
+        _tell(str(error))
         return USAGE
-    _show(tables, args)
-    return OK
+    return int(code)
 
 
-def _show(tables: list[Table], args: argparse.Namespace) -> None:
-    if args.form == "json":
-        jsonl.write(tables, sys.stdout)
-    elif args.form == "csv":
-        csv.write(tables, sys.stdout)
-    else:
-        terminal.show(tables, Console())
+def _report(args: argparse.Namespace) -> int:
+    code = OK
+    with opening.open_log(args) as log:
+        try:
+            tables = REPORTS[args.report].run(log, args)
+        except BoundBrokenError as broken:
+            tables, code = broken.tables, BROKEN
+        if args.bad_lines:
+            tables = [*tables, bad_lines.table(log)]
+        output.show(_chosen(tables, args.table), args.form)
+        extent = log.extent
+        if not any(table.rows for table in tables):
+            span = f"; the log is from {extent.first} to {extent.last}" if extent.first else ""
+            _tell(
+                f"nothing to report: {extent.lines - extent.bad} good lines in {len(log.sources)} files{span}"
+            )
+        if extent.bad and not args.bad_lines:
+            _tell(f"{extent.bad} of {extent.lines} lines are no log lines (--bad-lines shows them)")
+    return code
+
+
+def _chosen(tables: list[Table], name: str | None) -> list[Table]:
+    if name is None:
+        return tables
+    chosen = [table for table in tables if table.name == name]
+    if not chosen:
+        raise UsageError(f"there is no table {name!r} here: {', '.join(table.name for table in tables)}")
+    return chosen
+
+
+def _tell(text: str) -> None:
+    letters = (letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
+    sys.stderr.write(f"chat-logs: {''.join(letters)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("chat-logs")
-    reports = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
+    parser = argparse.ArgumentParser(
+        "chat-logs",
+        description=_INTRODUCTION,
+        epilog=_EXITS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = importlib.metadata.version("greenroom")
+    parser.add_argument("--version", action="version", version=f"chat-logs {version}")
+    _add_common(parser, {})
+    below = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
     for name, report in REPORTS.items():
-        one = reports.add_parser(name, help=report.HELP, description=report.HELP)
+        one = below.add_parser(
+            name, help=report.HELP, description=f"{report.HELP[:1].upper()}{report.HELP[1:]}."
+        )
         report.add_arguments(one)
-        one.add_argument("--json", dest="form", action="store_const", const="json")
-        one.add_argument("--csv", dest="form", action="store_const", const="csv")
-        one.add_argument("files", nargs="+", metavar="FILE")
+        if not any(action.dest == "files" for action in one._actions):  # noqa: SLF001  a report may have its own
+            one.add_argument(
+                "files", nargs="+", metavar="FILE", help="log files, patterns, or - for standard input"
+            )
+        _add_common(one, {"default": argparse.SUPPRESS})
+        one.set_defaults(act=_report)
+    for name, module in COMMANDS.items():
+        if not importlib.util.find_spec(module):
+            continue
+        command = cast(Command, importlib.import_module(module))
+        one = below.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(one)
+        opening.add_options(one, default=argparse.SUPPRESS)
+        one.set_defaults(act=command.main)
     return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, how: dict[str, Any]) -> None:
+    """Add what every report understands; it may stand before the report's name or after it."""
+    shown = parser.add_argument_group("how it is shown")
+    shown.add_argument(
+        "--json", dest="form", action="store_const", const="json", help="a JSON object a row and line", **how
+    )
+    shown.add_argument("--csv", dest="form", action="store_const", const="csv", help="comma-separated", **how)
+    shown.add_argument("--table", metavar="NAME", help="only this table of the report", **how)
+    shown.add_argument(
+        "--bad-lines", action="store_true", help="show lines that are no log lines, too", **how
+    )
+    opening.add_options(parser, **how)

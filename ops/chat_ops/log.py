@@ -1,37 +1,71 @@
 """The log as a table that can be asked: DuckDB reads the files and answers, in bounded memory.
 
-Knows DuckDB and the view `lines`. Must not know reports, nor how anything is shown.
+Knows DuckDB. Must not know reports, nor how anything is shown.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import duckdb
 
-from chat_ops.columns import COLUMNS, FILE
+from chat_ops import anonymize, sources, view
 from chat_ops.filters import NO_FILTERS, Filters
+from chat_ops.problems import UsageError
 from chat_ops.table import Row
 
 MEMORY: Final = "1GB"
+"""What DuckDB may use; beyond it, it spills to the temporary folder. Python and numpy come on top."""
+MOST_THREADS: Final = 8
+"""Each thread has buffers of twice the longest line."""
+LONGEST_LINES: Final = (1 << 24, 1 << 27)
+"""Bytes: the bound that is tried first, and the one for a log that breaks it (with fewer threads then)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is to read, whatever is asked for."""
+
+    lines: int
+    """Good and bad; blank ones aside."""
+    bad: int
+    first: datetime | None
+    last: datetime | None
 
 
 class Log:
     """Lines of one or more files, as the view `lines`; a context manager."""
 
-    def __init__(self, files: Sequence[str], filters: Filters = NO_FILTERS) -> None:
-        self.files = tuple(files)
+    def __init__(
+        self,
+        files: Sequence[str],
+        filters: Filters = NO_FILTERS,
+        *,
+        anonymize_key: str | None = None,
+        memory: str = MEMORY,
+        threads: int = 0,
+    ) -> None:
         self.filters = filters
-        self._db = duckdb.connect(config={"memory_limit": MEMORY})
-        self._extent: tuple[int, int, datetime | None, datetime | None] | None = None
-        types = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
-        paths = ", ".join("'" + path.replace("'", "''") + "'" for path in self.files)
-        self._db.execute(
-            f"CREATE VIEW raw AS SELECT * FROM read_json([{paths}], format='newline_delimited',"  # noqa: S608
-            f" filename='{FILE}', ignore_errors=true, columns={{{types}}})"
-        )
-        self._db.execute("CREATE VIEW lines AS SELECT * FROM raw WHERE ts IS NOT NULL AND event IS NOT NULL")
+        self.anonymous = anonymize_key is not None
+        self._extent: Extent | None = None
+        self._folder = sources.work_folder()
+        try:
+            self.sources = sources.find(files, self._folder)
+            self._threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
+            self._db = _connect(memory, self._threads, str(self._folder))
+            if anonymize_key is not None:
+                self._db.execute(f"SET VARIABLE {anonymize.VARIABLE} = {view.literal(anonymize_key)}")
+                for macro in anonymize.MACROS:
+                    self._db.execute(macro)
+            self._make_views(0)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -40,34 +74,122 @@ class Log:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def rows(self, sql: str, *params: object) -> list[Row]:
         """Return the answer to a question about `lines`; `?` stands for a parameter."""
-        answer: list[Row] = self._db.execute(sql, list(params)).fetchall()
+        answer: list[Row] = self._ask(sql, params).fetchall()
         return answer
+
+    def answer(self, question: str) -> tuple[list[tuple[str, str]], list[Row]]:
+        """Answer a person's question, which may only read; with the columns' names and DuckDB's types.
+
+        From then on nothing but the log's files can be reached. Raises UsageError.
+        """
+        try:
+            statements = self._db.extract_statements(question)
+            if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
+                raise UsageError("ask with one SELECT: nothing is changed here")
+            self._lock()
+            # What may stand in a view cannot write: a WITH that inserts, or copies to a file, may not.
+            self._db.execute(f"CREATE TEMP VIEW question AS {question}")
+            self._db.execute("DROP VIEW question")
+            asked = self._ask(question, ())
+            return [(str(name), str(kind)) for name, kind, *_ in asked.description], asked.fetchall()
+        except duckdb.Error as error:
+            raise UsageError(str(error)) from None
 
     def keep(self, name: str, sql: str, *params: object) -> None:
         """Make a table of an answer, for further questions: the files need not be read again."""
-        self._db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", list(params))  # noqa: S608
+        self._ask(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", params)
 
-    def _measure(self) -> tuple[Any, ...]:
+    @property
+    def extent(self) -> Extent:
+        """How much there is to read; asking costs a pass over the files, the first time."""
         if self._extent is None:
-            self._extent = self._db.execute(
-                "SELECT count(*), count(*) FILTER (ts IS NULL OR event IS NULL), min(ts), max(ts) FROM raw"
-            ).fetchall()[0]
+            bad = f"count(*) FILTER (NOT ({view.GOOD}))"
+            self._extent = Extent(*self.rows(f"SELECT count(*), {bad}, min(ts), max(ts) FROM raw")[0])  # noqa: S608
         return self._extent
 
     @property
-    def total(self) -> int:
-        """How many lines the files have, blank ones aside."""
-        return int(self._measure()[0])
-
-    @property
     def bad(self) -> int:
-        """How many of them are no log lines."""
-        return int(self._measure()[1])
+        """How many lines of the files are no log lines."""
+        return self.extent.bad
 
     @property
     def span(self) -> tuple[datetime | None, datetime | None]:
-        """Times of the first and of the last line."""
-        return self._measure()[2:]
+        """Times of the first and of the last line of the files."""
+        return self.extent.first, self.extent.last
+
+    def bad_ordinals(self, source: sources.Source, most: int) -> list[int]:
+        """Return which lines of a file are no log lines, counted from 1 without the blank ones."""
+        every = view.raw([source], LONGEST_LINES[-1])
+        numbered = f"SELECT row_number() OVER () AS n, ts, event FROM ({every})"  # noqa: S608
+        found = self.rows(f"SELECT n FROM ({numbered}) WHERE NOT ({view.GOOD}) ORDER BY n LIMIT {most}")  # noqa: S608
+        return [n for (n,) in found]
+
+    def _lock(self) -> None:
+        """Let questions read nothing but `lines` from now on; there is no way back.
+
+        Where the log is anonymous, its lines are copied first, and what could tell the originals is dropped.
+        """
+        _ = self.extent  # it reads the files, which may be out of reach afterwards
+        if self.anonymous:
+            self.keep("shown", "SELECT * FROM lines")
+            self._db.execute("DROP VIEW lines; DROP VIEW raw")
+            self._db.execute(f"RESET VARIABLE {anonymize.VARIABLE}")
+            self._db.execute("CREATE TEMP VIEW lines AS SELECT * FROM shown")
+        else:
+            paths = ", ".join(view.literal(source.path) for source in self.sources)
+            self._db.execute(f"SET allowed_paths = [{paths}]")
+        self._db.execute("SET enable_external_access = false; SET lock_configuration = true")
+
+    def _make_views(self, size: int) -> None:
+        self._size = size
+        self._db.execute(f"CREATE OR REPLACE VIEW raw AS {view.raw(self.sources, LONGEST_LINES[size])}")
+        self._db.execute(f"CREATE OR REPLACE VIEW lines AS {view.lines(self.filters, masked=self.anonymous)}")
+
+    def _ask(self, sql: str, params: Sequence[object]) -> duckdb.DuckDBPyConnection:
+        with _explained():
+            try:
+                return self._db.execute(sql, list(params))
+            except duckdb.InvalidInputException as error:
+                if "maximum_object_size" not in str(error) or self._size + 1 == len(LONGEST_LINES):
+                    raise
+                self._db.execute("SET threads = 1")
+                self._make_views(self._size + 1)
+                return self._db.execute(sql, list(params))
+
+
+def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnection:
+    try:
+        db = duckdb.connect(
+            config={
+                "memory_limit": memory,
+                "threads": threads,
+                "temp_directory": folder,
+                "autoinstall_known_extensions": False,  # nothing is fetched from anywhere
+                "autoload_known_extensions": False,
+            }
+        )
+        db.execute("SET TimeZone = 'UTC'")  # of a time that names no zone
+    except duckdb.Error as error:
+        raise UsageError(str(error).splitlines()[0]) from None
+    return db
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Say in a sentence what only the person can mend."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise UsageError(
+            "the memory does not suffice: give more with --memory, or ask for less time"
+        ) from None
+    except duckdb.IOException as error:
+        raise UsageError(f"reading failed: {str(error).splitlines()[0]}") from None
+    except duckdb.InvalidInputException as error:
+        if "maximum_object_size" not in str(error):
+            raise
+        raise UsageError(f"a line is longer than {LONGEST_LINES[-1] >> 20} MiB: {error}") from None

@@ -1,1 +1,22 @@
 """How tables are shown: for a terminal, as JSON lines, as CSV."""
+
+import sys
+from collections.abc import Sequence
+
+from chat_ops.output import csv, jsonl, terminal
+from chat_ops.output.words import visible
+from chat_ops.table import Table
+
+
+def show(tables: Sequence[Table], form: str | None) -> None:
+    """Write the tables to standard output: `json`, `csv`, or None for people. Notes go where people read."""
+    if form == "json":
+        jsonl.write(tables, sys.stdout)
+    elif form == "csv":
+        csv.write(tables, sys.stdout)
+    else:
+        terminal.show(tables, terminal.console())
+        return
+    for table in tables:
+        for note in table.notes:
+            sys.stderr.write(f"{table.name}: {visible(note)}\n")

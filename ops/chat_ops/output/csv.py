@@ -1,13 +1,18 @@
-"""Tables for spreadsheets: a header and rows; an empty line between two tables.
+"""Tables for spreadsheets: a header and rows; an empty line between two tables (`--table` chooses one).
 
-Knows tables. Must not know reports.
+Knows tables. Must not know reports. Values are as computed, without units: the names say them. A text that a
+spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV Injection").
 """
 
 import csv
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, Final, TextIO
 
+from chat_ops.output.jsonl import plain
+from chat_ops.output.words import visible
 from chat_ops.table import Table
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(tables: Iterable[Table], out: TextIO) -> None:
@@ -17,4 +22,14 @@ def write(tables: Iterable[Table], out: TextIO) -> None:
         if number:
             out.write("\n")
         writer.writerow(column.name for column in table.columns)
-        writer.writerows(table.rows)
+        writer.writerows([_cell(value) for value in row] for row in table.rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return " ".join("" if item is None else str(plain(item)) for item in value)
+    value = plain(value)
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown

@@ -1,0 +1,72 @@
+"""A value of a table as people read it: with its unit, short, and with nothing that a terminal would obey.
+
+Knows the kinds of columns. Must not know rich nor files.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from chat_ops.table import Kind
+
+NUMERIC: Final = frozenset({"count", "rate", "ms", "us", "seconds", "bytes", "percent"})
+_BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def word(value: Any, kind: Kind) -> str:
+    """Return what to show; a value that is not of its column's kind is shown as it is."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return visible(str(value))
+    match kind:
+        case "bytes":
+            return size(value)
+        case "us":
+            return duration(value / 1_000_000)
+        case "ms":
+            return duration(value / 1000)
+        case "seconds":
+            return duration(value)
+        case "percent":
+            return f"{value:.1f} %"
+        case "rate":
+            return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
+        case _:
+            return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def size(value: float) -> str:
+    """Return bytes with a unit (powers of 1024)."""
+    for unit in _BYTES:
+        if abs(value) < 1024 or unit == _BYTES[-1]:
+            break
+        value /= 1024
+    return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration with three digits, from µs to days."""
+    if seconds < 0:
+        return f"-{duration(-seconds)}"
+    for below, scale, unit in ((0.001, 1e6, "µs"), (1.0, 1e3, "ms"), (100.0, 1.0, "s")):
+        if seconds < below:
+            return (
+                f"{seconds * scale:.3g} {unit}"
+                if seconds * scale < 999.5
+                else f"{seconds * scale:.0f} {unit}"
+            )
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02} h"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def visible(text: str) -> str:
+    """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
