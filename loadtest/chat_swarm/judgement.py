@@ -108,7 +108,7 @@ def limit(found: Limit) -> str:
     if found.held is None:
         return f"Not even the first step held{why}."
     if found.at_least:
-        return f"At least {count(found.held)} {unit} held; then the generator gave up, not the server{why}."
+        return f"At least {count(found.held)} {unit} held, and the server was not seen to break{why}."
     if found.broke is None:
         return f"{count(found.held)} {unit} held, and no step broke{why}."
     return f"{count(found.held)} {unit} held; {count(found.broke)} broke{why}."
