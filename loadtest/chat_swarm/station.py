@@ -57,6 +57,8 @@ class Station:
         self._watcher: Any = None
         self._errors: Counter[str] = Counter()
         self._rss_before = 0
+        self._judged = False
+        """Whether the run's last account is given; what comes later is in no summary, and in no table."""
 
     # The messages of the control.
 
@@ -103,6 +105,7 @@ class Station:
 
     def _tell_final(self, engine: Engine) -> None:
         engine.account()
+        self._judged = True
         final = engine.final()
         final.update(process=engine.process, rss_before=self._rss_before, pid=os.getpid())
         self._send(messages.FINAL, final)
@@ -125,6 +128,7 @@ class Station:
             sink=self._report,
         )
         self._rss_before = _resident()
+        self._judged = False
         self._errors.clear()
         self.engine = engine
         self._watcher = gevent.get_hub().loop.io(engine.reactor.fileno(), _READ)
@@ -142,6 +146,8 @@ class Station:
         self._told = {}
 
     def _report(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
+        if self._judged:
+            return
         self._fill_tables(interval, histograms)
         if self._local:
             self._send(messages.SECOND, {"interval": interval, "histograms": histograms})
