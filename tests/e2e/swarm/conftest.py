@@ -1,0 +1,66 @@
+"""A server that most of these tests share, and swarms and liars that are ended whatever happens."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.process import ServerProcess
+from support.swarm import Ended, Liar, SwarmProcess
+
+StartSwarm = Callable[..., SwarmProcess]
+StartLiar = Callable[..., Liar]
+
+
+@pytest.fixture(scope="session")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server without limits; each swarm on it has rooms of its own."""
+    one = ServerProcess(
+        tmp_path_factory.mktemp("arena"),
+        *("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2", "--log-messages"),
+    )
+    yield one
+    code = one.stop()
+    assert code == 0, one.errors()
+    assert not one.entries("internal_error")
+
+
+@pytest.fixture(scope="session")
+def start_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSwarm]:
+    """Start swarms: `start_swarm("name", port, flags)`; the name is also that of its rooms."""
+    started: list[SwarmProcess] = []
+
+    def start(name: str, port: int, *flags: str, **how: Any) -> SwarmProcess:
+        folder: Path = tmp_path_factory.mktemp(name)
+        started.append(SwarmProcess(folder, port, "--room-prefix", name, *flags, **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture(scope="module")
+def start_liar() -> Iterator[StartLiar]:
+    """Start liars: `start_liar(port, flags)`."""
+    started: list[Liar] = []
+
+    def start(port: int, *flags: str) -> Liar:
+        started.append(Liar(port, *flags))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture(scope="session")
+def talks(arena: ServerProcess, start_swarm: StartSwarm) -> list[Ended]:
+    """Two runs of the same kind, at the same time: full rooms that talk, and nothing else happens."""
+    flags = (
+        *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),
+        *("--ping-interval", "1", "--slo", "delivery.p50<60s,lost=0", "--json", "--csv", "locust"),
+    )
+    swarms = [start_swarm(f"talk{number}", arena.port, *flags) for number in (1, 2)]
+    return [one.end() for one in swarms]

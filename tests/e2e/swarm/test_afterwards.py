@@ -1,0 +1,74 @@
+"""What `chat-swarm` makes of real runs: compared, judged anew, reported anew."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.process import BIN, environment
+from support.swarm import BOTS, Ended
+
+
+def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(BIN / "chat-swarm"), *arguments],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_two_runs_side_by_side(talks: list[Ended], tmp_path: Path) -> None:
+    one, other = talks
+    done = chat_swarm(tmp_path, "compare", str(one.path), str(other.path))
+    assert done.returncode == 0, done.stderr
+    assert one.summary.run in done.stdout
+    assert other.summary.run in done.stdout
+    assert "delivery" in done.stdout
+    assert "\x1b" not in done.stdout
+    found = json.loads(chat_swarm(tmp_path, "compare", "--json", str(one.path), str(other.path)).stdout)
+    assert found
+
+
+def test_a_run_has_changed_by_nothing_from_itself(talks: list[Ended], tmp_path: Path) -> None:
+    path = str(talks[0].path)
+    done = chat_swarm(tmp_path, "compare", path, path, "--fail-if", "delivery.p99>+1%,sent.rate<-1%")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_report_is_made_anew(talks: list[Ended], tmp_path: Path) -> None:
+    copy = shutil.copytree(talks[0].path, tmp_path / "copy")
+    (copy / "report.html").unlink()
+    done = chat_swarm(tmp_path, "report", str(copy))
+    assert (done.returncode, done.stdout.strip()) == (0, str(copy / "report.html")), done.stderr
+    assert talks[0].summary.run in (copy / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("slo", "code"),
+    [("lost=0,delivery.p50<60s,connected>=30", 0), ("delivery.p50<0.001us,lost=0", 1), ("delivery.p99<5", 2)],
+)
+def test_a_run_is_judged_by_another_slo(talks: list[Ended], tmp_path: Path, slo: str, code: int) -> None:
+    done = chat_swarm(tmp_path, "slo", str(talks[0].path), slo)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("BROKEN" in done.stdout) == (code == 1)
+
+
+def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
+    done = chat_swarm(tmp_path, "report", str(tmp_path))
+    assert done.returncode == 2
+    assert "no finished run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_installed_locustfile_is_that_of_the_thin_one(tmp_path: Path) -> None:
+    done = chat_swarm(tmp_path, "locustfile")
+    assert done.returncode == 0
+    installed = Path(done.stdout.strip())
+    assert installed.is_file()
+    assert f"chat_swarm.{installed.stem} import" in BOTS.read_text()

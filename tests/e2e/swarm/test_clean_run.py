@@ -1,0 +1,161 @@
+"""A run in which nothing goes wrong: what it leaves, and whether all of its figures agree."""
+
+import csv
+import json
+import re
+import statistics
+from collections import Counter
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from chat_swarm.metrics import FAULTS, METRIC
+from chat_swarm.results import Summary
+from support.process import ServerProcess, eventually
+from support.swarm import Ended
+
+RARE = {"resume", "catch_up"}
+"""Latencies that nothing in such a run has."""
+
+
+@pytest.fixture(scope="module")
+def talk(talks: list[Ended]) -> Ended:
+    return talks[0]
+
+
+def test_the_run_passes(talk: Ended) -> None:
+    talk.clean()
+    assert (talk.summary.passed, talk.summary.exit_code) == (True, 0)
+    assert "PASSED" in talk.out
+    assert not talk.summary.errors
+
+
+def test_the_directory_is_named_and_holds_every_file(talk: Ended) -> None:
+    assert str(talk.path / "report.html") in talk.out
+    latencies = {f"{name}.hgrm" for name in METRIC if name not in RARE | {"connect", "login"}}
+    found = {file.name for file in talk.path.iterdir()}
+    assert found >= {"summary.json", "timeline.csv", "histograms.json", "report.html", *latencies}
+    assert not [name for name in found if name.startswith(".")]
+
+
+def test_the_summary_is_what_it_says_to_be(talk: Ended) -> None:
+    summary = msgspec.json.decode((talk.path / "summary.json").read_bytes(), type=Summary)
+    assert summary.target.startswith("127.0.0.1:")
+    assert summary.bots == {"ChatterBot": 30}
+    assert summary.peak_connected == 30
+    assert summary.options["room_size"] == 6
+    assert summary.objective is not None
+    assert [term.passed for term in summary.objective.terms] == [True, True]
+    assert set(summary.audit.counts) == set(FAULTS)
+
+
+def test_each_second_has_a_line_and_a_phase(talk: Ended) -> None:
+    rows = talk.run.rows
+    phases = [row.phase for row in rows]
+    assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
+    assert set(phases) == {"ramp", "steady", "drain"}
+    assert [row.unix for row in rows] == sorted({row.unix for row in rows})
+    for name in ("sent", "acknowledged", "delivered", "connects", "received_bytes"):
+        assert sum(row.counts.get(name, 0) for row in rows) == talk.count(name)
+    assert max(row.connected for row in rows) == 30
+
+
+def test_the_distributions_hold_what_was_delivered(talk: Ended) -> None:
+    for file in talk.path.glob("*.hgrm"):
+        text = file.read_text()
+        metric = file.stem
+        total = float(re.findall(r"TotalCount\s*=\s*([\d.]+)", text)[0])
+        assert total == talk.summary.scopes[talk.summary.headline].metrics[metric].count > 0
+    for metric, short in talk.whole.metrics.items():
+        assert talk.histogram(metric).count == short.count > 0
+
+
+class Links(HTMLParser):
+    """What a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "src" or (name == "href" and tag == "link"):
+                self.found.append(value or "")
+
+
+def test_the_report_needs_nothing_else(talk: Ended) -> None:
+    page = (talk.path / "report.html").read_text()
+    links = Links()
+    links.feed(page)
+    assert all(link.startswith("data:") for link in links.found), links.found
+    assert talk.summary.run in page
+    assert "Plotly.newPlot" in page or "Plotly.react" in page
+
+
+def test_what_was_sent_is_what_came(talk: Ended) -> None:
+    timed = talk.whole.metrics["delivery"].count
+    assert talk.count("sent") == talk.count("acknowledged") == talk.whole.metrics["ack"].count
+    assert talk.count("delivered") == timed + talk.count("untimed") + talk.count("caught_up")
+    assert talk.count("foreign") == 0
+    assert talk.summary.audit.receivers == 30
+    assert talk.summary.audit.rooms == 5
+
+
+def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(talk: Ended) -> None:
+    steady = [row for row in talk.run.rows if row.phase == "steady"]
+    sent = sum(row.counts.get("sent", 0) for row in steady)
+    delivered = sum(row.counts.get("delivered", 0) for row in steady)
+    # What was under way as the first of them began, or the last ended, is at most all of one second
+    assert abs(delivered - 6 * sent) <= 6 * statistics.mean(row.counts.get("sent", 0) for row in steady)
+
+
+def test_the_server_counted_the_same(talk: Ended, arena: ServerProcess) -> None:
+    run = talk.summary.run
+
+    def closed() -> list[dict[str, int]]:
+        lines = [line for line in arena.entries("session_closed") if line["username"].startswith(run)]
+        return lines if len(lines) == 30 else []
+
+    lines = eventually(closed, "the end of all sessions")
+    assert sum(line["messages_in"] for line in lines) == talk.count("sent")
+    assert sum(line["messages_out"] for line in lines) == talk.count("delivered")
+
+
+def test_each_member_was_delivered_each_message_of_its_room(talk: Ended, arena: ServerProcess) -> None:
+    # Given who was in which room when each message was stored, in the order of the server's log
+    run = talk.summary.run
+    members = Counter[str]()
+    owed = stored = 0
+    for line in arena.entries():
+        if line["event"] == "session_opened" and line["username"].startswith(run):
+            members[f"talk1-{int(line['username'].removeprefix(f'{run}r')) // 6}"] += 1
+        elif line["event"] == "message" and line["username"].startswith(run):
+            stored += 1
+            owed += members[line["room"]]
+    # Then that is what was delivered
+    assert members == {f"talk1-{number}": 6 for number in range(5)}
+    assert stored == talk.count("sent")
+    assert owed == talk.count("delivered") == talk.summary.audit.checked
+
+
+def test_locusts_tables_have_the_same_names_and_counts(talk: Ended) -> None:
+    # Given Locust's own --json, beside our closing words, and its own CSV
+    entries, _ = json.JSONDecoder().raw_decode(talk.out, talk.out.index("[\n"))
+    with next(talk.path.parent.glob("locust_stats.csv")).open() as file:
+        lines = list(csv.DictReader(file))
+    # Then all three know the same
+    ours = {(METRIC[name].kind, name): short.count for name, short in talk.whole.metrics.items()}
+    assert {(one["method"], one["name"]): one["num_requests"] for one in entries} == ours
+    assert {
+        (one["Type"], one["Name"]): int(one["Request Count"]) for one in lines if one["Name"] != "Aggregated"
+    } == ours
+    assert not any(int(one["Failure Count"]) for one in lines)
+
+
+def test_the_server_was_watched_from_outside(talk: Ended, arena: ServerProcess) -> None:
+    server = talk.summary.server
+    assert server is not None
+    assert server.pid == arena.process.pid
+    assert server.rss_peak_bytes > 1 << 20
+    assert server.descriptors_peak > 30

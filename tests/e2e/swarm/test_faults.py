@@ -1,0 +1,124 @@
+"""Faults put on purpose between the swarm and an honest server: the audit finds each, and no other."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from chat_swarm.results import Fault
+from support.process import ServerProcess, eventually
+from support.swarm import Ended, Liar, SwarmProcess
+
+DELAY_MS = 200
+FAULTS = {
+    "drop": ("--drop", "200"),
+    "rare": ("--drop", "10000"),
+    "repeat": ("--repeat-once",),
+    "swap": ("--swap-once",),
+    "delay": ("--delay", "50", "--delay-ms", str(DELAY_MS)),
+}
+MANY = 30_000
+"""Deliveries of which one in 10,000 is dropped."""
+Seen = set[tuple[str, int]]
+
+
+class Lied(NamedTuple):
+    """What the swarm found, and what the proxy says that it did."""
+
+    swarm: Ended
+    truth: dict[str, Any]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the audit counted, but for noughts."""
+        return {kind: count for kind, count in self.swarm.summary.audit.counts.items() if count}
+
+    def done(self) -> Seen:
+        return {(one["room"], one["seq"]) for one in self.truth["done"]}
+
+    def found(self, kind: str) -> Seen:
+        faults = [fault for fault in self.swarm.summary.audit.faults if fault.kind == kind]
+        return {(fault.room, seq) for fault in faults for seq in range(fault.first, fault.last + 1)}
+
+
+@pytest.fixture(scope="module")
+def lied(
+    arena: ServerProcess, start_swarm: Any, start_liar: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A swarm for each fault, all at once; the rare one goes on until it has had enough deliveries."""
+    own = ServerProcess(
+        tmp_path_factory.mktemp("rare"), "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2"
+    )
+    try:
+        liars: dict[str, Liar] = {}
+        swarms: dict[str, SwarmProcess] = {}
+        for name, flags in FAULTS.items():
+            rare = name == "rare"
+            liars[name] = start_liar((own if rare else arena).port, *flags, "--seed", "3")
+            load: tuple[str, ...] = ("-u", "40", "--room-size", "40", "--message-rate", "5")
+            if not rare:
+                load = ("-u", "20", "--room-size", "10", "--message-rate", "5", "-t", "4s")
+            swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", "1", *load)
+        ended = {name: swarm.end() for name, swarm in swarms.items() if name != "rare"}
+        eventually(
+            lambda: sum(line["deliveries"] for line in own.entries("interval")) > MANY, f"{MANY} deliveries"
+        )
+        ended["rare"] = swarms["rare"].interrupt()
+        yield {name: Lied(ended[name], liar.confess()) for name, liar in liars.items()}
+    finally:
+        own.kill()
+
+
+@pytest.mark.parametrize("name", ["drop", "rare"])
+def test_each_message_that_was_dropped_is_lost_by_name(lied: dict[str, Lied], name: str) -> None:
+    one = lied[name]
+    assert one.truth["dropped"] > 0
+    # Who was not shown its own echo misses its acknowledgement too
+    unanswered = one.swarm.count("sent") - one.swarm.count("acknowledged")
+    assert one.counts.get("lost") == one.truth["dropped"]
+    assert one.counts.get("unanswered", 0) == unanswered
+    assert {*one.counts} <= {"lost", "unanswered"}
+    assert one.found("lost") <= one.done()
+    if one.truth["dropped"] <= 100:  # what a summary names
+        assert one.found("lost") == one.done()
+    assert one.truth["deliveries"] == one.swarm.count("delivered") + one.truth["dropped"]
+
+
+def test_one_in_ten_thousand_was_enough(lied: dict[str, Lied]) -> None:
+    assert lied["rare"].truth["deliveries"] > MANY
+
+
+def test_one_that_came_twice_is_repeated(lied: dict[str, Lied]) -> None:
+    one = lied["repeat"]
+    assert one.truth["repeated"] == 1
+    assert one.counts == {"repeated": 1}
+    assert one.found("repeated") == one.done()
+
+
+def test_two_that_changed_places_are_reordered(lied: dict[str, Lied]) -> None:
+    one = lied["swap"]
+    assert one.truth["swapped"] == 1
+    assert one.counts == {"reordered": 1}
+    assert one.found("reordered") == one.done()
+
+
+@pytest.mark.parametrize("name", ["drop", "rare", "repeat", "swap"])
+def test_any_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
+    swarm = lied[name].swarm
+    assert (swarm.code, swarm.summary.passed, swarm.summary.exit_code) == (1, False, 1)
+    assert not swarm.summary.audit.passed
+    assert "FAILED: THE AUDIT" in swarm.out
+    fault: Fault = swarm.summary.audit.faults[0]
+    assert fault.room.startswith(f"{name}-")
+    assert fault.room in (swarm.path / "report.html").read_text()
+
+
+def test_what_came_late_is_late_and_nothing_worse(lied: dict[str, Lied]) -> None:
+    late = lied["delay"]
+    late.swarm.clean()
+    # Given that each hold-up delays one at least
+    assert late.truth["delayed"] > 0
+    assert late.swarm.at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
+    assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
+    # Then it shows in the ninety-ninth percentile, and not in the median of the same
+    assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990
+    assert late.swarm.histogram("delivery").percentile(50) < DELAY_MS * 1000

@@ -1,0 +1,57 @@
+"""Ctrl-C and SIGTERM in the middle of a run: it ends in order and is judged, and no process stays behind."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from support.process import ServerProcess, eventually
+from support.swarm import Ended, SwarmProcess
+
+BOTS = 10
+WAYS = {
+    "alone-int": (signal.SIGINT, True, ()),
+    "alone-term": (signal.SIGTERM, True, ()),
+    "group-int": (signal.SIGINT, True, ("--processes", "2")),
+    "group-term": (signal.SIGTERM, True, ("--processes", "2")),
+    "master-term": (signal.SIGTERM, False, ("--processes", "2")),
+    "broken-int": (signal.SIGINT, True, ("--slo", "delivery.p50<0.001us")),
+}
+"""What is sent, whether to all processes as a terminal does, and to which swarm."""
+
+
+@pytest.fixture(scope="module")
+def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
+    load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "5")
+    swarms: dict[str, SwarmProcess] = {
+        name: start_swarm(name, arena.port, *load, *flags) for name, (_, _, flags) in WAYS.items()
+    }
+
+    def talks(name: str) -> bool:
+        rooms = [line for line in arena.entries("message") if line["room"].startswith(f"{name}-")]
+        return len(rooms) > 10 * BOTS
+
+    for name in swarms:
+        eventually(lambda name=name: talks(name), f"talk of {name}")  # type: ignore[misc]
+    for name, swarm in swarms.items():
+        number, group, _ = WAYS[name]
+        swarm.signal(number, group=group)
+    return {name: swarm.end() for name, swarm in swarms.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in WAYS if name != "broken-int"])
+def test_the_run_is_judged_and_written(interrupted: dict[str, Ended], name: str) -> None:
+    one = interrupted[name]
+    one.clean()
+    assert one.summary.audit.notes == []
+    assert one.summary.bots == {"ChatterBot": BOTS}
+    assert (one.path / "report.html").stat().st_size > 1 << 16
+    assert "PASSED" in one.out
+    assert "Traceback" not in one.err
+
+
+def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, Ended]) -> None:
+    one = interrupted["broken-int"]
+    assert one.code == one.summary.exit_code == 1
+    assert one.summary.audit.passed
+    assert "BROKEN" in one.out

@@ -1,0 +1,105 @@
+"""All kinds of bots at once, in two processes: each does what it is for, and nobody misses anything."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from support.process import ServerProcess, eventually
+from support.swarm import Ended, SwarmProcess
+
+WINDOW = 2
+LATE_MS = 200
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that soon takes a reader for slow."""
+    one = ServerProcess(
+        tmp_path_factory.mktemp("kinds"),
+        *("--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K", "--log-interval", "0.2"),
+    )
+    yield one
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict[str, Ended]:
+    """All kinds; and four DirectBots that would talk without end, if their echoes were not held up."""
+    assert callable(start_swarm)
+    assert callable(start_liar)
+    mixed: SwarmProcess = start_swarm(
+        "mixed",
+        server.port,
+        *("--processes", "2", "-u", "50", "-r", "50", "--rooms", "4", "--message-rate", "10"),
+        *("--chatter-weight", "4", "--direct-weight", "2", "--lurker-weight", "2", "--churn-weight", "2"),
+        *("--slow-weight", "1", "--slow-rate", "64", "--payload-bytes", "4000", "--drain", "30"),
+        *("--churn-stay", "0.5", "--churn-away", "0.2", "--churn-cut", "0.7", "--direct-rate", "10"),
+    )
+    liar = start_liar(server.port, "--delay", "1", "--delay-ms", str(LATE_MS))
+    held_up: SwarmProcess = start_swarm(
+        "heldup",
+        liar.port,
+        *("-u", "4", "-r", "4", "-t", "5s", "--chatter-weight", "0", "--direct-weight", "1"),
+        *("--direct-rate", "1000", "--window", str(WINDOW)),
+    )
+    eventually(lambda: server.entries("reader_lagging"), "a slow reader")
+    eventually(lambda: len(server.entries("session_opened", resumed=True)) > 5, "bots that come back")
+    return {"mixed": mixed.interrupt(), "heldup": held_up.end()}
+
+
+@pytest.fixture(scope="module")
+def mixed(runs: dict[str, Ended]) -> Ended:
+    return runs["mixed"]
+
+
+def test_nobody_misses_anything(mixed: Ended) -> None:
+    mixed.clean()
+    assert mixed.summary.audit.unfinished == 0
+    assert mixed.summary.generator.processes == 2
+
+
+def test_all_kinds_were_there_by_their_weights(mixed: Ended) -> None:
+    bots = mixed.summary.bots
+    assert sum(bots.values()) == 50
+    assert set(bots) == {"ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot"}
+    assert bots["ChatterBot"] > bots["LurkerBot"] > bots["SlowBot"] > 0
+
+
+def test_rooms_hold_bots_of_both_processes(mixed: Ended, server: ServerProcess) -> None:
+    # Given that each process has source addresses of its own, and names that tell the seat
+    run = mixed.summary.run
+    processes = defaultdict[int, set[str]](set)
+    for line in server.entries("session_opened"):
+        if line["username"].startswith(f"{run}r"):
+            seat = int(line["username"].removeprefix(f"{run}r"))
+            processes[seat % 4].add(line["address"].partition(":")[0])
+    # Then each room has been entered from both
+    assert {*processes} == {0, 1, 2, 3}
+    assert all(len(addresses) == 2 for addresses in processes.values()), processes
+
+
+def test_cut_bots_came_back_to_their_sessions(mixed: Ended, server: ServerProcess) -> None:
+    assert mixed.count("cuts") > 0
+    # One that came back after the last account has not been counted
+    assert 5 < mixed.count("resumed") <= len(server.entries("session_opened", resumed=True))
+    assert mixed.count("not_resumed") == 0
+    assert mixed.histogram("resume").count == mixed.count("resumed")
+
+
+def test_slow_bots_were_behind(mixed: Ended, server: ServerProcess) -> None:
+    run = mixed.summary.run
+    lagging = {line["username"] for line in server.entries("reader_lagging")}
+    assert lagging
+    assert all(name.startswith(run) for name in lagging)
+    assert mixed.count("untimed") > 0
+
+
+def test_a_window_bounds_what_is_under_way(runs: dict[str, Ended]) -> None:
+    heldup = runs["heldup"]
+    heldup.clean()
+    rounds = heldup.summary.seconds / (LATE_MS / 1000) + 1
+    assert 4 * WINDOW < heldup.count("sent") <= 4 * WINDOW * rounds
+    assert heldup.histogram("ack").smallest >= LATE_MS * 1000 * 0.99
+    # What was planned and could not be said in time counts in the response, not in the service time
+    assert heldup.whole.metrics["ack_response"].max > 2 * LATE_MS * 1000

@@ -1,0 +1,120 @@
+"""The server is killed and comes back, or stands still: nobody loses anything, and the figures show it."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from support.peer import Peer
+from support.process import ServerProcess, eventually
+from support.swarm import Ended, SwarmProcess
+
+BOTS = 20
+TALKATIVE = 20
+"""Messages a second of each DirectBot."""
+STOPPED = 1.0
+SERVER = ("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
+
+
+class Outage(NamedTuple):
+    """A swarm that lived through one, how long it was, and the highest seq of each room afterwards."""
+
+    swarm: Ended
+    seconds: float
+    heads: dict[str, int]
+
+
+def messages(server: ServerProcess) -> int:
+    return sum(line["messages"] for line in server.entries("interval"))
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServerProcess]]:
+    started = [ServerProcess(tmp_path_factory.mktemp(name), *SERVER) for name in ("killed", "stopped")]
+    yield started
+    for one in started:
+        assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]:
+    # Given rooms that talk, of bots that resume, and pairs that talk as fast as they are answered
+    mortal, still = servers
+    load = ("-u", str(BOTS), "-r", "50")
+    crowd: SwarmProcess = start_swarm(
+        "crowd", mortal.port, *load, "--room-size", "10", "--message-rate", "4", "--resumable"
+    )
+    pairs: SwarmProcess = start_swarm(
+        "pairs",
+        still.port,
+        *load,
+        "--chatter-weight",
+        "0",
+        "--direct-weight",
+        "1",
+        "--direct-rate",
+        str(TALKATIVE),
+        "--window",
+        "1",
+    )
+    eventually(lambda: messages(mortal) > 100, "talk")
+    eventually(lambda: messages(still) > 2 * BOTS * TALKATIVE, "talk")
+    # When one server is killed and started again, and the other stands still
+    mortal.kill()
+    killed = time.monotonic()
+    still.send(signal.SIGSTOP)
+    stopped = time.monotonic()
+    mortal.start("--port", str(mortal.port), wait=False)
+    away = time.monotonic() - killed
+    time.sleep(STOPPED)
+    stood = time.monotonic() - stopped
+    still.send(signal.SIGCONT)
+    mortal.port = mortal.logged("server_started")["port"]
+    # Then all come back, and talk on
+    eventually(lambda: len(mortal.entries("session_opened", resumed=True)) == BOTS, "all bots' return")
+    eventually(lambda: messages(mortal) > 100, "talk after the outage")
+    ended = crowd.interrupt(), pairs.interrupt()
+    with Peer(mortal.port) as peer:
+        welcome = peer.hello(rooms=["crowd-0", "crowd-1"])
+    heads = {room["room"]: room["seq"] for room in welcome["rooms"]}
+    return {"killed": Outage(ended[0], away, heads), "stopped": Outage(ended[1], stood, {})}
+
+
+def test_nobody_misses_what_was_said_around_a_servers_death(outages: dict[str, Outage]) -> None:
+    outages["killed"].swarm.clean()
+
+
+def test_all_that_was_said_is_stored_once(outages: dict[str, Outage]) -> None:
+    killed = outages["killed"]
+    assert sum(killed.heads.values()) == killed.swarm.count("sent") == killed.swarm.count("acknowledged")
+
+
+def test_a_servers_death_shows_in_the_figures(outages: dict[str, Outage]) -> None:
+    swarm, seconds, _ = outages["killed"]
+    assert swarm.count("cuts") >= BOTS
+    assert swarm.count("resumed") == swarm.histogram("resume").count == BOTS
+    assert swarm.histogram("resume").smallest >= seconds * 1e6 * 0.99
+    assert swarm.summary.errors["ECONNREFUSED"] > 0
+    # What was planned meanwhile was said late, and is timed from when it was planned
+    assert swarm.histogram("ack_response").largest >= seconds * 1e6 * 0.99
+    assert swarm.histogram("ack_response").largest > swarm.histogram("ack").largest
+
+
+def test_while_a_server_stands_still_each_planned_message_waits(outages: dict[str, Outage]) -> None:
+    swarm, seconds, _ = outages["stopped"]
+    swarm.clean()
+    half = seconds / 2
+    planned = int(half * TALKATIVE) - 1  # of each bot in the first half, which wait for the second
+    assert swarm.at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
+    assert swarm.at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
+    # With a window of one, only what was under way waits in the service time
+    assert 0 < swarm.at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
+
+
+def test_and_the_bots_are_not_to_blame_for_it(outages: dict[str, Outage]) -> None:
+    swarm, seconds, _ = outages["stopped"]
+    waited = swarm.at_least("delivery_response", seconds / 2 * 1e6)
+    assert swarm.at_least("bot_lag", seconds / 2 * 1e6) < waited / 2
+    assert swarm.histogram("bot_lag").percentile(90) < seconds / 2 * 1e6

@@ -1,0 +1,119 @@
+"""Locust's web page with the swarm in it: a run that is started, watched, stopped and read over HTTP."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chat_swarm.metrics import METRIC
+from chat_swarm.options import OPTIONS
+from support.process import ServerProcess, eventually
+from support.swarm import SwarmProcess, free_port
+
+BOTS = 12
+
+
+class Page:
+    """Locust's page, as a browser asks for it."""
+
+    def __init__(self, swarm: SwarmProcess, port: int, server_port: int) -> None:
+        self.swarm = swarm
+        self._root = f"http://127.0.0.1:{port}"
+        self._host = f"127.0.0.1:{server_port}"
+
+    def is_there(self) -> bool:
+        assert self.swarm.process.poll() is None, self.swarm.said()
+        try:
+            return "<html" in self.text("/")
+        except urllib.error.URLError:
+            return False
+
+    def text(self, path: str, form: dict[str, str] | None = None) -> str:
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"{self._root}{path}", data, timeout=20) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def json(self, path: str, form: dict[str, str] | None = None) -> Any:
+        return json.loads(self.text(path, form))
+
+    def start(self, **changed: str) -> dict[str, Any]:
+        """Fill the form in as the page does, and send it."""
+        form = {one.dest: str(one.default) for one in OPTIONS if one.in_page}
+        form |= {one.dest: str(one.default).lower() for one in OPTIONS if isinstance(one.default, bool)}
+        form |= {"user_count": str(BOTS), "spawn_rate": "50", "host": self._host}
+        form |= {"room_size": "4", "message_rate": "5"}
+        answer: dict[str, Any] = self.json("/swarm", form | changed)
+        return answer
+
+    def state(self) -> str:
+        return str(self.json("/stats/requests")["state"])
+
+
+@pytest.fixture(scope="module")
+def page(arena: ServerProcess, start_swarm: Any) -> Iterator[Page]:
+    port = free_port()
+    swarm: SwarmProcess = start_swarm("page", arena.port, "--web-port", str(port), headless=False)
+    found = Page(swarm, port, arena.port)
+    eventually(found.is_there, "the page")
+    yield found
+    swarm.interrupt()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message_rate": "fast"},
+        {"message_rate": "-1"},
+        {"slo": "delivery.p99<50"},
+        {"chatter_weight": "0"},
+        {"host": "127.0.0.1:99999"},
+        {"shape": "limit", "slo": ""},
+    ],
+    ids=str,
+)
+def test_a_wrong_form_starts_nothing(page: Page, wrong: dict[str, str]) -> None:
+    answer = page.start(**wrong)
+    assert answer["success"] is False
+    assert answer["message"]
+    assert page.state() == "ready"
+    assert page.json("/stats/requests")["user_count"] == 0
+
+
+def test_a_run_from_the_form_to_its_report(page: Page) -> None:
+    # Given a page that serves all of its parts itself
+    live = page.text("/swarm")
+    assert "<html" in live
+    assert "http" not in live.replace("http-equiv", "")
+    assert len(page.text("/swarm/plotly.js")) > 1 << 20
+    # When the form is sent
+    assert page.start()["success"] is True
+    # Then the bots come, and Locust's figures and ours have the same names
+    eventually(lambda: page.json("/stats/requests")["user_count"] == BOTS, "all bots")
+    eventually(lambda: len(page.json("/swarm/data")["rows"]) > 2, "live figures")
+    stats = page.json("/stats/requests")
+    names = {one["name"] for one in stats["stats"]} - {"Aggregated"}
+    assert names <= set(METRIC)
+    assert names >= {"connect", "login", "delivery", "delivery_response", "ack", "bot_lag", "loop_lag"}
+    (tab,) = (one for one in stats["extended_stats"] if one["key"] == "swarm")
+    assert {line["metric"] for line in tab["data"]} & names
+    data = page.json("/swarm/data")
+    assert data["run"]
+    assert data["faults"] == 0
+    # And it is not changed while it is on
+    assert page.start(message_rate="7")["success"] is False
+    # When it is stopped, then it is judged, and its report is there
+    page.text("/stop", {})
+    eventually(lambda: page.state() == "stopped", "the stop")
+    report = page.text("/swarm/runs/0/report.html")
+    assert data["run"] in report
+    summary = page.json("/swarm/runs/0/summary.json")
+    assert summary["passed"] is True
+    assert summary["bots"] == {"ChatterBot": BOTS}
+    assert summary["options"]["message_rate"] == 5
+    with pytest.raises(urllib.error.HTTPError):
+        page.text("/swarm/runs/1/report.html")

@@ -1,0 +1,118 @@
+"""What no run can have is refused at once, in one line; what a run was to hold and did not is said."""
+
+from typing import Any
+
+import pytest
+
+from support.process import ServerProcess
+from support.swarm import Ended, SwarmProcess, free_port
+
+WRONG = {
+    "slo-unit": ("--slo", "delivery.p99<50"),
+    "slo-name": ("--slo", "delivery.p99<50ms,losses=0"),
+    "slo-nothing": ("--slo", "fast"),
+    "rate": ("--message-rate", "-1"),
+    "payload": ("--payload-bytes", "3"),
+    "weights": ("--chatter-weight", "0"),
+    "limit": ("--shape", "limit"),
+    "host": ("--host", "127.0.0.1:99999"),
+}
+"""Wrong options; a part of what is said of them is below."""
+SAID = {
+    "slo-unit": "unit",
+    "slo-name": "losses",
+    "slo-nothing": "fast",
+    "rate": "--message-rate",
+    "payload": "--payload-bytes",
+    "weights": "--chatter-weight",
+    "limit": "--slo",
+    "host": "99999",
+}
+TOGETHER = 4
+"""Started at once: most of a short run is Locust's own start."""
+
+
+@pytest.fixture(scope="module")
+def ended(
+    arena: ServerProcess, start_swarm: Any, talks: list[Ended], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Ended]:
+    """All of these commands: three that begin a run, and those that are wrong."""
+    port = free_port()
+    file = tmp_path_factory.mktemp("file") / "file"
+    file.touch()
+    load = ("-u", "10", "-r", "50", "-t", "4s", "--room-size", "5", "--message-rate", "5")
+    running: dict[str, SwarmProcess] = {
+        "broken": start_swarm("slo", arena.port, *load, "--slo", "delivery.p50<0.001us,lost=0"),
+        "nobody": start_swarm("nobody", port, *load),
+        "nowhere": start_swarm("nowhere", port, *load, "--host", "nowhere.invalid:7072"),
+    }
+    commands = {
+        **WRONG,
+        "holds": ("--report", str(talks[0].path)),
+        "unwritable": ("--report", str(file / "run")),
+    }
+    done: dict[str, Ended] = {}
+    names = list(commands)
+    for first in range(0, len(names), TOGETHER):
+        some = names[first : first + TOGETHER]
+        swarms = {name: start_swarm(name, port, "-u", "2", "-t", "20s", *commands[name]) for name in some}
+        done |= {name: swarm.end() for name, swarm in swarms.items()}
+    return done | {name: swarm.end() for name, swarm in running.items()}
+
+
+def lines(one: Ended) -> list[str]:
+    """Return what was said on standard error besides that Locust starts."""
+    return [line for line in one.err.splitlines() if "/INFO/" not in line]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_option_is_one_line_and_two(ended: dict[str, Ended], name: str) -> None:
+    one = ended[name]
+    assert one.code == 2, one.err
+    (line,) = lines(one)
+    assert line.startswith("locust: error: ")
+    assert SAID[name] in line
+    assert not one.path.exists()
+
+
+def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], talks: list[Ended]) -> None:
+    one = ended["holds"]
+    assert one.code == 2
+    (line,) = lines(one)
+    assert "already holds a run" in line
+    assert talks[0].summary.run in talks[0].out
+
+
+def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, Ended]) -> None:
+    one = ended["unwritable"]
+    assert one.code == 2
+    (line,) = lines(one)
+    assert "cannot be written to" in line
+
+
+def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, Ended]) -> None:
+    broken = ended["broken"]
+    assert broken.code == 1
+    summary = broken.summary
+    assert summary.audit.passed
+    assert (summary.passed, summary.exit_code) == (False, 1)
+    assert summary.objective is not None
+    slow, lost = summary.objective.terms
+    assert (slow.text, slow.passed, slow.limit, slow.unit) == ("delivery.p50<0.001us", False, 0.001, "us")
+    assert slow.value is not None
+    assert slow.value > slow.limit
+    assert (lost.text, lost.passed, lost.value) == ("lost=0", True, 0)
+    assert "FAILED: THE SLO" in broken.out
+    assert "BROKEN" in broken.out
+
+
+def test_where_no_server_is_no_run_passes(ended: dict[str, Ended]) -> None:
+    nobody, nowhere = ended["nobody"], ended["nowhere"]
+    assert nobody.code == 1
+    assert not nobody.summary.passed
+    assert nobody.summary.errors["ECONNREFUSED"] > 0
+    assert "FAILED" in nobody.out
+    assert "is there a server" in nobody.out
+    assert nowhere.code == 2
+    assert "nowhere.invalid" in nowhere.err
+    assert "Traceback" not in nobody.err + nowhere.err

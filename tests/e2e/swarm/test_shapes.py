@@ -1,0 +1,121 @@
+"""Load shapes, each of them small: what they do to the run, and what the steps say of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chat_swarm.results import Step
+from support.process import ServerProcess
+from support.swarm import Ended, SwarmProcess
+
+BOTS = 20
+FACTOR = 4
+LIMITED = 8
+"""Bots of the search for the limit; each says 20 messages a second at first, and 38 in the next step."""
+STEEP = 1.9
+RATE_LIMIT = 24
+"""Messages a second that the meek server takes of a session."""
+
+
+@pytest.fixture(scope="module")
+def meek(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that refuses messages over a certain rate, however fast the machine is."""
+    one = ServerProcess(
+        tmp_path_factory.mktemp("meek"), "--rate-messages", str(RATE_LIMIT), "--rate-messages-burst", "24"
+    )
+    yield one
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def shaped(arena: ServerProcess, meek: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
+    load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "2", "--shape")
+    storm = ("storm", "--shape-every", "2", "--shape-share", "0.5", "-t", "8s")
+    burst = ("burst", "--shape-every", "4", "--shape-for", "2", "--shape-factor", str(FACTOR), "-t", "10s")
+    search = ("-u", str(LIMITED), "-r", "50", "--room-size", "4", "--message-rate", "20", "-t", "60s")
+    limit = ("limit", "--shape-factor", str(STEEP), "--shape-settle", "1", "--shape-measure", "2")
+    until = ("--shape-precision", "0.99", "--slo", "refused=0")
+    swarms: dict[str, SwarmProcess] = {
+        "limit": start_swarm("limit", meek.port, *search, "--shape", *limit, *until),
+        "storm": start_swarm("storm", arena.port, *load, *storm),
+        "burst": start_swarm("burst", arena.port, *load, *burst),
+        "steps": start_swarm("steps", arena.port, *load, "steps", "--shape-steps", "2", "-t", "6s"),
+        "ramp": start_swarm("ramp", arena.port, *load, "ramp", "-t", "5s"),
+    }
+    return {name: swarm.end() for name, swarm in swarms.items()}
+
+
+def steps(one: Ended, word: str) -> list[Step]:
+    return [step for step in one.summary.steps if step.label.startswith(word)]
+
+
+@pytest.mark.parametrize("name", ["storm", "burst", "steps", "ramp"])
+def test_no_shape_loses_anything(shaped: dict[str, Ended], name: str) -> None:
+    shaped[name].clean()
+    assert shaped[name].summary.shape == name
+
+
+def test_each_step_tells_what_its_seconds_held(shaped: dict[str, Ended]) -> None:
+    for one in shaped.values():
+        assert one.summary.steps
+        for step in one.summary.steps:
+            rows = [row for row in one.run.rows if step.start <= row.t < step.end]
+            assert step.figures.counts.get("sent", 0) == sum(row.counts.get("sent", 0) for row in rows)
+            assert step.bots <= BOTS
+
+
+def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, Ended]) -> None:
+    storm = shaped["storm"]
+    # The run's end may have come upon the last one
+    found = [step for step in steps(storm, "storm") if step.end - step.start >= 2]
+    assert found
+    for step in found:
+        assert step.figures.counts["cuts"] == BOTS // 2
+        assert step.figures.counts["resumed"] == BOTS // 2
+        assert f"{BOTS // 2} cut, {BOTS // 2} resumed" in step.label
+    assert storm.count("cuts") == storm.count("resumed") >= len(found) * BOTS // 2
+    assert storm.count("not_resumed") == 0
+    assert storm.histogram("resume").count == storm.count("resumed")
+
+
+def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, Ended]) -> None:
+    burst = shaped["burst"]
+    (during, *_) = steps(burst, "burst")
+    before, *_ = steps(burst, "calm")
+    assert (before.rate_factor, during.rate_factor) == (1, FACTOR)
+    ratio = during.figures.rates["sent"] / before.figures.rates["sent"]
+    assert FACTOR / 2 < ratio < FACTOR * 1.5
+
+
+def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, Ended]) -> None:
+    limit = shaped["limit"]
+    assert limit.code == 0, limit.out
+    found = limit.summary.limit
+    assert found is not None
+    assert (found.by, found.at_least) == ("rate", False)
+    assert found.held is not None
+    assert found.broke is not None
+    assert found.held < found.broke
+    assert found.broke > LIMITED * RATE_LIMIT / 2
+    held = [step.rate_factor for step in limit.summary.steps if step.held]
+    broke = [step.rate_factor for step in limit.summary.steps if step.held is False]
+    assert max(held) < min(broke)
+    assert "refused=0" in found.why
+    assert limit.count("refused") > 0
+    assert limit.summary.audit.passed
+    assert limit.summary.objective is None
+
+
+def test_steps_rise_evenly(shaped: dict[str, Ended]) -> None:
+    assert [step.bots for step in shaped["steps"].summary.steps] == [BOTS // 2, BOTS]
+    labels = [row.step for row in shaped["steps"].run.rows if row.step]
+    assert labels == sorted(labels)
+    assert {label.partition(":")[0] for label in labels} == {"step 1 of 2", "step 2 of 2"}
+
+
+def test_a_ramp_rises_all_the_time(shaped: dict[str, Ended]) -> None:
+    bots = [row.bots for row in shaped["ramp"].run.rows if row.phase != "drain"]
+    assert bots == sorted(bots)
+    assert 0 < bots[0] < bots[-1] <= BOTS
+    assert len({*bots}) > 2

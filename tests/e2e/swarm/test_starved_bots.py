@@ -1,0 +1,84 @@
+"""A process of bots that stands still: it is told apart from the server, which does not."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from support.process import ServerProcess, eventually
+from support.swarm import Ended, SwarmProcess
+
+STOPPED = 0.6
+AWAKE = 0.4
+TIMES = 4
+BOTS = 40
+
+
+@pytest.fixture(scope="module")
+def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Ended:
+    """Two processes whose bots share all rooms, and one of them stands still again and again."""
+    server = ServerProcess(
+        tmp_path_factory.mktemp("starved"),
+        "--rate-messages",
+        "0",
+        "--rate-bytes",
+        "0",
+        "--log-interval",
+        "0.1",
+    )
+    try:
+        swarm: SwarmProcess = start_swarm(
+            "starved",
+            server.port,
+            *("--processes", "2", "-u", str(BOTS), "-r", "100", "--rooms", "10", "--message-rate", "1.5"),
+        )
+        eventually(lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "talk")
+        victim = swarm.children()[0]
+        for _ in range(TIMES):
+            os.kill(victim, signal.SIGSTOP)
+            time.sleep(STOPPED)
+            os.kill(victim, signal.SIGCONT)
+            time.sleep(AWAKE)
+        return swarm.interrupt()
+    finally:
+        server.kill()
+
+
+def test_nothing_is_lost_by_it(starved: Ended) -> None:
+    starved.clean()
+    assert starved.summary.generator.processes == 2
+
+
+def test_its_lag_is_shown(starved: Ended) -> None:
+    assert starved.histogram("loop_lag").largest >= STOPPED * 1e6 * 0.9
+    assert starved.at_least("bot_lag", STOPPED / 2 * 1e6) >= TIMES
+    assert starved.at_least("send_lag", STOPPED / 2 * 1e6) >= TIMES
+    assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED * 1e6 * 0.9
+
+
+def test_the_seconds_are_marked_with_the_reason(starved: Ended) -> None:
+    marked = [row for row in starved.run.rows if row.marked]
+    assert len(marked) >= TIMES - 1
+    assert {row.marked for row in marked} >= {"loop lag over 100 ms"}
+    steady = [row for row in starved.run.rows if row.phase == "steady"]
+    assert starved.summary.generator.marked_seconds == sum(bool(row.marked) for row in steady) > 0
+    clean, whole = starved.summary.scopes["clean"], starved.summary.scopes["steady"]
+    assert clean.seconds < whole.seconds
+    assert any("too slow" in warning for warning in starved.summary.warnings)
+
+
+def test_deliveries_of_unknown_moment_are_counted_and_not_timed(starved: Ended) -> None:
+    assert starved.count("untimed") > 0
+    timed = starved.whole.metrics["delivery"].count
+    assert timed + starved.count("untimed") + starved.count("caught_up") == starved.count("delivered")
+
+
+def test_the_servers_latency_does_not_hold_it(starved: Ended) -> None:
+    # Half of the receivers stood still for more than half of the time: by when they saw it, a quarter of
+    # all deliveries would be late
+    delivery = starved.histogram("delivery", "steady")
+    assert delivery.percentile(50) < STOPPED / 2 * 1e6
+    assert delivery.percentile(90) < STOPPED / 2 * 1e6
+    assert starved.histogram("delivery_response").largest >= STOPPED * 1e6 * 0.9
