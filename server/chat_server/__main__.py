@@ -110,9 +110,14 @@ def _welcome(server: Server, config: Config) -> None:
     beside = os.path.relpath(Path(sys.argv[0]).with_name("chat-client"))
     client = "chat-client" if shutil.which("chat-client") else beside
     where = "" if reached == "127.0.0.1" else f" --host {reached}"
+    measured = ""
+    if config.metrics_port:
+        shown = f"[{config.metrics_host}]" if ":" in config.metrics_host else config.metrics_host
+        measured = f"Metrics: http://{shown}:{config.metrics_port}/metrics\n"
     sys.stderr.write(
         f"Greenroom listens on {server.address}. Messages are kept {data}.\n"
         f"Connect with: {client}{where}{port}   or: nc {reached} {server.port}\n"
+        f"{measured}"
         "Ctrl-C stops the server.\n"
     )
     sys.stderr.flush()

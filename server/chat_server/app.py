@@ -13,7 +13,7 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from chat_protocol.errors import ByeReason
+from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import ServerIdentity
 from chat_server import __version__
 from chat_server.config import Config
@@ -25,7 +25,11 @@ from chat_server.core.router import Router
 from chat_server.feeding import Feeding
 from chat_server.keeper import Keeper, Writer
 from chat_server.logs import Log
+from chat_server.metrics import Metrics, Value
+from chat_server.metrics_health import Health, Phase
+from chat_server.metrics_http import MetricsServer
 from chat_server.net.addresses import Addresses, AddressLimits
+from chat_server.net.connection import Connection
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, Reception, listen
 from chat_server.net.outbox import fan_out
 from chat_server.opening import CannotStart, open_store
@@ -61,11 +65,17 @@ class Server:
         self._stopping = False
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
-        listening = self._bind()  # first: a port in use must not leave a new data file behind
+        # First: a port in use must not leave a new data file behind.
+        listening = _bind("", config.host, config.port)
+        self._metrics_door: socket.socket | None = None
         try:
+            if config.metrics_port:
+                self._metrics_door = _bind("metrics-", config.metrics_host, config.metrics_port)
             self.store = open_store(config)
         except BaseException:
             listening.close()
+            if self._metrics_door is not None:
+                self._metrics_door.close()
             raise
         self.store_name = str(config.store_path or "memory")
         self.writer = Writer(self.log, self.store_name)
@@ -115,7 +125,7 @@ class Server:
             outbox_bytes=config.outbox_bytes,
             hello_timeout=config.hello_timeout,
             on_closed=self.reporter.closed,
-            on_failed=self.reporter.failed,
+            on_failed=self._failed,
         )
         self.hub.on_welcome = self.reporter.opened
         self.hub.feeder.on_lagging = self.reporter.lagging
@@ -129,6 +139,23 @@ class Server:
         )
         self.lag = LoopLag()
         self.block_watch = BlockWatch(self.lag, self._blocked, self._unblocked)
+        self.health = Health(self.ingest, self.lag, self.clock)
+        self.metrics = Metrics(
+            self._constants(),
+            self.hub,
+            self.reception,
+            self.reporter,
+            self.sink,
+            self.health,
+            self._max_connections,
+        )
+        self.metrics_server = (
+            None
+            if self._metrics_door is None
+            else MetricsServer(
+                self._metrics_door, self.metrics.take, self.health.trouble, self._metrics_failed
+            )
+        )
         self._greenlets: list[gevent.Greenlet] = []
 
     @property
@@ -147,6 +174,8 @@ class Server:
         self.sink.start()
         self.hub.address = self.address
         self.lag.start()
+        if self.metrics_server is not None:
+            self.metrics_server.start()
         self.block_watch.start()
         self._greenlets = [
             gevent.spawn(self.writer.run),
@@ -156,6 +185,7 @@ class Server:
             gevent.spawn(self._repeat, self.config.log_interval, self._interval),
         ]
         self.listener.start()
+        self.health.phase = Phase.SERVING
         self.log.info(
             LogEvent.SERVER_STARTED,
             version=__version__,
@@ -174,6 +204,7 @@ class Server:
         if self._stopping:
             return
         self._stopping = True
+        self.health.phase = Phase.STOPPING
         self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.hub.sessions))
         self.listener.stop()
         deadline = self.clock.monotonic() + self.config.drain_timeout
@@ -204,6 +235,8 @@ class Server:
             self.store.close()
         except Exception as error:  # noqa: BLE001  a failing disk must not keep the last lines from the log
             self.log.error(LogEvent.STORE_FAILED, store=self.store_name, error=str(error))
+        if self.metrics_server is not None:
+            self.metrics_server.stop()
         uptime = round(self.clock.monotonic() - self._started_at, 3)
         self.log.info(LogEvent.SERVER_STOPPED, uptime_s=uptime, reason=reason)
         self.sink.close()
@@ -214,16 +247,6 @@ class Server:
         self.config = config
         self.hub.limits = limits_of(config)
         self.reception.addresses.limits = address_limits_of(config)
-
-    def _bind(self) -> socket.socket:
-        try:
-            return listen(self.config.host, self.config.port)
-        except socket.gaierror as error:
-            why = f"--host {self.config.host}: {error.strerror}"
-            raise CannotStart(why) from error
-        except OSError as error:
-            where = f"{self.config.host}, port {self.config.port}"
-            raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
 
     def _max_connections(self) -> int:
         room = self._descriptors - SPARE_DESCRIPTORS
@@ -246,6 +269,7 @@ class Server:
             hub.seats.tick,
             hub.conversations.tick,
             self.reception.end_silent,
+            self.health.look,
         ):
             try:
                 duty()
@@ -256,7 +280,29 @@ class Server:
         lag = self.lag.take()
         if lag.max_ms > LAG_WORTH_A_LINE_MS:
             self.log.warning(LogEvent.LOOP_LAG, lag_ms=round(lag.max_ms, 1), sessions=len(self.hub.sessions))
-        self.reporter.interval(lag_max_ms=lag.max_ms, bytes_direct=self.reception.bytes_direct())
+        bytes_direct = self.reception.bytes_direct()
+        if self.metrics_server is not None:
+            self.metrics.fold(lag, bytes_direct)
+        self.reporter.interval(lag_max_ms=lag.max_ms, bytes_direct=bytes_direct)
+
+    def _constants(self) -> dict[str, Value]:
+        """Return the metrics that do not change."""
+        config, store = self.config, self.store
+        kept = isinstance(store, SqliteStore)
+        labels = (__version__, config.node, "sqlite" if kept else "memory", config.sync if kept else "")
+        return {
+            "greenroom_build_info": {labels: 1},
+            "greenroom_epoch_changed": isinstance(store, SqliteStore) and store.epoch_changed,
+            "greenroom_queue_limit_bytes": config.ingest_bytes,
+            "greenroom_disk_warning_bytes": config.disk_warning_bytes,
+        }
+
+    def _failed(self, connection: Connection, error: Exception) -> None:
+        self.hub.stats.errors[ErrorCode.INTERNAL] += 1
+        self.reporter.failed(connection, error)
+
+    def _metrics_failed(self, error: Exception) -> None:
+        self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _blocked(self, stack: str, seconds: float) -> None:
         self.log.error(LogEvent.HUB_BLOCKED, stack=stack, duration_s=round(seconds, 3))
@@ -264,6 +310,17 @@ class Server:
 
     def _unblocked(self, seconds: float) -> None:
         self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
+
+
+def _bind(what: str, host: str, port: int) -> socket.socket:
+    """Listen, or raise `CannotStart`; `what` stands in front of the flags' names."""
+    try:
+        return listen(host, port)
+    except socket.gaierror as error:
+        raise CannotStart(f"--{what}host {host}: {error.strerror}") from error
+    except OSError as error:
+        where = f"{host}, {what.replace('-', ' ')}port {port}"
+        raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
 
 
 def limits_of(config: Config) -> Limits:

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 import platformdirs
 
 from chat_server import __version__
-from chat_server.settings import APP, SETTINGS, Config, Section
+from chat_server.setting import Section
+from chat_server.settings import APP, SETTINGS, Config
 from chat_server.values import expanded
 
 __all__ = ["Config", "ConfigError", "Reloaded", "load", "reload_limits"]

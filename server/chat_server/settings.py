@@ -8,22 +8,21 @@ unless its row says `reloadable`.
 """
 
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import platformdirs
 
 from chat_protocol import DEFAULT_PORT
+from chat_server.setting import Section, Setting, row
 from chat_server.values import (
     FOLDER,
     HOST,
     OUTPUT,
     STORE,
     SWITCH,
-    Kind,
     choice,
     expanded,
     name,
@@ -33,70 +32,28 @@ from chat_server.values import (
     whole,
 )
 
-T = TypeVar("T")
-
 APP: Final = "greenroom"
-
-
-class Section(StrEnum):
-    """Headings of `--help`."""
-
-    LISTEN = "where it listens"
-    KEEP = "where it keeps messages"
-    LOG = "the log"
-    SESSION = "what a session may do"
-    SERVER = "what the server holds"
-    TIME = "times"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What the table says about a setting besides its name and default."""
-
-    section: Section
-    kind: Kind[Any]
-    unit: str
-    reason: str
-    reloadable: bool
-    shown: str
-
-
-def _row(
-    section: Section,
-    default: T | Callable[[], T],
-    kind: Kind[T],
-    reason: str,
-    *,
-    unit: str = "",
-    shown: str = "",
-    reloadable: bool = False,
-) -> T:
-    """Return a row of the table; `shown` is put for a default that the value itself does not explain."""
-    metadata = {"setting": Setting(section, kind, unit, reason, reloadable, shown)}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Every setting with its value; `Config()` has the defaults."""
 
-    host: str = _row(
+    host: str = row(
         Section.LISTEN,
         "127.0.0.1",
         HOST,
         "who can reach the server: this machine alone, until you choose to let others in "
         "(0.0.0.0 or :: for everyone)",
     )
-    port: int = _row(
+    port: int = row(
         Section.LISTEN,
         DEFAULT_PORT,
         whole(0, 65535, "any free port"),
         "the one port for every client",
         unit="TCP port",
     )
-    workers: int = _row(
+    workers: int = row(
         Section.LISTEN,
         1,
         whole(
@@ -107,15 +64,15 @@ class Config:
         "processes that share the port; there is only one so far",
         unit="processes",
     )
-    node: str = _row(
+    node: str = row(
         Section.LISTEN,
         socket.gethostname,
         name(64),
         "what the server calls itself to clients and in each line of the log",
         shown="this machine's name",
     )
-    console: bool = _row(Section.LISTEN, False, SWITCH, "take part from this terminal, as the user `server`")
-    store: str = _row(
+    console: bool = row(Section.LISTEN, False, SWITCH, "take part from this terminal, as the user `server`")
+    store: str = row(
         Section.KEEP,
         "",
         STORE,
@@ -123,27 +80,27 @@ class Config:
         "what is in memory does not",
         shown="greenroom.db in the data folder",
     )
-    sync: str = _row(
+    sync: str = row(
         Section.KEEP,
         "normal",
         choice("normal", "full"),
         "what a power cut may cost: the last second, or nothing with full, at several times the work for "
         "each commit; the death of the program alone costs nothing either way",
     )
-    data_dir: Path = _row(  # noqa: RUF009  a row is a field
+    data_dir: Path = row(  # noqa: RUF009  a row is a field
         Section.KEEP,
         lambda: Path(platformdirs.user_data_dir(APP)),
         FOLDER,
         "the folder of the store's file, when --store does not name one",
     )
-    memory_messages: int = _row(
+    memory_messages: int = row(
         Section.KEEP,
         10_000,
         whole(1, 100_000_000),
         "how far history reaches back with --store memory, so that memory stays bounded",
         unit="messages per room",
     )
-    retention_messages: int = _row(
+    retention_messages: int = row(
         Section.KEEP,
         0,
         whole(0, 100_000_000, "no limit"),
@@ -151,7 +108,7 @@ class Config:
         "older ones are deleted, and no seq is given out twice for it",
         unit="messages per room",
     )
-    retention_seconds: float = _row(
+    retention_seconds: float = row(
         Section.KEEP,
         0.0,
         seconds(0, 3_153_600_000, "no limit"),
@@ -159,47 +116,61 @@ class Config:
         "604800",
         unit="seconds",
     )
-    store_patience: float = _row(
+    store_patience: float = row(
         Section.KEEP,
         5.0,
         seconds(0, 3600),
         "how long a failing store is tried again before senders hear `unavailable`: most trouble is shorter",
         unit="seconds",
     )
-    disk_warning_bytes: int = _row(
+    disk_warning_bytes: int = row(
         Section.KEEP,
         2**30,
         size(0, 2**50, "no warning"),
         "free space under which the log warns, while there is still time to act",
         unit="bytes",
     )
-    log_file: str = _row(
+    log_file: str = row(
         Section.LOG,
         "",
         OUTPUT,
         "where the log goes: JSON lines in a file or a pipe, colours on a terminal; SIGHUP reopens the file",
         shown="standard output",
     )
-    log_level: str = _row(
+    log_level: str = row(
         Section.LOG,
         "info",
         choice("debug", "info", "warning", "error"),
         "the least level that is logged",
     )
-    log_messages: bool = _row(
+    log_messages: bool = row(
         Section.LOG,
         False,
         SWITCH,
         "a line per message (never its text): good for finding a fault, too much under load",
     )
-    log_interval: float = _row(
+    log_interval: float = row(
         Section.LOG,
         10.0,
         seconds(0.05, 86_400),
         "how often a line sums up what happened: short enough to see a bad minute, long enough to be cheap",
         unit="seconds",
     )
-    rate_messages: float = _row(
+    metrics_port: int = row(
+        Section.METRICS,
+        0,
+        whole(0, 65535, "no metrics"),
+        "where Prometheus finds /metrics, and whoever starts and stops servers /healthz and /readyz",
+        unit="TCP port",
+    )
+    metrics_host: str = row(
+        Section.METRICS,
+        "127.0.0.1",
+        HOST,
+        "who can read the metrics: this machine alone, since they ask for no password and tell how busy you "
+        "are",
+    )
+    rate_messages: float = row(
         Section.SESSION,
         100.0,
         number(0, 1_000_000, "no limit"),
@@ -207,7 +178,7 @@ class Config:
         unit="messages per second",
         reloadable=True,
     )
-    rate_messages_burst: int = _row(
+    rate_messages_burst: int = row(
         Section.SESSION,
         1000,
         whole(1, 100_000_000),
@@ -215,7 +186,7 @@ class Config:
         unit="messages",
         reloadable=True,
     )
-    rate_bytes: int = _row(
+    rate_bytes: int = row(
         Section.SESSION,
         256 * 2**10,
         size(0, 2**40, "no limit"),
@@ -223,7 +194,7 @@ class Config:
         unit="bytes per second",
         reloadable=True,
     )
-    rate_bytes_burst: int = _row(
+    rate_bytes_burst: int = row(
         Section.SESSION,
         4 * 2**20,
         size(1, 2**40),
@@ -231,7 +202,7 @@ class Config:
         unit="bytes",
         reloadable=True,
     )
-    max_rooms: int = _row(
+    max_rooms: int = row(
         Section.SESSION,
         100,
         whole(1, 1_000_000),
@@ -239,7 +210,7 @@ class Config:
         unit="rooms",
         reloadable=True,
     )
-    max_conversations: int = _row(
+    max_conversations: int = row(
         Section.SESSION,
         1000,
         whole(1, 1_000_000),
@@ -247,7 +218,7 @@ class Config:
         unit="conversations",
         reloadable=True,
     )
-    outbox_bytes: int = _row(
+    outbox_bytes: int = row(
         Section.SESSION,
         256 * 2**10,
         size(64 * 2**10, 2**30),
@@ -255,7 +226,7 @@ class Config:
         "reader at its own pace",
         unit="bytes",
     )
-    max_connections: int = _row(
+    max_connections: int = row(
         Section.SERVER,
         0,
         whole(0, 10_000_000, "as many as there are file descriptors, less 64"),
@@ -263,7 +234,7 @@ class Config:
         unit="connections",
         reloadable=True,
     )
-    max_connections_per_address: int = _row(
+    max_connections_per_address: int = row(
         Section.SERVER,
         1000,
         whole(0, 10_000_000, "no limit"),
@@ -272,7 +243,7 @@ class Config:
         unit="connections",
         reloadable=True,
     )
-    rate_connections: float = _row(
+    rate_connections: float = row(
         Section.SERVER,
         100.0,
         number(0, 1_000_000, "no limit"),
@@ -280,7 +251,7 @@ class Config:
         unit="new connections per second and address",
         reloadable=True,
     )
-    rate_connections_burst: int = _row(
+    rate_connections_burst: int = row(
         Section.SERVER,
         2000,
         whole(1, 100_000_000),
@@ -289,7 +260,7 @@ class Config:
         unit="new connections",
         reloadable=True,
     )
-    rate_failed_hellos: float = _row(
+    rate_failed_hellos: float = row(
         Section.SERVER,
         1.0,
         number(0, 1_000_000, "no limit"),
@@ -298,7 +269,7 @@ class Config:
         unit="failed hellos per second and address",
         reloadable=True,
     )
-    rate_failed_hellos_burst: int = _row(
+    rate_failed_hellos_burst: int = row(
         Section.SERVER,
         20,
         whole(1, 100_000_000),
@@ -306,7 +277,7 @@ class Config:
         unit="failed hellos",
         reloadable=True,
     )
-    limit_loopback: bool = _row(
+    limit_loopback: bool = row(
         Section.SERVER,
         False,
         SWITCH,
@@ -314,7 +285,7 @@ class Config:
         "all of them come from one address, so by default they are exempt",
         reloadable=True,
     )
-    max_public_rooms: int = _row(
+    max_public_rooms: int = row(
         Section.SERVER,
         50_000,
         whole(0, 100_000_000, "no limit"),
@@ -323,14 +294,14 @@ class Config:
         unit="rooms",
         reloadable=True,
     )
-    ingest_bytes: int = _row(
+    ingest_bytes: int = row(
         Section.SERVER,
         16 * 2**20,
         size(2**17, 2**36),
         "messages that may wait for the store; beyond it, sockets are not read until it has caught up",
         unit="bytes",
     )
-    max_held: int = _row(
+    max_held: int = row(
         Section.SERVER,
         20_000,
         whole(0, 10_000_000, "no limit"),
@@ -339,7 +310,7 @@ class Config:
         unit="sessions",
         reloadable=True,
     )
-    ping_interval: float = _row(
+    ping_interval: float = row(
         Section.TIME,
         30.0,
         seconds(0.05, 3600),
@@ -347,21 +318,21 @@ class Config:
         "Shorter than the minute after which home routers forget a silent connection",
         unit="seconds",
     )
-    hello_timeout: float = _row(
+    hello_timeout: float = row(
         Section.TIME,
         60.0,
         seconds(0.05, 3600),
         "how long a connection may stay without a name: it takes a place and gives nothing",
         unit="seconds",
     )
-    stalled_timeout: float = _row(
+    stalled_timeout: float = row(
         Section.TIME,
         120.0,
         seconds(0.05, 86_400),
         "how long a reader may take no byte of what waits for it before it is given up",
         unit="seconds",
     )
-    resume_hold: float = _row(
+    resume_hold: float = row(
         Section.TIME,
         300.0,
         seconds(0, 86_400),
@@ -369,14 +340,14 @@ class Config:
         "the server's next start: a train's tunnel, a restart of the router",
         unit="seconds",
     )
-    drain_timeout: float = _row(
+    drain_timeout: float = row(
         Section.TIME,
         2.0,
         seconds(0, 3600),
         "how long a stop waits for clients to take their last bytes",
         unit="seconds",
     )
-    reconnect_spread: float = _row(
+    reconnect_spread: float = row(
         Section.TIME,
         5.0,
         seconds(0, 3600),
@@ -393,5 +364,5 @@ class Config:
         return expanded(self.store.removeprefix("sqlite:///")) if self.store else self.data_dir / f"{APP}.db"
 
 
-SETTINGS: Final[Mapping[str, Setting]] = {row.name: row.metadata["setting"] for row in fields(Config)}
+SETTINGS: Final[Mapping[str, Setting]] = {each.name: each.metadata["setting"] for each in fields(Config)}
 """The table by field name, in the order of `--help`."""

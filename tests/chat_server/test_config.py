@@ -80,6 +80,7 @@ def test_every_setting_can_be_given_in_every_source(tmp_path: Path) -> None:
         "log_file": "/var/log/chat.log",
         "log_level": "debug",
         "workers": "1",
+        "metrics_host": "::1",
     }
     for name, setting in SETTINGS.items():
         if setting.kind.metavar == "":

@@ -1,0 +1,60 @@
+"""Whether the server is of use right now, and if not, why.
+
+Knows the ingest and the loop's beat. Must not know HTTP. `look` and the states belong to the loop; `trouble`
+may be called from any thread, also while the loop is blocked: it reads, and waits for nothing.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from chat_server.core.ingest import Ingest
+from chat_server.core.ports import Clock
+from chat_server.watch import LoopLag
+
+REMEMBERED: Final = 30.0
+"""Seconds for which a store that failed counts as failing, unless it has taken something since: as long as
+nobody says anything, nobody knows. Then it is worth another try."""
+
+BLOCKED: Final = 5.0
+"""Seconds without a beat after which the loop counts as blocked: people have noticed by then."""
+
+
+class Phase(StrEnum):
+    """What the server is at."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+
+
+class Health:
+    """Remembers what has to be known over time."""
+
+    def __init__(self, ingest: Ingest, lag: LoopLag, clock: Clock) -> None:
+        self.phase = Phase.STARTING
+        self.store_failing = False
+        self._ingest = ingest
+        self._lag = lag
+        self._clock = clock
+        self._failed_at = 0.0
+        self._refused = 0
+
+    def look(self) -> None:
+        """Look at the store; called ten times a second."""
+        ingest, now = self._ingest, self._clock.monotonic()
+        refused, self._refused = self._refused, ingest.refused
+        if ingest.last_error is None:
+            self.store_failing = False
+        elif not ingest.idle or ingest.refused != refused:
+            self.store_failing, self._failed_at = True, now
+        elif now - self._failed_at >= REMEMBERED:
+            self.store_failing = False
+
+    def trouble(self) -> str:
+        """Return why clients had better go elsewhere, nothing if they need not."""
+        if self.phase is not Phase.SERVING:
+            return f"the server is {self.phase}"
+        silent = self._clock.monotonic() - self._lag.beat
+        if silent > BLOCKED:
+            return f"the loop has not run for {silent:.0f} s"
+        return "the store takes no batches" if self.store_failing else ""

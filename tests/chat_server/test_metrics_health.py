@@ -1,0 +1,76 @@
+"""When a server is of use, and when not."""
+
+from typing import Any
+
+from chat_server.metrics_health import BLOCKED, REMEMBERED, Health, Phase
+
+
+class Parts:
+    """The ingest, the loop's beat and the clock, all that health looks at."""
+
+    def __init__(self) -> None:
+        self.last_error: str | None = None
+        self.idle = True
+        self.refused = 0
+        self.beat = self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+
+def serving() -> tuple[Parts, Health]:
+    parts: Any = Parts()
+    health = Health(parts, parts, parts)
+    health.phase = Phase.SERVING
+    health.look()
+    return parts, health
+
+
+def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
+    parts: Any = Parts()
+    health = Health(parts, parts, parts)
+    assert health.trouble() == "the server is starting"
+    health.phase = Phase.SERVING
+    assert not health.trouble()
+    health.phase = Phase.STOPPING
+    assert health.trouble() == "the server is stopping"
+
+
+def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
+    parts, health = serving()
+    parts.last_error, parts.idle = "database is locked", False
+    health.look()
+    assert health.trouble() == "the store takes no batches"
+    parts.last_error, parts.idle = None, True
+    health.look()
+    assert not health.trouble()
+
+
+def test_a_failed_store_that_nobody_uses_is_worth_another_try_after_a_while() -> None:
+    # Given a store that has refused, so that nothing is queued any more and nobody knows how it is
+    parts, health = serving()
+    parts.last_error, parts.refused = "disk full", 1
+    health.look()
+    assert health.store_failing
+
+    # When nobody says anything for long, then the server is of use again: else nobody would ever find out
+    parts.now = parts.beat = 100.0 + REMEMBERED - 1
+    health.look()
+    assert health.trouble()
+    parts.now = parts.beat = 100.0 + REMEMBERED
+    health.look()
+    assert not health.trouble()
+
+    # But the next refusal counts
+    parts.refused = 2
+    health.look()
+    assert health.trouble()
+
+
+def test_a_blocked_loop_is_trouble() -> None:
+    parts, health = serving()
+    parts.now += BLOCKED + 2
+    assert health.trouble() == "the loop has not run for 7 s"
