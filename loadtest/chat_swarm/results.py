@@ -193,7 +193,7 @@ class Step(Struct, kw_only=True):
 
 
 class Limit(Struct, kw_only=True):
-    """What `--shape limit` found. `at_least` is true where the generator or the time, not the server, gave up first."""
+    """What `--shape limit` found. `at_least`: the generator or the time, not the server, gave up first."""
 
     by: str
     """`users` or `rate`."""
