@@ -31,6 +31,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0.2, help="messages a second of each bot")
     parser.add_argument("--room-size", type=int, default=20)
     parser.add_argument("--hogs", type=int, default=1, help="busy loops beside the swarm")
+    parser.add_argument("--nice", type=int, default=0, help="of the server; below 0 others wait for it")
     return parser.parse_args()
 
 
@@ -48,6 +49,7 @@ def measure(plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int])
     try:
         for task in Path(f"/proc/{server.process.pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {cores[0]})
+            os.setpriority(os.PRIO_PROCESS, int(task.name), plan.nice)
         report = folder / "report"
         done = subprocess.run(
             [
