@@ -103,7 +103,7 @@ class Direct(Talker):
         self.say_on()
 
     def expected(self, event: Error) -> bool:
-        return event.code is ErrorCode.NO_SUCH_USER and not self._room
+        return event.code is ErrorCode.NO_SUCH_USER and self._room not in self.receivers
 
 
 class Slow(Bot):
@@ -117,13 +117,13 @@ class Slow(Bot):
     def ready(self) -> None:
         if self.wire is not None and not self.engine.stopping:
             self.wire.pause()
-            self._sip()
+            self._sip(self.serial)
 
     def stopped(self) -> None:
         if self.wire is not None:
             self.wire.go_on()
 
-    def _sip(self) -> None:
-        if self.up and self.wire is not None and self.wire.paused:
+    def _sip(self, serial: int) -> None:
+        if serial == self.serial and self.up and self.wire is not None and self.wire.paused:
             self.wire.sip(max(1, int(self.engine.plan.slow_rate * _SIP_SECONDS)))
-            self.engine.reactor.after(_SIP_SECONDS, self._sip)
+            self.engine.reactor.after(_SIP_SECONDS, lambda: self._sip(serial))
