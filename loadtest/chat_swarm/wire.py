@@ -17,6 +17,8 @@ from chat_swarm.unpatched import EPOLLIN, EPOLLOUT
 SO_TIMESTAMPNS: Final = 35
 """From <asm-generic/socket.h>; the socket module has no name for it before Python 3.14."""
 READ_BYTES: Final = 65536
+LINE_BYTES: Final = 65536
+"""More than that is no line of the protocol, and is not waited for."""
 _ANCILLARY: Final = _socket.CMSG_SPACE(16)  # one struct timespec
 _timespec = struct.Struct("qq").unpack
 _PENDING: Final = frozenset({0, errno.EINPROGRESS, errno.EINTR})
@@ -182,6 +184,9 @@ class Wire:
             exact = False
             end = data.rfind(b"\n") + 1
             self._tail = data[end:]
+            if len(self._tail) > LINE_BYTES:
+                self._end("endless_line_from_server")
+                return
             if not end:
                 return
             data = data[:end]
