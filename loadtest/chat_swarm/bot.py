@@ -208,7 +208,7 @@ class Bot(Lifeline):
                 self._ping_sent_ns = 0
             case PingEvent():
                 self.tell(encode(Pong(id=event.id)))
-            case Welcome():
+            case Welcome() if not self.up:
                 self._welcome(event, received_ns, exact=exact)
             case MessageEvent():  # `again`: what was sent once more is stored
                 if event.ref is not None and event.ref.isdecimal():
@@ -273,8 +273,10 @@ class Bot(Lifeline):
 
     def _refused(self, event: Error) -> None:
         engine = self.engine
-        if not self.up and event.code is ErrorCode.NAME_TAKEN:
-            # The session that had the seat before is still being closed.
+        if not self.up:
+            # The `hello` is refused. A taken name is no fault: who had the seat before is still being closed.
+            engine.count("errors", 0 if event.code is ErrorCode.NAME_TAKEN else 1)
+            self.wait_at_least(event.retry_after or 0.0)
             self.give_up(event.code.value)
             return
         if self.expected(event):

@@ -19,6 +19,7 @@ class Lifeline:
     """The connections of one bot, one after the other."""
 
     __slots__ = (
+        "_asked_seconds",
         "_closing",
         "_retry_seconds",
         "_serial",
@@ -50,6 +51,7 @@ class Lifeline:
         self._waiting: Waiting | None = None
         self._closing = False
         self._source: str | None = None
+        self._asked_seconds = 0.0  # for which the server has asked to be left alone
         self._retry_seconds = _FIRST_RETRY
         self._serial = 0
 
@@ -150,7 +152,8 @@ class Lifeline:
         self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY)
 
     def _again(self, seconds: float) -> None:
-        self.engine.reactor.after(seconds, self._connect)
+        self.engine.reactor.after(self._asked_seconds + seconds, self._connect)
+        self._asked_seconds = 0.0
 
     def _gone(self) -> None:
         self.wire = None
@@ -190,7 +193,7 @@ class Lifeline:
 
     def wait_at_least(self, seconds: float) -> None:
         """Come back no sooner than that: the server has asked for it."""
-        self._retry_seconds = max(self._retry_seconds, 2 * seconds)
+        self._asked_seconds = seconds
 
     @property
     def serial(self) -> int:
