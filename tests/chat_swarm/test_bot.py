@@ -1,0 +1,164 @@
+"""What a bot makes of what comes: moments that it may claim, and those that nobody can know."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from chat_protocol.commands import Message, Ping
+from chat_protocol.events import PongEvent
+from chat_protocol.ndjson import encode
+from chat_swarm.kinds import Chatter, Lurker
+from support.driven import Line, ServerEnd, Swarm, spoken
+
+HALL = "hall-0"
+
+
+@pytest.fixture
+def end() -> Iterator[ServerEnd]:
+    one = ServerEnd()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def swarm(end: ServerEnd) -> Iterator[Swarm]:
+    one = Swarm(end.port, resumable=True, message_rate=50.0)
+    yield one
+    one.engine.close()
+
+
+def greeted(swarm: Swarm, end: ServerEnd, bot: Lurker | Chatter) -> Line:
+    line = end.accept(swarm)
+    line.greet()
+    swarm.until(lambda: bot.up, "the session")
+    return line
+
+
+def lurker(swarm: Swarm, end: ServerEnd) -> tuple[Lurker, Line]:
+    [bot] = swarm.begin(Lurker)
+    return bot, greeted(swarm, end, bot)
+
+
+def chatter(swarm: Swarm, end: ServerEnd) -> tuple[Chatter, Line]:
+    [bot] = swarm.begin(Chatter)
+    return bot, greeted(swarm, end, bot)
+
+
+def shown(swarm: Swarm, number: int) -> None:
+    swarm.until(lambda: swarm.count("delivered") >= number, f"{number} deliveries")
+
+
+class TestMoments:
+    def test_a_bot_that_is_late_is_not_the_servers_lateness(self, swarm: Swarm, end: ServerEnd) -> None:
+        # Given a message that has come while nobody read
+        _, line = lurker(swarm, end)
+        before = time.time_ns()
+        line.send(spoken(1, "ann", 1, before))
+        came_ns = time.time_ns() - before
+        time.sleep(0.06)
+        # When the bot gets to it
+        shown(swarm, 1)
+        swarm.account()
+        # Then the wait is bot lag, and no part of the delivery
+        assert swarm.histograms["delivery"].largest * 1000 <= came_ns
+        assert swarm.histograms["bot_lag"].largest >= 60_000
+
+    def test_of_lines_that_waited_only_the_last_has_a_moment(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        line.send(spoken(1, "ann", 1))
+        time.sleep(0.05)
+        line.send(spoken(2, "ann", 2))
+        shown(swarm, 2)
+        counts = swarm.account()
+        assert (counts["delivered"], counts["untimed"]) == (2, 1)
+        assert swarm.histograms["delivery"].largest < 50_000
+
+    def test_lines_that_a_server_kept_back_are_all_late(self, swarm: Swarm, end: ServerEnd) -> None:
+        # Given messages that were sent long ago
+        _, line = lurker(swarm, end)
+        ago = time.time_ns() - 10**9
+        # When the server hands them out at once, to a bot that is there
+        line.send(*(spoken(seq, "ann", seq, ago) for seq in range(1, 6)))
+        shown(swarm, 5)
+        # Then each of them was delivered late
+        assert swarm.account()["untimed"] == 0
+        assert swarm.histograms["delivery"].count == 5
+        assert swarm.histograms["delivery"].smallest >= 950_000
+
+    def test_an_echo_that_waited_among_others_has_no_moment(self, swarm: Swarm, end: ServerEnd) -> None:
+        bot, line = chatter(swarm, end)
+        first, second = line.next(Message), line.next(Message)
+        swarm.engine.stop_sending()
+        line.send(spoken(1, bot.name, 1, ref=first.ref))
+        time.sleep(0.05)
+        line.send(spoken(2, bot.name, 2, ref=second.ref))
+        shown(swarm, 2)
+        assert swarm.account()["acknowledged"] == 2
+        assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
+
+    def test_a_pong_that_waited_among_others_has_no_moment(self, end: ServerEnd) -> None:
+        swarm = Swarm(end.port, ping_interval=0.05)
+        try:
+            _, line = lurker(swarm, end)
+            line.next(Ping)
+            line.send(PongEvent(id=None, timestamp=0.0))
+            time.sleep(0.05)
+            line.send(spoken(1, "ann", 1))
+            shown(swarm, 1)
+            assert not swarm.samples("rtt")
+            line.next(Ping)
+            line.send(PongEvent(id=None, timestamp=0.0))
+            swarm.until(lambda: swarm.samples("rtt") == 1)
+        finally:
+            swarm.engine.close()
+
+    def test_a_welcome_that_waited_among_others_has_no_moment(self, swarm: Swarm, end: ServerEnd) -> None:
+        [bot] = swarm.begin(Lurker)
+        line = end.accept(swarm)
+        line.greet()
+        time.sleep(0.05)
+        line.send(spoken(1, "ann", 1))
+        swarm.until(lambda: bot.up)
+        assert swarm.account()["logins"] == 1
+        assert "login" not in swarm.histograms
+        assert swarm.histograms["connect"].count == 1
+
+    def test_a_line_that_came_before_the_stamped_byte_has_no_moment(
+        self, swarm: Swarm, end: ServerEnd
+    ) -> None:
+        _, line = lurker(swarm, end)
+        whole = encode(spoken(2, "ann", 2))
+        line.send(spoken(1, "ann", 1))
+        time.sleep(0.05)
+        line.raw(whole[:20])
+        shown(swarm, 1)
+        counts = swarm.account()
+        assert (counts["delivered"], counts["untimed"]) == (1, 1)
+        line.raw(whole[20:])
+        shown(swarm, 2)
+        assert swarm.account()["delivered"] == 2
+        assert swarm.histograms["delivery"].count == 1
+
+    def test_what_a_full_read_left_is_claimed_by_nobody(self, swarm: Swarm, end: ServerEnd) -> None:
+        # Given more than one read holds, that has waited for the bot
+        _, line = lurker(swarm, end)
+        for seq in range(1, 501):
+            line.send(spoken(seq, "ann", seq))
+        time.sleep(0.05)
+        line.send(spoken(501, "ann", 501))
+        # When it is read in several turns
+        shown(swarm, 501)
+        # Then only the very last has a moment
+        assert swarm.account()["untimed"] == 500
+        assert swarm.histograms["delivery"].count == 1
+
+    def test_what_others_say_is_not_timed(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        line.send(
+            spoken(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80), spoken(2, "bob", 1, message="hi")
+        )
+        shown(swarm, 2)
+        assert swarm.account()["foreign"] == 2
+        assert "delivery" not in swarm.histograms
+        assert swarm.audit().passed
