@@ -20,6 +20,9 @@ KEPT: Final = 1800
 """Seconds whose histograms are kept, for steps of a load shape."""
 RATES: Final = ("sent", "delivered", "acknowledged", "sent_bytes", "received_bytes")
 
+OF_MESSAGES: Final = ("ack", "ack_response", "delivery", "delivery_response")
+"""Latencies that count as steady in the drain, too: those who waited longest were said in a steady second."""
+
 RAMP, STEADY, DRAIN = "ramp", "steady", "drain"
 
 
@@ -194,13 +197,26 @@ class Collector:
                 self.marked[marked] += 1
             else:
                 self.tallies["clean"].add(seconds, row.counts, second.histograms)
+        elif row.phase == DRAIN:
+            self._drained(second.histograms, marked=bool(marked))
 
     def _late(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
-        names = ["all"]
-        if self._phase(interval.unix) == STEADY:
-            names += ["steady"] if interval.marked else ["steady", "clean"]
-        for name in names:
-            self.tallies[name].add(0.0, interval.counts, histograms)
+        row = next((row for row in reversed(self.rows) if row.unix == interval.unix), None)
+        phase = self._phase(interval.unix) if row is None else row.phase
+        marked = bool(interval.marked or (row is not None and row.marked))
+        self.tallies["all"].add(0.0, interval.counts, histograms)
+        if phase == STEADY:
+            for name in ["steady"] if marked else ["steady", "clean"]:
+                self.tallies[name].add(0.0, interval.counts, histograms)
+        elif phase == DRAIN:
+            self._drained(histograms, marked=marked)
+
+    def _drained(self, histograms: dict[str, Histogram], *, marked: bool) -> None:
+        """Add what came of steady seconds after their end; it changes no rate."""
+        late = {name: histogram for name, histogram in histograms.items() if name in OF_MESSAGES}
+        for name in ["steady"] if marked else ["steady", "clean"]:
+            if self.tallies[name].seconds:
+                self.tallies[name].add(0.0, {}, late)
 
     def _phase(self, unix: int) -> str:
         if self._drain_from is not None and unix >= self._drain_from:
