@@ -1,0 +1,196 @@
+"""The seconds of all processes become rows and scopes that are their sums, however they report."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_swarm.collector import DRAIN, PATIENCE, RAMP, STEADY, Collector
+from chat_swarm.histogram import Histogram
+from chat_swarm.results import Interval, ServerSample
+
+BEGAN = 1000
+SECONDS = 12
+
+
+def latency(*values: int) -> Histogram:
+    histogram = Histogram()
+    histogram.record(np.array(values, dtype=np.int64))
+    return histogram
+
+
+def interval(unix: int, process: int = 0, marked: str = "", **counts: int) -> Interval:
+    return Interval(unix=unix, process=process, bots=2, connected=1, counts=counts, marked=marked, cpu=0.5)
+
+
+def many(processes: int) -> list[tuple[Interval, dict[str, Histogram]]]:
+    """Return seconds of all processes, each of them with counts and values of its own."""
+    return [
+        (
+            interval(
+                BEGAN + second,
+                process,
+                "lag" if (second, process) == (6, 0) else "",
+                sent=1 << process,
+                delivered=second,
+            ),
+            {"delivery": latency(second * 1000 + process), "loop_lag": latency(process)},
+        )
+        for second in range(SECONDS)
+        for process in range(processes)
+    ]
+
+
+def sums(collector: Collector, name: str) -> tuple[Counter[str], list[tuple[int, int]]]:
+    tally = collector.tallies[name]
+    return tally.counts, tally.histograms["delivery"].buckets()
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 3), st.randoms(use_true_random=False))
+def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
+    processes: int, chance: random.Random
+) -> None:
+    # Given processes whose reports take their time, but less than is waited for
+    took = [chance.uniform(0, PATIENCE - 1) for _ in range(processes)]
+    late = sorted(many(processes), key=lambda report: report[0].unix + took[report[0].process])
+    collector = Collector(BEGAN, processes)
+    collector.all_up(BEGAN + 2.5)
+    collector.stopping(BEGAN + 9.5)
+    # When all have reported
+    for second, histograms in late:
+        collector.add(second, histograms)
+    collector.finish()
+    # Then there is a row for each second
+    assert [row.t for row in collector.rows] == list(range(SECONDS))
+    assert [row.phase for row in collector.rows] == [RAMP] * 3 + [STEADY] * 6 + [DRAIN] * 3
+    for row in collector.rows:
+        assert row.counts == {"sent": (1 << processes) - 1, "delivered": row.t * processes}
+        assert (row.bots, row.connected) == (2 * processes, processes)
+        assert row.metrics["delivery"].count == processes
+    # And the scopes hold what they say
+    for name, members in (
+        ("all", range(SECONDS)),
+        ("steady", range(3, 9)),
+        ("clean", [second for second in range(3, 9) if second != 6]),
+    ):
+        scope = collector.scopes()[name]
+        assert scope.seconds == len(members)
+        assert scope.counts["delivered"] == sum(members) * processes
+        assert scope.rates["sent"] == pytest.approx((1 << processes) - 1)
+        assert scope.metrics["loop_lag"].count == len(members) * processes
+    assert collector.marked == {"lag": 1}
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 3), st.randoms(use_true_random=False))
+def test_what_comes_too_late_for_a_row_still_counts(processes: int, chance: random.Random) -> None:
+    reports = many(processes)
+    whole, shuffled = Collector(BEGAN, processes), Collector(BEGAN, processes)
+    for collector in (whole, shuffled):
+        collector.all_up(BEGAN - 1)
+    for second, histograms in reports:
+        whole.add(second, histograms)
+    chance.shuffle(reports)
+    for second, histograms in reports:
+        shuffled.add(second, histograms)
+    whole.finish()
+    shuffled.finish()
+    for name in ("all", "steady"):
+        assert sums(shuffled, name) == sums(whole, name)
+
+
+def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
+    collector = Collector(BEGAN, 2)
+    for second in range(PATIENCE + 1):
+        assert not collector.rows
+        collector.add(interval(BEGAN + second, sent=1), {})
+    assert [row.unix for row in collector.rows] == [BEGAN]
+    # And when it speaks after all, only the scopes change
+    collector.add(interval(BEGAN, 1, sent=5), {"ack": latency(7)})
+    assert collector.rows[0].counts == {"sent": 1}
+    assert collector.tallies["all"].counts["sent"] == 6
+    assert collector.scopes()["all"].metrics["ack"].max == 7
+
+
+@pytest.mark.parametrize("late_is_marked", [True, False])
+def test_a_late_report_of_a_marked_second_is_not_clean(late_is_marked: bool) -> None:
+    collector = Collector(BEGAN, 2)
+    collector.all_up(BEGAN - 1)
+    marks = ("", "lag") if late_is_marked else ("lag", "")
+    collector.add(interval(BEGAN, 0, marks[0]), {})
+    for second in range(1, PATIENCE + 1):
+        collector.add(interval(BEGAN + second), {})
+    collector.add(interval(BEGAN, 1, marks[1], sent=3), {"ack": latency(5)})
+    assert collector.tallies["steady"].counts["sent"] == 3
+    assert collector.tallies["clean"].counts["sent"] == 0
+    assert "ack" not in collector.tallies["clean"].histograms
+
+
+def test_who_waits_until_the_drain_was_said_in_a_steady_second() -> None:
+    # Given a steady second, after which the server stands still until all have stopped
+    collector = Collector(BEGAN, 1)
+    collector.all_up(BEGAN - 1)
+    collector.add(interval(BEGAN, sent=2, delivered=1), {"delivery": latency(100)})
+    collector.stopping(BEGAN + 1)
+    collector.add(interval(BEGAN + 1, delivered=1), {"delivery": latency(9_000_000), "rtt": latency(3)})
+    # Then the stall is in the steady latencies, and the rates are those of the steady second
+    steady = collector.scopes()["steady"]
+    assert steady.metrics["delivery"].max == 9_000_000
+    assert "rtt" not in steady.metrics
+    assert (steady.seconds, steady.counts["delivered"], steady.rates["delivered"]) == (1.0, 1, 1.0)
+
+
+def test_without_a_steady_second_the_drain_makes_none() -> None:
+    collector = Collector(BEGAN, 1)
+    collector.stopping(BEGAN)
+    collector.add(interval(BEGAN), {"delivery": latency(1)})
+    assert not collector.scopes()["steady"].metrics
+
+
+def test_the_last_short_account_joins_its_second() -> None:
+    collector = Collector(BEGAN, 2)
+    first, last = interval(BEGAN, sent=1), interval(BEGAN, sent=2, delivered=1)
+    first.seconds, last.seconds, last.marked = 0.5, 0.25, "lag"
+    for one in (first, last):
+        collector.add(one, {"ack": latency(1)})
+    collector.finish()
+    [row] = collector.rows
+    assert row.counts == {"sent": 3, "delivered": 1}
+    assert (row.bots, row.marked) == (2, "lag")
+    assert collector.scopes()["all"].seconds == 0.75
+    assert row.metrics["ack"].count == 2
+
+
+def test_packed_or_not_is_the_same() -> None:
+    plain, packed = Collector(BEGAN, 1), Collector(BEGAN, 1)
+    histogram = latency(1, 2048, 70_000)
+    plain.add(interval(BEGAN), {"ack": histogram})
+    sealed = interval(BEGAN)
+    sealed.histograms = {"ack": histogram.pack()}
+    packed.add_packed(sealed)
+    assert packed.rows == plain.rows
+    assert packed.between(BEGAN, BEGAN + 1).histograms["ack"].buckets() == histogram.buckets()
+
+
+def test_a_window_is_its_seconds() -> None:
+    collector = Collector(BEGAN, 1)
+    for second, histograms in many(1):
+        collector.add(second, histograms)
+    tally = collector.between(BEGAN + 3, BEGAN + 6)
+    assert tally.counts == {"sent": 3, "delivered": 3 + 4 + 5}
+    assert tally.histograms["delivery"].count == 3
+    assert tally.seconds == 3
+
+
+def test_the_servers_sample_finds_its_row_before_and_after() -> None:
+    collector = Collector(BEGAN, 1)
+    early, late = (ServerSample(cpu=cpu, rss_bytes=1, descriptors=1) for cpu in (0.1, 0.2))
+    collector.server(BEGAN, early)
+    collector.add(interval(BEGAN), {})
+    collector.add(interval(BEGAN + 1), {})
+    collector.server(BEGAN + 1, late)
+    assert [row.server for row in collector.rows] == [early, late]
