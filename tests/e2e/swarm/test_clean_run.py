@@ -95,7 +95,9 @@ def test_the_report_needs_nothing_else(talk: Ended) -> None:
 
 def test_what_was_sent_is_what_came(talk: Ended) -> None:
     timed = talk.whole.metrics["delivery"].count
-    assert talk.count("sent") == talk.count("acknowledged") == talk.whole.metrics["ack"].count
+    assert talk.count("sent") == talk.count("acknowledged")
+    # An echo that came among other lines to a bot that was late has no moment
+    assert 0 <= talk.count("sent") - talk.whole.metrics["ack"].count <= talk.count("untimed")
     assert talk.count("delivered") == timed + talk.count("untimed") + talk.count("caught_up")
     assert talk.count("foreign") == 0
     assert talk.summary.audit.receivers == 30
