@@ -174,8 +174,12 @@ class Engine:
         return self.audit.heads()
 
     def behind(self, heads: Mapping[str, int]) -> int:
-        """Return how many receivers have not got all up to these seqs."""
-        return self.audit.behind(heads)
+        """Return how many receivers have not got all up to these seqs, or have no session to get it by."""
+        return self.audit.behind(heads) + self.away()
+
+    def away(self) -> int:
+        """Return how many bots are without the session that they had."""
+        return sum(bot.was_there() and not bot.up for bot in self.bots)
 
     def final(self) -> dict[str, Any]:
         """Return what the whole run's reckoning needs from this process."""
@@ -186,6 +190,7 @@ class Engine:
             "errors": dict(self.errors),
             "warnings": list(self.warnings),
             "never_there": sum(not bot.was_there() for bot in self.bots),
+            "away": self.away(),
             "unstamped": self.recorder.unstamped,
             "early": self.recorder.early,
             "clock_step_us": self.clock_step_ns // 1000,

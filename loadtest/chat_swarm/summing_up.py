@@ -25,6 +25,15 @@ from chat_swarm.results import (
 from chat_swarm.run import Histograms, Run
 from chat_swarm.slo import evaluate
 
+_BREAKING: Final = {
+    "swarm_erred": "the swarm itself erred (see the warnings)",
+    "bad_frame_from_server": "the server sent lines that are no frames of the protocol",
+    "endless_line_from_server": "the server sent lines longer than any frame of the protocol",
+    "message_of_no_room_of_ours": "bots were shown messages of rooms that they are not in",
+}
+"""Errors after which a run has not passed, whatever the audit found."""
+_TALKERS: Final = {"ChatterBot": "message_rate", "DirectBot": "direct_rate", "ChurnBot": ""}
+"""Who says something, at the rate of which option."""
 _STEP_US: Final = 1000
 """A step of the wall clock from which on latencies are in doubt."""
 _UNSTAMPED: Final = 0.01
@@ -65,7 +74,7 @@ def sum_up(
         for metric in METRICS
         if metric.name in collector.tallies["all"].histograms
     }
-    broken = [*notes, *_never(finals, scopes["all"])]
+    broken = [*notes, *_never(finals, scopes["all"]), *_unsaid(bots, options, scopes["all"])]
     audit = reckon([dict(final["audit"]) for final in finals.values()], notes=broken)
     errors: Counter[str] = Counter()
     for final in finals.values():
@@ -114,8 +123,18 @@ def _never(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[st
         yield "no bot ever had a session: nothing was checked"
     elif never := sum(final["never_there"] for final in finals.values()):
         yield f"{never:,} bots never had a session"
-    if any("swarm_erred" in final["errors"] for final in finals.values()):
-        yield "the swarm itself erred (see the warnings)"
+    if away := sum(final["away"] for final in finals.values()):
+        yield f"{away:,} bots had lost their session at the end: what they miss is not known"
+    for error, sentence in _BREAKING.items():
+        if any(error in final["errors"] for final in finals.values()):
+            yield sentence
+
+
+def _unsaid(bots: Mapping[str, int], options: Mapping[str, Any], scope: Scope) -> Iterator[str]:
+    """Yield that nothing was said by bots that should have said something."""
+    talkers = [kind for kind, rate in _TALKERS.items() if bots.get(kind) and options.get(rate, 1)]
+    if talkers and scope.counts.get("logins") and not scope.counts.get("sent"):
+        yield f"not one message was said by any {' or '.join(talkers)}: nothing was checked"
 
 
 def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
