@@ -1,0 +1,56 @@
+"""Which metrics and labels an expression of PromQL asks for: enough of its grammar for what we write."""
+
+import re
+from typing import NamedTuple
+
+WORDS = frozenset(
+    {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool"}
+)
+"""Words that are neither functions nor metrics."""
+
+
+class Selector(NamedTuple):
+    metric: str
+    matchers: tuple[tuple[str, str, str], ...]
+    """Label, operator, value."""
+
+
+class Query(NamedTuple):
+    selectors: tuple[Selector, ...]
+    grouped: frozenset[str]
+    """Labels that stand in a `by (…)` or the like."""
+
+
+def parse(expression: str) -> Query:
+    """Return what an expression asks for; raise ValueError on what is not understood."""
+    grouped: set[str] = set()
+
+    def group(match: re.Match[str]) -> str:
+        grouped.update(label.strip() for label in match[2].split(",") if label.strip())
+        return " "
+
+    text = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)", group, expression)
+    selectors = []
+    token = re.compile(
+        r"""(?P<name>[a-zA-Z_:][\w:]*)\s*(?P<call>\()?(?P<braces>\{[^}]*\})?"""
+        r"""|\[[^\]]*\]|[\d.]+(?:e\d+)?[smhdwy]?|[-+*/%^()<>=!,\s]+|"[^"]*\""""
+    )
+    place = 0
+    while place < len(text):
+        match = token.match(text, place)
+        if match is None:
+            raise ValueError(f"{text[place:]!r} in {expression!r}")
+        place = match.end()
+        name = match["name"]
+        if name and not match["call"] and name not in WORDS:
+            selectors.append(Selector(name, _matchers(match["braces"] or "{}")))
+    return Query(tuple(selectors), frozenset(grouped))
+
+
+def _matchers(braces: str) -> tuple[tuple[str, str, str], ...]:
+    inner = braces[1:-1]
+    found = re.findall(r"""\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"]*)"\s*(?:,|$)""", inner)
+    left = re.sub(r"""\s*[a-zA-Z_]\w*\s*(=~|!~|!=|=)\s*"[^"]*"\s*(,|$)""", "", inner)
+    if left.strip():
+        raise ValueError(f"{left!r} in {braces!r}")
+    return tuple(found)
