@@ -56,7 +56,31 @@ def start_liar() -> Iterator[StartLiar]:
 
 
 @pytest.fixture(scope="session")
-def talks(arena: ServerProcess, start_swarm: StartSwarm) -> list[Ended]:
+def meek(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that refuses more than 24 messages a second of a session, however fast the machine is."""
+    flags = ("--rate-messages", "24", "--rate-messages-burst", "24")
+    one = ServerProcess(tmp_path_factory.mktemp("meek"), *flags)
+    yield one
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def search(meek: ServerProcess, start_swarm: StartSwarm) -> SwarmProcess:
+    """A search for the limit, which takes long and little of the machine, so it is begun early.
+
+    Each of eight bots says 20 messages a second in its first step, and 38 in its second.
+    """
+    return start_swarm(
+        "limit",
+        meek.port,
+        *("-u", "8", "-r", "50", "-t", "60s", "--room-size", "4", "--message-rate", "20"),
+        *("--shape", "limit", "--shape-factor", "1.9", "--shape-settle", "1", "--shape-measure", "2"),
+        *("--shape-precision", "0.99", "--slo", "refused=0"),
+    )
+
+
+@pytest.fixture(scope="session")
+def talks(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[Ended]:  # noqa: ARG001
     """Two runs of the same kind, at the same time: full rooms that talk, and nothing else happens."""
     flags = (
         *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),

@@ -29,7 +29,7 @@ def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
 
     def talks(name: str) -> bool:
         rooms = [line for line in arena.entries("message") if line["room"].startswith(f"{name}-")]
-        return len(rooms) > 10 * BOTS
+        return len(rooms) > 5 * BOTS
 
     for name in swarms:
         eventually(lambda name=name: talks(name), f"talk of {name}")  # type: ignore[misc]

@@ -84,7 +84,7 @@ def test_cut_bots_came_back_to_their_sessions(mixed: Ended, server: ServerProces
     # One that came back after the last account has not been counted
     assert 5 < mixed.count("resumed") <= len(server.entries("session_opened", resumed=True))
     assert mixed.count("not_resumed") == 0
-    assert mixed.histogram("resume").count == mixed.count("resumed")
+    assert 0 < mixed.histogram("resume").count <= mixed.count("resumed")
 
 
 def test_slow_bots_were_behind(mixed: Ended, server: ServerProcess) -> None:

@@ -12,7 +12,7 @@ from support.swarm import Ended, SwarmProcess
 
 STOPPED = 0.6
 AWAKE = 0.4
-TIMES = 4
+TIMES = 3
 BOTS = 40
 
 
@@ -76,8 +76,9 @@ def test_deliveries_of_unknown_moment_are_counted_and_not_timed(starved: Ended) 
 
 
 def test_the_servers_latency_does_not_hold_it(starved: Ended) -> None:
-    # Half of the receivers stood still for more than half of the time: by when they saw it, a quarter of
-    # all deliveries would be late
+    # What was seen late is in the lag, and not in the latency
+    late = starved.at_least("bot_lag", STOPPED / 2 * 1e6)
+    assert starved.at_least("delivery", STOPPED / 2 * 1e6) < late / 2
     delivery = starved.histogram("delivery", "steady")
     assert delivery.percentile(50) < STOPPED / 2 * 1e6
     assert delivery.percentile(90) < STOPPED / 2 * 1e6
