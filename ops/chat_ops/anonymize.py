@@ -1,7 +1,7 @@
 """Names, rooms and addresses, replaced by stable words: a log that may be shown to others.
 
 Knows which columns tell of whom, and how DuckDB replaces them. Must not know reports: what they are given has
-been replaced already, so no report can forget it. Words are keyed: nobody without the key can try out names.
+been replaced already, so no report can forget it. Words are keyed: nobody without the key can try names.
 Equal names give equal words while the key is the same; a conversation's room shows the words of both names.
 """
 
@@ -18,19 +18,19 @@ VARIABLE: Final = "anonymize_key"
 """The variable of the database that holds the key, so that no stored SQL has it."""
 
 MACROS: Final = (
-    f"CREATE MACRO word_for(kind, original) AS kind || substr(sha256(getvariable('{VARIABLE}')"
-    " || kind || nfc_normalize(lower(original))), 1, 10)",
+    f"CREATE MACRO word_for(kind, original) AS kind || substr("
+    f"sha256(getvariable('{VARIABLE}') || kind || nfc_normalize(lower(original))), 1, 10);"
     "CREATE MACRO word_for_host(host) AS CASE WHEN regexp_full_match(host, '\\d+\\.\\d+\\.\\d+\\.\\d+')"
     " THEN word_for('net-', regexp_replace(host, '\\.\\d+$', '')) || '.' || substr(word_for('', host), 1, 6)"
-    " ELSE word_for('net-', host) END",
-    "CREATE MACRO word_for_address(address) AS word_for_host(regexp_replace(address, ':\\d+$', ''))",
+    " ELSE word_for('net-', host) END;"
+    "CREATE MACRO word_for_address(address) AS word_for_host(regexp_replace(address, ':\\d+$', ''));"
     "CREATE MACRO word_for_room(room) AS CASE WHEN starts_with(room, '@')"
     " THEN '@' || array_to_string(list_sort(list_transform("
     "string_split(regexp_replace(room[2:], '#\\d+$', ''), ','), lambda one: word_for('user-', one))), ',')"
-    " || regexp_extract(room, '#\\d+$') ELSE word_for('room-', room) END",
+    " || regexp_extract(room, '#\\d+$') ELSE word_for('room-', room) END"
 )
-"""Users are compared as the server does, by NFC and without case. IPv4 addresses of one /24 begin alike; a port
-is left out: it tells connections apart, which the session's word does."""
+"""Users are compared as the server does, by NFC and without case. IPv4 addresses of one /24 begin alike; a
+port is left out: it tells connections apart, which the session's word does."""
 
 _ROOMS: Final = (
     "list_transform(rooms, lambda one: struct_pack(room := word_for_room(one.room), messages := one.messages,"

@@ -34,9 +34,9 @@ NO_FILTERS: Final = Filters()
 def point_in_time(text: str, now: datetime | None = None) -> datetime:
     """Return the time that `text` means, in UTC without a zone.
 
-    An ISO time (of another zone, too), a date (its first moment), `14:30` (today), `90s`, `15m`, `2h`, `3d` or
-    `1w` (so long before now; `1h30m` as well), `now`, `today` or `yesterday` (its first moment). Where no zone
-    is written, UTC is meant, as in the log. Raises UsageError.
+    An ISO time (of another zone, too), a date (its first moment), `14:30` (today), `90s`, `15m`, `2h`, `3d`
+    or `1w` (so long before now; `1h30m` as well), `now`, `today` or `yesterday` (its first moment). Where no
+    zone is written, UTC is meant, as in the log. Raises UsageError.
     """
     now = (now or datetime.now(UTC)).replace(tzinfo=None)
     word = text.strip()
@@ -57,5 +57,5 @@ def point_in_time(text: str, now: datetime | None = None) -> datetime:
         return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r} is no time: write 2026-11-21T14:30, 2026-11-21, 14:30, 2h, 3d, today or yesterday (UTC)"
+            f"{text!r} is no time: write 2026-11-21T14:30, 2026-11-21, 14:30, 2h, 3d or yesterday (all UTC)"
         ) from None

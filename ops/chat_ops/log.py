@@ -3,6 +3,8 @@
 Knows DuckDB. Must not know reports, nor how anything is shown.
 """
 
+# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+
 import contextlib
 import os
 import shutil
@@ -18,11 +20,13 @@ from chat_ops import anonymize, sources, view
 from chat_ops.filters import NO_FILTERS, Filters
 from chat_ops.problems import UsageError
 from chat_ops.table import Row
+from chat_server.vocabulary import LogEvent
 
 MEMORY: Final = "1GB"
 """What DuckDB may use; beyond it, it spills to the temporary folder. Python and numpy come on top."""
 MOST_THREADS: Final = 8
 """Each thread has buffers of twice the longest line."""
+MANY: Final = (LogEvent.SESSION_OPENED, LogEvent.SESSION_CLOSED, LogEvent.MESSAGE)
 LONGEST_LINES: Final = (1 << 24, 1 << 27)
 """Bytes: the bound that is tried first, and the one for a log that breaks it (with fewer threads then)."""
 
@@ -53,6 +57,7 @@ class Log:
         self.filters = filters
         self.anonymous = anonymize_key is not None
         self._extent: Extent | None = None
+        self._few = False
         self._folder = sources.work_folder()
         try:
             self.sources = sources.find(files, self._folder)
@@ -60,8 +65,7 @@ class Log:
             self._db = _connect(memory, self._threads, str(self._folder))
             if anonymize_key is not None:
                 self._db.execute(f"SET VARIABLE {anonymize.VARIABLE} = {view.literal(anonymize_key)}")
-                for macro in anonymize.MACROS:
-                    self._db.execute(macro)
+                self._db.execute(anonymize.MACROS)
             self._make_views(0)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -103,12 +107,23 @@ class Log:
         """Make a table of an answer, for further questions: the files need not be read again."""
         self._ask(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", params)
 
+    def few(self) -> str:
+        """Return the name of a table of all `lines` but those of one session or message each.
+
+        Those are nearly all of a log; a report that asks several questions of the others asks them of this.
+        """
+        if not self._few:
+            many = ", ".join(view.literal(event) for event in MANY)
+            self.keep("few", f"SELECT * FROM lines WHERE event NOT IN ({many})")
+            self._few = True
+        return "few"
+
     @property
     def extent(self) -> Extent:
         """How much there is to read; asking costs a pass over the files, the first time."""
         if self._extent is None:
             bad = f"count(*) FILTER (NOT ({view.GOOD}))"
-            self._extent = Extent(*self.rows(f"SELECT count(*), {bad}, min(ts), max(ts) FROM raw")[0])  # noqa: S608
+            self._extent = Extent(*self.rows(f"SELECT count(*), {bad}, min(ts), max(ts) FROM raw")[0])
         return self._extent
 
     @property
@@ -124,8 +139,8 @@ class Log:
     def bad_ordinals(self, source: sources.Source, most: int) -> list[int]:
         """Return which lines of a file are no log lines, counted from 1 without the blank ones."""
         every = view.raw([source], LONGEST_LINES[-1])
-        numbered = f"SELECT row_number() OVER () AS n, ts, event FROM ({every})"  # noqa: S608
-        found = self.rows(f"SELECT n FROM ({numbered}) WHERE NOT ({view.GOOD}) ORDER BY n LIMIT {most}")  # noqa: S608
+        numbered = f"SELECT row_number() OVER () AS n, ts, event FROM ({every})"
+        found = self.rows(f"SELECT n FROM ({numbered}) WHERE NOT ({view.GOOD}) ORDER BY n LIMIT {most}")
         return [n for (n,) in found]
 
     def _lock(self) -> None:

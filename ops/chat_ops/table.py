@@ -22,6 +22,8 @@ class Column:
     title: str
     kind: Kind
     help: str = ""
+    aside: bool = False
+    """Left out on a terminal that is too narrow for all columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +35,5 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str] = field(default=())
+    upright: bool = False
+    """Few rows of many columns: for people, each column is a line (or part of one)."""

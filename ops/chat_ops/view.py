@@ -4,6 +4,8 @@ Knows SQL and the columns. Must not know what is asked of the views. DuckDB pars
 question uses it, so the views have all of them.
 """
 
+# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+
 from collections.abc import Sequence
 from typing import Final
 
@@ -41,12 +43,13 @@ def raw(sources: Sequence[Source], longest_line: int) -> str:
     for compression in sorted({source.compression for source in sources}):
         paths = ", ".join(literal(source.path) for source in sources if source.compression == compression)
         reads.append(
-            f"SELECT * FROM read_json([{paths}], format='newline_delimited', compression='{compression}',"  # noqa: S608
-            f" ignore_errors=true, maximum_object_size={longest_line}, filename='{FILE}', columns={{{types}}})"
+            f"SELECT * FROM read_json([{paths}], format='newline_delimited', ignore_errors=true,"
+            f" compression='{compression}', maximum_object_size={longest_line}, filename='{FILE}',"
+            f" columns={{{types}}})"
         )
     names = ", ".join(f"{literal(source.path)}: {literal(_printable(source.name))}" for source in sources)
     return (
-        f"SELECT * REPLACE (timezone('UTC', ts) AS ts, MAP {{{names}}}[{FILE}] AS {FILE})"  # noqa: S608
+        f"SELECT * REPLACE (timezone('UTC', ts) AS ts, MAP {{{names}}}[{FILE}] AS {FILE})"
         f" FROM ({' UNION ALL '.join(reads)})"
     )
 
@@ -62,11 +65,11 @@ def lines(filters: Filters, *, masked: bool) -> str:
                 kind = COLUMNS[name]
                 columns[name] = f"CASE WHEN event = 'interval' THEN ({of_room})::{kind} ELSE {name} END"
     chosen = ", ".join(f"{how} AS {name}" for name, how in columns.items())
-    wanted = f"SELECT {chosen} FROM raw WHERE {' AND '.join([GOOD, *_conditions(filters)])}"  # noqa: S608
+    wanted = f"SELECT {chosen} FROM raw WHERE {' AND '.join([GOOD, *_conditions(filters)])}"
     if not masked:
         return wanted
     shown = ", ".join(f"{how} AS {name}" for name, how in anonymize.EXPRESSIONS.items())
-    return f"SELECT * REPLACE ({shown}) FROM ({wanted})"  # noqa: S608
+    return f"SELECT * REPLACE ({shown}) FROM ({wanted})"
 
 
 def _conditions(filters: Filters) -> list[str]:

@@ -15,7 +15,7 @@ def show(tables: Sequence[Table], form: str | None) -> None:
     elif form == "csv":
         csv.write(tables, sys.stdout)
     else:
-        terminal.show(tables, terminal.console())
+        terminal.show(tables, sys.stdout)
         return
     for table in tables:
         for note in table.notes:

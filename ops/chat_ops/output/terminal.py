@@ -3,10 +3,11 @@
 Knows rich and the kinds of columns. Must not know reports.
 """
 
+import io
 import os
-import sys
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,37 +21,48 @@ from chat_ops.table import Column, Table
 
 PIPE_WIDTH: Final = 160
 """Columns where nobody's terminal says how wide it is."""
-SPARK_WIDTH: Final = 40
-_STYLES: Final = {"text": "", "time": "green", "spark": "cyan"}
+SPARK_WIDTH: Final = 48
+NARROW: Final = 100
+PAIR: Final = 38
+"""Columns that a name and its value take side by side."""
+_TEXT: Final = 30
+"""Columns that a text may ask for; a longer one is folded."""
+_STYLES: Final = {"time": "green", "spark": "cyan"}
+_PLAIN: Final[dict[str, Any]] = {"highlight": False, "emoji": False, "markup": False}
+"""Nothing in a text is taken for an instruction."""
 
 
-def console() -> Console:
-    """Return what prints: in colour on a terminal that wants it (NO_COLOR, TERM=dumb), as wide as it is."""
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PIPE_WIDTH
-    return Console(width=width, highlight=False, emoji=False, markup=False)
+def show(tables: Sequence[Table], out: TextIO) -> None:
+    """Print the tables: in colour on a terminal that wants it (NO_COLOR, TERM=dumb), as wide as it is."""
+    if out.isatty():
+        _print(tables, Console(file=out, **_PLAIN))
+        return
+    text = io.StringIO()
+    _print(tables, Console(file=text, width=None if os.environ.get("COLUMNS") else PIPE_WIDTH, **_PLAIN))
+    lines = text.getvalue().splitlines()
+    out.writelines(line.rstrip() + "\n" for line in lines)  # a file needs no spaces up to its edge
 
 
-def show(tables: Sequence[Table], console: Console) -> None:
-    """Print the tables."""
+def render(table: Table, width: int = PIPE_WIDTH) -> Grid:
+    """Return the table for rich, without its title and notes, in the way that fits `width`."""
+    shown = table if table.upright else _fitting(table, width)
+    return _upright(shown, width) if shown.upright or _width(shown) > width else _level(shown, width)
+
+
+def _print(tables: Sequence[Table], console: Console) -> None:
     for table in tables:
-        console.print(render(table, narrow=console.width < 100))
+        if not table.rows:
+            continue
+        if table.title:
+            console.print(Text(visible(table.title), style="bold"))
+        console.print(Padding(render(table, console.width - 1), (0, 0, 0, 1)))
         for note in table.notes:
             console.print(Padding(Text(visible(note), style="dim"), (0, 2)))
-        if table.notes:
-            console.print()
+        console.print()
 
 
-def render(table: Table, *, narrow: bool = False) -> Grid:
-    """Return the table for rich."""
-    # Trailing spaces would follow every line into a file.
-    grid = Grid(
-        title=Text(visible(table.title), style="bold"),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1),
-        show_edge=False,
-    )
+def _level(table: Table, width: int) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for column in table.columns:
         grid.add_column(
             Text(visible(column.title)),
@@ -60,14 +72,54 @@ def render(table: Table, *, narrow: bool = False) -> Grid:
             overflow="fold",
         )
     for row in table.rows:
-        grid.add_row(
-            *(_cell(value, column, narrow) for value, column in zip(row, table.columns, strict=True))
-        )
+        cells = (_cell(value, column, width) for value, column in zip(row, table.columns, strict=True))
+        grid.add_row(*cells)
     return grid
 
 
-def _cell(value: object, column: Column, narrow: bool) -> Text:
+def _upright(table: Table, width: int) -> Grid:
+    """Return each row as names and values, as many side by side as fit."""
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    pairs = min(max(width // PAIR, 1), 4)
+    for _ in range(pairs):
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+    for number, row in enumerate(table.rows):
+        if number:
+            grid.add_row()
+        cells: list[Text] = []
+        for value, column in zip(row, table.columns, strict=True):
+            if value is not None:
+                cells += [Text(visible(column.title)), _cell(value, column, width)]
+        for start in range(0, len(cells), 2 * pairs):
+            grid.add_row(*cells[start : start + 2 * pairs])
+    return grid
+
+
+def _fitting(table: Table, width: int) -> Table:
+    """Return the table without those of its columns that may be left out, if it is too wide."""
+    if _width(table) <= width:
+        return table
+    kept = [number for number, column in enumerate(table.columns) if not column.aside]
+    return replace(
+        table,
+        columns=[table.columns[number] for number in kept],
+        rows=[tuple(row[number] for number in kept) for row in table.rows],
+    )
+
+
+def _width(table: Table) -> int:
+    """Return the columns that the table needs if no text but a long one is folded."""
+    total = -3
+    for number, column in enumerate(table.columns):
+        cells = (_cell(row[number], column, NARROW - 1).cell_len for row in table.rows[:200])
+        widest = max(len(column.title), *cells, 0)
+        total += 3 + (min(widest, _TEXT) if column.kind == "text" else widest)
+    return total
+
+
+def _cell(value: object, column: Column, width: int) -> Text:
     if column.kind == "spark":
         numbers = value if isinstance(value, list | tuple) else []
-        return Text(spark(numbers, SPARK_WIDTH // 2 if narrow else SPARK_WIDTH))
+        return Text(spark(numbers, SPARK_WIDTH // 2 if width < NARROW else SPARK_WIDTH))
     return Text(word(value, column.kind))

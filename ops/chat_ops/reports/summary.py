@@ -1,48 +1,213 @@
 """The report `summary`: a screenful that says how the server has been.
 
-Knows which figures belong on it. Must not know how they are shown.
+Knows which figures belong on it. Must not know how they are shown. Sessions, messages and bytes are taken
+from the interval lines, which are whole even where the log dropped lines; where there are none (a filter by
+user, a log of warnings only), from the lines of the sessions.
 """
 
+# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+
 import argparse
+from datetime import timedelta
 from typing import Final
 
+from chat_ops import buckets
 from chat_ops.histogram import Histogram
 from chat_ops.log import Log
-from chat_ops.table import Column, Table
+from chat_ops.reports import timeline, trouble
+from chat_ops.table import Column, Row, Table
+from chat_server.vocabulary import HISTOGRAMS
 
 HELP: Final = "who was on, how busy, how fast, what went wrong: one screenful"
 
-_LATENCIES: Final = ("accept_to_commit", "commit_to_sent", "rtt")
+_NAMES: Final = {
+    "accept_to_commit": "accept to commit",
+    "commit_to_sent": "commit to sent",
+    "rtt": "round trip",
+}
+_STEPS: Final = 40
+_MOST_TROUBLES: Final = 12
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(_parser: argparse.ArgumentParser) -> None:
     """Add nothing: there is nothing to choose."""
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: Log, _args: argparse.Namespace) -> list[Table]:
     """Return the tables of the summary."""
-    return [_latency(log)]
-
-
-def _latency(log: Log) -> Table:
-    histograms = [
-        (
-            name,
-            Histogram.merge(
-                payload for (payload,) in log.rows(f"SELECT {name} FROM lines WHERE {name} IS NOT NULL")
-            ),
-        )  # noqa: E501, S608
-        for name in _LATENCIES
+    few = log.few()
+    every = log.rows(
+        "SELECT count(*), min(ts), max(ts), string_agg(DISTINCT node, ', ' ORDER BY node),"
+        " count(DISTINCT nfc_normalize(lower(username))), count(*) FILTER (event = 'session_opened'),"
+        " count(*) FILTER (event = 'session_opened' AND resumed), count(*) FILTER (event = 'session_closed'),"
+        " count(*) FILTER (event = 'message'), sum(messages_out)::BIGINT,"
+        " sum(bytes_in) FILTER (event = 'session_closed')::BIGINT,"
+        " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT, count(DISTINCT node) FROM lines"
+    )[0]
+    width = buckets.width_for(log, None, _STEPS)
+    troubles = trouble.table(log, width)
+    shown = troubles.rows[:_MOST_TROUBLES]
+    note = (
+        [f"{len(troubles.rows) - len(shown)} more: chat-logs errors"]
+        if len(shown) < len(troubles.rows)
+        else []
+    )
+    return [
+        _period(log, few, every),
+        _activity(log, few, every),
+        timeline.shape(timeline.steps(log, width), f"Over time, every {buckets.named(width)}"),
+        _latency(log, few),
+        _endings(log),
+        Table(troubles.name, troubles.title, troubles.columns, shown, note),
+        _machine(log, few),
     ]
+
+
+def _period(log: Log, few: str, every: Row) -> Table:
+    lines, first, last, nodes, *_, number = every
+    counts = log.rows(
+        "SELECT count(*) FILTER (event = 'server_started'), count(*) FILTER (event = 'server_stopped'),"
+        f" coalesce(sum(count) FILTER (event = 'log_lines_dropped'), 0)::BIGINT FROM {few}"
+    )[0]
+    named = nodes if number <= 5 else f"{number} nodes"
+    lasting = (last - first) / timedelta(seconds=1) if first else None
+    columns = (
+        Column("first", "from (UTC)", "time"),
+        Column("last", "to (UTC)", "time"),
+        Column("lasting_s", "lasting", "seconds"),
+        Column("nodes", "nodes", "text"),
+        Column("files", "files", "count"),
+        Column("lines", "lines", "count", "Lines that were asked for (--since, --room …) and are log lines"),
+        Column("bad_lines", "bad lines", "count", "Lines of the files that are no log lines"),
+        Column("dropped_lines", "dropped lines", "count", "Lines that the server could not write"),
+        Column("starts", "starts", "count"),
+        Column("stops", "orderly stops", "count"),
+    )
+    row = (first, last, lasting, named, len(log.sources), lines, log.bad, counts[2], *counts[:2])
+    return Table("period", "Period", columns, [row] if log.extent.lines else [], upright=True)
+
+
+def _activity(log: Log, few: str, every: Row) -> Table:
+    users, opened, resumed, closed, messages, deliveries, bytes_in, bytes_out = every[4:12]
+    intervals, *sums = log.rows(
+        "SELECT count(*), sum(opened)::BIGINT, sum(coalesce(list_sum(map_values(closed)), 0))::BIGINT,"
+        " sum(coalesce(list_sum(map_values(refused)), 0))::BIGINT, sum(messages)::BIGINT,"
+        " sum(deliveries)::BIGINT, sum(bytes_in)::BIGINT, sum(bytes_out)::BIGINT"
+        f" FROM {few} WHERE event = 'interval'"
+    )[0]
+    refused = None
+    if intervals:
+        opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
+    peak, peak_at = _peak(log, few if intervals else "lines")
+    span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
+    columns = (
+        Column("users", "users", "count", "Different usernames"),
+        Column("peak_sessions", "most at once", "count", "Most sessions at a time, of all nodes together"),
+        Column("peak_at", "at (UTC)", "time"),
+        Column("opened", "sessions opened", "count"),
+        Column("resumed", "of them resumed", "count"),
+        Column("closed", "closed", "count"),
+        Column("refused", "refused", "count", "Connections refused before they became sessions"),
+        Column("messages", "messages", "count"),
+        Column("messages_per_s", "a second", "rate"),
+        Column("deliveries", "deliveries", "count"),
+        Column("bytes_in", "received", "bytes"),
+        Column("bytes_out", "sent", "bytes"),
+    )
+    rate = messages / span if messages is not None and span else None
+    row = (
+        users,
+        peak,
+        peak_at,
+        opened,
+        resumed,
+        closed,
+        refused,
+        messages,
+        rate,
+        deliveries,
+        bytes_in,
+        bytes_out,
+    )
+    return Table("activity", "Activity", columns, [row] if every[0] else [], upright=True)
+
+
+def _peak(log: Log, table: str) -> Row:
+    """Return the most sessions at a time over all nodes, and when: by the intervals, or by each session."""
+    if table == "lines":
+        changes = (
+            "SELECT ts, CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change FROM lines"
+            " WHERE event IN ('session_opened', 'session_closed')"
+        )
+    else:
+        changes = (
+            "SELECT ts, now_on - coalesce(lag(now_on) OVER (PARTITION BY node ORDER BY ts), 0) AS change"
+            " FROM (SELECT ts, node,"
+            " CASE event WHEN 'interval' THEN coalesce(sessions, 0) ELSE 0 END AS now_on"
+            f" FROM {table} WHERE event IN ('interval', 'server_started', 'server_stopped'))"
+        )
+    return log.rows(
+        "SELECT max(at_once)::BIGINT, arg_max(ts, at_once) FROM"
+        f" (SELECT ts, sum(change) OVER (ORDER BY ts ROWS UNBOUNDED PRECEDING) AS at_once FROM ({changes}))"
+    )[0]
+
+
+def _latency(log: Log, few: str) -> Table:
+    union = " UNION ALL ".join(
+        f"SELECT '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
+    )
+    found = Histogram.merge_groups((name, payload) for name, payload in log.rows(union))
+    broken = sum(histogram.broken for histogram in found.values())
     return Table(
         "latency",
         "Latency",
         (
             Column("figure", "figure", "text"),
-            Column("count", "count", "count", "Durations measured"),
+            Column("count", "measured", "count"),
             Column("p50_us", "p50", "us"),
+            Column("p90_us", "p90", "us"),
             Column("p99_us", "p99", "us"),
             Column("p999_us", "p99.9", "us"),
+            Column("max_us", "max", "us"),
         ),
-        [(name, h.count, h.percentile(50), h.percentile(99), h.percentile(99.9)) for name, h in histograms],
+        [
+            (_NAMES[name], one.count, *(one.percentile(p) for p in (50, 90, 99, 99.9)), one.max)
+            for name in HISTOGRAMS
+            if (one := found.get(name))
+        ],
+        [f"{broken} histograms could not be read"] if broken else [],
     )
+
+
+def _endings(log: Log) -> Table:
+    rows = log.rows(
+        "SELECT reason, count(*) AS n, 100.0 * count(*) / sum(count(*)) OVER (), median(duration_s)"
+        " FROM lines WHERE event = 'session_closed' GROUP BY 1 ORDER BY n DESC, reason"
+    )
+    columns = (
+        Column("reason", "sessions ended by", "text"),
+        Column("sessions", "sessions", "count"),
+        Column("share", "share", "percent"),
+        Column("median_s", "median duration", "seconds"),
+    )
+    return Table("endings", "Endings", columns, rows)
+
+
+def _machine(log: Log, few: str) -> Table:
+    row = log.rows(
+        "SELECT max(loop_lag_max_ms), arg_max(ts, loop_lag_max_ms), max(rss_bytes), max(queue_bytes),"
+        " max(lagging), arg_max(store_bytes, ts), max(wal_bytes), min(free_bytes)"
+        f" FROM {few} WHERE event = 'interval'"
+    )[0]
+    columns = (
+        Column("loop_lag_max_ms", "longest loop lag", "ms"),
+        Column("loop_lag_at", "at (UTC)", "time"),
+        Column("rss_max_bytes", "most memory", "bytes", "Of one node"),
+        Column("queue_max_bytes", "longest queue", "bytes", "Messages accepted and not yet committed"),
+        Column("lagging_max", "most slow readers", "count"),
+        Column("store_bytes", "store", "bytes", "At the end"),
+        Column("wal_max_bytes", "largest WAL", "bytes"),
+        Column("free_min_bytes", "least disk free", "bytes"),
+    )
+    some = any(value is not None for value in row)
+    return Table("machine", "Machine", columns, [row] if some else [], upright=True)

@@ -1,0 +1,156 @@
+"""The report `timeline`: how busy and how fast, step by step.
+
+Knows what an interval line tells. Must not know how it is shown. Without interval lines (a filter by user, a
+log of warnings only), the lines of sessions and messages are counted.
+"""
+
+# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from chat_ops import buckets
+from chat_ops.histogram import Histogram
+from chat_ops.log import Log
+from chat_ops.table import Column, Row, Table
+from chat_server.vocabulary import HISTOGRAMS
+
+HELP: Final = "how busy and how fast, step by step (--every 1m)"
+
+COLUMNS: Final = (
+    Column("time", "from (UTC)", "time", "First moment of the step"),
+    Column(
+        "sessions", "sessions", "count", "Most sessions open at the end of an interval, all nodes together"
+    ),
+    Column("opened", "opened", "count"),
+    Column("closed", "closed", "count", aside=True),
+    Column("messages", "messages", "count"),
+    Column("messages_per_s", "msg/s", "rate"),
+    Column("deliveries", "deliveries", "count", aside=True),
+    Column("bytes_out", "sent", "bytes"),
+    Column("errors", "errors", "count", "Errors answered to peers"),
+    Column("accept_to_commit_p99_us", "commit p99", "us", "From acceptance to commit"),
+    Column("commit_to_sent_p50_us", "sent p50", "us", "From commit to the last member's send"),
+    Column("commit_to_sent_p99_us", "sent p99", "us"),
+    Column("rtt_p99_us", "rtt p99", "us"),
+    Column("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
+)
+_SHAPES: Final = (
+    ("sessions", "sessions", 1.0),
+    ("messages_per_s", "messages a second", 1.0),
+    ("bytes_out", "MiB sent", 1 / (1 << 20)),
+    ("errors", "errors", 1.0),
+    ("commit_to_sent_p99_us", "commit to sent, p99 (ms)", 1 / 1000),
+    ("rtt_p99_us", "round trip, p99 (ms)", 1 / 1000),
+)
+"""Columns of which the shape is shown, with their titles there and what turns them into that unit."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the width of a step."""
+    parser.add_argument(
+        "--every", metavar="STEP", help="how wide a step is: 10s, 5m, 1h, 1d (chosen by the span)"
+    )
+
+
+def run(log: Log, args: argparse.Namespace) -> list[Table]:
+    """Return the shapes of the figures, and the steps."""
+    width = buckets.width_for(log, args.every)
+    rows = steps(log, width)
+    title = f"Every {buckets.named(width)}"
+    return [shape(rows, title=f"{title}, at a glance"), Table("timeline", title, COLUMNS, rows)]
+
+
+def shape(rows: Sequence[Row], title: str) -> Table:
+    """Return a table with a sparkline for each figure of `steps`."""
+    names = [column.name for column in COLUMNS]
+    shown = []
+    for name, figure, unit in _SHAPES:
+        place = names.index(name)
+        values = [None if row[place] is None else round(row[place] * unit, 3) for row in rows]
+        known = [value for value in values if value is not None]
+        if any(known):
+            mean = None if name.endswith("_us") else round(sum(known) / len(known), 3)
+            shown.append((figure, mean, max(known), values))
+    return Table(
+        "shape",
+        title,
+        (
+            Column("figure", "figure", "text"),
+            Column("mean", "mean", "rate", "Of the steps; there is no mean of percentiles"),
+            Column("most", "most", "rate"),
+            Column("over_time", "over time", "spark"),
+        ),
+        shown,
+    )
+
+
+def steps(log: Log, width: int) -> list[Row]:
+    """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
+    few = log.few()
+    step = buckets.bucket(width)
+    intervals = log.rows(
+        f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
+        " sum(deliveries)::BIGINT, sum(bytes_out)::BIGINT, sum(errors)::BIGINT, max(lag) FROM ("
+        f" SELECT {step} AS step, max(sessions) AS most, sum(opened) AS opened, sum(messages) AS messages,"
+        " sum(coalesce(list_sum(map_values(closed)), 0)) AS closed, sum(deliveries) AS deliveries,"
+        " sum(bytes_out) AS bytes_out, sum(coalesce(list_sum(map_values(errors)), 0)) AS errors,"
+        f" max(loop_lag_max_ms) AS lag FROM {few} WHERE event = 'interval' GROUP BY 1, node)"
+        " GROUP BY 1 ORDER BY 1"
+    )
+    if not intervals:
+        intervals = log.rows(
+            f"SELECT {step} AS step, NULL, count(*) FILTER (event = 'session_opened'),"
+            " count(*) FILTER (event = 'session_closed'), count(*) FILTER (event = 'message'),"
+            " NULL, sum(bytes_out)::BIGINT, NULL, NULL FROM lines GROUP BY 1 ORDER BY 1"
+        )
+    if not intervals:
+        return []
+    found = {row[0]: row[1:] for row in intervals}
+    latencies = _latencies(log, few, step)
+    return [_row(moment, width, found.get(moment), latencies) for moment in _moments(list(found), width)]
+
+
+def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
+    """Return all steps from the first to the last, unless a stray line years away would make too many."""
+    step = timedelta(seconds=width)
+    number = (found[-1] - found[0]) // step + 1
+    if number > buckets.MOST:
+        return list(found)
+    return [found[0] + n * step for n in range(number)]
+
+
+def _latencies(log: Log, few: str, step: str) -> dict[tuple[datetime, str], Histogram]:
+    union = " UNION ALL ".join(
+        f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
+    )
+    return Histogram.merge_groups(((moment, name), payload) for moment, name, payload in log.rows(union))
+
+
+def _row(
+    moment: datetime, width: int, figures: Row | None, latencies: dict[tuple[datetime, str], Histogram]
+) -> Row:
+    sessions, opened, closed, messages, deliveries, sent, errors, lag = figures or (None,) * 8
+
+    def percentile(name: str, percent: float) -> Any:
+        found = latencies.get((moment, name))
+        return found and found.percentile(percent)
+
+    return (
+        moment,
+        sessions,
+        opened,
+        closed,
+        messages,
+        None if messages is None else messages / width,
+        deliveries,
+        sent,
+        errors,
+        percentile("accept_to_commit", 99),
+        percentile("commit_to_sent", 50),
+        percentile("commit_to_sent", 99),
+        percentile("rtt", 99),
+        lag,
+    )

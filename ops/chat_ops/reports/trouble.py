@@ -1,0 +1,61 @@
+"""What went wrong, by kind: answered errors, refused connections, and events that warn.
+
+Knows where a log tells of trouble. Must not know how it is shown. Two reports show it.
+"""
+
+# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from chat_ops import buckets
+from chat_ops.log import Log
+from chat_ops.table import Column, Table
+
+COLUMNS: Final = (
+    Column("kind", "kind", "text", "answered: an error to a peer; refused: a connection; else the level"),
+    Column("what", "what", "text"),
+    Column("count", "count", "count"),
+    Column("first", "first (UTC)", "time", aside=True),
+    Column("last", "last (UTC)", "time"),
+    Column("over_time", "over time", "spark"),
+)
+_STEPS: Final = 1000
+"""A course of more steps is not told: it would be mostly zeros."""
+
+
+def table(log: Log, width: int) -> Table:
+    """Return each kind of trouble with its count and its course, the commonest first."""
+    few = log.few()
+    maps = " UNION ALL ".join(
+        f"SELECT '{kind}' AS kind, one.key AS what, one.value AS n, moment FROM"
+        f" (SELECT {buckets.MOMENT} AS moment, unnest(map_entries({column})) AS one FROM {few}"
+        " WHERE event = 'interval')"
+        for kind, column in (("answered", "errors"), ("refused", "refused"))
+    )
+    events = (
+        "SELECT level, event, CASE WHEN event = 'connection_refused' THEN coalesce(count, 1) ELSE 1 END, ts"
+        f" FROM {few} WHERE level IN ('warning', 'error', 'critical')"
+    )
+    found = log.rows(
+        "SELECT kind, what, sum(n)::BIGINT, min(first), max(last), map_from_entries(list((step, n))) FROM"
+        f" (SELECT kind, what, {buckets.bucket(width, 'moment')} AS step, sum(n)::BIGINT AS n,"
+        f" min(moment) AS first, max(moment) AS last FROM ({maps} UNION ALL {events}) GROUP BY 1, 2, 3)"
+        " GROUP BY 1, 2 ORDER BY 3 DESC, 2"
+    )
+    steps = _steps([moment for row in found for moment in row[5]], width)
+    return Table(
+        "trouble",
+        "Trouble",
+        COLUMNS,
+        [(*row[:5], [row[5].get(moment, 0) for moment in steps] if steps else None) for row in found],
+    )
+
+
+def _steps(moments: list[datetime], width: int) -> list[datetime]:
+    """Return the steps from the first trouble to the last; none if they are too many."""
+    if not moments:
+        return []
+    step = timedelta(seconds=width)
+    number = (max(moments) - min(moments)) // step + 1
+    return [min(moments) + n * step for n in range(number)] if number <= _STEPS else []
