@@ -1,0 +1,105 @@
+"""Whether the log itself is whole: holes in time, clocks that go back, lines that were lost.
+
+Knows that intervals follow on each other without a pause. Must not know what the server did meanwhile.
+"""
+
+from typing import Final
+
+from chat_ops.audits.finding import Check, Finding, Verdict, judged
+from chat_ops.log import Log
+
+_SLACK: Final = "greatest(1.0, 0.1 * interval_s)"
+"""Seconds by which an interval may miss the end of the one before: an interval is timed by the monotonic clock, and
+its line is written a moment later."""
+BACK: Final = 0.5
+"""Seconds by which a line may be older than the one above: threads write into one file."""
+
+_PAUSES: Final = f"""
+SELECT node, before AS begun, ts - to_microseconds((interval_s * 1e6)::BIGINT) AS ended, interval_s,
+    same, {_SLACK} AS slack
+FROM (
+    SELECT node, ts, interval_s, coalesce(lag(ts) OVER one, CASE WHEN started THEN begun END) AS before,
+        lag(ts) OVER one = ts AS same
+    FROM (
+        SELECT f.node, f.ts, f.interval_s, r.begun, r.started, r.run
+        FROM (SELECT * FROM audit_few WHERE event = 'interval' AND interval_s BETWEEN 0 AND 1e6) AS f
+        ASOF JOIN runs AS r ON f.node = r.node AND f.ts >= r.begun
+    ) WINDOW one AS (PARTITION BY node, run ORDER BY ts)
+) WHERE before IS NOT NULL
+"""
+_HOLES: Final = """
+SELECT node, begun, ended FROM pauses WHERE epoch_us(ended - begun) / 1e6 > slack
+"""
+_OVERLAPS: Final = """
+SELECT node, begun, ended, same FROM pauses WHERE same OR epoch_us(begun - ended) / 1e6 > slack
+"""
+_BACK: Final = """
+SELECT before, ts, node, file FROM (
+    SELECT ts, coalesce(node, '') AS node, file, lag(ts) OVER () AS before,
+        lag(coalesce(node, '')) OVER () AS before_node, lag(file) OVER () AS before_file
+    FROM lines
+) WHERE node = before_node AND file = before_file AND epoch_us(before - ts) / 1e6 > ?
+"""
+
+
+def keep(log: Log) -> None:
+    """Make the tables `holes` and `overlapping`."""
+    log.keep("pauses", _PAUSES)
+    log.keep("holes", _HOLES)
+    log.keep("overlapping", _OVERLAPS)
+
+
+def checks(log: Log) -> list[Check]:
+    """Check holes, overlaps, clocks and lost lines."""
+    return [_holes(log), _overlaps(log), _clock(log), _dropped(log)]
+
+
+def _holes(log: Log) -> Check:
+    ((intervals,),) = log.rows("SELECT count(*) FROM audit_few WHERE event = 'interval'")
+    if not intervals:
+        return Check("holes", Verdict.UNKNOWN, None, "the log has no intervals")
+    found = [
+        Finding(begun, node, f"no interval covers the {(ended - begun).total_seconds():.1f} s from here")
+        for node, begun, ended in log.rows("SELECT node, begun, ended FROM holes ORDER BY begun")
+    ]
+    says = f"of {intervals} intervals: a file is missing, lines were lost, or the machine slept"
+    return judged("holes", says, found)
+
+
+def _overlaps(log: Log) -> Check:
+    found = [
+        Finding(
+            begun,
+            node,
+            "this interval is there twice: is a file given twice?"
+            if same
+            else f"the next interval begins {(begun - ended).total_seconds():.1f} s before this one has ended",
+        )
+        for node, begun, ended, same in log.rows(
+            "SELECT node, begun, ended, same FROM overlapping ORDER BY begun"
+        )
+    ]
+    return judged(
+        "overlaps", "a file given twice, two servers of one name, or a clock that was set back", found
+    )
+
+
+def _clock(log: Log) -> Check:
+    found = [
+        Finding(before, node, f"{(before - ts).total_seconds():.3f} s back, in {file}")
+        for before, ts, node, file in log.rows(_BACK, BACK)
+    ]
+    return judged(
+        "clock_back", f"lines more than {BACK:g} s older than the one above: the clock was set", found
+    )
+
+
+def _dropped(log: Log) -> Check:
+    rows = log.rows(
+        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'log_lines_dropped' ORDER BY ts"
+    )
+    found = [
+        Finding(ts, node, f"{count} lines{': ' + error if error else ''}") for ts, node, count, error in rows
+    ]
+    says = "lines that the server could not write; what they would have told is missing everywhere"
+    return judged("lines_dropped", says, found, sum(count for _, _, count, _ in rows))

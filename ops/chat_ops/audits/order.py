@@ -1,0 +1,99 @@
+"""Whether the seqs of each room go on without gaps and repeats, as the `message` lines tell it.
+
+Knows what explains a gap in the log. Must not know how runs are told apart (runs.py). Seqs belong to an epoch:
+a restart goes on at the next, a changed epoch begins anew. A gap is a fault of the server's only if no line can be
+missing: none was dropped meanwhile, no hole in time is near, and the server did not crash with lines unwritten.
+"""
+
+from typing import Final
+
+from chat_ops.audits.finding import Check, Finding, Verdict, judged
+from chat_ops.log import Log
+
+_NAMES: Final = ("gaps", "repeats", "disorder")
+_MESSAGES: Final = """
+SELECT m.*, r.run, r.epoch FROM (
+    SELECT ts, coalesce(node, '') AS node, room, seq FROM lines
+    WHERE event = 'message' AND room IS NOT NULL AND seq IS NOT NULL
+) AS m ASOF JOIN runs AS r ON m.node = r.node AND m.ts >= r.begun
+"""
+_STEPS: Final = """
+SELECT * FROM (
+    SELECT *, lag(seq) OVER one AS before, lag(ts) OVER one AS before_ts, lag(run) OVER one AS before_run
+    FROM audit_messages WINDOW one AS (PARTITION BY epoch, room ORDER BY seq, ts)
+) WHERE seq <> before + 1
+"""
+_GAPS: Final = """
+SELECT ts, node, room, before, seq, run <> before_run AS restarted,
+    CASE WHEN EXISTS (SELECT 1 FROM runs AS r WHERE r.run >= least(before_run, run) AND r.run < greatest(before_run, run)
+            AND r.node IN (SELECT node FROM runs WHERE run = before_run) AND r.stopped IS NULL)
+        THEN 'the server crashed between, maybe with lines unwritten'
+    WHEN EXISTS (SELECT 1 FROM audit_few AS d WHERE d.event = 'log_lines_dropped' AND d.node = s.node
+            AND d.ts >= s.before_ts AND d.ts < s.ts + INTERVAL 1 MINUTE)
+        THEN 'lines of the log were dropped about then'
+    WHEN EXISTS (SELECT 1 FROM holes AS h WHERE h.node = s.node AND h.begun < s.ts AND h.ended > s.before_ts)
+        THEN 'the log has a hole there' END AS why
+FROM audit_steps AS s WHERE seq > before + 1 ORDER BY ts
+"""
+_REPEATS: Final = """
+SELECT ts, node, room, seq, before_ts, ts = before_ts AS same FROM audit_steps WHERE seq = before ORDER BY ts
+"""
+_DISORDER: Final = """
+SELECT ts, node, room, seq, before FROM (
+    SELECT *, lag(seq) OVER (PARTITION BY epoch, room, node ORDER BY ts) AS before FROM audit_messages
+) WHERE seq < before ORDER BY ts
+"""
+
+
+def checks(log: Log) -> list[Check]:
+    """Check gaps, repeats and order; `holes` and `runs` have been made."""
+    if log.filters.users:
+        return _untold("of one user's messages alone, nothing can be said about order")
+    log.keep("audit_messages", _MESSAGES)
+    ((messages, rooms),) = log.rows("SELECT count(*), count(DISTINCT (epoch, room)) FROM audit_messages")
+    if not messages:
+        return _untold(
+            "the log has no line for each message: run the server with --log-messages to prove order"
+        )
+    log.keep("audit_steps", _STEPS)
+    among = f"among {messages} messages in {rooms} rooms"
+    return [_gaps(log, among), _repeats(log, among), _disorder(log, among)]
+
+
+def _untold(why: str) -> list[Check]:
+    return [Check(name, Verdict.UNKNOWN, None, why) for name in _NAMES]
+
+
+def _gaps(log: Log, among: str) -> Check:
+    found = []
+    missing = 0
+    for ts, node, room, before, seq, restarted, why in log.rows(_GAPS):
+        missing += seq - before - 1
+        where = " across a restart" if restarted else ""
+        says = f"after {before} comes {seq}{where}{': ' + why if why else ''}"
+        found.append(Finding(ts, node, says, room or "", wrong=why is None))
+    return judged("gaps", f"{among}, {missing} seqs have no line", found)
+
+
+def _repeats(log: Log, among: str) -> Check:
+    found = [
+        Finding(ts, node, f"{seq} is there twice, as one line: is a file given twice?", room or "")
+        if same
+        else Finding(
+            ts,
+            node,
+            f"{seq} was issued twice: first at {before:%Y-%m-%d %H:%M:%S.%f}",
+            room or "",
+            wrong=True,
+        )
+        for ts, node, room, seq, before, same in log.rows(_REPEATS)
+    ]
+    return judged("repeats", f"{among}, seqs that have more than one line", found)
+
+
+def _disorder(log: Log, among: str) -> Check:
+    found = [
+        Finding(ts, node, f"{seq} comes after {before}", room or "", wrong=True)
+        for ts, node, room, seq, before in log.rows(_DISORDER)
+    ]
+    return judged("disorder", f"{among}, those whose seq is below the one before in time", found)

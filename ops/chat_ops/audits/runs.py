@@ -1,0 +1,77 @@
+"""The runs of the servers in a log: from one `server_started` to the next of the same node.
+
+Knows which lines begin and end a run. Must not know what is asked of it. Each check asks the tables made here:
+`audit_few` (all lines but those of sessions and messages) and `runs`.
+"""
+
+from typing import Final
+
+from chat_ops.audits.finding import Check, Finding, judged
+from chat_ops.log import Log
+
+_RUNS: Final = """
+WITH begins AS (
+    SELECT node, min(ts) AS begun, false AS started, NULL AS epoch, NULL AS store FROM spans GROUP BY node
+    HAVING min(ts) < coalesce(
+        (SELECT min(ts) FROM audit_few AS f WHERE event = 'server_started' AND f.node = spans.node), 'infinity')
+    UNION ALL
+    SELECT node, ts, true, epoch, store FROM audit_few WHERE event = 'server_started'
+), following AS (
+    SELECT *, row_number() OVER (ORDER BY begun, node) AS run,
+        coalesce(lead(begun) OVER one, TIMESTAMP 'infinity') AS until,
+        lead(epoch) OVER one AS next_epoch, lead(store) OVER one AS next_store, lead(begun) OVER one AS next_begun
+    FROM begins WINDOW one AS (PARTITION BY node ORDER BY begun)
+), news AS (
+    SELECT node, ts, epoch FROM audit_few WHERE event = 'epoch_changed'
+)
+SELECT run, node, begun, until, started,
+    (SELECT min(ts) FROM audit_few AS f
+        WHERE event = 'server_stopped' AND f.node = r.node AND f.ts >= r.begun AND f.ts < r.until) AS stopped,
+    coalesce(
+        (SELECT arg_max(epoch, ts) FROM news AS n
+            WHERE n.node = r.node AND n.ts >= r.begun AND n.ts < r.until AND n.epoch IS NOT NULL),
+        epoch,
+        -- A run whose beginning is not in the log has the epoch of the next, unless that one says otherwise.
+        CASE WHEN next_store <> 'memory' AND NOT EXISTS (
+            SELECT 1 FROM news AS n WHERE n.node = r.node AND n.epoch = r.next_epoch) THEN next_epoch END,
+        'of ' || node
+    ) AS epoch
+FROM following AS r
+"""
+
+
+def keep(log: Log) -> None:
+    """Make the tables that checks ask."""
+    log.keep("audit_few", f"SELECT * REPLACE (coalesce(node, '') AS node) FROM {log.few()}")  # noqa: S608  ours
+    log.keep(
+        "spans", "SELECT coalesce(node, '') AS node, min(ts) AS ts, max(ts) AS last FROM lines GROUP BY 1"
+    )
+    log.keep("runs", _RUNS)
+
+
+def crashes(log: Log) -> Check:
+    """Check that each run ended in order before the next began; `overlapping` has been made."""
+    found = []
+    for node, begun, until, shared in log.rows(
+        "SELECT node, begun, until, node IN (SELECT node FROM overlapping) FROM runs"
+        " WHERE stopped IS NULL AND until < 'infinity' ORDER BY until"
+    ):
+        more = ": or two servers have this name" if shared else ""
+        says = f"started again; the run begun {begun:%Y-%m-%d %H:%M:%S} has no end{more}"
+        found.append(Finding(until, node, says, wrong=not shared))
+    ((runs, left),) = log.rows(
+        "SELECT count(*), count(*) FILTER (stopped IS NULL AND until = 'infinity') FROM runs"
+    )
+    says = f"of {runs} runs; of {left} the log has no end: they go on, or crashed at the log's end"
+    return judged("crashes", says, found)
+
+
+def epochs(log: Log) -> Check:
+    """Tell when seqs may have been issued anew."""
+    found = [
+        Finding(ts, node, f"the epoch is now {epoch or '?'}: {reason or 'no reason was given'}", wrong=True)
+        for ts, node, epoch, reason in log.rows(
+            "SELECT ts, node, epoch, reason FROM audit_few WHERE event = 'epoch_changed' ORDER BY ts"
+        )
+    ]
+    return judged("epoch_changes", "the end of the store's log was lost: messages may have been, too", found)

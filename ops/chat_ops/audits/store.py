@@ -1,0 +1,57 @@
+"""Whether the store took what it was given, as far as the log tells.
+
+Knows which lines tell of a store in trouble. Must not know seqs.
+"""
+
+from typing import Final
+
+from chat_ops.audits.finding import Check, Finding, judged
+from chat_ops.log import Log
+
+_FAILURES: Final = """
+SELECT ts, node, error, after, after_s FROM (
+    SELECT *, lead(event) OVER one AS after, lead(duration_s) OVER one AS after_s
+    FROM audit_few WHERE event IN ('store_failed', 'store_recovered', 'server_started')
+    WINDOW one AS (PARTITION BY node ORDER BY ts)
+) WHERE event = 'store_failed' ORDER BY ts
+"""
+
+
+def checks(log: Log) -> list[Check]:
+    """Check failures, refusals and faults."""
+    return [_failures(log), _refusals(log), _faults(log)]
+
+
+def _failures(log: Log) -> Check:
+    found = []
+    for ts, node, error, after, lasted in log.rows(_FAILURES):
+        recovered = after == "store_recovered"
+        how = f"for {lasted or 0:g} s" if recovered else "and did not recover in this log"
+        found.append(Finding(ts, node, f"the store failed {how}: {error or '?'}", wrong=not recovered))
+    return judged("store_failures", "what was accepted meanwhile waited, unless it was refused", found)
+
+
+def _refusals(log: Log) -> Check:
+    rows = log.rows(
+        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'batch_refused' ORDER BY ts"
+    )
+    found = [
+        Finding(ts, node, f"senders of {count} messages were told so: {error or '?'}", wrong=True)
+        for ts, node, count, error in rows
+    ]
+    return judged(
+        "messages_refused",
+        "messages that the store did not take; none had been acknowledged",
+        found,
+        sum(count for _, _, count, _ in rows),
+    )
+
+
+def _faults(log: Log) -> Check:
+    found = [
+        Finding(ts, node, f"{kind or 'error'}: {error or '?'}", room or "", wrong=True)
+        for ts, node, kind, error, room in log.rows(
+            "SELECT ts, node, error_type, error, room FROM audit_few WHERE event = 'internal_error' ORDER BY ts"
+        )
+    ]
+    return judged("internal_errors", "faults of the server's own", found)

@@ -1,0 +1,70 @@
+"""Whether what the intervals count is what the sessions' lines tell, run by run.
+
+Knows why the two may differ. Must not know seqs. A run is judged only if the log has it from `server_started` to
+`server_stopped`: else sessions are open at an end, and their counts are not known. Then `opened` and `closed`
+must agree exactly, but for lines that were dropped. Messages may differ by those that the store refused (a session
+counts them, an interval does not) and by what the operator said (who has no line at the end).
+"""
+
+from typing import Final
+
+from chat_ops.audits.finding import Check, Finding, Verdict, judged
+from chat_ops.log import Log
+
+_SUMS: Final = """
+WITH whole AS (
+    SELECT run, node, begun, stopped FROM runs WHERE started AND stopped IS NOT NULL
+), told AS (
+    SELECT r.run, count(*) FILTER (event = 'session_opened') AS opened,
+        count(*) FILTER (event = 'session_closed') AS closed, sum(messages_in) AS messages
+    FROM (
+        SELECT ts, coalesce(node, '') AS node, event, messages_in FROM lines
+        WHERE event IN ('session_opened', 'session_closed')
+    ) AS s ASOF JOIN whole AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
+), counted AS (
+    SELECT r.run, sum(opened) AS opened, sum(list_sum(map_values(closed))) AS closed, sum(messages) AS messages,
+        count(*) FILTER (event = 'interval') AS intervals,
+        sum(count) FILTER (event = 'batch_refused') AS refused,
+        sum(count) FILTER (event = 'log_lines_dropped') AS dropped
+    FROM (SELECT * FROM audit_few WHERE event IN ('interval', 'batch_refused', 'log_lines_dropped')) AS s
+    ASOF JOIN whole AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
+)
+SELECT w.node, w.begun, coalesce(c.opened, 0)::BIGINT, coalesce(t.opened, 0)::BIGINT,
+    coalesce(c.closed, 0)::BIGINT, coalesce(t.closed, 0)::BIGINT,
+    coalesce(c.messages, 0)::BIGINT, coalesce(t.messages, 0)::BIGINT,
+    coalesce(c.refused, 0)::BIGINT, coalesce(c.dropped, 0)::BIGINT
+FROM whole AS w JOIN counted AS c USING (run) LEFT JOIN told AS t USING (run)
+WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY w.begun
+"""
+
+
+def check(log: Log) -> Check:
+    """Check the sums of each run that the log has whole."""
+    if log.filters.users or log.filters.room:
+        return Check(
+            "sums", Verdict.UNKNOWN, None, "of one user or room, the lines do not add up to intervals"
+        )
+    rows = log.rows(_SUMS)
+    if not rows:
+        why = (
+            "the log has no run from its first line to its last, of a node that is one server (see overlaps)"
+        )
+        return Check("sums", Verdict.UNKNOWN, None, why)
+    found = []
+    for node, begun, *sums, refused, dropped in rows:
+        opened, opened_lines, closed, closed_lines, messages, sent = sums
+        for what, counted, lines in (("opened", opened, opened_lines), ("closed", closed, closed_lines)):
+            if counted != lines:
+                says = f"intervals count {counted} sessions {what}, and {lines} lines tell of one"
+                explained = 0 < counted - lines <= dropped
+                more = f": {dropped} lines were dropped" if explained else ""
+                found.append(Finding(begun, node, says + more, wrong=not explained))
+        if sent > messages + refused:
+            says = f"sessions sent {sent} messages; intervals count {messages} stored, {refused} refused"
+            found.append(Finding(begun, node, says, wrong=True))
+        elif messages > sent:
+            unclosed = opened > closed or dropped > 0
+            more = ": some session has no line at its end (the operator has none)" if unclosed else ""
+            says = f"intervals count {messages} messages; sessions sent {sent}{more}"
+            found.append(Finding(begun, node, says, wrong=not unclosed))
+    return judged("sums", f"of {len(rows)} whole runs, intervals against the lines of sessions", found)

@@ -1,0 +1,131 @@
+"""The report `slow`: readers that could not keep up, how far they fell behind, and how it ended.
+
+Knows which lines tell of a lag. Must not know how the server feeds who lags.
+
+A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or it ended.
+The end may be missing (the log ends, the server crashed), and so may the beginning (it was rotated away).
+"""
+
+import argparse
+from typing import Final
+
+from chat_ops.log import Log
+from chat_ops.table import Column, Table
+
+HELP: Final = "readers that lagged: who, how often, how long, how far behind, whether they caught up"
+
+_LINES: Final = """
+SELECT ts, node, event, session_id, username, address, reason, behind, waiting_bytes, messages,
+    CASE WHEN event = 'session_closed' THEN NULL ELSE duration_s END AS duration_s
+FROM lines
+WHERE event IN ('reader_lagging', 'reader_caught_up', 'session_closed')
+"""
+_LAGS: Final = """
+WITH lagged AS (
+    SELECT DISTINCT session_id FROM slow_lines WHERE event <> 'session_closed' OR reason = 'stalled'
+), told AS (
+    SELECT *, lag(event) OVER one AS before, lead(event) OVER one AS after, lead(ts) OVER one AS after_ts,
+        lead(duration_s) OVER one AS after_s, lead(reason) OVER one AS after_reason,
+        lead(messages) OVER one AS after_messages
+    FROM slow_lines SEMI JOIN lagged USING (session_id)
+    WINDOW one AS (PARTITION BY node, session_id ORDER BY ts)
+)
+SELECT node, session_id, username, address, ts, behind, waiting_bytes,
+    CASE after WHEN 'reader_caught_up' THEN 'caught up'
+        WHEN 'session_closed' THEN CASE after_reason WHEN 'stalled' THEN 'stalled' ELSE 'left' END
+        ELSE 'unknown' END AS ended,
+    CASE after WHEN 'reader_caught_up' THEN after_s
+        WHEN 'session_closed' THEN duration_s + epoch_us(after_ts - ts) / 1e6 END AS lasted,
+    CASE after WHEN 'reader_caught_up' THEN after_messages END AS fed
+FROM told WHERE event = 'reader_lagging'
+UNION ALL
+SELECT node, session_id, username, address, ts, NULL, NULL,
+    CASE event WHEN 'reader_caught_up' THEN 'caught up' ELSE 'stalled' END, duration_s, messages
+FROM told WHERE before IS DISTINCT FROM 'reader_lagging'
+    AND (event = 'reader_caught_up' OR (event = 'session_closed' AND reason = 'stalled'))
+"""
+
+_ENDINGS: Final = (
+    Column("caught_up", "caught up", "count", "Lags after which the reader had everything"),
+    Column("stalled", "stalled", "count", "Lags that the server ended: nothing had moved for too long"),
+    Column("left", "left", "count", "Lags during which the session ended for another reason"),
+    Column("unknown", "unknown", "count", "Lags whose end is not in the log"),
+)
+_COUNTED: Final = """count(*) FILTER (ended = 'caught up'), count(*) FILTER (ended = 'stalled'),
+    count(*) FILTER (ended = 'left'), count(*) FILTER (ended = 'unknown')"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how many are shown."""
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="slowest readers shown (20)")
+
+
+def run(log: Log, args: argparse.Namespace) -> list[Table]:
+    """Return the lags in sum, and by reader."""
+    log.keep("slow_lines", _LINES)
+    log.keep("lags", _LAGS)
+    return [_sum(log), _readers(log, max(args.top, 0))]
+
+
+def _sum(log: Log) -> Table:
+    ((lags, *counted, longest, most),) = log.rows(
+        f"SELECT count(*), {_COUNTED}, max(lasted), max(behind) FROM lags"  # noqa: S608  ours
+    )
+    ((fed, peak),) = log.rows(
+        "SELECT sum(caught_up)::BIGINT, max(lagging) FROM lines WHERE event = 'interval'"
+    )
+    spark = log.rows(
+        "SELECT max(lagging) FROM lines WHERE event = 'interval' AND lagging IS NOT NULL GROUP BY ts ORDER BY ts"
+    )
+    rows = (
+        []
+        if not lags and not fed
+        else [(lags, *counted, longest, most, fed, peak, [value for (value,) in spark])]
+    )
+    return Table(
+        "lags",
+        "Readers that lagged",
+        (
+            Column(
+                "lags", "lags", "count", "Times that a reader was slower, for a second, than what it is sent"
+            ),
+            *_ENDINGS,
+            Column("longest_s", "longest", "seconds"),
+            Column("most_behind", "most behind", "count", "Messages that were missing when it was told"),
+            Column("fed", "fed", "count", "Messages fed from the log, of those who came back, too"),
+            Column("lagging_peak", "at once", "count", "Most sessions fed from the log at an interval's end"),
+            Column("lagging", "fed over time", "spark", "Sessions fed from the log at each interval's end"),
+        ),
+        rows,
+    )
+
+
+def _readers(log: Log, top: int) -> Table:
+    rows = log.rows(
+        "SELECT arg_max(username, ts), session_id, arg_max(address, ts), min(ts) AS first, count(*),"
+        " sum(lasted), max(lasted), max(behind), max(waiting_bytes), sum(fed)::BIGINT,"
+        " count(*) FILTER (ended = 'caught up'), arg_max(ended, ts)"
+        " FROM lags GROUP BY node, session_id ORDER BY sum(lasted) DESC NULLS FIRST, first, session_id"
+        f" LIMIT {top}"
+    )
+    ((readers,),) = log.rows("SELECT count(*) FROM (SELECT DISTINCT node, session_id FROM lags)")
+    return Table(
+        "readers",
+        "The slowest",
+        (
+            Column("username", "user", "text"),
+            Column("session_id", "session", "text"),
+            Column("address", "address", "text"),
+            Column("first", "first", "time"),
+            Column("lags", "lags", "count"),
+            Column("lasted_s", "in all", "seconds", "Of those lags whose end is in the log"),
+            Column("longest_s", "longest", "seconds"),
+            Column("most_behind", "behind", "count", "Messages missing when it was told, at most"),
+            Column("most_waiting_bytes", "waiting", "bytes", "Bytes that waited for the peer, at most"),
+            Column("fed", "fed", "count", "Messages fed from the log until it had caught up"),
+            _ENDINGS[0],
+            Column("last_ended", "at last", "text", "How the last lag ended"),
+        ),
+        rows,
+        [f"the {top} slowest of {readers}; --top N shows more"] if readers > len(rows) else [],
+    )

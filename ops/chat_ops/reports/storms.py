@@ -1,0 +1,162 @@
+"""The report `storms`: when many came, went or were turned away at once, and who floods.
+
+Knows which lines tell of it. Must not know what is out of the ordinary (detect.py). A second is a storm's if more
+sessions began or ended in it than usual: above the median of all seconds by `--factor` deviations, and above
+`--floor` in any case. Refusals, and errors of senders who are too fast, are counted by the interval only, so
+they are judged by the interval.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from chat_ops import detect, flooding, unusual
+from chat_ops.histogram import Histogram
+from chat_ops.log import Log
+from chat_ops.table import Column, Row, Table
+
+HELP: Final = "reconnect storms and floods: when, how many, why, and what it did to the latency"
+
+BEFORE: Final = 300.0
+"""Seconds before a storm whose latency its own is compared with."""
+
+_SECONDS: Final = """
+SELECT epoch(date_trunc('second', ts)) AS second, event = 'session_opened' AS opening,
+    coalesce(reason, '') AS reason, count(*) AS times, count(*) FILTER (resumed) AS resumed
+FROM lines WHERE event IN ('session_opened', 'session_closed') GROUP BY ALL
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what counts as a storm."""
+    parser.add_argument(
+        "--factor",
+        type=float,
+        default=detect.FACTOR,
+        metavar="N",
+        help=f"deviations above the usual from which on it is a storm ({detect.FACTOR:g})",
+    )
+    parser.add_argument(
+        "--floor",
+        type=float,
+        default=detect.FLOOR,
+        metavar="N",
+        help=f"a second up to which nothing is a storm ({detect.FLOOR:g})",
+    )
+    parser.add_argument("--top", type=int, default=50, metavar="N", help="rows of each table (50)")
+
+
+def run(log: Log, args: argparse.Namespace) -> list[Table]:
+    """Return the storms, the floods, and who was behind them."""
+    log.keep("storm_seconds", _SECONDS)
+    unusual.keep(log)
+    top = max(args.top, 0)
+    return [_storms(log, args.factor, args.floor, top), *flooding.tables(log, args.factor, top)]
+
+
+def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
+    total = _length(log)
+    spans: list[detect.Span] = []
+    notes: list[str] = []
+    for what, opening in (("opened", True), ("closed", False)):
+        per_second = (
+            "SELECT second, sum(times)::BIGINT AS times FROM storm_seconds WHERE opening = ? GROUP BY second"
+        )
+        rates = log.rows(f"SELECT times, count(*) FROM ({per_second}) GROUP BY times", opening)  # noqa: S608  ours
+        found = detect.usual({float(rate): seconds for rate, seconds in rates}, total)
+        bound = found.bound(factor, floor)
+        notes.append(f"{what}: usually {found.median:.3g}/s; a storm above {bound:.3g}/s")
+        over = log.rows(f"SELECT second FROM ({per_second}) WHERE times > ?", opening, bound)  # noqa: S608  ours
+        spans += [detect.Span(second, second + 1) for (second,) in over]
+    for begun, ended in unusual.intervals(log, "refused", factor, floor):
+        spans.append(detect.Span(begun, ended))
+    storms = [_storm(log, span) for span in detect.joined(spans)]
+    storms.sort(key=lambda row: -(row[3] + row[4] + row[7]))
+    if len(storms) > top:
+        notes.append(f"the {top} largest of {len(storms)}; --top N shows more")
+    return Table(
+        "storms",
+        "Storms",
+        (
+            Column("from", "from", "time"),
+            Column("lasted_s", "lasted", "seconds"),
+            Column(
+                "kind", "kind", "text", "reconnects, arrivals, departures or refusals: what was most of it"
+            ),
+            Column("opened", "opened", "count", "Sessions that began or came back"),
+            Column("closed", "closed", "count", "Sessions that ended"),
+            Column("reasons", "closed by", "text", "Reasons of ending, most first"),
+            Column("resumed", "resumed", "percent", "Of those opened, how many had come back"),
+            Column("refused", "refused", "count", "Connections turned away, by whole intervals"),
+            Column("peak", "peak", "rate", "Most sessions opened, or closed, in a second"),
+            Column("p99_us", "p99", "us", "Commit to the last send, in the intervals of the storm"),
+            Column("p99_before_us", "p99 before", "us", f"The same in the {BEFORE:g} s before"),
+        ),
+        sorted(storms[:top], key=lambda row: row[0]),
+        notes if total else [],
+    )
+
+
+def _length(log: Log) -> int:
+    ((first, last),) = log.rows(
+        "SELECT min(first), max(last) FROM (SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds"
+        " UNION ALL SELECT min(begun), max(ended) FROM storm_intervals)"
+    )
+    return 0 if first is None else max(round(last - first), 1)
+
+
+def _storm(log: Log, span: detect.Span) -> Row:
+    opened = resumed = 0
+    seconds: Counter[tuple[float, bool]] = Counter()
+    reasons: Counter[str] = Counter()
+    for second, opening, reason, times, back in log.rows(
+        "SELECT second, opening, reason, times, resumed FROM storm_seconds WHERE second >= ? AND second < ?",
+        span.begin,
+        span.end,
+    ):
+        seconds[second, opening] += times
+        if opening:
+            opened += times
+            resumed += back
+        else:
+            reasons[reason] += times
+    during = "begun < ? AND ended > ?"
+    ((refused,),) = log.rows(
+        f"SELECT coalesce(sum(refused), 0)::BIGINT FROM storm_intervals WHERE {during}",  # noqa: S608  ours
+        span.end,
+        span.begin,
+    )
+    return (
+        unusual.moment(span.begin),
+        span.end - span.begin,
+        _kind(opened, resumed, reasons.total(), refused),
+        opened,
+        reasons.total(),
+        _told(reasons.most_common()),
+        100 * resumed / opened if opened else None,
+        refused,
+        max(seconds.values(), default=0),
+        _p99(log, during, span.end, span.begin),
+        _p99(log, "begun >= ? AND ended <= ?", span.begin - BEFORE, span.begin),
+    )
+
+
+def _kind(opened: int, resumed: int, closed: int, refused: int) -> str:
+    if refused > max(opened, closed):
+        return "refusals"
+    if closed > 2 * opened:
+        return "departures"
+    return "reconnects" if 2 * resumed >= opened else "arrivals"
+
+
+def _told(reasons: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{reason or '?'} {times}" for reason, times in reasons)
+
+
+def _p99(log: Log, where: str, *params: float) -> float | None:
+    payloads = log.rows(
+        f"SELECT commit_to_sent FROM storm_intervals WHERE commit_to_sent IS NOT NULL AND {where}",  # noqa: S608  ours
+        *params,
+    )
+    return Histogram.merge(payload for (payload,) in payloads).percentile(99)
