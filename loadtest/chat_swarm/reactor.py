@@ -76,6 +76,8 @@ class Reactor:
         """
         self._serial += 1
         heapq.heappush(self._timers, (moment_ns, self._serial, callback))
+        if moment_ns < self._alarm_ns:  # asked for between two turns
+            self._arm()
 
     def after(self, seconds: float, callback: Callable[[], object]) -> None:
         """Call `callback` that many seconds from now."""
