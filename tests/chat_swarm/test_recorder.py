@@ -1,0 +1,79 @@
+"""What the recorder hands on is what one would get sample by sample."""
+
+from collections import defaultdict
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.histogram import Histogram
+from chat_swarm.metrics import COUNTS
+from chat_swarm.recorder import Recorder
+
+DAY = 86_400 * 10**9
+NOW = 1_800_000_000 * 10**9
+WAITS = st.integers(0, 10**10)
+SAMPLE = st.tuples(st.integers(0, DAY), WAITS, WAITS, WAITS)
+SPARSE = st.tuples(st.sampled_from(["rtt", "bot_lag", "connect", "send_lag", "catch_up"]), WAITS)
+
+
+def naive(samples: dict[str, list[int]]) -> dict[str, list[tuple[int, int]]]:
+    found = {}
+    for name, values in samples.items():
+        histogram = Histogram()
+        for value in values:
+            histogram.record(np.array([value // 1000], dtype=np.int64))
+        found[name] = histogram.buckets()
+    return found
+
+
+@given(st.lists(SAMPLE, max_size=10), st.lists(SAMPLE, max_size=10), st.lists(SPARSE, max_size=10))
+def test_metrics_are_those_of_single_samples(
+    deliveries: list[tuple[int, int, int, int]],
+    acks: list[tuple[int, int, int, int]],
+    sparse: list[tuple[str, int]],
+) -> None:
+    recorder = Recorder()
+    wanted: dict[str, list[int]] = defaultdict(list)
+    for start, late, service, lag in deliveries:
+        planned = NOW + start
+        sent, received, seen = planned + late, planned + late + service, planned + late + service + lag
+        recorder.planned.append(planned)
+        recorder.sent.append(sent)
+        recorder.received.append(received)
+        recorder.seen.append(seen)
+        wanted["delivery"].append(service)
+        wanted["delivery_response"].append(late + service)
+        wanted["bot_lag"].append(lag)
+    for start, late, service, _ in acks:
+        recorder.ack_planned.append(NOW + start)
+        recorder.ack_sent.append(NOW + start + late)
+        recorder.ack_received.append(NOW + start + late + service)
+        wanted["ack"].append(service)
+        wanted["ack_response"].append(late + service)
+    for metric, wait in sparse:
+        recorder.add(metric, wait)
+        wanted[metric].append(wait)
+    _, histograms = recorder.take()
+    assert {name: histogram.buckets() for name, histogram in histograms.items()} == naive(wanted)
+
+
+def test_what_was_taken_is_gone() -> None:
+    recorder = Recorder()
+    recorder.counts["sent"] += 3
+    recorder.add("rtt", 5000)
+    recorder.received.append(3)
+    for samples in (recorder.seen, recorder.sent, recorder.planned):
+        samples.append(2)
+    counts, histograms = recorder.take()
+    assert counts == {"sent": 3}
+    assert set(histograms) == {"rtt", "delivery", "delivery_response", "bot_lag"}
+    assert recorder.take() == ({}, {})
+    assert set(recorder.counts) == set(COUNTS)
+
+
+def test_a_loop_that_stood_still_missed_its_ticks_too() -> None:
+    recorder = Recorder()
+    recorder.lag(95_000, 20_000)
+    _, histograms = recorder.take()
+    assert histograms["loop_lag"].buckets() == [(value, 1) for value in (15, 35, 55, 75, 95)]
