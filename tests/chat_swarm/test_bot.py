@@ -15,13 +15,6 @@ HALL = "hall-0"
 
 
 @pytest.fixture
-def end() -> Iterator[ServerEnd]:
-    one = ServerEnd()
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def swarm(end: ServerEnd) -> Iterator[Swarm]:
     one = Swarm(end.port, resumable=True, message_rate=50.0)
     yield one

@@ -8,12 +8,12 @@ import pytest
 
 from chat_protocol.commands import Hello, Message
 from chat_protocol.errors import ByeReason, ErrorCode
-from chat_protocol.events import Bye, Error, MessageEvent, RoomState
+from chat_protocol.events import Bye, Error, RoomState
 from chat_protocol.ndjson import decode_command
 from chat_swarm import lifeline
 from chat_swarm.kinds import Chatter, Direct, Lurker, Slow
-from support.driven import Line, ServerEnd, Swarm, spoken
-from support.scripted import said, welcome
+from support.driven import Line, ServerEnd, Swarm, echo, spoken
+from support.scripted import welcome
 
 REFUSALS = [ErrorCode.NAME_TAKEN, ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED, ErrorCode.TOO_MANY]
 OPEN_FILES = Path("/proc/self/fd")
@@ -22,13 +22,6 @@ OPEN_FILES = Path("/proc/self/fd")
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifeline, "_FIRST_RETRY", 0.02)
-
-
-@pytest.fixture
-def end() -> Iterator[ServerEnd]:
-    one = ServerEnd()
-    yield one
-    one.close()
 
 
 @pytest.fixture
@@ -164,7 +157,7 @@ def test_a_lost_session_is_taken_up_again(
     others = [again, *(line_ for line_ in map(_command, line.came()) if line_ is not None)]
     seq = 4
     for message in others:
-        line.send(_echo(bot.name, message, seq))
+        line.send(echo(bot.name, message, seq))
         seq += 1
     swarm.until(lambda: not bot.pending or line.came())
     counts = swarm.account()
@@ -204,7 +197,7 @@ def test_what_was_not_resumed_may_be_stored_or_not(swarm: Swarm, end: ServerEnd)
     fourth = line.next(Message)
     swarm.engine.stop_sending()
     assert int(fourth.ref or 0) > 3
-    line.send(_echo(bot.name, fourth, 2))
+    line.send(echo(bot.name, fourth, 2))
     swarm.until(lambda: swarm.count("acknowledged") == 1)
     # Then nobody misses the others
     assert not swarm.audit().counts["lost"]
@@ -224,7 +217,7 @@ def test_who_sits_down_after_another_goes_on_with_its_counters(swarm: Swarm, end
     line = end.accept(swarm)
     line.greet()
     first = line.next(Message)
-    line.send(_echo(bot.name, first, 1))
+    line.send(echo(bot.name, first, 1))
     swarm.until(lambda: swarm.count("acknowledged"))
     bot.end()
     [other] = swarm.begin(Chatter)
@@ -268,7 +261,3 @@ def test_ended_bots_leave_nothing_behind(end: ServerEnd) -> None:
 def _command(line: bytes) -> Message | None:
     command = decode_command(line)
     return command if isinstance(command, Message) else None
-
-
-def _echo(name: str, message: Message, seq: int) -> MessageEvent:
-    return said(seq, "hall-0", name, message=message.message, ref=message.ref)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from chat_protocol.commands import Command, Hello
+from chat_protocol.commands import Command, Hello, Message
 from chat_protocol.events import Event, MessageEvent, RoomState, Welcome
 from chat_protocol.ndjson import decode_command, encode
 from chat_swarm import stamp
@@ -109,7 +109,11 @@ class Line:
         self._data = b""
 
     def raw(self, data: bytes) -> None:
-        self.sock.sendall(data)
+        while data:
+            try:
+                data = data[self.sock.send(data) :]
+            except BlockingIOError:
+                self.swarm.turn()
 
     def send(self, *events: Event) -> None:
         self.raw(b"".join(map(encode, events)))
@@ -190,6 +194,19 @@ class ServerEnd:
         self._listening.close()
         for line in self._lines:
             line.sock.close()
+
+
+def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
+    """Return what a member of the room gets for what the bot of that name has said."""
+    fields: dict[str, Any] = {"message": message.message, "ref": message.ref, "room": "hall-0"} | more
+    return said(seq, fields.pop("room"), name, **fields)
+
+
+def stamped(message: Message) -> stamp.Stamp:
+    """Return what a bot's message says of itself."""
+    found = stamp.read(RUN, message.message)
+    assert found is not None
+    return found
 
 
 def spoken(
