@@ -32,6 +32,8 @@ from chat_swarm.lifeline import Lifeline
 from chat_swarm.schedule import Schedule, period_of, phase_of
 
 _PING: Final = encode(Ping())
+_CATCHING_UP_NS: Final = 30 * 10**9
+"""How long after it has come back a bot may be told of a gap in what it missed; later it is a fault."""
 _SURE_NS: Final = 1_000_000
 """A moment is known if it cannot be wrong by more than this, or a twentieth of the latency."""
 
@@ -220,6 +222,8 @@ class Bot(Lifeline):
                 self.opened(event)
             case Gap():
                 if (receiver := self.receivers.get(event.room)) is not None:
+                    back = received_ns - self.live_since_ns
+                    receiver.excused = self.excused or back < _CATCHING_UP_NS
                     self.engine.audit.gap(receiver, event.first, event.last)
             case Error():
                 self._refused(event)
@@ -242,8 +246,6 @@ class Bot(Lifeline):
             if known:
                 engine.recorder.add("resume", received_ns - self.lost_ns)
             self.live_since_ns = received_ns
-            for receiver in self.receivers.values():
-                receiver.excused = True
         elif self.lost_ns:
             engine.count("not_resumed", 1 if asked else 0)
             self.forget()
