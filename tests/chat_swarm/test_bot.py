@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat_protocol.commands import Message, Ping
-from chat_protocol.events import PongEvent
+from chat_protocol.commands import Message, Ping, Pong
+from chat_protocol.events import Gap, PingEvent, PongEvent
 from chat_protocol.ndjson import encode
+from chat_swarm import bot as bots
 from chat_swarm.kinds import Chatter, Lurker
 from support.driven import Line, ServerEnd, Swarm, spoken
 
@@ -155,3 +156,63 @@ class TestMoments:
         assert swarm.account()["foreign"] == 2
         assert "delivery" not in swarm.histograms
         assert swarm.audit().passed
+
+
+class TestGaps:
+    def test_a_bot_that_was_there_all_the_time_can_have_no_gap(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        line.send(Gap(room=HALL, first=1, last=3), spoken(4, "ann", 1))
+        shown(swarm, 1)
+        found = swarm.audit()
+        assert not found.passed
+        assert (found.counts["gaps"], found.counts["lost"], found.explained_gaps) == (3, 0, 0)
+
+    @pytest.mark.parametrize("long_ago", [False, True])
+    def test_what_was_missed_is_explained_only_while_it_catches_up(
+        self, swarm: Swarm, end: ServerEnd, long_ago: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a bot that was cut and came back
+        bot, line = lurker(swarm, end)
+        line.end()
+        line = end.accept(swarm)
+        line.greet(resumed=True)
+        swarm.until(lambda: bot.up and bot.was_there() and swarm.count("resumed"))
+        # When it is told of a gap, at once or long after
+        if long_ago:
+            monkeypatch.setattr(bots, "_CATCHING_UP_NS", 0)
+        line.send(Gap(room=HALL, first=1, last=3), spoken(4, "ann", 1))
+        shown(swarm, 1)
+        # Then it was away, or it was not
+        found = swarm.audit()
+        assert found.passed is not long_ago
+        assert (found.counts["gaps"], found.explained_gaps) == ((3, 0) if long_ago else (0, 3))
+
+
+class TestFaults:
+    def test_a_server_that_skips_repeats_and_swaps_is_found_out(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        _, other = lurker(swarm, end)
+        log = [spoken(seq, "ann", seq) for seq in range(1, 8)]
+        other.send(*log)
+        line.send(*(log[place] for place in (0, 2, 2, 4, 3, 6, 5)))
+        shown(swarm, 14)
+        counts = swarm.quiet().counts
+        assert (counts["lost"], counts["repeated"], counts["reordered"]) == (1, 1, 2)
+
+    def test_two_messages_under_one_seq_are_found(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        _, other = lurker(swarm, end)
+        line.send(spoken(1, "ann", 1))
+        other.send(spoken(1, "bob", 1))
+        shown(swarm, 2)
+        assert swarm.quiet().counts["mismatched"] == 1
+
+    def test_another_rooms_message_is_noted(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        line.send(spoken(1, "ann", 1, room="den"))
+        swarm.until(lambda: swarm.engine.errors["message_of_no_room_of_ours"])
+
+    def test_a_server_that_is_asked_for_pings_gets_an_answer(self, swarm: Swarm, end: ServerEnd) -> None:
+        _, line = lurker(swarm, end)
+        line.send(PingEvent(id="x7"))
+        assert line.next(Pong).id == "x7"
