@@ -94,6 +94,9 @@ class Log:
             statements = self._db.extract_statements(question)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
                 raise UsageError("ask with one SELECT: nothing is changed here")
+            self._db.execute(
+                "SET preserve_insertion_order = true"
+            )  # `from lines limit 3` are the first three
             self._lock()
             # What may stand in a view cannot write: a WITH that inserts, or copies to a file, may not.
             self._db.execute(f"CREATE TEMP VIEW question AS {question}")
@@ -140,6 +143,7 @@ class Log:
         """Return which lines of a file are no log lines, counted from 1 without the blank ones."""
         every = view.raw([source], LONGEST_LINES[-1])
         numbered = f"SELECT row_number() OVER () AS n, ts, event FROM ({every})"
+        self._db.execute("SET preserve_insertion_order = true")  # for row_number
         found = self.rows(f"SELECT n FROM ({numbered}) WHERE NOT ({view.GOOD}) ORDER BY n LIMIT {most}")
         return [n for (n,) in found]
 
@@ -188,6 +192,7 @@ def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnectio
             }
         )
         db.execute("SET TimeZone = 'UTC'")  # of a time that names no zone
+        db.execute("SET preserve_insertion_order = false")  # reports sort; all threads may fill a table
     except duckdb.Error as error:
         raise UsageError(str(error).splitlines()[0]) from None
     return db

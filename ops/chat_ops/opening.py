@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser, **default: Any) -> None:
 def open_log(args: argparse.Namespace, files: Sequence[str] | None = None, **changed: Any) -> Log:
     """Return the log of `files` (by default those of `args`), filtered as `args` say; no line is read.
 
-    `changed` replaces options: `open_log(args, since="2h")`. Raises UsageError where there is nothing to read.
+    `changed` replaces options: `open_log(args, since="2h")`. Raises UsageError if nothing can be read.
     """
     options = {**vars(args), **changed}
     filters = filters_of(options)

@@ -8,6 +8,7 @@ user, a log of warnings only), from the lines of the sessions.
 # ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
 
 import argparse
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -42,9 +43,11 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
         " count(*) FILTER (event = 'session_opened' AND resumed), count(*) FILTER (event = 'session_closed'),"
         " count(*) FILTER (event = 'message'), sum(messages_out)::BIGINT,"
         " sum(bytes_in) FILTER (event = 'session_closed')::BIGINT,"
-        " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT, count(DISTINCT node) FROM lines"
+        " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT, count(DISTINCT node),"
+        " histogram(reason) FILTER (event = 'session_closed') FROM lines"
     )[0]
     width = buckets.width_for(log, None, _STEPS)
+    measured = timeline.latencies(log, width)
     troubles = trouble.table(log, width)
     shown = troubles.rows[:_MOST_TROUBLES]
     note = (
@@ -55,16 +58,17 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
     return [
         _period(log, few, every),
         _activity(log, few, every),
-        timeline.shape(timeline.steps(log, width), f"Over time, every {buckets.named(width)}"),
-        _latency(log, few),
-        _endings(log),
+        timeline.shape(timeline.steps(log, width, measured), f"Over time, every {buckets.named(width)}"),
+        _latency(measured),
+        _endings(every[13]),
         Table(troubles.name, troubles.title, troubles.columns, shown, note),
         _machine(log, few),
     ]
 
 
 def _period(log: Log, few: str, every: Row) -> Table:
-    lines, first, last, nodes, *_, number = every
+    lines, first, last, nodes = every[:4]
+    number = every[12]
     counts = log.rows(
         "SELECT count(*) FILTER (event = 'server_started'), count(*) FILTER (event = 'server_stopped'),"
         f" coalesce(sum(count) FILTER (event = 'log_lines_dropped'), 0)::BIGINT FROM {few}"
@@ -152,11 +156,12 @@ def _peak(log: Log, table: str) -> Row:
     )[0]
 
 
-def _latency(log: Log, few: str) -> Table:
-    union = " UNION ALL ".join(
-        f"SELECT '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
-    )
-    found = Histogram.merge_groups((name, payload) for name, payload in log.rows(union))
+def _latency(measured: timeline.Latencies) -> Table:
+    found = {
+        name: Histogram.total(one for (_, figure), one in measured.items() if figure == name)
+        for name in HISTOGRAMS
+        if any(figure == name for _, figure in measured)
+    }
     broken = sum(histogram.broken for histogram in found.values())
     return Table(
         "latency",
@@ -179,18 +184,15 @@ def _latency(log: Log, few: str) -> Table:
     )
 
 
-def _endings(log: Log) -> Table:
-    rows = log.rows(
-        "SELECT reason, count(*) AS n, 100.0 * count(*) / sum(count(*)) OVER (), median(duration_s)"
-        " FROM lines WHERE event = 'session_closed' GROUP BY 1 ORDER BY n DESC, reason"
-    )
+def _endings(reasons: Mapping[str, int] | None) -> Table:
+    counts = sorted((reasons or {}).items(), key=lambda one: (-one[1], one[0]))
+    whole = sum(count for _, count in counts)
     columns = (
         Column("reason", "sessions ended by", "text"),
         Column("sessions", "sessions", "count"),
         Column("share", "share", "percent"),
-        Column("median_s", "median duration", "seconds"),
     )
-    return Table("endings", "Endings", columns, rows)
+    return Table("endings", "Endings", columns, [(word, n, 100 * n / whole) for word, n in counts])
 
 
 def _machine(log: Log, few: str) -> Table:

@@ -7,7 +7,7 @@ log of warnings only), the lines of sessions and messages are counted.
 # ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ from chat_ops.histogram import Histogram
 from chat_ops.log import Log
 from chat_ops.table import Column, Row, Table
 from chat_server.vocabulary import HISTOGRAMS
+
+Latencies = Mapping[tuple[datetime, str], Histogram]
+"""By the first moment of a step and the name of a figure."""
 
 HELP: Final = "how busy and how fast, step by step (--every 1m)"
 
@@ -58,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the shapes of the figures, and the steps."""
     width = buckets.width_for(log, args.every)
-    rows = steps(log, width)
+    rows = steps(log, width, latencies(log, width))
     title = f"Every {buckets.named(width)}"
     return [shape(rows, title=f"{title}, at a glance"), Table("timeline", title, COLUMNS, rows)]
 
@@ -87,7 +90,7 @@ def shape(rows: Sequence[Row], title: str) -> Table:
     )
 
 
-def steps(log: Log, width: int) -> list[Row]:
+def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
     """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
     few = log.few()
     step = buckets.bucket(width)
@@ -109,8 +112,7 @@ def steps(log: Log, width: int) -> list[Row]:
     if not intervals:
         return []
     found = {row[0]: row[1:] for row in intervals}
-    latencies = _latencies(log, few, step)
-    return [_row(moment, width, found.get(moment), latencies) for moment in _moments(list(found), width)]
+    return [_row(moment, width, found.get(moment), measured) for moment in _moments(list(found), width)]
 
 
 def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
@@ -122,20 +124,20 @@ def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
     return [found[0] + n * step for n in range(number)]
 
 
-def _latencies(log: Log, few: str, step: str) -> dict[tuple[datetime, str], Histogram]:
+def latencies(log: Log, width: int) -> Latencies:
+    """Return what was measured, by step and figure."""
+    few, step = log.few(), buckets.bucket(width)
     union = " UNION ALL ".join(
         f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
     )
     return Histogram.merge_groups(((moment, name), payload) for moment, name, payload in log.rows(union))
 
 
-def _row(
-    moment: datetime, width: int, figures: Row | None, latencies: dict[tuple[datetime, str], Histogram]
-) -> Row:
+def _row(moment: datetime, width: int, figures: Row | None, measured: Latencies) -> Row:
     sessions, opened, closed, messages, deliveries, sent, errors, lag = figures or (None,) * 8
 
     def percentile(name: str, percent: float) -> Any:
-        found = latencies.get((moment, name))
+        found = measured.get((moment, name))
         return found and found.percentile(percent)
 
     return (
