@@ -209,7 +209,10 @@ class Life:
     def on_quit(self, **_: object) -> None:
         """Say at the very end what a run without a page has come to."""
         if self._last_words:
-            print(self._last_words, flush=True)  # noqa: T201  as above
+            # With --json Locust's standard output is for programs.
+            given = self.environment.parsed_options
+            out = sys.stderr if given is not None and given.json else sys.stdout
+            print(self._last_words, file=out, flush=True)  # noqa: T201  as above
             self._last_words = ""
 
     def _give_up(self) -> None:
