@@ -1,0 +1,49 @@
+"""docs/operations.md agrees with the vocabulary, the metrics, the settings and the files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from chat_server.config import flag
+from chat_server.metrics_table import METRICS
+from chat_server.settings import SETTINGS
+from chat_server.vocabulary import FIELDS, LogEvent
+from support.operations_page import PAGE, renewed
+
+ROOT = Path(__file__).parents[2]
+TEXT = PAGE.read_text()
+WRITTEN = re.sub(r"<!-- (\w+): made by .*?<!-- end of \1 -->", "", TEXT, flags=re.DOTALL)
+OTHER_TOOLS = {"--now", "--upgrade"}
+
+
+def test_the_tables_are_those_of_the_code() -> None:
+    assert renewed(TEXT) == TEXT, "PYTHONPATH=tests python -m support.operations_page writes them anew"
+
+
+def test_a_change_is_noticed() -> None:
+    assert renewed(TEXT.replace("Messages committed.", "Messages lost.")) == TEXT
+    with pytest.raises(ValueError, match="no place for events"):
+        renewed(TEXT.replace("<!-- end of events -->", ""))
+
+
+def test_every_metric_and_field_that_is_named_exists() -> None:
+    metrics = {row.name for row in METRICS}
+    for word in re.findall(r"`((?:greenroom|process)_\w+)`", WRITTEN):
+        assert word in metrics or word == "greenroom_log", word
+    for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", WRITTEN):
+        assert word in {*metrics, *FIELDS, *LogEvent} or word == "greenroom_log", word
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {flag(name) for name in SETTINGS} | OTHER_TOOLS | {"--help", "--config"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", WRITTEN)) <= known
+
+
+def test_every_file_that_is_named_exists() -> None:
+    for word in re.findall(r"(?:ops/deploy|tests)/[\w./-]+", WRITTEN):
+        assert (ROOT / word.rstrip(".")).exists(), word
+    for link in re.findall(r"\]\(([\w./]+)\)", WRITTEN):
+        assert (PAGE.parent / link).exists(), link
+    shipped = {path.name for path in (ROOT / "ops" / "deploy").iterdir()}
+    assert {name for name in shipped if name not in WRITTEN} == {"prometheus-alerts.test.yml"}

@@ -1,0 +1,183 @@
+"""A backup made as docs/operations.md says, from a server under load, has all that was acknowledged."""
+
+import re
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.fixtures import Connect, StartServer
+from support.peer import Frame, Peer
+from support.process import ServerProcess, eventually
+from support.wire import Ended
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+ROOMS = ("lobby", "ops", "dev")
+
+
+class Talker(threading.Thread):
+    """Talks without a pause, and remembers what was acknowledged, in its order."""
+
+    def __init__(self, server: ServerProcess, name: str, room: str) -> None:
+        super().__init__(daemon=True)
+        self.room = room
+        self.acknowledged: list[tuple[int, str]] = []
+        self._peer = Peer(server.port)
+        self._peer.hello(name)
+        if room != "lobby":
+            self._peer.ask("join", room=room)
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            text = f"{self._peer.username} {len(self.acknowledged)}"
+            try:
+                echo = self._peer.say(text, room=self.room)
+            except (Ended, OSError):  # the server is gone
+                return
+            self.acknowledged.append((echo["seq"], text))
+
+    def close(self) -> None:
+        self._over.set()
+        self.join()
+        self._peer.close()
+
+
+def documented(marker: str, **places: str) -> str:
+    """Return a command of the page, with our places put for those of an installation."""
+    found = re.search(rf"<!-- tested: {marker} -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    assert found is not None
+    command = found[1]
+    for theirs, ours in places.items():
+        assert theirs in command
+        command = command.replace(theirs, ours)
+    return command
+
+
+def back_up(server: ServerProcess, folder: Path) -> Path:
+    places = {"/var/lib/greenroom": str(server.data), "/var/backups": str(folder)}
+    subprocess.run(["sh", "-e", "-c", documented("backup", **places)], check=True)
+    return folder / "greenroom.db"
+
+
+def history(peer: Peer, room: str) -> Iterator[Frame]:
+    """Return all messages of a room, oldest first."""
+    after = 0
+    while messages := peer.ask("history", room=room, after=after, limit=100)["messages"]:
+        yield from messages
+        after = messages[-1]["seq"]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    shelf = tmp_path / "backups"
+    shelf.mkdir()
+    return shelf
+
+
+def test_a_backup_under_load_has_every_acknowledged_message(
+    start_server: StartServer, connect: Connect, shelf: Path
+) -> None:
+    # Given a server at which people talk without a pause, in several rooms
+    server = start_server("--rate-messages", "0", "--rate-bytes", "0")
+    epoch = server.entries("server_started")[0]["epoch"]
+    talkers = [Talker(server, f"talker{number}", ROOMS[number % len(ROOMS)]) for number in range(6)]
+    eventually(lambda: all(len(talker.acknowledged) > 50 for talker in talkers), "some talk")
+
+    # When it is backed up meanwhile, and its machine dies a little later
+    before = [len(talker.acknowledged) for talker in talkers]
+    backup = back_up(server, shelf)
+    assert back_up(server, shelf) == backup, "another one takes its place"
+    after = [len(talker.acknowledged) for talker in talkers]
+    eventually(
+        lambda: all(len(one.acknowledged) > had for one, had in zip(talkers, after, strict=True)), "more talk"
+    )
+    server.kill()
+    for talker in talkers:
+        talker.close()
+
+    # Then the backup is one file, whole, and nobody else's business
+    assert [path.name for path in shelf.iterdir()] == ["greenroom.db"]
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(backup)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+    # And another server, on it alone, has all that was acknowledged before it was made
+    data = shelf.parent / "restored"
+    data.mkdir()
+    backup.rename(data / "greenroom.db")
+    restored = start_server("--data-dir", str(data), "--rate-messages", "0", "--rate-bytes", "0")
+    reader = connect(restored, "reader")
+    heads = {}
+    for room in ROOMS:
+        if room != "lobby":
+            reader.ask("join", room=room)
+        found = {message["seq"]: message["message"] for message in history(reader, room)}
+        heads[room] = max(found)
+        assert sorted(found) == list(range(1, heads[room] + 1)), "without a hole"
+        for talker, had in zip(talkers, before, strict=True):
+            if talker.room == room:
+                assert {seq: found.get(seq) for seq, _ in talker.acknowledged[:had]} == dict(
+                    talker.acknowledged[:had]
+                )
+                # What came after is there as it was, or not at all
+                assert all(found.get(seq, text) == text for seq, text in talker.acknowledged)
+
+    # And it says that seqs may be given out anew, and goes on after the last
+    assert restored.entries("epoch_changed")
+    assert restored.entries("server_started")[0]["epoch"] != epoch
+    for room in ROOMS:
+        assert reader.say("back again", room=room)["seq"] == heads[room] + 1
+    assert restored.stop() == 0
+    restored.start()
+    assert not restored.entries("epoch_changed"), "once is enough"
+
+
+def test_the_server_does_not_notice_that_it_is_backed_up(
+    start_server: StartServer, connect: Connect, shelf: Path
+) -> None:
+    server = start_server()
+    ann = connect(server, "ann")
+    ann.say("before")
+    back_up(server, shelf)
+    ann.say("after")
+    server.kill()
+    server.start()
+    assert not server.entries("epoch_changed")
+    assert [message["message"] for message in history(connect(server, "bob"), "lobby")] == ["before", "after"]
+
+
+def test_who_was_there_has_her_name_after_a_restore(
+    start_server: StartServer, connect: Connect, shelf: Path
+) -> None:
+    # Given somebody who may resume, and a backup made since
+    server = start_server()
+    ann = connect(server)
+    welcome = ann.hello("ann", resumable=True)
+    ann.say("one")
+    backup = back_up(server, shelf)
+    ann.say("two")
+    server.kill()
+
+    # When the backup is restored
+    data = shelf.parent / "restored"
+    data.mkdir()
+    backup.rename(data / "greenroom.db")
+    restored = start_server("--data-dir", str(data))
+    back = connect(restored)
+    stood = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": {"lobby": 2}}
+    back.tell("hello", username=welcome["username"], resumable=True, resume=stood)
+    again = back.expect("welcome")
+    back.id = again["id"]
+
+    # Then she has her name, and learns that what she counted does not hold any more
+    assert again["username"] == welcome["username"]
+    assert not again["resumed"]
+    assert again["epoch"] != welcome["epoch"]
+    assert [room["seq"] for room in again["rooms"]] == [1]
+    assert back.say("two, once more")["seq"] == 2
