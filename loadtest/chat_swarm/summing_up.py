@@ -200,6 +200,8 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         found.append(f"No bot got in: is there a server at {summary.target}?")
     elif summary.headline == "all":
         found.append("The bots were never all up for a whole second: all figures are of the whole run.")
+    if got_in(summary) and not summary.audit.checked:
+        found.append("No bot of this run was shown anything: the audit has checked nothing.")
     if generator.marked_seconds and summary.headline != "clean":
         found.append(
             f"In {generator.marked_seconds} of {summary.scopes['steady'].seconds:.0f} steady seconds the"
