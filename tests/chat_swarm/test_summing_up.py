@@ -1,0 +1,177 @@
+"""A run passes only if it was a run: bots were there, said something, and nobody knows of anything bad."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chat_swarm.audit import Audit
+from chat_swarm.collector import Collector
+from chat_swarm.histogram import Histogram
+from chat_swarm.results import Interval, ServerSample, Summary
+from chat_swarm.summing_up import sum_up
+
+BEGAN = 5000
+
+
+def final(**more: Any) -> dict[str, Any]:
+    """Return what a process tells at the end, of one room in which all is well."""
+    audit = Audit()
+    receiver = audit.joined("bot", "hall", 0)
+    for seq in range(1, 11):
+        audit.shown("hall", seq, "bot", seq)
+        receiver.position = seq
+    plain: dict[str, Any] = {
+        "audit": audit.final(),
+        "errors": {},
+        "warnings": [],
+        "never_there": 0,
+        "away": 0,
+        "unstamped": 0,
+        "early": 0,
+        "clock_step_us": 0,
+        "rss_bytes": 30_000_000,
+        "rss_before": 20_000_000,
+        "unknown_frames": 0,
+        "pid": 1,
+        "process": 0,
+    }
+    return plain | more
+
+
+def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
+    collector = Collector(BEGAN, 1)
+    collector.all_up(BEGAN)
+    each = {"sent": 5, "delivered": 10, "acknowledged": 5} | counts
+    if seconds:
+        collector.add(Interval(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {})
+    for second in range(1, seconds):
+        latency = Histogram()
+        latency.record(np.array([900_000 if second == mark else 1000], dtype=np.int64))
+        marked = "loop lag" if second == mark else ""
+        collector.server(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
+        collector.add(
+            Interval(
+                unix=BEGAN + second, process=0, bots=2, connected=2, counts=dict(each), marked=marked, cpu=0.3
+            ),
+            {"delivery": latency},
+        )
+    collector.finish()
+    return collector
+
+
+def summed(collector: Collector | None = None, *finals: dict[str, Any], **more: Any) -> Summary:
+    told = dict(enumerate(finals or (final(),)))
+    plain: dict[str, Any] = {
+        "run": "k7q",
+        "started": "now",
+        "target": "127.0.0.1:1",
+        "command": [],
+        "options": {"message_rate": 0.2, "direct_rate": 1.0},
+        "bots": {"ChatterBot": 2},
+        "collector": collector or collected(),
+        "finals": told,
+        "notes": [],
+        "server": None,
+        "slo": "",
+        "leave_out_marked": False,
+        "shape": "",
+        "steps": [],
+        "limit": None,
+    }
+    return sum_up(**plain | more).summary
+
+
+def test_a_good_run_passes() -> None:
+    summary = summed()
+    assert (summary.passed, summary.exit_code) == (True, 0)
+    assert summary.audit.notes == summary.warnings == []
+    assert summary.headline == "steady"
+    assert summary.scopes["steady"].seconds == 3
+
+
+@pytest.mark.parametrize(
+    ("collector", "finals", "reason"),
+    [
+        (collected(0), [final()], "no bot ever had a session"),
+        (collected(logins=0), [final(never_there=2)], "no bot ever had a session"),
+        (None, [final(never_there=3), final()], "3 bots never had a session"),
+        (None, [final(away=2), final(away=1)], "3 bots had lost their session at the end"),
+        (None, [final(errors={"swarm_erred": 1})], "the swarm itself erred"),
+        (None, [final(errors={"bad_frame_from_server": 1})], "no frames of the protocol"),
+        (None, [final(errors={"endless_line_from_server": 1})], "longer than any frame"),
+        (None, [final(errors={"message_of_no_room_of_ours": 1})], "rooms that they are not in"),
+        (collected(sent=0), [final()], "not one message was said by any ChatterBot"),
+    ],
+)
+def test_what_was_no_run_does_not_pass(
+    collector: Collector | None, finals: list[dict[str, Any]], reason: str
+) -> None:
+    summary = summed(collector, *finals)
+    assert (summary.passed, summary.exit_code) == (False, 1)
+    assert not summary.audit.passed
+    assert any(reason in note for note in summary.audit.notes), summary.audit.notes
+
+
+@pytest.mark.parametrize(
+    ("bots", "options"),
+    [({"LurkerBot": 2}, {"message_rate": 0.2}), ({"ChatterBot": 2}, {"message_rate": 0.0})],
+)
+def test_who_was_to_say_nothing_may_say_nothing(bots: dict[str, int], options: dict[str, float]) -> None:
+    assert summed(collected(sent=0), bots=bots, options=options).passed
+
+
+def test_a_process_that_was_not_heard_of_fails_the_run() -> None:
+    assert not summed(notes=["bot process 1 did not report at the end"]).passed
+
+
+def test_a_fault_fails_the_run() -> None:
+    audit = Audit()
+    receiver = audit.joined("bot", "hall", 0)
+    audit.odd(receiver, 2, 2)
+    summary = summed(None, final(audit=audit.final()))
+    assert not summary.passed
+    assert summary.audit.counts["lost"] == 1
+
+
+def test_a_broken_slo_fails_the_run_and_a_kept_one_does_not() -> None:
+    assert summed(slo="delivery.p99<50ms,lost=0").passed
+    broken = summed(slo="delivery.p99<0.5ms")
+    assert not broken.passed
+    assert broken.objective is not None
+    assert not broken.objective.passed
+
+
+def test_marked_seconds_are_left_out_if_that_is_wanted() -> None:
+    with_them = summed(collected(mark=2), slo="delivery.max<50ms")
+    assert (with_them.headline, with_them.passed) == ("steady", False)
+    assert any("too slow" in warning for warning in with_them.warnings)
+    without = summed(collected(mark=2), slo="delivery.max<50ms", leave_out_marked=True)
+    assert (without.headline, without.passed) == ("clean", True)
+    assert without.generator.marked_seconds == 1
+
+
+def test_doubts_are_told() -> None:
+    def told(**more: Any) -> str:
+        return " ".join(summed(collected(**more.pop("counts", {})), final(**more)).warnings)
+
+    assert "did not stamp" in told(unstamped=100)
+    assert "clock was set by 5.0 ms" in told(clock_step_us=5000)
+    assert "before they were sent" in told(early=1)
+    assert "read too late" in told(counts={"untimed": 5})
+    assert "of our own" in told(warnings=["of our own"])
+
+
+def test_an_audit_that_had_nothing_to_check_says_so() -> None:
+    [warning] = summed(collected(sent=0), final(audit=Audit().final()), bots={"LurkerBot": 2}).warnings
+    assert "checked nothing" in warning
+
+
+def test_the_server_is_put_in_relation_to_what_it_did() -> None:
+    server = summed(server=(77, "chat-server", 1_000_000)).server
+    assert server is not None
+    assert server.cpu_cores == pytest.approx(0.1)
+    assert server.cpu_us_per_delivery == pytest.approx(10_000)
+    assert server.cpu_us_per_message == pytest.approx(20_000)
+    assert server.rss_bytes_per_connection == 500_000
+    assert server.descriptors_peak == 9
