@@ -1,8 +1,9 @@
 """What is out of the ordinary in counts a second, by the counts' own measure.
 
-Knows numbers. Must not know what is counted. The usual is the median of all seconds, the quiet ones included;
-how much it varies is the median absolute deviation, which a storm of a few minutes does not move, as it would a
-mean and a standard deviation (Rousseeuw and Croux, 1993; 1.4826 makes it comparable with the latter).
+Knows numbers. Must not know what is counted. The usual is the median of all seconds, the quiet ones
+included; how much it varies is the median absolute deviation, which a storm of a few minutes does not
+move, as it would a mean and a standard deviation (Rousseeuw and Croux, 1993; 1.4826 makes it comparable
+with the latter).
 """
 
 import math

@@ -1,7 +1,7 @@
 """The percentiles that reports show of histograms, in all and step by step.
 
-Knows histograms, steps and columns. Must not know which figures there are. Percentiles come from merged counts,
-never from other percentiles.
+Knows histograms, steps and columns. Must not know which figures there are. Percentiles come from merged
+counts, never from other percentiles.
 """
 
 from collections.abc import Iterable, Mapping

@@ -8,15 +8,9 @@ from typing import Final
 from chat_ops.audits.finding import Check, Finding, Verdict, judged
 from chat_ops.log import Log
 
-_SLACK: Final = "greatest(1.0, 0.1 * interval_s)"
-"""Seconds by which an interval may miss the end of the one before: an interval is timed by the monotonic clock, and
-its line is written a moment later."""
-BACK: Final = 0.5
-"""Seconds by which a line may be older than the one above: threads write into one file."""
-
-_PAUSES: Final = f"""
-SELECT node, before AS begun, ts - to_microseconds((interval_s * 1e6)::BIGINT) AS ended, interval_s,
-    same, {_SLACK} AS slack
+_PAUSES: Final = """
+SELECT node, before AS begun, ts - to_microseconds((interval_s * 1e6)::BIGINT) AS ended,
+    same, greatest(1.0, 0.1 * interval_s) AS slack
 FROM (
     SELECT node, ts, interval_s, coalesce(lag(ts) OVER one, CASE WHEN started THEN begun END) AS before,
         lag(ts) OVER one = ts AS same
@@ -27,6 +21,11 @@ FROM (
     ) WINDOW one AS (PARTITION BY node, run ORDER BY ts)
 ) WHERE before IS NOT NULL
 """
+"""Slack is how many seconds an interval may miss the end of the one before: it is timed by the monotonic
+clock, and its line is written a moment later."""
+BACK: Final = 0.5
+"""Seconds by which a line may be older than the one above: threads write into one file."""
+
 _HOLES: Final = """
 SELECT node, begun, ended FROM pauses WHERE epoch_us(ended - begun) / 1e6 > slack
 """
@@ -73,7 +72,7 @@ def _overlaps(log: Log) -> Check:
             node,
             "this interval is there twice: is a file given twice?"
             if same
-            else f"the next interval begins {(begun - ended).total_seconds():.1f} s before this one has ended",
+            else f"the next one begins {(begun - ended).total_seconds():.1f} s before this one has ended",
         )
         for node, begun, ended, same in log.rows(
             "SELECT node, begun, ended, same FROM overlapping ORDER BY begun"
@@ -96,7 +95,8 @@ def _clock(log: Log) -> Check:
 
 def _dropped(log: Log) -> Check:
     rows = log.rows(
-        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'log_lines_dropped' ORDER BY ts"
+        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'log_lines_dropped'"
+        " ORDER BY ts"
     )
     found = [
         Finding(ts, node, f"{count} lines{': ' + error if error else ''}") for ts, node, count, error in rows

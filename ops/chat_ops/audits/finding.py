@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+MOST: Final = 10_000
+"""Findings of one check that are kept, the wrong ones first: a file given twice repeats every line."""
 
 
 class Verdict(StrEnum):

@@ -1,13 +1,14 @@
 """Whether the seqs of each room go on without gaps and repeats, as the `message` lines tell it.
 
-Knows what explains a gap in the log. Must not know how runs are told apart (runs.py). Seqs belong to an epoch:
-a restart goes on at the next, a changed epoch begins anew. A gap is a fault of the server's only if no line can be
-missing: none was dropped meanwhile, no hole in time is near, and the server did not crash with lines unwritten.
+Knows what explains a gap in the log. Must not know how runs are told apart (runs.py). Seqs belong to an
+epoch: a restart goes on at the next, a changed epoch begins anew. A gap is a fault of the server's only
+if no line can be missing: none was dropped meanwhile, no hole in time is near, and the server did not
+crash with lines unwritten.
 """
 
 from typing import Final
 
-from chat_ops.audits.finding import Check, Finding, Verdict, judged
+from chat_ops.audits.finding import MOST, Check, Finding, Verdict, judged
 from chat_ops.log import Log
 
 _NAMES: Final = ("gaps", "repeats", "disorder")
@@ -19,24 +20,26 @@ SELECT m.*, r.run, r.epoch FROM (
 """
 _STEPS: Final = """
 SELECT * FROM (
-    SELECT *, lag(seq) OVER one AS before, lag(ts) OVER one AS before_ts, lag(run) OVER one AS before_run
+    SELECT *, lag(seq) OVER one AS before, lag(ts) OVER one AS before_ts, lag(run) OVER one AS before_run,
+        lag(node) OVER one AS before_node
     FROM audit_messages WINDOW one AS (PARTITION BY epoch, room ORDER BY seq, ts)
 ) WHERE seq <> before + 1
 """
 _GAPS: Final = """
-SELECT ts, node, room, before, seq, run <> before_run AS restarted,
-    CASE WHEN EXISTS (SELECT 1 FROM runs AS r WHERE r.run >= least(before_run, run) AND r.run < greatest(before_run, run)
-            AND r.node IN (SELECT node FROM runs WHERE run = before_run) AND r.stopped IS NULL)
+SELECT * FROM (SELECT ts, node, room, before, seq, run <> before_run AS restarted,
+    CASE WHEN EXISTS (SELECT 1 FROM runs AS r WHERE r.stopped IS NULL AND r.node = s.before_node
+            AND r.run >= s.before_run AND r.run < s.run)
         THEN 'the server crashed between, maybe with lines unwritten'
     WHEN EXISTS (SELECT 1 FROM audit_few AS d WHERE d.event = 'log_lines_dropped' AND d.node = s.node
             AND d.ts >= s.before_ts AND d.ts < s.ts + INTERVAL 1 MINUTE)
         THEN 'lines of the log were dropped about then'
     WHEN EXISTS (SELECT 1 FROM holes AS h WHERE h.node = s.node AND h.begun < s.ts AND h.ended > s.before_ts)
         THEN 'the log has a hole there' END AS why
-FROM audit_steps AS s WHERE seq > before + 1 ORDER BY ts
+FROM audit_steps AS s WHERE seq > before + 1) ORDER BY why IS NOT NULL, ts
 """
 _REPEATS: Final = """
-SELECT ts, node, room, seq, before_ts, ts = before_ts AS same FROM audit_steps WHERE seq = before ORDER BY ts
+SELECT ts, node, room, seq, before_ts, ts = before_ts AS same FROM audit_steps WHERE seq = before
+ORDER BY same, ts
 """
 _DISORDER: Final = """
 SELECT ts, node, room, seq, before FROM (
@@ -65,14 +68,15 @@ def _untold(why: str) -> list[Check]:
 
 
 def _gaps(log: Log, among: str) -> Check:
+    ((gaps, missing),) = log.rows(
+        "SELECT count(*), coalesce(sum(seq - before - 1), 0)::BIGINT FROM audit_steps WHERE seq > before + 1"
+    )
     found = []
-    missing = 0
-    for ts, node, room, before, seq, restarted, why in log.rows(_GAPS):
-        missing += seq - before - 1
+    for ts, node, room, before, seq, restarted, why in log.rows(f"{_GAPS} LIMIT {MOST}"):
         where = " across a restart" if restarted else ""
         says = f"after {before} comes {seq}{where}{': ' + why if why else ''}"
         found.append(Finding(ts, node, says, room or "", wrong=why is None))
-    return judged("gaps", f"{among}, {missing} seqs have no line", found)
+    return judged("gaps", f"{among}, {missing} seqs have no line", found, gaps)
 
 
 def _repeats(log: Log, among: str) -> Check:
@@ -86,14 +90,15 @@ def _repeats(log: Log, among: str) -> Check:
             room or "",
             wrong=True,
         )
-        for ts, node, room, seq, before, same in log.rows(_REPEATS)
+        for ts, node, room, seq, before, same in log.rows(f"{_REPEATS} LIMIT {MOST}")
     ]
-    return judged("repeats", f"{among}, seqs that have more than one line", found)
+    ((repeats,),) = log.rows("SELECT count(*) FROM audit_steps WHERE seq = before")
+    return judged("repeats", f"{among}, seqs that have more than one line", found, repeats)
 
 
 def _disorder(log: Log, among: str) -> Check:
     found = [
         Finding(ts, node, f"{seq} comes after {before}", room or "", wrong=True)
-        for ts, node, room, seq, before in log.rows(_DISORDER)
+        for ts, node, room, seq, before in log.rows(f"{_DISORDER} LIMIT {MOST}")
     ]
     return judged("disorder", f"{among}, those whose seq is below the one before in time", found)

@@ -1,7 +1,7 @@
 """The runs of the servers in a log: from one `server_started` to the next of the same node.
 
-Knows which lines begin and end a run. Must not know what is asked of it. Each check asks the tables made here:
-`audit_few` (all lines but those of sessions and messages) and `runs`.
+Knows which lines begin and end a run. Must not know what is asked of it. Each check asks the tables made
+here: `audit_few` (all lines but those of sessions and messages) and `runs`.
 """
 
 from typing import Final
@@ -13,13 +13,14 @@ _RUNS: Final = """
 WITH begins AS (
     SELECT node, min(ts) AS begun, false AS started, NULL AS epoch, NULL AS store FROM spans GROUP BY node
     HAVING min(ts) < coalesce(
-        (SELECT min(ts) FROM audit_few AS f WHERE event = 'server_started' AND f.node = spans.node), 'infinity')
+        (SELECT min(ts) FROM audit_few AS f WHERE event = 'server_started' AND f.node = spans.node),
+        'infinity')
     UNION ALL
     SELECT node, ts, true, epoch, store FROM audit_few WHERE event = 'server_started'
 ), following AS (
     SELECT *, row_number() OVER (ORDER BY begun, node) AS run,
         coalesce(lead(begun) OVER one, TIMESTAMP 'infinity') AS until,
-        lead(epoch) OVER one AS next_epoch, lead(store) OVER one AS next_store, lead(begun) OVER one AS next_begun
+        lead(epoch) OVER one AS next_epoch, lead(store) OVER one AS next_store
     FROM begins WINDOW one AS (PARTITION BY node ORDER BY begun)
 ), news AS (
     SELECT node, ts, epoch FROM audit_few WHERE event = 'epoch_changed'

@@ -51,7 +51,8 @@ def _faults(log: Log) -> Check:
     found = [
         Finding(ts, node, f"{kind or 'error'}: {error or '?'}", room or "", wrong=True)
         for ts, node, kind, error, room in log.rows(
-            "SELECT ts, node, error_type, error, room FROM audit_few WHERE event = 'internal_error' ORDER BY ts"
+            "SELECT ts, node, error_type, error, room FROM audit_few WHERE event = 'internal_error'"
+            " ORDER BY ts"
         )
     ]
     return judged("internal_errors", "faults of the server's own", found)

@@ -1,9 +1,10 @@
 """Whether what the intervals count is what the sessions' lines tell, run by run.
 
-Knows why the two may differ. Must not know seqs. A run is judged only if the log has it from `server_started` to
-`server_stopped`: else sessions are open at an end, and their counts are not known. Then `opened` and `closed`
-must agree exactly, but for lines that were dropped. Messages may differ by those that the store refused (a session
-counts them, an interval does not) and by what the operator said (who has no line at the end).
+Knows why the two may differ. Must not know seqs. A run is judged only if the log has it from
+`server_started` to `server_stopped`: else sessions are open at an end, and their counts are not known.
+Then `opened` and `closed` must agree exactly, but for lines that were dropped. Messages may differ by
+those that the store refused (a session counts them, an interval does not) and by what the operator said
+(who has no line at the end).
 """
 
 from typing import Final
@@ -22,7 +23,8 @@ WITH whole AS (
         WHERE event IN ('session_opened', 'session_closed')
     ) AS s ASOF JOIN whole AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
 ), counted AS (
-    SELECT r.run, sum(opened) AS opened, sum(list_sum(map_values(closed))) AS closed, sum(messages) AS messages,
+    SELECT r.run, sum(opened) AS opened, sum(list_sum(map_values(closed))) AS closed,
+        sum(messages) AS messages,
         count(*) FILTER (event = 'interval') AS intervals,
         sum(count) FILTER (event = 'batch_refused') AS refused,
         sum(count) FILTER (event = 'log_lines_dropped') AS dropped

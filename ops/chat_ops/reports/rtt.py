@@ -39,9 +39,9 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
 
 def _sessions(log: Log, order: str, top: int) -> Table:
     rows = log.rows(
-        "SELECT username, session_id, address, ts, duration_s, rtt_samples, rtt_min_ms, rtt_p50_ms, rtt_p99_ms,"
-        " tcp_rtt_ms, rtt_p50_ms - tcp_rtt_ms AS queueing_ms FROM lines"
-        f" WHERE event = 'session_closed' AND {order} IS NOT NULL"  # noqa: S608  a name from our list
+        "SELECT username, session_id, address, ts, duration_s, rtt_samples, rtt_min_ms, rtt_p50_ms,"  # noqa: S608  a name from our list
+        " rtt_p99_ms, tcp_rtt_ms, rtt_p50_ms - tcp_rtt_ms AS queueing_ms FROM lines"
+        f" WHERE event = 'session_closed' AND {order} IS NOT NULL"
         f" ORDER BY {order} DESC, ts, session_id LIMIT ?",
         max(top, 0),
     )

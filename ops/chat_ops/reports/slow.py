@@ -2,8 +2,9 @@
 
 Knows which lines tell of a lag. Must not know how the server feeds who lags.
 
-A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or it ended.
-The end may be missing (the log ends, the server crashed), and so may the beginning (it was rotated away).
+A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or it
+ended. The end may be missing (the log ends, the server crashed), and so may the beginning (it was rotated
+away).
 """
 
 import argparse
@@ -71,12 +72,9 @@ def _sum(log: Log) -> Table:
     ((lags, *counted, longest, most),) = log.rows(
         f"SELECT count(*), {_COUNTED}, max(lasted), max(behind) FROM lags"  # noqa: S608  ours
     )
-    ((fed, peak),) = log.rows(
-        "SELECT sum(caught_up)::BIGINT, max(lagging) FROM lines WHERE event = 'interval'"
-    )
-    spark = log.rows(
-        "SELECT max(lagging) FROM lines WHERE event = 'interval' AND lagging IS NOT NULL GROUP BY ts ORDER BY ts"
-    )
+    lines = f"{log.few()} WHERE event = 'interval' AND lagging IS NOT NULL"
+    ((fed, peak),) = log.rows(f"SELECT sum(caught_up)::BIGINT, max(lagging) FROM {lines}")  # noqa: S608  as above
+    spark = log.rows(f"SELECT max(lagging) FROM {lines} GROUP BY ts ORDER BY ts")  # noqa: S608  as above
     rows = (
         []
         if not lags and not fed
@@ -102,7 +100,7 @@ def _sum(log: Log) -> Table:
 
 def _readers(log: Log, top: int) -> Table:
     rows = log.rows(
-        "SELECT arg_max(username, ts), session_id, arg_max(address, ts), min(ts) AS first, count(*),"
+        "SELECT arg_max(username, ts), session_id, arg_max(address, ts), min(ts) AS first, count(*),"  # noqa: S608  a number
         " sum(lasted), max(lasted), max(behind), max(waiting_bytes), sum(fed)::BIGINT,"
         " count(*) FILTER (ended = 'caught up'), arg_max(ended, ts)"
         " FROM lags GROUP BY node, session_id ORDER BY sum(lasted) DESC NULLS FIRST, first, session_id"

@@ -1,9 +1,9 @@
 """The report `storms`: when many came, went or were turned away at once, and who floods.
 
-Knows which lines tell of it. Must not know what is out of the ordinary (detect.py). A second is a storm's if more
-sessions began or ended in it than usual: above the median of all seconds by `--factor` deviations, and above
-`--floor` in any case. Refusals, and errors of senders who are too fast, are counted by the interval only, so
-they are judged by the interval.
+Knows which lines tell of it. Must not know what is out of the ordinary (detect.py). A second is a storm's
+if more sessions began or ended in it than usual: above the median of all seconds by `--factor`
+deviations, and above `--floor` in any case. Refusals, and errors of senders who are too fast, are counted
+by the interval only, so they are judged by the interval.
 """
 
 import argparse
@@ -100,8 +100,8 @@ def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
 
 def _length(log: Log) -> int:
     ((first, last),) = log.rows(
-        "SELECT min(first), max(last) FROM (SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds"
-        " UNION ALL SELECT min(begun), max(ended) FROM storm_intervals)"
+        "SELECT min(first), max(last) FROM"
+        " (SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds UNION ALL SELECT min(begun), max(ended) FROM storm_intervals)"
     )
     return 0 if first is None else max(round(last - first), 1)
 

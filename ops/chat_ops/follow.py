@@ -1,0 +1,100 @@
+"""The command `chat-logs follow`: how a server is doing now; a screen on a terminal, else a line an interval.
+
+Knows the options, the keys and the pace. Must not know what lines say, nor how they are drawn. It reads
+the file itself, as it grows: DuckDB is for questions about the whole.
+"""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from chat_ops import dashboard
+from chat_ops.keyboard import Keyboard
+from chat_ops.output.jsonl import plain
+from chat_ops.present import Interval, Present
+from chat_ops.problems import UsageError
+from chat_ops.stream import Stream
+from chat_ops.tail import Tail
+
+HELP: Final = (
+    "watch a server as it runs: rates, latency, errors, slow readers; over a log that is rotated, too"
+)
+
+PACE: Final = 0.25
+"""Seconds between two looks at the file: a line is seen as soon as a person can tell."""
+QUITS: Final = frozenset("qQ\x03\x04")
+_WHOLE: Final = ("since", "until", "room", "user", "anonymize", "anonymize_key", "memory", "threads")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the file."""
+    parser.add_argument(
+        "file", metavar="FILE", help="the log, which need not be there yet; - for standard input"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Follow until `q`, Ctrl-C or the end of standard input."""
+    _refuse(args)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the terminal is left as it was found
+    signal.signal(signal.SIGHUP, _interrupt)
+    source: Tail | Stream = Stream() if args.file == "-" else Tail(Path(args.file))
+    present = Present(args.node or ())
+    console = Console(highlight=False, emoji=False, markup=False)
+    with suppress(KeyboardInterrupt):
+        if console.is_terminal and not console.is_dumb_terminal and args.form is None:
+            _screen(source, present, args.file, console)
+        else:
+            _lines(source, present, as_json=args.form == "json")
+    source.close()
+    return 0
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    for name in _WHOLE:
+        if getattr(args, name, None):
+            raise UsageError(f"follow shows all that comes: it knows no --{name.replace('_', '-')}")
+    if args.form == "csv":
+        raise UsageError("follow knows no --csv: pipe it for lines, or add --json")
+    if args.file != "-" and Path(args.file).is_dir():
+        raise UsageError(f"{args.file} is a directory: name the log in it")
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _screen(source: Tail | Stream, present: Present, title: str, console: Console) -> None:
+    with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            for line in source.lines():
+                present.take(line)
+            width, height = console.size
+            status = source.trouble or ("the end; q quits" if source.ended else "q quits")
+            live.update(dashboard.screen(present, title, status, width, height), refresh=True)
+            if QUITS & set(keyboard.wait(PACE)):
+                return
+
+
+def _lines(source: Tail | Stream, present: Present, *, as_json: bool) -> None:
+    with Keyboard() as keyboard:
+        while True:
+            for line in source.lines():
+                interval = present.take(line)
+                if interval is not None:
+                    sys.stdout.write(_as_json(interval) if as_json else f"{dashboard.line(interval)}\n")
+                    sys.stdout.flush()
+            if source.ended or QUITS & set(keyboard.wait(PACE)):
+                return
+
+
+def _as_json(interval: Interval) -> str:
+    return json.dumps(plain(dataclasses.asdict(interval))) + "\n"
