@@ -11,8 +11,8 @@ from chat_ops.log import Log
 from chat_ops.problems import UsageError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_WRITTEN: Final = re.compile(r"(?:\d{1,6}[smhdw])+")
-_PART: Final = re.compile(r"(\d+)([smhdw])")
+_WRITTEN: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
+_PART: Final = re.compile(r"([0-9]+)([smhdw])")
 NICE: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800)
 """Seconds of steps that people can read off a clock or a calendar."""
 WANTED: Final = 48

@@ -11,9 +11,9 @@ from typing import Final
 from chat_ops.problems import UsageError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO: Final = re.compile(r"(?:\d{1,6}[smhdw])+")
-_PART: Final = re.compile(r"(\d+)([smhdw])")
-_CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?")
+_AGO: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
+_PART: Final = re.compile(r"([0-9]+)([smhdw])")
+_CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 _DAYS: Final = {"today": 0, "yesterday": 1}
 
 

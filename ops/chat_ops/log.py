@@ -27,6 +27,8 @@ MEMORY: Final = "1GB"
 MOST_THREADS: Final = 8
 """Each thread has buffers of twice the longest line."""
 MANY: Final = (LogEvent.SESSION_OPENED, LogEvent.SESSION_CLOSED, LogEvent.MESSAGE)
+Answer = tuple[list[tuple[str, str]], list[Row]]
+"""Names and DuckDB types of the columns, and the rows."""
 LONGEST_LINES: Final = (1 << 24, 1 << 27)
 """Bytes: the bound that is tried first, and the one for a log that breaks it (with fewer threads then)."""
 
@@ -82,10 +84,9 @@ class Log:
 
     def rows(self, sql: str, *params: object) -> list[Row]:
         """Return the answer to a question about `lines`; `?` stands for a parameter."""
-        answer: list[Row] = self._ask(sql, params).fetchall()
-        return answer
+        return self._ask(sql, params)[1]
 
-    def answer(self, question: str) -> tuple[list[tuple[str, str]], list[Row]]:
+    def answer(self, question: str) -> Answer:
         """Answer a person's question, which may only read; with the columns' names and DuckDB's types.
 
         From then on nothing but the log's files can be reached. Raises UsageError.
@@ -101,8 +102,7 @@ class Log:
             # What may stand in a view cannot write: a WITH that inserts, or copies to a file, may not.
             self._db.execute(f"CREATE TEMP VIEW question AS {question}")
             self._db.execute("DROP VIEW question")
-            asked = self._ask(question, ())
-            return [(str(name), str(kind)) for name, kind, *_ in asked.description], asked.fetchall()
+            return self._ask(question, ())
         except duckdb.Error as error:
             raise UsageError(str(error)) from None
 
@@ -168,16 +168,21 @@ class Log:
         self._db.execute(f"CREATE OR REPLACE VIEW raw AS {view.raw(self.sources, LONGEST_LINES[size])}")
         self._db.execute(f"CREATE OR REPLACE VIEW lines AS {view.lines(self.filters, masked=self.anonymous)}")
 
-    def _ask(self, sql: str, params: Sequence[object]) -> duckdb.DuckDBPyConnection:
+    def _ask(self, sql: str, params: Sequence[object]) -> Answer:
         with _explained():
             try:
-                return self._db.execute(sql, list(params))
+                return self._fetch(sql, params)
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error) or self._size + 1 == len(LONGEST_LINES):
                     raise
                 self._db.execute("SET threads = 1")
                 self._make_views(self._size + 1)
-                return self._db.execute(sql, list(params))
+                return self._fetch(sql, params)
+
+    def _fetch(self, sql: str, params: Sequence[object]) -> Answer:
+        asked = self._db.execute(sql, list(params))
+        columns = [(str(name), str(kind)) for name, kind, *_ in asked.description or ()]
+        return columns, asked.fetchall()  # files are read up to here
 
 
 def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnection:

@@ -1,0 +1,77 @@
+"""Points in time as people write them, and what is refused in a sentence."""
+
+import argparse
+import contextlib
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ops import buckets
+from chat_ops.filters import point_in_time
+from chat_ops.opening import filters_of
+from chat_ops.problems import UsageError
+
+# ruff: noqa: DTZ001  times are UTC without a zone
+NOW = datetime(2026, 11, 21, 15, 45, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("2026-11-20", datetime(2026, 11, 20)),
+        ("2026-11-20T14:30", datetime(2026, 11, 20, 14, 30)),
+        ("2026-11-20 14:30:15.5", datetime(2026, 11, 20, 14, 30, 15, 500_000)),
+        ("2026-11-20T14:30:00Z", datetime(2026, 11, 20, 14, 30)),
+        ("2026-11-20T14:30:00+02:00", datetime(2026, 11, 20, 12, 30)),
+        ("14:30", datetime(2026, 11, 21, 14, 30)),
+        ("9:05:07", datetime(2026, 11, 21, 9, 5, 7)),
+        ("90s", datetime(2026, 11, 21, 15, 44)),
+        ("2h", datetime(2026, 11, 21, 13, 45, 30)),
+        ("1h30m", datetime(2026, 11, 21, 14, 15, 30)),
+        ("3d", datetime(2026, 11, 18, 15, 45, 30)),
+        ("1w", datetime(2026, 11, 14, 15, 45, 30)),
+        ("today", datetime(2026, 11, 21)),
+        (" Yesterday ", datetime(2026, 11, 20)),
+        ("now", NOW),
+    ],
+)
+def test_what_people_write_is_understood(text: str, means: datetime) -> None:
+    assert point_in_time(text, NOW) == means
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "tomorrow-ish", "25:00", "2026-13-01", "2h ago", "-2h", "999999w", "٣d", "14:30:99"],
+)
+def test_what_is_no_time_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        point_in_time(text, NOW)
+
+
+@given(st.text())
+def test_any_text_is_a_time_or_is_said_to_be_none(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert point_in_time(text, NOW).tzinfo is None
+
+
+def test_an_end_before_the_beginning_is_said() -> None:
+    with pytest.raises(UsageError, match="not before"):
+        filters_of(vars(argparse.Namespace(since="2026-11-21", until="2026-11-20")))
+
+
+@pytest.mark.parametrize(("text", "width"), [("10s", 10), ("5m", 300), ("1h30m", 5400), ("1d", 86_400)])
+def test_a_step_is_understood(text: str, width: int) -> None:
+    assert buckets.seconds(text) == width
+
+
+@pytest.mark.parametrize("text", ["", "0s", "5", "m", "-5m", "1y"])
+def test_what_is_no_step_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="no step"):
+        buckets.seconds(text)
+
+
+@given(st.sampled_from(buckets.NICE))
+def test_a_width_is_named_as_it_is_read(width: int) -> None:
+    assert buckets.seconds(buckets.named(width)) == width

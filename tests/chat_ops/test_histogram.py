@@ -1,0 +1,119 @@
+"""Merged histograms: as exact as the raw values, as hdrh would have it, and never undone by a broken one."""
+
+import math
+
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chat_ops import payloads
+from chat_ops.histogram import Histogram
+from chat_server.core.stats import microseconds
+from chat_server.reporter import histogram
+
+HIGHEST = payloads.HIGHEST_US
+durations = st.lists(st.integers(1, HIGHEST) | st.integers(1, 5000), min_size=1, max_size=40)
+parts = st.lists(durations, min_size=1, max_size=6)
+
+
+def encoded(values: list[int]) -> str:
+    """As the server encodes them, without its rounding of the tally."""
+    tally: dict[int, int] = {}
+    for value in values:
+        tally[value] = tally.get(value, 0) + 1
+    payload = histogram(tally)
+    assert payload is not None
+    return payload
+
+
+@settings(max_examples=60)
+@given(parts)
+def test_percentiles_of_the_sum_are_those_of_the_raw_values(values: list[list[int]]) -> None:
+    merged = Histogram.merge(encoded(some) for some in values)
+    raw = sorted(value for some in values for value in some)
+    assert merged.count == len(raw)
+    assert merged.broken == 0
+    for percent in (0, 1, 50, 90, 99, 99.9, 100):
+        exact = raw[min(max(math.floor(percent / 100 * len(raw) + 0.5), 1), len(raw)) - 1]
+        found = merged.percentile(percent)
+        assert found is not None
+        assert exact <= found <= exact * 1.001 + 1
+    assert merged.max == merged.percentile(100)
+
+
+@settings(max_examples=10)  # hdrh takes its time
+@given(parts)
+def test_the_sum_is_the_one_of_hdrh(values: list[list[int]]) -> None:
+    reference = HdrHistogram(1, HIGHEST, 3)
+    for some in values:
+        reference.decode_and_add(encoded(some))
+    highest, counts = Histogram.merge(encoded(some) for some in values).buckets()
+    recorded = [
+        (i.value_iterated_to, i.count_added_in_this_iter_step) for i in reference.get_recorded_iterator()
+    ]
+    assert list(zip(highest, counts, strict=True)) == recorded
+
+
+@given(st.floats(0.0000005, 4000))
+def test_what_the_server_rounds_stays_within_a_hundredth(seconds: float) -> None:
+    """Its tallies have three significant digits: 1 % at most, and the histogram adds 0.1 %."""
+    found = Histogram.merge([histogram({microseconds(seconds): 1})]).percentile(50)
+    assert found is not None
+    assert found == pytest.approx(min(seconds * 1e6, HIGHEST), rel=0.0115, abs=1)
+
+
+@settings(max_examples=15)  # as above, to encode
+@given(st.dictionaries(st.sampled_from("abc"), parts))
+def test_groups_are_merged_each_for_itself(groups: dict[str, list[list[int]]]) -> None:
+    pairs = [(key, encoded(some)) for key, values in groups.items() for some in values]
+    merged = Histogram.merge_groups(reversed(pairs))
+    for key, values in groups.items():
+        alone = Histogram.merge(encoded(some) for some in values)
+        assert [list(one) for one in merged[key].buckets()] == [list(one) for one in alone.buckets()]
+    total = Histogram.total(merged.values())
+    assert total.count == sum(len(some) for values in groups.values() for some in values)
+
+
+@given(durations, st.integers(0, 10_000), st.integers(0, 255))
+@example([1, 2], 0, 0)
+def test_a_broken_payload_counts_for_nothing(values: list[int], place: int, byte: int) -> None:
+    whole = encoded(values)
+    place %= len(whole)
+    damaged = whole[:place] + chr(byte) + whole[place + 1 :]
+    merged = Histogram.merge([whole, damaged, whole[:place], "", None, whole])
+    extra = merged.count - 2 * len(values)
+    assert (merged.broken, extra) in {(2 - (place == 0), 0), (1 - (place == 0), len(values))} or extra >= 0
+    assert merged.count >= 2 * len(values)
+
+
+def test_what_was_never_an_histogram_is_counted() -> None:
+    merged = Histogram.merge(["no", "aGVsbG8=", encoded([5]), "\x00", "HISTFAAAAJ14"])
+    assert merged.broken == 4
+    assert merged.percentile(50) == 5
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "digits"), [(1, 10_000_000, 2), (1, 2**40, 4), (1000, 2**32, 3)]
+)
+def test_another_layout_is_converted(lowest: int, highest: int, digits: int) -> None:
+    other = HdrHistogram(lowest, highest, digits)
+    for value in (2_000, 30_000, 400_000):
+        other.record_value(value)
+    merged = Histogram.merge([other.encode().decode(), encoded([1])])
+    assert merged.count == 4
+    assert merged.percentile(100) == pytest.approx(400_000, rel=0.02)
+
+
+def test_nothing_has_no_percentile() -> None:
+    empty = Histogram.merge([None])
+    assert (empty.count, empty.percentile(99), empty.max) == (0, None, None)
+    assert Histogram.total([]).count == 0
+
+
+@given(st.integers(0, HIGHEST))
+def test_a_value_is_in_its_bucket(value: int) -> None:
+    bucket = payloads.index_of(np.array([value]))
+    assert value <= payloads.highest_of(bucket)[0] <= max(value * 1.001, value)
+    assert bucket[0] < payloads.BUCKETS

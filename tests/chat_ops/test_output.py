@@ -1,0 +1,146 @@
+"""Tables as people and programs get them: units, sparklines, and nothing that a terminal would obey."""
+
+import csv
+import io
+import json
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ops.output import csv as as_csv
+from chat_ops.output import jsonl, terminal, words
+from chat_ops.spark import BARS, spark
+from chat_ops.table import Column, Table
+
+# ruff: noqa: DTZ001  times are UTC without a zone
+HOSTILE = (
+    "\x1b]0;owned\x07\x1b[31mred\x9b0m\u202eright\u2066\x00\r\n\t\u200b\u2028\ud800[bold]x[/bold]:smile:"
+)
+COLUMNS = (
+    Column("who", "who", "text"),
+    Column("n", "n", "count"),
+    Column("at", "at", "time"),
+    Column("size", "size", "bytes", aside=True),
+    Column("course", "course", "spark"),
+)
+ROW = (HOSTILE, 12345, datetime(2026, 11, 21, 9, 30), 2048, [0, 1, None, 4])
+TABLE = Table("t", HOSTILE, COLUMNS, [ROW, (None,) * 5], [HOSTILE])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(table: Table, out: io.StringIO | None = None) -> str:
+    out = out or io.StringIO()
+    terminal.show([table], out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_no_escape_code_reaches_a_terminal(upright: bool) -> None:
+    text = printed(Table("t", HOSTILE, COLUMNS, [ROW], [HOSTILE], upright=upright))
+    assert all(char.isprintable() for char in text.replace("\n", ""))
+    flat = "".join(line.strip() for line in text.splitlines())
+    for escaped in (r"\x1b", r"\u202e", "[bold]", ":smile:"):
+        assert escaped in flat
+
+
+def test_on_a_terminal_the_only_codes_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = printed(TABLE, Terminal())
+    assert "\x1b[" in coloured
+    assert "\x1b]" not in coloured
+    assert "\x9b" not in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in printed(TABLE, Terminal())
+
+
+@pytest.mark.parametrize("write", [jsonl.write, as_csv.write])
+def test_programs_get_no_escape_code_either(write) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    out = io.StringIO()
+    write([TABLE], out)
+    assert all(char.isprintable() for char in out.getvalue().replace("\n", ""))
+
+
+def test_json_has_the_names_and_the_plain_values() -> None:
+    out = io.StringIO()
+    jsonl.write([TABLE, TABLE], out)
+    first, empty, *_ = (json.loads(line) for line in out.getvalue().splitlines())
+    assert first == {
+        "table": "t",
+        "who": HOSTILE,
+        "n": 12345,
+        "at": "2026-11-21T09:30:00Z",
+        "size": 2048,
+        "course": [0, 1, None, 4],
+    }
+    assert set(empty.values()) == {"t", None}
+
+
+def test_csv_has_a_header_and_no_formulas() -> None:
+    out = io.StringIO()
+    as_csv.write([Table("t", "", COLUMNS[:2], [("=1+1", -5), ("@a,b", None)]), TABLE], out)
+    rows = list(csv.reader(io.StringIO(out.getvalue())))
+    assert rows[:4] == [["who", "n"], ["'=1+1", "-5"], ["'@a,b", ""], []]
+
+
+def test_a_narrow_terminal_gets_fewer_columns_then_an_upright_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table("t", "T", COLUMNS, [("x" * 28, *ROW[1:])])
+    assert "2.0 KiB" in printed(table)
+    monkeypatch.setenv("COLUMNS", "75")
+    assert "2.0 KiB" not in printed(table)
+    monkeypatch.setenv("COLUMNS", "40")
+    for line in (narrow := printed(table)).splitlines():
+        assert len(line) <= 40
+    assert "12,345" in narrow
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "shown"),
+    [
+        (None, "count", ""),
+        (1_234_567, "count", "1,234,567"),
+        (0.5, "rate", "0.5"),
+        (12_345.6, "rate", "12,346"),
+        (999, "bytes", "999 B"),
+        (1536, "bytes", "1.5 KiB"),
+        (3 << 40, "bytes", "3.0 TiB"),
+        (250, "us", "250 µs"),
+        (94_335, "us", "94.3 ms"),
+        (1_000_447, "us", "1 s"),
+        (0.4, "ms", "400 µs"),
+        (99.94, "seconds", "99.9 s"),
+        (3_725, "seconds", "1 h 02 min"),
+        (605, "seconds", "10 min 05 s"),
+        (200_000, "seconds", "2 d 07 h"),
+        (12.345, "percent", "12.3 %"),
+        ("odd", "count", "odd"),
+        (datetime(2026, 1, 2, 3, 4, 5, 999), "time", "2026-01-02 03:04:05"),
+    ],
+)
+def test_values_are_said_with_their_units(value: object, kind: str, shown: str) -> None:
+    assert words.word(value, kind) == shown  # type: ignore[arg-type]
+
+
+@given(st.floats(0, 1e9), st.sampled_from(["us", "ms", "seconds", "bytes", "rate", "percent"]))
+def test_any_number_has_words(value: float, kind: str) -> None:
+    assert len(words.word(value, kind)) <= 16  # type: ignore[arg-type]
+
+
+def test_a_sparkline_shows_shares_gaps_and_peaks() -> None:
+    assert spark([0, 7, None, 4, 8]) == "▁█ ▅█"
+    assert spark([]) == ""
+    assert spark([0, 0]) == "▁▁"
+    assert spark([*range(1000), 5], width=10)[-1] == BARS[-1]
+
+
+@given(st.lists(st.none() | st.floats(0, 1e12)), st.integers(0, 50))
+def test_a_sparkline_is_never_wider_than_asked(values: list[float | None], width: int) -> None:
+    line = spark(values, width)
+    assert len(line) == (min(width, len(values)) if width else len(values))
+    assert set(line) <= {*BARS, " "}
