@@ -193,10 +193,13 @@ class Bot(Lifeline):
                 recorder.sent.append(sent)
                 recorder.planned.append(said.planned_ns)
 
-    def sure(self, sent_ns: int, received_ns: int) -> bool:
-        """Return whether what was sent then and read now came about when its read was stamped."""
+    def sure(self, sent_ns: int, received_ns: int, since_ns: int = 0) -> bool:
+        """Return whether the answer to what was sent then came about when its read was stamped.
+
+        That is so if the stamp is near enough for a latency from `since_ns` on (0: from `sent_ns`).
+        """
         unsure = received_ns - max(sent_ns, self.engine.reactor.previous_ns)
-        return unsure <= max(_SURE_NS, (received_ns - sent_ns) // 20)
+        return unsure <= max(_SURE_NS, (received_ns - (since_ns or sent_ns)) // 20)
 
     def _event(self, event: Event, received_ns: int, seen_ns: int, *, exact: bool) -> None:
         if self._closing:
@@ -238,12 +241,11 @@ class Bot(Lifeline):
         self._ping_sent_ns = 0
         asked = self._secret is not None
         engine.count("logins")
-        known = exact or self.sure(self.begun_ns, received_ns)
-        if known:
+        if exact or self.sure(self.begun_ns, received_ns):
             engine.recorder.add("login", received_ns - self.begun_ns)
         if event.resumed:
             engine.count("resumed")
-            if known:
+            if exact or self.sure(self.begun_ns, received_ns, self.lost_ns):
                 engine.recorder.add("resume", received_ns - self.lost_ns)
             self.live_since_ns = received_ns
         elif self.lost_ns:
