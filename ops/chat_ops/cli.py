@@ -74,12 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(args: argparse.Namespace) -> int:
     code = OK
     with opening.open_log(args) as log:
+        bad = [bad_lines.table(log)] if args.bad_lines else []  # before `sql` locks the files away
         try:
             tables = REPORTS[args.report].run(log, args)
         except BoundBrokenError as broken:
             tables, code = broken.tables, BROKEN
-        if args.bad_lines:
-            tables = [*tables, bad_lines.table(log)]
+        tables = [*tables, *bad]
         output.show(_chosen(tables, args.table), args.form)
         extent = log.extent
         if not any(table.rows for table in tables):

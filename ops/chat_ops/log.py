@@ -7,10 +7,12 @@ Knows DuckDB. Must not know reports, nor how anything is shown.
 
 import contextlib
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -59,18 +61,20 @@ class Log:
         self.filters = filters
         self.anonymous = anonymize_key is not None
         self._extent: Extent | None = None
+        self._worker = ThreadPoolExecutor(1, "duckdb")
         self._few = False
-        self._folder = sources.work_folder()
+        # For copies of pipes, and for what does not fit into the memory.
+        self._folder = tempfile.TemporaryDirectory(prefix="chat-logs-", ignore_cleanup_errors=True)
         try:
-            self.sources = sources.find(files, self._folder)
+            self.sources = sources.find(files, Path(self._folder.name))
             self._threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
-            self._db = _connect(memory, self._threads, str(self._folder))
+            self._db = _connect(memory, self._threads, self._folder.name)
             if anonymize_key is not None:
                 self._db.execute(f"SET VARIABLE {anonymize.VARIABLE} = {view.literal(anonymize_key)}")
                 self._db.execute(anonymize.MACROS)
             self._make_views(0)
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.cleanup()
             raise
 
     def __enter__(self) -> Self:
@@ -79,8 +83,9 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._worker.shutdown()
         self._db.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
 
     def rows(self, sql: str, *params: object) -> list[Row]:
         """Return the answer to a question about `lines`; `?` stands for a parameter."""
@@ -180,6 +185,16 @@ class Log:
                 return self._fetch(sql, params)
 
     def _fetch(self, sql: str, params: Sequence[object]) -> Answer:
+        """Run a question in a thread: DuckDB would let a Ctrl-C of its own thread wait for seconds."""
+        running = self._worker.submit(self._run, sql, params)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            self._db.interrupt()
+            running.exception()  # it ends within milliseconds
+            raise
+
+    def _run(self, sql: str, params: Sequence[object]) -> Answer:
         asked = self._db.execute(sql, list(params))
         columns = [(str(name), str(kind)) for name, kind, *_ in asked.description or ()]
         return columns, asked.fetchall()  # files are read up to here

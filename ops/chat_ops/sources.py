@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +108,3 @@ def _compression(name: str, path: Path) -> Compression:
                 f"{name} is packed by {kind}: unpack it first ({kind} -dc {name} | chat-logs … -)"
             )
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "none")
-
-
-def work_folder() -> Path:
-    """Return a new folder of our own for pipes' copies and DuckDB's spilling; whoever asks removes it."""
-    return Path(tempfile.mkdtemp(prefix="chat-logs-"))
