@@ -19,7 +19,7 @@ def test_a_log_is_rotated_under_a_running_server(
     tool: Callable[[str], str], start_server: StartServer, connect: Connect, tmp_path: Path
 ) -> None:
     # Given a server that logs each message to a file, and logrotate's rule for it
-    server = start_server("--log-messages", log_file=True)
+    server = start_server("--log-messages", "--drain-timeout", "0.2", log_file=True)
     logs = server.folder
     text = (DEPLOY / "greenroom.logrotate").read_text()
     rule = tmp_path / "rule"
@@ -36,21 +36,22 @@ def test_a_log_is_rotated_under_a_running_server(
     ann = connect(server, "ann")
 
     # When it is rotated twice while somebody talks
-    said = 0
+    said = second = 0
     for rotation in range(1, 3):
-        second = int(time.time())  # after which the old log is named
+        # The old log is named after the second.
+        eventually(lambda since=second: int(time.time()) > since, "the next second")  # type: ignore[misc]
         for _ in range(50):
             ann.say(f"message {said}")
             said += 1
         command = [tool("logrotate"), "--force", "--state", str(tmp_path / "state"), str(rule)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        second = int(time.time())
         assert done.returncode == 0, done.stderr
         ann.say(f"message {said}")
         said += 1
         eventually(
             lambda: server.log_path.exists() and server.entries("log_reopened"), f"rotation {rotation}"
         )
-        eventually(lambda since=second: int(time.time()) > since, "the next second")  # type: ignore[misc]
     assert server.stop() == 0
 
     # Then the second-last log is compressed, the last and the present one are not

@@ -111,7 +111,8 @@ def test_a_backup_under_load_has_every_acknowledged_message(
     data = shelf.parent / "restored"
     data.mkdir()
     backup.rename(data / "greenroom.db")
-    restored = start_server("--data-dir", str(data), "--rate-messages", "0", "--rate-bytes", "0")
+    flags = ("--rate-messages", "0", "--rate-bytes", "0", "--drain-timeout", "0.2")
+    restored = start_server("--data-dir", str(data), *flags)
     reader = connect(restored, "reader")
     heads = {}
     for room in ROOMS:
