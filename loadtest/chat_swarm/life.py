@@ -212,7 +212,7 @@ class Life:
             # With --json Locust's standard output is for programs.
             given = self.environment.parsed_options
             out = sys.stderr if given is not None and given.json else sys.stdout
-            print(self._last_words, file=out, flush=True)  # noqa: T201  as above
+            print(self._last_words, file=out, flush=True)
             self._last_words = ""
 
     def _give_up(self) -> None:

@@ -80,7 +80,7 @@ def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], talks: li
     assert one.code == 2
     (line,) = lines(one)
     assert "already holds a run" in line
-    assert talks[0].summary.run in talks[0].out
+    assert talks[0].summary.run in talks[0].out + talks[0].err
 
 
 def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, Ended]) -> None:
