@@ -41,6 +41,7 @@ METRIC: Final = {metric.name: metric for metric in METRICS}
 
 COUNTS: Final = {
     "sent": "messages handed to the kernel",
+    "unsent": "messages that were planned before sending stopped, and were never sent",
     "sent_bytes": "bytes handed to the kernel",
     "acknowledged": "own messages that came back as echo",
     "refused": "messages that the server answered with an error",

@@ -214,6 +214,12 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
             " latencies may be off by as much."
         )
+    unsent, sent = (summary.scopes["all"].counts.get(name, 0) for name in ("unsent", "sent"))
+    if unsent > sent / 1000:
+        found.append(
+            f"{unsent:,} messages were planned and never sent, because their bots were held up until the end:"
+            " no latency speaks of them."
+        )
     early = sum(final["early"] for final in finals.values())
     if early:
         found.append(

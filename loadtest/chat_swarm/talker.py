@@ -19,6 +19,8 @@ from chat_swarm.schedule import Schedule, period_of, phase_of
 
 _BURST: Final = 100
 """Messages that a bot that is late sends in one turn of the loop."""
+_HELD_UP_NS: Final = 50_000_000
+"""A slot that is later than this was held up; any other is only in this turn of the loop."""
 _UNAVAILABLE_RETRY: Final = 1.0
 """Seconds before a message goes again that the server could not store."""
 
@@ -134,6 +136,13 @@ class Talker(Bot):
         return (
             f'{{"type":"message",{self.destination},"ref":"{pending.counter}","message":"{text}"}}\n'.encode()
         )
+
+    def stopped(self) -> None:
+        # Slots that were held up until the end must not vanish: they are the stall's.
+        schedule = self._schedule
+        late = -1 if schedule is None else time.monotonic_ns() - schedule.next_ns
+        if schedule is not None and late > _HELD_UP_NS:
+            self.engine.count("unsent", 1 + late // schedule.period_ns)
 
     # What became of it.
 

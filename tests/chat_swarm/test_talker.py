@@ -205,3 +205,26 @@ def test_a_slow_bot_that_came_back_reads_as_slowly(end: ServerEnd) -> None:
         assert "delivery" not in swarm.histograms
     finally:
         swarm.engine.close()
+
+
+def test_slots_that_were_held_up_until_the_end_are_counted(swarm: Swarm, end: ServerEnd) -> None:
+    # Given a bot that could not send for 300 ms, since nothing more went out
+    bot, _ = chatter(swarm, end)
+    swarm.until(lambda: swarm.count("sent") > 0)
+    wire = bot.wire
+    assert wire is not None
+    wire.blocked = True
+    swarm.engine.reactor.run(0.3)
+    sent = swarm.count("sent")
+    # When the run stops sending
+    swarm.engine.stop_sending()
+    # Then the slots of that time are told of, and none of them was said
+    assert swarm.count("sent") == sent
+    assert swarm.count("unsent") >= 0.25 * RATE
+
+
+def test_a_slot_that_is_due_just_now_was_not_held_up(swarm: Swarm, end: ServerEnd) -> None:
+    chatter(swarm, end)
+    swarm.until(lambda: swarm.count("sent") > 0)
+    swarm.engine.stop_sending()
+    assert swarm.count("unsent") == 0
