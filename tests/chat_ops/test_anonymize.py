@@ -63,7 +63,7 @@ def commands() -> Iterator[tuple[str, ...]]:
                 yield (name,)
 
 
-@pytest.mark.parametrize("form", ["--json", "--csv", "--anonymize"])
+@pytest.mark.parametrize("form", ["--json", "--anonymize"])
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_no_original_is_in_any_output(
     command: tuple[str, ...], form: str, marked_log: Path, capfd: pytest.CaptureFixture[str]
