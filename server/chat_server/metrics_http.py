@@ -28,6 +28,8 @@ MAX_READS: Final = 64
 """Pieces that a request may come in: a byte at a time would be a turn of the thread for each."""
 MAX_CONNECTIONS: Final = 16
 """Connections at once: a quarter of the descriptors that the server keeps for other things."""
+BACKLOG: Final = 64
+"""Connections that wait in the kernel: at a hundred a second, nobody waits longer than a scraper does."""
 DEADLINE: Final = 5.0
 """Seconds for a whole connection, from accept to close."""
 PAUSE: Final = 0.01
@@ -79,6 +81,7 @@ class MetricsServer:
 
     def start(self) -> None:
         """Answer from now on."""
+        self._listening.listen(BACKLOG)
         self._asked = gevent.get_hub().loop.async_(ref=False)
         self._asked.start(self._hand_over)
         self._thread.start()
