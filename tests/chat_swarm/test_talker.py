@@ -221,10 +221,3 @@ def test_slots_that_were_held_up_until_the_end_are_counted(swarm: Swarm, end: Se
     # Then the slots of that time are told of, and none of them was said
     assert swarm.count("sent") == sent
     assert swarm.count("unsent") >= 0.25 * RATE
-
-
-def test_a_slot_that_is_due_just_now_was_not_held_up(swarm: Swarm, end: ServerEnd) -> None:
-    chatter(swarm, end)
-    swarm.until(lambda: swarm.count("sent") > 0)
-    swarm.engine.stop_sending()
-    assert swarm.count("unsent") == 0
