@@ -37,6 +37,14 @@ _WHOLE: Final = ("since", "until", "room", "user", "anonymize", "anonymize_key",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the file."""
     parser.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        default=argparse.SUPPRESS,
+        help="a JSON object an interval instead of a screen",
+    )
+    parser.add_argument(
         "file", metavar="FILE", help="the log, which need not be there yet; - for standard input"
     )
 

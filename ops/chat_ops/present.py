@@ -22,6 +22,7 @@ MOST_NODES: Final = 32
 MOST_SLOW: Final = 1000
 MOST_EVENTS: Final = 50
 MOST_KINDS: Final = 100
+LONGEST_TEXT: Final = 100
 """Bounds for whatever a log may have in it."""
 TOLD: Final = frozenset({LogEvent.SERVER_STARTED, LogEvent.SERVER_STOPPING, LogEvent.SERVER_STOPPED})
 _LEVELS: Final = frozenset({"warning", "error", "critical"})
@@ -100,7 +101,7 @@ class Present:
             self.bad += 1
             return None
         self.lines += 1
-        if self._wanted and fields.get("node") not in self._wanted:
+        if self._wanted and _text(fields, "node") not in self._wanted:
             return None
         if event == LogEvent.INTERVAL:
             return self._interval(at, fields)
@@ -122,7 +123,7 @@ class Present:
         seconds = _number(fields, "interval_s") or 1.0
         interval = Interval(
             at=at,
-            node=str(fields.get("node", "")),
+            node=_text(fields, "node"),
             seconds=seconds,
             sessions=int(_number(fields, "sessions")),
             messages=_number(fields, "messages") / seconds,
@@ -148,7 +149,7 @@ class Present:
         return interval
 
     def _line(self, at: datetime, event: str, fields: Mapping[str, Any]) -> None:
-        session = str(fields.get("session_id", ""))
+        session, level = _text(fields, "session_id"), _text(fields, "level")
         if event == LogEvent.SESSION_OPENED:
             self.opened += 1
         elif event == LogEvent.SESSION_CLOSED:
@@ -156,17 +157,19 @@ class Present:
             self.slow.pop(session, None)
         elif event == LogEvent.READER_LAGGING:
             behind = int(_number(fields, "behind"))
-            self.slow[session] = Slow(
-                str(fields.get("username", "")), str(fields.get("address", "")), behind, at
-            )
+            self.slow[session] = Slow(_text(fields, "username"), _text(fields, "address"), behind, at)
             if len(self.slow) > MOST_SLOW:
                 self.slow.popitem(last=False)
         elif event == LogEvent.READER_CAUGHT_UP:
             self.slow.pop(session, None)
         elif event == LogEvent.SERVER_STARTED:
             self.slow.clear()
-        if event in TOLD or (fields.get("level") in _LEVELS and event not in _FEW):
-            self.events.append(Told(at, str(fields.get("level", "")), event, _short(fields)))
+        if event in TOLD or (level in _LEVELS and event not in _FEW):
+            self.events.append(Told(at, level, event, _short(fields)))
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    return str(fields.get(name, ""))[:LONGEST_TEXT]
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
@@ -193,7 +196,7 @@ def _short(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what says something of an event, short: a stack would fill the screen."""
     left_out = {"ts", "level", "event", "node", "stack", "session_id", "version", "pid"}
     return {
-        key: value if isinstance(value, int | float) else str(value)[:100]
+        key: value if isinstance(value, int | float) else str(value)[:LONGEST_TEXT]
         for key, value in list(fields.items())[:20]
         if key not in left_out
     }

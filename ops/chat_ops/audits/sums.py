@@ -21,7 +21,7 @@ WITH whole AS (
     FROM (
         SELECT ts, coalesce(node, '') AS node, event, messages_in FROM lines
         WHERE event IN ('session_opened', 'session_closed')
-    ) AS s ASOF JOIN whole AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
+    ) AS s ASOF JOIN runs AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
 ), counted AS (
     SELECT r.run, sum(opened) AS opened, sum(list_sum(map_values(closed))) AS closed,
         sum(messages) AS messages,
@@ -29,7 +29,7 @@ WITH whole AS (
         sum(count) FILTER (event = 'batch_refused') AS refused,
         sum(count) FILTER (event = 'log_lines_dropped') AS dropped
     FROM (SELECT * FROM audit_few WHERE event IN ('interval', 'batch_refused', 'log_lines_dropped')) AS s
-    ASOF JOIN whole AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
+    ASOF JOIN runs AS r ON s.node = r.node AND s.ts >= r.begun GROUP BY r.run
 )
 SELECT w.node, w.begun, coalesce(c.opened, 0)::BIGINT, coalesce(t.opened, 0)::BIGINT,
     coalesce(c.closed, 0)::BIGINT, coalesce(t.closed, 0)::BIGINT,

@@ -100,8 +100,9 @@ def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
 
 def _length(log: Log) -> int:
     ((first, last),) = log.rows(
-        "SELECT min(first), max(last) FROM"
-        " (SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds UNION ALL SELECT min(begun), max(ended) FROM storm_intervals)"
+        "SELECT min(first), max(last) FROM ("
+        "SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds"
+        " UNION ALL SELECT min(begun), max(ended) FROM storm_intervals)"
     )
     return 0 if first is None else max(round(last - first), 1)
 

@@ -1,0 +1,113 @@
+import contextlib
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ops import thresholds
+from chat_ops.figures import Measured
+from chat_ops.problems import UsageError
+
+BEFORE = Measured(
+    100, {"rtt.p99": 1000.0, "accept_to_commit.p99": 100.0, "commit_to_sent.p99": 100.0, "errors": 10.0}
+)
+NOW = Measured(
+    50,
+    {
+        "rtt.p99": 1300.0,
+        "accept_to_commit.p99": 110.0,
+        "commit_to_sent.p99": 150.0,
+        "errors": 5.0,
+        "lags": 2.0,
+    },
+)
+
+
+def broken(text: str, before: Measured = BEFORE, now: Measured = NOW) -> bool:
+    bounds = thresholds.parse(text)
+    return any(outcome.broken for bound in bounds for outcome in thresholds.judge(bound, before, now))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtt.p99>1.3ms", False),
+        ("rtt.p99>=1.3ms", True),
+        ("rtt.p99>1299us", True),
+        ("rtt.p99>1299µs", True),
+        ("rtt.p99>0.01s", False),
+        ("rtt.p99>+29%", True),
+        ("rtt.p99>+31%", False),
+        ("rtt.p99>+0.2ms", True),
+        ("rtt.p99>+0.3ms", False),
+        ("rtt.p99<-10%", False),
+        ("accept_to_commit.p99>+20%", False),
+        ("latency.p99>+20%", True),  # of the two, one is
+        ("latency.p99>+60%", False),
+        ("errors>5", False),
+        ("errors>4", True),
+        ("errors>+1%", False),  # half as many in half the time
+        ("errors<-1%", False),
+        ("errors>0.09/s", True),
+        ("errors>6/min", False),
+        ("errors>=360/h", True),
+        ("errors.rate_limited>0", False),  # a code that never came
+        ("lags>1,errors>100", True),
+        ("lags>5, errors>100", False),
+        ("rtt.p50>1s", True),  # not measured: nobody can say that it is kept
+    ],
+)
+def test_bounds(text: str, expected: bool) -> None:
+    assert broken(text) is expected
+
+
+def test_from_nothing_is_more_than_any_percent() -> None:
+    before = Measured(10, {"errors": 0.0})
+    assert broken("errors>+1000%", before, Measured(10, {"errors": 1.0}))
+    assert not broken("errors>+0%", before, Measured(10, {"errors": 0.0}))
+    assert thresholds.change(0.0, 1.0) == math.inf
+
+
+def test_p999_may_be_written_as_people_say_it() -> None:
+    [bound] = thresholds.parse("latency.p99.9>+5%")
+    assert bound.names == ("accept_to_commit.p999", "commit_to_sent.p999")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no bound"),
+        ("errors", "is no bound"),
+        ("errors=0", "is no bound"),
+        ("errors>0,", "is no bound"),
+        ("latncy.p99>1ms", "perhaps latency.p99"),
+        ("latency>1ms", "there is no figure"),
+        ("latency.p98>1ms", "there is no figure"),
+        ("rtt.p99>5", "write 5ms, 5us or 5s"),
+        ("rtt.p99>5min", "no unit of time"),
+        ("rtt.p99>20%", "rtt.p99>+20%"),
+        ("errors>+5", "only percents"),
+        ("errors>5ms", "is no unit of errors"),
+        ("sessions.peak>5/s", "is no unit of sessions.peak"),
+        ("errors>many", "is no limit"),
+        ("errors>1e3", "is no limit"),
+        ("errors>nan", "is no limit"),
+    ],
+)
+def test_what_is_no_bound_is_explained(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match="(?s)" + says.replace("+", r"\+")):
+        thresholds.parse(text)
+
+
+@given(st.text(max_size=40))
+def test_no_text_does_more_than_be_refused(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        thresholds.parse(text)
+
+
+@given(st.floats(1, 1e9), st.floats(1, 1e9), st.floats(0, 1000))
+def test_a_percent_is_of_the_baseline(was: float, value: float, percent: float) -> None:
+    percent = round(percent, 3)
+    found = broken(f"rtt.max>+{percent:.3f}%", Measured(1, {"rtt.max": was}), Measured(9, {"rtt.max": value}))
+    assert found is (100 * (value - was) / was > percent)

@@ -1,0 +1,71 @@
+"""Lines of a log that a test makes up, and what a report says of them."""
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hdrh.histogram import HdrHistogram
+
+from chat_ops.cli import main
+
+START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+Row = dict[str, Any]
+
+
+def at(seconds: float) -> str:
+    """Return the time so many seconds after `START`, as the log writes it."""
+    return (START + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def line(seconds: float, event: str, /, *, node: str = "n", level: str = "info", **fields: Any) -> Row:
+    """Return a line; a field that is None is not there."""
+    given = {"ts": at(seconds), "level": level, "event": event, "node": node, **fields}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def histogram(*values: int) -> str:
+    """Return durations in µs as the server writes them."""
+    counts = HdrHistogram(1, 3_600_000_000, 3)
+    for value in values:
+        counts.record_value(value)
+    encoded: bytes = counts.encode()
+    return encoded.decode()
+
+
+def interval(seconds: float, /, *, node: str = "n", **fields: Any) -> Row:
+    """Return the line of an interval of 10 s that ends then."""
+    usual: Row = {"interval_s": 10.0, "sessions": 1, "messages": 0, "opened": 0, "closed": {}, "refused": {}}
+    return line(seconds, "interval", node=node, **{**usual, "errors": {}, "lagging": 0, **fields})
+
+
+def write(path: Path, lines: Iterable[Row]) -> str:
+    """Write the lines in this order; return the path as an argument."""
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    return str(path)
+
+
+class Answer:
+    """What a report said: its tables as rows by name, its exit code, and what it told on standard error."""
+
+    def __init__(self, *args: object) -> None:
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            self.code = main([str(arg) for arg in args])
+        self.text = out.getvalue()
+        self.errors = errors.getvalue()
+
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of a table, of a report that was asked for JSON."""
+        found = [json.loads(text) for text in self.text.splitlines()]
+        return [row for row in found if row.pop("table") == table]
+
+
+def ask(report: str, *args: object) -> Answer:
+    """Run `chat-logs REPORT --json …`, which is to succeed."""
+    answer = Answer(report, "--json", *args)
+    assert answer.code == 0, answer.errors
+    return answer
