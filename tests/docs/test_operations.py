@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chat_ops.reports import NAMES
 from chat_server.config import flag
 from chat_server.metrics_table import METRICS
 from chat_server.settings import SETTINGS
@@ -47,3 +48,9 @@ def test_every_file_that_is_named_exists() -> None:
         assert (PAGE.parent / link).exists(), link
     shipped = {path.name for path in (ROOT / "ops" / "deploy").iterdir()}
     assert {name for name in shipped if name not in WRITTEN} == {"prometheus-alerts.test.yml"}
+
+
+def test_every_report_that_is_named_exists() -> None:
+    named = set(re.findall(r"chat-logs ([a-z]+)", WRITTEN))
+    assert len(named) > 4
+    assert named <= set(NAMES)
