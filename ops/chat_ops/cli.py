@@ -7,7 +7,6 @@ not know how anything is computed.
 import argparse
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -129,8 +128,6 @@ def _parser() -> argparse.ArgumentParser:
         _add_common(one, {"default": argparse.SUPPRESS})
         one.set_defaults(act=_report)
     for name, module in COMMANDS.items():
-        if not importlib.util.find_spec(module):
-            continue
         command = cast(Command, importlib.import_module(module))
         one = below.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(one)

@@ -4,12 +4,25 @@ A report is a module with `HELP` (a sentence), `add_arguments(parser)` and `run(
 """
 
 import argparse
-import importlib
 from collections.abc import Mapping
-from importlib.util import find_spec
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from chat_ops.log import Log
+from chat_ops.reports import (
+    audit,
+    compare,
+    errors,
+    latency,
+    rooms,
+    rtt,
+    sessions,
+    slow,
+    sql,
+    storms,
+    summary,
+    timeline,
+    users,
+)
 from chat_ops.table import Table
 
 
@@ -25,23 +38,19 @@ class Report(Protocol):
         """Answer."""
 
 
-NAMES: Final = (
-    "summary",
-    "timeline",
-    "rooms",
-    "users",
-    "sessions",
-    "latency",
-    "rtt",
-    "errors",
-    "slow",
-    "storms",
-    "audit",
-    "compare",
-    "sql",
-)
 REPORTS: Final[Mapping[str, Report]] = {
-    name: cast(Report, importlib.import_module(f"chat_ops.reports.{name}"))
-    for name in NAMES
-    if find_spec(f"chat_ops.reports.{name}")
+    "summary": summary,
+    "timeline": timeline,
+    "rooms": rooms,
+    "users": users,
+    "sessions": sessions,
+    "latency": latency,
+    "rtt": rtt,
+    "errors": errors,
+    "slow": slow,
+    "storms": storms,
+    "audit": audit,
+    "compare": compare,
+    "sql": sql,
 }
+"""In the order in which `--help` lists them."""
