@@ -55,6 +55,15 @@ def test_counts_are_compared_by_their_rate(days: tuple[str, str]) -> None:
     assert rows(answer, "traffic")["sessions.peak"]["now"] == 10
 
 
+def test_nodes_count_together_over_the_same_time(tmp_path: Path) -> None:
+    one = day(0, 10, 100, 1)
+    two = [*one, *(row | {"node": "m"} for row in one)]
+    answer = ask("compare", write(tmp_path / "one", one), write(tmp_path / "two", two))
+    assert rows(answer, "traffic")["messages"]["change"] == 100
+    assert rows(answer, "traffic")["sessions.peak"]["now"] == 20
+    assert rows(answer, "trouble")["errors"]["now_per_h"] == 720
+
+
 def test_the_same_is_the_same(real_log: Path) -> None:
     answer = ask("compare", real_log, real_log, "--fail-if", "latency.max>+0%,rtt.p99>+0%,errors>+0%")
     verdicts = {row["verdict"] for table in ("latency", "trouble") for row in answer.rows(table)}

@@ -68,6 +68,10 @@ def test_a_reconnect_storm_is_told_whole(tmp_path: Path) -> None:
     [
         ([opened(50 + n / 100) for n in range(100)], "arrivals"),
         ([closed(50 + n / 100, "quit") for n in range(100)], "departures"),
+        (
+            [*(closed(50 + n / 100, "quit") for n in range(100)), *(opened(50 + n / 40) for n in range(30))],
+            "departures",
+        ),
         ([interval(50, refused={"too_many_connections": 900})], "refusals"),
     ],
 )
