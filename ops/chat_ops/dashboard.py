@@ -63,10 +63,10 @@ def line(interval: Interval) -> str:
 def _headline(present: Present, title: str, status: str, width: int) -> Text:
     last = present.history[-1].at if present.history else None
     nodes = ", ".join(visible(node) for node in present.nodes)
-    left = f"{visible(title)}  {nodes}"
-    right = f"{f'{last:%Y-%m-%d %H:%M:%S} UTC  ' if last else ''}{visible(status)}"
-    text = Text(left, style="bold", no_wrap=True, overflow="ellipsis")
-    text.append(" " * max(2, width - text.cell_len - len(right)))
+    right = f"{f'{last:%H:%M:%S} UTC  ' if last else ''}{visible(status)}"[:width]
+    text = Text(f"{visible(title)}  {nodes}", style="bold", no_wrap=True)
+    text.truncate(max(0, width - len(right) - 2), overflow="ellipsis")
+    text.append(" " * max(0, width - text.cell_len - len(right)))
     text.append(right, style="dim")
     return text
 
@@ -90,12 +90,10 @@ def _figures(present: Present, bars: int) -> Grid:
     held = f", {present.total('held'):.0f} held" if present.total("held") else ""
     row("sessions", f"{present.total('sessions'):,.0f}{held}{new}", lambda one: one.sessions)
     into, out = present.total("bytes_in"), present.total("bytes_out")
+    row("messages in", f"{word(present.total('messages'), 'rate')}  {size(into)}/s", lambda one: one.messages)
     row(
-        "messages in /s", f"{word(present.total('messages'), 'rate')}  {size(into)}", lambda one: one.messages
-    )
-    row(
-        "delivered /s",
-        f"{word(present.total('deliveries'), 'rate')}  {size(out)}",
+        "delivered",
+        f"{word(present.total('deliveries'), 'rate')}  {size(out)}/s",
         lambda one: one.deliveries,
     )
     errors = present.total("errors")
@@ -116,16 +114,17 @@ def _figures(present: Present, bars: int) -> Grid:
 
 def _latency(present: Present, bars: int, *, low: bool) -> Grid:
     grid = _grid()
-    grid.add_row(Text("latency", style="bold"), Text("p50 / p99 / p99.9", style="dim"), "")
+    of_which = f", last {LAST}" if low else ""
+    grid.add_row(Text(f"latency{of_which}", style="bold"), Text("p50 / p99 / p99.9", style="dim"), "")
+    # On a low screen the last interval alone would often have nothing to show.
+    shown = ((True, LAST),) if low else ((True, 1), (False, LAST))
     for name in HISTOGRAMS:
-        for label, last in ((name, 1), (f"  last {LAST}", LAST))[: 1 if low else 2]:
+        for named, last in shown:
             histogram = present.latency(name, last)
             values = [histogram.percentile(of) for of in (50, 99, 99.9)]
             said = " / ".join("-" if value is None else word(value, "us") for value in values)
-            shape: Sequence[float | None] = (
-                [one.p99.get(name) for one in present.history] if last == 1 else []
-            )
-            grid.add_row(label, said, spark(shape[-bars:]))
+            shape: Sequence[float | None] = [one.p99.get(name) for one in present.history] if named else []
+            grid.add_row(name if named else f"  last {LAST}", said, spark(shape[-bars:]))
     return grid
 
 

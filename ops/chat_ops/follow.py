@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from rich.live import Live
 from chat_ops import dashboard
 from chat_ops.keyboard import Keyboard
 from chat_ops.output.jsonl import plain
+from chat_ops.output.words import duration
 from chat_ops.present import Interval, Present
 from chat_ops.problems import UsageError
 from chat_ops.stream import Stream
@@ -30,6 +32,8 @@ HELP: Final = (
 
 PACE: Final = 0.25
 """Seconds between two looks at the file: a line is seen as soon as a person can tell."""
+MISSED: Final = 3
+"""Intervals without a line after which the server counts as silent."""
 QUITS: Final = frozenset("qQ\x03\x04")
 _WHOLE: Final = ("since", "until", "room", "user", "anonymize", "anonymize_key", "memory", "threads")
 
@@ -86,10 +90,20 @@ def _screen(source: Tail | Stream, present: Present, title: str, console: Consol
             for line in source.lines():
                 present.take(line)
             width, height = console.size
-            status = source.trouble or ("the end; q quits" if source.ended else "q quits")
-            live.update(dashboard.screen(present, title, status, width, height), refresh=True)
+            status = source.trouble or _silence(present) or ("the end" if source.ended else "")
+            keys = f"{status}; q quits" if status else "q quits"
+            live.update(dashboard.screen(present, title, keys, width, height), refresh=True)
             if QUITS & set(keyboard.wait(PACE)):
                 return
+
+
+def _silence(present: Present) -> str:
+    """Say so if intervals have stopped coming: the server has ended, hangs, or logs elsewhere."""
+    if not present.history:
+        return ""
+    last = present.history[-1]
+    silent = (datetime.now(UTC) - last.at).total_seconds()
+    return f"no interval for {duration(silent)}" if silent > MISSED * last.seconds + 1 else ""
 
 
 def _lines(source: Tail | Stream, present: Present, *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 import statistics
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_ops.detect import Span, Usual, joined, usual
@@ -11,6 +11,7 @@ def counted(values: list[float]) -> dict[float, int]:
 
 
 @given(st.lists(st.integers(0, 50).map(float), min_size=1, max_size=60))
+@settings(deadline=None)
 def test_the_usual_is_the_median_and_the_median_deviation(values: list[float]) -> None:
     found = usual(counted(values))
     median = statistics.median(values)
@@ -19,6 +20,7 @@ def test_the_usual_is_the_median_and_the_median_deviation(values: list[float]) -
 
 
 @given(st.lists(st.integers(1, 9).map(float), max_size=20), st.integers(0, 30))
+@settings(deadline=None)
 def test_seconds_that_are_not_told_were_quiet(values: list[float], quiet: int) -> None:
     assert usual(counted(values), len(values) + quiet) == usual(counted(values + [0.0] * quiet))
 

@@ -117,6 +117,7 @@ def test_ctrl_c_and_sigterm_leave_the_terminal_as_it_was(tmp_path: Path, screens
     for number in (signal.SIGINT, signal.SIGTERM):
         screen = screens(path)
         screen.shows("bad_frame")
+        screen.shows("no interval for")  # the log's last is long ago
         screen.process.send_signal(number)
         assert screen.left() == 0
 

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -97,6 +97,7 @@ def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: json.dumps(text).encode())))
+@settings(deadline=None)
 def test_what_is_no_log_line_is_counted(data: bytes) -> None:
     now = Present()
     now.take(data)
@@ -127,6 +128,7 @@ events = st.sampled_from(["interval", "reader_lagging", "session_closed", "serve
 
 
 @given(st.lists(st.tuples(events, st.dictionaries(names, values, max_size=6)), max_size=4))
+@settings(max_examples=50, deadline=None)
 def test_no_field_of_a_wrong_kind_does_harm(lines: list[tuple[str, Row]]) -> None:
     now = told(*({"ts": "2026-11-21T09:00:00Z", "event": event, **fields} for event, fields in lines))
     assert now.bad == 0

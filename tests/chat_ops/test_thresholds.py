@@ -2,7 +2,7 @@ import contextlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_ops import thresholds
@@ -101,12 +101,14 @@ def test_what_is_no_bound_is_explained(text: str, says: str) -> None:
 
 
 @given(st.text(max_size=40))
+@settings(deadline=None)
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     with contextlib.suppress(UsageError):
         thresholds.parse(text)
 
 
 @given(st.floats(1, 1e9), st.floats(1, 1e9), st.floats(0, 1000))
+@settings(deadline=None)
 def test_a_percent_is_of_the_baseline(was: float, value: float, percent: float) -> None:
     percent = round(percent, 3)
     found = broken(f"rtt.max>+{percent:.3f}%", Measured(1, {"rtt.max": was}), Measured(9, {"rtt.max": value}))
