@@ -36,7 +36,7 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, _args: argparse.Namespace) -> list[Table]:
     """Return the tables of the summary."""
-    few = log.few()
+    few = log.few(figures=True)
     every = log.rows(
         "SELECT count(*), min(ts), max(ts), string_agg(DISTINCT node, ', ' ORDER BY node),"
         " count(DISTINCT nfc_normalize(lower(username))), count(*) FILTER (event = 'session_opened'),"
@@ -46,6 +46,7 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
         " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT, count(DISTINCT node),"
         " histogram(reason) FILTER (event = 'session_closed') FROM lines"
     )[0]
+    log.learn(*every[:3])
     width = buckets.width_for(log, None, _STEPS)
     measured = timeline.latencies(log, width)
     troubles = trouble.table(log, width)

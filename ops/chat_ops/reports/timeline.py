@@ -92,7 +92,7 @@ def shape(rows: Sequence[Row], title: str) -> Table:
 
 def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
     """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
-    few = log.few()
+    few = log.few(figures=True)
     step = buckets.bucket(width)
     intervals = log.rows(
         f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
@@ -126,7 +126,7 @@ def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
 
 def latencies(log: Log, width: int) -> Latencies:
     """Return what was measured, by step and figure."""
-    few, step = log.few(), buckets.bucket(width)
+    few, step = log.few(figures=True), buckets.bucket(width)
     union = " UNION ALL ".join(
         f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
     )

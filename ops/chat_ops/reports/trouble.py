@@ -26,7 +26,7 @@ _STEPS: Final = 1000
 
 def table(log: Log, width: int) -> Table:
     """Return each kind of trouble with its count and its course, the commonest first."""
-    few = log.few()
+    few = log.few(figures=True)
     maps = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, one.key AS what, one.value AS n, moment FROM"
         f" (SELECT {buckets.MOMENT} AS moment, unnest(map_entries({column})) AS one FROM {few}"
