@@ -5,9 +5,14 @@ only process.
 
 A second is put together when every process has reported it, or when it has been waited for too long. Its
 histograms are kept packed (a few KB each) for `between`; the scopes' own are added up as the seconds come.
+
+A process that stands still reports all of that time at once, as one long second. So that the time is not
+hidden, the others' seconds without it are marked, and there is a row, marked, of each second that nobody
+reported.
 """
 
 from collections import Counter
+from collections.abc import Container
 from typing import Final
 
 from chat_swarm.histogram import Histogram
@@ -18,6 +23,12 @@ PATIENCE: Final = 5
 """Seconds that a process's report is waited for; later it counts in the scopes, but changes no row."""
 KEPT: Final = 1800
 """Seconds whose histograms are kept, for steps of a load shape."""
+LONG: Final = 1.5
+"""Seconds from which on a process's report is of more than one."""
+SILENT: Final = "a bot process did not report"
+"""Why a second is marked that lacks a process which has reported before."""
+FILLED: Final = 3600
+"""Seconds in a row, at most, that get rows without a report: more is a clock that was set."""
 RATES: Final = ("sent", "delivered", "acknowledged", "sent_bytes", "received_bytes")
 
 OF_MESSAGES: Final = ("ack", "ack_response", "delivery", "delivery_response")
@@ -76,6 +87,7 @@ class Collector:
         self.marked: Counter[str] = Counter()
         self.peak_connected = 0
         self._processes = processes
+        self._since: dict[int, int] = {}  # process → the first second that it reported
         self._open: dict[int, _Second] = {}
         self._packed: dict[int, dict[str, bytes]] = {}
         self._servers: dict[int, ServerSample] = {}
@@ -88,6 +100,7 @@ class Collector:
 
     def add(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
         """Take one second of one process."""
+        self._since.setdefault(interval.process, interval.unix)
         if interval.unix <= self._done:
             self._late(interval, histograms)
             return
@@ -161,18 +174,33 @@ class Collector:
     def _settle(self, *, everything: bool = False) -> None:
         newest = max(self._open, default=0)
         for unix in sorted(self._open):
-            whole = len(self._open[unix].parts) >= self._processes
+            parts = self._open[unix].parts
+            whole = len(parts) >= self._processes and not self._silent(unix, parts)
             if not (whole or everything or unix <= newest - PATIENCE):
                 return
             self._close(unix, self._open.pop(unix))
 
+    def _silent(self, unix: int, parts: Container[int]) -> bool:
+        return any(since <= unix and process not in parts for process, since in self._since.items())
+
     def _close(self, unix: int, second: _Second) -> None:
+        if self._done >= 0 and unix - self._done <= FILLED:
+            for missing in range(self._done + 1, unix):
+                self._put_down(missing, _Second())
+                self.rows[-1].bots, self.rows[-1].connected = self.rows[-2].bots, self.rows[-2].connected
+        self._put_down(unix, second)
+
+    def _put_down(self, unix: int, second: _Second) -> None:
         parts = second.parts.values()
+        phase = self._phase(unix)
         marked = next((part.marked for part in parts if part.marked), "")
+        # In the drain a process that has told all is silent by right.
+        if not marked and phase != DRAIN and self._silent(unix, second.parts):
+            marked = SILENT
         row = Row(
             t=unix - self.began,
             unix=unix,
-            phase=self._phase(unix),
+            phase=phase,
             step=next((text for since, text in reversed(self._labels) if since <= unix), ""),
             bots=sum(part.bots for part in parts),
             connected=sum(part.connected for part in parts),
@@ -189,7 +217,10 @@ class Collector:
         self._packed[unix] = {name: histogram.pack() for name, histogram in second.histograms.items()}
         self._packed.pop(unix - KEPT, None)
         self.peak_connected = max(self.peak_connected, row.connected)
-        seconds = max((part.seconds for part in parts), default=1.0)
+        # What one process did in a long second is not to stretch that of those which kept time. A row that
+        # nobody reported adds none: the long second holds its time already.
+        took = [part.seconds for part in parts]
+        seconds = max([one for one in took if one < LONG] or took, default=0.0)
         self.tallies["all"].add(seconds, row.counts, second.histograms)
         if row.phase == STEADY:
             self.tallies["steady"].add(seconds, row.counts, second.histograms)

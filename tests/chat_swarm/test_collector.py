@@ -194,3 +194,71 @@ def test_the_servers_sample_finds_its_row_before_and_after() -> None:
     collector.add(interval(BEGAN + 1), {})
     collector.server(BEGAN + 1, late)
     assert [row.server for row in collector.rows] == [early, late]
+
+
+@pytest.mark.parametrize("stood", [2, PATIENCE - 1, PATIENCE + 1, 4 * PATIENCE])
+def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretches_nothing(
+    stood: int,
+) -> None:
+    # Given two processes that report every second, and say as much
+    collector, first, end = Collector(BEGAN, 2), BEGAN + 5, BEGAN + 40
+    collector.all_up(BEGAN)
+    for unix in range(BEGAN + 1, first):
+        collector.add(interval(unix, 0, sent=10), {})
+        collector.add(interval(unix, 1, sent=10), {})
+    # When one stands still, and tells of all that time at once
+    for unix in range(first, first + stood):
+        collector.add(interval(unix, 0, sent=10), {})
+    long = interval(first + stood // 2, 1, "lag", sent=10 * stood)
+    long.seconds = stood
+    collector.add(long, {})
+    for unix in range(first + stood, end):
+        collector.add(interval(unix, 0, sent=10), {})
+        collector.add(interval(unix, 1, sent=10), {})
+    collector.finish()
+    # Then all of that time is marked, and no rate is stretched or pressed by it
+    assert [row.unix for row in collector.rows if row.marked] == list(range(first, first + stood))
+    assert collector.marked.total() == stood
+    scopes = collector.scopes()
+    assert scopes["steady"].seconds == end - BEGAN - 1
+    assert scopes["steady"].rates["sent"] == scopes["clean"].rates["sent"] == 20
+
+
+def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
+    # Given a process that reports every second
+    collector = Collector(BEGAN, 1)
+    collector.all_up(BEGAN)
+    collector.add(interval(BEGAN + 1, sent=10), {})
+    # When it stands still from 2 to 5
+    long = interval(BEGAN + 3, marked="lag", sent=30)
+    long.seconds = 3
+    collector.add(long, {})
+    collector.add(interval(BEGAN + 5, sent=10), {})
+    # Then no second is missing, and what was measured is a rate of the time that it took
+    assert [(row.t, row.connected, bool(row.marked)) for row in collector.rows] == [
+        (1, 1, False),
+        (2, 1, True),
+        (3, 1, True),
+        (4, 1, True),
+        (5, 1, False),
+    ]
+    assert collector.scopes()["steady"].rates["sent"] == 10
+    assert collector.between(BEGAN + 1, BEGAN + 6).scope().rates["sent"] == 10
+
+
+def test_a_process_that_came_late_is_waited_for_from_then_on() -> None:
+    collector = Collector(BEGAN, 1)
+    collector.add(interval(BEGAN, 0), {})
+    collector.add(interval(BEGAN + 1, 0), {})
+    collector.add(interval(BEGAN + 1, 1), {})  # after the row, which did not wait for it
+    collector.add(interval(BEGAN + 2, 1), {})
+    assert collector.reported_to() == BEGAN + 1
+    collector.add(interval(BEGAN + 2, 0), {})
+    assert collector.rows[-1].connected == 2
+
+
+def test_a_clock_that_was_set_makes_no_rows_of_years() -> None:
+    collector = Collector(BEGAN, 1)
+    collector.add(interval(BEGAN), {})
+    collector.add(interval(BEGAN + 10**8), {})
+    assert len(collector.rows) == 2
