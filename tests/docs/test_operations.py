@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_ops.reports import NAMES
+from chat_ops.reports import REPORTS
 from chat_server.config import flag
 from chat_server.metrics_table import METRICS
 from chat_server.settings import SETTINGS
@@ -53,4 +53,4 @@ def test_every_file_that_is_named_exists() -> None:
 def test_every_report_that_is_named_exists() -> None:
     named = set(re.findall(r"chat-logs ([a-z]+)", WRITTEN))
     assert len(named) > 4
-    assert named <= set(NAMES)
+    assert named <= set(REPORTS)
