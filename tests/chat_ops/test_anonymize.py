@@ -66,10 +66,12 @@ def commands() -> Iterator[tuple[str, ...]]:
 @pytest.mark.parametrize("form", ["--json", "--anonymize"])
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_no_original_is_in_any_output(
-    command: tuple[str, ...], form: str, marked_log: Path, capfd: pytest.CaptureFixture[str]
+    command: tuple[str, ...], form: str, marked_log: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    key = tmp_path / "key"
+    key.write_text(KEY)
     files = [str(marked_log)] * (2 if command[0] == "compare" else 1)
-    code = cli.main(["--anonymize", form, "--bad-lines", *command, *files])
+    code = cli.main(["--anonymize-key", str(key), form, "--bad-lines", *command, *files])
     shown, said = capfd.readouterr()
     assert code == 0, said
     assert shown

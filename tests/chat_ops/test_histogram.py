@@ -1,6 +1,9 @@
 """Merged histograms: as exact as the raw values, as hdrh would have it, and never undone by a broken one."""
 
+import base64
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -86,6 +89,50 @@ def test_a_broken_payload_counts_for_nothing(values: list[int], place: int, byte
     extra = merged.count - 2 * len(values)
     assert (merged.broken, extra) in {(2 - (place == 0), 0), (1 - (place == 0), len(values))} or extra >= 0
     assert merged.count >= 2 * len(values)
+
+
+def crafted(numbers: list[int], *, raw: bytes = b"") -> str:
+    """A payload of the server's layout with these counts, negative ones for so many empty buckets."""
+    body = bytearray()
+    for number in numbers:
+        left = (number << 1) ^ (number >> 63)
+        while left > 0x7F:
+            body.append(left & 0x7F | 0x80)
+            left >>= 7
+        body.append(left)
+    body += raw
+    inner = struct.pack(">iiiiqqd", 0x1C849313, len(body), 0, 3, 1, HIGHEST, 1.0) + body
+    packed = zlib.compress(inner)
+    return base64.b64encode(struct.pack(">ii", 0x1C849314, len(packed)) + packed).decode()
+
+
+def test_the_crafted_ones_are_read() -> None:
+    merged = Histogram.merge([crafted([-5, 2, -1, 3])])
+    assert [list(one) for one in merged.buckets()] == [[5, 7], [2, 3]]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        crafted([-(payloads.BUCKETS + 5), 1]),
+        crafted([1, -(2**40), 1]),
+        crafted([2**55]),
+        crafted([1], raw=b"\xff" * 9),
+        crafted([1], raw=b"\xff" * 20 + b"\x01"),
+        crafted([1], raw=b"\x80"),
+        crafted([0] * (payloads.BUCKETS * 12)),
+    ],
+)
+def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
+    """They count for nothing, or as hdrh reads them; the neighbours stay as they are."""
+    alone = Histogram.merge([payload])
+    merged = Histogram.merge([encoded([5]), payload, encoded([7])])
+    assert merged.broken == alone.broken
+    assert merged.count == 2 + alone.count
+    assert alone.count <= payloads._MOST
+    assert all(
+        0 <= value <= payloads.highest_of(np.array([payloads.BUCKETS - 1]))[0] for value in alone.buckets()[0]
+    )
 
 
 def test_what_was_never_an_histogram_is_counted() -> None:

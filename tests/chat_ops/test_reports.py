@@ -82,6 +82,15 @@ def test_timeline_loses_nothing_between_its_steps(real_log: Path, entries: list[
     assert {(b["time"] - a["time"]).total_seconds() for a, b in itertools.pairwise(rows)} <= {1.0}
 
 
+def test_an_interval_counts_for_its_middle(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    line = {"event": "interval", "node": "a", "messages": 5, "interval_s": 10}
+    times = ("2026-11-21T10:00:03Z", "2026-11-21T10:00:13Z", "2026-11-21T10:02:00Z")
+    path.write_text("".join(json.dumps({"ts": ts, **line}) + "\n" for ts in times))
+    rows = records(report("timeline", path, "--every", "1m")["timeline"])
+    assert [(row["time"].minute, row["messages"]) for row in rows] == [(59, 5), (0, 5), (1, 5)]
+
+
 def test_timeline_of_a_user_is_made_from_the_sessions(real_log: Path, entries: list[Entry]) -> None:
     name = of(entries, "session_opened")[0]["username"]
     rows = records(report("timeline", real_log, filters=Filters(users=(name,)))["timeline"])

@@ -18,7 +18,7 @@ _LINES: Final = (
     "SELECT ts, level, event, node, username, address, coalesce(reason, error_type), coalesce(error,"
     " CASE WHEN lag_ms IS NOT NULL THEN 'late by ' || round(lag_ms) || ' ms'"
     " WHEN count IS NOT NULL THEN count || ' times' END), duration_s, stack, count(*) OVER () FROM {few}"
-    " WHERE level IN ('warning', 'error', 'critical') ORDER BY ts DESC LIMIT {limit}"
+    " WHERE level IN ('warning', 'error', 'critical') ORDER BY ts DESC, event, node LIMIT {limit}"
 )
 
 

@@ -152,7 +152,7 @@ def _peak(log: Log, table: str) -> Row:
             f" FROM {table} WHERE event IN ('interval', 'server_started', 'server_stopped'))"
         )
     return log.rows(
-        "SELECT max(at_once)::BIGINT, arg_max(ts, at_once) FROM"
+        "SELECT max(at_once)::BIGINT, arg_max(ts, (at_once, -epoch_us(ts))) FROM"
         f" (SELECT ts, sum(change) OVER (ORDER BY ts ROWS UNBOUNDED PRECEDING) AS at_once FROM ({changes}))"
     )[0]
 
@@ -198,7 +198,9 @@ def _endings(reasons: Mapping[str, int] | None) -> Table:
 
 def _machine(log: Log, few: str) -> Table:
     row = log.rows(
-        "SELECT max(loop_lag_max_ms), arg_max(ts, loop_lag_max_ms), max(rss_bytes), max(queue_bytes),"
+        "SELECT max(loop_lag_max_ms),"
+        " arg_max(ts, (loop_lag_max_ms, -epoch_us(ts))) FILTER (loop_lag_max_ms IS NOT NULL),"
+        " max(rss_bytes), max(queue_bytes),"
         " max(lagging), arg_max(store_bytes, ts), max(wal_bytes), min(free_bytes)"
         f" FROM {few} WHERE event = 'interval'"
     )[0]
