@@ -103,6 +103,15 @@ class Control:
         """Have everybody say nothing more, and wait until all that was said has come to everybody."""
         assert self.collector is not None
         self.collector.stopping(time.time())
+        try:
+            self._drain()
+        finally:  # also where somebody does not want to wait for it
+            self.running = False
+            if self._watch is not None:
+                self._watch.kill()
+            self.collector.finish()
+
+    def _drain(self) -> None:
         patience = self.plan.drain + _GRACE
         self._ask(messages.HALT, {}, self._heads, patience)
         heads: dict[str, int] = {}
@@ -112,10 +121,6 @@ class Control:
         self._ask(messages.CATCH_UP, {"heads": heads}, self.finals, patience)
         for number in sorted(set(self._stations.values()) - set(self.finals)):
             self.notes.append(f"bot process {number} did not report at the end")
-        self.running = False
-        if self._watch is not None:
-            self._watch.kill()
-        self.collector.finish()
 
     def _ask(self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float) -> None:
         """Send to all stations, and wait until all have answered, or have had time enough."""

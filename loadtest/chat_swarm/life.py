@@ -104,6 +104,7 @@ class Life:
     def on_spawning_complete(self, **_: object) -> None:
         """Take note that the ramp is over."""
         if self.control is not None:
+            self._count_bots()  # there may be fewer at the end: the page and shapes can take some away
             self.control.spawned()
 
     def on_worker_connect(self, client_id: str, **_: object) -> None:
@@ -123,7 +124,6 @@ class Life:
             self.control.halt()
         except KeyboardInterrupt:
             self.control.notes.append("the end of the run was interrupted, before all was received")
-            self.control.running = False
         if self.shapes is not None:
             self.shapes.finish()
         self._finish(self.control)
