@@ -128,6 +128,8 @@ def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
     alone = Histogram.merge([payload])
     merged = Histogram.merge([encoded([5]), payload, encoded([7])])
     assert merged.broken == alone.broken
+    groups = Histogram.merge_groups([("a", payload), ("b", encoded([5]))])
+    assert [list(one) for one in groups["b"].buckets()] == [[5], [1]]
     assert merged.count == 2 + alone.count
     assert alone.count <= payloads._MOST
     assert all(
