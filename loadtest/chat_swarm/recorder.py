@@ -69,12 +69,12 @@ class Recorder:
             received, sent = _values(self.received), _values(self.sent)
             found["delivery"] = received - sent
             self.early += int(np.count_nonzero(found["delivery"] < -_EARLY))
-            found["delivery_response"] = received - _values(self.planned)
+            _join(found, "delivery_response", received - _values(self.planned))
             _join(found, "bot_lag", _values(self.seen) - received)
         if self.ack_received:
             received = _values(self.ack_received)
             found["ack"] = received - _values(self.ack_sent)
-            found["ack_response"] = received - _values(self.ack_planned)
+            _join(found, "ack_response", received - _values(self.ack_planned))
         self._start()
         histograms: dict[str, Histogram] = {}
         for name, values in found.items():

@@ -40,7 +40,7 @@ class Pending:
 class Talker(Bot):
     """A bot with a schedule. Its kind gives `rate` and `destination`, and may refuse a slot in `free`."""
 
-    __slots__ = ("_armed_ns", "_schedule", "counter", "pending")
+    __slots__ = ("_armed_ns", "_held_up", "_schedule", "counter", "pending")
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
@@ -48,6 +48,7 @@ class Talker(Bot):
         self.counter = 0
         self._schedule: Schedule | None = None
         self._armed_ns = 0  # when the timer that counts will ring; 0: none will
+        self._held_up = False  # whether a slot that was due could not be used, and not by the bot's own fault
 
     @property
     def rate(self) -> float:
@@ -92,14 +93,20 @@ class Talker(Bot):
     def say_on(self) -> None:
         """Say all that is due, and wait for the next slot; what cannot be said now keeps its moment."""
         schedule = self._schedule
-        if schedule is None or not self.up or self.engine.stopping:
+        if schedule is None or self.engine.stopping:
             return
+        if not self.up:
+            self._held_up = True
+            return
+        metric = "held_up" if self._held_up else "send_lag"
         for _ in range(_BURST):
             if schedule.next_ns > time.monotonic_ns():
+                self._held_up = False
                 break
             if self.wire is None or self.wire.blocked or not self.free():
+                self._held_up = True
                 return  # `writable`, an acknowledgement or the next `welcome` calls again
-            self._say_something(schedule.next_ns)
+            self._say_something(schedule.next_ns, metric)
             schedule.advance()
         self._arm(schedule.next_ns)
 
@@ -114,7 +121,7 @@ class Talker(Bot):
             self._armed_ns = 0
             self.say_on()
 
-    def _say_something(self, planned_ns: int) -> None:
+    def _say_something(self, planned_ns: int, metric: str) -> None:
         engine = self.engine
         size = int(engine.plan.payload_bytes.draw(self.random))
         self.counter += 1
@@ -125,7 +132,7 @@ class Talker(Bot):
         recorder = engine.recorder
         recorder.counts["sent"] += 1
         recorder.counts["sent_bytes"] += len(frame)
-        recorder.add("send_lag", now - pending.planned_ns)
+        recorder.add(metric, now - pending.planned_ns)
         self.tell(frame)
 
     def _frame(self, pending: Pending) -> bytes:
@@ -176,6 +183,8 @@ class Talker(Bot):
             recorder.ack_received.append(received_ns)
             recorder.ack_sent.append(sent)
             recorder.ack_planned.append(pending.planned_ns)
+        elif sent > self.live_since_ns and self.held_up(pending.planned_ns, sent, received_ns):
+            recorder.add("ack_response", received_ns - pending.planned_ns)
         self.answered()
 
     def refusal(self, event: Error, counter: int) -> None:
@@ -210,6 +219,8 @@ class Talker(Bot):
         super().forget()
 
     def _let_go(self) -> None:
+        if not self.engine.stopping:
+            self.engine.count("abandoned", len(self.pending))
         for counter in self.pending:
             self.engine.audit.refused(self.speaks_in, self.name, counter)
         self.pending.clear()

@@ -9,8 +9,9 @@ from chat_protocol.commands import Message, Ping, Pong
 from chat_protocol.events import Gap, PingEvent, PongEvent
 from chat_protocol.ndjson import encode
 from chat_swarm import bot as bots
+from chat_swarm import stamp
 from chat_swarm.kinds import Chatter, Lurker
-from support.driven import Line, ServerEnd, Swarm, spoken
+from support.driven import RUN, Line, ServerEnd, Swarm, spoken
 
 HALL = "hall-0"
 
@@ -41,6 +42,10 @@ def chatter(swarm: Swarm, end: ServerEnd) -> tuple[Chatter, Line]:
 
 def shown(swarm: Swarm, number: int) -> None:
     swarm.until(lambda: swarm.count("delivered") >= number, f"{number} deliveries")
+
+
+def late(swarm: Swarm, metric: str) -> list[tuple[int, int]]:
+    return [(value, count) for value, count in swarm.histograms[metric].buckets() if value >= 9_900_000]
 
 
 class TestMoments:
@@ -90,6 +95,28 @@ class TestMoments:
         shown(swarm, 2)
         assert swarm.account()["acknowledged"] == 2
         assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
+
+    def test_what_was_held_up_before_it_was_sent_is_timed_from_its_plan_even_so(
+        self, swarm: Swarm, end: ServerEnd
+    ) -> None:
+        # Given messages that should have been sent ten seconds ago, when all bots stood still
+        bot, line = chatter(swarm, end)
+        mine = [line.next(Message), line.next(Message)]
+        swarm.engine.stop_sending()
+        for pending in bot.pending.values():
+            pending.planned_ns -= 10 * 10**9
+        now = time.time_ns()
+        text = stamp.write(RUN, 1, now - 10 * 10**9, now, 100)
+        # When what comes of them waits among others
+        line.send(spoken(1, bot.name, 1, ref=mine[0].ref), spoken(2, "ann", 1, message=text))
+        time.sleep(0.05)
+        line.send(spoken(3, bot.name, 2, ref=mine[1].ref))
+        shown(swarm, 3)
+        # Then nobody knows when the server delivered it, and all the same it was late by what it was
+        assert swarm.account()["untimed"] == 2
+        assert swarm.histograms["delivery"].count == swarm.histograms["ack"].count == 1
+        assert sum(count for _, count in late(swarm, "ack_response")) == 2
+        assert sum(count for _, count in late(swarm, "delivery_response")) == 1
 
     def test_a_pong_that_waited_among_others_has_no_moment(self, end: ServerEnd) -> None:
         swarm = Swarm(end.port, ping_interval=0.05)
