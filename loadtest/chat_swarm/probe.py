@@ -1,4 +1,4 @@
-"""The server seen from outside, and the swarm itself: cores, memory, descriptors.
+"""The server seen from outside: cores, memory, descriptors.
 
 Knows psutil and /proc. Must not know the server's code nor what the figures are used for. A sample costs 0.1
 ms (every fifth one 1 ms), however many descriptors the server has, so it may be taken between two turns of
@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -183,27 +182,3 @@ class ServerProbe:
     def _used(process: Any) -> float:
         times = process.cpu_times()
         return float(times.user + times.system)
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratorSample:
-    """This process: cores used since the last sample, resident bytes."""
-
-    cpu: float
-    rss_bytes: int
-
-
-class GeneratorProbe:
-    """The process that asks."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._cpu = time.process_time()
-        self._at = time.monotonic()
-
-    def sample(self) -> GeneratorSample:
-        """Return cores used since the last sample, by all threads, and memory now."""
-        cpu, now = time.process_time(), time.monotonic()
-        cores = (cpu - self._cpu) / max(now - self._at, 1e-3)
-        self._cpu, self._at = cpu, now
-        return GeneratorSample(cpu=cores, rss_bytes=int(self._process.memory_info().rss))

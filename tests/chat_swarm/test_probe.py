@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from chat_swarm.probe import CENSUS_EVERY, GeneratorProbe, ProbeError, ServerProbe, find_server
+from chat_swarm.probe import CENSUS_EVERY, ProbeError, ServerProbe, find_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -167,13 +167,3 @@ def test_a_process_of_somebody_else_is_a_clear_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("chat_swarm.probe._descriptors", refuse)
     with pytest.raises(ProbeError, match="somebody else"):
         ServerProbe(os.getpid())
-
-
-def test_the_generator_sees_itself() -> None:
-    probe = GeneratorProbe()
-    started = os.times().user
-    while os.times().user < started + 0.05:
-        pass
-    sample = probe.sample()
-    assert sample.cpu > 0
-    assert sample.rss_bytes > 4 << 20
