@@ -286,9 +286,8 @@ class Bot(Lifeline):
         engine = self.engine
         if not self.up:
             # The `hello` is refused. A taken name is no fault: who had the seat before is still being closed.
-            engine.count("errors", 0 if event.code is ErrorCode.NAME_TAKEN else 1)
             self.wait_at_least(event.retry_after or 0.0)
-            self.give_up(event.code.value)
+            self.give_up(event.code.value, fault=event.code is not ErrorCode.NAME_TAKEN)
             return
         if self.expected(event):
             return

@@ -41,6 +41,7 @@ class Churn:
         self._receiver: Receiver | None = None
         self._counter = 0
         self._visits = 0
+        self._came_ns = 0  # what was sent before that is caught up
         self._open: dict[int, int] = {}  # counter → when it was sent, ns, of what is not acknowledged
         self._stop = Flag()
         self._retry = _FIRST_RETRY
@@ -133,6 +134,7 @@ class Churn:
             program="chat-swarm",
         )
         began = time.time_ns()
+        self._came_ns = began
         self._greeted(client.connect(), began)
         self._say(client)
         stay = engine.plan.churn_stay.draw(engine.random)
@@ -201,7 +203,11 @@ class Churn:
         if mark is None:
             engine.count("foreign")
             return
-        engine.count("untimed")  # the library has no stamp of the kernel
+        if mark.sent_ns < self._came_ns:
+            engine.count("caught_up")
+            engine.recorder.add("catch_up", time.time_ns() - mark.sent_ns)
+        else:
+            engine.count("untimed")  # the library has no stamp of the kernel
         engine.audit.shown(event.room, event.seq, event.username, mark.counter)
         if event.username == self.name and self._open.pop(mark.counter, None) is not None:
             engine.count("acknowledged")

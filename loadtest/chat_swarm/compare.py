@@ -204,8 +204,9 @@ def _judge(bound: Bound, line: Line) -> Verdict:
     if line.beyond is None:
         return Verdict(
             text=bound.text,
-            failed=False,
-            why=f"it changed by {_percent(change)}, but the runs are too short to tell it from noise",
+            failed=True,  # a bound that nobody can judge must not let anything through
+            why=f"it changed by {_percent(change)}, and these runs cannot tell whether that is noise"
+            " (for most figures, 25 steady seconds and more can)",
         )
     within = "beyond" if line.beyond else "but not beyond"
     return Verdict(

@@ -134,9 +134,10 @@ class Engine:
         """Count something of `metrics.COUNTS`."""
         self.recorder.counts[name] += number
 
-    def error(self, what: str) -> None:
-        """Note a code, reason or errno."""
+    def error(self, what: str, *, fault: bool = True) -> None:
+        """Note a code, reason or errno; one that is no fault of the server's is noted, and not counted."""
         self.errors[what] += 1
+        self.count("errors", int(fault))
 
     def warn(self, sentence: str) -> None:
         """Tell whoever reads the report."""

@@ -113,6 +113,7 @@ class Slow(Bot):
 
     excused = True
     timed = False
+    receive_buffer = 4096  # else the kernel would take megabytes for it, and the server notice nothing
 
     def ready(self) -> None:
         if self.wire is not None and not self.engine.stopping:

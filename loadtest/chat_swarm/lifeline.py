@@ -34,6 +34,8 @@ class Lifeline:
         "wire",
     )
 
+    receive_buffer = 0
+    """Bytes that the kernel takes for it before it has read them; 0: as many as the kernel likes."""
     seat_kind = ROOM
     """What it needs: a place in a room, or in a pair."""
 
@@ -130,7 +132,7 @@ class Lifeline:
         self.begun_ns = time.time_ns()
         self.wire = Wire(self, engine.reactor, engine.recorder)
         try:
-            self.wire.connect(engine.address, self._source)
+            self.wire.connect(engine.address, self._source, self.receive_buffer)
         except OSError as error:
             self.wire = None
             self._failed(str(error.strerror or error))
@@ -143,10 +145,10 @@ class Lifeline:
             self.wire.close()
             self._failed(f"no welcome within {self.engine.plan.connect_timeout:g} s")
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, *, fault: bool = True) -> None:
         """Try again later: this connection has come to nothing."""
         self.engine.count("connect_failures")
-        self.engine.error(reason)
+        self.engine.error(reason, fault=fault)
         self._gone()
         self._again(self.engine.random.uniform(0.5, 1.0) * self._retry_seconds)
         self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY)
@@ -200,11 +202,11 @@ class Lifeline:
         """How manieth connection this is: a timer of an old one finds another number, and does nothing."""
         return self._serial
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str, *, fault: bool = True) -> None:
         """Close a connection that will come to nothing, and try again."""
         if self.wire is not None:
             self.wire.close()
-        self._failed(reason)
+        self._failed(reason, fault=fault)
 
     def connected(self) -> None:
         """Greet."""

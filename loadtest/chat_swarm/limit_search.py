@@ -113,7 +113,9 @@ class LimitSearch:
             self.attempt = 2
         elif outcome.generator_bound:
             self.at_least = True
-            self.stop(f"the generator was the bottleneck at {self.load:g}")
+            self.stop(
+                f"the generator was the bottleneck at {self.load:g}{'' if self.whole else ' times the rate'}"
+            )
         else:
             self.broke, self._broke_why = self.load, outcome.why
             self._next()

@@ -28,10 +28,13 @@ METRICS: Final = (
     Metric("ack_response", "send", "message planned → its own echo received"),
     Metric("delivery", "receive", "message sent → received, once for each receiver"),
     Metric("delivery_response", "receive", "message planned → received, once for each receiver"),
+    Metric(
+        "held_up", "send", "message planned → sent, where the bot could not: cut off, or nothing was taken"
+    ),
     Metric("catch_up", "receive", "message sent → received by a bot that was away or behind then"),
     Metric("resume", "hello", "connection cut → `welcome` of the resumed session received"),
     Metric("bot_lag", "lag", "received by the kernel → seen by the bot", of_server=False),
-    Metric("send_lag", "lag", "message planned → sent", of_server=False),
+    Metric("send_lag", "lag", "message planned → sent, where only the bot itself was late", of_server=False),
     Metric("loop_lag", "lag", "a timer of the event loop due → run", of_server=False),
 )
 """All latencies, in the order in which they are shown. Sent and seen are moments of the generator's clock,
@@ -41,6 +44,7 @@ METRIC: Final = {metric.name: metric for metric in METRICS}
 
 COUNTS: Final = {
     "sent": "messages handed to the kernel",
+    "abandoned": "messages whose session was lost before they were acknowledged or refused",
     "unsent": "messages that were planned before sending stopped, and were never sent",
     "sent_bytes": "bytes handed to the kernel",
     "acknowledged": "own messages that came back as echo",
@@ -58,7 +62,7 @@ COUNTS: Final = {
     "not_resumed": "sessions that were asked for after a cut and were new ones",
     "byes": "connections that the server ended with a `bye`, without being asked",
     "pings": "`ping`s sent",
-    "errors": "`error` frames received, refused messages too",
+    "errors": "errors of all kinds: `error` frames, connections that failed or were lost, `bye`s",
 }
 """What is counted in each second, beside the audit's faults."""
 

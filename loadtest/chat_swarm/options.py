@@ -159,7 +159,10 @@ def add_options(parser: "LocustArgumentParser") -> None:
             parser.exit(2, f"{parser.prog}: error: {refused}\n")
         # A page may still be told otherwise, and a worker is told by its master.
         alone = getattr(options, "headless", False) and not options.worker
-        if alone and (complaint := preflight.complaint(plan)):
+        bots = math.ceil(
+            (getattr(options, "num_users", 0) or 0) / max(1, getattr(options, "processes", 1) or 1)
+        )
+        if alone and (complaint := preflight.complaint(plan, bots)):
             parser.exit(2, f"{parser.prog}: error: {complaint}\n")
         return options
 
@@ -279,7 +282,8 @@ def _weights(values: Mapping[str, Any], chosen: Collection[str]) -> dict[str, in
     weights = {kind: int(values[f"{kind.removesuffix('Bot').lower()}_weight"]) for kind in BOTS}
     if chosen and not set(BOTS) <= set(chosen):
         weights = {kind: max(1, weight) if kind in chosen else 0 for kind, weight in weights.items()}
-    if not any(weights.values()):
+    others = set(chosen) - set(BOTS)  # of a locustfile of one's own
+    if not any(weights.values()) and not others:
         raise PlanError("--chatter-weight 0 and all other weights 0: no bots; give one kind a weight over 0")
     return weights
 
@@ -343,7 +347,7 @@ def _address(text: str) -> tuple[str, int]:
     else:
         name, colon, port = rest.partition(":")
         port = port if colon else str(DEFAULT_PORT)
-    if not name:
+    if not name or name.isdecimal():  # inet_aton(3) takes 7072 for 0.0.27.160
         raise wrong
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
         raise PlanError(f"--host {text!r} has no port from 1 to 65535; write one as in 127.0.0.1:7072")

@@ -3,15 +3,19 @@
 Knows the network's names, processes and directories. Must not know Locust, nor options.
 """
 
+import resource
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from chat_swarm.plan import Plan
 from chat_swarm.probe import ProbeError, ServerProbe
 from chat_swarm.rundir import PARENT, RunDirectory, RunDirectoryError
 from chat_swarm.wire import Address
+
+SPARE_DESCRIPTORS: Final = 200
+"""What a process of bots has open beside its connections."""
 
 
 def resolve(host: str, port: int) -> Address:
@@ -25,8 +29,17 @@ def resolve(host: str, port: int) -> Address:
     return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
 
 
-def complaint(plan: Plan) -> str:
-    """Return what keeps a run from being made, and the way out; "" if nothing is known to."""
+def complaint(plan: Plan, bots: int = 0) -> str:
+    """Return what keeps a run from being made, and the way out; "" if nothing is known to.
+
+    `bots` is how many one process is to hold.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if bots + SPARE_DESCRIPTORS > most:
+        return (
+            f"{bots:,} bots a process need {bots + SPARE_DESCRIPTORS:,} open files, and it may have {most:,}:"
+            " raise the hard limit (ulimit -Hn), take fewer users (-u) or more --processes"
+        )
     try:
         resolve(plan.host, plan.port)
     except OSError as error:

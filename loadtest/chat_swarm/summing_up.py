@@ -214,6 +214,18 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
             " latencies may be off by as much."
         )
+    counts = summary.scopes["all"].counts
+    if counts.get("errors"):
+        most = sorted(summary.errors.items(), key=lambda item: -item[1])[:4]
+        found.append(
+            f"{counts['errors']:,} errors ({', '.join(f'{name} {number:,}' for name, number in most)}):"
+            " they do not fail a run by themselves; an SLO with errors=0 does."
+        )
+    if counts.get("abandoned"):
+        found.append(
+            f"{counts['abandoned']:,} messages were not acknowledged when their session was lost:"
+            " nobody knows whether they are stored (with --resumable they would be asked for again)."
+        )
     unsent, sent = (summary.scopes["all"].counts.get(name, 0) for name in ("unsent", "sent"))
     if unsent > sent / 1000:
         found.append(

@@ -70,14 +70,19 @@ class Wire:
         self.paused = False
         """Whether nothing is read but by `sip`."""
 
-    def connect(self, address: Address, source: str | None) -> None:
-        """Begin to connect; OSError if that fails at once."""
+    def connect(self, address: Address, source: str | None, buffer: int = 0) -> None:
+        """Begin to connect; OSError if that fails at once.
+
+        With `buffer` the kernel takes about so many bytes before they are read, else as many as it likes.
+        """
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         sock = _socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             if source is not None:
                 sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((source, 0))
