@@ -1,0 +1,185 @@
+"""The page of `chat-logs report` in a real browser: it draws, its filter filters, and it fetches nothing."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.browser import Browser, browser
+from support.process import BIN, environment
+from support.real_log import write_real_log
+
+EVIL = "<img src=x onerror=\"document.title='owned'\">"
+TURNED = "\u202emallory\x1b[2J"
+LATER = timedelta(hours=1)
+
+
+def two_nodes(folder: Path) -> Path:
+    """Write what a real server logged, and an hour later the same of another node, with other people."""
+    lines = write_real_log(folder).read_text().splitlines()
+    copies = []
+    for line in lines:
+        entry: dict[str, Any] = json.loads(line)
+        entry["node"] = "west-2"
+        at = datetime.fromisoformat(entry["ts"]) + LATER
+        entry["ts"] = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if "session_id" in entry:
+            entry["session_id"] = "w" + entry["session_id"]
+        if "username" in entry:
+            entry["username"] = {"bob": EVIL, "cid": TURNED}.get(entry["username"].partition("-")[0], "wes")
+        for room in [*entry.get("rooms", []), entry]:
+            if "room" in room:
+                room["room"] = f"</script><script>document.title='owned'</script>{room['room']}"
+        copies.append(json.dumps(entry))
+    path = folder / "both.log"
+    path.write_text("\n".join([*lines, *copies, "no line <i>at all</i>"]) + "\n")
+    return path
+
+
+def written(log: Path, *options: str) -> Path:
+    page = log.with_name(f"page{len(options)}.html")
+    command = [str(BIN / "chat-logs"), "report", *options, "--html", str(page), str(log)]
+    told = subprocess.run(command, env=environment(log.parent), capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    return page
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_nodes(tmp_path_factory.mktemp("logs-page"))
+
+
+@pytest.fixture(scope="module")
+def page(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as shown:
+        shown.open(written(log))
+        shown.until("document.documentElement?.dataset.drawn")
+        yield shown
+        # Whatever was done with the page, it asked nobody for anything, and nothing of the log's was run.
+        assert shown.asked, "the page itself is asked for"
+        assert {url.partition(":")[0] for url in shown.asked} <= {"file", "data", "blob"}
+        assert shown.complaints == []
+        assert shown.value("document.title").startswith("Greenroom log")
+        assert shown.value("document.images.length") == 0
+
+
+def fill(page: Browser, **fields: str) -> None:
+    """Fill the filter's fields in as a person does; those that are not named are emptied first."""
+    before = page.value("Number(document.documentElement.dataset.shown || 0)")
+    page.value("document.getElementById('filter-reset').click()")
+    page.until(f"Number(document.documentElement.dataset.shown || 0) > {before}")
+    for name, value in fields.items():
+        before = page.value("Number(document.documentElement.dataset.shown)")
+        field = f"document.getElementById('filter-{name}')"
+        page.value(
+            f"{field}.value = {json.dumps(value)}; for (const kind of ['input', 'change'])"
+            f" {field}.dispatchEvent(new Event(kind, {{ bubbles: true }}))"
+        )
+        page.until(f"Number(document.documentElement.dataset.shown) > {before}")
+
+
+def column(page: Browser, table: str, title: str) -> list[str]:
+    """Return what is shown in a column of a table."""
+    rows: list[str] = page.value(
+        f"(() => {{ const card = document.getElementById({json.dumps(table)});"
+        " const at = [...card.querySelectorAll('th')].findIndex("
+        f"(one) => one.textContent === {json.dumps(title)});"
+        " return [...card.querySelectorAll('tbody tr')].map((row) => row.children[at].textContent); })()"
+    )
+    return rows
+
+
+def tile(page: Browser, name: str) -> str:
+    text: str = page.value(f"document.querySelector('#tile-{name} b').textContent")
+    return text
+
+
+def points(page: Browser, plot: str) -> int:
+    """Return how many points a plot has, of all its lines."""
+    number: int = page.value(
+        f"document.getElementById('plot-{plot}').data.reduce((sum, one) => sum + one.x.length, 0)"
+    )
+    return number
+
+
+def test_all_plots_are_drawn(page: Browser) -> None:
+    marks = page.value(
+        "Object.fromEntries([...document.querySelectorAll('.plot')].map((one) => [one.id,"
+        " [...one.querySelectorAll('path.js-line, .points path')].filter((path) =>"
+        " (path.getAttribute('d') || '').length > 4).length]))"
+    )
+    assert {"plot-traffic", "plot-sessions", "plot-commit_to_sent", "plot-rtt", "plot-curves"} <= set(marks)
+    assert {"plot-errors", "plot-ended", "plot-loop", "plot-memory", "plot-disk"} <= set(marks)
+    assert all(marks.values()), marks
+    assert page.value("Number(document.documentElement.dataset.drawn)") == len(marks)
+
+
+def test_names_are_text(page: Browser) -> None:
+    fill(page)
+    users = column(page, "users-users", "user")
+    assert EVIL in users
+    assert "\\u202emallory\\x1b[2J" in users
+    assert any("<script>" in room for room in column(page, "rooms-rooms", "room"))
+    assert column(page, "bad_lines", "begins with") == ["no line <i>at all</i>"]
+
+
+def test_the_filter_by_node(page: Browser) -> None:
+    # Given the figures of both nodes, which did the same
+    fill(page)
+    both, every = int(tile(page, "messages")), points(page, "traffic")
+    assert set(column(page, "sessions-sessions", "node")) == {"east-1", "west-2"}
+    # When one is chosen, then half is left
+    fill(page, node="west-2")
+    assert int(tile(page, "messages")) * 2 == both
+    assert points(page, "traffic") < every
+    assert set(column(page, "sessions-sessions", "node")) == {"west-2"}
+    # And all comes back
+    fill(page)
+    assert (int(tile(page, "messages")), points(page, "traffic")) == (both, every)
+
+
+def test_the_filter_by_text(page: Browser) -> None:
+    fill(page, user="ONERROR")
+    assert set(column(page, "users-users", "user")) == {EVIL}
+    assert set(column(page, "sessions-sessions", "user")) == {EVIL}
+    assert tile(page, "opened") == "1"
+    fill(page, room="script")
+    rooms = column(page, "rooms-rooms", "room")
+    assert rooms
+    assert all("script" in room for room in rooms)
+    fill(page, room="no such room")
+    assert column(page, "rooms-rooms", "room") == []
+    assert tile(page, "messages") == "0"
+
+
+def test_the_filter_by_time(page: Browser, log: Path) -> None:
+    fill(page)
+    both, curve = int(tile(page, "messages")), points(page, "curves")
+    first = datetime.fromisoformat(json.loads(log.read_text().splitlines()[0])["ts"])
+    middle = (first + LATER / 2).strftime("%Y-%m-%dT%H:%M:%S")
+    # When the time is the second node's, then its people alone are there
+    fill(page, **{"from": middle})
+    assert int(tile(page, "messages")) * 2 == both
+    assert "bob-2" not in column(page, "users-users", "user")
+    assert EVIL in column(page, "users-users", "user")
+    assert 0 < points(page, "curves") <= curve
+    # When a person drags over the first half of a plot, then the first node's people are there
+    fill(page)
+    page.drag("#plot-loop .nsewdrag", 0.5, -0.02)
+    page.until("document.getElementById('filter-to').value")
+    page.until("document.getElementById('filter').classList.contains('active')")
+    assert int(tile(page, "messages")) * 2 == both
+    assert EVIL not in column(page, "users-users", "user")
+    assert "bob-2" in column(page, "users-users", "user")
+
+
+def test_an_anonymous_page_names_nobody(log: Path) -> None:
+    text = written(log, "--anonymize").read_text()
+    told = text[text.index('id="data"') :] + text[: text.index("<script")]
+    for word in ("bob", "Ann", "mallory", "onerror", "east-1", "west-2", "127.0.0.1", str(log)):
+        assert word not in told, word
+    assert "user-" in told
