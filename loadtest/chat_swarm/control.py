@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 _GRACE: Final = 3.0  # seconds beyond the drain's own that a process has to answer
 _UP_PATIENCE: Final = 10.0
 """Seconds after the last bot was started in which all should be connected; then it is steady all the same."""
+_ALONE: Final = 3
+"""Seconds without a single connection after which somebody should be told."""
 _UP_SHARE: Final = 0.98
 _BOUND_SHARE: Final = 0.2
 """Share of marked seconds from which on some seconds say little about the server."""
@@ -62,6 +64,8 @@ class Control:
         self._spawned_at: float | None = None
         self._watch: gevent.Greenlet | None = None
         self._factor = 1.0
+        self._hurried = False
+        self._warned = False
 
     def listeners(self) -> dict[str, Callable[[dict[str, Any], str], None]]:
         """Return what is to be called for which message of a station, with its data and the station's id."""
@@ -82,6 +86,7 @@ class Control:
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
         self._spawned_at, self._factor = None, 1.0
+        self._hurried = self._warned = False
         self.collector = Collector(time.time(), max(1, len(stations)))
         self.running = True
         self._find_server()
@@ -111,6 +116,13 @@ class Control:
                 self._watch.kill()
             self.collector.finish()
 
+    def hurry(self) -> None:
+        """Wait no longer for what is under way: somebody wants the end now."""
+        if self.running and not self._hurried:
+            self._hurried = True
+            self.notes.append("the end of the run was interrupted, before all was received")
+            self._answered.set()
+
     def _drain(self) -> None:
         patience = self.plan.drain + _GRACE
         self._ask(messages.HALT, {}, self._heads, patience)
@@ -126,7 +138,7 @@ class Control:
         """Send to all stations, and wait until all have answered, or have had time enough."""
         end = time.monotonic() + patience
         self._send(name, data)
-        while len(answers) < len(self._stations) and time.monotonic() < end:
+        while len(answers) < len(self._stations) and time.monotonic() < end and not self._hurried:
             self._answered.clear()
             self._answered.wait(min(0.5, max(0.0, end - time.monotonic())))
 
@@ -177,6 +189,10 @@ class Control:
                 self.collector.server(int(time.time()) - 1, sample)
 
     def _look_at_phase(self) -> None:
+        rows = self.collector.rows if self.collector is not None else []
+        if len(rows) == _ALONE and not any(row.connected for row in rows) and not self._warned:
+            self._warned = True
+            log.warning("No bot has got in yet: is there a server at %s:%d?", self.plan.host, self.plan.port)
         if self._spawned_at is None or self.collector is None or not self.collector.rows:
             return
         last = self.collector.rows[-1]

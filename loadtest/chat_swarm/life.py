@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import gevent
+from gevent.event import Event as Flag
 from locust.env import Environment
-from locust.runners import MasterRunner, Runner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
 
 from chat_swarm import options, shapes, web
 from chat_swarm.batches import Batcher
@@ -52,6 +53,8 @@ class Life:
         self._bots: Counter[str] = Counter()
         self._started = ""
         self._last_words = ""
+        self._ending = False
+        self._ended = Flag()
         self._run = ""
         self._runs = 0
         if not isinstance(runner, WorkerRunner):
@@ -114,19 +117,36 @@ class Life:
 
     def on_test_stopping(self, **_: object) -> None:
         """Bring the run to a quiet end, while all bots are still there, and judge it."""
-        if self.control is None or not self.control.running:
+        if self.control is None:
             return
+        if self._ending:
+            # Ctrl-C while another greenlet of Locust's has begun to end the run: that one writes it down.
+            self.control.hurry()
+            self._ended.wait()
+            return
+        if not self.control.running:
+            return
+        self._ending = True
+        self._ended.clear()
+        try:
+            self._end(self.control)
+        finally:
+            self._ending = False
+            self._ended.set()
+
+    def _end(self, control: Control) -> None:
         self._count_bots()
+        drain = control.plan.drain
         log.info(
-            "Sending has stopped; what is under way is awaited (at most %g s).", 2 * self.control.plan.drain
+            "Sending has stopped; acknowledgements are awaited, then deliveries (%g s each at most).", drain
         )
         try:
-            self.control.halt()
+            control.halt()
         except KeyboardInterrupt:
-            self.control.notes.append("the end of the run was interrupted, before all was received")
+            control.notes.append("the end of the run was interrupted, before all was received")
         if self.shapes is not None:
             self.shapes.finish()
-        self._finish(self.control)
+        self._finish(control)
 
     def on_test_stop(self, **_: object) -> None:
         """Give back what the run had; Locust has ended the bots."""
@@ -153,7 +173,9 @@ class Life:
         self._runs += 1
         self._bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        stations = list(self.runner.clients) if isinstance(self.runner, MasterRunner) else ["local"]
+        stations = ["local"]
+        if isinstance(self.runner, MasterRunner):  # which keeps one that has died for a minute
+            stations = [one.id for one in self.runner.clients.all if one.state != STATE_MISSING]
         if self.watching is not None:
             self.watching.run_directory = self.directory.path
         control.begin(plan, self._run, stations)
@@ -189,11 +211,12 @@ class Life:
             steps=control.steps,
             limit=control.limit,
         )
-        for problem in self.directory.write(run, _render):
-            log.error("%s", problem)
-        self._say(closing(run, self.directory.path))
+        problems = self.directory.write(run, _render)
+        self._say(
+            "\n".join([closing(run, self.directory.path), *(f"ERROR: {problem}" for problem in problems)])
+        )
         # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
-        code = self.environment.process_exit_code or 0
+        code = max(self.environment.process_exit_code or 0, int(bool(problems)))
         self.environment.process_exit_code = max(code, run.summary.exit_code)
         if self.watching is not None:
             self.watching.finish(self.directory.path)
