@@ -117,3 +117,24 @@ def test_a_run_from_the_form_to_its_report(page: Page) -> None:
     assert summary["options"]["message_rate"] == 5
     with pytest.raises(urllib.error.HTTPError):
         page.text("/swarm/runs/1/report.html")
+
+
+def test_a_second_run_has_nothing_of_the_first_one(page: Page) -> None:
+    # Given a run that is over, and whose report is there
+    first = page.json("/swarm/runs/0/summary.json")
+    # When another one is made of other bots
+    assert page.start(lurker_weight="1", message_rate="2")["success"] is True
+    eventually(lambda: page.json("/stats/requests")["user_count"] == BOTS, "all bots")
+    eventually(lambda: len(page.json("/swarm/data")["rows"]) > 2, "live figures")
+    # And some of them are taken away before its end
+    assert page.start(lurker_weight="1", message_rate="2", user_count="4")["success"] is True
+    eventually(lambda: page.json("/stats/requests")["user_count"] == 4, "fewer bots")
+    page.text("/stop", {})
+    eventually(lambda: page.state() == "stopped", "the stop")
+    # Then all of its figures are its own, and the bots that left are in them
+    second = page.json("/swarm/runs/1/summary.json")
+    assert second["run"] != first["run"]
+    assert second["passed"] is True
+    assert second["errors"] == {}
+    assert second["bots"] == {"ChatterBot": BOTS // 2, "LurkerBot": BOTS // 2}
+    assert second["scopes"]["all"]["counts"]["logins"] == BOTS == second["peak_connected"]
