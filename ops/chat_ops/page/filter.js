@@ -54,9 +54,8 @@ function merged(lists, per) {
 /* The histogram of a figure for all that is chosen; null if it is not told apart for that. */
 function histogram(figure) {
   const held = data.histograms;
-  if (chosen.user) return null;
   if (!chosen.room) return merged([held.scopes[scope()][figure]], held.per);
-  if (chosen.node || figure === "rtt") return null;
+  if (figure === "rtt") return null;
   return merged(rooms().map((one) => one[figure]), held.rooms.per);
 }
 

@@ -39,7 +39,7 @@ function figuresNow() {
   if (chosen.room) {
     const { first, end } = range(), sums = [0, 0], found = rooms();
     for (const room of found) for (const counts of room.counts) if (counts[0] >= first && counts[0] < end) { sums[0] += counts[1]; sums[1] += counts[2]; }
-    now.messages = [digits(sums[0], 0), "in " + found.length + " of the " + data.histograms.rooms.list.length + " busiest rooms"];
+    now.messages = [digits(sums[0], 0), "in " + found.length + " of the " + data.histograms.rooms.list.length + " busiest rooms" + (chosen.node ? ", all nodes" : "")];
     now.deliveries = [digits(sums[1], 0), "in these rooms"];
     return now;
   }
@@ -71,7 +71,7 @@ function say() {
   form.classList.toggle("active", filtering());
   if (!filtering()) { document.getElementById("filter-said").textContent = hint; return; }
   const said = [duration((until() - since()) / 1000)];
-  if (chosen.room) said.push(rooms().length + " of " + digits(data.histograms.rooms.every, 0) + " rooms in the plots, which know the busiest");
+  if (chosen.room) said.push("the plots know " + rooms().length + " such rooms, of the " + data.histograms.rooms.list.length + " busiest");
   if (chosen.user) said.push(sessions().length + " sessions of those on this page");
   document.getElementById("filter-said").textContent = said.join(" · ");
 }

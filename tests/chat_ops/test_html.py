@@ -1,0 +1,90 @@
+"""The page without a browser: what is embedded, what is bounded, and what the command refuses."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_ops import cli, page_data, page_histograms, page_series
+from chat_ops.histogram import Histogram
+from chat_ops.html import embedded
+from chat_ops.log import Log
+from chat_ops.payloads import BUCKETS
+
+MADE_OF = st.text() | st.integers() | st.booleans() | st.none()
+BY_BUCKET = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 10**6), min_size=1, max_size=50)
+
+
+def page_of(log: Path, target: Path, *options: str) -> str:
+    assert cli.main(["report", *options, "--html", str(target), str(log)]) == 0
+    return target.read_text()
+
+
+def data_of(page: str) -> Any:
+    return json.loads(page.split('id="data">')[1].split("</script>", maxsplit=1)[0])
+
+
+@given(st.lists(MADE_OF) | st.dictionaries(st.text(), MADE_OF))
+def test_embedded_json_cannot_end_its_element(value: Any) -> None:
+    text = embedded(value)
+    assert not set(text) & set("<>&\u2028\u2029")
+    assert json.loads(text) == value
+
+
+@given(BY_BUCKET)
+def test_a_packed_histogram_keeps_counts_and_nearly_the_values(counts: dict[int, int]) -> None:
+    places = np.array(sorted(counts), np.int64)
+    whole = Histogram(places, np.array([counts[place] for place in sorted(counts)], np.int64))
+    packed = page_histograms.pack(whole)
+    assert sum(packed[1::2]) == whole.count
+    numbers = np.cumsum(packed[0::2])
+    assert (np.diff(numbers) > 0).all()
+    highest = 2.0 ** ((numbers[-1] + 1) / page_histograms.PARTS)
+    assert whole.max is not None
+    assert max(whole.max, 1) <= highest * 1.0001 <= max(whole.max, 1) * 1.023
+
+
+def test_the_figures_are_the_reports(real_log: Path, tmp_path: Path) -> None:
+    with Log([str(real_log)]) as log:
+        made = page_data.page(log)
+        ((messages,),) = log.rows("SELECT sum(messages)::BIGINT FROM lines WHERE event = 'interval'")
+    told = {one.name: one.value for one in made.tiles}
+    assert told["messages"] == f"{messages:,}"
+    series = made.embedded["series"][""]
+    assert sum(value or 0 for value in series["messages"]) == messages
+    assert len(made.embedded["times"]) <= page_series.MOST_STEPS
+    assert data_of(page_of(real_log, tmp_path / "page.html"))["tables"] == json.loads(
+        embedded(made.embedded["tables"])
+    )
+
+
+def test_nothing_on_the_page_is_fetched(real_log: Path, tmp_path: Path) -> None:
+    page = page_of(real_log, tmp_path / "page.html")
+    head = page[: page.index("<script")]
+    assert "default-src 'none'" in head
+    for word in ("src=", "<link", "@import", "url("):
+        assert word not in head
+
+
+@pytest.mark.parametrize("options", [[], ["--anonymize"], ["--user", "nobody"], ["--since", "2200-01-01"]])
+def test_a_page_of_a_log_in_which_all_is_wrong(hostile_log: Path, tmp_path: Path, options: list[str]) -> None:
+    page = page_of(hostile_log, tmp_path / "page.html", *options)
+    told = html.unescape(page)
+    assert not set(told) & {"\x1b", "\u202e", "\x00"}
+    assert data_of(page)["tables"] or "--since" in options
+
+
+def test_a_page_is_not_written_over_the_log(
+    real_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = real_log.read_bytes()
+    assert cli.main(["report", "--html", str(real_log), str(real_log)]) == 2
+    assert real_log.read_bytes() == before
+    assert "is the log itself" in capsys.readouterr().err
+    assert cli.main(["report", "--html", str(tmp_path / "no" / "page.html"), str(real_log)]) == 2
+    assert "cannot write" in capsys.readouterr().err
