@@ -65,7 +65,7 @@ function layout(plot, traces, style) {
   };
   if (plot.two && lower) made.yaxis2 = axis(plot.two[1], { domain: two ? [0, 0.34] : [0, 1], nticks: two ? 3 : 5 });
   if (plot.curve) {
-    const most = Math.max(10, ...traces.flatMap((one) => one.x)), ticks = [1, 2, 4];
+    const most = Math.max(10, ...traces.flatMap((one) => one.x)), narrow = most > 2e4 || plot.box.clientWidth < 420, ticks = narrow ? [1] : [1, 2, 4];
     for (let power = 1; Math.pow(10, power) <= most; power += 1) ticks.push(Math.pow(10, power));
     Object.assign(made.xaxis, { type: "log", range: [0, Math.log10(most) + 0.02], fixedrange: true, tickmode: "array", tickvals: ticks, ticktext: ticks.map(nines), tickangle: 0 });
     made.hovermode = "closest";
