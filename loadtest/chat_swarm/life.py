@@ -144,9 +144,12 @@ class Life:
             control.halt()
         except KeyboardInterrupt:
             control.notes.append("the end of the run was interrupted, before all was received")
+        # Locust logs what a listener of its events raises, and goes on: then this stands.
+        before, self.environment.process_exit_code = self.environment.process_exit_code, 2
         if self.shapes is not None:
             self.shapes.finish()
-        self._finish(control)
+        code = self._finish(control)
+        self.environment.process_exit_code = max(before or 0, code)
 
     def on_test_stop(self, **_: object) -> None:
         """Give back what the run had; Locust has ended the bots."""
@@ -189,7 +192,8 @@ class Life:
         for name, count in counts.items():
             self._bots[name] = max(self._bots[name], count)
 
-    def _finish(self, control: Control) -> None:
+    def _finish(self, control: Control) -> int:
+        """Judge the run, write it down, say it; return the exit code that it deserves."""
         assert control.collector is not None
         assert self.directory is not None
         plan = control.plan
@@ -215,12 +219,11 @@ class Life:
         self._say(
             "\n".join([closing(run, self.directory.path), *(f"ERROR: {problem}" for problem in problems)])
         )
-        # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
-        code = max(self.environment.process_exit_code or 0, int(bool(problems)))
-        self.environment.process_exit_code = max(code, run.summary.exit_code)
         if self.watching is not None:
             self.watching.finish(self.directory.path)
         self.directory = None
+        # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
+        return max(run.summary.exit_code, int(bool(problems)))
 
     def _say(self, text: str) -> None:
         """Print the run's result: after Locust's own tables, if it is about to print them and end."""

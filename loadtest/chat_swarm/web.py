@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import flask
 import msgspec
@@ -64,6 +65,7 @@ def install(environment: Environment, source: Source) -> None:
         return
     options = environment.parsed_options
     view = View(source)
+    web_ui.app.before_request(_refuse_strangers)
     web_ui.app.before_request(lambda: _check_form(environment, web_ui))
     web_ui.app.after_request(lambda response: _extend(response, view))
     web_ui.app.register_blueprint(_pages(web_ui, view, getattr(options, "web_base_path", "") or None))
@@ -86,6 +88,15 @@ def _show_present_values(app: flask.Flask, options: Namespace) -> None:
             field["default_value"] = getattr(options, name, field["default_value"])
 
     flask.before_render_template.connect(fill, app, weak=False)
+
+
+def _refuse_strangers() -> Response | None:
+    """Refuse what a page of another site asks for: Locust itself answers to any site, forms too."""
+    origin = request.headers.get("Origin")
+    if origin is None or urlsplit(origin).netloc == request.host:
+        return None
+    log.error("Refused: a page of %r asked for %s", origin, request.path)
+    return Response("This page answers to itself only.\n", status=403, mimetype="text/plain")
 
 
 def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:

@@ -22,7 +22,7 @@ class Page:
 
     def __init__(self, swarm: SwarmProcess, port: int, server_port: int) -> None:
         self.swarm = swarm
-        self._root = f"http://127.0.0.1:{port}"
+        self.root = f"http://127.0.0.1:{port}"
         self._host = f"127.0.0.1:{server_port}"
 
     def is_there(self) -> bool:
@@ -32,9 +32,12 @@ class Page:
         except urllib.error.URLError:
             return False
 
-    def text(self, path: str, form: dict[str, str] | None = None) -> str:
+    def text(
+        self, path: str, form: dict[str, str] | None = None, headers: dict[str, str] | None = None
+    ) -> str:
         data = None if form is None else urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(f"{self._root}{path}", data, timeout=20) as answer:
+        asked = urllib.request.Request(f"{self.root}{path}", data, headers or {})
+        with urllib.request.urlopen(asked, timeout=20) as answer:
             text: str = answer.read().decode()
             return text
 
@@ -82,6 +85,13 @@ def test_a_wrong_form_starts_nothing(page: Page, wrong: dict[str, str]) -> None:
     assert answer["message"]
     assert page.state() == "ready"
     assert page.json("/stats/requests")["user_count"] == 0
+
+
+@pytest.mark.parametrize(("path", "form"), [("/swarm/data", None), ("/swarm", {"user_count": "1"})])
+def test_no_page_of_another_site_is_answered(page: Page, path: str, form: dict[str, str] | None) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        page.text(path, form, {"Origin": "http://elsewhere.example"})
+    assert page.text("/swarm", None, {"Origin": page.root})
 
 
 def test_a_run_from_the_form_to_its_report(page: Page) -> None:
