@@ -15,7 +15,7 @@ from chat_swarm.results import Summary
 from support.process import ServerProcess, eventually
 from support.swarm import Ended
 
-RARE = {"resume", "catch_up"}
+RARE = {"resume", "catch_up", "held_up"}
 """Latencies that nothing in such a run has."""
 
 
