@@ -118,7 +118,7 @@ class Slow(Bot):
     def ready(self) -> None:
         if self.wire is not None and not self.engine.stopping:
             self.wire.pause()
-            self._sip(self.serial)
+            self._sip_later(self.serial)  # not now: what came with the welcome is still to be taken
 
     def stopped(self) -> None:
         if self.wire is not None:
@@ -127,4 +127,7 @@ class Slow(Bot):
     def _sip(self, serial: int) -> None:
         if serial == self.serial and self.up and self.wire is not None and self.wire.paused:
             self.wire.sip(max(1, int(self.engine.plan.slow_rate * _SIP_SECONDS)))
-            self.engine.reactor.after(_SIP_SECONDS, lambda: self._sip(serial))
+            self._sip_later(serial)
+
+    def _sip_later(self, serial: int) -> None:
+        self.engine.reactor.after(_SIP_SECONDS, lambda: self._sip(serial))

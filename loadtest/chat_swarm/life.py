@@ -20,7 +20,7 @@ from gevent.event import Event as Flag
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
 
-from chat_swarm import options, shapes, web
+from chat_swarm import interrupts, options, shapes, web
 from chat_swarm.batches import Batcher
 from chat_swarm.control import Control
 from chat_swarm.engine import raise_descriptor_limit
@@ -150,6 +150,11 @@ class Life:
             self.shapes.finish()
         code = self._finish(control)
         self.environment.process_exit_code = max(before or 0, code)
+
+    def hurry(self) -> None:
+        """Wait no longer for what is under way, if the run is ending."""
+        if self.control is not None and self._ending:
+            self.control.hurry()
 
     def on_test_stop(self, **_: object) -> None:
         """Give back what the run had; Locust has ended the bots."""
@@ -288,6 +293,7 @@ def on_init(environment: Environment, runner: Runner, **_: object) -> None:
     """Put the swarm into a Locust process; for Locust's `init` event."""
     life = Life(environment, runner)
     life.listen()
+    interrupts.install(environment, runner, life.hurry)
     options_now = environment.parsed_options
     if life.control is None or options_now is None:
         return

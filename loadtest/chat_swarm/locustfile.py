@@ -7,7 +7,7 @@ may import from here and add users.
 from locust import events
 from locust import stats as locust_stats
 
-from chat_swarm import interrupts, life, options
+from chat_swarm import life, options
 from chat_swarm.users import ChatterBot, ChurnBot, DirectBot, LurkerBot, SlowBot
 
 __all__ = ["ChatterBot", "ChurnBot", "DirectBot", "LurkerBot", "SlowBot"]
@@ -16,4 +16,3 @@ locust_stats.bucket_response_time = life.fine_bucket  # type: ignore[assignment]
 events.init_command_line_parser.add_listener(options.add_options)  # type: ignore[no-untyped-call]
 events.init.add_listener(options.on_init)  # type: ignore[no-untyped-call]
 events.init.add_listener(life.on_init)  # type: ignore[no-untyped-call]
-events.init.add_listener(interrupts.on_init)  # type: ignore[no-untyped-call]

@@ -207,6 +207,28 @@ def test_a_slow_bot_that_came_back_reads_as_slowly(end: ServerEnd) -> None:
         swarm.engine.close()
 
 
+def test_a_slow_bot_takes_what_came_with_its_welcome_before_all_else(end: ServerEnd) -> None:
+    class Later(Slow):
+        """To which more has come by the time it has taken its welcome."""
+
+        __slots__ = ()
+
+        def ready(self) -> None:
+            line.send(spoken(4, "ann", 4))
+            super().ready()
+
+    swarm = Swarm(end.port)
+    try:
+        [bot] = swarm.begin(Later)
+        line = end.accept(swarm)
+        line.greet(*(spoken(seq, "ann", seq) for seq in (1, 2, 3)))
+        swarm.until(lambda: swarm.count("delivered") == 4)
+        assert [receiver.position for receiver in bot.receivers.values()] == [4]
+        assert swarm.audit().passed
+    finally:
+        swarm.engine.close()
+
+
 def test_slots_that_were_held_up_until_the_end_are_counted(swarm: Swarm, end: ServerEnd) -> None:
     # Given a bot that could not send for 300 ms, since nothing more went out
     bot, _ = chatter(swarm, end)

@@ -54,7 +54,7 @@ def test_each_second_has_a_line_and_a_phase(talk: Ended) -> None:
     rows = talk.run.rows
     phases = [row.phase for row in rows]
     assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
-    assert set(phases) == {"ramp", "steady", "drain"}
+    assert {"ramp", "steady"} <= set(phases)  # a drain that was over within the last second has no line
     assert [row.unix for row in rows] == sorted({row.unix for row in rows})
     for name in ("sent", "acknowledged", "delivered", "connects", "received_bytes"):
         assert sum(row.counts.get(name, 0) for row in rows) == talk.count(name)

@@ -1,10 +1,12 @@
 """Ctrl-C and SIGTERM in the middle of a run: it ends in order and is judged, and no process stays behind."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.fixtures import StartServer
 from support.process import ServerProcess, eventually
 from support.swarm import Ended, SwarmProcess
 
@@ -55,3 +57,35 @@ def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, Ended]) -> None:
     assert one.code == one.summary.exit_code == 1
     assert one.summary.audit.passed
     assert "BROKEN" in one.out
+
+
+def unread(port: int) -> int:
+    """Return the bytes that have come for a server on loopback, and that it has not read."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(one[4].split(":")[1], 16) for one in lines if one[1] == f"0100007F:{port:04X}")
+
+
+def test_who_asks_twice_does_not_wait_for_what_is_under_way(
+    start_server: StartServer, start_swarm: Any
+) -> None:
+    # Given a server that has stopped in the middle of a run
+    server = start_server("--log-messages")
+    swarm: SwarmProcess = start_swarm(
+        "twice", server.port, "-u", "5", "--message-rate", "20", "--drain", "600"
+    )
+    eventually(lambda: len(server.entries("message")) > 5, "talk")
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        eventually(lambda: unread(server.port), "a message that it has not read")
+        # When Ctrl-C comes, and once more while the end is waited for
+        swarm.signal(signal.SIGINT, group=True)
+        eventually(lambda: "Sending has stopped" in swarm.said(), "the drain")
+        swarm.signal(signal.SIGINT, group=True)
+        one = swarm.end()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    # Then what is known is judged and written all the same
+    assert one.code == 1
+    assert any("interrupted" in note for note in one.summary.audit.notes)
+    assert (one.path / "report.html").stat().st_size > 1 << 16
+    assert "Traceback" not in one.err
