@@ -19,9 +19,6 @@ class Window:
     generator_bound: bool = False
     """Whether the generator was the bottleneck in so many of these seconds that they say little about the
     server."""
-    owed: int | None = None
-    """Deliveries that the messages sent in these seconds owe, one for each receiver; None if nobody
-    counts."""
 
 
 class Conductor(Protocol):

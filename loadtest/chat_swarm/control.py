@@ -239,7 +239,6 @@ class Control:
             figures=tally.scope(),
             objective=self._objective(rows, tally.histograms, tally.scope()),
             generator_bound=sum(bool(row.marked) for row in rows) > _BOUND_SHARE * max(1, len(rows)),
-            owed=None,
         )
 
     def _objective(self, rows: list[Row], histograms: dict[str, Any], scope: Any) -> Objective | None:
