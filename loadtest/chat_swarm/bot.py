@@ -204,7 +204,7 @@ class Bot(Lifeline):
         unsure = received_ns - max(sent_ns, self.engine.reactor.previous_ns)
         return unsure <= max(_SURE_NS, (received_ns - (since_ns or sent_ns)) // 20)
 
-    def held_up(self, planned_ns: int, sent_ns: int, received_ns: int) -> bool:
+    def was_held_up(self, planned_ns: int, sent_ns: int, received_ns: int) -> bool:
         """Return whether it was sent later than planned by more than is in doubt about its answer."""
         return sent_ns - planned_ns > received_ns - max(sent_ns, self.engine.reactor.previous_ns)
 

@@ -12,7 +12,7 @@ reported.
 """
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, KeysView
 from typing import Final
 
 from chat_swarm.histogram import Histogram
@@ -150,6 +150,11 @@ class Collector:
         self._settle(everything=True)
 
     # What is asked.
+
+    @property
+    def heard_of(self) -> KeysView[int]:
+        """The processes that have reported anything."""
+        return self._since.keys()
 
     def reported_to(self) -> int:
         """Return the last second of the wall clock that has become a row; -1 before the first."""

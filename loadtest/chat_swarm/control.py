@@ -64,6 +64,8 @@ class Control:
         self._spawned_at: float | None = None
         self._watch: gevent.Greenlet | None = None
         self._factor = 1.0
+        self._late: set[int] = set()  # processes that came while the run was on
+        self._halting = False
         self._hurried = False
         self._warned = False
 
@@ -86,19 +88,22 @@ class Control:
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
         self._spawned_at, self._factor = None, 1.0
-        self._hurried = self._warned = False
+        self._late.clear()
+        self._halting = self._hurried = self._warned = False
         self.collector = Collector(time.time(), max(1, len(stations)))
         self.running = True
         self._find_server()
-        for client in stations:
-            self._tell_of_run(client)
         self._watch = gevent.spawn(self._follow)
 
     def joined(self, client: str) -> None:
-        """Take in a process that came while the run was on."""
-        if self.running and client not in self._stations:
+        """Take in a process that came while the run was on; what it is to do, Locust decides."""
+        if self.running and not self._halting and client not in self._stations:
+            self._late.add(len(self._stations))
             self._stations[client] = len(self._stations)
-            self._tell_of_run(client)
+
+    def roll(self) -> dict[str, Any]:
+        """Return what the stations are to be told before their first user: messages.ROLL."""
+        return {"run": self.run, "factor": self._factor, "processes": dict(self._stations)}
 
     def spawned(self) -> None:
         """Take note that all bots were started."""
@@ -108,6 +113,7 @@ class Control:
         """Have everybody say nothing more, and wait until all that was said has come to everybody."""
         assert self.collector is not None
         self.collector.stopping(time.time())
+        self._halting = True
         try:
             self._drain()
         finally:  # also where somebody does not want to wait for it
@@ -131,20 +137,22 @@ class Control:
             for room, seq in some.items():
                 heads[room] = max(seq, heads.get(room, 0))
         self._ask(messages.CATCH_UP, {"heads": heads}, self.finals, patience)
-        for number in sorted(set(self._stations.values()) - set(self.finals)):
+        for number in sorted(self._players() - set(self.finals)):
             self.notes.append(f"bot process {number} did not report at the end")
 
     def _ask(self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float) -> None:
         """Send to all stations, and wait until all have answered, or have had time enough."""
         end = time.monotonic() + patience
         self._send(name, data)
-        while len(answers) < len(self._stations) and time.monotonic() < end and not self._hurried:
+        players = self._players()
+        while not players <= answers.keys() and time.monotonic() < end and not self._hurried:
             self._answered.clear()
             self._answered.wait(min(0.5, max(0.0, end - time.monotonic())))
 
-    def _tell_of_run(self, client: str) -> None:
-        data = {"run": self.run, "process": self._stations[client], "processes": max(1, len(self._stations))}
-        self._send(messages.RUN, data, client)
+    def _players(self) -> set[int]:
+        """Return the processes that have bots: Locust may have nothing to do for one that came late."""
+        assert self.collector is not None
+        return set(self._stations.values()) - (self._late - self.collector.heard_of)
 
     def _note(self, answers: dict[int, Any], process: int, answer: object) -> None:
         answers[process] = answer

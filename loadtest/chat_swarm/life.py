@@ -18,9 +18,9 @@ from typing import Any, Final
 import gevent
 from gevent.event import Event as Flag
 from locust.env import Environment
-from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
+from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, Runner, WorkerRunner
 
-from chat_swarm import interrupts, options, shapes, web
+from chat_swarm import interrupts, messages, options, shapes, web
 from chat_swarm.batches import Batcher
 from chat_swarm.control import Control
 from chat_swarm.engine import raise_descriptor_limit
@@ -98,8 +98,9 @@ class Life:
         try:
             if self.control is not None:
                 self._begin(self.control, plan)
+                self._call_the_roll(self.control)
             if self.station is not None:
-                self.station.start(plan)
+                self.station.start(plan, *self._own_roll())
         except (RunDirectoryError, OSError) as error:
             log.error("%s", error)
             self._give_up()
@@ -114,6 +115,7 @@ class Life:
         """Take in a worker that came late."""
         if self.control is not None:
             self.control.joined(client_id)
+            self._call_the_roll(self.control)
 
     def on_test_stopping(self, **_: object) -> None:
         """Bring the run to a quiet end, while all bots are still there, and judge it."""
@@ -181,12 +183,27 @@ class Life:
         self._runs += 1
         self._bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        stations = ["local"]
+        stations = [messages.LOCAL]
         if isinstance(self.runner, MasterRunner):  # which keeps one that has died for a minute
             stations = [one.id for one in self.runner.clients.all if one.state != STATE_MISSING]
         if self.watching is not None:
             self.watching.run_directory = self.directory.path
         control.begin(plan, self._run, stations)
+
+    def _call_the_roll(self, control: Control) -> None:
+        """Put what the stations must know among the options: Locust sends these with its orders."""
+        if self.environment.parsed_options is not None:
+            setattr(self.environment.parsed_options, messages.ROLL, control.roll())
+
+    def _own_roll(self) -> tuple[dict[str, Any], str]:
+        """Return what this process must know, and who it is."""
+        if self.control is not None:
+            return self.control.roll(), messages.LOCAL
+        assert isinstance(self.runner, WorkerRunner)
+        roll = getattr(self.environment.parsed_options, messages.ROLL, None)
+        if roll is None or self.runner.client_id not in roll["processes"]:
+            raise RuntimeError("this process was not told of the run: is the master of another version?")
+        return roll, self.runner.client_id
 
     def _count_bots(self) -> None:
         counts = (
@@ -293,6 +310,9 @@ def on_init(environment: Environment, runner: Runner, **_: object) -> None:
     """Put the swarm into a Locust process; for Locust's `init` event."""
     life = Life(environment, runner)
     life.listen()
+    if isinstance(runner, WorkerRunner) and runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
+        life.on_test_start()  # the run was on already, and the order to join it was quicker than this
+    SwarmUser.ready.set()
     interrupts.install(environment, runner, life.hurry)
     options_now = environment.parsed_options
     if life.control is None or options_now is None:

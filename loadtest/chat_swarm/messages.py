@@ -6,8 +6,11 @@ within it. Data is what msgpack carries.
 
 from typing import Final
 
-RUN: Final = "swarm_run"
-"""Control → each station, before its first user: `{run, process, processes}`."""
+ROLL: Final = "swarm_roll"
+"""Control → stations: `{run, factor, processes}`, the last with each station's number by its id. It is no
+message of its own: it goes among Locust's options with the order to start users, and cannot come after it."""
+LOCAL: Final = "local"
+"""The id of the only process."""
 SECOND: Final = "swarm_second"
 """Station → control, every second: an `Interval` (as a dict between processes)."""
 RATE: Final = "swarm_rate"

@@ -53,7 +53,6 @@ class Station:
         self._send = send
         self._tables = tables
         self._local = local
-        self._told: dict[str, Any] = {}
         self._watcher: Any = None
         self._errors: Counter[str] = Counter()
         self._rss_before = 0
@@ -62,14 +61,9 @@ class Station:
 
     # The messages of the control.
 
-    def told_of_run(self, data: dict[str, Any]) -> None:
-        """Take note of the run that is about to begin."""
-        self._told = data
-
     def listeners(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         """Return what is to be called for which message."""
         return {
-            messages.RUN: self.told_of_run,
             messages.RATE: lambda data: self._with_engine(lambda engine: engine.set_rate(data["factor"])),
             messages.CUT: lambda data: self._with_engine(
                 lambda engine: engine.cut(data["share"], data["spread"])
@@ -112,21 +106,24 @@ class Station:
 
     # The life of a run.
 
-    def start(self, plan: Plan) -> None:
-        """Make ready for bots. Raises OSError where the server's name cannot be resolved."""
+    def start(self, plan: Plan, roll: dict[str, Any], station: str) -> None:
+        """Make ready for bots, as the station of that id on the roll (messages.ROLL).
+
+        Raises OSError where the server's name cannot be resolved.
+        """
         self.stop()
-        if not self._told:
-            raise RuntimeError("this process was not told of the run: is it of another version?")
+        processes = roll["processes"]
         raise_descriptor_limit()
         engine = Engine(
             plan,
-            self._told["run"],
+            roll["run"],
             resolve(plan.host, plan.port),
-            process=self._told["process"],
-            processes=self._told["processes"],
+            process=processes[station],
+            processes=len(processes),
             ask=lambda ask: self._send(ASK, dict(ask)),
             sink=self._report,
         )
+        engine.set_rate(roll["factor"])
         self._rss_before = _resident()
         self._judged = False
         self._errors.clear()
@@ -143,7 +140,6 @@ class Station:
         self._watcher.close()
         self.engine.close()
         self.engine = None
-        self._told = {}
 
     def _report(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
         if self._judged:

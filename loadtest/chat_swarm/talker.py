@@ -183,7 +183,7 @@ class Talker(Bot):
             recorder.ack_received.append(received_ns)
             recorder.ack_sent.append(sent)
             recorder.ack_planned.append(pending.planned_ns)
-        elif sent > self.live_since_ns and self.held_up(pending.planned_ns, sent, received_ns):
+        elif sent > self.live_since_ns and self.was_held_up(pending.planned_ns, sent, received_ns):
             recorder.add("ack_response", received_ns - pending.planned_ns)
         self.answered()
 

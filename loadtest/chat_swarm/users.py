@@ -8,6 +8,7 @@ A shell's greenlet is parked until Locust ends it: fifteen thousand of them cost
 from typing import ClassVar, Final
 
 import gevent
+from gevent.event import Event
 from gevent.pool import Group
 from locust import User
 
@@ -31,6 +32,8 @@ class SwarmUser(User):
     kind: ClassVar[type[Member]]
     station: ClassVar[Station | None] = None
     """Of this process; life.py sets it."""
+    ready: ClassVar[Event] = Event()
+    """Set by life.py, too: Locust may have users begin before it says that it is there."""
 
     def start(self, group: Group) -> gevent.Greenlet:
         """Start the bot; Locust counts the greenlet that is returned."""
@@ -46,6 +49,7 @@ class SwarmUser(User):
 
 
 def _live(user: SwarmUser) -> None:
+    SwarmUser.ready.wait()
     station = SwarmUser.station
     if station is None or station.engine is None:
         return  # the run could not begin, and has said why

@@ -1,0 +1,80 @@
+"""Bot processes that are started one by one, as on several machines; one comes while the run is on."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.process import BIN, ServerProcess, environment, eventually
+from support.swarm import BOTS, PATIENCE, Ended, SwarmProcess, free_port
+
+USERS = 8
+LOGINS = USERS + USERS // 2
+"""The first one ends half of its users, for the second one to begin as many."""
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[Callable[[int], None]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int) -> None:
+        with (tmp_path / f"worker-{len(started)}.err").open("wb") as err:
+            command = [str(BIN / "locust"), "-f", str(BOTS), "--worker", "--master-port", str(port)]
+            started.append(
+                subprocess.Popen(
+                    command, cwd=tmp_path, env=environment(tmp_path), stdin=subprocess.DEVNULL, stderr=err
+                )
+            )
+
+    yield start
+    try:
+        for number, one in enumerate(started):
+            assert one.wait(PATIENCE) == 0
+            assert "Traceback" not in (tmp_path / f"worker-{number}.err").read_text()
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+def test_a_worker_that_comes_late_takes_its_share(
+    arena: ServerProcess, start_swarm: Any, start_worker: Callable[[int], None]
+) -> None:
+    # Given a run with one worker
+    port = free_port()
+    load = ("-u", str(USERS), "-r", "50", "--message-rate", "10", "--rooms", "2")
+    master = ("--master", "--master-bind-port", str(port), "--expect-workers", "1")
+    swarm: SwarmProcess = start_swarm("late", arena.port, *load, *master)
+    start_worker(port)
+    eventually(lambda: len(talk(arena)) > 5 * USERS, "talk")
+    # When another one comes
+    start_worker(port)
+    run = talk(arena)[0][:5]
+    eventually(lambda: len(logins(arena, run)) == LOGINS, "its share of the users")
+    before = len(talk(arena))
+    eventually(lambda: len(talk(arena)) > before + 15 * USERS, "talk of all")
+    swarm.signal(signal.SIGINT)
+    one: Ended = swarm.end()
+    # Then its bots have lived as the others have
+    assert one.code == 0, one.err
+    assert not any(one.summary.audit.counts.values()), one.summary.audit
+    assert one.summary.audit.notes == []
+    assert one.summary.audit.checked == one.count("delivered")
+    assert one.summary.generator.processes == 2
+    assert run == one.summary.run
+    assert one.count("logins") == LOGINS
+    assert max(row.connected for row in one.run.rows) == USERS
+
+
+def talk(arena: ServerProcess) -> list[str]:
+    """Return who has said the messages of this run."""
+    return [line["username"] for line in arena.entries("message") if line["room"].startswith("late-")]
+
+
+def logins(arena: ServerProcess, run: str) -> list[str]:
+    """Return who has come, in order."""
+    names = [line["username"] for line in arena.entries("session_opened")]
+    return [name for name in names if name.startswith(run)]
