@@ -74,7 +74,7 @@ def is_count(name: str) -> bool:
 
 def measure(log: Log, what: str) -> Measured:
     """Return the figures of a log. Raises UsageError where it has no intervals; `what` names the log."""
-    few = log.few()
+    few = log.few("interval_s", "sessions", "loop_lag_max_ms", "count", *HISTOGRAMS, *TRAFFIC, *OPEN)
     ((seconds,),) = log.rows(
         f"SELECT max(covered) FROM (SELECT sum(interval_s) AS covered FROM {few}"  # noqa: S608  ours
         " WHERE event = 'interval' GROUP BY node)"

@@ -19,22 +19,17 @@ from typing import Final, Self
 import duckdb
 
 from chat_ops import anonymize, sources, view
+from chat_ops.columns import COLUMNS, FILE
 from chat_ops.filters import NO_FILTERS, Filters
 from chat_ops.problems import UsageError
 from chat_ops.table import Row
-from chat_server.vocabulary import COMMON, EVENTS, LogEvent
+from chat_server.vocabulary import COMMON, LogEvent
 
 MEMORY: Final = "1GB"
 """What DuckDB may use; beyond it, it spills to the temporary folder. Python and numpy come on top."""
 MOST_THREADS: Final = 8
 """Each thread has buffers of twice the longest line."""
 MANY: Final = (LogEvent.SESSION_OPENED, LogEvent.SESSION_CLOSED, LogEvent.MESSAGE)
-FIGURES: Final = (
-    *COMMON,
-    *(name for name in EVENTS[LogEvent.INTERVAL].fields if name != "rooms"),
-    "count",
-)
-"""Columns that say how it was, without rooms and without words."""
 Answer = tuple[list[tuple[str, str]], list[Row]]
 """Names and DuckDB types of the columns, and the rows."""
 LONGEST_LINES: Final = (1 << 24, 1 << 27)
@@ -68,7 +63,8 @@ class Log:
         self.anonymous = anonymize_key is not None
         self._extent: Extent | None = None
         self._worker = ThreadPoolExecutor(1, "duckdb")
-        self._kept: set[str] = set()
+        self._few: dict[str, frozenset[str]] = {}  # tables of the few lines, and their columns
+        self._bad: int | None = None
         # For copies of pipes, and for what does not fit into the memory.
         self._folder = tempfile.TemporaryDirectory(prefix="chat-logs-", ignore_cleanup_errors=True)
         try:
@@ -121,20 +117,33 @@ class Log:
         """Make a table of an answer, for further questions: the files need not be read again."""
         self._ask(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", params)
 
-    def few(self, *, figures: bool = False) -> str:
+    def few(self, *columns: str) -> str:
         """Return the name of a table of all `lines` but those of one session or message each.
 
         Those are nearly all of a log; a report that asks several questions of the others asks them of this.
-        With `figures`, only the columns `FIGURES` are promised, which takes half the time to read.
+        It has the columns that are named, those of every line (vocabulary.COMMON), and perhaps more; all, if
+        none is named. Each column takes its time to read, so a report names those that it and its parts need.
         """
-        if "few" not in self._kept:
-            name, columns = ("figures", ", ".join(FIGURES)) if figures else ("few", "*")
-            if name not in self._kept:
-                many = ", ".join(view.literal(event) for event in MANY)
-                self.keep(name, f"SELECT {columns} FROM lines WHERE event NOT IN ({many})")
-                self._kept.add(name)
-            return name
-        return "few"
+        wanted = frozenset((*COMMON, *columns) if columns else (*COLUMNS, FILE))
+        for name, there in self._few.items():
+            if wanted <= there:
+                return name
+        name = f"few_{len(self._few)}"
+        chosen = ", ".join(column for column in (*COLUMNS, FILE) if column in wanted)
+        many = f"event IN ({', '.join(view.literal(event) for event in MANY)})"
+        if self._whole:  # the bad lines come along, so that nobody need count them in a pass of their own
+            self.keep(name, f"SELECT {chosen} FROM raw WHERE NOT ({view.GOOD} AND {many})")
+            self._bad = int(self.rows(f"SELECT count(*) FROM {name} WHERE NOT ({view.GOOD})")[0][0])
+            self._ask(f"DELETE FROM {name} WHERE NOT ({view.GOOD})", ())
+        else:
+            self.keep(name, f"SELECT {chosen} FROM lines WHERE NOT ({many})")
+        self._few[name] = wanted
+        return name
+
+    @property
+    def _whole(self) -> bool:
+        """Whether `lines` are all good lines of `raw`, as they are."""
+        return self.filters == NO_FILTERS and not self.anonymous
 
     @property
     def extent(self) -> Extent:
@@ -147,8 +156,10 @@ class Log:
     def learn(self, good: int, first: datetime | None, last: datetime | None) -> None:
         """Take a report's count of all `lines` for the extent, where no filter left any out."""
         if self._extent is None and self.filters == NO_FILTERS:
-            total = int(self.rows("SELECT count(*) FROM raw")[0][0])  # nothing need be parsed for this
-            self._extent = Extent(total, total - good, first, last)
+            if self._bad is None:
+                total = int(self.rows("SELECT count(*) FROM raw")[0][0])  # nothing need be parsed for this
+                self._bad = total - good
+            self._extent = Extent(good + self._bad, self._bad, first, last)
 
     @property
     def bad(self) -> int:

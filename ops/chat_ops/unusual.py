@@ -10,6 +10,7 @@ from chat_ops import detect
 from chat_ops.log import Log
 from chat_ops.table import Row
 
+_NEEDS: Final = ("interval_s", "refused", "errors", "closed", "accept_to_commit", "commit_to_sent")
 _INTERVALS: Final = """
 SELECT epoch(ts) - interval_s AS begun, epoch(ts) AS ended, interval_s,
     coalesce(list_sum(map_values(refused)), 0)::BIGINT AS refused,
@@ -22,7 +23,7 @@ FROM {few} WHERE event = 'interval' AND interval_s > 0
 
 def keep(log: Log) -> None:
     """Make the table `storm_intervals`."""
-    log.keep("storm_intervals", _INTERVALS.format(few=log.few()))
+    log.keep("storm_intervals", _INTERVALS.format(few=log.few(*_NEEDS)))
 
 
 def intervals(log: Log, what: str, factor: float, floor: float) -> list[Row]:

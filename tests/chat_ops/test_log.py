@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chat_ops import bad_lines
-from chat_ops.columns import COLUMNS
+from chat_ops.columns import COLUMNS, FILE
 from chat_ops.filters import Filters
 from chat_ops.log import Log
 from chat_ops.problems import UsageError
@@ -46,6 +47,39 @@ def test_what_a_real_server_wrote_is_all_there_with_its_types(real_log: Path) ->
                 assert [one["room"] for one in row["rooms"]] == [one["room"] for one in value]
             else:
                 assert row[field] == value, field
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"filters": Filters(since=datetime(2000, 1, 1))}, {"anonymize_key": "a key"}],
+    ids=["whole", "filtered", "anonymous"],
+)
+def test_the_few_lines_are_all_but_those_of_sessions_and_messages(
+    hostile_log: Path, real_log: Path, how: dict[str, Any]
+) -> None:
+    with Log([str(real_log), str(hostile_log)], **how) as log:
+        few = log.few("error", "rooms")
+        every = "FROM lines WHERE event NOT IN ('session_opened', 'session_closed', 'message')"
+        for columns in ("ts, level, event, node", "ts, error, rooms"):
+            found = log.rows(f"SELECT {columns} FROM {few} ORDER BY ALL")
+            assert found == log.rows(f"SELECT {columns} {every} ORDER BY ALL")
+            assert found
+        # Then they serve whoever needs no more of them, and else are read again
+        assert log.few("rooms") == log.few("rooms", "error") == few
+        assert log.few("rooms", "store") != few
+        assert len(log.rows(f"SELECT {', '.join([*COLUMNS, FILE])} FROM {log.few()}")) == len(found)
+        assert log.few("rooms", "reason") in {few, log.few()}
+
+
+def test_what_a_report_has_counted_spares_a_pass(hostile_log: Path) -> None:
+    with Log([str(hostile_log)]) as log:
+        extent = log.extent
+    for few in (True, False):
+        with Log([str(hostile_log)]) as log:
+            if few:
+                log.few("error")
+            log.learn(*log.rows("SELECT count(*), min(ts), max(ts) FROM lines")[0])
+            assert log.extent == extent
 
 
 def test_bad_lines_are_counted_exactly_and_odd_ones_are_kept(hostile_log: Path) -> None:

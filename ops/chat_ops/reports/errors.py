@@ -14,6 +14,17 @@ from chat_ops.table import Column, Table
 
 HELP: Final = "what went wrong: errors answered, connections refused, warnings and faults, with their words"
 
+_NEEDS: Final = (
+    "username",
+    "address",
+    "reason",
+    "error_type",
+    "error",
+    "lag_ms",
+    "count",
+    "duration_s",
+    "stack",
+)
 _LINES: Final = (
     "SELECT ts, level, event, node, username, address, coalesce(reason, error_type), coalesce(error,"
     " CASE WHEN lag_ms IS NOT NULL THEN 'late by ' || round(lag_ms) || ' ms'"
@@ -33,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the kinds of trouble, their course, and the last lines that warn."""
-    few = log.few()
+    few = log.few(*trouble.NEEDS, *_NEEDS)
     width = buckets.width_for(log, args.every)
     kinds = trouble.table(log, width)
     found = log.rows(_LINES.format(few=few, limit=args.limit))

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the whole, then its parts."""
     width = buckets.width_for(log, args.every, wanted=24)
-    figures = {name: percentiles.steps(log, name, width, log.few()) for name in FIGURES}
+    needs = ("interval_s", "messages", *FIGURES, *(["rooms"] if args.by == "room" else []))
+    few = log.few(*needs)
+    figures = {name: percentiles.steps(log, name, width, few) for name in FIGURES}
     tables = [percentiles.whole(figures, width)]
     if args.by == "time":
         every = f"every {buckets.named(width)}"
@@ -46,11 +48,11 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
             *tables,
             *(percentiles.by_step(name, f"{FIGURES[name]}, {every}", of) for name, of in figures.items()),
         ]
-    return [*tables, _by(log, args.by, max(args.top, 0), width)]
+    return [*tables, _by(log, few, args.by, max(args.top, 0), width)]
 
 
-def _by(log: Log, what: str, top: int, width: int) -> Table:
-    log.keep("parts", _PARTS[what].format(few=log.few()))
+def _by(log: Log, few: str, what: str, top: int, width: int) -> Table:
+    log.keep("parts", _PARTS[what].format(few=few))
     busiest = log.rows(
         "SELECT part FROM parts GROUP BY part HAVING count(accept_to_commit) + count(commit_to_sent) > 0"
         " ORDER BY sum(messages) DESC NULLS LAST, part"

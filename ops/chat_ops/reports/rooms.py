@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the rooms with the most messages."""
-    few = log.few()
+    few = log.few("rooms")
     logged = log.rows("SELECT 1 FROM lines WHERE event = 'message' LIMIT 1")
     every = _FROM_INTERVALS.format(few=few)
     if logged:

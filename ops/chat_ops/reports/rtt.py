@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the round trips of all, by time, and the worst sessions."""
     width = buckets.width_for(log, args.every, wanted=24)
-    of = percentiles.steps(log, "rtt", width, log.few())
+    of = percentiles.steps(log, "rtt", width, log.few("interval_s", "rtt"))
     return [
         percentiles.whole({"rtt": of}, width),
         percentiles.by_step("rtt", f"Round trips measured by ping, every {buckets.named(width)}", of),

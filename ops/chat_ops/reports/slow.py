@@ -72,7 +72,7 @@ def _sum(log: Log) -> Table:
     ((lags, *counted, longest, most),) = log.rows(
         f"SELECT count(*), {_COUNTED}, max(lasted), max(behind) FROM lags"  # noqa: S608  ours
     )
-    lines = f"{log.few()} WHERE event = 'interval' AND lagging IS NOT NULL"
+    lines = f"{log.few('lagging', 'caught_up')} WHERE event = 'interval' AND lagging IS NOT NULL"
     ((fed, peak),) = log.rows(f"SELECT sum(caught_up)::BIGINT, max(lagging) FROM {lines}")  # noqa: S608  as above
     spark = log.rows(f"SELECT max(lagging) FROM {lines} GROUP BY ts ORDER BY ts")  # noqa: S608  as above
     rows = (

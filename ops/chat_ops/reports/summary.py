@@ -26,6 +26,11 @@ _NAMES: Final = {
     "commit_to_sent": "commit to sent",
     "rtt": "round trip",
 }
+_NEEDS: Final = (
+    *timeline.NEEDS,
+    *trouble.NEEDS,
+    *("bytes_in", "rss_bytes", "queue_bytes", "lagging", "store_bytes", "wal_bytes", "free_bytes"),
+)
 _STEPS: Final = 40
 _MOST_TROUBLES: Final = 12
 
@@ -36,14 +41,14 @@ def add_arguments(_parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, _args: argparse.Namespace) -> list[Table]:
     """Return the tables of the summary."""
-    few = log.few(figures=True)
+    few = log.few(*_NEEDS)
     every = log.rows(
-        "SELECT count(*), min(ts), max(ts), string_agg(DISTINCT node, ', ' ORDER BY node),"
+        "SELECT count(*), min(ts), max(ts), list_sort(list(DISTINCT node)),"
         " count(DISTINCT nfc_normalize(lower(username))), count(*) FILTER (event = 'session_opened'),"
         " count(*) FILTER (event = 'session_opened' AND resumed), count(*) FILTER (event = 'session_closed'),"
         " count(*) FILTER (event = 'message'), sum(messages_out)::BIGINT,"
         " sum(bytes_in) FILTER (event = 'session_closed')::BIGINT,"
-        " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT, count(DISTINCT node),"
+        " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT,"
         " histogram(reason) FILTER (event = 'session_closed') FROM lines"
     )[0]
     log.learn(*every[:3])
@@ -61,7 +66,7 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
         _activity(log, few, every),
         timeline.shape(timeline.steps(log, width, measured), f"Over time, every {buckets.named(width)}"),
         _latency(measured),
-        _endings(every[13]),
+        _endings(every[12]),
         Table(troubles.name, troubles.title, troubles.columns, shown, note),
         _machine(log, few),
     ]
@@ -69,12 +74,12 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
 
 def _period(log: Log, few: str, every: Row) -> Table:
     lines, first, last, nodes = every[:4]
-    number = every[12]
+    nodes = [node for node in nodes or () if node is not None]
     counts = log.rows(
         "SELECT count(*) FILTER (event = 'server_started'), count(*) FILTER (event = 'server_stopped'),"
         f" coalesce(sum(count) FILTER (event = 'log_lines_dropped'), 0)::BIGINT FROM {few}"
     )[0]
-    named = nodes if number <= 5 else f"{number} nodes"
+    named = ", ".join(nodes) if len(nodes) <= 5 else f"{len(nodes)} nodes"
     lasting = (last - first) / timedelta(seconds=1) if first else None
     columns = (
         Column("first", "from (UTC)", "time"),

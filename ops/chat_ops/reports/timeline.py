@@ -40,6 +40,11 @@ COLUMNS: Final = (
     Column("rtt_p99_us", "rtt p99", "us"),
     Column("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
 )
+NEEDS: Final = (
+    *("interval_s", "sessions", "opened", "closed", "messages", "deliveries", "bytes_out", "errors"),
+    *("loop_lag_max_ms", *HISTOGRAMS),
+)
+"""What it reads of the few lines."""
 _SHAPES: Final = (
     ("sessions", "sessions", 1.0),
     ("messages_per_s", "messages a second", 1.0),
@@ -92,7 +97,7 @@ def shape(rows: Sequence[Row], title: str) -> Table:
 
 def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
     """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
-    few = log.few(figures=True)
+    few = log.few(*NEEDS)
     step = buckets.bucket(width)
     intervals = log.rows(
         f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
@@ -126,7 +131,7 @@ def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
 
 def latencies(log: Log, width: int) -> Latencies:
     """Return what was measured, by step and figure."""
-    few, step = log.few(figures=True), buckets.bucket(width)
+    few, step = log.few(*NEEDS), buckets.bucket(width)
     union = " UNION ALL ".join(
         f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
     )

@@ -20,13 +20,15 @@ COLUMNS: Final = (
     Column("last", "last (UTC)", "time"),
     Column("over_time", "over time", "spark"),
 )
+NEEDS: Final = ("interval_s", "errors", "refused", "count")
+"""What it reads of the few lines."""
 _STEPS: Final = 1000
 """A course of more steps is not told: it would be mostly zeros."""
 
 
 def table(log: Log, width: int) -> Table:
     """Return each kind of trouble with its count and its course, the commonest first."""
-    few = log.few(figures=True)
+    few = log.few(*NEEDS)
     maps = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, one.key AS what, one.value AS n, moment FROM"
         f" (SELECT {buckets.MOMENT} AS moment, unnest(map_entries({column})) AS one FROM {few}"
