@@ -17,7 +17,7 @@ from typing import Final
 
 from chat_swarm.histogram import Histogram
 from chat_swarm.metrics import METRICS
-from chat_swarm.results import Interval, Row, Scope, ServerSample
+from chat_swarm.results import Interval, MachineSample, Row, Scope, ServerSample
 
 PATIENCE: Final = 5
 """Seconds that a process's report is waited for; later it counts in the scopes, but changes no row."""
@@ -90,7 +90,7 @@ class Collector:
         self._since: dict[int, int] = {}  # process → the first second that it reported
         self._open: dict[int, _Second] = {}
         self._packed: dict[int, dict[str, bytes]] = {}
-        self._servers: dict[int, ServerSample] = {}
+        self._outside: dict[int, tuple[ServerSample | None, MachineSample | None]] = {}
         self._done = -1  # the last second that has become a row
         self._steady_from: int | None = None
         self._drain_from: int | None = None
@@ -121,14 +121,15 @@ class Collector:
         """Take one second of a process whose histograms came with it."""
         self.add(interval, {name: Histogram.unpack(packed) for name, packed in interval.histograms.items()})
 
-    def server(self, unix: int, sample: ServerSample) -> None:
-        """Take a look at the server, taken at the end of a second."""
+    def outside(self, unix: int, server: ServerSample | None, machine: MachineSample | None = None) -> None:
+        """Take a look at the server and the machine, taken at the end of a second."""
         if unix > self._done:
-            self._servers[unix] = sample
+            self._outside[unix] = server, machine
             return
         for row in reversed(self.rows):  # the second's row was put together first
             if row.unix <= unix:
-                row.server = sample if row.unix == unix else row.server
+                if row.unix == unix:
+                    row.server, row.machine = server, machine
                 return
 
     def all_up(self, unix: float) -> None:
@@ -202,6 +203,7 @@ class Collector:
         # In the drain a process that has told all is silent by right.
         if not marked and phase != DRAIN and self._silent(unix, second.parts):
             marked = SILENT
+        server, machine = self._outside.pop(unix, (None, None))
         row = Row(
             t=unix - self.began,
             unix=unix,
@@ -215,7 +217,8 @@ class Collector:
             loop_lag_max_us=max((part.loop_lag_max_us for part in parts), default=0),
             cpu=max((part.cpu for part in parts), default=0.0),
             marked=marked,
-            server=self._servers.pop(unix, None),
+            server=server,
+            machine=machine,
         )
         self.rows.append(row)
         self._done = unix

@@ -15,6 +15,7 @@ from gevent.event import Event as Flag
 
 from chat_swarm import messages
 from chat_swarm.collector import Collector
+from chat_swarm.company import Company
 from chat_swarm.conductor import Window
 from chat_swarm.figures import Measured
 from chat_swarm.plan import Plan
@@ -187,14 +188,16 @@ class Control:
         self.rss_before = sample.rss_bytes if sample is not None else 0
 
     def _follow(self) -> None:
-        """Look at the server once a second, just after the second's end."""
+        """Look at the server and the machine once a second, just after the second's end."""
+        company = Company()
         while True:
             now = time.time()
             gevent.sleep(1.0 - now % 1.0 + 0.005)
             self._look_at_phase()
-            sample = self.probe.sample() if self.probe is not None else None
-            if sample is not None and self.collector is not None:
-                self.collector.server(int(time.time()) - 1, sample)
+            server = self.probe.sample() if self.probe is not None else None
+            if self.collector is not None:
+                others = company.sample(server.cpu if server is not None else 0.0)
+                self.collector.outside(int(time.time()) - 1, server, others)
 
     def _look_at_phase(self) -> None:
         rows = self.collector.rows if self.collector is not None else []

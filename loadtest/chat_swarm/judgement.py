@@ -7,8 +7,8 @@ import re
 from typing import Final
 
 from chat_swarm.metrics import FAULTS
-from chat_swarm.numbers import count, in_unit, microseconds, plural, share
-from chat_swarm.results import AuditResult, Limit, Term
+from chat_swarm.numbers import count, in_unit, microseconds, plural, share, significant
+from chat_swarm.results import AuditResult, GeneratorFigures, Limit, Term
 from chat_swarm.run import Run
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
@@ -122,3 +122,11 @@ def condition(text: str) -> str:
             spaced = _SPACED.sub(r"\1 \2", right)
             return f"{left} {_OPERATORS.get(sign, sign)} {spaced}"
     return text
+
+
+def company(own: GeneratorFigures) -> str | None:
+    """Return how many cores others kept busy, and how many were withheld; None if nobody looked."""
+    if own.others_cores is None or own.stolen_cores is None:
+        return None
+    others, stolen = significant(own.others_cores), significant(own.stolen_cores)
+    return f"other programs kept {others} cores busy, a hypervisor withheld {stolen}"

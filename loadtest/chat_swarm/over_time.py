@@ -299,13 +299,21 @@ def _generator(seconds: Seconds, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="generator",
         title="The generator itself",
-        caption="CPU of its busiest process; dotted, on the right, the worst lateness of its event loops:"
-        " how far it was from being the bottleneck.",
+        caption="CPU of its busiest process, and of all programs that are neither it nor the server; dotted,"
+        " on the right, the worst lateness of its event loops: how far it was from being the bottleneck.",
         time=True,
         figure={
             "data": [
                 line(
                     "CPU", seconds.x, seconds.worst(lambda row: row.cpu), GREY, hovertemplate="%{y:.2f} cores"
+                ),
+                line(
+                    "other programs",
+                    seconds.x,
+                    seconds.mean(lambda row: row.machine.others if row.machine else None),
+                    PURPLE,
+                    width=1.5,
+                    hovertemplate="%{y:.2f} cores",
                 ),
                 line(
                     "loop lag, worst",

@@ -176,6 +176,10 @@ def generator_tiles(run: Run) -> Iterator[Tile]:
     processes = "1 process" if own.processes == 1 else f"{own.processes} processes"
     cores = f"{significant(own.cpu_cores_peak)} cores"
     yield _tile("CPU, peak", cores, "of the busiest bot process", processes)
+    if own.others_cores is not None and own.stolen_cores is not None:
+        others, withheld = significant(own.others_cores), significant(own.stolen_cores)
+        meaning = "kept busy on the master's machine by what is neither the swarm nor the server"
+        yield _tile("Other programs", f"{others} cores", meaning, f"{withheld} withheld by a hypervisor")
     worst = max((row.loop_lag_max_us for row in run.rows_of(run.summary.headline)), default=None)
     yield _tile("Loop lag, worst", microseconds(worst), METRIC["loop_lag"].meaning)
     yield _tile(

@@ -57,6 +57,15 @@ class ServerSample(Struct, kw_only=True, frozen=True):
     descriptors: int
 
 
+class MachineSample(Struct, kw_only=True, frozen=True):
+    """The machine of the master, or of the only process, over one second, in cores."""
+
+    others: float
+    """Kept busy by programs that are neither the swarm nor the server."""
+    stolen: float
+    """Withheld by a hypervisor."""
+
+
 class Row(Struct, kw_only=True):
     """One second of the whole swarm: a row of timeline.csv."""
 
@@ -77,6 +86,7 @@ class Row(Struct, kw_only=True):
     """Cores used by the busiest process of the generator."""
     marked: str = ""
     server: ServerSample | None = None
+    machine: MachineSample | None = None
 
 
 class Fault(Struct, kw_only=True, frozen=True):
@@ -153,6 +163,10 @@ class GeneratorFigures(Struct, kw_only=True):
     """Whether the kernel stamped what was received; if not, received is when Python saw it."""
     clock_step_us: int = 0
     """The largest step of the wall clock against the monotonic one that was seen."""
+    others_cores: float | None = None
+    """Cores of the master's machine that other programs kept busy, the mean of the steady seconds."""
+    stolen_cores: float | None = None
+    """Cores that a hypervisor withheld from it."""
 
 
 class Term(Struct, kw_only=True, frozen=True):

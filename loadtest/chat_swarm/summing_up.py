@@ -3,6 +3,7 @@
 Knows the collector's and the processes' accounts. Must not know Locust, files, nor how a summary is shown.
 """
 
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -38,6 +39,8 @@ _STEP_US: Final = 1000
 """A step of the wall clock from which on latencies are in doubt."""
 _UNSTAMPED: Final = 0.01
 """Share of reads without the kernel's stamp from which on a reader must be told."""
+_COMPANY: Final = 0.2
+"""Cores kept busy by others, or withheld, from which on a reader must be told."""
 _MANY: Final = 1000
 """Bots from which on what each of them costs shows beside what the process costs."""
 _TOP: Final = 0.95
@@ -149,6 +152,7 @@ def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) ->
     before = sum(final["rss_before"] for final in finals.values())
     reads = collector.tallies["all"].counts["delivered"]
     unstamped = sum(final["unstamped"] for final in finals.values())
+    looks = [row.machine for row in steady or collector.rows if row.machine is not None]
     return GeneratorFigures(
         processes=max(1, len(finals)),
         cpu_cores_peak=max((row.cpu for row in steady or collector.rows), default=0.0),
@@ -158,6 +162,8 @@ def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) ->
         marked=dict(collector.marked),
         stamped=unstamped <= _UNSTAMPED * max(1, reads),
         clock_step_us=max((final["clock_step_us"] for final in finals.values()), default=0),
+        others_cores=statistics.fmean(one.others for one in looks) if looks else None,
+        stolen_cores=statistics.fmean(one.stolen for one in looks) if looks else None,
     )
 
 
@@ -209,6 +215,11 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         )
     if not generator.stamped:
         found.append("The kernel did not stamp what was received: latencies hold the bots' own lag.")
+    others, stolen = generator.others_cores or 0.0, generator.stolen_cores or 0.0
+    if others + stolen > _COMPANY:
+        lost = [f"other programs kept {others:.1f} cores busy"] if others > _COMPANY / 2 else []
+        lost += [f"a hypervisor withheld {stolen:.1f}"] if stolen > _COMPANY / 2 else []
+        found.append(f"On this machine {' and '.join(lost)}: latencies speak of that, too.")
     if generator.clock_step_us > _STEP_US:
         found.append(
             f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"

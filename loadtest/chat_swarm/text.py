@@ -55,6 +55,8 @@ def closing(run: Run, directory: Path | None = None) -> str:
             lines.append(_line(metric, f"{shown} {meaning}"))
     lines += [_line("server", _server(run)), _line("generator", _generator(run))]
     lines += [_line("", judgement.generator(run))]
+    if (company := judgement.company(summary.generator)) is not None:
+        lines.append(_line("machine", company))
     if summary.errors:
         most = sorted(summary.errors.items(), key=lambda item: -item[1])[:4]
         lines.append(_line("errors", ", ".join(f"{name} {count(number)}" for name, number in most)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chat_swarm.metrics import COUNTS, FAULTS, METRICS
-from chat_swarm.results import Quantiles, Row, ServerSample
+from chat_swarm.results import MachineSample, Quantiles, Row, ServerSample
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ def _quantile(metric: str, part: str) -> Callable[[Row], Any]:
     return take
 
 
-def _sample(name: str) -> Callable[[Row], Any]:
-    return lambda row: None if row.server is None else getattr(row.server, name)
+def _sample(of: str, name: str) -> Callable[[Row], Any]:
+    return lambda row: getattr(getattr(row, of), name, None)
 
 
 _PARTS: Final = ("mean", "min", "p50", "p90", "p99", "p999", "p9999", "max")
@@ -75,9 +75,11 @@ COLUMNS: Final = (
     Column("loop_lag_worst_us", "the worst loop lag of all bot processes, µs", _field("loop_lag_max_us")),
     Column("cpu", "cores used by the generator's busiest process", _field("cpu")),
     Column("marked", "why the generator was the bottleneck; empty if it was not", _field("marked")),
-    Column("server_cpu", "cores used by the server", _sample("cpu")),
-    Column("server_rss_bytes", "resident memory of the server", _sample("rss_bytes")),
-    Column("server_descriptors", "open descriptors of the server", _sample("descriptors")),
+    Column("server_cpu", "cores used by the server", _sample("server", "cpu")),
+    Column("server_rss_bytes", "resident memory of the server", _sample("server", "rss_bytes")),
+    Column("server_descriptors", "open descriptors of the server", _sample("server", "descriptors")),
+    Column("others_cpu", "cores that other programs kept busy on this machine", _sample("machine", "others")),
+    Column("stolen_cpu", "cores that a hypervisor withheld from it", _sample("machine", "stolen")),
 )  # fmt: skip
 """All columns, in their order. Percentiles are named p50 to p9999, which is 99.99 %."""
 
@@ -113,6 +115,9 @@ def _row(fields: dict[str, str]) -> Row:
             rss_bytes=int(fields["server_rss_bytes"]),
             descriptors=int(fields["server_descriptors"]),
         )
+    machine = None
+    if fields["others_cpu"]:
+        machine = MachineSample(others=float(fields["others_cpu"]), stolen=float(fields["stolen_cpu"]))
     return Row(
         t=int(fields["t"]),
         unix=int(fields["unix"]),
@@ -131,6 +136,7 @@ def _row(fields: dict[str, str]) -> Row:
         cpu=float(fields["cpu"]),
         marked=fields["marked"],
         server=server,
+        machine=machine,
     )
 
 

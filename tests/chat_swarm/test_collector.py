@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chat_swarm.collector import DRAIN, PATIENCE, RAMP, STEADY, Collector
 from chat_swarm.histogram import Histogram
-from chat_swarm.results import Interval, ServerSample
+from chat_swarm.results import Interval, MachineSample, ServerSample
 
 BEGAN = 1000
 SECONDS = 12
@@ -189,11 +189,13 @@ def test_a_window_is_its_seconds() -> None:
 def test_the_servers_sample_finds_its_row_before_and_after() -> None:
     collector = Collector(BEGAN, 1)
     early, late = (ServerSample(cpu=cpu, rss_bytes=1, descriptors=1) for cpu in (0.1, 0.2))
-    collector.server(BEGAN, early)
+    machine = MachineSample(others=0.5, stolen=0.0)
+    collector.outside(BEGAN, early, machine)
     collector.add(interval(BEGAN), {})
     collector.add(interval(BEGAN + 1), {})
-    collector.server(BEGAN + 1, late)
+    collector.outside(BEGAN + 1, late)
     assert [row.server for row in collector.rows] == [early, late]
+    assert [row.machine for row in collector.rows] == [machine, None]
 
 
 @pytest.mark.parametrize("stood", [2, PATIENCE - 1, PATIENCE + 1, 4 * PATIENCE])

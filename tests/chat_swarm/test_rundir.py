@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chat_swarm import rundir
 from chat_swarm.hgrm import distribution
 from chat_swarm.metrics import COUNTS, FAULTS, METRICS
-from chat_swarm.results import Quantiles, Row, ServerSample, Summary
+from chat_swarm.results import MachineSample, Quantiles, Row, ServerSample, Summary
 from chat_swarm.run import Run
 from chat_swarm.rundir import RunDirectory, RunDirectoryError, read, write_report
 from chat_swarm.timeline import COLUMNS, decode, encode
@@ -43,6 +43,7 @@ rows = st.builds(
     cpu=st.floats(0, 64),
     marked=words,
     server=st.none() | st.builds(ServerSample, cpu=st.floats(0, 64), rss_bytes=counted, descriptors=counted),
+    machine=st.none() | st.builds(MachineSample, others=st.floats(0, 64), stolen=st.floats(0, 64)),
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from chat_swarm.audit import Audit
 from chat_swarm.collector import Collector
 from chat_swarm.histogram import Histogram
-from chat_swarm.results import Interval, ServerSample, Summary
+from chat_swarm.results import Interval, MachineSample, ServerSample, Summary
 from chat_swarm.summing_up import sum_up
 
 BEGAN = 5000
@@ -49,7 +49,7 @@ def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
         latency = Histogram()
         latency.record(np.array([900_000 if second == mark else 1000], dtype=np.int64))
         marked = "loop lag" if second == mark else ""
-        collector.server(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
+        collector.outside(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
         collector.add(
             Interval(
                 unix=BEGAN + second, process=0, bots=2, connected=2, counts=dict(each), marked=marked, cpu=0.3
@@ -175,3 +175,18 @@ def test_the_server_is_put_in_relation_to_what_it_did() -> None:
     assert server.cpu_us_per_message == pytest.approx(20_000)
     assert server.rss_bytes_per_connection == 500_000
     assert server.descriptors_peak == 9
+
+
+@pytest.mark.parametrize(
+    ("others", "stolen", "told"), [(0.1, 0.05, False), (0.3, 0.0, True), (0.0, 0.4, True)]
+)
+def test_what_others_did_on_the_machine_is_told(others: float, stolen: float, told: bool) -> None:
+    collector = collected()
+    for row in collector.rows[1:]:
+        row.machine = MachineSample(others=others, stolen=stolen)
+    summary = summed(collector)
+    assert summary.generator.others_cores == pytest.approx(others)
+    assert summary.generator.stolen_cores == pytest.approx(stolen)
+    assert any("On this machine" in warning for warning in summary.warnings) is told
+    # And where the machine was not watched, nothing is claimed
+    assert summed().generator.others_cores is None
