@@ -53,7 +53,8 @@ def trial(measured: Window, whole: Window) -> Trial:
     """Judge a step from its measured seconds and from all of its seconds, those of its rise too."""
     counts = measured.figures.counts
     sent, refused = counts.get("sent", 0), counts.get("refused", 0)
-    unanswered = sent - refused - counts.get("acknowledged", 0)
+    # What was abandoned went with its session: that is a loss of connections, and no queue.
+    unanswered = sent - sum(counts.get(name, 0) for name in ("refused", "acknowledged", "abandoned"))
     whys = []
     if measured.objective is not None and not measured.objective.passed:
         broken = [_shown(term) for term in measured.objective.terms if not term.passed]

@@ -171,6 +171,7 @@ def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
     [
         {"sent": 300, "refused": 2, "acknowledged": 283, "delivered": 4_000},
         {"sent": 10, "acknowledged": 0},
+        {"sent": 100, "acknowledged": 60, "abandoned": 35},
         {"sent": 100, "acknowledged": 120},  # of messages from before, too
     ],
 )
