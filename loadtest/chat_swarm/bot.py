@@ -136,10 +136,13 @@ class Bot(Lifeline):
             self._take(run, received_ns, seen_ns, exact=exact)
             return
         last = len(items) - 1
+        final, wire = items[last], self.wire
+        if isinstance(final, Bye):  # first: how long to stay away holds for whatever ends it here
+            self._event(final, received_ns, seen_ns, exact=False)
         for place, item in enumerate(items):
             if isinstance(item, Run):
                 self._take(item, received_ns, seen_ns, exact=exact and place == last)
-            else:
+            elif self.wire is wire and not isinstance(item, Bye):  # else it was of a connection that is gone
                 self._event(item, received_ns, seen_ns, exact=exact and place == last)
 
     def _take(self, run: Run, received_ns: int, seen_ns: int, *, exact: bool) -> None:

@@ -12,12 +12,13 @@ from gevent.event import Event as Flag
 
 from chat_client import Client
 from chat_client.address import Address
-from chat_client.errors import ChatError, ConnectionLost, Ended, TimedOut
+from chat_client.errors import ChatError, ConnectionLost, Ended, Refused, TimedOut
 from chat_protocol.commands import Resume
+from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Event, Gap, MessageEvent, Welcome
 from chat_swarm import stamp
 from chat_swarm.audit import Receiver
-from chat_swarm.engine import Engine
+from chat_swarm.engine import NEW, Engine
 from chat_swarm.seats import ROOM, Waiting
 
 _FIRST_RETRY: Final = 0.5
@@ -44,12 +45,15 @@ class Churn:
         self._came_ns = 0  # what was sent before that is caught up
         self._open: dict[int, int] = {}  # counter → when it was sent, ns, of what is not acknowledged
         self._stop = Flag()
+        self._cut = False  # by the run, so that to lose the connection is no fault of the server's
+        self._begun = 0.0
         self._retry = _FIRST_RETRY
 
     # What the run asks of every bot.
 
     def begin(self) -> None:
         """Start."""
+        self._begun = time.monotonic()
         self.engine.bots.add(self)
         self._waiting = self.engine.seats.wait(ROOM, self._seated)
 
@@ -72,6 +76,7 @@ class Churn:
     def cut(self) -> None:
         """Lose the connection, and come back."""
         if self._client is not None:
+            self._cut = True
             self._client.cut()
 
     def retimed(self) -> None:
@@ -89,6 +94,11 @@ class Churn:
         """Return whether it has ever had a session."""
         return self._visits > 0
 
+    def is_new(self) -> bool:
+        """Return whether it is on its first way in."""
+        first = self._visits == 0 and self._retry == _FIRST_RETRY
+        return first and time.monotonic() < self._begun + NEW
+
     def reckon(self) -> None:
         """Tell the audit what was never answered."""
         if self._open and self.up:
@@ -101,6 +111,8 @@ class Churn:
         self.name = self.engine.name_of("churn", seat)
         self._room = self.engine.room_of(seat)
         self._counter = self.engine.counters.get(self.name, 0)
+        if self.engine.stopping:
+            self._stop.set()
         self._greenlet = gevent.spawn(self._live)
         self._greenlet.link_exception(lambda dead: self.engine.erred(dead.exception))
 
@@ -112,8 +124,13 @@ class Churn:
             except ChatError as error:
                 if isinstance(error, ConnectionLost):
                     self._remember()
-                self.engine.error(type(error).__name__)
-                if not self.up:
+                cut, self._cut = self._cut and isinstance(error, ConnectionLost), False
+                taken = isinstance(error, Refused) and error.code is ErrorCode.NAME_TAKEN
+                if cut:
+                    self.engine.count("cuts")
+                else:
+                    self.engine.error(type(error).__name__, fault=not taken)
+                if not self.up and not taken:
                     self.engine.count("connect_failures")
                 self._down()
                 gevent.sleep(self.engine.random.uniform(0.5, 1.0) * self._retry)

@@ -6,7 +6,7 @@ master, or for the only process. It is the `Conductor` of load shapes.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 import gevent
@@ -74,24 +74,25 @@ class Control:
         """Return what is to be called for which message of a station, with its data and the station's id."""
         return {
             messages.SECOND: lambda data, _: self._second(data),
-            messages.HEADS: lambda data, _: self._note(self._heads, data["process"], data["heads"]),
-            messages.FINAL: lambda data, _: self._note(self.finals, data["process"], data),
+            messages.HEADS: lambda data, _: self._note(self._heads, data, data["heads"]),
+            messages.FINAL: lambda data, _: self._note(self.finals, data, data),
             ASK: self._seat,
         }
 
     # The life of a run.
 
-    def begin(self, plan: Plan, run: str, stations: list[str]) -> None:
-        """Begin a run with these processes of bots."""
+    def begin(self, plan: Plan, run: str, stations: list[str], silent: Collection[str] = ()) -> None:
+        """Begin a run with these processes of bots; those of them that are `silent` may never play."""
+        self.abandon()
         self.plan, self.run = plan, run
         self._usher = Usher()
         self._stations = {client: number for number, client in enumerate(stations)}
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
         self._spawned_at, self._factor = None, 1.0
-        self._late.clear()
+        self._late = {self._stations[client] for client in silent}
         self._halting = self._hurried = self._warned = False
-        self.collector = Collector(time.time(), max(1, len(stations)))
+        self.collector = Collector(time.time(), max(1, len(stations) - len(self._late)))
         self.running = True
         self._find_server()
         self._watch = gevent.spawn(self._follow)
@@ -109,6 +110,13 @@ class Control:
     def spawned(self) -> None:
         """Take note that all bots were started."""
         self._spawned_at = time.time()
+
+    def abandon(self) -> None:
+        """Follow the run no longer: it has come to nothing."""
+        self.running = False
+        if self._watch is not None:
+            self._watch.kill()
+            self._watch = None
 
     def halt(self) -> None:
         """Have everybody say nothing more, and wait until all that was said has come to everybody."""
@@ -155,12 +163,13 @@ class Control:
         assert self.collector is not None
         return set(self._stations.values()) - (self._late - self.collector.heard_of)
 
-    def _note(self, answers: dict[int, Any], process: int, answer: object) -> None:
-        answers[process] = answer
-        self._answered.set()
+    def _note(self, answers: dict[int, Any], data: dict[str, Any], answer: object) -> None:
+        if data["run"] == self.run:  # else a process was too slow for the end of the run before
+            answers[data["process"]] = answer
+            self._answered.set()
 
     def _second(self, data: dict[str, Any]) -> None:
-        if self.collector is None or not self.running:
+        if self.collector is None or not self.running or data["run"] != self.run:
             return  # the run has been judged; the bots are still being ended
         if "histograms" in data:
             self.collector.add(data["interval"], data["histograms"])

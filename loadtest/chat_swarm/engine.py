@@ -22,6 +22,7 @@ from chat_swarm.recorder import Recorder
 from chat_swarm.results import Interval
 from chat_swarm.seats import PAIR, ROOM, Ask, Layout, SeatBook
 from chat_swarm.sources import Sources
+from chat_swarm.stamping import Stamping
 from chat_swarm.wire import Address
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ _SECOND_NS: Final = 1_000_000_000
 _BUSY: Final = 0.95
 """Share of a core over which a process of bots is its own bottleneck: Python uses no more than one."""
 _WARNINGS: Final = 20
+NEW: Final = 5
+"""Seconds that a bot may take to get in before it counts as one that did not."""
 
 Sink = Callable[[Interval, dict[str, Histogram]], object]
 
@@ -64,6 +67,9 @@ class Member(Protocol):
     def was_there(self) -> bool:
         """Return whether it has ever had a session."""
 
+    def is_new(self) -> bool:
+        """Return whether it has begun within the last seconds, and nothing has failed."""
+
     def reckon(self) -> None:
         """Tell the audit what was never answered."""
 
@@ -93,6 +99,7 @@ class Engine:
         self.audit: Final = Audit()
         self.recorder: Final = Recorder()
         self.frames: Final = Frames(run, self.audit)
+        self._stamping: Final = Stamping()
         self.reactor: Final = Reactor(self._lagged, self.erred)
         self.layout: Final = Layout(plan.room_size, plan.rooms)
         blocks = {ROOM: self.layout.block(processes), PAIR: 1}
@@ -113,6 +120,7 @@ class Engine:
         self.offset_ns = clock_offset_ns()
         """The wall clock less the monotonic one."""
         self.clock_step_ns = 0
+        self._new: set[Member] = set()  # on their way in when sending stopped: nobody can blame them
         self._sink = sink
         self._lag_max_ns = 0
         self._cpu_ns = time.process_time_ns()
@@ -163,6 +171,7 @@ class Engine:
     def stop_sending(self) -> None:
         """Say nothing more; acknowledgements and deliveries are still taken."""
         self.stopping = True
+        self._new = {bot for bot in self.bots if bot.is_new()}
         for bot in list(self.bots):
             bot.stopped()
 
@@ -190,7 +199,7 @@ class Engine:
             "audit": self.audit.final(),
             "errors": dict(self.errors),
             "warnings": list(self.warnings),
-            "never_there": sum(not bot.was_there() for bot in self.bots),
+            "never_there": sum(not bot.was_there() for bot in self.bots - self._new),
             "away": self.away(),
             "unstamped": self.recorder.unstamped,
             "early": self.recorder.early,
@@ -205,6 +214,7 @@ class Engine:
             bot.end()
         self._closed = True
         self.reactor.close()
+        self._stamping.close()
 
     # Its own time.
 
@@ -248,17 +258,19 @@ class Engine:
             cpu=(cpu - self._cpu_ns) / _SECOND_NS / seconds,
             loop_lag_max_us=self._lag_max_ns // 1000,
         )
-        interval.marked = self._why_marked(interval)
+        interval.marked = self._why_marked(interval, histograms.get("send_lag"))
         self._second_ns, self._cpu_ns, self._lag_max_ns = now, cpu, 0
         self._sink(interval, histograms)
 
-    def _why_marked(self, interval: Interval) -> str:
+    def _why_marked(self, interval: Interval, send_lag: Histogram | None) -> str:
         """Say why the generator was the bottleneck in a second; empty if it was not."""
         limit = self.plan.lag_limit
         if interval.loop_lag_max_us > limit * 1e6:
             return f"loop lag over {limit * 1e3:g} ms"
         if interval.cpu > _BUSY:
             return f"CPU over {_BUSY:.0%} of a core"
+        if send_lag is not None and send_lag.largest > limit * 1e6:
+            return f"sent late by over {limit * 1e3:g} ms"  # it makes up for the second before
         return ""
 
 

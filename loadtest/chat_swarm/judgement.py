@@ -105,6 +105,8 @@ def limit(found: Limit) -> str:
     """Return what the search for the limit came to."""
     unit = "messages a second" if found.by == "rate" else "connections"
     why = f": {found.why}" if found.why else ""
+    if found.held is None and found.broke is None:
+        return f"No step was measured to its end{why}."
     if found.held is None:
         return f"Not even the first step held{why}."
     if found.at_least:

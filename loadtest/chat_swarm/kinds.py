@@ -3,6 +3,7 @@
 Knows what each does with its session. Must not know Locust.
 """
 
+import time
 from typing import Final
 
 from chat_protocol.commands import Open
@@ -87,23 +88,31 @@ class Direct(Talker):
         self._room = event.room
         self.start_saying()
 
+    def start_saying(self) -> None:
+        if self._room in self.receivers:  # else `opened` begins: there is nobody to talk to yet
+            super().start_saying()
+
     def free(self) -> bool:
-        return not self._thinking and len(self.pending) < self.engine.plan.window
+        there = self._room in self.receivers
+        return there and not self._thinking and len(self.pending) < self.engine.plan.window
 
     def answered(self) -> None:
         pause = self.engine.plan.think_time.draw(self.random)
         if pause > 0:
             self._thinking = True
-            self.engine.reactor.after(pause, self._thought)
+            since_ns = time.monotonic_ns()
+            self.engine.reactor.after(pause, lambda: self._thought(since_ns))
         else:
             self.say_on()
 
-    def _thought(self) -> None:
+    def _thought(self, since_ns: int) -> None:
         self._thinking = False
+        self.pause(since_ns)
         self.say_on()
 
     def expected(self, event: Error) -> bool:
-        return event.code is ErrorCode.NO_SUCH_USER and self._room not in self.receivers
+        unopened = self._room not in self.receivers and event.ref is None
+        return event.code is ErrorCode.NO_SUCH_USER and unopened
 
 
 class Slow(Bot):

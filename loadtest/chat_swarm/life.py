@@ -183,12 +183,15 @@ class Life:
         self._runs += 1
         self._bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        stations = [messages.LOCAL]
-        if isinstance(self.runner, MasterRunner):  # which keeps one that has died for a minute
-            stations = [one.id for one in self.runner.clients.all if one.state != STATE_MISSING]
+        stations, silent = [messages.LOCAL], []
+        if isinstance(
+            self.runner, MasterRunner
+        ):  # which keeps one that has died for a minute: it may come back
+            stations = [one.id for one in self.runner.clients.all]
+            silent = [one.id for one in self.runner.clients.all if one.state == STATE_MISSING]
         if self.watching is not None:
             self.watching.run_directory = self.directory.path
-        control.begin(plan, self._run, stations)
+        control.begin(plan, self._run, stations, silent)
 
     def _call_the_roll(self, control: Control) -> None:
         """Put what the stations must know among the options: Locust sends these with its orders."""
@@ -266,7 +269,7 @@ class Life:
     def _give_up(self) -> None:
         self.environment.process_exit_code = 2
         if self.control is not None:
-            self.control.running = False
+            self.control.abandon()
         headless = self.environment.parsed_options is None or self.environment.parsed_options.headless
         # Not in this greenlet, which Locust kills to stop its starting of users.
         gevent.spawn(self.runner.quit if headless else self.runner.stop)

@@ -7,7 +7,7 @@ Knows seats, connections and retries. Must not know frames: a bot greets in `con
 import time
 from typing import Final
 
-from chat_swarm.engine import Engine
+from chat_swarm.engine import NEW, Engine
 from chat_swarm.seats import ROOM, Waiting
 from chat_swarm.wire import Wire
 
@@ -20,6 +20,7 @@ class Lifeline:
 
     __slots__ = (
         "_asked_seconds",
+        "_came_ns",
         "_closing",
         "_retry_seconds",
         "_serial",
@@ -56,6 +57,7 @@ class Lifeline:
         self._asked_seconds = 0.0  # for which the server has asked to be left alone
         self._retry_seconds = _FIRST_RETRY
         self._serial = 0
+        self._came_ns = 0
 
     def seated(self) -> None:
         """Take note of the seat and the name."""
@@ -82,11 +84,16 @@ class Lifeline:
         """Return whether it has ever had a session."""
         return self.up or self.lost_ns > 0
 
+    def is_new(self) -> bool:
+        """Return whether it is on its first way in."""
+        return not self.was_there() and self._serial <= 1 and time.time_ns() < self._came_ns + NEW * 10**9
+
     def reckon(self) -> None:
         """Tell the audit what was never answered: the drain is over."""
 
     def begin(self) -> None:
         """Start; it lives until `end`."""
+        self._came_ns = time.time_ns()
         self.engine.bots.add(self)
         self._waiting = self.engine.seats.wait(self.seat_kind, self._seated)
 
@@ -147,7 +154,7 @@ class Lifeline:
 
     def _failed(self, reason: str, *, fault: bool = True) -> None:
         """Try again later: this connection has come to nothing."""
-        self.engine.count("connect_failures")
+        self.engine.count("connect_failures", int(fault))
         self.engine.error(reason, fault=fault)
         self._gone()
         self._again(self.engine.random.uniform(0.5, 1.0) * self._retry_seconds)
@@ -195,7 +202,7 @@ class Lifeline:
 
     def wait_at_least(self, seconds: float) -> None:
         """Come back no sooner than that: the server has asked for it."""
-        self._asked_seconds = seconds
+        self._asked_seconds = max(seconds, self._asked_seconds)
 
     @property
     def serial(self) -> int:

@@ -60,6 +60,7 @@ class LimitRun:
             self._look(t, users)
         if self._phase is _Phase.REST and t >= self._since + self._plan.settle:
             self._enter(_Phase.RISE, t)
+            self._began = t  # what the load before has left behind is not this one's doing
         if self._phase is _Phase.RISE and self._is_up(t, users):
             self._enter(_Phase.SETTLE, t)
         if self._phase is _Phase.SETTLE and t >= self._since + self._plan.settle:

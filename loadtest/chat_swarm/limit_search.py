@@ -16,7 +16,7 @@ from typing import Final
 from chat_swarm.conductor import Window
 from chat_swarm.results import Limit, Term
 
-DEFAULT_OBJECTIVE: Final = "delivery.p99<100ms,lost=0"
+DEFAULT_OBJECTIVE: Final = "delivery_response.p99<100ms,lost=0"
 """The SLO of a search that was given none."""
 
 MAX_TRIALS: Final = 100
@@ -29,6 +29,9 @@ just before the first.)"""
 
 FEW: Final = 10
 """Messages that may stay unanswered however few are sent."""
+
+LONG_US: Final = 500_000
+"""Time for which messages may wait to be sent, because their bots could not: more is never made up."""
 
 REFUSED: Final = 0.01
 """Part of the messages that the server may refuse while the load counts as held."""
@@ -65,6 +68,10 @@ def trial(measured: Window, whole: Window) -> Trial:
         whys.append(f"the server refused {refused:,} of {sent:,} messages")
     if unanswered > max(sent * UNANSWERED, FEW):
         whys.append(f"{unanswered:,} of {sent:,} messages were not answered in time")
+    held_up = measured.figures.metrics.get("held_up")
+    if held_up is not None and held_up.count > sent * UNANSWERED and held_up.p50 > LONG_US:
+        late = f"half of them over {held_up.p50 / 1_000_000:.1f} s"
+        whys.append(f"{held_up.count:,} of {sent:,} messages waited to be sent, {late}")
     why = "; ".join(whys)
     if measured.generator_bound:
         return Trial(held=False, generator_bound=True, why=why)

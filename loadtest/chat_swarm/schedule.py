@@ -95,6 +95,12 @@ class Schedule:
                 self._retimed = deque()
             self._retimed.append((now_ns, period_ns))
 
+    def delay(self, nanoseconds: int) -> None:
+        """Have all that is still to come so much later."""
+        self.next_ns += nanoseconds
+        if self._retimed:
+            self._retimed = deque((since_ns + nanoseconds, period) for since_ns, period in self._retimed)
+
     def _change(self, since_ns: int, period_ns: int) -> None:
         self.next_ns = since_ns + (self.next_ns - since_ns) * period_ns // self._period_ns
         self._period_ns = period_ns

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-FORMS: Final = "160, 64-512 or lognormal:160,0.6"
+FORMS: Final = "160, 100-512 or lognormal:160,0.6"
 """The text forms, for help texts and refusals."""
 
 MAX_SIGMA: Final = 10.0

@@ -14,7 +14,7 @@ import gevent
 import msgspec
 
 from chat_swarm import messages
-from chat_swarm.engine import Engine, raise_descriptor_limit, spare_the_collector
+from chat_swarm.engine import Engine, Member, raise_descriptor_limit, spare_the_collector
 from chat_swarm.histogram import Histogram
 from chat_swarm.metrics import METRIC, Metric
 from chat_swarm.plan import Plan
@@ -25,6 +25,8 @@ from chat_swarm.seats import ANSWER, ASK
 log = logging.getLogger(__name__)
 
 _LOOK: Final = 0.02  # seconds between two looks at whether a drain is done
+_GATHERING: Final = 0.05
+"""Seconds in which bots are gathered that begin together."""
 _READ: Final = 1  # libev's EV_READ
 
 
@@ -54,6 +56,8 @@ class Station:
         self._tables = tables
         self._local = local
         self._watcher: Any = None
+        self._run = ""
+        self._gathered: list[Member] = []
         self._errors: Counter[str] = Counter()
         self._rss_before = 0
         self._judged = False
@@ -86,22 +90,23 @@ class Station:
     def _catch_up(self, engine: Engine, heads: dict[str, int]) -> None:
         gevent.spawn(self._when, engine, lambda: not engine.behind(heads), self._tell_final)
 
-    @staticmethod
-    def _when(engine: Engine, done: Callable[[], bool], then: Callable[[Engine], None]) -> None:
-        """Call `then` when something is done, or when the drain's time is over."""
+    def _when(self, engine: Engine, done: Callable[[], bool], then: Callable[[Engine], None]) -> None:
+        """Call `then` when something is done, or when the drain's time is over, if the run is still on."""
         end = time.monotonic() + engine.plan.drain
-        while not done() and time.monotonic() < end:
+        while engine is self.engine and not done() and time.monotonic() < end:
             gevent.sleep(_LOOK)
-        then(engine)
+        if engine is self.engine:
+            then(engine)
 
     def _tell_heads(self, engine: Engine) -> None:
-        self._send(messages.HEADS, {"process": engine.process, "heads": engine.heads()})
+        told = {"run": engine.run, "process": engine.process, "heads": engine.heads()}
+        self._send(messages.HEADS, told)
 
     def _tell_final(self, engine: Engine) -> None:
         engine.account()
         self._judged = True
         final = engine.final()
-        final.update(process=engine.process, rss_before=self._rss_before, pid=os.getpid())
+        final.update(run=engine.run, process=engine.process, rss_before=self._rss_before, pid=os.getpid())
         self._send(messages.FINAL, final)
 
     # The life of a run.
@@ -123,6 +128,7 @@ class Station:
             ask=lambda ask: self._send(ASK, dict(ask)),
             sink=self._report,
         )
+        self._run = engine.run
         engine.set_rate(roll["factor"])
         self._rss_before = _resident()
         self._judged = False
@@ -132,8 +138,35 @@ class Station:
         self._watcher.start(engine.reactor.turn)
         spare_the_collector()
 
+    def gather(self, bot: Member) -> None:
+        """Begin a bot, with all that come within a moment, in any order.
+
+        Locust starts a second's worth of users class by class. Seats are had in the order of asking, so each
+        class would have rooms of its own, and those who only read one in which nobody speaks.
+        """
+        assert self.engine is not None
+        self._gathered.append(bot)
+        if len(self._gathered) == 1:
+            self.engine.reactor.after(_GATHERING, self._begin)
+
+    def _begin(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if self.engine is None or self.engine.stopping:
+            return  # who would begin in the drain would never be there
+        self.engine.random.shuffle(gathered)
+        for bot in gathered:
+            bot.begin()
+
+    def end(self, bot: Member) -> None:
+        """End a bot, whether it has begun or not."""
+        if bot in self._gathered:
+            self._gathered.remove(bot)
+        else:
+            bot.end()
+
     def stop(self) -> None:
         """End all bots, and give back what the run had."""
+        self._gathered = []
         if self.engine is None:
             return
         self._watcher.stop()
@@ -146,10 +179,12 @@ class Station:
             return
         self._fill_tables(interval, histograms)
         if self._local:
-            self._send(messages.SECOND, {"interval": interval, "histograms": histograms})
+            told = {"run": self._run, "interval": interval, "histograms": histograms}
+            self._send(messages.SECOND, told)
         else:
             interval.histograms = {name: histogram.pack() for name, histogram in histograms.items()}
-            self._send(messages.SECOND, {"interval": msgspec.to_builtins(interval, builtin_types=(bytes,))})
+            plain = msgspec.to_builtins(interval, builtin_types=(bytes,))
+            self._send(messages.SECOND, {"run": self._run, "interval": plain})
 
     def _fill_tables(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
         for name, histogram in histograms.items():

@@ -41,6 +41,8 @@ _UNSTAMPED: Final = 0.01
 """Share of reads without the kernel's stamp from which on a reader must be told."""
 _COMPANY: Final = 0.2
 """Cores kept busy by others, or withheld, from which on a reader must be told."""
+_FIRST_READS: Final = 50
+"""Reads that may lack it all the same: the kernel begins to stamp a moment after it is first asked to."""
 _MANY: Final = 1000
 """Bots from which on what each of them costs shows beside what the process costs."""
 _TOP: Final = 0.95
@@ -106,7 +108,8 @@ def sum_up(
     if slo and limit is None:  # a search breaks the SLO on purpose, and judges each step by itself
         summary.objective = evaluate(slo, measured(whole, headline), headline)
     if shape == SOAK:
-        summary.remarks = [drift.sentence for drift in drifts(whole.rows)]
+        found = [drift.sentence for drift in drifts(whole.rows)]
+        summary.remarks = found or ["The soak was too short to tell whether anything drifts."]
     summary.warnings = list(_warnings(summary, finals))
     held = limit is None or limit.held is not None
     kept = summary.objective is None or summary.objective.passed
@@ -160,7 +163,7 @@ def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) ->
         rss_bytes_per_bot=max(0, rss - before) / bots if bots >= _MANY else None,
         marked_seconds=collector.marked.total(),
         marked=dict(collector.marked),
-        stamped=unstamped <= _UNSTAMPED * max(1, reads),
+        stamped=unstamped <= max(_FIRST_READS, _UNSTAMPED * reads),
         clock_step_us=max((final["clock_step_us"] for final in finals.values()), default=0),
         others_cores=statistics.fmean(one.others for one in looks) if looks else None,
         stolen_cores=statistics.fmean(one.stolen for one in looks) if looks else None,

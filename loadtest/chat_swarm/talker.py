@@ -90,6 +90,11 @@ class Talker(Bot):
             self.start_saying()
         self.say_on()
 
+    def pause(self, since_ns: int) -> None:
+        """Let the time since then be none in which anything was planned: the bot wanted to say nothing."""
+        if self._schedule is not None:
+            self._schedule.delay(time.monotonic_ns() - since_ns)
+
     def say_on(self) -> None:
         """Say all that is due, and wait for the next slot; what cannot be said now keeps its moment."""
         schedule = self._schedule

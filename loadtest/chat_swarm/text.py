@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Final
 
 from chat_swarm import judgement
-from chat_swarm.numbers import DASH, count, duration, microseconds, plural, printable, significant, size
+from chat_swarm.numbers import (
+    DASH,
+    count,
+    duration,
+    microseconds,
+    plural,
+    printable,
+    share,
+    significant,
+    size,
+)
+from chat_swarm.results import Scope
 from chat_swarm.run import Run
 from chat_swarm.rundir import REPORT
 
@@ -16,6 +27,8 @@ _SHOWN: Final = {
     "delivery_response": "planned → received",
     "ack": "sent → own echo",
     "rtt": "ping → pong",
+    "resume": "cut → session again",
+    "catch_up": "what was missed: sent → received",
 }
 
 
@@ -43,8 +56,8 @@ def closing(run: Run, directory: Path | None = None) -> str:
     lines.append(
         _line(
             "load",
-            f"{_rate(scope.rates.get('sent'))} messages in and {_rate(scope.rates.get('delivered'))}"
-            " deliveries out, each second",
+            f"{_rate(scope.rates.get('sent'))} messages in{_refused(scope)} and"
+            f" {_rate(scope.rates.get('delivered'))} deliveries out, each second",
         )
     )
     for metric, meaning in _SHOWN.items():
@@ -73,6 +86,11 @@ def _line(title: str, text: str, wide: int = 17) -> str:
 
 def _rate(value: float | None) -> str:
     return DASH if value is None else count(value) if value >= 10 else significant(value)
+
+
+def _refused(scope: Scope) -> str:
+    refused = scope.counts.get("refused", 0)
+    return f" ({share(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
 
 
 def _server(run: Run) -> str:

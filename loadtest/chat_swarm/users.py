@@ -54,11 +54,11 @@ def _live(user: SwarmUser) -> None:
     if station is None or station.engine is None:
         return  # the run could not begin, and has said why
     bot = type(user).kind(station.engine)
-    bot.begin()
+    station.gather(bot)
     try:
         gevent.get_hub().switch()  # until it is killed
     finally:
-        bot.end()
+        station.end(bot)
 
 
 class ChatterBot(SwarmUser):

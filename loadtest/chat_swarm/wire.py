@@ -19,7 +19,8 @@ SO_TIMESTAMPNS: Final = 35
 READ_BYTES: Final = 65536
 LINE_BYTES: Final = 65536
 """More than that is no line of the protocol, and is not waited for."""
-_ANCILLARY: Final = _socket.CMSG_SPACE(16)  # one struct timespec
+ANCILLARY: Final = _socket.CMSG_SPACE(16)
+"""Bytes beside the data that a read takes: one struct timespec."""
 _timespec = struct.Struct("qq").unpack
 _PENDING: Final = frozenset({0, errno.EINPROGRESS, errno.EINTR})
 _BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, by target
@@ -55,7 +56,18 @@ class Clocked(Protocol):
 class Wire:
     """A connection of its own for each life of a bot; once closed it is not used again."""
 
-    __slots__ = ("_clocked", "_out", "_owner", "_reactor", "_sock", "_tail", "blocked", "fd", "paused")
+    __slots__ = (
+        "_clocked",
+        "_open",
+        "_out",
+        "_owner",
+        "_reactor",
+        "_sock",
+        "_tail",
+        "blocked",
+        "fd",
+        "paused",
+    )
 
     def __init__(self, owner: Owner, reactor: Reactor, clocked: Clocked) -> None:
         self._owner: Owner | None = owner
@@ -64,6 +76,7 @@ class Wire:
         self._sock: _socket.socket | None = None
         self._tail = b""
         self._out = b""
+        self._open = False
         self.fd = -1
         self.blocked = False
         """Whether the kernel has not taken all: what is sent now waits."""
@@ -148,6 +161,7 @@ class Wire:
             self._end(errno.errorcode.get(code, str(code)))
             return
         self._reactor.handlers[self.fd] = self._ready
+        self._open = True
         self._watch()
         if self._owner is not None:
             self._owner.connected()
@@ -163,7 +177,7 @@ class Wire:
         if sock is None or owner is None:
             return
         try:
-            data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY)
+            data, ancillary, _, _ = sock.recvmsg(size, ANCILLARY)
         except BlockingIOError:
             return
         except OSError as error:
@@ -215,7 +229,7 @@ class Wire:
                 self._owner.writable()
 
     def _watch(self) -> None:
-        if self._sock is not None:
+        if self._sock is not None and self._open:  # until then, it is watched for being open
             self._reactor.change(self.fd, (0 if self.paused else EPOLLIN) | (EPOLLOUT if self._out else 0))
 
     def _end(self, reason: str) -> None:

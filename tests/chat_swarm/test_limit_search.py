@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chat_swarm.conductor import Window
 from chat_swarm.limit_run import PATIENCE, LimitRun
 from chat_swarm.limit_search import MAX_TRIALS, LimitSearch, Trial, trial
-from chat_swarm.results import Limit, Objective, Scope, Step, Term
+from chat_swarm.results import Limit, Objective, Quantiles, Scope, Step, Term
 from chat_swarm.stages import ShapePlan, Stage
 
 HELD, BROKE = Trial(held=True), Trial(held=False, why="too slow")
@@ -131,10 +131,22 @@ def test_a_search_that_cannot_move_is_refused() -> None:
 # ---- how a step is judged
 
 
-def window(counts: dict[str, int], *, passed: bool = True, bound: bool = False) -> Window:
+def waited(count: int, p50: int) -> dict[str, Quantiles]:
+    return {"held_up": Quantiles(count=count, p50=p50)}
+
+
+def window(
+    counts: dict[str, int],
+    *,
+    passed: bool = True,
+    bound: bool = False,
+    metrics: dict[str, Quantiles] | None = None,
+) -> Window:
     term = Term(text="delivery.p99<100ms", passed=passed, value=123.4, limit=100.0, unit="ms")
     objective = Objective(text="", scope="all", passed=passed, terms=[term])
-    return Window(figures=Scope(counts=counts), objective=objective, generator_bound=bound)
+    return Window(
+        figures=Scope(counts=counts, metrics=metrics or {}), objective=objective, generator_bound=bound
+    )
 
 
 QUIET = window({})
@@ -159,6 +171,11 @@ QUIET = window({})
             QUIET,
             "16 of 300 messages were not answered in time",
         ),
+        (
+            window({"sent": 100, "acknowledged": 99}, metrics=waited(6, 2_000_000)),
+            QUIET,
+            "6 of 100 messages waited to be sent, half of them over 2.0 s",
+        ),
         (window({"sent": 11}), QUIET, "11 of 11 messages were not answered in time"),
     ],
 )
@@ -179,6 +196,11 @@ def test_what_holds(counts: dict[str, int]) -> None:
     assert trial(window(counts), QUIET) == HELD
 
 
+@pytest.mark.parametrize("held_up", [waited(5, 2_000_000), waited(50, 400_000)])
+def test_to_wait_a_little_or_seldom_breaks_nothing(held_up: dict[str, Quantiles]) -> None:
+    assert trial(window({"sent": 100, "acknowledged": 100}, metrics=held_up), QUIET) == HELD
+
+
 def test_a_bound_generator_says_nothing_about_the_server() -> None:
     assert trial(window({}, bound=True), QUIET) == BOUND
 
@@ -197,6 +219,8 @@ class Simulated:
     now: float = 0.0
     load: float = 0.0
     silent: bool = False
+    failures: set[int] = field(default_factory=set)
+    """Seconds in which a connection fails."""
 
     def elapsed(self) -> float:
         return self.now
@@ -211,7 +235,8 @@ class Simulated:
         assert since_t < until_t
         if self.silent or self.now < until_t + 1:
             return None
-        figures = Scope(rates={"sent": self.load})
+        failed = len(self.failures & set(range(since_t, until_t)))
+        figures = Scope(rates={"sent": self.load}, counts={"connect_failures": failed})
         return Window(
             figures=figures, objective=Objective(text="", scope="all", passed=self.load <= self.capacity)
         )
@@ -253,6 +278,23 @@ def test_the_rate_is_raised_at_constant_users() -> None:
         "settling: 5.96 times the rate, again",
         "5.96 times the rate, again",
     ]
+
+
+def test_what_a_broken_step_has_left_behind_is_not_the_next_ones_doing() -> None:
+    # Given a hiccup as the first step is measured, and a connection that still fails in the rest after it
+    server = Simulated(capacity=1_000.0)
+    plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=3.0, measure=3.0)
+    run = LimitRun(plan, server)
+    server.failures.add(4)
+    while len(server.steps) < 2:
+        stage = run.at(server.now, 20)
+        assert stage is not None
+        if stage.label.startswith("rest") and len(server.failures) == 1:
+            server.failures.add(int(server.now) + 1)
+        server.load = 20 * stage.rate_factor * 10
+        server.now += 1.003
+    # Then the second try of it holds
+    assert [step.held for step in server.steps] == [False, True]
 
 
 def test_users_are_raised_at_a_constant_rate() -> None:

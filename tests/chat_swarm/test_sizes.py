@@ -60,7 +60,7 @@ def test_any_text_is_a_distribution_or_refused_in_a_sentence_that_names_it(text:
 @pytest.mark.parametrize(
     ("text", "way_out"),
     [
-        ("much", "write 160, 64-512 or lognormal:160,0.6"),
+        ("much", "write 160, 100-512 or lognormal:160,0.6"),
         ("", "write 160"),
         ("-5", "write 160"),
         ("nan", "write 160"),

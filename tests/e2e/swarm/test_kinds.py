@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -103,3 +104,13 @@ def test_a_window_bounds_what_is_under_way(runs: dict[str, Ended]) -> None:
     assert heldup.histogram("ack").smallest >= LATE_MS * 1000 * 0.99
     # What was planned and could not be said in time counts in the response, not in the service time
     assert heldup.whole.metrics["ack_response"].max > 2 * LATE_MS * 1000
+
+
+def test_who_talks_and_who_reads_share_the_rooms(arena: ServerProcess, start_swarm: Any) -> None:
+    # Given as many readers as talkers, who all come within the same second
+    load = ("-u", "40", "-r", "400", "--room-size", "10", "--message-rate", "10", "-t", "3s")
+    swarm: SwarmProcess = start_swarm("shared", arena.port, *load, "--lurker-weight", "1")
+    swarm.end().clean()
+    # Then no room is silent
+    rooms = {line["room"] for line in arena.entries("message") if line["room"].startswith("shared-")}
+    assert rooms == {f"shared-{number}" for number in range(4)}
