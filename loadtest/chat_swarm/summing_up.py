@@ -157,7 +157,7 @@ def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) ->
     unstamped = sum(final["unstamped"] for final in finals.values())
     looks = [row.machine for row in steady or collector.rows if row.machine is not None]
     return GeneratorFigures(
-        processes=max(1, len(finals)),
+        processes=max(1, len(collector.heard_of)),
         cpu_cores_peak=max((row.cpu for row in steady or collector.rows), default=0.0),
         rss_bytes=rss,
         rss_bytes_per_bot=max(0, rss - before) / bots if bots >= _MANY else None,
@@ -209,7 +209,7 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         found.append(f"No bot got in: is there a server at {summary.target}?")
     elif summary.headline == "all":
         found.append("The bots were never all up for a whole second: all figures are of the whole run.")
-    if got_in(summary) and not summary.audit.checked:
+    if got_in(summary) and not summary.audit.checked and not summary.audit.notes:
         found.append("No bot of this run was shown anything: the audit has checked nothing.")
     if generator.marked_seconds and summary.headline != "clean":
         found.append(

@@ -97,6 +97,8 @@ def _server(run: Run) -> str:
     server = run.summary.server
     if server is None:
         return "not watched (its process is not on this machine, or was not found)"
+    if not server.rss_peak_bytes:
+        return "not sampled: the run was too short"
     parts = [f"{significant(server.cpu_cores)} cores"]
     if server.cpu_us_per_delivery is not None:
         parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU a delivery")
