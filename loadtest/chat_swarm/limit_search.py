@@ -16,9 +16,6 @@ from typing import Final
 from chat_swarm.conductor import Window
 from chat_swarm.results import Limit, Term
 
-DEFAULT_OBJECTIVE: Final = "delivery_response.p99<100ms,lost=0"
-"""The SLO of a search that was given none."""
-
 MAX_TRIALS: Final = 100
 """Trials of a search, at most: a bound, far above what any sensible search needs."""
 
