@@ -22,6 +22,9 @@ from chat_server.vocabulary import LogEvent
 MAINTAIN_EVERY = 1.0
 """Seconds between checkpoints: what a loss of power can cost with `--sync normal`."""
 
+TRY_EVERY = 1.0
+"""Seconds after which a store that failed is tried again when nobody says anything."""
+
 TELL_EVERY = 1.0
 """Seconds between two lines about refused messages, however many there are."""
 
@@ -50,6 +53,7 @@ class Writer:
         self._failing_since: float | None = None
         self._refused = 0  # messages whose refusal was told
         self._told_at = 0.0
+        self._retry: gevent.Greenlet | None = None  # wakes us to try a store that failed
         self._open = Event()
         self._open.set()
         self._done = Event()
@@ -94,6 +98,8 @@ class Writer:
             except Exception as error:  # noqa: BLE001  ours; the next batch is tried all the same
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
             self._done.set()
+            if self.ingest.last_error is not None and (self._retry is None or self._retry.ready()):
+                self._retry = gevent.spawn_later(TRY_EVERY, self.wake)
 
     def _tell(self) -> None:
         """Say in the log when the store begins to fail, what was refused meanwhile, and when it is back."""

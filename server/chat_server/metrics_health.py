@@ -11,10 +11,6 @@ from chat_server.core.ingest import Ingest
 from chat_server.core.ports import Clock
 from chat_server.watch import LoopLag
 
-REMEMBERED: Final = 30.0
-"""Seconds for which a store that failed counts as failing, unless it has taken something since: as long as
-nobody says anything, nobody knows. Then it is worth another try."""
-
 BLOCKED: Final = 5.0
 """Seconds without a beat after which the loop counts as blocked: people have noticed by then."""
 
@@ -36,19 +32,10 @@ class Health:
         self._ingest = ingest
         self._lag = lag
         self._clock = clock
-        self._failed_at = 0.0
-        self._refused = 0
 
     def look(self) -> None:
-        """Look at the store; called ten times a second."""
-        ingest, now = self._ingest, self._clock.monotonic()
-        refused, self._refused = self._refused, ingest.refused
-        if ingest.last_error is None:
-            self.store_failing = False
-        elif not ingest.idle or ingest.refused != refused:
-            self.store_failing, self._failed_at = True, now
-        elif now - self._failed_at >= REMEMBERED:
-            self.store_failing = False
+        """Look at the store; called ten times a second. The writer tries one that fails until it does not."""
+        self.store_failing = self._ingest.last_error is not None
 
     def trouble(self) -> str:
         """Return why clients had better go elsewhere, nothing if they need not."""

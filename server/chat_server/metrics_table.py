@@ -175,7 +175,10 @@ METRICS: Final = (
     ),
     # the store
     Metric(
-        "greenroom_store_failing", GAUGE, "", "1 while the store refuses batches, and for 30 s after, else 0."
+        "greenroom_store_failing",
+        GAUGE,
+        "",
+        "1 from a batch that the store refused to the next that it takes, else 0; it is tried once a second.",
     ),
     Metric(
         "greenroom_messages_refused_total",

@@ -1,4 +1,4 @@
-"""Retention, as the keeper sees to it: when it looks, how much it does at once, whom it tells."""
+"""The keeper's retention: when it looks, how much it does at once, whom it tells. And the writer's tries."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from chat_server import keeper
 from chat_server.core.ports import StoreUnavailable
-from chat_server.keeper import Keeper
+from chat_server.keeper import Keeper, Writer
 from chat_server.store.memory import MemoryStore
 from chat_server.vocabulary import LogEvent
 
@@ -144,3 +144,37 @@ def test_a_store_that_cannot_be_trimmed_is_told_once_and_tried_again(
         ("error", LogEvent.INTERNAL_ERROR),
         ("info", LogEvent.TRIMMED),
     ]
+
+
+class Failing:
+    """An ingest whose store refuses as often as it is told to."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.commits = self.size = self.refused = 0
+        self.last_error: str | None = None
+
+    def commit(self) -> None:
+        self.commits += 1
+        self.last_error = "locked" if self.commits <= self.failures else None
+
+
+@pytest.mark.parametrize("failures", [0, 1, 5])
+def test_the_writer_tries_a_store_that_fails_until_it_works(
+    log: Log, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    monkeypatch.setattr(keeper, "TRY_EVERY", 0.0)
+    anyone: Any = log
+    ingest: Any = Failing(failures)
+    writer = Writer(anyone, "the store")
+    writer.ingest = ingest
+    running = gevent.spawn(writer.run)
+    try:
+        writer.wake()  # once: nobody says anything more
+        until(lambda: ingest.commits > failures)
+        turns()
+        assert ingest.commits == failures + 1  # one that works is left alone
+    finally:
+        running.kill()
+    told = [event for _, event, _ in log.lines]
+    assert told == ([LogEvent.STORE_FAILED, LogEvent.STORE_RECOVERED] if failures else [])

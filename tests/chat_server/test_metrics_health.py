@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat_server.metrics_health import BLOCKED, REMEMBERED, Health, Phase
+from chat_server.metrics_health import BLOCKED, Health, Phase
 
 
 class Parts:
@@ -10,8 +10,6 @@ class Parts:
 
     def __init__(self) -> None:
         self.last_error: str | None = None
-        self.idle = True
-        self.refused = 0
         self.beat = self.now = 100.0
 
     def monotonic(self) -> float:
@@ -41,33 +39,28 @@ def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
 
 def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
     parts, health = serving()
-    parts.last_error, parts.idle = "database is locked", False
+    parts.last_error = "database is locked"
     health.look()
     assert health.trouble() == "the store takes no batches"
-    parts.last_error, parts.idle = None, True
+    parts.last_error = None
     health.look()
     assert not health.trouble()
 
 
-def test_a_failed_store_that_nobody_uses_is_worth_another_try_after_a_while() -> None:
-    # Given a store that has refused, so that nothing is queued any more and nobody knows how it is
+def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None:
+    # Given a store that has refused, so that nothing is queued any more
     parts, health = serving()
-    parts.last_error, parts.refused = "disk full", 1
+    parts.last_error = "disk full"
     health.look()
     assert health.store_failing
 
-    # When nobody says anything for long, then the server is of use again: else nobody would ever find out
-    parts.now = parts.beat = 100.0 + REMEMBERED - 1
+    # Then no time makes it well, but a batch that it takes
+    parts.now = parts.beat = 100_000.0
     health.look()
-    assert health.trouble()
-    parts.now = parts.beat = 100.0 + REMEMBERED
+    assert health.trouble() == "the store takes no batches"
+    parts.last_error = None
     health.look()
     assert not health.trouble()
-
-    # But the next refusal counts
-    parts.refused = 2
-    health.look()
-    assert health.trouble()
 
 
 def test_a_blocked_loop_is_trouble() -> None:

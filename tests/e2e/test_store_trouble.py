@@ -11,6 +11,7 @@ import pytest
 
 from support.fixtures import Connect, StartServer
 from support.process import eventually
+from support.scrape import free_port, get
 
 
 @contextmanager
@@ -92,6 +93,31 @@ def test_the_log_says_once_that_the_store_fails_and_is_back(
     ann.say("after")
     server.logged("store_recovered")
     assert len(server.entries("store_failed")) == len(server.entries("store_recovered")) == 1
+
+
+def test_a_store_that_failed_is_known_to_fail_until_it_works_though_nobody_says_anything(
+    start_server: StartServer, connect: Connect
+) -> None:
+    # Given a server whose data file another program locks, and one refused message
+    port = free_port()
+    server = start_server("--store-patience", "0.1", "--metrics-port", str(port))
+    ann = connect(server, "ann")
+    ann.say("before")
+    with locked(server.data / "greenroom.db"):
+        ann.tell("message", message="meanwhile", ref="m")
+        ann.expect("error", ref="m")
+
+        # Then it is not ready while the lock is held, whatever is found when it tries again by itself
+        eventually(lambda: get(port, "/readyz").status == 503, "not ready")
+        server.logged("batch_refused")
+        assert get(port, "/readyz").body == "the store takes no batches\n"
+        assert not server.entries("store_recovered")
+
+    # And it is ready again when the lock is gone, and nothing was stored for that
+    eventually(lambda: get(port, "/readyz").status == 200, "ready")
+    server.logged("store_recovered")
+    ann.tell("message", message="after", ref="a")
+    assert ann.expect("message", ref="a")["seq"] == 2
 
 
 @pytest.mark.parametrize("file", ["greenroom.db", "greenroom.db-wal"])

@@ -142,14 +142,19 @@ class Ingest:
         return barrier
 
     def commit(self) -> float | None:
-        """Commit and deliver what is queued. Return seconds until the next try, None if none is due."""
+        """Commit and deliver what is queued. Return seconds until the next try, None if none is due.
+
+        With nothing queued, a store that has failed is tried with an empty batch: so `last_error` stays true
+        also when nobody says anything.
+        """
         self._awake = False
         if self._taken is None:
             self._taken, self._next = self._next, Batch()
         batch = self._taken
         batch.timestamp = round(self._clock.time(), 6)
         try:
-            if batch.messages or batch.records is not None:
+            trial = self.last_error is not None and batch.asides is None
+            if batch.messages or batch.records is not None or trial:
                 self._store.append(batch)
                 self._failing_since = None  # by nothing else is it known that the store is back
                 self.last_error = None
@@ -265,8 +270,9 @@ class Ingest:
     def _deliver(self, batch: Batch, committed: float) -> None:
         stats = self._stats()
         messages = batch.messages
-        stats.commits += 1
-        stats.messages += len(messages)
+        if messages:
+            stats.commits += 1
+            stats.messages += len(messages)
         if batch.asides is None:
             self._publish(messages, batch.timestamp, committed, stats)
             return

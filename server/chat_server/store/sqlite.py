@@ -29,6 +29,13 @@ WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 
 T = TypeVar("T")
 
+_NOTHING: Final = (
+    "INSERT INTO meta (key, value) VALUES ('trial', '')",
+    "DELETE FROM meta WHERE key = 'trial'",
+)
+"""What an empty batch writes: a page as it was before. An empty transaction would write none, so it would not
+notice that the disk is full."""
+
 Offload = Callable[..., Any]
 """Runs a function in a native thread while the caller's greenlet waits (gevent's ThreadPool.apply)."""
 
@@ -110,7 +117,10 @@ class SqliteStore:
         return self._identity
 
     def append(self, batch: Batch) -> None:
-        """Commit the batch. May wait for the disk with `--sync full`, never otherwise."""
+        """Commit the batch. May wait for the disk with `--sync full`, never otherwise.
+
+        An empty one leaves nothing behind, but is written as any other: it shows whether one can be.
+        """
         if self._lost:
             self._check_file()
         last_id = self._last_id
@@ -284,6 +294,9 @@ class SqliteStore:
             if batch.messages:
                 timestamp = batch.timestamp
                 connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
+            elif batch.records is None:
+                for statement in _NOTHING:
+                    connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

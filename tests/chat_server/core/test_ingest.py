@@ -101,6 +101,43 @@ def test_after_patience_has_ended_others_do_not_wait_as_long_again(stage: Stage)
     assert ann.one("error")["code"] == "unavailable"
 
 
+def test_a_store_that_failed_is_tried_with_nothing_until_it_takes_it(stage: Stage) -> None:
+    # Given a store whose failure has been told to everybody, and nobody says more
+    ann = stage.enter("ann")
+    stage.store.failing = "disk full"
+    ann.says(ref="1")
+    stage.commit()
+    ann.take()
+
+    # When it is tried again, then it is known whether it works, and nobody is told anything
+    stage.store.failing = "database is locked"
+    assert stage.ingest.commit() is None
+    assert stage.ingest.last_error == "database is locked"
+    assert stage.ingest.idle
+    stage.store.failing = None
+    assert stage.ingest.commit() is None
+    assert stage.ingest.last_error is None
+    assert not ann.take()
+    assert stage.ingest.refused == 1
+
+    # And a store that works is not tried
+    tried = len(stage.store.batches)
+    assert stage.ingest.commit() is None
+    assert len(stage.store.batches) == tried == 1
+    stage.check()
+
+
+def test_a_barrier_asks_nothing_of_a_store_that_failed(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    stage.store.failing = "disk full"
+    ann.says()
+    stage.commit()
+    barrier = stage.ingest.barrier(ann.link.new_signal())
+    stage.commit()
+    assert not barrier.failed
+    assert stage.ingest.last_error == "disk full"
+
+
 def test_what_was_queued_behind_a_refused_batch_is_refused_with_it(stage: Stage) -> None:
     """Its room was to be stored by the batch in front: alone it would be a message of no room."""
     ann = stage.enter("ann", "new")
@@ -295,3 +332,17 @@ def test_all_of_a_batch_counts_in_the_statistics(stage: Stage) -> None:
     assert stats.accept_to_commit == {250_000: 1}
     assert stats.rooms["lobby"].deliveries == 2
     assert stats.bytes_out == 2 * len(ann.lines[-1])
+
+
+def test_a_commit_counts_when_it_has_messages(stage: Stage) -> None:
+    ann = stage.enter("ann")
+    stage.enter("bob")
+    stage.ingest.barrier(ann.link.new_signal())
+    stage.commit()
+    ann.does(commands.Open(peer="bob"))
+    stage.commit()
+    assert stage.store.batches  # the conversation
+    assert stage.hub.stats.commits == 0
+    ann.says()
+    stage.commit()
+    assert stage.hub.stats.commits == 1

@@ -102,6 +102,8 @@ print("free", flush=True)
                 pen.say("a", "two")
             with pytest.raises(StoreUnavailable, match="locked"):
                 pen.write((pen.room("a"), "two"), (pen.room("b"), "first"))
+            with pytest.raises(StoreUnavailable, match="locked"):
+                store.append(pen.batch())
             assert read_texts(store, pen.room("a")) == ["one"]
         assert time.monotonic() - began < 2.5  # sqlite3's own patience would be five seconds for each
         process.stdin.write("\n")
@@ -109,6 +111,41 @@ print("free", flush=True)
         assert process.stdout.readline() == "free\n"
     (draft,) = pen.say("a", "two")
     assert draft.seq == 2
+
+
+def test_an_empty_batch_leaves_nothing_behind(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts
+) -> None:
+    store = open_store()
+    pen = make_pen(store)
+    pen.say("a", "one")
+    before = list(store._connection.iterdump())
+    store.append(pen.batch())
+    assert list(store._connection.iterdump()) == before
+    (draft,) = pen.say("a", "two")
+    assert (draft.seq, draft.id) == (2, 2)
+    assert read_texts(store, pen.room("a")) == ["one", "two"]
+
+
+def test_an_empty_batch_shows_that_the_disk_is_full(run_program: Run, path: Path) -> None:
+    fill = """
+import resource
+store = open_at(sys.argv[1])
+pen = Pen(store)
+pen.say("a", "first")
+size = Path(sys.argv[1] + "-wal").stat().st_size
+for limit in (size, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        store.append(pen.batch())
+        print("stored")
+    except StoreUnavailable:
+        print("refused")
+store.close()
+"""
+    with run_program(fill, path) as process:
+        output, _ = process.communicate(timeout=60)
+    assert output.split() == ["refused", "stored"]
 
 
 def test_a_full_disk_refuses_and_then_goes_on(
