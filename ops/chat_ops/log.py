@@ -258,5 +258,11 @@ def _explained() -> Iterator[None]:
         raise UsageError(f"reading failed: {str(error).splitlines()[0]}") from None
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
-            raise
+            raise UsageError(_short(error)) from None
         raise UsageError(f"a line is longer than {LONGEST_LINES[-1] >> 20} MiB: {error}") from None
+    except duckdb.Error as error:
+        raise UsageError(_short(error)) from None
+
+
+def _short(error: duckdb.Error) -> str:
+    return f"the log cannot be asked this: {str(error).splitlines()[0]}"

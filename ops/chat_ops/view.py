@@ -10,13 +10,25 @@ from collections.abc import Sequence
 from typing import Final
 
 from chat_ops import anonymize
-from chat_ops.columns import COLUMNS, FILE, TIME
+from chat_ops.columns import COLUMNS, COUNTS, FILE, INTEGER, REAL, ROOMS, TIME
 from chat_ops.filters import Filters
 from chat_ops.sources import Source
 
 GOOD: Final = "ts IS NOT NULL AND event IS NOT NULL"
 """Of a line that does not parse, is no object, or has no time or event, DuckDB gives a row without these two.
 A field with a value of a wrong type, or too large a number, counts as absent."""
+
+_SANE: Final = "BETWEEN -1e15::BIGINT AND 1e15::BIGINT"
+_SENSIBLE: Final = {
+    TIME: "CASE WHEN {0} >= TIMESTAMPTZ '1970-01-01' AND {0} < TIMESTAMPTZ '9999-01-01'"
+    " THEN timezone('UTC', {0}) END",
+    REAL: "CASE WHEN abs({0}) < 1e12 THEN {0} END",  # NaN is above everything here
+    INTEGER: f"CASE WHEN {{0}} {_SANE} THEN {{0}} END",
+    COUNTS: f"map_from_entries(list_filter(map_entries({{0}}), lambda one: one.value {_SANE}))",
+    ROOMS: "list_filter({0}, lambda one:"
+    f" coalesce(one.messages {_SANE}, true) AND coalesce(one.deliveries {_SANE}, true))",
+}
+"""What is no measurement counts as absent, so that no sum overflows and each time is one that Python has."""
 
 _OF_A_ROOM: Final = {
     "messages": "list_sum(list_transform({rooms}, lambda one: one.messages))::BIGINT",
@@ -48,9 +60,11 @@ def raw(sources: Sequence[Source], longest_line: int) -> str:
             f" columns={{{types}}})"
         )
     names = ", ".join(f"{literal(source.path)}: {literal(_printable(source.name))}" for source in sources)
+    sensible = ", ".join(
+        f"{_SENSIBLE[kind].format(name)} AS {name}" for name, kind in COLUMNS.items() if kind in _SENSIBLE
+    )
     return (
-        f"SELECT * REPLACE (timezone('UTC', ts) AS ts, MAP {{{names}}}[{FILE}] AS {FILE})"
-        f" FROM ({' UNION ALL '.join(reads)})"
+        f"SELECT * REPLACE ({sensible}, MAP {{{names}}}[{FILE}] AS {FILE}) FROM ({' UNION ALL '.join(reads)})"
     )
 
 

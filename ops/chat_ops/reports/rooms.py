@@ -28,7 +28,8 @@ _FROM_INTERVALS: Final = (
     " (SELECT ts, unnest(rooms) AS one FROM {few} WHERE event = 'interval') GROUP BY 1"
 )
 _FROM_MESSAGES: Final = (
-    "SELECT room, count(*) AS messages, NULL::BIGINT AS deliveries, count(DISTINCT username) AS people,"
+    "SELECT room, count(*) AS messages, NULL::BIGINT AS deliveries,"
+    " count(DISTINCT nfc_normalize(lower(username))) AS people,"
     " sum(message_bytes)::BIGINT AS text_bytes, min(ts) AS first, max(ts) AS last"
     " FROM lines WHERE event = 'message' GROUP BY 1"
 )

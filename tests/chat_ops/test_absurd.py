@@ -1,0 +1,64 @@
+"""Lines with values out of any sense: they end no report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chat_ops import cli
+from chat_ops.log import Log
+from chat_ops.problems import UsageError
+
+REPORTS = ("summary", "timeline", "latency", "errors", "sessions", "users", "rooms", "slow", "storms")
+INTERVAL = '{"ts": "2026-01-01T00:00:00Z", "level": "info", "event": "interval", "node": "n", '
+
+
+def start(ts: str) -> str:
+    return json.dumps({"ts": ts, "level": "info", "event": "server_started", "node": "n"})
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [
+        "10000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "-0001-01-01T00:00:00Z",
+        "294247-01-01T00:00:00Z",
+        "0044-03-15 (BC)",
+        "infinity",
+        "-infinity",
+        "0001-01-01T00:00:00Z",
+    ],
+)
+def test_a_time_that_is_none_makes_the_line_a_bad_one(tmp_path: Path, ts: str) -> None:
+    file = tmp_path / "a.log"
+    file.write_text(f"{start('2026-01-01T00:00:00Z')}\n{start(ts)}\n")
+    with Log([str(file)]) as log:
+        assert (log.extent.lines, log.bad) == (2, 1)
+        assert len(log.rows("SELECT ts FROM lines")) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        '"interval_s": 1e300, "messages_in": 5',
+        '"interval_s": "inf", "messages_in": 5',
+        '"interval_s": "nan", "loop_lag_max_ms": "nan"',
+        '"duration_s": 1e300',
+        '"interval_s": 1, "messages_in": 9223372036854775807, "opened": -9223372036854775808',
+        '"interval_s": 1, "errors": {"x": 9223372036854775807}, "closed": {"y": 9223372036854775807}',
+        '"interval_s": 1, "rooms": [{"room": "r", "messages": 9223372036854775807}]',
+    ],
+)
+@pytest.mark.parametrize("report", REPORTS)
+def test_numbers_out_of_any_sense_end_no_report(tmp_path: Path, fields: str, report: str) -> None:
+    file = tmp_path / "a.log"
+    file.write_text(2 * f"{INTERVAL}{fields}}}\n")
+    assert cli.main([report, "--json", str(file)]) == cli.OK
+
+
+def test_what_duckdb_cannot_answer_is_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    file.write_text(start("2026-01-01T00:00:00Z") + "\n")
+    with Log([str(file)]) as log, pytest.raises(UsageError, match="cannot be asked"):
+        log.rows("SELECT 9223372036854775807::BIGINT + 1::BIGINT FROM lines")
