@@ -56,15 +56,15 @@ def open_log(args: argparse.Namespace, files: Sequence[str] | None = None, **cha
     memory = options.get("memory") or MEMORY
     if not re.fullmatch(r"\d{1,9}(\.\d+)?\s*[KMGT]i?B", memory, re.IGNORECASE):
         raise UsageError(f"{memory!r} is no size of memory: write 512MB or 4GB")
-    threads = options.get("threads") or 0
-    if threads < 0:
+    threads = options.get("threads")
+    if threads is not None and threads < 1:
         raise UsageError("--threads is a number from 1")
     return Log(
         options["files"] if files is None else files,
         filters,
         anonymize_key=anonymize.key(key_file) if key_file or options.get("anonymize") else None,
         memory=memory,
-        threads=threads,
+        threads=threads or 0,
     )
 
 

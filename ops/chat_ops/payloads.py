@@ -141,8 +141,9 @@ def _by_library(payload: str, number: int) -> Counts | None:
     """Decode one payload by hdrh, whatever its layout; None if it is broken."""
     try:
         packed = binascii.a2b_base64(payload)
-        if len(zlib.decompressobj().decompress(packed[_OUTER.size :], 2 * _MOST_BYTES)) >= 2 * _MOST_BYTES:
-            return None  # it would fill the memory
+        inner = zlib.decompressobj().decompress(packed[_OUTER.size :], 2 * _MOST_BYTES)
+        if len(inner) >= 2 * _MOST_BYTES or _INNER.unpack_from(inner)[3] > DIGITS + 1:
+            return None  # it would fill the memory, or take seconds
         decoded = HdrHistogram.decode(payload)
         items = [
             (i.value_iterated_to, i.count_added_in_this_iter_step) for i in decoded.get_recorded_iterator()

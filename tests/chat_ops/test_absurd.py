@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from hdrh.histogram import HdrHistogram
 
-from chat_ops import cli
+from chat_ops import cli, payloads
 from chat_ops.log import Log
 from chat_ops.problems import UsageError
 
@@ -62,3 +63,27 @@ def test_what_duckdb_cannot_answer_is_a_sentence(tmp_path: Path) -> None:
     file.write_text(start("2026-01-01T00:00:00Z") + "\n")
     with Log([str(file)]) as log, pytest.raises(UsageError, match="cannot be asked"):
         log.rows("SELECT 9223372036854775807::BIGINT + 1::BIGINT FROM lines")
+
+
+@pytest.mark.parametrize("options", [["--factor", "nan"], ["--floor", "nan"], ["--threads", "0"]])
+def test_options_out_of_any_sense_are_refused(tmp_path: Path, options: list[str]) -> None:
+    file = tmp_path / "a.log"
+    file.write_text(start("2026-01-01T00:00:00Z") + "\n")
+    assert cli.main(["storms", *options, str(file)]) == cli.USAGE
+
+
+def test_a_histogram_of_more_digits_than_the_servers_is_broken() -> None:
+    finer = HdrHistogram(1, 3_600_000_000, 5)
+    finer.record_value(7)
+    assert payloads.decode([finer.encode().decode()])[1] == [0]
+
+
+def test_writers_of_a_room_are_counted_without_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.log"
+    ts = "2026-01-01T00:00:00Z"
+    said = [{"ts": ts, "event": "message", "room": "r", "username": name} for name in ("Ann", "ann")]
+    file.write_text("".join(json.dumps(one) + "\n" for one in said))
+    assert cli.main(["rooms", "--json", str(file)]) == cli.OK
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["people"] == 1

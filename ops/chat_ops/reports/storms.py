@@ -7,6 +7,7 @@ by the interval only, so they are judged by the interval.
 """
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from chat_ops import detect, flooding, unusual
 from chat_ops.histogram import Histogram
 from chat_ops.log import Log
+from chat_ops.problems import UsageError
 from chat_ops.table import Column, Row, Table
 
 HELP: Final = "reconnect storms and floods: when, how many, why, and what it did to the latency"
@@ -49,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the storms, the floods, and who was behind them."""
+    if math.isnan(args.factor) or math.isnan(args.floor):
+        raise UsageError("--factor and --floor are numbers")
     log.keep("storm_seconds", _SECONDS)
     unusual.keep(log)
     top = max(args.top, 0)
