@@ -52,7 +52,8 @@ class Measured:
 
     def value(self, name: str) -> float | None:
         """Return a figure; a part (`errors.CODE`) that never occurred is 0."""
-        if name not in self.values and name.partition(".")[0] in OPEN:
+        whole = name.partition(".")[0]
+        if name not in self.values and whole in OPEN and whole in self.values:
             return 0.0
         return self.values.get(name)
 
@@ -105,14 +106,17 @@ def _count(log: Log, few: str, values: dict[str, float]) -> None:
     told = {LOOP_LAG: lag, PEAK: peak, **dict(zip(plain, sums, strict=True))}
     values.update({name: float(value) for name, value in told.items() if value is not None})
     for name in OPEN:
+        if not log.rows(f"SELECT count({name}) FROM {few} WHERE event = 'interval'")[0][0]:  # noqa: S608  as above
+            continue  # nobody counts it: of one room, say
         parts = log.rows(
             f"SELECT one.key, sum(one.value) FROM (SELECT unnest(map_entries({name})) AS one FROM {few}"  # noqa: S608  as above
             " WHERE event = 'interval') GROUP BY 1"
         )
         values[name] = float(sum(count or 0 for _, count in parts))
         values.update({f"{name}.{part}": float(count or 0) for part, count in parts})
-    values["stalled"] = values.get("closed.stalled", 0.0)
-    values["flooding"] = values.get("closed.flooding", 0.0)
+    if "closed" in values:
+        values["stalled"] = values.get("closed.stalled", 0.0)
+        values["flooding"] = values.get("closed.flooding", 0.0)
     events = {
         event: (lines, count or 0)
         for event, lines, count in log.rows(f"SELECT event, count(*), sum(count) FROM {few} GROUP BY event")  # noqa: S608  as above

@@ -163,3 +163,25 @@ def test_hostile_lines_are_counted_and_compared(hostile_log: Path, days: tuple[s
     assert answer.code == 0
     assert "are no log lines" in answer.text
     assert Answer("compare", "--csv", *days).text.startswith("figure,before_us")
+
+
+def test_what_nobody_counts_for_a_room_is_unknown_and_not_none(tmp_path: Path) -> None:
+    # Given intervals that know of errors, but not in which room
+    busy = [{"room": "lobby", "messages": 5, "deliveries": 9}]
+    counts: Row = {"errors": {"rate_limited": 3}, "closed": {"quit": 1}, "rooms": busy}
+    lines = [interval(10 * n, **counts) for n in (1, 2, 3)]
+    log = write(tmp_path / "log", lines)
+    # When the room is asked about, then there is no figure
+    bounds = ("--fail-if", "errors>0", "--fail-if", "errors.rate_limited>0", "--fail-if", "stalled>0")
+    answer = Answer("compare", "--json", "--room", "lobby", *bounds, log, log)
+    assert answer.code == 1
+    assert {row["found"] for row in answer.rows("bounds")} == {"not measured"}, answer.text
+    assert not [row for row in answer.rows("trouble") if row["figure"].startswith(("errors", "stalled"))]
+    [activity] = ask("summary", "--room", "lobby", log).rows("activity")
+    assert [activity[name] for name in ("peak_sessions", "closed", "refused")] == [None, None, None]
+    assert (activity["messages"], activity["messages_per_s"]) == (15, 0.5)  # in the thirty seconds covered
+    steps = ask("timeline", "--room", "lobby", log).rows("timeline")
+    assert {(row["sessions"], row["closed"], row["errors"]) for row in steps} == {(None, None, None)}
+    # And for all rooms there are
+    [activity] = ask("summary", log).rows("activity")
+    assert [activity[name] for name in ("peak_sessions", "closed", "refused")] == [1, 3, 0]

@@ -100,8 +100,8 @@ def _period(log: Log, few: str, every: Row) -> Table:
 def _activity(log: Log, few: str, every: Row) -> Table:
     users, opened, resumed, closed, messages, deliveries, bytes_in, bytes_out = every[4:12]
     intervals, *sums = log.rows(
-        "SELECT count(*), sum(opened)::BIGINT, sum(coalesce(list_sum(map_values(closed)), 0))::BIGINT,"
-        " sum(coalesce(list_sum(map_values(refused)), 0))::BIGINT, sum(messages)::BIGINT,"
+        f"SELECT count(*), sum(opened)::BIGINT, sum({timeline.IN_ALL.format('closed')})::BIGINT,"
+        f" sum({timeline.IN_ALL.format('refused')})::BIGINT, sum(messages)::BIGINT,"
         " sum(deliveries)::BIGINT, sum(bytes_in)::BIGINT, sum(bytes_out)::BIGINT"
         f" FROM {few} WHERE event = 'interval'"
     )[0]
@@ -110,6 +110,11 @@ def _activity(log: Log, few: str, every: Row) -> Table:
         opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
     peak, peak_at = _peak(log, few if intervals else "lines")
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
+    if intervals:  # the first of them begins before its line
+        span = log.rows(
+            "SELECT max(covered) FROM (SELECT sum(interval_s) AS covered"
+            f" FROM {few} WHERE event = 'interval' GROUP BY node)"
+        )[0][0]
     columns = (
         Column("users", "users", "count", "Different usernames"),
         Column("peak_sessions", "most at once", "count", "Most sessions at a time, of all nodes together"),
@@ -144,6 +149,8 @@ def _activity(log: Log, few: str, every: Row) -> Table:
 
 def _peak(log: Log, table: str) -> Row:
     """Return the most sessions at a time over all nodes, and when: by the intervals, or by each session."""
+    if table != "lines" and not log.rows(f"SELECT count(sessions) FROM {table}")[0][0]:
+        return (None, None)  # of one room, say
     if table == "lines":
         changes = (
             "SELECT ts, CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change FROM lines"

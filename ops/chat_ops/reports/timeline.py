@@ -40,6 +40,8 @@ COLUMNS: Final = (
     Column("rtt_p99_us", "rtt p99", "us"),
     Column("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
 )
+IN_ALL: Final = "CASE WHEN {0} IS NOT NULL THEN coalesce(list_sum(map_values({0})), 0) END"
+"""SQL: the sum of a map's counts; 0 of an empty one, NULL where nobody counted (for one room, say)."""
 NEEDS: Final = (
     *("interval_s", "sessions", "opened", "closed", "messages", "deliveries", "bytes_out", "errors"),
     *("loop_lag_max_ms", *HISTOGRAMS),
@@ -103,8 +105,8 @@ def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
         f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
         " sum(deliveries)::BIGINT, sum(bytes_out)::BIGINT, sum(errors)::BIGINT, max(lag) FROM ("
         f" SELECT {step} AS step, max(sessions) AS most, sum(opened) AS opened, sum(messages) AS messages,"
-        " sum(coalesce(list_sum(map_values(closed)), 0)) AS closed, sum(deliveries) AS deliveries,"
-        " sum(bytes_out) AS bytes_out, sum(coalesce(list_sum(map_values(errors)), 0)) AS errors,"
+        f" sum({IN_ALL.format('closed')}) AS closed, sum(deliveries) AS deliveries,"
+        f" sum(bytes_out) AS bytes_out, sum({IN_ALL.format('errors')}) AS errors,"
         f" max(loop_lag_max_ms) AS lag FROM {few} WHERE event = 'interval' GROUP BY 1, node)"
         " GROUP BY 1 ORDER BY 1"
     )
