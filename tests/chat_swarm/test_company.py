@@ -22,6 +22,7 @@ class Clocks:
         self.now = self.user = self.steal = self.mine = 0.0
         monkeypatch.setattr(psutil, "cpu_times", self._machine)
         monkeypatch.setattr(psutil.Process, "cpu_times", self._process)
+        monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [])  # servers of other tests, say
         monkeypatch.setattr(company, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def _machine(self) -> SimpleNamespace:
