@@ -28,6 +28,8 @@ from chat_swarm.wire import Address
 log = logging.getLogger(__name__)
 
 _SECOND_NS: Final = 1_000_000_000
+_EARLY_NS: Final = 5_000_000
+"""How much too early a second's timer may ring: more than a clock that is being set slews in a second."""
 _BUSY: Final = 0.95
 """Share of a core over which a process of bots is its own bottleneck: Python uses no more than one."""
 _WARNINGS: Final = 20
@@ -236,8 +238,7 @@ class Engine:
 
     def _wait_for_next_second(self) -> None:
         # The wall clock's: so the seconds of all processes are the same ones.
-        now = time.time_ns()
-        self.reactor.at(time.monotonic_ns() + _SECOND_NS - now % _SECOND_NS, self._every_second)
+        self.reactor.at(time.monotonic_ns() + to_next_second(time.time_ns()), self._every_second)
 
     def account(self) -> None:
         """Hand on what happened since the last time."""
@@ -248,7 +249,7 @@ class Engine:
         self.offset_ns = offset
         counts, histograms = self.recorder.take()
         interval = Interval(
-            unix=((self._second_ns + now) // 2 + offset) // _SECOND_NS,
+            unix=second_of(self._second_ns + offset, now + offset),
             process=self.process,
             seconds=seconds,
             bots=len(self.bots),
@@ -272,6 +273,21 @@ class Engine:
         if send_lag is not None and send_lag.largest > limit * 1e6:
             return f"sent late by over {limit * 1e3:g} ms"  # it makes up for the second before
         return ""
+
+
+def to_next_second(wall_ns: int) -> int:
+    """Return in how many ns the second after this one begins; one that is about to begin has begun."""
+    return _SECOND_NS - (wall_ns + _EARLY_NS) % _SECOND_NS + _EARLY_NS
+
+
+def second_of(begun_ns: int, ended_ns: int) -> int:
+    """Return the second that an account from one moment to another, in ns of the wall clock, is of.
+
+    That is the middle one of those which ended within it, or the one that both moments are in. So no two
+    accounts in a row that each see a second's end are of the same one, however late they are.
+    """
+    begun, ended = begun_ns + _EARLY_NS, ended_ns + _EARLY_NS
+    return (begun + ended - ended % _SECOND_NS) // 2 // _SECOND_NS
 
 
 def clock_offset_ns() -> int:

@@ -19,6 +19,7 @@ import gevent
 from gevent.event import Event as Flag
 from locust.env import Environment
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, Runner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from chat_swarm import interrupts, messages, options, shapes, web
 from chat_swarm.batches import Batcher
@@ -36,6 +37,7 @@ from chat_swarm.watching import Watching
 log = logging.getLogger(__name__)
 
 _SPARE_DESCRIPTORS: Final = 200
+_WRITING: Final = 0.1  # seconds that Locust may take to write its CSV files
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
@@ -77,6 +79,7 @@ class Life:
             (events.test_stopping, self.on_test_stopping),
             (events.test_stop, self.on_test_stop),
             (events.worker_connect, self.on_worker_connect),
+            (events.quitting, self.on_quitting),
             (events.quit, self.on_quit),
         ):
             event.add_listener(listener)  # type: ignore[no-untyped-call]
@@ -257,14 +260,31 @@ class Life:
         else:
             print(text)  # noqa: T201  this command's output
 
+    def on_quitting(self, **_: object) -> None:
+        """Let Locust finish its files, where that is possible now only; interrupts.py has ended the run."""
+        self._let_locust_write(emptied=True)
+
+    def _let_locust_write(self, *, emptied: bool) -> None:
+        """Wait until Locust has written its CSV files once more.
+
+        It does so once a second, and not at its end: the last second would be in its tables, and not in its
+        files. Its JSON empties the tables, so with that the moment is before all workers' last words.
+        """
+        given = self.environment.parsed_options
+        if self.control is None or given is None or not given.csv_prefix:
+            return
+        if bool(given.json or given.json_file) == emptied:
+            gevent.sleep(CSV_STATS_INTERVAL_SEC + _WRITING)
+
     def on_quit(self, **_: object) -> None:
         """Say at the very end what a run without a page has come to."""
+        given = self.environment.parsed_options
         if self._last_words:
             # With --json Locust's standard output is for programs.
-            given = self.environment.parsed_options
             out = sys.stderr if given is not None and given.json else sys.stdout
             print(self._last_words, file=out, flush=True)
             self._last_words = ""
+        self._let_locust_write(emptied=False)
 
     def _give_up(self) -> None:
         self.environment.process_exit_code = 2
