@@ -132,8 +132,9 @@ def _parser() -> argparse.ArgumentParser:
         of.add_argument(
             "--scope",
             choices=("steady", "clean", "all"),
-            help="the seconds to look at: the steady ones, those without seconds in which the generator was"
-            " the bottleneck, or all (default: what the run's own headline is)",
+            help="the seconds to look at: the steady ones, those of them that are not marked (in which the"
+            " generator was the bottleneck, or a process of it did not report), or all (default: what the"
+            " run's own headline is)",
         )
 
     compare = subcommand("compare", _compare, "two runs side by side, and what changed beyond noise")

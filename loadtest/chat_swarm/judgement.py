@@ -4,11 +4,13 @@ Knows a run. Must not know where the sentences are shown.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
+from chat_swarm.collector import SILENT
 from chat_swarm.metrics import FAULTS
 from chat_swarm.numbers import count, in_unit, microseconds, plural, share, significant
-from chat_swarm.results import AuditResult, GeneratorFigures, Limit, Term
+from chat_swarm.results import AuditResult, GeneratorFigures, Limit, Row, Term
 from chat_swarm.run import Run
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
@@ -18,12 +20,16 @@ UNTIMED: Final = 0.01
 MANY: Final = 0.05
 """The share of marked seconds from which on the generator is called the bottleneck of the run."""
 
+_SLOW: Final = "the generator was the bottleneck"
 
-def verdict(run: Run) -> str:
-    """Return `passed`, or `failed` and by what."""
+
+def verdict(run: Run, *, written: bool = True) -> str:
+    """Return `passed`, or `failed` and by what; a run whose files could not be written has not passed."""
     summary = run.summary
     if summary.passed:
-        return "passed"
+        return "passed" if written else "failed: not written down (passed by its figures)"
+    if not written:
+        return f"{verdict(run)}; and not written down"
     causes = []
     if not summary.peak_connected:
         causes.append("no connection")
@@ -63,15 +69,26 @@ def _base(unit: str) -> str:
 
 def marked_seconds(run: Run) -> tuple[int, int]:
     """Return how many of the headline's seconds are marked, and how many there are, marked ones included."""
-    name = run.summary.headline if run.summary.headline != "clean" else "steady"
-    rows = run.rows_of(name)
+    rows = _judged(run)
     return sum(1 for row in rows if row.marked), len(rows)
 
 
+def _judged(run: Run) -> list[Row]:
+    """Return the headline's seconds, marked ones included."""
+    return run.rows_of(run.summary.headline if run.summary.headline != "clean" else "steady")
+
+
 def kept_up(run: Run) -> bool:
-    """Return whether the generator was fast enough for the run's rates to be the server's."""
+    """Return whether so few seconds are marked that the run's rates are the server's."""
     marked, seconds = marked_seconds(run)
     return marked <= MANY * seconds
+
+
+def why_marked(rows: Sequence[Row]) -> str:
+    """Return what the marked ones of these seconds are marked for, as a clause; "" if none is."""
+    reasons = {row.marked for row in rows if row.marked}
+    clauses = [_SLOW] if reasons - {SILENT} else []
+    return " or ".join(clauses + ([SILENT] if SILENT in reasons else []))
 
 
 def mood(run: Run) -> str:
@@ -90,8 +107,7 @@ def _unseen(run: Run) -> str:
 
 
 def generator(run: Run) -> str:
-    """Return a sentence that tells whether the generator was the bottleneck, and what that means."""
-    marked, seconds = marked_seconds(run)
+    """Return whether the generator was the bottleneck or fell silent, and what that means, in sentences."""
     lag = run.scope(run.summary.headline).metrics.get("bot_lag")
     late = f"99 % of what arrived was seen within {microseconds(lag.p99)}" if lag and lag.count else ""
     if not run.summary.generator.stamped:
@@ -99,19 +115,37 @@ def generator(run: Run) -> str:
             "The kernel stamped nothing that arrived, so latencies hold the bots' own lag:"
             " they are upper bounds of the server's."
         )
+    marked, seconds = marked_seconds(run)
     unseen = _unseen(run)
     if not marked and unseen:
         return f"No second is marked, but {unseen} of what arrived was read too late to be timed."
     if not marked:
         return f"The generator kept up: no second is marked{f', and {late}' if late else ''}."
-    of = f"{plural(marked, 'second')} of {seconds:,} ({share(marked, seconds)})"
+    silent = sum(1 for row in _judged(run) if row.marked == SILENT)
+    slow = marked - silent
+
+    def of(some: int) -> str:
+        return f"{plural(some, 'second')} of {seconds:,} ({share(some, seconds)})"
+
     if kept_up(run):
-        return f"The generator was late in {of}; the rest is sound{f', and {late}' if late else ''}."
-    return (
-        f"The generator was the bottleneck in {of}: it sent less, and later, than was asked for."
-        " Latencies are timed by the kernel's stamps and hold; the rates may be the generator's limit, not"
-        " the server's."
-    )
+        parts = [f"The generator was late in {of(slow)}"] if slow else []
+        parts += [f"{SILENT} in {of(silent)}"] if silent else []
+        text = ", and ".join(parts)
+        return f"{text[0].upper()}{text[1:]}; the rest is sound{f', and {late}' if late else ''}."
+    sentences = []
+    if silent:
+        sentences.append(
+            f"{SILENT[0].upper()}{SILENT[1:]} in {of(silent)}: it died, was ended, or stood still, and its"
+            " own log may say why. Its bots said nothing then, so the rates are not what the server can do;"
+            " the latencies that were measured hold."
+        )
+    if slow:
+        sentences.append(
+            f"The generator was the bottleneck in {of(slow)}: it sent less, and later, than was asked for."
+            " Latencies are timed by the kernel's stamps and hold; the rates may be the generator's limit,"
+            " not the server's."
+        )
+    return " ".join(sentences)
 
 
 def limit(found: Limit) -> str:

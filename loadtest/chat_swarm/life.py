@@ -244,9 +244,7 @@ class Life:
             limit=control.limit,
         )
         problems = self.directory.write(run, _render)
-        self._say(
-            "\n".join([closing(run, self.directory.path), *(f"ERROR: {problem}" for problem in problems)])
-        )
+        self._say(closing(run, self.directory.path, problems))
         if self.watching is not None:
             self.watching.finish(self.directory.path)
         self.directory = None

@@ -170,7 +170,7 @@ def generator_tiles(run: Run) -> Iterator[Tile]:
     yield _tile(
         "Marked seconds",
         f"{marked} of {seconds}",
-        "seconds in which the generator was the bottleneck",
+        "seconds in which the generator was the bottleneck, or a process of it did not report",
         reasons or "none",
     )
     processes = "1 process" if own.processes == 1 else f"{own.processes} processes"
@@ -202,11 +202,12 @@ def scope_words(run: Run) -> str:
 def time_hint(run: Run) -> str:
     """Return how to read the plots over time."""
     marked = sum(1 for row in run.rows if row.marked)
+    why = judgement.why_marked(run.rows)
     grey = "Grey: the ramp, and the drain, in which the bots say nothing and await what is still to come."
     if not marked:
         return f"{grey} No second is marked. Drag to zoom all plots at once, double-click to see all."
     return (
-        f"{grey} Orange: {plural(marked, 'second')} in which the generator was the bottleneck."
+        f"{grey} Orange: {plural(marked, 'second')} in which {why}."
         " Drag to zoom all plots at once, double-click to see all."
     )
 

@@ -114,7 +114,9 @@ def steps(run: Run) -> Table | None:
     """Return the steps of the load's shape; None if it had none."""
     if not run.summary.steps:
         return None
-    rows = [Line(cells=_step(step), mood="bad" if step.held is False else "") for step in run.summary.steps]
+    rows = [
+        Line(cells=_step(step, run), mood="bad" if step.held is False else "") for step in run.summary.steps
+    ]
     head = [
         "",
         "from",
@@ -131,7 +133,7 @@ def steps(run: Run) -> Table | None:
     return Table(head=head, rows=rows)
 
 
-def _step(step: Step) -> list[str]:
+def _step(step: Step, run: Run) -> list[str]:
     delivery = step.figures.metrics.get("delivery") or Quantiles()
     latency = [
         microseconds(value) if delivery.count else DASH
@@ -151,8 +153,15 @@ def _step(step: Step) -> list[str]:
         count(rates.get("delivered")),
         *latency,
         held,
-        "was the bottleneck" if step.generator_bound else "kept up",
+        _of_generator(step, run),
     ]
+
+
+def _of_generator(step: Step, run: Run) -> str:
+    if not step.generator_bound:
+        return "kept up"
+    rows = [row for row in run.rows if step.start <= row.t < step.end]
+    return judgement.why_marked(rows) or "was the bottleneck"
 
 
 def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> Table:

@@ -3,6 +3,7 @@
 Knows a run. Must not know terminals.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,12 +33,15 @@ _SHOWN: Final = {
 }
 
 
-def closing(run: Run, directory: Path | None = None) -> str:
-    """Return the lines; what a peer or an option has said in them cannot move the cursor."""
+def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = ()) -> str:
+    """Return the lines; what a peer or an option has said in them cannot move the cursor.
+
+    `unwritten` says which files of the run could not be written, and why.
+    """
     summary = run.summary
     scope = run.scope(summary.headline)
     lines = [
-        f"Swarm run {summary.run}: {judgement.verdict(run).upper()}",
+        f"Swarm run {summary.run}: {judgement.verdict(run, written=not unwritten).upper()}",
         _line(
             "target",
             f"{summary.target}, {plural(summary.peak_connected, 'connection')} at the peak,"
@@ -75,7 +79,8 @@ def closing(run: Run, directory: Path | None = None) -> str:
         lines.append(_line("errors", ", ".join(f"{name} {count(number)}" for name, number in most)))
     lines += [_line("remark", remark) for remark in summary.remarks]
     lines += [_line("warning", warning) for warning in summary.warnings]
-    if directory is not None:
+    lines += [f"ERROR: {problem}" for problem in unwritten]
+    if directory is not None and not unwritten:
         lines.append(_line("report", str(directory / REPORT)))
     return "\n".join(printable(line) for line in lines)
 
