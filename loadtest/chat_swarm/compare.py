@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from chat_swarm import judgement
 from chat_swarm.figures import (
     FAILURES,
     Figure,
@@ -20,7 +21,7 @@ from chat_swarm.figures import (
     parse_figure,
 )
 from chat_swarm.metrics import COUNTS, FAULTS, METRIC, METRICS
-from chat_swarm.noise import Interval, interval
+from chat_swarm.noise import LEAST_SECONDS, Interval, interval
 from chat_swarm.numbers import plural, significant, size
 from chat_swarm.run import Run
 from chat_swarm.slo import OPERATORS
@@ -30,6 +31,9 @@ _ALWAYS: Final = ("sent.rate", "delivered.rate", "connected")
 _SERVER: Final = ("server.cpu_us_per_delivery", "server.cpu_cores", "server.rss_kib_per_connection")
 _NOT_OPTIONS: Final = frozenset({"report", "run", "slo"})
 """Options that change nothing of what is measured."""
+
+_BY_FAR: Final = 10.0
+"""How many times as much a figure is in one run as in the other when that is said, noise known or not."""
 
 _OTHER_START: Final = 1.25
 """How much larger a server may be before a run than before another, to have been started alike."""
@@ -56,6 +60,14 @@ class Line(Struct, kw_only=True, frozen=True):
         """The change as a number that can be compared."""
         return math.inf if self.from_nothing else self.change
 
+    @property
+    def times(self) -> float | None:
+        """How many times as much the greater is, where that is by far; None where the other is 0."""
+        if not self.a or not self.b:
+            return None
+        times = max(self.a, self.b) / min(self.a, self.b)
+        return times if times >= _BY_FAR else None
+
 
 class Verdict(Struct, kw_only=True, frozen=True):
     """How a term of `--fail-if` fared."""
@@ -73,6 +85,8 @@ class Comparison(Struct, kw_only=True):
     scope: str
     warnings: list[str]
     lines: list[Line]
+    too_short: str = ""
+    """Why no figure's noise is known, and the way out; "" if both runs are long enough."""
     verdicts: list[Verdict] = []
 
     @property
@@ -118,6 +132,7 @@ def compare(a: Run, b: Run, scope: str | None = None, bounds: list[Bound] | None
         scope=scopes[0] if scopes[0] == scopes[1] else " / ".join(scopes),
         warnings=list(_warnings(a, b, scopes)),
         lines=list(lines.values()),
+        too_short=_too_short(a, b, scopes),
         verdicts=[_judge(bound, lines[bound.figure.name]) for bound in bounds or ()],
     )
 
@@ -206,7 +221,7 @@ def _judge(bound: Bound, line: Line) -> Verdict:
             text=bound.text,
             failed=True,  # a bound that nobody can judge must not let anything through
             why=f"it changed by {_percent(change)}, and these runs cannot tell whether that is noise"
-            " (for most figures, 25 steady seconds and more can)",
+            f" (for most figures, {LEAST_SECONDS} steady seconds and more can)",
         )
     within = "beyond" if line.beyond else "but not beyond"
     return Verdict(
@@ -216,6 +231,22 @@ def _judge(bound: Bound, line: Line) -> Verdict:
 
 def _percent(change: float) -> str:
     return "more than any share: it was 0" if math.isinf(change) else f"{100 * change:+.1f} %"
+
+
+def _too_short(a: Run, b: Run, scopes: tuple[str, str]) -> str:
+    """Return why no figure's noise can be known, and what to do; "" if it can."""
+    short = [
+        f"{name} has {plural(seconds, 'second' if scope == 'all' else f'{scope} second')}"
+        for name, run, scope in (("A", a, scopes[0]), ("B", b, scopes[1]))
+        if (seconds := len(run.rows_of(scope))) < LEAST_SECONDS
+    ]
+    if not short:
+        return ""
+    return (
+        f"Too short to tell noise from change: {' and '.join(short)}; each run needs {LEAST_SECONDS}, so"
+        " make it longer (-t; the ramp counts for nothing). Or repeat both a few times, and look whether one"
+        " A differs from another as much as from B."
+    )
 
 
 def _warnings(a: Run, b: Run, scopes: tuple[str, str]) -> Iterator[str]:
@@ -237,7 +268,7 @@ def _warnings(a: Run, b: Run, scopes: tuple[str, str]) -> Iterator[str]:
         rows = run.rows_of(scope)
         if marked := sum(1 for row in rows if row.marked):
             yield (
-                f"in {plural(marked, 'second')} of {name}'s {len(rows)} the generator was the bottleneck"
+                f"in {plural(marked, 'second')} of {name}'s {len(rows)} {judgement.why_marked(rows)}"
                 " (--scope clean leaves them out)"
             )
         if not run.summary.generator.stamped:

@@ -36,6 +36,8 @@ FLOOR: Final = 0.025
 BLOCK_SECONDS: Final = 5
 MOST_BLOCKS: Final = 40
 LEAST_BLOCKS: Final = 5
+LEAST_SECONDS: Final = BLOCK_SECONDS * LEAST_BLOCKS
+"""Seconds that a run must have for any figure's noise to be known."""
 BEYOND: Final = 10
 """Samples that must lie beyond a percentile for its spread to be known."""
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from chat_swarm.compare import Comparison, Line
-from chat_swarm.numbers import DASH, change, in_unit, printable
+from chat_swarm.numbers import DASH, change, in_unit, plural, printable, significant
 
 _BOLD: Final = "\x1b[1m"
 _RED: Final = "\x1b[31m"
@@ -64,6 +64,9 @@ def _table(
 def _cells(line: Line) -> tuple[str, ...]:
     relative = line.relative
     note = {True: "beyond noise", False: "", None: "noise unknown"}[line.beyond]
+    if line.beyond is None and line.times is not None:
+        more, less = ("B", "A") if (line.b or 0) > (line.a or 0) else ("A", "B")
+        note += f", but {more} is {significant(line.times)} times {less}"
     if relative is None or (line.a == line.b):
         note = ""
     return (
@@ -77,10 +80,26 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def _legend(found: Comparison) -> Iterator[str]:
     beyond = sum(1 for line in found.lines if line.beyond)
-    yield (
-        f"{beyond} of {len(found.lines)} figures changed beyond noise: the intervals that each run's own"
-        " seconds give do not overlap."
-    )
+    unknown = [line for line in found.lines if line.beyond is None and line.relative is not None]
+    if found.too_short:
+        yield found.too_short
+        if beyond:
+            yield f"{plural(beyond, 'figure')} changed in which there is no noise: see the table."
+    else:
+        yield (
+            f"{beyond} of {len(found.lines)} figures changed beyond noise: the intervals that each run's own"
+            " seconds give do not overlap."
+        )
+        if unknown:
+            yield (
+                f"Of {len(unknown)} more the noise is not known: maxima, rare events, and what is one number"
+                " a run."
+            )
+    if by_far := [line.name for line in unknown if line.times is not None]:
+        yield (
+            f"Ten times as much or as little, or more: {', '.join(by_far)}. Of what is no maximum that is"
+            " hardly noise."
+        )
     yield "A single run cannot know what differs between runs; if it matters, repeat both."
 
 

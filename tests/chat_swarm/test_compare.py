@@ -59,6 +59,49 @@ def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(before: Run, slower
     assert line(found, "delivery.max").beyond is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "scope", "said"),
+    [
+        ((12, 60), None, "A has 12 steady seconds; each run needs 25"),
+        ((60, 24), None, "B has 24 steady seconds; each run needs 25"),
+        ((12, 1), None, "A has 12 steady seconds and B has 1 steady second; each run needs 25"),
+        ((5, 60), "all", "A has 19 seconds; each run needs 25"),  # with ramp and drain
+        ((25, 25), None, ""),
+    ],
+)
+def test_runs_that_are_too_short_to_tell_are_said_to_be(
+    seconds: tuple[int, int], scope: str | None, said: str
+) -> None:
+    # Given runs of some seconds, of which the second has a far longer tail
+    a, b = (synthetic_run(seed=one, steady=long, samples=200) for one, long in enumerate(seconds))
+    # When they are compared, then it is said that nobody can know, and what to do
+    found = compare(a, b, scope)
+    assert said in found.too_short
+    assert bool(found.too_short) is bool(said)
+    shown = table(found, colour=False)
+    assert ("Too short to tell noise from change" in shown) is bool(said)
+    # And never that nothing has changed
+    assert ("figures changed beyond noise" in shown) is not bool(said)
+    assert ("(-t; " in shown) is bool(said)
+    assert msgspec.json.decode(as_json(found))["too_short"] == found.too_short
+
+
+def test_what_is_ten_times_as_much_is_shown_where_noise_is_unknown() -> None:
+    short, loud = (synthetic_run(steady=8, samples=200, messages=number) for number in (100, 1_000))
+    found = compare(short, loud)
+    assert line(found, "sent.rate").times == pytest.approx(10, abs=1)
+    shown = table(found, colour=False)
+    assert re.search(r"sent\.rate .* noise unknown, but B is (9|1\d)\S* times A", shown)
+    assert "Ten times as much or as little, or more: " in shown
+    assert re.search(r"sent\.rate .* but A is (9|1\d)\S* times B", table(compare(loud, short), colour=False))
+
+
+def test_what_is_less_than_ten_times_as_much_is_not_called_so(before: Run, slower: Run) -> None:
+    shown = table(compare(before, slower), colour=False)
+    assert "times A" not in shown
+    assert "Ten times" not in shown
+
+
 def test_a_first_lost_message_is_no_noise(before: Run) -> None:
     found = compare(before, with_faults(synthetic_run(seed=1, samples=400)))
     lost = line(found, "lost")
