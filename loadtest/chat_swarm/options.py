@@ -157,7 +157,11 @@ def add_options(parser: "LocustArgumentParser") -> None:
             plan = plan_of(options, options.host)
         except PlanError as refused:
             parser.exit(2, f"{parser.prog}: error: {refused}\n")
-        # A page may still be told otherwise, and a worker is told by its master.
+        # A worker is told by its master, whose own machine need not have a worker's addresses.
+        away = getattr(options, "worker", False) or getattr(options, "master", False)
+        if not away and (complaint := preflight.unbindable(plan)):
+            parser.exit(2, f"{parser.prog}: error: {complaint}\n")
+        # Of all else a page may still be told otherwise.
         alone = getattr(options, "headless", False) and not options.worker
         bots = math.ceil(
             (getattr(options, "num_users", 0) or 0) / max(1, getattr(options, "processes", 1) or 1)
@@ -248,6 +252,11 @@ def revised(options: Namespace, form: Mapping[str, str]) -> Namespace:
 def changed(options: Namespace, new: Namespace) -> list[str]:
     """Return the names of our options that differ."""
     return [f"--{one.name}" for one in OPTIONS if getattr(options, one.dest) != getattr(new, one.dest)]
+
+
+def same_server(one: str | None, other: str | None) -> bool:
+    """Return whether two hosts, as `-H` takes them, name the same address. Raises PlanError."""
+    return _address(one or DEFAULT_HOST) == _address(other or DEFAULT_HOST)
 
 
 def apply_weights(environment: "Environment", options: Namespace) -> None:

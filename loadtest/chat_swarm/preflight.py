@@ -6,12 +6,14 @@ Knows the network's names, processes and directories. Must not know Locust, nor 
 import resource
 import socket
 import tempfile
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 from chat_swarm.plan import Plan
 from chat_swarm.probe import ProbeError, ServerProbe
 from chat_swarm.rundir import PARENT, RunDirectory, RunDirectoryError
+from chat_swarm.sources import Sources
 from chat_swarm.wire import Address
 
 SPARE_DESCRIPTORS: Final = 200
@@ -41,9 +43,13 @@ def complaint(plan: Plan, bots: int = 0) -> str:
             " raise the hard limit (ulimit -Hn), take fewer users (-u) or more --processes"
         )
     try:
-        resolve(plan.host, plan.port)
+        target = resolve(plan.host, plan.port)
     except OSError as error:
         return f"{error.strerror}; give the server's address with --host"
+    try:
+        Sources(ip_address(target[0]), plan.source_addresses)
+    except ValueError as error:
+        return f"--source-addresses: {error}"
     try:
         if plan.server_pid:
             ServerProbe(plan.server_pid)
@@ -56,6 +62,21 @@ def complaint(plan: Plan, bots: int = 0) -> str:
             _try(Path(PARENT))
     except RunDirectoryError as error:
         return str(error)
+    return ""
+
+
+def unbindable(plan: Plan) -> str:
+    """Return which of the addresses to connect from this machine does not have; "" if it has them all."""
+    for source in plan.source_addresses:
+        family = socket.AF_INET if source.version == 4 else socket.AF_INET6
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.bind((str(source), 0))
+        except OSError as error:
+            return (
+                f"--source-addresses: {source} cannot be bound on this machine ({error.strerror or error});"
+                " give addresses that it has (ip address shows them)"
+            )
     return ""
 
 

@@ -21,7 +21,7 @@ from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOP
 from locust.web import WebUI
 
 from chat_swarm.live import Source, View
-from chat_swarm.options import PlanError, apply_weights, changed, plan_of, revised
+from chat_swarm.options import PlanError, apply_weights, changed, plan_of, revised, same_server
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,12 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
     try:
         new = revised(options, request.form)
         if runner.state in {STATE_SPAWNING, STATE_RUNNING}:
-            if names := changed(options, new):
+            names = changed(options, new)
+            if (host := request.form.get("host")) and not same_server(host, environment.host):
+                names.insert(
+                    0, f"the host (now {environment.host})"
+                )  # Locust would take it, and go on as before
+            if names:
                 raise PlanError(f"{', '.join(names)} cannot change in a run: stop it first")  # noqa: TRY301
             return None
         if runner.state not in {STATE_INIT, STATE_STOPPED}:

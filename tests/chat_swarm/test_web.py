@@ -273,7 +273,16 @@ class TestForm:
         assert alone.started() == {"ChatterBot": 6}
         refused = alone.submit(user_count=8, room_size=31)
         assert refused["message"] == "--room-size cannot change in a run: stop it first"
-        assert alone.submit(user_count=8, room_size=30)["success"]
+        # Nor can the server: Locust itself would agree, and go on with the one that it has
+        before = alone.arguments()["host"]
+        refused = alone.submit(user_count=8, room_size=30, host="127.0.0.1:7099")
+        assert refused["success"] is False
+        assert refused["message"] == f"the host (now {before}) cannot change in a run: stop it first"
+        assert alone.arguments()["host"] == refused["host"] == before
+        assert alone.arguments()["user_count"] == 6
+        # The same one in other words is no other one
+        assert before.startswith("tcp://")
+        assert alone.submit(user_count=8, room_size=30, host=before.removeprefix("tcp://"))["success"]
         eventually(lambda: alone.arguments()["user_count"] == 8, "eight bots")
         assert alone.arguments()["extra_options"]["room_size"]["default_value"] == 30, "as the run has it"
         alone.end_run()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from support.process import ServerProcess
+from support.process import ServerProcess, eventually
 from support.swarm import Ended, SwarmProcess, free_port
 
 WRONG = {
@@ -16,6 +16,7 @@ WRONG = {
     "weights": ("--chatter-weight", "0"),
     "limit": ("--shape", "limit"),
     "host": ("--host", "127.0.0.1:99999"),
+    "source": ("--source-addresses", "127.0.0.1,203.0.113.7"),
 }
 """Wrong options; a part of what is said of them is below."""
 SAID = {
@@ -27,6 +28,7 @@ SAID = {
     "weights": "--chatter-weight",
     "limit": "--slo",
     "host": "99999",
+    "source": "203.0.113.7",
 }
 TOGETHER = 4
 """Started at once: most of a short run is Locust's own start."""
@@ -45,7 +47,11 @@ def ended(
         "broken": start_swarm("slo", arena.port, *load, "--slo", "delivery.p50<0.001us,lost=0"),
         "nobody": start_swarm("nobody", port, *load),
         "nowhere": start_swarm("nowhere", port, *load, "--host", "nowhere.invalid:7072"),
+        "full": start_swarm("full", arena.port, *load),
     }
+    full = running["full"]
+    eventually(lambda: "All users spawned" in full.said(), "all bots")
+    (full.report / "summary.json").mkdir()  # after it was tried, as a disk that has become full
     commands = {
         **WRONG,
         "holds": ("--report", str(talks[0].path)),
@@ -88,6 +94,15 @@ def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, E
     assert one.code == 2
     (line,) = lines(one)
     assert "cannot be written to" in line
+
+
+def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Ended]) -> None:
+    full = ended["full"]
+    assert full.code == 1
+    (first,) = (line for line in full.out.splitlines() if line.startswith("Swarm run "))
+    assert first.endswith("FAILED: NOT WRITTEN DOWN (PASSED BY ITS FIGURES)")
+    assert "summary.json could not be written" in full.out
+    assert '"passed": true' in full.out  # what could not be written is printed
 
 
 def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, Ended]) -> None:

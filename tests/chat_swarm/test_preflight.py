@@ -1,0 +1,40 @@
+"""What is known to be wrong before a run begins."""
+
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from chat_swarm.plan import Plan
+from chat_swarm.preflight import complaint, unbindable
+
+ELSEWHERE = "203.0.113.7"
+"""Of TEST-NET-3 (RFC 5737): no machine has it."""
+
+
+@pytest.mark.parametrize(
+    ("sources", "named"),
+    [
+        ([], ""),
+        (["127.0.0.1"], ""),
+        (["127.0.0.1", "127.8.9.10"], ""),
+        ([ELSEWHERE], ELSEWHERE),
+        (["127.0.0.1", ELSEWHERE, "127.0.0.2"], ELSEWHERE),
+        (["127.0.0.1", "2001:db8::7"], "2001:db8::7"),
+    ],
+)
+def test_an_address_that_this_machine_does_not_have_is_named(sources: list[str], named: str) -> None:
+    said = unbindable(Plan(source_addresses=tuple(ip_address(one) for one in sources)))
+    assert named in said
+    assert bool(said) is bool(named)
+    assert "\n" not in said
+
+
+def test_an_address_is_tried_on_any_free_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        assert unbindable(Plan(source_addresses=(ip_address("127.0.0.1"),))) == ""
+
+
+def test_addresses_of_another_kind_than_the_servers_are_refused() -> None:
+    said = complaint(Plan(host="127.0.0.1", source_addresses=(ip_address("::1"),)))
+    assert said == ("--source-addresses: 127.0.0.1 cannot be reached from ::1: IPv4 and IPv6 do not mix.")
