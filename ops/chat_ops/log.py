@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import duckdb
 
-from chat_ops import anonymize, sources, view
+from chat_ops import anonymize, packed, sources, view
 from chat_ops.columns import COLUMNS, FILE
 from chat_ops.filters import NO_FILTERS, Filters
 from chat_ops.problems import UsageError
@@ -75,6 +75,7 @@ class Log:
                 self._db.execute(f"SET VARIABLE {anonymize.VARIABLE} = {view.literal(anonymize_key)}")
                 self._db.execute(anonymize.MACROS)
             self._make_views(0)
+            self._inspection = packed.Inspection(self.sources, self._threads)
         except BaseException:
             self._folder.cleanup()
             raise
@@ -85,6 +86,7 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._inspection.end()
         self._worker.shutdown()
         self._db.close()
         self._folder.cleanup()
@@ -201,15 +203,40 @@ class Log:
         self._db.execute(f"CREATE OR REPLACE VIEW lines AS {view.lines(self.filters, masked=self.anonymous)}")
 
     def _ask(self, sql: str, params: Sequence[object]) -> Answer:
+        """Return an answer that no damaged file has a part in."""
+        self._inspection.begin()
+        try:
+            answer = self._read(sql, params)
+        except UsageError:
+            self._inspection.judge()  # a damaged file explains it better
+            raise
+        self._inspection.judge()
+        return answer
+
+    def _read(self, sql: str, params: Sequence[object]) -> Answer:
         with _explained():
             try:
                 return self._fetch(sql, params)
+            except duckdb.IOException:
+                self._blame()
+                raise
             except duckdb.InvalidInputException as error:
                 if "maximum_object_size" not in str(error) or self._size + 1 == len(LONGEST_LINES):
                     raise
                 self._db.execute("SET threads = 1")
                 self._make_views(self._size + 1)
                 return self._fetch(sql, params)
+
+    def _blame(self) -> None:
+        """Find the packed file that DuckDB cannot unpack, though its frame is whole: it does not name it."""
+        for source in self.sources:
+            if source.compression == "none" or packed.damage(source):
+                continue
+            try:
+                self._fetch(f"SELECT count(*) FROM ({view.raw([source], LONGEST_LINES[-1])})", ())
+            except duckdb.IOException as error:
+                what = "its checksum is wrong" if "checksum" in str(error) else "unpacking fails on the way"
+                raise UsageError(packed.told(source, what)) from None
 
     def _fetch(self, sql: str, params: Sequence[object]) -> Answer:
         """Run a question in a thread: DuckDB would let a Ctrl-C of its own thread wait for seconds."""
