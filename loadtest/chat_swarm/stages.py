@@ -11,7 +11,7 @@ from typing import Final
 NO_SHAPE: Final = "none"
 SHAPES: Final = {
     NO_SHAPE: "all users at the spawn rate, then constant",
-    "ramp": "from none to all users, evenly over the run time",
+    "ramp": "from none to all users, evenly over the run time; without one at the spawn rate, then all stay",
     "steps": "equal steps up to all users",
     "burst": "all users; every so often the message rate is multiplied for some seconds",
     "storm": "all users; every so often a share of the connections is cut, and comes back",
@@ -25,7 +25,8 @@ SLACK: Final = 0.1
 """Seconds by which a stage may come late and still have that second: Locust asks about once a second."""
 
 STEP_SECONDS: Final = 30.0
-"""A step where no run time is given."""
+"""A step where no run time is given, and how long a ramp's users then stay when all are there: a run that
+ended as soon as they are would have no steady second to speak of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,12 @@ def stage(plan: ShapePlan, t: float, up_at: float | None) -> Stage | None:
 def _ramp(plan: ShapePlan, t: float, _up_at: float | None) -> Stage | None:
     seconds = plan.run_time or plan.users / plan.spawn_rate
     if t >= seconds:
-        return None
+        ends = seconds + STEP_SECONDS
+        if t >= ends:
+            return None
+        return Stage(
+            label=f"all {plan.users:,} users", users=plan.users, spawn_rate=plan.spawn_rate, ends=ends
+        )
     return Stage(label="ramp", users=plan.users, spawn_rate=plan.users / seconds, ends=seconds)
 
 

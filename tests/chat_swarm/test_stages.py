@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chat_swarm.conductor import Window
 from chat_swarm.results import Limit, Objective, Quantiles, Scope, Step
 from chat_swarm.stage_run import StageRun
-from chat_swarm.stages import ShapePlan, Stage, reachable, stage
+from chat_swarm.stages import STEP_SECONDS, ShapePlan, Stage, reachable, stage
 
 RAMP = ShapePlan(kind="ramp", users=600, spawn_rate=50.0, run_time=60.0)
 STEPS = ShapePlan(kind="steps", users=100, spawn_rate=50.0, run_time=50.0, steps=5)
@@ -58,12 +58,17 @@ def test_a_ramp_takes_all_the_run_time() -> None:
     assert stage(RAMP, 60.0, None) is None
 
 
-def test_a_ramp_without_run_time_goes_by_the_spawn_rate() -> None:
+def test_a_ramp_without_run_time_goes_by_the_spawn_rate_and_then_stays() -> None:
     plan = replace(RAMP, run_time=None)
     wanted = stage(plan, 0.0, None)
     assert wanted is not None
     assert (wanted.spawn_rate, wanted.ends) == (50.0, 12.0)
-    assert stage(plan, 12.0, None) is None
+    # Then there are seconds in which all are there, also where none was in the ramp's own
+    staying = stage(plan, 12.0, None)
+    assert staying is not None
+    assert (staying.label, staying.users, staying.ends) == ("all 600 users", 600, 12.0 + STEP_SECONDS)
+    assert stage(plan, 11.9 + STEP_SECONDS, 12.0) == staying
+    assert stage(plan, 12.0 + STEP_SECONDS, 12.0) is None
 
 
 def test_steps_are_equal_in_height_and_length() -> None:
