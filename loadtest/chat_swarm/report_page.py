@@ -13,6 +13,7 @@ from chat_swarm.metrics import METRIC
 from chat_swarm.numbers import DASH, count, duration, microseconds, plural, significant, size
 from chat_swarm.results import Quantiles, Scope
 from chat_swarm.run import Run
+from chat_swarm.storms import all_back, storms
 
 SCOPES: Final = {
     "all": "All seconds",
@@ -90,6 +91,8 @@ def checks(run: Run) -> Iterator[Check]:
             text=f"measured: {judgement.term(term)}",
             mood="good" if term.passed else "bad",
         )
+    if told := storms(run):
+        yield Check(title="Storms", text=" ".join(told), mood="good" if all_back(run) else "none")
     if summary.limit is not None:
         mood = "none" if summary.limit.held is not None else "bad"
         asked = summary.options.get("slo") or "the SLO"
@@ -135,6 +138,9 @@ def server_tiles(run: Run) -> Iterator[Tile]:
     ):
         yield _latency(scope, metric, label)
     yield _latency(run.scope("all"), "login", "Log-in, p99")
+    for metric, label in (("resume", "Back after a cut, p99"), ("catch_up", "Caught up, p99")):
+        if (short := scope.metrics.get(metric)) is not None and short.count:
+            yield _latency(scope, metric, label)
 
 
 def _outside(run: Run) -> Iterator[Tile]:

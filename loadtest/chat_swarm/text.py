@@ -22,6 +22,7 @@ from chat_swarm.numbers import (
 from chat_swarm.results import Scope
 from chat_swarm.run import Run
 from chat_swarm.rundir import REPORT
+from chat_swarm.storms import storms
 
 _SHOWN: Final = {
     "delivery": "sent → received",
@@ -64,6 +65,7 @@ def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = 
             f" {_rate(scope.rates.get('delivered'))} deliveries out, each second",
         )
     )
+    lines += [_line("" if number else "storms", text) for number, text in enumerate(storms(run))]
     for metric, meaning in _SHOWN.items():
         short = scope.metrics.get(metric)
         if short and short.count:
