@@ -82,7 +82,7 @@ def checks(run: Run) -> Iterator[Check]:
     summary = run.summary
     yield Check(
         title="Audit",
-        text=judgement.audit(summary.audit),
+        text="; ".join([judgement.audit(summary.audit), *summary.audit.notes[:3]]),
         mood="good" if summary.audit.passed else "bad",
     )
     for term in summary.objective.terms if summary.objective else ():
@@ -172,7 +172,7 @@ def generator_tiles(run: Run) -> Iterator[Tile]:
     yield _latency(scope, "bot_lag", "Bot lag, p99")
     yield _latency(scope, "send_lag", "Send lag, p99")
     marked, seconds = judgement.marked_seconds(run)
-    reasons = ", ".join(f"{reason} {number}" for reason, number in own.marked.items())
+    reasons = ", ".join(f"{reason}: {number}" for reason, number in own.marked.items())
     yield _tile(
         "Marked seconds",
         f"{marked} of {seconds}",

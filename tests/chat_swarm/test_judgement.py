@@ -34,6 +34,8 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     text, hint = closing(run), report_page.time_hint(run)
     assert said in text
     assert f"6 seconds in which {SILENT}." in hint
+    (tile,) = (one for one in report_page.generator_tiles(run) if one.label == "Marked seconds")
+    assert (tile.value, tile.note) == ("6 of 20", f"{SILENT}: 6")
     (warning,) = (one for one in compare(run, run).warnings if "of A's" in one)
     assert f"in 6 seconds of A's 20 {SILENT}" in warning
     # And none speaks of a generator that was too slow
@@ -49,6 +51,14 @@ def test_a_slow_generator_and_a_silent_process_are_told_apart() -> None:
     assert "A bot process did not report in 3 seconds of 20 (15 %)" in said
     assert "The generator was the bottleneck in 2 seconds of 20 (10 %)" in said
     assert judgement.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
+
+
+def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
+    run = synthetic_run(samples=200)
+    run.summary.audit.passed = False
+    run.summary.audit.notes = ["bot process 0 did not report at the end"]
+    audit, *_ = report_page.checks(run)
+    assert audit.text.endswith("; bot process 0 did not report at the end")
 
 
 @pytest.mark.parametrize(
