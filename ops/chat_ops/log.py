@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -141,6 +141,17 @@ class Log:
             self.keep(name, f"SELECT {chosen} FROM lines WHERE NOT ({many})")
         self._few[name] = wanted
         return name
+
+    @property
+    def regardless(self) -> str:
+        """Name of the view of all lines of the times and nodes asked for, of whatever user or room."""
+        if not (self.filters.users or self.filters.room):
+            return "lines"
+        filters = replace(self.filters, users=(), room="")
+        self._db.execute(
+            f"CREATE OR REPLACE TEMP VIEW regardless AS {view.lines(filters, masked=self.anonymous)}"
+        )
+        return "regardless"
 
     @property
     def _whole(self) -> bool:

@@ -61,6 +61,7 @@ class Slow:
     address: str
     behind: int
     since: datetime
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +158,16 @@ class Present:
             self.slow.pop(session, None)
         elif event == LogEvent.READER_LAGGING:
             behind = int(_number(fields, "behind"))
-            self.slow[session] = Slow(_text(fields, "username"), _text(fields, "address"), behind, at)
+            username, address, node = (_text(fields, name) for name in ("username", "address", "node"))
+            self.slow[session] = Slow(username, address, behind, at, node)
             if len(self.slow) > MOST_SLOW:
                 self.slow.popitem(last=False)
         elif event == LogEvent.READER_CAUGHT_UP:
             self.slow.pop(session, None)
         elif event == LogEvent.SERVER_STARTED:
-            self.slow.clear()
+            node = _text(fields, "node")  # of another, nothing has ended
+            for one in [name for name, slow in self.slow.items() if slow.node == node]:
+                del self.slow[one]
         if event in TOLD or (level in _LEVELS and event not in _FEW):
             self.events.append(Told(at, level, event, _short(fields)))
 

@@ -63,6 +63,7 @@ def test_who_is_slow_now() -> None:
     assert [one.username for one in now.slow.values()] == ["u0", "u3"]
     assert "30 behind" in drawn(now)
     assert told(*lags, line(9, "server_started")).slow == {}
+    assert len(told(*lags, line(9, "server_started", node="another")).slow) == 4
 
 
 def test_what_is_worth_a_look_is_among_the_events() -> None:

@@ -1,6 +1,7 @@
 """The report `sessions`: who came from where, how long, how much, and why it ended.
 
-Knows the lines of sessions. Must not know how it is shown.
+Knows the lines of sessions, and that a server that starts anew has lost those it had (`crashed`). Must not
+know how it is shown.
 """
 
 # ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
@@ -8,6 +9,7 @@ Knows the lines of sessions. Must not know how it is shown.
 import argparse
 from typing import Final
 
+from chat_ops import restarts
 from chat_ops.log import Log
 from chat_ops.reports.limits import add_limit
 from chat_ops.table import Column, Table
@@ -23,26 +25,57 @@ _ORDERS: Final = {
     "rtt": "rtt_p99_ms DESC NULLS LAST",
 }
 _SESSIONS: Final = """
-SELECT arg_max(username, ts) AS username, arg_max(address, ts) AS address, arg_max(dialect, ts) AS dialect,
-  any_value(node) AS node,
+SELECT arg_max(username, (ts, username)) AS username, arg_max(address, (ts, address)) AS address,
+  arg_max(dialect, (ts, dialect)) AS dialect, arg_max(node, (ts, node)) AS node,
   coalesce(min(ts) FILTER (event = 'session_opened'),
     min(ts - to_milliseconds((duration_s * 1000)::BIGINT)) FILTER (event = 'session_closed')) AS began,
-  max(ts) FILTER (event = 'session_closed') AS ended,
+  max(ts) FILTER (event = 'session_opened') AS came, max(ts) FILTER (event = 'session_closed') AS left_at,
   sum(duration_s) FILTER (event = 'session_closed') AS duration_s,
   count(*) FILTER (event = 'session_opened' AND resumed) AS resumed,
   sum(messages_in)::BIGINT AS messages_in, sum(messages_out)::BIGINT AS messages_out,
   sum(bytes_in)::BIGINT AS bytes_in, sum(bytes_out)::BIGINT AS bytes_out,
   max(rtt_p50_ms) AS rtt_p50_ms, max(rtt_p99_ms) AS rtt_p99_ms,
-  arg_max(reason, ts) FILTER (event = 'session_closed') AS reason, session_id
+  arg_max(reason, (ts, reason)) FILTER (event = 'session_closed') AS reason, session_id
 FROM lines WHERE event IN ('session_opened', 'session_closed') GROUP BY session_id
 """
+_CUT_OFF: Final = """
+SELECT *, epoch_us(seen - came) / 1e6 AS duration_s FROM (
+    SELECT l.session_id, arg_max(l.dialect, (l.ts, l.dialect)) AS dialect, r.seen,
+        CASE WHEN r.crashed THEN 'crashed' END AS reason,
+        max(l.ts) FILTER (event = 'session_opened') AS came,
+        max(l.ts) FILTER (event = 'session_closed') AS left_at
+    FROM (
+        SELECT ts, event, session_id, dialect, coalesce(node, '') AS node
+        FROM lines WHERE event IN ('session_opened', 'session_closed')
+    ) AS l ASOF JOIN restarts AS r ON l.node = r.node AND l.ts < r.until
+    GROUP BY l.session_id, r.node, r.until, r.seen, r.crashed
+) WHERE left_at IS NULL OR left_at < came
+"""
+"""What was open when its server had been last seen before it started anew."""
+_KNOWN: Final = f"""
+SELECT username, address, dialect, node, began,
+  CASE WHEN left_at >= came OR came IS NULL THEN left_at ELSE seen END AS ended,
+  CASE WHEN lost_s IS NULL THEN duration_s ELSE coalesce(duration_s, 0) + lost_s END AS duration_s,
+  resumed, messages_in, messages_out, bytes_in, bytes_out, rtt_p50_ms, rtt_p99_ms,
+  CASE WHEN left_at >= came OR came IS NULL THEN reason ELSE lost END AS reason, session_id
+FROM ({_SESSIONS}) LEFT JOIN (
+    SELECT session_id, max(came) AS last_came, arg_max(seen, came) AS last_seen,
+        arg_max(reason, came) AS last_reason, sum(duration_s) AS lost_s FROM cut_off GROUP BY session_id
+) USING (session_id),
+LATERAL (SELECT CASE WHEN last_came = came THEN last_seen END AS seen,
+    CASE WHEN last_came = came THEN last_reason END AS lost)
+"""
+"""Who has come again is on, whatever ended before. Who was cut off ended when the server was last seen."""
+_ENDED: Final = (
+    "Nothing: it was open, or its end is not in the log; of one that crashed, when the server was last seen"
+)
 _COLUMNS: Final = (
     Column("username", "user", "text"),
     Column("address", "from", "text"),
     Column("dialect", "dialect", "text", aside=True),
     Column("node", "node", "text", aside=True),
     Column("began", "began (UTC)", "time"),
-    Column("ended", "ended (UTC)", "time", "Nothing: it was open, or its end is not in the log", aside=True),
+    Column("ended", "ended (UTC)", "time", _ENDED, aside=True),
     Column("duration_s", "lasted", "seconds"),
     Column("resumed", "resumed", "count", "How often it came back", aside=True),
     Column("messages_in", "said", "count"),
@@ -60,15 +93,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the order, what is left out, and how many are shown."""
     parser.add_argument("--by", choices=_ORDERS, default="last", help="what they are sorted by (last)")
     parser.add_argument("--reason", metavar="WORD", help="only those that ended for this reason")
-    parser.add_argument("--open", action="store_true", help="only those whose end is not in the log")
+    parser.add_argument("--open", action="store_true", help="only those that were on when the log ended")
     add_limit(parser, "sessions")
 
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return how sessions ended, by dialect and reason, and the sessions."""
     wanted = "(? IS NULL OR reason = ?) AND (NOT ? OR ended IS NULL)"
+    some = restarts.keep(log)
+    log.keep(
+        "cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0"
+    )  # sorting all lines takes its time
     listed = log.rows(
-        f"SELECT *, count(*) OVER () FROM ({_SESSIONS}) WHERE {wanted}"
+        f"SELECT *, count(*) OVER () FROM ({_KNOWN}) WHERE {wanted}"
         f" ORDER BY {_ORDERS[args.by]}, session_id LIMIT {args.limit}",
         args.reason,
         args.reason,
@@ -79,7 +116,8 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     endings = log.rows(
         "SELECT dialect, reason, count(*) AS n, 100.0 * count(*) / sum(count(*)) OVER (),"
         " quantile_cont(duration_s, [0.5, 0.9]) AS q, max(duration_s)"
-        " FROM lines WHERE event = 'session_closed' AND (? IS NULL OR reason = ?)"
+        " FROM (SELECT dialect, reason, duration_s FROM lines WHERE event = 'session_closed'"
+        " UNION ALL SELECT dialect, reason, duration_s FROM cut_off) WHERE (? IS NULL OR reason = ?)"
         " GROUP BY 1, 2 ORDER BY n DESC, 1, 2",
         args.reason,
         args.reason,

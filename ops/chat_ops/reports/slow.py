@@ -3,13 +3,14 @@
 Knows which lines tell of a lag. Must not know how the server feeds who lags.
 
 A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or it
-ended. The end may be missing (the log ends, the server crashed), and so may the beginning (it was rotated
-away).
+ended. The end may be missing (the log ends), and so may the beginning (it was rotated away). No lag lasts
+longer than the run of its server: after a crash, the session may come back by the same id.
 """
 
 import argparse
 from typing import Final
 
+from chat_ops import restarts
 from chat_ops.log import Log
 from chat_ops.table import Column, Table
 
@@ -25,18 +26,19 @@ _LAGS: Final = """
 WITH lagged AS (
     SELECT DISTINCT session_id FROM slow_lines WHERE event <> 'session_closed' OR reason = 'stalled'
 ), told AS (
-    SELECT *, lag(event) OVER one AS before, lead(event) OVER one AS after, lead(ts) OVER one AS after_ts,
-        lead(duration_s) OVER one AS after_s, lead(reason) OVER one AS after_reason,
-        lead(messages) OVER one AS after_messages
-    FROM slow_lines SEMI JOIN lagged USING (session_id)
-    WINDOW one AS (PARTITION BY node, session_id ORDER BY ts)
+    SELECT l.*, r.until, r.seen, r.crashed, lag(event) OVER one AS before, lead(event) OVER one AS after,
+        lead(ts) OVER one AS after_ts, lead(duration_s) OVER one AS after_s,
+        lead(reason) OVER one AS after_reason, lead(messages) OVER one AS after_messages
+    FROM (SELECT * FROM slow_lines SEMI JOIN lagged USING (session_id)) AS l
+    ASOF LEFT JOIN restarts AS r ON coalesce(l.node, '') = r.node AND l.ts < r.until
+    WINDOW one AS (PARTITION BY l.node, l.session_id, r.until ORDER BY l.ts, l.event)
 )
 SELECT node, session_id, username, address, ts, behind, waiting_bytes,
     CASE after WHEN 'reader_caught_up' THEN 'caught up'
         WHEN 'session_closed' THEN CASE after_reason WHEN 'stalled' THEN 'stalled' ELSE 'left' END
-        ELSE 'unknown' END AS ended,
+        ELSE CASE WHEN until IS NULL THEN 'unknown' WHEN crashed THEN 'crashed' ELSE 'left' END END AS ended,
     CASE after WHEN 'reader_caught_up' THEN after_s
-        WHEN 'session_closed' THEN duration_s + epoch_us(after_ts - ts) / 1e6 END AS lasted,
+        ELSE duration_s + epoch_us(coalesce(after_ts, seen) - ts) / 1e6 END AS lasted,
     CASE after WHEN 'reader_caught_up' THEN after_messages END AS fed
 FROM told WHERE event = 'reader_lagging'
 UNION ALL
@@ -49,11 +51,16 @@ FROM told WHERE before IS DISTINCT FROM 'reader_lagging'
 _ENDINGS: Final = (
     Column("caught_up", "caught up", "count", "Lags after which the reader had everything"),
     Column("stalled", "stalled", "count", "Lags that the server ended: nothing had moved for too long"),
-    Column("left", "left", "count", "Lags during which the session ended for another reason"),
+    Column(
+        "left",
+        "left",
+        "count",
+        "Lags during which the session ended for another reason, or its server crashed",
+    ),
     Column("unknown", "unknown", "count", "Lags whose end is not in the log"),
 )
 _COUNTED: Final = """count(*) FILTER (ended = 'caught up'), count(*) FILTER (ended = 'stalled'),
-    count(*) FILTER (ended = 'left'), count(*) FILTER (ended = 'unknown')"""
+    count(*) FILTER (ended IN ('left', 'crashed')), count(*) FILTER (ended = 'unknown')"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the lags in sum, and by reader."""
     log.keep("slow_lines", _LINES)
+    restarts.keep(log)
     log.keep("lags", _LAGS)
     return [_sum(log), _readers(log, max(args.top, 0))]
 

@@ -15,7 +15,7 @@ from typing import Final
 from chat_ops import buckets
 from chat_ops.histogram import Histogram
 from chat_ops.log import Log
-from chat_ops.reports import timeline, trouble
+from chat_ops.reports import peak, timeline, trouble
 from chat_ops.table import Column, Row, Table
 from chat_server.vocabulary import HISTOGRAMS
 
@@ -108,7 +108,7 @@ def _activity(log: Log, few: str, every: Row) -> Table:
     refused = None
     if intervals:
         opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
-    peak, peak_at = _peak(log, few if intervals else "lines")
+    most, most_at = peak.most(log, few, intervals=bool(intervals))
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
     if intervals:  # the first of them begins before its line
         span = log.rows(
@@ -132,8 +132,8 @@ def _activity(log: Log, few: str, every: Row) -> Table:
     rate = messages / span if messages is not None and span else None
     row = (
         users,
-        peak,
-        peak_at,
+        most,
+        most_at,
         opened,
         resumed,
         closed,
@@ -145,28 +145,6 @@ def _activity(log: Log, few: str, every: Row) -> Table:
         bytes_out,
     )
     return Table("activity", "Activity", columns, [row] if every[0] else [], upright=True)
-
-
-def _peak(log: Log, table: str) -> Row:
-    """Return the most sessions at a time over all nodes, and when: by the intervals, or by each session."""
-    if table != "lines" and not log.rows(f"SELECT count(sessions) FROM {table}")[0][0]:
-        return (None, None)  # of one room, say
-    if table == "lines":
-        changes = (
-            "SELECT ts, CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change FROM lines"
-            " WHERE event IN ('session_opened', 'session_closed')"
-        )
-    else:
-        changes = (
-            "SELECT ts, now_on - coalesce(lag(now_on) OVER (PARTITION BY node ORDER BY ts), 0) AS change"
-            " FROM (SELECT ts, node,"
-            " CASE event WHEN 'interval' THEN coalesce(sessions, 0) ELSE 0 END AS now_on"
-            f" FROM {table} WHERE event IN ('interval', 'server_started', 'server_stopped'))"
-        )
-    return log.rows(
-        "SELECT max(at_once)::BIGINT, arg_max(ts, (at_once, -epoch_us(ts))) FROM"
-        f" (SELECT ts, sum(change) OVER (ORDER BY ts ROWS UNBOUNDED PRECEDING) AS at_once FROM ({changes}))"
-    )[0]
 
 
 def _latency(measured: timeline.Latencies) -> Table:
