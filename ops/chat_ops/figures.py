@@ -77,7 +77,7 @@ def measure(log: Log, what: str) -> Measured:
     """Return the figures of a log. Raises UsageError where it has no intervals; `what` names the log."""
     few = log.few("interval_s", "sessions", "loop_lag_max_ms", "count", *HISTOGRAMS, *TRAFFIC, *OPEN)
     ((seconds,),) = log.rows(
-        f"SELECT max(covered) FROM (SELECT sum(interval_s) AS covered FROM {few}"  # noqa: S608  ours
+        f"SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered FROM {few}"  # noqa: S608  ours
         " WHERE event = 'interval' GROUP BY node)"
     )
     if not seconds or seconds <= 0:

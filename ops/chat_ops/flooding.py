@@ -86,7 +86,7 @@ def _refused(log: Log, top: int) -> Table:
         log.rows(
             "SELECT address, reason, coalesce(sum(count), 0)::BIGINT AS times, max(others), max(sessions),"
             " min(ts), max(ts) FROM lines WHERE event = 'connection_refused'"
-            " GROUP BY address, reason ORDER BY times DESC, address LIMIT ?",
+            " GROUP BY address, reason ORDER BY times DESC, address, reason LIMIT ?",
             top,
         ),
     )

@@ -4,11 +4,11 @@ Knows how gzip (RFC 1952) and Zstandard (RFC 8878) frame what they pack. Must no
 
 DuckDB unpacks without looking at gzip's checksums: a bit that has flipped gives other lines, often without a
 single bad one, and it takes a zstd file that is cut off for one that ends there. So every gzip file is
-unpacked a second time, beside DuckDB's first pass, by threads that hold no lock. Of 100 MB (835 MB unpacked)
-that costs `summary` 22 % more processor time (6.6 s, not 5.4 s). To look only when there were bad lines
-would be cheaper and no help: of twelve files with one bit flipped, six had none. Of a zstd file only the
-frames are followed, which takes milliseconds: its checksum, which the program `zstd` writes unless told not
-to, is DuckDB's to compare.
+unpacked a second time, beside DuckDB's first pass, by threads that hold no lock. Of 100 MB (835 MB unpacked;
+two cores, nothing else to do) that costs `summary` 18 % more time (3.9 s, not 3.3 s) and 22 % more of the
+processor's. To look only when there were bad lines would be cheaper and no help: of twelve files with one bit
+flipped, five had none. Of a zstd file only the frames are followed, which takes milliseconds: its checksum,
+which the program `zstd` writes unless told not to, is DuckDB's to compare.
 """
 
 import shlex

@@ -34,7 +34,7 @@ def marks(log: Log, tables: Sequence[Shown]) -> list[dict[str, Any]]:
     wanted = ", ".join(f"'{event}'" for event in _EVENTS)
     for ts, event, node in log.rows(
         f"SELECT ts, event, coalesce(node, '') FROM {log.few()} WHERE event IN ({wanted})"  # noqa: S608  ours
-        f" ORDER BY ts LIMIT {MOST}"
+        f" ORDER BY ALL LIMIT {MOST}"
     ):
         at = millis(ts)
         kind = "trouble" if event == "store_failed" else "run"

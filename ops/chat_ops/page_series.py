@@ -127,8 +127,8 @@ def _figures(log: Log, width: int) -> dict[Key, dict[str, Any]]:
     names = ("seconds", *_SUMS, *_LEVELS, "free_bytes", "loop_lag_max_ms")
     found: dict[Key, dict[str, Any]] = {}
     for moment, node, *values in log.rows(
-        f"SELECT {step}, coalesce(node, ''), sum(interval_s), {sums}, {levels}, min(free_bytes),"
-        f" max(loop_lag_max_ms) FROM {few} WHERE event = 'interval' GROUP BY 1, 2"
+        f"SELECT {step}, coalesce(node, ''), sum(interval_s::DECIMAL(28, 6))::DOUBLE, {sums}, {levels},"
+        f" min(free_bytes), max(loop_lag_max_ms) FROM {few} WHERE event = 'interval' GROUP BY 1, 2"
     ):
         told = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         found[node or "?", moment] = told
@@ -142,7 +142,7 @@ def _figures(log: Log, width: int) -> dict[Key, dict[str, Any]]:
         for moment, node, word, count in log.rows(
             f"SELECT step, node, one.key, sum(one.value)::BIGINT FROM (SELECT {step} AS step,"
             f" coalesce(node, '') AS node, unnest(map_entries({name})) AS one FROM {few}"
-            " WHERE event = 'interval') GROUP BY ALL"
+            " WHERE event = 'interval') GROUP BY ALL ORDER BY ALL"
         ):
             for scope in (node or "?", ""):
                 words = found[scope, moment].setdefault(name, {})

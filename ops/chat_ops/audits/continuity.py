@@ -18,7 +18,7 @@ FROM (
         SELECT f.node, f.ts, f.interval_s, r.begun, r.started, r.run
         FROM (SELECT * FROM audit_few WHERE event = 'interval' AND interval_s BETWEEN 0 AND 1e6) AS f
         ASOF JOIN runs AS r ON f.node = r.node AND f.ts >= r.begun
-    ) WINDOW one AS (PARTITION BY node, run ORDER BY ts)
+    ) WINDOW one AS (PARTITION BY node, run ORDER BY ts, interval_s)
 ) WHERE before IS NOT NULL
 """
 """Slack is how many seconds an interval may miss the end of the one before: it is timed by the monotonic
@@ -37,7 +37,7 @@ SELECT before, ts, node, file FROM (
     SELECT ts, coalesce(node, '') AS node, file, lag(ts) OVER () AS before,
         lag(coalesce(node, '')) OVER () AS before_node, lag(file) OVER () AS before_file
     FROM lines
-) WHERE node = before_node AND file = before_file AND epoch_us(before - ts) / 1e6 > ?
+) WHERE node = before_node AND file = before_file AND epoch_us(before - ts) / 1e6 > ? ORDER BY ALL
 """
 
 
@@ -59,7 +59,7 @@ def _holes(log: Log) -> Check:
         return Check("holes", Verdict.UNKNOWN, None, "the log has no intervals")
     found = [
         Finding(begun, node, f"no interval covers the {(ended - begun).total_seconds():.1f} s from here")
-        for node, begun, ended in log.rows("SELECT node, begun, ended FROM holes ORDER BY begun")
+        for node, begun, ended in log.rows("SELECT node, begun, ended FROM holes ORDER BY begun, node, ended")
     ]
     says = f"of {intervals} intervals: a file is missing, lines were lost, or the machine slept"
     return judged("holes", says, found)
@@ -75,7 +75,7 @@ def _overlaps(log: Log) -> Check:
             else f"the next one begins {(begun - ended).total_seconds():.1f} s before this one has ended",
         )
         for node, begun, ended, same in log.rows(
-            "SELECT node, begun, ended, same FROM overlapping ORDER BY begun"
+            "SELECT node, begun, ended, same FROM overlapping ORDER BY begun, node, ended, same"
         )
     ]
     return judged(
@@ -96,7 +96,7 @@ def _clock(log: Log) -> Check:
 def _dropped(log: Log) -> Check:
     rows = log.rows(
         "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'log_lines_dropped'"
-        " ORDER BY ts"
+        " ORDER BY ALL"
     )
     found = [
         Finding(ts, node, f"{count} lines{': ' + error if error else ''}") for ts, node, count, error in rows

@@ -22,7 +22,7 @@ _STEPS: Final = """
 SELECT * FROM (
     SELECT *, lag(seq) OVER one AS before, lag(ts) OVER one AS before_ts, lag(run) OVER one AS before_run,
         lag(node) OVER one AS before_node
-    FROM audit_messages WINDOW one AS (PARTITION BY epoch, room ORDER BY seq, ts)
+    FROM audit_messages WINDOW one AS (PARTITION BY epoch, room ORDER BY seq, ts, node, run)
 ) WHERE seq <> before + 1
 """
 _GAPS: Final = """
@@ -35,16 +35,17 @@ SELECT * FROM (SELECT ts, node, room, before, seq, run <> before_run AS restarte
         THEN 'lines of the log were dropped about then'
     WHEN EXISTS (SELECT 1 FROM holes AS h WHERE h.node = s.node AND h.begun < s.ts AND h.ended > s.before_ts)
         THEN 'the log has a hole there' END AS why
-FROM audit_steps AS s WHERE seq > before + 1) ORDER BY why IS NOT NULL, ts
+FROM audit_steps AS s WHERE seq > before + 1)
+ORDER BY why IS NOT NULL, ts, node, room, seq, before, restarted, why
 """
 _REPEATS: Final = """
 SELECT ts, node, room, seq, before_ts, ts = before_ts AS same FROM audit_steps WHERE seq = before
-ORDER BY same, ts
+ORDER BY same, ts, node, room, seq, before_ts
 """
 _DISORDER: Final = """
 SELECT ts, node, room, seq, before FROM (
-    SELECT *, lag(seq) OVER (PARTITION BY epoch, room, node ORDER BY ts) AS before FROM audit_messages
-) WHERE seq < before ORDER BY ts
+    SELECT *, lag(seq) OVER (PARTITION BY epoch, room, node ORDER BY ts, seq) AS before FROM audit_messages
+) WHERE seq < before ORDER BY ALL
 """
 
 

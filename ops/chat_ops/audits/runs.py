@@ -16,12 +16,12 @@ WITH begins AS (
         (SELECT min(ts) FROM audit_few AS f WHERE event = 'server_started' AND f.node = spans.node),
         'infinity')
     UNION ALL
-    SELECT node, ts, true, epoch, store FROM audit_few WHERE event = 'server_started'
+    SELECT DISTINCT node, ts, true, epoch, store FROM audit_few WHERE event = 'server_started'
 ), following AS (
-    SELECT *, row_number() OVER (ORDER BY begun, node) AS run,
+    SELECT *, row_number() OVER (ORDER BY begun, node, epoch, store) AS run,
         coalesce(lead(begun) OVER one, TIMESTAMP 'infinity') AS until,
         lead(epoch) OVER one AS next_epoch, lead(store) OVER one AS next_store
-    FROM begins WINDOW one AS (PARTITION BY node ORDER BY begun)
+    FROM begins WINDOW one AS (PARTITION BY node ORDER BY begun, epoch, store)
 ), news AS (
     SELECT node, ts, epoch FROM audit_few WHERE event = 'epoch_changed'
 )
@@ -29,7 +29,7 @@ SELECT run, node, begun, until, started,
     (SELECT min(ts) FROM audit_few AS f
         WHERE event = 'server_stopped' AND f.node = r.node AND f.ts >= r.begun AND f.ts < r.until) AS stopped,
     coalesce(
-        (SELECT arg_max(epoch, ts) FROM news AS n
+        (SELECT arg_max(epoch, (ts, epoch)) FROM news AS n
             WHERE n.node = r.node AND n.ts >= r.begun AND n.ts < r.until AND n.epoch IS NOT NULL),
         epoch,
         -- A run whose beginning is not in the log has the epoch of the next, unless that one says otherwise.
@@ -55,7 +55,7 @@ def crashes(log: Log) -> Check:
     found = []
     for node, begun, until, shared in log.rows(
         "SELECT node, begun, until, node IN (SELECT node FROM overlapping) FROM runs"
-        " WHERE stopped IS NULL AND until < 'infinity' ORDER BY until"
+        " WHERE stopped IS NULL AND until < 'infinity' ORDER BY until, node, begun"
     ):
         more = ": or two servers have this name" if shared else ""
         says = f"started again; the run begun {begun:%Y-%m-%d %H:%M:%S} has no end{more}"
@@ -72,7 +72,7 @@ def epochs(log: Log) -> Check:
     found = [
         Finding(ts, node, f"the epoch is now {epoch or '?'}: {reason or 'no reason was given'}", wrong=True)
         for ts, node, epoch, reason in log.rows(
-            "SELECT ts, node, epoch, reason FROM audit_few WHERE event = 'epoch_changed' ORDER BY ts"
+            "SELECT ts, node, epoch, reason FROM audit_few WHERE event = 'epoch_changed' ORDER BY ALL"
         )
     ]
     return judged("epoch_changes", "the end of the store's log was lost: messages may have been, too", found)

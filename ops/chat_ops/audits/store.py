@@ -12,8 +12,8 @@ _FAILURES: Final = """
 SELECT ts, node, error, after, after_s FROM (
     SELECT *, lead(event) OVER one AS after, lead(duration_s) OVER one AS after_s
     FROM audit_few WHERE event IN ('store_failed', 'store_recovered', 'server_started')
-    WINDOW one AS (PARTITION BY node ORDER BY ts)
-) WHERE event = 'store_failed' ORDER BY ts
+    WINDOW one AS (PARTITION BY node ORDER BY ts, event, duration_s, error)
+) WHERE event = 'store_failed' ORDER BY ALL
 """
 
 
@@ -33,7 +33,7 @@ def _failures(log: Log) -> Check:
 
 def _refusals(log: Log) -> Check:
     rows = log.rows(
-        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'batch_refused' ORDER BY ts"
+        "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'batch_refused' ORDER BY ALL"
     )
     found = [
         Finding(ts, node, f"senders of {count} messages were told so: {error or '?'}", wrong=True)
@@ -52,7 +52,7 @@ def _faults(log: Log) -> Check:
         Finding(ts, node, f"{kind or 'error'}: {error or '?'}", room or "", wrong=True)
         for ts, node, kind, error, room in log.rows(
             "SELECT ts, node, error_type, error, room FROM audit_few WHERE event = 'internal_error'"
-            " ORDER BY ts"
+            " ORDER BY ALL"
         )
     ]
     return judged("internal_errors", "faults of the server's own", found)

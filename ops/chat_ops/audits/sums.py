@@ -36,7 +36,7 @@ SELECT w.node, w.begun, coalesce(c.opened, 0)::BIGINT, coalesce(t.opened, 0)::BI
     coalesce(c.messages, 0)::BIGINT, coalesce(t.messages, 0)::BIGINT,
     coalesce(c.refused, 0)::BIGINT, coalesce(c.dropped, 0)::BIGINT
 FROM whole AS w JOIN counted AS c USING (run) LEFT JOIN told AS t USING (run)
-WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY w.begun
+WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY w.begun, w.node
 """
 
 

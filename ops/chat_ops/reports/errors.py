@@ -29,7 +29,8 @@ _LINES: Final = (
     "SELECT ts, level, event, node, username, address, coalesce(reason, error_type), coalesce(error,"
     " CASE WHEN lag_ms IS NOT NULL THEN 'late by ' || round(lag_ms) || ' ms'"
     " WHEN count IS NOT NULL THEN count || ' times' END), duration_s, stack, count(*) OVER () FROM {few}"
-    " WHERE level IN ('warning', 'error', 'critical') ORDER BY ts DESC, event, node LIMIT {limit}"
+    " WHERE level IN ('warning', 'error', 'critical') ORDER BY ts DESC, event, node, username, address, 7, 8,"
+    " duration_s, stack LIMIT {limit}"
 )
 
 

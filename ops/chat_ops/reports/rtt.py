@@ -42,7 +42,8 @@ def _sessions(log: Log, order: str, top: int) -> Table:
         "SELECT username, session_id, address, ts, duration_s, rtt_samples, rtt_min_ms, rtt_p50_ms,"  # noqa: S608  a name from our list
         " rtt_p99_ms, tcp_rtt_ms, rtt_p50_ms - tcp_rtt_ms AS queueing_ms FROM lines"
         f" WHERE event = 'session_closed' AND {order} IS NOT NULL"
-        f" ORDER BY {order} DESC, ts, session_id LIMIT ?",
+        f" ORDER BY {order} DESC, ts, session_id, username, address, duration_s, rtt_p99_ms, tcp_rtt_ms"
+        " LIMIT ?",
         max(top, 0),
     )
     return Table(

@@ -30,7 +30,7 @@ SELECT arg_max(username, (ts, username)) AS username, arg_max(address, (ts, addr
   coalesce(min(ts) FILTER (event = 'session_opened'),
     min(ts - to_milliseconds((duration_s * 1000)::BIGINT)) FILTER (event = 'session_closed')) AS began,
   max(ts) FILTER (event = 'session_opened') AS came, max(ts) FILTER (event = 'session_closed') AS left_at,
-  sum(duration_s) FILTER (event = 'session_closed') AS duration_s,
+  sum(duration_s::DECIMAL(28, 6)) FILTER (event = 'session_closed')::DOUBLE AS duration_s,
   count(*) FILTER (event = 'session_opened' AND resumed) AS resumed,
   sum(messages_in)::BIGINT AS messages_in, sum(messages_out)::BIGINT AS messages_out,
   sum(bytes_in)::BIGINT AS bytes_in, sum(bytes_out)::BIGINT AS bytes_out,
@@ -59,8 +59,9 @@ SELECT username, address, dialect, node, began,
   resumed, messages_in, messages_out, bytes_in, bytes_out, rtt_p50_ms, rtt_p99_ms,
   CASE WHEN left_at >= came OR came IS NULL THEN reason ELSE lost END AS reason, session_id
 FROM ({_SESSIONS}) LEFT JOIN (
-    SELECT session_id, max(came) AS last_came, arg_max(seen, came) AS last_seen,
-        arg_max(reason, came) AS last_reason, sum(duration_s) AS lost_s FROM cut_off GROUP BY session_id
+    SELECT session_id, max(came) AS last_came, arg_max(seen, (came, seen)) AS last_seen,
+        arg_max(reason, (came, seen)) AS last_reason, sum(duration_s::DECIMAL(28, 6))::DOUBLE AS lost_s
+    FROM cut_off GROUP BY session_id
 ) USING (session_id),
 LATERAL (SELECT CASE WHEN last_came = came THEN last_seen END AS seen,
     CASE WHEN last_came = came THEN last_reason END AS lost)

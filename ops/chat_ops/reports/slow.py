@@ -31,7 +31,8 @@ WITH lagged AS (
         lead(reason) OVER one AS after_reason, lead(messages) OVER one AS after_messages
     FROM (SELECT * FROM slow_lines SEMI JOIN lagged USING (session_id)) AS l
     ASOF LEFT JOIN restarts AS r ON coalesce(l.node, '') = r.node AND l.ts < r.until
-    WINDOW one AS (PARTITION BY l.node, l.session_id, r.until ORDER BY l.ts, l.event)
+    WINDOW one AS (PARTITION BY l.node, l.session_id, r.until ORDER BY l.ts, l.event, l.duration_s, l.reason,
+        l.behind, l.username, l.address)
 )
 SELECT node, session_id, username, address, ts, behind, waiting_bytes,
     CASE after WHEN 'reader_caught_up' THEN 'caught up'
@@ -108,10 +109,11 @@ def _sum(log: Log) -> Table:
 
 def _readers(log: Log, top: int) -> Table:
     rows = log.rows(
-        "SELECT arg_max(username, ts), session_id, arg_max(address, ts), min(ts) AS first, count(*),"  # noqa: S608  a number
-        " sum(lasted), max(lasted), max(behind), max(waiting_bytes), sum(fed)::BIGINT,"
-        " count(*) FILTER (ended = 'caught up'), arg_max(ended, ts)"
-        " FROM lags GROUP BY node, session_id ORDER BY sum(lasted) DESC NULLS FIRST, first, session_id"
+        "SELECT arg_max(username, (ts, username)), session_id, arg_max(address, (ts, address)),"  # noqa: S608  a number
+        " min(ts) AS first, count(*), sum(lasted::DECIMAL(28, 6))::DOUBLE AS total, max(lasted),"
+        " max(behind), max(waiting_bytes), sum(fed)::BIGINT,"
+        " count(*) FILTER (ended = 'caught up'), arg_max(ended, (ts, ended))"
+        " FROM lags GROUP BY node, session_id ORDER BY total DESC NULLS FIRST, first, session_id, node"
         f" LIMIT {top}"
     )
     ((readers,),) = log.rows("SELECT count(*) FROM (SELECT DISTINCT node, session_id FROM lags)")

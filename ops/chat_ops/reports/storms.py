@@ -76,7 +76,7 @@ def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
     for begun, ended in unusual.intervals(log, "refused", factor, floor):
         spans.append(detect.Span(begun, ended))
     storms = [_storm(log, span) for span in detect.joined(spans)]
-    storms.sort(key=lambda row: -(row[3] + row[4] + row[7]))
+    storms.sort(key=lambda row: (-(row[3] + row[4] + row[7]), row[0]))
     if len(storms) > top:
         notes.append(f"the {top} largest of {len(storms)}; --top N shows more")
     return Table(
@@ -138,7 +138,7 @@ def _storm(log: Log, span: detect.Span) -> Row:
         _kind(opened, resumed, reasons.total(), refused),
         opened,
         reasons.total(),
-        _told(reasons.most_common()),
+        _told(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         100 * resumed / opened if opened else None,
         refused,
         max(seconds.values(), default=0),

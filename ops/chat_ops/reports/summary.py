@@ -112,7 +112,7 @@ def _activity(log: Log, few: str, every: Row) -> Table:
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
     if intervals:  # the first of them begins before its line
         span = log.rows(
-            "SELECT max(covered) FROM (SELECT sum(interval_s) AS covered"
+            "SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered"
             f" FROM {few} WHERE event = 'interval' GROUP BY node)"
         )[0][0]
     columns = (
@@ -191,7 +191,7 @@ def _machine(log: Log, few: str) -> Table:
         "SELECT max(loop_lag_max_ms),"
         " arg_max(ts, (loop_lag_max_ms, -epoch_us(ts))) FILTER (loop_lag_max_ms IS NOT NULL),"
         " max(rss_bytes), max(queue_bytes),"
-        " max(lagging), arg_max(store_bytes, ts), max(wal_bytes), min(free_bytes)"
+        " max(lagging), arg_max(store_bytes, (ts, store_bytes)), max(wal_bytes), min(free_bytes)"
         f" FROM {few} WHERE event = 'interval'"
     )[0]
     columns = (

@@ -43,7 +43,7 @@ def table(log: Log, width: int) -> Table:
         "SELECT kind, what, sum(n)::BIGINT, min(first), max(last), map_from_entries(list((step, n))) FROM"
         f" (SELECT kind, what, {buckets.bucket(width, 'moment')} AS step, sum(n)::BIGINT AS n,"
         f" min(moment) AS first, max(moment) AS last FROM ({maps} UNION ALL {events}) GROUP BY 1, 2, 3)"
-        " GROUP BY 1, 2 ORDER BY 3 DESC, 2"
+        " GROUP BY 1, 2 ORDER BY 3 DESC, 2, 1"
     )
     steps = _steps([moment for row in found for moment in row[5]], width)
     return Table(

@@ -36,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return a row for each user."""
     rows = log.rows(
-        "SELECT arg_max(username, ts) AS shown, count(*) FILTER (event = 'session_opened') AS sessions,"
+        "SELECT arg_max(username, (ts, username)) AS shown,"
+        " count(*) FILTER (event = 'session_opened') AS sessions,"
         " count(*) FILTER (event = 'session_opened' AND resumed) AS resumed,"
-        " sum(duration_s) FILTER (event = 'session_closed') AS duration_s,"
+        " sum(duration_s::DECIMAL(28, 6)) FILTER (event = 'session_closed')::DOUBLE AS duration_s,"
         " sum(messages_in)::BIGINT AS messages_in, sum(messages_out)::BIGINT AS messages_out,"
         " sum(bytes_in) FILTER (event = 'session_closed')::BIGINT AS bytes_in,"
         " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT AS bytes_out,"
