@@ -8,6 +8,7 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from chat_ops.output import csv as as_csv
 from chat_ops.output import jsonl, terminal, words
@@ -98,6 +99,46 @@ def test_a_narrow_terminal_gets_fewer_columns_then_an_upright_table(monkeypatch:
     for line in (narrow := printed(table)).splitlines():
         assert len(line) <= 40
     assert "12,345" in narrow
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(10**8, 10**9)] * 6), min_size=1, max_size=3),
+    st.integers(50, 170),
+    st.integers(1, 90),
+)
+def test_no_number_is_ever_cut_by_what_stands_beside_it(
+    rows: list[tuple[int, ...]], width: int, seconds: int
+) -> None:
+    columns = [Column(f"n{n}", f"n{n}", "count") for n in range(6)]
+    course = Column("course", "course", "spark")
+    table = Table("t", "", [*columns, course], [(*row, [*range(seconds)]) for row in rows])
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as shown:
+        console.print(terminal.render(table, width))
+    found = shown.get().split()
+    assert all(f"{number:,}" in found for row in rows for number in row)
+    assert all(len(line) <= width for line in shown.get().splitlines())
+
+
+def test_a_wide_number_far_below_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    columns = [Column(f"n{n}", f"n{n}", "count") for n in range(6)]
+    text = printed(Table("t", "", columns, [*[(1,) * 6] * 300, (10**12,) * 6]))
+    assert text.count("1,000,000,000,000") == 6
+
+
+def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [Column(name, name * 8, "count", aside=name in "bd") for name in "abcd"]
+    table = Table("t", "", columns, [(1, 2, None, 4)])
+    shown = {}
+    for width in (50, 38, 30):
+        monkeypatch.setenv("COLUMNS", str(width))
+        shown[width] = printed(table).splitlines()[0].split()
+    assert shown == {
+        50: ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"],
+        38: ["aaaaaaaa", "bbbbbbbb", "dddddddd"],
+        30: ["aaaaaaaa", "bbbbbbbb"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from chat_ops.table import Column, Table
 
 PIPE_WIDTH: Final = 160
 """Columns where nobody's terminal says how wide it is."""
-SPARK_WIDTH: Final = 48
-NARROW: Final = 100
+SPARKS: Final = (24, 48)
+"""Columns that a sparkline asks for, and those it takes where nothing else needs them."""
 PAIR: Final = 38
 """Columns that a name and its value take side by side."""
 _TEXT: Final = 30
@@ -62,6 +62,8 @@ def _print(tables: Sequence[Table], console: Console) -> None:
 
 
 def _level(table: Table, width: int) -> Grid:
+    sparks = sum(column.kind == "spark" for column in table.columns)
+    spared = max(width - _width(table), 0) // max(sparks, 1)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for column in table.columns:
         grid.add_column(
@@ -72,8 +74,8 @@ def _level(table: Table, width: int) -> Grid:
             overflow="fold",
         )
     for row in table.rows:
-        cells = (_cell(value, column, width) for value, column in zip(row, table.columns, strict=True))
-        grid.add_row(*cells)
+        pairs = zip(row, table.columns, strict=True)
+        grid.add_row(*(_cell(value, column, SPARKS[0] + spared) for value, column in pairs))
     return grid
 
 
@@ -90,36 +92,44 @@ def _upright(table: Table, width: int) -> Grid:
         cells: list[Text] = []
         for value, column in zip(row, table.columns, strict=True):
             if value is not None:
-                cells += [Text(visible(column.title)), _cell(value, column, width)]
+                cells += [Text(visible(column.title)), _cell(value, column)]
         for start in range(0, len(cells), 2 * pairs):
             grid.add_row(*cells[start : start + 2 * pairs])
     return grid
 
 
 def _fitting(table: Table, width: int) -> Table:
-    """Return the table without those of its columns that may be left out, if it is too wide."""
-    if _width(table) <= width:
-        return table
-    kept = [number for number, column in enumerate(table.columns) if not column.aside]
-    return replace(
-        table,
-        columns=[table.columns[number] for number in kept],
-        rows=[tuple(row[number] for number in kept) for row in table.rows],
-    )
+    """Return the table without some of its columns, if it is too wide.
+
+    Those without a value go first, then those that may be left out, the last first.
+    """
+    places = range(len(table.columns))
+    empty = [place for place in places if all(row[place] is None for row in table.rows)]
+    aside = [place for place in places if table.columns[place].aside and place not in empty]
+    spare = [*aside, *empty]
+    while _width(table) > width and spare:
+        place = spare.pop()
+        spare = [other - (other > place) for other in spare]
+        table = replace(
+            table,
+            columns=[*table.columns[:place], *table.columns[place + 1 :]],
+            rows=[(*row[:place], *row[place + 1 :]) for row in table.rows],
+        )
+    return table
 
 
 def _width(table: Table) -> int:
     """Return the columns that the table needs if no text but a long one is folded."""
     total = -3
     for number, column in enumerate(table.columns):
-        cells = (_cell(row[number], column, NARROW - 1).cell_len for row in table.rows[:200])
+        cells = (_cell(row[number], column).cell_len for row in table.rows)
         widest = max(len(column.title), *cells, 0)
         total += 3 + (min(widest, _TEXT) if column.kind == "text" else widest)
     return total
 
 
-def _cell(value: object, column: Column, width: int) -> Text:
+def _cell(value: object, column: Column, spark_width: int = SPARKS[0]) -> Text:
     if column.kind == "spark":
         numbers = value if isinstance(value, list | tuple) else []
-        return Text(spark(numbers, SPARK_WIDTH // 2 if width < NARROW else SPARK_WIDTH))
+        return Text(spark(numbers, min(spark_width, SPARKS[1])))
     return Text(word(value, column.kind))

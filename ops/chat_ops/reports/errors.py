@@ -27,7 +27,8 @@ _NEEDS: Final = (
 )
 _LINES: Final = (
     "SELECT ts, level, event, node, username, address, coalesce(reason, error_type), coalesce(error,"
-    " CASE WHEN lag_ms IS NOT NULL THEN 'late by ' || round(lag_ms) || ' ms'"
+    " CASE WHEN lag_ms IS NOT NULL THEN 'late by ' || round(lag_ms)::BIGINT || ' ms'"
+    " WHEN event = 'log_lines_dropped' THEN count || ' lines'"
     " WHEN count IS NOT NULL THEN count || ' times' END), duration_s, stack, count(*) OVER () FROM {few}"
     " WHERE level IN ('warning', 'error', 'critical') ORDER BY ts DESC, event, node, username, address, 7, 8,"
     " duration_s, stack LIMIT {limit}"
