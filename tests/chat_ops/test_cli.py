@@ -98,6 +98,8 @@ def test_a_time_without_lines_is_said_with_the_time_there_is(
     assert cli.main(["users", "--until", "2020-01-01", str(real_log)]) == 0
     assert "nothing to report" in (said := capsys.readouterr().err)
     assert "the log is from" in said
+    assert cli.main(["summary", "--user", "nobody at all", str(real_log)]) == 0
+    assert "nothing to report" in capsys.readouterr().err
 
 
 def test_a_broken_bound_is_shown_and_is_exit_code_1(

@@ -116,6 +116,14 @@ def test_sessions_tells_who_was_cut_off_and_who_is_on(tmp_path: Path) -> None:
     assert lost["ended"] == shortened(9)
 
 
+def test_a_crash_is_among_what_went_wrong(tmp_path: Path) -> None:
+    again = [line(70, "server_stopped"), line(80, "server_started"), line(5, "server_started", node="other")]
+    path = write(tmp_path / "log", [*CRASHED, *again])
+    for report in ("errors", "summary"):
+        [row] = ask(report, path).rows("trouble")
+        assert (row["kind"], row["what"], row["count"], row["last"]) == ("crashed", "n", 1, shortened(9))
+
+
 def test_who_came_back_is_on_whatever_ended_before(tmp_path: Path) -> None:
     lines = [opened(1, "a"), closed(2, "a"), opened(3, "a", resumed=True)]
     [row] = ask("sessions", "--open", write(tmp_path / "log", lines)).rows("sessions")

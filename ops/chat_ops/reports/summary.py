@@ -94,7 +94,7 @@ def _period(log: Log, few: str, every: Row) -> Table:
         Column("stops", "orderly stops", "count"),
     )
     row = (first, last, lasting, named, len(log.sources), lines, log.bad, counts[2], *counts[:2])
-    return Table("period", "Period", columns, [row] if log.extent.lines else [], upright=True)
+    return Table("period", "Period", columns, [row] if lines or log.bad else [], upright=True)
 
 
 def _activity(log: Log, few: str, every: Row) -> Table:

@@ -1,4 +1,4 @@
-"""What went wrong, by kind: answered errors, refused connections, and events that warn.
+"""What went wrong, by kind: answered errors, refused connections, servers that crashed, events that warn.
 
 Knows where a log tells of trouble. Must not know how it is shown. Two reports show it.
 """
@@ -8,13 +8,19 @@ Knows where a log tells of trouble. Must not know how it is shown. Two reports s
 from datetime import datetime, timedelta
 from typing import Final
 
-from chat_ops import buckets
+from chat_ops import buckets, restarts
 from chat_ops.log import Log
 from chat_ops.table import Column, Table
 
 COLUMNS: Final = (
-    Column("kind", "kind", "text", "answered: an error to a peer; refused: a connection; else the level"),
-    Column("what", "what", "text"),
+    Column(
+        "kind",
+        "kind",
+        "text",
+        "answered: an error to a peer; refused: a connection; crashed: a server that started again without"
+        " having stopped; else the level",
+    ),
+    Column("what", "what", "text", "The code, reason or event; of a crash, the node"),
     Column("count", "count", "count"),
     Column("first", "first (UTC)", "time", aside=True),
     Column("last", "last (UTC)", "time"),
@@ -39,10 +45,13 @@ def table(log: Log, width: int) -> Table:
         "SELECT level, event, CASE WHEN event = 'connection_refused' THEN coalesce(count, 1) ELSE 1 END, ts"
         f" FROM {few} WHERE level IN ('warning', 'error', 'critical')"
     )
+    restarts.keep(log, few)
+    crashes = "SELECT 'crashed', node, 1, seen FROM restarts WHERE crashed"
     found = log.rows(
         "SELECT kind, what, sum(n)::BIGINT, min(first), max(last), map_from_entries(list((step, n))) FROM"
         f" (SELECT kind, what, {buckets.bucket(width, 'moment')} AS step, sum(n)::BIGINT AS n,"
-        f" min(moment) AS first, max(moment) AS last FROM ({maps} UNION ALL {events}) GROUP BY 1, 2, 3)"
+        f" min(moment) AS first, max(moment) AS last FROM ({maps} UNION ALL {events}"
+        f" UNION ALL {crashes}) GROUP BY 1, 2, 3)"
         " GROUP BY 1, 2 ORDER BY 3 DESC, 2, 1"
     )
     steps = _steps([moment for row in found for moment in row[5]], width)
