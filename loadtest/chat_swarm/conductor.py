@@ -17,8 +17,8 @@ class Window:
     objective: Objective | None = None
     """How the SLO fared in these seconds alone; None without one."""
     generator_bound: bool = False
-    """Whether the generator was the bottleneck in so many of these seconds that they say little about the
-    server."""
+    """Whether the generator was the bottleneck, or a process of it silent, in so many of these seconds that
+    they say little about the server."""
 
 
 class Conductor(Protocol):

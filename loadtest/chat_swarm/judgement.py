@@ -15,8 +15,6 @@ from chat_swarm.run import Run
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
 _SPACED: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
-UNTIMED: Final = 0.01
-"""The share of deliveries without a known moment from which on a reader must be told."""
 MANY: Final = 0.05
 """The share of marked seconds from which on the generator is called the bottleneck of the run."""
 
@@ -98,14 +96,6 @@ def mood(run: Run) -> str:
     return "late" if marked_seconds(run)[0] else "good"
 
 
-def _unseen(run: Run) -> str:
-    """Return the share of deliveries that were not timed and should have been, where it matters."""
-    counts = run.scope(run.summary.headline).counts
-    untimed, delivered = counts.get("untimed", 0), counts.get("delivered", 0)
-    never_timed = run.summary.bots.get("SlowBot", 0) + run.summary.bots.get("ChurnBot", 0)
-    return share(untimed, delivered) if not never_timed and untimed > delivered * UNTIMED else ""
-
-
 def generator(run: Run) -> str:
     """Return whether the generator was the bottleneck or fell silent, and what that means, in sentences."""
     lag = run.scope(run.summary.headline).metrics.get("bot_lag")
@@ -116,9 +106,9 @@ def generator(run: Run) -> str:
             " they are upper bounds of the server's."
         )
     marked, seconds = marked_seconds(run)
-    unseen = _unseen(run)
-    if not marked and unseen:
-        return f"No second is marked, but {unseen} of what arrived was read too late to be timed."
+    if not marked and (unseen := run.summary.unseen):
+        part = share(unseen, run.scope(run.summary.headline).counts["delivered"])
+        return f"No second is marked, but {part} of what arrived was read too late to be timed."
     if not marked:
         return f"The generator kept up: no second is marked{f', and {late}' if late else ''}."
     silent = sum(1 for row in _judged(run) if row.marked == SILENT)

@@ -8,6 +8,7 @@ import time
 from typing import Final
 
 from chat_swarm.engine import NEW, Engine
+from chat_swarm.plan import CUT_WAIT
 from chat_swarm.seats import ROOM, Waiting
 from chat_swarm.wire import Wire
 
@@ -122,7 +123,7 @@ class Lifeline:
             return
         self.wire.cut()
         self._gone()
-        self._again(self.engine.random.uniform(0, 0.1))
+        self._again(self.engine.random.uniform(0, CUT_WAIT))
 
     def _seated(self, seat: int) -> None:
         self.seat = seat

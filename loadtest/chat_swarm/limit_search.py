@@ -123,7 +123,7 @@ class LimitSearch:
         elif outcome.generator_bound:
             self.at_least = True
             self.stop(
-                f"the generator was the bottleneck at {self.load:g}{'' if self.whole else ' times the rate'}"
+                f"the generator did not keep up at {self.load:g}{'' if self.whole else ' times the rate'}"
             )
         else:
             self.broke, self._broke_why = self.load, outcome.why

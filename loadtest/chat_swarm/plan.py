@@ -20,6 +20,10 @@ BOTS: Final = ("ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot")
 
 DEFAULT_PORT: Final = 7072
 
+CUT_WAIT: Final = 0.1
+"""Seconds that a bot whose connection was cut waits at most, at random, before it connects again: as clients
+should, or all of them would come at the same moment."""
+
 SERVER_RATE: Final = 100.0
 """Messages a second that a server takes of a session on the long run, by default (`--rate-messages`)."""
 

@@ -30,7 +30,8 @@ class Interval(Struct, kw_only=True):
     """Cores that this process used."""
     loop_lag_max_us: int = 0
     marked: str = ""
-    """Why the generator was the bottleneck in this second; empty if it was not."""
+    """Why the generator was the bottleneck in this second; empty if it was not. A row's may also be that a
+    process of it did not report."""
     histograms: dict[str, bytes] = {}
     """By the names of `metrics.METRICS`."""
 
@@ -251,3 +252,14 @@ class Summary(Struct, kw_only=True):
     """Sentences that a reader must know before believing the figures."""
     passed: bool = True
     exit_code: int = 0
+
+    @property
+    def unseen(self) -> int:
+        """Deliveries of the headline's seconds that were read too late to be timed; 0 if they do not matter.
+
+        They do from one in a hundred on. SlowBots and ChurnBots never time what they read.
+        """
+        counts = self.scopes[self.headline].counts if self.headline in self.scopes else {}
+        untimed = counts.get("untimed", 0)
+        late = untimed * 100 > counts.get("delivered", 0)
+        return untimed if late and not (self.bots.get("SlowBot") or self.bots.get("ChurnBot")) else 0

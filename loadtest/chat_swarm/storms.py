@@ -6,14 +6,12 @@ Knows a run. Must not know where the sentences are shown.
 from typing import Final
 
 from chat_swarm.numbers import count, microseconds, plural
+from chat_swarm.plan import CUT_WAIT
 from chat_swarm.results import Quantiles
 from chat_swarm.run import Run
 
 STORM: Final = "storm"
 """The shape, and with what the names of its seconds begin."""
-OWN_WAIT_MS: Final = 100
-"""What a bot that was cut waits at most, at random, before it connects again (lifeline.py): as clients
-should, or all of them would come at the same moment."""
 _NAMED: Final = 5
 """Storms whose moments are listed."""
 
@@ -59,7 +57,10 @@ def _cut(run: Run, moments: list[int]) -> str:
 
 def _waited(run: Run) -> list[str]:
     resume = run.scope("all").metrics.get("resume")
-    own = f"Of each return up to {OWN_WAIT_MS} ms, at random, is the bot's own wait before it connects again."
+    own = (
+        f"Of each return up to {CUT_WAIT * 1000:g} ms, at random, is the bot's own wait before it connects"
+        " again."
+    )
     return [own] if resume is not None and resume.count else []
 
 

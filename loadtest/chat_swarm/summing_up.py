@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from chat_swarm import machine
-from chat_swarm.collector import STEADY, Collector
+from chat_swarm.collector import SILENT, STEADY, Collector
 from chat_swarm.drift import SOAK, drifts
 from chat_swarm.figures import measured
 from chat_swarm.metrics import METRICS
+from chat_swarm.numbers import plural
 from chat_swarm.reckoning import reckon
 from chat_swarm.results import (
     GeneratorFigures,
@@ -25,6 +26,7 @@ from chat_swarm.results import (
 )
 from chat_swarm.run import Histograms, Run
 from chat_swarm.slo import evaluate
+from chat_swarm.storms import STORM
 
 _BREAKING: Final = {
     "swarm_erred": "the swarm itself erred (see the warnings)",
@@ -211,10 +213,17 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         found.append("The bots were never all up for a whole second: all figures are of the whole run.")
     if got_in(summary) and not summary.audit.checked and not summary.audit.notes:
         found.append("No bot of this run was shown anything: the audit has checked nothing.")
-    if generator.marked_seconds and summary.headline != "clean":
+    silent = generator.marked.get(SILENT, 0)
+    slow = generator.marked_seconds - silent
+    of = f"of {summary.scopes['steady'].seconds:.0f} steady seconds"
+    if slow and summary.headline != "clean":
         found.append(
-            f"In {generator.marked_seconds} of {summary.scopes['steady'].seconds:.0f} steady seconds the"
-            " generator itself was too slow (see --leave-out-marked, --processes)."
+            f"In {slow} {of} the generator itself was too slow (see --leave-out-marked, --processes)."
+        )
+    if silent and summary.headline != "clean":
+        found.append(
+            f"In {silent} {of} a bot process did not report: it died, was ended, or stood still (see its own"
+            " log; --leave-out-marked leaves these seconds out)."
         )
     if not generator.stamped:
         found.append("The kernel did not stamp what was received: latencies hold the bots' own lag.")
@@ -236,9 +245,12 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             " they do not fail a run by themselves; an SLO with errors=0 does."
         )
     if counts.get("abandoned"):
+        was = "was" if counts["abandoned"] == 1 else "were"
+        resumed = summary.options.get("resumable") or summary.shape == STORM
         found.append(
-            f"{counts['abandoned']:,} messages were not acknowledged when their session was lost:"
-            " nobody knows whether they are stored (with --resumable they would be asked for again)."
+            f"{plural(counts['abandoned'], 'message')} {was} not acknowledged when their session was lost:"
+            " nobody knows whether they are stored"
+            f"{'' if resumed else ' (with --resumable they would be asked for again)'}."
         )
     unsent, sent = (summary.scopes["all"].counts.get(name, 0) for name in ("unsent", "sent"))
     if unsent > sent / 1000:
@@ -252,11 +264,10 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             f"{early:,} deliveries seem to have come before they were sent: the machines' clocks differ,"
             " and every latency between two of them is off by as much."
         )
-    untimed, delivered = scope.counts.get("untimed", 0), scope.counts.get("delivered", 0)
-    slow = summary.bots.get("SlowBot", 0) + summary.bots.get("ChurnBot", 0)
-    if not slow and untimed > delivered / 100:
+    if unseen := summary.unseen:
         found.append(
-            f"{untimed:,} of {delivered:,} deliveries were read too late to be timed: the bots were too slow."
+            f"{unseen:,} of {scope.counts['delivered']:,} deliveries were read too late to be timed: the bots"
+            " were too slow."
         )
     for final in finals.values():
         found.extend(final["warnings"])

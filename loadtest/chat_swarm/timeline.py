@@ -74,7 +74,7 @@ COLUMNS: Final = (
     ),
     Column("loop_lag_worst_us", "the worst loop lag of all bot processes, µs", _field("loop_lag_max_us")),
     Column("cpu", "cores used by the generator's busiest process", _field("cpu")),
-    Column("marked", "why the generator was the bottleneck; empty if it was not", _field("marked")),
+    Column("marked", "why the generator did not keep up; empty if it did", _field("marked")),
     Column("server_cpu", "cores used by the server", _sample("server", "cpu")),
     Column("server_rss_bytes", "resident memory of the server", _sample("server", "rss_bytes")),
     Column("server_descriptors", "open descriptors of the server", _sample("server", "descriptors")),

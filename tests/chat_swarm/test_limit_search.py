@@ -97,7 +97,7 @@ def test_a_generator_that_gives_up_ends_it_with_at_least() -> None:
     assert search.load == 200  # once may be chance
     search.judge(BOUND)
     assert search.limit() == Limit(
-        by="users", held=100.0, broke=None, at_least=True, why="the generator was the bottleneck at 200"
+        by="users", held=100.0, broke=None, at_least=True, why="the generator did not keep up at 200"
     )
 
 

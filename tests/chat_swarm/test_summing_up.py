@@ -151,6 +151,54 @@ def test_marked_seconds_are_left_out_if_that_is_wanted() -> None:
     assert without.generator.marked_seconds == 1
 
 
+def test_a_silent_process_and_a_slow_generator_are_told_apart() -> None:
+    # Given a run in which one of the processes reported every other second only
+    collector = Collector(BEGAN, 2)
+    collector.all_up(BEGAN)
+    for second in range(12):
+        for process in (0, 1) if second % 2 else (0,):
+            collector.add(
+                Interval(unix=BEGAN + second, process=process, counts={"logins": 1, "sent": 1}, bots=1), {}
+            )
+        if second == 1:
+            collector.add(Interval(unix=BEGAN, process=1, counts={}, bots=1), {})
+    collector.finish()
+    # Then that is what is said, and nothing of slowness
+    summary = summed(collector)
+    [warning] = [one for one in summary.warnings if "did not report" in one]
+    assert warning.startswith(f"In {summary.generator.marked_seconds} of ")
+    assert not any("too slow" in one for one in summary.warnings)
+
+
+@pytest.mark.parametrize(
+    ("number", "how", "told", "advised"),
+    [
+        (1, {}, "1 message was not acknowledged", True),
+        (6, {}, "6 messages were not", True),
+        (6, {"shape": "storm"}, "6 messages were not", False),
+        (6, {"options": {"resumable": True}}, "6 messages were not", False),
+    ],
+)
+def test_what_was_abandoned_is_told_with_the_way_out_if_there_is_one(
+    number: int, how: dict[str, Any], told: str, advised: bool
+) -> None:
+    collector = collected()
+    collector.tallies["all"].counts["abandoned"] = number
+    [warning] = [one for one in summed(collector, **how).warnings if "acknowledged" in one]
+    assert warning.startswith(told)
+    assert ("--resumable" in warning) is advised
+
+
+def test_unseen_is_only_what_should_have_been_seen_and_matters() -> None:
+    def unseen(untimed: int, **more: Any) -> int:
+        return summed(collected(delivered=1000, untimed=untimed), **more).unseen
+
+    assert unseen(10) == 0
+    assert unseen(11) == 33  # in three steady seconds
+    assert unseen(11, bots={"ChatterBot": 2, "SlowBot": 1}) == 0
+    assert unseen(11, bots={"ChatterBot": 2, "ChurnBot": 1}) == 0
+
+
 def test_doubts_are_told() -> None:
     def told(**more: Any) -> str:
         return " ".join(summed(collected(**more.pop("counts", {})), final(**more)).warnings)
