@@ -257,3 +257,32 @@ def test_a_hostile_log_is_survived(hostile_log: Path) -> None:
         assert answer.code == 0
         assert "\x1b" not in answer.text
     assert Answer("audit", "--fail-if", "unknown", hostile_log).code == 1
+
+
+@pytest.mark.parametrize("options", [("--room", "hall"), ("--user", "ann"), ("--user", "nobody")])
+def test_what_happened_to_the_servers_is_told_of_one_room_or_user_too(
+    options: tuple[str, str], tmp_path: Path
+) -> None:
+    # Given a crash, lines that were lost, and intervals most of which do not name the room
+    busy = [{"room": "hall", "messages": 1}]
+    audit = Audit(
+        tmp_path,
+        started(0),
+        message(1, 1, username="ann"),
+        *(interval(10 * n, rooms=busy if n in {1, 6} else []) for n in range(1, 7)),
+        line(61, "log_lines_dropped", count=7, level="error"),
+        started(100),
+        message(101, 3, username="ann"),
+        options=options,
+    )
+    # Then they are told, no hole is made up, and what is missing is explained by the crash
+    assert (audit.verdict("crashes"), audit.verdict("lines_dropped")) == ("wrong", "notice")
+    assert audit.verdict("holes") == "fine"
+    assert audit.verdict("gaps") == ("notice" if options[0] == "--room" else "cannot tell")
+
+
+def test_where_there_is_no_line_nothing_is_fine(tmp_path: Path) -> None:
+    path = write(tmp_path / "log", [started(0), stopped(9)])
+    answer = Answer("audit", "--json", "--fail-if", "unknown", "--since", "2026-11-22", path)
+    assert answer.code == 1
+    assert [(row["check"], row["verdict"]) for row in answer.rows("audit")] == [("lines", "cannot tell")]

@@ -1,13 +1,14 @@
 """The runs of the servers in a log: from one `server_started` to the next of the same node.
 
 Knows which lines begin and end a run. Must not know what is asked of it. Each check asks the tables made
-here: `audit_few` (all lines but those of sessions and messages) and `runs`.
+here: `audit_few` (all lines but those of sessions and messages) and `runs`. Both are of whole servers, also
+where one user or room is asked for: what happened to a server explains what happened there.
 """
 
 from typing import Final
 
 from chat_ops.audits.finding import Check, Finding, judged
-from chat_ops.log import Log
+from chat_ops.log import MANY, Log
 
 _RUNS: Final = """
 WITH begins AS (
@@ -43,9 +44,14 @@ FROM following AS r
 
 def keep(log: Log) -> None:
     """Make the tables that checks ask."""
-    log.keep("audit_few", f"SELECT * REPLACE (coalesce(node, '') AS node) FROM {log.few()}")  # noqa: S608  ours
+    whole = log.regardless
+    few = (
+        log.few() if whole == "lines" else f"{whole} WHERE event NOT IN {tuple(str(event) for event in MANY)}"
+    )
+    log.keep("audit_few", f"SELECT * REPLACE (coalesce(node, '') AS node) FROM {few}")  # noqa: S608  ours
     log.keep(
-        "spans", "SELECT coalesce(node, '') AS node, min(ts) AS ts, max(ts) AS last FROM lines GROUP BY 1"
+        "spans",
+        f"SELECT coalesce(node, '') AS node, min(ts) AS ts, max(ts) AS last FROM {whole} GROUP BY 1",  # noqa: S608  as above
     )
     log.keep("runs", _RUNS)
 

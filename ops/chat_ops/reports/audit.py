@@ -14,6 +14,7 @@ from chat_ops.table import Column, Table
 
 HELP: Final = "what the log can prove: gaps and repeats of seqs, crashes, failures of the store, lost lines"
 
+_NOTHING: Final = Check("lines", Verdict.UNKNOWN, 0, "no server wrote a line at the times that are asked for")
 _FAILING: Final = {
     "wrong": {Verdict.WRONG},
     "notice": {Verdict.WRONG, Verdict.NOTICE},
@@ -34,8 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the verdicts and what was found."""
     runs.keep(log)
+    checks = _checked(log) if log.rows("SELECT count(*) FROM spans") != [(0,)] else [_NOTHING]
+    tables = [_verdicts(checks), _findings(checks, max(args.top, 0))]
+    if args.fail_if and any(check.verdict in _FAILING[args.fail_if] for check in checks):
+        raise BoundBrokenError(tables)
+    return tables
+
+
+def _checked(log: Log) -> list[Check]:
     continuity.keep(log)
-    checks = [
+    return [
         *order.checks(log),
         runs.crashes(log),
         runs.epochs(log),
@@ -43,10 +52,6 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
         *continuity.checks(log),
         sums.check(log),
     ]
-    tables = [_verdicts(checks), _findings(checks, max(args.top, 0))]
-    if args.fail_if and any(check.verdict in _FAILING[args.fail_if] for check in checks):
-        raise BoundBrokenError(tables)
-    return tables
 
 
 def _verdicts(checks: list[Check]) -> Table:
