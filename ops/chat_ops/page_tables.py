@@ -62,7 +62,7 @@ class Shown:
                     "title": column.title,
                     "kind": column.kind,
                     "help": column.help,
-                    "aside": column.aside,
+                    "aside": column.aside > 1,
                     "filter": _KEYS.get(column.name),
                 }
                 for column in self.table.columns

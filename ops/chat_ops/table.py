@@ -22,8 +22,8 @@ class Column:
     title: str
     kind: Kind
     help: str = ""
-    aside: bool = False
-    """Left out on a terminal that is too narrow for all columns."""
+    aside: int = 0
+    """From 1 on, it is left out on a terminal that is too narrow for all columns: the higher, the sooner."""
 
 
 @dataclass(frozen=True, slots=True)

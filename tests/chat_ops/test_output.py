@@ -23,7 +23,7 @@ COLUMNS = (
     Column("who", "who", "text"),
     Column("n", "n", "count"),
     Column("at", "at", "time"),
-    Column("size", "size", "bytes", aside=True),
+    Column("size", "size", "bytes", aside=1),
     Column("course", "course", "spark"),
 )
 ROW = (HOSTILE, 12345, datetime(2026, 11, 21, 9, 30), 2048, [0, 1, None, 4])
@@ -133,7 +133,8 @@ def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyP
     shown = {}
     for width in (50, 38, 30):
         monkeypatch.setenv("COLUMNS", str(width))
-        shown[width] = printed(table).splitlines()[0].split()
+        shown[width] = (lines := printed(table).splitlines())[0].split()
+        assert ("too narrow for: dddddddd" in lines[-2]) == (width == 30)
     assert shown == {
         50: ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"],
         38: ["aaaaaaaa", "bbbbbbbb", "dddddddd"],

@@ -21,7 +21,7 @@ from chat_ops.table import Column, Table
 
 PIPE_WIDTH: Final = 160
 """Columns where nobody's terminal says how wide it is."""
-SPARKS: Final = (24, 48)
+SPARKS: Final = (16, 48)
 """Columns that a sparkline asks for, and those it takes where nothing else needs them."""
 PAIR: Final = 38
 """Columns that a name and its value take side by side."""
@@ -45,8 +45,20 @@ def show(tables: Sequence[Table], out: TextIO) -> None:
 
 def render(table: Table, width: int = PIPE_WIDTH) -> Grid:
     """Return the table for rich, without its title and notes, in the way that fits `width`."""
-    shown = table if table.upright else _fitting(table, width)
-    return _upright(shown, width) if shown.upright or _width(shown) > width else _level(shown, width)
+    if table.upright or _width(shown := _fitting(table, width)) > width:
+        return _upright(table, width)
+    return _level(shown, width)
+
+
+def _left_out(table: Table, grid: Grid) -> str:
+    """Say which columns a grid of `render` lacks, but for those without a value."""
+    there = {str(column.header) for column in grid.columns}
+    lacking = [
+        visible(column.title)
+        for number, column in enumerate(table.columns)
+        if visible(column.title) not in there and any(row[number] is not None for row in table.rows)
+    ]
+    return f"too narrow for: {', '.join(lacking)}" if lacking and grid.show_header else ""
 
 
 def _print(tables: Sequence[Table], console: Console) -> None:
@@ -55,8 +67,9 @@ def _print(tables: Sequence[Table], console: Console) -> None:
             continue
         if table.title:
             console.print(Text(visible(table.title), style="bold"))
-        console.print(Padding(render(table, console.width - 1), (0, 0, 0, 1)))
-        for note in table.notes:
+        grid = render(table, console.width - 1)
+        console.print(Padding(grid, (0, 0, 0, 1)))
+        for note in filter(None, (*table.notes, _left_out(table, grid))):
             console.print(Padding(Text(visible(note), style="dim"), (0, 2)))
         console.print()
 
@@ -101,12 +114,12 @@ def _upright(table: Table, width: int) -> Grid:
 def _fitting(table: Table, width: int) -> Table:
     """Return the table without some of its columns, if it is too wide.
 
-    Those without a value go first, then those that may be left out, the last first.
+    Those without a value go first, then those that say least; of equals, the last.
     """
     places = range(len(table.columns))
     empty = [place for place in places if all(row[place] is None for row in table.rows)]
     aside = [place for place in places if table.columns[place].aside and place not in empty]
-    spare = [*aside, *empty]
+    spare = [*sorted(aside, key=lambda place: (table.columns[place].aside, place)), *empty]
     while _width(table) > width and spare:
         place = spare.pop()
         spare = [other - (other > place) for other in spare]

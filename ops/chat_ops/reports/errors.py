@@ -53,7 +53,7 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     more = found[0][-1] - len(found) if found else 0
     columns = [
         Column("ts", "time (UTC)", "time"),
-        Column("level", "level", "text"),
+        Column("level", "level", "text", aside=1),
         Column("event", "event", "text"),
         Column("node", "node", "text"),
         Column("username", "user", "text"),

@@ -75,14 +75,14 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     columns = (
         Column("room", "room", "text"),
         Column("messages", "messages", "count"),
-        Column("deliveries", "deliveries", "count", "While the room was among the ten busiest", aside=True),
+        Column("deliveries", "deliveries", "count", "While the room was among the ten busiest", aside=2),
         Column("people", "writers", "count", "Different usernames that wrote"),
-        Column("text_bytes", "text", "bytes", aside=True),
+        Column("text_bytes", "text", "bytes", aside=2),
         Column("accept_to_commit_p50_us", "commit p50", "us"),
         Column("accept_to_commit_p99_us", "commit p99", "us"),
         Column("commit_to_sent_p50_us", "sent p50", "us"),
         Column("commit_to_sent_p99_us", "sent p99", "us"),
-        Column("first", "first (UTC)", "time", aside=True),
-        Column("last", "last (UTC)", "time", aside=True),
+        Column("first", "first (UTC)", "time", aside=2),
+        Column("last", "last (UTC)", "time", aside=2),
     )
     return [Table("rooms", "Rooms", columns, rows, notes if rows else [])]

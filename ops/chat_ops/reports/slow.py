@@ -122,17 +122,15 @@ def _readers(log: Log, top: int) -> Table:
         "The slowest",
         (
             Column("username", "user", "text"),
-            Column("session_id", "session", "text", aside=True),
+            Column("session_id", "session", "text", aside=2),
             Column("address", "address", "text"),
-            Column("first", "first", "time", aside=True),
+            Column("first", "first", "time", aside=2),
             Column("lags", "lags", "count"),
             Column("lasted_s", "in all", "seconds", "Of those lags whose end is in the log"),
             Column("longest_s", "longest", "seconds"),
-            Column(
-                "most_behind", "behind", "count", "Messages missing when it was told, at most", aside=True
-            ),
+            Column("most_behind", "behind", "count", "Messages missing when it was told, at most", aside=2),
             Column("most_waiting_bytes", "waiting", "bytes", "Bytes that waited for the peer, at most"),
-            Column("fed", "fed", "count", "Messages fed from the log until it had caught up", aside=True),
+            Column("fed", "fed", "count", "Messages fed from the log until it had caught up", aside=2),
             _ENDINGS[0],
             Column("last_ended", "at last", "text", "How the last lag ended"),
         ),

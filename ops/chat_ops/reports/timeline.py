@@ -27,17 +27,17 @@ COLUMNS: Final = (
     Column(
         "sessions", "sessions", "count", "Most sessions open at the end of an interval, all nodes together"
     ),
-    Column("opened", "opened", "count"),
-    Column("closed", "closed", "count", aside=True),
-    Column("messages", "messages", "count", aside=True),
+    Column("opened", "opened", "count", aside=1),
+    Column("closed", "closed", "count", aside=2),
+    Column("messages", "messages", "count", aside=2),
     Column("messages_per_s", "msg/s", "rate"),
-    Column("deliveries", "deliveries", "count", aside=True),
-    Column("bytes_out", "sent", "bytes"),
-    Column("errors", "errors", "count", "Errors answered to peers"),
+    Column("deliveries", "deliveries", "count", aside=2),
+    Column("bytes_out", "sent", "bytes", aside=1),
+    Column("errors", "errors", "count", "Errors answered to peers", aside=1),
     Column("accept_to_commit_p99_us", "commit p99", "us", "From acceptance to commit"),
-    Column("commit_to_sent_p50_us", "sent p50", "us", "From commit to the last member's send", aside=True),
+    Column("commit_to_sent_p50_us", "sent p50", "us", "From commit to the last member's send", aside=2),
     Column("commit_to_sent_p99_us", "sent p99", "us"),
-    Column("rtt_p99_us", "rtt p99", "us"),
+    Column("rtt_p99_us", "rtt p99", "us", aside=1),
     Column("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
 )
 IN_ALL: Final = "CASE WHEN {0} IS NOT NULL THEN coalesce(list_sum(map_values({0})), 0) END"

@@ -22,7 +22,7 @@ COLUMNS: Final = (
     ),
     Column("what", "what", "text", "The code, reason or event; of a crash, the node"),
     Column("count", "count", "count"),
-    Column("first", "first (UTC)", "time", aside=True),
+    Column("first", "first (UTC)", "time", aside=2),
     Column("last", "last (UTC)", "time"),
     Column("over_time", "over time", "spark"),
 )

@@ -53,15 +53,15 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     columns = (
         Column("username", "user", "text"),
         Column("sessions", "sessions", "count", "Opened in this time"),
-        Column("resumed", "resumed", "count", "Of them, those that came back", aside=True),
+        Column("resumed", "resumed", "count", "Of them, those that came back", aside=2),
         Column("duration_s", "time on", "seconds", "Of the sessions that ended in this time"),
         Column("messages_in", "said", "count"),
         Column("messages_out", "got", "count"),
-        Column("bytes_in", "received", "bytes", "By the server", aside=True),
+        Column("bytes_in", "received", "bytes", "By the server", aside=2),
         Column("bytes_out", "sent", "bytes", "To the user"),
-        Column("lagged", "lagged", "count", "How often a session was too slow for what it was sent"),
-        Column("addresses", "hosts", "count", "Different addresses, without their ports", aside=True),
-        Column("first", "first (UTC)", "time"),
+        Column("lagged", "lagged", "count", "How often a session was too slow for what it was sent", aside=1),
+        Column("addresses", "hosts", "count", "Different addresses, without their ports", aside=2),
+        Column("first", "first (UTC)", "time", aside=1),
         Column("last", "last (UTC)", "time"),
     )
     notes = [f"{len(rows)} of {len(rows) + more:,} users; --limit shows more."] if more else []
