@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from chat_ops.problems import UsageError
-from chat_ops.sources import PIPED, Source
+from chat_ops.sources import Source
 
 _CHUNK: Final = 1 << 14
 """Bytes that are unpacked at once: a thousand times as much at most."""
@@ -31,6 +31,7 @@ _SKIPPED: Final = 0x184D2A50
 _RUN: Final = 1
 """A block of one byte that is repeated."""
 _TOO_EARLY: Final = "it ends too early"
+_EMPTY: Final = "it is empty"
 _MORE: Final = "after its end comes something else"
 
 
@@ -69,7 +70,7 @@ def damage(source: Source, stop: threading.Event | None = None) -> str:
     try:
         size = path.stat().st_size
         if source.compression == "none":
-            return "it is empty" if not size and source.name.endswith(_NAMES) else ""
+            return _EMPTY if not size and source.name.endswith(_NAMES) else ""
         with path.open("rb") as file:
             return of_gzip(file, stop) if source.compression == "gzip" else of_zstd(file, size)
     except OSError:
@@ -79,14 +80,13 @@ def damage(source: Source, stop: threading.Event | None = None) -> str:
 def told(source: Source, what: str, others: Sequence[Source] = ()) -> str:
     """Return the sentence for the person."""
     more = f" ({', '.join(other.name for other in others)} too)" if others else ""
+    says = f"{source.name} is damaged{more}: {what}. Nothing is reported;"
+    if what == _EMPTY:
+        return f"{says} leave it out if there was nothing in it"
     program = "zstdcat" if source.compression == "zstd" else "zcat"
-    if source.name == PIPED:
-        rescue = f"… | {program} | chat-logs … -"
-    else:
-        rescue = f"{program} {shlex.quote(source.name)} | chat-logs … -"
-    return (
-        f"{source.name} is damaged{more}: {what}. Nothing is reported; to ask what can be unpacked: {rescue}"
-    )
+    # What came through a pipe cannot be read again by its name.
+    rescue = f"{program} {shlex.quote(source.name)}" if Path(source.name).is_file() else f"… | {program}"
+    return f"{says} to ask what can be unpacked: {rescue} | chat-logs … -"
 
 
 def of_gzip(file: BinaryIO, stop: threading.Event | None = None) -> str:
@@ -105,7 +105,7 @@ def of_gzip(file: BinaryIO, stop: threading.Event | None = None) -> str:
                 if members and not unpacked:
                     return f"{_MORE} ({lines:,} lines were unpacked)"
                 if "data check" in str(error) or "length check" in str(error):
-                    return f"its checksum is wrong: any of its lines, about {lines:,}, may be"
+                    return f"its checksum is wrong, so any of its lines (about {lines:,}) may be, too"
                 return f"unpacking fails after about {lines:,} lines"
             unpacked += len(data)
             lines += data.count(b"\n")

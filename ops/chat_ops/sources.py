@@ -19,8 +19,6 @@ from chat_ops.problems import UsageError
 
 Compression = Literal["none", "gzip", "zstd"]
 STDIN: Final = "-"
-PIPED: Final = "(standard input)"
-"""What it is called."""
 _MAGIC: Final[dict[bytes, Compression]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _OTHERS: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
 _PATTERN: Final = frozenset("*?[")
@@ -57,7 +55,7 @@ def find(words: Sequence[str], folder: Path) -> list[Source]:
                 link = folder / f"linked-{len(sources)}"
                 link.symlink_to(path)
                 path = link
-            shown = PIPED if name == STDIN else name
+            shown = "(standard input)" if name == STDIN else name
             sources.append(Source(shown, str(path), _compression(name, path)))
     return sources
 

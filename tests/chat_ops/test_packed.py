@@ -74,7 +74,7 @@ def test_something_after_the_end(more: bytes, tmp_path: Path, gz: bytes) -> None
 
 
 def test_an_empty_file_that_should_be_packed(tmp_path: Path) -> None:
-    assert "it is empty" in said(tmp_path / "x.log.gz", b"")
+    assert "it is empty. Nothing is reported; leave it out" in said(tmp_path / "x.log.gz", b"")
 
 
 @pytest.mark.parametrize("missing", [1, 4, 100, 1500])
@@ -116,6 +116,7 @@ def test_each_damaged_file_is_named_and_piped_ones_too(tmp_path: Path, gz: bytes
     done = subprocess.run(command, input=gz[:-9], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"(standard input) is damaged: it ends too early" in done.stderr
+    assert "unpacked: … | zcat | chat-logs … -" in done.stderr.decode()
 
 
 @given(st.data())
