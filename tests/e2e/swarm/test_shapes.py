@@ -100,5 +100,5 @@ def test_steps_rise_evenly(shaped: dict[str, Ended]) -> None:
 def test_a_ramp_rises_all_the_time(shaped: dict[str, Ended]) -> None:
     bots = [row.bots for row in shaped["ramp"].run.rows if row.phase != "drain"]
     assert bots == sorted(bots)
-    assert 0 < bots[0] < bots[-1] <= BOTS
+    assert bots[0] < bots[-1] <= BOTS  # the first second may be a moment only, with nobody there yet
     assert len({*bots}) > 2
