@@ -31,8 +31,13 @@ _SKIPPED: Final = 0x184D2A50
 _RUN: Final = 1
 """A block of one byte that is repeated."""
 _TOO_EARLY: Final = "it ends too early"
+_WRITTEN: Final = " (is it still being written?)"
 _EMPTY: Final = "it is empty"
 _MORE: Final = "after its end comes something else"
+_HEADLESS: Final = "its beginning is not there"
+_GZIP: Final = b"\x1f\x8b"
+_BINARY: Final = frozenset((*range(9), *range(14, 32)))
+"""Bytes that no line of a log has, for JSON escapes them."""
 
 
 class Inspection:
@@ -69,9 +74,9 @@ def damage(source: Source, stop: threading.Event | None = None) -> str:
     path = Path(source.path)
     try:
         size = path.stat().st_size
-        if source.compression == "none":
-            return _EMPTY if not size and source.name.endswith(_NAMES) else ""
         with path.open("rb") as file:
+            if source.compression == "none":
+                return of_unpacked(file) if source.name.endswith(_NAMES) else ""
             return of_gzip(file, stop) if source.compression == "gzip" else of_zstd(file, size)
     except OSError:
         return ""  # whoever reads it will say so
@@ -83,27 +88,37 @@ def told(source: Source, what: str, others: Sequence[Source] = ()) -> str:
     says = f"{source.name} is damaged{more}: {what}. Nothing is reported;"
     if what == _EMPTY:
         return f"{says} leave it out if there was nothing in it"
+    if what == _HEADLESS:
+        return f"{says} leave it out, for nothing can unpack it"
     program = "zstdcat" if source.compression == "zstd" else "zcat"
     # What came through a pipe cannot be read again by its name.
     rescue = f"{program} {shlex.quote(source.name)}" if Path(source.name).is_file() else f"… | {program}"
     return f"{says} to ask what can be unpacked: {rescue} | chat-logs … -"
 
 
+def of_unpacked(file: BinaryIO) -> str:
+    """Say what is wrong with a file that is called packed and does not begin so. It may be a plain log."""
+    head = file.read(_CHUNK)
+    if not head:
+        return _EMPTY
+    return _HEADLESS if _BINARY.intersection(head) else ""
+
+
 def of_gzip(file: BinaryIO, stop: threading.Event | None = None) -> str:
     """Say what is wrong with a gzip file, by unpacking it."""
     lines = unpacked = members = 0  # all lines; bytes of this member; members before it
     member = zlib.decompressobj(wbits=31)
-    begun = False
+    begun = b""  # the first bytes of this member
     while chunk := file.read(_CHUNK):
         if stop is not None and stop.is_set():
             return ""
         while chunk:
-            begun = True
+            begun = (begun + chunk[: len(_GZIP)])[: len(_GZIP)]
             try:
                 data = member.decompress(chunk)
             except zlib.error as error:
                 if members and not unpacked:
-                    return f"{_MORE} ({lines:,} lines were unpacked)"
+                    return _more(lines)
                 if "data check" in str(error) or "length check" in str(error):
                     return f"its checksum is wrong, so any of its lines (about {lines:,}) may be, too"
                 return f"unpacking fails after about {lines:,} lines"
@@ -111,14 +126,16 @@ def of_gzip(file: BinaryIO, stop: threading.Event | None = None) -> str:
             lines += data.count(b"\n")
             chunk = member.unused_data
             if member.eof:
-                member, begun, unpacked = zlib.decompressobj(wbits=31), False, 0
+                member, begun, unpacked = zlib.decompressobj(wbits=31), b"", 0
                 members += 1
-    return f"{_TOO_EARLY}, after {lines:,} lines" if begun else ""
+    if members and not _GZIP.startswith(begun):
+        return _more(lines)
+    return f"{_TOO_EARLY}, after {lines:,} lines{_WRITTEN}" if begun else ""
 
 
 def of_zstd(file: BinaryIO, size: int) -> str:
     """Say what is wrong with a zstd file of so many bytes, by the lengths that its blocks tell."""
-    at = frames = 0
+    at = 0
     while at < size:
         file.seek(at)
         magic = int.from_bytes(file.read(4), "little")
@@ -129,8 +146,7 @@ def of_zstd(file: BinaryIO, size: int) -> str:
         elif magic & ~0xF == _SKIPPED:
             at += 8 + int.from_bytes(file.read(4), "little")
         else:
-            return _MORE if frames else "its beginning is not there"
-        frames += 1
+            return _MORE
     return _cut(at, size) if at > size else ""
 
 
@@ -151,5 +167,9 @@ def _frame(file: BinaryIO, at: int, size: int) -> tuple[int, str]:
     return at, _cut(at, size) if at > size else ""
 
 
+def _more(lines: int) -> str:
+    return f"{_MORE} ({lines:,} lines were unpacked)"
+
+
 def _cut(end: int, size: int) -> str:
-    return f"{_TOO_EARLY}, after {size:,} of at least {end:,} bytes"
+    return f"{_TOO_EARLY}, after {size:,} of at least {end:,} bytes{_WRITTEN}"

@@ -19,7 +19,12 @@ from chat_ops.problems import UsageError
 
 Compression = Literal["none", "gzip", "zstd"]
 STDIN: Final = "-"
-_MAGIC: Final[dict[bytes, Compression]] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC: Final[dict[bytes, Compression]] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    # A frame without data, in sixteen kinds: pzstd writes one before each that has data.
+    **{bytes((0x50 + kind, 0x2A, 0x4D, 0x18)): "zstd" for kind in range(16)},
+}
 _OTHERS: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
 _PATTERN: Final = frozenset("*?[")
 

@@ -68,13 +68,25 @@ def test_a_gzip_file_that_is_cut_off(missing: int, tmp_path: Path, gz: bytes) ->
     assert ("after 400 lines" in errors) == (missing < 10)
 
 
-@pytest.mark.parametrize("more", [b"garbage", bytes(512), b"\x1f\x8bgarbage"])
+@pytest.mark.parametrize("more", [b"garbage", bytes(512), b"\0", b"\x1f\x8bgarbage"])
 def test_something_after_the_end(more: bytes, tmp_path: Path, gz: bytes) -> None:
     assert "after its end comes something else (400 lines" in said(tmp_path / "x.gz", gz + more)
 
 
 def test_an_empty_file_that_should_be_packed(tmp_path: Path) -> None:
     assert "it is empty. Nothing is reported; leave it out" in said(tmp_path / "x.log.gz", b"")
+
+
+@pytest.mark.parametrize("name", ["x.gz", "x.log.zst"])
+def test_a_packed_file_whose_beginning_is_altered_is_no_plain_one(
+    name: str, tmp_path: Path, gz: bytes, plain: Path
+) -> None:
+    errors = said(tmp_path / name, b"\0" + gz[1:])
+    assert "its beginning is not there. Nothing is reported; leave it out" in errors
+    # A plain log that is called packed is read as ever
+    (tmp_path / name).write_bytes(b"half a line\n" + plain.read_bytes())
+    answer = Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / name)
+    assert (answer.code, answer.text) == (0, "n\n400\n")
 
 
 @pytest.mark.parametrize("missing", [1, 4, 100, 1500])
@@ -98,8 +110,9 @@ def test_whole_files_of_several_parts_are_whole(tmp_path: Path, gz: bytes, zst: 
         path = tmp_path / "x"
         path.write_bytes(data)
         assert packed.damage(Source("x", str(path), name)) == ""  # type: ignore[arg-type]  # one of the two
-    (tmp_path / "x").write_bytes(gz + gz)
-    assert Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / "x").text == "n\n800\n"
+    for data in (gz + gz, skippable + zst + zst):
+        (tmp_path / "x").write_bytes(data)
+        assert Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / "x").text == "n\n800\n"
 
 
 def said_first(first: Path, second: Path, data: bytes) -> str:
