@@ -14,7 +14,9 @@ SELECT DISTINCT coalesce(node, '') AS node, ts FROM {source} WHERE event = 'serv
 """
 """But for the first line of all: nothing is before it."""
 _RESTARTS: Final = """
-SELECT node, until, max(ts) AS seen, arg_max(event, (ts, event)) <> 'server_stopped' AS crashed FROM (
+SELECT node, until, max(ts) AS seen,
+    max(ts) FILTER (event = 'server_stopped') IS DISTINCT FROM max(ts) AS crashed
+FROM (
     SELECT l.node, l.ts, l.event, s.ts AS until
     FROM (SELECT coalesce(node, '') AS node, ts, event FROM {source}) AS l
     ASOF JOIN starts AS s ON l.node = s.node AND l.ts < s.ts

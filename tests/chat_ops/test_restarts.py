@@ -58,6 +58,8 @@ def test_sessions_that_were_there_before_the_log_count_from_its_beginning(tmp_pa
     lines = [opened(5, "c"), closed(6, "a"), closed(7, "b"), closed(8, "c")]
     assert peak(write(tmp_path / "log", lines)) == (3, shortened(5))
     assert peak(write(tmp_path / "log", lines[1:])) == (3, shortened(6))
+    # Who came while they were there makes one more, though the log does not tell when that one left
+    assert peak(write(tmp_path / "log", lines[:3])) == (3, shortened(5))
 
 
 def test_a_node_that_crashed_has_nobody_though_it_says_so_late(tmp_path: Path) -> None:
@@ -140,6 +142,12 @@ def test_a_server_that_stopped_in_order_did_not_crash(tmp_path: Path) -> None:
     assert (found["a"]["ended"], found["a"]["reason"]) == (shortened(5), None)
 
 
+def test_a_server_that_says_something_as_it_stops_did_not_crash(tmp_path: Path) -> None:
+    lines = [line(5, "session_closed", session_id="a"), line(5, "server_stopped"), line(9, "server_started")]
+    lines += [line(5, "trimmed")]
+    assert ask("errors", write(tmp_path / "log", lines)).rows("trouble") == []
+
+
 def test_no_lag_outlasts_its_server(tmp_path: Path) -> None:
     lag: Row = {"username": "u", "behind": 5, "waiting_bytes": 1, "duration_s": 1.0}
     lines = [
@@ -156,3 +164,7 @@ def test_no_lag_outlasts_its_server(tmp_path: Path) -> None:
     assert found == {"a": ("crashed", 11.0), "b": ("unknown", None)}
     [row] = answer.rows("lags")
     assert (row["left"], row["unknown"], row["longest_s"]) == (1, 1, 11.0)
+    # Given that the reader lagged once more before the crash: nobody knows how long it had lagged before
+    lines[2] = line(20, "reader_lagging", session_id="a", **lag)
+    [row] = ask("slow", write(tmp_path / "log", lines)).rows("lags")
+    assert (row["left"], row["unknown"], row["longest_s"]) == (1, 2, 1.0)

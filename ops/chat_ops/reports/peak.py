@@ -23,19 +23,23 @@ FROM (
 """
 _OF_SESSIONS: Final = """
 WITH told AS (
-    SELECT ts, coalesce(node, '') AS node, CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change
+    SELECT ts, coalesce(node, '') AS node, session_id,
+        CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change
     FROM lines WHERE event IN ('session_opened', 'session_closed')
 ), of_runs AS (
     SELECT t.*, r.until, r.seen
     FROM told AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
 ), counted AS (
-    SELECT *, sum(change) OVER (PARTITION BY node, until ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING)
-        AS open
+    SELECT *, sum(change) OVER (
+            PARTITION BY node, until, session_id ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS open
     FROM of_runs
 ), runs AS (
-    -- What closed without having opened was open before: before the log's first line, most likely.
-    SELECT node, until, max(seen) AS seen, greatest(-min(open), 0) AS before, sum(change) AS more
-    FROM counted GROUP BY node, until
+    -- A session that closed without having opened was open before: before the log's first line, most likely.
+    SELECT node, until, max(seen) AS seen, sum(before) AS before, sum(more) AS more
+    FROM (
+        SELECT node, until, max(seen) AS seen, greatest(-min(open), 0) AS before, sum(change) AS more
+        FROM counted GROUP BY node, until, session_id
+    ) GROUP BY node, until
 )
 SELECT ts, change FROM told
 UNION ALL

@@ -37,8 +37,9 @@ WITH lagged AS (
 SELECT node, session_id, username, address, ts, behind, waiting_bytes,
     CASE after WHEN 'reader_caught_up' THEN 'caught up'
         WHEN 'session_closed' THEN CASE after_reason WHEN 'stalled' THEN 'stalled' ELSE 'left' END
+        WHEN 'reader_lagging' THEN 'unknown'
         ELSE CASE WHEN until IS NULL THEN 'unknown' WHEN crashed THEN 'crashed' ELSE 'left' END END AS ended,
-    CASE after WHEN 'reader_caught_up' THEN after_s
+    CASE after WHEN 'reader_caught_up' THEN after_s WHEN 'reader_lagging' THEN NULL
         ELSE duration_s + epoch_us(coalesce(after_ts, seen) - ts) / 1e6 END AS lasted,
     CASE after WHEN 'reader_caught_up' THEN after_messages END AS fed
 FROM told WHERE event = 'reader_lagging'
