@@ -1,11 +1,12 @@
 """Load shapes, each of them small: what they do to the run, and what the steps say of it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from chat_swarm.results import Step
-from support.process import ServerProcess
+from support.process import ServerProcess, eventually
 from support.swarm import Ended, SwarmProcess
 
 BOTS = 20
@@ -13,18 +14,31 @@ FACTOR = 4
 
 
 @pytest.fixture(scope="module")
-def shaped(arena: ServerProcess, search: SwarmProcess, start_swarm: Any) -> dict[str, Ended]:
+def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of which the storm's sessions are the only ones."""
+    one = ServerProcess(tmp_path_factory.mktemp("stormy"), "--rate-messages", "0", "--rate-bytes", "0")
+    yield one
+    assert one.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def shaped(
+    arena: ServerProcess, stormy: ServerProcess, search: SwarmProcess, start_swarm: Any
+) -> dict[str, Ended]:
     load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "2", "--shape")
-    storm = ("storm", "--shape-every", "2", "--shape-share", "0.5", "-t", "7s")
-    burst = ("burst", "--shape-every", "3", "--shape-for", "2", "--shape-factor", str(FACTOR), "-t", "8s")
+    burst = ("burst", "--shape-every", "3", "--shape-for", "2", "--shape-factor", str(FACTOR), "-t", "10s")
     swarms: dict[str, SwarmProcess] = {
         "limit": search,
-        "storm": start_swarm("storm", arena.port, *load, *storm),
         "burst": start_swarm("burst", arena.port, *load, *burst),
         "steps": start_swarm("steps", arena.port, *load, "steps", "--shape-steps", "2", "-t", "6s"),
         "ramp": start_swarm("ramp", arena.port, *load, "ramp", "-t", "5s"),
     }
-    return {name: swarm.end() for name, swarm in swarms.items()}
+    storm: SwarmProcess = start_swarm(
+        "storm", stormy.port, *load, "storm", "--shape-every", "2", "--shape-share", "0.5"
+    )
+    back = 3 * BOTS // 2  # of three storms, so that two are over
+    eventually(lambda: len(stormy.entries("session_opened", resumed=True)) >= back, "three storms")
+    return {"storm": storm.interrupt(), **{name: swarm.end() for name, swarm in swarms.items()}}
 
 
 def steps(one: Ended, word: str) -> list[Step]:
