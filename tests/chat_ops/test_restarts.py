@@ -142,6 +142,16 @@ def test_a_server_that_stopped_in_order_did_not_crash(tmp_path: Path) -> None:
     assert (found["a"]["ended"], found["a"]["reason"]) == (shortened(5), None)
 
 
+def test_who_survived_a_crash_was_not_cut_off_by_it(tmp_path: Path) -> None:
+    # Given a session that came back after a crash, until the server stopped in order
+    lines = [*CRASHED, line(70, "server_stopped"), line(80, "server_started")]
+    found = {
+        row["session_id"]: row for row in ask("sessions", write(tmp_path / "log", lines)).rows("sessions")
+    }
+    assert (found["s2"]["ended"], found["s2"]["reason"]) == (shortened(70), None)
+    assert (found["s3"]["ended"], found["s3"]["reason"]) == (shortened(9), "crashed")
+
+
 def test_a_server_that_says_something_as_it_stops_did_not_crash(tmp_path: Path) -> None:
     lines = [line(5, "session_closed", session_id="a"), line(5, "server_stopped"), line(9, "server_started")]
     lines += [line(5, "trimmed")]

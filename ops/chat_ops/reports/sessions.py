@@ -60,7 +60,7 @@ SELECT username, address, dialect, node, began,
   CASE WHEN left_at >= came OR came IS NULL THEN reason ELSE lost END AS reason, session_id
 FROM ({_SESSIONS}) LEFT JOIN (
     SELECT session_id, max(came) AS last_came, arg_max(seen, (came, seen)) AS last_seen,
-        arg_max(reason, (came, seen)) AS last_reason, sum(duration_s::DECIMAL(28, 6))::DOUBLE AS lost_s
+        arg_max_null(reason, (came, seen)) AS last_reason, sum(duration_s::DECIMAL(28, 6))::DOUBLE AS lost_s
     FROM cut_off GROUP BY session_id
 ) USING (session_id),
 LATERAL (SELECT CASE WHEN last_came = came THEN last_seen END AS seen,
@@ -102,9 +102,8 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return how sessions ended, by dialect and reason, and the sessions."""
     wanted = "(? IS NULL OR reason = ?) AND (NOT ? OR ended IS NULL)"
     some = restarts.keep(log)
-    log.keep(
-        "cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0"
-    )  # sorting all lines takes its time
+    # To find the run of each line takes its time, for nothing where no server started anew.
+    log.keep("cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0")
     listed = log.rows(
         f"SELECT *, count(*) OVER () FROM ({_KNOWN}) WHERE {wanted}"
         f" ORDER BY {_ORDERS[args.by]}, session_id LIMIT {args.limit}",
