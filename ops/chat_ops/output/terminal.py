@@ -6,7 +6,6 @@ Knows rich and the kinds of columns. Must not know reports.
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final, TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -45,9 +44,12 @@ def show(tables: Sequence[Table], out: TextIO) -> None:
 
 def render(table: Table, width: int = PIPE_WIDTH) -> Grid:
     """Return the table for rich, without its title and notes, in the way that fits `width`."""
-    if table.upright or _width(shown := _fitting(table, width)) > width:
+    if table.upright:
         return _upright(table, width)
-    return _level(shown, width)
+    needs = _needs(table)
+    places = _fitting(table, needs, width)
+    spare = width - _sum(needs, places)
+    return _level(table, places, spare) if spare >= 0 else _upright(table, width)
 
 
 def _left_out(table: Table, grid: Grid) -> str:
@@ -74,11 +76,13 @@ def _print(tables: Sequence[Table], console: Console) -> None:
         console.print()
 
 
-def _level(table: Table, width: int) -> Grid:
-    sparks = sum(column.kind == "spark" for column in table.columns)
-    spared = max(width - _width(table), 0) // max(sparks, 1)
+def _level(table: Table, places: Sequence[int], spare: int) -> Grid:
+    """Return the columns in `places`; sparklines share what the others leave of the width."""
+    columns = [table.columns[place] for place in places]
+    sparks = sum(column.kind == "spark" for column in columns)
+    spark_width = SPARKS[0] + spare // max(sparks, 1)
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for column in table.columns:
+    for column in columns:
         grid.add_column(
             Text(visible(column.title)),
             justify="right" if column.kind in NUMERIC else "left",
@@ -87,8 +91,7 @@ def _level(table: Table, width: int) -> Grid:
             overflow="fold",
         )
     for row in table.rows:
-        pairs = zip(row, table.columns, strict=True)
-        grid.add_row(*(_cell(value, column, SPARKS[0] + spared) for value, column in pairs))
+        grid.add_row(*(_cell(row[place], table.columns[place], spark_width) for place in places))
     return grid
 
 
@@ -111,34 +114,33 @@ def _upright(table: Table, width: int) -> Grid:
     return grid
 
 
-def _fitting(table: Table, width: int) -> Table:
-    """Return the table without some of its columns, if it is too wide.
+def _fitting(table: Table, needs: Sequence[int], width: int) -> list[int]:
+    """Return the places of the columns to show: not all, if the table is too wide.
 
     Those without a value go first, then those that say least; of equals, the last.
     """
-    places = range(len(table.columns))
+    places = list(range(len(table.columns)))
     empty = [place for place in places if all(row[place] is None for row in table.rows)]
     aside = [place for place in places if table.columns[place].aside and place not in empty]
     spare = [*sorted(aside, key=lambda place: (table.columns[place].aside, place)), *empty]
-    while _width(table) > width and spare:
-        place = spare.pop()
-        spare = [other - (other > place) for other in spare]
-        table = replace(
-            table,
-            columns=[*table.columns[:place], *table.columns[place + 1 :]],
-            rows=[(*row[:place], *row[place + 1 :]) for row in table.rows],
-        )
-    return table
+    while _sum(needs, places) > width and spare:
+        places.remove(spare.pop())
+    return places
 
 
-def _width(table: Table) -> int:
-    """Return the columns that the table needs if no text but a long one is folded."""
-    total = -3
-    for number, column in enumerate(table.columns):
-        cells = (_cell(row[number], column).cell_len for row in table.rows)
+def _needs(table: Table) -> list[int]:
+    """Return how wide each column must be if no text but a long one is folded."""
+    needs = []
+    for place, column in enumerate(table.columns):
+        cells = (_cell(row[place], column).cell_len for row in table.rows)
         widest = max(len(column.title), *cells, 0)
-        total += 3 + (min(widest, _TEXT) if column.kind == "text" else widest)
-    return total
+        needs.append(min(widest, _TEXT) if column.kind == "text" else widest)
+    return needs
+
+
+def _sum(needs: Sequence[int], places: Sequence[int]) -> int:
+    """Return the width of the columns in `places`, and of what is between them."""
+    return sum(needs[place] + 3 for place in places) - 3
 
 
 def _cell(value: object, column: Column, spark_width: int = SPARKS[0]) -> Text:
