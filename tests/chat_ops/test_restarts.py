@@ -62,6 +62,11 @@ def test_sessions_that_were_there_before_the_log_count_from_its_beginning(tmp_pa
     assert peak(write(tmp_path / "log", lines[:3])) == (3, shortened(5))
 
 
+def test_a_session_whose_closing_was_dropped_is_still_one(tmp_path: Path) -> None:
+    lines = [opened(1, "a"), opened(2, "a", resumed=True), closed(3, "a"), opened(4, "b")]
+    assert peak(write(tmp_path / "log", lines)) == (1, shortened(1))
+
+
 def test_a_node_that_crashed_has_nobody_though_it_says_so_late(tmp_path: Path) -> None:
     # Given all of a's sessions go to b when a crashes, and a is started again an hour later
     counts = [

@@ -29,6 +29,9 @@ WITH told AS (
 ), of_runs AS (
     SELECT t.*, r.until, r.seen
     FROM told AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
+    -- A session that opens twice counts once: the line of its closing was dropped.
+    QUALIFY change IS DISTINCT FROM lag(change) OVER (
+        PARTITION BY t.node, r.until, session_id ORDER BY t.ts, change DESC)
 ), counted AS (
     SELECT *, sum(change) OVER (
             PARTITION BY node, until, session_id ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS open
@@ -41,7 +44,7 @@ WITH told AS (
         FROM counted GROUP BY node, until, session_id
     ) GROUP BY node, until
 )
-SELECT ts, change FROM told
+SELECT ts, change FROM of_runs
 UNION ALL
 SELECT coalesce(
     (SELECT max(r.until) FROM restarts AS r
