@@ -64,8 +64,12 @@ class Welcome(Event, tag="welcome", frozen=True, kw_only=True, omit_defaults=Tru
     after: str | None = None
 
 
-class MessageEvent(Event, tag="message", frozen=True, kw_only=True, omit_defaults=True):
-    """One message of a room, as every member gets it."""
+class MessageEvent(Event, tag="message", frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One message of a room, as every member gets it.
+
+    It holds no containers, so it can be in no cycle. Rooms keep many: were the garbage collector told of
+    them, it would look at tens of thousands at once, and all would wait for as many milliseconds.
+    """
 
     room: str
     seq: int

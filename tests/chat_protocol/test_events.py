@@ -1,7 +1,9 @@
 import json
 import typing
+from types import NoneType
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat_protocol import events
@@ -180,6 +182,13 @@ def test_an_event_is_frozen_and_may_answer_a_ref(kind: type[Event]) -> None:
     assert issubclass(kind, Event)
     assert kind.__struct_config__.frozen
     assert kind.__struct_config__.omit_defaults
+
+
+def test_a_message_is_none_of_the_garbage_collectors_business() -> None:
+    # Given that it holds nothing that could hold it
+    assert {type(value) for value in msgspec.structs.asdict(HI).values()} <= {str, int, float, bool, NoneType}
+    # Then it never counts as growth that would have the collector look at all that rooms keep
+    assert not events.MessageEvent.__struct_config__.gc
 
 
 def test_the_largest_events_that_no_cursor_divides_fit_a_frame() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import codec, commands
+from chat_server.core import heartbeat
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage
@@ -41,6 +42,36 @@ def test_each_is_pinged_in_its_own_time(stage: Stage) -> None:
     tick(stage, 10)
     assert bob.take("ping")
     assert not ann.take()
+
+
+def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
+    # Given many who came at the same moment, as after a restart
+    crowd = [stage.enter(f"bot{number}") for number in range(200)]
+    tick(stage, 29.9)
+    # When the loop ticks as it does
+    pinged = []
+    for _ in range(100):
+        tick(stage, 0.1)
+        answers = [(peer, ping["id"]) for peer in crowd for ping in peer.take("ping")]
+        for peer, ping in answers:
+            peer.does(commands.Pong(id=ping))
+        pinged.append(len(answers))
+    # Then no tick takes many of them, and each has its ping soon
+    assert max(pinged) <= heartbeat.AT_ONCE + heartbeat.SPREAD * len(crowd) * 0.1 / 30 + 1
+    assert sum(pinged) == len(crowd)
+    assert sum(pinged[:75]) == len(crowd)  # a quarter of the interval
+    # And so it stays
+    for _ in range(300):
+        tick(stage, 0.1)
+        pinged.append(sum(len(peer.take("ping")) for peer in crowd))
+    assert sum(pinged[300:]) == len(crowd)
+    assert max(pinged) < len(crowd) / 8
+
+
+def test_a_loop_that_was_late_makes_up_for_it(stage: Stage) -> None:
+    crowd = [stage.enter(f"bot{number}") for number in range(100)]
+    tick(stage, 60)
+    assert all(len(peer.take("ping")) == 1 for peer in crowd)
 
 
 def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
