@@ -7,6 +7,7 @@ twenty that is one decoding and nineteen dict accesses. The memory for it is bou
 decoded again.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -62,6 +63,7 @@ class Frames:
         self._run: Final = run
         self._audit: Final = audit
         self._kept: dict[bytes, Chunk] = {}
+        self._order: deque[bytes] = deque()
         self._kept_bytes = 0
         self.unknown = 0
         """Frames of a type that this version does not know."""
@@ -78,11 +80,15 @@ class Frames:
         return chunk
 
     def _keep(self, data: bytes, chunk: Chunk) -> None:
-        self._kept_bytes += len(data)
-        if self._kept_bytes > _KEPT_BYTES:
-            self._kept = {}
-            self._kept_bytes = len(data)
+        # One goes for one that comes: to forget all at once takes milliseconds, and so does the garbage
+        # collector, which takes the next ten thousand for growth.
         self._kept[data] = chunk
+        self._order.append(data)
+        self._kept_bytes += len(data)
+        while self._kept_bytes > _KEPT_BYTES:
+            oldest = self._order.popleft()
+            del self._kept[oldest]
+            self._kept_bytes -= len(oldest)
 
     def _runs(self, data: bytes) -> Iterator[Run | Event]:
         """Yield the events, contiguous messages of a room gathered."""

@@ -187,9 +187,13 @@ def test_all_bots_look_up_what_one_has_decoded(monkeypatch: pytest.MonkeyPatch) 
     # And what is kept has an end
     monkeypatch.setattr(frames, "_KEPT_BYTES", 1000)
     decoder = Frames(RUN, Audit())
-    for one in data * 2:
+    for number, one in enumerate(data * 2):
         decoder.read(one)
-        assert sum(map(len, decoder._kept)) <= 1000
+        kept = sum(map(len, decoder._kept))
+        assert kept <= 1000
+        # And what is kept is the latest, of which no more goes than must
+        assert kept > 1000 - 2 * len(one) or number < 1000 // len(one)
+        assert list(decoder._kept)[-1] == one
 
 
 def test_the_kernels_stamp_is_when_it_came(pipe: Pipe) -> None:
