@@ -14,14 +14,21 @@ SELECT DISTINCT coalesce(node, '') AS node, ts FROM {source} WHERE event = 'serv
 """
 """But for the first line of all: nothing is before it."""
 _RESTARTS: Final = """
-SELECT node, until, max(ts) AS seen,
-    max(ts) FILTER (event = 'server_stopped') IS DISTINCT FROM max(ts) AS crashed
+WITH near AS (
+    SELECT DISTINCT node, date_trunc('minute', ts) AS minute FROM starts
+), last AS (
+    SELECT l.node, max(ts) AS ts, max(ts) FILTER (event = 'server_stopped') AS stopped
+    FROM (
+        SELECT coalesce(node, '') AS node, ts, event, date_trunc('minute', ts) AS minute FROM {source}
+    ) AS l LEFT JOIN near USING (node, minute)
+    GROUP BY l.node, minute, CASE WHEN near.node IS NOT NULL THEN ts END
+)
+SELECT node, until, max(ts) AS seen, max(stopped) IS DISTINCT FROM max(ts) AS crashed
 FROM (
-    SELECT l.node, l.ts, l.event, s.ts AS until
-    FROM (SELECT coalesce(node, '') AS node, ts, event FROM {source}) AS l
-    ASOF JOIN starts AS s ON l.node = s.node AND l.ts < s.ts
+    SELECT l.*, s.ts AS until FROM last AS l ASOF JOIN starts AS s ON l.node = s.node AND l.ts < s.ts
 ) GROUP BY node, until
 """
+"""By minutes first, and by lines only where a minute holds a start: to sort all lines takes far longer."""
 _NONE: Final = "SELECT node, ts AS until, ts AS seen, false AS crashed FROM starts"
 
 

@@ -38,6 +38,20 @@ SELECT arg_max(username, (ts, username)) AS username, arg_max(address, (ts, addr
   arg_max(reason, (ts, reason)) FILTER (event = 'session_closed') AS reason, session_id
 FROM lines WHERE event IN ('session_opened', 'session_closed') GROUP BY session_id
 """
+_SUSPECTS: Final = """
+SELECT session_id FROM (
+    SELECT session_id, min(ts) AS first, max(ts) AS last, coalesce(min(node), '') AS node,
+        min(node) IS DISTINCT FROM max(node) AS moved,
+        max(ts) FILTER (event = 'session_opened') AS came,
+        max(ts) FILTER (event = 'session_closed') AS left_at
+    FROM lines WHERE event IN ('session_opened', 'session_closed') GROUP BY session_id
+) AS s
+WHERE left_at IS NULL OR left_at < came OR moved OR first::DATE <> last::DATE OR EXISTS (
+    FROM restarts AS r
+    WHERE r.node = s.node AND r.until::DATE = s.last::DATE AND r.until > s.first AND r.until <= s.last)
+"""
+"""Sessions that may have been cut off: all but those that were seen to end, with no start since they began.
+They are few, and to find the run of each line takes its time."""
 _CUT_OFF: Final = """
 SELECT *, epoch_us(seen - came) / 1e6 AS duration_s FROM (
     SELECT l.session_id, arg_max(l.dialect, (l.ts, l.dialect)) AS dialect, r.seen,
@@ -46,7 +60,7 @@ SELECT *, epoch_us(seen - came) / 1e6 AS duration_s FROM (
         max(l.ts) FILTER (event = 'session_closed') AS left_at
     FROM (
         SELECT ts, event, session_id, dialect, coalesce(node, '') AS node
-        FROM lines WHERE event IN ('session_opened', 'session_closed')
+        FROM lines SEMI JOIN suspects USING (session_id) WHERE event IN ('session_opened', 'session_closed')
     ) AS l ASOF JOIN restarts AS r ON l.node = r.node AND l.ts < r.until
     GROUP BY l.session_id, r.node, r.until, r.seen, r.crashed
 ) WHERE left_at IS NULL OR left_at < came
@@ -102,7 +116,7 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return how sessions ended, by dialect and reason, and the sessions."""
     wanted = "(? IS NULL OR reason = ?) AND (NOT ? OR ended IS NULL)"
     some = restarts.keep(log)
-    # To find the run of each line takes its time, for nothing where no server started anew.
+    log.keep("suspects", _SUSPECTS if some else "SELECT NULL::VARCHAR AS session_id LIMIT 0")
     log.keep("cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0")
     listed = log.rows(
         f"SELECT *, count(*) OVER () FROM ({_KNOWN}) WHERE {wanted}"
