@@ -121,11 +121,11 @@ def generator(run: Run) -> str:
         parts = [f"The generator was late in {of(slow)}"] if slow else []
         parts += [f"{SILENT} in {of(silent)}"] if silent else []
         text = ", and ".join(parts)
-        return f"{text[0].upper()}{text[1:]}; the rest is sound{f', and {late}' if late else ''}."
+        return f"{_sentence(text)}; the rest is sound{f', and {late}' if late else ''}."
     sentences = []
     if silent:
         sentences.append(
-            f"{SILENT[0].upper()}{SILENT[1:]} in {of(silent)}: it died, was ended, or stood still, and its"
+            f"{_sentence(SILENT)} in {of(silent)}: it died, was ended, or stood still, and its"
             " own log may say why. Its bots said nothing then, so the rates are not what the server can do;"
             " the latencies that were measured hold."
         )
@@ -136,6 +136,11 @@ def generator(run: Run) -> str:
             " not the server's."
         )
     return " ".join(sentences)
+
+
+def _sentence(clause: str) -> str:
+    """Return a clause as a sentence begins; its names keep their case."""
+    return clause[0].upper() + clause[1:]
 
 
 def limit(found: Limit) -> str:

@@ -187,9 +187,8 @@ class Life:
         self._bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         stations, silent = [messages.LOCAL], []
-        if isinstance(
-            self.runner, MasterRunner
-        ):  # which keeps one that has died for a minute: it may come back
+        if isinstance(self.runner, MasterRunner):
+            # It keeps one that has died for a minute: it may come back.
             stations = [one.id for one in self.runner.clients.all]
             silent = [one.id for one in self.runner.clients.all if one.state == STATE_MISSING]
         if self.watching is not None:

@@ -42,10 +42,8 @@ def _cut(run: Run, moments: list[int]) -> str:
     cut, back, anew = (counts.get(name, 0) for name in ("cuts", "resumed", "not_resumed"))
     others = ", ChurnBots' own goings with them" if run.summary.bots.get("ChurnBot") else ""
     text = f"{plural(len(moments), 'storm')} ({_moments(moments)}) cut {plural(cut, 'connection')}{others};"
-    if back == cut:
-        text += f" all {count(back)} came back to their sessions"
-    else:
-        text += f" {count(back)} came back to their sessions"
+    text += f"{' all' if back == cut else ''} {count(back)} came back to their sessions"
+    if back != cut:
         text += f", {count(anew)} to new ones" if anew else ""
         text += f", {count(cut - back - anew)} had not come back at the end" if cut > back + anew else ""
     resume = run.scope("all").metrics.get("resume") or Quantiles()

@@ -114,9 +114,8 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
         if runner.state in {STATE_SPAWNING, STATE_RUNNING}:
             names = changed(options, new)
             if (host := request.form.get("host")) and not same_server(host, environment.host):
-                names.insert(
-                    0, f"the host (now {environment.host})"
-                )  # Locust would take it, and go on as before
+                # Locust would take it, and go on as before.
+                names.insert(0, f"the host (now {environment.host})")
             if names:
                 raise PlanError(f"{', '.join(names)} cannot change in a run: stop it first")  # noqa: TRY301
             return None

@@ -269,7 +269,6 @@ class Server:
             hub.seats.tick,
             hub.conversations.tick,
             self.reception.end_silent,
-            self.health.look,
         ):
             try:
                 duty()

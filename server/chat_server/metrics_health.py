@@ -1,7 +1,7 @@
 """Whether the server is of use right now, and if not, why.
 
-Knows the ingest and the loop's beat. Must not know HTTP. `look` and the states belong to the loop; `trouble`
-may be called from any thread, also while the loop is blocked: it reads, and waits for nothing.
+Knows the ingest and the loop's beat. Must not know HTTP. The phase belongs to the loop; all else may be
+called from any thread, also while the loop is blocked: it reads, and waits for nothing.
 """
 
 from enum import StrEnum
@@ -24,18 +24,18 @@ class Phase(StrEnum):
 
 
 class Health:
-    """Remembers what has to be known over time."""
+    """What the server is at, and what is wrong."""
 
     def __init__(self, ingest: Ingest, lag: LoopLag, clock: Clock) -> None:
         self.phase = Phase.STARTING
-        self.store_failing = False
         self._ingest = ingest
         self._lag = lag
         self._clock = clock
 
-    def look(self) -> None:
-        """Look at the store; called ten times a second. The writer tries one that fails until it does not."""
-        self.store_failing = self._ingest.last_error is not None
+    @property
+    def store_failing(self) -> bool:
+        """Whether the store refused the last batch; the writer tries one that fails until it does not."""
+        return self._ingest.last_error is not None
 
     def trouble(self) -> str:
         """Return why clients had better go elsewhere, nothing if they need not."""

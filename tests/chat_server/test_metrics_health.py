@@ -23,7 +23,6 @@ def serving() -> tuple[Parts, Health]:
     parts: Any = Parts()
     health = Health(parts, parts, parts)
     health.phase = Phase.SERVING
-    health.look()
     return parts, health
 
 
@@ -40,10 +39,8 @@ def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
 def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
     parts, health = serving()
     parts.last_error = "database is locked"
-    health.look()
     assert health.trouble() == "the store takes no batches"
     parts.last_error = None
-    health.look()
     assert not health.trouble()
 
 
@@ -51,15 +48,12 @@ def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None
     # Given a store that has refused, so that nothing is queued any more
     parts, health = serving()
     parts.last_error = "disk full"
-    health.look()
     assert health.store_failing
 
     # Then no time makes it well, but a batch that it takes
     parts.now = parts.beat = 100_000.0
-    health.look()
     assert health.trouble() == "the store takes no batches"
     parts.last_error = None
-    health.look()
     assert not health.trouble()
 
 
