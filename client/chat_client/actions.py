@@ -15,7 +15,7 @@ from chat_client.split import split_text
 from chat_client.typed import Do, Farewell, Say, Typed, Wrong, help_lines
 from chat_protocol.events import MessageEvent, User
 from chat_protocol.names import fold
-from chat_protocol.phrases import lag
+from chat_protocol.sentences import lag
 
 _MOST_HISTORY = 1000  # messages that /history shows at a time
 

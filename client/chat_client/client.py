@@ -25,7 +25,6 @@ from chat_client.quickest import Measured, choose, measure_all
 from chat_client.samples import Samples
 from chat_client.session import RoomView, Session
 from chat_protocol import DEFAULT_PORT, LOBBY, commands
-from chat_protocol.content import text_problem
 from chat_protocol.events import (
     Closed,
     Event,
@@ -41,6 +40,7 @@ from chat_protocol.events import (
     User,
     Welcome,
 )
+from chat_protocol.message_text import text_problem
 
 Some = TypeVar("Some", bound=Event)
 _MEASURE = 3.0  # seconds for measuring several servers: a slower one is not the quickest

@@ -14,7 +14,7 @@ from chat_client.errors import ConnectionFailed, ConnectionLost, Refused
 from chat_client.link import Link
 from chat_protocol.commands import Command, Hello
 from chat_protocol.events import Bye, Error, Event, Welcome
-from chat_protocol.phrases import sentences
+from chat_protocol.sentences import sentences
 
 Answer = TypeVar("Answer", bound=Event)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from chat_protocol.dialects.ndjson import decode_event
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, Event
-from chat_protocol.ndjson import decode_event
 
 
 class _Probe(msgspec.Struct):

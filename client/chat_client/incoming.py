@@ -26,7 +26,7 @@ from chat_protocol.events import (
     Welcome,
 )
 from chat_protocol.names import fold
-from chat_protocol.phrases import sentences
+from chat_protocol.sentences import sentences
 
 _CATCH_UP = 200  # messages shown after coming back; more would bury what is said now
 _MORE = "/history shows more of them"

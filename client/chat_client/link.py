@@ -16,9 +16,9 @@ from chat_client.errors import ConnectionFailed, ConnectionLost
 from chat_client.frames import read_frame
 from chat_client.local_events import RoundTrip
 from chat_protocol.commands import Command, Ping
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, PongEvent
-from chat_protocol.lines import LineBuffer
-from chat_protocol.ndjson import encode
+from chat_protocol.framing.lines import LineBuffer
 
 _RECEIVE = 65_536
 _FLUSH = 2.0  # seconds that closing waits for the last bytes to leave

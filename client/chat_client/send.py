@@ -19,9 +19,9 @@ from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
 from chat_client.split import split_text
 from chat_protocol.commands import Message
-from chat_protocol.content import text_problem
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import MessageEvent
+from chat_protocol.message_text import text_problem
 
 
 def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> Exit:

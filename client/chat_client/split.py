@@ -6,7 +6,7 @@ Knows text and bytes. Must not know who says it.
 import re
 import unicodedata
 
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.message_text import MAX_MESSAGE
 
 _JOINER = "\u200d"
 # In the order of preference: a paragraph, a line, a sentence, a word.

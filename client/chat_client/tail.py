@@ -13,8 +13,8 @@ from chat_client.render import Painter, back_text, message_text
 from chat_client.sanitize import ascii_controls
 from chat_client.scripting import open_client, tell
 from chat_client.settings import Settings
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, MessageEvent
-from chat_protocol.ndjson import encode
 
 
 def run_tail(

@@ -26,7 +26,7 @@ from chat_bench.wires import (
     text_with,
 )
 from chat_bench.workloads import ROOM
-from chat_protocol import ndjson
+from chat_protocol.dialects import ndjson
 from chat_protocol.events import MessageEvent
 
 SOURCE: Final = Path(__file__).with_name("fanout.c")

@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 from chat_protocol.commands import Hello, Ping, Pong, Quit, Resume
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import (
     Bye,
@@ -24,7 +25,6 @@ from chat_protocol.events import (
     PongEvent,
     Welcome,
 )
-from chat_protocol.ndjson import encode
 from chat_swarm.audit import Receiver
 from chat_swarm.engine import Engine
 from chat_swarm.frames import Run

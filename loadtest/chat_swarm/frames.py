@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from chat_protocol.dialects.ndjson import decode_event
 from chat_protocol.events import Event, MessageEvent
-from chat_protocol.ndjson import decode_event
 from chat_swarm import stamp
 from chat_swarm.audit import Audit
 

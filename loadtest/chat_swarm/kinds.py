@@ -7,9 +7,9 @@ import time
 from typing import Final
 
 from chat_protocol.commands import Open
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Opened
-from chat_protocol.ndjson import encode
 from chat_swarm.bot import Bot
 from chat_swarm.engine import Engine
 from chat_swarm.seats import PAIR, partner

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.message_text import MAX_MESSAGE
 from chat_protocol.names import clean
 from chat_swarm import preflight, sizes
 from chat_swarm.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan

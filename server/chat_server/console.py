@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import gevent
 from gevent.event import Event
 
-from chat_protocol import LOBBY, commands, ndjson, phrases
+from chat_protocol import LOBBY, commands, sentences
+from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
 from chat_server.core.session import Session
@@ -191,7 +192,7 @@ class Console(NoNetwork):
             case Presence() if not (event.joined or event.left):
                 return
             case _:
-                for sentence in phrases.sentences(event):
+                for sentence in sentences.sentences(event):
                     self._print(f"* {visible(sentence)}")
 
     @staticmethod

@@ -12,7 +12,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
-from chat_protocol.codec import DIALECTS
+from chat_protocol.dialects.base import DIALECTS
 from chat_server.core.behind import Behind
 from chat_server.core.hub import Hub
 from chat_server.core.records import Draft

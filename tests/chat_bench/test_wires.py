@@ -16,8 +16,8 @@ from chat_bench.wires import (
     text_with,
 )
 from chat_protocol.commands import Hello, Message, Pong
+from chat_protocol.dialects.ndjson import NdjsonCodec, encode
 from chat_protocol.events import PingEvent
-from chat_protocol.ndjson import NdjsonCodec, encode
 
 WIRES = [NdjsonWire(), RedisWire(), NatsWire(), MqttWire(), IrcWire(), RawWire(200)]
 

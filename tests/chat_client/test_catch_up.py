@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from chat_client.catch_up import MOST_ROOMS, CatchUp
 from chat_client.session import Session
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, Gap, HistoryPage, RoomState
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import encode
+from chat_protocol.framing.lines import MAX_FRAME
 from support.scripted import said, welcome
 
 

@@ -21,6 +21,7 @@ from chat_client import (
 )
 from chat_client.backoff import Backoff
 from chat_protocol.commands import History
+from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import (
     Bye,
     Error,
@@ -31,7 +32,6 @@ from chat_protocol.events import (
     ServerIdentity,
     Welcome,
 )
-from chat_protocol.ndjson import decode_command, encode
 
 WELCOME = Welcome(
     protocol=1,

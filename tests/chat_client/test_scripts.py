@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chat_client import Client
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.message_text import MAX_MESSAGE
 
 Run = Any
 """Runs chat-client to its end: (*arguments, stdin=..., **environment)."""

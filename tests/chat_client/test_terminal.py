@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chat_client import Client
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import (
     Bye,
@@ -19,7 +20,6 @@ from chat_protocol.events import (
     ServerIdentity,
     Welcome,
 )
-from chat_protocol.ndjson import encode
 
 CTRL_C, CTRL_D, ENTER, TAB = "\x03", "\x04", "\r", "\t"
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 import chat_protocol
-from chat_protocol import codec
-from chat_protocol.codec import Codec, Incoming
+from chat_protocol.dialects import base
+from chat_protocol.dialects.base import Codec, Incoming
+from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.plain_text import TextCodec
+from chat_protocol.dialects.two_field import SimpleCodec
 from chat_protocol.events import Event, MessageEvent
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import NdjsonCodec
-from chat_protocol.simple import SimpleCodec
-from chat_protocol.sniff import Sniffer
-from chat_protocol.text import TextCodec
+from chat_protocol.framing.lines import MAX_FRAME
 
 CODECS: list[Callable[[], Codec]] = [NdjsonCodec, SimpleCodec, TextCodec, Sniffer]
 FRAGMENTS = [
@@ -118,7 +118,7 @@ def test_no_encoder_writes_half_a_line_or_a_line_within_a_frame(
     chunk = encoder.encode(event)
     assert chunk == b"" or chunk.endswith(b"\n")
     assert b"\r" not in chunk
-    if encoder.dialect == codec.NDJSON:
+    if encoder.dialect == base.NDJSON:
         assert chunk.count(b"\n") == 1
 
 
@@ -134,11 +134,11 @@ def test_a_batch_is_one_chunk_of_what_its_messages_are_alone(
 
 def test_dialects_have_a_number_and_a_name() -> None:
     numbers = {"ndjson": NdjsonCodec.dialect, "simple": SimpleCodec.dialect, "text": TextCodec.dialect}
-    assert [numbers[name] for name in codec.DIALECTS] == [0, 1, 2]
+    assert [numbers[name] for name in base.DIALECTS] == [0, 1, 2]
 
 
 def test_before_the_dialect_is_known_answers_are_native() -> None:
-    assert Sniffer.dialect == codec.NDJSON
+    assert Sniffer.dialect == base.NDJSON
 
 
 def test_version_port_and_lobby_are_those_of_the_contract() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from chat_protocol import commands
 from chat_protocol.commands import Command
+from chat_protocol.dialects.ndjson import decode_command
 from chat_protocol.errors import ErrorCode, Fault
-from chat_protocol.ndjson import decode_command
 
 WIRE: list[tuple[bytes, Command]] = [
     (b'{"type":"hello","username":"ann"}', commands.Hello(username="ann")),

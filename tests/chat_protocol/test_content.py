@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.content import MAX_MESSAGE, text_problem
+from chat_protocol.message_text import MAX_MESSAGE, text_problem
 
 
 def naive(text: str) -> bool:

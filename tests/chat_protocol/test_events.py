@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from chat_protocol import events
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Event
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import encode
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import MAX_MESSAGE
 
 HI = events.MessageEvent(
     room="lobby", seq=7, sender="u1", username="ann", message="hi", timestamp=1.5, origin="client"

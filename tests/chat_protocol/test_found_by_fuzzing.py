@@ -1,6 +1,6 @@
 """What `make fuzz` has found: each input once more, by hand."""
 
-from chat_protocol.sniff import Sniffer
+from chat_protocol.dialects.detect import Sniffer
 
 
 def test_a_first_object_that_comes_slowly_is_kept_once() -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.lines import MAX_FRAME, LineBuffer
+from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
 
 
 def naive(stream: bytes, limit: int) -> tuple[list[bytes], bytes, bool]:

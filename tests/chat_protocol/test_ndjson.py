@@ -7,12 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from chat_protocol.codec import Incoming
 from chat_protocol.commands import WIRE_TYPES, Command, Join, Message, Ping, Quit
+from chat_protocol.dialects.base import Incoming
+from chat_protocol.dialects.ndjson import (
+    TOO_LARGE,
+    NdjsonCodec,
+    decode_command,
+    decode_event,
+    encode,
+    encode_messages,
+)
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Error, Event, MessageEvent
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import TOO_LARGE, NdjsonCodec, decode_command, decode_event, encode, encode_messages
+from chat_protocol.framing.lines import MAX_FRAME
 
 DEEP = b"[" * 30_000 + b"]" * 30_000
 FRAMES: list[tuple[bytes, Incoming | None]] = [

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol import objects
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.objects import ObjectSplitter, Piece
+from chat_protocol.framing import json_objects
+from chat_protocol.framing.json_objects import ObjectSplitter, Piece
+from chat_protocol.framing.lines import MAX_FRAME
 
 FRAGMENTS = (
     b"{",
@@ -180,7 +180,7 @@ def test_each_byte_is_looked_at_a_bounded_number_of_times(
 ) -> None:
     counters = []
     for name in ("_OUTSIDE", "_INSIDE", "_BETWEEN"):
-        counters.append(CountingPattern(getattr(objects, name)))
-        monkeypatch.setattr(objects, name, counters[-1])
+        counters.append(CountingPattern(getattr(json_objects, name)))
+        monkeypatch.setattr(json_objects, name, counters[-1])
     split([stream[at : at + step] for at in range(0, len(stream), step)])
     assert sum(sum(counter.looked) for counter in counters) <= 2 * len(stream)

@@ -7,7 +7,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from chat_protocol import events
 from chat_protocol.errors import ByeReason, ErrorCode
-from chat_protocol.phrases import sentences
+from chat_protocol.sentences import sentences
 
 SILENT = (events.MessageEvent, events.HistoryPage, events.PingEvent, events.PongEvent)
 """Messages are shown as messages; pings are between programs."""

@@ -5,14 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from chat_protocol import events, simple
-from chat_protocol.codec import Incoming
+from chat_protocol import events
 from chat_protocol.commands import Say
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.dialects import two_field
+from chat_protocol.dialects.base import Incoming
+from chat_protocol.dialects.ndjson import TOO_LARGE
+from chat_protocol.dialects.two_field import SimpleCodec, decode_pair
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import TOO_LARGE
-from chat_protocol.simple import SimpleCodec, decode_pair
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import MAX_MESSAGE
 
 HI = Say(username="ann", message="hi")
 OBJECT = b'{"username":"ann","message":"hi"}'
@@ -109,25 +110,25 @@ def test_any_text_is_a_message_or_a_fault(text: bytes) -> None:
 
 
 def test_a_message_has_two_fields_and_its_time() -> None:
-    assert simple.encode(message()) == b'{"username":"ann","message":"hi","timestamp":1.5}\n'
+    assert two_field.encode(message()) == b'{"username":"ann","message":"hi","timestamp":1.5}\n'
 
 
 def test_notices_and_errors_come_from_the_server() -> None:
     error = events.Error(code=ErrorCode.NAME_TAKEN, message="that name is taken")
-    assert simple.encode(error) == b'{"username":"server","message":"that name is taken"}\n'
+    assert two_field.encode(error) == b'{"username":"server","message":"that name is taken"}\n'
     bye = events.Bye(reason=ByeReason.SHUTDOWN)
-    assert json.loads(simple.encode(bye))["username"] == "server"
+    assert json.loads(two_field.encode(bye))["username"] == "server"
 
 
 def test_an_event_without_words_is_no_line() -> None:
-    assert simple.encode(events.PingEvent(id="1")) == b""
+    assert two_field.encode(events.PingEvent(id="1")) == b""
 
 
 @given(st.data())
 def test_everything_sent_is_lines_of_username_and_message(
     any_event: SearchStrategy[events.Event], data: DataObject
 ) -> None:
-    chunk = simple.encode(data.draw(any_event))
+    chunk = two_field.encode(data.draw(any_event))
     assert chunk == b"" or chunk.endswith(b"\n")
     for line in chunk.split(b"\n")[:-1]:
         fields = json.loads(line)
@@ -140,12 +141,12 @@ def test_a_batch_of_messages_is_their_lines_one_after_the_other(
     any_messages: SearchStrategy[list[events.MessageEvent]], data: DataObject
 ) -> None:
     messages = data.draw(any_messages)
-    chunk = simple.encode_messages(messages)
-    assert chunk == b"".join(map(simple.encode, messages))
+    chunk = two_field.encode_messages(messages)
+    assert chunk == b"".join(map(two_field.encode, messages))
     assert [json.loads(line)["message"] for line in chunk.split(b"\n")[:-1]] == [
         item.message for item in messages
     ]
 
 
 def test_the_largest_message_fits_a_frame() -> None:
-    assert len(simple.encode(message('"' * MAX_MESSAGE, "字" * 32))) <= MAX_FRAME
+    assert len(two_field.encode(message('"' * MAX_MESSAGE, "字" * 32))) <= MAX_FRAME

@@ -4,16 +4,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chat_protocol import sniff
-from chat_protocol.codec import Codec, Incoming
 from chat_protocol.commands import Arrive, Hello, Message, Ping, Quit, Rename, Say
+from chat_protocol.dialects import detect
+from chat_protocol.dialects.base import Codec, Incoming
+from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.ndjson import TOO_LARGE, NdjsonCodec
+from chat_protocol.dialects.plain_text import TextCodec
+from chat_protocol.dialects.two_field import SimpleCodec
 from chat_protocol.errors import ErrorCode, Fault
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import TOO_LARGE, NdjsonCodec
-from chat_protocol.objects import ObjectSplitter
-from chat_protocol.simple import SimpleCodec
-from chat_protocol.sniff import Sniffer
-from chat_protocol.text import TextCodec
+from chat_protocol.framing.json_objects import ObjectSplitter
+from chat_protocol.framing.lines import MAX_FRAME
 
 PING = b'{"type":"ping"}'
 PAIR = b'{"username":"ann","message":"hi"}'
@@ -356,8 +356,8 @@ class CountingPattern:
 def test_a_first_line_of_text_is_looked_at_once_though_it_comes_byte_by_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    counting = CountingPattern(sniff._BINARY)
-    monkeypatch.setattr(sniff, "_BINARY", counting)
+    counting = CountingPattern(detect._BINARY)
+    monkeypatch.setattr(detect, "_BINARY", counting)
     talk([b"x"] * MAX_FRAME)
     assert counting.looked <= 2 * MAX_FRAME
 
@@ -389,7 +389,7 @@ def test_an_unfinished_object_is_judged_once_at_its_first_newline(
         copies.append(len(text))
         return text
 
-    monkeypatch.setattr(sniff, "_prefix", counting)
+    monkeypatch.setattr(detect, "_prefix", counting)
     monkeypatch.setattr(ObjectSplitter, "unfinished", copy)
     talk([stream[at : at + step] for at in range(0, len(stream), step)])
     assert len(counting.given) == len(copies) == (b"\n" in stream)

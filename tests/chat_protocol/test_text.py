@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from chat_protocol import events, text
-from chat_protocol.codec import Incoming
+from chat_protocol import events
 from chat_protocol.commands import Help, Message, Quit, Rename, Rooms, Switch, Who
-from chat_protocol.content import MAX_MESSAGE
+from chat_protocol.dialects import plain_text
+from chat_protocol.dialects.base import Incoming
+from chat_protocol.dialects.ndjson import TOO_LARGE
+from chat_protocol.dialects.plain_text import TextCodec, decode_line, encode, encode_messages
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import TOO_LARGE
-from chat_protocol.text import TextCodec, decode_line, encode, encode_messages
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import MAX_MESSAGE
 
 INDENT = "    "
 HOSTILE = st.text(
@@ -227,5 +228,5 @@ def test_what_is_not_a_message_is_a_sentence_behind_a_star() -> None:
 
 def test_the_help_names_every_command() -> None:
     for word in ("/nick", "/join", "/who", "/rooms", "/msg", "bye", "quit"):
-        assert word in text.HELP
-    assert "/help" in text.GREETING
+        assert word in plain_text.HELP
+    assert "/help" in plain_text.GREETING

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from chat_protocol.commands import Message, Ping, Pong
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Gap, PingEvent, PongEvent
-from chat_protocol.ndjson import encode
 from chat_swarm import bot as bots
 from chat_swarm import stamp
 from chat_swarm.kinds import Chatter, Lurker

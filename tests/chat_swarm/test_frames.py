@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, PongEvent
-from chat_protocol.ndjson import encode
 from chat_swarm import frames
 from chat_swarm.audit import Audit
 from chat_swarm.frames import Chunk, Frames, Run

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chat_protocol.commands import Hello, Message
+from chat_protocol.dialects.ndjson import decode_command
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, RoomState
-from chat_protocol.ndjson import decode_command
 from chat_swarm import lifeline
 from chat_swarm.kinds import Chatter, Direct, Lurker, Slow
 from support.driven import Line, ServerEnd, Swarm, echo, spoken

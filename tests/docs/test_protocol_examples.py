@@ -24,9 +24,9 @@ import msgspec
 import pytest
 
 from chat_protocol import DEFAULT_PORT, LOBBY, commands, events
-from chat_protocol.content import MAX_MESSAGE
 from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import MAX_MESSAGE
 
 PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
 BIN = Path(sys.executable).parent

@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from chat_protocol import ndjson, simple, sniff, text
-from chat_protocol.codec import Codec, Incoming
 from chat_protocol.commands import MAX_REF, Say
+from chat_protocol.dialects import detect, ndjson, plain_text, two_field
+from chat_protocol.dialects.base import Codec, Incoming
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Error
-from chat_protocol.lines import MAX_FRAME, LineBuffer
-from chat_protocol.objects import ObjectSplitter
+from chat_protocol.framing.json_objects import ObjectSplitter
+from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
 from fuzz.lines_shown import one_line_each
 
 SHORT = 300
@@ -25,12 +25,12 @@ def short_frames() -> Iterator[None]:
     try:
         for make in makers:
             make.__defaults__ = (SHORT,)
-        vars(sniff)["MAX_FRAME"] = SHORT
+        vars(detect)["MAX_FRAME"] = SHORT
         yield
     finally:
         for make in makers:
             make.__defaults__ = (MAX_FRAME,)
-        vars(sniff)["MAX_FRAME"] = MAX_FRAME
+        vars(detect)["MAX_FRAME"] = MAX_FRAME
 
 
 def talk(codec: Codec, pieces: Sequence[bytes]) -> list[Incoming]:
@@ -71,5 +71,5 @@ def _fault(fault: Fault) -> None:
     assert len(line) <= MAX_FRAME
     assert line.count(b"\n") == 1
     assert ndjson.decode_event(line[:-1]) == event
-    assert simple.encode(event).count(b"\n") == 1
-    one_line_each(text.encode(event), 1)
+    assert two_field.encode(event).count(b"\n") == 1
+    one_line_each(plain_text.encode(event), 1)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol import sniff
-from chat_protocol.lines import MAX_FRAME, LineBuffer
-from chat_protocol.ndjson import NdjsonCodec
-from chat_protocol.objects import ObjectSplitter
-from chat_protocol.simple import SimpleCodec
-from chat_protocol.sniff import Sniffer
-from chat_protocol.text import TextCodec
+from chat_protocol.dialects import detect
+from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.plain_text import TextCodec
+from chat_protocol.dialects.two_field import SimpleCodec
+from chat_protocol.framing.json_objects import ObjectSplitter
+from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
 from fuzz.cuts import cuts
 from fuzz.lines_shown import one_line_each
 from fuzz.seeds import CORPUS, TARGETS, check_of, seeds
@@ -52,7 +52,7 @@ def test_each_target_has_its_module_and_its_seeds_and_none_is_forgotten() -> Non
 
 def test_the_limits_are_as_before_after_a_check() -> None:
     check_of("sniff")(b"hi\n")
-    assert LineBuffer().limit == ObjectSplitter().limit == vars(sniff)["MAX_FRAME"] == MAX_FRAME
+    assert LineBuffer().limit == ObjectSplitter().limit == vars(detect)["MAX_FRAME"] == MAX_FRAME
 
 
 @given(st.binary(max_size=200))

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from chat_protocol.commands import Command, Hello, Message
+from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import Event, MessageEvent, RoomState, Welcome
-from chat_protocol.ndjson import decode_command, encode
 from chat_swarm import stamp
 from chat_swarm.engine import Engine, Member
 from chat_swarm.histogram import Histogram

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from chat_protocol.commands import Command, Hello, History, Ping
+from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import (
     Event,
     HistoryPage,
@@ -20,7 +21,6 @@ from chat_protocol.events import (
     ServerIdentity,
     Welcome,
 )
-from chat_protocol.ndjson import decode_command, encode
 from support.process import PATIENCE
 
 Kind = TypeVar("Kind", bound=Command)

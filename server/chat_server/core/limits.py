@@ -6,8 +6,8 @@ Knows numbers and the time it is given. Must not know what is being limited.
 from msgspec import Struct
 
 from chat_protocol import events
-from chat_protocol.content import MAX_MESSAGE
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import MAX_MESSAGE
 
 
 class Limits(Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 
 LIST_PAGE: Final = 400
 """Entries in a page of users or rooms: 400 of the longest names still fit."""

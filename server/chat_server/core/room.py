@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol.codec import DIALECTS
+from chat_protocol.dialects.base import DIALECTS
 from chat_server.core.session import ENCODERS, Session
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from chat_protocol import commands
-from chat_protocol.codec import Incoming
+from chat_protocol.dialects.base import Incoming
 from chat_protocol.errors import ByeReason, ErrorCode, Fault, Refused
 from chat_protocol.events import Error
 from chat_server.core.commands import conversations, entry, latency, messages, presence, rooms

@@ -9,20 +9,21 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol import LOBBY, codec, ndjson, simple, text
+from chat_protocol import LOBBY
+from chat_protocol.dialects import base, ndjson, plain_text, two_field
 from chat_protocol.events import Event
 from chat_server.core.records import Draft, Origin, SessionRecord
 from chat_server.core.rtt import RttSamples
 
 if TYPE_CHECKING:
-    from chat_protocol.codec import Encoder
+    from chat_protocol.dialects.base import Encoder
     from chat_server.core.behind import Behind
     from chat_server.core.limits import Allowance
     from chat_server.core.ports import Link, Outbox, Signal
     from chat_server.core.room import Room
 
-ENCODERS: Final[tuple[Encoder, ...]] = (ndjson.NdjsonCodec, simple.SimpleCodec, text.TextCodec)
-"""By dialect number (chat_protocol.codec)."""
+ENCODERS: Final[tuple[Encoder, ...]] = (ndjson.NdjsonCodec, two_field.SimpleCodec, plain_text.TextCodec)
+"""By dialect number (chat_protocol.dialects.base)."""
 
 REFS_KEPT: Final = 1024
 """A session's last refs, by which a repeated message is known (docs/protocol.md)."""
@@ -80,7 +81,7 @@ class Session:
         self.claimant = 0  # the newest connection that wants to go on with it, by its `number`
         self.link = link
         self.outbox = outbox
-        self.dialect = codec.NDJSON
+        self.dialect = base.NDJSON
         self.origin = Origin.CLIENT
         self.id = ""
         self.name = ""

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 import gevent
 from gevent.event import Event
 
-from chat_protocol import codec, commands
+from chat_protocol import commands
+from chat_protocol.dialects import base
+from chat_protocol.dialects.detect import Sniffer
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
-from chat_protocol.sniff import Sniffer
 from chat_server.core import nowhere
 from chat_server.core.session import ENCODERS, Session
 from chat_server.net.outbox import Outbox
@@ -30,7 +31,7 @@ from chat_server.net.outbox import Outbox
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chat_protocol.codec import Incoming
+    from chat_protocol.dialects.base import Incoming
     from chat_server.core.ports import Signal
     from chat_server.net.listener import Reception
 
@@ -97,7 +98,7 @@ class Connection:
         self.bytes_in = 0
         self.bytes_direct = 0
         self.ending: str | None = None
-        self.codec: codec.Codec = Sniffer()
+        self.codec: base.Codec = Sniffer()
         self.outbox = Outbox(self, reception.outbox_bytes)
         self.session = Session(self, self.outbox, self.opened_at)
         self._reception = reception
@@ -199,7 +200,7 @@ class Connection:
             return
         self.codec = chosen
         self.session.dialect = chosen.dialect
-        if chosen.dialect != codec.NDJSON:
+        if chosen.dialect != base.NDJSON:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in KEEPALIVE:
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, value)

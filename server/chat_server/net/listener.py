@@ -13,7 +13,7 @@ from typing import Any, Final
 import gevent
 from gevent.server import StreamServer
 
-from chat_protocol import ndjson
+from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Bye
 from chat_server.core.hub import Hub

@@ -24,8 +24,8 @@ from chat_client import Back, Client, Overrun
 from chat_client.backoff import Backoff
 from chat_client.calls import Pending
 from chat_client.errors import ChatError
+from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Closed, Event, Gap, Joined, Left, MessageEvent, Opened
-from chat_protocol.ndjson import encode
 
 _UNDER_WAY = 100
 _UNCOUNTED = 1 << 20

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chat_protocol import codec, commands
-from chat_protocol.codec import DIALECTS
+from chat_protocol import commands
+from chat_protocol.dialects import base
+from chat_protocol.dialects.base import DIALECTS
 from chat_protocol.errors import ByeReason, Fault
 from chat_protocol.events import ServerIdentity
 from chat_server.core.hub import Hub
@@ -281,12 +282,12 @@ class Stage:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def connect(self, dialect: int = codec.NDJSON) -> Peer:
+    def connect(self, dialect: int = base.NDJSON) -> Peer:
         """Somebody who has not said a word."""
         self._count += 1
         return Peer(self, dialect, self._count)
 
-    def enter(self, name: str, *rooms: str, dialect: int = codec.NDJSON, resumable: bool = False) -> Peer:
+    def enter(self, name: str, *rooms: str, dialect: int = base.NDJSON, resumable: bool = False) -> Peer:
         """Somebody who is in `rooms` (the lobby by default), and has read the welcome."""
         peer = self.connect(dialect)
         wanted = list(rooms) if rooms else None

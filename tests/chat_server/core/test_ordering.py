@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol import codec, commands
+from chat_protocol import commands
+from chat_protocol.dialects import base
 from chat_server.core.ingest import event_of
 from chat_server.core.session import ENCODERS
 from chat_server.store.sqlite import SqliteStore
@@ -113,7 +114,7 @@ class Play:
         self.fail = fail
         self.heal = heal
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
-        self.watchers = [stage.enter("simple", dialect=codec.SIMPLE), stage.enter("text", dialect=codec.TEXT)]
+        self.watchers = [stage.enter("simple", dialect=base.SIMPLE), stage.enter("text", dialect=base.TEXT)]
         self.seats = [self.sit(name) for name in NAMES[:PEOPLE]]
         self.audits = list(self.seats)
         self.busy: set[int] = set()

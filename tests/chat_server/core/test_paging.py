@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol.events import RoomState, User, UserList
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 from chat_server.core import paging
 from chat_server.core.paging import LIST_PAGE, Ordered, first, fitting, following
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat_protocol import codec, commands
+from chat_protocol import commands
+from chat_protocol.dialects import base
 from chat_server.core.presence import LARGE, LARGE_INTERVAL
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def test_an_empty_room_is_told_nothing_and_forgotten(stage: Stage) -> None:
 
 def test_dialects_that_have_no_word_for_it_get_nothing(stage: Stage) -> None:
     ann = stage.enter("ann")
-    guest = stage.connect(codec.TEXT)
+    guest = stage.connect(base.TEXT)
     guest.does(commands.Arrive())
     before = guest.outbox.data
     settle(stage)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 from e2e.hostile.conftest import Served
 from support.fixtures import Connect, Dial
 from support.process import ServerProcess

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 from e2e.hostile.conftest import Served
 from support.fixtures import Connect, Dial, StartServer
 from support.process import ServerProcess, eventually

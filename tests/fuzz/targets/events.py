@@ -3,10 +3,11 @@
 import msgspec
 
 from chat_client.frames import read_frame
-from chat_protocol import phrases, simple, text
+from chat_protocol import sentences
+from chat_protocol.dialects import plain_text, two_field
+from chat_protocol.dialects.ndjson import decode_event, encode
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Bye, Error, Event
-from chat_protocol.ndjson import decode_event, encode
 
 
 def check(data: bytes) -> None:
@@ -33,6 +34,6 @@ def _line(line: bytes) -> None:
         assert isinstance(lenient, Error) or (isinstance(lenient, Bye) and lenient.reason in ByeReason)
     if lenient is not None:
         assert decode_event(encode(lenient)[:-1]) == lenient
-        assert all(isinstance(sentence, str) for sentence in phrases.sentences(lenient))
-        text.encode(lenient).decode()
-        simple.encode(lenient).decode()
+        assert all(isinstance(sentence, str) for sentence in sentences.sentences(lenient))
+        plain_text.encode(lenient).decode()
+        two_field.encode(lenient).decode()

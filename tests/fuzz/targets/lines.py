@@ -1,6 +1,6 @@
 """`LineBuffer`, beside a model that sees the whole stream at once."""
 
-from chat_protocol.lines import LineBuffer
+from chat_protocol.framing.lines import LineBuffer
 from fuzz.cuts import same_for_all_cuts
 
 

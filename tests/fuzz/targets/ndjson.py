@@ -1,7 +1,7 @@
 """The native dialect: bytes in, commands and faults out."""
 
-from chat_protocol.codec import Incoming
-from chat_protocol.ndjson import NdjsonCodec
+from chat_protocol.dialects.base import Incoming
+from chat_protocol.dialects.ndjson import NdjsonCodec
 from fuzz import incoming
 from fuzz.cuts import same_for_all_cuts
 

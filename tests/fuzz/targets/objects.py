@@ -1,6 +1,6 @@
 """`ObjectSplitter`, beside a model that sees the whole stream at once, a byte at a time."""
 
-from chat_protocol.objects import ObjectSplitter, Piece
+from chat_protocol.framing.json_objects import ObjectSplitter, Piece
 from fuzz.cuts import same_for_all_cuts
 
 

@@ -4,9 +4,9 @@ import json
 
 import msgspec
 
-from chat_protocol import simple
-from chat_protocol.codec import Incoming
 from chat_protocol.commands import Say
+from chat_protocol.dialects import two_field
+from chat_protocol.dialects.base import Incoming
 from chat_protocol.errors import Fault
 from chat_protocol.events import MessageEvent, Notice
 from fuzz import incoming
@@ -15,7 +15,7 @@ from fuzz.cuts import same_for_all_cuts
 
 def check(data: bytes) -> None:
     def feed(pieces: list[bytes]) -> list[Incoming]:
-        return incoming.talk(simple.SimpleCodec(), pieces)
+        return incoming.talk(two_field.SimpleCodec(), pieces)
 
     with incoming.short_frames():
         found = same_for_all_cuts(data, feed)
@@ -24,7 +24,7 @@ def check(data: bytes) -> None:
         if isinstance(item, Fault):
             continue
         assert isinstance(item, Say)
-        assert simple.decode_pair(msgspec.json.encode(simple.Pair(item.username, item.message))) == item
+        assert two_field.decode_pair(msgspec.json.encode(two_field.Pair(item.username, item.message))) == item
         message = MessageEvent(
             room="lobby",
             seq=1,
@@ -34,8 +34,8 @@ def check(data: bytes) -> None:
             timestamp=0.0,
             origin="client",
         )
-        written = simple.encode_messages([message, message])
+        written = two_field.encode_messages([message, message])
         line = {"username": item.username, "message": item.message, "timestamp": 0.0}
         assert [json.loads(each) for each in written.splitlines()] == [line, line]
-        for each in simple.encode(Notice(text=item.message)).splitlines():
+        for each in two_field.encode(Notice(text=item.message)).splitlines():
             assert json.loads(each)["username"] == "server"

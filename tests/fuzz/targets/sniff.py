@@ -1,7 +1,7 @@
 """The first bytes of a connection: the dialect, and what comes of them, hang on the bytes alone."""
 
-from chat_protocol.codec import Incoming
-from chat_protocol.sniff import Sniffer
+from chat_protocol.dialects.base import Incoming
+from chat_protocol.dialects.detect import Sniffer
 from fuzz import incoming
 from fuzz.cuts import same_for_all_cuts
 

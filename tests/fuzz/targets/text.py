@@ -1,11 +1,12 @@
 """Plain text: bytes in, commands and faults out; what is written cannot forge a line."""
 
-from chat_protocol import commands, names, text
-from chat_protocol.codec import Incoming
-from chat_protocol.content import text_problem
+from chat_protocol import commands, names
+from chat_protocol.dialects import plain_text
+from chat_protocol.dialects.base import Incoming
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, HistoryPage, MessageEvent, Notice
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.message_text import text_problem
 from fuzz import incoming
 from fuzz.cuts import same_for_all_cuts
 from fuzz.lines_shown import one_line_each
@@ -13,7 +14,7 @@ from fuzz.lines_shown import one_line_each
 
 def check(data: bytes) -> None:
     def feed(pieces: list[bytes]) -> list[Incoming]:
-        return incoming.talk(text.TextCodec(), pieces)
+        return incoming.talk(plain_text.TextCodec(), pieces)
 
     with incoming.short_frames():
         found = same_for_all_cuts(data, feed)
@@ -44,12 +45,12 @@ def _shown(said: str, to: str | None) -> None:
         origin="client",
     )
     head = f"[13:53] (private {message.room}) ann: " if to else "[13:53] "
-    (own,) = one_line_each(text.encode(message), 1)
+    (own,) = one_line_each(plain_text.encode(message), 1)
     assert own.startswith(head)
-    assert text_problem(said) or len(text.encode(message)) <= MAX_FRAME
-    one_line_each(text.encode_messages([message, message]), 2)
-    one_line_each(text.encode(HistoryPage(room="lobby", messages=[message] * 3, more=False)), 3)
-    (own,) = one_line_each(text.encode(Error(code=ErrorCode.FORBIDDEN, message=said)), 1)
+    assert text_problem(said) or len(plain_text.encode(message)) <= MAX_FRAME
+    one_line_each(plain_text.encode_messages([message, message]), 2)
+    one_line_each(plain_text.encode(HistoryPage(room="lobby", messages=[message] * 3, more=False)), 3)
+    (own,) = one_line_each(plain_text.encode(Error(code=ErrorCode.FORBIDDEN, message=said)), 1)
     assert own.startswith("* ")
-    for own in one_line_each(text.encode(Notice(text=said)), len(said.splitlines())):
+    for own in one_line_each(plain_text.encode(Notice(text=said)), len(said.splitlines())):
         assert own.startswith("* ")

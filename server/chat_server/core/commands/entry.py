@@ -7,9 +7,9 @@ from msgspec import structs
 
 from chat_protocol import LOBBY, PROTOCOL_VERSION
 from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename, Resume
+from chat_protocol.dialects.plain_text import GREETING, HELP
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
-from chat_protocol.text import GREETING, HELP
 from chat_server.core.commands.rooms import read
 from chat_server.core.hub import Hub, new_public_id
 from chat_server.core.paging import fitting

@@ -2,8 +2,8 @@
 
 from chat_protocol import LOBBY, names
 from chat_protocol.commands import Message, Say
-from chat_protocol.content import text_problem
 from chat_protocol.errors import ErrorCode, Refused
+from chat_protocol.message_text import text_problem
 from chat_server.core.commands.entry import check_failures, come_in, take_name
 from chat_server.core.hub import Hub
 from chat_server.core.ingest import again

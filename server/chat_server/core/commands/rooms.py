@@ -3,7 +3,7 @@
 from chat_protocol.commands import History, Join, Leave, Rooms, Switch
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 from chat_protocol.names import fold
 from chat_server.core.conversations import stand
 from chat_server.core.hub import Hub

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol import codec, commands
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol import commands
+from chat_protocol.dialects import base
+from chat_protocol.framing.lines import MAX_FRAME
 from chat_server.core.limits import Limits
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> Non
 
 
 def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
-    guest, ann = stage.connect(codec.TEXT), stage.enter("ann", "garden", "lobby")
+    guest, ann = stage.connect(base.TEXT), stage.enter("ann", "garden", "lobby")
     guest.does(commands.Arrive())
     guest.says("one")
     guest.does(commands.Switch(room="Garden"))
@@ -92,7 +93,7 @@ def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
 
 def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=1))
-    guest = stage.connect(codec.TEXT)
+    guest = stage.connect(base.TEXT)
     guest.does(commands.Arrive())
     guest.does(commands.Switch(room="garden"))
     assert list(guest.session.rooms) == ["garden"]

@@ -9,13 +9,14 @@ from typing import Final
 
 import msgspec
 
-from chat_protocol import codec, phrases
+from chat_protocol import sentences
 from chat_protocol.commands import Say
+from chat_protocol.dialects import base
+from chat_protocol.dialects.ndjson import TOO_LARGE, UNREADABLE, unreadable
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent
+from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.names import SERVER_NAME
-from chat_protocol.ndjson import TOO_LARGE, UNREADABLE, unreadable
-from chat_protocol.objects import ObjectSplitter
 
 
 class Pair(msgspec.Struct):
@@ -37,7 +38,7 @@ _decode = msgspec.json.Decoder(Pair).decode
 _encoder: Final = msgspec.json.Encoder()
 
 
-def decode_pair(text: bytes, *, balanced: bool = True) -> codec.Incoming:
+def decode_pair(text: bytes, *, balanced: bool = True) -> base.Incoming:
     """Return the message in the object `text`, or what is wrong with it."""
     if not balanced:
         return Fault(ErrorCode.BAD_FRAME, "not a JSON object of username and message")
@@ -55,7 +56,7 @@ def encode(event: Event) -> bytes:
     if isinstance(event, MessageEvent):
         return encode_messages((event,))
     return b"".join(
-        _encoder.encode(Line(SERVER_NAME, sentence)) + b"\n" for sentence in phrases.sentences(event)
+        _encoder.encode(Line(SERVER_NAME, sentence)) + b"\n" for sentence in sentences.sentences(event)
     )
 
 
@@ -69,7 +70,7 @@ class SimpleCodec:
 
     __slots__ = ("_objects", "_over")
 
-    dialect = codec.SIMPLE
+    dialect = base.SIMPLE
     encode = staticmethod(encode)
     encode_messages = staticmethod(encode_messages)
 
@@ -77,7 +78,7 @@ class SimpleCodec:
         self._objects = ObjectSplitter()
         self._over = False  # whether the peer was told that an object was too large
 
-    def receive(self, data: bytes) -> Sequence[codec.Incoming]:
+    def receive(self, data: bytes) -> Sequence[base.Incoming]:
         """Return what `data` completes."""
         found = [decode_pair(piece.text, balanced=piece.balanced) for piece in self._objects.feed(data)]
         if self._objects.overflowed and not self._over:
@@ -85,6 +86,6 @@ class SimpleCodec:
             found.append(TOO_LARGE)
         return found
 
-    def end(self) -> Sequence[codec.Incoming]:
+    def end(self) -> Sequence[base.Incoming]:
         """Return what the end of input leaves unfinished."""
         return [decode_pair(piece.text, balanced=piece.balanced) for piece in self._objects.end()]

@@ -12,14 +12,14 @@ from typing import Final
 
 import msgspec
 
-from chat_protocol import codec, ndjson
 from chat_protocol.commands import Arrive
+from chat_protocol.dialects import base, ndjson
+from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.plain_text import TextCodec, without_telnet
+from chat_protocol.dialects.two_field import SimpleCodec
 from chat_protocol.errors import ErrorCode, Fault
-from chat_protocol.lines import MAX_FRAME
-from chat_protocol.ndjson import NdjsonCodec
-from chat_protocol.objects import ObjectSplitter
-from chat_protocol.simple import SimpleCodec
-from chat_protocol.text import TextCodec, without_telnet
+from chat_protocol.framing.json_objects import ObjectSplitter
+from chat_protocol.framing.lines import MAX_FRAME
 
 # What may stand before the first character: spaces and blank lines (so may a web request begin, RFC 9112 2.2,
 # and so does the binary PROXY header), a byte order mark, what telnet says on its own account (RFC 854).
@@ -50,7 +50,7 @@ class Sniffer:
 
     __slots__ = ("_begun", "_checked", "_fed", "_held", "_objects", "_over", "chosen")
 
-    dialect = codec.NDJSON
+    dialect = base.NDJSON
     encode = staticmethod(ndjson.encode)
     encode_messages = staticmethod(ndjson.encode_messages)
 
@@ -61,9 +61,9 @@ class Sniffer:
         self._fed = 0  # bytes that the splitter was fed
         self._checked = False  # whether an unfinished first object was looked at, at its first newline
         self._over = False  # whether the connection was given up
-        self.chosen: codec.Codec | None = None
+        self.chosen: base.Codec | None = None
 
-    def receive(self, data: bytes) -> Sequence[codec.Incoming]:
+    def receive(self, data: bytes) -> Sequence[base.Incoming]:
         """Return faults until the dialect is known, then all that has come so far."""
         if self._over:
             return []
@@ -89,7 +89,7 @@ class Sniffer:
             return self._give_up(_foreign("TLS is not set up here"))
         return self._text(looked)
 
-    def end(self) -> Sequence[codec.Incoming]:
+    def end(self) -> Sequence[base.Incoming]:
         """Return what the end of input completes: a last line without a newline."""
         if self._objects is not None:
             rest = self._objects.end()
@@ -100,21 +100,21 @@ class Sniffer:
         return [*found, *self.chosen.end()] if self.chosen else found
 
     def _take(
-        self, chosen: codec.Codec, data: bytes, first: Sequence[codec.Incoming]
-    ) -> Sequence[codec.Incoming]:
+        self, chosen: base.Codec, data: bytes, first: Sequence[base.Incoming]
+    ) -> Sequence[base.Incoming]:
         """Hand over to `chosen`, which takes `data` up from where the dialect begins."""
         self.chosen = chosen
         self._held.clear()
         return [*first, *chosen.receive(data)] if data else first
 
-    def _give_up(self, fault: Fault) -> list[codec.Incoming]:
+    def _give_up(self, fault: Fault) -> list[base.Incoming]:
         self._over = True
         self._held.clear()
         return [fault]
 
-    def _object(self, objects: ObjectSplitter, data: bytes) -> Sequence[codec.Incoming]:
+    def _object(self, objects: ObjectSplitter, data: bytes) -> Sequence[base.Incoming]:
         """Decide by the first whole object: with a `type` it is native, without one it is two-field JSON."""
-        faults: list[codec.Incoming] = []
+        faults: list[base.Incoming] = []
         start = 0
         while start < len(data):
             # A line at a time, since the end of the first line may decide.
@@ -136,7 +136,7 @@ class Sniffer:
         self._fed += len(data)
         return faults
 
-    def _text(self, looked: int) -> Sequence[codec.Incoming]:
+    def _text(self, looked: int) -> Sequence[base.Incoming]:
         """Decide by the first line, once it is whole: text, or a protocol that is not spoken here."""
         held = self._held
         newline = held.find(b"\n", looked)

@@ -6,7 +6,7 @@ Knows braces and strings. Must not know what an object means, nor whether it is 
 import re
 from typing import NamedTuple
 
-from chat_protocol.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME
 
 _OUTSIDE = re.compile(rb'["{}]')
 _INSIDE = re.compile(rb'["\\\n]')

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from chat_protocol import codec
 from chat_protocol.commands import MAX_REF, WIRE_TYPES, WireCommand
+from chat_protocol.dialects import base
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent, WireEvent
-from chat_protocol.lines import MAX_FRAME, LineBuffer
+from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
 
 _decode_command: Callable[[bytes], WireCommand] = msgspec.json.Decoder(WireCommand).decode
 _decode_event: Callable[[bytes], WireEvent] = msgspec.json.Decoder(WireEvent).decode
@@ -46,7 +46,7 @@ def unreadable(error: Exception, wanted: str) -> Fault:
     return Fault(ErrorCode.BAD_FRAME, f"not {wanted}: {str(error)[:_MAX_SHOWN]}")
 
 
-def decode_command(line: bytes) -> codec.Incoming:
+def decode_command(line: bytes) -> base.Incoming:
     """Return the command on `line`, or what is wrong with it."""
     try:
         return _decode_command(line)
@@ -86,7 +86,7 @@ class NdjsonCodec:
 
     __slots__ = ("_lines", "_over")
 
-    dialect = codec.NDJSON
+    dialect = base.NDJSON
     encode = staticmethod(encode)
     encode_messages = staticmethod(encode_messages)
 
@@ -94,7 +94,7 @@ class NdjsonCodec:
         self._lines = LineBuffer()
         self._over = False  # whether the peer was told that a frame was too large
 
-    def receive(self, data: bytes) -> Sequence[codec.Incoming]:
+    def receive(self, data: bytes) -> Sequence[base.Incoming]:
         """Return what `data` completes; blank lines are nothing."""
         lines = self._lines
         found = [decode_command(line) for line in lines.feed(data) if line]
@@ -103,7 +103,7 @@ class NdjsonCodec:
             found.append(TOO_LARGE)
         return found
 
-    def end(self) -> Sequence[codec.Incoming]:
+    def end(self) -> Sequence[base.Incoming]:
         """Return the command on a last line without a newline."""
         line = self._lines.end()
         return [decode_command(line)] if line else []

@@ -9,11 +9,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from chat_protocol import codec, commands, phrases
+from chat_protocol import commands, sentences
+from chat_protocol.dialects import base
+from chat_protocol.dialects.ndjson import TOO_LARGE
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, HistoryPage, MessageEvent
-from chat_protocol.lines import LineBuffer
-from chat_protocol.ndjson import TOO_LARGE
+from chat_protocol.framing.lines import LineBuffer
 
 HELP: Final = (
     "/nick NAME  take a name     /join ROOM  go to another room\n"
@@ -37,7 +38,7 @@ def encode(event: Event) -> bytes:
         return _line(event).encode()
     if isinstance(event, HistoryPage):
         return encode_messages(event.messages)
-    return "".join(f"* {_harmless(sentence)}\n" for sentence in phrases.sentences(event)).encode()
+    return "".join(f"* {_harmless(sentence)}\n" for sentence in sentences.sentences(event)).encode()
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
@@ -45,7 +46,7 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
     return "".join(map(_line, events)).encode()
 
 
-def decode_line(line: bytes) -> codec.Incoming | None:
+def decode_line(line: bytes) -> base.Incoming | None:
     """Return what a person meant by `line`, None for an empty one."""
     try:
         text = without_telnet(line).decode()
@@ -73,7 +74,7 @@ class TextCodec:
 
     __slots__ = ("_lines", "_over")
 
-    dialect = codec.TEXT
+    dialect = base.TEXT
     encode = staticmethod(encode)
     encode_messages = staticmethod(encode_messages)
 
@@ -81,7 +82,7 @@ class TextCodec:
         self._lines = LineBuffer()
         self._over = False  # whether the peer was told that a line was too large
 
-    def receive(self, data: bytes) -> Sequence[codec.Incoming]:
+    def receive(self, data: bytes) -> Sequence[base.Incoming]:
         """Return what `data` completes."""
         found = [command for line in self._lines.feed(data) if (command := decode_line(line)) is not None]
         if self._lines.overflowed and not self._over:
@@ -89,7 +90,7 @@ class TextCodec:
             found.append(TOO_LARGE)
         return found
 
-    def end(self) -> Sequence[codec.Incoming]:
+    def end(self) -> Sequence[base.Incoming]:
         """Return what a last line without a newline means."""
         command = decode_line(self._lines.end())
         return [] if command is None else [command]
@@ -115,7 +116,7 @@ def _harmless(text: str) -> str:
     return text if text.isprintable() else _CONTROL.sub("\ufffd", _BREAK.sub(_NEXT_LINE, text))
 
 
-def _command(word: str, rest: str) -> codec.Incoming:
+def _command(word: str, rest: str) -> base.Incoming:
     match word:
         case "nick" if rest:
             return commands.Rename(username=rest)
