@@ -4,12 +4,12 @@ Blocking sockets and threads; no dependency on the server's code nor on gevent.
 """
 
 from chat_client.address import Address, parse_address
-from chat_client.calls import Pending
 from chat_client.client import Client
+from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused, TimedOut
+from chat_client.events import Back, Lost, Overrun
 from chat_client.follow import follow
-from chat_client.local_events import Back, Lost, Overrun
-from chat_client.quickest import measure_all, quickest
+from chat_client.server_selection import measure_all, quickest
 
 __all__ = [
     "Address",

@@ -10,10 +10,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from chat_client.commands.support import forget_stdout, tell
 from chat_client.errors import ChatError
-from chat_client.exits import EXPLAINED, Exit, exit_code
-from chat_client.scripting import forget_stdout, tell
-from chat_client.settings import Settings, add_options, gather, positive, value
+from chat_client.options.exit_codes import EXPLAINED, Exit, exit_code
+from chat_client.options.settings import Settings, add_options, gather, positive, value
 from chat_protocol import LOBBY
 from chat_protocol.names import clean
 
@@ -57,11 +57,11 @@ def _run(options: argparse.Namespace, settings: Settings) -> Exit:
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
     match options.subcommand:
         case "send":
-            from chat_client.send import run_send  # noqa: PLC0415  see the top of the file
+            from chat_client.commands.send import run_send  # noqa: PLC0415  see the top of the file
 
             return run_send(settings, options.text, options.room, options.to)
         case "tail":
-            from chat_client.tail import run_tail  # noqa: PLC0415  as above
+            from chat_client.commands.tail import run_tail  # noqa: PLC0415  as above
 
             return run_tail(
                 settings,
@@ -72,13 +72,13 @@ def _run(options: argparse.Namespace, settings: Settings) -> Exit:
                 reconnect=options.reconnect,
             )
         case "rtt":
-            from chat_client.ping import run_rtt  # noqa: PLC0415  as above
+            from chat_client.commands.rtt import run_rtt  # noqa: PLC0415  as above
 
             return run_rtt(settings, options.count, options.interval)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         tell("there is no terminal here; in scripts use: chat-client send, tail or rtt (see --help)")
         return Exit.USAGE
-    from chat_client.terminal import run_terminal  # noqa: PLC0415  as above
+    from chat_client.terminal.app import run_terminal  # noqa: PLC0415  as above
 
     return run_terminal(settings, options.room)
 

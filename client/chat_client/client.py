@@ -1,7 +1,7 @@
 """The library: a chat session as an object.
 
-Knows what a program may ask and say. Connections are kept by keeper.py, answers awaited in calls.py, state
-lives in session.py. Blocking sockets and threads only, so it works as it is in programs patched by gevent.
+Knows what a program may ask and say. Connections are kept by connection/reconnect.py, answers awaited in connection/pending.py, state
+lives in connection/session.py. Blocking sockets and threads only, so it works as it is in programs patched by gevent.
 """
 
 import itertools
@@ -12,18 +12,18 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from chat_client import paging
 from chat_client.address import Address, parse_address
-from chat_client.backoff import Backoff
-from chat_client.calls import Calls, Pending
+from chat_client.base import paging
+from chat_client.base.backoff import Backoff
+from chat_client.base.rtt_samples import Samples
+from chat_client.connection.inbox import Inbox
+from chat_client.connection.link import Link, dial
+from chat_client.connection.pending import Calls, Pending
+from chat_client.connection.reconnect import Keeper
+from chat_client.connection.session import RoomView, Session
 from chat_client.errors import ChatError, ConnectionLost, Ended, TimedOut
-from chat_client.inbox import Inbox
-from chat_client.keeper import Keeper
-from chat_client.link import Link, dial
-from chat_client.local_events import RoundTrip
-from chat_client.quickest import Measured, choose, measure_all
-from chat_client.samples import Samples
-from chat_client.session import RoomView, Session
+from chat_client.events import RoundTrip
+from chat_client.server_selection import Measured, choose, measure_all
 from chat_protocol import DEFAULT_PORT, LOBBY, commands
 from chat_protocol.events import (
     Closed,

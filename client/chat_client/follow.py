@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from chat_client.client import Client
 from chat_client.errors import ConnectionLost
-from chat_client.local_events import Back, Lost, Overrun
+from chat_client.events import Back, Lost, Overrun
 from chat_protocol.events import Event, Gap, MessageEvent, Welcome
 from chat_protocol.names import fold
 

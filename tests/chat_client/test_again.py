@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from chat_client.again import Again
-from chat_client.calls import Calls
+from chat_client.connection.pending import Calls
+from chat_client.connection.resend_queue import Again
 from chat_protocol.commands import Command, Message, Ping
 from chat_protocol.events import Limits
 

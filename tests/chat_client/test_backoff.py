@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.backoff import Backoff
+from chat_client.base.backoff import Backoff
 
 
 def test_waits_grow_up_to_a_bound_and_begin_anew() -> None:

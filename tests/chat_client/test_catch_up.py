@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_client.catch_up import MOST_ROOMS, CatchUp
-from chat_client.session import Session
+from chat_client.connection.catch_up import MOST_ROOMS, CatchUp
+from chat_client.connection.session import Session
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, Gap, HistoryPage, RoomState

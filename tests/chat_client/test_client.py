@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import pytest
 
 from chat_client import Client, ConnectionLost, Lost, Refused, TimedOut, follow
-from chat_client.local_events import Overrun
+from chat_client.events import Overrun
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Closed, Event, MessageEvent, Opened, Renamed, Welcome
 

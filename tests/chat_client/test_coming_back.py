@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from chat_client import Back, Client, ConnectionLost, Lost
-from chat_client.backoff import Backoff
+from chat_client.base.backoff import Backoff
 from chat_client.errors import Refused
 from chat_protocol.commands import Message, Quit, Rename, Resume
 from chat_protocol.errors import ByeReason, ErrorCode

@@ -19,7 +19,7 @@ from chat_client import (
     measure_all,
     parse_address,
 )
-from chat_client.backoff import Backoff
+from chat_client.base.backoff import Backoff
 from chat_protocol.commands import History
 from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import (

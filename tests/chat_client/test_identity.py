@@ -3,8 +3,8 @@ import argparse
 import pytest
 
 from chat_client.address import Address
-from chat_client.identity import default_username, script_names
-from chat_client.settings import gather
+from chat_client.options.default_name import default_username, script_names
+from chat_client.options.settings import gather
 from chat_protocol.names import MAX_NAME, clean
 
 

@@ -2,7 +2,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.pacing import Pacer
+from chat_client.base.pacing import Pacer
 from chat_protocol.events import Limits
 
 NONE = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)

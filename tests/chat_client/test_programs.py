@@ -84,7 +84,7 @@ def test_the_bot_of_the_docs_answers(server: Any, env: dict[str, str]) -> None:
 
 def test_it_needs_neither_the_server_nor_gevent() -> None:
     code = (
-        "import sys, chat_client.cli, chat_client.terminal\n"
+        "import sys, chat_client.cli, chat_client.terminal.app\n"
         "print([name for name in sys.modules if name.split('.')[0] in {'gevent', 'chat_server'}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -92,6 +92,6 @@ def test_it_needs_neither_the_server_nor_gevent() -> None:
 
 
 def test_scripts_do_not_wait_for_prompt_toolkit() -> None:
-    code = "import sys, chat_client.cli, chat_client.tail\nprint('prompt_toolkit' in sys.modules)"
+    code = "import sys, chat_client.cli, chat_client.commands.tail\nprint('prompt_toolkit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

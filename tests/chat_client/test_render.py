@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.render import INDENT, Painter, clock, mentions, message_text, wrapped
+from chat_client.text.render import INDENT, Painter, clock, mentions, message_text, wrapped
 from chat_protocol.events import MessageEvent
 
 PLAIN = Painter(colours=False)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chat_client import Back, Client, ConnectionLost, Refused, follow
-from chat_client.backoff import Backoff
+from chat_client.base.backoff import Backoff
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Event, MessageEvent, Opened, Welcome
 

@@ -1,4 +1,4 @@
-from chat_client.samples import Samples, percentile
+from chat_client.base.rtt_samples import Samples, percentile
 
 
 def test_percentiles_are_values_that_were_measured() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.sanitize import MAX_MARKS, ascii_controls, harmless, one_line
+from chat_client.text.sanitize import MAX_MARKS, ascii_controls, harmless, one_line
 
 OBEYED = ["\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\r", "\x08", "\x00", "\x7f", "\x0c", "\x0e", "\x85"]
 UNSEEN = [

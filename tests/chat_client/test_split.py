@@ -3,7 +3,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.split import split_text
+from chat_client.text.split_text import split_text
 
 
 def test_a_text_that_fits_stays_whole() -> None:

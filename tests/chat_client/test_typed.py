@@ -1,7 +1,7 @@
 import pytest
 
-from chat_client.complete import candidates
-from chat_client.typed import COMMANDS, Do, Farewell, Say, Wrong, help_lines, understand
+from chat_client.terminal.completion import candidates
+from chat_client.terminal.input_parser import COMMANDS, Do, Farewell, Say, Wrong, help_lines, understand
 
 
 @pytest.mark.parametrize("line", ["/quti", " /quti", "\t/quti now", "/QUTI", "/etc/passwd", "/", "/ quit"])

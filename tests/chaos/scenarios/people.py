@@ -21,8 +21,8 @@ from chaos.sends import conversation
 from chaos.server import ChaosServer
 from chaos.stage import Size
 from chat_client import Back, Client, Overrun
-from chat_client.backoff import Backoff
-from chat_client.calls import Pending
+from chat_client.base.backoff import Backoff
+from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Closed, Event, Gap, Joined, Left, MessageEvent, Opened

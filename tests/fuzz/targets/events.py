@@ -2,7 +2,7 @@
 
 import msgspec
 
-from chat_client.frames import read_frame
+from chat_client.connection.decode import read_frame
 from chat_protocol import sentences
 from chat_protocol.dialects import plain_text, two_field
 from chat_protocol.dialects.ndjson import decode_event, encode

@@ -3,8 +3,8 @@
 import json
 import unicodedata
 
-from chat_client.sanitize import ascii_controls, harmless, one_line
-from chat_client.split import split_text
+from chat_client.text.sanitize import ascii_controls, harmless, one_line
+from chat_client.text.split_text import split_text
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _KEPT = set("\n\u200c\u200d")

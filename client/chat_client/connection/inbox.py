@@ -9,7 +9,7 @@ import threading
 import time
 
 from chat_client.errors import ChatError, TimedOut
-from chat_client.local_events import Overrun
+from chat_client.events import Overrun
 from chat_protocol.events import Event
 
 

@@ -6,12 +6,12 @@ Knows how to time and to sum up. The figures are ours; `tcp` is the kernel's, wi
 import sys
 import time
 
+from chat_client.base.rtt_samples import Samples, percentile
 from chat_client.client import Client
+from chat_client.commands.support import open_client, tell
 from chat_client.errors import ChatError, TimedOut
-from chat_client.exits import Exit, exit_code
-from chat_client.samples import Samples, percentile
-from chat_client.scripting import open_client, tell
-from chat_client.settings import Settings
+from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.settings import Settings
 
 _PERCENTS = (50, 90, 99)
 

@@ -9,9 +9,9 @@ import collections
 import threading
 from collections.abc import Callable
 
-from chat_client.calls import Calls
-from chat_client.link import Link
-from chat_client.pacing import Pacer
+from chat_client.base.pacing import Pacer
+from chat_client.connection.link import Link
+from chat_client.connection.pending import Calls
 from chat_protocol.commands import Command, Message
 from chat_protocol.events import Limits
 

@@ -1,6 +1,6 @@
 """Messages and notices as lines of a terminal or of a script's output.
 
-Knows how a line looks. Must not write it. Everything that comes from others passes through sanitize.py here,
+Knows how a line looks. Must not write it. Everything that comes from others passes through text/sanitize.py here,
 and every line after a message's first is indented, so that no message can look like a line of its own.
 """
 
@@ -9,8 +9,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 
-from chat_client.local_events import Back
-from chat_client.sanitize import harmless, one_line
+from chat_client.events import Back
+from chat_client.text.sanitize import harmless, one_line
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 

@@ -1,6 +1,6 @@
 """The interactive client at a terminal: the prompt, its keys, and the threads around it.
 
-Knows prompt_toolkit. Must not know what commands or events mean (actions.py, incoming.py). The prompt runs in
+Knows prompt_toolkit. Must not know what commands or events mean (terminal/actions.py, terminal/event_presenter.py). The prompt runs in
 the main thread; typed lines are carried out in one thread and events shown in another, so that a slow server
 never stops the typing.
 """
@@ -20,22 +20,22 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
-from chat_client.actions import Actions
-from chat_client.asking import open_session
 from chat_client.client import Client
-from chat_client.complete import candidates
-from chat_client.desk import Desk
 from chat_client.errors import ChatError, ConnectionLost, Ended
-from chat_client.exits import Exit, exit_code
-from chat_client.incoming import Incoming
-from chat_client.past_lines import open_history
-from chat_client.render import Painter, counted
-from chat_client.sanitize import harmless
-from chat_client.screen import Screen, wants_colours
-from chat_client.settings import Settings
-from chat_client.split import split_text
-from chat_client.status import prompt_text, status_text
-from chat_client.typed import Do, Farewell, Say, Typed, understand
+from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.settings import Settings
+from chat_client.terminal.actions import Actions
+from chat_client.terminal.completion import candidates
+from chat_client.terminal.event_presenter import Incoming
+from chat_client.terminal.input_history import open_history
+from chat_client.terminal.input_parser import Do, Farewell, Say, Typed, understand
+from chat_client.terminal.screen import Screen, wants_colours
+from chat_client.terminal.setup_prompt import open_session
+from chat_client.terminal.state import Desk
+from chat_client.terminal.status_line import prompt_text, status_text
+from chat_client.text.render import Painter, counted
+from chat_client.text.sanitize import harmless
+from chat_client.text.split_text import split_text
 from chat_protocol.errors import ByeReason
 
 PASTE_ASKS = 3

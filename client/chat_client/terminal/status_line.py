@@ -5,8 +5,8 @@ Knows what a desk holds. Must not know the terminal; what comes from others is m
 
 from collections.abc import Callable
 
-from chat_client.desk import Desk
-from chat_client.sanitize import one_line
+from chat_client.terminal.state import Desk
+from chat_client.text.sanitize import one_line
 from chat_protocol.names import fold
 
 

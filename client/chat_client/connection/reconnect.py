@@ -1,25 +1,25 @@
 """Keeps a session going: says hello, reads, hands events on, and comes back when the connection is lost.
 
 Knows the order in which these happen. Must not know the program's questions (client.py) nor how bytes travel
-(link.py). One thread runs `_run`; it alone reads, and it alone changes the session.
+(connection/link.py). One thread runs `_run`; it alone reads, and it alone changes the session.
 """
 
 import threading
 import time
 from collections.abc import Callable
 
-from chat_client.again import Again
-from chat_client.backoff import Backoff
-from chat_client.calls import Calls
-from chat_client.catch_up import CatchUp
-from chat_client.door import Door, goodbye
+from chat_client.base.backoff import Backoff
+from chat_client.base.rtt_samples import Samples
+from chat_client.connection.catch_up import CatchUp
+from chat_client.connection.handshake import Door, goodbye
+from chat_client.connection.inbox import Inbox
+from chat_client.connection.link import Link
+from chat_client.connection.pending import Calls
+from chat_client.connection.reconcile import stored
+from chat_client.connection.resend_queue import Again
+from chat_client.connection.session import Session
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused
-from chat_client.inbox import Inbox
-from chat_client.link import Link
-from chat_client.local_events import Back, Lost, RoundTrip
-from chat_client.samples import Samples
-from chat_client.session import Session
-from chat_client.stored import stored
+from chat_client.events import Back, Lost, RoundTrip
 from chat_protocol.commands import Command, Message, Pong, Quit, Rename
 from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode
 from chat_protocol.events import (

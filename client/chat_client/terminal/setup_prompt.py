@@ -8,9 +8,9 @@ from prompt_toolkit import PromptSession
 from chat_client.address import Address, parse_servers
 from chat_client.client import Client
 from chat_client.errors import ChatError, ConnectionFailed, Refused
-from chat_client.identity import default_username
-from chat_client.sanitize import one_line
-from chat_client.settings import Settings
+from chat_client.options.default_name import default_username
+from chat_client.options.settings import Settings
+from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 from chat_protocol.names import clean
 

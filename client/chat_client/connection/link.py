@@ -12,9 +12,9 @@ import threading
 import time
 
 from chat_client.address import Address
+from chat_client.connection.decode import read_frame
 from chat_client.errors import ConnectionFailed, ConnectionLost
-from chat_client.frames import read_frame
-from chat_client.local_events import RoundTrip
+from chat_client.events import RoundTrip
 from chat_protocol.commands import Command, Ping
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, PongEvent

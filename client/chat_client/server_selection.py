@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from chat_client.address import Address
+from chat_client.connection.link import Link, dial
 from chat_client.errors import ChatError, ConnectionFailed
-from chat_client.link import Link, dial
 from chat_protocol.commands import Ping
 from chat_protocol.events import Bye
 

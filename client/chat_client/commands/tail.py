@@ -5,14 +5,14 @@ Knows how a message is written for a pipe. Diagnostics go to stderr.
 
 import sys
 
+from chat_client.commands.support import open_client, tell
 from chat_client.errors import ChatError
-from chat_client.exits import Exit, exit_code
+from chat_client.events import Back, Lost, Overrun
 from chat_client.follow import follow
-from chat_client.local_events import Back, Lost, Overrun
-from chat_client.render import Painter, back_text, message_text
-from chat_client.sanitize import ascii_controls
-from chat_client.scripting import open_client, tell
-from chat_client.settings import Settings
+from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.settings import Settings
+from chat_client.text.render import Painter, back_text, message_text
+from chat_client.text.sanitize import ascii_controls
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, MessageEvent
 

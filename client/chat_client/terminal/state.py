@@ -1,7 +1,7 @@
 """What the interactive client has before it: the session, the views, the screen, whom it knows and ignores.
 
-Knows how a view is entered and how a message is shown. Must not know typed lines (actions.py), other events
-(incoming.py) or the prompt (terminal.py). Two threads use it, one for typed lines and one for events; `lock`
+Knows how a view is entered and how a message is shown. Must not know typed lines (terminal/actions.py), other events
+(terminal/event_presenter.py) or the prompt (terminal/app.py). Two threads use it, one for typed lines and one for events; `lock`
 is held while something is shown, never while the server is asked.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 from chat_client.client import Client
 from chat_client.errors import ChatError
-from chat_client.render import mentions
-from chat_client.screen import Screen
-from chat_client.views import View, Views
+from chat_client.terminal.conversation_list import View, Views
+from chat_client.terminal.screen import Screen
+from chat_client.text.render import mentions
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 

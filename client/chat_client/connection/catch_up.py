@@ -8,7 +8,7 @@ sockets.
 import itertools
 from collections.abc import Callable
 
-from chat_client.session import Session
+from chat_client.connection.session import Session
 from chat_protocol.commands import History
 from chat_protocol.events import Closed, Event, Gap, HistoryPage, Left, MessageEvent
 from chat_protocol.names import fold

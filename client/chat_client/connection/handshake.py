@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
+from chat_client.connection.link import Link
 from chat_client.errors import ConnectionFailed, ConnectionLost, Refused
-from chat_client.link import Link
 from chat_protocol.commands import Command, Hello
 from chat_protocol.events import Bye, Error, Event, Welcome
 from chat_protocol.sentences import sentences

@@ -8,11 +8,11 @@ import collections
 
 import msgspec
 
-from chat_client.desk import SHOWN, Desk
 from chat_client.errors import ChatError
-from chat_client.local_events import Back, Lost, Overrun
-from chat_client.render import back_text, counted
-from chat_client.views import View
+from chat_client.events import Back, Lost, Overrun
+from chat_client.terminal.conversation_list import View
+from chat_client.terminal.state import SHOWN, Desk
+from chat_client.text.render import back_text, counted
 from chat_protocol.events import (
     Closed,
     Error,

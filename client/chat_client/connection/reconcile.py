@@ -8,9 +8,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
-from chat_client import paging
+from chat_client.base import paging
+from chat_client.connection.session import RoomView, Session
 from chat_client.errors import Refused
-from chat_client.session import RoomView, Session
 from chat_protocol import LOBBY
 from chat_protocol.commands import Message
 from chat_protocol.events import MessageEvent

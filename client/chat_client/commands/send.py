@@ -9,15 +9,15 @@ import sys
 import time
 from collections.abc import Iterator
 
-from chat_client.calls import Pending
+from chat_client.base.pacing import Pacer
 from chat_client.client import Client
+from chat_client.commands.support import open_client, tell
+from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError, Refused, TimedOut
-from chat_client.exits import Exit, exit_code
-from chat_client.pacing import Pacer
-from chat_client.render import counted
-from chat_client.scripting import open_client, tell
-from chat_client.settings import Settings
-from chat_client.split import split_text
+from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.settings import Settings
+from chat_client.text.render import counted
+from chat_client.text.split_text import split_text
 from chat_protocol.commands import Message
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import MessageEvent

@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from chat_client.render import Painter, message_text, wrapped
-from chat_client.sanitize import harmless
+from chat_client.text.render import Painter, message_text, wrapped
+from chat_client.text.sanitize import harmless
 from chat_protocol.events import MessageEvent
 
 _UNKNOWN_WIDTH = 80

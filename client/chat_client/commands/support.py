@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from chat_client.client import Client
 from chat_client.errors import Refused
-from chat_client.identity import script_names
-from chat_client.sanitize import one_line
-from chat_client.settings import Settings
+from chat_client.options.default_name import script_names
+from chat_client.options.settings import Settings
+from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 
 

@@ -7,12 +7,12 @@ time in the order of typing: a line typed right behind `/join dev` is said in de
 import time
 from collections.abc import Callable
 
-from chat_client.calls import Pending
-from chat_client.desk import Desk
+from chat_client.base.pacing import Pacer
+from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError, Refused
-from chat_client.pacing import Pacer
-from chat_client.split import split_text
-from chat_client.typed import Do, Farewell, Say, Typed, Wrong, help_lines
+from chat_client.terminal.input_parser import Do, Farewell, Say, Typed, Wrong, help_lines
+from chat_client.terminal.state import Desk
+from chat_client.text.split_text import split_text
 from chat_protocol.events import MessageEvent, User
 from chat_protocol.names import fold
 from chat_protocol.sentences import lag
@@ -53,7 +53,7 @@ class Actions:
                 case Wrong():
                     self._desk.screen.warn(typed.sentence)
                 case Farewell():
-                    self._close("")  # terminal.py leaves by itself; only a conversation's bye comes here
+                    self._close("")  # terminal/app.py leaves by itself; only a conversation's bye comes here
         except (ChatError, ValueError) as error:
             self._desk.screen.warn(str(error))
         self._desk.refresh()

@@ -5,7 +5,7 @@ Knows the commands' arguments. Must not know the terminal.
 
 from collections.abc import Iterable
 
-from chat_client.typed import COMMANDS
+from chat_client.terminal.input_parser import COMMANDS
 from chat_protocol.names import fold
 
 _TAKE_ROOM = frozenset({"join", "leave", "who"})

@@ -1,0 +1,5 @@
+"""Plain building blocks of the client: backoff, pacing, RTT samples, paged lists.
+
+Imports `chat_protocol` only.
+Open `backoff.py` first.
+"""

@@ -1,0 +1,5 @@
+"""One session over many connections: handshake, reading, resending, resuming, catching up.
+
+Imports `base`, `chat_protocol` and the client's `errors` and `events`.
+Open `reconnect.py` first, then `link.py`.
+"""
