@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         _tell(str(error))
     except Exception as error:
-        from chat_swarm.rundir import RunDirectoryError  # noqa: PLC0415  see the top of the file
+        from chat_swarm.results.run_directory import RunDirectoryError  # noqa: PLC0415  see the top of the file
 
         if not isinstance(error, RunDirectoryError):
             raise
@@ -62,9 +62,9 @@ def _tell(text: str) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from chat_swarm.compare import compare, parse_bounds  # noqa: PLC0415  see the top of the file
-    from chat_swarm.rundir import read  # noqa: PLC0415  as above
-    from chat_swarm.side_by_side import as_json, table  # noqa: PLC0415  as above
+    from chat_swarm.report.comparison_table import as_json, table  # noqa: PLC0415  as above
+    from chat_swarm.results.compare import compare, parse_bounds  # noqa: PLC0415  see the top of the file
+    from chat_swarm.results.run_directory import read  # noqa: PLC0415  as above
 
     bounds = parse_bounds(options.fail_if) if options.fail_if is not None else None
     found = compare(read(options.run_a), read(options.run_b), options.scope, bounds)
@@ -74,8 +74,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from chat_swarm.report import render  # noqa: PLC0415  see the top of the file
-    from chat_swarm.rundir import read, write_report  # noqa: PLC0415  as above
+    from chat_swarm.report.html import render  # noqa: PLC0415  see the top of the file
+    from chat_swarm.results.run_directory import read, write_report  # noqa: PLC0415  as above
 
     path = write_report(options.run, render(read(options.run)))
     sys.stdout.write(f"{path}\n")
@@ -83,10 +83,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _slo(options: argparse.Namespace) -> int:
-    from chat_swarm import judgement  # noqa: PLC0415  see the top of the file
-    from chat_swarm.figures import measured  # noqa: PLC0415  as above
-    from chat_swarm.rundir import read  # noqa: PLC0415  as above
-    from chat_swarm.slo import evaluate, parse  # noqa: PLC0415  as above
+    from chat_swarm.results import verdict  # noqa: PLC0415  see the top of the file
+    from chat_swarm.results.metric_refs import measured  # noqa: PLC0415  as above
+    from chat_swarm.results.run_directory import read  # noqa: PLC0415  as above
+    from chat_swarm.results.slo import evaluate, parse  # noqa: PLC0415  as above
 
     conditions = parse(options.slo)
     run = read(options.run)
@@ -94,7 +94,7 @@ def _slo(options: argparse.Namespace) -> int:
     found = evaluate(conditions, measured(run, scope), scope)
     for term in found.terms:
         mark = "held  " if term.passed else "BROKEN"
-        sys.stdout.write(f"{mark}  {judgement.condition(term.text):<40} {judgement.term(term)}\n")
+        sys.stdout.write(f"{mark}  {verdict.condition(term.text):<40} {verdict.term(term)}\n")
     return OK if found.passed else BROKEN
 
 

@@ -7,12 +7,12 @@ may import from here and add users.
 from locust import events
 from locust import stats as locust_stats
 
-from chat_swarm import life, options
-from chat_swarm.users import ChatterBot, ChurnBot, DirectBot, LurkerBot, SlowBot
+from chat_swarm.locust_plugin import options, plugin
+from chat_swarm.locust_plugin.users import ChatterBot, ChurnBot, DirectBot, LurkerBot, SlowBot
 
 __all__ = ["ChatterBot", "ChurnBot", "DirectBot", "LurkerBot", "SlowBot"]
 
-locust_stats.bucket_response_time = life.fine_bucket  # type: ignore[assignment]
+locust_stats.bucket_response_time = plugin.fine_bucket  # type: ignore[assignment]
 events.init_command_line_parser.add_listener(options.add_options)  # type: ignore[no-untyped-call]
 events.init.add_listener(options.on_init)  # type: ignore[no-untyped-call]
-events.init.add_listener(life.on_init)  # type: ignore[no-untyped-call]
+events.init.add_listener(plugin.on_init)  # type: ignore[no-untyped-call]

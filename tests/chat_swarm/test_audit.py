@@ -2,8 +2,8 @@
 
 import pytest
 
-from chat_swarm.audit import Audit
-from chat_swarm.results import AuditResult
+from chat_swarm.audit.process_audit import Audit
+from chat_swarm.model.schema import AuditResult
 from support.audits import deliver, end, found, says
 
 
@@ -243,7 +243,7 @@ def test_what_was_not_checked_does_not_pass() -> None:
 
 
 def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_swarm.ledger.KEPT_COUNTERS", 2)
+    monkeypatch.setattr("chat_swarm.audit.fault_log.KEPT_COUNTERS", 2)
     audit = Audit()
     for counter in (1, 2, 3, 4, 6, 8):
         audit.refused("hall", "ann", counter)
@@ -258,7 +258,7 @@ def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_swarm.ledger.KEPT_COUNTERS", 2)
+    monkeypatch.setattr("chat_swarm.audit.fault_log.KEPT_COUNTERS", 2)
     audit = Audit()
     says(audit, *((seq, "ann", 2 * seq) for seq in range(1, 6)))
     result = end(audit)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from chat_swarm.audit import Audit
-from chat_swarm.reckoning import reckon
+from chat_swarm.audit.merge import reckon
+from chat_swarm.audit.process_audit import Audit
 from support.audits import end, found, says
 
 
@@ -116,9 +116,9 @@ def test_a_hole_hides_nothing_behind_it(later: int) -> None:
 
 
 def test_what_has_left_the_window_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_swarm.room_log.WINDOW", 8)
-    monkeypatch.setattr("chat_swarm.room_log.BLOCK", 4)
-    monkeypatch.setattr("chat_swarm.room_log.BLOCKS", 2)
+    monkeypatch.setattr("chat_swarm.audit.room_log.WINDOW", 8)
+    monkeypatch.setattr("chat_swarm.audit.room_log.BLOCK", 4)
+    monkeypatch.setattr("chat_swarm.audit.room_log.BLOCKS", 2)
     audit = Audit()
     says(audit, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), *((seq, "ann", seq) for seq in range(4, 50)))
     final = audit.final()

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from chat_swarm.audit import Audit, Receiver
-from chat_swarm.reckoning import reckon
-from chat_swarm.results import AuditResult, Fault
+from chat_swarm.audit.merge import reckon
+from chat_swarm.audit.process_audit import Audit, Receiver
+from chat_swarm.model.schema import AuditResult, Fault
 
 ROOM = "hall"
 SEEDS = st.integers(0, 2**32).map(random.Random)
@@ -198,8 +198,8 @@ def only(result: AuditResult) -> Fault:
 def small_logs() -> Iterator[None]:
     """Let entries leave the window soon."""
     with (
-        mock.patch.multiple("chat_swarm.room_log", WINDOW=12, BLOCK=4, PATIENCE=5),
-        mock.patch("chat_swarm.records.BLOCK", 4),
+        mock.patch.multiple("chat_swarm.audit.room_log", WINDOW=12, BLOCK=4, PATIENCE=5),
+        mock.patch("chat_swarm.audit.log_diff.BLOCK", 4),
     ):
         yield
 

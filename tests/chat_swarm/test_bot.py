@@ -8,9 +8,9 @@ import pytest
 from chat_protocol.commands import Message, Ping, Pong
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Gap, PingEvent, PongEvent
-from chat_swarm import bot as bots
-from chat_swarm import stamp
-from chat_swarm.kinds import Chatter, Lurker
+from chat_swarm.bots import payload
+from chat_swarm.bots import session as bots
+from chat_swarm.bots.profiles import Chatter, Lurker
 from support.driven import RUN, Line, ServerEnd, Swarm, spoken
 
 HALL = "hall-0"
@@ -106,7 +106,7 @@ class TestMoments:
         for pending in bot.pending.values():
             pending.planned_ns -= 10 * 10**9
         now = time.time_ns()
-        text = stamp.write(RUN, 1, now - 10 * 10**9, now, 100)
+        text = payload.write(RUN, 1, now - 10 * 10**9, now, 100)
         # When what comes of them waits among others
         line.send(spoken(1, bot.name, 1, ref=mine[0].ref), spoken(2, "ann", 1, message=text))
         time.sleep(0.05)

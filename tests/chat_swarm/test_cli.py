@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from chat_swarm import cli
-from chat_swarm.machine import cpu_model, describe
-from chat_swarm.rundir import RunDirectory
-from chat_swarm.text import closing
+from chat_swarm.report.terminal_summary import closing
+from chat_swarm.results.run_directory import RunDirectory
+from chat_swarm.runner.host_info import cpu_model, describe
 from support.synthetic_run import synthetic_run, with_faults
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_swarm.collector import DRAIN, PATIENCE, RAMP, STEADY, Collector
-from chat_swarm.histogram import Histogram
-from chat_swarm.results import Interval, MachineSample, ServerSample
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Interval, MachineSample, ServerSample
+from chat_swarm.runner.collector import DRAIN, PATIENCE, RAMP, STEADY, Collector
 
 BEGAN = 1000
 SECONDS = 12

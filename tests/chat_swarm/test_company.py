@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from chat_swarm import company
-from chat_swarm.company import Company
-from chat_swarm.results import MachineSample
+from chat_swarm.model.schema import MachineSample
+from chat_swarm.runner import machine_load
+from chat_swarm.runner.machine_load import Company
 from support.process import eventually
 
 
@@ -23,7 +23,7 @@ class Clocks:
         monkeypatch.setattr(psutil, "cpu_times", self._machine)
         monkeypatch.setattr(psutil.Process, "cpu_times", self._process)
         monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [])  # servers of other tests, say
-        monkeypatch.setattr(company, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(machine_load, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def _machine(self) -> SimpleNamespace:
         return SimpleNamespace(user=self.user, nice=0.0, system=1.0, idle=99.0, irq=0.0, steal=self.steal)

@@ -6,9 +6,9 @@ import re
 import msgspec
 import pytest
 
-from chat_swarm.compare import Comparison, Line, compare, parse_bounds
-from chat_swarm.run import Run
-from chat_swarm.side_by_side import as_json, table
+from chat_swarm.report.comparison_table import as_json, table
+from chat_swarm.results.compare import Comparison, Line, compare, parse_bounds
+from chat_swarm.results.finished_run import Run
 from support.synthetic_run import synthetic_run, with_faults
 
 

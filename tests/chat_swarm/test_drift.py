@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.drift import _student, drifts, slope
-from chat_swarm.results import Quantiles, Row, ServerSample
+from chat_swarm.model.schema import Quantiles, Row, ServerSample
+from chat_swarm.results.drift import _student, drifts, slope
 
 
 def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:

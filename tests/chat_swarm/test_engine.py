@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from chat_swarm import lifeline
-from chat_swarm.engine import Engine
-from chat_swarm.kinds import Chatter, Direct, Lurker, Slow
+from chat_swarm.bots import lifecycle
+from chat_swarm.bots.bot_process import Engine
+from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
 from support.driven import Swarm
 from support.fixtures import StartServer
 from support.process import ServerProcess
@@ -19,8 +19,8 @@ Begin = Callable[..., Swarm]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifeline, "_FIRST_RETRY", 0.05)
-    monkeypatch.setattr(lifeline, "_LAST_RETRY", 0.2)
+    monkeypatch.setattr(lifecycle, "_FIRST_RETRY", 0.05)
+    monkeypatch.setattr(lifecycle, "_LAST_RETRY", 0.2)
 
 
 @pytest.fixture

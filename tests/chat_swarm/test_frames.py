@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, PongEvent
-from chat_swarm import frames
-from chat_swarm.audit import Audit
-from chat_swarm.frames import Chunk, Frames, Run
-from chat_swarm.reactor import Reactor
-from chat_swarm.recorder import Recorder
-from chat_swarm.wire import Wire
+from chat_swarm.audit.process_audit import Audit
+from chat_swarm.bots import frame_cache
+from chat_swarm.bots.connection import Wire
+from chat_swarm.bots.frame_cache import Chunk, Frames, Run
+from chat_swarm.loop.event_loop import Reactor
+from chat_swarm.model.recorder import Recorder
 from support.driven import RUN, ServerEnd, spoken
 
 STREAM: list[Event] = [
@@ -185,7 +185,7 @@ def test_all_bots_look_up_what_one_has_decoded(monkeypatch: pytest.MonkeyPatch) 
     first = [decoder.read(one) for one in data]
     assert all(decoder.read(one) is chunk for one, chunk in zip(data, first, strict=True))
     # And what is kept has an end
-    monkeypatch.setattr(frames, "_KEPT_BYTES", 1000)
+    monkeypatch.setattr(frame_cache, "_KEPT_BYTES", 1000)
     decoder = Frames(RUN, Audit())
     for number, one in enumerate(data * 2):
         decoder.read(one)

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_swarm.hgrm import curve, distribution
-from chat_swarm.histogram import Histogram
+from chat_swarm.model.hgrm import curve, distribution
+from chat_swarm.model.histogram import Histogram
 
 samples = st.lists(st.integers(1, 2_000_000), min_size=1, max_size=300)
 

@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.histogram import DIGITS, HIGHEST, LOWEST, Histogram, index_of
+from chat_swarm.model.histogram import DIGITS, HIGHEST, LOWEST, Histogram, index_of
 
 VALUES = st.one_of(
     st.integers(0, HIGHEST),

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from chat_swarm import judgement, report_page, report_tables
-from chat_swarm.collector import SILENT
-from chat_swarm.compare import compare
-from chat_swarm.run import Run
-from chat_swarm.text import closing
+from chat_swarm.report import page, tables
+from chat_swarm.report.terminal_summary import closing
+from chat_swarm.results import verdict
+from chat_swarm.results.compare import compare
+from chat_swarm.results.finished_run import Run
+from chat_swarm.runner.collector import SILENT
 from support.synthetic_run import RAMP, synthetic_run, with_faults
 
 SLOW = "loop lag over 100 ms"
@@ -28,13 +29,13 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     # Given a run in which one of the processes died
     run = marked(*[SILENT] * 6)
     # Then all that is said of it names what it was
-    said = judgement.generator(run)
+    said = verdict.generator(run)
     assert said.startswith("A bot process did not report in 6 seconds of 20 (30 %)")
-    assert judgement.mood(run) == "bad"
-    text, hint = closing(run), report_page.time_hint(run)
+    assert verdict.mood(run) == "bad"
+    text, hint = closing(run), page.time_hint(run)
     assert said in text
     assert f"6 seconds in which {SILENT}." in hint
-    (tile,) = (one for one in report_page.generator_tiles(run) if one.label == "Marked seconds")
+    (tile,) = (one for one in page.generator_tiles(run) if one.label == "Marked seconds")
     assert (tile.value, tile.note) == ("6 of 20", f"{SILENT}: 6")
     (warning,) = (one for one in compare(run, run).warnings if "of A's" in one)
     assert f"in 6 seconds of A's 20 {SILENT}" in warning
@@ -47,17 +48,17 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
 
 def test_a_slow_generator_and_a_silent_process_are_told_apart() -> None:
     run = marked(SLOW, SILENT, SLOW, SILENT, SILENT)
-    said = judgement.generator(run)
+    said = verdict.generator(run)
     assert "A bot process did not report in 3 seconds of 20 (15 %)" in said
     assert "The generator was the bottleneck in 2 seconds of 20 (10 %)" in said
-    assert judgement.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
+    assert verdict.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
 
 
 def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
     run = synthetic_run(samples=200)
     run.summary.audit.passed = False
     run.summary.audit.notes = ["bot process 0 did not report at the end"]
-    audit, *_ = report_page.checks(run)
+    audit, *_ = page.checks(run)
     assert audit.text.endswith("; bot process 0 did not report at the end")
 
 
@@ -73,7 +74,7 @@ def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
     ],
 )
 def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said: str) -> None:
-    assert judgement.generator(marked(*reasons, steady=60)).startswith(said)
+    assert verdict.generator(marked(*reasons, steady=60)).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said
 def test_a_step_says_what_its_generator_did(reason: str, said: str) -> None:
     run = marked(*[reason] * 9, steady=30, steps=True)
     run.summary.steps[0].generator_bound = True
-    table = report_tables.steps(run)
+    table = tables.steps(run)
     assert table is not None
     assert said in table.rows[0].cells[-1]
     assert table.rows[1].cells[-1] == "kept up"

@@ -10,8 +10,8 @@ from chat_protocol.commands import Hello, Message
 from chat_protocol.dialects.ndjson import decode_command
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, RoomState
-from chat_swarm import lifeline
-from chat_swarm.kinds import Chatter, Direct, Lurker, Slow
+from chat_swarm.bots import lifecycle
+from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
 from support.driven import Line, ServerEnd, Swarm, echo, spoken
 from support.scripted import welcome
 
@@ -21,7 +21,7 @@ OPEN_FILES = Path("/proc/self/fd")
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifeline, "_FIRST_RETRY", 0.02)
+    monkeypatch.setattr(lifecycle, "_FIRST_RETRY", 0.02)
 
 
 @pytest.fixture

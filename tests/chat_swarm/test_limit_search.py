@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.conductor import Window
-from chat_swarm.limit_run import PATIENCE, LimitRun
-from chat_swarm.limit_search import MAX_TRIALS, LimitSearch, Trial, trial
-from chat_swarm.results import Limit, Objective, Quantiles, Scope, Step, Term
-from chat_swarm.stages import ShapePlan, Stage
+from chat_swarm.model.schema import Limit, Objective, Quantiles, Scope, Step, Term
+from chat_swarm.model.stages import ShapePlan, Stage
+from chat_swarm.shapes.capacity_run import PATIENCE, LimitRun
+from chat_swarm.shapes.capacity_search import MAX_TRIALS, LimitSearch, Trial, trial
+from chat_swarm.shapes.run_control import Window
 
 HELD, BROKE = Trial(held=True), Trial(held=False, why="too slow")
 BOUND = Trial(held=False, generator_bound=True)

@@ -10,11 +10,12 @@ import pytest
 from chat_protocol.commands import Hello, Message, Open
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, Opened, PingEvent
-from chat_swarm import lifeline, sizes
-from chat_swarm.histogram import Histogram
-from chat_swarm.kinds import Chatter, Direct, Lurker, Slow
-from chat_swarm.results import Interval
-from chat_swarm.stamping import Stamping
+from chat_swarm.bots import lifecycle
+from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
+from chat_swarm.loop.rx_timestamps import Stamping
+from chat_swarm.model import distributions
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Interval
 from support.driven import ServerEnd, Swarm, echo
 
 OPENED = Opened(room="@a,b", peer="b", by="b", seq=0)
@@ -61,7 +62,7 @@ def test_nor_after_it_has_come_back_alone(
     begin: Any, end: ServerEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given two that have talked, and the next slot is a while away
-    monkeypatch.setattr(lifeline, "_FIRST_RETRY", 0.02)
+    monkeypatch.setattr(lifecycle, "_FIRST_RETRY", 0.02)
     swarm = begin(direct_rate=3.0)
     [bot] = swarm.begin(Direct)
     line = alone(swarm, end)
@@ -81,7 +82,7 @@ def test_nor_after_it_has_come_back_alone(
 
 def test_to_think_is_not_to_be_held_up(begin: Any, end: ServerEnd) -> None:
     # Given a bot that thinks for long before it goes on, with a slot every 20 ms
-    swarm = begin(direct_rate=50.0, think_time=sizes.parse("0.2"))
+    swarm = begin(direct_rate=50.0, think_time=distributions.parse("0.2"))
     [bot] = swarm.begin(Direct)
     line = alone(swarm, end)
     line.send(OPENED)

@@ -4,9 +4,9 @@ from itertools import combinations
 
 import pytest
 
-from chat_swarm.figures import look_up, measured, parse_figure
-from chat_swarm.noise import FLOOR, Interval, interval
-from chat_swarm.run import Run
+from chat_swarm.results.confidence import FLOOR, Interval, interval
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.metric_refs import look_up, measured, parse_figure
 from support.synthetic_run import synthetic_run
 
 SEEDS = 10

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.options import (
+from chat_swarm.locust_plugin.options import (
     OPTIONS,
     PlanError,
     add_options,
@@ -20,9 +20,9 @@ from chat_swarm.options import (
     plan_of,
     revised,
 )
-from chat_swarm.plan import BOTS, Plan
-from chat_swarm.sizes import constant
-from chat_swarm.stages import ShapePlan
+from chat_swarm.model.distributions import constant
+from chat_swarm.model.plan import BOTS, Plan
+from chat_swarm.model.stages import ShapePlan
 
 
 def options(**values: Any) -> Namespace:

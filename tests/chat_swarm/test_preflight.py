@@ -5,8 +5,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from chat_swarm.plan import Plan
-from chat_swarm.preflight import complaint, unbindable
+from chat_swarm.model.plan import Plan
+from chat_swarm.runner.preflight import complaint, unbindable
 
 ELSEWHERE = "203.0.113.7"
 """Of TEST-NET-3 (RFC 5737): no machine has it."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from chat_swarm.probe import CENSUS_EVERY, ProbeError, ServerProbe, find_server
+from chat_swarm.runner.server_probe import CENSUS_EVERY, ProbeError, ServerProbe, find_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -164,6 +164,6 @@ def test_a_process_of_somebody_else_is_a_clear_error(monkeypatch: pytest.MonkeyP
     def refuse(pid: int) -> int:
         raise PermissionError(pid)
 
-    monkeypatch.setattr("chat_swarm.probe._descriptors", refuse)
+    monkeypatch.setattr("chat_swarm.runner.server_probe._descriptors", refuse)
     with pytest.raises(ProbeError, match="somebody else"):
         ServerProbe(os.getpid())

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_swarm.alarm import Alarm
-from chat_swarm.reactor import TICK_NS, Reactor
-from chat_swarm.unpatched import EPOLLIN, EPOLLOUT
+from chat_swarm.loop.event_loop import TICK_NS, Reactor
+from chat_swarm.loop.native_epoll import EPOLLIN, EPOLLOUT
+from chat_swarm.loop.timerfd import Alarm
 
 PATIENCE = 20.0
 

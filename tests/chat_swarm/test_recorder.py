@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.histogram import Histogram
-from chat_swarm.metrics import COUNTS
-from chat_swarm.recorder import Recorder
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.metric_names import COUNTS
+from chat_swarm.model.recorder import Recorder
 
 DAY = 86_400 * 10**9
 NOW = 1_800_000_000 * 10**9

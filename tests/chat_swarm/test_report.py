@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
-from chat_swarm.metrics import COUNTS, FAULTS, METRICS
-from chat_swarm.over_time import MOST, Seconds
-from chat_swarm.plots import Plot
-from chat_swarm.report import embedded, render
-from chat_swarm.results import Fault
-from chat_swarm.run import Run
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import Fault
+from chat_swarm.report.html import embedded, render
+from chat_swarm.report.plotly_layout import Plot
+from chat_swarm.report.time_plots import MOST, Seconds
+from chat_swarm.results.finished_run import Run
 from support.synthetic_run import synthetic_run, with_faults
 
 

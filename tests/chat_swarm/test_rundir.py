@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm import rundir
-from chat_swarm.hgrm import distribution
-from chat_swarm.metrics import COUNTS, FAULTS, METRICS
-from chat_swarm.results import MachineSample, Quantiles, Row, ServerSample, Summary
-from chat_swarm.run import Run
-from chat_swarm.rundir import RunDirectory, RunDirectoryError, read, write_report
-from chat_swarm.timeline import COLUMNS, decode, encode
+from chat_swarm.model.hgrm import distribution
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample, Summary
+from chat_swarm.results import run_directory
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read, write_report
+from chat_swarm.results.timeline_csv import COLUMNS, decode, encode
 from support.synthetic_run import synthetic_run
 
 counted = st.integers(0, 2**40)
@@ -143,14 +143,14 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path)
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    really = rundir._replace
+    really = run_directory._replace
 
     def replace(path: Path, text: str) -> None:
         if not names or path.name in names:
             raise OSError(errno.ENOSPC, "No space left on device")
         really(path, text)
 
-    monkeypatch.setattr(rundir, "_replace", replace)
+    monkeypatch.setattr(run_directory, "_replace", replace)
 
 
 def test_a_full_disk_does_not_cost_the_summary(

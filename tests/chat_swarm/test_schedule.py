@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.schedule import BURST, NANOSECONDS, Schedule, period_of, phase_of
+from chat_swarm.bots.schedule import BURST, NANOSECONDS, Schedule, period_of, phase_of
 
 moments = st.integers(0, 2**62)
 periods = st.integers(1, 3_600 * NANOSECONDS)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chat_swarm.seats import PAIR, ROOM, Answer, Ask, Layout, SeatBook, Usher, Waiting, partner
+from chat_swarm.bots.slots import PAIR, ROOM, Answer, Ask, Layout, SeatBook, Usher, Waiting, partner
 
 ROOM_SIZE = 6
 

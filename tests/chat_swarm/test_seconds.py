@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chat_swarm.engine import second_of, to_next_second
+from chat_swarm.bots.bot_process import second_of, to_next_second
 
 SECOND = 1_000_000_000
 EARLY = 5_000_000

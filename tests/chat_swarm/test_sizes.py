@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.sizes import Distribution, constant, parse
+from chat_swarm.model.distributions import Distribution, constant, parse
 
 numbers = st.decimals(0, 100_000, places=3).map(lambda number: f"{number:f}")
 seeds = st.integers(0, 2**32)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.figures import SINGLES, Measured, measured, parse_figure
-from chat_swarm.histogram import Histogram
-from chat_swarm.metrics import COUNTS, FAULTS, METRIC
-from chat_swarm.results import Quantiles, Scope
-from chat_swarm.slo import OPERATORS, evaluate, parse
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC
+from chat_swarm.model.schema import Quantiles, Scope
+from chat_swarm.results.metric_refs import SINGLES, Measured, measured, parse_figure
+from chat_swarm.results.slo import OPERATORS, evaluate, parse
 from support.synthetic_run import synthetic_run
 
 percentiles = st.one_of(

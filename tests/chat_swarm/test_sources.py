@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.sources import PER_ADDRESS, Sources
+from chat_swarm.bots.source_addresses import PER_ADDRESS, Sources
 
 HERE = IPv4Address("127.0.0.1")
 

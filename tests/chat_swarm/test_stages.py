@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.conductor import Window
-from chat_swarm.results import Limit, Objective, Quantiles, Scope, Step
-from chat_swarm.stage_run import StageRun
-from chat_swarm.stages import STEP_SECONDS, ShapePlan, Stage, reachable, stage
+from chat_swarm.model.schema import Limit, Objective, Quantiles, Scope, Step
+from chat_swarm.model.stages import STEP_SECONDS, ShapePlan, Stage, reachable, stage
+from chat_swarm.shapes.run_control import Window
+from chat_swarm.shapes.timed import StageRun
 
 RAMP = ShapePlan(kind="ramp", users=600, spawn_rate=50.0, run_time=60.0)
 STEPS = ShapePlan(kind="steps", users=100, spawn_rate=50.0, run_time=50.0, steps=5)

@@ -5,34 +5,34 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm import stamp
-from chat_swarm.plan import MIN_PAYLOAD
+from chat_swarm.bots import payload
+from chat_swarm.model.plan import MIN_PAYLOAD
 
-RUNS = st.text("abcdefghjkmnpqrstuvwxyz23456789", min_size=1, max_size=stamp.MAX_RUN)
+RUNS = st.text("abcdefghjkmnpqrstuvwxyz23456789", min_size=1, max_size=payload.MAX_RUN)
 MOMENTS = st.integers(0, 2**63)
 
 
 @given(RUNS, st.integers(0, 10**9), MOMENTS, MOMENTS, st.integers(0, 8192))
 def test_what_is_written_is_read(run: str, counter: int, planned: int, sent: int, size: int) -> None:
-    text = stamp.write(run, counter, planned, sent, size)
-    assert stamp.read(run, text) == (counter, planned, sent)
+    text = payload.write(run, counter, planned, sent, size)
+    assert payload.read(run, text) == (counter, planned, sent)
     assert len(text.encode()) == size if size >= MIN_PAYLOAD else len(text) >= size
     assert json.dumps(text) == f'"{text}"'
 
 
 @given(RUNS, RUNS)
 def test_another_run_is_foreign(one: str, other: str) -> None:
-    text = stamp.write(one, 1, 2, 3, 100)
-    assert (stamp.read(other, text) is None) == (one != other)
+    text = payload.write(one, 1, 2, 3, 100)
+    assert (payload.read(other, text) is None) == (one != other)
 
 
 @given(st.text(max_size=100))
 def test_whatever_is_said_is_no_trouble(text: str) -> None:
-    assert stamp.read("k7q", text) is None
-    assert stamp.read("k7q", f"s1 k7q {text} x y z") is None
+    assert payload.read("k7q", text) is None
+    assert payload.read("k7q", f"s1 k7q {text} x y z") is None
 
 
 def test_a_stamp_that_is_cut_off_is_none() -> None:
-    text = stamp.write("k7q", 1, 2, 3, 0)
-    assert stamp.read("k7q", text) is not None
-    assert all(stamp.read("k7q", text[:length]) is None for length in range(len(text)))
+    text = payload.write("k7q", 1, 2, 3, 0)
+    assert payload.read("k7q", text) is not None
+    assert all(payload.read("k7q", text[:length]) is None for length in range(len(text)))

@@ -2,11 +2,11 @@
 
 import pytest
 
-from chat_swarm.report_page import checks, server_tiles
-from chat_swarm.results import Quantiles
-from chat_swarm.run import Run
-from chat_swarm.storms import all_back, storms
-from chat_swarm.text import closing
+from chat_swarm.model.schema import Quantiles
+from chat_swarm.report.page import checks, server_tiles
+from chat_swarm.report.terminal_summary import closing
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.storm_stats import all_back, storms
 from support.synthetic_run import synthetic_run
 
 

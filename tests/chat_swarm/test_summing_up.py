@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chat_swarm.audit import Audit
-from chat_swarm.collector import Collector
-from chat_swarm.histogram import Histogram
-from chat_swarm.results import Interval, MachineSample, ServerSample, Summary
-from chat_swarm.summing_up import sum_up
+from chat_swarm.audit.process_audit import Audit
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Interval, MachineSample, ServerSample, Summary
+from chat_swarm.runner.collector import Collector
+from chat_swarm.runner.summary import sum_up
 
 BEGAN = 5000
 

@@ -10,8 +10,8 @@ import pytest
 from chat_protocol.commands import Hello, Message, Open
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Opened, RoomState
-from chat_swarm.kinds import Chatter, Direct, Slow
-from chat_swarm.sizes import constant
+from chat_swarm.bots.profiles import Chatter, Direct, Slow
+from chat_swarm.model.distributions import constant
 from support.driven import Line, ServerEnd, Swarm, echo, spoken, stamped
 from support.scripted import welcome
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chat_swarm.live import COLUMNS, CURVES, FRESH, MAX_ROWS, View
-from chat_swarm.metrics import METRICS
-from chat_swarm.results import Quantiles, Row, Scope, ServerSample
+from chat_swarm.locust_plugin.live_view import COLUMNS, CURVES, FRESH, MAX_ROWS, View
+from chat_swarm.model.metric_names import METRICS
+from chat_swarm.model.schema import Quantiles, Row, Scope, ServerSample
 
 
 class Made:

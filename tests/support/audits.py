@@ -2,10 +2,10 @@
 
 from msgspec import msgpack
 
-from chat_swarm.audit import Audit, Receiver
-from chat_swarm.metrics import FAULTS
-from chat_swarm.reckoning import reckon
-from chat_swarm.results import AuditResult
+from chat_swarm.audit.merge import reckon
+from chat_swarm.audit.process_audit import Audit, Receiver
+from chat_swarm.model.metric_names import FAULTS
+from chat_swarm.model.schema import AuditResult
 
 
 def end(*audits: Audit, notes: tuple[str, ...] = ()) -> AuditResult:

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from chat_protocol.commands import Command, Hello, Message
 from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import Event, MessageEvent, RoomState, Welcome
-from chat_swarm import stamp
-from chat_swarm.engine import Engine, Member
-from chat_swarm.histogram import Histogram
-from chat_swarm.plan import Plan
-from chat_swarm.reckoning import reckon
-from chat_swarm.results import AuditResult, Interval
-from chat_swarm.seats import Ask, Usher
+from chat_swarm.audit.merge import reckon
+from chat_swarm.bots import payload
+from chat_swarm.bots.bot_process import Engine, Member
+from chat_swarm.bots.slots import Ask, Usher
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.plan import Plan
+from chat_swarm.model.schema import AuditResult, Interval
 from support.process import PATIENCE
 from support.scripted import said, welcome
 
@@ -202,9 +202,9 @@ def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
     return said(seq, fields.pop("room"), name, **fields)
 
 
-def stamped(message: Message) -> stamp.Stamp:
+def stamped(message: Message) -> payload.Stamp:
     """Return what a bot's message says of itself."""
-    found = stamp.read(RUN, message.message)
+    found = payload.read(RUN, message.message)
     assert found is not None
     return found
 
@@ -214,5 +214,5 @@ def spoken(
 ) -> MessageEvent:
     """Return a message of this run; `sent_ns` 0: it is sent now."""
     sent = sent_ns or time.time_ns()
-    fields: dict[str, Any] = {"message": stamp.write(RUN, counter, sent, sent, 100)} | more
+    fields: dict[str, Any] = {"message": payload.write(RUN, counter, sent, sent, 100)} | more
     return said(seq, room, sender, **fields)

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from chat_swarm import rundir
-from chat_swarm.histogram import Histogram
-from chat_swarm.results import Scope, Summary
-from chat_swarm.run import Run
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Scope, Summary
+from chat_swarm.results import run_directory
+from chat_swarm.results.finished_run import Run
 from support.process import BIN, environment, eventually
 
 TESTS = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ class Ended:
 
     @cached_property
     def run(self) -> Run:
-        return rundir.read(self.path)
+        return run_directory.read(self.path)
 
     @property
     def summary(self) -> Summary:

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from chat_swarm.figures import measured
-from chat_swarm.histogram import Histogram
-from chat_swarm.results import (
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import (
     AuditResult,
     Fault,
     GeneratorFigures,
@@ -19,8 +18,9 @@ from chat_swarm.results import (
     Step,
     Summary,
 )
-from chat_swarm.run import Run
-from chat_swarm.slo import evaluate
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.metric_refs import measured
+from chat_swarm.results.slo import evaluate
 
 RAMP = 10
 DRAIN = 4

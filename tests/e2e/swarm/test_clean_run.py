@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from chat_swarm.metrics import FAULTS, METRIC
-from chat_swarm.results import Summary
+from chat_swarm.model.metric_names import FAULTS, METRIC
+from chat_swarm.model.schema import Summary
 from support.process import ServerProcess, eventually
 from support.swarm import Ended
 

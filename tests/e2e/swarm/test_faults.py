@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chat_swarm.results import Fault
+from chat_swarm.model.schema import Fault
 from support.process import ServerProcess, eventually
 from support.swarm import Ended, Liar, SwarmProcess
 

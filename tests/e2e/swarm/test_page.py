@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from chat_swarm.metrics import METRIC
-from chat_swarm.options import OPTIONS
+from chat_swarm.locust_plugin.options import OPTIONS
+from chat_swarm.model.metric_names import METRIC
 from support.process import ServerProcess, eventually
 from support.swarm import SwarmProcess, free_port
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat_swarm.results import Step
+from chat_swarm.model.schema import Step
 from support.process import ServerProcess, eventually
 from support.swarm import Ended, SwarmProcess
 

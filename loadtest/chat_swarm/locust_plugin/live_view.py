@@ -1,0 +1,185 @@
+"""A run while it runs: what the web page shows, as JSON.
+
+Knows the schema of results and the closed lists of metrics and faults. Must not know Locust nor HTTP.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from chat_swarm.model.metric_names import FAULTS, METRICS
+from chat_swarm.model.schema import Row, Scope
+
+MAX_ROWS: Final = 3600
+"""Rows of one answer: an hour is some 400 KB; a page that lacks more asks again at once."""
+
+CURVES: Final = ("delivery", "delivery_response", "ack", "rtt", "bot_lag")
+"""The metrics whose percentile curves the page draws."""
+
+FRESH: Final = 0.9
+"""Seconds for which the figures of a scope are not asked for again, however many pages look."""
+
+_TIMED: Final = ("delivery", "bot_lag")
+"""The metrics of the timeline."""
+
+COLUMNS: Final = (
+    *("t", "phase", "step", "bots", "connected", "sent", "delivered"),
+    *(f"{name}_{quantile}" for name in _TIMED for quantile in ("p50", "p99", "p999", "max")),
+    *("loop_lag_max", "cpu", "server_cpu", "server_rss", "marked"),
+)
+"""What a row of the page's timeline holds, in this order; latencies in µs, rates per second."""
+
+
+class Source(Protocol):
+    """Who knows the run. Whatever is asked is answered without waiting."""
+
+    @property
+    def run(self) -> str:
+        """The run's name; another one means that rows begin anew. Empty before the first."""
+
+    @property
+    def running(self) -> bool:
+        """Whether rows still come."""
+
+    @property
+    def run_directory(self) -> Path | None:
+        """Where the run's files are, or will be."""
+
+    @property
+    def finished(self) -> Sequence[Path]:
+        """The directories of this process's runs that are over, the newest last; only ever grows."""
+
+    def rows(self, since: int) -> Sequence[Row]:
+        """Return the rows of `since` and later; what was returned once does not change any more."""
+
+    def scopes(self) -> Mapping[str, Scope]:
+        """Return the figures so far, by the scope's name."""
+
+    def curve(self, metric: str) -> Sequence[tuple[float, int]]:
+        """Return (percentile from 0 to 100, µs) of the headline's scope so far, rising; empty: no samples."""
+
+    def faults(self) -> Mapping[str, int]:
+        """Return what the audit has found so far, by the names of `metrics.FAULTS`."""
+
+
+class View:
+    """What pages ask for, from a source."""
+
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+        self.source = source
+        self._clock = clock
+        self._figures: dict[str, Any] = {}
+        self._stale_at = -1.0
+        self._run = source.run
+        self._last: Row | None = None
+        self._marked = 0
+
+    def data(self, run: str, since: int) -> dict[str, Any]:
+        """Return the rows from `since` on, or all if `run` is not the present run; and the figures."""
+        source = self.source
+        begin = max(0, since) if run == source.run else 0
+        rows = source.rows(begin)
+        sent = rows[:MAX_ROWS]
+        directory = source.run_directory
+        return {
+            "run": source.run,
+            "directory": str(directory) if directory else "",
+            "running": source.running,
+            "begin": begin,
+            "next": sent[-1].t + 1 if sent else begin,
+            "more": len(rows) > len(sent),
+            "columns": COLUMNS,
+            "rows": [_row(row) for row in sent],
+            "reports": self.reports(),
+            **self.figures(),
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Return table, audit, generator and curves, at most `FRESH` seconds old."""
+        now = self._clock()
+        if self._figures and now < self._stale_at and self._run == self.source.run:
+            return self._figures
+        self._walk()
+        scopes, faults = self.source.scopes(), self.source.faults()
+        steady = scopes.get("steady")
+        name = "steady" if steady is not None and steady.seconds else "all"
+        scope = scopes.get(name) or Scope()
+        self._figures = {
+            "scope": name,
+            "seconds": scope.seconds,
+            "table": _table(scope),
+            "audit": _audit(faults),
+            "faults": sum(faults.values()),
+            "generator": _generator(self._last, self._marked),
+            "marked": self._marked,
+            "curves": {metric: self.source.curve(metric) for metric in CURVES},
+        }
+        self._stale_at = now + FRESH
+        return self._figures
+
+    def tab(self) -> list[dict[str, Any]]:
+        """Return the rows of the table in Locust's own page, which knows no other layout than one table."""
+        figures = self.figures()
+        words = {"audit": figures["audit"], "generator": figures["generator"]}
+        return [*figures["table"], *({"metric": name, "meaning": text} for name, text in words.items())]
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return the finished runs that have a report, the newest first."""
+        return [
+            {"number": number, "name": path.name}
+            for number, path in reversed(list(enumerate(self.source.finished)))
+            if (path / "report.html").is_file()
+        ]
+
+    def _walk(self) -> None:
+        """Count the marked seconds of the rows that have come since."""
+        if self._run != self.source.run:
+            self._run, self._last, self._marked = self.source.run, None, 0
+        for row in self.source.rows(self._last.t + 1 if self._last else 0):
+            self._marked += bool(row.marked)
+            self._last = row
+
+
+def _row(row: Row) -> list[Any]:
+    values: list[Any] = [row.t, row.phase, row.step, row.bots, row.connected]
+    values += (row.counts.get(name, 0) for name in ("sent", "delivered"))
+    for name in _TIMED:
+        found = row.metrics.get(name)
+        values += (found.p50, found.p99, found.p999, found.max) if found and found.count else (None,) * 4
+    server = (row.server.cpu, row.server.rss_bytes) if row.server else (None, None)
+    return [*values, row.loop_lag_max_us, row.cpu, *server, row.marked]
+
+
+def _table(scope: Scope) -> list[dict[str, Any]]:
+    """Return a row for each metric that has samples: a second, and milliseconds."""
+    return [
+        {
+            "metric": metric.name,
+            "meaning": metric.meaning,
+            "of_server": metric.of_server,
+            "per_second": round(found.count / scope.seconds, 1) if scope.seconds else 0.0,
+            "p50": found.p50 / 1000,
+            "p90": found.p90 / 1000,
+            "p99": found.p99 / 1000,
+            "p999": found.p999 / 1000,
+            "max": found.max / 1000,
+        }
+        for metric in METRICS
+        if (found := scope.metrics.get(metric.name)) and found.count
+    ]
+
+
+def _audit(faults: Mapping[str, int]) -> str:
+    found = [f"{faults[name]:,} {name}" for name in FAULTS if faults.get(name)]
+    return ", ".join(found) or "nothing lost, repeated, reordered or otherwise wrong so far"
+
+
+def _generator(last: Row | None, marked: int) -> str:
+    if last is None:
+        return "no second is over yet"
+    said = f"busiest process {last.cpu:.2f} of a core, loop lag up to {last.loop_lag_max_us / 1000:.1f} ms"
+    seconds = "no second" if not marked else f"{marked} second{'s' if marked > 1 else ''}"
+    return f"{said} in the last second; {seconds} marked so far" + (
+        f" ({last.marked})" if last.marked else ""
+    )

@@ -1,0 +1,50 @@
+"""The kernel's stamping of what is received, switched on before anything is timed by it.
+
+Knows sockets. Must not know bots. Linux begins to stamp a moment after the first socket asks for it, and ends
+with the last one: what a bot receives in that moment has no stamp, and would be timed by when it was read. So
+an engine has a connection of its own that asks for stamps from before the first bot to after the last.
+"""
+
+import _socket
+import socket
+import time
+from typing import Final
+
+from chat_swarm.bots.connection import ANCILLARY, SO_TIMESTAMPNS
+
+_PATIENCE: Final = 1.0
+"""Seconds; a kernel that does not stamp by then never will, and the report says so."""
+_PAUSE: Final = 0.001
+
+
+class Stamping:
+    """A connection on loopback whose bytes are stamped; blocks until they are, for a second at most."""
+
+    def __init__(self) -> None:
+        listening = _socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(1)
+            self._reader = _socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self._reader.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            self._reader.connect(listening.getsockname())
+            descriptor, _ = listening._accept()  # type: ignore[attr-defined]  # noqa: SLF001  all that it has
+            self._writer = _socket.socket(fileno=descriptor)
+        finally:
+            listening.close()
+        self.works = self._wait()
+        """Whether the kernel stamps."""
+
+    def close(self) -> None:
+        """Need no more stamps."""
+        self._reader.close()
+        self._writer.close()
+
+    def _wait(self) -> bool:
+        end = time.monotonic() + _PATIENCE
+        while True:
+            self._writer.send(b"?")
+            _, ancillary, _, _ = self._reader.recvmsg(1, ANCILLARY)
+            if ancillary or time.monotonic() > end:
+                return bool(ancillary)
+            time.sleep(_PAUSE)

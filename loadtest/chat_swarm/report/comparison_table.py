@@ -1,0 +1,111 @@
+"""A comparison of two runs as a table for a terminal, and as JSON.
+
+Knows a comparison. Must not know runs.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+
+from chat_swarm.model.units import DASH, change, in_unit, plural, printable, significant
+from chat_swarm.results.compare import Comparison, Line
+
+_BOLD: Final = "\x1b[1m"
+_RED: Final = "\x1b[31m"
+_YELLOW: Final = "\x1b[33m"
+_DIM: Final = "\x1b[2m"
+_RESET: Final = "\x1b[0m"
+_HEAD: Final = ("figure", "A", "B", "change", "")
+
+
+def as_json(found: Comparison) -> str:
+    """Return it as JSON: numbers in the unit that stands beside them."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
+
+
+def table(found: Comparison, *, colour: bool) -> str:
+    """Return warnings, the table and what became of the bounds."""
+    paint = _paint if colour else _plain
+    lines = [f"A = {printable(found.a)}, B = {printable(found.b)}, {found.scope} seconds"]
+    lines += [paint(f"WARNING: {printable(warning)}", _YELLOW) for warning in found.warnings]
+    for title, of_server in (("server", True), ("generator", False)):
+        rows = [(line, _cells(line)) for line in found.lines if line.of_server is of_server]
+        if rows:
+            lines += ["", *_table(title, rows, paint)]
+    lines += ["", *_legend(found)]
+    for verdict in found.verdicts:
+        mark = paint("BROKEN", _RED) if verdict.failed else "held  "
+        lines.append(f"{mark}  {printable(verdict.text)}: {verdict.why}")
+    return "\n".join(lines) + "\n"
+
+
+def _table(
+    title: str, rows: list[tuple[Line, tuple[str, ...]]], paint: Callable[[str, str], str]
+) -> Iterator[str]:
+    head = (title, *_HEAD[1:])
+    widths = [
+        max(len(cells[column]) for cells in (head, *(cells for _, cells in rows))) for column in range(5)
+    ]
+
+    def line(cells: tuple[str, ...]) -> str:
+        first, *rest = (
+            cell.ljust(width) if column in {0, 4} else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join((first, *rest)).rstrip()
+
+    yield paint(line(head), _BOLD)
+    for figure, cells in rows:
+        text = line(cells)
+        yield paint(text, _BOLD) if figure.beyond else paint(text, _DIM) if figure.beyond is False else text
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    relative = line.relative
+    note = {True: "beyond noise", False: "", None: "noise unknown"}[line.beyond]
+    if line.beyond is None and line.times is not None:
+        more, less = ("B", "A") if (line.b or 0) > (line.a or 0) else ("A", "B")
+        note += f", but {more} is {significant(line.times)} times {less}"
+    if relative is None or (line.a == line.b):
+        note = ""
+    return (
+        line.name,
+        in_unit(line.a, line.unit),
+        in_unit(line.b, line.unit),
+        DASH if relative is None or line.a == line.b else change(relative),
+        note,
+    )
+
+
+def _legend(found: Comparison) -> Iterator[str]:
+    beyond = sum(1 for line in found.lines if line.beyond)
+    unknown = [line for line in found.lines if line.beyond is None and line.relative is not None]
+    if found.too_short:
+        yield found.too_short
+        if beyond:
+            yield f"{plural(beyond, 'figure')} changed in which there is no noise: see the table."
+    else:
+        yield (
+            f"{beyond} of {len(found.lines)} figures changed beyond noise: the intervals that each run's own"
+            " seconds give do not overlap."
+        )
+        if unknown:
+            yield (
+                f"Of {len(unknown)} more the noise is not known: maxima, rare events, and what is one number"
+                " a run."
+            )
+    if by_far := [line.name for line in unknown if line.times is not None]:
+        yield (
+            f"Ten times as much or as little, or more: {', '.join(by_far)}. Of what is no maximum that is"
+            " hardly noise."
+        )
+    yield "A single run cannot know what differs between runs; if it matters, repeat both."
+
+
+def _paint(text: str, how: str) -> str:
+    return f"{how}{text}{_RESET}"
+
+
+def _plain(text: str, _: str) -> str:
+    return text

@@ -1,0 +1,253 @@
+"""What the report's page says beside its plots: the head, the key figures and the tables.
+
+Knows a run, and which of its figures belong together. Must not know HTML: page/report.html.jinja does.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from chat_swarm.model.metric_names import METRIC
+from chat_swarm.model.schema import Quantiles, Scope
+from chat_swarm.model.units import DASH, count, duration, microseconds, plural, significant, size
+from chat_swarm.results import verdict
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.storm_stats import all_back, storms
+
+SCOPES: Final = {
+    "all": "All seconds",
+    "steady": "Steady seconds",
+    "clean": "Steady seconds that are not marked",
+}
+
+
+class Tile(Struct, kw_only=True):
+    """A key figure: the value, its unit, what it means and what stands below it."""
+
+    label: str
+    value: str
+    unit: str = ""
+    meaning: str = ""
+    note: str = ""
+    hero: bool = False
+
+
+class Check(Struct, kw_only=True):
+    """A part of the verdict; `mood` is good, bad or none."""
+
+    title: str
+    text: str
+    mood: str
+
+    @property
+    def mark(self) -> str:
+        """The sign before it, for those who do not see colours."""
+        return {"good": "✓", "bad": "✗"}.get(self.mood, "i")
+
+
+def headline(run: Run) -> str:
+    """Return the run in a sentence; of a search for the limit, what it found."""
+    if run.summary.limit is not None:
+        return verdict.limit(run.summary.limit)
+    scope = run.scope(run.summary.headline)
+    held = plural(run.summary.peak_connected, "connection")
+    sent, delivered = scope.rates.get("sent", 0.0), scope.rates.get("delivered", 0.0)
+    delivery = scope.metrics.get("delivery") or Quantiles()
+    if not delivery.count:
+        return f"{held}, and no delivery was timed"
+    return (
+        f"{held}, {_rate(sent)} messages a second in, {_rate(delivered)} deliveries out;"
+        f" 99 % of them within {microseconds(delivery.p99)}"
+    )
+
+
+def facts(run: Run) -> list[str]:
+    """Return what stands below the headline."""
+    summary = run.summary
+    found = [
+        summary.started.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC"),
+        f"target {summary.target}",
+    ]
+    steady = run.scope("steady").seconds
+    found.append(f"{duration(summary.seconds)}, {duration(steady)} of it steady")
+    found += [f"{count(number)} {name}s" for name, number in summary.bots.items() if number]
+    if summary.shape:
+        found.append(f"shape: {summary.shape}")
+    return found
+
+
+def checks(run: Run) -> Iterator[Check]:
+    """Yield the parts of the verdict."""
+    summary = run.summary
+    yield Check(
+        title="Audit",
+        text="; ".join([verdict.audit(summary.audit), *summary.audit.notes[:3]]),
+        mood="good" if summary.audit.passed else "bad",
+    )
+    for term in summary.objective.terms if summary.objective else ():
+        yield Check(
+            title=verdict.condition(term.text),
+            text=f"measured: {verdict.term(term)}",
+            mood="good" if term.passed else "bad",
+        )
+    if told := storms(run):
+        yield Check(title="Storms", text=" ".join(told), mood="good" if all_back(run) else "none")
+    if summary.limit is not None:
+        mood = "none" if summary.limit.held is not None else "bad"
+        asked = summary.options.get("slo") or "the SLO"
+        yield Check(title="Limit", text=f"searched by {asked}: see the load's steps", mood=mood)
+    elif summary.objective is None:
+        yield Check(title="No SLO", text='none was given (--slo "delivery.p99<50ms,lost=0")', mood="none")
+
+
+def heroes(run: Run) -> Iterator[Tile]:
+    """Yield delivery's latencies, which the run is about."""
+    delivery = run.scope(run.summary.headline).metrics.get("delivery") or Quantiles()
+    meaning = METRIC["delivery"].meaning
+    for label, value in (
+        ("Delivery p50", delivery.p50),
+        ("p99", delivery.p99),
+        ("p99.9", delivery.p999),
+        ("max", delivery.max),
+    ):
+        number, unit = _split(microseconds(value) if delivery.count else DASH)
+        yield Tile(
+            label=label,
+            value=number,
+            unit=unit,
+            meaning=f"delivery, {label[-5:].strip()}: {meaning}",
+            hero=True,
+        )
+
+
+def server_tiles(run: Run) -> Iterator[Tile]:
+    """Yield the server's other figures."""
+    summary = run.summary
+    scope = run.scope(summary.headline)
+    yield _tile("Connections", count(summary.peak_connected), "sessions at once, at the peak")
+    yield _tile("Messages in", f"{_rate(scope.rates.get('sent', 0.0))} /s", "messages handed to the kernel")
+    yield _tile(
+        "Deliveries out", f"{_rate(scope.rates.get('delivered', 0.0))} /s", "received, once for each receiver"
+    )
+    yield from _outside(run)
+    for metric, label in (
+        ("ack", "Acknowledged, p99"),
+        ("delivery_response", "From planned, p99"),
+        ("rtt", "Ping, p99"),
+    ):
+        yield _latency(scope, metric, label)
+    yield _latency(run.scope("all"), "login", "Log-in, p99")
+    for metric, label in (("resume", "Back after a cut, p99"), ("catch_up", "Caught up, p99")):
+        if (short := scope.metrics.get(metric)) is not None and short.count:
+            yield _latency(scope, metric, label)
+
+
+def _outside(run: Run) -> Iterator[Tile]:
+    server = run.summary.server
+    if server is None:
+        yield _tile("CPU and memory", DASH, "the server from outside", "its process was not watched")
+        return
+    each = microseconds(server.cpu_us_per_delivery)
+    message = microseconds(server.cpu_us_per_message)
+    meaning = "CPU time of the server's process ÷ deliveries"
+    yield _tile("CPU per delivery", each, meaning, f"{message} a message")
+    yield _tile(
+        "CPU", f"{significant(server.cpu_cores)} cores", "of the server's process", f"pid {server.pid}"
+    )
+    yield _tile(
+        "Memory per connection",
+        size(server.rss_bytes_per_connection),
+        "(resident when all were connected, less before) ÷ connections",
+    )
+    yield _tile(
+        "Memory, peak", size(server.rss_peak_bytes), "resident", f"{size(server.rss_before_bytes)} before"
+    )
+
+
+def generator_tiles(run: Run) -> Iterator[Tile]:
+    """Yield the swarm's own figures."""
+    own = run.summary.generator
+    scope = run.scope(run.summary.headline)
+    yield _latency(scope, "bot_lag", "Bot lag, p99")
+    yield _latency(scope, "send_lag", "Send lag, p99")
+    marked, seconds = verdict.marked_seconds(run)
+    reasons = ", ".join(f"{reason}: {number}" for reason, number in own.marked.items())
+    yield _tile(
+        "Marked seconds",
+        f"{marked} of {seconds}",
+        "seconds in which the generator was the bottleneck, or a process of it did not report",
+        reasons or "none",
+    )
+    processes = "1 process" if own.processes == 1 else f"{own.processes} processes"
+    cores = f"{significant(own.cpu_cores_peak)} cores"
+    yield _tile("CPU, peak", cores, "of the busiest bot process", processes)
+    if own.others_cores is not None and own.stolen_cores is not None:
+        others, withheld = significant(own.others_cores), significant(own.stolen_cores)
+        meaning = "kept busy on the master's machine by what is neither the swarm nor the server"
+        yield _tile("Other programs", f"{others} cores", meaning, f"{withheld} withheld by a hypervisor")
+    worst = max((row.loop_lag_max_us for row in run.rows_of(run.summary.headline)), default=None)
+    yield _tile("Loop lag, worst", microseconds(worst), METRIC["loop_lag"].meaning)
+    yield _tile(
+        "Memory per bot", size(own.rss_bytes_per_bot), "resident ÷ bots", f"{size(own.rss_bytes)} in all"
+    )
+
+
+def scope_words(run: Run) -> str:
+    """Return over which seconds the key figures are."""
+    name = run.summary.headline
+    seconds = duration(run.scope(name).seconds)
+    words = {
+        "all": "over the whole run",
+        "steady": "over the steady seconds",
+        "clean": "without marked seconds",
+    }
+    return f"{words.get(name, name)}: {seconds}"
+
+
+def time_hint(run: Run) -> str:
+    """Return how to read the plots over time."""
+    marked = sum(1 for row in run.rows if row.marked)
+    why = verdict.why_marked(run.rows)
+    grey = "Grey: the ramp, and the drain, in which the bots say nothing and await what is still to come."
+    if not marked:
+        return f"{grey} No second is marked. Drag to zoom all plots at once, double-click to see all."
+    return (
+        f"{grey} Orange: {plural(marked, 'second')} in which {why}."
+        " Drag to zoom all plots at once, double-click to see all."
+    )
+
+
+def _rate(value: float) -> str:
+    return count(value) if value >= 10 else significant(value)
+
+
+def _tile(label: str, shown: str, meaning: str, note: str = "") -> Tile:
+    number, unit = _split(shown)
+    return Tile(label=label, value=number, unit=unit, meaning=meaning, note=note)
+
+
+def _split(shown: str) -> tuple[str, str]:
+    """Return number and unit apart, where there is a unit."""
+    number, _, unit = shown.rpartition(" ")
+    return (number, unit) if number and not unit.isdigit() else (shown, "")
+
+
+def _latency(scope: Scope, metric: str, label: str) -> Tile:
+    short = scope.metrics.get(metric)
+    meaning = METRIC[metric].meaning
+    if short is None or not short.count:
+        return _tile(label, DASH, meaning, "not measured")
+    note = f"p50 {microseconds(short.p50)}, p99.9 {microseconds(short.p999)}"
+    return _tile(label, microseconds(short.p99), meaning, note)
+
+
+def json_text(value: Any) -> str:
+    """Return an option or a fact of the machine as text."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {json_text(one)}" for key, one in value.items()) or DASH
+    if isinstance(value, list | tuple):
+        return ", ".join(json_text(one) for one in value) or DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return DASH if value is None or value == "" else f"{value:g}" if isinstance(value, float) else str(value)

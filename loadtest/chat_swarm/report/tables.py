@@ -1,0 +1,180 @@
+"""The report's tables.
+
+Knows a run's figures and their meanings. Must not know HTML.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import Quantiles, Scope, Step
+from chat_swarm.model.units import DASH, count, microseconds, significant, size
+from chat_swarm.results import verdict
+from chat_swarm.results.finished_run import Run
+
+_PARTS: Final = {
+    "mean": "mean",
+    "min": "min",
+    "p50": "p50",
+    "p90": "p90",
+    "p99": "p99",
+    "p99.9": "p999",
+    "p99.99": "p9999",
+    "max": "max",
+}
+
+
+class Line(Struct, kw_only=True):
+    """A row; `mood` is how it is shown: good, bad, quiet, own (of the generator), or nothing."""
+
+    cells: list[str]
+    mood: str = ""
+
+
+class Table(Struct, kw_only=True):
+    """A table; `kind` is how its cells are set: numbers, meaning (its last column is prose) or words."""
+
+    head: list[str]
+    rows: list[Line]
+    kind: str = "numbers"
+
+
+def latencies(scope: Scope) -> Table:
+    """Return all latencies of some seconds, with all quantiles."""
+    rows = []
+    for metric in METRICS:
+        short = scope.metrics.get(metric.name) or Quantiles()
+        if short.count:
+            values = [microseconds(getattr(short, part)) for part in _PARTS.values()]
+            mood = "" if metric.of_server else "own"
+            rows.append(Line(cells=[metric.name, count(short.count), *values, metric.meaning], mood=mood))
+        else:
+            empty = [DASH] * len(_PARTS)
+            rows.append(Line(cells=[metric.name, "0", *empty, metric.meaning], mood="quiet"))
+    return Table(head=["", "count", *_PARTS, "from → to"], rows=rows, kind="meaning")
+
+
+def counts(run: Run) -> Table:
+    """Return what was counted, in the whole run and in its headline's seconds."""
+    name = run.summary.headline
+    whole, some = run.scope("all"), run.scope(name)
+    rows = []
+    for key, meaning in COUNTS.items():
+        amount = size if key.endswith("_bytes") else count
+        all_of_it, part = whole.counts.get(key, 0), some.counts.get(key, 0)
+        rate = part / some.seconds if some.seconds else None
+        shown = DASH if rate is None else amount(rate) if rate >= 10 or not rate else significant(rate)
+        mood = "" if all_of_it else "quiet"
+        rows.append(Line(cells=[key, amount(all_of_it), amount(part), shown, meaning], mood=mood))
+    return Table(head=["", "whole run", name, "/s", "meaning"], rows=rows, kind="meaning")
+
+
+def audit(run: Run) -> Table:
+    """Return what the audit looks for, and how often it found it."""
+    found = run.summary.audit
+    rows = [
+        Line(
+            cells=[kind, count(found.counts.get(kind, 0)), meaning],
+            mood="bad" if found.counts.get(kind) else "good",
+        )
+        for kind, meaning in FAULTS.items()
+    ]
+    for title, number, meaning in (
+        ("checked", found.checked, "messages, once for each receiver"),
+        ("receivers", found.receivers, "pairs of bot and room that were followed"),
+        ("rooms", found.rooms, "whose order was followed"),
+        ("explained gaps", found.explained_gaps, "seqs that can no longer be had, said to bots away or slow"),
+        ("unfinished", found.unfinished, "receivers that had not got everything when the drain was over"),
+    ):
+        rows.append(Line(cells=[title, count(number), meaning], mood="quiet"))
+    return Table(head=["", "found", "meaning"], rows=rows, kind="meaning")
+
+
+def faults(run: Run) -> Table:
+    """Return the first things that the audit found."""
+    rows = [
+        Line(
+            cells=[
+                fault.kind,
+                fault.room,
+                fault.bot,
+                str(fault.first) if fault.first == fault.last else f"{fault.first} to {fault.last}",
+                fault.detail,
+            ],
+            mood="bad",
+        )
+        for fault in run.summary.audit.faults
+    ]
+    return Table(head=["", "room", "bot", "seq", ""], rows=rows, kind="words")
+
+
+def steps(run: Run) -> Table | None:
+    """Return the steps of the load's shape; None if it had none."""
+    if not run.summary.steps:
+        return None
+    rows = [
+        Line(cells=_step(step, run), mood="bad" if step.held is False else "") for step in run.summary.steps
+    ]
+    head = [
+        "",
+        "from",
+        "to",
+        "bots",
+        "sent /s",
+        "delivered /s",
+        "delivery p50",
+        "p99",
+        "p99.9",
+        "SLO",
+        "generator",
+    ]
+    return Table(head=head, rows=rows)
+
+
+def _step(step: Step, run: Run) -> list[str]:
+    delivery = step.figures.metrics.get("delivery") or Quantiles()
+    latency = [
+        microseconds(value) if delivery.count else DASH
+        for value in (delivery.p50, delivery.p99, delivery.p999)
+    ]
+    held = {True: "✓ held", False: "✗ broke", None: DASH}[step.held]
+    if step.held is False and step.objective is not None:
+        broken = [one for one in step.objective.terms if not one.passed]
+        held += "".join(f", {verdict.condition(one.text)}: {verdict.term(one)}" for one in broken[:2])
+    rates = step.figures.rates
+    return [
+        step.label,
+        f"{step.start} s",
+        f"{step.end} s",
+        count(step.bots),
+        count(rates.get("sent")),
+        count(rates.get("delivered")),
+        *latency,
+        held,
+        _of_generator(step, run),
+    ]
+
+
+def _of_generator(step: Step, run: Run) -> str:
+    if not step.generator_bound:
+        return "kept up"
+    rows = [row for row in run.rows if step.start <= row.t < step.end]
+    return verdict.why_marked(rows) or "was the bottleneck"
+
+
+def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> Table:
+    """Return names and what they stand for."""
+    return Table(head=list(head), rows=[Line(cells=[name, text]) for name, text in values], kind="words")
+
+
+def errors(found: dict[str, int]) -> Table:
+    """Return errors, the commonest first."""
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return Table(head=["", "times"], rows=[Line(cells=[name, count(number)]) for name, number in ordered])
+
+
+def facts(values: dict[str, Any], text: Any) -> Table:
+    """Return the table of a mapping whose values `text` makes readable."""
+    return pairs(((name.replace("_", " "), text(value)) for name, value in values.items()), ("", ""))

@@ -1,0 +1,126 @@
+"""The closing words of a run, for a terminal: a dozen lines.
+
+Knows a run. Must not know terminals.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from chat_swarm.model.schema import Scope
+from chat_swarm.model.units import (
+    DASH,
+    count,
+    duration,
+    microseconds,
+    plural,
+    printable,
+    share,
+    significant,
+    size,
+)
+from chat_swarm.results import verdict
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.run_directory import REPORT
+from chat_swarm.results.storm_stats import storms
+
+_SHOWN: Final = {
+    "delivery": "sent → received",
+    "delivery_response": "planned → received",
+    "ack": "sent → own echo",
+    "rtt": "ping → pong",
+    "resume": "cut → session again",
+    "catch_up": "what was missed: sent → received",
+}
+
+
+def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = ()) -> str:
+    """Return the lines; what a peer or an option has said in them cannot move the cursor.
+
+    `unwritten` says which files of the run could not be written, and why.
+    """
+    summary = run.summary
+    scope = run.scope(summary.headline)
+    lines = [
+        f"Swarm run {summary.run}: {verdict.verdict(run, written=not unwritten).upper()}",
+        _line(
+            "target",
+            f"{summary.target}, {plural(summary.peak_connected, 'connection')} at the peak,"
+            f" {duration(summary.seconds)}, {duration(scope.seconds)} of it {summary.headline}",
+        ),
+        _line("audit", verdict.audit(summary.audit)),
+    ]
+    lines += [_line("", note) for note in summary.audit.notes[:3]]
+    if summary.objective is not None:
+        for number, term in enumerate(summary.objective.terms):
+            mark = "held" if term.passed else "BROKEN"
+            shown = f"{verdict.condition(term.text)}: {mark}, {verdict.term(term)}"
+            lines.append(_line("" if number else "SLO", shown))
+    if summary.limit is not None:
+        lines.append(_line("limit", verdict.limit(summary.limit)))
+    lines.append(
+        _line(
+            "load",
+            f"{_rate(scope.rates.get('sent'))} messages in{_refused(scope)} and"
+            f" {_rate(scope.rates.get('delivered'))} deliveries out, each second",
+        )
+    )
+    lines += [_line("" if number else "storms", text) for number, text in enumerate(storms(run))]
+    for metric, meaning in _SHOWN.items():
+        short = scope.metrics.get(metric)
+        if short and short.count:
+            parts = (("p50", short.p50), ("p99", short.p99), ("p99.9", short.p999), ("max", short.max))
+            shown = "  ".join(f"{name} {microseconds(value):<8}" for name, value in parts)
+            lines.append(_line(metric, f"{shown} {meaning}"))
+    lines += [_line("server", _server(run)), _line("generator", _generator(run))]
+    lines += [_line("", verdict.generator(run))]
+    if (company := verdict.company(summary.generator)) is not None:
+        lines.append(_line("machine", company))
+    if summary.errors:
+        most = sorted(summary.errors.items(), key=lambda item: -item[1])[:4]
+        lines.append(_line("errors", ", ".join(f"{name} {count(number)}" for name, number in most)))
+    lines += [_line("remark", remark) for remark in summary.remarks]
+    lines += [_line("warning", warning) for warning in summary.warnings]
+    lines += [f"ERROR: {problem}" for problem in unwritten]
+    if directory is not None and not unwritten:
+        lines.append(_line("report", str(directory / REPORT)))
+    return "\n".join(printable(line) for line in lines)
+
+
+def _line(title: str, text: str, wide: int = 17) -> str:
+    return f"  {title:<{wide}} {text}"
+
+
+def _rate(value: float | None) -> str:
+    return DASH if value is None else count(value) if value >= 10 else significant(value)
+
+
+def _refused(scope: Scope) -> str:
+    refused = scope.counts.get("refused", 0)
+    return f" ({share(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
+
+
+def _server(run: Run) -> str:
+    server = run.summary.server
+    if server is None:
+        return "not watched (its process is not on this machine, or was not found)"
+    if not server.rss_peak_bytes:
+        return "not sampled: the run was too short"
+    parts = [f"{significant(server.cpu_cores)} cores"]
+    if server.cpu_us_per_delivery is not None:
+        parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU a delivery")
+    if server.rss_bytes_per_connection is not None:
+        parts.append(f"{size(server.rss_bytes_per_connection)} a connection")
+    return f"{', '.join(parts)}, {size(server.rss_peak_bytes)} at the peak"
+
+
+def _generator(run: Run) -> str:
+    own = run.summary.generator
+    lag = run.scope(run.summary.headline).metrics.get("bot_lag")
+    parts = ["1 process" if own.processes == 1 else f"{own.processes} processes"]
+    parts.append(f"busiest at {significant(own.cpu_cores_peak)} cores")
+    if lag and lag.count:
+        parts.append(f"bot lag p99 {microseconds(lag.p99)}")
+    if own.rss_bytes_per_bot is not None:
+        parts.append(f"{size(own.rss_bytes_per_bot)} a bot")
+    return ", ".join(parts)

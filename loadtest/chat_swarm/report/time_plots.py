@@ -1,0 +1,372 @@
+"""The plots over time: what happened in each second of a run.
+
+Knows rows. Must not know pages.
+
+A page cannot show each second of a day. Beyond `MOST` seconds, each point is of several: the worst of their
+latencies, lags and CPU of the generator; the mean of the rest.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Final, TypeVar
+
+from chat_swarm.model.metric_names import FAULTS
+from chat_swarm.model.schema import Row
+from chat_swarm.report.plotly_layout import (
+    BLUE,
+    GREEN,
+    GREY,
+    MARKED,
+    ORANGE,
+    PHASE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Plot,
+    Spec,
+    layout,
+    line,
+    linear,
+    milliseconds,
+    second_axis,
+    titled,
+)
+from chat_swarm.results.finished_run import Run
+
+MOST: Final = 1800
+_FAULT_COLOURS: Final = (VERMILION, PURPLE, BLUE, SKY, GREEN, GREY)
+_FAILURES: Final = {
+    "errors": ORANGE,
+    "connect_failures": PURPLE,
+    "byes": SKY,
+    "cuts": GREY,
+    "not_resumed": GREEN,
+    "untimed": BLUE,
+}
+_MIB: Final = 2**20
+
+Values = list[float | None]
+Take = Callable[[Row], float | None]
+_T = TypeVar("_T")
+
+
+class Seconds:
+    """The rows of a run as series of at most `MOST` points."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.each = max(1, math.ceil(len(rows) / MOST))
+        self._groups = [rows[at : at + self.each] for at in range(0, len(rows), self.each)]
+        self.x: list[float] = [group[0].t for group in self._groups]
+
+    def worst(self, take: Take) -> Values:
+        """Return the greatest of each point's seconds, None where none has a value."""
+        return [_round(max(values)) if (values := _values(group, take)) else None for group in self._groups]
+
+    def mean(self, take: Take) -> Values:
+        """Return the mean of each point's seconds, None where none has a value."""
+        return [
+            _round(sum(values) / len(values)) if (values := _values(group, take)) else None
+            for group in self._groups
+        ]
+
+    def quantile(self, metric: str, part: str) -> Values:
+        """Return a part of a latency, ms."""
+        return self.worst(
+            lambda row: (
+                max(getattr(short, part), 1) / 1000
+                if (short := row.metrics.get(metric)) and short.count
+                else None
+            )
+        )
+
+    def count(self, name: str) -> Values:
+        """Return a count, each second."""
+        return self.mean(lambda row: row.counts.get(name, 0))
+
+
+def _values(group: Sequence[Row], take: Take) -> list[float]:
+    return [value for row in group if (value := take(row)) is not None]
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def plots(run: Run) -> Iterator[Plot]:
+    """Yield all plots over time, in the order of the page."""
+    if not run.rows:
+        return
+    seconds = Seconds(run.rows)
+    backdrop = _Backdrop(run)
+    yield from _latencies(seconds, backdrop)
+    yield _rates(seconds, backdrop)
+    yield _bots(seconds, backdrop)
+    if any(row.server for row in run.rows):
+        yield _server(seconds, backdrop)
+    yield _generator(seconds, backdrop)
+    yield _faults(run, seconds, backdrop)
+
+
+class _Backdrop:
+    """What stands behind the lines of all plots: phases, steps, marked seconds; points are in the middle."""
+
+    def __init__(self, run: Run) -> None:
+        rows = run.rows
+        self.first, self.last = rows[0].t, rows[-1].t + 1
+        self.shapes: list[Spec] = []
+        self.notes: list[Spec] = []
+        for phase, start, end in _stretches(rows, lambda row: row.phase):
+            if phase in {"ramp", "drain"}:
+                self.shapes.append(_band(start, end, PHASE, 0.13))
+            self.notes.append(_note(start, phase))
+        for marked, start, end in _stretches(rows, lambda row: bool(row.marked)):
+            if marked:
+                self.shapes.append(_band(start, end, MARKED, 0.24))
+        steps = [(step.label, step.start) for step in run.summary.steps]
+        if not steps:
+            steps = [(step, start) for step, start, _ in _stretches(rows, lambda row: row.step) if step]
+        self.steps = [
+            {
+                "type": "line",
+                "x0": start - 0.5,
+                "x1": start - 0.5,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"color": PHASE, "width": 1, "dash": "dot"},
+            }
+            for _, start in steps
+        ]
+        self.labels = [_note(start, label, y=0.93) for label, start in steps] if len(steps) <= 24 else []
+
+    def behind(self, y: Spec, *, labels: bool = False, **more: object) -> Spec:
+        """Return the layout of a plot over time."""
+        x = {
+            "title": titled("seconds since the run began"),
+            "range": [self.first - 0.5, self.last - 0.5],
+        }
+        notes = [*self.notes, *self.labels] if labels else []
+        return layout(x, y, shapes=[*self.shapes, *self.steps], annotations=notes, **more)
+
+
+def _stretches(rows: Sequence[Row], key: Callable[[Row], _T]) -> Iterator[tuple[_T, int, int]]:
+    """Yield each value of `key` that lasts, and from when to when."""
+    for value, group in groupby(rows, key):
+        stretch = list(group)
+        yield value, stretch[0].t, stretch[-1].t + 1
+
+
+def _band(start: int, end: int, colour: str, opacity: float) -> Spec:
+    return {
+        "type": "rect",
+        "x0": start - 0.5,
+        "x1": end - 0.5,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "fillcolor": colour,
+        "opacity": opacity,
+        "line": {"width": 0},
+        "layer": "below",
+    }
+
+
+def _note(start: int, text: str, y: float = 1.0) -> Spec:
+    return {
+        "x": start - 0.5,
+        "y": y,
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "top",
+        "text": text.replace("<", "&lt;"),
+        "showarrow": False,
+        "font": {"size": 11, "color": PHASE},
+    }
+
+
+def _latencies(seconds: Seconds, backdrop: _Backdrop) -> Iterator[Plot]:
+    delivery = {part: seconds.quantile("delivery", part) for part in ("p50", "p99", "p999", "max")}
+    lag = seconds.quantile("bot_lag", "p99")
+    of = "" if seconds.each == 1 else f" Each point is the worst of {seconds.each} seconds."
+    yield Plot(
+        id="delivery-time",
+        title="Delivery, second by second",
+        caption="Message sent → received, by the kernel's stamp, at each receiver; dashed, for comparison,"
+        f" how long the bots took to see what had arrived.{of}",
+        time=True,
+        wide=True,
+        height=380,
+        figure={
+            "data": [
+                line("max", seconds.x, delivery["max"], ORANGE, width=1.2, hovertemplate=_MS),
+                line("p99.9", seconds.x, delivery["p999"], VERMILION, width=1.6, hovertemplate=_MS),
+                line("p99", seconds.x, delivery["p99"], BLUE, width=2.6, hovertemplate=_MS),
+                line("p50", seconds.x, delivery["p50"], GREEN, hovertemplate=_MS),
+                line("bot lag p99", seconds.x, lag, GREY, dash="dash", hovertemplate=_MS),
+            ],
+            "layout": backdrop.behind(milliseconds([*delivery.values(), lag]), labels=True),
+        },
+    )
+
+
+_APART: Final = 1.4  # deliveries follow what is sent: two scales keep the lines from lying on each other
+_MS: Final = "%{y:.3~g} ms"
+_EACH_SECOND: Final = "%{y:,.4~r} /s"
+
+
+def _rates(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    most = max((value or 0 for value in seconds.count("sent")), default=0) or 1
+    return Plot(
+        id="rates",
+        title="Messages in, deliveries out",
+        caption="Each second; sent, the thin line, on a scale of its own on the right.",
+        time=True,
+        figure={
+            "data": [
+                line(
+                    "delivered",
+                    seconds.x,
+                    seconds.count("delivered"),
+                    BLUE,
+                    width=4,
+                    hovertemplate=_EACH_SECOND,
+                ),
+                line(
+                    "sent",
+                    seconds.x,
+                    seconds.count("sent"),
+                    VERMILION,
+                    width=1.5,
+                    yaxis="y2",
+                    hovertemplate=_EACH_SECOND,
+                ),
+            ],
+            "layout": backdrop.behind(
+                linear("delivered, /s"), yaxis2=second_axis("sent, /s", range=[0, most * _APART])
+            ),
+        },
+    )
+
+
+def _bots(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    return Plot(
+        id="connections",
+        title="Connections",
+        caption="Bots whose session stands, and bots that were started.",
+        time=True,
+        figure={
+            "data": [
+                line("connected", seconds.x, seconds.mean(lambda row: row.connected), BLUE),
+                line("bots", seconds.x, seconds.mean(lambda row: row.bots), GREY, dash="dash"),
+            ],
+            "layout": backdrop.behind(linear("connections")),
+        },
+    )
+
+
+def _server(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    return Plot(
+        id="server",
+        title="The server, from outside",
+        caption="CPU of its process; its resident memory, dotted, on the right.",
+        time=True,
+        figure={
+            "data": [
+                line(
+                    "CPU",
+                    seconds.x,
+                    seconds.mean(lambda row: row.server.cpu if row.server else None),
+                    BLUE,
+                    hovertemplate="%{y:.2f} cores",
+                ),
+                line(
+                    "memory",
+                    seconds.x,
+                    seconds.mean(lambda row: row.server.rss_bytes / _MIB if row.server else None),
+                    PURPLE,
+                    dash="dot",
+                    yaxis="y2",
+                    hovertemplate="%{y:.1f} MiB",
+                ),
+            ],
+            "layout": backdrop.behind(linear("cores"), yaxis2=second_axis("MiB")),
+        },
+    )
+
+
+def _generator(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    return Plot(
+        id="generator",
+        title="The generator itself",
+        caption="CPU of its busiest process, and of all programs that are neither it nor the server; dotted,"
+        " on the right, the worst lateness of its event loops: how far it was from being the bottleneck.",
+        time=True,
+        figure={
+            "data": [
+                line(
+                    "CPU", seconds.x, seconds.worst(lambda row: row.cpu), GREY, hovertemplate="%{y:.2f} cores"
+                ),
+                line(
+                    "other programs",
+                    seconds.x,
+                    seconds.mean(lambda row: row.machine.others if row.machine else None),
+                    PURPLE,
+                    width=1.5,
+                    hovertemplate="%{y:.2f} cores",
+                ),
+                line(
+                    "loop lag, worst",
+                    seconds.x,
+                    seconds.worst(lambda row: row.loop_lag_max_us / 1000),
+                    ORANGE,
+                    dash="dot",
+                    yaxis="y2",
+                    hovertemplate=_MS,
+                ),
+            ],
+            "layout": backdrop.behind(linear("cores"), yaxis2=second_axis("ms")),
+        },
+    )
+
+
+def _faults(run: Run, seconds: Seconds, backdrop: _Backdrop) -> Plot:
+    """Return what went wrong; an empty plot says that nothing did."""
+    data = []
+    for name, colour in zip(FAULTS, _FAULT_COLOURS, strict=True):
+        if any(row.faults.get(name) for row in run.rows):
+            values = seconds.mean(lambda row, name=name: row.faults.get(name, 0))  # type: ignore[misc]
+            data.append(
+                {"type": "bar", "name": name, "x": seconds.x, "y": values, "marker": {"color": colour}}
+            )
+    for name, colour in _FAILURES.items():
+        if any(row.counts.get(name) for row in run.rows):
+            values = seconds.count(name)
+            shown = name.replace("_", " ")
+            data.append(
+                {"type": "bar", "name": shown, "x": seconds.x, "y": values, "marker": {"color": colour}}
+            )
+    axis = linear("each second", **({} if data else {"range": [0, 1], "showticklabels": False}))
+    frame = backdrop.behind(axis, barmode="stack", showlegend=True)
+    if not data:
+        frame["annotations"] = [_NOTHING]
+    return Plot(
+        id="faults",
+        title="What went wrong",
+        caption="Faults that the audit found, errors, and connections lost, each second.",
+        time=True,
+        wide=True,
+        height=230,
+        figure={"data": data, "layout": frame},
+    )
+
+
+_NOTHING: Final[Spec] = {
+    "text": "nothing went wrong",
+    "xref": "paper",
+    "yref": "paper",
+    "x": 0.5,
+    "y": 0.5,
+    "showarrow": False,
+    "font": {"size": 15, "color": "var(--good)"},
+}

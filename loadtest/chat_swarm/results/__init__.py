@@ -1,0 +1,5 @@
+"""A finished run: its files, figures, SLOs, comparison, drift and verdict.
+
+Imports `model` only.
+Open `finished_run.py` first, then `run_directory.py`.
+"""

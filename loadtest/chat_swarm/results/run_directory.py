@@ -1,0 +1,192 @@
+"""The run directory: where a run's files are, how they are written so that none is half there, and read.
+
+Knows files. Must not know how any of them looks inside.
+
+    summary.json       everything in short; written last, so that a directory that has it is whole
+    timeline.csv       one line a second (results/timeline_csv.py has the columns)
+    NAME.hgrm          percentile distribution of each latency, ms, over the headline's scope
+    histograms.json    metric → scope → HDR histogram (V2, compressed, base64)
+    report.html        all of it to look at, in one file
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, TextIO
+
+import msgspec
+
+from chat_swarm.model.hgrm import distribution
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Summary
+from chat_swarm.results import timeline_csv
+from chat_swarm.results.finished_run import Histograms, Run
+
+PARENT: Final = "swarm-runs"
+SUMMARY: Final = "summary.json"
+TIMELINE: Final = "timeline.csv"
+HISTOGRAMS: Final = "histograms.json"
+REPORT: Final = "report.html"
+VERSION: Final = 1
+
+
+class RunDirectoryError(Exception):
+    """A run directory that cannot be used; the sentence says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """A directory that a run may write to."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, report: Path | None, run: str, now: datetime | None = None) -> "RunDirectory":
+        """Make the directory, or take the one that is given, and try that it can be written to."""
+        path = report if report is not None else _free(run, now or datetime.now(UTC))
+        if (path / SUMMARY).exists():
+            raise RunDirectoryError(
+                f"{path} already holds a run: choose another directory with --report, or remove this one"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path) as probe:
+                probe.write(b"x")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{path} cannot be written to ({error.strerror or error}):"
+                " choose another directory with --report"
+            ) from None
+        return cls(path)
+
+    def write(self, run: Run, render: Callable[[Run], str], out: TextIO | None = None) -> list[str]:
+        """Write all files; return a sentence for each that could not be.
+
+        The summary goes to `out` (stdout) where it cannot be written: a full disk must not cost the result
+        of an hour.
+        """
+        problems = []
+        for name, make in self._files(run, render):
+            try:
+                _replace(self.path / name, make())
+            except OSError as error:
+                problems.append(f"{self.path / name} could not be written: {error.strerror or error}")
+                if name == SUMMARY:
+                    (out or sys.stdout).write(make() + "\n")
+                    problems.append("the summary was printed instead")
+            except ImportError as error:
+                problems.append(f"{name} was not made: {error.name} is missing; install greenroom[loadtest]")
+            except Exception as error:  # noqa: BLE001  a mistake of ours in one file must not cost the others
+                problems.append(f"{name} was not made, by a mistake of this program: {error!r}")
+        return problems
+
+    @staticmethod
+    def _files(run: Run, render: Callable[[Run], str]) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield HISTOGRAMS, lambda: _encode_histograms(run.histograms)
+        yield TIMELINE, lambda: timeline_csv.encode(run.rows)
+        for metric, histogram in run.histograms_of(run.summary.headline).items():
+            if histogram.count:
+                yield f"{metric}.hgrm", lambda histogram=histogram: distribution(histogram)  # type: ignore[misc]
+        yield REPORT, lambda: render(run)
+        yield SUMMARY, lambda: encode_summary(run.summary)
+
+
+def read(directory: Path) -> Run:
+    """Return the run that a directory holds; RunDirectoryError says what is wrong with it."""
+    if not directory.is_dir():
+        raise RunDirectoryError(f"there is no directory {directory}")
+    if not (directory / SUMMARY).exists():
+        raise RunDirectoryError(f"{directory} holds no finished run: there is no {SUMMARY} in it")
+    summary = _summary(directory / SUMMARY)
+    try:
+        rows = timeline_csv.decode(_text(directory / TIMELINE))
+    except ValueError as error:
+        raise RunDirectoryError(f"{directory / TIMELINE} is broken: {error}") from None
+    return Run(summary=summary, rows=rows, histograms=_histograms(directory / HISTOGRAMS))
+
+
+def write_report(directory: Path, page: str) -> Path:
+    """Replace the report of a run; RunDirectoryError if that cannot be done."""
+    try:
+        _replace(directory / REPORT, page)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{directory / REPORT} could not be written: {error.strerror or error}"
+        ) from None
+    return directory / REPORT
+
+
+def encode_summary(summary: Summary) -> str:
+    """Return summary.json's text."""
+    return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode()
+
+
+def _free(run: str, now: datetime) -> Path:
+    """Return the default path: swarm-runs/<UTC time>-<run>, and a number if there is one already."""
+    name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run}"
+    path = Path(PARENT) / name
+    number = 2
+    while path.exists():
+        path = Path(PARENT) / f"{name}-{number}"
+        number += 1
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that there is either the old one or the whole new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _summary(path: Path) -> Summary:
+    text = _text(path)
+    try:
+        version = msgspec.json.decode(text, type=dict[str, object]).get("version")
+        if version == VERSION:
+            return msgspec.json.decode(text, type=Summary)
+    except msgspec.MsgspecError as error:  # of JSON that is none, and of JSON that is something else
+        raise RunDirectoryError(f"{path} is broken: {error}") from None
+    raise RunDirectoryError(
+        f"{path} is of version {version}, and this chat-swarm reads version {VERSION}:"
+        " use the one that wrote it"
+    )
+
+
+def _encode_histograms(histograms: Histograms) -> str:
+    encoded = {
+        metric: {scope: histogram.encode().decode("ascii") for scope, histogram in scopes.items()}
+        for metric, scopes in histograms.items()
+    }
+    return msgspec.json.format(msgspec.json.encode(encoded), indent=1).decode()
+
+
+def _histograms(path: Path) -> Histograms:
+    try:
+        encoded = msgspec.json.decode(_text(path), type=dict[str, dict[str, str]])
+        return {
+            metric: {scope: Histogram.decode(text.encode()) for scope, text in scopes.items()}
+            for metric, scopes in encoded.items()
+        }
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is broken: {error}") from None

@@ -1,0 +1,152 @@
+"""timeline.csv: one line for each second of a run, flat, so that any program reads it.
+
+Knows the columns. Must not know files.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name in the file, what it means, and how it is had from a row (None: an empty field)."""
+
+    name: str
+    meaning: str
+    take: Callable[[Row], Any]
+
+
+def _field(name: str) -> Callable[[Row], Any]:
+    return lambda row: getattr(row, name)
+
+
+def _tally(name: str, key: str) -> Callable[[Row], Any]:
+    return lambda row: getattr(row, name).get(key, 0)
+
+
+def _quantile(metric: str, part: str) -> Callable[[Row], Any]:
+    def take(row: Row) -> Any:
+        short = row.metrics.get(metric)
+        if short is None or not short.count:
+            return 0 if part == "count" else None
+        return round(short.mean, 3) if part == "mean" else getattr(short, part)
+
+    return take
+
+
+def _sample(of: str, name: str) -> Callable[[Row], Any]:
+    return lambda row: getattr(getattr(row, of), name, None)
+
+
+_PARTS: Final = ("mean", "min", "p50", "p90", "p99", "p999", "p9999", "max")
+
+COLUMNS: Final = (
+    Column("t", "seconds since the run began", _field("t")),
+    Column("unix", "the second, since the epoch, UTC", _field("unix")),
+    Column("phase", "ramp, steady or drain", _field("phase")),
+    Column("step", "what the load shape was doing", _field("step")),
+    Column("bots", "bots that were started and not stopped", _field("bots")),
+    Column("connected", "bots whose session stood", _field("connected")),
+    *(Column(name, meaning, _tally("counts", name)) for name, meaning in COUNTS.items()),
+    *(Column(name, f"audit: {meaning}", _tally("faults", name)) for name, meaning in FAULTS.items()),
+    *(
+        column
+        for metric in METRICS
+        for column in (
+            Column(
+                f"{metric.name}_count", f"{metric.meaning}: how many", _quantile(metric.name, "count")
+            ),
+            *(
+                Column(
+                    f"{metric.name}_{part}_us",
+                    f"{metric.meaning}: {part}, µs",
+                    _quantile(metric.name, part),
+                )
+                for part in _PARTS
+            ),
+        )
+    ),
+    Column("loop_lag_worst_us", "the worst loop lag of all bot processes, µs", _field("loop_lag_max_us")),
+    Column("cpu", "cores used by the generator's busiest process", _field("cpu")),
+    Column("marked", "why the generator did not keep up; empty if it did", _field("marked")),
+    Column("server_cpu", "cores used by the server", _sample("server", "cpu")),
+    Column("server_rss_bytes", "resident memory of the server", _sample("server", "rss_bytes")),
+    Column("server_descriptors", "open descriptors of the server", _sample("server", "descriptors")),
+    Column("others_cpu", "cores that other programs kept busy on this machine", _sample("machine", "others")),
+    Column("stolen_cpu", "cores that a hypervisor withheld from it", _sample("machine", "stolen")),
+)  # fmt: skip
+"""All columns, in their order. Percentiles are named p50 to p9999, which is 99.99 %."""
+
+
+def encode(rows: Iterable[Row]) -> str:
+    """Return the file's text, with a header; the fields of a latency that had no sample are empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.name for column in COLUMNS])
+    for row in rows:
+        writer.writerow([column.take(row) for column in COLUMNS])
+    return out.getvalue()
+
+
+def decode(text: str) -> list[Row]:
+    """Return the rows of a file; ValueError for what is none."""
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    missing = [column.name for column in COLUMNS if column.name not in (reader.fieldnames or ())]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"the timeline has no column {missing[0]}{more}")
+    try:
+        return [_row(fields) for fields in reader]
+    except (TypeError, ValueError, csv.Error) as error:  # a line cut short, no number, no CSV
+        raise ValueError(f"line {reader.line_num} of the timeline: {error}") from None
+
+
+def _row(fields: dict[str, str]) -> Row:
+    server = None
+    if fields["server_cpu"]:
+        server = ServerSample(
+            cpu=float(fields["server_cpu"]),
+            rss_bytes=int(fields["server_rss_bytes"]),
+            descriptors=int(fields["server_descriptors"]),
+        )
+    machine = None
+    if fields["others_cpu"]:
+        machine = MachineSample(others=float(fields["others_cpu"]), stolen=float(fields["stolen_cpu"]))
+    return Row(
+        t=int(fields["t"]),
+        unix=int(fields["unix"]),
+        phase=fields["phase"],
+        step=fields["step"],
+        bots=int(fields["bots"]),
+        connected=int(fields["connected"]),
+        counts=_tallies(fields, COUNTS),
+        faults=_tallies(fields, FAULTS),
+        metrics={
+            metric.name: _quantiles(fields, metric.name)
+            for metric in METRICS
+            if int(fields[f"{metric.name}_count"])
+        },
+        loop_lag_max_us=int(fields["loop_lag_worst_us"]),
+        cpu=float(fields["cpu"]),
+        marked=fields["marked"],
+        server=server,
+        machine=machine,
+    )
+
+
+def _tallies(fields: dict[str, str], names: Iterable[str]) -> dict[str, int]:
+    return {name: number for name in names if (number := int(fields[name]))}
+
+
+def _quantiles(fields: dict[str, str], metric: str) -> Quantiles:
+    parts = {part: fields[f"{metric}_{part}_us"] for part in _PARTS}
+    mean = float(parts.pop("mean"))
+    return Quantiles(
+        count=int(fields[f"{metric}_count"]), mean=mean, **{name: int(text) for name, text in parts.items()}
+    )

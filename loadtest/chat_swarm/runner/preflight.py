@@ -1,0 +1,92 @@
+"""What can be known to be wrong before a run begins, and before processes are forked for it.
+
+Knows the network's names, processes and directories. Must not know Locust, nor options.
+"""
+
+import resource
+import socket
+import tempfile
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from chat_swarm.bots.connection import Address
+from chat_swarm.bots.source_addresses import Sources
+from chat_swarm.model.plan import Plan
+from chat_swarm.results.run_directory import PARENT, RunDirectory, RunDirectoryError
+from chat_swarm.runner.server_probe import ProbeError, ServerProbe
+
+SPARE_DESCRIPTORS: Final = 200
+"""What a process of bots has open beside its connections."""
+
+
+def resolve(host: str, port: int) -> Address:
+    """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise OSError(error.errno, f"there is no host {host!r}: {error.strerror or error}") from error
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    address: Any = found[0][4]
+    return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
+
+
+def complaint(plan: Plan, bots: int = 0) -> str:
+    """Return what keeps a run from being made, and the way out; "" if nothing is known to.
+
+    `bots` is how many one process is to hold.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if bots + SPARE_DESCRIPTORS > most:
+        return (
+            f"{bots:,} bots a process need {bots + SPARE_DESCRIPTORS:,} open files, and it may have {most:,}:"
+            " raise the hard limit (ulimit -Hn), take fewer users (-u) or more --processes"
+        )
+    try:
+        target = resolve(plan.host, plan.port)
+    except OSError as error:
+        return f"{error.strerror}; give the server's address with --host"
+    try:
+        Sources(ip_address(target[0]), plan.source_addresses)
+    except ValueError as error:
+        return f"--source-addresses: {error}"
+    try:
+        if plan.server_pid:
+            ServerProbe(plan.server_pid)
+    except ProbeError as error:
+        return f"--server-pid: {error}"
+    try:
+        if plan.report is not None:
+            RunDirectory.create(plan.report, "")
+        else:
+            _try(Path(PARENT))
+    except RunDirectoryError as error:
+        return str(error)
+    return ""
+
+
+def unbindable(plan: Plan) -> str:
+    """Return which of the addresses to connect from this machine does not have; "" if it has them all."""
+    for source in plan.source_addresses:
+        family = socket.AF_INET if source.version == 4 else socket.AF_INET6
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.bind((str(source), 0))
+        except OSError as error:
+            return (
+                f"--source-addresses: {source} cannot be bound on this machine ({error.strerror or error});"
+                " give addresses that it has (ip address shows them)"
+            )
+    return ""
+
+
+def _try(parent: Path) -> None:
+    try:
+        parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent) as probe:
+            probe.write(b"x")
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{parent.absolute()} cannot be written to ({error.strerror or error}):"
+            " choose another directory with --report"
+        ) from None
