@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
-from chat_ops import bad_lines, opening, output
-from chat_ops.problems import BoundBrokenError, UsageError
+from chat_ops import output
+from chat_ops.log import bad_lines, cli_options
+from chat_ops.log.errors import BoundBrokenError, UsageError
 from chat_ops.reports import REPORTS
 from chat_ops.table import Table
 
@@ -46,7 +47,7 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: Final[Mapping[str, str]] = {"report": "chat_ops.html", "follow": "chat_ops.follow"}
+COMMANDS: Final[Mapping[str, str]] = {"report": "chat_ops.page.command", "follow": "chat_ops.live.follow"}
 """The commands that are no reports, and their modules."""
 
 
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     code = OK
-    with opening.open_log(args) as log:
+    with cli_options.open_log(args) as log:
         bad = [bad_lines.table(log)] if args.bad_lines else []  # before `sql` locks the files away
         try:
             tables = REPORTS[args.report].run(log, args)
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         command = cast(Command, importlib.import_module(module))
         one = below.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(one)
-        opening.add_options(one, default=argparse.SUPPRESS)
+        cli_options.add_options(one, default=argparse.SUPPRESS)
         one.set_defaults(act=command.main)
     return parser
 
@@ -147,4 +148,4 @@ def _add_common(parser: argparse.ArgumentParser, how: dict[str, Any]) -> None:
     shown.add_argument(
         "--bad-lines", action="store_true", help="show lines that are no log lines, too", **how
     )
-    opening.add_options(parser, **how)
+    cli_options.add_options(parser, **how)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from chat_ops import cli, payloads
-from chat_ops.log import Log
-from chat_ops.problems import UsageError
+from chat_ops import cli
+from chat_ops.log.errors import UsageError
+from chat_ops.log.event_log import Log
+from chat_ops.stats import hdr_codec
 
 REPORTS = ("summary", "timeline", "latency", "errors", "sessions", "users", "rooms", "slow", "storms")
 INTERVAL = '{"ts": "2026-01-01T00:00:00Z", "level": "info", "event": "interval", "node": "n", '
@@ -75,7 +76,7 @@ def test_options_out_of_any_sense_are_refused(tmp_path: Path, options: list[str]
 def test_a_histogram_of_more_digits_than_the_servers_is_broken() -> None:
     finer = HdrHistogram(1, 3_600_000_000, 5)
     finer.record_value(7)
-    assert payloads.decode([finer.encode().decode()])[1] == [0]
+    assert hdr_codec.decode([finer.encode().decode()])[1] == [0]
 
 
 def test_writers_of_a_room_are_counted_without_case(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chat_ops import anonymize, cli
-from chat_ops.columns import COLUMNS
-from chat_ops.log import Log
-from chat_ops.problems import UsageError
+from chat_ops import cli
+from chat_ops.log import anonymize
+from chat_ops.log.columns import COLUMNS
+from chat_ops.log.errors import UsageError
+from chat_ops.log.event_log import Log
 from chat_ops.reports import REPORTS
 
 MARK = "sesame"

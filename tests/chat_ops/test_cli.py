@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chat_ops import cli
-from chat_ops.problems import BoundBrokenError
+from chat_ops.log.errors import BoundBrokenError
 from chat_ops.reports import REPORTS
 from chat_ops.table import Column, Table
 from support.loglines import Template

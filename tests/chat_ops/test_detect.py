@@ -3,7 +3,7 @@ import statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_ops.detect import Span, Usual, joined, usual
+from chat_ops.stats.outliers import Span, Usual, joined, usual
 
 
 def counted(values: list[float]) -> dict[float, int]:

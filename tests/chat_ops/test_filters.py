@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_ops import buckets
-from chat_ops.filters import point_in_time
-from chat_ops.opening import filters_of
-from chat_ops.problems import UsageError
+from chat_ops.log import time_buckets
+from chat_ops.log.cli_options import filters_of
+from chat_ops.log.errors import UsageError
+from chat_ops.log.filters import point_in_time
 
 # ruff: noqa: DTZ001  times are UTC without a zone
 NOW = datetime(2026, 11, 21, 15, 45, 30)
@@ -63,15 +63,15 @@ def test_an_end_before_the_beginning_is_said() -> None:
 
 @pytest.mark.parametrize(("text", "width"), [("10s", 10), ("5m", 300), ("1h30m", 5400), ("1d", 86_400)])
 def test_a_step_is_understood(text: str, width: int) -> None:
-    assert buckets.seconds(text) == width
+    assert time_buckets.seconds(text) == width
 
 
 @pytest.mark.parametrize("text", ["", "0s", "5", "m", "-5m", "1y"])
 def test_what_is_no_step_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="no step"):
-        buckets.seconds(text)
+        time_buckets.seconds(text)
 
 
-@given(st.sampled_from(buckets.NICE))
+@given(st.sampled_from(time_buckets.NICE))
 def test_a_width_is_named_as_it_is_read(width: int) -> None:
-    assert buckets.seconds(buckets.named(width)) == width
+    assert time_buckets.seconds(time_buckets.named(width)) == width

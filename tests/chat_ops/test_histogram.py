@@ -11,12 +11,12 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chat_ops import payloads
-from chat_ops.histogram import Histogram
+from chat_ops.stats import hdr_codec
+from chat_ops.stats.histogram import Histogram
 from chat_server.core.stats import microseconds
 from chat_server.reporter import histogram
 
-HIGHEST = payloads.HIGHEST_US
+HIGHEST = hdr_codec.HIGHEST_US
 durations = st.lists(st.integers(1, HIGHEST) | st.integers(1, 5000), min_size=1, max_size=40)
 parts = st.lists(durations, min_size=1, max_size=6)
 
@@ -114,13 +114,13 @@ def test_the_crafted_ones_are_read() -> None:
 @pytest.mark.parametrize(
     "payload",
     [
-        crafted([-(payloads.BUCKETS + 5), 1]),
+        crafted([-(hdr_codec.BUCKETS + 5), 1]),
         crafted([1, -(2**40), 1]),
         crafted([2**55]),
         crafted([1], raw=b"\xff" * 9),
         crafted([1], raw=b"\xff" * 20 + b"\x01"),
         crafted([1], raw=b"\x80"),
-        crafted([0] * (payloads.BUCKETS * 12)),
+        crafted([0] * (hdr_codec.BUCKETS * 12)),
     ],
 )
 def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
@@ -131,9 +131,10 @@ def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
     groups = Histogram.merge_groups([("a", payload), ("b", encoded([5]))])
     assert [list(one) for one in groups["b"].buckets()] == [[5], [1]]
     assert merged.count == 2 + alone.count
-    assert alone.count <= payloads._MOST
+    assert alone.count <= hdr_codec._MOST
     assert all(
-        0 <= value <= payloads.highest_of(np.array([payloads.BUCKETS - 1]))[0] for value in alone.buckets()[0]
+        0 <= value <= hdr_codec.highest_of(np.array([hdr_codec.BUCKETS - 1]))[0]
+        for value in alone.buckets()[0]
     )
 
 
@@ -163,6 +164,6 @@ def test_nothing_has_no_percentile() -> None:
 
 @given(st.integers(0, HIGHEST))
 def test_a_value_is_in_its_bucket(value: int) -> None:
-    bucket = payloads.index_of(np.array([value]))
-    assert value <= payloads.highest_of(bucket)[0] <= max(value * 1.001, value)
-    assert bucket[0] < payloads.BUCKETS
+    bucket = hdr_codec.index_of(np.array([value]))
+    assert value <= hdr_codec.highest_of(bucket)[0] <= max(value * 1.001, value)
+    assert bucket[0] < hdr_codec.BUCKETS

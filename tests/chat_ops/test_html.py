@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_ops import cli, page_data, page_histograms, page_series
-from chat_ops.histogram import Histogram
-from chat_ops.html import embedded
-from chat_ops.log import Log
-from chat_ops.payloads import BUCKETS
+from chat_ops import cli
+from chat_ops.log.event_log import Log
+from chat_ops.page import data, histograms
+from chat_ops.page import series as page_series
+from chat_ops.page.command import embedded
+from chat_ops.stats.hdr_codec import BUCKETS
+from chat_ops.stats.histogram import Histogram
 
 MADE_OF = st.text() | st.integers() | st.booleans() | st.none()
 BY_BUCKET = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 10**6), min_size=1, max_size=50)
@@ -40,18 +42,18 @@ def test_embedded_json_cannot_end_its_element(value: Any) -> None:
 def test_a_packed_histogram_keeps_counts_and_nearly_the_values(counts: dict[int, int]) -> None:
     places = np.array(sorted(counts), np.int64)
     whole = Histogram(places, np.array([counts[place] for place in sorted(counts)], np.int64))
-    packed = page_histograms.pack(whole)
+    packed = histograms.pack(whole)
     assert sum(packed[1::2]) == whole.count
     numbers = np.cumsum(packed[0::2])
     assert (np.diff(numbers) > 0).all()
-    highest = 2.0 ** ((numbers[-1] + 1) / page_histograms.PARTS)
+    highest = 2.0 ** ((numbers[-1] + 1) / histograms.PARTS)
     assert whole.max is not None
     assert max(whole.max, 1) <= highest * 1.0001 <= max(whole.max, 1) * 1.023
 
 
 def test_the_figures_are_the_reports(real_log: Path, tmp_path: Path) -> None:
     with Log([str(real_log)]) as log:
-        made = page_data.page(log)
+        made = data.page(log)
         ((messages,),) = log.rows("SELECT sum(messages)::BIGINT FROM lines WHERE event = 'interval'")
     told = {one.name: one.value for one in made.tiles}
     assert told["messages"] == f"{messages:,}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_ops.histogram import Histogram
+from chat_ops.stats.histogram import Histogram
 from support.asked import Answer, ask, histogram, interval, line, write
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from chat_ops import bad_lines
-from chat_ops.columns import COLUMNS, FILE
-from chat_ops.filters import Filters
-from chat_ops.log import Log
-from chat_ops.problems import UsageError
+from chat_ops.log import bad_lines
+from chat_ops.log.columns import COLUMNS, FILE
+from chat_ops.log.errors import UsageError
+from chat_ops.log.event_log import Log
+from chat_ops.log.filters import Filters
 from chat_server.vocabulary import FIELDS
 from support.real_log import BAD, GOOD
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_ops import packed
-from chat_ops.sources import Source
+from chat_ops.log import compression_check
+from chat_ops.log.input_files import Source
 from support.asked import Answer, interval, write
 
 LINES = [interval(second, messages=second) for second in range(400)]
@@ -109,7 +109,7 @@ def test_whole_files_of_several_parts_are_whole(tmp_path: Path, gz: bytes, zst: 
     for name, data in (("gzip", gz + gz), ("zstd", zst + zst), ("zstd", zst + skippable + zst)):
         path = tmp_path / "x"
         path.write_bytes(data)
-        assert packed.damage(Source("x", str(path), name)) == ""  # type: ignore[arg-type]  # one of the two
+        assert compression_check.damage(Source("x", str(path), name)) == ""  # type: ignore[arg-type]  # one of the two
     for data in (gz + gz, skippable + zst + zst):
         (tmp_path / "x").write_bytes(data)
         assert Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / "x").text == "n\n800\n"
@@ -139,13 +139,13 @@ def test_no_bit_of_packed_data_can_flip_unseen(data: st.DataObject) -> None:
     at = data.draw(st.integers(10, len(whole) - 1))
     flipped = bytearray(whole)
     flipped[at] ^= 1 << data.draw(st.integers(0, 7))
-    assert packed.of_gzip(io.BytesIO(flipped))
+    assert compression_check.of_gzip(io.BytesIO(flipped))
 
 
 @given(st.data())
 def test_no_part_of_a_packed_file_is_taken_for_the_whole(zst: bytes, gz: bytes, data: st.DataObject) -> None:
     part = zst[: data.draw(st.integers(1, len(zst) - 1))]
-    assert packed.of_zstd(io.BytesIO(part), len(part))
-    assert packed.of_gzip(io.BytesIO(gz[: data.draw(st.integers(1, len(gz) - 1))]))
-    assert not packed.of_zstd(io.BytesIO(zst), len(zst))
-    assert not packed.of_gzip(io.BytesIO(gz))
+    assert compression_check.of_zstd(io.BytesIO(part), len(part))
+    assert compression_check.of_gzip(io.BytesIO(gz[: data.draw(st.integers(1, len(gz) - 1))]))
+    assert not compression_check.of_zstd(io.BytesIO(zst), len(zst))
+    assert not compression_check.of_gzip(io.BytesIO(gz))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from chat_ops import dashboard, present
-from chat_ops.present import Present
+from chat_ops.live import dashboard, snapshot
+from chat_ops.live.snapshot import Present
 from support.asked import Row, histogram, interval, line
 
 
@@ -87,14 +87,14 @@ def test_one_node_of_several() -> None:
 
 def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in ("MOST_NODES", "MOST_SLOW", "MOST_KINDS"):
-        monkeypatch.setattr(present, bound, 7)
+        monkeypatch.setattr(snapshot, bound, 7)
     now = told(
         *(interval(n, node=f"n{n}", errors={f"e{n}": 1}, rtt=histogram(5)) for n in range(500)),
         *(line(n, "reader_lagging", session_id=str(n), level="warning") for n in range(500)),
     )
     assert len(now.nodes) == len(now.slow) == len(now.errors) == 7
-    assert len(now.history) == present.HISTORY
-    assert len(now.events) == present.MOST_EVENTS
+    assert len(now.history) == snapshot.HISTORY
+    assert len(now.events) == snapshot.MOST_EVENTS
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: json.dumps(text).encode())))

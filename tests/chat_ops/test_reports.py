@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from chat_ops import cli
-from chat_ops.filters import Filters
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
+from chat_ops.log.filters import Filters
 from chat_ops.reports import REPORTS
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Table
 from chat_server.vocabulary import HISTOGRAMS
 

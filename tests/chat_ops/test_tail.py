@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_ops import tail
-from chat_ops.stream import Stream
-from chat_ops.tail import Tail
+from chat_ops.live import file_tail
+from chat_ops.live.file_tail import Tail
+from chat_ops.live.stdin_lines import Stream
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_an_old_file_is_let_go_after_a_while(path: Path) -> None:
         path.rename(path.with_suffix(".1"))
         append(path, b"x\n")
         assert list(following.lines()) == [b"x"]
-    now[0] = tail.GRACE
+    now[0] = file_tail.GRACE
     list(following.lines())
     assert len(list(Path("/proc/self/fd").iterdir())) == files + 1
     following.close()
@@ -117,7 +117,7 @@ def test_of_an_old_log_the_end_is_read_from_a_whole_line_on(path: Path) -> None:
 def test_a_line_without_end_takes_no_memory(
     path: Path, following: Tail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(file_tail, "LONGEST_LINE", 1000)
     append(path, b"one\n" + b"x" * 600_000)
     assert list(following.lines()) == [b"one"]
     append(path, b"x" * 600_000)

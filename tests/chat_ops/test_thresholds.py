@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_ops import thresholds
-from chat_ops.figures import Measured
-from chat_ops.problems import UsageError
+from chat_ops.compare import bounds as thresholds
+from chat_ops.compare.metric_refs import Measured
+from chat_ops.log.errors import UsageError
 
 BEFORE = Measured(
     100, {"rtt.p99": 1000.0, "accept_to_commit.p99": 100.0, "commit_to_sent.p99": 100.0, "errors": 10.0}

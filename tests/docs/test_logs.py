@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chat_ops import cli
-from chat_ops.columns import COLUMNS
+from chat_ops.log.columns import COLUMNS
 from chat_ops.reports import REPORTS
 from chat_server.vocabulary import FIELDS
 

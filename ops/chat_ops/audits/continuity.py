@@ -6,7 +6,7 @@ Knows that intervals follow on each other without a pause. Must not know what th
 from typing import Final
 
 from chat_ops.audits.finding import Check, Finding, Verdict, judged
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 
 _PAUSES: Final = """
 SELECT node, before AS begun, ts - to_microseconds((interval_s * 1e6)::BIGINT) AS ended,

@@ -9,7 +9,7 @@ crash with lines unwritten.
 from typing import Final
 
 from chat_ops.audits.finding import MOST, Check, Finding, Verdict, judged
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 
 _NAMES: Final = ("gaps", "repeats", "disorder")
 _MESSAGES: Final = """

@@ -8,7 +8,7 @@ where one user or room is asked for: what happened to a server explains what hap
 from typing import Final
 
 from chat_ops.audits.finding import Check, Finding, judged
-from chat_ops.log import MANY, Log
+from chat_ops.log.event_log import MANY, Log
 
 _RUNS: Final = """
 WITH begins AS (

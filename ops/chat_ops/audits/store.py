@@ -6,7 +6,7 @@ Knows which lines tell of a store in trouble. Must not know seqs.
 from typing import Final
 
 from chat_ops.audits.finding import Check, Finding, judged
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 
 _FAILURES: Final = """
 SELECT ts, node, error, after, after_s FROM (

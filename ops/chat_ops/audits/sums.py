@@ -10,7 +10,7 @@ those that the store refused (a session counts them, an interval does not) and b
 from typing import Final
 
 from chat_ops.audits.finding import Check, Finding, Verdict, judged
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 
 _SUMS: Final = """
 WITH whole AS (

@@ -8,8 +8,8 @@ import csv
 from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
+from chat_ops.output.format import visible
 from chat_ops.output.jsonl import plain
-from chat_ops.output.words import visible
 from chat_ops.table import Table
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from chat_ops.output.words import NUMERIC, visible, word
-from chat_ops.spark import spark
+from chat_ops.output.format import NUMERIC, visible, word
+from chat_ops.output.spark import spark
 from chat_ops.table import Column, Table
 
 PIPE_WIDTH: Final = 160

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 from chat_ops.reports import (
     audit,
     compare,

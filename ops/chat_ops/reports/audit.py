@@ -8,8 +8,8 @@ from typing import Final
 
 from chat_ops.audits import continuity, order, runs, store, sums
 from chat_ops.audits.finding import Check, Verdict
-from chat_ops.log import Log
-from chat_ops.problems import BoundBrokenError
+from chat_ops.log.errors import BoundBrokenError
+from chat_ops.log.event_log import Log
 from chat_ops.table import Column, Table
 
 HELP: Final = "what the log can prove: gaps and repeats of seqs, crashes, failures of the store, lost lines"

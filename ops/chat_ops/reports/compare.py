@@ -1,6 +1,6 @@
 """The report `compare`: two logs, or two times of one, side by side, and whether it has got worse.
 
-Knows what is worse. Must not know how figures are measured (figures.py) nor bounds written (thresholds.py).
+Knows what is worse. Must not know how figures are measured (compare/metric_refs.py) nor bounds written (compare/bounds.py).
 """
 
 import argparse
@@ -8,11 +8,13 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from chat_ops import figures, opening, thresholds
-from chat_ops.figures import Measured
-from chat_ops.log import Log
-from chat_ops.problems import BoundBrokenError, UsageError
-from chat_ops.sources import STDIN
+from chat_ops.compare import bounds as thresholds
+from chat_ops.compare import metric_refs
+from chat_ops.compare.metric_refs import Measured
+from chat_ops.log import cli_options
+from chat_ops.log.errors import BoundBrokenError, UsageError
+from chat_ops.log.event_log import Log
+from chat_ops.log.input_files import STDIN
 from chat_ops.table import Column, Row, Table
 
 HELP: Final = "two logs (BEFORE NOW), or two times of one (--baseline-since …), and what has got worse"
@@ -94,14 +96,14 @@ def _both(log: Log, args: argparse.Namespace) -> tuple[Measured, Measured, list[
         raise UsageError(
             "compare two files (BEFORE NOW), or say with what: --against FILE… or --baseline-since TIME"
         )
-    with opening.open_log(args, files=first, **baseline) as other:
-        before = figures.measure(other, "the baseline")
+    with cli_options.open_log(args, files=first, **baseline) as other:
+        before = metric_refs.measure(other, "the baseline")
         notes = [f"of the baseline, {other.bad} lines are no log lines"] if other.bad else []
     if judged is None:
-        now = figures.measure(log, "what is judged")
+        now = metric_refs.measure(log, "what is judged")
     else:
-        with opening.open_log(args, files=judged) as second:
-            now = figures.measure(second, "what is judged")
+        with cli_options.open_log(args, files=judged) as second:
+            now = metric_refs.measure(second, "what is judged")
     return before, now, [f"before: {before.seconds:,.0f} s of intervals; now: {now.seconds:,.0f} s", *notes]
 
 
@@ -119,13 +121,13 @@ def _change(before: float | None, now: float | None) -> tuple[float | None, floa
 
 def _latency(before: Measured, now: Measured, noise: float, notes: Sequence[str]) -> Table:
     rows: list[Row] = []
-    for name in (*figures.LATENCIES, figures.LOOP_LAG):
+    for name in (*metric_refs.LATENCIES, metric_refs.LOOP_LAG):
         was, value = before.value(name), now.value(name)
         if was is None and value is None:
             continue
         change, shown = _change(was, value)
         histogram, _, which = name.partition(".")
-        few = name != figures.LOOP_LAG and any(
+        few = name != metric_refs.LOOP_LAG and any(
             one.samples.get(histogram, 0) < _SAMPLES[which] for one in (before, now)
         )
         rows.append((name, was, value, shown, "few samples" if few else _verdict(change, noise)))
@@ -146,11 +148,11 @@ def _latency(before: Measured, now: Measured, noise: float, notes: Sequence[str]
 
 def _traffic(before: Measured, now: Measured) -> Table:
     rows: list[Row] = []
-    for name in figures.TRAFFIC:
+    for name in metric_refs.TRAFFIC:
         rates = before.rate(name), now.rate(name)
         rows.append((name, before.value(name), now.value(name), *rates, _change(*rates)[1]))
-    peaks = before.value(figures.PEAK), now.value(figures.PEAK)
-    rows.append((figures.PEAK, *peaks, None, None, _change(*peaks)[1]))
+    peaks = before.value(metric_refs.PEAK), now.value(metric_refs.PEAK)
+    rows.append((metric_refs.PEAK, *peaks, None, None, _change(*peaks)[1]))
     return Table(
         "traffic",
         "Traffic, neither good nor bad",
@@ -173,7 +175,7 @@ def _trouble(before: Measured, now: Measured, noise: float) -> Table:
         if "." in name and name.partition(".")[0] in {"errors", "refused"}
     ]
     rows: list[Row] = []
-    for name in (*figures.TROUBLE, *parts):
+    for name in (*metric_refs.TROUBLE, *parts):
         was, value = before.value(name), now.value(name)
         if was or value:
             rates = before.rate(name, _HOUR), now.rate(name, _HOUR)
@@ -222,6 +224,6 @@ def _found(outcome: thresholds.Outcome) -> str:
         return "not measured"
     if bound.how == "percent":
         return "from nothing" if math.isinf(value) else f"{value:+.1f} %"
-    if figures.is_time(outcome.name):
+    if metric_refs.is_time(outcome.name):
         return f"{value / 1000:{'+' if bound.how == 'difference' else ''}.3f} ms"
     return f"{value:,.6g}"

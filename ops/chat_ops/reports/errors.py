@@ -6,10 +6,10 @@ Knows where a log tells of trouble. Must not know how it is shown.
 import argparse
 from typing import Final
 
-from chat_ops import buckets
-from chat_ops.log import Log
-from chat_ops.reports import trouble
-from chat_ops.reports.limits import add_limit
+from chat_ops.log import time_buckets
+from chat_ops.log.event_log import Log
+from chat_ops.queries import trouble
+from chat_ops.reports.row_limit import add_limit
 from chat_ops.table import Column, Table
 
 HELP: Final = "what went wrong: errors answered, connections refused, warnings and faults, with their words"
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the kinds of trouble, their course, and the last lines that warn."""
     few = log.few(*trouble.NEEDS, *_NEEDS)
-    width = buckets.width_for(log, args.every)
+    width = time_buckets.width_for(log, args.every)
     kinds = trouble.table(log, width)
     found = log.rows(_LINES.format(few=few, limit=args.limit))
     more = found[0][-1] - len(found) if found else 0

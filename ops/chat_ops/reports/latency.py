@@ -6,9 +6,10 @@ Knows which intervals belong together. Must not know how histograms are added up
 import argparse
 from typing import Final
 
-from chat_ops import buckets, percentiles
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
+from chat_ops.log import time_buckets
+from chat_ops.log.event_log import Log
+from chat_ops.stats import percentiles
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Column, Row, Table
 
 HELP: Final = "how long it took from acceptance to commit and from commit to the last send, as percentiles"
@@ -37,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the whole, then its parts."""
-    width = buckets.width_for(log, args.every, wanted=24)
+    width = time_buckets.width_for(log, args.every, wanted=24)
     needs = ("interval_s", "messages", *FIGURES, *(["rooms"] if args.by == "room" else []))
     few = log.few(*needs)
     figures = {name: percentiles.steps(log, name, width, few) for name in FIGURES}
     tables = [percentiles.whole(figures, width)]
     if args.by == "time":
-        every = f"every {buckets.named(width)}"
+        every = f"every {time_buckets.named(width)}"
         return [
             *tables,
             *(percentiles.by_step(name, f"{FIGURES[name]}, {every}", of) for name, of in figures.items()),

@@ -9,9 +9,9 @@ Must not know how it is shown.
 import argparse
 from typing import Final
 
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
-from chat_ops.reports.limits import add_limit
+from chat_ops.log.event_log import Log
+from chat_ops.reports.row_limit import add_limit
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Column, Table
 
 HELP: Final = "the busiest rooms, with their latencies"

@@ -6,8 +6,9 @@ Knows what the server and the kernel measure. Must not know how histograms are a
 import argparse
 from typing import Final
 
-from chat_ops import buckets, percentiles
-from chat_ops.log import Log
+from chat_ops.log import time_buckets
+from chat_ops.log.event_log import Log
+from chat_ops.stats import percentiles
 from chat_ops.table import Column, Table
 
 HELP: Final = "round trips by ping, and the sessions with the longest, against the kernel's own measure"
@@ -28,11 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the round trips of all, by time, and the worst sessions."""
-    width = buckets.width_for(log, args.every, wanted=24)
+    width = time_buckets.width_for(log, args.every, wanted=24)
     of = percentiles.steps(log, "rtt", width, log.few("interval_s", "rtt"))
     return [
         percentiles.whole({"rtt": of}, width),
-        percentiles.by_step("rtt", f"Round trips measured by ping, every {buckets.named(width)}", of),
+        percentiles.by_step("rtt", f"Round trips measured by ping, every {time_buckets.named(width)}", of),
         _sessions(log, _ORDERS[args.worst], args.top),
     ]
 

@@ -9,9 +9,9 @@ know how it is shown.
 import argparse
 from typing import Final
 
-from chat_ops import restarts
-from chat_ops.log import Log
-from chat_ops.reports.limits import add_limit
+from chat_ops.log import restarts
+from chat_ops.log.event_log import Log
+from chat_ops.reports.row_limit import add_limit
 from chat_ops.table import Column, Table
 
 HELP: Final = "who came from where, how long and how much, and why it ended"

@@ -10,8 +10,8 @@ longer than the run of its server: after a crash, the session may come back by t
 import argparse
 from typing import Final
 
-from chat_ops import restarts
-from chat_ops.log import Log
+from chat_ops.log import restarts
+from chat_ops.log.event_log import Log
 from chat_ops.table import Column, Table
 
 HELP: Final = "readers that lagged: who, how often, how long, how far behind, whether they caught up"

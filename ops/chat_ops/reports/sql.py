@@ -6,7 +6,7 @@ Knows which statements are let through. Must not know how they are answered.
 import argparse
 from typing import Final
 
-from chat_ops.log import Log
+from chat_ops.log.event_log import Log
 from chat_ops.table import Column, Kind, Table
 
 HELP: Final = "answer a question in SQL (DuckDB) of the view `lines`: its columns are the fields of the log"

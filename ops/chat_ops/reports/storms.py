@@ -1,6 +1,6 @@
 """The report `storms`: when many came, went or were turned away at once, and who floods.
 
-Knows which lines tell of it. Must not know what is out of the ordinary (detect.py). A second is a storm's
+Knows which lines tell of it. Must not know what is out of the ordinary (stats/outliers.py). A second is a storm's
 if more sessions began or ended in it than usual: above the median of all seconds by `--factor`
 deviations, and above `--floor` in any case. Refusals, and errors of senders who are too fast, are counted
 by the interval only, so they are judged by the interval.
@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from chat_ops import detect, flooding, unusual
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
-from chat_ops.problems import UsageError
+from chat_ops.log.errors import UsageError
+from chat_ops.log.event_log import Log
+from chat_ops.queries import floods
+from chat_ops.stats import outlier_intervals, outliers
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Column, Row, Table
 
 HELP: Final = "reconnect storms and floods: when, how many, why, and what it did to the latency"
@@ -35,16 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
         type=float,
-        default=detect.FACTOR,
+        default=outliers.FACTOR,
         metavar="N",
-        help=f"deviations above the usual from which on it is a storm ({detect.FACTOR:g})",
+        help=f"deviations above the usual from which on it is a storm ({outliers.FACTOR:g})",
     )
     parser.add_argument(
         "--floor",
         type=float,
-        default=detect.FLOOR,
+        default=outliers.FLOOR,
         metavar="N",
-        help=f"a second up to which nothing is a storm ({detect.FLOOR:g})",
+        help=f"a second up to which nothing is a storm ({outliers.FLOOR:g})",
     )
     parser.add_argument("--top", type=int, default=50, metavar="N", help="rows of each table (50)")
 
@@ -54,28 +55,28 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     if math.isnan(args.factor) or math.isnan(args.floor):
         raise UsageError("--factor and --floor are numbers")
     log.keep("storm_seconds", _SECONDS)
-    unusual.keep(log)
+    outlier_intervals.keep(log)
     top = max(args.top, 0)
-    return [_storms(log, args.factor, args.floor, top), *flooding.tables(log, args.factor, top)]
+    return [_storms(log, args.factor, args.floor, top), *floods.tables(log, args.factor, top)]
 
 
 def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
     total = _length(log)
-    spans: list[detect.Span] = []
+    spans: list[outliers.Span] = []
     notes: list[str] = []
     for what, opening in (("opened", True), ("closed", False)):
         per_second = (
             "SELECT second, sum(times)::BIGINT AS times FROM storm_seconds WHERE opening = ? GROUP BY second"
         )
         rates = log.rows(f"SELECT times, count(*) FROM ({per_second}) GROUP BY times", opening)  # noqa: S608  ours
-        found = detect.usual({float(rate): seconds for rate, seconds in rates}, total)
+        found = outliers.usual({float(rate): seconds for rate, seconds in rates}, total)
         bound = found.bound(factor, floor)
         notes.append(f"{what}: usually {found.median:.3g}/s; a storm above {bound:.3g}/s")
         over = log.rows(f"SELECT second FROM ({per_second}) WHERE times > ?", opening, bound)  # noqa: S608  ours
-        spans += [detect.Span(second, second + 1) for (second,) in over]
-    for begun, ended in unusual.intervals(log, "refused", factor, floor):
-        spans.append(detect.Span(begun, ended))
-    storms = [_storm(log, span) for span in detect.joined(spans)]
+        spans += [outliers.Span(second, second + 1) for (second,) in over]
+    for begun, ended in outlier_intervals.intervals(log, "refused", factor, floor):
+        spans.append(outliers.Span(begun, ended))
+    storms = [_storm(log, span) for span in outliers.joined(spans)]
     storms.sort(key=lambda row: (-(row[3] + row[4] + row[7]), row[0]))
     if len(storms) > top:
         notes.append(f"the {top} largest of {len(storms)}; --top N shows more")
@@ -111,7 +112,7 @@ def _length(log: Log) -> int:
     return 0 if first is None else max(round(last - first), 1)
 
 
-def _storm(log: Log, span: detect.Span) -> Row:
+def _storm(log: Log, span: outliers.Span) -> Row:
     opened = resumed = 0
     seconds: Counter[tuple[float, bool]] = Counter()
     reasons: Counter[str] = Counter()
@@ -133,7 +134,7 @@ def _storm(log: Log, span: detect.Span) -> Row:
         span.begin,
     )
     return (
-        unusual.moment(span.begin),
+        outlier_intervals.moment(span.begin),
         span.end - span.begin,
         _kind(opened, resumed, reasons.total(), refused),
         opened,

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from chat_ops import buckets
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
-from chat_ops.reports import peak, timeline, trouble
+from chat_ops.log import time_buckets
+from chat_ops.log.event_log import Log
+from chat_ops.queries import peak_sessions, trouble
+from chat_ops.reports import timeline
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Column, Row, Table
 from chat_server.vocabulary import HISTOGRAMS
 
@@ -52,7 +53,7 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
         " histogram(reason) FILTER (event = 'session_closed') FROM lines"
     )[0]
     log.learn(*every[:3])
-    width = buckets.width_for(log, None, _STEPS)
+    width = time_buckets.width_for(log, None, _STEPS)
     measured = timeline.latencies(log, width)
     troubles = trouble.table(log, width)
     shown = troubles.rows[:_MOST_TROUBLES]
@@ -64,7 +65,7 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
     return [
         _period(log, few, every),
         _activity(log, few, every),
-        timeline.shape(timeline.steps(log, width, measured), f"Over time, every {buckets.named(width)}"),
+        timeline.shape(timeline.steps(log, width, measured), f"Over time, every {time_buckets.named(width)}"),
         _latency(measured),
         _endings(every[12]),
         Table(troubles.name, troubles.title, troubles.columns, shown, note),
@@ -108,7 +109,7 @@ def _activity(log: Log, few: str, every: Row) -> Table:
     refused = None
     if intervals:
         opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
-    most, most_at = peak.most(log, few, intervals=bool(intervals))
+    most, most_at = peak_sessions.most(log, few, intervals=bool(intervals))
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
     if intervals:  # the first of them begins before its line
         span = log.rows(

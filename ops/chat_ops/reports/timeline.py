@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from chat_ops import buckets
-from chat_ops.histogram import Histogram
-from chat_ops.log import Log
+from chat_ops.log import time_buckets
+from chat_ops.log.event_log import Log
+from chat_ops.stats.histogram import Histogram
 from chat_ops.table import Column, Row, Table
 from chat_server.vocabulary import HISTOGRAMS
 
@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: Log, args: argparse.Namespace) -> list[Table]:
     """Return the shapes of the figures, and the steps."""
-    width = buckets.width_for(log, args.every)
+    width = time_buckets.width_for(log, args.every)
     rows = steps(log, width, latencies(log, width))
-    title = f"Every {buckets.named(width)}"
+    title = f"Every {time_buckets.named(width)}"
     return [shape(rows, title=f"{title}, at a glance"), Table("timeline", title, COLUMNS, rows)]
 
 
@@ -100,7 +100,7 @@ def shape(rows: Sequence[Row], title: str) -> Table:
 def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
     """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
     few = log.few(*NEEDS)
-    step = buckets.bucket(width)
+    step = time_buckets.bucket(width)
     intervals = log.rows(
         f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
         " sum(deliveries)::BIGINT, sum(bytes_out)::BIGINT, sum(errors)::BIGINT, max(lag) FROM ("
@@ -126,14 +126,14 @@ def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
     """Return all steps from the first to the last, unless a stray line years away would make too many."""
     step = timedelta(seconds=width)
     number = (found[-1] - found[0]) // step + 1
-    if number > buckets.MOST:
+    if number > time_buckets.MOST:
         return list(found)
     return [found[0] + n * step for n in range(number)]
 
 
 def latencies(log: Log, width: int) -> Latencies:
     """Return what was measured, by step and figure."""
-    few, step = log.few(*NEEDS), buckets.bucket(width)
+    few, step = log.few(*NEEDS), time_buckets.bucket(width)
     union = " UNION ALL ".join(
         f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
     )

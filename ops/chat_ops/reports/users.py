@@ -9,8 +9,8 @@ they are for the server; the name is shown as it was last.
 import argparse
 from typing import Final
 
-from chat_ops.log import Log
-from chat_ops.reports.limits import add_limit
+from chat_ops.log.event_log import Log
+from chat_ops.reports.row_limit import add_limit
 from chat_ops.table import Column, Table
 
 HELP: Final = "who was on: sessions, time, messages and bytes of each user"

@@ -1,0 +1,154 @@
+"""Bounds that a comparison must keep: `latency.p99>+20%`, `errors>0`. What they say is the failure.
+
+Knows the grammar, and whether a bound is broken. Must not know where figures come from.
+
+    bounds   = bound *("," bound)
+    bound    = figure operator limit
+    figure   = see compare/metric_refs.py; `latency.p99` stands for accept_to_commit.p99 and commit_to_sent.p99
+    operator = ">" / ">=" / "<" / "<="
+    limit    = ("+" / "-") number "%"                         against the baseline; counts by their rate
+             / ["+" / "-"] number ("us" / "µs" / "ms" / "s")  a time; with a sign, against the baseline
+             / number ["/s" / "/min" / "/h"]                  a count, or its rate
+"""
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from chat_ops.compare import metric_refs
+from chat_ops.compare.metric_refs import LATENCY, Measured
+from chat_ops.log.errors import UsageError
+
+_OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+_TIMES: Final = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # both letters mu: sign and Greek
+_PER: Final = {"/s": 1.0, "/min": 60.0, "/h": 3600.0}
+_BOUND: Final = re.compile(r"\s*([^<>=\s]+)\s*([<>]=?)\s*(\S+)\s*")
+_LIMIT: Final = re.compile(r"([+-]?)([0-9]{1,15}(?:\.[0-9]{1,9})?)(\D*)", re.ASCII)
+_PART: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
+_EXAMPLE: Final = "write for example latency.p99>+20% or errors>0"
+
+How = Literal["value", "rate", "difference", "percent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One bound as it was written; `limit` is in µs, in percent, or a count (of a rate, in `per` seconds)."""
+
+    text: str
+    names: tuple[str, ...]
+    sign: str
+    limit: float
+    how: How
+    per: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one figure of a bound fared; `compared` was held against the limit, None if it was not measured."""
+
+    bound: Bound
+    name: str
+    compared: float | None
+    broken: bool
+
+
+def parse(text: str) -> tuple[Bound, ...]:
+    """Return the bounds in `text`. Raises UsageError, which says what is wrong with which."""
+    return tuple(_bound(part) for part in text.split(","))
+
+
+def judge(bound: Bound, before: Measured, now: Measured) -> list[Outcome]:
+    """Return how the figures of a bound fared; what was not measured breaks it: nobody can say it is kept."""
+    outcomes = []
+    for name in bound.names:
+        compared = _compared(bound, name, before, now)
+        broken = compared is None or _OPERATORS[bound.sign](compared, bound.limit)
+        outcomes.append(Outcome(bound, name, compared, broken))
+    return outcomes
+
+
+def change(before: float | None, now: float | None) -> float | None:
+    """Return by how many percent something has grown; from nothing, infinitely."""
+    if before is None or now is None:
+        return None
+    if not before:
+        return math.inf if now > 0 else 0.0
+    return 100 * (now - before) / before
+
+
+def _compared(bound: Bound, name: str, before: Measured, now: Measured) -> float | None:
+    if bound.how == "value":
+        return now.value(name)
+    if bound.how == "rate":
+        return now.rate(name, bound.per)
+    if bound.how == "difference":
+        was, value = before.value(name), now.value(name)
+        return None if was is None or value is None else value - was
+    if metric_refs.is_count(name):
+        return change(before.rate(name), now.rate(name))
+    return change(before.value(name), now.value(name))
+
+
+def _bound(text: str) -> Bound:
+    found = _BOUND.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no bound: {_EXAMPLE}")
+    name, sign, right = found.groups()
+    names = _names(name, text)
+    limit = _LIMIT.fullmatch(right)
+    if limit is None:
+        raise UsageError(f"in {text!r}, {right!r} is no limit: {_EXAMPLE}")
+    signed, number, unit = limit[1], float(limit[1] + limit[2]), limit[3]
+    written = f"{name}{sign}{right}"
+    if unit == "%":
+        if not signed:
+            raise UsageError(f"in {text!r}, say more or less: {name}{sign}+{right} or {name}{sign}-{right}")
+        return Bound(written, names, sign, number, "percent")
+    if metric_refs.is_time(names[0]):
+        if unit not in _TIMES:
+            raise UsageError(
+                f"in {text!r} is no unit of time: write {limit[2]}ms, {limit[2]}us or {limit[2]}s"
+            )
+        return Bound(written, names, sign, number * _TIMES[unit], "difference" if signed else "value")
+    if signed:
+        raise UsageError(
+            f"in {text!r}, only percents and times are compared with before: write {right}% or {limit[2]}"
+        )
+    if unit in _PER and metric_refs.is_count(names[0]):
+        return Bound(written, names, sign, number, "rate", _PER[unit])
+    if unit:
+        raise UsageError(
+            f"in {text!r}, {unit!r} is no unit of {name}: write {limit[2]}, or {limit[2]}/s, /min or /h"
+        )
+    return Bound(written, names, sign, number, "value")
+
+
+def _names(name: str, text: str) -> tuple[str, ...]:
+    base, dot, part = name.partition(".")
+    part = part.replace("p99.9", "p999")
+    names = [f"{base}.{part}" if dot else base]
+    if base == LATENCY:
+        names = [f"{one}.{part}" for one in ("accept_to_commit", "commit_to_sent")]
+    for one in names:
+        if one not in metric_refs.NAMES and not (base in metric_refs.OPEN and _PART.fullmatch(part)):
+            known = [
+                *metric_refs.NAMES,
+                *(f"{LATENCY}.{which}" for which in ("p50", "p90", "p99", "p999", "max")),
+            ]
+            near = difflib.get_close_matches(name, known, 3, 0.4)
+            hint = (
+                f"perhaps {' or '.join(near)}"
+                if near
+                else f"there are latency.p99, {', '.join(metric_refs.TROUBLE)}"
+            )
+            raise UsageError(f"in {text!r}, there is no figure {name!r}: {hint}")
+    return tuple(names)

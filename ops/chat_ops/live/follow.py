@@ -1,0 +1,122 @@
+"""The command `chat-logs follow`: how a server is doing now; a screen on a terminal, else a line an interval.
+
+Knows the options, the keys and the pace. Must not know what lines say, nor how they are drawn. It reads
+the file itself, as it grows: DuckDB is for questions about the whole.
+"""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from chat_ops.live import dashboard
+from chat_ops.live.file_tail import Tail
+from chat_ops.live.keyboard import Keyboard
+from chat_ops.live.snapshot import Interval, Present
+from chat_ops.live.stdin_lines import Stream
+from chat_ops.log.errors import UsageError
+from chat_ops.output.format import duration
+from chat_ops.output.jsonl import plain
+
+HELP: Final = (
+    "watch a server as it runs: rates, latency, errors, slow readers; over a log that is rotated, too"
+)
+
+PACE: Final = 0.25
+"""Seconds between two looks at the file: a line is seen as soon as a person can tell."""
+MISSED: Final = 3
+"""Intervals without a line after which the server counts as silent."""
+QUITS: Final = frozenset("qQ\x03\x04")
+_WHOLE: Final = ("since", "until", "room", "user", "anonymize", "anonymize_key", "memory", "threads")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the file."""
+    parser.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        default=argparse.SUPPRESS,
+        help="a JSON object an interval instead of a screen",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="the log, which need not be there yet; - for standard input"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Follow until `q`, Ctrl-C or the end of standard input."""
+    _refuse(args)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the terminal is left as it was found
+    signal.signal(signal.SIGHUP, _interrupt)
+    source: Tail | Stream = Stream() if args.file == "-" else Tail(Path(args.file))
+    present = Present(args.node or ())
+    console = Console(highlight=False, emoji=False, markup=False)
+    with suppress(KeyboardInterrupt):
+        if console.is_terminal and not console.is_dumb_terminal and args.form is None:
+            _screen(source, present, args.file, console)
+        else:
+            _lines(source, present, as_json=args.form == "json")
+    source.close()
+    return 0
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    for name in _WHOLE:
+        if getattr(args, name, None):
+            raise UsageError(f"follow shows all that comes: it knows no --{name.replace('_', '-')}")
+    if args.form == "csv":
+        raise UsageError("follow knows no --csv: pipe it for lines, or add --json")
+    if args.file != "-" and Path(args.file).is_dir():
+        raise UsageError(f"{args.file} is a directory: name the log in it")
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _screen(source: Tail | Stream, present: Present, title: str, console: Console) -> None:
+    with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            for line in source.lines():
+                present.take(line)
+            width, height = console.size
+            status = source.trouble or _silence(present) or ("the end" if source.ended else "")
+            keys = f"{status}; q quits" if status else "q quits"
+            live.update(dashboard.screen(present, title, keys, width, height), refresh=True)
+            if QUITS & set(keyboard.wait(PACE)):
+                return
+
+
+def _silence(present: Present) -> str:
+    """Say so if intervals have stopped coming: the server has ended, hangs, or logs elsewhere."""
+    if not present.history:
+        return ""
+    last = present.history[-1]
+    silent = (datetime.now(UTC) - last.at).total_seconds()
+    return f"no interval for {duration(silent)}" if silent > MISSED * last.seconds + 1 else ""
+
+
+def _lines(source: Tail | Stream, present: Present, *, as_json: bool) -> None:
+    with Keyboard() as keyboard:
+        while True:
+            for line in source.lines():
+                interval = present.take(line)
+                if interval is not None:
+                    sys.stdout.write(_as_json(interval) if as_json else f"{dashboard.line(interval)}\n")
+                    sys.stdout.flush()
+            if source.ended or QUITS & set(keyboard.wait(PACE)):
+                return
+
+
+def _as_json(interval: Interval) -> str:
+    return json.dumps(plain(dataclasses.asdict(interval))) + "\n"

@@ -1,0 +1,48 @@
+"""Standard input, line by line as it comes: `chat-server | chat-logs follow -`.
+
+Knows descriptors and bytes. Must not know what a line says.
+"""
+
+import os
+import select
+from collections.abc import Iterator
+
+from chat_ops.live.file_tail import LONGEST_LINE
+
+_CHUNK = 1 << 16
+
+
+class Stream:
+    """What comes through a pipe, until it ends."""
+
+    def __init__(self, descriptor: int = 0) -> None:
+        self.ended = False
+        self.lost = 0
+        """Lines that were too long, or had no end."""
+        self.trouble = ""
+        self._descriptor = descriptor
+        self._partial = b""
+        self._skipping = False
+
+    def lines(self) -> Iterator[bytes]:
+        """Return the lines that have come since the last call, without their newlines."""
+        while not self.ended and select.select([self._descriptor], [], [], 0)[0]:
+            data = os.read(self._descriptor, _CHUNK)
+            if not data:
+                self.ended = True
+                self.lost += bool(self._partial)
+                return
+            *lines, self._partial = (
+                (self._partial + data).split(b"\n") if b"\n" in data else [self._partial + data]
+            )
+            for line in lines:
+                if self._skipping:
+                    self._skipping = False
+                else:
+                    yield line
+            if len(self._partial) > LONGEST_LINE:
+                self.lost += not self._skipping
+                self._partial, self._skipping = b"", True
+
+    def close(self) -> None:
+        """Leave the descriptor to whoever opened it."""

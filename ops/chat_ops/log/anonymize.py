@@ -1,0 +1,81 @@
+"""Names, rooms and addresses, replaced by stable words: a log that may be shown to others.
+
+Knows which columns tell of whom, and how DuckDB replaces them. Must not know reports: what they are given has
+been replaced already, so no report can forget it. Words are keyed: nobody without the key can try names.
+Equal names give equal words while the key is the same; a conversation's room shows the words of both names.
+"""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from chat_ops.log.errors import UsageError
+
+KEY_BYTES: Final = 32
+MASKED: Final = "(masked)"
+VARIABLE: Final = "anonymize_key"
+"""The variable of the database that holds the key, so that no stored SQL has it."""
+
+MACROS: Final = (
+    f"CREATE MACRO word_for(kind, original) AS kind || substr("
+    f"sha256(getvariable('{VARIABLE}') || kind || nfc_normalize(lower(original))), 1, 10);"
+    "CREATE MACRO word_for_host(host) AS CASE WHEN regexp_full_match(host, '\\d+\\.\\d+\\.\\d+\\.\\d+')"
+    " THEN word_for('net-', regexp_replace(host, '\\.\\d+$', '')) || '.' || substr(word_for('', host), 1, 6)"
+    " ELSE word_for('net-', host) END;"
+    "CREATE MACRO word_for_address(address) AS word_for_host(regexp_replace(address, ':\\d+$', ''));"
+    "CREATE MACRO word_for_room(room) AS CASE WHEN starts_with(room, '@')"
+    " THEN '@' || array_to_string(list_sort(list_transform("
+    "string_split(regexp_replace(room[2:], '#\\d+$', ''), ','), lambda one: word_for('user-', one))), ',')"
+    " || regexp_extract(room, '#\\d+$') ELSE word_for('room-', room) END"
+)
+"""Users are compared as the server does, by NFC and without case. IPv4 addresses of one /24 begin alike; a
+port is left out: it tells connections apart, which the session's word does."""
+
+_ROOMS: Final = (
+    "list_transform(rooms, lambda one: struct_pack(room := word_for_room(one.room), messages := one.messages,"
+    " deliveries := one.deliveries, accept_to_commit := one.accept_to_commit,"
+    " commit_to_sent := one.commit_to_sent))"
+)
+
+
+def _masked(column: str) -> str:
+    return f"CASE WHEN {column} IS NOT NULL THEN '{MASKED}' END"
+
+
+EXPRESSIONS: Final[Mapping[str, str]] = {
+    "username": "word_for('user-', username)",
+    "session_id": "word_for('session-', session_id)",
+    "address": "word_for_address(address)",
+    "host": "word_for_address(host)",
+    "node": "word_for('node-', node)",
+    "room": "word_for_room(room)",
+    "rooms": _ROOMS,
+    "file": "word_for('file-', file)",
+    "epoch": "word_for('epoch-', epoch)",
+    **{column: _masked(column) for column in ("error", "stack", "path", "store")},
+    "changed": "CASE WHEN changed IS NOT NULL THEN json_object('masked', true) END",
+}
+"""For each column that may tell of somebody, what stands in its place. Text that was written freely (errors,
+stacks, paths, changed settings) is left out whole: nobody can say what names are in it."""
+
+
+def key(path: str | None) -> str:
+    """Return the key in the file, which is made if there is none; without a path, a new key for this run."""
+    if path is None:
+        return secrets.token_hex(KEY_BYTES)
+    file = Path(path)
+    try:
+        try:
+            file.touch(0o600, exist_ok=False)
+            file.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
+        except FileExistsError:
+            pass  # as it should be from the second time on
+        text = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"cannot use the key in {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    if len(text) < KEY_BYTES:
+        raise UsageError(f"the key in {path} is too short: at least {KEY_BYTES} characters, or no file yet")
+    return text

@@ -1,0 +1,117 @@
+"""The lines that are no log lines: where they are, what they look like, what is wrong with them.
+
+Knows how to find again in a file what DuckDB could not read. Must not judge by itself: DuckDB says which
+lines are bad, and only the text of the first few is fetched here.
+"""
+
+import gzip
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from chat_ops.log.event_log import Log
+from chat_ops.log.input_files import Source
+from chat_ops.table import Column, Row, Table
+
+MOST: Final = 50
+"""Lines that are shown, over all files."""
+TEXT: Final = 200
+"""Bytes of each that are shown."""
+_BLANK: Final = b" \t\r\n\v\f"
+
+
+def table(log: Log) -> Table:
+    """Return the first bad lines of each file."""
+    rows: list[Row] = []
+    for source in log.sources:
+        if len(rows) < MOST and (ordinals := log.bad_ordinals(source, MOST - len(rows))):
+            rows.extend(_shown(source, ordinals, anonymous=log.anonymous))
+    notes = [] if len(rows) == log.bad else [f"{log.bad} lines are bad; the first {len(rows)} are shown"]
+    return Table(
+        "bad_lines",
+        "Lines that are no log lines",
+        (
+            Column("file", "file", "text"),
+            Column("line", "line", "count", "Number of the line in its file, from 1"),
+            Column("bytes", "bytes", "bytes"),
+            Column("wrong", "what is wrong", "text"),
+            Column("text", "begins with", "text"),
+        ),
+        rows,
+        notes,
+    )
+
+
+def _shown(source: Source, ordinals: Sequence[int], *, anonymous: bool) -> Iterator[Row]:
+    wanted = iter(ordinals)
+    sought = next(wanted, None)
+    ordinal = 0
+    with _bytes_of(source) as file:
+        for number, line in enumerate(file or (), start=1):
+            if sought is None:
+                return
+            if not line.strip(_BLANK):
+                continue
+            ordinal += 1
+            if ordinal == sought:
+                text = line.rstrip(b"\r\n")
+                begins = None if anonymous else text[:TEXT].decode("utf-8", "backslashreplace")
+                yield (None if anonymous else source.name, number, len(text), _wrong(text), begins)
+                sought = next(wanted, None)
+    if file is None:
+        yield from ((None if anonymous else source.name, None, None, None, None) for _ in ordinals)
+
+
+def _wrong(line: bytes) -> str:
+    """Say why the line is no log line, in a few words; DuckDB has said that it is none."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    if not text.lstrip().startswith("{"):
+        return "no JSON object"
+    try:
+        fields = json.loads(text)
+    except RecursionError:
+        return "nested too deep"
+    except json.JSONDecodeError as error:
+        return "more than one object" if error.msg == "Extra data" else "cut off, or no JSON"
+    except ValueError:  # a number with more digits than Python converts
+        return "no JSON that can be read"
+    missing = [name for name in ("ts", "event") if name not in fields]
+    if missing:
+        return f"no {' and no '.join(missing)}"
+    if isinstance(fields["ts"], str) and _surrogate(text):
+        return "half a character (a lone surrogate)"
+    return "ts or event is of a wrong kind"
+
+
+def _surrogate(text: str) -> bool:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+@contextmanager
+def _bytes_of(source: Source) -> Iterator[BinaryIO | None]:
+    """Open the file unpacked; None where this Python cannot unpack it and there is no `zstd` either."""
+    if source.compression == "none":
+        with Path(source.path).open("rb") as file:
+            yield file
+    elif source.compression == "gzip":
+        with gzip.open(source.path, "rb") as unpacked:
+            yield unpacked  # type: ignore[misc]  # it reads as one
+    elif (program := shutil.which("zstd")) is None:
+        yield None
+    else:
+        command = [program, "-dcq", "--", source.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:  # noqa: S603
+            assert process.stdout is not None
+            yield process.stdout  # type: ignore[misc]  # as above
+            process.kill()

@@ -1,0 +1,62 @@
+"""The columns of the view `lines`: one for each field that a log line can have, with its type in DuckDB.
+
+Knows the server's vocabulary and what kind of value each field holds. Must not know files nor questions. A
+field that the vocabulary gains must be given a type here: importing this file fails until it is, so the two
+cannot drift apart.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chat_server.vocabulary import FIELDS, HISTOGRAMS
+
+TEXT: Final = "VARCHAR"
+INTEGER: Final = "BIGINT"
+REAL: Final = "DOUBLE"
+TIME: Final = "TIMESTAMP"
+"""Without a zone, as the server writes: always UTC."""
+COUNTS: Final = "MAP(VARCHAR, BIGINT)"
+ROOMS: Final = (
+    "STRUCT(room VARCHAR, messages BIGINT, deliveries BIGINT,"
+    " accept_to_commit VARCHAR, commit_to_sent VARCHAR)[]"
+)
+
+_BY_NAME: Final[Mapping[str, str]] = {
+    "ts": TIME,
+    "resumed": "BOOLEAN",
+    "errors": COUNTS,
+    "closed": COUNTS,
+    "refused": COUNTS,
+    "rooms": ROOMS,
+    "changed": "JSON",
+    "restart_needed": "VARCHAR[]",
+    **dict.fromkeys(HISTOGRAMS, TEXT),
+    **dict.fromkeys(("level", "event", "node", "version", "host", "store", "sync", "epoch", "signal"), TEXT),
+    **dict.fromkeys(("session_id", "username", "address", "dialect", "reason", "room", "path"), TEXT),
+    **dict.fromkeys(("error", "error_type", "stack"), TEXT),
+    **dict.fromkeys(("pid", "port", "messages_in", "messages_out", "rtt_samples", "behind"), INTEGER),
+    **dict.fromkeys(
+        ("held", "lagging", "caught_up", "sessions", "deliveries", "opened", "messages"), INTEGER
+    ),
+    **dict.fromkeys(("commits", "seq", "others", "count"), INTEGER),
+}
+_BY_UNIT: Final[Mapping[str, str]] = {"_ms": REAL, "_s": REAL, "_bytes": INTEGER}
+"""What a name's ending says of its unit, and the unit of the type."""
+
+
+def _type_of(field: str) -> str:
+    if field in _BY_NAME:
+        return _BY_NAME[field]
+    if field.startswith("bytes_"):
+        return INTEGER
+    for ending, kind in _BY_UNIT.items():
+        if field.endswith(ending):
+            return kind
+    raise LookupError(f"the log's field {field!r} has no type in log/columns.py")
+
+
+COLUMNS: Final[Mapping[str, str]] = {field: _type_of(field) for field in FIELDS}
+"""Every field of the vocabulary and the type of its column."""
+
+FILE: Final = "file"
+"""One column more: the file that a line is from, as it was found."""

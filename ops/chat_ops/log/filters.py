@@ -1,0 +1,61 @@
+"""Which lines are asked for: by time, room, user and node.
+
+Knows how people write a point in time. Must not know SQL nor files.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from chat_ops.log.errors import UsageError
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
+_PART: Final = re.compile(r"([0-9]+)([smhdw])")
+_CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
+_DAYS: Final = {"today": 0, "yesterday": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a line must be like; empty means anything. Times are UTC without a zone; `until` is excluded."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    room: str = ""
+    users: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+
+NO_FILTERS: Final = Filters()
+
+
+def point_in_time(text: str, now: datetime | None = None) -> datetime:
+    """Return the time that `text` means, in UTC without a zone.
+
+    An ISO time (of another zone, too), a date (its first moment), `14:30` (today), `90s`, `15m`, `2h`, `3d`
+    or `1w` (so long before now; `1h30m` as well), `now`, `today` or `yesterday` (its first moment). Where no
+    zone is written, UTC is meant, as in the log. Raises UsageError.
+    """
+    now = (now or datetime.now(UTC)).replace(tzinfo=None)
+    word = text.strip()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        if word.lower() == "now":
+            return now
+        if word.lower() in _DAYS:
+            return midnight - timedelta(days=_DAYS[word.lower()])
+        if _AGO.fullmatch(word):
+            return now - timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in _PART.findall(word)))
+        if clock := _CLOCK.fullmatch(word):
+            hour, minute, second = (int(part or 0) for part in clock.groups())
+            return midnight.replace(hour=hour, minute=minute, second=second)
+        if len(word) == len("2026-11-21") and word.isascii():
+            return datetime.combine(date.fromisoformat(word), datetime.min.time())
+        found = datetime.fromisoformat(word)
+        return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{text!r} is no time: write 2026-11-21T14:30, 2026-11-21, 14:30, 2h, 3d or yesterday (all UTC)"
+        ) from None

@@ -1,0 +1,115 @@
+"""Where the lines are: files, globs and standard input, found and made readable for DuckDB.
+
+Knows the file system. Must not know what is in the lines. DuckDB reads a file several times and takes its
+name for a pattern, so a pipe is spooled to a temporary file, and a file with an odd name gets a link there.
+"""
+
+import contextlib
+import glob
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from chat_ops.log.errors import UsageError
+
+Compression = Literal["none", "gzip", "zstd"]
+STDIN: Final = "-"
+_MAGIC: Final[dict[bytes, Compression]] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    # A frame without data, in sixteen kinds: pzstd writes one before each that has data.
+    **{bytes((0x50 + kind, 0x2A, 0x4D, 0x18)): "zstd" for kind in range(16)},
+}
+_OTHERS: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
+_PATTERN: Final = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read: what people call it, where it is for DuckDB, and how it is compressed."""
+
+    name: str
+    path: str
+    compression: Compression
+
+
+def find(words: Sequence[str], folder: Path) -> list[Source]:
+    """Return the files that `words` mean (paths, patterns, `-`), each once; pipes are copied into `folder`.
+
+    Raises UsageError where there is nothing to read, or it cannot be read.
+    """
+    sources: list[Source] = []
+    seen: set[tuple[int, int]] = set()
+    for name in _expanded(words):
+        with _reading(name):
+            status = os.fstat(0) if name == STDIN else Path(name).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue  # two patterns, or a link, lead to the same lines
+            seen.add((status.st_dev, status.st_ino))
+            if stat.S_ISDIR(status.st_mode):
+                raise UsageError(f"{name} is a directory: name its files, e.g. {Path(name) / '*.log*'}")
+            path = Path(name).absolute()
+            if name == STDIN or not stat.S_ISREG(status.st_mode):
+                path = _spool(name, folder / f"spooled-{len(sources)}")
+            elif not _plain(str(path)):
+                link = folder / f"linked-{len(sources)}"
+                link.symlink_to(path)
+                path = link
+            shown = "(standard input)" if name == STDIN else name
+            sources.append(Source(shown, str(path), _compression(name, path)))
+    return sources
+
+
+def _expanded(words: Sequence[str]) -> Iterator[str]:
+    for word in words:
+        if word == STDIN or not _PATTERN & set(word) or Path(word).exists():
+            yield word
+            continue
+        found = sorted(path for path in glob.glob(word, recursive=True) if not Path(path).is_dir())  # noqa: PTH207  Path.glob takes no absolute pattern
+        if not found:
+            raise UsageError(f"no file is like {word}")
+        yield from found
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {name}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _spool(name: str, copy: Path) -> Path:
+    with contextlib.ExitStack() as stack:
+        source: BinaryIO
+        if name == STDIN:
+            if sys.stdin is None:
+                raise UsageError("standard input is closed")
+            source = sys.stdin.buffer
+        else:
+            source = stack.enter_context(Path(name).open("rb"))
+        shutil.copyfileobj(source, stack.enter_context(copy.open("xb")), 1 << 20)
+    return copy
+
+
+def _plain(path: str) -> bool:
+    """Whether DuckDB takes the path for that of just this file."""
+    return path.isprintable() and not _PATTERN & set(path)
+
+
+def _compression(name: str, path: Path) -> Compression:
+    with path.open("rb") as file:
+        head = file.read(6)
+    for magic, kind in _OTHERS.items():
+        if head.startswith(magic):
+            raise UsageError(
+                f"{name} is packed by {kind}: unpack it first ({kind} -dc {name} | chat-logs … -)"
+            )
+    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "none")

@@ -1,0 +1,106 @@
+"""The command `report`: one page with plots, tables and a filter, in one file that fetches nothing.
+
+Knows how the page's parts are put together. Must not know what is on it (page/data.py), nor how it is drawn
+(page/*.js).
+
+plotly.js comes from plotly's package, 4.8 MB; gzip and base64 make 2 MB of it, and the browser unpacks it
+(DecompressionStream: Chrome 80, Safari 16.4, Firefox 113). The page forbids itself, by its
+Content-Security-Policy, to fetch anything and to run any script but its own.
+"""
+
+import argparse
+import base64
+import contextlib
+import gzip
+import json
+import os
+import secrets
+import sys
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from chat_ops.log import cli_options
+from chat_ops.log.errors import UsageError
+from chat_ops.log.event_log import Log
+from chat_ops.output.format import word
+from chat_ops.page import data as page_data
+
+HELP: Final = "one self-contained page with plots, tables and a filter: report --html FILE"
+
+_SCRIPTS: Final = ("words.js", "filter.js", "figures.js", "plots.js", "tables.js", "page.js")
+"""In the order in which each needs those before it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the page goes, and the log's files."""
+    parser.add_argument("--html", metavar="FILE", required=True, help="the page that is written")
+    parser.add_argument(
+        "files", nargs="+", metavar="LOG", help="log files, patterns, or - for standard input"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the page; return the exit code. Raises UsageError."""
+    target = Path(args.html)
+    with cli_options.open_log(args) as log:
+        if target.exists() and any(target.samefile(source.path) for source in log.sources):
+            raise UsageError(f"{args.html} is the log itself: give the page a name of its own")
+        _write(target, render(log))
+    sys.stderr.write(f"chat-logs: {target} is written ({target.stat().st_size / 1e6:.1f} MB)\n")
+    return 0
+
+
+def render(log: Log) -> str:
+    """Return the page."""
+    data = page_data.page(log)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["word"] = word
+    return environment.from_string(_part("logs.html.jinja")).render(
+        head=data.head,
+        tiles=data.tiles,
+        tables=data.tables,
+        anonymous=log.anonymous,
+        filters=data.filters,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        nonce=secrets.token_urlsafe(16),
+        css=Markup(_part("logs.css")),  # noqa: S704  ours, as are the scripts and the library
+        scripts=Markup("\n".join(_part(name) for name in _SCRIPTS)),  # noqa: S704
+        library=Markup(_library()),  # noqa: S704
+        data=Markup(embedded(data.embedded)),  # noqa: S704  cannot end its element
+    )
+
+
+def embedded(value: Any) -> str:
+    """Return compact JSON that cannot end the script element which it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _write(target: Path, page: str) -> None:
+    """Write the whole page or nothing."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_text(page, encoding="utf-8")
+        part.replace(target)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            part.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {target}: {error.strerror}") from None
+
+
+def _part(name: str) -> str:
+    return resources.files("chat_ops").joinpath("page", name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode("ascii")

@@ -1,0 +1,72 @@
+"""The most sessions at a time, and when.
+
+Knows two ways to tell: by the interval lines, and where there are none by the lines of each session. Must not
+know how it is shown. Openings come before closings of the same moment.
+"""
+
+# ruff: noqa: S608  SQL is put together from names of our own
+
+from typing import Final
+
+from chat_ops.log import restarts
+from chat_ops.log.event_log import Log
+from chat_ops.table import Row
+
+_OF_INTERVALS: Final = """
+SELECT ts, now_on - coalesce(lag(now_on) OVER (PARTITION BY node ORDER BY ts, over, now_on), 0) AS change
+FROM (
+    SELECT ts, coalesce(node, '') AS node, coalesce(sessions, 0) AS now_on, false AS over
+    FROM {few} WHERE event = 'interval'
+    UNION ALL SELECT ts, coalesce(node, ''), 0, true FROM {few} WHERE event = 'server_stopped'
+    UNION ALL SELECT seen, node, 0, true FROM restarts
+)
+"""
+_OF_SESSIONS: Final = """
+WITH told AS (
+    SELECT ts, coalesce(node, '') AS node, session_id,
+        CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change
+    FROM lines WHERE event IN ('session_opened', 'session_closed')
+), of_runs AS (
+    SELECT t.*, r.until, r.seen
+    FROM told AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
+    -- A session that opens twice counts once: the line of its closing was dropped.
+    QUALIFY change IS DISTINCT FROM lag(change) OVER (
+        PARTITION BY t.node, r.until, session_id ORDER BY t.ts, change DESC)
+), counted AS (
+    SELECT *, sum(change) OVER (
+            PARTITION BY node, until, session_id ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS open
+    FROM of_runs
+), runs AS (
+    -- A session that closed without having opened was open before: before the log's first line, most likely.
+    SELECT node, until, max(seen) AS seen, sum(before) AS before, sum(more) AS more
+    FROM (
+        SELECT node, until, max(seen) AS seen, greatest(-min(open), 0) AS before, sum(change) AS more
+        FROM counted GROUP BY node, until, session_id
+    ) GROUP BY node, until
+)
+SELECT ts, change FROM of_runs
+UNION ALL
+SELECT coalesce(
+    (SELECT max(r.until) FROM restarts AS r
+        WHERE r.node = runs.node AND (runs.until IS NULL OR r.until < runs.until)),
+    (SELECT min(ts) FROM told)), before
+FROM runs WHERE before > 0
+UNION ALL
+SELECT seen, -(before + more) FROM runs WHERE until IS NOT NULL AND before + more > 0
+"""
+
+
+def most(log: Log, few: str, *, intervals: bool) -> Row:
+    """Return the most sessions at a time over all nodes, and when."""
+    if not intervals:
+        restarts.keep(log)
+        changes = _OF_SESSIONS
+    elif log.rows(f"SELECT count(sessions) FROM {few}")[0][0]:
+        restarts.keep(log, few)
+        changes = _OF_INTERVALS.format(few=few)
+    else:
+        return (None, None)  # of one room, say
+    return log.rows(
+        "SELECT max(at_once)::BIGINT, arg_max(ts, (at_once, -epoch_us(ts))) FROM (SELECT ts,"
+        f" sum(change) OVER (ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS at_once FROM ({changes}))"
+    )[0]
