@@ -1,7 +1,8 @@
 """The library: a chat session as an object.
 
-Knows what a program may ask and say. Connections are kept by connection/reconnect.py, answers awaited in connection/pending.py, state
-lives in connection/session.py. Blocking sockets and threads only, so it works as it is in programs patched by gevent.
+Knows what a program may ask and say. Connections are kept by connection/reconnect.py, answers awaited in
+connection/pending.py, state lives in connection/session.py. Blocking sockets and threads only, so it works as
+it is in programs patched by gevent.
 """
 
 import itertools

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import gevent
 
-from chat_server import config as settings
-from chat_server import console, logs
 from chat_server.app import Server
-from chat_server.config import Config
-from chat_server.opening import CannotStart
+from chat_server.console import console
+from chat_server.engines.factory import CannotStart
+from chat_server.observability import event_log
+from chat_server.observability.loop_watchdog import greenlet_stacks
+from chat_server.settings import load as settings
+from chat_server.settings.load import Config
 from chat_server.vocabulary import LogEvent
-from chat_server.watch import greenlet_stacks
 
 
 def main() -> int:
@@ -33,7 +34,7 @@ def main() -> int:
     try:
         if config.console and not config.log_file:  # the terminal is taken
             config = replace(config, log_file=str(_log_beside(config)))
-        log = logs.setup(config, environ)
+        log = event_log.setup(config, environ)
         server = Server(config, log)
     except CannotStart as error:
         return _refuse(str(error))

@@ -16,27 +16,29 @@ from gevent.event import Event
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import ServerIdentity
 from chat_server import __version__
-from chat_server.config import Config
-from chat_server.core.hub import Hub
-from chat_server.core.ingest import Ingest
-from chat_server.core.limits import Limits
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.router import Router
-from chat_server.feeding import Feeding
-from chat_server.keeper import Keeper, Writer
-from chat_server.logs import Log
-from chat_server.metrics import Metrics, Value
-from chat_server.metrics_health import Health, Phase
-from chat_server.metrics_http import MetricsServer
-from chat_server.net.addresses import Addresses, AddressLimits
+from chat_server.core.base.limits import Limits
+from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.router import Router
+from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.factory import CannotStart, open_store
+from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.jobs.backfill_loop import Feeding
+from chat_server.jobs.commit_loop import Writer
+from chat_server.jobs.maintenance import Keeper
+from chat_server.net.address_limits import Addresses, AddressLimits
 from chat_server.net.connection import Connection
-from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, Reception, listen
+from chat_server.net.connections import Reception
+from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
-from chat_server.opening import CannotStart, open_store
-from chat_server.reporter import Reporter
-from chat_server.store.sqlite import SqliteStore
+from chat_server.observability.event_log import Log
+from chat_server.observability.log_reporter import Reporter
+from chat_server.observability.loop_watchdog import BlockWatch, LoopLag
+from chat_server.observability.metrics.health import Health, Phase
+from chat_server.observability.metrics.http import MetricsServer
+from chat_server.observability.metrics.snapshot import Metrics, Value
+from chat_server.settings.load import Config
 from chat_server.vocabulary import LogEvent
-from chat_server.watch import BlockWatch, LoopLag
 
 TICK = 0.1
 """Seconds between two looks at pings, presence and deadlines."""

@@ -1,7 +1,8 @@
 """A loss of power, as far as one can do it to a file: what was not synced is gone.
 
 Knows the formats of SQLite's write-ahead log and its index (https://sqlite.org/fileformat2.html#walformat,
-https://sqlite.org/walformat.html) and of our mark (chat_server/store/mark.py). The server must have ended.
+https://sqlite.org/walformat.html) and of our mark (chat_server/engines/sqlite/tail_guard.py). The server must
+have ended.
 """
 
 import random
@@ -9,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat_server.store import mark
+from chat_server.engines.sqlite import tail_guard
 
 _WAL_HEADER = 32
 _FRAME_HEADER = 24
@@ -71,7 +72,7 @@ def _truncate(database: Path, rng: random.Random) -> Cut:
 def _start_anew(path: Path) -> None:
     """Write the boot id of another start of the machine into the mark, which nobody had synced: it is old."""
     content = bytearray(path.read_bytes())
-    here = mark.boot_id().encode()
+    here = tail_guard.boot_id().encode()
     at = content.index(here)
     content[at : at + len(here)] = _OTHER_BOOT
     struct.pack_into("<Q", content, _MARKED, 0)

@@ -13,8 +13,8 @@ from typing import Any
 
 from chat_server import __main__ as program
 from chat_server import app
-from chat_server.store.archive import Archive
-from chat_server.store.sqlite import SqliteStore
+from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.reader import Archive
 
 _SWITCHES = Path(os.environ["CHAOS_SWITCHES"])
 _CODES = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from chat_ops.stats import hdr_codec
 from chat_ops.stats.histogram import Histogram
-from chat_server.core.stats import microseconds
-from chat_server.reporter import histogram
+from chat_server.core.base.interval_stats import microseconds
+from chat_server.observability.log_reporter import histogram
 
 HIGHEST = hdr_codec.HIGHEST_US
 durations = st.lists(st.integers(1, HIGHEST) | st.integers(1, 5000), min_size=1, max_size=40)

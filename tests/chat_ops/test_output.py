@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from chat_ops.output import csv as as_csv
-from chat_ops.output import format, jsonl, terminal
+from chat_ops.output import formatting, jsonl, terminal
 from chat_ops.output.spark import BARS, spark
 from chat_ops.table import Column, Table
 
@@ -166,12 +166,12 @@ def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_values_are_said_with_their_units(value: object, kind: str, shown: str) -> None:
-    assert format.word(value, kind) == shown  # type: ignore[arg-type]
+    assert formatting.word(value, kind) == shown  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1e9), st.sampled_from(["us", "ms", "seconds", "bytes", "rate", "percent"]))
 def test_any_number_has_words(value: float, kind: str) -> None:
-    assert len(format.word(value, kind)) <= 16  # type: ignore[arg-type]
+    assert len(formatting.word(value, kind)) <= 16  # type: ignore[arg-type]
 
 
 def test_a_sparkline_shows_shares_gaps_and_peaks() -> None:

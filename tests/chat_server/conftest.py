@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.logs import Log, setup
+from chat_server.observability.event_log import Log, setup
 from support.logs import NOTHING, Pipe, config
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.config import Config, ConfigError, flag, load, reload_limits, variable
-from chat_server.settings import SETTINGS
+from chat_server.settings.load import Config, ConfigError, flag, load, reload_limits, variable
+from chat_server.settings.table import SETTINGS
 
 NOTHING: Mapping[str, str] = {}
 
@@ -339,7 +339,7 @@ def test_numbers_that_count_something_say_what() -> None:
 
 
 def test_version_comes_from_the_package() -> None:
-    code = "import sys; from chat_server.config import load; load(sys.argv[1:], {})"
+    code = "import sys; from chat_server.settings.load import load; load(sys.argv[1:], {})"
     server = Path(__file__).parents[2] / "server"
     run = subprocess.run(
         [sys.executable, "-c", code, "--version"],

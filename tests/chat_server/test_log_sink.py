@@ -9,9 +9,9 @@ from pathlib import Path
 import gevent
 import pytest
 
-from chat_server import log_sink
-from chat_server.log_sink import MAX_CHUNK, LogSink
-from chat_server.logs import Log, setup
+from chat_server.observability import log_sink
+from chat_server.observability.event_log import Log, setup
+from chat_server.observability.log_sink import MAX_CHUNK, LogSink
 from chat_server.vocabulary import LogEvent
 from support.logs import FULL, NOTHING, SERVER, Pipe, config, lines, open_files, until
 
@@ -91,7 +91,10 @@ def test_more_than_one_chunk(path: Path) -> None:
 
 
 def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
-    code = "import gevent; from chat_server.log_sink import LogSink; LogSink().start(); gevent.wait()"
+    code = (
+        "import gevent; from chat_server.observability.log_sink import LogSink; "
+        "LogSink().start(); gevent.wait()"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.log_sink import LogSink
-from chat_server.logs import Log, setup, visible
+from chat_server.observability.event_log import Log, setup, visible
+from chat_server.observability.log_sink import LogSink
 from chat_server.vocabulary import LogEvent
 from support.logs import NOTHING, config, lines
 

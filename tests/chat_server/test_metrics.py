@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
-from chat_server.core.stats import Stats
-from chat_server.metrics import Metrics
-from chat_server.metrics_page import Format, page
-from chat_server.metrics_table import LATENCIES, METRICS, Kind
-from chat_server.watch import Lag
+from chat_server.core.base.interval_stats import Stats
+from chat_server.observability.loop_watchdog import Lag
+from chat_server.observability.metrics.exposition import Format, page
+from chat_server.observability.metrics.snapshot import Metrics
+from chat_server.observability.metrics.table import LATENCIES, METRICS, Kind
 from support.scrape import Scrape
 
 Bunch: Final[Any] = SimpleNamespace

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat_server.metrics_health import BLOCKED, Health, Phase
+from chat_server.observability.metrics.health import BLOCKED, Health, Phase
 
 
 class Parts:

@@ -10,8 +10,8 @@ import gevent
 import gevent.socket
 import pytest
 
-from chat_server import metrics_http
-from chat_server.metrics_http import MAX_CONNECTIONS, MAX_HEAD, MAX_READS, MetricsServer
+from chat_server.observability.metrics import http
+from chat_server.observability.metrics.http import MAX_CONNECTIONS, MAX_HEAD, MAX_READS, MetricsServer
 from support.logs import open_files, until
 from support.process import PATIENCE
 from support.scrape import get
@@ -172,7 +172,7 @@ def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
 
 
 def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_http, "DEADLINE", 60.0)
+    monkeypatch.setattr(http, "DEADLINE", 60.0)
     # Given more peers than there are places, each of which begins a request and never ends it
     sitting = [site.dial() for _ in range(2 * MAX_CONNECTIONS)]
     for peer in sitting:
@@ -186,7 +186,7 @@ def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.Monkey
 
 
 def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_http, "DEADLINE", 0.1)
+    monkeypatch.setattr(http, "DEADLINE", 0.1)
     slow = site.dial()
     slow.sendall(b"GET /metrics HT")
     assert rest(slow) == b""
@@ -194,7 +194,7 @@ def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPat
 
 
 def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_http, "DEADLINE", 0.1)
+    monkeypatch.setattr(http, "DEADLINE", 0.1)
     deaf = site.dial()
     deaf.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
     until(lambda: not site.server._serving)
@@ -204,7 +204,7 @@ def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch
 def test_scrapers_by_the_dozen_are_one_snapshot(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_http, "FRESH", 60.0)
+    monkeypatch.setattr(http, "FRESH", 60.0)
     peers = [gevent.spawn(site.get, "/metrics") for _ in range(MAX_CONNECTIONS)]
     gevent.joinall(peers, timeout=PATIENCE)
     assert {status(peer.value) for peer in peers} == {200}
@@ -214,7 +214,7 @@ def test_scrapers_by_the_dozen_are_one_snapshot(
 def test_a_snapshot_that_is_old_is_taken_anew(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_http, "FRESH", 0.0)
+    monkeypatch.setattr(http, "FRESH", 0.0)
     for number in (1.0, 2.0):
         assert f"\ngreenroom_sessions {number}\n".encode() in site.get("/metrics")
     assert snapshots.taken == 2
@@ -224,7 +224,7 @@ def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
     open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a loop that is blocked
-    monkeypatch.setattr(metrics_http, "PATIENCE", 0.1)
+    monkeypatch.setattr(http, "PATIENCE", 0.1)
     site = open_site(trouble="the loop has not run for 7 s")
     found: dict[str, int] = {}
 

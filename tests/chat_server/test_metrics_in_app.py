@@ -10,8 +10,8 @@ import gevent.socket
 import pytest
 
 from chat_server.app import Server
-from chat_server.logs import setup
-from chat_server.opening import CannotStart
+from chat_server.engines.factory import CannotStart
+from chat_server.observability.event_log import setup
 from support.logs import NOTHING, config, lines
 from support.process import PATIENCE
 from support.scrape import free_port

@@ -2,7 +2,7 @@
 
 import re
 
-from chat_server.metrics_table import METRICS, OTHER, Kind
+from chat_server.observability.metrics.table import METRICS, OTHER, Kind
 from chat_server.vocabulary import EVENTS, FIELDS, LogEvent
 
 BOUNDED = {"node", "store", "sync", "version"}

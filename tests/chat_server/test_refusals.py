@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server import refusals
-from chat_server.refusals import MAX_TOLD, Refusals, Refused
+from chat_server.observability import rejection_counter
+from chat_server.observability.rejection_counter import MAX_TOLD, Refusals, Refused
 
 
 def test_those_turned_away_most_come_first() -> None:
@@ -22,7 +22,7 @@ def test_those_turned_away_most_come_first() -> None:
 
 
 def test_an_attacker_of_many_addresses_gets_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusals, "MAX_COUNTED", 100)
+    monkeypatch.setattr(rejection_counter, "MAX_COUNTED", 100)
     counts = Refusals()
     for number in range(1000):
         counts.add(f"2001:db8:0:{number:x}::/64", "fast")

@@ -4,7 +4,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.reporter import DIGITS, HIGHEST_US, LOWEST_US, histogram
+from chat_server.observability.log_reporter import DIGITS, HIGHEST_US, LOWEST_US, histogram
 
 
 @given(

@@ -13,8 +13,8 @@ import greenlet
 import pytest
 from gevent.event import Event
 
-from chat_server import watch
-from chat_server.watch import BlockWatch, Lag, LoopLag, greenlet_stacks
+from chat_server.observability import loop_watchdog
+from chat_server.observability.loop_watchdog import BlockWatch, Lag, LoopLag, greenlet_stacks
 
 SERVER = Path(__file__).parents[2] / "server"
 
@@ -96,7 +96,10 @@ def test_a_tick_comes_a_whole_tick_after_the_last_however_late_that_was() -> Non
 
 
 def test_measuring_does_not_keep_a_loop_alive() -> None:
-    code = "import gevent; from chat_server.watch import LoopLag; LoopLag().start(); gevent.wait()"
+    code = (
+        "import gevent; from chat_server.observability.loop_watchdog import LoopLag; "
+        "LoopLag().start(); gevent.wait()"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
 
 
@@ -233,7 +236,7 @@ def test_the_thread_survives_a_failing_report() -> None:
 
 
 def test_it_looks_at_most_four_times_a_second() -> None:
-    assert watch.LOOK >= 0.25
+    assert loop_watchdog.LOOK >= 0.25
 
 
 # ---- greenlet_stacks
@@ -286,7 +289,7 @@ def test_stacks_show_native_threads_by_name() -> None:
 
 
 def test_a_report_of_stacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_STACKS", 1)
+    monkeypatch.setattr(loop_watchdog, "MAX_STACKS", 1)
     bell = Event()
     waiting = [gevent.spawn(wait_for_the_bell, bell), gevent.spawn(bell.wait)]
     gevent.sleep(0)

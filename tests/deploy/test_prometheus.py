@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chat_server.metrics_table import METRICS
+from chat_server.observability.metrics.table import METRICS
 from support.promql import Selector, parse
 from support.scrape import Scrape, free_port, get
 

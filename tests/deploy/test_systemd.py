@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from chat_server import config
-from chat_server.settings import Config
+from chat_server.settings import load
+from chat_server.settings.table import Config
 from support.process import BIN
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
@@ -43,7 +43,7 @@ def test_little_is_left_open(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_a_loss_of_power_can_still_be_told_from_a_kill() -> None:
-    # store/mark.py reads /proc/sys/kernel/random/boot_id
+    # engines/sqlite/tail_guard.py reads /proc/sys/kernel/random/boot_id
     assert of_unit("ProcSubset") == []
     assert Path("/proc/sys/kernel/random/boot_id").exists()
 
@@ -58,7 +58,7 @@ def test_a_graceful_stop_fits_into_the_time_for_it() -> None:
 def test_the_command_and_its_settings_are_those_of_the_server() -> None:
     (command,) = of_unit("ExecStart")
     assert command == "/opt/greenroom/bin/chat-server --config /etc/greenroom/chat-server.toml"
-    settings = config.load(["--config", str(DEPLOY / "chat-server.toml")], {})
+    settings = load.load(["--config", str(DEPLOY / "chat-server.toml")], {})
     (state,), (logs,) = of_unit("StateDirectory"), of_unit("LogsDirectory")
     assert settings.store_path == Path("/var/lib") / state / "greenroom.db"
     assert Path(settings.log_file).parent == Path("/var/log") / logs

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from chat_server.config import flag
-from chat_server.settings import SETTINGS
+from chat_server.settings.load import flag
+from chat_server.settings.table import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "limits.md").read_text()

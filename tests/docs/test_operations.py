@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from chat_ops.reports import REPORTS
-from chat_server.config import flag
-from chat_server.metrics_table import METRICS
-from chat_server.settings import SETTINGS
+from chat_server.observability.metrics.table import METRICS
+from chat_server.settings.load import flag
+from chat_server.settings.table import SETTINGS
 from chat_server.vocabulary import FIELDS, LogEvent
 from support.operations_page import PAGE, renewed
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports import UNBOUNDED, StoreUnavailable
-from chat_server.core.records import Batch, RoomRecord
-from chat_server.store.memory import MemoryStore
+from chat_server.core.delivery.batch import Batch
+from chat_server.core.ports.records import RoomRecord
+from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
+from chat_server.engines.memory import MemoryStore
 
 
 class FlakyStore(MemoryStore):

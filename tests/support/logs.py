@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from chat_server.config import Config
+from chat_server.settings.load import Config
 
 SERVER = Path(__file__).parents[2] / "server"
 FULL = (

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from chat_server.metrics_table import METRICS, Metric
+from chat_server.observability.metrics.table import METRICS, Metric
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"

@@ -1,8 +1,8 @@
 """The interactive client at a terminal: the prompt, its keys, and the threads around it.
 
-Knows prompt_toolkit. Must not know what commands or events mean (terminal/actions.py, terminal/event_presenter.py). The prompt runs in
-the main thread; typed lines are carried out in one thread and events shown in another, so that a slow server
-never stops the typing.
+Knows prompt_toolkit. Must not know what commands or events mean (terminal/actions.py,
+terminal/event_presenter.py). The prompt runs in the main thread; typed lines are carried out in one thread
+and events shown in another, so that a slow server never stops the typing.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """What the interactive client has before it: the session, the views, the screen, whom it knows and ignores.
 
-Knows how a view is entered and how a message is shown. Must not know typed lines (terminal/actions.py), other events
-(terminal/event_presenter.py) or the prompt (terminal/app.py). Two threads use it, one for typed lines and one for events; `lock`
-is held while something is shown, never while the server is asked.
+Knows how a view is entered and how a message is shown. Must not know typed lines (terminal/actions.py), other
+events (terminal/event_presenter.py) or the prompt (terminal/app.py). Two threads use it, one for typed lines
+and one for events; `lock` is held while something is shown, never while the server is asked.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """Messages and notices as lines of a terminal or of a script's output.
 
-Knows how a line looks. Must not write it. Everything that comes from others passes through text/sanitize.py here,
-and every line after a message's first is indented, so that no message can look like a line of its own.
+Knows how a line looks. Must not write it. Everything that comes from others passes through text/sanitize.py
+here, and every line after a message's first is indented, so that no message can look like a line of its own.
 """
 
 import re

@@ -79,8 +79,8 @@ class Member(Protocol):
 class Engine:
     """All bots of one process in one run.
 
-    `address` is the server's, resolved; `ask` sends for seats (bots/slots.py); `sink` gets each second's account,
-    the histograms apart from it.
+    `address` is the server's, resolved; `ask` sends for seats (bots/slots.py); `sink` gets each second's
+    account, the histograms apart from it.
     """
 
     def __init__(

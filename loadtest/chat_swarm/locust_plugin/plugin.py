@@ -259,7 +259,7 @@ class Life:
             print(text)  # noqa: T201  this command's output
 
     def on_quitting(self, **_: object) -> None:
-        """Let Locust finish its files, where that is possible now only; locust_plugin/signals.py has ended the run."""
+        """Let Locust finish its files, which is possible only now; signals.py has ended the run."""
         self._let_locust_write(emptied=True)
 
     def _let_locust_write(self, *, emptied: bool) -> None:

@@ -1,7 +1,7 @@
 """The swarm in Locust's web page: a tab, a check of its form, and a page of ours with live plots.
 
-Knows Locust's web UI and HTTP. Must not know how a figure comes about (locust_plugin/live_view.py's Source does). All that a
-page needs is served from the installed packages; nothing is fetched from elsewhere.
+Knows Locust's web UI and HTTP. Must not know how a figure comes about (locust_plugin/live_view.py's Source
+does). All that a page needs is served from the installed packages; nothing is fetched from elsewhere.
 """
 
 import logging

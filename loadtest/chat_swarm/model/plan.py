@@ -1,6 +1,7 @@
 """What a run is to do: everything that the options say, checked.
 
-Knows names, units and defaults. Must not know Locust nor how the options are given (locust_plugin/options.py does).
+Knows names, units and defaults. Must not know Locust nor how the options are given (locust_plugin/options.py
+does).
 """
 
 from collections.abc import Iterator

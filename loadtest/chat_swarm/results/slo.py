@@ -4,7 +4,7 @@ Knows the grammar, and how a condition fares against what was measured. Must not
 
     SLO       = condition *("," condition)
     condition = figure operator number [unit]
-    figure    = see results/metric_refs.py: delivery.p99, lost, sent.rate, connected, server.cpu_us_per_delivery
+    figure    = see metric_refs.py: delivery.p99, lost, sent.rate, connected, server.cpu_us_per_delivery
     operator  = "<" / "<=" / ">" / ">=" / "=" / "=="
     unit      = "us" / "µs" / "ms" / "s"  for latencies, where it must be said; "/s", "KiB", "cores" may be
 """

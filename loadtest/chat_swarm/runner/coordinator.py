@@ -1,7 +1,7 @@
 """The run as a whole: it begins, is followed, is brought to a quiet end, and judged.
 
-Knows the messages and the collector. Must not know what Locust's events are called (locust_plugin/plugin.py does). For the
-master, or for the only process. It is the `Conductor` of load shapes.
+Knows the messages and the collector. Must not know what Locust's events are called (locust_plugin/plugin.py
+does). For the master, or for the only process. It is the `Conductor` of load shapes.
 """
 
 import logging

@@ -1,6 +1,7 @@
 """A process of bots under Locust: the engine of each run, driven by gevent's loop, and its reports.
 
-Knows gevent, the engine and the messages. Must not know what Locust's events are called (locust_plugin/plugin.py does).
+Knows gevent, the engine and the messages. Must not know what Locust's events are called
+(locust_plugin/plugin.py does).
 """
 
 import logging

@@ -4,7 +4,7 @@ Knows the grammar, and whether a bound is broken. Must not know where figures co
 
     bounds   = bound *("," bound)
     bound    = figure operator limit
-    figure   = see compare/metric_refs.py; `latency.p99` stands for accept_to_commit.p99 and commit_to_sent.p99
+    figure   = see metric_refs.py; `latency.p99` stands for accept_to_commit.p99 and commit_to_sent.p99
     operator = ">" / ">=" / "<" / "<="
     limit    = ("+" / "-") number "%"                         against the baseline; counts by their rate
              / ["+" / "-"] number ("us" / "µs" / "ms" / "s")  a time; with a sign, against the baseline

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from chat_ops.live.snapshot import LAST, Interval, Present, Told
-from chat_ops.output.format import duration, size, visible, word
+from chat_ops.output.formatting import duration, size, visible, word
 from chat_ops.output.spark import spark
 from chat_server.vocabulary import HISTOGRAMS
 

@@ -23,7 +23,7 @@ from chat_ops.live.keyboard import Keyboard
 from chat_ops.live.snapshot import Interval, Present
 from chat_ops.live.stdin_lines import Stream
 from chat_ops.log.errors import UsageError
-from chat_ops.output.format import duration
+from chat_ops.output.formatting import duration
 from chat_ops.output.jsonl import plain
 
 HELP: Final = (

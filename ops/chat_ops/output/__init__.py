@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from chat_ops.output import csv, jsonl, terminal
-from chat_ops.output.format import visible
+from chat_ops.output.formatting import visible
 from chat_ops.table import Table
 
 

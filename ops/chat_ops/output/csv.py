@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
-from chat_ops.output.format import visible
+from chat_ops.output.formatting import visible
 from chat_ops.output.jsonl import plain
 from chat_ops.table import Table
 

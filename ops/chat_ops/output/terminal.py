@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from chat_ops.output.format import NUMERIC, visible, word
+from chat_ops.output.formatting import NUMERIC, visible, word
 from chat_ops.output.spark import spark
 from chat_ops.table import Column, Table
 

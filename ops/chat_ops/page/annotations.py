@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from chat_ops.log.event_log import Log
-from chat_ops.output.format import visible
+from chat_ops.output.formatting import visible
 from chat_ops.page.tables import Shown, millis
 
 MOST: Final = 200

@@ -29,7 +29,7 @@ from plotly.offline import get_plotlyjs
 from chat_ops.log import cli_options
 from chat_ops.log.errors import UsageError
 from chat_ops.log.event_log import Log
-from chat_ops.output.format import word
+from chat_ops.output.formatting import word
 from chat_ops.page import data as page_data
 
 HELP: Final = "one self-contained page with plots, tables and a filter: report --html FILE"

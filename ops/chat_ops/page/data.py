@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chat_ops.log import time_buckets
 from chat_ops.log.event_log import Log
-from chat_ops.output.format import duration, visible, word
+from chat_ops.output.formatting import duration, visible, word
 from chat_ops.page import annotations, histograms
 from chat_ops.page import series as page_series
 from chat_ops.page import tables as page_tables

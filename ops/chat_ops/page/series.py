@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from chat_ops.log import time_buckets
 from chat_ops.log.event_log import Log
-from chat_ops.output.format import visible
+from chat_ops.output.formatting import visible
 from chat_ops.reports import timeline
 from chat_ops.stats.histogram import Histogram
 from chat_server.vocabulary import HISTOGRAMS

@@ -12,7 +12,7 @@ from typing import Any, Final
 from chat_ops.log import bad_lines
 from chat_ops.log.errors import UsageError
 from chat_ops.log.event_log import Log
-from chat_ops.output.format import visible
+from chat_ops.output.formatting import visible
 from chat_ops.output.jsonl import plain
 from chat_ops.reports import REPORTS
 from chat_ops.table import Table

@@ -1,7 +1,7 @@
 """The tables of `storms` about floods: when senders were too fast, and who was closed or turned away for it.
 
-Knows which lines tell of it; `storm_intervals` is kept by stats/outlier_intervals.py. Must not know what is out of the
-ordinary.
+Knows which lines tell of it; `storm_intervals` is kept by stats/outlier_intervals.py. Must not know what is
+out of the ordinary.
 """
 
 from typing import Final

@@ -1,6 +1,7 @@
 """The report `compare`: two logs, or two times of one, side by side, and whether it has got worse.
 
-Knows what is worse. Must not know how figures are measured (compare/metric_refs.py) nor bounds written (compare/bounds.py).
+Knows what is worse. Must not know how figures are measured (compare/metric_refs.py) nor bounds written
+(compare/bounds.py).
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """The report `storms`: when many came, went or were turned away at once, and who floods.
 
-Knows which lines tell of it. Must not know what is out of the ordinary (stats/outliers.py). A second is a storm's
-if more sessions began or ended in it than usual: above the median of all seconds by `--factor`
-deviations, and above `--floor` in any case. Refusals, and errors of senders who are too fast, are counted
-by the interval only, so they are judged by the interval.
+Knows which lines tell of it. Must not know what is out of the ordinary (stats/outliers.py). A second is a
+storm's if more sessions began or ended in it than usual: above the median of all seconds by `--factor`
+deviations, and above `--floor` in any case. Refusals, and errors of senders who are too fast, are counted by
+the interval only, so they are judged by the interval.
 """
 
 import argparse

@@ -22,18 +22,19 @@ from gevent.event import Event
 from chat_protocol import commands
 from chat_protocol.dialects import base
 from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
-from chat_server.core import nowhere
-from chat_server.core.session import ENCODERS, Session
+from chat_server.core.sessions import detached
+from chat_server.core.sessions.session import Session
 from chat_server.net.outbox import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chat_protocol.dialects.base import Incoming
-    from chat_server.core.ports import Signal
-    from chat_server.net.listener import Reception
+    from chat_server.core.ports.link import Signal
+    from chat_server.net.connections import Reception
 
 READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
@@ -243,7 +244,7 @@ class Connection:
         self.sock.close()
         self._reception.gone(self)
         if self.session.link is self:  # no cycle: either may outlive the other, the session in a queue
-            self.session.link, self.session.outbox = nowhere.LINK, nowhere.OUTBOX
+            self.session.link, self.session.outbox = detached.LINK, detached.OUTBOX
 
     # Link: what others may do
 

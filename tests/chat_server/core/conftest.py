@@ -17,16 +17,16 @@ from chat_protocol.dialects import base
 from chat_protocol.dialects.base import DIALECTS
 from chat_protocol.errors import ByeReason, Fault
 from chat_protocol.events import ServerIdentity
-from chat_server.core.hub import Hub
-from chat_server.core.ingest import Ingest
-from chat_server.core.limits import Limits
-from chat_server.core.records import Draft
-from chat_server.core.router import Router
-from chat_server.core.session import Session
+from chat_server.core.base.limits import Limits
+from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.router import Router
+from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.sessions.session import Session
 from support.flaky import FlakyStore
 
 if TYPE_CHECKING:
-    from chat_server.core.ports import Outbox as OutboxPort
+    from chat_server.core.ports.link import Outbox as OutboxPort
 
 Frame = dict[str, Any]
 NO_LIMITS = Limits(rate_messages=0, rate_bytes=0)

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
-from chat_server.core import feeder, room
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.delivery import backfill, room
+from chat_server.engines.sqlite.log import SqliteStore
 from support.remembering import ROOMS, Client
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Play:
             self.do_come(who)
 
     def run(self, play: list[tuple[Any, ...]]) -> None:
-        with patch.object(feeder, "CHUNK_MESSAGES", 2), patch.object(room, "TAIL_MESSAGES", 1):
+        with patch.object(backfill, "CHUNK_MESSAGES", 2), patch.object(room, "TAIL_MESSAGES", 1):
             self._run(play)
         self.sum_up()
 

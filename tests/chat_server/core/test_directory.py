@@ -9,7 +9,7 @@ import pytest
 from chat_protocol import commands
 from chat_protocol.dialects import base
 from chat_protocol.errors import Refused
-from chat_server.core.directory import KICKED_FOR
+from chat_server.core.names.directory import KICKED_FOR
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

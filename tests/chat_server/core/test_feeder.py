@@ -8,9 +8,9 @@ from unittest.mock import patch
 import pytest
 
 from chat_protocol import commands
-from chat_server.core import feeder as feeding
-from chat_server.core import room as rooms
-from chat_server.core.conversations import cursor_of
+from chat_server.core.chat.conversations import cursor_of
+from chat_server.core.delivery import backfill as feeding
+from chat_server.core.delivery import room as rooms
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import commands
 from chat_protocol.dialects import base
-from chat_server.core import heartbeat
+from chat_server.core.sessions import heartbeat
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage

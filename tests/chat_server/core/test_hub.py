@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_server.core.limits import Limits
+from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

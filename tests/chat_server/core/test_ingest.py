@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_server.core.ingest import RETRY_AFTER
-from chat_server.core.session import REFS_KEPT
+from chat_server.core.delivery.ingest import RETRY_AFTER
+from chat_server.core.sessions.session import REFS_KEPT
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from chat_protocol import commands
 from chat_protocol.errors import ErrorCode, Fault
-from chat_server.core.limits import Allowance, Limits, TokenBucket
+from chat_server.core.base.limits import Limits
+from chat_server.core.base.rate_limit import Allowance, TokenBucket
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_protocol import names
-from chat_server.core.lookalikes import Lookalikes
-from chat_server.core.skeletons import skeletons
+from chat_server.core.names.confusables import Lookalikes
+from chat_server.core.names.skeletons import skeletons
 
 WORDS = st.text(
     st.sampled_from("lIi10Oom-abcABCавсАВСоОіІ\u0301\u0307éÉßﬁａα漢")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from chat_protocol import commands
 from chat_protocol.dialects import base
-from chat_server.core.ingest import event_of
-from chat_server.core.session import ENCODERS
-from chat_server.store.sqlite import SqliteStore
+from chat_protocol.dialects.table import ENCODERS
+from chat_server.core.delivery.ingest import event_of
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage

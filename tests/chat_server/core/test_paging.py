@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from chat_protocol.events import RoomState, User, UserList
 from chat_protocol.framing.lines import MAX_FRAME
-from chat_server.core import paging
-from chat_server.core.paging import LIST_PAGE, Ordered, first, fitting, following
+from chat_server.core.base import pages
+from chat_server.core.base.pages import LIST_PAGE, first, fitting, following
+from chat_server.core.base.sorted_dict import Ordered
 
 
 @settings(deadline=None, max_examples=200)
@@ -49,7 +50,7 @@ def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
     steps: list[tuple[str, str]], many: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paging, "MANY", many)
+        patch.setattr(pages, "MANY", many)
         own: Ordered[int] = Ordered()
         model: dict[str, int] = {}
         for number, (step, key) in enumerate(steps):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import commands
 from chat_protocol.dialects import base
-from chat_server.core.presence import LARGE, LARGE_INTERVAL
+from chat_server.core.chat.presence import LARGE, LARGE_INTERVAL
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage

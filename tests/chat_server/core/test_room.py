@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol.dialects import base
+from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import MessageEvent, Presence
-from chat_server.core.records import RoomRecord
-from chat_server.core.room import TAIL_BYTES, TAIL_MESSAGES, Room
-from chat_server.core.session import ENCODERS
+from chat_server.core.delivery.room import TAIL_BYTES, TAIL_MESSAGES, Room
+from chat_server.core.ports.records import RoomRecord
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

@@ -7,7 +7,7 @@ import pytest
 
 from chat_protocol import commands
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
-from chat_server.core.router import TABLE
+from chat_server.core.commands.router import TABLE
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

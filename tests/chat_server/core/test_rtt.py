@@ -3,7 +3,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.rtt import KEPT, RttSamples
+from chat_server.core.base.rtt_samples import KEPT, RttSamples
 
 
 @settings(deadline=None, max_examples=100)

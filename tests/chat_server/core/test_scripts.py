@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_protocol import names
-from chat_server.core import scripts
-from chat_server.core.scripts import problem
+from chat_server.core.names import scripts
+from chat_server.core.names.scripts import problem
 
 
 @pytest.mark.parametrize(

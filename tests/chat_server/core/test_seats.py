@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from chat_protocol import commands
-from chat_server.core.limits import Limits
+from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_protocol import names
-from chat_server.core import skeletons
-from chat_server.core.skeletons import ascii_skeleton, imitates_reserved, skeleton
+from chat_server.core.names import skeletons
+from chat_server.core.names.skeletons import ascii_skeleton, imitates_reserved, skeleton
 
 IN_NAMES = st.characters(categories=("L", "M", "Nd"))
 WORDS = st.text(IN_NAMES | st.sampled_from("lIi10Oom._-\u0301\u0307\u0323АВЕКМНОРСТХабвιΙßſ"), max_size=20)

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.stats import BUSIEST, Stats, microseconds
+from chat_server.core.base.interval_stats import BUSIEST, Stats, microseconds
 
 
 @settings(deadline=None, max_examples=300)

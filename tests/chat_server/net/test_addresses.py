@@ -1,4 +1,4 @@
-"""What one address may do: every rule of net/addresses.py, with a clock that stands still."""
+"""What one address may do: every rule of net/address_limits.py, with a clock that stands still."""
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_server.net import addresses
-from chat_server.net.addresses import LONGEST_AFTER, LONGEST_TURN, Addresses, AddressLimits, Refusal, site
+from chat_server.net import address_limits
+from chat_server.net.address_limits import (
+    LONGEST_AFTER,
+    LONGEST_TURN,
+    Addresses,
+    AddressLimits,
+    Refusal,
+    site,
+)
 
 PEER = "192.0.2.7"
 
@@ -217,7 +224,7 @@ def test_a_turn_that_is_not_used_is_given_back(clock: Clock) -> None:
 
 def test_who_does_not_wait_is_known(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
-    failing(table, "eve", 1 + addresses.MAX_HASTY)
+    failing(table, "eve", 1 + address_limits.MAX_HASTY)
     assert not table.hasty("eve")
     failing(table, "eve")
     assert table.hasty("eve")
@@ -273,7 +280,7 @@ def test_what_is_told_holds_and_the_rate_too(
 
 
 def test_many_addresses_take_no_more_than_the_bound(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addresses, "MAX_SITES", 100)
+    monkeypatch.setattr(address_limits, "MAX_SITES", 100)
     limits = {"rate_connections": 1, "rate_connections_burst": 2, "rate_failed_hellos": 1}
     table = with_limits(clock, **limits)
     for number in range(1000):

@@ -14,17 +14,10 @@ from typing import Any
 import pytest
 
 from chat_protocol import names
-from chat_server.core.records import (
-    Batch,
-    Draft,
-    IdentityRecord,
-    Origin,
-    Records,
-    RoomRecord,
-    SessionRecord,
-)
-from chat_server.store.memory import MemoryStore
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.delivery.batch import Batch, Draft
+from chat_server.core.ports.records import IdentityRecord, Origin, Records, RoomRecord, SessionRecord
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite.log import SqliteStore
 
 SERVER = Path(__file__).parents[3] / "server"
 
@@ -119,7 +112,11 @@ def open_at(path: Path | str, *, full: bool = False) -> SqliteStore:
 def program(source: str, *args: object, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
     """Run a Python program that has the server and this file's names; end it, and leave no pipe open."""
     environment = os.environ | {"PYTHONPATH": f"{SERVER}:{Path(__file__).parent}"}
-    modules = "from pathlib import Path", "from conftest import *", "from chat_server.store.sqlite import *"
+    modules = (
+        "from pathlib import Path",
+        "from conftest import *",
+        "from chat_server.engines.sqlite.log import *",
+    )
     head = "\n".join(("import sys", *modules, ""))
     process = subprocess.Popen(
         [sys.executable, "-c", head + source, *map(str, args)],

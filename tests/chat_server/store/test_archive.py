@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.store import archive
-from chat_server.store.connect import PAGE_BYTES, connect
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import reader
+from chat_server.engines.sqlite.connect import PAGE_BYTES, connect
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -99,7 +99,7 @@ def test_an_index_that_is_no_good_is_made_anew(
 def test_an_index_that_is_behind_is_brought_up_to_date(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "INDEX_STEP", 7)  # in many steps
+    monkeypatch.setattr(reader, "INDEX_STEP", 7)  # in many steps
     index = path.with_name(path.name + "-index")
     store = open_store()
     make_pen(store).say("a", *ALL[:100])
@@ -148,7 +148,7 @@ def test_a_failed_start_lets_go_of_everything(
         return connect(which, full_sync=full_sync)
 
     with monkeypatch.context() as patch:
-        patch.setattr(archive, "connect", connect_or_not)
+        patch.setattr(reader, "connect", connect_or_not)
         with pytest.raises(sqlite3.OperationalError, match="no more connections"):
             open_store()
         assert held(path.parent) == []

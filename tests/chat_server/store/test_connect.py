@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.store.connect import connect
+from chat_server.engines.sqlite.connect import connect
 
 
 def test_what_is_said_is_nobody_elses(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.store import mark
-from chat_server.store.mark import Mark
+from chat_server.engines.sqlite import tail_guard
+from chat_server.engines.sqlite.tail_guard import Mark
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_after_a_loss_of_power_only_what_was_synced_is_trusted(
     one.close(clean=clean)
     other = Mark(beside, log)
     assert other.trusted(5, "e")  # the machine has been on
-    monkeypatch.setattr(mark, "boot_id", lambda: "another start of the machine")
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "another start of the machine")
     assert other.trusted(5, "e") is trusted
     other.close(clean=True)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chat_server.store.memory import MemoryStore
+from chat_server.engines.memory import MemoryStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import Records, SessionRecord
-from chat_server.store import archive, refs
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.ports.records import Records, SessionRecord
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import reader, refs
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -62,7 +62,7 @@ def stored(store: SqliteStore) -> dict[str, int]:
 
 
 def prune(store: SqliteStore, times: int = 1) -> None:
-    for _ in range(times * archive.PRUNE_EVERY):
+    for _ in range(times * reader.PRUNE_EVERY):
         store.maintain()
 
 

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.store import archive, memory, sqlite, surplus
-from chat_server.store.memory import MemoryStore
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines import memory
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite import log, reader, retention
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -136,7 +137,7 @@ class Retention(RuleBasedStateMachine):
     def trim_by_half(self, keep: int, die: bool) -> None:
         """Delete from the log; then the index is out of order, and perhaps the process dies, too."""
         allowed = self.may_go(keep, 0.0)
-        broken = patch.object(surplus, "forget", side_effect=sqlite3.OperationalError("disk I/O error"))
+        broken = patch.object(retention, "forget", side_effect=sqlite3.OperationalError("disk I/O error"))
         with broken, suppress(StoreUnavailable):
             assert self.store.trim(keep=keep, before=0.0) == {}
         trimmed = dict(self.store._trimmed)  # nothing if it had to tidy up first
@@ -196,10 +197,10 @@ class Retention(RuleBasedStateMachine):
 def test_reads_return_what_is_kept_and_seqs_never_repeat(
     make_pen: type[Pen], open_at: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
 ) -> None:
-    monkeypatch.setattr(surplus, "STEP", 3)
+    monkeypatch.setattr(retention, "STEP", 3)
     monkeypatch.setattr(memory, "STEP", 3)
-    monkeypatch.setattr(sqlite, "ROOMS", 2)
-    monkeypatch.setattr(archive, "INDEX_STEP", 7)
+    monkeypatch.setattr(log, "ROOMS", 2)
+    monkeypatch.setattr(reader, "INDEX_STEP", 7)
     machine: Any = type(
         "Machine",
         (Retention,),

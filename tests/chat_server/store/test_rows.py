@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chat_server.core.ingest import event_of
-from chat_server.core.records import Draft, Origin
-from chat_server.store.memory import MemoryStore
-from chat_server.store.rows import COLUMNS, from_row, to_row
+from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.ingest import event_of
+from chat_server.core.ports.records import Origin
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite.rows import COLUMNS, from_row, to_row
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

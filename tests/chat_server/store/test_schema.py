@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.store.schema import LOG_MIGRATIONS, PLACE_MIGRATIONS, SchemaTooNew, migrate
-from chat_server.store.sqlite import SqliteStore
+from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, PLACE_MIGRATIONS, SchemaTooNew, migrate
 
 FIRST = "CREATE TABLE one (a);"
 SECOND = "CREATE TABLE two (b); INSERT INTO two VALUES (1);"

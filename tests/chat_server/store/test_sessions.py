@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import Batch, IdentityRecord, Records, SessionRecord
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.delivery.batch import Batch
+from chat_server.core.ports.records import IdentityRecord, Records, SessionRecord
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

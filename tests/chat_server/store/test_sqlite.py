@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.ingest import event_of
-from chat_server.core.records import RoomRecord
-from chat_server.store.memory import MemoryStore
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.delivery.ingest import event_of
+from chat_server.core.ports.records import RoomRecord
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.records import SessionRecord
-from chat_server.store import mark
-from chat_server.store.sqlite import SqliteStore, StoreLocked
+from chat_server.core.ports.records import SessionRecord
+from chat_server.engines.sqlite import tail_guard
+from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -193,7 +193,7 @@ def test_a_stop_is_clean_only_if_all_is_in_the_file(
     epoch = store.epoch
     make_pen(store).say("a", "one")
     store.close()
-    monkeypatch.setattr(mark, "boot_id", lambda: "second start")
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "second start")
     store = open_store()
     assert store.epoch == epoch
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
@@ -201,7 +201,7 @@ def test_a_stop_is_clean_only_if_all_is_in_the_file(
         reader.execute("SELECT count(*) FROM log").fetchone()
         make_pen(store).say("a", "two")
         store.close()
-    monkeypatch.setattr(mark, "boot_id", lambda: "third start")
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "third start")
     assert open_store().epoch != epoch
 
 
@@ -210,7 +210,7 @@ def test_what_was_not_synced_is_not_trusted_because_it_will_be(
 ) -> None:
     open_store().close()
     write_and_die(run_program, path, 5)
-    monkeypatch.setattr(mark, "boot_id", lambda: "the power was gone")
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "the power was gone")
     assert open_store(full=True).epoch_changed
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import IdentityRecord, Records, RoomRecord, SessionRecord, Standing
-from chat_server.store import register
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.ports.records import IdentityRecord, Records, RoomRecord, SessionRecord, Standing
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import registry
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -102,7 +102,7 @@ def test_twenty_thousand_identities_are_found_by_index(pen: Pen) -> None:
     assert len(pen.store.talks(range(20_000))) == len(rooms)
     connection = pen.store._connection
     connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
-    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {register._OWN}")]
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {registry._OWN}")]
     connection.execute("DROP TABLE back")
     assert sum(step.startswith("SEARCH rooms USING") for step in plan) == 2, plan
     assert not any(step.startswith("SCAN rooms") for step in plan), plan

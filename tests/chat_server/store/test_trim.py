@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chat_server.core.ports import StoreUnavailable
-from chat_server.store import memory, sqlite, surplus
-from chat_server.store.sqlite import SqliteStore
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines import memory
+from chat_server.engines.sqlite import log, retention
+from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
     from chat_server.store.conftest import Pen
@@ -100,9 +101,9 @@ def test_the_last_message_of_all_stays_until_it_is_not_the_last(
 def test_much_is_deleted_in_short_steps(
     store: Any, make_pen: type[Pen], read_texts: Texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surplus, "STEP", 10)
+    monkeypatch.setattr(retention, "STEP", 10)
     monkeypatch.setattr(memory, "STEP", 10)
-    monkeypatch.setattr(sqlite, "ROOMS", 2)
+    monkeypatch.setattr(log, "ROOMS", 2)
     pen = make_pen(store)
     rooms = [pen.room(name) for name in "abcdefg"]
     for number in range(15):
@@ -170,7 +171,7 @@ def test_what_the_log_lost_and_the_index_kept_is_skipped_and_tidied_up(
 def test_what_the_log_lost_does_not_hide_what_is_to_be_deleted(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surplus, "STEP", 2)
+    monkeypatch.setattr(retention, "STEP", 2)
     store = open_store()
     pen = make_pen(store)
     pen.say("a", *"123456")

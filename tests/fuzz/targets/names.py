@@ -3,9 +3,9 @@
 import unicodedata
 
 from chat_protocol.names import MAX_NAME, clean, fold, reserved
-from chat_server.core.lookalikes import Lookalikes
-from chat_server.core.scripts import problem
-from chat_server.core.skeletons import imitates_reserved, skeleton
+from chat_server.core.names.confusables import Lookalikes
+from chat_server.core.names.scripts import problem
+from chat_server.core.names.skeletons import imitates_reserved, skeleton
 
 
 def check(data: bytes) -> None:

@@ -3,10 +3,10 @@
 from chat_protocol.commands import Close, Open
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Opened
-from chat_server.core.conversations import stand
-from chat_server.core.hub import Hub
-from chat_server.core.room import Room
-from chat_server.core.session import Session
+from chat_server.core.chat.conversations import stand
+from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.room import Room
+from chat_server.core.sessions.session import Session
 
 
 def open_conversation(hub: Hub, session: Session, command: Open) -> None:

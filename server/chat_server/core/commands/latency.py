@@ -2,10 +2,10 @@
 
 from chat_protocol.commands import Ping, Pong, Rtt
 from chat_protocol.events import PongEvent, RttReport
-from chat_server.core.hub import Hub
-from chat_server.core.rtt import RttSamples
-from chat_server.core.session import Session
-from chat_server.core.stats import microseconds
+from chat_server.core.base.interval_stats import microseconds
+from chat_server.core.base.rtt_samples import RttSamples
+from chat_server.core.chat.hub import Hub
+from chat_server.core.sessions.session import Session
 
 
 def ping(hub: Hub, session: Session, command: Ping) -> None:

@@ -4,12 +4,12 @@ from chat_protocol import LOBBY, names
 from chat_protocol.commands import Message, Say
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.message_text import text_problem
-from chat_server.core.commands.entry import check_failures, come_in, take_name
-from chat_server.core.hub import Hub
-from chat_server.core.ingest import again
-from chat_server.core.ports import StoreUnavailable
-from chat_server.core.records import Draft
-from chat_server.core.session import Session
+from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.sessions import check_failures, come_in, take_name
+from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.ingest import again
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.sessions.session import Session
 
 
 def message(hub: Hub, session: Session, command: Message) -> None:

@@ -4,10 +4,10 @@ from chat_protocol.commands import Servers, Who
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import ServerList, ServerState, User, UserList
 from chat_protocol.names import fold
-from chat_server.core.hub import Hub
-from chat_server.core.paging import LIST_PAGE, first, fitting, following
-from chat_server.core.room import Room
-from chat_server.core.session import Session
+from chat_server.core.base.pages import LIST_PAGE, first, fitting, following
+from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.room import Room
+from chat_server.core.sessions.session import Session
 
 
 def who(hub: Hub, session: Session, command: Who) -> None:

@@ -5,12 +5,12 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
 from chat_protocol.framing.lines import MAX_FRAME
 from chat_protocol.names import fold
-from chat_server.core.conversations import stand
-from chat_server.core.hub import Hub
-from chat_server.core.paging import LIST_PAGE, first, fitting
-from chat_server.core.ports import UNBOUNDED, StoreUnavailable
-from chat_server.core.room import Room
-from chat_server.core.session import Session
+from chat_server.core.base.pages import LIST_PAGE, first, fitting
+from chat_server.core.chat.conversations import stand
+from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.room import Room
+from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
+from chat_server.core.sessions.session import Session
 
 
 def join(hub: Hub, session: Session, command: Join) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from chat_protocol import commands
 from chat_protocol.dialects import base
-from chat_server.core.limits import Limits
-from chat_server.core.presence import LARGE
+from chat_server.core.base.limits import Limits
+from chat_server.core.chat.presence import LARGE
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

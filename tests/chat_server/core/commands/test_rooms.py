@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_protocol.dialects import base
 from chat_protocol.framing.lines import MAX_FRAME
-from chat_server.core.limits import Limits
+from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

@@ -1,0 +1,10 @@
+"""The table of dialects: the encoder of each, by dialect number (`base.py`)."""
+
+from typing import Final
+
+from chat_protocol.dialects.base import Encoder
+from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.plain_text import TextCodec
+from chat_protocol.dialects.two_field import SimpleCodec
+
+ENCODERS: Final[tuple[Encoder, ...]] = (NdjsonCodec, SimpleCodec, TextCodec)

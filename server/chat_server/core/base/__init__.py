@@ -1,0 +1,5 @@
+"""Plain building blocks of the core: limits, token buckets, statistics, pages of lists.
+
+Imports `chat_protocol` only.
+Open `limits.py` first.
+"""

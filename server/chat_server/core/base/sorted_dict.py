@@ -1,0 +1,64 @@
+"""A dict whose keys can be read in order from anywhere, for lists that are asked for page by page."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+MANY: Final = 1000
+"""Keys that may have come or gone before it is better to sort all anew (20,000: 2.5 ms; one mended: 2 µs)."""
+
+
+class Ordered(dict[str, T]):
+    """A dict whose keys can be read in order from anywhere, at the cost of what is read.
+
+    For dicts that are asked for a page now and then, and change in between: an order once made is mended with
+    what has changed. Change it by item only (`own[key] = …`, `del own[key]`).
+    """
+
+    __slots__ = ("_changed", "_order")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: list[str] | None = None  # as it was when it was last asked for
+        self._changed: dict[str, None] = {}  # since then
+
+    def __setitem__(self, key: str, value: T) -> None:
+        if key not in self:
+            self._note(key)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._note(key)
+
+    def following(self, after: str) -> Iterator[str]:
+        """Yield the keys after `after` in order. MUST NOT be changed meanwhile."""
+        order = self._ordered()
+        for at in range(bisect_right(order, after), len(order)):
+            yield order[at]
+
+    def _note(self, key: str) -> None:
+        if self._order is None:
+            return
+        self._changed[key] = None
+        if len(self._changed) > MANY:
+            self._order = None
+            self._changed.clear()
+
+    def _ordered(self) -> list[str]:
+        order = self._order
+        if order is None:
+            self._order = order = sorted(self)
+            return order
+        for key in self._changed:
+            at = bisect_left(order, key)
+            known = at < len(order) and order[at] == key
+            if known and key not in self:
+                del order[at]
+            elif key in self and not known:
+                order.insert(at, key)
+        self._changed.clear()
+        assert len(order) == len(self), "changed otherwise than by item"
+        return order

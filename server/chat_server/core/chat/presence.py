@@ -1,0 +1,95 @@
+"""Who came and who went, gathered: a join storm must not become a storm of news about joins.
+
+A room's changes go out at most once a second. In a large room the lists are left out, and the count goes out
+at most every five seconds.
+"""
+
+from typing import Final
+
+from chat_protocol.dialects.table import ENCODERS
+from chat_protocol.events import Presence
+from chat_server.core.delivery.room import Room
+from chat_server.core.ports.clock import Clock
+
+INTERVAL: Final = 0.9
+"""Seconds between two presences of a room; with the ticker's own step at most one second."""
+
+LARGE_INTERVAL: Final = 5.0
+LARGE: Final = 100
+"""Members above which a room is told the count only."""
+
+
+class Presences:
+    """The rooms whose members have changed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed: dict[Room, None] = {}
+
+    def joined(self, room: Room, name: str) -> None:
+        """Note that somebody came: whatever was before, they are here now."""
+        room.left.pop(name, None)
+        room.joined[name] = None
+        self._note(room)
+
+    def left(self, room: Room, name: str) -> None:
+        """Note that somebody went, also one who has just come: a newcomer may have seen them in `who`."""
+        room.joined.pop(name, None)
+        room.left[name] = None
+        self._note(room)
+
+    def renamed(self, room: Room, old: str, new: str) -> None:
+        """Let somebody who has just come be told of under the new name.
+
+        `renamed` is told at once: that the name had gone before would be taken for its new bearer.
+        """
+        came = room.joined.pop(old, 0) is None
+        if room.left.pop(new, 0) == 0 and came:
+            room.joined[new] = None
+
+    def forget(self, room: Room) -> None:
+        """Drop a room that is gone: nobody is left to be told."""
+        self._changed.pop(room, None)
+
+    def flush(self) -> int:
+        """Tell the rooms whose time has come; return the number of deliveries."""
+        now = self._clock.monotonic()
+        deliveries = 0
+        for room in list(self._changed):
+            large = len(room.members) > LARGE
+            if now - room.shown_at < (LARGE_INTERVAL if large else INTERVAL):
+                continue
+            del self._changed[room]
+            deliveries += self._tell(room, now, large=large)
+        return deliveries
+
+    def _note(self, room: Room) -> None:
+        if room not in self._changed:
+            self._changed[room] = None
+            if len(room.members) <= 1:  # nobody else to hurry for
+                room.shown_at = self._clock.monotonic()
+        if len(room.members) > LARGE:
+            room.joined.clear()
+            room.left.clear()
+        elif len(room.left) > LARGE:  # many came and went: the count tells the rest
+            del room.left[next(iter(room.left))]
+
+    @staticmethod
+    def _tell(room: Room, now: float, *, large: bool) -> int:
+        joined, left = list(room.joined), list(room.left)
+        room.joined.clear()
+        room.left.clear()
+        room.shown_at = now
+        if not room.members or not (large or joined or left):
+            return 0
+        event = Presence(
+            room=room.name,
+            count=len(room.members),
+            joined=None if large else joined,
+            left=None if large else left,
+        )
+        present = room.dialects()
+        room.broadcast(
+            [encoder.encode(event) if here else b"" for encoder, here in zip(ENCODERS, present, strict=True)]
+        )
+        return len(room.members)

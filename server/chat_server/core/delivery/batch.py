@@ -1,0 +1,58 @@
+"""The items of the ingest queue: messages, openings and barriers, and the batch that one commit writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from chat_server.core.ports.records import Records
+
+if TYPE_CHECKING:
+    from chat_server.core.delivery.room import Room
+    from chat_server.core.ports.link import Signal
+    from chat_server.core.sessions.session import Session
+
+
+class Draft(Struct, eq=False):
+    """A message on its way into the log. The store fills in `seq` (in the room) and `id` (in the log)."""
+
+    room: Room
+    author: Session
+    username: str
+    text: str
+    ref: str | None
+    accepted_at: float
+    repeats: int = 0
+    seq: int = 0
+    id: int = 0
+
+
+class Opening(Struct, eq=False):
+    """A conversation to be opened once the store has it: its two sessions, and who opened it."""
+
+    room: Room
+    opener: Session
+    peer: Session
+    ref: str | None
+    failed: bool = False
+
+
+class Barrier(Struct, eq=False):
+    """Reached when all that was queued before it is committed and delivered, or (`failed`) refused."""
+
+    signal: Signal
+    failed: bool = False
+
+
+class Batch:
+    """What one commit writes. `asides` are what happens between the messages: (index, what) in order."""
+
+    __slots__ = ("asides", "messages", "records", "size", "timestamp")
+
+    def __init__(self) -> None:
+        self.messages: list[Draft] = []
+        self.records: Records | None = None  # most batches have none
+        self.asides: list[tuple[int, Opening | Barrier]] | None = None
+        self.size = 0
+        self.timestamp = 0.0

@@ -1,0 +1,58 @@
+"""Opens the store that the settings name, or says in one sentence why it cannot be used.
+
+Knows the engines. Must not know rooms or sessions.
+"""
+
+import sqlite3
+from typing import Any, Final
+
+from gevent.threadpool import ThreadPool
+
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
+from chat_server.engines.sqlite.schema import SchemaTooNew
+from chat_server.settings.load import Config
+
+
+class CannotStart(Exception):  # noqa: N818  says what is the matter
+    """The server cannot start; the text is one line for the person who started it."""
+
+
+def open_store(config: Config) -> SqliteStore | MemoryStore:
+    """Return the store, or raise `CannotStart`."""
+    path = config.store_path
+    if path is None:
+        return MemoryStore(config.memory_messages)
+    # One native thread each: appends (with --sync full only) do not wait behind reads.
+    appends: Final[Any] = ThreadPool(1)
+    reads: Final[Any] = ThreadPool(1)
+
+    def offload(function: Any, *args: Any) -> Any:
+        return _in_thread(appends, function, args)
+
+    def read_offload(function: Any, *args: Any) -> Any:
+        return _in_thread(reads, function, args)
+
+    try:
+        return SqliteStore(path, full_sync=config.sync == "full", offload=offload, read_offload=read_offload)
+    except (StoreLocked, SchemaTooNew) as error:
+        raise CannotStart(str(error)) from error
+    except OSError as error:
+        raise CannotStart(f"the data cannot be kept at {error.filename or path}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise CannotStart(f"the data file {path} cannot be used: {error}") from error
+
+
+def _in_thread(pool: Any, function: Any, args: tuple[Any, ...]) -> Any:
+    """Run `function` in a native thread; gevent would print its exception before we could handle it."""
+    value, error = pool.apply(_outcome, (function, args))
+    if error is not None:
+        raise error
+    return value
+
+
+def _outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+    try:
+        return function(*args), None
+    except Exception as error:  # noqa: BLE001  raised again in the caller's greenlet
+        return None, error

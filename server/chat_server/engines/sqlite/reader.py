@@ -1,0 +1,273 @@
+"""What has been said: the index, reads of any range, what is kept too long, checkpoints. In a native thread.
+
+Knows SQL. Must not touch the hub, its sessions or the appending connection. One call at a time (a lock sees
+to it): its connections belong to whichever thread holds the lock.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from chat_protocol.events import MessageEvent
+from chat_server.core.ports.store import UNBOUNDED
+from chat_server.engines.sqlite import refs, retention
+from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transaction
+from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
+from chat_server.engines.sqlite.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
+
+INDEX_STEP: Final = 20_000
+"""Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
+
+PRUNE_EVERY: Final = 8
+"""Maintenances (about as many seconds) between two prunings of the refs."""
+
+T = TypeVar("T")
+
+_READ: Final = (
+    f"SELECT {', '.join('l.' + name for name in COLUMNS.split(', '))} "  # noqa: S608  names only
+    "FROM place p JOIN log.log l ON l.id = p.id "
+    "WHERE p.room = ? AND p.seq > ? AND p.seq < ? ORDER BY p.seq {order} LIMIT ?"
+)
+
+
+class Archive:
+    """Reads the log through an index in a file of its own, built in bulk behind a watermark."""
+
+    def __init__(self, path: Path, epoch: str) -> None:
+        self._path = path
+        self._epoch = epoch
+        self._lock = threading.Lock()
+        self._maintained = 0
+        self._pruned = ""  # the session up to which refs were pruned
+        self._damaged = False  # whether the index was found damaged and made anew: once must be enough
+        self._connection, self._watermark = self._open()
+        try:
+            self._checkpoints = connect(path, full_sync=False)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def heads(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
+        """Return the last seq of each room, 0 without messages, in a log that ends at `last_id`."""
+        with self._lock:
+            try:
+                self._index(last_id)
+            except sqlite3.OperationalError:
+                # A full disk is no reason not to start: what is not indexed is looked for in the log itself,
+                # and the maintenance will say what is the matter.
+                self._watermark = self._stored_watermark()
+            try:
+                return self._heads(rooms)
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+                return self._heads(rooms)
+
+    def _heads(self, rooms: Sequence[int]) -> dict[int, int]:
+        query = "SELECT room, max(seq) FROM log.log WHERE id > ? GROUP BY room"
+        newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
+        heads = {}
+        for room in rooms:
+            (indexed,) = self._connection.execute(
+                "SELECT max(seq) FROM place WHERE room = ?", (room,)
+            ).fetchone()
+            heads[room] = max(indexed or 0, newest.get(room, 0))
+        return heads
+
+    def _stored_watermark(self) -> int:
+        (watermark,) = self._connection.execute("SELECT id FROM watermark").fetchone()
+        return int(watermark)
+
+    def read(
+        self, room: int, name: str, after: int, before: int, limit: int, newest: bool, size: int, last_id: int
+    ) -> list[MessageEvent]:
+        """Return up to `limit` messages with after < seq < before, ascending; see `Store.read` for `size`."""
+        query = _READ.format(order="DESC" if newest else "ASC")
+        with self._lock:
+            rows = self._indexed(last_id, lambda: self._taken(query, (room, after, before, limit), size))
+        return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
+
+    def _taken(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
+        with contextlib.closing(self._connection.execute(query, wanted)) as cursor:
+            if size >= UNBOUNDED:
+                return cursor.fetchall()
+            rows: list[Row] = []
+            for row in cursor:
+                rows.append(row)
+                size -= text_bytes(row)
+                if size < 0:
+                    break
+            return rows
+
+    def refs(self, session: str, limit: int, last_id: int) -> dict[str, int]:
+        """Return a session's last refs, oldest first, each with its row."""
+        with self._lock:
+            return self._indexed(last_id, lambda: refs.newest(self._connection, session, limit))
+
+    def aged(self, before: float, last_id: int) -> list[retention.Surplus]:
+        """Return some messages from before `before`."""
+        with self._lock:
+            return self._indexed(last_id, lambda: retention.aged(self._connection, before, last_id))
+
+    def crowded(self, rooms: range, keep: int, last_id: int) -> list[retention.Surplus]:
+        """Return some messages of these rooms that have `keep` newer ones."""
+        with self._lock:
+            return self._indexed(last_id, lambda: retention.crowded(self._connection, rooms, keep, last_id))
+
+    def forget(self, trimmed: dict[int, int], last_id: int) -> None:
+        """Drop from the index what was deleted from the log, up to a seq in each room."""
+        with self._lock:
+            self._indexed(last_id, lambda: retention.forget(self._connection, trimmed))
+
+    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        """Return the room and the message of a row."""
+        with self._lock:
+            row = self._connection.execute(
+                f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  names of columns, nothing else
+                (message_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            (name,) = self._connection.execute(
+                "SELECT name FROM log.rooms WHERE id = ?", (row[1],)
+            ).fetchone()
+        return row[1], from_row(row, name)
+
+    def maintain(self, last_id: int, truncate: bool) -> int:
+        """Take the write-ahead logs into their files, and index; return the bytes of the log's one.
+
+        The log comes first: that is the promise about power, and it must not hang on the index.
+        """
+        with self._lock:
+            how = "TRUNCATE" if truncate else "PASSIVE"
+            self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            self._index(last_id)
+            self._maintained += 1
+            if self._maintained % PRUNE_EVERY == 0:
+                self._pruned = self._indexed(last_id, lambda: refs.prune(self._connection, self._pruned))
+            self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
+            return self._wal_bytes()
+
+    def close(self, last_id: int) -> None:
+        """Close, with the index finished if that can be: what it lacks is made up for at the next start."""
+        with self._lock:
+            with contextlib.suppress(sqlite3.Error):
+                self._index(last_id)
+                self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.close()
+            self._checkpoints.close()
+
+    def _open(self) -> tuple[sqlite3.Connection, int]:
+        """Open the index beside the log; return how far it has come."""
+        path = self._path
+        connection, watermark = _open_index(path.with_name(path.name + "-index"), self._epoch)
+        try:
+            # Read-only, so that no transaction of the index ever holds the log's write lock.
+            connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
+            connection.execute(f"PRAGMA log.cache_size = -{READ_CACHE_KIB}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection, watermark
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Make the index anew if `error` says that it is damaged, or raise it: all of it is in the log."""
+        if type(error) is not sqlite3.DatabaseError or self._damaged:
+            raise error  # locked, or the disk, or the log itself: this would not help
+        self._damaged = True
+        self._connection.close()
+        _remove(self._path.with_name(self._path.name + "-index"))
+        self._connection, self._watermark = self._open()
+
+    def _indexed(self, last_id: int, work: Callable[[], T]) -> T:
+        """Do `work` on an index that is up to date; once more, if it proves to be damaged, on a new one."""
+        self._index(last_id)
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+            self._index(last_id)
+            return work()
+
+    def _index(self, last_id: int) -> None:
+        try:
+            self._index_all(last_id)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+            self._index_all(last_id)
+
+    def _index_all(self, last_id: int) -> None:
+        while self._watermark < last_id:
+            upper = min(self._watermark + INDEX_STEP, last_id)
+            connection = self._connection
+            with transaction(connection):
+                connection.execute(
+                    "INSERT INTO place SELECT room, seq, id FROM log.log "
+                    "WHERE id > ? AND id <= ? ORDER BY room, seq",
+                    (self._watermark, upper),
+                )
+                refs.fill(connection, self._watermark, upper)
+                connection.execute("UPDATE watermark SET id = ?", (upper,))
+            self._watermark = upper
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+class _Incomplete(Exception):  # noqa: N818  says what is the matter
+    """The index is of an earlier version, and lacks what a later one would have taken in."""
+
+
+def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+    """Open the index; one that cannot be read is made anew, since the log has all that is in it."""
+    try:
+        return _begun(path, epoch)
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
+        if code != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
+            raise
+    except (
+        sqlite3.DatabaseError,
+        SchemaTooNew,
+        _Incomplete,
+        TypeError,
+    ):  # damaged, another version's, emptied
+        pass
+    _remove(path)
+    return _begun(path, epoch)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _begun(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+    """Open the index and return how far it has come; empty it if it belongs to another history of the log."""
+    connection = connect(path, full_sync=False)
+    try:
+        _check_complete(connection)
+        migrate(connection, PLACE_MIGRATIONS, str(path))
+        watermark, known = connection.execute("SELECT id, epoch FROM watermark").fetchone()
+        if known != epoch:
+            watermark = 0
+            with transaction(connection):
+                connection.execute("DELETE FROM place")
+                connection.execute("DELETE FROM refs")
+                connection.execute("UPDATE watermark SET id = 0")
+            connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
+    except BaseException:
+        connection.close()
+        raise
+    return connection, int(watermark)
+
+
+def _check_complete(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if 0 < version < len(PLACE_MIGRATIONS):
+        raise _Incomplete

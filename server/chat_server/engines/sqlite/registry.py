@@ -1,0 +1,110 @@
+"""The register: identities, sessions, rooms and conversations as rows: written with batches, read at a start.
+
+Knows SQL and records. Must not know messages. Who calls `write` has begun the transaction.
+"""
+
+import sqlite3
+from collections.abc import Collection
+from contextlib import suppress
+
+from chat_protocol import names
+from chat_server.core.ports.records import Records, RoomRecord, SessionRecord, Standing, Talk
+from chat_server.engines.sqlite.connect import transaction
+
+_OWN = """
+    SELECT rooms.id FROM back CROSS JOIN rooms ON rooms.low = back.id
+    UNION
+    SELECT rooms.id FROM back CROSS JOIN rooms ON rooms.high = back.id
+"""  # CROSS JOIN: in this order, by the indexes on `low` and `high`
+
+_TALKS = """
+    SELECT r.id, r.name, r.key, r.low, r.high, r.trimmed, low.name, high.name, s.seq, s.closed_by
+    FROM own CROSS JOIN rooms r ON r.id = own.id
+    LEFT JOIN identities low ON low.id = r.low
+    LEFT JOIN identities high ON high.id = r.high
+    LEFT JOIN standings s ON s.room = r.id
+    ORDER BY own.id
+"""
+
+
+def write(connection: sqlite3.Connection, records: Records, now: float, last_room: int) -> int:
+    """Write what a batch has beside messages; return the last room's number."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
+        [(one.id, one.kind, one.name, now) for one in records.identities],
+    )
+    connection.executemany(
+        "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
+        [(one.id, one.identity, one.name, one.secret_hash, now) for one in records.sessions],
+    )
+    for session in records.renamed:
+        connection.execute("UPDATE sessions SET name = ? WHERE id = ?", (session.name, session.id))
+        connection.execute("UPDATE identities SET name = ? WHERE id = ?", (session.name, session.identity))
+    if records.ended:
+        connection.executemany("DELETE FROM sessions WHERE id = ?", [(one,) for one in records.ended])
+    for record in records.rooms:
+        last_room += 1
+        low, high = record.pair or (None, None)
+        name, key = (record.name, record.key) if low is None else _free_name(connection, record)
+        connection.execute(
+            "INSERT INTO rooms (id, name, key, low, high, created) VALUES (?, ?, ?, ?, ?, ?)",
+            (last_room, name, key, low, high, now),
+        )
+        record.id, record.name, record.key, record.queued = last_room, name, key, False
+    for standing in records.standings:
+        _write_standing(connection, standing)
+    return last_room
+
+
+def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
+    """Return the sessions that have not ended."""
+    rows = connection.execute("SELECT id, identity, name, secret_hash FROM sessions ORDER BY identity, id")
+    return [SessionRecord(*row) for row in rows]
+
+
+def talks(connection: sqlite3.Connection, identities: Collection[int]) -> list[Talk]:
+    """Return these identities' conversations, and note as closed those that are nobody's.
+
+    The heads (`room.seq`) are those of deleted messages only; the index knows about the others.
+    """
+    connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
+    connection.execute("CREATE TEMP TABLE own (id INTEGER PRIMARY KEY)")
+    try:
+        with transaction(connection):
+            connection.executemany("INSERT OR IGNORE INTO back VALUES (?)", [(one,) for one in identities])
+            connection.execute(f"INSERT INTO own {_OWN}")
+        rows = connection.execute(_TALKS).fetchall()
+        with suppress(sqlite3.OperationalError):  # the disk is full: what nobody comes back to can wait
+            connection.execute("DELETE FROM standings WHERE room NOT IN (SELECT id FROM own)")
+    finally:
+        connection.execute("DROP TABLE back")
+        connection.execute("DROP TABLE own")
+    return [
+        Talk(
+            RoomRecord(name, key, id=room, seq=trimmed, pair=(low, high)),
+            (low_name or "", high_name or ""),
+            since,
+            closed_by,
+        )
+        for room, name, key, low, high, trimmed, low_name, high_name, since, closed_by in rows
+    ]
+
+
+def _write_standing(connection: sqlite3.Connection, standing: Standing) -> None:
+    room, seq, closed_by = standing.room.id, standing.seq, standing.closed_by
+    if seq is None and closed_by is None:
+        connection.execute("DELETE FROM standings WHERE room = ?", (room,))
+    else:
+        connection.execute("INSERT OR REPLACE INTO standings VALUES (?, ?, ?)", (room, seq, closed_by))
+
+
+def _free_name(connection: sqlite3.Connection, record: RoomRecord) -> tuple[str, str]:
+    """Return the conversation's name, numbered if other identities had one of the same names."""
+    name, key = record.name, record.key
+    (taken,) = connection.execute(
+        "SELECT count(*) FROM rooms WHERE key = ? OR key > ? AND key < ?",
+        (key, f"{key}#", f"{key}$"),  # the character after "#": all the numbered ones
+    ).fetchone()
+    if taken:
+        name = f"{name}#{taken + 1}"
+    return name, names.fold(name)

@@ -1,0 +1,103 @@
+"""The tables of the SQLite store, as migrations: each version's statements, never changed once released.
+
+`log` is the truth: appended to, and where there is a limit relieved of the oldest. `place` and `refs` are
+derived from it and can be built again at any time; in a file of their own, because two writers of one SQLite
+file exclude each other.
+"""
+
+import sqlite3
+from typing import Final
+
+LOG_MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE identities (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL CHECK (kind IN ('guest', 'account')),
+        name TEXT NOT NULL,
+        created REAL NOT NULL
+    );
+    CREATE TABLE sessions (
+        id TEXT PRIMARY KEY,
+        identity INTEGER NOT NULL REFERENCES identities (id),
+        name TEXT NOT NULL,
+        secret_hash BLOB NOT NULL UNIQUE,
+        created REAL NOT NULL,
+        ended REAL
+    ) WITHOUT ROWID;
+    CREATE TABLE rooms (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,
+        key TEXT NOT NULL UNIQUE,
+        low INTEGER REFERENCES identities (id),
+        high INTEGER REFERENCES identities (id),
+        created REAL NOT NULL,
+        UNIQUE (low, high)
+    );
+    CREATE TABLE log (
+        id INTEGER PRIMARY KEY,
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        session TEXT NOT NULL,
+        identity INTEGER NOT NULL,
+        ref TEXT,
+        username TEXT NOT NULL,
+        text TEXT NOT NULL,
+        at REAL NOT NULL,
+        origin TEXT NOT NULL
+    );
+    """,
+    # `standings`: conversations that are open, or whose closing has still to be told. `trimmed`: the last seq
+    # of the room whose message was deleted, so that the room's head outlives its messages.
+    """
+    CREATE TABLE standings (
+        room INTEGER PRIMARY KEY REFERENCES rooms (id),
+        seq INTEGER,
+        closed_by INTEGER
+    );
+    ALTER TABLE rooms ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX rooms_high ON rooms (high) WHERE high IS NOT NULL;
+    """,
+)
+
+PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE place (
+        room INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        PRIMARY KEY (room, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE watermark (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        id INTEGER NOT NULL,
+        epoch TEXT NOT NULL
+    );
+    INSERT INTO watermark VALUES (1, 0, '');
+    """,
+    # Only for a new file: an older one lacks what is in the log already, and is made anew (sqlite/reader.py).
+    """
+    CREATE TABLE refs (
+        session TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        ref TEXT NOT NULL,
+        PRIMARY KEY (session, id)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+class SchemaTooNew(Exception):  # noqa: N818  says what is the matter, as its siblings do
+    """The data file was written by a later version of the program."""
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...], what: str) -> None:
+    """Bring the file's schema to the newest version, each step in a transaction of its own."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise SchemaTooNew(
+            f"{what} has schema version {version}, and this program knows versions up to {len(migrations)}: "
+            "run a newer Greenroom, or choose another --store"
+        )
+    for number in range(version, len(migrations)):
+        connection.executescript(f"BEGIN;{migrations[number]}PRAGMA user_version = {number + 1};COMMIT;")

@@ -1,0 +1,143 @@
+"""How a log line looks: JSON for programs, colours for a terminal.
+
+Knows structlog and the vocabulary. Must not know what happened, nor how lines reach their file
+(observability/log_sink.py).
+
+There is no global logger: `setup` returns the one that the composition root hands on.
+"""
+
+import errno
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.typing import FilteringBoundLogger, Processor
+
+from chat_server.observability.log_sink import LogSink
+from chat_server.settings.load import Config
+from chat_server.vocabulary import HISTOGRAMS
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+Fields = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The logger, bound to this node, and where its lines go."""
+
+    logger: FilteringBoundLogger
+    sink: LogSink
+
+
+class _Lines:
+    """What structlog calls with a finished line, whatever its level."""
+
+    __slots__ = ("critical", "debug", "error", "info", "warning")
+
+    def __init__(self, put: Callable[[bytes], None]) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = put
+
+
+def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> Log:
+    """Return the log that `config` asks for; its sink is open, and writes once it is started or flushed.
+
+    Raises OSError if the log file cannot be opened or there is no standard output.
+    """
+    if sink is None:
+        if (
+            not config.log_file and sys.stdout is None
+        ):  # closed at start: descriptor 1 is, or will be, another file
+            raise OSError(errno.EBADF, "standard output is closed")
+        sink = LogSink(config.log_file)
+    # https://no-color.org: set and not empty. A terminal that calls itself dumb knows no colours either.
+    colors = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    render = for_terminal(colors=colors) if sink.is_terminal else [as_json]
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        _Lines(sink.put),
+        processors=[_explain, _stamp, *render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[config.log_level]),
+        node=config.node,
+    ).bind()
+    sink.log = logger
+    return Log(logger, sink)
+
+
+def _stamp(_logger: object, level: str, fields: Fields) -> Fields:
+    """Put what every line has in front."""
+    ts = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    head = {"ts": ts, "level": level, "event": str(fields.pop("event")), "node": fields.pop("node", "")}
+    return {**head, **{key: value for key, value in fields.items() if value is not None}}
+
+
+def _explain(_logger: object, _level: str, fields: Fields) -> Fields:
+    """Turn `exc_info` into the fields of the vocabulary."""
+    given = fields.pop("exc_info", None)
+    if isinstance(given, tuple):
+        given = given[1]
+    error = given if isinstance(given, BaseException) else sys.exception() if given else None
+    if error is not None:
+        fields.setdefault("error", str(error))
+        fields.setdefault("error_type", type(error).__name__)
+        fields.setdefault("stack", "".join(traceback.format_exception(error)))
+    return fields
+
+
+def as_json(_logger: object, _level: str, fields: Fields) -> bytes:
+    """Render a line for programs. Never raises: what JSON cannot say is written as Python would show it."""
+    try:
+        return msgspec.json.encode(fields, enc_hook=repr) + b"\n"
+    except (ValueError, TypeError, RecursionError):
+        # A lone surrogate (in a file name that is not UTF-8), a key that is no text, a loop.
+        plain = {
+            str(key): value if isinstance(value, str | float) else repr(value)
+            for key, value in fields.items()
+        }
+        return json.dumps(plain).encode() + b"\n"
+
+
+def for_terminal(*, colors: bool) -> list[Processor]:
+    """Return what renders a line for people: its time of day, no node, no histograms, no escape codes."""
+    render = ConsoleRenderer(
+        colors=colors,
+        exception_formatter=plain_traceback,
+        sort_keys=False,
+        timestamp_key="ts",
+        pad_event_to=20,
+        pad_level=False,
+    )
+
+    def encode(_logger: object, level: str, fields: Fields) -> bytes:
+        return str(render(None, level, fields)).encode("utf-8", "backslashreplace") + b"\n"
+
+    return [_shorten, encode]
+
+
+def _shorten(_logger: object, _level: str, fields: Fields) -> Fields:
+    shown: Fields = {}
+    for key, value in fields.items():
+        if key in HISTOGRAMS or key == "node":
+            continue
+        if key == "stack":
+            shown[key] = "\n".join(visible(line) for line in str(value).splitlines())
+        elif key == "ts":
+            shown[key] = str(value)[11:23]
+        elif key == "rooms" and isinstance(value, list):
+            shown[key] = {room["room"]: room["messages"] for room in value}
+        else:
+            shown[key] = visible(value) if isinstance(value, str) else value  # all else is shown by its repr
+    return shown
+
+
+def visible(text: str) -> str:
+    """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

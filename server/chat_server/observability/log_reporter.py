@@ -1,0 +1,229 @@
+"""What the server says of itself in its log: sessions, intervals, trouble.
+
+Knows the vocabulary and how tallies become histograms. Must not decide anything.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from hdrh.histogram import HdrHistogram
+from structlog.typing import FilteringBoundLogger
+
+from chat_protocol.dialects.base import DIALECTS
+from chat_server.core.base.interval_stats import RoomStats, Stats, Tally
+from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.batch import Draft
+from chat_server.core.sessions.cursor import Behind
+from chat_server.core.sessions.session import Session
+from chat_server.net.connection import Connection
+from chat_server.observability.rejection_counter import Refusals
+from chat_server.vocabulary import LogEvent
+
+LOWEST_US: Final = 1
+HIGHEST_US: Final = 3_600_000_000
+DIGITS: Final = 3
+"""Range and precision of every histogram in the log: 1 µs to an hour, three significant digits."""
+
+_counts: Final = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+"""One for all, emptied after use: each has some 100 KiB and is in a cycle with its encoder, and the garbage
+collector runs rarely here."""
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def histogram(tally: Tally | None) -> str | None:
+    """Return a tally of microseconds as a base64 HdrHistogram (V2, compressed), None if it is empty."""
+    if not tally:
+        return None
+    _counts.reset()
+    for value, count in tally.items():
+        _counts.record_value(min(value, HIGHEST_US), count)
+    encoded: bytes = _counts.encode()
+    return encoded.decode()
+
+
+class Reporter:
+    """Writes the lines that tell how the server is doing."""
+
+    def __init__(self, log: FilteringBoundLogger, hub: Hub, store_path: Path | None) -> None:
+        self._log = log
+        self._hub = hub
+        self._store_path = store_path
+        self._since = hub.clock.monotonic()
+        self._bytes_direct = 0
+        self._refusals = Refusals()
+
+    def opened(self, session: Session, resumed: bool) -> None:
+        """Say who has come in, or come back."""
+        self._log.info(
+            LogEvent.SESSION_OPENED,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            dialect=DIALECTS[session.dialect],
+            resumed=resumed,
+        )
+
+    def lagging(self, session: Session, behind: Behind) -> None:
+        """Say who reads too slowly, and by how much."""
+        self._log.warning(
+            LogEvent.READER_LAGGING,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            behind=behind.missing(),
+            waiting_bytes=session.outbox.waiting,
+            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
+        )
+
+    def caught_up(self, session: Session, behind: Behind) -> None:
+        """Say who has caught up, of those that were said to lag."""
+        self._log.info(
+            LogEvent.READER_CAUGHT_UP,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            messages=behind.messages,
+            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
+        )
+
+    def closed(self, connection: Connection) -> None:
+        """Sum up a session that ends; connections that never had a name are counted only."""
+        session = connection.session
+        stats = self._hub.stats
+        reason = connection.ending or "closed_by_peer"
+        if not session.id:
+            stats.refused[reason] += 1
+            return
+        stats.closed[reason] += 1
+        messages_out, room_bytes = session.delivered()
+        rtt = session.rtt
+        self._log.info(
+            LogEvent.SESSION_CLOSED,
+            session_id=session.id,
+            username=session.name,
+            address=connection.address,
+            dialect=DIALECTS[session.dialect],
+            duration_s=round(self._hub.clock.monotonic() - connection.opened_at, 3),
+            messages_in=session.messages_in,
+            messages_out=messages_out,
+            bytes_in=connection.bytes_in,
+            bytes_out=connection.bytes_direct + room_bytes,
+            rtt_min_ms=round(rtt.minimum, 3) if rtt else None,
+            rtt_p50_ms=rtt.percentile(50) if rtt else None,
+            rtt_p99_ms=rtt.percentile(99) if rtt else None,
+            rtt_samples=rtt.count if rtt else 0,
+            tcp_rtt_ms=connection.tcp_rtt_ms(),
+            reason=str(reason),
+        )
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """Tell of a fault of ours, with its context."""
+        self._log.error(
+            LogEvent.INTERNAL_ERROR,
+            exc_info=error,
+            session_id=connection.session.id or None,
+            username=connection.session.name or None,
+            address=connection.address,
+        )
+
+    def refused(self, address: str, why: str) -> None:
+        """Count a connection that was turned away; the interval line and one of its own tell of it."""
+        self._hub.stats.refused["too_many_connections"] += 1
+        self._refusals.add(address, why)
+
+    def messages(self, drafts: list[Draft]) -> None:
+        """Say of each message that it was stored, never what it said."""
+        for draft in drafts:
+            self._log.info(
+                LogEvent.MESSAGE,
+                room=draft.room.name,
+                seq=draft.seq,
+                session_id=draft.author.id,
+                username=draft.username,
+                message_bytes=len(draft.text.encode()),
+            )
+
+    def interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
+        """Sum up what happened since the last time, and begin anew."""
+        hub = self._hub
+        now = hub.clock.monotonic()
+        stats, hub.stats = hub.stats, Stats(name for name, _ in hub.stats.busiest())
+        for refused in self._refusals.take():
+            self._log.warning(
+                LogEvent.CONNECTION_REFUSED,
+                address=refused.address,
+                reason=refused.reason,
+                sessions=len(hub.sessions),
+                count=refused.times,
+                others=refused.others,
+            )
+        self._log.info(
+            LogEvent.INTERVAL,
+            interval_s=round(now - self._since, 3),
+            sessions=len(hub.sessions),
+            held=hub.seats.held,
+            lagging=len(hub.feeder.behind),
+            caught_up=stats.caught_up,
+            messages=stats.messages,
+            commits=stats.commits,
+            deliveries=stats.deliveries,
+            bytes_in=stats.bytes_in,
+            bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct,
+            errors=plain(stats.errors),
+            opened=stats.opened,
+            closed=plain(stats.closed),
+            refused=plain(stats.refused),
+            accept_to_commit=histogram(stats.accept_to_commit),
+            commit_to_sent=histogram(stats.commit_to_sent),
+            rtt=histogram(stats.rtt),
+            rooms=[_room_line(name, room) for name, room in stats.busiest()],
+            loop_lag_max_ms=round(lag_max_ms, 3),
+            queue_bytes=hub.ingest.size,
+            rss_bytes=resident_bytes(),
+            **self.disk(),
+        )
+        self._since = now
+        self._bytes_direct = bytes_direct
+
+    def disk(self) -> dict[str, int]:
+        """Return the store's sizes and the free space beside it, in bytes."""
+        path = self._store_path
+        if path is None:
+            return {}
+        sizes = {}
+        for field, suffixes in (("store_bytes", ("", "-index")), ("wal_bytes", ("-wal", "-index-wal"))):
+            sizes[field] = sum(_size(path.with_name(path.name + suffix)) for suffix in suffixes)
+        return {**sizes, "free_bytes": shutil.disk_usage(path.parent).free}
+
+
+def plain(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by plain strings: an enumeration's member is shown as such on a terminal."""
+    return {str(key): count for key, count in counts.items()}
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process (proc(5)), 0 where there is no such file."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    except OSError:  # no Linux
+        return 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _room_line(name: str, room: RoomStats) -> dict[str, object]:
+    line: dict[str, object] = {"room": name, "messages": room.messages, "deliveries": room.deliveries}
+    for field in ("accept_to_commit", "commit_to_sent"):
+        encoded = histogram(getattr(room, field))
+        if encoded is not None:
+            line[field] = encoded
+    return line

@@ -1,0 +1,81 @@
+"""How the metrics are written down, in Prometheus' text or in OpenMetrics, whichever the scraper asks for.
+
+Knows the table and prometheus-client's formats. Must not know where figures come from, nor HTTP. There is no
+registry: the collector is made anew for each page, so nothing of the process' default registry is in it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client import exposition
+from prometheus_client.core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+
+from chat_server.observability.metrics.snapshot import Value
+from chat_server.observability.metrics.table import METRICS, Kind, Metric
+from chat_server.observability.metrics.totals import Counts
+
+UNITS: Final = ("seconds", "bytes")
+"""Units that are part of a name, and so of OpenMetrics' UNIT line."""
+
+
+class Format(Enum):
+    """The two formats, with their content types. Which one is the whole of what a scraper can choose."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+    @classmethod
+    def wanted(cls, accept: str) -> "Format":
+        """Return what an Accept header asks for."""
+        return cls.OPENMETRICS if "application/openmetrics-text" in accept.lower() else cls.TEXT
+
+
+_ENCODERS: Final[Mapping[Format, Callable[[Collector], bytes]]] = {
+    Format.TEXT: exposition.generate_latest,
+    Format.OPENMETRICS: openmetrics.generate_latest,
+}
+
+
+def page(values: Mapping[str, Value], form: Format) -> bytes:
+    """Return the page that says these values."""
+    return _ENCODERS[form](_Collector(values))
+
+
+class _Collector(Collector):
+    """The rows of the table that have a value."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[Family]:
+        """Return the metrics in the order of the table."""
+        for row in METRICS:
+            value = self._values.get(row.name)
+            if value is not None:
+                yield _family(row, value)
+
+
+def _family(row: Metric, value: Value) -> Family:
+    name = row.name.removesuffix("_total") if row.kind is Kind.COUNTER else row.name
+    unit = row.unit if row.unit in UNITS and name.endswith(row.unit) else ""
+    family = Family(name, row.meaning, str(row.kind), unit)
+    if isinstance(value, Counts):
+        _add_histogram(family, row, value)
+    elif isinstance(value, Mapping):
+        for labels, number in value.items():
+            family.add_sample(row.name, dict(zip(row.labels, labels, strict=True)), number)
+    else:
+        family.add_sample(row.name, {}, value)
+    return family
+
+
+def _add_histogram(family: Family, row: Metric, counts: Counts) -> None:
+    upto = list(accumulate(counts.buckets))
+    for bound, count in zip((*map(str, row.bounds), "+Inf"), upto, strict=True):
+        family.add_sample(f"{row.name}_bucket", {"le": bound}, count)
+    family.add_sample(f"{row.name}_sum", {}, counts.total)
+    family.add_sample(f"{row.name}_count", {}, upto[-1])

@@ -1,0 +1,245 @@
+"""The page that Prometheus scrapes, and two for whoever starts and stops servers, over HTTP.
+
+Knows HTTP, as much as a GET needs, and threads. Must not know what a figure means.
+
+All of it runs in a native thread with an event loop of its own, so that whoever connects here is no load on
+the chat's loop: that is asked for one snapshot (a watcher's `send`, the one call that may cross threads), and
+hands it back. Everything is bounded: connections, bytes and seconds of each, connections a second, snapshots
+a second. A place that is wanted is taken from whoever has had one longest, so nobody can sit on all of them.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import gevent
+import gevent.socket
+from gevent.event import Event
+
+from chat_server.observability.metrics.exposition import Format, page
+from chat_server.observability.metrics.snapshot import Snapshot, Value
+
+MAX_HEAD: Final = 8 * 1024
+"""Bytes of a request; a scraper needs some three hundred."""
+MAX_READS: Final = 64
+"""Pieces that a request may come in: a byte at a time would be a turn of the thread for each."""
+MAX_CONNECTIONS: Final = 16
+"""Connections at once: a quarter of the descriptors that the server keeps for other things."""
+BACKLOG: Final = 64
+"""Connections that wait in the kernel: at a hundred a second, nobody waits longer than a scraper does."""
+DEADLINE: Final = 5.0
+"""Seconds for a whole connection, from accept to close."""
+PAUSE: Final = 0.01
+"""Seconds between two connections: a hundred a second are far too many, and cost next to nothing."""
+FRESH: Final = 0.2
+"""Seconds for which a page is given out again: the loop is asked at most five times a second."""
+PATIENCE: Final = 2.0
+"""Seconds to wait for the loop. It is blocked if that does not do."""
+TEXT: Final = "text/plain; charset=utf-8"
+
+
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    body: bytes
+    content_type: str = TEXT
+
+
+class MetricsServer:
+    """Answers `/metrics`, `/healthz` and `/readyz`. Belongs to the thread that starts it."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        take: Callable[[], Snapshot],
+        trouble: Callable[[], str],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        """`take` is called in the loop that calls `start`; `trouble` and `on_failed` in another thread."""
+        self._listening = listening
+        self._on_failed = on_failed
+        self._take = take
+        self._trouble = trouble
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._asked: Any = None  # wakes the chat's loop
+        self._answered: Any = None  # wakes this thread's loop
+        self._over = False
+        self._ended: Event
+        self._latest: tuple[float, Snapshot] | None = None  # written by the chat's loop
+        self._waiting: list[Event] = []  # this and all below belongs to the thread
+        self._told: Snapshot | None = None
+        self._values: dict[str, Value] = {}
+        self._pages: dict[Format, bytes] = {}
+        self._serving: dict[Any, gevent.Greenlet] = {}
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return int(self._listening.getsockname()[1])
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._listening.listen(BACKLOG)
+        self._asked = gevent.get_hub().loop.async_(ref=False)
+        self._asked.start(self._hand_over)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more, and give the port back."""
+        self._over = True
+        if self._answered is not None:  # else the thread has not come that far, and will see that it is over
+            self._answered.send()
+        self._thread.join(timeout=PATIENCE)
+        self._asked.stop()
+        self._asked.close()
+
+    def _hand_over(self) -> None:
+        """Take a snapshot. Runs in the chat's loop."""
+        self._latest = (time.monotonic(), self._take())
+        self._answered.send()
+
+    # The thread
+
+    def _run(self) -> None:
+        hub = gevent.get_hub()
+        self._ended = Event()
+        answered = hub.loop.async_()
+        answered.start(self._wake)
+        self._answered = answered
+        door = gevent.socket.socket(fileno=self._listening.detach())
+        accepting = gevent.spawn(self._accept, door)
+        if not self._over:
+            self._ended.wait()
+        gevent.killall([accepting, *self._serving.values()])
+        door.close()
+        answered.close()
+        hub.destroy(destroy_loop=True)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.set()
+        if self._over:
+            self._ended.set()
+
+    def _accept(self, door: Any) -> None:
+        while True:
+            try:
+                sock, _ = door.accept()
+            except OSError:  # gone before we came, or no descriptor left: neither is ours to mend
+                gevent.sleep(PAUSE)
+                continue
+            if len(self._serving) >= MAX_CONNECTIONS:
+                oldest, greenlet = next(iter(self._serving.items()))
+                self._forget(oldest)
+                greenlet.kill(block=False)
+            self._serving[sock] = gevent.spawn(self._serve, sock)
+            gevent.sleep(PAUSE)
+
+    def _forget(self, sock: Any) -> None:
+        self._serving.pop(sock, None)
+        sock.close()
+
+    def _serve(self, sock: Any) -> None:
+        try:
+            with gevent.Timeout(DEADLINE, False):
+                head = _read_head(sock)
+                if head:
+                    sock.sendall(self._respond(head))
+                    sock.shutdown(socket.SHUT_WR)
+                    # A close with bytes unread would reset the answer away (RFC 1122, 4.2.2.13).
+                    for _ in range(MAX_READS):
+                        if not sock.recv(MAX_HEAD):
+                            break
+        except OSError:
+            pass  # it has gone
+        finally:
+            self._forget(sock)
+
+    def _respond(self, head: bytes) -> bytes:
+        words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+        bare = words[0] == "HEAD"
+        try:
+            answer = self._answer(words, head)
+        except Exception as error:  # noqa: BLE001  ours, whatever it is; the next request may do
+            self._on_failed(error)
+            answer = _say(HTTPStatus.INTERNAL_SERVER_ERROR)
+        lines = (
+            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
+            f"Content-Type: {answer.content_type}",
+            f"Content-Length: {len(answer.body)}",
+            *(("Allow: GET, HEAD",) if answer.status is HTTPStatus.METHOD_NOT_ALLOWED else ()),
+            "Cache-Control: no-store",
+            "X-Content-Type-Options: nosniff",
+            "Connection: close",
+        )
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if bare else answer.body)
+
+    def _answer(self, words: list[str], head: bytes) -> _Answer:
+        if b"\r\n\r\n" not in head:
+            return _say(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if len(words) != 3 or not words[2].startswith("HTTP/1."):
+            return _say(HTTPStatus.BAD_REQUEST)
+        if words[0] not in {"GET", "HEAD"}:
+            return _say(HTTPStatus.METHOD_NOT_ALLOWED)
+        match words[1].partition("?")[0]:
+            case "/metrics":
+                return self._metrics(_header(head, b"accept"))
+            case "/healthz":
+                return _Answer(HTTPStatus.OK, b"ok\n")
+            case "/readyz":
+                trouble = self._trouble()
+                if trouble:
+                    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{trouble}\n".encode())
+                return _Answer(HTTPStatus.OK, b"ready\n")
+        return _Answer(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
+
+    def _metrics(self, accept: str) -> _Answer:
+        snapshot = self._snapshot()
+        if snapshot is None:
+            return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"the loop does not answer\n")
+        if snapshot is not self._told:
+            self._told, self._values, self._pages = snapshot, snapshot.values(), {}
+        form = Format.wanted(accept)
+        if form not in self._pages:
+            self._pages[form] = page(self._values, form)
+        return _Answer(HTTPStatus.OK, self._pages[form], form.value)
+
+    def _snapshot(self) -> Snapshot | None:
+        """Return figures that are fresh, None if the loop is blocked. Waits, as a greenlet of this thread."""
+        if self._latest is None or time.monotonic() - self._latest[0] > FRESH:
+            handed_over = Event()
+            self._waiting.append(handed_over)
+            self._asked.send()  # several before the loop comes to it are one
+            if not handed_over.wait(PATIENCE):
+                self._waiting.remove(handed_over)
+                return None
+        return self._latest[1] if self._latest else None
+
+
+def _say(status: HTTPStatus) -> _Answer:
+    return _Answer(status, f"{status.phrase}\n".encode())
+
+
+def _header(head: bytes, name: bytes) -> str:
+    """Return the value of a header, empty without one."""
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.decode("latin-1")
+    return ""
+
+
+def _read_head(sock: Any) -> bytes:
+    """Return what came up to the empty line, or too much without one; nothing if the peer hangs up before."""
+    head = b""
+    for _ in range(MAX_READS):
+        data = sock.recv(MAX_HEAD)
+        if not data:
+            return b""
+        head += data
+        if len(head) > MAX_HEAD or b"\r\n\r\n" in head:
+            break
+    return head[:MAX_HEAD]

@@ -1,0 +1,191 @@
+"""What the metrics say: figures that the server has anyway, taken in the loop in one short step.
+
+Knows the parts that have figures. Must not know HTTP nor how a page looks (metrics/exposition.py). `take` and
+`fold` run in the loop; `Snapshot.values` runs in the thread that answers, and does not hold the loop up.
+
+Nothing here looks at each session, or each room: a scrape of ten thousand costs what a scrape of none costs,
+but for the distinct durations of the present interval (some hundreds, whatever the load).
+"""
+
+import os
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from chat_server.core.base.interval_stats import Tally
+from chat_server.core.chat.hub import Hub
+from chat_server.net.connections import Reception
+from chat_server.observability.log_reporter import Reporter, resident_bytes
+from chat_server.observability.log_sink import LogSink
+from chat_server.observability.loop_watchdog import Lag
+from chat_server.observability.metrics.health import Health
+from chat_server.observability.metrics.table import CODES, LAGS, LATENCIES, OTHER, REASONS
+from chat_server.observability.metrics.totals import NAMED, PLAIN, TALLIES, Counts, Histogram, Totals
+
+Value = float | Mapping[tuple[str, ...], float] | Counts
+"""Of a metric: a number, numbers by the values of its labels, or a histogram."""
+
+_PLAIN: Final = {
+    "messages": "greenroom_messages_total",
+    "deliveries": "greenroom_deliveries_total",
+    "commits": "greenroom_commits_total",
+    "bytes_in": "greenroom_received_bytes_total",
+    "bytes_out": "greenroom_sent_bytes_total",
+    "caught_up": "greenroom_caught_up_total",
+    "opened": "greenroom_sessions_opened_total",
+}
+_NAMED: Final = {
+    "closed": ("greenroom_sessions_closed_total", REASONS),
+    "refused": ("greenroom_connections_refused_total", REASONS),
+    "errors": ("greenroom_errors_total", CODES),
+}
+_DISK: Final = {
+    "store_bytes": "greenroom_store_bytes",
+    "wal_bytes": "greenroom_wal_bytes",
+    "free_bytes": "greenroom_free_bytes",
+}
+_SELF: Final = Path("/proc/self")
+
+
+class Snapshot(NamedTuple):
+    """Figures of one moment, as the loop handed them over."""
+
+    numbers: dict[str, Value]
+    plain: dict[str, int]
+    named: dict[str, Counter[str]]
+    latencies: dict[str, tuple[Histogram, Tally]]
+    lag: Histogram
+    disk: Callable[[], Mapping[str, int]]
+
+    def values(self) -> dict[str, Value]:
+        """Return the metrics by name. For the thread that answers: it looks at files, and adds tallies up."""
+        values: dict[str, Value] = {**self.numbers}
+        values.update((_PLAIN[name], value) for name, value in self.plain.items())
+        for name, counts in self.named.items():
+            metric, known = _NAMED[name]
+            values[metric] = _of_closed_list(counts, known)
+        for name, (histogram, tally) in self.latencies.items():
+            histogram.add(tally)
+            values[f"greenroom_{name}_seconds"] = histogram.counts()
+        values["greenroom_loop_lag_seconds"] = self.lag.counts()
+        values.update(_files(self.disk))
+        values.update(_process())
+        return values
+
+
+class Metrics:
+    """Keeps totals and takes snapshots."""
+
+    def __init__(
+        self,
+        constants: Mapping[str, Value],
+        hub: Hub,
+        reception: Reception,
+        reporter: Reporter,
+        sink: LogSink,
+        health: Health,
+        max_connections: Callable[[], int],
+    ) -> None:
+        """Take figures from these parts; `constants` are those that do not change while the server runs."""
+        self._constants = constants
+        self._hub = hub
+        self._reception = reception
+        self._reporter = reporter
+        self._sink = sink
+        self._health = health
+        self._max_connections = max_connections
+        self._totals = Totals(LATENCIES, LAGS)
+        self._bytes_direct = 0
+
+    def fold(self, lag: Lag, bytes_direct: int) -> None:
+        """Add the interval that is about to end; `bytes_direct` is since the start. Before the log's line."""
+        stats = self._hub.stats
+        self._totals.fold(stats, lag.tally)
+        self._totals.plain["bytes_out"] += bytes_direct - self._bytes_direct
+        self._bytes_direct = bytes_direct
+
+    def take(self) -> Snapshot:
+        """Return the figures of now. Runs in the loop: MUST NOT look at each session, nor at files."""
+        started = time.perf_counter()
+        totals, stats = self._totals, self._hub.stats
+        snapshot = Snapshot(
+            numbers=self._numbers(),
+            plain={name: totals.plain[name] + getattr(stats, name) for name in PLAIN},
+            named={name: totals.named[name] + getattr(stats, name) for name in NAMED},
+            latencies={name: (totals.tallies[name].copy(), dict(getattr(stats, name))) for name in TALLIES},
+            lag=totals.lag.copy(),
+            disk=self._reporter.disk,
+        )
+        snapshot.numbers["greenroom_snapshot_seconds"] = time.perf_counter() - started
+        return snapshot
+
+    def _numbers(self) -> dict[str, Value]:
+        hub, reception = self._hub, self._reception
+        return {
+            **self._constants,
+            "greenroom_ready": not self._health.trouble(),
+            "greenroom_sessions": len(hub.sessions),
+            "greenroom_sessions_held": hub.seats.held,
+            "greenroom_sessions_lagging": len(hub.feeder.behind),
+            "greenroom_connections": len(reception.connections),
+            "greenroom_connections_unnamed": len(reception.unnamed),
+            "greenroom_connections_limit": self._max_connections(),
+            "greenroom_public_rooms": len(hub.rooms),
+            "greenroom_conversations": len(hub.conversations.by_name),
+            "greenroom_store_failing": self._health.store_failing,
+            "greenroom_queue_bytes": hub.ingest.size,
+            "greenroom_messages_refused_total": hub.ingest.refused,
+            "greenroom_log_lines_dropped_total": self._sink.lines_dropped,
+            "greenroom_log_write_failures_total": self._sink.failures,
+        }
+
+
+def _of_closed_list(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+    """Return a count for each known name, zeros too; what is on no list counts as `other`."""
+    values: dict[tuple[str, ...], float] = {(name,): 0 for name in known}
+    for name, count in counts.items():
+        values[str(name) if (str(name),) in values else OTHER,] += count
+    return values
+
+
+def _files(disk: Callable[[], Mapping[str, int]]) -> dict[str, Value]:
+    """Return the sizes on the disk; nothing where there are none, or the folder has gone."""
+    try:
+        return {_DISK[field]: size for field, size in disk().items()}
+    except OSError:  # told by the store itself, and by a metric that is missing
+        return {}
+
+
+def _process() -> dict[str, Value]:
+    """Return what Prometheus' own collectors say of a process, without listing ten thousand descriptors."""
+    values: dict[str, Value] = {
+        "process_cpu_seconds_total": time.process_time(),
+        "process_resident_memory_bytes": resident_bytes(),
+        "process_start_time_seconds": STARTED,
+        "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
+    with suppress(OSError):  # no Linux
+        if count := (_SELF / "fd").stat().st_size:  # since Linux 6.2 the size is the number
+            values["process_open_fds"] = count
+    return values
+
+
+def _started() -> float:
+    """Return when this process started, in seconds since 1970 (proc(5)); now, where there is no /proc."""
+    try:
+        ticks = int((_SELF / "stat").read_text().rpartition(")")[2].split()[19])
+        booted = next(
+            float(line.split()[1])
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith("btime")
+        )
+    except (OSError, StopIteration):
+        return time.time()
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
+
+
+STARTED: Final = _started()
