@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from chaos.plan import Blow
-from support.process import ServerProcess
+from support.processes.process import ServerProcess
 
 FLAGS = ("--rate-messages", "0", "--rate-bytes", "0", "--reconnect-spread", "0.3", "--drain-timeout", "1")
 """No limits, for the load is meant; and no long waits after a stop."""
@@ -56,7 +56,11 @@ class ChaosServer(ServerProcess):
 
     def start(self, *flags: str, wait: bool = True) -> None:
         """Start it on its port; `wait` until it listens."""
-        program = [sys.executable, "-m", "chaos.rigged"] if self.rigged else [f"{sys.prefix}/bin/chat-server"]
+        program = (
+            [sys.executable, "-m", "chaos.damage.rigged"]
+            if self.rigged
+            else [f"{sys.prefix}/bin/chat-server"]
+        )
         command = [*program, "--port", str(self.stay), "--data-dir", str(self.data), *self.flags, *flags]
         self._written = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.starts += 1

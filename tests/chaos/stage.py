@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import plan
-from chaos.auditor import Auditor
-from chaos.crowd import Crowd
-from chaos.faults import Kind
-from chaos.load import Load, Retry, Wander
+from chaos.actors.crowd import Crowd
+from chaos.actors.load import Load, Retry, Wander
+from chaos.actors.robot import State
+from chaos.audit.auditor import Auditor
+from chaos.audit.faults import Kind
 from chaos.plan import Blow
-from chaos.robot import State
 from chaos.server import ChaosServer
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.auditor import Auditor
-from chaos.faults import Found, Kind
+from chaos.audit.auditor import Auditor
+from chaos.audit.faults import Found, Kind
 
 Frame = dict[str, Any]
 IDS = {"ann": "A", "bob": "B"}

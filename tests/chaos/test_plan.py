@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import plan
-from chaos.load import lines
+from chaos.actors.load import lines
 from chaos.plan import Blow
 
 SEEDS = st.text(max_size=8)

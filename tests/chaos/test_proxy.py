@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from chaos.auditor import Auditor
-from chaos.crowd import Crowd
-from chaos.faults import Kind
-from chaos.proxy import Proxy
+from chaos.actors.crowd import Crowd
+from chaos.audit.auditor import Auditor
+from chaos.audit.faults import Kind
+from chaos.damage.proxy import Proxy
 from chaos.server import ChaosServer
 from chaos.stage import Size, fill
 

@@ -22,7 +22,7 @@ from typing import Self
 import pytest
 
 from chat_protocol.events import Event
-from support.scripted import ScriptedServer
+from support.fakes.fake_server import ScriptedServer
 
 PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
 BIN = Path(sys.executable).parent

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.real_log import write_hostile_log, write_real_log
+from support.log_files.real_log import write_hostile_log, write_real_log
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from chat_ops import cli
 from chat_ops.log.errors import BoundBrokenError
 from chat_ops.reports import REPORTS
 from chat_ops.table import Column, Table
-from support.loglines import Template
-from support.process import BIN, eventually
+from support.log_files.log_lines import Template
+from support.processes.process import BIN, eventually
 
 COMMAND = str(BIN / "chat-logs")
 

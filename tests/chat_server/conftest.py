@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from chat_server.observability.event_log import Log, setup
-from support.logs import NOTHING, Pipe, config
+from support.log_files.log_setup import NOTHING, Pipe, config
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.driven import ServerEnd
-from support.fixtures import server, start_server
+from support.processes.fixtures import server, start_server
+from support.swarm.engine_harness import ServerEnd
 
 __all__ = ["end", "server", "start_server"]
 

@@ -11,7 +11,7 @@ from chat_swarm import cli
 from chat_swarm.report.terminal_summary import closing
 from chat_swarm.results.run_directory import RunDirectory
 from chat_swarm.runner.host_info import cpu_model, describe
-from support.synthetic_run import synthetic_run, with_faults
+from support.swarm.synthetic_run import synthetic_run, with_faults
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 import pytest
 
 from conversations.drivers import DRIVERS, Driver
-from support.fixtures import server
-from support.peer import unique
-from support.process import ServerProcess
+from support.processes.fixtures import server
+from support.processes.peer import unique
+from support.processes.process import ServerProcess
 
 __all__ = ["server"]
 

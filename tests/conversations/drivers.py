@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from support.peer import unique
-from support.process import PATIENCE
-from support.wire import Ended, Wire
+from support.processes.peer import unique
+from support.processes.process import PATIENCE
+from support.processes.wire import Ended, Wire
 
 Said = tuple[str, str]
 """Who said it, and what."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from conversations.drivers import Driver, Ndjson
-from support.peer import unique
+from support.processes.peer import unique
 
 Enter = Callable[..., Driver]
 

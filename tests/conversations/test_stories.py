@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from conversations.drivers import Driver
-from support.peer import unique
+from support.processes.peer import unique
 
 Enter = Callable[..., Driver]
 

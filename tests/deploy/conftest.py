@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.fixtures import connect, dial, server, start_server
-from support.peer import Peer
-from support.process import ServerProcess, eventually
-from support.scrape import Scrape, free_port
+from support.processes.fixtures import connect, dial, server, start_server
+from support.processes.peer import Peer
+from support.processes.process import ServerProcess, eventually
+from support.processes.scrape import Scrape, free_port
 
 __all__ = ["connect", "dial", "server", "start_server"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from chat_server.vocabulary import FIELDS, HISTOGRAMS
-from support.fixtures import Connect, Dial, StartServer
-from support.process import eventually
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.process import eventually
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
 FORMAT = DEPLOY / "lnav-greenroom.json"

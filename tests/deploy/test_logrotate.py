@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.fixtures import Connect, StartServer
-from support.process import eventually
+from support.processes.fixtures import Connect, StartServer
+from support.processes.process import eventually
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
 

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chat_server.observability.metrics.table import METRICS
-from support.promql import Selector, parse
-from support.scrape import Scrape, free_port, get
+from support.log_files.promql import Selector, parse
+from support.processes.scrape import Scrape, free_port, get
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "ops" / "deploy"

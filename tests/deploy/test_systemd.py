@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chat_server.settings import load
 from chat_server.settings.table import Config
-from support.process import BIN
+from support.processes.process import BIN
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
 UNIT = (DEPLOY / "greenroom.service").read_text()

@@ -10,7 +10,7 @@ from chat_server.observability.metrics.table import METRICS
 from chat_server.settings.load import flag
 from chat_server.settings.table import SETTINGS
 from chat_server.vocabulary import FIELDS, LogEvent
-from support.operations_page import PAGE, renewed
+from support.log_files.operations_page import PAGE, renewed
 
 ROOT = Path(__file__).parents[2]
 TEXT = PAGE.read_text()
@@ -19,7 +19,9 @@ OTHER_TOOLS = {"--now", "--upgrade"}
 
 
 def test_the_tables_are_those_of_the_code() -> None:
-    assert renewed(TEXT) == TEXT, "PYTHONPATH=tests python -m support.operations_page writes them anew"
+    assert renewed(TEXT) == TEXT, (
+        "PYTHONPATH=tests python -m support.log_files.operations_page writes them anew"
+    )
 
 
 def test_a_change_is_noticed() -> None:

@@ -1,3 +1,3 @@
-from support.fixtures import connect, dial, server, start_server
+from support.processes.fixtures import connect, dial, server, start_server
 
 __all__ = ["connect", "dial", "server", "start_server"]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.fixtures import Connect, StartServer
-from support.peer import Frame, Peer
-from support.process import ServerProcess, eventually
-from support.wire import Ended
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Frame, Peer
+from support.processes.process import ServerProcess, eventually
+from support.processes.wire import Ended
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 ROOMS = ("lobby", "ops", "dev")

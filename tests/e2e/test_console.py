@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.peer import Peer
-from support.process import BIN, PATIENCE, environment
+from support.processes.peer import Peer
+from support.processes.process import BIN, PATIENCE, environment
 
 _CODES = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
 

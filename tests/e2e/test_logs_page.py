@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from support.browser import Browser, browser
-from support.process import BIN, environment
-from support.real_log import write_real_log
+from support.log_files.real_log import write_real_log
+from support.processes.browser import Browser, browser
+from support.processes.process import BIN, environment
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
 TURNED = "\u202emallory\x1b[2J"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from support.fixtures import Connect, Dial, StartServer
-from support.process import ServerProcess, eventually
-from support.scrape import Scrape, free_port, get
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.process import ServerProcess, eventually
+from support.processes.scrape import Scrape, free_port, get
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from support.fixtures import Connect
-from support.peer import unique
-from support.process import ServerProcess
+from support.processes.fixtures import Connect
+from support.processes.peer import unique
+from support.processes.process import ServerProcess
 
 MAX_FRAME = 65_536
 

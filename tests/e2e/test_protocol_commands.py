@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from support.fixtures import Connect, Dial, StartServer
-from support.peer import unique
-from support.process import ServerProcess
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.peer import unique
+from support.processes.process import ServerProcess
 
 # Commands without much of a story
 

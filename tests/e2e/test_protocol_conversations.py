@@ -1,8 +1,8 @@
 """Conversations of two."""
 
-from support.fixtures import Connect, StartServer
-from support.peer import unique
-from support.process import ServerProcess
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import unique
+from support.processes.process import ServerProcess
 
 
 def test_open_and_close(server: ServerProcess, connect: Connect) -> None:

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from support.fixtures import Connect, Dial, StartServer
-from support.peer import Peer, unique
-from support.process import ServerProcess
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.peer import Peer, unique
+from support.processes.process import ServerProcess
 
 QUICK = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--ping-interval", "0.2")
 

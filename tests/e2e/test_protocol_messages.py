@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from support.fixtures import Connect, StartServer
-from support.peer import Frame, Peer, unique
-from support.process import ServerProcess, eventually
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Frame, Peer, unique
+from support.processes.process import ServerProcess, eventually
 
 MAX_FRAME = 65_536
 

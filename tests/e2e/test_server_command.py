@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.fixtures import Connect, StartServer
-from support.process import ServerProcess
+from support.processes.fixtures import Connect, StartServer
+from support.processes.process import ServerProcess
 
 # Starting
 

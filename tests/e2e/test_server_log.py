@@ -9,10 +9,10 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS, HISTOGRAMS, LogEvent
-from support.fixtures import Connect, StartServer
-from support.peer import Peer
-from support.process import Entry, ServerProcess, eventually
-from support.wire import Wire
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Peer
+from support.processes.process import Entry, ServerProcess, eventually
+from support.processes.wire import Wire
 
 SECRET_TEXT = "the launch code is 0000"
 

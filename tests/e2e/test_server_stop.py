@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from support.fixtures import Connect, StartServer
-from support.peer import Frame, Peer
-from support.process import ServerProcess, eventually, matching
-from support.wire import Ended
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Frame, Peer
+from support.processes.process import ServerProcess, eventually, matching
+from support.processes.wire import Ended
 
 
 def whole_history(peer: Peer, room: str = "lobby") -> list[Frame]:

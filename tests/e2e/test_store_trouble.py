@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.fixtures import Connect, StartServer
-from support.process import eventually
-from support.scrape import free_port, get
+from support.processes.fixtures import Connect, StartServer
+from support.processes.process import eventually
+from support.processes.scrape import free_port, get
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
-from chaos.faults import Kind
+from chaos.audit.faults import Kind
 from chaos.plan import Blow
 from chaos.stage import Size, Stage, stage
 

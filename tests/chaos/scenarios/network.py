@@ -8,9 +8,9 @@ import random
 import time
 from pathlib import Path
 
-from chaos.crowd import Crowd, live
-from chaos.faults import Kind
-from chaos.proxy import Proxy
+from chaos.actors.crowd import Crowd, live
+from chaos.audit.faults import Kind
+from chaos.damage.proxy import Proxy
 from chaos.stage import Size, Stage, stage
 
 CALM = 30.0

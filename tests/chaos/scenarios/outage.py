@@ -7,11 +7,11 @@ last second is lost. With `--sync full` nothing is lost, and all are resumed.
 import time
 from pathlib import Path
 
-from chaos import power
-from chaos.auditor import Auditor, Frame
-from chaos.faults import Kind
+from chaos.actors.robot import State
+from chaos.audit.auditor import Auditor, Frame
+from chaos.audit.faults import Kind
+from chaos.damage import power
 from chaos.plan import Blow
-from chaos.robot import State
 from chaos.stage import Size, Stage, stage
 
 LOSS = 3.0

@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from chaos import plan
-from chaos.auditor import Auditor
-from chaos.faults import Kind
-from chaos.load import lines
+from chaos.actors.load import lines
+from chaos.audit.auditor import Auditor
+from chaos.audit.faults import Kind
+from chaos.audit.sends import conversation
+from chaos.damage.proxy import Proxy
 from chaos.plan import Blow
-from chaos.proxy import Proxy
-from chaos.sends import conversation
 from chaos.server import ChaosServer
 from chaos.stage import Size
 from chat_client import Back, Client, Overrun

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from chaos.load import Flood
+from chaos.actors.load import Flood
+from chaos.actors.robot import Robot
 from chaos.plan import Blow
-from chaos.robot import Robot
 from chaos.stage import Size, Stage, stage
 
 PATIENCE = 60.0

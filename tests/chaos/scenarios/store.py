@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from chaos.disk import filled, small_disk
-from chaos.faults import Kind
+from chaos.audit.faults import Kind
+from chaos.damage.disk import filled, small_disk
 from chaos.server import ChaosServer
 from chaos.stage import Size, Stage, stage
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 
 from chaos import meter
-from chaos.faults import Kind
-from chaos.load import Flood, Metronome
-from chaos.robot import State
+from chaos.actors.load import Flood, Metronome
+from chaos.actors.robot import State
+from chaos.audit.faults import Kind
 from chaos.stage import Size, Stage, stage
 
 ROOM = "storm"

@@ -23,7 +23,7 @@ from chat_server.core.commands.router import Router
 from chat_server.core.delivery.batch import Draft
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.sessions.session import Session
-from support.flaky import FlakyStore
+from support.fakes.failing_store import FlakyStore
 
 if TYPE_CHECKING:
     from chat_server.core.ports.link import Outbox as OutboxPort

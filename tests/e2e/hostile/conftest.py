@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.fixtures import connect, dial, server, start_server
-from support.peer import Peer
-from support.process import ServerProcess
+from support.processes.fixtures import connect, dial, server, start_server
+from support.processes.peer import Peer
+from support.processes.process import ServerProcess
 
 __all__ = ["connect", "dial", "server", "start_server"]
 

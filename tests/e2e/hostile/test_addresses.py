@@ -4,10 +4,10 @@ import json
 import signal
 from pathlib import Path
 
-from support.fixtures import Connect, StartServer
-from support.peer import Peer
-from support.process import eventually
-from support.tally import counts
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Peer
+from support.processes.process import eventually
+from support.processes.server_counters import counts
 
 QUICK = ("--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2", "--limit-loopback")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.fixtures import Connect, Dial, StartServer
-from support.tally import counts
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.server_counters import counts
 
 QUICK = ("--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2", "--limit-loopback")
 FEW = ("--rate-failed-hellos", "10", "--rate-failed-hellos-burst", "5")

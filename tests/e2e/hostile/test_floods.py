@@ -4,10 +4,10 @@ import json
 from collections import Counter
 
 from e2e.hostile.conftest import Served
-from support.fixtures import Connect, StartServer
-from support.peer import Peer
-from support.process import ServerProcess, eventually
-from support.tally import counted, counts, resident
+from support.processes.fixtures import Connect, StartServer
+from support.processes.peer import Peer
+from support.processes.process import ServerProcess, eventually
+from support.processes.server_counters import counted, counts, resident
 
 MIB = 1 << 20
 OFF = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")

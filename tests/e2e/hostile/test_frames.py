@@ -6,9 +6,9 @@ import pytest
 
 from chat_protocol.framing.lines import MAX_FRAME
 from e2e.hostile.conftest import Served
-from support.fixtures import Connect, Dial
-from support.process import ServerProcess
-from support.tally import counted, counts
+from support.processes.fixtures import Connect, Dial
+from support.processes.process import ServerProcess
+from support.processes.server_counters import counted, counts
 
 
 def said(text: bytes) -> bytes:

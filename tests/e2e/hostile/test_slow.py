@@ -6,9 +6,9 @@ from pathlib import Path
 
 from chat_protocol.framing.lines import MAX_FRAME
 from e2e.hostile.conftest import Served
-from support.fixtures import Connect, Dial, StartServer
-from support.process import ServerProcess, eventually
-from support.tally import counted, counts, resident
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.process import ServerProcess, eventually
+from support.processes.server_counters import counted, counts, resident
 
 MIB = 1 << 20
 SILENT = int(os.environ.get("GREENROOM_SILENT", "1000"))

@@ -6,10 +6,10 @@ import struct
 import pytest
 
 from e2e.hostile.conftest import Served
-from support.fixtures import Connect, Dial, StartServer
-from support.process import PATIENCE, ServerProcess, eventually
-from support.tally import counted, counts, resident
-from support.wire import Wire
+from support.processes.fixtures import Connect, Dial, StartServer
+from support.processes.process import PATIENCE, ServerProcess, eventually
+from support.processes.server_counters import counted, counts, resident
+from support.processes.wire import Wire
 
 MIB = 1 << 20
 HELLO = b'{"type":"hello","username":"eve-%d"}\n'

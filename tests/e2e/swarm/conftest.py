@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.process import ServerProcess
-from support.swarm import Ended, Liar, SwarmProcess
+from support.processes.process import ServerProcess
+from support.swarm.swarm_runs import Ended, Liar, SwarmProcess
 
 StartSwarm = Callable[..., SwarmProcess]
 StartLiar = Callable[..., Liar]

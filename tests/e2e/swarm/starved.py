@@ -16,8 +16,8 @@ from typing import Final
 TESTS: Final = Path(__file__).parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS.parent / "loadtest"), str(TESTS.parent / "server")]
 
-from support.process import ServerProcess  # noqa: E402  after the path
-from support.swarm import BOTS, Ended  # noqa: E402  as above
+from support.processes.process import ServerProcess  # noqa: E402  after the path
+from support.swarm.swarm_runs import BOTS, Ended  # noqa: E402  as above
 
 METRICS: Final = ("delivery", "ack", "delivery_response", "bot_lag", "loop_lag", "send_lag")
 PATIENCE: Final = 120.0

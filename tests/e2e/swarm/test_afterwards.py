@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.process import BIN, environment
-from support.swarm import BOTS, Ended
+from support.processes.process import BIN, environment
+from support.swarm.swarm_runs import BOTS, Ended
 
 
 def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

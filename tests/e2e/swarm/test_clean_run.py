@@ -12,8 +12,8 @@ import pytest
 
 from chat_swarm.model.metric_names import FAULTS, METRIC
 from chat_swarm.model.schema import Summary
-from support.process import ServerProcess, eventually
-from support.swarm import Ended
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended
 
 RARE = {"resume", "catch_up", "held_up"}
 """Latencies that nothing in such a run has."""

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from chat_swarm.model.schema import Fault
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, Liar, SwarmProcess
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, Liar, SwarmProcess
 
 DELAY_MS = 200
 FAULTS = {

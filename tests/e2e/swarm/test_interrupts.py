@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from support.fixtures import StartServer
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess
+from support.processes.fixtures import StartServer
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess
 
 BOTS = 10
 WAYS = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess
 
 WINDOW = 2
 LATE_MS = 200

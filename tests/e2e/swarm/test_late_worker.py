@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from support.process import BIN, ServerProcess, environment, eventually
-from support.swarm import BOTS, PATIENCE, Ended, SwarmProcess, free_port
+from support.processes.process import BIN, ServerProcess, environment, eventually
+from support.swarm.swarm_runs import BOTS, PATIENCE, Ended, SwarmProcess, free_port
 
 USERS = 8
 LOGINS = USERS + USERS // 2

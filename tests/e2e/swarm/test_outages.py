@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support.peer import Peer
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess
+from support.processes.peer import Peer
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess
 
 BOTS = 20
 TALKATIVE = 20

@@ -11,8 +11,8 @@ import pytest
 
 from chat_swarm.locust_plugin.options import OPTIONS
 from chat_swarm.model.metric_names import METRIC
-from support.process import ServerProcess, eventually
-from support.swarm import SwarmProcess, free_port
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import SwarmProcess, free_port
 
 BOTS = 12
 

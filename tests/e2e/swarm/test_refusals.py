@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess, free_port
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess, free_port
 
 WRONG = {
     "slo-unit": ("--slo", "delivery.p99<50"),

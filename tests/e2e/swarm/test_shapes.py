@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from chat_swarm.model.schema import Step
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess
 
 BOTS = 20
 FACTOR = 4

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from support.process import ServerProcess, eventually
-from support.swarm import Ended, SwarmProcess
+from support.processes.process import ServerProcess, eventually
+from support.swarm.swarm_runs import Ended, SwarmProcess
 
 STOPPED = 0.6
 AWAKE = 0.4

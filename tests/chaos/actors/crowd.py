@@ -1,0 +1,331 @@
+"""Many robots in one process: their sockets, their coming back, and the passing of time.
+
+Knows sockets and epoll. Must not know what frames mean (robot.py does), nor what is done to the server
+(the scenarios do). One thread; `run` drives everything until a condition holds, never longer than told.
+"""
+
+import contextlib
+import random
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from chaos.actors.robot import Robot, State
+from chaos.audit.auditor import Auditor
+from chaos.audit.faults import Kind
+
+RETRY = (0.02, 0.15)
+"""Seconds between two tries to connect: short, for a run is full of them."""
+_RECEIVE = 1 << 17
+_LAST_WORDS = 1 << 12
+_LINGER_0 = struct.pack("ii", 1, 0)
+
+
+@dataclass(slots=True)
+class Line:
+    """A robot's connection."""
+
+    sock: socket.socket
+    robot: Robot
+    connecting: bool = True
+    writing: bool = True
+    reading: bool = True
+
+
+@dataclass(slots=True)
+class Hung:
+    """A connection that its robot has left behind without closing it."""
+
+    sock: socket.socket
+    robot: Robot
+    since: float
+    data: bytearray = field(default_factory=bytearray)
+    ended: bool = False
+
+
+class Crowd:
+    """Robots and their lines; `port` is where they connect, `work` is called at every turn of the loop."""
+
+    def __init__(self, auditor: Auditor, port: int, seed: object) -> None:
+        self.auditor = auditor
+        self.port = port
+        self.robots: list[Robot] = []
+        self.work: list[Callable[[float], None]] = []
+        self.hung: list[Hung] = []
+        self.cuts = 0
+        self.silence = 0.0
+        """Seconds without a byte after which a robot goes on over a new connection (0: never)."""
+        self.receive_buffer: dict[str, int] = {}
+        self._rng = random.Random(f"{seed}/crowd")
+        self._selector = selectors.DefaultSelector()
+        self._lines: dict[Robot, Line] = {}
+        self._due: dict[Robot, float] = {}
+        self._pinged: dict[Robot, float] = {}
+
+    def add(self, name: str, rooms: list[str], *, receive_buffer: int = 0) -> Robot:
+        robot = Robot(name, rooms, self.auditor)
+        self.receive_buffer[name] = receive_buffer
+        self.robots.append(robot)
+        self._due[robot] = 0.0
+        return robot
+
+    # Conditions.
+
+    @property
+    def all_live(self) -> bool:
+        return all(robot.state in {State.LIVE, State.GONE} for robot in self.robots)
+
+    @property
+    def some_live(self) -> bool:
+        return any(robot.state is State.LIVE for robot in self.robots)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all are there, all is acknowledged, and everybody has what anybody has."""
+        return self.all_live and not any(
+            robot.unacknowledged or self.auditor.behind(robot.name)
+            for robot in self.robots
+            if robot.state is State.LIVE
+        )
+
+    # Time.
+
+    def run(self, until: Callable[[], bool], seconds: float) -> bool:
+        """Go on until the condition holds; False if it does not within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not until():
+            if time.monotonic() > deadline:
+                return False
+            self.turn()
+        return True
+
+    def run_for(self, seconds: float) -> None:
+        self.run(lambda: False, seconds)
+
+    def turn(self, timeout: float = 0.005) -> None:
+        """Do what is due, then what the sockets have."""
+        now = time.monotonic()
+        for robot, due in list(self._due.items()):
+            if due <= now:
+                self._connect(robot)
+        if self.silence:
+            self._notice_silence(now)
+        for work in self.work:
+            work(now)
+        self._flush_all()
+        for key, events in self._selector.select(timeout):
+            if isinstance(key.data, Hung):
+                self._hear_hung(key.data)
+                continue
+            line: Line = key.data
+            if events & selectors.EVENT_WRITE and self._write(line) and line.connecting:
+                continue
+            if events & selectors.EVENT_READ and self._lines.get(line.robot) is line:
+                self._read(line)
+
+    def settle(self, seconds: float) -> bool:
+        """Wait until all is quiet, however long that has to be within `seconds`; else it is a fault."""
+        if self.run(lambda: self.quiet, seconds):
+            return True
+        for robot in self.robots:
+            behind = self.auditor.behind(robot.name)
+            if robot.state is not State.GONE and (
+                robot.state is not State.LIVE or robot.unacknowledged or behind
+            ):
+                detail = f"{robot.state}, {len(robot.unacknowledged)} unacknowledged, behind in {behind}"
+                self.auditor.fault(Kind.NOT_QUIET, robot.name, detail)
+        return False
+
+    def audit(self, seconds: float = 60.0) -> None:
+        """Come to rest, read every room's log, and compare."""
+        self.settle(seconds)
+        readers: dict[str, Robot] = {}
+        for robot in self.robots:
+            if robot.state is State.LIVE:
+                for room in robot.seqs.keys() | robot.closed:
+                    readers.setdefault(room, robot)
+        for room, robot in readers.items():
+            robot.ask_log(room)
+        self.run(lambda: all(room in robot.whole for room, robot in readers.items()), seconds)
+        for room, robot in readers.items():
+            if room not in robot.whole:
+                self.auditor.fault(Kind.NOT_QUIET, robot.name, "its history did not come to an end", room)
+        self.auditor.finish({room: robot.pages[room] for room, robot in readers.items()})
+
+    # Disturbances.
+
+    def cut(self, robot: Robot, *, reset: bool, away: float = 0.0) -> None:
+        """End a robot's connection in the middle of whatever it was doing; it comes back, `away` s later."""
+        line = self._lines.get(robot)
+        if line is None:
+            return
+        if reset:
+            line.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+        self.cuts += 1
+        self._drop(line)
+        self._due[robot] += away
+
+    def tear(self, robot: Robot, share: float, *, reset: bool) -> None:
+        """Send a share of what waits to be written, in the middle of a frame, then cut."""
+        line = self._lines.get(robot)
+        if line is not None and robot.out:
+            with contextlib.suppress(OSError):
+                line.sock.send(bytes(robot.out[: max(1, int(len(robot.out) * share))]))
+        self.cut(robot, reset=reset)
+
+    def take_over(self, robot: Robot) -> None:
+        """Come back on a new connection while the old one still hangs: unread, if it was not being read."""
+        line = self._lines.pop(robot, None)
+        if line is None:
+            return
+        if line.sock in self._selector.get_map():
+            self._selector.unregister(line.sock)
+        hung = Hung(line.sock, robot, time.monotonic())
+        self.hung.append(hung)
+        if line.reading:
+            self._selector.register(line.sock, selectors.EVENT_READ, hung)
+        robot.cut()
+        self._due[robot] = 0.0
+
+    def stop_reading(self, robot: Robot) -> None:
+        line = self._lines[robot]
+        line.reading = False
+        self._watch(line)
+
+    def go_on_reading(self, robot: Robot) -> None:
+        line = self._lines.get(robot)
+        if line is not None:
+            line.reading = True
+            self._watch(line)
+
+    def connected(self, robot: Robot) -> bool:
+        """Tell whether it has a connection that the server has taken."""
+        line = self._lines.get(robot)
+        return line is not None and not line.connecting
+
+    def close(self) -> None:
+        """Close everything."""
+        for line in list(self._lines.values()):
+            line.sock.close()
+        for hung in self.hung:
+            hung.sock.close()
+        self._selector.close()
+        self._lines.clear()
+        self._due.clear()
+
+    # Sockets.
+
+    def _connect(self, robot: Robot) -> None:
+        del self._due[robot]
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if size := self.receive_buffer.get(robot.name):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        line = Line(sock, robot)
+        self._lines[robot] = line
+        self._selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, line)
+        sock.connect_ex(("127.0.0.1", self.port))
+
+    def _write(self, line: Line) -> bool:
+        """Write what waits; False if the line is dead."""
+        robot = line.robot
+        if line.connecting:
+            if line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._drop(line)
+                return False
+            line.connecting = False
+            robot.heard_at = time.monotonic()
+            robot.connected()
+        if robot.out:
+            try:
+                sent = line.sock.send(robot.out)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._drop(line)
+                return False
+            del robot.out[:sent]
+        if line.writing != bool(robot.out):
+            line.writing = bool(robot.out)
+            self._watch(line)
+        return True
+
+    def _flush_all(self) -> None:
+        for robot, line in list(self._lines.items()):
+            if robot.out and not line.connecting and not line.writing:
+                self._write(line)
+
+    def _read(self, line: Line) -> None:
+        try:
+            data = line.sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            line.robot.receive(data, time.monotonic())
+        if not data or line.robot.turned_away:
+            self._drop(line)
+
+    def _watch(self, line: Line) -> None:
+        events = selectors.EVENT_READ * line.reading | selectors.EVENT_WRITE * line.writing
+        known = line.sock in self._selector.get_map()
+        if not events:
+            if known:
+                self._selector.unregister(line.sock)
+        elif known:
+            self._selector.modify(line.sock, events, line)
+        else:
+            self._selector.register(line.sock, events, line)
+
+    def _drop(self, line: Line) -> None:
+        if line.sock in self._selector.get_map():
+            self._selector.unregister(line.sock)
+        line.sock.close()
+        del self._lines[line.robot]
+        robot = line.robot
+        robot.cut()
+        if robot.state is State.GONE:
+            return
+        wait = self._rng.uniform(*RETRY)
+        if robot.farewell is not None:
+            if robot.farewell["reason"] not in {"shutdown", "too_many_connections"}:
+                self.auditor.fault(Kind.REFUSED, robot.name, f"{robot.farewell}")
+            wait += robot.farewell.get("after") or 0.0
+            robot.farewell = None
+        self._due[robot] = time.monotonic() + wait
+
+    def _notice_silence(self, now: float) -> None:
+        for robot, line in list(self._lines.items()):
+            silent = now - robot.heard_at
+            if line.connecting or not line.reading:
+                continue
+            if silent > self.silence:
+                self.take_over(robot)
+            elif silent > self.silence / 2 and now - self._pinged.get(robot, 0.0) > self.silence / 2:
+                self._pinged[robot] = now
+                if robot.state is State.LIVE:
+                    robot.ping()
+
+    def _hear_hung(self, hung: Hung) -> None:
+        try:
+            data = hung.sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            hung.data = (hung.data + data)[-_LAST_WORDS:]
+            return
+        self._selector.unregister(hung.sock)
+        hung.sock.close()
+        hung.ended = True
+
+
+def live(robots: Iterable[Robot]) -> list[Robot]:
+    """Return those who are in."""
+    return [robot for robot in robots if robot.state is State.LIVE]

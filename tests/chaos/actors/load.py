@@ -1,0 +1,156 @@
+"""What the robots say: texts and targets from a seed, and when.
+
+Knows what is due. What is said, and in which order for each sender, follows from the seed alone; how many of
+them are said in a second is a matter of the machine.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+
+from chaos.actors.robot import MAX_UNACKNOWLEDGED, Robot, State
+
+_WORDS = ("plain", 'quo"te', "back\\slash", "ünïcödé", "日本", "line\nbreak", "tab\there", "😀", "{}", "end")
+
+
+class Load:
+    """Lets each sender say something `rate` times a second while it is there."""
+
+    def __init__(self, seed: object, rate: float, *, size: int = 60) -> None:
+        self.rate = rate
+        self.size = size
+        self.on = False
+        """Whether anybody talks: once all are in, and until the audit."""
+        self._seed = seed
+        self._speakers: dict[Robot, Iterator[tuple[str, str, str]]] = {}
+        self._due: dict[Robot, float] = {}
+
+    def speaker(self, robot: Robot, rooms: list[str], peers: list[str]) -> None:
+        """Let a robot talk in these rooms and to these users."""
+        self._speakers[robot] = lines(f"{self._seed}/{robot.name}", rooms, peers, self.size)
+        self._due[robot] = 0.0
+
+    def speaks(self, robot: Robot) -> bool:
+        return robot in self._speakers
+
+    def __call__(self, now: float) -> None:
+        """Say what is due; a speaker that was away does not make up for it."""
+        if not self.on:
+            return
+        gap = 1 / self.rate
+        for robot, speech in self._speakers.items():
+            due = max(self._due[robot], now - 5 * gap)
+            while due <= now:
+                due += gap
+                if robot.state is State.LIVE and len(robot.unacknowledged) < MAX_UNACKNOWLEDGED:
+                    room, peer, text = next(speech)
+                    robot.say(text, room=room, to=peer)
+            self._due[robot] = due
+
+
+class Retry:
+    """Lets robots send again, after a pause, what the store could not take."""
+
+    def __init__(self, robots: list[Robot], every: float = 0.2) -> None:
+        self._robots = robots
+        self._every = every
+        self._due = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now >= self._due:
+            self._due = now + self._every
+            for robot in self._robots:
+                if robot.postponed and robot.state is State.LIVE:
+                    robot.again()
+
+
+class Wander:
+    """Lets those who only listen come and go in rooms, and speakers close conversations, now and then."""
+
+    def __init__(
+        self, seed: object, listeners: list[Robot], talks: dict[Robot, list[str]], every: float
+    ) -> None:
+        self.moves = 0
+        self._rng = random.Random(f"{seed}/wander")
+        self._listeners = listeners
+        self._talks = talks
+        self._every = every
+        self._due = 0.0
+
+    def __call__(self, now: float) -> None:
+        if now < self._due:
+            return
+        self._due = now + self._rng.uniform(0, 2 * self._every)
+        robot = self._rng.choice([*self._listeners, *self._talks])
+        if robot.state is not State.LIVE:
+            return
+        self.moves += 1
+        if robot in self._talks:
+            robot.close(self._rng.choice(self._talks[robot]))
+            return
+        room = self._rng.choice(robot.rooms)
+        if not robot.settled_in(room):
+            return
+        if room in robot.seqs:
+            robot.leave(room)
+        else:
+            robot.join(room)
+
+
+class Flood:
+    """Lets senders say `count` messages together, each with at most `window` unacknowledged."""
+
+    def __init__(self, senders: list[Robot], room: str, count: int, text: int, window: int = 64) -> None:
+        self.left = count
+        self._senders = senders
+        self._room = room
+        self._text = "x" * text
+        self._window = window
+
+    def __call__(self, _now: float) -> None:
+        for robot in self._senders:
+            while self.left and len(robot.unacknowledged) < self._window and robot.state is State.LIVE:
+                self.left -= 1
+                robot.say(f"{robot.name} {self.left} {self._text}", room=self._room)
+
+
+class Metronome:
+    """Lets senders say something in turn at fixed times, which are what lateness is measured from."""
+
+    def __init__(self, senders: list[Robot], room: str, rate: float, text: int) -> None:
+        self.planned: dict[str, float] = {}
+        self._senders = senders
+        self._room = room
+        self._gap = 1 / rate
+        self._text = "y" * text
+        self._due = time.monotonic()
+        self._number = 0
+
+    def __call__(self, now: float) -> None:
+        while self._due <= now:
+            sender = self._senders[self._number % len(self._senders)]
+            self._number += 1
+            ref = sender.say(f"{sender.name} beat {self._number} {self._text}", room=self._room)
+            self.planned[ref] = self._due
+            self._due += self._gap
+
+    def delays(self, receivers: list[Robot]) -> list[float]:
+        """Return the seconds from each planned time to each receiver's having it."""
+        return [
+            at - self.planned[ref]
+            for robot in receivers
+            for ref, at in robot.delays or ()
+            if ref in self.planned
+        ]
+
+
+def lines(seed: str, rooms: list[str], peers: list[str], size: int) -> Iterator[tuple[str, str, str]]:
+    """Yield what one speaker says: room or peer, and a text that occurs once."""
+    rng = random.Random(seed)
+    targets = [(room, "") for room in rooms] * 3 + [("", peer) for peer in peers]
+    number = 0
+    while True:
+        number += 1
+        room, peer = rng.choice(targets)
+        words = rng.choices(_WORDS, k=rng.randrange(1, 1 + max(1, size // 5)))
+        yield room, peer, f"{seed} {number} {' '.join(words)}"

@@ -1,0 +1,258 @@
+"""One client by the contract alone: what it says hello with, how it comes back, what it keeps.
+
+Knows PROTOCOL.md, and bytes in and out. Must not know sockets, clocks of its own, or how it is cut off
+(crowd.py does). Everything it is shown goes to the auditor.
+"""
+
+import json
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+
+from chaos.audit.auditor import Auditor, Frame
+from chaos.audit.faults import Kind
+from chaos.audit.sends import conversation
+
+_decode = msgspec.json.Decoder().decode
+MAX_UNACKNOWLEDGED = 512
+"""The contract wants fewer than 1,024."""
+
+
+class State(Enum):
+    """Where a robot is in its life; `GONE` for good."""
+
+    AWAY = auto()
+    GREETING = auto()
+    LIVE = auto()
+    GONE = auto()
+
+
+class Robot:
+    """A resumable session; `out` is what waits to be written to its connection."""
+
+    def __init__(self, name: str, rooms: list[str], auditor: Auditor, *, must_resume: bool = True) -> None:
+        self.name = name
+        self.rooms = rooms
+        self.auditor = auditor
+        self.must_resume = must_resume
+        self.id = ""
+        self.secret = ""
+        self.epoch = ""
+        self.seqs: dict[str, int] = {}
+        self.closed: set[str] = set()
+        """Conversations that were closed: their history can still be read."""
+        self.unacknowledged: dict[str, Frame] = {}
+        self.postponed: list[str] = []
+        """Refs whose message the server could not store so far."""
+        self.state = State.AWAY
+        self.out = bytearray()
+        self.heard_at = 0.0
+        self.farewell: Frame | None = None
+        """The `bye` of the connection that ended last, if it had one."""
+        self.refusals = 0
+        self.cuts = 0
+        self.resumed: bool | None = None
+        """What the last `welcome` said."""
+        self.turned_away = False
+        """Whether its hello was refused: to be tried again on another connection."""
+        self.pages: dict[str, list[Frame]] = {}
+        self.whole: set[str] = set()
+        """Rooms whose log has come completely."""
+        self.expected: set[str] = {"unavailable"}
+        self.delays: list[tuple[str, float]] | None = None
+        """What came when, if somebody measures: ref and time."""
+        self._moving: set[str] = set()
+        self._partial = b""
+        self._asked: dict[str, int] | None = None
+        self._refs = 0
+        self._pings = 0
+
+    # Connections.
+
+    def connected(self) -> None:
+        """Begin to speak on a new connection."""
+        hello: Frame = {"type": "hello", "username": self.name, "resumable": True, "rooms": self.rooms}
+        self._asked = None
+        if self.secret:
+            hello["resume"] = {"session": self.secret, "epoch": self.epoch, "rooms": dict(self.seqs)}
+            self._asked = dict(self.seqs)
+        self._partial = b""
+        self.out.clear()
+        self.farewell = None
+        self.turned_away = False
+        self.state = State.GREETING
+        self._moving.clear()
+        self._write(hello)
+
+    def cut(self) -> None:
+        """Forget the connection: what came in part never came."""
+        self.cuts += 1
+        self._partial = b""
+        self.out.clear()
+        if self.state is not State.GONE:
+            self.state = State.AWAY
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes as they come."""
+        self.heard_at = now
+        lines = (self._partial + data).split(b"\n")
+        self._partial = lines.pop()
+        for line in lines:
+            try:
+                frame = _decode(line)
+                kind = frame["type"]
+            except (msgspec.DecodeError, TypeError, KeyError):
+                self.auditor.fault(Kind.BAD_FRAME, self.name, f"{line!r}")
+                continue
+            if self.farewell is not None:
+                self.auditor.fault(Kind.BAD_FRAME, self.name, f"after bye: {line!r}")
+            if kind == "message":
+                self._message(frame, line, now)
+            else:
+                self._other(kind, frame)
+
+    # Speaking.
+
+    def say(self, text: str, *, room: str = "", to: str = "") -> str:
+        """Send a message; return its ref."""
+        self._refs += 1
+        ref = f"{self.name}.{self._refs}"
+        frame: Frame = {"type": "message", "message": text, "ref": ref}
+        frame |= {"to": to} if to else {"room": room}
+        self.unacknowledged[ref] = frame
+        self._try(frame)
+        return ref
+
+    def again(self) -> None:
+        """Send once more what could not be stored."""
+        refs, self.postponed = self.postponed, []
+        for ref in refs:
+            if ref in self.unacknowledged:
+                self._try(self.unacknowledged[ref])
+
+    def join(self, room: str) -> None:
+        self._moving.add(room)
+        self._write({"type": "join", "room": room})
+
+    def leave(self, room: str) -> None:
+        self._moving.add(room)
+        self._write({"type": "leave", "room": room})
+
+    def close(self, peer: str) -> None:
+        """Close the conversation with a peer; a message opens it again."""
+        self._write({"type": "close", "with": peer, "ref": "close"})
+
+    def settled_in(self, room: str) -> bool:
+        """Tell whether it is not just coming into or leaving a room."""
+        return room not in self._moving
+
+    def ping(self) -> None:
+        self._pings += 1
+        self._write({"type": "ping", "id": self._pings})
+
+    def quit(self) -> None:
+        self._write({"type": "quit"})
+        self.state = State.GONE
+
+    def ask_log(self, room: str) -> None:
+        """Ask for the whole log of a room; `pages` gets it, `whole` says when."""
+        self.pages[room] = []
+        self.whole.discard(room)
+        self._ask_page(room, 0)
+
+    def _ask_page(self, room: str, after: int) -> None:
+        self._write({"type": "history", "room": room, "after": after, "limit": 500, "ref": f"log {room}"})
+
+    def _try(self, frame: Frame) -> None:
+        room = conversation(self.name, frame["to"]) if "to" in frame else frame["room"]
+        self.auditor.sent(self.name, frame["ref"], room, frame["message"])
+        self._write(frame)
+
+    def _write(self, frame: Frame) -> None:
+        self.out += json.dumps(frame, ensure_ascii=False).encode() + b"\n"
+
+    # Hearing.
+
+    def _message(self, frame: Frame, line: bytes, now: float) -> None:
+        self.auditor.message(self.name, frame, line, now)
+        if not frame.get("again"):
+            self.seqs[frame["room"]] = frame["seq"]
+        if self.delays is not None:
+            self.delays.append((frame.get("ref", ""), now))
+        if frame["from"] == self.id:
+            self.unacknowledged.pop(frame.get("ref", ""), None)
+
+    def _other(self, kind: str, frame: Frame) -> None:
+        match kind:
+            case "ping":
+                self._write({"type": "pong", "id": frame["id"]})
+            case "pong" | "presence" | "renamed":
+                return
+            case "welcome":
+                self._welcome(frame)
+            case "joined" | "opened":
+                self._moving.discard(frame["room"])
+                self.auditor.entered(self.name, frame["room"], frame["seq"])
+                self.seqs.setdefault(frame["room"], frame["seq"])
+            case "left" | "closed":
+                self._moving.discard(frame["room"])
+                self.auditor.left(self.name, frame["room"])
+                self.seqs.pop(frame["room"], None)
+                if kind == "closed":
+                    self.closed.add(frame["room"])
+            case "gap":
+                self.auditor.gap(self.name, frame)
+                self.seqs[frame["room"]] = frame["last"]
+            case "history":
+                self._page(frame)
+            case "bye":
+                self.farewell = frame
+            case "error":
+                self._error(frame)
+            case _:
+                self.auditor.fault(Kind.BAD_FRAME, self.name, f"a type nobody knows: {frame}")
+
+    def _welcome(self, frame: Frame) -> None:
+        self.state = State.LIVE
+        self.resumed = frame["resumed"]
+        asked = self._asked if self.must_resume else None
+        self.auditor.welcomed(self.name, frame, asked)
+        if not frame["resumed"]:
+            self.auditor.given_up(self.name) if self.id else None
+            self.unacknowledged.clear()
+            self.postponed.clear()
+            self.closed.clear()
+            self.pages.clear()
+            self.id, self.secret = frame["id"], frame["session"]
+            self.seqs = {room["room"]: room["seq"] for room in frame["rooms"]}
+        else:
+            for room in frame["rooms"]:
+                self.seqs.setdefault(room["room"], room["seq"])
+        self.epoch = frame["epoch"]
+        self.postponed.clear()
+        for message in self.unacknowledged.values():
+            self._try(message)
+        for room in self.pages.keys() - self.whole:  # asked on a connection that ended
+            self.ask_log(room)
+
+    def _page(self, frame: Frame) -> None:
+        room = frame["room"]
+        self.pages[room].extend(frame["messages"])
+        if frame["more"]:
+            self._ask_page(room, frame["after"])
+        else:
+            self.whole.add(room)
+
+    def _error(self, frame: dict[str, Any]) -> None:
+        explained = frame["code"] in self.expected or (
+            frame.get("ref") == "close"  # there may be nothing to close, or the store may fail
+        )
+        self.auditor.refused(self.name, frame, explained=explained)
+        self.refusals += 1
+        ref = frame.get("ref", "")
+        self.turned_away = self.state is State.GREETING
+        if explained and ref in self.unacknowledged:
+            self.postponed.append(ref)
+        elif explained and ref.startswith("log "):
+            self.ask_log(ref.removeprefix("log "))

@@ -1,0 +1,340 @@
+"""Knows every send and everything that was shown, and finds what must not be.
+
+Fed by clients with each frame as it comes; compares with the log at the end. Knows the contract
+(PROTOCOL.md), no sockets and no server. A fault is noted and the watch goes on, so that one run shows all.
+"""
+
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chaos.audit.faults import Fault, Found, Kind
+from chaos.audit.sends import Send
+
+Frame = dict[str, Any]
+_KEPT_FAULTS = 40
+_RECENT = 8
+
+
+class Auditor:
+    """One run's audit; `seed` goes into every finding."""
+
+    def __init__(self, seed: object) -> None:
+        self.seed = str(seed)
+        self.faults: list[Fault] = []
+        self.counts: Counter[Kind] = Counter()
+        self.sends: dict[tuple[str, str], Send] = {}
+        self.acknowledged = 0
+        self.deliveries = 0
+        self.resumed = 0
+        self.epoch = ""
+        self.heads: dict[str, int] = {}
+        """The highest seq of each room that anybody was shown."""
+        self.standing: dict[str, dict[str, int]] = {}
+        """By receiver and room: the last seq it got, or where it came in."""
+        self.gaps = 0
+        self.trimmed: set[str] | None = None
+        """Rooms of which the log has lost its beginning, if the server may trim; then there may be gaps."""
+        self._entries: dict[tuple[str, str], int] = {}  # where a receiver came in
+        self._left: dict[tuple[str, str], int] = {}  # the last seq it had when it left
+        self._skipped: dict[tuple[str, str], set[int]] = {}
+        self._shown: dict[str, dict[int, bytes]] = {}
+        self._names: dict[str, str] = {}  # public id -> username
+        self._ids: dict[str, str] = {}  # username -> public id now
+        self._recent: dict[str, deque[tuple[float, str, str, int]]] = {}
+        self._notes: deque[tuple[float, str]] = deque(maxlen=6)
+        self._began = time.monotonic()
+
+    # What the scenario does.
+
+    def note(self, what: str) -> None:
+        """Remember something that was done to everybody, for the findings."""
+        self._notes.append((time.monotonic() - self._began, what))
+
+    # What senders do.
+
+    def sent(self, author: str, ref: str, room: str, text: str) -> None:
+        """Note a try: the first, or one more."""
+        send = self.sends.get((author, ref))
+        if send is None:
+            send = self.sends[author, ref] = Send(author, ref, room, text)
+        send.tries += 1
+
+    def refused(self, author: str, frame: Frame, *, explained: bool) -> None:
+        """Note an error; one that is not `explained` is a fault, and `unavailable` means a later try."""
+        send = self.sends.get((author, frame.get("ref", "")))
+        if send is not None:
+            send.refusals.append(str(frame.get("code")))
+        if not explained:
+            self._find(Kind.REFUSED, author, send.room if send else "", 0, str(frame))
+
+    def given_up(self, author: str) -> None:
+        """Note that a session is over: what it was not told of stays unacknowledged."""
+        for send in self.sends.values():
+            if send.author == author and not send.acknowledged:
+                send.given_up = True
+
+    # What receivers see.
+
+    def welcomed(self, receiver: str, frame: Frame, asked: Mapping[str, int] | None) -> None:
+        """Note a `welcome`; `asked` is what a session that must be resumed said of its rooms."""
+        epoch = frame["epoch"]
+        if self.epoch and epoch != self.epoch:
+            self._find(Kind.EPOCH, receiver, "", 0, f"it was {self.epoch}, and now is {epoch}")
+        self.epoch = epoch
+        known = self._ids.get(receiver)
+        self._ids[receiver] = frame["id"]
+        self._names[frame["id"]] = receiver
+        self._happened(receiver, "resumed" if frame["resumed"] else "welcome", "", 0)
+        if asked is not None and (not frame["resumed"] or frame["id"] != known):
+            detail = f"resumed {frame['resumed']}, id {frame['id']}, which was {known}"
+            self._find(Kind.NOT_RESUMED, receiver, "", 0, detail)
+        if not frame["resumed"]:
+            self.standing[receiver] = {}
+            for room in frame["rooms"]:
+                self.entered(receiver, room["room"], room["seq"])
+            return
+        self.resumed += 1
+        self._check_places(receiver, frame, asked or {})
+
+    def _check_places(self, receiver: str, frame: Frame, asked: Mapping[str, int]) -> None:
+        standing = self.standing.setdefault(receiver, {})
+        stands = {room["room"]: room["seq"] for room in frame["rooms"]}
+        for room, seq in asked.items():
+            if stands.get(room, -1) != seq and not frame.get("more"):
+                detail = f"welcome says {stands.get(room, 'nothing')} where {seq} was asked for"
+                self._find(Kind.WRONG_PLACE, receiver, room, seq, detail)
+        for room, seq in stands.items():
+            if room in standing:
+                continue
+            if not room.startswith("@"):
+                self._find(Kind.WRONG_PLACE, receiver, room, seq, "it did not ask for this room")
+            self.entered(
+                receiver, room, seq
+            )  # a conversation that began, or goes on, while this one was away
+
+    def entered(self, receiver: str, room: str, seq: int) -> None:
+        """Note where a receiver stands as it comes into a room; being told so again changes nothing."""
+        standing = self.standing.setdefault(receiver, {})
+        if room in standing:
+            if standing[room] != seq:
+                detail = f"told to stand at {seq}, but got {standing[room]} last"
+                self._find(Kind.WRONG_PLACE, receiver, room, seq, detail)
+            return
+        standing[room] = seq
+        self._happened(receiver, "entered", room, seq)
+        key = receiver, room
+        self._entries[key] = min(seq, self._entries.get(key, seq))
+        # Nobody is told what is said in a conversation that is closed, for it is open then.
+        if room.startswith("@") and seq != (last := self._left.get(key, 0)):
+            self._find(Kind.WRONG_PLACE, receiver, room, seq, f"the conversation goes on after {last}")
+
+    def left(self, receiver: str, room: str) -> None:
+        """Note that a receiver has left a room, or that a conversation was closed."""
+        seq = self.standing.get(receiver, {}).pop(room, None)
+        self._happened(receiver, "left", room, seq or 0)
+        if seq is not None:
+            self._left[receiver, room] = seq
+
+    def gap(self, receiver: str, frame: Frame) -> None:
+        """Note a `gap`: allowed only where the server trims, and only right after what was shown."""
+        room, first, last = frame["room"], frame["first"], frame["last"]
+        self._happened(receiver, "gap", room, last)
+        expected = self.standing.get(receiver, {}).get(room, -1) + 1
+        self.gaps += 1
+        if self.trimmed is None or first != expected or last < first:
+            self._find(Kind.GAP, receiver, room, first, f"gap to {last} where {expected} was due")
+        if room in self.standing.get(receiver, {}):
+            self.standing[receiver][room] = max(last, expected - 1)
+
+    def message(self, receiver: str, frame: Frame, raw: bytes, now: float = 0.0) -> None:
+        """Note a `message` event as it came."""
+        room, seq = frame["room"], frame["seq"]
+        if frame.get("again"):
+            self._again(receiver, frame, now)
+            return
+        self.deliveries += 1
+        self._happened(receiver, "message", room, seq)
+        self._place(receiver, room, seq)
+        shown = self._shown.setdefault(room, {})
+        first = shown.get(seq)
+        if first is None:
+            shown[seq] = raw
+            if seq > self.heads.get(room, 0):
+                self.heads[room] = seq
+            self._check_content(receiver, frame)
+        elif first != raw:
+            self._find(Kind.DIFFERENT, receiver, room, seq, f"{raw!r} here, {first!r} at others")
+        if frame["from"] == self._ids.get(receiver):
+            self._acknowledge(receiver, frame, now)
+
+    def _place(self, receiver: str, room: str, seq: int) -> None:
+        standing = self.standing.setdefault(receiver, {})
+        last = standing.get(room)
+        if last is None:
+            self._find(Kind.NOT_A_MEMBER, receiver, room, seq, "a message of a room it never entered")
+            self.entered(receiver, room, seq)
+        elif seq == last + 1:
+            standing[room] = seq
+        elif seq > last:
+            self._find(Kind.HOLE, receiver, room, seq, f"it follows {last}")
+            self._skipped.setdefault((receiver, room), set()).update(range(last + 1, min(seq, last + 10_000)))
+            standing[room] = seq
+        elif seq in (skipped := self._skipped.get((receiver, room), set())):
+            skipped.discard(seq)
+            self._find(Kind.OUT_OF_ORDER, receiver, room, seq, f"it comes after {last}")
+        else:
+            self._find(Kind.REPEATED, receiver, room, seq, f"it has everything up to {last}")
+
+    def _check_content(self, receiver: str, frame: Frame) -> None:
+        """Check a message that is shown for the first time against what was sent."""
+        room, seq = frame["room"], frame["seq"]
+        author = self._names.get(frame["from"])
+        if author is None:
+            self._find(Kind.WRONG_AUTHOR, receiver, room, seq, f"nobody has the id of {frame}")
+            return
+        if frame["username"] != author or frame["origin"] != "client":
+            self._find(Kind.WRONG_AUTHOR, receiver, room, seq, f"{author} said {frame}")
+        send = self.sends.get((author, frame.get("ref", "")))
+        if send is None:
+            self._find(Kind.FORGED, receiver, room, seq, f"{author} never sent {frame}")
+            return
+        if send.text != frame["message"]:
+            self._find(Kind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, shown {frame}")
+        if send.room != room.partition("#")[0]:
+            self._find(Kind.WRONG_ROOM, receiver, room, seq, f"sent to {send.room}: {frame}")
+        if send.seq and send.seq != seq:
+            self._find(Kind.STORED_TWICE, receiver, room, seq, f"{author} {send.ref} has seq {send.seq} too")
+        send.seq = send.seq or seq
+
+    def _acknowledge(self, author: str, frame: Frame, now: float) -> None:
+        send = self.sends.get((author, frame.get("ref", "")))
+        if send is None:
+            return  # found to be forged already
+        if not send.acknowledged:
+            self.acknowledged += 1
+            send.acked_at = now
+        send.acks += 1
+        if send.acks > 1:
+            self._find(Kind.ACKED_TWICE, author, frame["room"], frame["seq"], f"{send}")
+
+    def _again(self, receiver: str, frame: Frame, now: float) -> None:
+        room, seq = frame["room"], frame["seq"]
+        self._happened(receiver, "again", room, seq)
+        send = self.sends.get((receiver, frame.get("ref", "")))
+        if send is None or frame["from"] != self._ids.get(receiver):
+            self._find(Kind.FORGED, receiver, room, seq, f"`again` for what it never sent: {frame}")
+            return
+        if frame["message"] != send.text:
+            self._find(Kind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, again {frame}")
+        if send.seq and send.seq != seq:
+            self._find(Kind.STORED_TWICE, receiver, room, seq, f"{send.ref} has seq {send.seq} too")
+        send.seq = send.seq or seq
+        if not send.acknowledged:
+            self.acknowledged += 1
+            send.acked_at = now
+        send.again += 1
+        if send.again >= send.tries:
+            self._find(Kind.ACKED_TWICE, receiver, room, seq, f"{send}")
+
+    # The end.
+
+    def unacknowledged(self) -> int:
+        """Return how many sends still wait for an answer."""
+        return sum(not (send.acknowledged or send.given_up) for send in self.sends.values())
+
+    def behind(self, receiver: str) -> list[str]:
+        """Return the rooms in which a receiver has less than others have been shown."""
+        return [
+            room for room, seq in self.standing.get(receiver, {}).items() if seq < self.heads.get(room, 0)
+        ]
+
+    def finish(self, logs: Mapping[str, Iterable[Frame]]) -> None:
+        """Compare everything with the log of each room, as `history` gives it when all is quiet."""
+        stored: dict[tuple[str, str], tuple[str, int]] = {}
+        for room, frames in logs.items():
+            self._compare(room, frames, stored)
+        for room in self._shown.keys() - logs.keys():
+            self._find(Kind.NOT_IN_LOG, "", room, 0, "messages were shown of a room without a log")
+        for (author, ref), send in self.sends.items():
+            if send.acknowledged and send.room in (self.trimmed or ()):
+                continue
+            if send.acknowledged and (author, ref) not in stored:
+                self._find(Kind.ACKED_LOST, author, send.room, send.seq, f"{send}")
+            elif not send.acknowledged and not send.given_up:
+                self._find(Kind.UNANSWERED, author, send.room, 0, f"{send}")
+
+    def _compare(
+        self, room: str, frames: Iterable[Frame], stored: dict[tuple[str, str], tuple[str, int]]
+    ) -> None:
+        shown = self._shown.get(room, {})
+        base = min((seq for (_, name), seq in self._entries.items() if name == room), default=0)
+        last, in_log = base, set[int]()
+        for frame in frames:
+            seq = frame["seq"]
+            if self.trimmed is not None and not in_log and seq > base + 1:
+                base = last = seq - 1
+                self.trimmed.add(room)
+            if seq <= base:
+                continue  # from before anybody came in
+            if seq != last + 1:
+                self._find(Kind.LOG_BROKEN, "", room, seq, f"it follows {last} in the log")
+            last = seq
+            in_log.add(seq)
+            author = self._names.get(frame["from"], "")
+            key = (author, frame.get("ref", ""))
+            if key in stored:
+                self._find(Kind.STORED_TWICE, author, room, seq, f"also {stored[key]}")
+            stored[key] = room, seq
+            if seq not in shown:
+                self._check_content("", frame)
+        for seq in sorted(shown.keys() - in_log):
+            if seq > base:
+                self._find(Kind.NOT_IN_LOG, "", room, seq, f"{shown[seq]!r}")
+        for receiver, standing in self.standing.items():
+            if room in standing and standing[room] < last:
+                count = last - standing[room]
+                detail = f"{count} messages are missing, up to {last}"
+                self._find(Kind.LOST, receiver, room, standing[room] + 1, detail)
+            for seq in sorted(self._skipped.get((receiver, room), ()))[:3]:
+                self._find(Kind.LOST, receiver, room, seq, "it was skipped and never came")
+
+    def shown(self, room: str) -> Mapping[int, bytes]:
+        """Return what was shown of a room, by seq, as it came."""
+        return self._shown.get(room, {})
+
+    def frame(self, room: str, seq: int) -> Frame | None:
+        """Return what was shown under a seq, None if nothing was."""
+        raw = self.shown(room).get(seq)
+        return None if raw is None else json.loads(raw)
+
+    def id_of(self, name: str) -> str:
+        """Return the public id that a user has."""
+        return self._ids[name]
+
+    def verdict(self) -> None:
+        """Raise `Found` with every fault that was kept."""
+        if self.counts:
+            total = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+            raise Found("\n".join([f"seed {self.seed}: {total}", *map(str, self.faults)]))
+
+    def fault(self, kind: Kind, receiver: str, detail: str, room: str = "") -> None:
+        """Note what somebody else has found."""
+        self._find(kind, receiver, room, 0, detail)
+
+    def _happened(self, receiver: str, what: str, room: str, seq: int) -> None:
+        recent = self._recent.get(receiver)
+        if recent is None:
+            recent = self._recent[receiver] = deque(maxlen=_RECENT)
+        recent.append((time.monotonic() - self._began, what, room, seq))
+
+    def _find(self, kind: Kind, receiver: str, room: str, seq: int, detail: str) -> None:
+        self.counts[kind] += 1
+        if len(self.faults) >= _KEPT_FAULTS:
+            return
+        lines = [(at, f"{what} {where} {n}") for at, what, where, n in self._recent.get(receiver, ())]
+        lines += [(at, f"** {what}") for at, what in self._notes]
+        recent = [f"{at:9.3f} s  {what}" for at, what in sorted(lines)]
+        self.faults.append(Fault(kind, receiver, room, seq, detail[:600], self.seed, recent))

@@ -1,0 +1,127 @@
+"""What a person sees of a lost connection, and what is left of typed lines when there is no coming back."""
+
+import signal
+from typing import Any
+
+import pytest
+
+from chat_client import Client
+from chat_protocol.commands import Who
+from chat_protocol.errors import ByeReason
+from chat_protocol.events import Bye, Gap, RoomState, User, UserList
+from support.fakes.fake_server import said, welcome
+
+CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
+LOBBY = RoomState("lobby", 0, 1)
+
+
+def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    with Client("bob", server.address) as bob:
+        bob.say("before")
+        ann.see("bob: before")
+    server.kill()
+    ann.see("NOT CONNECTED")
+    server.start()
+    with Client("bob", server.address) as bob:
+        for number in range(5):
+            bob.say(f"meanwhile {number}")
+    ann.see("back after", "meanwhile 0", "meanwhile 4")
+    assert ann.screen.count("bob: before") == 1
+    assert ann.screen.count("meanwhile 3") == 1
+
+
+def test_after_a_restart_all_goes_on_and_is_counted(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    with Client("bob", server.address, rooms=["lobby", "dev"], reconnect=True) as bob:
+        ann.type("/join dev" + ENTER)
+        ann.see("dev> ")
+        ann.type("/join lobby" + ENTER)
+        ann.see("lobby> ")
+        bob.say("before")
+        ann.see("bob: before")
+        server.kill()
+        ann.see("NOT CONNECTED")
+        ann.type("typed while away" + ENTER)
+        server.start()
+        for text, room in (("one", "lobby"), ("elsewhere", "dev"), ("two", "lobby")):
+            bob.say(text, room, timeout=60)
+        ann.see("back after", "bob: one", "bob: two", "ann: typed while away", "unread: dev 1")
+    assert ann.screen.count("bob: before") == ann.screen.count("bob: two") == 1
+
+
+def test_thousands_that_were_missed_do_not_bury_the_screen(scripted: Any, terminal: Any) -> None:
+    server = scripted(welcome(LOBBY), welcome(LOBBY, resumed=True))
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    server.log += [said(seq) for seq in range(1, 1501)]
+    server.connection().cut()
+    server.connection().send(*server.log)
+    ann.see("1,500 messages caught up", "the last 20", "bob: 1481", "bob: 1500", "/history shows more")
+    assert "bob: 1480" not in ann.raw
+
+
+def test_what_can_no_longer_be_had_is_said(scripted: Any, terminal: Any) -> None:
+    server = scripted(welcome(LOBBY), welcome(LOBBY, resumed=True))
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    server.log.append(said(81))
+    server.connection().cut()
+    server.connection().send(Gap(room="lobby", first=1, last=80), said(81))
+    ann.see("messages 1 to 80 of lobby can no longer be had", "1 message caught up", "bob: 81")
+
+
+def test_a_new_session_is_called_one(scripted: Any, terminal: Any) -> None:
+    server = scripted(welcome(LOBBY), welcome(RoomState("lobby", 2, 1)))
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    server.log += [said(1), said(2)]
+    server.connection().cut()
+    ann.see("back after", "in a new session", "bob: 1", "bob: 2")
+
+
+def test_who_is_replaced_is_told_why(scripted: Any, terminal: Any) -> None:
+    server = scripted(welcome(LOBBY))
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    server.connection().send(Bye(reason=ByeReason.REPLACED))
+    assert ann.exit_code() == 4
+    assert "the session has ended: you have come back on another connection" in ann.screen
+
+
+def test_who_shows_who_lags(scripted: Any, terminal: Any) -> None:
+    server = scripted(welcome(LOBBY))
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ")
+    ann.type("/who" + ENTER)
+    connection = server.connection()
+    users = [User("ann", None, 0.0), User("bob", 1.5, 0.0, behind=1234)]
+    connection.send(UserList(users=users, more=False, room="lobby", ref=connection.next(Who).ref))
+    ann.see("2 in lobby: ann (not measured), bob (1.5 ms, 1,234 messages behind)")
+
+
+@pytest.mark.parametrize("leave", ["/quit", CTRL_D, CTRL_C * 2, "SIGTERM"], ids=["quit", "d", "c", "term"])
+def test_every_line_that_is_not_acknowledged_is_given_back(scripted: Any, terminal: Any, leave: str) -> None:
+    server = scripted(welcome(LOBBY))  # and no second connection
+    ann = terminal("--server", server.address, "--username", "ann", rows=50)
+    ann.see("lobby> ")
+    server.connection().cut()
+    ann.see("NOT CONNECTED")
+    for number in range(25):
+        ann.type(f"line {number}." + ENTER)
+    ann.see("25 not acknowledged")
+    if leave == "SIGTERM":
+        ann.interrupt(signal.SIGTERM)
+    else:
+        ann.type(leave + (ENTER if leave == "/quit" else ""))
+    assert ann.exit_code() == 0
+    _, _, account = ann.screen.partition(
+        "25 lines were not acknowledged by the server and may not have arrived:"
+    )
+    assert [line.strip() for line in account.splitlines() if line.strip()] == [
+        f"line {n}." for n in range(25)
+    ]

@@ -1,0 +1,349 @@
+"""The promise of the log, for any interleaving of cuts, returns, slow readers and restarts.
+
+Each client keeps what a real one keeps: how far it has come in each room, its secret, and what is not
+acknowledged. A cut loses any part of what was on its way. An audit reads the frames as such a client would:
+each room's messages come once each, in order, without a hole, over all connections of a session; what was
+sent is stored once, and acknowledged or refused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chat_protocol import commands
+from chat_server.core.delivery import backfill, room
+from chat_server.engines.sqlite.log import SqliteStore
+from support.fakes.model_client import ROOMS, Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chat_server.core.conftest import Stage
+
+NAMES = ("ann", "bob", "cid")
+
+people = st.sampled_from([0, 1, 2])
+pairs = st.sampled_from([(0, 1), (1, 0), (2, 0)])
+rooms = st.sampled_from(ROOMS)
+fractions = st.floats(0, 1)
+says = st.tuples(st.just("say"), people, rooms)
+tells = st.tuples(st.just("tell"), pairs)
+steps = st.one_of(
+    says,
+    says,
+    says,
+    tells,
+    tells,
+    st.tuples(st.just("open"), pairs),
+    st.tuples(st.just("close"), pairs),
+    st.tuples(st.just("join"), people, rooms),
+    st.tuples(st.just("leave"), people, rooms),
+    says,
+    says,
+    says,
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("stop"), people),
+    st.tuples(st.just("sip"), people),
+    st.tuples(st.just("sip"), people),
+    st.tuples(st.just("drain"), people),
+    st.tuples(st.just("cut"), people, fractions),
+    st.tuples(st.just("cut"), people, fractions),
+    st.tuples(st.just("come"), people, st.booleans()),
+    st.tuples(st.just("come"), people, st.booleans()),
+    st.just(("commit",)),
+    st.just(("commit",)),
+    st.just(("commit",)),
+    st.just(("commit",)),
+    st.just(("feed",)),
+    st.just(("feed",)),
+    st.just(("meanwhile",)),
+    st.just(("failing",)),
+    st.just(("healing",)),
+)
+plays = st.lists(steps, min_size=10, max_size=80)
+fates = st.lists(  # of one conversation, and of one who is cut all the time and hears little
+    st.sampled_from(
+        [
+            *[("cut", 0, 1.0), ("cut", 0, 1.0), ("cut", 0, 0.5), ("stop", 0), ("drain", 0), ("sip", 0)],
+            *[("come", 0, True), ("come", 0, True), ("come", 0, False)],
+            *[("tell", (1, 0)), ("tell", (1, 0)), ("tell", (0, 1)), ("open", (1, 0))],
+            *[("close", (1, 0)), ("close", (1, 0)), ("commit",), ("commit",), ("commit",)],
+            *[("feed",), ("feed",), ("meanwhile",), ("failing",), ("healing",)],
+        ]
+    ),
+    min_size=6,
+    max_size=30,
+)
+with_restarts = st.lists(
+    st.one_of(steps, steps, steps, steps, steps, steps, st.tuples(st.just("restart"), fractions)),
+    min_size=10,
+    max_size=60,
+)
+
+
+class Play:
+    """Carries out steps, and audits after each."""
+
+    def __init__(self, stage: Stage, reopen: Callable[[], Stage] | None = None) -> None:
+        self.stage = stage
+        self.reopen = reopen
+        self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
+        self.clients = [Client(name, self.lines) for name in NAMES]
+        self.stored: list[tuple[str, str | None]] = []
+        self.busy: set[int] = set()
+        self.later = False
+        self.refs = 0
+        self.sent: list[tuple[Client, str]] = []
+        for who in range(len(NAMES)):
+            self.do_come(who)
+
+    def run(self, play: list[tuple[Any, ...]]) -> None:
+        with patch.object(backfill, "CHUNK_MESSAGES", 2), patch.object(room, "TAIL_MESSAGES", 1):
+            self._run(play)
+        self.sum_up()
+
+    def _run(self, play: list[tuple[Any, ...]]) -> None:
+        for step in play:
+            if step[0] == "meanwhile":
+                self.later = True
+            elif self.later and step[0] != "restart":
+                self.later = False
+                self.stage.meanwhile.append(lambda step=step: self.step(step))  # type: ignore[misc]
+            else:
+                self.step(step)
+        self.stage.meanwhile.clear()
+        self.healing()
+        self.settle()
+
+    def settle(self) -> None:
+        """Let everybody be back, read everything, and have said what they wanted to say."""
+        for _ in range(3):
+            for who in range(len(NAMES)):
+                self.do_come(who)
+                self.do_drain(who)
+            self.stage.commit()
+            self.stage.feed()
+            self.stage.commit()
+            self.stage.feed()
+            self.look()
+
+    def step(self, step: tuple[Any, ...]) -> None:
+        word, *rest = step
+        if word == "restart":
+            self.restart(*rest)
+        elif not rest:
+            getattr(self, word)()
+        else:
+            who = rest[0] if isinstance(rest[0], int) else rest[0][0]
+            if who in self.busy:  # one command of a session at a time
+                return
+            self.busy.add(who)
+            getattr(self, "do_" + word)(*rest)
+            self.busy.discard(who)
+        self.look()
+
+    def look(self) -> None:
+        for client in self.clients:
+            if client.peer is not None:
+                client.read()
+
+    def sum_up(self) -> None:
+        self.stage.check()
+        self.note()
+        assert len(self.stored) == len(set(self.stored))
+        ids = {client.id: client for client in self.clients}
+        for author, ref in self.stored:
+            assert ref in ids[author].acknowledged
+        for client, ref in self.sent:
+            assert ref in client.acknowledged or ref in client.refused
+            assert (ref in client.acknowledged) == ((client.id, ref) in self.stored)
+        assert all(len(lines) == 1 for lines in self.lines.values())
+        for client in self.clients:
+            assert not client.unacknowledged
+            assert client.peer is not None
+            session = client.peer.session
+            assert session.behind is None
+            assert client.stands == {room.name: room.head for room in session.rooms.values()}
+            for talk in session.talks:
+                if talk.head:
+                    assert client.seen[talk.name] == list(range(1, talk.head + 1)), talk.name
+
+    def note(self) -> None:
+        """Write down what this run of the server has stored."""
+        self.stored += [(draft.author.id, draft.ref) for draft in self.stage.stored]
+        self.stage.stored.clear()
+
+    # Steps of one person
+
+    def send(self, who: int, room: str | None, to: str | None) -> None:
+        client = self.clients[who]
+        if client.peer is None:
+            return
+        self.refs += 1
+        ref = f"r{self.refs}"
+        command = commands.Message(message=f"text {ref} " + "x" * 80, room=room, to=to, ref=ref)
+        client.unacknowledged[ref] = command
+        self.sent.append((client, ref))
+        client.peer.does(command)
+
+    def do_say(self, who: int, room: str) -> None:
+        self.send(who, room, None)
+
+    def do_tell(self, pair: tuple[int, int]) -> None:
+        self.send(pair[0], None, NAMES[pair[1]])
+
+    def do_join(self, who: int, room: str) -> None:
+        self.does(who, commands.Join(room=room))
+
+    def do_leave(self, who: int, room: str) -> None:
+        self.does_after_all(who, commands.Leave, room=room)
+
+    def do_open(self, pair: tuple[int, int]) -> None:
+        self.does(pair[0], commands.Open(peer=NAMES[pair[1]]))
+
+    def do_close(self, pair: tuple[int, int]) -> None:
+        self.does_after_all(pair[0], commands.Close, peer=NAMES[pair[1]])
+
+    def does_after_all(self, who: int, kind: type[commands.Command], **fields: str) -> None:
+        """Send a command whose answer comes after the acknowledgements of all that was said before."""
+        client = self.clients[who]
+        self.refs += 1
+        ref = f"c{self.refs}"
+        client.before[ref] = set(client.unacknowledged)
+        self.does(who, kind(ref=ref, **fields))
+
+    def does(self, who: int, command: commands.Command) -> None:
+        """Send a command, unless the connection is not read by the server: its answers wait for the peer."""
+        peer = self.clients[who].peer
+        if peer is not None and not peer.outbox.waiting:
+            peer.does(command)
+
+    def do_stop(self, who: int) -> None:
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.stopped = True
+
+    def do_sip(self, who: int) -> None:
+        """Read what has come, and nothing more."""
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.drain()
+
+    def do_drain(self, who: int) -> None:
+        peer = self.clients[who].peer
+        if peer is not None:
+            peer.outbox.stopped = False
+            peer.outbox.drain()
+
+    def do_cut(self, who: int, lost: float) -> None:
+        client = self.clients[who]
+        peer = client.peer
+        if peer is not None:
+            client.read(lost)
+            client.peer = None
+            peer.outbox.shut = True
+            peer.goes()
+
+    def do_come(self, who: int, deaf: bool = False) -> None:
+        """Come back; a connection that is still there is given up without a word.
+
+        A `deaf` one reads nothing yet: of what it is told first, all may be lost.
+        """
+        client = self.clients[who]
+        if client.peer is not None:
+            if client.session and who % 2:
+                client.read(0.5)
+            else:
+                return
+        peer = self.stage.connect()
+        client.begin(peer)
+        peer.outbox.stopped = deaf and bool(client.session)
+        peer.does(client.hello())
+        client.read()
+        if not peer.id:  # the store failed: once more
+            client.peer = None
+            return
+        for command in list(client.unacknowledged.values()):
+            peer.does(command)
+
+    # Steps of the server
+
+    def failing(self) -> None:
+        if hasattr(self.stage.store, "failing"):
+            self.stage.store.failing = "no room on the disk"
+
+    def healing(self) -> None:
+        if hasattr(self.stage.store, "failing"):
+            self.stage.store.failing = None
+
+    def commit(self) -> None:
+        again = self.stage.ingest.commit()
+        if again is not None:
+            self.stage.clock.advance(again)
+
+    def feed(self) -> None:
+        self.stage.feed()
+
+    def restart(self, lost: float) -> None:
+        """End the server with all that is not stored, and start another one.
+
+        Only a conversation that was opened and closed in the last second may be told twice: whether its
+        closing has arrived is looked at once a second.
+        """
+        assert self.reopen is not None
+        if self.stage.hub.conversations._doubtful:
+            self.healing()
+            self.stage.hub.conversations.tick()
+            self.stage.commit()
+            self.look()
+        for client in self.clients:
+            if client.peer is not None:
+                client.read(lost)
+                client.peer = None
+        self.stage.meanwhile.clear()
+        self.note()
+        self.stage = self.reopen()
+
+
+@settings(max_examples=400, deadline=None)
+@given(play=plays)
+def test_nothing_is_lost_or_repeated_over_any_cuts(make_stage: type[Stage], play: list[Any]) -> None:
+    Play(make_stage(patience=0.05)).run(play)
+
+
+@settings(max_examples=400, deadline=None)
+@given(play=fates)
+def test_a_conversation_survives_whatever_becomes_of_one_side(
+    make_stage: type[Stage], play: list[Any]
+) -> None:
+    Play(make_stage(patience=0.05)).run(play)
+
+
+@settings(max_examples=60, deadline=None)
+@given(play=with_restarts)
+def test_nothing_is_lost_or_repeated_over_any_restarts(make_stage: type[Stage], play: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.db"
+        inline = lambda function, *args: function(*args)  # noqa: E731
+        stores: list[SqliteStore] = []
+
+        def reopen() -> Stage:
+            if stores:
+                stores.pop().close()
+            stores.append(SqliteStore(path, full_sync=False, offload=inline, read_offload=inline))
+            return make_stage(store=stores[-1], patience=0.05)
+
+        try:
+            Play(reopen(), reopen).run(play)
+        finally:
+            with closing(stores.pop()):
+                pass

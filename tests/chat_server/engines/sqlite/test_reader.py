@@ -1,0 +1,171 @@
+"""The index is derived: whatever happens to it, the log has all that was in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import reader
+from chat_server.engines.sqlite.connect import PAGE_BYTES, connect
+from chat_server.engines.sqlite.log import SqliteStore
+
+if TYPE_CHECKING:
+    from chat_server.engines.conftest import Pen
+
+Open = Callable[..., SqliteStore]
+Texts = Callable[..., list[str]]
+Held = Callable[[Path], list[str]]
+ALL = [str(number) for number in range(600)]
+
+
+def delete(index: Path) -> None:
+    index.unlink()
+
+
+def overwrite(index: Path) -> None:
+    index.write_bytes(os.urandom(index.stat().st_size))
+
+
+def cut_off(index: Path) -> None:
+    os.truncate(index, PAGE_BYTES + 100)
+
+
+def empty(index: Path) -> None:
+    os.truncate(index, 0)
+
+
+def damage_within(index: Path) -> None:
+    """Such that it can be opened, and fails when it is read."""
+    with index.open("r+b") as file:
+        file.seek(PAGE_BYTES)  # the second page: the root of `place`
+        file.write(b"\xff" * PAGE_BYTES)
+
+
+def by_sql(statement: str) -> Callable[[Path], None]:
+    def change(index: Path) -> None:
+        with closing(sqlite3.connect(index, isolation_level=None)) as other:
+            other.execute(statement)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        delete,
+        overwrite,
+        cut_off,
+        empty,
+        damage_within,
+        by_sql("PRAGMA user_version = 99"),
+        by_sql("DROP TABLE watermark"),
+        by_sql("DELETE FROM watermark"),
+        by_sql("UPDATE watermark SET epoch = 'another'"),
+    ],
+    ids=["deleted", "overwritten", "cut", "emptied", "damaged", "newer", "tableless", "markless", "foreign"],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_an_index_that_is_no_good_is_made_anew(
+    open_store: Open,
+    make_pen: type[Pen],
+    read_texts: Texts,
+    path: Path,
+    harm: Callable[[Path], None],
+    *,
+    again: bool,
+) -> None:
+    store = open_store()
+    epoch = store.epoch
+    make_pen(store).say("a", *ALL)
+    store.close()
+    for _ in range(1 + again):
+        harm(path.with_name(path.name + "-index"))
+        store = open_store()
+        (record,) = store.public_rooms()
+        assert record.seq == len(ALL)
+        assert read_texts(store, record) == ALL
+        assert store.epoch == epoch
+        store.close()
+
+
+def test_an_index_that_is_behind_is_brought_up_to_date(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "INDEX_STEP", 7)  # in many steps
+    index = path.with_name(path.name + "-index")
+    store = open_store()
+    make_pen(store).say("a", *ALL[:100])
+    store.close()
+    shutil.copyfile(index, path.with_name("older"))
+    store = open_store()
+    make_pen(store).say("a", *ALL[100:])
+    store.close()
+    shutil.copyfile(path.with_name("older"), index)
+    store = open_store()
+    (record,) = store.public_rooms()
+    assert record.seq == len(ALL)
+    assert read_texts(store, record) == ALL
+
+
+def test_an_index_damaged_while_in_use_is_made_anew_once(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
+) -> None:
+    """A disk that goes on damaging it is a matter for people."""
+    store = open_store()
+    pen = make_pen(store)
+    pen.say("a", *ALL)
+    assert read_texts(store, pen.room("a")) == ALL
+    for first in (True, False):
+        store.maintain(truncate=True)
+        store.archive._connection.execute("PRAGMA cache_size = 0")
+        store.archive._connection.execute("PRAGMA main.shrink_memory")
+        damage_within(path.with_name(path.name + "-index"))
+        if first:
+            assert read_texts(store, pen.room("a")) == ALL
+        else:
+            with pytest.raises(StoreUnavailable, match="malformed"):
+                read_texts(store, pen.room("a"))
+    (draft,) = pen.say("a", "the log goes on")
+    assert draft.seq == len(ALL) + 1
+
+
+def test_a_failed_start_lets_go_of_everything(
+    open_store: Open, path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store().close()
+
+    def connect_or_not(which: Path, *, full_sync: bool) -> sqlite3.Connection:
+        if which == path:  # the last of the three
+            raise sqlite3.OperationalError("no more connections")
+        return connect(which, full_sync=full_sync)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "connect", connect_or_not)
+        with pytest.raises(sqlite3.OperationalError, match="no more connections"):
+            open_store()
+        assert held(path.parent) == []
+    open_store()
+
+
+def test_rooms_are_known_though_the_index_cannot_be_written(
+    open_store: Open, make_pen: type[Pen], path: Path
+) -> None:
+    """A full disk, or a lock: no reason not to start."""
+    index = path.with_name(path.name + "-index")
+    store = open_store()
+    make_pen(store).say("a", "one", "two")
+    store.close()
+    with closing(sqlite3.connect(index, isolation_level=None)) as other:
+        other.execute("DELETE FROM place")
+        other.execute("UPDATE watermark SET id = 0")
+        other.execute("BEGIN IMMEDIATE")
+        (record,) = open_store().public_rooms()
+    assert (record.name, record.seq) == ("a", 2)

@@ -1,0 +1,194 @@
+"""Refs after a restart: a message sent again must not become a second one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_server.core.ports.records import Records, SessionRecord
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import reader, refs
+from chat_server.engines.sqlite.log import SqliteStore
+
+if TYPE_CHECKING:
+    from chat_server.engines.conftest import Pen
+
+Open = Callable[..., SqliteStore]
+Say = Callable[..., list[int]]
+
+
+@pytest.fixture
+def make_say(make_pen: type[Pen]) -> Callable[[SqliteStore], Say]:
+    """Make a function that lets a session say messages with refs; it returns their rows."""
+
+    def make(store: SqliteStore) -> Say:
+        pen = make_pen(store)
+
+        def say(session: str, *said: str | None) -> list[int]:
+            pen.author.id = session
+            batch = pen.batch(*((pen.room("a"), "hi") for _ in said))
+            for draft, ref in zip(batch.messages, said, strict=True):
+                draft.ref = ref
+            store.append(batch)
+            return [draft.id for draft in batch.messages]
+
+        return say
+
+    return make
+
+
+def save(store: SqliteStore, pen: Pen, *sessions: str) -> None:
+    batch = pen.batch()
+    records = [SessionRecord(one, 1, "ann", one.encode()) for one in sessions]
+    batch.records = Records(sessions=records)
+    store.append(batch)
+
+
+def end(store: SqliteStore, pen: Pen, *sessions: str) -> None:
+    batch = pen.batch()
+    batch.records = Records(ended=[*sessions])
+    store.append(batch)
+
+
+def stored(store: SqliteStore) -> dict[str, int]:
+    store.refs("", 1)  # indexes
+    rows = store.archive._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
+    return dict(rows.fetchall())
+
+
+def prune(store: SqliteStore, times: int = 1) -> None:
+    for _ in range(times * reader.PRUNE_EVERY):
+        store.maintain()
+
+
+def delete_index(path: Path) -> None:
+    path.with_name(path.name + "-index").unlink()
+
+
+def first_version(path: Path) -> None:
+    with closing(sqlite3.connect(f"{path}-index", isolation_level=None)) as other:
+        other.execute("DROP TABLE refs")
+        other.execute("PRAGMA user_version = 1")
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(f"{path}-index", isolation_level=None)) as other:
+        other.execute("UPDATE watermark SET epoch = 'another'")
+        other.execute("INSERT INTO refs VALUES ('s1', 999, 'of another history')")
+
+
+@pytest.mark.parametrize("harm", [None, delete_index, first_version, foreign])
+def test_a_session_that_may_be_resumed_finds_its_refs_after_a_restart(
+    open_store: Open,
+    make_pen: type[Pen],
+    make_say: Callable[[SqliteStore], Say],
+    path: Path,
+    harm: Callable[[Path], None] | None,
+) -> None:
+    store = open_store()
+    save(store, make_pen(store), "s1", "s2")
+    say = make_say(store)
+    ids = say("s1", "a", None, "b")
+    (other,) = say("s2", "a")
+    say("a guest's", "a")
+    assert store.refs("s1", 9) == {"a": ids[0], "b": ids[2]}  # at once: it is indexed first
+    ids += say("s1", "c")
+    store.close()
+    if harm is not None:
+        harm(path)
+    store = open_store()
+    assert [*store.refs("s1", 9).items()] == [("a", ids[0]), ("b", ids[2]), ("c", ids[3])]
+    assert store.refs("s2", 9) == {"a": other}
+    assert store.refs("a guest's", 9) == {}
+    assert store.refs("nobody", 9) == {}
+
+
+def test_the_newest_refs_count(
+    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
+) -> None:
+    store = open_store()
+    save(store, make_pen(store), "s1")
+    say = make_say(store)
+    ids = say("s1", *"abcdea")
+    assert [*store.refs("s1", 3).items()] == [("d", ids[3]), ("e", ids[4]), ("a", ids[5])]
+    newest = dict(zip("bcdea", ids[1:], strict=True))  # of a ref used twice the last row
+    assert [*store.refs("s1", 9).items()] == [*newest.items()]
+
+
+def test_refs_of_sessions_that_cannot_be_resumed_are_not_kept(
+    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
+) -> None:
+    store = open_store()
+    say = make_say(store)
+    say("guest", "a", "b")
+    assert stored(store) == {}
+    save(store, make_pen(store), "s1")
+    say("guest", "c")
+    say("s1", "a", None)
+    assert stored(store) == {"s1": 1}
+
+
+def test_what_is_not_needed_any_more_is_pruned_in_steps(
+    open_store: Open,
+    make_pen: type[Pen],
+    make_say: Callable[[SqliteStore], Say],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given sessions that have ended, and one with too many refs, when time goes by, these go away."""
+    monkeypatch.setattr(refs, "PRUNED", 300)
+    store = open_store()
+    pen = make_pen(store)
+    save(store, pen, "s1", "s2", "s3", "s4")
+    say = make_say(store)
+    ids = say("s1", *map(str, range(refs.KEPT + 400)))
+    for one in ("s2", "s3", "s4"):
+        say(one, *map(str, range(10)))
+    assert stored(store) == {"s1": refs.KEPT + 400, "s2": 10, "s3": 10, "s4": 10}
+    end(store, pen, "s2", "s4")
+    prune(store)
+    assert stored(store) == {"s1": refs.KEPT + 100, "s2": 10, "s3": 10, "s4": 10}
+    prune(store)
+    assert stored(store) == {"s1": refs.KEPT, "s3": 10}
+    assert [*store.refs("s1", 10_000).values()] == ids[400:]
+    end(store, pen, "s1", "s3")
+    prune(store, 5)
+    assert stored(store) == {}
+
+
+def test_many_sessions_are_pruned_in_turn(
+    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
+) -> None:
+    store = open_store()
+    pen = make_pen(store)
+    sessions = [f"s{number:04}" for number in range(refs.LOOKED_AT + 50)]
+    save(store, pen, *sessions)
+    say = make_say(store)
+    for one in sessions:
+        say(one, "a")
+    assert stored(store).keys() == set(sessions)
+    end(store, pen, sessions[5], sessions[-1])
+    prune(store)
+    assert set(sessions) - stored(store).keys() == {sessions[5]}
+    prune(store)
+    assert set(sessions) - stored(store).keys() == {sessions[5], sessions[-1]}
+    end(store, pen, sessions[0])
+    prune(store)  # from the beginning again
+    assert sessions[0] not in stored(store)
+
+
+def test_an_index_that_cannot_be_written_is_unavailable(
+    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say], path: Path
+) -> None:
+    store = open_store()
+    save(store, make_pen(store), "s1")
+    make_say(store)("s1", "a")
+    with closing(sqlite3.connect(f"{path}-index", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.refs("s1", 9)
+    assert store.refs("s1", 9).keys() == {"a"}

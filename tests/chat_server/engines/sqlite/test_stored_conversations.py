@@ -1,0 +1,116 @@
+"""Conversations after a restart: whose they are, how far they had come, and which stand open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_server.core.ports.records import IdentityRecord, Records, RoomRecord, SessionRecord, Standing
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines.sqlite import registry
+from chat_server.engines.sqlite.log import SqliteStore
+
+if TYPE_CHECKING:
+    from chat_server.engines.conftest import Pen
+
+Open = Callable[..., SqliteStore]
+PEOPLE = {1: "ann", 2: "bob", 3: "cat", 4: "dan"}
+
+
+@pytest.fixture
+def pen(open_store: Open, make_pen: type[Pen]) -> Pen:
+    """One who writes into a store where four people are."""
+    pen = make_pen(open_store())
+    batch = pen.batch()
+    batch.records = Records(identities=[IdentityRecord(*one) for one in PEOPLE.items()])
+    pen.store.append(batch)
+    return pen
+
+
+def stand(pen: Pen, *standings: Standing, rooms: tuple[RoomRecord, ...] = ()) -> None:
+    batch = pen.batch()
+    batch.records = Records(standings=[*standings], rooms=[*rooms])
+    pen.store.append(batch)
+
+
+def shown(store: SqliteStore, *identities: int) -> dict[str, tuple[int | None, int | None]]:
+    return {talk.room.name: (talk.since, talk.closed_by) for talk in store.talks(set(identities))}
+
+
+def test_all_conversations_of_an_identity_come_back(pen: Pen, open_store: Open) -> None:
+    pairs = {(1, 2): 3, (2, 3): 1, (3, 4): 1, (1, 4): 2}
+    for (low, high), count in pairs.items():
+        room = pen.conversation(f"@{PEOPLE[low]},{PEOPLE[high]}", (low, high))
+        for number in range(count):
+            pen.write((room, str(number)))
+    pen.say("lobby", "everybody")
+    batch = pen.batch()
+    batch.records = Records(renamed=[SessionRecord("s2", 2, "bobby", b"")])
+    pen.store.append(batch)
+    pen.store.close()
+
+    store = open_store()
+    found = {talk.room.pair: talk for talk in store.talks([1])}
+    assert found.keys() == {(1, 2), (1, 4)}
+    talk = found[1, 2]
+    assert (talk.room.name, talk.room.key, talk.room.seq) == ("@ann,bob", "@ann,bob", 3)
+    assert talk.names == ("ann", "bobby")
+    assert (talk.since, talk.closed_by) == (None, None)
+    assert [event.message for event in store.read(talk.room, 0, 9, 9, newest=False)] == ["0", "1", "2"]
+    assert {talk.room.pair for talk in store.talks([2, 3, 99])} == {(1, 2), (2, 3), (3, 4)}
+    assert store.talks([]) == []
+    assert not store._connection.execute("SELECT name FROM temp.sqlite_master").fetchall()
+
+
+def test_how_a_conversation_stands_survives_a_restart(pen: Pen, open_store: Open) -> None:
+    room = pen.conversation("@ann,bob", (1, 2)).record
+    stand(pen, Standing(room, 0), rooms=(room,))  # numbered and opened in one batch
+    assert room.id
+    other = pen.conversation("@ann,cat", (1, 3))
+    pen.write((other, "hi"))
+    stand(pen, Standing(other.record, 0), Standing(other.record, None), Standing(other.record, 1))
+    store = pen.store
+    for expected, standing in (
+        ((0, None), None),
+        ((7, None), Standing(room, 7)),
+        ((7, 2), Standing(room, 7, 2)),
+        ((None, 2), Standing(room, None, 2)),
+        ((None, None), Standing(room, None)),
+    ):
+        if standing is not None:
+            stand(pen, standing)
+        store.close()
+        pen.store = store = open_store()
+        assert shown(store, 1) == {"@ann,bob": expected, "@ann,cat": (1, None)}
+
+
+def test_a_conversation_of_none_who_may_come_back_is_closed(pen: Pen) -> None:
+    rooms = {pair: pen.conversation("@x,y", pair).record for pair in ((1, 2), (2, 3), (3, 4))}
+    stand(pen, *(Standing(room, 0) for room in rooms.values()), rooms=tuple(rooms.values()))
+    assert shown(pen.store, 1) == {"@x,y": (0, None)}
+    open_ones = [talk.room.pair for talk in pen.store.talks(PEOPLE) if talk.since is not None]
+    assert open_ones == [(1, 2)]
+
+
+def test_twenty_thousand_identities_are_found_by_index(pen: Pen) -> None:
+    batch = pen.batch()
+    rooms = [RoomRecord(f"@{n}", f"@{n}", pair=(n, n + 1)) for n in range(10, 1000)]
+    batch.records = Records(rooms=rooms)
+    pen.store.append(batch)
+    assert len(pen.store.talks(range(20_000))) == len(rooms)
+    connection = pen.store._connection
+    connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {registry._OWN}")]
+    connection.execute("DROP TABLE back")
+    assert sum(step.startswith("SEARCH rooms USING") for step in plan) == 2, plan
+    assert not any(step.startswith("SCAN rooms") for step in plan), plan
+
+
+def test_a_log_that_cannot_be_read_is_unavailable(pen: Pen) -> None:
+    pen.store._connection.execute("DROP TABLE standings")
+    with pytest.raises(StoreUnavailable, match="no such table"):
+        pen.store.talks([1])
+    with pytest.raises(StoreUnavailable, match="no such table"):  # and not: there is a table back
+        pen.store.talks([1])

@@ -1,0 +1,238 @@
+"""What of the log survives a restart, a death, a loss of power; and that one server alone holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chat_server.core.ports.records import SessionRecord
+from chat_server.engines.sqlite import tail_guard
+from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
+
+if TYPE_CHECKING:
+    from chat_server.engines.conftest import Pen
+
+Open = Callable[..., SqliteStore]
+Texts = Callable[..., list[str]]
+Run = Callable[..., AbstractContextManager[subprocess.Popen[str]]]
+
+WRITE = """
+store = open_at(sys.argv[1])
+pen = Pen(store)
+for number in range(1, int(sys.argv[2]) + 1):
+    pen.write((pen.room("a"), str(number)), (pen.room("b"), str(number)))
+    print(number, flush=True)
+    if number % 40 == 0:
+        store.maintain()
+sys.stdin.read()
+"""
+
+
+def write_and_die(run_program: Run, path: Path, count: int, of: int = 100_000) -> list[int]:
+    """Let a real process write `of` batches and be killed after `count`; return what it said was stored."""
+    with run_program(WRITE, path, of, stdin=subprocess.PIPE) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(count)]
+        process.send_signal(signal.SIGKILL)
+        lines += process.stdout.readlines()
+    assert process.returncode == -signal.SIGKILL, lines
+    return [int(line) for line in lines if line.endswith("\n")]
+
+
+# What survives
+
+
+def test_a_restart_keeps_history_rooms_and_epoch(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts
+) -> None:
+    store = open_store()
+    assert not store.epoch_changed
+    epoch = store.epoch
+    pen = make_pen(store)
+    pen.say("Garden", "one", "two")
+    pen.say("lobby", "hi")
+    pen.write((pen.conversation("@ann,bob", (1, 2)), "psst"))
+    store.close()
+
+    store = open_store()
+    assert (store.epoch, store.epoch_changed) == (epoch, False)
+    rooms = {record.key: record for record in store.public_rooms()}
+    assert {key: (record.name, record.seq) for key, record in rooms.items()} == {
+        "garden": ("Garden", 2),
+        "lobby": ("lobby", 1),
+    }
+    assert read_texts(store, rooms["garden"]) == ["one", "two"]
+    pen = make_pen(store)
+    assert pen.author.identity == 2  # the next after those that are stored
+    (draft,) = pen.say("garden", "three")
+    assert (draft.seq, draft.id) == (3, 5)
+    room = pen.conversation("@ann,bob", (3, 4))
+    pen.write((room, "psst"))
+    assert room.record.name == "@ann,bob#2"
+
+
+def test_nothing_is_left_beside_the_file_but_what_belongs_there(
+    open_store: Open, make_pen: type[Pen], path: Path
+) -> None:
+    store = open_store()
+    make_pen(store).say("a", "one")
+    store.close()
+    assert {one.name.removeprefix(path.name) for one in path.parent.iterdir()} == {
+        "",
+        "-index",
+        "-lock",
+        "-mark",
+    }
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_of_a_sessions_secret_only_the_hash_is_stored(
+    open_store: Open, make_pen: type[Pen], path: Path
+) -> None:
+    store = open_store()
+    pen = make_pen(store)
+    record = SessionRecord("public-id", pen.author.identity, "ann", hashlib.sha256(b"s3cret").digest())
+    store.append(pen.batch(sessions=(record,)))
+    store.close()
+    with closing(sqlite3.connect(path)) as other:
+        row = other.execute("SELECT id, identity, name, secret_hash, ended FROM sessions").fetchone()
+        identities = other.execute("SELECT id, kind, name FROM identities").fetchall()
+    assert row == ("public-id", 1, "ann", hashlib.sha256(b"s3cret").digest(), None)
+    assert identities == [(1, "guest", "ann")]
+
+
+def test_what_was_stored_survives_the_death_of_the_process(
+    open_store: Open, run_program: Run, read_texts: Texts, path: Path
+) -> None:
+    """Also in the midst of a batch, which is there as a whole or not at all; and twice in a row."""
+    open_store().close()
+    with closing(sqlite3.connect(path)) as other:
+        (epoch,) = other.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+    said = write_and_die(run_program, path, 150)
+    said_again = write_and_die(run_program, path, 30)
+    store = open_store()
+    assert (store.epoch, store.epoch_changed) == (epoch, False)
+    rooms = {record.name: record for record in store.public_rooms()}
+    kept = read_texts(store, rooms["a"])
+    assert kept == read_texts(store, rooms["b"])
+    assert rooms["a"].seq == rooms["b"].seq == len(kept)
+    numbers = [int(text) for text in kept]
+    second = numbers.index(1, 1)  # where the second process began
+    first_run, second_run = numbers[:second], numbers[second:]
+    assert first_run == list(range(1, len(first_run) + 1))
+    assert second_run == list(range(1, len(second_run) + 1))
+    assert 0 <= len(first_run) - len(said) <= 1  # it may have died before it could say so
+    assert 0 <= len(second_run) - len(said_again) <= 1
+
+
+def test_a_log_that_has_lost_its_end_has_another_epoch(
+    open_store: Open, run_program: Run, make_pen: type[Pen], read_texts: Texts, path: Path
+) -> None:
+    """As after a loss of power: seqs are given out anew, and clients are to know."""
+    open_store().close()
+    write_and_die(run_program, path, 35, of=35)  # no checkpoint yet
+    wal = path.with_name(path.name + "-wal")
+    os.truncate(wal, wal.stat().st_size - 4000)
+    store = open_store()
+    assert store.epoch_changed
+    epoch = store.epoch
+    rooms = {record.name: record for record in store.public_rooms()}
+    kept = read_texts(store, rooms["a"])
+    assert kept == [str(number) for number in range(1, len(kept) + 1)]
+    assert 0 < len(kept) < 35
+    assert len(kept) == rooms["a"].seq
+    (draft,) = make_pen(store).say("a", "anew")
+    assert draft.seq == len(kept) + 1
+    assert read_texts(store, rooms["a"]) == [*kept, "anew"]
+    store.close()
+    store = open_store()
+    assert (store.epoch, store.epoch_changed) == (epoch, False)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_backup_in_the_logs_place_has_another_epoch(
+    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, *, in_place: bool
+) -> None:
+    store = open_store()
+    make_pen(store).say("a", "one")
+    store.close()
+    backup = path.with_name("backup")
+    shutil.copyfile(path, backup)
+    store = open_store()
+    epoch = store.epoch
+    make_pen(store).say("a", "two", "three")
+    store.close()
+    if in_place:
+        shutil.copyfile(backup, path)
+    else:
+        backup.replace(path)
+    store = open_store()
+    assert store.epoch != epoch
+    assert store.epoch_changed
+    (record,) = store.public_rooms()
+    assert record.seq == 1
+    make_pen(store).say("a", "2")
+    assert read_texts(store, record) == ["one", "2"]
+
+
+def test_a_stop_is_clean_only_if_all_is_in_the_file(
+    open_store: Open, make_pen: type[Pen], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program that reads keeps the write-ahead log: with the power, that might go."""
+    store = open_store()
+    epoch = store.epoch
+    make_pen(store).say("a", "one")
+    store.close()
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "second start")
+    store = open_store()
+    assert store.epoch == epoch
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchone()
+        make_pen(store).say("a", "two")
+        store.close()
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "third start")
+    assert open_store().epoch != epoch
+
+
+def test_what_was_not_synced_is_not_trusted_because_it_will_be(
+    open_store: Open, run_program: Run, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    open_store().close()
+    write_and_die(run_program, path, 5)
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "the power was gone")
+    assert open_store(full=True).epoch_changed
+
+
+# One server a file
+
+
+def test_a_second_server_is_refused_and_told_by_whom(open_store: Open) -> None:
+    store = open_store()
+    with pytest.raises(StoreLocked, match=f"process id {os.getpid()}$"):
+        open_store()
+    store.close()
+    open_store()
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(
+    open_store: Open, run_program: Run, path: Path
+) -> None:
+    with run_program(WRITE, path, 1, stdin=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "1\n"
+        with pytest.raises(StoreLocked, match=f"process id {process.pid}$"):
+            open_store()
+        process.kill()
+        process.wait()
+    assert [record.seq for record in open_store().public_rooms()] == [1, 1]

@@ -1,0 +1,211 @@
+"""Trimming against a plain model: whatever is said, deleted, cut short and restarted, in whatever order."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from chat_server.core.ports.store import StoreUnavailable
+from chat_server.engines import memory
+from chat_server.engines.memory import MemoryStore
+from chat_server.engines.sqlite import log, reader, retention
+
+if TYPE_CHECKING:
+    from chat_server.engines.conftest import Pen
+
+TALK = "@ann,bob"
+SUFFIXES = ("", "-wal", "-mark", "-index", "-index-wal")
+keeps = st.integers(0, 6)
+
+
+class Said(NamedTuple):
+    id: int
+    room: str
+    seq: int
+    text: str
+    at: float
+
+
+class Retention(RuleBasedStateMachine):
+    """What is kept is one list, in the order of the log; all else follows from it."""
+
+    make_pen: type[Pen]
+    open_at: Callable[[Path], Any]
+    in_memory: bool
+    store: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "db"
+        self.kept: list[Said] = []
+        self.heads: dict[str, int] = {}
+        self.at = 1000.0
+        self.said = 0
+        self.older: dict[str, bytes] | None = None  # an index from before
+        self.open()
+        self.epoch = self.store.epoch
+
+    def open(self) -> None:
+        self.store = MemoryStore(10**6) if self.in_memory else self.open_at(self.path)
+        if not self.in_memory:
+            reads = self.store.archive
+            for connection in (self.store._connection, reads._connection, reads._checkpoints):
+                connection.execute("PRAGMA synchronous = OFF")  # processes die here, not machines
+        self.pen = self.make_pen(self.store)
+        for talk in self.store.talks([1]):
+            self.pen.rooms[TALK] = self.pen.conversation(TALK, (1, 2))
+            self.pen.rooms[TALK].record = talk.room
+        self.pen.rooms.setdefault(TALK, self.pen.conversation(TALK, (1, 2)))
+        for name in "abc":
+            self.pen.room(name)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+    @rule(
+        said=st.lists(st.sampled_from(["a", "b", "c", TALK]), min_size=1, max_size=6),
+        later=st.integers(-40, 60),
+    )
+    def say(self, said: list[str], later: int) -> None:
+        self.at = max(self.at + later, 1.0)
+        texts = []
+        for _ in said:
+            self.said += 1
+            texts.append(str(self.said))
+        batch = self.pen.batch(
+            *((self.pen.rooms[name], text) for name, text in zip(said, texts, strict=True))
+        )
+        batch.timestamp = self.at
+        self.store.append(batch)
+        for name, draft in zip(said, batch.messages, strict=True):
+            self.heads[name] = self.heads.get(name, 0) + 1
+            assert draft.seq == self.heads[name]
+            assert not self.kept or draft.id > self.kept[-1].id
+            self.kept.append(Said(draft.id, name, draft.seq, draft.text, self.at))
+
+    def may_go(self, keep: int, before: float) -> set[int]:
+        """The rows that have to go."""
+        aged = []
+        for one in self.kept[:-1] if before else ():
+            if one.at >= before:
+                break
+            aged.append(one.id)
+        crowded = [one.id for one in self.kept if keep and one.seq <= self.heads[one.room] - keep]
+        return {*aged, *crowded}
+
+    def forget(self, trimmed: dict[int, int], allowed: set[int]) -> None:
+        """Take out of the model what the store says it has deleted."""
+        names = {self.pen.rooms[name].record.id: name for name in self.heads}
+        for room, seq in trimmed.items():
+            gone = [one for one in self.kept if one.room == names[room] and one.seq <= seq]
+            assert gone
+            assert gone[-1].seq == seq
+            assert {one.id for one in gone} <= allowed
+            self.kept = [one for one in self.kept if one not in gone]
+
+    @rule(keep=keeps, age=st.none() | st.integers(0, 120), steps=st.integers(1, 40))
+    def trim(self, keep: int, age: int | None, steps: int) -> None:
+        before = self.at - age if age is not None else 0.0
+        for _ in range(steps):
+            allowed = self.may_go(keep, before)
+            trimmed = self.store.trim(keep=keep, before=before)
+            assert bool(trimmed) == bool(allowed)
+            self.forget(trimmed, allowed)
+            if not trimmed:
+                break
+
+    @precondition(lambda self: not self.in_memory)
+    @rule(keep=keeps, die=st.booleans())
+    def trim_by_half(self, keep: int, die: bool) -> None:
+        """Delete from the log; then the index is out of order, and perhaps the process dies, too."""
+        allowed = self.may_go(keep, 0.0)
+        broken = patch.object(retention, "forget", side_effect=sqlite3.OperationalError("disk I/O error"))
+        with broken, suppress(StoreUnavailable):
+            assert self.store.trim(keep=keep, before=0.0) == {}
+        trimmed = dict(self.store._trimmed)  # nothing if it had to tidy up first
+        self.forget(trimmed, allowed)
+        if die:
+            self.reopen(killed=True, old_index=False)
+        elif trimmed:
+            assert self.store.trim(keep=0, before=0.0) == trimmed
+
+    @precondition(lambda self: not self.in_memory)
+    @rule()
+    def maintain(self) -> None:
+        self.store.maintain()
+
+    @precondition(lambda self: not self.in_memory)
+    @rule()
+    def remember_index(self) -> None:
+        self.older = {name: data for name, data in self.snapshot().items() if "-index" in name}
+
+    @precondition(lambda self: not self.in_memory)
+    @rule(killed=st.booleans(), old_index=st.booleans())
+    def reopen(self, killed: bool, old_index: bool) -> None:
+        files = self.snapshot()
+        self.store.close()
+        if killed:
+            self.put_back(files)
+        if old_index and self.older is not None:
+            self.put_back(self.older)
+        self.open()
+        assert (self.store.epoch, self.store.epoch_changed) == (self.epoch, False)
+
+    def snapshot(self) -> dict[str, bytes]:
+        files = {suffix: Path(f"{self.path}{suffix}") for suffix in SUFFIXES}
+        return {suffix: file.read_bytes() for suffix, file in files.items() if file.exists()}
+
+    def put_back(self, files: dict[str, bytes]) -> None:
+        """Make the files what they were, in place: the mark knows the log's inode."""
+        for suffix, data in files.items():
+            Path(f"{self.path}{suffix}").write_bytes(data)
+
+    @invariant()
+    def reads_are_what_is_kept(self) -> None:
+        for name, head in self.heads.items():
+            record = self.pen.rooms[name].record
+            assert record.seq == head
+            kept = [(one.seq, one.text) for one in self.kept if one.room == name]
+            for newest in (False, True):
+                found = self.store.read(record, 0, 10**6, 10**6, newest=newest)
+                assert [(event.seq, event.message) for event in found] == kept
+        for one in self.kept[:1] + self.kept[-1:]:
+            found = self.store.find(one.id)
+            assert found is not None
+            assert (found[1].seq, found[1].message) == (one.seq, one.text)
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["sqlite", "memory"])
+def test_reads_return_what_is_kept_and_seqs_never_repeat(
+    make_pen: type[Pen], open_at: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+) -> None:
+    monkeypatch.setattr(retention, "STEP", 3)
+    monkeypatch.setattr(memory, "STEP", 3)
+    monkeypatch.setattr(log, "ROOMS", 2)
+    monkeypatch.setattr(reader, "INDEX_STEP", 7)
+    machine: Any = type(
+        "Machine",
+        (Retention,),
+        {"make_pen": make_pen, "open_at": staticmethod(open_at), "in_memory": in_memory},
+    )
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+    )

@@ -1,0 +1,275 @@
+"""The port for scrapers, and those who misuse it. Peers are greenlets: the loop must run meanwhile."""
+
+import gc
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import gevent
+import gevent.socket
+import pytest
+
+from chat_server.observability.metrics import http
+from chat_server.observability.metrics.http import MAX_CONNECTIONS, MAX_HEAD, MAX_READS, MetricsServer
+from support.log_files.log_setup import open_files, until
+from support.processes.process import PATIENCE
+from support.processes.scrape import get
+
+
+class Snapshots:
+    """Takes snapshots, and counts them."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.hub = gevent.get_hub()
+
+    def take(self) -> Any:
+        assert gevent.get_hub() is self.hub, "a snapshot belongs to the chat's loop"
+        self.taken += 1
+        return Taken(self.hub, self.taken)
+
+
+class Taken:
+    """A snapshot that says which one it is."""
+
+    def __init__(self, hub: Any, number: int) -> None:
+        self.hub = hub
+        self.number = number
+
+    def values(self) -> dict[str, float]:
+        assert gevent.get_hub() is not self.hub, "a page does not"
+        return {"greenroom_sessions": self.number}
+
+
+class Site:
+    """A running metrics server."""
+
+    def __init__(self, take: Callable[[], Any], trouble: str) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.failures: list[Exception] = []
+        self.server = MetricsServer(listening, take, lambda: trouble, self.failures.append)
+        self.port = self.server.port
+        self.server.start()
+
+    def dial(self) -> Any:
+        return gevent.socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+    def ask(self, request: bytes) -> bytes:
+        peer = self.dial()
+        try:
+            peer.sendall(request)
+            return rest(peer)
+        finally:
+            peer.close()
+
+    def get(self, path: str) -> bytes:
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+
+def rest(peer: Any) -> bytes:
+    """Return what comes until the end; nothing if it was reset."""
+    got = b""
+    try:
+        while data := peer.recv(65536):
+            got += data
+    except ConnectionResetError:
+        pass
+    return got
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+@pytest.fixture
+def snapshots() -> Snapshots:
+    return Snapshots()
+
+
+@pytest.fixture
+def open_site(snapshots: Snapshots) -> Iterator[Callable[..., Site]]:
+    sites: list[Site] = []
+
+    def start(take: Callable[[], Any] = snapshots.take, trouble: str = "") -> Site:
+        sites.append(Site(take, trouble))
+        return sites[-1]
+
+    yield start
+    for site in sites:
+        site.server.stop()
+
+
+@pytest.fixture
+def site(open_site: Callable[..., Site]) -> Site:
+    return open_site()
+
+
+def test_the_three_pages(site: Site) -> None:
+    metrics = site.get("/metrics")
+    assert metrics.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4")
+    assert b"\ngreenroom_sessions 1.0\n" in metrics
+    assert site.get("/healthz").endswith(b"\r\n\r\nok\n")
+    assert site.get("/readyz?verbose=1").endswith(b"\r\n\r\nready\n")
+
+
+def test_who_is_not_ready_says_why(open_site: Callable[..., Site]) -> None:
+    answer = open_site(trouble="the store takes no batches").get("/readyz")
+    assert status(answer) == 503
+    assert answer.endswith(b"\r\n\r\nthe store takes no batches\n")
+
+
+def test_a_head_has_no_body(site: Site) -> None:
+    answer = site.ask(b"HEAD /healthz HTTP/1.1\r\n\r\n")
+    assert status(answer) == 200
+    assert answer.endswith(b"\r\n\r\n")
+    assert b"Content-Length: 3\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (b"POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\nsome body", 405),
+        (b"DELETE /metrics HTTP/1.1\r\n\r\n", 405),
+        (b"GET /../../etc/passwd HTTP/1.1\r\n\r\n", 404),
+        (b"GET //metrics HTTP/1.1\r\n\r\n", 404),
+        (b"GET /metrics/../metrics HTTP/1.1\r\n\r\n", 404),
+        (b"GET /%6Detrics HTTP/1.1\r\n\r\n", 404),
+        (b"GET / HTTP/1.1\r\n\r\n", 404),
+        (b"GET http://127.0.0.1/metrics HTTP/1.1\r\n\r\n", 404),
+        (b"GET /metrics HTTP/2\r\n\r\n", 400),
+        (b"GET /metrics\r\n\r\n", 400),
+        (b"GET  /metrics HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"\xff\xfe \xff \xff\r\n\r\n", 400),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD, 431),
+        (b"G" * 10 * MAX_HEAD, 431),
+        (b"GET /metrics HTTP/1.1\r\nAccept: " + b"\xff;version=1e999," * 90 + b"\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.1\r\naccept:\r\nAccept\r\n:\r\n\r\n", 200),
+    ],
+)
+def test_odd_requests_are_answered_in_a_word(site: Site, request_: bytes, code: int) -> None:
+    assert status(site.ask(request_)) == code
+    assert status(site.get("/metrics")) == 200
+    assert not site.failures
+
+
+def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
+    peer = site.dial()
+    sent = b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * MAX_READS
+    answered = gevent.spawn(rest, peer)
+    for byte in sent:
+        if answered.ready():
+            break
+        try:
+            peer.sendall(bytes([byte]))
+        except OSError:
+            break
+        gevent.sleep(0.001)
+    assert status(answered.get(timeout=PATIENCE)) == 431
+    peer.close()
+
+
+def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "DEADLINE", 60.0)
+    # Given more peers than there are places, each of which begins a request and never ends it
+    sitting = [site.dial() for _ in range(2 * MAX_CONNECTIONS)]
+    for peer in sitting:
+        peer.sendall(b"GET /metrics HT")
+
+    # Then a scraper is served all the same, and those who came first have had to go
+    assert status(site.get("/metrics")) == 200
+    assert rest(sitting[0]) == b""
+    for peer in sitting:
+        peer.close()
+
+
+def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "DEADLINE", 0.1)
+    slow = site.dial()
+    slow.sendall(b"GET /metrics HT")
+    assert rest(slow) == b""
+    slow.close()
+
+
+def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "DEADLINE", 0.1)
+    deaf = site.dial()
+    deaf.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+    until(lambda: not site.server._serving)
+    deaf.close()
+
+
+def test_scrapers_by_the_dozen_are_one_snapshot(
+    site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FRESH", 60.0)
+    peers = [gevent.spawn(site.get, "/metrics") for _ in range(MAX_CONNECTIONS)]
+    gevent.joinall(peers, timeout=PATIENCE)
+    assert {status(peer.value) for peer in peers} == {200}
+    assert snapshots.taken == 1
+
+
+def test_a_snapshot_that_is_old_is_taken_anew(
+    site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FRESH", 0.0)
+    for number in (1.0, 2.0):
+        assert f"\ngreenroom_sessions {number}\n".encode() in site.get("/metrics")
+    assert snapshots.taken == 2
+
+
+def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
+    open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a loop that is blocked
+    monkeypatch.setattr(http, "PATIENCE", 0.1)
+    site = open_site(trouble="the loop has not run for 7 s")
+    found: dict[str, int] = {}
+
+    def ask() -> None:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            found[path] = get(site.port, path).status
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()  # this thread is the loop's
+
+    # Then the process answers, says that it is of no use, and has no figures to tell
+    assert found == {"/healthz": 200, "/readyz": 503, "/metrics": 503}
+
+    # And when the loop runs again, all is well
+    assert status(site.get("/metrics")) == 200
+
+
+def test_a_fault_of_ours_is_told_and_costs_one_answer(open_site: Callable[..., Site]) -> None:
+    class Broken:
+        def values(self) -> NoReturn:
+            raise RuntimeError("ours")
+
+    site = open_site(take=Broken)
+    assert status(site.get("/metrics")) == 500
+    assert [str(failure) for failure in site.failures] == ["ours"]
+    assert status(site.get("/healthz")) == 200
+
+
+def test_nothing_is_left_after_the_stop(snapshots: Snapshots) -> None:
+    threads, files = threading.active_count(), open_files()
+    for _ in range(3):
+        site = Site(snapshots.take, "")
+        sitting = site.dial()
+        assert status(site.get("/metrics")) == 200
+        site.server.stop()
+        with pytest.raises(OSError, match="refused"):
+            site.dial()
+        assert rest(sitting) == b""
+        sitting.close()
+        gc.collect()
+    assert threading.active_count() == threads
+    assert open_files() <= files + 1  # the event loop of the tests itself
+
+
+def test_a_stop_right_after_the_start(snapshots: Snapshots) -> None:
+    for _ in range(20):
+        Site(snapshots.take, "").server.stop()

@@ -1,0 +1,89 @@
+"""The composition root wires the metrics up: a whole server in this process, and a scraper beside it."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import gevent.socket
+import pytest
+
+from chat_server.app import Server
+from chat_server.engines.factory import CannotStart
+from chat_server.observability.event_log import setup
+from support.log_files.log_setup import NOTHING, config, lines
+from support.processes.process import PATIENCE
+from support.processes.scrape import free_port
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chat.log"
+
+
+@pytest.fixture
+def server(path: Path) -> Iterator[Server]:
+    settings = config(path, port=0, store="memory", drain_timeout=0.0, metrics_port=free_port())
+    server = Server(settings, setup(settings, NOTHING))
+    server.start()
+    yield server
+    server.stop("test")
+
+
+def say(server: Server, **frame: Any) -> Any:
+    """Send one frame and return the first one that comes back."""
+    peer = gevent.socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+    with peer:
+        peer.sendall(json.dumps(frame).encode() + b"\n")
+        return json.loads(peer.makefile("rb").readline())
+
+
+def scrape(server: Server, path: str) -> tuple[int, str]:
+    peer = gevent.socket.create_connection(("127.0.0.1", server.config.metrics_port), timeout=PATIENCE)
+    with peer:
+        peer.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        answer = peer.makefile("rb").read().decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def test_it_is_ready_once_it_listens(server: Server) -> None:
+    assert scrape(server, "/readyz") == (200, "ready\n")
+    assert "\ngreenroom_ready 1.0\n" in scrape(server, "/metrics")[1]
+
+
+def test_a_server_without_files_has_no_sizes(server: Server) -> None:
+    page = scrape(server, "/metrics")[1]
+    assert 'store="memory"' in page
+    assert "greenroom_store_bytes" not in page
+
+
+def test_a_fault_of_ours_is_counted_for_metrics_and_log(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server with a fault
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(server.reception.router, "dispatch", fail)
+
+    # When a peer meets it
+    assert say(server, type="hello", username="ann")["code"] == "internal"
+
+    # Then it is counted, for both
+    assert '\ngreenroom_errors_total{code="internal"} 1.0\n' in scrape(server, "/metrics")[1]
+    server.stop("test")
+    (interval,) = (line for line in lines(path) if line["event"] == "interval")
+    assert interval["errors"] == {"internal": 1}
+
+
+def test_a_port_that_is_taken_frees_the_other_one(server: Server, path: Path) -> None:
+    port = free_port()
+    settings = config(path, port=port, store="memory", metrics_port=server.config.metrics_port)
+    log = setup(settings, NOTHING)
+    with pytest.raises(CannotStart, match="metrics port"):
+        Server(settings, log)
+    log.sink.close()
+    with socket.create_server(("127.0.0.1", port)):
+        pass

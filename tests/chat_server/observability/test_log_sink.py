@@ -1,0 +1,357 @@
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import gevent
+import pytest
+
+from chat_server.observability import log_sink
+from chat_server.observability.event_log import Log, setup
+from chat_server.observability.log_sink import MAX_CHUNK, LogSink
+from chat_server.vocabulary import LogEvent
+from support.log_files.log_setup import FULL, NOTHING, SERVER, Pipe, config, lines, open_files, until
+
+
+def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: Log, path: Path) -> None:
+    log.logger.info(LogEvent.SERVER_STARTED)
+    log.sink.start()
+    until(lambda: len(lines(path)) == 1)
+    log.logger.info(LogEvent.SERVER_STOPPING)
+    until(lambda: len(lines(path)) == 2)
+    assert [line["event"] for line in lines(path)] == ["server_started", "server_stopping"]
+
+
+def test_the_writer_runs_in_the_thread_pool_and_lines_keep_their_order(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    really = log_sink._write
+
+    def write(descriptor: int, data: bytes, patience: float) -> int:
+        threads.add(threading.get_ident())
+        return really(descriptor, data[:7], patience)
+
+    monkeypatch.setattr(log_sink, "_write", write)
+    sink = LogSink(str(path))
+    sink.start()
+    for number in range(200):
+        sink.put(b"%d\n" % number)
+        if number % 10 == 0:
+            gevent.sleep(0)
+    until(lambda: path.read_bytes().count(b"\n") == 200)
+    sink.close()
+    assert path.read_text() == "".join(f"{number}\n" for number in range(200))
+    assert threading.get_ident() not in threads
+
+
+def test_threads_may_log_while_the_hub_sleeps(log: Log, path: Path) -> None:
+    log.sink.start()
+    gevent.sleep(0)
+
+    def work(name: str) -> None:
+        for number in range(500):
+            log.logger.info(LogEvent.HUB_BLOCKED, reason=name, count=number)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    until(lambda: path.exists() and path.read_bytes().count(b"\n") == 1500)  # nobody else wakes the writer
+    for thread in threads:
+        thread.join()
+    for name in "abc":
+        assert [line["count"] for line in lines(path) if line["reason"] == name] == list(range(500))
+
+
+def test_a_thread_may_flush_while_the_hub_is_blocked(log: Log, path: Path) -> None:
+    log.sink.start()
+
+    def report() -> None:
+        log.logger.error(LogEvent.HUB_BLOCKED)
+        assert log.sink.flush()
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    thread.join()  # native: the hub of this thread cannot run meanwhile
+    assert [line["event"] for line in lines(path)] == ["hub_blocked"]
+
+
+def test_more_than_one_chunk(path: Path) -> None:
+    sink = LogSink(str(path))
+    line = b"x" * 99_999 + b"\n"
+    for _ in range(3 * MAX_CHUNK // len(line)):
+        sink.put(line)
+    assert sink.flush()
+    assert path.read_bytes() == line * (3 * MAX_CHUNK // len(line))
+    assert sink.lines_dropped == 0
+    sink.close()
+
+
+def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
+    code = (
+        "import gevent; from chat_server.observability.log_sink import LogSink; "
+        "LogSink().start(); gevent.wait()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
+
+
+# ---- a new file
+
+
+def test_reopen_after_a_rename(log: Log, path: Path) -> None:
+    path.write_text("{}\n")  # what a run before this one wrote stays
+    log.sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    until(lambda: len(lines(path)) == 2)
+    held = open_files()
+    moved = path.rename(path.with_suffix(".1"))
+
+    log.sink.reopen()
+    until(lambda: path.exists() and lines(path))
+    log.logger.info(LogEvent.SERVER_STOPPING)
+    until(lambda: len(lines(path)) == 2)
+
+    assert [line.get("event") for line in lines(moved)] == [None, "server_started"]
+    assert open_files() == held
+    assert [line["event"] for line in lines(path)] == ["log_reopened", "server_stopping"]
+    assert lines(path)[0]["path"] == str(path)
+
+
+def test_a_reopen_that_fails_keeps_the_old_file_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = setup(config(folder / "chat.log"), NOTHING)
+    log.sink.start()
+    moved = folder.rename(tmp_path / "moved") / "chat.log"
+
+    log.sink.reopen()
+    until(lambda: lines(moved))
+    log.sink.close()
+
+    (line,) = lines(moved)
+    assert (line["level"], line["event"]) == ("error", "log_reopened")
+    assert "No such file or directory" in line["error"]
+    assert "No such file or directory" in capfd.readouterr().err
+
+
+def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = log_sink._write
+    full = OSError(28, "No space left on device")
+    left = [14]
+
+    def write(descriptor: int, data: bytes, patience: float) -> int:
+        if not left[0]:
+            raise full
+        size = min(left[0], len(data))
+        left[0] -= size
+        return really(descriptor, data[:size], patience)
+
+    monkeypatch.setattr(log_sink, "_write", write)
+    sink = LogSink(str(path), retry_after=0.01)
+    sink.put(b"first line\n")
+    sink.put(b"second line\n")
+    sink.start()
+    until(lambda: sink.failures)
+    moved = path.rename(path.with_suffix(".1"))
+    left[0] = 1000
+    sink.reopen()
+    until(lambda: path.exists() and path.read_bytes().endswith(b"\n"))
+    sink.close()
+    assert moved.read_bytes() == b"first line\nsec"
+    assert path.read_bytes() == b"second line\n"
+
+
+# ---- trouble
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        setup(config(tmp_path / "nowhere" / "chat.log"), NOTHING)
+    with pytest.raises(IsADirectoryError):
+        setup(config(tmp_path), NOTHING)
+
+
+def test_a_named_pipe_without_a_reader_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="No such device or address"):
+        setup(config(tmp_path / "fifo"), NOTHING)
+
+
+def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path), retry_after=0.001, clock=lambda: now[0])
+    sink.start()
+    sink.put(b"one\n")
+    until(lambda: sink.failures > 20)
+    said = capfd.readouterr().err
+    assert said == FULL.format(path)
+
+    now[0] = 61.0
+    failures = sink.failures
+    until(lambda: sink.failures > failures + 20)
+    assert capfd.readouterr().err == said
+
+    path.unlink()  # somebody makes room
+    sink.put(b"two\n")
+    sink.reopen()
+    until(lambda: path.exists() and path.read_bytes() == b"one\ntwo\n")
+    sink.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_the_report_of_lost_lines_waits_for_room(path: Path) -> None:
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path), max_queue=300, retry_after=0.001)
+    log = setup(config(""), NOTHING, sink=sink)
+    sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    until(lambda: sink.failures)  # the first line is on its way, and stays there
+    for _ in range(10):
+        log.logger.info(LogEvent.INTERVAL)
+    dropped = sink.lines_dropped
+    failures = sink.failures
+    until(lambda: sink.failures > failures + 20)
+    assert sink.lines_dropped == dropped
+
+    path.unlink()
+    sink.reopen()
+    until(lambda: path.exists() and lines(path)[-1]["event"] == "log_lines_dropped")
+    sink.close()
+    assert lines(path)[-1]["count"] == sink.lines_dropped
+
+
+def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path.symlink_to("/dev/full")
+    sink = LogSink(str(path))
+    sink.put(b"one\n")
+    sink.put(b"two\n")
+    assert not sink.flush()
+    assert "2 lines wait" in capfd.readouterr().err
+    sink.close()
+
+
+def test_a_closed_pipe_stops_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+    os.close(pipe.reader)
+    sink = LogSink(descriptor=pipe.writer, retry_after=0.001)
+    sink.start()
+    sink.put(b"one\n")
+    until(lambda: sink.failures > 5)
+    assert "standard output: Broken pipe" in capfd.readouterr().err
+    sink.close()
+
+
+def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: Pipe) -> None:
+    sink = LogSink(descriptor=pipe.writer, max_queue=20_000, retry_after=0.001)
+    log = setup(config(""), NOTHING, sink=sink)
+    sink.start()
+    number = 0
+    while sink.lines_dropped < 10:  # the loop runs on, though nobody reads
+        number += 1
+        log.logger.info(LogEvent.MESSAGE, seq=number)
+        gevent.sleep(0)
+    dropped = sink.lines_dropped
+    assert sink.failures == 0
+
+    got = b""
+
+    def reported() -> bool:
+        nonlocal got
+        got += pipe.read()
+        return b"log_lines_dropped" in got and got.endswith(b"\n")
+
+    until(reported)
+    sink.close()
+    read = [json.loads(line) for line in got.splitlines()]
+    seqs = [line["seq"] for line in read if line["event"] == "message"]
+    assert seqs == list(range(1, number - dropped + 1))
+    assert [line["count"] for line in read if line["event"] == "log_lines_dropped"] == [dropped]
+
+
+def test_flush_gives_up_on_a_reader_who_does_not_read(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+    sink = LogSink(descriptor=pipe.writer)
+    for _ in range(10):
+        sink.put(b"x" * 999 + b"\n")
+    assert not sink.flush(patience=0.01)
+    assert "not reading" in capfd.readouterr().err
+    assert sink.failures == 0  # it is slow, and not broken
+    pipe.read()
+    assert not sink.flush(patience=0.01)
+    sink.close(patience=0.01)
+
+
+def test_close_gives_the_file_back_and_later_lines_are_counted(path: Path) -> None:
+    held = open_files()
+    sink = LogSink(str(path))
+    sink.put(b"")
+    sink.flush()
+    sink.close()
+    assert open_files() == held
+    sink.put(b"late\n")
+    assert sink.lines_dropped == 1
+    assert path.read_bytes() == b""
+
+
+PROGRAM = """
+    import os, sys
+    import gevent
+    from chat_server.config import Config
+    from chat_server.logs import setup
+    from chat_server.vocabulary import LogEvent
+    try:
+        log = setup(Config(), os.environ)
+    except OSError as error:
+        sys.exit(f"no log: {error.strerror}" if sys.stderr else 3)
+    log.sink.start()
+    log.logger.info(LogEvent.SERVER_STARTED)
+    log.sink.close()
+"""
+
+
+def test_trouble_is_not_written_to_a_file_that_took_the_place_of_standard_error(tmp_path: Path) -> None:
+    # With standard error closed, the next file that is opened gets its number.
+    program = f"import os\nos.open({str(tmp_path / 'store.db')!r}, os.O_RDWR | os.O_CREAT)\n"
+    run = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" >/dev/full 2>&-', sys.executable, program + textwrap.dedent(PROGRAM)],
+        cwd=SERVER,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0
+    assert (tmp_path / "store.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "err"),
+    [
+        ("", 0, ""),
+        (">&-", 1, "no log: standard output is closed\n"),
+        (">/dev/full 2>&-", 0, ""),
+        (
+            ">/dev/full",
+            0,
+            FULL.format("standard output"),
+        ),
+    ],
+)
+def test_standard_output_of_a_program(redirection: str, code: int, err: str) -> None:
+    run = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirection}', sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        cwd=SERVER,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (code, err)
+    if not redirection:
+        assert json.loads(run.stdout)["event"] == "server_started"

@@ -1,0 +1,300 @@
+import gc
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import gevent
+import greenlet
+import pytest
+from gevent.event import Event
+
+from chat_server.observability import loop_watchdog
+from chat_server.observability.loop_watchdog import BlockWatch, Lag, LoopLag, greenlet_stacks
+
+SERVER = Path(__file__).parents[3] / "server"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lag(clock: Clock) -> Iterator[LoopLag]:
+    lag = LoopLag(clock)
+    lag.start()
+    yield lag
+    lag.stop()
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        gevent.sleep(0.005)
+
+
+# ---- LoopLag
+
+
+def rounded(lag: Lag) -> Lag:
+    return Lag(round(lag.max_ms, 3), lag.tally)
+
+
+def test_a_loop_in_time_is_not_late(lag: LoopLag, clock: Clock) -> None:
+    clock.now += 0.1
+    lag._tick()
+    clock.now += 0.1004
+    lag._tick()
+    assert rounded(lag.take()) == Lag(0.4, {0: 2})
+
+
+def test_lateness_is_what_is_over_the_tick(lag: LoopLag, clock: Clock) -> None:
+    for gap in (0.1, 0.35, 0.107):
+        clock.now += gap
+        lag._tick()
+    assert rounded(lag.take()) == Lag(250, {0: 1, 250: 1, 7: 1})
+
+
+def test_taking_begins_a_new_interval(lag: LoopLag, clock: Clock) -> None:
+    clock.now += 0.2
+    lag._tick()
+    lag.take()
+    assert lag.take() == Lag(0.0, {})
+
+
+def test_a_tick_that_is_still_due_counts_as_late(lag: LoopLag, clock: Clock) -> None:
+    clock.now += 3.1
+    assert rounded(lag.take()) == Lag(3000, {})
+
+
+def test_a_tick_comes_a_whole_tick_after_the_last_however_late_that_was() -> None:
+    lag = LoopLag()
+    lag.start()
+    beats = [lag.beat]
+    while len(beats) < 5:
+        free = time.monotonic() + 0.07  # busy, with a look at the timers now and then
+        while time.monotonic() < free:
+            pass
+        gevent.sleep(0.001)
+        if lag.beat != beats[-1]:
+            beats.append(lag.beat)
+    lag.stop()
+    assert min(after - before for before, after in pairwise(beats)) > 0.095
+    assert sum(lag.take().tally.values()) == 4
+
+
+def test_measuring_does_not_keep_a_loop_alive() -> None:
+    code = (
+        "import gevent; from chat_server.observability.loop_watchdog import LoopLag; "
+        "LoopLag().start(); gevent.wait()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
+
+
+# ---- BlockWatch
+
+
+BLOCKER = """
+    import sys, time, gevent
+    from chat_server.watch import BlockWatch, LoopLag
+
+    reports = []
+
+    def count_every_grain_of_sand():
+        while not reports:  # busy until the watch has spoken, and as no greenlet can
+            sum(range(1000))
+
+    lag = LoopLag()
+    lag.start()
+    watch = BlockWatch(
+        lag,
+        lambda stack, seconds: reports.append(("blocked", seconds, stack)),
+        lambda seconds: reports.append(("free", seconds, "")),
+        blocked_after=0.5,
+    )
+    watch.start()
+    gevent.sleep(0.3)
+    count_every_grain_of_sand()
+    while len(reports) < 2:
+        gevent.sleep(0.01)
+    watch.stop()
+    for what, seconds, stack in reports:
+        print(what, seconds > 0.5, stack)
+"""
+
+
+def test_a_blocked_hub_is_named_once_with_the_function_that_blocks_it() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(BLOCKER)],
+        cwd=SERVER,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("blocked True")
+    assert "count_every_grain_of_sand" in run.stdout
+    assert [line for line in lines if line.startswith(("blocked", "free"))] == [lines[0], "free True "]
+
+
+class Reports:
+    """A watch whose thread is not started: the test looks when it wants to."""
+
+    def __init__(self, lag: LoopLag) -> None:
+        self.said: list[object] = []
+        self.watch = BlockWatch(lag, self.blocked, self.said.append)
+        self.look = self.watch._look
+
+    def blocked(self, stack: str, seconds: float) -> None:
+        assert "test_watch" in stack
+        self.said.append(f"blocked {seconds:g}")
+
+
+@pytest.fixture
+def reports(lag: LoopLag) -> Reports:
+    return Reports(lag)
+
+
+def test_a_blockage_is_reported_once_and_its_end_with_its_length(
+    lag: LoopLag, clock: Clock, reports: Reports
+) -> None:
+    clock.now += 0.9
+    reports.look()
+    assert reports.said == []
+
+    clock.now += 0.25
+    reports.look()
+    clock.now += 2
+    reports.look()
+    assert reports.said == ["blocked 1.15"]
+
+    clock.now += 1
+    lag._tick()
+    clock.now += 0.1
+    lag._tick()  # runs again before the thread looks
+    reports.look()
+    assert reports.said == ["blocked 1.15", pytest.approx(4.15)]
+
+
+def test_a_second_blockage_right_after_the_first_is_another(
+    lag: LoopLag, clock: Clock, reports: Reports
+) -> None:
+    clock.now += 2
+    reports.look()
+    lag._tick()
+    clock.now += 3
+    reports.look()
+    assert reports.said == ["blocked 2", pytest.approx(2.0), "blocked 3"]
+
+
+def test_a_report_that_fails_neither_ends_the_watch_nor_comes_again(lag: LoopLag, clock: Clock) -> None:
+    calls: list[str] = []
+
+    def fail(_stack: str, _seconds: float) -> None:
+        calls.append("blocked")
+        raise RuntimeError
+
+    watching = BlockWatch(lag, fail, lambda _seconds: calls.append("free"))
+    clock.now += 2
+    with pytest.raises(RuntimeError):
+        watching._look()
+    watching._look()
+    lag._tick()
+    watching._look()
+    assert calls == ["blocked", "free"]
+
+
+def test_the_thread_survives_a_failing_report() -> None:
+    lag = LoopLag()  # not started: to the watch the loop is blocked at once
+    failed, freed = threading.Event(), threading.Event()
+
+    def fail(_stack: str, _seconds: float) -> None:
+        failed.set()
+        raise RuntimeError
+
+    watching = BlockWatch(lag, fail, lambda _seconds: freed.set(), blocked_after=0)
+    watching.start()
+    assert failed.wait(60)
+    lag._tick()
+    assert freed.wait(60)
+    watching.stop()
+    lag.stop()
+    assert not watching._thread.is_alive()
+
+
+def test_it_looks_at_most_four_times_a_second() -> None:
+    assert loop_watchdog.LOOK >= 0.25
+
+
+# ---- greenlet_stacks
+
+
+def wait_for_the_bell(bell: Event) -> None:
+    bell.wait()
+
+
+def wait_in_a_raw_greenlet() -> None:
+    greenlet.getcurrent().parent.switch()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_stacks_show_all_greenlets_equal_ones_together(frozen: bool) -> None:
+    bell = Event()
+    waiting = [gevent.spawn(wait_for_the_bell, bell) for _ in range(50)]
+    gevent.sleep(0)
+    raw = greenlet.greenlet(wait_in_a_raw_greenlet)
+    raw.switch()
+    new = gevent.spawn(wait_for_the_bell, bell)
+    if frozen:
+        gc.freeze()
+    try:
+        text = greenlet_stacks()
+        assert not frozen or gc.get_freeze_count() > 0
+    finally:
+        if frozen:
+            gc.unfreeze()
+        bell.set()
+        gevent.joinall([*waiting, new])
+        raw.switch()
+
+    assert text.count("in wait_for_the_bell") == 1
+    assert "50 x greenlet\n" in text
+    assert "in wait_in_a_raw_greenlet" in text
+    assert "test_stacks_show_all_greenlets_equal_ones_together" in text  # the running one
+    assert "(has not started)" in text
+    assert text.index("50 x") < text.index("1 x")
+
+
+def test_stacks_show_native_threads_by_name() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait, name="a-native-thread")
+    thread.start()
+    text = greenlet_stacks()
+    done.set()
+    thread.join()
+    assert "1 x thread a-native-thread\n" in text
+
+
+def test_a_report_of_stacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_watchdog, "MAX_STACKS", 1)
+    bell = Event()
+    waiting = [gevent.spawn(wait_for_the_bell, bell), gevent.spawn(bell.wait)]
+    gevent.sleep(0)
+    text = greenlet_stacks()
+    bell.set()
+    gevent.joinall(waiting)
+    assert text.count(" x greenlet\n") + text.count(" x thread") == 1
+    assert "more stacks" in text

@@ -1,0 +1,181 @@
+"""What lies to the swarm does what it says it did, and nothing else."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.fakes.lying_proxy import End, Feed, Lies, options
+
+TESTS = Path(__file__).parents[2]
+PATIENCE = 20.0
+UNFINISHED = b'{"type":"bye'
+Told = list[dict[str, Any]]
+
+
+def message(seq: int, room: str = "hall", **fields: object) -> bytes:
+    frame = {"type": "message", "room": room, "seq": seq, "message": '"again":true', **fields}
+    return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
+
+
+def lies(*arguments: str) -> Lies:
+    return Lies(options(["--to", "1", *arguments]))
+
+
+def seqs(data: bytes, room: str = "hall") -> list[int]:
+    frames = [json.loads(line) for line in data.splitlines()]
+    return [frame["seq"] for frame in frames if frame.get("room") == room]
+
+
+def done(told: Told, what: str) -> list[int]:
+    return [one["seq"] for one in told if one["what"] == what]
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 10**6))
+def test_without_orders_all_passes_as_it_is(cuts: list[int], seed: int) -> None:
+    feed = Feed(lies("--seed", str(seed)))
+    stream = b"".join(message(seq) + b'{"type":"pong"}\n' for seq in range(20)) + b'{"type'
+    given_out, left = b"", stream
+    for cut in cuts:
+        feed.take(left[:cut], 1.0)
+        left = left[cut:]
+        given_out += feed.give(1.0)
+    feed.take(left, 1.0)
+    assert given_out + feed.rest() == stream
+    assert feed.size == 0
+
+
+@given(st.integers(0, 10**6))
+def test_what_is_done_is_what_is_told(seed: int) -> None:
+    order = lies("--seed", str(seed), "--drop", "30", "--repeat", "30", "--swap", "30")
+    feed = Feed(order)
+    got = b""
+    for seq in range(1, 301):
+        feed.take(message(seq) + message(seq, "den", again=True), 1.0)
+        got += feed.give(1.0)
+    got = got + feed.rest()
+    expected = [seq for seq in range(1, 301) if seq not in done(order.done, "dropped")]
+    for seq in done(order.done, "swapped"):
+        place = expected.index(seq)
+        expected.insert(place + 1, expected.pop(place))
+    for seq in done(order.done, "repeated"):
+        expected.insert(expected.index(seq), seq)
+    assert seqs(got) == expected
+    assert seqs(got, "den") == list(range(1, 301))
+    assert order.counts["deliveries"] == 300
+    assert {one["what"] for one in order.done} == {"dropped", "repeated", "swapped"}
+    assert all(
+        order.counts[what] == len(done(order.done, what)) for what in ("dropped", "repeated", "swapped")
+    )
+
+
+def test_what_follows_a_delayed_message_waits_with_it() -> None:
+    order = lies("--delay", "20", "--delay-ms", "200")
+    feed = Feed(order)
+    first = 0
+    for seq in range(1, 41):
+        feed.take(message(seq), 1.0)
+        first = first or (seq if order.counts["delayed"] else 0)
+    assert seqs(feed.give(1.0)) == list(range(1, first))
+    assert feed.wakes() == pytest.approx(1.2)
+    assert seqs(feed.give(1.1)) == []
+    assert seqs(feed.give(1.3)) == list(range(first, 41))
+    assert feed.wakes() is None
+
+
+def test_a_message_that_no_other_follows_is_not_held_for_ever() -> None:
+    order = lies("--swap-once", "--seed", "2")
+    feed = Feed(order)
+    seq = 0
+    while feed.wakes() is None:
+        seq += 1
+        feed.take(message(seq), 1.0)
+        feed.give(1.0)
+    assert seq < 100
+    feed.take(message(1, "den"), 1.0)
+    assert seqs(feed.give(1.5)) == []
+    assert seqs(feed.give(2.5)) == [seq]
+    assert order.counts["swapped"] == 0
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.settimeout(PATIENCE)
+        yield sock
+
+
+def test_what_a_socket_does_not_take_at_once_is_not_forgotten(listening: socket.socket) -> None:
+    data = bytes(range(256)) * (1 << 17)  # 32 MiB: more than the kernel holds
+    with socket.create_connection(listening.getsockname()) as sock, listening.accept()[0] as peer:
+        end, got = End(sock), bytearray()
+        end.write(data)
+        assert end.unsent
+        end.write(b"more")
+        while len(got) < len(data) + 4:
+            got += peer.recv(1 << 20)
+            unsent, end.unsent = end.unsent, b""
+            end.write(unsent)
+    assert got == data + b"more"
+
+
+def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str, bytes]:
+    """Return what the program says at its end, and what a client got from a server through it."""
+    assert process.stderr is not None
+    where = process.stderr.readline().rpartition(":")[2]
+    with socket.create_connection(("127.0.0.1", int(where)), timeout=PATIENCE) as client:
+        server, _ = listening.accept()
+        with server:
+            server.settimeout(PATIENCE)
+
+            # When both sides speak and end
+            client.sendall(b"hello\n")
+            assert server.recv(100) == b"hello\n"
+            server.sendall(b"".join(message(seq) for seq in range(1, 20_001)) + UNFINISHED)
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(100) == b""
+        got = b""
+        while data := client.recv(1 << 16):
+            got += data
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE)
+    return out, got
+
+
+def test_the_program_stands_in_between_and_tells_what_it_did(listening: socket.socket) -> None:
+    # Given the program before something that listens
+    port = listening.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "support.fakes.lying_proxy",
+        "--to",
+        str(port),
+        "--drop-once",
+        "--repeat-once",
+    ]
+    environ = {**os.environ, "PYTHONPATH": str(TESTS)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environ, text=True, stdout=pipe, stderr=pipe) as process:
+        try:
+            out, got = talk(process, listening)
+        finally:
+            process.kill()
+
+    # Then it tells just what is missing and what is there twice
+    assert got.endswith(UNFINISHED)
+    got = got.removesuffix(UNFINISHED)
+    counts = json.loads(out)
+    (dropped,), (repeated,) = done(counts["done"], "dropped"), done(counts["done"], "repeated")
+    assert sorted([*seqs(got), dropped]) == sorted([*range(1, 20_001), repeated])
+    assert (counts["connections"], counts["deliveries"]) == (1, 20_000)
+    assert process.returncode == 0

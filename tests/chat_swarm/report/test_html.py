@@ -1,0 +1,223 @@
+"""The report is one file that needs nothing else, believes no text, and draws what was measured."""
+
+import base64
+import gzip
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import plotly.graph_objects as go
+import pytest
+from plotly.offline import get_plotlyjs
+
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import Fault
+from chat_swarm.report.html import embedded, render
+from chat_swarm.report.plotly_layout import Plot
+from chat_swarm.report.time_plots import MOST, Seconds
+from chat_swarm.results.finished_run import Run
+from support.swarm.synthetic_run import synthetic_run, with_faults
+
+
+class Page(HTMLParser):
+    """What stands in a page: elements with their attributes, text, and the contents of scripts by id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = (dict(attrs).get("id") or tag) if tag in {"script", "style"} else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"script", "style"}:
+            self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def plots(self) -> dict[str, dict[str, Any]]:
+        found = msgspec.json.decode(self.scripts["plots"], type=list[dict[str, Any]])
+        return {plot["id"]: plot for plot in found}
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return synthetic_run(steady=30, samples=400, marked=(20, 21, 33))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run) -> Page:
+    return Page(render(run))
+
+
+def test_nothing_is_fetched(run: Run) -> None:
+    text = render(run)
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert tag not in {"link", "img", "iframe", "object", "embed", "base", "form", "a"}
+        assert not {"src", "href", "srcset", "action", "data"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+    assert "@import" not in text
+    assert "url(" not in page.scripts["style"]
+    assert not re.search(r"https?://|//[a-z]+\.[a-z]", text.replace(page.scripts["library"], ""))
+
+
+def test_the_plotting_library_is_in_the_page_and_whole(page: Page) -> None:
+    packed = page.scripts["library"].strip()
+    assert gzip.decompress(base64.b64decode(packed, validate=True)).decode() == get_plotlyjs()
+    assert len(packed) < 2_500_000
+
+
+def test_each_plot_has_its_place_and_its_caption(page: Page) -> None:
+    places = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
+    assert places == [
+        "percentiles",
+        "delivery-time",
+        "rates",
+        "connections",
+        "server",
+        "generator",
+        "faults",
+    ]
+    assert set(page.plots()) == set(places)
+    assert all(plot["title"] in page.text for plot in page.plots().values())
+
+
+def test_plotly_knows_all_that_is_drawn(page: Page) -> None:
+    for plot in page.plots().values():
+        go.Figure(plot["figure"])  # raises for a property that there is not
+
+
+def trace(plot: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = (trace for trace in plot["figure"]["data"] if trace["name"] == name)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_plots_hold_what_was_measured(run: Run, page: Page) -> None:
+    plots = page.plots()
+    curve = trace(plots["percentiles"], "delivery")
+    # The histogram knows the greatest value exactly, as does the curve.
+    assert curve["y"][-1] == run.scope("steady").metrics["delivery"].max / 1000
+    assert trace(plots["percentiles"], "bot lag")["line"]["dash"] == "dash"
+    assert trace(plots["percentiles"], "SLO: must be below")["y"] == [50.0]
+
+    p99 = trace(plots["delivery-time"], "p99")
+    assert p99["x"] == [row.t for row in run.rows]
+    assert p99["y"][15] == run.rows[15].metrics["delivery"].p99 / 1000
+    assert trace(plots["rates"], "sent")["y"] == [row.counts["sent"] for row in run.rows]
+    assert trace(plots["connections"], "connected")["y"] == [row.connected for row in run.rows]
+    server = [row.server.cpu for row in run.rows if row.server]
+    assert trace(plots["server"], "CPU")["y"] == pytest.approx(server, rel=1e-4)
+
+
+def test_marked_seconds_and_phases_are_shaded_in_all_plots_over_time(page: Page) -> None:
+    for plot in page.plots().values():
+        if not plot["time"]:
+            continue
+        bands = [shape for shape in plot["figure"]["layout"]["shapes"] if shape["type"] == "rect"]
+        marked = [(band["x0"], band["x1"]) for band in bands if band["fillcolor"] == "var(--marked)"]
+        phases = [(band["x0"], band["x1"]) for band in bands if band["fillcolor"] == "var(--phase)"]
+        assert marked == [(19.5, 21.5), (32.5, 33.5)]
+        assert phases == [(-0.5, 9.5), (39.5, 43.5)]
+
+
+def test_tables_hold_every_name_with_its_meaning(page: Page) -> None:
+    for metric in METRICS:
+        assert metric.name in page.text
+        assert metric.meaning.replace("`", "").split(" → ")[0].split()[-1] in page.text
+    for name in (*COUNTS, *FAULTS):
+        assert name in page.text
+
+
+def test_the_head_tells_the_verdict_and_the_generator_apart(page: Page) -> None:
+    assert "✓ Passed" in page.text
+    assert "The generator was the bottleneck in 3 seconds of 30 (10" in page.text
+    assert "none of it is in the server's figures" in page.text
+    assert "delivery. p99 < 50 ms" in page.text  # a line may break after the dot
+
+
+def test_faults_and_steps_are_shown() -> None:
+    run = with_faults(synthetic_run(steady=45, samples=100, steps=True, errors={"rate_limited": 7}))
+    page = Page(render(run))
+    assert "✗ Failed" in page.text
+    assert "2 lost, 1 repeated" in page.text
+    assert "swarm-17" in page.text
+    assert "rate_limited 7" in page.text
+    assert "2,000 messages a second held; 3,000 broke" in page.text
+    names = [trace["name"] for trace in page.plots()["faults"]["figure"]["data"]]
+    assert names[:2] == ["lost", "repeated"]
+    labels = [note["text"] for note in page.plots()["delivery-time"]["figure"]["layout"]["annotations"]]
+    assert "2000 messages/s" in labels
+
+
+def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
+    """Given a run all of whose texts try to be HTML, when it is rendered, then it has the usual elements."""
+    evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>`<b>`"
+    run = synthetic_run(
+        steady=6,
+        samples=50,
+        run=evil,
+        target=evil,
+        command=[evil],
+        options={evil: evil},
+        machine={evil: {evil: [evil]}},
+        warnings=[evil],
+        errors={evil: 1},
+        shape=evil,
+    )
+    run.summary.bots = {evil: 1}
+    run.rows[12].step = run.rows[13].marked = evil
+    run.summary.generator.marked = {evil: 1}
+    run.summary.audit.notes = [evil]
+    run.summary.audit.faults = [Fault(kind="lost", room=evil, bot=evil, first=1, last=2, detail=evil)]
+    text = render(run)
+    page = Page(text)
+    assert [tag for tag, _ in page.elements].count("script") == 3
+    assert not {"img", "b"} & {
+        tag for tag, attributes in page.elements if "onerror" in attributes or tag == "img"
+    }
+    assert "<img" not in text
+    assert "alert(1)" in page.text
+    assert page.plots()
+
+
+def test_a_run_in_which_nothing_was_measured_has_a_page(run: Run) -> None:
+    empty = Run(
+        summary=msgspec.structs.replace(run.summary, scopes={}, server=None, objective=None, steps=[])
+    )
+    page = Page(render(empty))
+    assert page.plots() == {}
+    assert "no delivery was timed" in page.text
+
+
+def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
+    rows = synthetic_run(steady=2, samples=20).rows
+    many = [msgspec.structs.replace(row, t=number) for number, row in enumerate(rows * (MOST // 4))]
+    seconds = Seconds(many)
+    assert len(seconds.x) <= MOST
+    assert max(value or 0 for value in seconds.quantile("delivery", "max")) == pytest.approx(
+        max(row.metrics["delivery"].max for row in rows if "delivery" in row.metrics) / 1000, rel=1e-4
+    )
+
+
+def test_what_is_embedded_cannot_end_its_script() -> None:
+    plot = Plot(id="x", title="</script><!--", caption="&amp;", figure={})
+    text = embedded([plot])
+    assert not set("<>&") & set(text)
+    assert msgspec.json.decode(text, type=list[Plot]) == [plot]

@@ -1,0 +1,224 @@
+"""A run's files come back as they were, are whole or not there, and survive a disk that is full."""
+
+import errno
+import io
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat_swarm.model.hgrm import distribution
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
+from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample, Summary
+from chat_swarm.results import run_directory
+from chat_swarm.results.finished_run import Run
+from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read, write_report
+from chat_swarm.results.timeline_csv import COLUMNS, decode, encode
+from support.swarm.synthetic_run import synthetic_run
+
+counted = st.integers(0, 2**40)
+quantiles = st.builds(
+    Quantiles,
+    count=st.integers(1, 2**40),
+    mean=st.integers(0, 10**9).map(lambda thousandths: thousandths / 1000),
+    **dict.fromkeys(["min", "p50", "p90", "p99", "p999", "p9999", "max"], st.integers(0, 600_000_000)),
+)
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=12)
+rows = st.builds(
+    Row,
+    t=st.integers(-1, 10**6),
+    unix=counted,
+    phase=st.sampled_from(["ramp", "steady", "drain"]),
+    step=words,
+    bots=counted,
+    connected=counted,
+    counts=st.dictionaries(st.sampled_from(sorted(COUNTS)), st.integers(1, 2**40)),
+    faults=st.dictionaries(st.sampled_from(sorted(FAULTS)), st.integers(1, 99)),
+    metrics=st.dictionaries(st.sampled_from([metric.name for metric in METRICS]), quantiles),
+    loop_lag_max_us=counted,
+    cpu=st.floats(0, 64),
+    marked=words,
+    server=st.none() | st.builds(ServerSample, cpu=st.floats(0, 64), rss_bytes=counted, descriptors=counted),
+    machine=st.none() | st.builds(MachineSample, others=st.floats(0, 64), stolen=st.floats(0, 64)),
+)
+
+
+@given(st.lists(rows, max_size=3))
+def test_a_timeline_comes_back_as_it_was(written: list[Row]) -> None:
+    assert decode(encode(written)) == written
+
+
+def test_a_timeline_is_flat_and_each_column_is_named_once() -> None:
+    head, *lines = encode(synthetic_run(steady=5).rows).splitlines()
+    names = head.split(",")
+    assert names == [column.name for column in COLUMNS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in names)
+    assert all(column.meaning for column in COLUMNS)
+    assert {line.count(",") for line in lines} == {len(names) - 1}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text.replace("delivery_p99_us", "other"), "no column delivery_p99_us"),
+        (lambda text: text[: len(text) // 2], "line "),
+        (lambda text: text.replace("steady", "steady,1"), "line "),
+        (lambda _: "", "no column t"),
+    ],
+)
+def test_a_damaged_timeline_is_refused(damage: object, said: str) -> None:
+    text = encode(synthetic_run(steady=5).rows)
+    assert callable(damage)
+    with pytest.raises(ValueError, match=said):
+        decode(damage(text))
+
+
+def page(run: Run) -> str:
+    return f"<p>{run.summary.run}"
+
+
+@pytest.fixture
+def run() -> Run:
+    return synthetic_run(steady=6, samples=200)
+
+
+def test_a_run_comes_back_from_its_directory(run: Run, tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "deep" / "new", run.summary.run)
+    assert directory.write(run, page) == []
+
+    back = read(directory.path)
+
+    assert back.summary == run.summary
+    assert len(back.rows) == len(run.rows)
+    assert back.rows[8].metrics["delivery"].p99 == run.rows[8].metrics["delivery"].p99
+    assert {name: set(scopes) for name, scopes in back.histograms.items()} == {
+        name: set(scopes) for name, scopes in run.histograms.items()
+    }
+    for name, scopes in run.histograms.items():
+        for scope, histogram in scopes.items():
+            assert (back.histograms[name][scope].counts == histogram.counts).all()
+
+
+def test_the_directory_holds_what_other_programs_read(run: Run, tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "run", "x")
+    directory.write(run, page)
+
+    names = {path.name for path in directory.path.iterdir()}
+    assert names >= {"summary.json", "timeline.csv", "histograms.json", "report.html", "delivery.hgrm"}
+    assert not [name for name in names if name.startswith(".")]
+    assert (directory.path / "delivery.hgrm").read_text() == distribution(
+        run.histograms["delivery"]["steady"]
+    )
+
+
+def test_the_default_directory_is_named_by_time_and_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    now = datetime(2026, 9, 21, 14, 3, 7, tzinfo=UTC)
+    first, second = (RunDirectory.create(None, "a1b2", now).path for _ in range(2))
+    assert str(first) == "swarm-runs/20260921T140307Z-a1b2"
+    assert str(second) == "swarm-runs/20260921T140307Z-a1b2-2"
+
+
+def test_a_directory_that_holds_a_run_is_not_written_over(run: Run, tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, "x").write(run, page)
+    with pytest.raises(RunDirectoryError, match=rf"{tmp_path} already holds a run: choose another"):
+        RunDirectory.create(tmp_path, "x")
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    assert RunDirectory.create(tmp_path, "x").path == tmp_path
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunDirectoryError, match=r"cannot be written to \(.+\): choose another directory"):
+        RunDirectory.create(tmp_path / "file" / "run", "x")
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    really = run_directory._replace
+
+    def replace(path: Path, text: str) -> None:
+        if not names or path.name in names:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        really(path, text)
+
+    monkeypatch.setattr(run_directory, "_replace", replace)
+
+
+def test_a_full_disk_does_not_cost_the_summary(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RunDirectory.create(tmp_path, "x")
+    full_disk(monkeypatch)
+    out = io.StringIO()
+
+    problems = directory.write(run, page, out)
+
+    assert "No space left on device" in problems[0]
+    assert problems[-1] == "the summary was printed instead"
+    assert msgspec.json.decode(out.getvalue(), type=Summary) == run.summary
+
+
+def test_one_file_that_fails_does_not_cost_the_others(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RunDirectory.create(tmp_path, "x")
+    full_disk(monkeypatch, "report.html")
+    out = io.StringIO()
+    assert len(directory.write(run, page, out)) == 1
+    assert not out.getvalue()
+    assert read(tmp_path).summary == run.summary
+
+
+def test_a_report_that_cannot_be_made_does_not_cost_the_run(run: Run, tmp_path: Path) -> None:
+    def missing(_: Run) -> str:
+        raise ImportError(name="plotly")
+
+    def broken(_: Run) -> str:
+        raise KeyError("delivery")
+
+    (told,) = RunDirectory.create(tmp_path / "a", "x").write(run, missing)
+    assert "install greenroom[loadtest]" in told
+    (told,) = RunDirectory.create(tmp_path / "b", "x").write(run, broken)
+    assert "KeyError" in told
+    assert read(tmp_path / "b").summary == run.summary
+
+
+def test_a_new_report_replaces_the_old_one(run: Run, tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path, "x").write(run, page)
+    assert write_report(tmp_path, "new").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("summary.json", "{", "summary.json is broken"),
+        ("summary.json", "[]", "summary.json is broken"),
+        ("summary.json", '{"version": 1}', "summary.json is broken"),
+        ("summary.json", '{"version": 9}', "is of version 9, and this chat-swarm reads version 1"),
+        ("summary.json", "{}", "is of version None"),
+        ("timeline.csv", "t,unix\n", "timeline.csv is broken: the timeline has no column phase"),
+        ("histograms.json", "{", "histograms.json is broken"),
+        ("histograms.json", '{"ack": {"all": "HISTnonsense"}}', "histograms.json is broken"),
+    ],
+)
+def test_a_broken_file_is_named(run: Run, tmp_path: Path, name: str, text: str, said: str) -> None:
+    RunDirectory.create(tmp_path, "x").write(run, page)
+    (tmp_path / name).write_text(text)
+    with pytest.raises(RunDirectoryError, match=re.escape(said)):
+        read(tmp_path)
+
+
+def test_a_missing_directory_and_a_missing_summary_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="there is no directory"):
+        read(tmp_path / "none")
+    with pytest.raises(RunDirectoryError, match="holds no finished run"):
+        read(tmp_path)

@@ -1,0 +1,105 @@
+"""What is said of a generator that was slow or fell silent, of storms, and of a run that is not on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from chat_swarm.report import page, tables
+from chat_swarm.report.terminal_summary import closing
+from chat_swarm.results import verdict
+from chat_swarm.results.compare import compare
+from chat_swarm.results.finished_run import Run
+from chat_swarm.runner.collector import SILENT
+from support.swarm.synthetic_run import RAMP, synthetic_run, with_faults
+
+SLOW = "loop lag over 100 ms"
+
+
+def marked(*reasons: str, steady: int = 20, steps: bool = False) -> Run:
+    """Return a run whose first steady seconds are marked, each for one of these reasons."""
+    run = synthetic_run(steady=steady, samples=200, steps=steps)
+    for number, reason in enumerate(reasons):
+        run.rows[RAMP + number].marked = reason
+    run.summary.generator.marked_seconds = len(reasons)
+    run.summary.generator.marked = {reason: reasons.count(reason) for reason in reasons}
+    return run
+
+
+def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
+    # Given a run in which one of the processes died
+    run = marked(*[SILENT] * 6)
+    # Then all that is said of it names what it was
+    said = verdict.generator(run)
+    assert said.startswith("A bot process did not report in 6 seconds of 20 (30 %)")
+    assert verdict.mood(run) == "bad"
+    text, hint = closing(run), page.time_hint(run)
+    assert said in text
+    assert f"6 seconds in which {SILENT}." in hint
+    (tile,) = (one for one in page.generator_tiles(run) if one.label == "Marked seconds")
+    assert (tile.value, tile.note) == ("6 of 20", f"{SILENT}: 6")
+    (warning,) = (one for one in compare(run, run).warnings if "of A's" in one)
+    assert f"in 6 seconds of A's 20 {SILENT}" in warning
+    # And none speaks of a generator that was too slow
+    for words in (text, hint, warning):
+        assert "bottleneck" not in words
+        assert "too slow" not in words
+        assert "--processes" not in words
+
+
+def test_a_slow_generator_and_a_silent_process_are_told_apart() -> None:
+    run = marked(SLOW, SILENT, SLOW, SILENT, SILENT)
+    said = verdict.generator(run)
+    assert "A bot process did not report in 3 seconds of 20 (15 %)" in said
+    assert "The generator was the bottleneck in 2 seconds of 20 (10 %)" in said
+    assert verdict.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
+
+
+def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
+    run = synthetic_run(samples=200)
+    run.summary.audit.passed = False
+    run.summary.audit.notes = ["bot process 0 did not report at the end"]
+    audit, *_ = page.checks(run)
+    assert audit.text.endswith("; bot process 0 did not report at the end")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ([SILENT], "A bot process did not report in 1 second of 60 (1.67 %); the rest is sound"),
+        ([SLOW], "The generator was late in 1 second of 60 (1.67 %); the rest is sound"),
+        (
+            [SLOW, SILENT],
+            "The generator was late in 1 second of 60 (1.67 %), and a bot process did not report in 1 second",
+        ),
+    ],
+)
+def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said: str) -> None:
+    assert verdict.generator(marked(*reasons, steady=60)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [(SILENT, SILENT), (SLOW, "was the bottleneck"), ("", "was the bottleneck")]
+)
+def test_a_step_says_what_its_generator_did(reason: str, said: str) -> None:
+    run = marked(*[reason] * 9, steady=30, steps=True)
+    run.summary.steps[0].generator_bound = True
+    table = tables.steps(run)
+    assert table is not None
+    assert said in table.rows[0].cells[-1]
+    assert table.rows[1].cells[-1] == "kept up"
+
+
+def test_a_run_that_could_not_be_written_has_not_passed(tmp_path: Path) -> None:
+    # Given a run that passed, and a full disk
+    run, full = synthetic_run(samples=200), ["summary.json could not be written: No space left on device"]
+    assert run.summary.passed
+    # When it is told, then its first line is what the exit code says, and no file is promised
+    text = closing(run, tmp_path, full)
+    assert text.splitlines()[0].endswith(": FAILED: NOT WRITTEN DOWN (PASSED BY ITS FIGURES)")
+    assert f"ERROR: {full[0]}" in text
+    assert "report.html" not in text
+
+
+def test_a_run_that_failed_and_could_not_be_written_says_both() -> None:
+    text = closing(with_faults(synthetic_run(samples=200)), None, ["no space"])
+    assert text.splitlines()[0].endswith(": FAILED: THE AUDIT; AND NOT WRITTEN DOWN")

@@ -1,0 +1,138 @@
+"""Load shapes under Locust itself, in a process of its own, since Locust patches the one it is in."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FORM = """
+import json, sys, time
+from locust import User, constant, events, task
+from locust.env import Environment
+import gevent
+from chat_swarm import shapes
+from chat_swarm.conductor import Window
+from chat_swarm.results import Scope
+from chat_swarm.stages import ShapePlan
+
+class Idle(User):
+    @task
+    def rest(self):
+        gevent.sleep(60)
+
+class Conductor:
+    def __init__(self):
+        self.steps, self.limit, self.began, self.heard = [], None, 0.0, []
+    def elapsed(self):
+        return time.monotonic() - self.began if self.began else 0.0
+    def rate(self, factor):
+        self.heard.append(["rate", factor])
+    def cut(self, share, spread):
+        self.heard.append(["cut", share, spread])
+    def label(self, text):
+        self.heard.append(["label", text])
+    def window(self, since, until):
+        return Window(figures=Scope())
+
+environment = Environment(user_classes=[Idle], events=events)
+runner = environment.create_local_runner()
+page = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
+conductor = Conductor()
+chosen = {"kind": "none", "run_time": 5.0}
+
+@environment.events.test_start.add_listener
+def begin(**_):
+    conductor.began = time.monotonic()
+    conductor.heard.append("begun")
+
+@environment.events.test_stop.add_listener
+def end(**_):
+    conductor.began = 0.0
+    conductor.heard.append("ended")
+    placed.finish()
+
+def read():
+    return ShapePlan(users=4, spawn_rate=40.0, every=1.9, lasting=0.5, share=0.25, **chosen)
+
+placed = shapes.install(environment, conductor, read)
+client = page.app.test_client()
+form = {"user_count": 4, "spawn_rate": 40}
+
+def run(shape, seconds):
+    chosen["kind"] = shape
+    conductor.heard.clear()
+    conductor.steps.clear()
+    answer = client.post("/swarm", data={**form, "shape": shape}).get_json()
+    with gevent.Timeout(20):
+        if seconds:
+            gevent.sleep(seconds)
+            client.post("/stop")
+        while "ended" not in conductor.heard:
+            gevent.sleep(0.05)
+    steps = [step.label for step in conductor.steps]
+    print(json.dumps({"answer": answer, "heard": conductor.heard, "steps": steps}), flush=True)
+
+run("storm", 0)
+run("none", 0.3)
+"""
+
+BAD = """
+from locust import User, events, task
+from locust.env import Environment
+from chat_swarm import shapes
+from chat_swarm.stages import ShapePlan
+environment = Environment(user_classes=[User], events=events)
+environment.create_local_runner()
+shapes.install(environment, None, lambda: ShapePlan(kind="burst", lasting=40.0))
+"""
+
+LOADTEST = Path(__file__).parents[3] / "loadtest"
+
+
+def python(program: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=LOADTEST,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[dict[str, Any]]:
+    done = python(FORM)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def test_a_shape_that_the_form_chose_is_driven_to_its_end(runs: list[dict[str, Any]]) -> None:
+    storm = runs[0]
+    assert "shape class" in storm["answer"]["message"]
+    # The first stage is told once the run has begun, and each stage once, however often Locust asks
+    assert storm["heard"][:3] == ["begun", ["label", "rise"], ["rate", 1.0]]
+    assert [told for told in storm["heard"] if told[0] in {"label", "cut"}] == [
+        ["label", "rise"],
+        ["label", "calm"],
+        ["label", "storm 1"],
+        ["cut", 0.25, 0.0],
+        ["label", ""],
+    ]
+    assert storm["heard"][-2:] == [["label", ""], "ended"]
+    assert storm["steps"][0] == "calm"
+
+
+def test_without_a_shape_locust_does_as_usual(runs: list[dict[str, Any]]) -> None:
+    assert runs[1]["answer"]["message"] == "Swarming started"
+    assert runs[1]["heard"] == ["begun", "ended"]
+    assert runs[1]["steps"] == []
+
+
+def test_options_that_make_no_sense_end_it() -> None:
+    done = python(BAD)
+    assert done.returncode == 2
+    assert "a burst would never end" in done.stderr

@@ -1,0 +1,78 @@
+"""Writes the tables of docs/operations.md, from the vocabulary and from the table of metrics.
+
+`PYTHONPATH=tests python -m support.log_files.operations_page` puts them between their markers; a test
+checks that they are there.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from chat_server.observability.metrics.table import METRICS, Metric
+from chat_server.vocabulary import COMMON, EVENTS, FIELDS
+
+PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table as Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def codes(words: Iterable[str]) -> str:
+    return " ".join(f"`{word}`" for word in words)
+
+
+def labels(row: Metric) -> str:
+    if row.values:
+        return f"`{row.labels[0]}`: {codes(row.values)}"
+    return codes(row.labels)
+
+
+def tables() -> dict[str, str]:
+    """Return each table by the name of its markers."""
+    return {
+        "events": table(
+            ["event", "meaning", f"fields, besides {codes(COMMON)}"],
+            ([f"`{name}`", event.meaning, codes(event.fields)] for name, event in EVENTS.items()),
+        ),
+        "fields": table(["field", "meaning"], ([f"`{name}`", text] for name, text in FIELDS.items())),
+        "metrics": table(
+            ["metric", "type", "unit", "labels", "field of the log", "meaning"],
+            (
+                [
+                    f"`{row.name}`",
+                    str(row.kind),
+                    row.unit,
+                    labels(row),
+                    f"`{row.field}`" if row.field else "",
+                    row.meaning,
+                ]
+                for row in METRICS
+            ),
+        ),
+        "bounds": table(
+            ["histogram", "bounds in seconds"],
+            (
+                [f"`{row.name}`", ", ".join(f"{bound:g}" for bound in row.bounds)]
+                for row in METRICS
+                if row.bounds
+            ),
+        ),
+    }
+
+
+def renewed(text: str) -> str:
+    """Return the page with its tables as they should be; raise ValueError where a marker is missing."""
+    for name, made in tables().items():
+        between = re.compile(rf"(<!-- {name}: made by .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        if len(between.findall(text)) != 1:
+            raise ValueError(f"the page has no place for {name}, or several")
+        text = between.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,0 +1,69 @@
+"""Fixtures that more than one folder of tests uses: a shared server, servers of one's own, and peers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.processes.peer import Peer
+from support.processes.process import ServerProcess
+from support.processes.wire import Wire
+
+__all__ = ["Connect", "Dial", "StartServer", "connect", "dial", "server", "start_server"]
+
+Connect = Callable[..., Peer]
+Dial = Callable[..., Wire]
+StartServer = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that all tests share: each takes names and rooms of its own."""
+    one = ServerProcess(tmp_path_factory.mktemp("server"), "--rate-messages", "0", "--rate-bytes", "0")
+    yield one
+    code = one.stop()
+    assert code == 0, one.errors()
+    assert not one.entries("internal_error")
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Start servers of the test's own."""
+    started: list[ServerProcess] = []
+
+    def start(*flags: str, **how: Any) -> ServerProcess:
+        folder = tmp_path / f"server-{len(started)}"
+        folder.mkdir()
+        started.append(ServerProcess(folder, *flags, **how))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Open connections that say nothing by themselves."""
+    with ExitStack() as stack:
+
+        def open_one(server: ServerProcess, **how: Any) -> Wire:
+            return stack.enter_context(Wire(server.port, **how))
+
+        yield open_one
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Connect native clients: `connect(server)` has no name yet, `connect(server, "ann")` has."""
+    with ExitStack() as stack:
+
+        def open_one(server: ServerProcess, name: str = "", *, wire: Any = None, **hello: Any) -> Peer:
+            peer = stack.enter_context(Peer(server.port, **(wire or {})))
+            if name:
+                peer.hello(name, **hello)
+            return peer
+
+        yield open_one

@@ -1,0 +1,98 @@
+"""A native client for tests, close to the bytes: it shows each frame as it came."""
+
+import itertools
+import json
+from typing import Any
+
+from support.processes.wire import Ended, Wire
+
+Frame = dict[str, Any]
+_numbers = itertools.count(1)
+
+
+def unique(name: str) -> str:
+    """Return a name that no other test has."""
+    return f"{name}-{next(_numbers)}"
+
+
+class Peer(Wire):
+    """A connection that speaks NDJSON; not yet named."""
+
+    username = ""
+    id = ""
+    raw = b""
+    """The last frame as it came."""
+
+    def tell(self, kind: str, /, **fields: object) -> None:
+        """Send a frame; a field named by a word of Python ends in `_`."""
+        frame = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
+        self.send(json.dumps(frame, ensure_ascii=False).encode() + b"\n")
+
+    def frame(self) -> Frame:
+        """Return the next frame, whatever it is."""
+        self.raw = self.line()
+        frame: Frame = json.loads(self.raw)
+        return frame
+
+    def expect(self, kind: str, /, **fields: object) -> Frame:
+        """Return the next frame that is of this type and has these fields; others are passed over."""
+        wanted = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
+        passed = []
+        try:
+            while True:
+                frame = self.frame()
+                if all(frame.get(key) == value for key, value in wanted.items()):
+                    return frame
+                passed.append(frame)
+        except (Ended, TimeoutError) as error:
+            raise AssertionError(f"no {wanted} in {passed} before {error!r}") from error
+
+    def ask(self, kind: str, /, **fields: object) -> Frame:
+        """Send a command and return its answer, by its `ref`."""
+        ref = unique("ref")
+        self.tell(kind, **{"ref": ref, **fields})
+        while (frame := self.frame()).get("ref") != fields.get("ref", ref) or (
+            frame["type"] == "message" and frame["from"] != self.id
+        ):
+            pass
+        return frame
+
+    def hello(self, name: str = "user", /, **fields: object) -> Frame:
+        """Come in under a name made unique; return the welcome."""
+        self.tell("hello", **{"username": unique(name), **fields})
+        welcome = self.frame()
+        assert welcome["type"] == "welcome", welcome
+        self.username, self.id = welcome["username"], welcome["id"]
+        return welcome
+
+    def say(self, text: str, /, **fields: object) -> Frame:
+        """Say something, and return its event once it is acknowledged."""
+        answer = self.ask("message", message=text, **fields)
+        assert answer["type"] == "message", answer
+        return answer
+
+    def refused(self, kind: str, /, **fields: object) -> str:
+        """Send a command that fails; return the code, having seen a sentence and the `ref`."""
+        answer = self.ask(kind, **fields)
+        assert answer["type"] == "error", answer
+        assert answer["message"], answer
+        return str(answer["code"])
+
+    def so_far(self) -> list[Frame]:
+        """Return every frame that has come up to now."""
+        mark = unique("mark")
+        self.tell("ping", id=mark)
+        frames = []
+        while (frame := self.frame()) != {
+            "type": "pong",
+            "id": mark,
+            "timestamp": frame.get("timestamp"),
+        }:
+            frames.append(frame)
+        return frames
+
+    def bye(self) -> Frame:
+        """Return the `bye`, which is to be the last frame."""
+        frame = self.expect("bye")
+        assert self.rest() == b""
+        return frame

@@ -1,0 +1,23 @@
+"""What a server has counted and how much memory it takes, as tests of limits ask for it."""
+
+import os
+from pathlib import Path
+
+from support.processes.process import ServerProcess, eventually
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def counted(server: ServerProcess, field: str, key: str) -> int:
+    """Return what the interval lines add up to: `errors`, `closed` or `refused` of one code or reason."""
+    return sum(line[field].get(key, 0) for line in server.entries("interval"))
+
+
+def counts(server: ServerProcess, field: str, key: str, least: int = 1) -> None:
+    """Wait until at least so many have been counted."""
+    eventually(lambda: counted(server, field, key) >= least, f"{least} {field} {key}")
+
+
+def resident(server: ServerProcess) -> int:
+    """Return the resident memory of the server process in bytes (proc(5))."""
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * PAGE

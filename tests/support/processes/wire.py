@@ -1,0 +1,61 @@
+"""Plain sockets for tests: what comes is waited for, with a deadline, and an end of input is said as such."""
+
+import socket
+from typing import Self
+
+from support.processes.process import PATIENCE
+
+
+class Ended(Exception):  # noqa: N818  an end is no error
+    """The server closed the connection."""
+
+
+class Wire:
+    """A connection that reads lines."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # bytes go when the test sends them
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._held = b""
+        try:
+            self.sock.connect((host, port))
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def line(self) -> bytes:
+        """Return the next line without its newline; raise `Ended` where there is none."""
+        while b"\n" not in self._held:
+            data = self.sock.recv(1 << 16)
+            if not data:
+                raise Ended(self._held)
+            self._held += data
+        line, _, self._held = self._held.partition(b"\n")
+        return line
+
+    def rest(self) -> bytes:
+        """Return all that comes until the server closes."""
+        while data := self.sock.recv(1 << 16):
+            self._held += data
+        rest, self._held = self._held, b""
+        return rest
+
+    def half_close(self) -> None:
+        """Send no more, as `nc -N` at the end of its input."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()

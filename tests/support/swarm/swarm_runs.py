@@ -1,0 +1,164 @@
+"""The real `locust` command with the swarm's locustfile, headless or not, as a subprocess; and what it left.
+
+It leads a process group of its own, as from a terminal, so that a signal may go to it alone or to all.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from chat_swarm.model.histogram import Histogram
+from chat_swarm.model.schema import Scope, Summary
+from chat_swarm.results import run_directory
+from chat_swarm.results.finished_run import Run
+from support.processes.process import BIN, environment, eventually
+
+TESTS = Path(__file__).parents[2]
+BOTS = TESTS.parent / "loadtest" / "bots.py"
+PATIENCE = 90.0
+"""Seconds that a run may take in all, on however busy a machine."""
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A swarm that has ended: its exit code, what it said, and where its files are."""
+
+    code: int
+    out: str
+    err: str
+    path: Path
+
+    @cached_property
+    def run(self) -> Run:
+        return run_directory.read(self.path)
+
+    @property
+    def summary(self) -> Summary:
+        return self.run.summary
+
+    @property
+    def whole(self) -> Scope:
+        """The figures of all seconds."""
+        return self.summary.scopes["all"]
+
+    def count(self, name: str) -> int:
+        return self.whole.counts.get(name, 0)
+
+    def histogram(self, metric: str, scope: str = "all") -> Histogram:
+        return self.run.histograms[metric][scope]
+
+    def at_least(self, metric: str, microseconds: float) -> int:
+        """Return how many samples of a latency were so long."""
+        return sum(count for value, count in self.histogram(metric).buckets() if value >= microseconds)
+
+    def clean(self) -> None:
+        """Check that the run passed and that nobody misses anything."""
+        audit = self.summary.audit
+        assert self.code == 0, self.err + self.out
+        assert audit.passed, audit
+        assert not any(audit.counts.values()), audit
+        assert audit.checked == self.count("delivered") > 0
+        assert self.count("acknowledged") + self.count("refused") == self.count("sent") > 0
+
+
+class SwarmProcess:
+    """A running swarm. Its files are under `folder`, which is its working directory."""
+
+    def __init__(self, folder: Path, port: int, *flags: str, headless: bool = True, report: str = "") -> None:
+        self.folder = folder
+        self.report = folder / (report or "report")
+        head = ["--headless", "--only-summary"] if headless else []
+        head += ["--host", f"127.0.0.1:{port}", "--report", str(self.report)]
+        if "--processes" in flags:  # several such swarms may run at once
+            own = str(free_port())
+            head += ["--master-bind-port", own, "--master-port", own]
+        with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
+            self.process = subprocess.Popen(
+                [str(BIN / "locust"), "-f", str(BOTS), *head, *flags],
+                cwd=folder,
+                env=environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def said(self, stream: str = "err") -> str:
+        return self._file(stream).read_text()
+
+    def children(self) -> list[int]:
+        """Return the bot processes of `--processes`."""
+        pid = self.process.pid
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        (os.killpg if group else os.kill)(self.process.pid, number)
+
+    def is_gone(self) -> bool:
+        """Return whether no process of its group is left."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def end(self) -> Ended:
+        """Wait until it has ended; none of its processes may outlive it."""
+        code = self.process.wait(PATIENCE)
+        eventually(self.is_gone, "the end of all its processes")
+        return Ended(code, self.said("out"), self.said("err"), self.report)
+
+    def interrupt(self) -> Ended:
+        """End it as Ctrl-C does."""
+        self.signal(signal.SIGINT, group=True)
+        return self.end()
+
+    def kill(self) -> None:
+        """End whatever is left of it."""
+        if not self.is_gone():
+            self.signal(signal.SIGKILL, group=True)
+        self.process.wait(PATIENCE)
+
+    def _file(self, stream: str) -> Path:
+        return self.folder / f"locust.{stream}"
+
+
+class Liar:
+    """The proxy of support/fakes/lying_proxy.py on the way to a server, as a subprocess."""
+
+    def __init__(self, server_port: int, *flags: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.fakes.lying_proxy", "--to", str(server_port), *flags],
+            cwd=TESTS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        self.port = int(self._process.stderr.readline().rpartition(":")[2])
+
+    def confess(self) -> dict[str, Any]:
+        """End it; return what it did: counts, and `done` one by one."""
+        self._process.terminate()
+        out, err = self._process.communicate(timeout=PATIENCE)
+        assert self._process.returncode == 0, err
+        told: dict[str, Any] = json.loads(out)
+        return told
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
