@@ -13,14 +13,11 @@ from typing import Final, Protocol
 
 from chat_swarm.loop.event_loop import Reactor
 from chat_swarm.loop.native_epoll import EPOLLIN, EPOLLOUT
+from chat_swarm.loop.rx_timestamps import ANCILLARY, SO_TIMESTAMPNS
 
-SO_TIMESTAMPNS: Final = 35
-"""From <asm-generic/socket.h>; the socket module has no name for it before Python 3.14."""
 READ_BYTES: Final = 65536
 LINE_BYTES: Final = 65536
 """More than that is no line of the protocol, and is not waited for."""
-ANCILLARY: Final = _socket.CMSG_SPACE(16)
-"""Bytes beside the data that a read takes: one struct timespec."""
 _timespec = struct.Struct("qq").unpack
 _PENDING: Final = frozenset({0, errno.EINPROGRESS, errno.EINTR})
 _BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, by target

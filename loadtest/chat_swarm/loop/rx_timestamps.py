@@ -10,7 +10,10 @@ import socket
 import time
 from typing import Final
 
-from chat_swarm.bots.connection import ANCILLARY, SO_TIMESTAMPNS
+SO_TIMESTAMPNS: Final = 35
+"""From <asm-generic/socket.h>; the socket module has no name for it before Python 3.14."""
+ANCILLARY: Final = _socket.CMSG_SPACE(16)
+"""Bytes beside the data that a read takes: one struct timespec."""
 
 _PATIENCE: Final = 1.0
 """Seconds; a kernel that does not stamp by then never will, and the report says so."""

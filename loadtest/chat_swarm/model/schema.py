@@ -4,9 +4,12 @@ Knows names and units: times in `…_us` are microseconds, `unix` is seconds sin
 seconds since the run began. Must not know how a figure came about.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
+
+SILENT: Final = "a bot process did not report"
+"""Why a second is marked that lacks a process which has reported before."""
 
 
 class Interval(Struct, kw_only=True):

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from chat_swarm.model.metric_names import FAULTS
-from chat_swarm.model.schema import AuditResult, GeneratorFigures, Limit, Row, Term
+from chat_swarm.model.schema import SILENT, AuditResult, GeneratorFigures, Limit, Row, Term
 from chat_swarm.model.units import count, in_unit, microseconds, plural, share, significant
 from chat_swarm.results.finished_run import Run
-from chat_swarm.runner.collector import SILENT
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
 _SPACED: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")

@@ -17,7 +17,7 @@ from typing import Final
 
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import METRICS
-from chat_swarm.model.schema import Interval, MachineSample, Row, Scope, ServerSample
+from chat_swarm.model.schema import SILENT, Interval, MachineSample, Row, Scope, ServerSample
 
 PATIENCE: Final = 5
 """Seconds that a process's report is waited for; later it counts in the scopes, but changes no row."""
@@ -25,8 +25,6 @@ KEPT: Final = 1800
 """Seconds whose histograms are kept, for steps of a load shape."""
 LONG: Final = 1.5
 """Seconds from which on a process's report is of more than one."""
-SILENT: Final = "a bot process did not report"
-"""Why a second is marked that lacks a process which has reported before."""
 FILLED: Final = 3600
 """Seconds in a row, at most, that get rows without a report: more is a clock that was set."""
 RATES: Final = ("sent", "delivered", "acknowledged", "sent_bytes", "received_bytes")

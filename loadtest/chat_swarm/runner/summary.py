@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chat_swarm.audit.merge import reckon
 from chat_swarm.model.metric_names import METRICS
-from chat_swarm.model.schema import GeneratorFigures, Limit, Row, Scope, ServerFigures, Step, Summary
+from chat_swarm.model.schema import SILENT, GeneratorFigures, Limit, Row, Scope, ServerFigures, Step, Summary
 from chat_swarm.model.units import plural
 from chat_swarm.results.drift import SOAK, drifts
 from chat_swarm.results.finished_run import Histograms, Run
@@ -18,7 +18,7 @@ from chat_swarm.results.metric_refs import measured
 from chat_swarm.results.slo import evaluate
 from chat_swarm.results.storm_stats import STORM
 from chat_swarm.runner import host_info
-from chat_swarm.runner.collector import SILENT, STEADY, Collector
+from chat_swarm.runner.collector import STEADY, Collector
 
 _BREAKING: Final = {
     "swarm_erred": "the swarm itself erred (see the warnings)",

@@ -1,5 +1,5 @@
 """Figures by name, and the bounds that a comparison must keep.
 
-Imports `log`, `stats` and `queries`.
+Imports `log`, `stats` and `table`.
 Open `metric_refs.py` first.
 """

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from chat_swarm.model.schema import SILENT
 from chat_swarm.report import page, tables
 from chat_swarm.report.terminal_summary import closing
 from chat_swarm.results import verdict
 from chat_swarm.results.compare import compare
 from chat_swarm.results.finished_run import Run
-from chat_swarm.runner.collector import SILENT
 from support.swarm.synthetic_run import RAMP, synthetic_run, with_faults
 
 SLOW = "loop lag over 100 ms"
