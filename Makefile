@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: run chat test check bench swarm chaos fuzz format clean help
+.PHONY: run chat test check bench swarm chaos fuzz lock format clean help
 
 run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
@@ -36,6 +36,11 @@ fuzz: $(STAMP)  ## look for bytes that break the codecs (30 s a target; ARGS="--
 chaos: $(STAMP)  ## kill, cut off, fill the disk, and audit what everybody was shown (about ten minutes; ARGS="--help")
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+lock: $(STAMP)  ## renew constraints.txt: the newest versions that pyproject.toml allows
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
+	{ grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
+
 format: $(STAMP)  ## put the code in its written form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -46,9 +51,9 @@ clean:  ## remove what the targets above made
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(STAMP): pyproject.toml Makefile
+$(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "Setting up .venv (once; about half a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
