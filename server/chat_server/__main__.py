@@ -33,36 +33,36 @@ def main() -> int:
         return 2
     try:
         if config.console and not config.log_file:  # the terminal is taken
-            config = replace(config, log_file=str(_log_beside(config)))
+            config = replace(config, log_file=str(_log_path_in_data_dir(config)))
         log = event_log.setup(config, environ)
         server = Server(config, log)
     except CannotStart as error:
-        return _refuse(str(error))
+        return _fail(str(error))
     except OSError as error:
-        return _refuse(f"the log cannot be written to {error.filename or config.log_file}: {error.strerror}")
+        return _fail(f"the log cannot be written to {error.filename or config.log_file}: {error.strerror}")
     _handle_signals(server, argv, environ)
     server.start()
-    _welcome(server, config)
-    seat = _take_seat(server) if config.console else None
+    _print_addresses(server, config)
+    operator_console = _start_console(server) if config.console else None
     gc.collect()
     gc.freeze()  # what lives as long as the program need not be looked at again
     gc.set_threshold(50_000, 20, 50)
     server.stopped.wait()
-    if seat is not None:
-        seat.close()
+    if operator_console is not None:
+        operator_console.close()
     return 0
 
 
-def _take_seat(server: Server) -> console.Console:
+def _start_console(server: Server) -> console.Console:
     def stop(reason: str) -> None:
         gevent.spawn(server.stop, reason)
 
-    seat = console.Console(server.hub, server.reception.router, stop)
-    seat.start()
-    return seat
+    operator_console = console.Console(server.hub, server.connections.router, stop)
+    operator_console.start()
+    return operator_console
 
 
-def _log_beside(config: Config) -> Path:
+def _log_path_in_data_dir(config: Config) -> Path:
     """Return where the log goes when the console has the terminal: beside the data."""
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return config.data_dir / "chat-server.log"
@@ -102,7 +102,7 @@ def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) ->
     gevent.signal_handler(signal.SIGUSR1, show_stacks)
 
 
-def _welcome(server: Server, config: Config) -> None:
+def _print_addresses(server: Server, config: Config) -> None:
     """Say in plain words where it listens, where its data lies and how to connect."""
     data = f"in {server.store_name}" if config.store_path else "in memory, and gone when it stops"
     host = config.host
@@ -124,7 +124,7 @@ def _welcome(server: Server, config: Config) -> None:
     sys.stderr.flush()
 
 
-def _refuse(sentence: str) -> int:
+def _fail(sentence: str) -> int:
     sys.stderr.write(f"chat-server: {sentence}\n")
     return 1
 

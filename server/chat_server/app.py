@@ -23,12 +23,12 @@ from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.factory import CannotStart, open_store
 from chat_server.engines.sqlite.log import SqliteStore
-from chat_server.jobs.backfill_loop import Feeding
-from chat_server.jobs.commit_loop import Writer
-from chat_server.jobs.maintenance import Keeper
-from chat_server.net.address_limits import Addresses, AddressLimits
+from chat_server.jobs.backfill_loop import BackfillLoop
+from chat_server.jobs.commit_loop import CommitLoop
+from chat_server.jobs.maintenance import StoreMaintenance
+from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import Connection
-from chat_server.net.connections import Reception
+from chat_server.net.connections import Connections
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
 from chat_server.observability.event_log import Log
@@ -40,10 +40,10 @@ from chat_server.observability.metrics.snapshot import Metrics, Value
 from chat_server.settings.load import Config
 from chat_server.vocabulary import LogEvent
 
-TICK = 0.1
+TICK_INTERVAL_S = 0.1
 """Seconds between two looks at pings, presence and deadlines."""
 
-LAG_WORTH_A_LINE_MS = 250.0
+LOOP_LAG_WARNING_MS = 250.0
 """Milliseconds by which the loop may be late before the log warns of it: people notice about that much."""
 
 
@@ -68,19 +68,21 @@ class Server:
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
         # First: a port in use must not leave a new data file behind.
-        listening = _bind("", config.host, config.port)
-        self._metrics_door: socket.socket | None = None
+        listening = _listen_or_fail("", config.host, config.port)
+        self._metrics_listening: socket.socket | None = None
         try:
             if config.metrics_port:
-                self._metrics_door = _bind("metrics-", config.metrics_host, config.metrics_port)
+                self._metrics_listening = _listen_or_fail(
+                    "metrics-", config.metrics_host, config.metrics_port
+                )
             self.store = open_store(config)
         except BaseException:
             listening.close()
-            if self._metrics_door is not None:
-                self._metrics_door.close()
+            if self._metrics_listening is not None:
+                self._metrics_listening.close()
             raise
         self.store_name = str(config.store_path or "memory")
-        self.writer = Writer(self.log, self.store_name)
+        self.commit_loop = CommitLoop(self.log, self.store_name)
         try:
             self.hub = Hub(
                 server=ServerIdentity("greenroom", __version__, config.node),
@@ -94,21 +96,21 @@ class Server:
             )
         except StoreUnavailable as error:
             raise CannotStart(f"the data in {self.store_name} cannot be read: {error}") from error
-        self.ingest = self.hub.ingest = self.writer.ingest = Ingest(
+        self.ingest = self.hub.ingest = self.commit_loop.ingest = Ingest(
             self.store,
             self.clock,
             lambda: self.hub.stats,
             bound=config.ingest_bytes,
             patience=config.store_patience,
-            wake=self.writer.wake,
+            wake=self.commit_loop.wake,
             opened=self.hub.conversations.opened,
             revive=self.hub.conversations.revive,
         )
         self.reporter = Reporter(self.log, self.hub, config.store_path)
-        self.keeper = Keeper(
+        self.maintenance = StoreMaintenance(
             self.log,
             self.store,
-            self.writer,
+            self.commit_loop,
             self.reporter,
             disk_warning_bytes=config.disk_warning_bytes,
             retention_messages=config.retention_messages,
@@ -118,34 +120,34 @@ class Server:
         )
         if config.log_messages:
             self.ingest.on_stored = self.reporter.messages
-        self.reception = Reception(
+        self.connections = Connections(
             router=Router(self.hub),
             hub=self.hub,
             ingest=self.ingest,
             clock=self.clock,
-            addresses=Addresses(address_limits_of(config), self.clock),
+            address_limits=AddressLimits(address_limits_of(config), self.clock),
             outbox_bytes=config.outbox_bytes,
             hello_timeout=config.hello_timeout,
             on_closed=self.reporter.closed,
-            on_failed=self._failed,
+            on_failed=self._on_connection_failed,
         )
         self.hub.on_welcome = self.reporter.opened
         self.hub.feeder.on_lagging = self.reporter.lagging
         self.hub.feeder.on_caught_up = self.reporter.caught_up
-        self.feeding = Feeding(self.log, self.hub.feeder)
+        self.backfill_loop = BackfillLoop(self.log, self.hub.feeder)
         self.listener = Listener(
             listening,
-            self.reception,
+            self.connections,
             max_connections=self._max_connections,
-            on_refused=self.reporter.refused,
+            on_rejected=self.reporter.refused,
         )
-        self.lag = LoopLag()
-        self.block_watch = BlockWatch(self.lag, self._blocked, self._unblocked)
-        self.health = Health(self.ingest, self.lag, self.clock)
+        self.loop_lag = LoopLag()
+        self.watchdog = BlockWatch(self.loop_lag, self._on_loop_blocked, self._on_loop_unblocked)
+        self.health = Health(self.ingest, self.loop_lag, self.clock)
         self.metrics = Metrics(
-            self._constants(),
+            self._constant_metrics(),
             self.hub,
-            self.reception,
+            self.connections,
             self.reporter,
             self.sink,
             self.health,
@@ -153,9 +155,9 @@ class Server:
         )
         self.metrics_server = (
             None
-            if self._metrics_door is None
+            if self._metrics_listening is None
             else MetricsServer(
-                self._metrics_door, self.metrics.take, self.health.trouble, self._metrics_failed
+                self._metrics_listening, self.metrics.take, self.health.trouble, self._on_metrics_failed
             )
         )
         self._greenlets: list[gevent.Greenlet] = []
@@ -175,16 +177,16 @@ class Server:
         """Listen, and run everything that runs beside the connections."""
         self.sink.start()
         self.hub.address = self.address
-        self.lag.start()
+        self.loop_lag.start()
         if self.metrics_server is not None:
             self.metrics_server.start()
-        self.block_watch.start()
+        self.watchdog.start()
         self._greenlets = [
-            gevent.spawn(self.writer.run),
-            gevent.spawn(self.keeper.run),
-            gevent.spawn(self.feeding.run),
-            gevent.spawn(self._repeat, TICK, self._tick),
-            gevent.spawn(self._repeat, self.config.log_interval, self._interval),
+            gevent.spawn(self.commit_loop.run),
+            gevent.spawn(self.maintenance.run),
+            gevent.spawn(self.backfill_loop.run),
+            gevent.spawn(self._repeat_every, TICK_INTERVAL_S, self._tick),
+            gevent.spawn(self._repeat_every, self.config.log_interval, self._report_interval),
         ]
         self.listener.start()
         self.health.phase = Phase.SERVING
@@ -210,17 +212,17 @@ class Server:
         self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.hub.sessions))
         self.listener.stop()
         deadline = self.clock.monotonic() + self.config.drain_timeout
-        self.reception.hold()
+        self.connections.stop_reading()
         # What was accepted is stored and told first; with a store that fails, until it is refused.
         while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
-        for connection in list(self.reception.connections):
+        for connection in list(self.connections.registered):
             connection.end(
                 ByeReason.SHUTDOWN, after=round(random.uniform(0, self.config.reconnect_spread), 2)
             )
-        while self.reception.connections and self.clock.monotonic() < deadline:
+        while self.connections.registered and self.clock.monotonic() < deadline:
             gevent.sleep(0.01)
-        for connection in list(self.reception.connections):
+        for connection in list(self.connections.registered):
             session = connection.session
             told = session.closed or session.away or session.link is not connection
             if not told:  # else it was told, and only waits for its peer to hang up
@@ -230,9 +232,9 @@ class Server:
         self._finish(reason)
 
     def _finish(self, reason: str) -> None:
-        self.block_watch.stop()
-        self._interval()
-        self.lag.stop()
+        self.watchdog.stop()
+        self._report_interval()
+        self.loop_lag.stop()
         try:
             self.store.close()
         except Exception as error:  # noqa: BLE001  a failing disk must not keep the last lines from the log
@@ -248,13 +250,13 @@ class Server:
         """Let the reloadable settings of `config` hold from now on."""
         self.config = config
         self.hub.limits = limits_of(config)
-        self.reception.addresses.limits = address_limits_of(config)
+        self.connections.address_limits.limits = address_limits_of(config)
 
     def _max_connections(self) -> int:
         room = self._descriptors - SPARE_DESCRIPTORS
         return min(self.config.max_connections, room) if self.config.max_connections else room
 
-    def _repeat(self, seconds: float, work: Callable[[], None]) -> None:
+    def _repeat_every(self, seconds: float, work: Callable[[], None]) -> None:
         while True:
             gevent.sleep(seconds)
             try:
@@ -270,23 +272,23 @@ class Server:
             hub.feeder.tick,
             hub.seats.tick,
             hub.conversations.tick,
-            self.reception.end_silent,
+            self.connections.end_hello_timeouts,
         ):
             try:
                 duty()
             except Exception as error:
                 self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
-    def _interval(self) -> None:
-        lag = self.lag.take()
-        if lag.max_ms > LAG_WORTH_A_LINE_MS:
+    def _report_interval(self) -> None:
+        lag = self.loop_lag.take()
+        if lag.max_ms > LOOP_LAG_WARNING_MS:
             self.log.warning(LogEvent.LOOP_LAG, lag_ms=round(lag.max_ms, 1), sessions=len(self.hub.sessions))
-        bytes_direct = self.reception.bytes_direct()
+        bytes_direct = self.connections.bytes_direct()
         if self.metrics_server is not None:
             self.metrics.fold(lag, bytes_direct)
         self.reporter.interval(lag_max_ms=lag.max_ms, bytes_direct=bytes_direct)
 
-    def _constants(self) -> dict[str, Value]:
+    def _constant_metrics(self) -> dict[str, Value]:
         """Return the metrics that do not change."""
         config, store = self.config, self.store
         kept = isinstance(store, SqliteStore)
@@ -298,29 +300,29 @@ class Server:
             "greenroom_disk_warning_bytes": config.disk_warning_bytes,
         }
 
-    def _failed(self, connection: Connection, error: Exception) -> None:
+    def _on_connection_failed(self, connection: Connection, error: Exception) -> None:
         self.hub.stats.errors[ErrorCode.INTERNAL] += 1
         self.reporter.failed(connection, error)
 
-    def _metrics_failed(self, error: Exception) -> None:
+    def _on_metrics_failed(self, error: Exception) -> None:
         self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
-    def _blocked(self, stack: str, seconds: float) -> None:
+    def _on_loop_blocked(self, stack: str, seconds: float) -> None:
         self.log.error(LogEvent.HUB_BLOCKED, stack=stack, duration_s=round(seconds, 3))
         self.sink.flush()  # the greenlet that writes the log cannot run now
 
-    def _unblocked(self, seconds: float) -> None:
+    def _on_loop_unblocked(self, seconds: float) -> None:
         self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
 
 
-def _bind(what: str, host: str, port: int) -> socket.socket:
+def _listen_or_fail(flag_prefix: str, host: str, port: int) -> socket.socket:
     """Listen, or raise `CannotStart`; `what` stands in front of the flags' names."""
     try:
         return listen(host, port)
     except socket.gaierror as error:
-        raise CannotStart(f"--{what}host {host}: {error.strerror}") from error
+        raise CannotStart(f"--{flag_prefix}host {host}: {error.strerror}") from error
     except OSError as error:
-        where = f"{host}, {what.replace('-', ' ')}port {port}"
+        where = f"{host}, {flag_prefix.replace('-', ' ')}port {port}"
         raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
 
 
@@ -339,9 +341,9 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def address_limits_of(config: Config) -> AddressLimits:
+def address_limits_of(config: Config) -> AddressLimitSettings:
     """Return the limits of each address from the settings."""
-    return AddressLimits(
+    return AddressLimitSettings(
         connections=config.max_connections_per_address,
         rate_connections=config.rate_connections,
         rate_connections_burst=config.rate_connections_burst,

@@ -44,7 +44,7 @@ class Outbox:
     """The console's outbox: takes chunks of lines, as a socket would, and shows the events on them."""
 
     def __init__(self, show: Callable[[WireEvent], None]) -> None:
-        self.held = True  # so that the fan-out hands everything to `offer`
+        self.queue = True  # so that the fan-out hands everything to `offer`
         self.waiting = 0
         self.moved_at = 0.0
         self.full = self.shut = False

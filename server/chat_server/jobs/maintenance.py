@@ -9,34 +9,34 @@ from structlog.typing import FilteringBoundLogger
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import WAL_PAUSE_BYTES, SqliteStore
-from chat_server.jobs.commit_loop import Writer
+from chat_server.jobs.commit_loop import CommitLoop
 from chat_server.observability.log_reporter import Reporter
 from chat_server.vocabulary import LogEvent
 
-MAINTAIN_EVERY = 1.0
+MAINTENANCE_INTERVAL_S = 1.0
 """Seconds between checkpoints: what a loss of power can cost with `--sync normal`."""
 
-DISK_EVERY = 30.0
+DISK_CHECK_INTERVAL_S = 30.0
 """Seconds between looks at the free space."""
 
-TRIM_EVERY = 10.0
+TRIM_INTERVAL_S = 10.0
 """Seconds between looks for messages that are kept too long, when the last one found no more."""
 
-TRIM_STEPS = 50
+TRIM_STEPS_PER_ROUND = 50
 """Steps of one round of trimming: with their pauses about a second of it, then a checkpoint is due."""
 
-TRIM_PAUSE = 0.01
+TRIM_PAUSE_S = 0.01
 """Seconds between two steps, in which commits and readers have their turn."""
 
 
-class Keeper:
+class StoreMaintenance:
     """The greenlet that maintains the store."""
 
     def __init__(
         self,
         log: FilteringBoundLogger,
         store: SqliteStore | MemoryStore,
-        writer: Writer,
+        commit_loop: CommitLoop,
         reporter: Reporter,
         *,
         disk_warning_bytes: int,
@@ -52,29 +52,29 @@ class Keeper:
         """
         self._log = log
         self._store = store
-        self._writer = writer
+        self._commit_loop = commit_loop
         self._reporter = reporter
         self._disk_warning_bytes = disk_warning_bytes
         self._disk_low = False
-        self._index_error = ""  # of the last maintenance
+        self._last_index_error = ""  # of the last maintenance
         self._retention_messages = retention_messages
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._on_trimmed = on_trimmed
-        self._trim_error = ""  # of the last round of trimming
-        self._trim_due = 0.0  # by the loop's clock
+        self._last_trim_error = ""  # of the last round of trimming
+        self._trim_due_at = 0.0  # by the loop's clock
 
     def run(self) -> None:
         """Maintain until killed."""
-        looked = 0.0
+        disk_checked_at = 0.0
         while True:
             self._maintain()
             self._trim()
             now = gevent.get_hub().loop.now()
-            if now - looked >= DISK_EVERY or not looked:
-                looked = now
+            if now - disk_checked_at >= DISK_CHECK_INTERVAL_S or not disk_checked_at:
+                disk_checked_at = now
                 self.check_disk()
-            gevent.sleep(MAINTAIN_EVERY)
+            gevent.sleep(MAINTENANCE_INTERVAL_S)
 
     def check_disk(self) -> None:
         """Warn once when the disk is nearly full, and again only after it was not."""
@@ -97,12 +97,12 @@ class Keeper:
         try:
             size = self._store.maintain()
             if size > WAL_PAUSE_BYTES:
-                self._empty_wal(size)
-            self._index_error = ""
+                self._truncate_wal(size)
+            self._last_index_error = ""
         except StoreUnavailable as error:
-            if str(error) != self._index_error:  # once, not once a second
+            if str(error) != self._last_index_error:  # once, not once a second
                 self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
-            self._index_error = str(error)
+            self._last_index_error = str(error)
         except Exception as error:  # noqa: BLE001  ours; the keeper goes on
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
@@ -110,45 +110,45 @@ class Keeper:
         """Let go of messages that are kept too long: one round, if one is due."""
         if not (self._retention_messages or self._retention_seconds):
             return
-        if gevent.get_hub().loop.now() < self._trim_due:
+        if gevent.get_hub().loop.now() < self._trim_due_at:
             return
         rooms: set[int] = set()
         more = False
         try:
             more = self._trim_steps(rooms)
-            self._trim_error = ""
+            self._last_trim_error = ""
         except StoreUnavailable as error:
-            if str(error) != self._trim_error:  # once, as above
+            if str(error) != self._last_trim_error:  # once, as above
                 self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
-            self._trim_error = str(error)
+            self._last_trim_error = str(error)
         except Exception as error:  # noqa: BLE001  ours; the keeper goes on
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
         if rooms:
             self._log.info(LogEvent.TRIMMED, count=len(rooms))
         if not more:
-            self._trim_due = gevent.get_hub().loop.now() + TRIM_EVERY
+            self._trim_due_at = gevent.get_hub().loop.now() + TRIM_INTERVAL_S
 
     def _trim_steps(self, rooms: set[int]) -> bool:
         """Trim until nothing is left or the round is full; collect rooms, tell whether there may be more."""
-        for _ in range(TRIM_STEPS):
+        for _ in range(TRIM_STEPS_PER_ROUND):
             before = self._clock() - self._retention_seconds if self._retention_seconds else 0.0
             trimmed = self._store.trim(keep=self._retention_messages, before=max(before, 0.0))
             if not trimmed:
                 return False
             rooms.update(trimmed)
             self._on_trimmed(trimmed)
-            gevent.sleep(TRIM_PAUSE)
+            gevent.sleep(TRIM_PAUSE_S)
         return True
 
-    def _empty_wal(self, size: int) -> None:
+    def _truncate_wal(self, size: int) -> None:
         """Hold the writer up until the write-ahead log is in the file: it would only grow."""
         assert isinstance(self._store, SqliteStore)
         started = gevent.get_hub().loop.now()
-        self._writer.pause()
+        self._commit_loop.pause()
         try:
             self._store.maintain(truncate=True)
         finally:
-            self._writer.resume()
+            self._commit_loop.resume()
             gevent.get_hub().loop.update_now()
             duration = round(gevent.get_hub().loop.now() - started, 3)
             self._log.info(LogEvent.WAL_LARGE, wal_bytes=size, duration_s=duration)

@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
     from chat_protocol.dialects.base import Incoming
     from chat_server.core.ports.link import Signal
-    from chat_server.net.connections import Reception
+    from chat_server.net.connections import Connections
 
-READ: Final = 1  # libev's EV_READ
+EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
 """Bytes read at once: hundreds of commands, yet no session keeps the others waiting for long."""
 
-TURN: Final = 0.005
+TIME_SLICE_S: Final = 0.005
 """Seconds that the commands of one read may take before everybody else has a turn."""
 
-BETWEEN_TURNS: Final = 0.0001
+SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two turns: more than none, since only a timer lets the loop look at its sockets."""
 
-QUESTIONS: Final = (
+QUERY_COMMANDS: Final = (
     commands.History,
     commands.Who,
     commands.Rooms,
@@ -56,18 +56,22 @@ QUESTIONS: Final = (
 )
 """Commands that do nothing but answer."""
 
-LINGER: Final = 2.0
+CLOSE_LINGER_S: Final = 2.0
 """Seconds for the peer to take its last bytes; a close with bytes unread would reset them away (RFC 1122)."""
 
-KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+TCP_KEEPALIVE_OPTIONS: Final = (
+    (socket.TCP_KEEPIDLE, 60),
+    (socket.TCP_KEEPINTVL, 15),
+    (socket.TCP_KEEPCNT, 4),
+)
 """Seconds of silence, seconds between probes, probes: for dialects without pings of their own."""
 
 _TCP_INFO_RTT: Final = struct.Struct("=68xI")  # tcpi_rtt in µs, linux/tcp.h
-_TCP_INFO_TAKEN: Final = struct.Struct("=120xQ16xI80xI")
+_TCP_INFO_PROGRESS: Final = struct.Struct("=120xQ16xI80xI")
 """tcpi_bytes_acked, tcpi_notsent_bytes and tcpi_snd_wnd (the window that the peer offers), linux/tcp.h."""
 
 
-class Ended(BaseException):
+class ReadInterrupted(BaseException):
     """Thrown into a waiting reader whose connection was ended by somebody else."""
 
 
@@ -75,15 +79,15 @@ class Connection:
     """A peer's socket and all that belongs to it."""
 
     __slots__ = (
+        "_connections",
         "_drained",
+        "_last_progress",
         "_port",
-        "_reception",
-        "_taken",
         "_watcher",
         "bytes_direct",
         "bytes_in",
         "codec",
-        "ending",
+        "end_reason",
         "host",
         "opened_at",
         "outbox",
@@ -91,21 +95,21 @@ class Connection:
         "sock",
     )
 
-    def __init__(self, sock: socket.socket, host: str, port: int, reception: Reception) -> None:
+    def __init__(self, sock: socket.socket, host: str, port: int, connections: Connections) -> None:
         self.sock = sock
         self.host = host
         self._port = port
-        self.opened_at = reception.clock.monotonic()
+        self.opened_at = connections.clock.monotonic()
         self.bytes_in = 0
         self.bytes_direct = 0
-        self.ending: str | None = None
+        self.end_reason: str | None = None
         self.codec: base.Codec = Sniffer()
-        self.outbox = Outbox(self, reception.outbox_bytes)
+        self.outbox = Outbox(self, connections.outbox_bytes)
         self.session = Session(self, self.outbox, self.opened_at)
-        self._reception = reception
-        self._watcher = reception.loop.io(sock.fileno(), READ)
+        self._connections = connections
+        self._watcher = connections.loop.io(sock.fileno(), EV_READ)
         self._drained: Event | None = None
-        self._taken: tuple[int, int] | None = None  # as `taking` found it last
+        self._last_progress: tuple[int, int] | None = None  # as `taking` found it last
 
     # The greenlet
 
@@ -115,85 +119,85 @@ class Connection:
         try:
             peer_closed = self._serve()
         except Exception as error:  # noqa: BLE001  ours, whatever it is; the other connections notice nothing
-            self._fail(error, None)
-            self.ending = self.ending or ErrorCode.INTERNAL
+            self._report_internal_error(error, None)
+            self.end_reason = self.end_reason or ErrorCode.INTERNAL
         try:
-            self._reception.leave(self)
+            self._connections.on_disconnect(self)
             self._linger(peer_closed=peer_closed)
         finally:
             self._close()
 
     def _serve(self) -> bool:
         """Read until the end; return whether the peer closed its side."""
-        reception = self._reception
+        connections = self._connections
         recv = self.sock.recv
-        wait = reception.gevent_hub.wait
+        wait = connections.gevent_hub.wait
         watcher = self._watcher
-        router = reception.router
-        while self.ending is None:
+        router = connections.router
+        while self.end_reason is None:
             try:
                 wait(watcher)
-                if reception.holding:
-                    self._hold()
+                if connections.reading_stopped:
+                    self._wait_for_end()
                     break
                 data = recv(READ_BYTES)
             except BlockingIOError:
                 continue
-            except Ended:
+            except ReadInterrupted:
                 break
             except OSError as error:
-                self.ending = self.ending or _reset(error)
+                self.end_reason = self.end_reason or _reset_reason(error)
                 return True
             router.accept(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
                 self._handle(self.codec.end())
-                self.ending = self.ending or "closed_by_peer"
+                self.end_reason = self.end_reason or "closed_by_peer"
                 return True
             items = self.codec.receive(data)
             if items:
                 self._handle(items)
             elif isinstance(self.codec, Sniffer):
-                self._keep_dialect()
+                self._use_detected_codec()
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
-        reception, outbox = self._reception, self.outbox
+        connections, outbox = self._connections, self.outbox
         if isinstance(self.codec, Sniffer):
-            self._keep_dialect()
+            self._use_detected_codec()
         many = len(items) > 1
         if many:
             outbox.cork()
-            turn_ends = self.now() + TURN
+            slice_ends = self.now() + TIME_SLICE_S
         for item in items:
-            if outbox.shut and isinstance(item, QUESTIONS):
+            if outbox.shut and isinstance(item, QUERY_COMMANDS):
                 continue  # nobody is left to hear the answer
             try:
-                reception.router.dispatch(self.session, item)
+                connections.router.dispatch(self.session, item)
             except Exception as error:  # noqa: BLE001  ours, whatever it is; the session goes on
-                self._fail(error, item.ref)
+                self._report_internal_error(error, item.ref)
             if isinstance(item, Fault) and item.close:
-                self.ending = self.ending or item.code
-            if outbox.waiting > reception.outbox_bytes // 2:
+                self.end_reason = self.end_reason or item.code
+            if outbox.waiting > connections.outbox_bytes // 2:
                 self._wait_drained()
-            if reception.ingest.full:
+            if connections.ingest.full:
                 signal = self.new_signal()
-                reception.ingest.on_room(signal)
+                connections.ingest.on_room(signal)
                 self.wait(signal)
-            if many and self.now() > turn_ends:
+            if many and self.now() > slice_ends:
                 outbox.uncork()
-                gevent.sleep(BETWEEN_TURNS)
-                turn_ends = self.now() + TURN
-            if self.ending is not None:  # perhaps while it waited
+                gevent.sleep(SLICE_PAUSE_S)
+                slice_ends = self.now() + TIME_SLICE_S
+            if self.end_reason is not None:  # perhaps while it waited
                 break
         outbox.uncork()
 
-    def _fail(self, error: Exception, ref: str | None) -> None:
+    def _report_internal_error(self, error: Exception, ref: str | None) -> None:
         """Say in the log what went wrong, and to the peer that something did."""
-        self._reception.failed(self, error)
+        self._connections.on_failed(self, error)
         self.session.answer(Error(code=ErrorCode.INTERNAL, message="the server erred; sorry", ref=ref))
 
-    def _keep_dialect(self) -> None:
+    def _use_detected_codec(self) -> None:
         """Keep to the dialect once the first bytes have chosen it, though they may hold no whole command."""
         assert isinstance(self.codec, Sniffer)
         chosen = self.codec.chosen
@@ -203,13 +207,13 @@ class Connection:
         self.session.dialect = chosen.dialect
         if chosen.dialect != base.NDJSON:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE:
+            for option, value in TCP_KEEPALIVE_OPTIONS:
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _wait_drained(self) -> None:
         """Read no more commands while the peer does not take the answers to those before."""
         self.outbox.uncork()
-        if not self.outbox.waiting or self.ending is not None:
+        if not self.outbox.waiting or self.end_reason is not None:
             return
         self._drained = Event()
         self.session.paused = True
@@ -217,32 +221,32 @@ class Connection:
         self.session.paused = False
         self._drained = None
 
-    def _hold(self) -> None:
+    def _wait_for_end(self) -> None:
         """Wait to be sent away, reading nothing more."""
-        while self.ending is None:  # an outbox that has drained wakes it, too
+        while self.end_reason is None:  # an outbox that has drained wakes it, too
             self._drained = Event()
             self._drained.wait()
 
     def _linger(self, *, peer_closed: bool) -> None:
         """Let the peer take its last bytes, and take its own, so that no reset overtakes the `bye`."""
-        hub, outbox = self._reception.gevent_hub, self.outbox
-        with gevent.Timeout(LINGER, False):
+        gevent_hub, outbox = self._connections.gevent_hub, self.outbox
+        with gevent.Timeout(CLOSE_LINGER_S, False):
             try:
                 if outbox.waiting:
                     self._drained = Event()
                     self._drained.wait()
                 self.sock.shutdown(socket.SHUT_WR)
                 while not peer_closed:
-                    hub.wait(self._watcher)
+                    gevent_hub.wait(self._watcher)
                     peer_closed = not self.sock.recv(READ_BYTES)
-            except (Ended, OSError):
+            except (ReadInterrupted, OSError):
                 return  # the peer has gone, which is all that this waits for
 
     def _close(self) -> None:
         self._watcher.close()
         self.outbox.close()
         self.sock.close()
-        self._reception.gone(self)
+        self._connections.unregister(self)
         if self.session.link is self:  # no cycle: either may outlive the other, the session in a queue
             self.session.link, self.session.outbox = detached.LINK, detached.OUTBOX
 
@@ -256,7 +260,7 @@ class Connection:
     @property
     def site(self) -> str:
         """What counts as one address of the peer's."""
-        return self._reception.addresses.counted(self.host)
+        return self._connections.address_limits.limited_key(self.host)
 
     def end(
         self,
@@ -269,13 +273,13 @@ class Connection:
         if not self.outbox.shut:  # else a bye is in it, or nobody is there to hear one
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
             self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
-            self.outbox.seal()
-        self._reception.feeder.ready(self.session)  # whoever waits to be fed waits in vain
+            self.outbox.close_input()
+        self._connections.feeder.ready(self.session)  # whoever waits to be fed waits in vain
         if self._drained is not None:
             self._drained.set()
-        if self.ending is None:  # else it leaves already
-            self.ending = reason
-            self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+        if self.end_reason is None:  # else it leaves already
+            self.end_reason = reason
+            self._connections.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
 
     def adopt(self, session: Session) -> None:
         """Serve a session that has come back, in place of the one that said hello."""
@@ -293,8 +297,8 @@ class Connection:
     def taken(self) -> int:
         """Return how many bytes the peer's kernel has acknowledged."""
         try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_TAKEN.size)
-            return int(_TCP_INFO_TAKEN.unpack(info)[0])
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
+            return int(_TCP_INFO_PROGRESS.unpack(info)[0])
         except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
             return 0
 
@@ -304,26 +308,26 @@ class Connection:
         What it has acknowledged may wait in its own buffers; that it reads them shows in its window.
         """
         try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_TAKEN.size)
-            acknowledged, unsent, window = _TCP_INFO_TAKEN.unpack(info)
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
+            acknowledged, unsent, window = _TCP_INFO_PROGRESS.unpack(info)
         except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
             return False
-        before, self._taken = self._taken, (acknowledged, window)
+        before, self._last_progress = self._last_progress, (acknowledged, window)
         if before is None:
             return bool(unsent)
         return window > before[1] or (bool(unsent) and acknowledged > before[0])
 
     def may_hello(self) -> float:
         """Return 0, or the seconds until a hello of this connection will be heard."""
-        addresses = self._reception.addresses
-        wait = addresses.may_hello(self.host, self)
-        if addresses.hasty(self):
+        address_limits = self._connections.address_limits
+        wait = address_limits.hello_delay(self.host, self)
+        if address_limits.floods_hellos(self):
             self.end(ByeReason.FLOODING, "hello was said again and again before its time", after=wait)
         return wait
 
     def failed_hello(self) -> None:
         """Note for the peer's address that a hello failed."""
-        self._reception.addresses.failed_hello(self.host)
+        self._connections.address_limits.record_failed_hello(self.host)
 
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms."""
@@ -351,30 +355,30 @@ class Connection:
     @property
     def loop(self) -> Any:
         """The event loop."""
-        return self._reception.loop
+        return self._connections.loop
 
     def now(self) -> float:
         """Monotonic seconds."""
-        return self._reception.clock.monotonic()
+        return self._connections.clock.monotonic()
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Run `callback` in the loop, after what runs now."""
-        self._reception.loop.run_callback(callback)
+        self._connections.loop.run_callback(callback)
 
-    def drained(self) -> None:
+    def on_drained(self) -> None:
         """Let a reader go on that waits for its peer to take what it asked for, and the feeder."""
         if self._drained is not None:
             self._drained.set()
         if self.session.behind is not None:
-            self._reception.feeder.ready(self.session)
+            self._connections.feeder.ready(self.session)
 
-    def stalled(self) -> None:
+    def on_overflow(self) -> None:
         """End a connection whose outbox has overflowed; there is no use in a `bye` that cannot be taken."""
-        if self.ending is None:
-            self.ending = ByeReason.STALLED
-            self.outbox.lose()
-            self._reception.gevent_hub.cancel_wait(self._watcher, Ended)
+        if self.end_reason is None:
+            self.end_reason = ByeReason.STALLED
+            self.outbox.discard()
+            self._connections.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
 
 
-def _reset(error: OSError) -> str:
+def _reset_reason(error: OSError) -> str:
     return "reset" if isinstance(error, ConnectionResetError) else f"errno_{error.errno}"

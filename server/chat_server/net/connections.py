@@ -13,11 +13,11 @@ from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.clock import Clock
-from chat_server.net.address_limits import Addresses
+from chat_server.net.address_limits import AddressLimits
 from chat_server.net.connection import Connection
 
 
-class Reception:
+class Connections:
     """What all connections share: the core behind the door, the loop, and what is to be said in the log."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Reception:
         hub: Hub,
         ingest: Ingest,
         clock: Clock,
-        addresses: Addresses,
+        address_limits: AddressLimits,
         outbox_bytes: int,
         hello_timeout: float,
         on_closed: Callable[[Connection], None],
@@ -38,30 +38,30 @@ class Reception:
         self.feeder = hub.feeder
         self.ingest = ingest
         self.clock = clock
-        self.addresses = addresses
+        self.address_limits = address_limits
         self.outbox_bytes = outbox_bytes
         self.gevent_hub = gevent.get_hub()
         self.loop: Any = self.gevent_hub.loop
-        self.connections: dict[Connection, None] = {}
+        self.registered: dict[Connection, None] = {}
         self.unnamed: dict[Connection, float] = {}  # -> when their time is up, in order
-        self._bytes_direct = 0  # to connections that have gone
-        self.holding = False
-        self.failed = on_failed
+        self._bytes_direct_closed = 0  # to connections that have gone
+        self.reading_stopped = False
+        self.on_failed = on_failed
         self._on_closed = on_closed
-        self._hello_timeout = hello_timeout
+        self._hello_timeout_s = hello_timeout
 
-    def take(self, sock: socket.socket, host: str, port: int) -> Connection:
+    def register(self, sock: socket.socket, host: str, port: int) -> Connection:
         """Take in a connection that its address has been counted for."""
         connection = Connection(sock, host, port, self)
-        self.connections[connection] = None
-        self.unnamed[connection] = connection.opened_at + self._hello_timeout
+        self.registered[connection] = None
+        self.unnamed[connection] = connection.opened_at + self._hello_timeout_s
         return connection
 
-    def hold(self) -> None:
+    def stop_reading(self) -> None:
         """Take no more commands from anybody: the server is stopping."""
-        self.holding = True
+        self.reading_stopped = True
 
-    def leave(self, connection: Connection) -> None:
+    def on_disconnect(self, connection: Connection) -> None:
         """Let the session go, once what it said is stored; it may come back, if it did not say good-bye."""
         session = connection.session
         try:
@@ -72,18 +72,18 @@ class Reception:
         finally:
             self.hub.depart(session)
 
-    def gone(self, connection: Connection) -> None:
+    def unregister(self, connection: Connection) -> None:
         """Forget a closed connection."""
-        if self.connections.pop(connection, 0) is None:
-            self._bytes_direct += connection.bytes_direct
+        if self.registered.pop(connection, 0) is None:
+            self._bytes_direct_closed += connection.bytes_direct
         self.unnamed.pop(connection, None)
-        self.addresses.leave(connection.host, connection)
+        self.address_limits.release(connection.host, connection)
 
     def bytes_direct(self) -> int:
         """Return the bytes handed to single connections since the start: answers, pings, byes."""
-        return self._bytes_direct + sum(connection.bytes_direct for connection in self.connections)
+        return self._bytes_direct_closed + sum(connection.bytes_direct for connection in self.registered)
 
-    def end_silent(self) -> None:
+    def end_hello_timeouts(self) -> None:
         """End connections that have not said who they are in time."""
         now = self.clock.monotonic()
         late = []
@@ -94,7 +94,7 @@ class Reception:
         for connection in late:
             del self.unnamed[connection]
             if not connection.session.id:
-                seconds = f"{self._hello_timeout:g} seconds"
+                seconds = f"{self._hello_timeout_s:g} seconds"
                 connection.end(
                     ByeReason.HELLO_TIMEOUT, f"nothing was said for {seconds}; type a line, or say hello"
                 )

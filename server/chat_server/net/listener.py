@@ -16,18 +16,18 @@ from gevent.server import StreamServer
 from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Bye
-from chat_server.net.address_limits import COME_BACK, Refusal, site
-from chat_server.net.connections import Reception
+from chat_server.net.address_limits import RETRY_AFTER_S, Rejection, address_key
+from chat_server.net.connections import Connections
 
-BACKLOG: Final = 4096
-KERNEL_BYTES: Final = 128 * 1024
+LISTEN_BACKLOG: Final = 4096
+NOTSENT_LOWAT_BYTES: Final = 128 * 1024
 """Unsent bytes that the kernel keeps for one peer, beside our outbox. Its own bound is megabytes (tcp(7),
 tcp_wmem): ten thousand peers that do not read could take all the memory that TCP may have."""
 SPARE_DESCRIPTORS: Final = 64
 """Descriptors kept for files, and for saying `bye` to those who come too many."""
 
-REFUSED_LINGER: Final = 1.0
-MAX_REFUSED: Final = SPARE_DESCRIPTORS // 2
+REJECTED_LINGER_S: Final = 1.0
+MAX_REJECTED_LINGERING: Final = SPARE_DESCRIPTORS // 2
 """Refused connections that are given time to read their `bye`; more are closed at once."""
 
 
@@ -41,16 +41,16 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
     def __init__(
         self,
         listening: socket.socket,
-        reception: Reception,
+        connections: Connections,
         *,
         max_connections: Callable[[], int],
-        on_refused: Callable[[str, str], None],
+        on_rejected: Callable[[str, str], None],
     ) -> None:
         super().__init__(listening, self._serve, spawn=gevent.spawn_raw)
-        self._reception = reception
+        self._connections = connections
         self._max_connections = max_connections
-        self._on_refused = on_refused
-        self._refused = 0
+        self._on_rejected = on_rejected
+        self._rejected_lingering = 0
 
     def do_read(self) -> tuple[socket.socket, str, int] | None:
         """Accept one connection; None when nobody waits."""
@@ -67,42 +67,44 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
 
     def do_handle(self, sock: socket.socket, host: str, port: int) -> None:
         """Start a greenlet for a connection, or send it away."""
-        reception = self._reception
-        if len(reception.connections) >= self._max_connections():
-            refusal: Refusal | None = Refusal("the server is full", COME_BACK)
+        connections = self._connections
+        if len(connections.registered) >= self._max_connections():
+            rejection: Rejection | None = Rejection("the server is full", RETRY_AFTER_S)
         else:
-            refusal = reception.addresses.enter(host)
-        if refusal is not None:
-            self._refuse(sock, site(host), refusal)
+            rejection = connections.address_limits.admit(host)
+        if rejection is not None:
+            self._reject(sock, address_key(host), rejection)
             return
-        gevent.spawn_raw(reception.take(sock, host, port).run)
+        gevent.spawn_raw(connections.register(sock, host, port).run)
 
     def _serve(self, sock: socket.socket, host: str, port: int) -> None:
         """Exist, because a StreamServer wants a handler; `do_handle` does the work."""
         raise NotImplementedError
 
-    def _refuse(self, sock: socket.socket, address: str, refusal: Refusal) -> None:
-        self._on_refused(address, refusal.message)
-        bye = Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, message=refusal.message, after=refusal.after)
+    def _reject(self, sock: socket.socket, address: str, rejection: Rejection) -> None:
+        self._on_rejected(address, rejection.message)
+        bye = Bye(
+            reason=ByeReason.TOO_MANY_CONNECTIONS, message=rejection.message, after=rejection.retry_after_s
+        )
         try:
             sock.send(ndjson.encode(bye))
             sock.shutdown(socket.SHUT_WR)
         except OSError:  # it has gone by itself
             sock.close()
             return
-        if self._refused >= MAX_REFUSED:
+        if self._rejected_lingering >= MAX_REJECTED_LINGERING:
             sock.close()
             return
-        self._refused += 1
+        self._rejected_lingering += 1
         gevent.spawn_raw(self._linger, sock)
 
     def _linger(self, sock: socket.socket) -> None:
         """Take what the peer sends until it has read its `bye`: a close with bytes unread resets it away."""
-        watcher = self._reception.loop.io(sock.fileno(), 1)
+        watcher = self._connections.loop.io(sock.fileno(), 1)
         try:
-            with gevent.Timeout(REFUSED_LINGER, False):
+            with gevent.Timeout(REJECTED_LINGER_S, False):
                 while True:
-                    self._reception.gevent_hub.wait(watcher)
+                    self._connections.gevent_hub.wait(watcher)
                     if not sock.recv(4096):
                         break
         except OSError:
@@ -110,7 +112,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         finally:
             watcher.close()
             sock.close()
-            self._refused -= 1
+            self._rejected_lingering -= 1
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -123,11 +125,11 @@ def listen(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # What is accepted inherits these.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
         if family == socket.AF_INET6 and host == "::":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # everyone, IPv4 too
         sock.bind(address)
-        sock.listen(BACKLOG)
+        sock.listen(LISTEN_BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()

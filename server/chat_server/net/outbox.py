@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from chat_server.net.connection import Connection
 
-WRITE: Final = 2  # libev's EV_WRITE
+EV_WRITE: Final = 2  # libev's EV_WRITE
 
 
-SEND_BYTES: Final = 64 * 1024
+COALESCE_BYTES: Final = 64 * 1024
 """Small pieces are joined up to this and sent together; a longer one goes alone."""
 
 
@@ -29,16 +29,16 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
     size = len(chunk)
     refused: list[Any] | None = None
     for outbox in outboxes:
-        if outbox.held is None:
+        if outbox.queue is None:
             try:
                 sent = outbox.send(chunk)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                outbox.lose()
+                outbox.discard()
                 continue
             if sent != size:
-                outbox.keep(chunk[sent:])
+                outbox.enqueue(chunk[sent:])
         elif not outbox.offer(chunk):
             if refused is None:
                 refused = []
@@ -46,14 +46,14 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
     return refused or ()
 
 
-def _fitting(held: list[Any]) -> tuple[int, int]:
+def _next_write(queue: list[Any]) -> tuple[int, int]:
     """Return how many of the pieces go out together, and their bytes."""
     size = 0
-    for count, piece in enumerate(held, 1):
+    for count, piece in enumerate(queue, 1):
         size += len(piece)
-        if size >= SEND_BYTES:
+        if size >= COALESCE_BYTES:
             return count, size
-    return len(held), size
+    return len(queue), size
 
 
 class Outbox:
@@ -62,23 +62,23 @@ class Outbox:
     __slots__ = (
         "_connection",
         "_corked",
-        "_limit",
+        "_limit_bytes",
         "_watcher",
-        "held",
         "moved_at",
+        "queue",
         "send",
         "shut",
         "waiting",
     )
 
-    def __init__(self, connection: Connection, limit: int) -> None:
+    def __init__(self, connection: Connection, limit_bytes: int) -> None:
         self.send = connection.sock.send
-        self.held: list[bytes | memoryview] | None = None
+        self.queue: list[bytes | memoryview] | None = None
         self.waiting = 0
         self.moved_at = 0.0
         self.shut = False  # nothing more is taken: the bye is in, or the peer has gone
         self._connection = connection
-        self._limit = limit
+        self._limit_bytes = limit_bytes
         self._corked = False
         self._watcher: Any = None
 
@@ -91,58 +91,58 @@ class Outbox:
 
     def put_uncounted(self, data: bytes) -> None:
         """Send or keep `data`, whose bytes are counted by its room."""
-        if self.held is not None:
-            self.keep(data)
+        if self.queue is not None:
+            self.enqueue(data)
             return
         try:
             sent = self.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.lose()
+            self.discard()
             return
         if sent != len(data):
-            self.keep(data[sent:])
+            self.enqueue(data[sent:])
 
     @property
     def full(self) -> bool:
         """Whether more waits already than what is offered may add to."""
-        return self.waiting > self._limit or self.shut
+        return self.waiting > self._limit_bytes or self.shut
 
     def offer(self, data: bytes) -> bool:
         """Send or keep `data`, or, if more than the bound would wait then, take none of it.
 
         An empty outbox takes anything, so that nothing is ever too long for it.
         """
-        if self.waiting and self.waiting + len(data) > self._limit and not self.shut:
+        if self.waiting and self.waiting + len(data) > self._limit_bytes and not self.shut:
             self.uncork()
-            if self.waiting and self.waiting + len(data) > self._limit and not self.shut:
+            if self.waiting and self.waiting + len(data) > self._limit_bytes and not self.shut:
                 return False
         self.put_uncounted(data)
         return True
 
-    def keep(self, data: bytes) -> None:
+    def enqueue(self, data: bytes) -> None:
         """Keep what the peer has not taken, and wait for it to take more; far too much is the end."""
         if self.shut:
             return
-        if self.held is None:
-            self.held = []
-        self.held.append(data)
+        if self.queue is None:
+            self.queue = []
+        self.queue.append(data)
         self.waiting += len(data)
         if self._corked:
-            if self.waiting > self._limit // 2:  # its reader waits for something: the peer need not
+            if self.waiting > self._limit_bytes // 2:  # its reader waits for something: the peer need not
                 self.uncork()
             return
         if self._watcher is None:
-            self._wait()
-        if self.waiting > 2 * self._limit:  # answers alone: no more of them than of the feed
-            self.seal()
-            self._connection.soon(self._connection.stalled)
+            self._watch()
+        if self.waiting > 2 * self._limit_bytes:  # answers alone: no more of them than of the feed
+            self.close_input()
+            self._connection.call_soon(self._connection.on_overflow)
 
     def cork(self) -> None:
         """Gather what is put from now on."""
-        if self.held is None:
-            self.held = []
+        if self.queue is None:
+            self.queue = []
             self._corked = True
 
     def uncork(self) -> None:
@@ -153,57 +153,57 @@ class Outbox:
 
     def flush(self) -> None:
         """Send as much of what is kept as the peer takes now."""
-        held = self.held
-        if held is None or self._corked:
+        queue = self.queue
+        if queue is None or self._corked:
             return
-        while held:
-            count, size = _fitting(held)
-            data = held[0] if count == 1 else b"".join(held[:count])
+        while queue:
+            count, size = _next_write(queue)
+            data = queue[0] if count == 1 else b"".join(queue[:count])
             try:
                 sent = self.send(data)
             except BlockingIOError:
                 sent = 0  # the watcher will tell
             except OSError:
-                self.lose()
+                self.discard()
                 return
             if sent:
                 self.waiting -= sent
                 self.moved_at = self._connection.now()
             if sent != size:
-                held[:count] = [memoryview(data)[sent:]]  # no copy of what a slow peer takes in sips
+                queue[:count] = [memoryview(data)[sent:]]  # no copy of what a slow peer takes in sips
                 if self._watcher is None:
-                    self._wait()
+                    self._watch()
                 return
-            del held[:count]
-        self.held = [] if self.shut else None
-        self._stop()
-        self._connection.drained()
+            del queue[:count]
+        self.queue = [] if self.shut else None
+        self._unwatch()
+        self._connection.on_drained()
 
-    def seal(self) -> None:
+    def close_input(self) -> None:
         """Take nothing more: the last frame is in."""
         self.shut = True
-        if self.held is None:
-            self.held = []
+        if self.queue is None:
+            self.queue = []
 
-    def lose(self) -> None:
+    def discard(self) -> None:
         """Drop everything: the peer has gone. The reader will find out by itself."""
         self.shut = True
-        self.held = []
+        self.queue = []
         self.waiting = 0
-        self._stop()
-        self._connection.drained()
+        self._unwatch()
+        self._connection.on_drained()
 
     def close(self) -> None:
         """Let go of the loop and of the connection: a cycle would keep both until a garbage collection."""
-        self.lose()
+        self.discard()
         del self._connection, self.send
 
-    def _wait(self) -> None:
+    def _watch(self) -> None:
         self.moved_at = self._connection.now()
-        self._watcher = self._connection.loop.io(self._connection.sock.fileno(), WRITE)
+        self._watcher = self._connection.loop.io(self._connection.sock.fileno(), EV_WRITE)
         self._watcher.start(self.flush)
 
-    def _stop(self) -> None:
+    def _unwatch(self) -> None:
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()

@@ -94,7 +94,7 @@ class Reporter:
         """Sum up a session that ends; connections that never had a name are counted only."""
         session = connection.session
         stats = self._hub.stats
-        reason = connection.ending or "closed_by_peer"
+        reason = connection.end_reason or "closed_by_peer"
         if not session.id:
             stats.refused[reason] += 1
             return

@@ -8,9 +8,9 @@ import pytest
 
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.memory import MemoryStore
-from chat_server.jobs import maintenance
-from chat_server.jobs.commit_loop import Writer
-from chat_server.jobs.maintenance import Keeper
+from chat_server.jobs import commit_loop, maintenance
+from chat_server.jobs.commit_loop import CommitLoop
+from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.vocabulary import LogEvent
 
 Lines = list[tuple[str, LogEvent, dict[str, Any]]]
@@ -49,8 +49,8 @@ def log() -> Log:
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "TRIM_PAUSE", 0.0)
-    monkeypatch.setattr(maintenance, "MAINTAIN_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "TRIM_PAUSE_S", 0.0)
+    monkeypatch.setattr(maintenance, "MAINTENANCE_INTERVAL_S", 0.0)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def start(log: Log) -> Iterator[Callable[..., None]]:
     def start(store: MemoryStore, **settings: Any) -> None:
         nobody: Any = None
         anyone: Any = log
-        kept = Keeper(anyone, store, nobody, nobody, disk_warning_bytes=0, **settings)
+        kept = StoreMaintenance(anyone, store, nobody, nobody, disk_warning_bytes=0, **settings)
         greenlets.append(gevent.spawn(kept.run))
 
     yield start
@@ -94,7 +94,7 @@ def test_it_trims_until_nothing_is_left_and_tells_of_each_step(start: Callable[.
 
 
 def test_it_looks_again_after_a_while(start: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maintenance, "TRIM_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
     store = Store()
     start(store, retention_messages=7)
     until(lambda: len(store.asked) > 3)
@@ -103,7 +103,7 @@ def test_it_looks_again_after_a_while(start: Callable[..., None], monkeypatch: p
 def test_a_round_is_bounded_and_the_next_one_goes_on(
     start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "TRIM_STEPS", 4)
+    monkeypatch.setattr(maintenance, "TRIM_STEPS_PER_ROUND", 4)
     store = Store(*({1: seq} for seq in range(1, 11)))
     start(store, retention_messages=7)
     until(lambda: len(store.asked) == 11)
@@ -115,7 +115,7 @@ def test_a_round_is_bounded_and_the_next_one_goes_on(
 def test_age_is_counted_from_the_clock_also_when_it_is_set_back(
     start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "TRIM_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
     times = [1000.0, 400.0, 50.0]
     store = Store()
     start(store, retention_seconds=100.0, clock=lambda: times.pop(0) if len(times) > 1 else times[0])
@@ -133,7 +133,7 @@ def test_without_limits_it_never_looks(start: Callable[..., None]) -> None:
 def test_a_store_that_cannot_be_trimmed_is_told_once_and_tried_again(
     start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "TRIM_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
     trouble = StoreUnavailable("disk I/O error")
     store = Store({1: 1}, trouble, trouble, RuntimeError("ours"), {2: 2})
     start(store, retention_messages=7)
@@ -164,10 +164,10 @@ class Failing:
 def test_the_writer_tries_a_store_that_fails_until_it_works(
     log: Log, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
-    monkeypatch.setattr(maintenance, "TRY_EVERY", 0.0)
+    monkeypatch.setattr(commit_loop, "STORE_RETRY_INTERVAL_S", 0.0)
     anyone: Any = log
     ingest: Any = Failing(failures)
-    writer = Writer(anyone, "the store")
+    writer = CommitLoop(anyone, "the store")
     writer.ingest = ingest
     running = gevent.spawn(writer.run)
     try:

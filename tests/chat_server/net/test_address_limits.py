@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from chat_server.net import address_limits
 from chat_server.net.address_limits import (
-    LONGEST_AFTER,
-    LONGEST_TURN,
-    Addresses,
+    MAX_HELLO_DELAY_S,
+    MAX_RETRY_AFTER_S,
     AddressLimits,
-    Refusal,
-    site,
+    AddressLimitSettings,
+    Rejection,
+    address_key,
 )
 
 PEER = "192.0.2.7"
@@ -37,9 +37,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def with_limits(clock: Clock, **limits: Any) -> Addresses:
+def with_limits(clock: Clock, **limits: Any) -> AddressLimits:
     off: dict[str, Any] = {"connections": 0, "rate_connections": 0, "rate_failed_hellos": 0}
-    return Addresses(AddressLimits(**off | limits), clock)
+    return AddressLimits(AddressLimitSettings(**off | limits), clock)
 
 
 # What counts as one
@@ -61,15 +61,15 @@ def with_limits(clock: Clock, **limits: Any) -> Addresses:
     ],
 )
 def test_what_counts_as_one_address(host: str, expected: str) -> None:
-    assert site(host) == expected
+    assert address_key(host) == expected
 
 
 @settings(deadline=None, max_examples=50)
 @given(prefix=st.integers(2**61, 2**63), one=st.integers(0, 2**64 - 1), other=st.integers(0, 2**64 - 1))
 def test_the_last_64_bits_change_nothing(prefix: int, one: int, other: int) -> None:
     hosts = [str(IPv6Address(prefix << 64 | low)) for low in (one, other)]
-    assert site(hosts[0]) == site(hosts[1])
-    assert site(hosts[0]) != site(str(IPv6Address(prefix + 1 << 64 | one)))
+    assert address_key(hosts[0]) == address_key(hosts[1])
+    assert address_key(hosts[0]) != address_key(str(IPv6Address(prefix + 1 << 64 | one)))
 
 
 # Connections
@@ -78,34 +78,36 @@ def test_the_last_64_bits_change_nothing(prefix: int, one: int, other: int) -> N
 def test_connections_at_once(clock: Clock) -> None:
     # Given a site with as many as it may have, over different ways to write it
     table = with_limits(clock, connections=2)
-    assert [table.enter(host) for host in (PEER, f"::ffff:{PEER}")] == [None, None]
+    assert [table.admit(host) for host in (PEER, f"::ffff:{PEER}")] == [None, None]
 
     # Then it gets no more, others do, and when one leaves there is a place
-    refusal = table.enter(PEER)
+    refusal = table.admit(PEER)
     assert refusal is not None
     assert PEER in refusal.message
-    assert refusal.after > 0
-    assert table.enter("192.0.2.8") is None
-    table.leave(PEER, "connection")
-    assert table.enter(PEER) is None
+    assert refusal.retry_after_s > 0
+    assert table.admit("192.0.2.8") is None
+    table.release(PEER, "connection")
+    assert table.admit(PEER) is None
 
 
 def test_connections_a_second(clock: Clock) -> None:
     # Given a site that has used up its burst
     table = with_limits(clock, rate_connections=10, rate_connections_burst=3)
-    assert [table.enter(PEER) for _ in range(3)] == [None] * 3
+    assert [table.admit(PEER) for _ in range(3)] == [None] * 3
 
     # When more come, then each is told a time of its own, and others are let in
-    refusals = [table.enter(PEER) for _ in range(3)]
-    assert [refusal.after for refusal in refusals if refusal] == pytest.approx([0.1, 0.2, 0.3], abs=0.011)
-    assert table.enter("192.0.2.8") is None
+    refusals = [table.admit(PEER) for _ in range(3)]
+    assert [refusal.retry_after_s for refusal in refusals if refusal] == pytest.approx(
+        [0.1, 0.2, 0.3], abs=0.011
+    )
+    assert table.admit("192.0.2.8") is None
 
     # And those who come back when they were told to are let in
     start = clock.now
     for refusal in refusals:
         assert refusal
-        clock.now = start + refusal.after
-        assert table.enter(PEER) is None
+        clock.now = start + refusal.retry_after_s
+        assert table.admit(PEER) is None
 
 
 @settings(deadline=None, max_examples=50)
@@ -120,16 +122,16 @@ def test_no_more_get_in_than_burst_and_rate(rate: float, burst: int, gaps: list[
     start, let_in = clock.now, 0
     for gap in gaps:
         clock.now += gap
-        refusal = table.enter(PEER)
+        refusal = table.admit(PEER)
         let_in += refusal is None
-        assert refusal is None or 0 < refusal.after <= LONGEST_AFTER
+        assert refusal is None or 0 < refusal.retry_after_s <= MAX_RETRY_AFTER_S
         assert let_in <= burst + rate * (clock.now - start) + 0.001
 
 
 def test_the_last_of_a_storm_are_not_sent_away_for_good(clock: Clock) -> None:
     table = with_limits(clock, rate_connections=1, rate_connections_burst=1)
-    told = [refusal.after for _ in range(1000) if (refusal := table.enter(PEER))]
-    assert max(told) == LONGEST_AFTER
+    told = [refusal.retry_after_s for _ in range(1000) if (refusal := table.admit(PEER))]
+    assert max(told) == MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
@@ -144,46 +146,46 @@ def test_this_machine_is_exempt_unless_it_is_not(clock: Clock, host: str, *, lim
         rate_failed_hellos_burst=1,
         limit_loopback=limited,
     )
-    assert table.enter(host) is None
-    assert isinstance(table.enter(host), Refusal) is limited
-    table.failed_hello(host)
-    assert (table.may_hello(host, "other") > 0) is limited
+    assert table.admit(host) is None
+    assert isinstance(table.admit(host), Rejection) is limited
+    table.record_failed_hello(host)
+    assert (table.hello_delay(host, "other") > 0) is limited
 
 
 def test_zero_is_no_limit(clock: Clock) -> None:
     table = with_limits(clock)
     for number in range(100):
-        assert table.enter(PEER) is None
-        table.failed_hello(PEER)
-        assert table.may_hello(PEER, number) == 0
-    assert table.held() == (0, 0)
+        assert table.admit(PEER) is None
+        table.record_failed_hello(PEER)
+        assert table.hello_delay(PEER, number) == 0
+    assert table.tracked_counts() == (0, 0)
 
 
 def test_limits_that_change_hold_at_once(clock: Clock) -> None:
     table = with_limits(clock)
-    table.enter(PEER)
-    table.limits = AddressLimits(connections=1)
-    assert isinstance(table.enter(PEER), Refusal)
-    table.leave(PEER, "connection")
-    assert table.enter(PEER) is None
+    table.admit(PEER)
+    table.limits = AddressLimitSettings(connections=1)
+    assert isinstance(table.admit(PEER), Rejection)
+    table.release(PEER, "connection")
+    assert table.admit(PEER) is None
 
 
 # Hellos
 
 
-def failing(table: Addresses, connection: str, times: int = 1) -> list[float]:
+def failing(table: AddressLimits, connection: str, times: int = 1) -> list[float]:
     """Say as many wrong hellos; return what was answered to each: 0 where it was heard."""
     waits = []
     for _ in range(times):
-        waits.append(table.may_hello(PEER, connection))
+        waits.append(table.hello_delay(PEER, connection))
         if not waits[-1]:
-            table.failed_hello(PEER)
+            table.record_failed_hello(PEER)
     return waits
 
 
 def test_only_what_fails_counts(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=2)
-    assert [table.may_hello(PEER, "good") for _ in range(100)] == [0] * 100
+    assert [table.hello_delay(PEER, "good") for _ in range(100)] == [0] * 100
     assert failing(table, "eve", 3) == [0, 0, 1]
 
 
@@ -193,7 +195,7 @@ def test_a_hello_is_heard_in_its_turn_whatever_the_neighbours_do(clock: Clock) -
     failing(table, "eve", 3)
 
     # When somebody good says hello from there
-    wait = table.may_hello(PEER, "ann")
+    wait = table.hello_delay(PEER, "ann")
     assert wait == 2  # after eve
 
     # Then it is heard when it was told, though others have taken every token
@@ -204,45 +206,45 @@ def test_a_hello_is_heard_in_its_turn_whatever_the_neighbours_do(clock: Clock) -
     clock.now = start + wait
     for number in range(10):
         failing(table, f"eve{number}")
-    assert table.may_hello(PEER, "ann") == 0
+    assert table.hello_delay(PEER, "ann") == 0
 
 
 def test_limits_that_are_lifted_let_everybody_in(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     assert failing(table, "eve", 2) == [0, 1]
-    table.limits = AddressLimits(rate_failed_hellos=0)
-    assert table.may_hello(PEER, "eve") == 0
+    table.limits = AddressLimitSettings(rate_failed_hellos=0)
+    assert table.hello_delay(PEER, "eve") == 0
 
 
 def test_a_turn_that_is_not_used_is_given_back(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
-    table.enter(PEER)
+    table.admit(PEER)
     assert failing(table, "eve", 2) == [0, 1]
-    table.leave(PEER, "eve")
-    assert table.may_hello(PEER, "ann") == 1
+    table.release(PEER, "eve")
+    assert table.hello_delay(PEER, "ann") == 1
 
 
 def test_who_does_not_wait_is_known(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
-    failing(table, "eve", 1 + address_limits.MAX_HASTY)
-    assert not table.hasty("eve")
+    failing(table, "eve", 1 + address_limits.MAX_EARLY_HELLOS)
+    assert not table.floods_hellos("eve")
     failing(table, "eve")
-    assert table.hasty("eve")
-    assert not table.hasty("ann")
+    assert table.floods_hellos("eve")
+    assert not table.floods_hellos("ann")
 
 
 def test_nobody_waits_longer_than_the_longest_turn(clock: Clock) -> None:
     # Given a thousand connections of one site, all of which fail as often as they are heard
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=20)
     for _ in range(30):
-        clock.now += LONGEST_TURN
+        clock.now += MAX_HELLO_DELAY_S
         for eve in range(1000):
             failing(table, f"eve{eve}")
 
     # Then somebody good is heard after that time at the latest, and when they stop it is soon forgotten
-    assert table.may_hello(PEER, "ann") == LONGEST_TURN
-    clock.now += 2 * LONGEST_TURN
-    assert table.may_hello(PEER, "ann") == table.may_hello(PEER, "bob") == 0
+    assert table.hello_delay(PEER, "ann") == MAX_HELLO_DELAY_S
+    clock.now += 2 * MAX_HELLO_DELAY_S
+    assert table.hello_delay(PEER, "ann") == table.hello_delay(PEER, "bob") == 0
 
 
 @settings(deadline=None, max_examples=100)
@@ -260,52 +262,55 @@ def test_what_is_told_holds_and_the_rate_too(
     promised: dict[str, float] = {}
     for gap, connection, good in steps:
         clock.now += gap
-        wait = table.may_hello(PEER, connection)
+        wait = table.hello_delay(PEER, connection)
         if wait:
             # Then nobody's time is put off, and it is not longer than the longest
             at = clock.now + wait
             assert at <= promised.setdefault(connection, at) + 0.011
-            assert wait <= LONGEST_TURN
+            assert wait <= MAX_HELLO_DELAY_S
             assert clock.now < promised[connection]
             continue
         promised.pop(connection, None)
         if not good:
-            table.failed_hello(PEER)
+            table.record_failed_hello(PEER)
             failed += 1
         # And no more fail than the rate allows, but for those who waited longest
-        assert failed <= burst + rate * (clock.now - start) + 5 * ((clock.now - start) / LONGEST_TURN) + 0.001
+        assert (
+            failed
+            <= burst + rate * (clock.now - start) + 5 * ((clock.now - start) / MAX_HELLO_DELAY_S) + 0.001
+        )
 
 
 # The table
 
 
 def test_many_addresses_take_no_more_than_the_bound(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address_limits, "MAX_SITES", 100)
+    monkeypatch.setattr(address_limits, "MAX_TRACKED_ADDRESSES", 100)
     limits = {"rate_connections": 1, "rate_connections_burst": 2, "rate_failed_hellos": 1}
     table = with_limits(clock, **limits)
     for number in range(1000):
         host = f"2001:db8:0:{number:x}::1"
-        assert table.enter(host) is None
-        table.failed_hello(host)
-        assert max(table.held()) <= 100
+        assert table.admit(host) is None
+        table.record_failed_hello(host)
+        assert max(table.tracked_counts()) <= 100
     # and who came last is still known, and so is who comes again and again
-    assert table.enter("2001:db8:0:3e7::ffff") is None
-    assert isinstance(table.enter("2001:db8:0:3e7::ffff"), Refusal)
+    assert table.admit("2001:db8:0:3e7::ffff") is None
+    assert isinstance(table.admit("2001:db8:0:3e7::ffff"), Rejection)
     for number in range(1000):
-        table.enter(f"2001:db8:1:{number:x}::1")
-        assert (table.enter(PEER) is None) is (number < 2)
+        table.admit(f"2001:db8:1:{number:x}::1")
+        assert (table.admit(PEER) is None) is (number < 2)
 
 
 def test_what_is_full_again_is_forgotten(clock: Clock) -> None:
     limits = {"rate_connections": 1, "rate_connections_burst": 5, "rate_failed_hellos": 1}
     table = with_limits(clock, **limits, rate_failed_hellos_burst=5)
     for number in range(500):
-        table.enter(f"192.0.2.{number % 250}")
-        table.failed_hello(f"192.0.2.{number % 250}")
+        table.admit(f"192.0.2.{number % 250}")
+        table.record_failed_hello(f"192.0.2.{number % 250}")
         clock.now += 1
-    arrivals, failures = table.held()
+    arrivals, failures = table.tracked_counts()
     assert arrivals <= 6
-    assert failures <= 6 + LONGEST_TURN
+    assert failures <= 6 + MAX_HELLO_DELAY_S
 
 
 def test_what_is_in_debt_is_not_forgotten(clock: Clock) -> None:
@@ -315,16 +320,16 @@ def test_what_is_in_debt_is_not_forgotten(clock: Clock) -> None:
         failing(table, str(number))
     # When others fail later, when its burst alone would be full again
     clock.now += 3
-    table.failed_hello("192.0.2.8")
+    table.record_failed_hello("192.0.2.8")
     # Then it still waits
-    assert table.may_hello(PEER, "ann") == 8
+    assert table.hello_delay(PEER, "ann") == 8
 
 
 def test_nothing_remains_of_those_who_left(clock: Clock) -> None:
     table = with_limits(clock, connections=5, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     for number in range(50):
-        table.enter(PEER)
+        table.admit(PEER)
         failing(table, str(number))
-        table.leave(PEER, str(number))
-    assert not table._turns
-    assert not table._open
+        table.release(PEER, str(number))
+    assert not table._reservations
+    assert not table._connection_counts

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_server.net.outbox import SEND_BYTES, Outbox, fan_out
+from chat_server.net.outbox import COALESCE_BYTES, Outbox, fan_out
 
 LIMIT = 100
 
@@ -87,13 +87,13 @@ class Peer:
     def now(self) -> float:
         return 0.0
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         self.later.append(callback)
 
-    def drained(self) -> None:
+    def on_drained(self) -> None:
         self.drains += 1
 
-    def stalled(self) -> None:
+    def on_overflow(self) -> None:
         self.stalls += 1
 
 
@@ -116,7 +116,7 @@ class Play:
         if not self.outbox.shut:
             corked = self.outbox._corked
             assert len(self.taken) - len(self.peer.received) == self.outbox.waiting
-            assert (self.outbox.waiting > 0) <= (self.outbox.held is not None)
+            assert (self.outbox.waiting > 0) <= (self.outbox.queue is not None)
             assert corked or not self.outbox.waiting or self.peer.watching is not None
 
     def offer(self, size: int) -> None:
@@ -150,7 +150,7 @@ class Play:
         self.peer.takes(size)
 
     def seal(self) -> None:
-        self.outbox.seal()
+        self.outbox.close_input()
 
     def gone(self) -> None:
         self.peer.gone = True
@@ -174,11 +174,11 @@ def test_bytes_come_in_order_each_once(play: list[tuple[Any, ...]]) -> None:
 def test_many_small_pieces_go_out_together_and_a_long_one_alone() -> None:
     peer = Peer()
     peer.outbox.cork()
-    for size in (10, 20, SEND_BYTES, 5):
-        peer.outbox.held.append(b"x" * size)  # type: ignore[union-attr]
+    for size in (10, 20, COALESCE_BYTES, 5):
+        peer.outbox.queue.append(b"x" * size)  # type: ignore[union-attr]
         peer.outbox.waiting += size
-    peer.room = 10 * SEND_BYTES
+    peer.room = 10 * COALESCE_BYTES
     peer.outbox.uncork()
-    assert peer.sent == [SEND_BYTES + 30, 5]
-    assert peer.outbox.held is None
+    assert peer.sent == [COALESCE_BYTES + 30, 5]
+    assert peer.outbox.queue is None
     assert peer.drains == 1

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from chat_server.core.base.interval_stats import Tally
 from chat_server.core.chat.hub import Hub
-from chat_server.net.connections import Reception
+from chat_server.net.connections import Connections
 from chat_server.observability.log_reporter import Reporter, resident_bytes
 from chat_server.observability.log_sink import LogSink
 from chat_server.observability.loop_watchdog import Lag
@@ -84,7 +84,7 @@ class Metrics:
         self,
         constants: Mapping[str, Value],
         hub: Hub,
-        reception: Reception,
+        reception: Connections,
         reporter: Reporter,
         sink: LogSink,
         health: Health,
@@ -131,7 +131,7 @@ class Metrics:
             "greenroom_sessions": len(hub.sessions),
             "greenroom_sessions_held": hub.seats.held,
             "greenroom_sessions_lagging": len(hub.feeder.behind),
-            "greenroom_connections": len(reception.connections),
+            "greenroom_connections": len(reception.registered),
             "greenroom_connections_unnamed": len(reception.unnamed),
             "greenroom_connections_limit": self._max_connections(),
             "greenroom_public_rooms": len(hub.rooms),

@@ -66,7 +66,7 @@ def test_a_fault_of_ours_is_counted_for_metrics_and_log(
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(server.reception.router, "dispatch", fail)
+    monkeypatch.setattr(server.connections.router, "dispatch", fail)
 
     # When a peer meets it
     assert say(server, type="hello", username="ann")["code"] == "internal"

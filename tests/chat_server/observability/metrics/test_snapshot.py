@@ -62,7 +62,7 @@ class Stage:
                 "greenroom_disk_warning_bytes": 200,
             },
             self.hub,
-            Bunch(connections=Crowd(), unnamed=Crowd()),
+            Bunch(registered=Crowd(), unnamed=Crowd()),
             self.reporter,
             Bunch(lines_dropped=4, failures=5),
             Bunch(trouble=lambda: "", store_failing=False),
