@@ -28,10 +28,10 @@ def open_store(config: Config) -> SqliteStore | MemoryStore:
     reads: Final[Any] = ThreadPool(1)
 
     def offload(function: Any, *args: Any) -> Any:
-        return _in_thread(appends, function, args)
+        return _run_in_thread(appends, function, args)
 
     def read_offload(function: Any, *args: Any) -> Any:
-        return _in_thread(reads, function, args)
+        return _run_in_thread(reads, function, args)
 
     try:
         return SqliteStore(path, full_sync=config.sync == "full", offload=offload, read_offload=read_offload)
@@ -43,15 +43,15 @@ def open_store(config: Config) -> SqliteStore | MemoryStore:
         raise CannotStart(f"the data file {path} cannot be used: {error}") from error
 
 
-def _in_thread(pool: Any, function: Any, args: tuple[Any, ...]) -> Any:
+def _run_in_thread(pool: Any, function: Any, args: tuple[Any, ...]) -> Any:
     """Run `function` in a native thread; gevent would print its exception before we could handle it."""
-    value, error = pool.apply(_outcome, (function, args))
+    value, error = pool.apply(_result_or_error, (function, args))
     if error is not None:
         raise error
     return value
 
 
-def _outcome(function: Any, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+def _result_or_error(function: Any, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
     try:
         return function(*args), None
     except Exception as error:  # noqa: BLE001  raised again in the caller's greenlet

@@ -16,21 +16,21 @@ from chat_server.core.delivery.ingest import event_of
 from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
 from chat_server.core.ports.store import UNBOUNDED
 
-STEP: Final = 500
+TRIM_STEP_MESSAGES: Final = 500
 """Messages that one `trim` deletes at most."""
 
 
 class MemoryStore:
     """Keeps `kept` messages a room."""
 
-    def __init__(self, kept: int) -> None:
+    def __init__(self, messages_per_room: int) -> None:
         self.epoch = secrets.token_hex(8)
-        self._kept = kept
-        self._rooms: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
-        self._room = 0
-        self._found: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
-        self._names: dict[str, int] = {}  # conversations of the same names, counted
-        self._identity = 0
+        self._messages_per_room = messages_per_room
+        self._messages: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
+        self._last_room_id = 0
+        self._places: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
+        self._name_uses: dict[str, int] = {}  # conversations of the same names, counted
+        self._last_identity = 0
         self._last_id = 0
 
     def public_rooms(self) -> Iterable[RoomRecord]:
@@ -51,23 +51,23 @@ class MemoryStore:
 
     def new_identity(self) -> int:
         """Return the next number."""
-        self._identity += 1
-        return self._identity
+        self._last_identity += 1
+        return self._last_identity
 
     def append(self, batch: Batch) -> None:
         """Store the batch; it cannot fail."""
         for record in batch.records.rooms if batch.records else ():
-            self._create(record)
+            self._create_room(record)
         for draft in batch.messages:
             record = draft.room.record
             record.seq += 1
             self._last_id += 1
             draft.seq, draft.id = record.seq, self._last_id
-            kept = self._rooms[record.id]
+            kept = self._messages[record.id]
             kept.append((draft.id, event_of(draft, batch.timestamp)))
-            self._found[draft.id] = (record.id, draft.seq)
-            if len(kept) > self._kept:
-                self._drop(record.id)
+            self._places[draft.id] = (record.id, draft.seq)
+            if len(kept) > self._messages_per_room:
+                self._drop_oldest(record.id)
 
     def read(
         self,
@@ -80,7 +80,7 @@ class MemoryStore:
         size: int = UNBOUNDED,
     ) -> list[MessageEvent]:
         """Return what is kept of the range."""
-        kept = self._rooms.get(room.id, ())
+        kept = self._messages.get(room.id, ())
         found: list[MessageEvent] = []
         begin = max(0, after + 1 - kept[0][1].seq) if kept else 0
         for _, event in reversed(kept) if newest else islice(kept, begin, None):
@@ -93,44 +93,44 @@ class MemoryStore:
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return a message that is still kept."""
-        place = self._found.get(message_id)
+        place = self._places.get(message_id)
         if place is None:
             return None
         room, seq = place
-        kept = self._rooms[room]
+        kept = self._messages[room]
         return room, kept[seq - kept[0][1].seq][1]
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
         """Delete the oldest, up to `STEP` of them; never the very last message, as on disk."""
         trimmed: dict[int, int] = {}
-        left = STEP
-        while before and left and self._found:
-            room, seq = next(iter(self._found.values()))
-            message_id, event = self._rooms[room][0]
+        left = TRIM_STEP_MESSAGES
+        while before and left and self._places:
+            room, seq = next(iter(self._places.values()))
+            message_id, event = self._messages[room][0]
             if message_id == self._last_id or event.timestamp >= before:
                 break
-            self._drop(room)
+            self._drop_oldest(room)
             trimmed[room] = seq
             left -= 1
-        for room, kept in self._rooms.items() if keep else ():
+        for room, kept in self._messages.items() if keep else ():
             while left and len(kept) > keep:
                 trimmed[room] = kept[0][1].seq
-                self._drop(room)
+                self._drop_oldest(room)
                 left -= 1
         return trimmed
 
-    def _drop(self, room: int) -> None:
-        message_id, _ = self._rooms[room].popleft()
-        del self._found[message_id]
+    def _drop_oldest(self, room: int) -> None:
+        message_id, _ = self._messages[room].popleft()
+        del self._places[message_id]
 
     def close(self) -> None:
         """Do nothing: there is nothing to keep."""
 
-    def _create(self, record: RoomRecord) -> None:
-        self._room += 1
-        record.id, record.queued = self._room, False
+    def _create_room(self, record: RoomRecord) -> None:
+        self._last_room_id += 1
+        record.id, record.queued = self._last_room_id, False
         if record.pair is not None:
-            number = self._names[record.key] = self._names.get(record.key, 0) + 1
+            number = self._name_uses[record.key] = self._name_uses.get(record.key, 0) + 1
             if number > 1:
                 record.name = f"{record.name}#{number}"
                 record.key = names.fold(record.name)

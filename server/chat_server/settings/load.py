@@ -83,20 +83,20 @@ def _read(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
     flags = _parse(argv)
     values = _from_file(flags.pop("config", None), environ.get(FILE_VARIABLE))
     values |= {
-        name: _value(name, environ[variable(name)], variable(name))
+        name: _read_value(name, environ[variable(name)], variable(name))
         for name in SETTINGS
         if environ.get(variable(name))
     }
-    values |= {name: _value(name, given, flag(name)) for name, given in flags.items()}
+    values |= {name: _read_value(name, given, flag(name)) for name, given in flags.items()}
     return Config(**values)
 
 
-def _value(name: str, given: object, source: str) -> Any:
-    kind = SETTINGS[name].kind
+def _read_value(name: str, given: object, source: str) -> Any:
+    value_type = SETTINGS[name].value_type
     try:
-        return kind.read(given)
+        return value_type.read(given)
     except ValueError:
-        raise ConfigError(f"{source}: must be {kind.allowed}, not {_quoted(given)}") from None
+        raise ConfigError(f"{source}: must be {value_type.allowed}, not {_quoted(given)}") from None
 
 
 def _quoted(given: object) -> str:
@@ -121,7 +121,9 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
     given, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [f"--{name}" for name in ("help", "version", "config")] + [flag(name) for name in SETTINGS]
-        parser.error(f"{_quoted(unknown[0])} is not known{_nearest(unknown[0].partition('=')[0], known)}")
+        parser.error(
+            f"{_quoted(unknown[0])} is not known{_did_you_mean(unknown[0].partition('=')[0], known)}"
+        )
     return vars(given)
 
 
@@ -143,15 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     for name, setting in SETTINGS.items():
         notes = [
             setting.unit,
-            f"0: {setting.kind.zero}" if setting.kind.zero else "",
-            f"default {setting.shown or setting.kind.show(getattr(defaults, name))}",
+            f"0: {setting.value_type.zero}" if setting.value_type.zero else "",
+            f"default {setting.shown or setting.value_type.show(getattr(defaults, name))}",
             variable(name),
             "read again on SIGHUP" if setting.reloadable else "",
         ]
         text = f"{setting.reason} [{'; '.join(note for note in notes if note)}]"
         how: dict[str, Any] = (
-            {"metavar": setting.kind.metavar}
-            if setting.kind.metavar
+            {"metavar": setting.value_type.metavar}
+            if setting.value_type.metavar
             else {"action": argparse.BooleanOptionalAction}
         )
         groups[setting.section].add_argument(flag(name), dest=name, help=text.replace("%", "%%"), **how)
@@ -183,13 +185,13 @@ def _from_file(by_flag: str | None, by_variable: str | None) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in SETTINGS:
             known = [known.replace("_", "-") if "-" in key else known for known in SETTINGS]
-            raise ConfigError(f"{path}: {_quoted(key)} is not a setting{_nearest(key, known)}")
+            raise ConfigError(f"{path}: {_quoted(key)} is not a setting{_did_you_mean(key, known)}")
         if name in values:
             raise ConfigError(f"{path}: {name} is given twice, with - and with _")
-        values[name] = _value(name, given, f"{path}: {key}")
+        values[name] = _read_value(name, given, f"{path}: {key}")
     return values
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

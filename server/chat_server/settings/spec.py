@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from chat_server.settings.value_types import Kind
+from chat_server.settings.value_types import ValueType
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Setting:
     """What the table says about a setting besides its name and default."""
 
     section: Section
-    kind: Kind[Any]
+    value_type: ValueType[Any]
     unit: str
     reason: str
     reloadable: bool
@@ -40,7 +40,7 @@ class Setting:
 def row(
     section: Section,
     default: T | Callable[[], T],
-    kind: Kind[T],
+    value_type: ValueType[T],
     reason: str,
     *,
     unit: str = "",
@@ -48,7 +48,7 @@ def row(
     reloadable: bool = False,
 ) -> T:
     """Return a row of the table; `shown` is put for a default that the value itself does not explain."""
-    metadata = {"setting": Setting(section, kind, unit, reason, reloadable, shown)}
+    metadata = {"setting": Setting(section, value_type, unit, reason, reloadable, shown)}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)

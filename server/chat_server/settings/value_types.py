@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class ValueType(Generic[T]):
     """What the values of a setting have in common.
 
     `metavar` stands for the value in `--help` (empty for an on/off switch) and `allowed` follows "must be".
@@ -30,7 +30,7 @@ class Kind(Generic[T]):
     zero: str = ""
 
 
-def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> Kind[int]:
+def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> ValueType[int]:
     """Return the kind of a whole number; `allowed` replaces the usual sentence."""
 
     def read(given: object) -> int:
@@ -40,10 +40,10 @@ def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> Kind[int
             raise ValueError
         return given
 
-    return Kind("N", allowed or f"a whole number from {_low(str(low), zero)} to {high}", read, zero=zero)
+    return ValueType("N", allowed or f"a whole number from {_low(str(low), zero)} to {high}", read, zero=zero)
 
 
-def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> Kind[float]:
+def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> ValueType[float]:
     """Return the kind of a number, whole or not."""
 
     def read(given: object) -> float:
@@ -55,18 +55,18 @@ def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> Ki
         return value
 
     show = "{:.15g}".format
-    return Kind(metavar, f"a number from {_low(show(low), zero)} to {show(high)}", read, show, zero)
+    return ValueType(metavar, f"a number from {_low(show(low), zero)} to {show(high)}", read, show, zero)
 
 
-def seconds(low: float, high: float, zero: str = "") -> Kind[float]:
+def seconds(low: float, high: float, zero: str = "") -> ValueType[float]:
     """Return the kind of a duration."""
     return number(low, high, zero, metavar="SECONDS")
 
 
-UNITS: Final = {"G": 2**30, "M": 2**20, "K": 2**10, "": 1}
+SIZE_UNIT_BYTES: Final = {"G": 2**30, "M": 2**20, "K": 2**10, "": 1}
 
 
-def size(low: int, high: int, zero: str = "") -> Kind[int]:
+def size(low: int, high: int, zero: str = "") -> ValueType[int]:
     """Return the kind of a number of bytes, also written 64K, 16M or 1G (of 1024, as memory is counted)."""
 
     def read(given: object) -> int:
@@ -74,22 +74,22 @@ def size(low: int, high: int, zero: str = "") -> Kind[int]:
             match = re.fullmatch(r"([0-9]{1,18})(?:([KMG])(?:iB)?)?", given, re.IGNORECASE)
             if match is None:
                 raise ValueError
-            given = int(match[1]) * UNITS[(match[2] or "").upper()]
+            given = int(match[1]) * SIZE_UNIT_BYTES[(match[2] or "").upper()]
         if type(given) is not int or not low <= given <= high:
             raise ValueError
         return given
 
     def show(value: int) -> str:
-        unit = next((unit for unit, size in UNITS.items() if value and value % size == 0), "")
-        return f"{value // UNITS[unit]}{unit}"
+        unit = next((unit for unit, size in SIZE_UNIT_BYTES.items() if value and value % size == 0), "")
+        return f"{value // SIZE_UNIT_BYTES[unit]}{unit}"
 
     allowed = (
         f"a number of bytes from {_low(show(low), zero)} to {show(high)} (K, M and G are powers of 1024)"
     )
-    return Kind("BYTES", allowed, read, show, zero)
+    return ValueType("BYTES", allowed, read, show, zero)
 
 
-def choice(*words: str) -> Kind[str]:
+def choice(*words: str) -> ValueType[str]:
     """Return the kind of one of a few words."""
 
     def read(given: object) -> str:
@@ -97,10 +97,10 @@ def choice(*words: str) -> Kind[str]:
             raise ValueError
         return given.lower()
 
-    return Kind("|".join(words), " or ".join(words), read)
+    return ValueType("|".join(words), " or ".join(words), read)
 
 
-def name(longest: int) -> Kind[str]:
+def name(longest: int) -> ValueType[str]:
     """Return the kind of a name of up to `longest` characters, no space or control character among them."""
 
     def read(given: object) -> str:
@@ -109,7 +109,7 @@ def name(longest: int) -> Kind[str]:
             raise ValueError
         return text
 
-    return Kind("NAME", f"1 to {longest} visible characters without spaces", read)
+    return ValueType("NAME", f"1 to {longest} visible characters without spaces", read)
 
 
 def _read_switch(given: object) -> bool:
@@ -152,14 +152,14 @@ def _read_store(given: object) -> str:
     return url
 
 
-SWITCH: Final = Kind(
+SWITCH: Final = ValueType(
     "", "true or false (1 or 0, yes or no, on or off)", _read_switch, lambda on: "on" if on else "off"
 )
-HOST: Final = Kind("HOST", "a host name, an IPv4 or an IPv6 address, without a port", _read_host)
-FOLDER: Final = Kind("FOLDER", "a path", lambda given: expanded(_path(given)))
-OUTPUT: Final = Kind("FILE", "a path, or - for standard output", _read_output, lambda path: path or "-")
+HOST: Final = ValueType("HOST", "a host name, an IPv4 or an IPv6 address, without a port", _read_host)
+FOLDER: Final = ValueType("FOLDER", "a path", lambda given: expanded(_path(given)))
+OUTPUT: Final = ValueType("FILE", "a path, or - for standard output", _read_output, lambda path: path or "-")
 """A file to write; standard output reads as an empty text."""
-STORE: Final = Kind("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
+STORE: Final = ValueType("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
 """Where messages are kept; the URL of a file is spelled as SQLAlchemy spells it."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from chat_server import __main__ as program
 from chat_server import app
 from chat_server.engines.sqlite.log import SqliteStore
-from chat_server.engines.sqlite.reader import Archive
+from chat_server.engines.sqlite.reader import LogReader
 
 _SWITCHES = Path(os.environ["CHAOS_SWITCHES"])
 _CODES = {
@@ -57,10 +57,10 @@ class _Clock(app.SystemClock):
 
 
 def main() -> int:
-    _rig(SqliteStore, "_write", "write")
-    _rig(Archive, "maintain", "write")
+    _rig(SqliteStore, "_write_batch", "write")
+    _rig(LogReader, "maintain", "write")
     for method in ("read", "find"):
-        _rig(Archive, method, "read")
+        _rig(LogReader, method, "read")
     app.SystemClock = _Clock  # type: ignore[misc]
     return program.main()
 

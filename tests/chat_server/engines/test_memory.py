@@ -16,7 +16,7 @@ def test_each_room_keeps_its_newest(make_pen: type[Pen]) -> None:
     kept = [event.seq for event in store.read(room, 0, 9, 9, newest=True)]
     assert kept == [3, 4, 5]
     assert [store.find(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
-    assert len(store._found) == 3
+    assert len(store._places) == 3
 
 
 def test_it_begins_empty_and_under_another_epoch(make_pen: type[Pen]) -> None:

@@ -65,8 +65,8 @@ class Retention(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = MemoryStore(10**6) if self.in_memory else self.open_at(self.path)
         if not self.in_memory:
-            reads = self.store.archive
-            for connection in (self.store._connection, reads._connection, reads._checkpoints):
+            reads = self.store.reader
+            for connection in (self.store._connection, reads._connection, reads._checkpoint_connection):
                 connection.execute("PRAGMA synchronous = OFF")  # processes die here, not machines
         self.pen = self.make_pen(self.store)
         for talk in self.store.talks([1]):
@@ -140,7 +140,7 @@ class Retention(RuleBasedStateMachine):
         broken = patch.object(retention, "forget", side_effect=sqlite3.OperationalError("disk I/O error"))
         with broken, suppress(StoreUnavailable):
             assert self.store.trim(keep=keep, before=0.0) == {}
-        trimmed = dict(self.store._trimmed)  # nothing if it had to tidy up first
+        trimmed = dict(self.store._deleted_unindexed)  # nothing if it had to tidy up first
         self.forget(trimmed, allowed)
         if die:
             self.reopen(killed=True, old_index=False)
@@ -197,10 +197,10 @@ class Retention(RuleBasedStateMachine):
 def test_reads_return_what_is_kept_and_seqs_never_repeat(
     make_pen: type[Pen], open_at: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 3)
-    monkeypatch.setattr(memory, "STEP", 3)
-    monkeypatch.setattr(log, "ROOMS", 2)
-    monkeypatch.setattr(reader, "INDEX_STEP", 7)
+    monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 3)
+    monkeypatch.setattr(memory, "TRIM_STEP_MESSAGES", 3)
+    monkeypatch.setattr(log, "SCAN_STEP_ROOMS", 2)
+    monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)
     machine: Any = type(
         "Machine",
         (Retention,),

@@ -50,7 +50,7 @@ def test_the_default_of_every_setting_is_allowed_by_its_own_row() -> None:
     for name, setting in SETTINGS.items():
         default = getattr(defaults, name)
         if name != "store":  # empty means: the file in the data folder
-            assert setting.kind.read(setting.kind.show(default)) == default, name
+            assert setting.value_type.read(setting.value_type.show(default)) == default, name
 
 
 def test_the_default_store_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
@@ -83,11 +83,11 @@ def test_every_setting_can_be_given_in_every_source(tmp_path: Path) -> None:
         "metrics_host": "::1",
     }
     for name, setting in SETTINGS.items():
-        if setting.kind.metavar == "":
+        if setting.value_type.metavar == "":
             other[name] = "true"
         elif name not in other:
             other[name] = str(
-                int(getattr(Config(), name) + 70_000 if "BYTES" in setting.kind.metavar else 77)
+                int(getattr(Config(), name) + 70_000 if "BYTES" in setting.value_type.metavar else 77)
             )
     other["port"] = "77"
 
@@ -213,7 +213,7 @@ def test_store_urls(url: str, path: Path | None) -> None:
 def test_a_wrong_value_names_its_source_itself_and_what_is_allowed(
     name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    allowed = f"must be {SETTINGS[name].kind.allowed}, not {text!r}"
+    allowed = f"must be {SETTINGS[name].value_type.allowed}, not {text!r}"
     path = toml(tmp_path, f"{flag(name)[2:]} = {escaped(text)}")
 
     assert complaint(capsys, [f"{flag(name)}={text}"]) == f"{flag(name)}: {allowed}"
@@ -254,7 +254,7 @@ def test_a_wrong_kind_of_value_in_the_file(
     name = line.partition(" ")[0]
     assert (
         complaint(capsys, ["--config", path])
-        == f"{path}: {name}: must be {SETTINGS[name].kind.allowed}, not {shown}"
+        == f"{path}: {name}: must be {SETTINGS[name].value_type.allowed}, not {shown}"
     )
 
 
@@ -325,7 +325,7 @@ def test_help_lists_every_setting_with_unit_default_reason_and_variable(
     shown = words(capsys.readouterr().out)
     assert stop.value.code == 0
     for name, setting in SETTINGS.items():
-        default = setting.shown or setting.kind.show(getattr(Config(), name))
+        default = setting.shown or setting.value_type.show(getattr(Config(), name))
         unit = f"{setting.unit}; " if setting.unit else ""
         assert f" {flag(name)}" in shown
         assert f"{setting.reason} [{unit}" in shown
@@ -335,7 +335,7 @@ def test_help_lists_every_setting_with_unit_default_reason_and_variable(
 
 def test_numbers_that_count_something_say_what() -> None:
     numeric = {"N", "BYTES", "SECONDS"}
-    assert [name for name, s in SETTINGS.items() if s.kind.metavar in numeric and not s.unit] == []
+    assert [name for name, s in SETTINGS.items() if s.value_type.metavar in numeric and not s.unit] == []
 
 
 def test_version_comes_from_the_package() -> None:

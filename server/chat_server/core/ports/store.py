@@ -7,11 +7,13 @@ Everything else MUST NOT switch: the core relies on it for its ordering.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import Batch
 from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
+
+if TYPE_CHECKING:
+    from chat_server.core.delivery.batch import Batch
 
 UNBOUNDED: Final = 1 << 62
 

@@ -2,7 +2,7 @@
 
 Knows SQL and files. Must not know rooms' members or sessions' sockets. The hub's connection only appends: a
 commit takes microseconds, since it writes to the page cache (`--sync normal`) and never waits for a lock
-(busy_timeout 0). All else goes to the `Archive`, which has connections of its own in a thread of its own.
+(busy_timeout 0). All else goes to the `LogReader`, which has connections of its own in a thread of its own.
 """
 
 import fcntl
@@ -19,18 +19,18 @@ from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
 from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
 from chat_server.engines.sqlite import registry
 from chat_server.engines.sqlite.connect import connect, transaction
-from chat_server.engines.sqlite.reader import Archive
-from chat_server.engines.sqlite.retention import ROOMS, Surplus
+from chat_server.engines.sqlite.reader import LogReader
+from chat_server.engines.sqlite.retention import SCAN_STEP_ROOMS, SurplusMessage
 from chat_server.engines.sqlite.rows import INSERT, to_row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
-from chat_server.engines.sqlite.tail_guard import Mark
+from chat_server.engines.sqlite.tail_guard import TailGuard
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """A longer write-ahead log pauses ingest until a checkpoint has taken it in."""
 
 T = TypeVar("T")
 
-_NOTHING: Final = (
+_WRITE_PROBE: Final = (
     "INSERT INTO meta (key, value) VALUES ('trial', '')",
     "DELETE FROM meta WHERE key = 'trial'",
 )
@@ -54,10 +54,10 @@ class SqliteStore:
     def __init__(self, path: Path, *, full_sync: bool, offload: Offload, read_offload: Offload) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self._full = full_sync
+        self._full_sync = full_sync
         self._offload = offload
         self._read_offload = read_offload
-        self._lock = _lock(path)
+        self._lock = _lock_data_file(path)
         try:
             self._connection = connect(path, full_sync=full_sync)
         except BaseException:
@@ -65,17 +65,21 @@ class SqliteStore:
             raise
         try:
             migrate(self._connection, LOG_MIGRATIONS, str(path))
-            self._last_id = self._max("SELECT max(id) FROM log")
-            self._identity = self._max("SELECT max(id) FROM identities")
-            self._room = self._max("SELECT max(id) FROM rooms")
-            self._lost = False
-            self._trimmed: dict[int, int] = {}  # what was deleted and has still to be forgotten by the index
-            self._trimming = 1  # the room at which the next look for too many messages begins
-            self._tidy = False  # whether the index was freed of what the last run deleted from the log alone
-            self._mark = Mark(path.with_name(path.name + "-mark"), path)
+            self._last_id = self._max_id("SELECT max(id) FROM log")
+            self._last_identity = self._max_id("SELECT max(id) FROM identities")
+            self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
+            self._file_lost = False
+            self._deleted_unindexed: dict[
+                int, int
+            ] = {}  # what was deleted and has still to be forgotten by the index
+            self._next_trim_room = 1  # the room at which the next look for too many messages begins
+            self._index_cleaned = (
+                False  # whether the index was freed of what the last run deleted from the log alone
+            )
+            self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
-            self._files = self._inodes()
-            self.archive = Archive(path, self.epoch)
+            self._known_inodes = self._current_inodes()
+            self.reader = LogReader(path, self.epoch)
         except BaseException:
             self._connection.close()
             self._lock.close()
@@ -87,7 +91,7 @@ class SqliteStore:
             rows = self._connection.execute(
                 "SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id"
             ).fetchall()
-            heads = self.archive.heads([row[0] for row in rows], self._last_id)
+            heads = self.reader.heads([row[0] for row in rows], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
         return [
@@ -104,8 +108,8 @@ class SqliteStore:
     def talks(self, identities: Collection[int]) -> list[Talk]:
         """Return the conversations of `identities`, and forget who has which of the others open."""
         try:
-            found = registry.talks(self._connection, identities)
-            heads = self.archive.heads([talk.room.id for talk in found], self._last_id)
+            found = registry.conversations(self._connection, identities)
+            heads = self.reader.heads([talk.room.id for talk in found], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
         for talk in found:
@@ -114,15 +118,15 @@ class SqliteStore:
 
     def new_identity(self) -> int:
         """Return the next number; it is stored with the first thing that needs it."""
-        self._identity += 1
-        return self._identity
+        self._last_identity += 1
+        return self._last_identity
 
     def append(self, batch: Batch) -> None:
         """Commit the batch. May wait for the disk with `--sync full`, never otherwise.
 
         An empty one leaves nothing behind, but is written as any other: it shows whether one can be.
         """
-        if self._lost:
+        if self._file_lost:
             self._check_file()
         last_id = self._last_id
         for draft in batch.messages:
@@ -131,22 +135,22 @@ class SqliteStore:
             last_id += 1
             draft.id = last_id
         try:
-            if self._full:
-                self._offload(self._write, batch)
+            if self._full_sync:
+                self._offload(self._write_batch, batch)
             else:
-                self._write(batch)
+                self._write_batch(batch)
         except sqlite3.Error as error:
-            self._undo(batch)
+            self._undo_batch(batch)
             raise StoreUnavailable(str(error)) from error
         except BaseException:
-            self._undo(batch)
+            self._undo_batch(batch)
             raise
         self._last_id = last_id
-        self._mark.advance(last_id)
+        self._tail_guard.advance(last_id)
 
     def refs(self, session: str, limit: int) -> dict[str, int]:
         """Look a session's refs up in the archive's thread."""
-        return self._ask(self.archive.refs, session, limit, self._last_id)
+        return self._run_in_reader(self.reader.refs, session, limit, self._last_id)
 
     def read(
         self,
@@ -159,51 +163,58 @@ class SqliteStore:
         size: int = UNBOUNDED,
     ) -> list[MessageEvent]:
         """Read a range in the archive's thread."""
-        return self._ask(
-            self.archive.read, room.id, room.name, after, before, limit, newest, size, self._last_id
+        return self._run_in_reader(
+            self.reader.read, room.id, room.name, after, before, limit, newest, size, self._last_id
         )
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Read one row of the log in the archive's thread."""
-        return self._ask(self.archive.find, message_id)
+        return self._run_in_reader(self.reader.find, message_id)
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
-        """Delete up to `surplus.STEP` messages: found by the archive's thread, deleted here, between commits.
+        """Delete up to `retention.TRIM_STEP_MESSAGES` messages: found by the archive's thread, deleted here, between commits.
 
         The log's last row stays whatever its age: what ids and the mark were given out rests on it.
         """
         self._check_file()
-        found = self._surplus(keep, before)
+        found = self._find_surplus(keep, before)
         if found:
             trimmed = {one.room: one.seq for one in found}  # in the order of the seqs: the last one counts
             try:
-                if self._full:
-                    self._offload(self._delete, found, trimmed)
+                if self._full_sync:
+                    self._offload(self._delete_messages, found, trimmed)
                 else:
-                    self._delete(found, trimmed)
+                    self._delete_messages(found, trimmed)
             except sqlite3.Error as error:
                 raise StoreUnavailable(str(error)) from error
-            self._trimmed |= trimmed
-        if self._trimmed:
-            self._ask(self.archive.forget, self._trimmed, self._last_id)
-        told, self._trimmed = self._trimmed, {}
-        return told
+            self._deleted_unindexed |= trimmed
+        if self._deleted_unindexed:
+            self._run_in_reader(self.reader.unindex, self._deleted_unindexed, self._last_id)
+        deleted, self._deleted_unindexed = self._deleted_unindexed, {}
+        return deleted
 
-    def _surplus(self, keep: int, before: float) -> list[Surplus]:
+    def _find_surplus(self, keep: int, before: float) -> list[SurplusMessage]:
         """Return what is to be deleted next; begins with the rooms where it found something last time."""
-        found: list[Surplus] = self._ask(self.archive.aged, before, self._last_id) if before else []
-        if found or (self._tidy and not keep):
+        found: list[SurplusMessage] = (
+            self._run_in_reader(self.reader.surplus_by_age, before, self._last_id) if before else []
+        )
+        if found or (self._index_cleaned and not keep):
             return found
-        begin = self._trimming
-        for first in (*range(begin, self._room + 1, ROOMS), *range(1, begin, ROOMS)):
-            found = self._ask(self.archive.crowded, range(first, first + ROOMS), keep, self._last_id)
+        begin = self._next_trim_room
+        for first in (
+            *range(begin, self._last_room_id + 1, SCAN_STEP_ROOMS),
+            *range(1, begin, SCAN_STEP_ROOMS),
+        ):
+            found = self._run_in_reader(
+                self.reader.surplus_by_count, range(first, first + SCAN_STEP_ROOMS), keep, self._last_id
+            )
             if found:
-                self._trimming = first
+                self._next_trim_room = first
                 return found
-        self._tidy = True
+        self._index_cleaned = True
         return found
 
-    def _delete(self, found: list[Surplus], trimmed: dict[int, int]) -> None:
+    def _delete_messages(self, found: list[SurplusMessage], trimmed: dict[int, int]) -> None:
         connection = self._connection
         with transaction(connection, "BEGIN IMMEDIATE"):
             connection.executemany("DELETE FROM log WHERE id = ?", [(one.id,) for one in found])
@@ -214,14 +225,14 @@ class SqliteStore:
 
     def _check_file(self) -> None:
         """Notice that the data file or its write-ahead log was removed or replaced: writing is of no use."""
-        found = self._inodes()
-        if self._files[1] is None:  # the log is begun with the first write
-            self._files[1] = found[1]
-        self._lost = found != self._files
-        if self._lost:
+        found = self._current_inodes()
+        if self._known_inodes[1] is None:  # the log is begun with the first write
+            self._known_inodes[1] = found[1]
+        self._file_lost = found != self._known_inodes
+        if self._file_lost:
             raise StoreUnavailable(f"{self.path} was removed or replaced while in use: restart the server")
 
-    def _inodes(self) -> list[tuple[int, int] | None]:
+    def _current_inodes(self) -> list[tuple[int, int] | None]:
         """Return which files there are, None where there is none."""
         found: list[tuple[int, int] | None] = []
         for path in (self.path, self.path.with_name(self.path.name + "-wal")):
@@ -239,9 +250,9 @@ class SqliteStore:
         empties the log; appends must pause meanwhile. May wait. Raises `StoreUnavailable`.
         """
         self._check_file()
-        return self._ask(self.archive.maintain, self._last_id, truncate)
+        return self._run_in_reader(self.reader.maintain, self._last_id, truncate)
 
-    def _ask(self, function: Callable[..., T], *args: Any) -> T:
+    def _run_in_reader(self, function: Callable[..., T], *args: Any) -> T:
         """Let the archive do something in its thread; raise `StoreUnavailable`."""
         try:
             answer: T = self._read_offload(function, *args)
@@ -256,12 +267,12 @@ class SqliteStore:
         """
         clean = False
         try:
-            self.archive.close(self._last_id)
+            self.reader.close(self._last_id)
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             clean = not busy  # else another program reads the file, and the write-ahead log stays
         finally:
             self._connection.close()
-            self._mark.close(clean=clean)
+            self._tail_guard.close(clean=clean)
             self._lock.close()
 
     def _begin_epoch(self) -> tuple[str, bool]:
@@ -269,21 +280,21 @@ class SqliteStore:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         epoch = row[0] if row else ""
         changed = bool(epoch)
-        if not epoch or not self._mark.trusted(self._last_id, epoch):
+        if not epoch or not self._tail_guard.matches(self._last_id, epoch):
             epoch = secrets.token_hex(8)
             with transaction(self._connection):
                 self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
                 self._connection.execute("DELETE FROM sessions")  # none can be resumed, so no name is held
         else:
             changed = False
-        self._mark.begin(self._last_id, epoch, synced=self._full)
+        self._tail_guard.mark_in_use(self._last_id, epoch, synced=self._full_sync)
         return epoch, changed
 
-    def _max(self, query: str) -> int:
+    def _max_id(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
 
-    def _write(self, batch: Batch) -> None:
+    def _write_batch(self, batch: Batch) -> None:
         connection = self._connection
         if batch.records is None and len(batch.messages) == 1:
             connection.execute(INSERT, to_row(batch.messages[0], batch.timestamp))  # its own transaction
@@ -291,12 +302,14 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if batch.records is not None:
-                self._room = registry.write(connection, batch.records, batch.timestamp, self._room)
+                self._last_room_id = registry.write_changes(
+                    connection, batch.records, batch.timestamp, self._last_room_id
+                )
             if batch.messages:
                 timestamp = batch.timestamp
                 connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
             elif batch.records is None:
-                for statement in _NOTHING:
+                for statement in _WRITE_PROBE:
                     connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
@@ -304,7 +317,7 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
             raise
 
-    def _undo(self, batch: Batch) -> None:
+    def _undo_batch(self, batch: Batch) -> None:
         """Take back the numbers of a batch that is not stored."""
         for draft in batch.messages:
             draft.room.record.seq -= 1
@@ -316,7 +329,7 @@ class SqliteStore:
                 record.key = record.key.partition("#")[0]
 
 
-def _lock(path: Path) -> IO[str]:
+def _lock_data_file(path: Path) -> IO[str]:
     """Hold the data file for life; raise `StoreLocked` with the pid that does."""
     descriptor = os.open(path.with_name(path.name + "-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+")

@@ -18,10 +18,10 @@ from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transact
 from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
 from chat_server.engines.sqlite.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
-INDEX_STEP: Final = 20_000
+INDEX_STEP_ROWS: Final = 20_000
 """Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
 
-PRUNE_EVERY: Final = 8
+MAINTENANCES_PER_PRUNE: Final = 8
 """Maintenances (about as many seconds) between two prunings of the refs."""
 
 T = TypeVar("T")
@@ -33,19 +33,19 @@ _READ: Final = (
 )
 
 
-class Archive:
+class LogReader:
     """Reads the log through an index in a file of its own, built in bulk behind a watermark."""
 
     def __init__(self, path: Path, epoch: str) -> None:
         self._path = path
         self._epoch = epoch
         self._lock = threading.Lock()
-        self._maintained = 0
-        self._pruned = ""  # the session up to which refs were pruned
-        self._damaged = False  # whether the index was found damaged and made anew: once must be enough
-        self._connection, self._watermark = self._open()
+        self._maintenances = 0
+        self._pruned_upto = ""  # the session up to which refs were pruned
+        self._index_rebuilt = False  # whether the index was found damaged and made anew: once must be enough
+        self._connection, self._watermark = self._open_connection()
         try:
-            self._checkpoints = connect(path, full_sync=False)
+            self._checkpoint_connection = connect(path, full_sync=False)
         except BaseException:
             self._connection.close()
             raise
@@ -54,18 +54,18 @@ class Archive:
         """Return the last seq of each room, 0 without messages, in a log that ends at `last_id`."""
         with self._lock:
             try:
-                self._index(last_id)
+                self._update_index(last_id)
             except sqlite3.OperationalError:
                 # A full disk is no reason not to start: what is not indexed is looked for in the log itself,
                 # and the maintenance will say what is the matter.
                 self._watermark = self._stored_watermark()
             try:
-                return self._heads(rooms)
+                return self._read_heads(rooms)
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-                return self._heads(rooms)
+                self._rebuild_index(error)
+                return self._read_heads(rooms)
 
-    def _heads(self, rooms: Sequence[int]) -> dict[int, int]:
+    def _read_heads(self, rooms: Sequence[int]) -> dict[int, int]:
         query = "SELECT room, max(seq) FROM log.log WHERE id > ? GROUP BY room"
         newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
         heads = {}
@@ -86,10 +86,12 @@ class Archive:
         """Return up to `limit` messages with after < seq < before, ascending; see `Store.read` for `size`."""
         query = _READ.format(order="DESC" if newest else "ASC")
         with self._lock:
-            rows = self._indexed(last_id, lambda: self._taken(query, (room, after, before, limit), size))
+            rows = self._with_index(
+                last_id, lambda: self._fetch_rows(query, (room, after, before, limit), size)
+            )
         return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
 
-    def _taken(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
+    def _fetch_rows(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
         with contextlib.closing(self._connection.execute(query, wanted)) as cursor:
             if size >= UNBOUNDED:
                 return cursor.fetchall()
@@ -104,22 +106,26 @@ class Archive:
     def refs(self, session: str, limit: int, last_id: int) -> dict[str, int]:
         """Return a session's last refs, oldest first, each with its row."""
         with self._lock:
-            return self._indexed(last_id, lambda: refs.newest(self._connection, session, limit))
+            return self._with_index(last_id, lambda: refs.newest(self._connection, session, limit))
 
-    def aged(self, before: float, last_id: int) -> list[retention.Surplus]:
+    def surplus_by_age(self, before: float, last_id: int) -> list[retention.SurplusMessage]:
         """Return some messages from before `before`."""
         with self._lock:
-            return self._indexed(last_id, lambda: retention.aged(self._connection, before, last_id))
+            return self._with_index(
+                last_id, lambda: retention.surplus_by_age(self._connection, before, last_id)
+            )
 
-    def crowded(self, rooms: range, keep: int, last_id: int) -> list[retention.Surplus]:
+    def surplus_by_count(self, rooms: range, keep: int, last_id: int) -> list[retention.SurplusMessage]:
         """Return some messages of these rooms that have `keep` newer ones."""
         with self._lock:
-            return self._indexed(last_id, lambda: retention.crowded(self._connection, rooms, keep, last_id))
+            return self._with_index(
+                last_id, lambda: retention.surplus_by_count(self._connection, rooms, keep, last_id)
+            )
 
-    def forget(self, trimmed: dict[int, int], last_id: int) -> None:
+    def unindex(self, trimmed: dict[int, int], last_id: int) -> None:
         """Drop from the index what was deleted from the log, up to a seq in each room."""
         with self._lock:
-            self._indexed(last_id, lambda: retention.forget(self._connection, trimmed))
+            self._with_index(last_id, lambda: retention.delete_places(self._connection, trimmed))
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return the room and the message of a row."""
@@ -142,11 +148,13 @@ class Archive:
         """
         with self._lock:
             how = "TRUNCATE" if truncate else "PASSIVE"
-            self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
-            self._index(last_id)
-            self._maintained += 1
-            if self._maintained % PRUNE_EVERY == 0:
-                self._pruned = self._indexed(last_id, lambda: refs.prune(self._connection, self._pruned))
+            self._checkpoint_connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            self._update_index(last_id)
+            self._maintenances += 1
+            if self._maintenances % MAINTENANCES_PER_PRUNE == 0:
+                self._pruned_upto = self._with_index(
+                    last_id, lambda: refs.prune(self._connection, self._pruned_upto)
+                )
             self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
             return self._wal_bytes()
 
@@ -154,15 +162,15 @@ class Archive:
         """Close, with the index finished if that can be: what it lacks is made up for at the next start."""
         with self._lock:
             with contextlib.suppress(sqlite3.Error):
-                self._index(last_id)
+                self._update_index(last_id)
                 self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
             self._connection.close()
-            self._checkpoints.close()
+            self._checkpoint_connection.close()
 
-    def _open(self) -> tuple[sqlite3.Connection, int]:
+    def _open_connection(self) -> tuple[sqlite3.Connection, int]:
         """Open the index beside the log; return how far it has come."""
         path = self._path
-        connection, watermark = _open_index(path.with_name(path.name + "-index"), self._epoch)
+        connection, watermark = _open_or_rebuild_index(path.with_name(path.name + "-index"), self._epoch)
         try:
             # Read-only, so that no transaction of the index ever holds the log's write lock.
             connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
@@ -172,35 +180,35 @@ class Archive:
             raise
         return connection, watermark
 
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+    def _rebuild_index(self, error: sqlite3.DatabaseError) -> None:
         """Make the index anew if `error` says that it is damaged, or raise it: all of it is in the log."""
-        if type(error) is not sqlite3.DatabaseError or self._damaged:
+        if type(error) is not sqlite3.DatabaseError or self._index_rebuilt:
             raise error  # locked, or the disk, or the log itself: this would not help
-        self._damaged = True
+        self._index_rebuilt = True
         self._connection.close()
-        _remove(self._path.with_name(self._path.name + "-index"))
-        self._connection, self._watermark = self._open()
+        _remove_database(self._path.with_name(self._path.name + "-index"))
+        self._connection, self._watermark = self._open_connection()
 
-    def _indexed(self, last_id: int, work: Callable[[], T]) -> T:
+    def _with_index(self, last_id: int, work: Callable[[], T]) -> T:
         """Do `work` on an index that is up to date; once more, if it proves to be damaged, on a new one."""
-        self._index(last_id)
+        self._update_index(last_id)
         try:
             return work()
         except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
-            self._index(last_id)
+            self._rebuild_index(error)
+            self._update_index(last_id)
             return work()
 
-    def _index(self, last_id: int) -> None:
+    def _update_index(self, last_id: int) -> None:
         try:
-            self._index_all(last_id)
+            self._index_rows(last_id)
         except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
-            self._index_all(last_id)
+            self._rebuild_index(error)
+            self._index_rows(last_id)
 
-    def _index_all(self, last_id: int) -> None:
+    def _index_rows(self, last_id: int) -> None:
         while self._watermark < last_id:
-            upper = min(self._watermark + INDEX_STEP, last_id)
+            upper = min(self._watermark + INDEX_STEP_ROWS, last_id)
             connection = self._connection
             with transaction(connection):
                 connection.execute(
@@ -208,7 +216,7 @@ class Archive:
                     "WHERE id > ? AND id <= ? ORDER BY room, seq",
                     (self._watermark, upper),
                 )
-                refs.fill(connection, self._watermark, upper)
+                refs.index_refs(connection, self._watermark, upper)
                 connection.execute("UPDATE watermark SET id = ?", (upper,))
             self._watermark = upper
 
@@ -219,14 +227,14 @@ class Archive:
             return 0
 
 
-class _Incomplete(Exception):  # noqa: N818  says what is the matter
+class _IndexIncomplete(Exception):  # noqa: N818  says what is the matter
     """The index is of an earlier version, and lacks what a later one would have taken in."""
 
 
-def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+def _open_or_rebuild_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
     """Open the index; one that cannot be read is made anew, since the log has all that is in it."""
     try:
-        return _begun(path, epoch)
+        return _open_index_of_epoch(path, epoch)
     except sqlite3.OperationalError as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
         if code != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
@@ -234,20 +242,20 @@ def _open_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
     except (
         sqlite3.DatabaseError,
         SchemaTooNew,
-        _Incomplete,
+        _IndexIncomplete,
         TypeError,
     ):  # damaged, another version's, emptied
         pass
-    _remove(path)
-    return _begun(path, epoch)
+    _remove_database(path)
+    return _open_index_of_epoch(path, epoch)
 
 
-def _remove(path: Path) -> None:
+def _remove_database(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _begun(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
+def _open_index_of_epoch(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
     """Open the index and return how far it has come; empty it if it belongs to another history of the log."""
     connection = connect(path, full_sync=False)
     try:
@@ -270,4 +278,4 @@ def _begun(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
 def _check_complete(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if 0 < version < len(PLACE_MIGRATIONS):
-        raise _Incomplete
+        raise _IndexIncomplete

@@ -10,49 +10,49 @@ from typing import Final
 
 from chat_server.engines.sqlite.connect import transaction
 
-KEPT: Final = 1024
+REFS_PER_SESSION: Final = 1024
 """Refs of a session that are kept: what the protocol promises to remember."""
 
-LOOKED_AT: Final = 512
-"""Sessions that one pruning looks at: each may cost a walk over `KEPT` entries, some 30 µs."""
+PRUNE_STEP_SESSIONS: Final = 512
+"""Sessions that one pruning looks at: each may cost a walk over `REFS_PER_SESSION` entries, some 30 µs."""
 
-PRUNED: Final = 2000
+PRUNE_STEP_REFS: Final = 2000
 """Refs deleted in one pruning: a few milliseconds."""
 
-_FILL: Final = (
+_INSERT_FROM_LOG: Final = (
     "INSERT OR REPLACE INTO refs SELECT l.session, l.id, l.ref FROM log.log l "
     "WHERE l.id > ? AND l.id <= ? AND l.ref IS NOT NULL AND l.session IN (SELECT id FROM log.sessions) "
     "ORDER BY l.session, l.id"
 )
 
-_LOOK: Final = f"""
+_SELECT_SESSIONS: Final = f"""
     WITH RECURSIVE known (session) AS (
         SELECT min(session) FROM refs WHERE session > ?
         UNION ALL
         SELECT (SELECT min(session) FROM refs WHERE session > known.session)
         FROM known WHERE session IS NOT NULL
-        LIMIT {LOOKED_AT}
+        LIMIT {PRUNE_STEP_SESSIONS}
     )
     SELECT
         session,
         session IN (SELECT id FROM log.sessions),
-        (SELECT id FROM refs WHERE session = known.session ORDER BY id DESC LIMIT 1 OFFSET {KEPT})
+        (SELECT id FROM refs WHERE session = known.session ORDER BY id DESC LIMIT 1 OFFSET {REFS_PER_SESSION})
     FROM known WHERE session IS NOT NULL
 """  # noqa: S608  numbers of ours
 
-_PRUNE: Final = (
+_DELETE_REFS: Final = (
     "DELETE FROM refs WHERE session = ? AND id IN "
     "(SELECT id FROM refs WHERE session = ? AND id <= ? ORDER BY id LIMIT ?)"
 )
 
-_LAST: Final = 2**63 - 1
+_MAX_ROWID: Final = 2**63 - 1
 
 
-def fill(connection: sqlite3.Connection, after: int, upto: int) -> None:
+def index_refs(connection: sqlite3.Connection, after: int, upto: int) -> None:
     """Take in the rows after < id <= upto of the log. Costs a glance if no session can be resumed."""
     (needed,) = connection.execute("SELECT EXISTS (SELECT 1 FROM log.sessions)").fetchone()
     if needed:
-        connection.execute(_FILL, (after, upto))
+        connection.execute(_INSERT_FROM_LOG, (after, upto))
 
 
 def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[str, int]:
@@ -71,14 +71,14 @@ def prune(connection: sqlite3.Connection, after: str) -> str:
 
     Looks at sessions in the order of their ids, from after `after` on; returns where to go on next time.
     """
-    sessions = connection.execute(_LOOK, (after,)).fetchall()
-    left = PRUNED
+    sessions = connection.execute(_SELECT_SESSIONS, (after,)).fetchall()
+    left = PRUNE_STEP_REFS
     with transaction(connection):
         for session, resumable, surplus in sessions:
-            upto = surplus if resumable else _LAST
+            upto = surplus if resumable else _MAX_ROWID
             if upto is not None:
-                left -= connection.execute(_PRUNE, (session, session, upto, left)).rowcount
+                left -= connection.execute(_DELETE_REFS, (session, session, upto, left)).rowcount
             if left <= 0:
                 return after
             after = session
-    return after if len(sessions) == LOOKED_AT else ""
+    return after if len(sessions) == PRUNE_STEP_SESSIONS else ""

@@ -11,13 +11,13 @@ from chat_protocol import names
 from chat_server.core.ports.records import Records, RoomRecord, SessionRecord, Standing, Talk
 from chat_server.engines.sqlite.connect import transaction
 
-_OWN = """
+_CONVERSATION_IDS = """
     SELECT rooms.id FROM back CROSS JOIN rooms ON rooms.low = back.id
     UNION
     SELECT rooms.id FROM back CROSS JOIN rooms ON rooms.high = back.id
 """  # CROSS JOIN: in this order, by the indexes on `low` and `high`
 
-_TALKS = """
+_CONVERSATIONS = """
     SELECT r.id, r.name, r.key, r.low, r.high, r.trimmed, low.name, high.name, s.seq, s.closed_by
     FROM own CROSS JOIN rooms r ON r.id = own.id
     LEFT JOIN identities low ON low.id = r.low
@@ -27,7 +27,7 @@ _TALKS = """
 """
 
 
-def write(connection: sqlite3.Connection, records: Records, now: float, last_room: int) -> int:
+def write_changes(connection: sqlite3.Connection, records: Records, now: float, last_room: int) -> int:
     """Write what a batch has beside messages; return the last room's number."""
     connection.executemany(
         "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
@@ -45,14 +45,14 @@ def write(connection: sqlite3.Connection, records: Records, now: float, last_roo
     for record in records.rooms:
         last_room += 1
         low, high = record.pair or (None, None)
-        name, key = (record.name, record.key) if low is None else _free_name(connection, record)
+        name, key = (record.name, record.key) if low is None else _unique_name(connection, record)
         connection.execute(
             "INSERT INTO rooms (id, name, key, low, high, created) VALUES (?, ?, ?, ?, ?, ?)",
             (last_room, name, key, low, high, now),
         )
         record.id, record.name, record.key, record.queued = last_room, name, key, False
     for standing in records.standings:
-        _write_standing(connection, standing)
+        _write_conversation_state(connection, standing)
     return last_room
 
 
@@ -62,7 +62,7 @@ def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
     return [SessionRecord(*row) for row in rows]
 
 
-def talks(connection: sqlite3.Connection, identities: Collection[int]) -> list[Talk]:
+def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[Talk]:
     """Return these identities' conversations, and note as closed those that are nobody's.
 
     The heads (`room.seq`) are those of deleted messages only; the index knows about the others.
@@ -72,8 +72,8 @@ def talks(connection: sqlite3.Connection, identities: Collection[int]) -> list[T
     try:
         with transaction(connection):
             connection.executemany("INSERT OR IGNORE INTO back VALUES (?)", [(one,) for one in identities])
-            connection.execute(f"INSERT INTO own {_OWN}")
-        rows = connection.execute(_TALKS).fetchall()
+            connection.execute(f"INSERT INTO own {_CONVERSATION_IDS}")
+        rows = connection.execute(_CONVERSATIONS).fetchall()
         with suppress(sqlite3.OperationalError):  # the disk is full: what nobody comes back to can wait
             connection.execute("DELETE FROM standings WHERE room NOT IN (SELECT id FROM own)")
     finally:
@@ -90,7 +90,7 @@ def talks(connection: sqlite3.Connection, identities: Collection[int]) -> list[T
     ]
 
 
-def _write_standing(connection: sqlite3.Connection, standing: Standing) -> None:
+def _write_conversation_state(connection: sqlite3.Connection, standing: Standing) -> None:
     room, seq, closed_by = standing.room.id, standing.seq, standing.closed_by
     if seq is None and closed_by is None:
         connection.execute("DELETE FROM standings WHERE room = ?", (room,))
@@ -98,7 +98,7 @@ def _write_standing(connection: sqlite3.Connection, standing: Standing) -> None:
         connection.execute("INSERT OR REPLACE INTO standings VALUES (?, ?, ?)", (room, seq, closed_by))
 
 
-def _free_name(connection: sqlite3.Connection, record: RoomRecord) -> tuple[str, str]:
+def _unique_name(connection: sqlite3.Connection, record: RoomRecord) -> tuple[str, str]:
     """Return the conversation's name, numbered if other identities had one of the same names."""
     name, key = record.name, record.key
     (taken,) = connection.execute(

@@ -12,9 +12,9 @@ import struct
 from pathlib import Path
 from typing import Final
 
-_SHAPE: Final = struct.Struct("<8sQQQ??36s16s")
+_LAYOUT: Final = struct.Struct("<8sQQQ??36s16s")
 _MAGIC: Final = b"GRmark02"
-_SIZE: Final = 4096
+_FILE_BYTES: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -25,28 +25,28 @@ def boot_id() -> str:
     return ""
 
 
-class Mark:
+class TailGuard:
     """What was true when the log was last written to."""
 
     def __init__(self, path: Path, log: Path) -> None:
         self._log = log
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size != _SIZE:
+            if os.fstat(descriptor).st_size != _FILE_BYTES:
                 os.truncate(descriptor, 0)
                 # Written, not only sized: a page that a full disk cannot back kills a process (SIGBUS).
-                os.pwrite(descriptor, bytes(_SIZE), 0)
-            self._map = mmap.mmap(descriptor, _SIZE)
+                os.pwrite(descriptor, bytes(_FILE_BYTES), 0)
+            self._map = mmap.mmap(descriptor, _FILE_BYTES)
         finally:
             os.close(descriptor)
 
-    def trusted(self, last_id: int, epoch: str) -> bool:
+    def matches(self, last_id: int, epoch: str) -> bool:
         """Tell whether the log, ending at `last_id`, is the one that was marked, and whole.
 
         If the machine started anew without a clean stop before, the tail may be lost, unless the log was
         synced at each commit.
         """
-        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _SHAPE.unpack_from(self._map)
+        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _LAYOUT.unpack_from(self._map)
         if magic != _MAGIC:
             return False
         status = self._log.stat()
@@ -59,10 +59,10 @@ class Mark:
             and (same_boot or clean or synced)
         )
 
-    def begin(self, last_id: int, epoch: str, *, synced: bool) -> None:
+    def mark_in_use(self, last_id: int, epoch: str, *, synced: bool) -> None:
         """Mark the log as being written to, `synced` at each commit or not."""
         status = self._log.stat()
-        _SHAPE.pack_into(
+        _LAYOUT.pack_into(
             self._map,
             0,
             _MAGIC,
@@ -77,14 +77,14 @@ class Mark:
 
     def advance(self, last_id: int) -> None:
         """Note how far the log has come."""
-        _LAST.pack_into(self._map, len(_MAGIC), last_id)
+        _LAST_ID_LAYOUT.pack_into(self._map, len(_MAGIC), last_id)
 
     def close(self, *, clean: bool) -> None:
         """Note whether everything is on the disk, and let go."""
-        _CLEAN.pack_into(self._map, len(_MAGIC) + 3 * 8, clean)
+        _CLEAN_LAYOUT.pack_into(self._map, len(_MAGIC) + 3 * 8, clean)
         self._map.flush()
         self._map.close()
 
 
-_LAST: Final = struct.Struct("<Q")
-_CLEAN: Final = struct.Struct("<?")
+_LAST_ID_LAYOUT: Final = struct.Struct("<Q")
+_CLEAN_LAYOUT: Final = struct.Struct("<?")

@@ -99,7 +99,7 @@ def test_an_index_that_is_no_good_is_made_anew(
 def test_an_index_that_is_behind_is_brought_up_to_date(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "INDEX_STEP", 7)  # in many steps
+    monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)  # in many steps
     index = path.with_name(path.name + "-index")
     store = open_store()
     make_pen(store).say("a", *ALL[:100])
@@ -125,8 +125,8 @@ def test_an_index_damaged_while_in_use_is_made_anew_once(
     assert read_texts(store, pen.room("a")) == ALL
     for first in (True, False):
         store.maintain(truncate=True)
-        store.archive._connection.execute("PRAGMA cache_size = 0")
-        store.archive._connection.execute("PRAGMA main.shrink_memory")
+        store.reader._connection.execute("PRAGMA cache_size = 0")
+        store.reader._connection.execute("PRAGMA main.shrink_memory")
         damage_within(path.with_name(path.name + "-index"))
         if first:
             assert read_texts(store, pen.room("a")) == ALL

@@ -57,12 +57,12 @@ def end(store: SqliteStore, pen: Pen, *sessions: str) -> None:
 
 def stored(store: SqliteStore) -> dict[str, int]:
     store.refs("", 1)  # indexes
-    rows = store.archive._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
+    rows = store.reader._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
     return dict(rows.fetchall())
 
 
 def prune(store: SqliteStore, times: int = 1) -> None:
-    for _ in range(times * reader.PRUNE_EVERY):
+    for _ in range(times * reader.MAINTENANCES_PER_PRUNE):
         store.maintain()
 
 
@@ -140,20 +140,20 @@ def test_what_is_not_needed_any_more_is_pruned_in_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Given sessions that have ended, and one with too many refs, when time goes by, these go away."""
-    monkeypatch.setattr(refs, "PRUNED", 300)
+    monkeypatch.setattr(refs, "PRUNE_STEP_REFS", 300)
     store = open_store()
     pen = make_pen(store)
     save(store, pen, "s1", "s2", "s3", "s4")
     say = make_say(store)
-    ids = say("s1", *map(str, range(refs.KEPT + 400)))
+    ids = say("s1", *map(str, range(refs.REFS_PER_SESSION + 400)))
     for one in ("s2", "s3", "s4"):
         say(one, *map(str, range(10)))
-    assert stored(store) == {"s1": refs.KEPT + 400, "s2": 10, "s3": 10, "s4": 10}
+    assert stored(store) == {"s1": refs.REFS_PER_SESSION + 400, "s2": 10, "s3": 10, "s4": 10}
     end(store, pen, "s2", "s4")
     prune(store)
-    assert stored(store) == {"s1": refs.KEPT + 100, "s2": 10, "s3": 10, "s4": 10}
+    assert stored(store) == {"s1": refs.REFS_PER_SESSION + 100, "s2": 10, "s3": 10, "s4": 10}
     prune(store)
-    assert stored(store) == {"s1": refs.KEPT, "s3": 10}
+    assert stored(store) == {"s1": refs.REFS_PER_SESSION, "s3": 10}
     assert [*store.refs("s1", 10_000).values()] == ids[400:]
     end(store, pen, "s1", "s3")
     prune(store, 5)
@@ -165,7 +165,7 @@ def test_many_sessions_are_pruned_in_turn(
 ) -> None:
     store = open_store()
     pen = make_pen(store)
-    sessions = [f"s{number:04}" for number in range(refs.LOOKED_AT + 50)]
+    sessions = [f"s{number:04}" for number in range(refs.PRUNE_STEP_SESSIONS + 50)]
     save(store, pen, *sessions)
     say = make_say(store)
     for one in sessions:

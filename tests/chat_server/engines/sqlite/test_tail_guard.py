@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from chat_server.engines.sqlite import tail_guard
-from chat_server.engines.sqlite.tail_guard import Mark
+from chat_server.engines.sqlite.tail_guard import TailGuard
 
 
 @pytest.fixture
@@ -19,36 +19,36 @@ def beside(log: Path) -> Path:
 
 
 def test_a_log_that_has_all_that_was_marked_is_trusted(log: Path, beside: Path) -> None:
-    one = Mark(beside, log)
-    one.begin(5, "e", synced=False)
+    one = TailGuard(beside, log)
+    one.mark_in_use(5, "e", synced=False)
     one.advance(9)
-    other = Mark(beside, log)  # the process died: what is in the mapping is there
-    assert other.trusted(9, "e")
-    assert other.trusted(10, "e")  # killed between the commit and the mark
-    assert not other.trusted(8, "e")
-    assert not other.trusted(9, "f")
+    other = TailGuard(beside, log)  # the process died: what is in the mapping is there
+    assert other.matches(9, "e")
+    assert other.matches(10, "e")  # killed between the commit and the mark
+    assert not other.matches(8, "e")
+    assert not other.matches(9, "f")
     one.close(clean=True)
     other.close(clean=True)
 
 
 def test_without_a_mark_nothing_is_trusted(log: Path, beside: Path) -> None:
-    one = Mark(beside, log)
-    assert not one.trusted(0, "e")
+    one = TailGuard(beside, log)
+    assert not one.matches(0, "e")
     one.close(clean=True)
     beside.write_bytes(b"GRmark00" * 512)
-    other = Mark(beside, log)
-    assert not other.trusted(0, "e")
+    other = TailGuard(beside, log)
+    assert not other.matches(0, "e")
     other.close(clean=True)
 
 
 def test_another_file_in_its_place_is_not_trusted(log: Path, beside: Path) -> None:
-    one = Mark(beside, log)
-    one.begin(5, "e", synced=True)
+    one = TailGuard(beside, log)
+    one.mark_in_use(5, "e", synced=True)
     one.close(clean=True)
     log.rename(log.with_name("old"))
     log.touch()
-    other = Mark(beside, log)
-    assert not other.trusted(5, "e")
+    other = TailGuard(beside, log)
+    assert not other.matches(5, "e")
     other.close(clean=True)
 
 
@@ -59,19 +59,19 @@ def test_another_file_in_its_place_is_not_trusted(log: Path, beside: Path) -> No
 def test_after_a_loss_of_power_only_what_was_synced_is_trusted(
     log: Path, beside: Path, monkeypatch: pytest.MonkeyPatch, *, clean: bool, synced: bool, trusted: bool
 ) -> None:
-    one = Mark(beside, log)
-    one.begin(5, "e", synced=synced)
+    one = TailGuard(beside, log)
+    one.mark_in_use(5, "e", synced=synced)
     one.close(clean=clean)
-    other = Mark(beside, log)
-    assert other.trusted(5, "e")  # the machine has been on
+    other = TailGuard(beside, log)
+    assert other.matches(5, "e")  # the machine has been on
     monkeypatch.setattr(tail_guard, "boot_id", lambda: "another start of the machine")
-    assert other.trusted(5, "e") is trusted
+    assert other.matches(5, "e") is trusted
     other.close(clean=True)
 
 
 def test_its_place_on_the_disk_is_taken_at_once(log: Path, beside: Path) -> None:
     """A page that is only sized and cannot be had later would kill the process."""
-    one = Mark(beside, log)
+    one = TailGuard(beside, log)
     status = beside.stat()
     one.close(clean=True)
     assert status.st_size == 4096

@@ -33,7 +33,7 @@ def all_of(store: Any, *, keep: int = 0, before: float = 0.0) -> Iterator[dict[i
 
 
 def places(store: SqliteStore) -> list[tuple[int, int]]:
-    return list(store.archive._connection.execute("SELECT room, seq FROM place ORDER BY room, seq"))
+    return list(store.reader._connection.execute("SELECT room, seq FROM place ORDER BY room, seq"))
 
 
 def write_at(pen: Pen, room: Any, *times: float) -> None:
@@ -101,9 +101,9 @@ def test_the_last_message_of_all_stays_until_it_is_not_the_last(
 def test_much_is_deleted_in_short_steps(
     store: Any, make_pen: type[Pen], read_texts: Texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 10)
-    monkeypatch.setattr(memory, "STEP", 10)
-    monkeypatch.setattr(log, "ROOMS", 2)
+    monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 10)
+    monkeypatch.setattr(memory, "TRIM_STEP_MESSAGES", 10)
+    monkeypatch.setattr(log, "SCAN_STEP_ROOMS", 2)
     pen = make_pen(store)
     rooms = [pen.room(name) for name in "abcdefg"]
     for number in range(15):
@@ -171,7 +171,7 @@ def test_what_the_log_lost_and_the_index_kept_is_skipped_and_tidied_up(
 def test_what_the_log_lost_does_not_hide_what_is_to_be_deleted(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "STEP", 2)
+    monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 2)
     store = open_store()
     pen = make_pen(store)
     pen.say("a", *"123456")
@@ -235,7 +235,7 @@ def test_rooms_with_nothing_to_delete_are_not_read_through(open_store: Open, mak
     store = open_store()
     make_pen(store).say("a", "1")
     statements: list[str] = []
-    connection = store.archive._connection
+    connection = store.reader._connection
     connection.set_trace_callback(statements.append)
     store.maintain()
     statements.clear()
