@@ -1,7 +1,7 @@
 """Writes docs/api.md from the docstrings of `chat_client`, and the list of its public signatures.
 
-`PYTHONPATH=tests python -m support.pages.api_page` writes both; tests/docs/test_api.py checks that they are up to
-date. Signatures are taken from the source, so they read as written and are the same on each version of Python.
+`PYTHONPATH=tests python -m support.pages.api_page` writes both; tests/docs/test_api.py checks that they are
+up to date. Signatures are taken from the source, so they read as written, whatever the version of Python.
 """
 
 import ast
@@ -22,9 +22,9 @@ SHOWN_SPECIAL_METHODS: Final = frozenset({"__iter__", "__enter__", "__exit__"})
 
 HEAD: Final = """# The client library: `chat_client`
 
-Made from the docstrings of `chat_client.__all__` (`PYTHONPATH=tests python -m support.pages.api_page`): edit those.
-[client.md](client.md) shows how the parts are used together, [protocol.md](protocol.md) what the fields of events
-mean. Events and commands are the Structs of `chat_protocol.events` and `chat_protocol.commands`.
+Made from the docstrings of `chat_client.__all__` by `PYTHONPATH=tests python -m support.pages.api_page`.
+[client.md](client.md) shows how the parts are used together, [protocol.md](protocol.md) what the fields of
+events mean. Events and commands are the Structs of `chat_protocol.events` and `chat_protocol.commands`.
 """
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
