@@ -31,12 +31,12 @@ from chat_server.net.connection import Connection
 from chat_server.net.connections import Connections
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
-from chat_server.observability.event_log import Log
-from chat_server.observability.log_reporter import Reporter
-from chat_server.observability.loop_watchdog import BlockWatch, LoopLag
+from chat_server.observability.event_log import EventLog
+from chat_server.observability.log_reporter import LogReporter
+from chat_server.observability.loop_watchdog import LoopLagMeter, LoopWatchdog
 from chat_server.observability.metrics.health import Health, Phase
 from chat_server.observability.metrics.http import MetricsServer
-from chat_server.observability.metrics.snapshot import Metrics, Value
+from chat_server.observability.metrics.snapshot import MetricsCollector, Value
 from chat_server.settings.load import Config
 from chat_server.vocabulary import LogEvent
 
@@ -57,7 +57,7 @@ class SystemClock:
 class Server:
     """One server process: from its settings to its last log line."""
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: EventLog) -> None:
         """Open the store and the port; raise `CannotStart` with one line for a person where that fails."""
         self.config = config
         self.log = log.logger
@@ -106,7 +106,7 @@ class Server:
             opened=self.hub.conversations.opened,
             revive=self.hub.conversations.revive,
         )
-        self.reporter = Reporter(self.log, self.hub, config.store_path)
+        self.reporter = LogReporter(self.log, self.hub, config.store_path)
         self.maintenance = StoreMaintenance(
             self.log,
             self.store,
@@ -119,7 +119,7 @@ class Server:
             on_trimmed=self.hub.trimmed,
         )
         if config.log_messages:
-            self.ingest.on_stored = self.reporter.messages
+            self.ingest.on_stored = self.reporter.messages_stored
         self.connections = Connections(
             router=Router(self.hub),
             hub=self.hub,
@@ -128,23 +128,23 @@ class Server:
             address_limits=AddressLimits(address_limits_of(config), self.clock),
             outbox_bytes=config.outbox_bytes,
             hello_timeout=config.hello_timeout,
-            on_closed=self.reporter.closed,
+            on_closed=self.reporter.session_closed,
             on_failed=self._on_connection_failed,
         )
-        self.hub.on_welcome = self.reporter.opened
-        self.hub.feeder.on_lagging = self.reporter.lagging
-        self.hub.feeder.on_caught_up = self.reporter.caught_up
+        self.hub.on_welcome = self.reporter.session_opened
+        self.hub.feeder.on_lagging = self.reporter.reader_lagging
+        self.hub.feeder.on_caught_up = self.reporter.reader_caught_up
         self.backfill_loop = BackfillLoop(self.log, self.hub.feeder)
         self.listener = Listener(
             listening,
             self.connections,
             max_connections=self._max_connections,
-            on_rejected=self.reporter.refused,
+            on_rejected=self.reporter.connection_rejected,
         )
-        self.loop_lag = LoopLag()
-        self.watchdog = BlockWatch(self.loop_lag, self._on_loop_blocked, self._on_loop_unblocked)
+        self.loop_lag = LoopLagMeter()
+        self.watchdog = LoopWatchdog(self.loop_lag, self._on_loop_blocked, self._on_loop_unblocked)
         self.health = Health(self.ingest, self.loop_lag, self.clock)
-        self.metrics = Metrics(
+        self.metrics = MetricsCollector(
             self._constant_metrics(),
             self.hub,
             self.connections,
@@ -157,7 +157,10 @@ class Server:
             None
             if self._metrics_listening is None
             else MetricsServer(
-                self._metrics_listening, self.metrics.take, self.health.trouble, self._on_metrics_failed
+                self._metrics_listening,
+                self.metrics.take_snapshot,
+                self.health.not_ready_reason,
+                self._on_metrics_failed,
             )
         )
         self._greenlets: list[gevent.Greenlet] = []
@@ -226,7 +229,7 @@ class Server:
             session = connection.session
             told = session.closed or session.away or session.link is not connection
             if not told:  # else it was told, and only waits for its peer to hang up
-                self.reporter.closed(connection)
+                self.reporter.session_closed(connection)
         gevent.sleep(0.01)  # what those who left last leave to the store
         gevent.killall(self._greenlets)
         self._finish(reason)
@@ -280,13 +283,13 @@ class Server:
                 self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _report_interval(self) -> None:
-        lag = self.loop_lag.take()
+        lag = self.loop_lag.take_summary()
         if lag.max_ms > LOOP_LAG_WARNING_MS:
             self.log.warning(LogEvent.LOOP_LAG, lag_ms=round(lag.max_ms, 1), sessions=len(self.hub.sessions))
         bytes_direct = self.connections.bytes_direct()
         if self.metrics_server is not None:
-            self.metrics.fold(lag, bytes_direct)
-        self.reporter.interval(lag_max_ms=lag.max_ms, bytes_direct=bytes_direct)
+            self.metrics.add_interval(lag, bytes_direct)
+        self.reporter.write_interval(lag_max_ms=lag.max_ms, bytes_direct=bytes_direct)
 
     def _constant_metrics(self) -> dict[str, Value]:
         """Return the metrics that do not change."""
@@ -302,7 +305,7 @@ class Server:
 
     def _on_connection_failed(self, connection: Connection, error: Exception) -> None:
         self.hub.stats.errors[ErrorCode.INTERNAL] += 1
-        self.reporter.failed(connection, error)
+        self.reporter.internal_error(connection, error)
 
     def _on_metrics_failed(self, error: Exception) -> None:
         self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)

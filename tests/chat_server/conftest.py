@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.observability.event_log import Log, setup
-from support.log_files.log_setup import NOTHING, Pipe, config
+from chat_server.observability.event_log import EventLog, setup
+from support.log_files.log_setup import NO_ENVIRONMENT, Pipe, config
 
 
 @pytest.fixture
@@ -13,8 +13,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(path: Path) -> Iterator[Log]:
-    log = setup(config(path), NOTHING)
+def log(path: Path) -> Iterator[EventLog]:
+    log = setup(config(path), NO_ENVIRONMENT)
     yield log
     log.sink.close()
 

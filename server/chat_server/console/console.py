@@ -21,7 +21,7 @@ from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
 from chat_server.console.link import NoNetwork
 from chat_server.core.sessions.session import Session
-from chat_server.observability.event_log import visible
+from chat_server.observability.event_log import to_printable
 
 if TYPE_CHECKING:
     from chat_protocol.events import Event as WireEvent
@@ -71,18 +71,18 @@ class Console(NoNetwork):
         self._router = router
         self._stop = stop
         self._lines: deque[str | None] = deque()
-        self._typed = Event()
+        self._line_ready = Event()
         self._wake: Any = gevent.get_hub().loop.async_(ref=False)
         self._prompt: Any = None
-        self._thread = threading.Thread(target=self._read, name="console", daemon=True)
+        self._thread = threading.Thread(target=self._read_terminal, name="console", daemon=True)
         self._greenlet: gevent.Greenlet | None = None
-        self.session = Session(self, Outbox(self._show), hub.clock.monotonic())
+        self.session = Session(self, Outbox(self._show_event), hub.clock.monotonic())
 
     def start(self) -> None:
         """Take the seat."""
         self._hub.operator(self.session)
         self._hub.join(self._hub.room(LOBBY), self.session)
-        self._wake.start(self._typed.set)
+        self._wake.start(self._line_ready.set)
         self._greenlet = gevent.spawn(self._serve)
         self._thread.start()
 
@@ -96,7 +96,7 @@ class Console(NoNetwork):
 
     # The native thread
 
-    def _read(self) -> None:
+    def _read_terminal(self) -> None:
         """Hand on what is typed; None at the end (Ctrl-C, Ctrl-D)."""
         from prompt_toolkit import PromptSession  # noqa: PLC0415  only a console needs it
         from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
@@ -105,11 +105,11 @@ class Console(NoNetwork):
         try:
             with patch_stdout(raw=False):
                 while True:
-                    self._hand_on(self._prompt.prompt(handle_sigint=False))
+                    self._enqueue_line(self._prompt.prompt(handle_sigint=False))
         except (EOFError, KeyboardInterrupt):
-            self._hand_on(None)
+            self._enqueue_line(None)
 
-    def _hand_on(self, line: str | None) -> None:
+    def _enqueue_line(self, line: str | None) -> None:
         self._lines.append(line)
         self._wake.send()
 
@@ -118,19 +118,19 @@ class Console(NoNetwork):
     def _serve(self) -> None:
         self._print(HELP)
         while True:
-            self._typed.wait()
-            self._typed.clear()
+            self._line_ready.wait()
+            self._line_ready.clear()
             while self._lines:
                 line = self._lines.popleft()
                 if line is None:
                     self._stop("console")
                     return
                 try:
-                    self._obey(line.strip())
+                    self._run_line(line.strip())
                 except Refused as refusal:
                     self._print(f"! {refusal.message}")
 
-    def _obey(self, line: str) -> None:
+    def _run_line(self, line: str) -> None:
         """Do what a line says."""
         word, _, rest = line.partition(" ")
         rest = rest.strip()
@@ -139,18 +139,18 @@ class Console(NoNetwork):
                 return
             case "bye" | "quit" | "/quit" if not rest:
                 if word == "bye":
-                    self._command(commands.Message(message="bye", room=LOBBY))
+                    self._dispatch(commands.Message(message="bye", room=LOBBY))
                     self._hub.settle(self.session)
                 self._stop("console")
             case "/help":
                 self._print(HELP)
             case "/who":
-                self._command(commands.Who())
+                self._dispatch(commands.Who())
             case "/rooms":
-                self._command(commands.Rooms())
+                self._dispatch(commands.Rooms())
             case "/msg" if " " in rest:
                 name, _, text = rest.partition(" ")
-                self._command(commands.Message(message=text.strip(), to=name))
+                self._dispatch(commands.Message(message=text.strip(), to=name))
             case "/kick" if rest:
                 self._kick(rest)
             case "/msg" | "/kick":
@@ -159,9 +159,9 @@ class Console(NoNetwork):
                 raise Refused(ErrorCode.UNKNOWN_TYPE, f"no command {word}; /help lists them")
             case _:
                 text = line[1:] if line.startswith("//") else line
-                self._command(commands.Message(message=text, room=LOBBY))
+                self._dispatch(commands.Message(message=text, room=LOBBY))
 
-    def _command(self, command: commands.AnyCommand) -> None:
+    def _dispatch(self, command: commands.AnyCommand) -> None:
         self.session.read_at = self._hub.clock.monotonic()
         self._router.dispatch(self.session, command)
 
@@ -170,30 +170,30 @@ class Console(NoNetwork):
         if user is self.session:
             raise Refused(ErrorCode.INVALID_FIELD, "to leave, type bye")
         self._hub.kick(user)
-        self._print(f"* {visible(user.name)} was asked to leave, and stays out for a minute")
+        self._print(f"* {to_printable(user.name)} was asked to leave, and stays out for a minute")
 
-    def _show(self, event: WireEvent) -> None:
+    def _show_event(self, event: WireEvent) -> None:
         """Put an event on the terminal; peers' control characters stay what they are: text."""
         match event:
             case MessageEvent():
                 minute = int(event.timestamp // 60)
                 where = f"({event.room}) " if event.room != LOBBY else ""
-                lines = [visible(line) for line in event.message.split("\n")]
+                lines = [to_printable(line) for line in event.message.split("\n")]
                 said = "\n        ".join(lines)
                 self._print(
-                    f"[{minute // 60 % 24:02}:{minute % 60:02}] {where}{visible(event.username)}: {said}"
+                    f"[{minute // 60 % 24:02}:{minute % 60:02}] {where}{to_printable(event.username)}: {said}"
                 )
             case Opened() if event.by == self.session.name:
                 return
             case Welcome() | PongEvent():
                 return
             case Error():
-                self._print(f"! {visible(event.message)}")
+                self._print(f"! {to_printable(event.message)}")
             case Presence() if not (event.joined or event.left):
                 return
             case _:
                 for sentence in sentences.sentences(event):
-                    self._print(f"* {visible(sentence)}")
+                    self._print(f"* {to_printable(sentence)}")
 
     @staticmethod
     def _print(text: str) -> None:

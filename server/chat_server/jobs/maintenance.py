@@ -10,7 +10,7 @@ from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import WAL_PAUSE_BYTES, SqliteStore
 from chat_server.jobs.commit_loop import CommitLoop
-from chat_server.observability.log_reporter import Reporter
+from chat_server.observability.log_reporter import LogReporter
 from chat_server.vocabulary import LogEvent
 
 MAINTENANCE_INTERVAL_S = 1.0
@@ -37,7 +37,7 @@ class StoreMaintenance:
         log: FilteringBoundLogger,
         store: SqliteStore | MemoryStore,
         commit_loop: CommitLoop,
-        reporter: Reporter,
+        reporter: LogReporter,
         *,
         disk_warning_bytes: int,
         retention_messages: int = 0,
@@ -80,7 +80,7 @@ class StoreMaintenance:
         """Warn once when the disk is nearly full, and again only after it was not."""
         if not isinstance(self._store, SqliteStore):
             return
-        sizes = self._reporter.disk()
+        sizes = self._reporter.disk_sizes()
         low = sizes["free_bytes"] < self._disk_warning_bytes
         if low and not self._disk_low:
             self._log.warning(

@@ -30,14 +30,14 @@ Fields = MutableMapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class EventLog:
     """The logger, bound to this node, and where its lines go."""
 
     logger: FilteringBoundLogger
     sink: LogSink
 
 
-class _Lines:
+class _LineWriter:
     """What structlog calls with a finished line, whatever its level."""
 
     __slots__ = ("critical", "debug", "error", "info", "warning")
@@ -46,7 +46,7 @@ class _Lines:
         self.debug = self.info = self.warning = self.error = self.critical = put
 
 
-def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> Log:
+def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> EventLog:
     """Return the log that `config` asks for; its sink is open, and writes once it is started or flushed.
 
     Raises OSError if the log file cannot be opened or there is no standard output.
@@ -59,25 +59,25 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
         sink = LogSink(config.log_file)
     # https://no-color.org: set and not empty. A terminal that calls itself dumb knows no colours either.
     colors = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    render = for_terminal(colors=colors) if sink.is_terminal else [as_json]
+    render = terminal_processors(colors=colors) if sink.is_terminal else [render_json]
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Lines(sink.put),
-        processors=[_explain, _stamp, *render],
+        _LineWriter(sink.put),
+        processors=[_add_exception_fields, _add_common_fields, *render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[config.log_level]),
         node=config.node,
     ).bind()
     sink.log = logger
-    return Log(logger, sink)
+    return EventLog(logger, sink)
 
 
-def _stamp(_logger: object, level: str, fields: Fields) -> Fields:
+def _add_common_fields(_logger: object, level: str, fields: Fields) -> Fields:
     """Put what every line has in front."""
     ts = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     head = {"ts": ts, "level": level, "event": str(fields.pop("event")), "node": fields.pop("node", "")}
     return {**head, **{key: value for key, value in fields.items() if value is not None}}
 
 
-def _explain(_logger: object, _level: str, fields: Fields) -> Fields:
+def _add_exception_fields(_logger: object, _level: str, fields: Fields) -> Fields:
     """Turn `exc_info` into the fields of the vocabulary."""
     given = fields.pop("exc_info", None)
     if isinstance(given, tuple):
@@ -90,7 +90,7 @@ def _explain(_logger: object, _level: str, fields: Fields) -> Fields:
     return fields
 
 
-def as_json(_logger: object, _level: str, fields: Fields) -> bytes:
+def render_json(_logger: object, _level: str, fields: Fields) -> bytes:
     """Render a line for programs. Never raises: what JSON cannot say is written as Python would show it."""
     try:
         return msgspec.json.encode(fields, enc_hook=repr) + b"\n"
@@ -103,7 +103,7 @@ def as_json(_logger: object, _level: str, fields: Fields) -> bytes:
         return json.dumps(plain).encode() + b"\n"
 
 
-def for_terminal(*, colors: bool) -> list[Processor]:
+def terminal_processors(*, colors: bool) -> list[Processor]:
     """Return what renders a line for people: its time of day, no node, no histograms, no escape codes."""
     render = ConsoleRenderer(
         colors=colors,
@@ -117,26 +117,28 @@ def for_terminal(*, colors: bool) -> list[Processor]:
     def encode(_logger: object, level: str, fields: Fields) -> bytes:
         return str(render(None, level, fields)).encode("utf-8", "backslashreplace") + b"\n"
 
-    return [_shorten, encode]
+    return [_shorten_for_terminal, encode]
 
 
-def _shorten(_logger: object, _level: str, fields: Fields) -> Fields:
+def _shorten_for_terminal(_logger: object, _level: str, fields: Fields) -> Fields:
     shown: Fields = {}
     for key, value in fields.items():
         if key in HISTOGRAMS or key == "node":
             continue
         if key == "stack":
-            shown[key] = "\n".join(visible(line) for line in str(value).splitlines())
+            shown[key] = "\n".join(to_printable(line) for line in str(value).splitlines())
         elif key == "ts":
             shown[key] = str(value)[11:23]
         elif key == "rooms" and isinstance(value, list):
             shown[key] = {room["room"]: room["messages"] for room in value}
         else:
-            shown[key] = visible(value) if isinstance(value, str) else value  # all else is shown by its repr
+            shown[key] = (
+                to_printable(value) if isinstance(value, str) else value
+            )  # all else is shown by its repr
     return shown
 
 
-def visible(text: str) -> str:
+def to_printable(text: str) -> str:
     """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
     if text.isprintable():
         return text

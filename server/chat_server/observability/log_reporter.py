@@ -19,44 +19,44 @@ from chat_server.core.delivery.batch import Draft
 from chat_server.core.sessions.cursor import Behind
 from chat_server.core.sessions.session import Session
 from chat_server.net.connection import Connection
-from chat_server.observability.rejection_counter import Refusals
+from chat_server.observability.rejection_counter import RejectionCounter
 from chat_server.vocabulary import LogEvent
 
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 3_600_000_000
-DIGITS: Final = 3
+SIGNIFICANT_DIGITS: Final = 3
 """Range and precision of every histogram in the log: 1 µs to an hour, three significant digits."""
 
-_counts: Final = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
+_scratch_histogram: Final = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
 """One for all, emptied after use: each has some 100 KiB and is in a cycle with its encoder, and the garbage
 collector runs rarely here."""
 
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def histogram(tally: Tally | None) -> str | None:
+def encode_histogram(tally: Tally | None) -> str | None:
     """Return a tally of microseconds as a base64 HdrHistogram (V2, compressed), None if it is empty."""
     if not tally:
         return None
-    _counts.reset()
+    _scratch_histogram.reset()
     for value, count in tally.items():
-        _counts.record_value(min(value, HIGHEST_US), count)
-    encoded: bytes = _counts.encode()
+        _scratch_histogram.record_value(min(value, HIGHEST_US), count)
+    encoded: bytes = _scratch_histogram.encode()
     return encoded.decode()
 
 
-class Reporter:
+class LogReporter:
     """Writes the lines that tell how the server is doing."""
 
     def __init__(self, log: FilteringBoundLogger, hub: Hub, store_path: Path | None) -> None:
         self._log = log
         self._hub = hub
         self._store_path = store_path
-        self._since = hub.clock.monotonic()
-        self._bytes_direct = 0
-        self._refusals = Refusals()
+        self._interval_began_at = hub.clock.monotonic()
+        self._bytes_direct_reported = 0
+        self._rejections = RejectionCounter()
 
-    def opened(self, session: Session, resumed: bool) -> None:
+    def session_opened(self, session: Session, resumed: bool) -> None:
         """Say who has come in, or come back."""
         self._log.info(
             LogEvent.SESSION_OPENED,
@@ -67,7 +67,7 @@ class Reporter:
             resumed=resumed,
         )
 
-    def lagging(self, session: Session, behind: Behind) -> None:
+    def reader_lagging(self, session: Session, behind: Behind) -> None:
         """Say who reads too slowly, and by how much."""
         self._log.warning(
             LogEvent.READER_LAGGING,
@@ -79,7 +79,7 @@ class Reporter:
             duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
         )
 
-    def caught_up(self, session: Session, behind: Behind) -> None:
+    def reader_caught_up(self, session: Session, behind: Behind) -> None:
         """Say who has caught up, of those that were said to lag."""
         self._log.info(
             LogEvent.READER_CAUGHT_UP,
@@ -90,7 +90,7 @@ class Reporter:
             duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
         )
 
-    def closed(self, connection: Connection) -> None:
+    def session_closed(self, connection: Connection) -> None:
         """Sum up a session that ends; connections that never had a name are counted only."""
         session = connection.session
         stats = self._hub.stats
@@ -120,7 +120,7 @@ class Reporter:
             reason=str(reason),
         )
 
-    def failed(self, connection: Connection, error: Exception) -> None:
+    def internal_error(self, connection: Connection, error: Exception) -> None:
         """Tell of a fault of ours, with its context."""
         self._log.error(
             LogEvent.INTERNAL_ERROR,
@@ -130,12 +130,12 @@ class Reporter:
             address=connection.address,
         )
 
-    def refused(self, address: str, why: str) -> None:
+    def connection_rejected(self, address: str, reason: str) -> None:
         """Count a connection that was turned away; the interval line and one of its own tell of it."""
         self._hub.stats.refused["too_many_connections"] += 1
-        self._refusals.add(address, why)
+        self._rejections.record(address, reason)
 
-    def messages(self, drafts: list[Draft]) -> None:
+    def messages_stored(self, drafts: list[Draft]) -> None:
         """Say of each message that it was stored, never what it said."""
         for draft in drafts:
             self._log.info(
@@ -147,12 +147,12 @@ class Reporter:
                 message_bytes=len(draft.text.encode()),
             )
 
-    def interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
+    def write_interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
         """Sum up what happened since the last time, and begin anew."""
         hub = self._hub
         now = hub.clock.monotonic()
         stats, hub.stats = hub.stats, Stats(name for name, _ in hub.stats.busiest())
-        for refused in self._refusals.take():
+        for refused in self._rejections.take_counts():
             self._log.warning(
                 LogEvent.CONNECTION_REFUSED,
                 address=refused.address,
@@ -163,7 +163,7 @@ class Reporter:
             )
         self._log.info(
             LogEvent.INTERVAL,
-            interval_s=round(now - self._since, 3),
+            interval_s=round(now - self._interval_began_at, 3),
             sessions=len(hub.sessions),
             held=hub.seats.held,
             lagging=len(hub.feeder.behind),
@@ -172,35 +172,35 @@ class Reporter:
             commits=stats.commits,
             deliveries=stats.deliveries,
             bytes_in=stats.bytes_in,
-            bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct,
-            errors=plain(stats.errors),
+            bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct_reported,
+            errors=with_plain_keys(stats.errors),
             opened=stats.opened,
-            closed=plain(stats.closed),
-            refused=plain(stats.refused),
-            accept_to_commit=histogram(stats.accept_to_commit),
-            commit_to_sent=histogram(stats.commit_to_sent),
-            rtt=histogram(stats.rtt),
+            closed=with_plain_keys(stats.closed),
+            refused=with_plain_keys(stats.refused),
+            accept_to_commit=encode_histogram(stats.accept_to_commit),
+            commit_to_sent=encode_histogram(stats.commit_to_sent),
+            rtt=encode_histogram(stats.rtt),
             rooms=[_room_line(name, room) for name, room in stats.busiest()],
             loop_lag_max_ms=round(lag_max_ms, 3),
             queue_bytes=hub.ingest.size,
             rss_bytes=resident_bytes(),
-            **self.disk(),
+            **self.disk_sizes(),
         )
-        self._since = now
-        self._bytes_direct = bytes_direct
+        self._interval_began_at = now
+        self._bytes_direct_reported = bytes_direct
 
-    def disk(self) -> dict[str, int]:
+    def disk_sizes(self) -> dict[str, int]:
         """Return the store's sizes and the free space beside it, in bytes."""
         path = self._store_path
         if path is None:
             return {}
         sizes = {}
         for field, suffixes in (("store_bytes", ("", "-index")), ("wal_bytes", ("-wal", "-index-wal"))):
-            sizes[field] = sum(_size(path.with_name(path.name + suffix)) for suffix in suffixes)
+            sizes[field] = sum(_file_bytes(path.with_name(path.name + suffix)) for suffix in suffixes)
         return {**sizes, "free_bytes": shutil.disk_usage(path.parent).free}
 
 
-def plain(counts: Mapping[str, int]) -> dict[str, int]:
+def with_plain_keys(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by plain strings: an enumeration's member is shown as such on a terminal."""
     return {str(key): count for key, count in counts.items()}
 
@@ -208,12 +208,12 @@ def plain(counts: Mapping[str, int]) -> dict[str, int]:
 def resident_bytes() -> int:
     """Return the resident memory of this process (proc(5)), 0 where there is no such file."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     except OSError:  # no Linux
         return 0
 
 
-def _size(path: Path) -> int:
+def _file_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -223,7 +223,7 @@ def _size(path: Path) -> int:
 def _room_line(name: str, room: RoomStats) -> dict[str, object]:
     line: dict[str, object] = {"room": name, "messages": room.messages, "deliveries": room.deliveries}
     for field in ("accept_to_commit", "commit_to_sent"):
-        encoded = histogram(getattr(room, field))
+        encoded = encode_histogram(getattr(room, field))
         if encoded is not None:
             line[field] = encoded
     return line

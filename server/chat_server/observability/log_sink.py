@@ -23,13 +23,13 @@ from structlog.typing import FilteringBoundLogger
 
 from chat_server.vocabulary import LogEvent
 
-MAX_QUEUE: Final = 4 * 2**20
+MAX_QUEUE_BYTES: Final = 4 * 2**20
 """Bytes of lines that may wait: minutes of an ordinary log, and little beside 15,000 sessions."""
-MAX_CHUNK: Final = 2**20
+MAX_CHUNK_BYTES: Final = 2**20
 """Bytes handed to one write of a file."""
-PIECE: Final = 4096
+PIPE_WRITE_BYTES: Final = 4096
 """Bytes written to a pipe at a time: PIPE_BUF of pipe(7), for which a writable pipe has room."""
-COMPLAIN_EVERY: Final = 60.0
+STDERR_INTERVAL_S: Final = 60.0
 """Seconds between two lines on standard error."""
 
 
@@ -44,31 +44,31 @@ class LogSink:
         path: str = "",
         *,
         descriptor: int = 1,
-        max_queue: int = MAX_QUEUE,
-        retry_after: float = 1.0,
+        max_queue_bytes: int = MAX_QUEUE_BYTES,
+        retry_interval_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open `path`, or take `descriptor` where it is empty. Raises OSError if it cannot be written."""
         self.path = path
         self.log: FilteringBoundLogger | None = None  # told about lines lost; its lines come back to `put`
         self.lines_dropped = 0
-        self.failures = 0
+        self.write_failures = 0
         self._descriptor = _open(path) if path else descriptor
-        self._whole = _takes_whole_chunks(self._descriptor)
-        self._max_queue = max_queue
-        self._retry_after = retry_after
+        self._regular_file = _is_regular_file(self._descriptor)
+        self._max_queue_bytes = max_queue_bytes
+        self._retry_interval_s = retry_interval_s
         self._clock = clock
-        self._lock = threading.Lock()  # the queue; held for moments only, also by the loop
-        self._lines: deque[bytes] = deque()
-        self._size = 0
-        self._told = 0  # of lines_dropped, how many a line has reported
-        self._waking = False
-        self._writing = threading.Lock()  # the descriptor and the chunk; held while the kernel takes bytes
+        self._queue_lock = threading.Lock()  # the queue; held for moments only, also by the loop
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._dropped_reported = 0  # of lines_dropped, how many a line has reported
+        self._wake_pending = False
+        self._write_lock = threading.Lock()  # the descriptor and the chunk; held while the kernel takes bytes
         self._chunk = b""
         self._offset = 0
-        self._complained: float | None = None
-        self._reopen = False
-        self._work = Event()
+        self._complained_at: float | None = None
+        self._reopen_requested = False
+        self._work_ready = Event()
         self._wake: Any = None
         self._writer: gevent.Greenlet | None = None
 
@@ -79,128 +79,128 @@ class LogSink:
 
     def put(self, line: bytes) -> None:
         """Queue a line, newline included; count it as dropped if there is no room. MUST NOT block."""
-        with self._lock:
-            if self._size + len(line) > self._max_queue:
+        with self._queue_lock:
+            if self._queued_bytes + len(line) > self._max_queue_bytes:
                 self.lines_dropped += 1
             else:
-                self._lines.append(line)
-                self._size += len(line)
-            if self._wake is not None and not self._waking:
-                self._waking = True
+                self._queue.append(line)
+                self._queued_bytes += len(line)
+            if self._wake is not None and not self._wake_pending:
+                self._wake_pending = True
                 self._wake.send()  # of all that a loop offers, only this may be called from another thread
 
     def start(self) -> None:
         """Let a greenlet of this thread's hub write what is queued, from now on."""
         wake = gevent.get_hub().loop.async_(ref=False)
-        wake.start(self._work.set)
-        self._work.set()  # for what was queued before
-        with self._lock:
+        wake.start(self._work_ready.set)
+        self._work_ready.set()  # for what was queued before
+        with self._queue_lock:
             self._wake = wake
         self._writer = gevent.spawn(self._run)
 
     def reopen(self) -> None:
         """Open the file anew before the next write (its old name was moved away). Returns at once."""
         if self.path:
-            self._reopen = True
-            self._work.set()
+            self._reopen_requested = True
+            self._work_ready.set()
 
-    def flush(self, patience: float = 2.0) -> bool:
+    def flush(self, stall_timeout_s: float = 2.0) -> bool:
         """Write what is left, here and now; give up after `patience` seconds without progress.
 
         Blocks the thread: for the end of the program, and for a watcher while the hub itself is blocked.
         """
-        error = self._drain(patience)
+        error = self._drain(stall_timeout_s)
         self._report_dropped(error)
         if error is None:
-            error = self._drain(patience)
-        if left := self._waiting():
-            self._complain(error, now=True)
+            error = self._drain(stall_timeout_s)
+        if left := self._waiting_lines():
+            self._write_to_stderr(error, now=True)
         return not left
 
-    def close(self, patience: float = 2.0) -> None:
+    def close(self, stall_timeout_s: float = 2.0) -> None:
         """Stop the writer, write what is left and give the file back. Later lines are dropped."""
         if self._writer is not None:
             self._writer.kill()
-            with self._lock:
+            with self._queue_lock:
                 self._wake.stop()
                 self._wake = None
-        self.flush(patience)
-        with self._lock:
-            self._max_queue = 0
-            self._lines.clear()
-        if self._writing.acquire(timeout=patience):
+        self.flush(stall_timeout_s)
+        with self._queue_lock:
+            self._max_queue_bytes = 0
+            self._queue.clear()
+        if self._write_lock.acquire(timeout=stall_timeout_s):
             self._chunk = b""
             if self.path:
                 os.close(self._descriptor)
-            self._writing.release()
+            self._write_lock.release()
 
     def _run(self) -> None:
         pool = gevent.get_hub().threadpool
         while True:
-            self._work.wait()
-            self._work.clear()
+            self._work_ready.wait()
+            self._work_ready.clear()
             try:
-                if self._reopen:
-                    self._reopen = False
-                    self._report_reopened(pool.apply(self._open_anew))
+                if self._reopen_requested:
+                    self._reopen_requested = False
+                    self._report_reopened(pool.apply(self._reopen_file))
                 error = pool.apply(self._drain, (1.0,))
             except Exception as fault:  # noqa: BLE001  no thread, no memory: the log is the last that may give up
                 error = OSError(f"{type(fault).__name__}: {fault}")
             self._report_dropped(error)
             if error is not None:
                 # A reader who pauses (a pager, Ctrl-S) is no trouble until lines are lost.
-                if not isinstance(error, TimeoutError) or self.lines_dropped > self._told:
-                    self._complain(error)
-                gevent.sleep(self._retry_after)
-                self._work.set()
+                if not isinstance(error, TimeoutError) or self.lines_dropped > self._dropped_reported:
+                    self._write_to_stderr(error)
+                gevent.sleep(self._retry_interval_s)
+                self._work_ready.set()
 
-    def _drain(self, patience: float) -> OSError | None:
+    def _drain(self, stall_timeout_s: float) -> OSError | None:
         """Write until nothing is left; return what hinders it. Runs in native threads."""
-        if not self._writing.acquire(timeout=patience):
+        if not self._write_lock.acquire(timeout=stall_timeout_s):
             return TimeoutError("the last write has not returned")
         try:
             while self._offset < len(self._chunk) or self._take_chunk():
-                end = len(self._chunk) if self._whole else self._offset + PIECE
-                self._offset += _write(self._descriptor, self._chunk[self._offset : end], patience)
+                end = len(self._chunk) if self._regular_file else self._offset + PIPE_WRITE_BYTES
+                self._offset += _write(self._descriptor, self._chunk[self._offset : end], stall_timeout_s)
         except OSError as error:
-            self.failures += not isinstance(error, TimeoutError)
+            self.write_failures += not isinstance(error, TimeoutError)
             return error
         finally:
-            self._writing.release()
+            self._write_lock.release()
         return None
 
-    def _waiting(self) -> int:
-        return len(self._lines) + self._chunk.count(b"\n", self._offset)
+    def _waiting_lines(self) -> int:
+        return len(self._queue) + self._chunk.count(b"\n", self._offset)
 
     def _take_chunk(self) -> bool:
-        with self._lock:
+        with self._queue_lock:
             lines: list[bytes] = []
             size = 0
-            while self._lines and size < MAX_CHUNK:
-                size += len(self._lines[0])
-                lines.append(self._lines.popleft())
-            self._size -= size
-            self._waking = bool(self._lines)
+            while self._queue and size < MAX_CHUNK_BYTES:
+                size += len(self._queue[0])
+                lines.append(self._queue.popleft())
+            self._queued_bytes -= size
+            self._wake_pending = bool(self._queue)
         self._chunk = b"".join(lines)
         self._offset = 0
         return bool(lines)
 
-    def _open_anew(self) -> OSError | None:
-        with self._writing:
+    def _reopen_file(self) -> OSError | None:
+        with self._write_lock:
             try:
                 fresh = _open(self.path)
             except OSError as error:
                 return error
             os.close(self._descriptor)
             self._descriptor = fresh
-            self._whole = _takes_whole_chunks(fresh)
+            self._regular_file = _is_regular_file(fresh)
             # A line that was begun in the old file is written whole in the new one.
             self._offset = self._chunk.rfind(b"\n", 0, self._offset) + 1
         return None
 
     def _report_reopened(self, error: OSError | None) -> None:
         if error is not None:
-            self._complain(error, now=True)
+            self._write_to_stderr(error, now=True)
         if self.log is not None and error is None:
             self.log.info(LogEvent.LOG_REOPENED, path=self.path)
         elif self.log is not None:
@@ -208,24 +208,24 @@ class LogSink:
 
     def _report_dropped(self, error: OSError | None) -> None:
         """Log how many lines were lost, once there is room for the line that says so."""
-        with self._lock:
-            count = self.lines_dropped - self._told
-            if not count or self._size > self._max_queue // 2:
+        with self._queue_lock:
+            count = self.lines_dropped - self._dropped_reported
+            if not count or self._queued_bytes > self._max_queue_bytes // 2:
                 return
-            self._told = self.lines_dropped
+            self._dropped_reported = self.lines_dropped
         if self.log is not None:
             self.log.error(LogEvent.LOG_LINES_DROPPED, count=count, error=str(error) if error else None)
 
-    def _complain(self, error: OSError | None, *, now: bool = False) -> None:
+    def _write_to_stderr(self, error: OSError | None, *, now: bool = False) -> None:
         """Say on standard error that the log is in trouble, unless that was just said."""
         at = self._clock()
-        if not now and self._complained is not None and at - self._complained < COMPLAIN_EVERY:
+        if not now and self._complained_at is not None and at - self._complained_at < STDERR_INTERVAL_S:
             return
-        self._complained = at
+        self._complained_at = at
         text = (
             f"chat-server: cannot write the log to {self.path or 'standard output'}: "
             f"{(error and (error.strerror or error)) or 'no progress'}; "
-            f"{self._waiting()} lines wait, {self.lines_dropped} were dropped so far\n"
+            f"{self._waiting_lines()} lines wait, {self.lines_dropped} were dropped so far\n"
         )
         if sys.stderr is None:  # closed at start: descriptor 2 may be the store's file by now
             return
@@ -239,16 +239,16 @@ def _open(path: str) -> int:
     return os.open(path, flags, 0o640)
 
 
-def _takes_whole_chunks(descriptor: int) -> bool:
+def _is_regular_file(descriptor: int) -> bool:
     """Tell a file from what has somebody at its other end, who may be slow."""
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
-def _write(descriptor: int, data: bytes, patience: float) -> int:
+def _write(descriptor: int, data: bytes, stall_timeout_s: float) -> int:
     """Write some of `data`; raise TimeoutError if there is no room for `patience` seconds."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    if not poll.poll(patience * 1000):
+    if not poll.poll(stall_timeout_s * 1000):
         raise TimeoutError("whoever reads it is not reading")
     try:
         return os.write(descriptor, data)

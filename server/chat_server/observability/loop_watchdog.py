@@ -16,15 +16,15 @@ from typing import Final, NamedTuple
 import gevent
 import greenlet
 
-TICK: Final = 0.1
+MEASURE_INTERVAL_S: Final = 0.1
 """Seconds between two measurements: ten a second cost nothing and miss no pause that a person would feel."""
-LOOK: Final = 0.25
+CHECK_INTERVAL_S: Final = 0.25
 """Seconds between two looks of the native thread, which takes the interpreter's lock for each."""
 MAX_STACKS: Final = 100
 """Different stacks in one report: a server has some ten; more would make a line nobody reads."""
 
 
-class Lag(NamedTuple):
+class LagSummary(NamedTuple):
     """How late the loop was in an interval."""
 
     max_ms: float
@@ -32,49 +32,49 @@ class Lag(NamedTuple):
     """How many measurements (ten a second, fewer when blocked) were late by so many milliseconds, rounded."""
 
 
-class LoopLag:
+class LoopLagMeter:
     """Asks the loop for a timer every 100 ms and notes how late it comes. Belongs to the hub's thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._timer = gevent.get_hub().loop.timer(TICK, TICK, ref=False)
-        self._max = 0.0
+        self._timer = gevent.get_hub().loop.timer(MEASURE_INTERVAL_S, MEASURE_INTERVAL_S, ref=False)
+        self._max_ms = 0.0
         self._tally: Counter[int] = Counter()
-        self.beat = self.resumed = clock()
+        self.last_ran_at = self.resumed_at = clock()
         """When the loop ran last, and when it last did after a pause; read by other threads, too."""
 
     def start(self) -> None:
         """Measure from now on."""
-        self.beat = self.resumed = self.clock()
+        self.last_ran_at = self.resumed_at = self.clock()
         self._timer.start(self._tick, update=True)
 
     def stop(self) -> None:
         """Measure no more."""
         self._timer.stop()
 
-    def take(self) -> Lag:
+    def take_summary(self) -> LagSummary:
         """Return what was measured since the last call."""
         # The timer may be late right now: whoever calls may have been what kept it waiting.
-        overdue = self.clock() - self.beat - TICK if self._timer.active else 0.0
-        lag = Lag(max(self._max, overdue * 1000), dict(self._tally))
-        self._max = 0.0
+        overdue = self.clock() - self.last_ran_at - MEASURE_INTERVAL_S if self._timer.active else 0.0
+        lag = LagSummary(max(self._max_ms, overdue * 1000), dict(self._tally))
+        self._max_ms = 0.0
         self._tally.clear()
         return lag
 
     def _tick(self) -> None:
         now = self.clock()
-        late = max(0.0, now - self.beat - TICK) * 1000
-        self._max = max(self._max, late)
+        late = max(0.0, now - self.last_ran_at - MEASURE_INTERVAL_S) * 1000
+        self._max_ms = max(self._max_ms, late)
         self._tally[round(late)] += 1
-        if now - self.beat > 2 * TICK:
-            self.resumed = now
-        self.beat = now
+        if now - self.last_ran_at > 2 * MEASURE_INTERVAL_S:
+            self.resumed_at = now
+        self.last_ran_at = now
         # A whole tick from now: libev would keep to the schedule and so hide a loop that is late all the time
         # (and a timer that does not repeat, started in its own callback, fires at once and for ever).
         self._timer.again(self._tick, update=True)
 
 
-class BlockWatch:
+class LoopWatchdog:
     """A native thread that notices when the loop has not run for `blocked_after` seconds.
 
     `on_blocked(stack, seconds so far)` is called once per blockage, and `on_free(seconds)` when it is over.
@@ -84,19 +84,19 @@ class BlockWatch:
 
     def __init__(
         self,
-        lag: LoopLag,
+        lag: LoopLagMeter,
         on_blocked: Callable[[str, float], object],
-        on_free: Callable[[float], object],
+        on_unblocked: Callable[[float], object],
         *,
-        blocked_after: float = 1.0,
+        blocked_after_s: float = 1.0,
     ) -> None:
         """Watch the loop of the thread that calls this."""
         self._lag = lag
         self._on_blocked = on_blocked
-        self._on_free = on_free
-        self._blocked_after = blocked_after
-        self._since: float | None = None  # the last beat before the present blockage
-        self._hub_thread = threading.get_ident()
+        self._on_unblocked = on_unblocked
+        self._blocked_after_s = blocked_after_s
+        self._blocked_since: float | None = None  # the last beat before the present blockage
+        self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="block-watch", daemon=True)
 
@@ -107,24 +107,24 @@ class BlockWatch:
     def stop(self) -> None:
         """Watch no more."""
         self._stopped.set()
-        self._thread.join(timeout=2 * LOOK)
+        self._thread.join(timeout=2 * CHECK_INTERVAL_S)
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK):
+        while not self._stopped.wait(CHECK_INTERVAL_S):
             try:
-                self._look()
+                self._check()
             except Exception:  # noqa: BLE001  a report that fails must not end the watch
                 traceback.print_exc()
 
-    def _look(self) -> None:
-        beat, since = self._lag.beat, self._since
+    def _check(self) -> None:
+        beat, since = self._lag.last_ran_at, self._blocked_since
         if since is not None and beat != since:
-            self._since = None
-            self._on_free(self._lag.resumed - since)
+            self._blocked_since = None
+            self._on_unblocked(self._lag.resumed_at - since)
         blocked = self._lag.clock() - beat
-        if self._since is None and blocked > self._blocked_after:
-            self._since = beat
-            frame = sys._current_frames()[self._hub_thread]  # noqa: SLF001  documented, for debuggers
+        if self._blocked_since is None and blocked > self._blocked_after_s:
+            self._blocked_since = beat
+            frame = sys._current_frames()[self._loop_thread]  # noqa: SLF001  documented, for debuggers
             self._on_blocked("".join(traceback.format_stack(frame)), blocked)
 
 

@@ -7,14 +7,14 @@ import heapq
 from collections import Counter
 from typing import Final, NamedTuple
 
-MAX_TOLD: Final = 20
+MAX_ADDRESSES_REPORTED: Final = 20
 """Addresses with lines of their own: the worst. Whoever has many must not fill the disk by way of the log."""
 
-MAX_COUNTED: Final = 10_000
+MAX_ADDRESSES_COUNTED: Final = 10_000
 """Addresses that are told apart between two lines: about 3 MB."""
 
 
-class Refused(NamedTuple):
+class RejectionCount(NamedTuple):
     """How often an address was turned away for one reason; without an address, how often `others` were."""
 
     address: str | None
@@ -23,30 +23,30 @@ class Refused(NamedTuple):
     others: int | None = None
 
 
-class Refusals:
+class RejectionCounter:
     """Counts, until they are taken."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._beyond = 0
+        self._overflow = 0
 
-    def add(self, address: str, reason: str) -> None:
+    def record(self, address: str, reason: str) -> None:
         """Count one."""
         key = (address, reason)
-        if key in self._counts or len(self._counts) < MAX_COUNTED:
+        if key in self._counts or len(self._counts) < MAX_ADDRESSES_COUNTED:
             self._counts[key] += 1
         else:
-            self._beyond += 1
+            self._overflow += 1
 
-    def take(self) -> list[Refused]:
+    def take_counts(self) -> list[RejectionCount]:
         """Return the worst, most first, and then the rest in one; begin anew."""
-        counts, beyond = self._counts, self._beyond
-        self._counts, self._beyond = Counter(), 0
+        counts, overflow = self._counts, self._overflow
+        self._counts, self._overflow = Counter(), 0
         if not counts:
             return []
-        worst = heapq.nlargest(MAX_TOLD, counts.items(), key=lambda item: item[1])
-        told = [Refused(address, reason, count) for (address, reason), count in worst]
-        rest = counts.total() + beyond - sum(one.times for one in told)
+        worst = heapq.nlargest(MAX_ADDRESSES_REPORTED, counts.items(), key=lambda item: item[1])
+        reported = [RejectionCount(address, reason, count) for (address, reason), count in worst]
+        rest = counts.total() + overflow - sum(one.times for one in reported)
         if rest:
-            told.append(Refused(None, "others", rest, len(counts) - len(told)))
-        return told
+            reported.append(RejectionCount(None, "others", rest, len(counts) - len(reported)))
+        return reported

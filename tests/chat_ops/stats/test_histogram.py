@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chat_ops.stats import hdr_codec
 from chat_ops.stats.histogram import Histogram
 from chat_server.core.base.interval_stats import microseconds
-from chat_server.observability.log_reporter import histogram
+from chat_server.observability.log_reporter import encode_histogram
 
 HIGHEST = hdr_codec.HIGHEST_US
 durations = st.lists(st.integers(1, HIGHEST) | st.integers(1, 5000), min_size=1, max_size=40)
@@ -26,7 +26,7 @@ def encoded(values: list[int]) -> str:
     tally: dict[int, int] = {}
     for value in values:
         tally[value] = tally.get(value, 0) + 1
-    payload = histogram(tally)
+    payload = encode_histogram(tally)
     assert payload is not None
     return payload
 
@@ -62,7 +62,7 @@ def test_the_sum_is_the_one_of_hdrh(values: list[list[int]]) -> None:
 @given(st.floats(0.0000005, 4000))
 def test_what_the_server_rounds_stays_within_a_hundredth(seconds: float) -> None:
     """Its tallies have three significant digits: 1 % at most, and the histogram adds 0.1 %."""
-    found = Histogram.merge([histogram({microseconds(seconds): 1})]).percentile(50)
+    found = Histogram.merge([encode_histogram({microseconds(seconds): 1})]).percentile(50)
     assert found is not None
     assert found == pytest.approx(min(seconds * 1e6, HIGHEST), rel=0.0115, abs=1)
 

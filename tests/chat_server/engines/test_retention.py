@@ -137,7 +137,9 @@ class Retention(RuleBasedStateMachine):
     def trim_by_half(self, keep: int, die: bool) -> None:
         """Delete from the log; then the index is out of order, and perhaps the process dies, too."""
         allowed = self.may_go(keep, 0.0)
-        broken = patch.object(retention, "forget", side_effect=sqlite3.OperationalError("disk I/O error"))
+        broken = patch.object(
+            retention, "delete_places", side_effect=sqlite3.OperationalError("disk I/O error")
+        )
         with broken, suppress(StoreUnavailable):
             assert self.store.trim(keep=keep, before=0.0) == {}
         trimmed = dict(self.store._deleted_unindexed)  # nothing if it had to tidy up first

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.observability.event_log import Log, setup, visible
+from chat_server.observability.event_log import EventLog, setup, to_printable
 from chat_server.observability.log_sink import LogSink
 from chat_server.vocabulary import LogEvent
-from support.log_files.log_setup import NOTHING, config, lines
+from support.log_files.log_setup import NO_ENVIRONMENT, config, lines
 
 
-def test_a_line_is_one_json_object_with_the_common_fields_first(log: Log, path: Path) -> None:
+def test_a_line_is_one_json_object_with_the_common_fields_first(log: EventLog, path: Path) -> None:
     before = datetime.now(UTC)
     log.logger.info(LogEvent.SESSION_OPENED, session_id="s1", username="ann\n\u202e", address="::1:9")
     log.sink.flush()
@@ -29,13 +29,13 @@ def test_a_line_is_one_json_object_with_the_common_fields_first(log: Log, path: 
     assert path.read_bytes().count(b"\n") == 1
 
 
-def test_fields_with_nothing_to_say_are_left_out(log: Log, path: Path) -> None:
+def test_fields_with_nothing_to_say_are_left_out(log: EventLog, path: Path) -> None:
     log.logger.info(LogEvent.SESSION_CLOSED, rtt_min_ms=None, messages_in=0, reason="")
     log.sink.flush()
     assert list(lines(path)[0])[4:] == ["messages_in", "reason"]
 
 
-def test_what_is_bound_stands_in_each_line(log: Log, path: Path) -> None:
+def test_what_is_bound_stands_in_each_line(log: EventLog, path: Path) -> None:
     session = log.logger.bind(session_id="s1")
     session.warning(LogEvent.INTERNAL_ERROR)
     session.error(LogEvent.INTERNAL_ERROR)
@@ -47,7 +47,7 @@ def test_what_is_bound_stands_in_each_line(log: Log, path: Path) -> None:
 
 
 def test_the_level_is_the_least_that_is_logged(path: Path) -> None:
-    log = setup(config(path, log_level="warning"), NOTHING)
+    log = setup(config(path, log_level="warning"), NO_ENVIRONMENT)
     log.logger.debug(LogEvent.MESSAGE)
     log.logger.info(LogEvent.MESSAGE)
     log.logger.warning(LogEvent.DISK_LOW)
@@ -57,7 +57,7 @@ def test_the_level_is_the_least_that_is_logged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["true", "method", "error", "tuple"])
-def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: Log, path: Path) -> None:
+def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLog, path: Path) -> None:
     try:
         raise KeyError("nobody")  # noqa: TRY301
     except KeyError as error:
@@ -75,7 +75,7 @@ def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: Log, path:
     assert "exc_info" not in line
 
 
-def test_no_value_can_make_logging_fail(log: Log, path: Path) -> None:
+def test_no_value_can_make_logging_fail(log: EventLog, path: Path) -> None:
     loop: list[object] = []
     loop.append(loop)
     odd = {"error": "\udcff", "count": 2**70, "path": Path("/x"), "rooms": {"a": {1, 2}}, "reason": loop}
@@ -161,8 +161,8 @@ def test_a_file_gets_json_and_no_colours_even_if_they_are_wanted(path: Path) -> 
 
 
 def test_printable_text_is_shown_as_it_is() -> None:
-    assert visible("zoë 漢字 🙂") == "zoë 漢字 🙂"
-    assert visible("a\tb\0") == "a\\tb\\x00"
+    assert to_printable("zoë 漢字 🙂") == "zoë 漢字 🙂"
+    assert to_printable("a\tb\0") == "a\\tb\\x00"
 
 
 # ---- the writer

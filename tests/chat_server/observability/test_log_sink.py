@@ -10,13 +10,22 @@ import gevent
 import pytest
 
 from chat_server.observability import log_sink
-from chat_server.observability.event_log import Log, setup
-from chat_server.observability.log_sink import MAX_CHUNK, LogSink
+from chat_server.observability.event_log import EventLog, setup
+from chat_server.observability.log_sink import MAX_CHUNK_BYTES, LogSink
 from chat_server.vocabulary import LogEvent
-from support.log_files.log_setup import FULL, NOTHING, SERVER, Pipe, config, lines, open_files, until
+from support.log_files.log_setup import (
+    DISK_FULL_COMPLAINT,
+    NO_ENVIRONMENT,
+    SERVER,
+    Pipe,
+    config,
+    lines,
+    open_files,
+    until,
+)
 
 
-def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: Log, path: Path) -> None:
+def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: EventLog, path: Path) -> None:
     log.logger.info(LogEvent.SERVER_STARTED)
     log.sink.start()
     until(lambda: len(lines(path)) == 1)
@@ -48,7 +57,7 @@ def test_the_writer_runs_in_the_thread_pool_and_lines_keep_their_order(
     assert threading.get_ident() not in threads
 
 
-def test_threads_may_log_while_the_hub_sleeps(log: Log, path: Path) -> None:
+def test_threads_may_log_while_the_hub_sleeps(log: EventLog, path: Path) -> None:
     log.sink.start()
     gevent.sleep(0)
 
@@ -66,7 +75,7 @@ def test_threads_may_log_while_the_hub_sleeps(log: Log, path: Path) -> None:
         assert [line["count"] for line in lines(path) if line["reason"] == name] == list(range(500))
 
 
-def test_a_thread_may_flush_while_the_hub_is_blocked(log: Log, path: Path) -> None:
+def test_a_thread_may_flush_while_the_hub_is_blocked(log: EventLog, path: Path) -> None:
     log.sink.start()
 
     def report() -> None:
@@ -82,10 +91,10 @@ def test_a_thread_may_flush_while_the_hub_is_blocked(log: Log, path: Path) -> No
 def test_more_than_one_chunk(path: Path) -> None:
     sink = LogSink(str(path))
     line = b"x" * 99_999 + b"\n"
-    for _ in range(3 * MAX_CHUNK // len(line)):
+    for _ in range(3 * MAX_CHUNK_BYTES // len(line)):
         sink.put(line)
     assert sink.flush()
-    assert path.read_bytes() == line * (3 * MAX_CHUNK // len(line))
+    assert path.read_bytes() == line * (3 * MAX_CHUNK_BYTES // len(line))
     assert sink.lines_dropped == 0
     sink.close()
 
@@ -101,7 +110,7 @@ def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
 # ---- a new file
 
 
-def test_reopen_after_a_rename(log: Log, path: Path) -> None:
+def test_reopen_after_a_rename(log: EventLog, path: Path) -> None:
     path.write_text("{}\n")  # what a run before this one wrote stays
     log.sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)
@@ -125,7 +134,7 @@ def test_a_reopen_that_fails_keeps_the_old_file_and_says_so(
 ) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    log = setup(config(folder / "chat.log"), NOTHING)
+    log = setup(config(folder / "chat.log"), NO_ENVIRONMENT)
     log.sink.start()
     moved = folder.rename(tmp_path / "moved") / "chat.log"
 
@@ -154,11 +163,11 @@ def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
         return really(descriptor, data[:size], patience)
 
     monkeypatch.setattr(log_sink, "_write", write)
-    sink = LogSink(str(path), retry_after=0.01)
+    sink = LogSink(str(path), retry_interval_s=0.01)
     sink.put(b"first line\n")
     sink.put(b"second line\n")
     sink.start()
-    until(lambda: sink.failures)
+    until(lambda: sink.write_failures)
     moved = path.rename(path.with_suffix(".1"))
     left[0] = 1000
     sink.reopen()
@@ -173,15 +182,15 @@ def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
 
 def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        setup(config(tmp_path / "nowhere" / "chat.log"), NOTHING)
+        setup(config(tmp_path / "nowhere" / "chat.log"), NO_ENVIRONMENT)
     with pytest.raises(IsADirectoryError):
-        setup(config(tmp_path), NOTHING)
+        setup(config(tmp_path), NO_ENVIRONMENT)
 
 
 def test_a_named_pipe_without_a_reader_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="No such device or address"):
-        setup(config(tmp_path / "fifo"), NOTHING)
+        setup(config(tmp_path / "fifo"), NO_ENVIRONMENT)
 
 
 def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
@@ -189,16 +198,16 @@ def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
 ) -> None:
     now = [0.0]
     path.symlink_to("/dev/full")
-    sink = LogSink(str(path), retry_after=0.001, clock=lambda: now[0])
+    sink = LogSink(str(path), retry_interval_s=0.001, clock=lambda: now[0])
     sink.start()
     sink.put(b"one\n")
-    until(lambda: sink.failures > 20)
+    until(lambda: sink.write_failures > 20)
     said = capfd.readouterr().err
-    assert said == FULL.format(path)
+    assert said == DISK_FULL_COMPLAINT.format(path)
 
     now[0] = 61.0
-    failures = sink.failures
-    until(lambda: sink.failures > failures + 20)
+    failures = sink.write_failures
+    until(lambda: sink.write_failures > failures + 20)
     assert capfd.readouterr().err == said
 
     path.unlink()  # somebody makes room
@@ -211,16 +220,16 @@ def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
 
 def test_the_report_of_lost_lines_waits_for_room(path: Path) -> None:
     path.symlink_to("/dev/full")
-    sink = LogSink(str(path), max_queue=300, retry_after=0.001)
-    log = setup(config(""), NOTHING, sink=sink)
+    sink = LogSink(str(path), max_queue_bytes=300, retry_interval_s=0.001)
+    log = setup(config(""), NO_ENVIRONMENT, sink=sink)
     sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)
-    until(lambda: sink.failures)  # the first line is on its way, and stays there
+    until(lambda: sink.write_failures)  # the first line is on its way, and stays there
     for _ in range(10):
         log.logger.info(LogEvent.INTERVAL)
     dropped = sink.lines_dropped
-    failures = sink.failures
-    until(lambda: sink.failures > failures + 20)
+    failures = sink.write_failures
+    until(lambda: sink.write_failures > failures + 20)
     assert sink.lines_dropped == dropped
 
     path.unlink()
@@ -242,17 +251,17 @@ def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture
 
 def test_a_closed_pipe_stops_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
     os.close(pipe.reader)
-    sink = LogSink(descriptor=pipe.writer, retry_after=0.001)
+    sink = LogSink(descriptor=pipe.writer, retry_interval_s=0.001)
     sink.start()
     sink.put(b"one\n")
-    until(lambda: sink.failures > 5)
+    until(lambda: sink.write_failures > 5)
     assert "standard output: Broken pipe" in capfd.readouterr().err
     sink.close()
 
 
 def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: Pipe) -> None:
-    sink = LogSink(descriptor=pipe.writer, max_queue=20_000, retry_after=0.001)
-    log = setup(config(""), NOTHING, sink=sink)
+    sink = LogSink(descriptor=pipe.writer, max_queue_bytes=20_000, retry_interval_s=0.001)
+    log = setup(config(""), NO_ENVIRONMENT, sink=sink)
     sink.start()
     number = 0
     while sink.lines_dropped < 10:  # the loop runs on, though nobody reads
@@ -260,7 +269,7 @@ def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: P
         log.logger.info(LogEvent.MESSAGE, seq=number)
         gevent.sleep(0)
     dropped = sink.lines_dropped
-    assert sink.failures == 0
+    assert sink.write_failures == 0
 
     got = b""
 
@@ -281,12 +290,12 @@ def test_flush_gives_up_on_a_reader_who_does_not_read(pipe: Pipe, capfd: pytest.
     sink = LogSink(descriptor=pipe.writer)
     for _ in range(10):
         sink.put(b"x" * 999 + b"\n")
-    assert not sink.flush(patience=0.01)
+    assert not sink.flush(stall_timeout_s=0.01)
     assert "not reading" in capfd.readouterr().err
-    assert sink.failures == 0  # it is slow, and not broken
+    assert sink.write_failures == 0  # it is slow, and not broken
     pipe.read()
-    assert not sink.flush(patience=0.01)
-    sink.close(patience=0.01)
+    assert not sink.flush(stall_timeout_s=0.01)
+    sink.close(stall_timeout_s=0.01)
 
 
 def test_close_gives_the_file_back_and_later_lines_are_counted(path: Path) -> None:
@@ -304,8 +313,8 @@ def test_close_gives_the_file_back_and_later_lines_are_counted(path: Path) -> No
 PROGRAM = """
     import os, sys
     import gevent
-    from chat_server.config import Config
-    from chat_server.logs import setup
+    from chat_server.settings.load import Config
+    from chat_server.observability.event_log import setup
     from chat_server.vocabulary import LogEvent
     try:
         log = setup(Config(), os.environ)
@@ -339,7 +348,7 @@ def test_trouble_is_not_written_to_a_file_that_took_the_place_of_standard_error(
         (
             ">/dev/full",
             0,
-            FULL.format("standard output"),
+            DISK_FULL_COMPLAINT.format("standard output"),
         ),
     ],
 )

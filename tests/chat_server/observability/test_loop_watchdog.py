@@ -14,7 +14,7 @@ import pytest
 from gevent.event import Event
 
 from chat_server.observability import loop_watchdog
-from chat_server.observability.loop_watchdog import BlockWatch, Lag, LoopLag, greenlet_stacks
+from chat_server.observability.loop_watchdog import LagSummary, LoopLagMeter, LoopWatchdog, greenlet_stacks
 
 SERVER = Path(__file__).parents[3] / "server"
 
@@ -33,8 +33,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def lag(clock: Clock) -> Iterator[LoopLag]:
-    lag = LoopLag(clock)
+def lag(clock: Clock) -> Iterator[LoopLagMeter]:
+    lag = LoopLagMeter(clock)
     lag.start()
     yield lag
     lag.stop()
@@ -45,70 +45,70 @@ def until(condition: Callable[[], object]) -> None:
         gevent.sleep(0.005)
 
 
-# ---- LoopLag
+# ---- LoopLagMeter
 
 
-def rounded(lag: Lag) -> Lag:
-    return Lag(round(lag.max_ms, 3), lag.tally)
+def rounded(lag: LagSummary) -> LagSummary:
+    return LagSummary(round(lag.max_ms, 3), lag.tally)
 
 
-def test_a_loop_in_time_is_not_late(lag: LoopLag, clock: Clock) -> None:
+def test_a_loop_in_time_is_not_late(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 0.1
     lag._tick()
     clock.now += 0.1004
     lag._tick()
-    assert rounded(lag.take()) == Lag(0.4, {0: 2})
+    assert rounded(lag.take_summary()) == LagSummary(0.4, {0: 2})
 
 
-def test_lateness_is_what_is_over_the_tick(lag: LoopLag, clock: Clock) -> None:
+def test_lateness_is_what_is_over_the_tick(lag: LoopLagMeter, clock: Clock) -> None:
     for gap in (0.1, 0.35, 0.107):
         clock.now += gap
         lag._tick()
-    assert rounded(lag.take()) == Lag(250, {0: 1, 250: 1, 7: 1})
+    assert rounded(lag.take_summary()) == LagSummary(250, {0: 1, 250: 1, 7: 1})
 
 
-def test_taking_begins_a_new_interval(lag: LoopLag, clock: Clock) -> None:
+def test_taking_begins_a_new_interval(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 0.2
     lag._tick()
-    lag.take()
-    assert lag.take() == Lag(0.0, {})
+    lag.take_summary()
+    assert lag.take_summary() == LagSummary(0.0, {})
 
 
-def test_a_tick_that_is_still_due_counts_as_late(lag: LoopLag, clock: Clock) -> None:
+def test_a_tick_that_is_still_due_counts_as_late(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 3.1
-    assert rounded(lag.take()) == Lag(3000, {})
+    assert rounded(lag.take_summary()) == LagSummary(3000, {})
 
 
 def test_a_tick_comes_a_whole_tick_after_the_last_however_late_that_was() -> None:
-    lag = LoopLag()
+    lag = LoopLagMeter()
     lag.start()
-    beats = [lag.beat]
+    beats = [lag.last_ran_at]
     while len(beats) < 5:
         free = time.monotonic() + 0.07  # busy, with a look at the timers now and then
         while time.monotonic() < free:
             pass
         gevent.sleep(0.001)
-        if lag.beat != beats[-1]:
-            beats.append(lag.beat)
+        if lag.last_ran_at != beats[-1]:
+            beats.append(lag.last_ran_at)
     lag.stop()
     assert min(after - before for before, after in pairwise(beats)) > 0.095
-    assert sum(lag.take().tally.values()) == 4
+    assert sum(lag.take_summary().tally.values()) == 4
 
 
 def test_measuring_does_not_keep_a_loop_alive() -> None:
     code = (
-        "import gevent; from chat_server.observability.loop_watchdog import LoopLag; "
-        "LoopLag().start(); gevent.wait()"
+        "import gevent; from chat_server.observability.loop_watchdog import LoopLagMeter; "
+        "LoopLagMeter().start(); gevent.wait()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
 
 
-# ---- BlockWatch
+# ---- LoopWatchdog
 
 
 BLOCKER = """
     import sys, time, gevent
-    from chat_server.watch import BlockWatch, LoopLag
+    from chat_server.observability.loop_watchdog import LoopLagMeter, LoopWatchdog
 
     reports = []
 
@@ -116,13 +116,13 @@ BLOCKER = """
         while not reports:  # busy until the watch has spoken, and as no greenlet can
             sum(range(1000))
 
-    lag = LoopLag()
+    lag = LoopLagMeter()
     lag.start()
-    watch = BlockWatch(
+    watch = LoopWatchdog(
         lag,
         lambda stack, seconds: reports.append(("blocked", seconds, stack)),
         lambda seconds: reports.append(("free", seconds, "")),
-        blocked_after=0.5,
+        blocked_after_s=0.5,
     )
     watch.start()
     gevent.sleep(0.3)
@@ -153,23 +153,23 @@ def test_a_blocked_hub_is_named_once_with_the_function_that_blocks_it() -> None:
 class Reports:
     """A watch whose thread is not started: the test looks when it wants to."""
 
-    def __init__(self, lag: LoopLag) -> None:
+    def __init__(self, lag: LoopLagMeter) -> None:
         self.said: list[object] = []
-        self.watch = BlockWatch(lag, self.blocked, self.said.append)
-        self.look = self.watch._look
+        self.watch = LoopWatchdog(lag, self.blocked, self.said.append)
+        self.look = self.watch._check
 
     def blocked(self, stack: str, seconds: float) -> None:
-        assert "test_watch" in stack
+        assert "test_loop_watchdog" in stack
         self.said.append(f"blocked {seconds:g}")
 
 
 @pytest.fixture
-def reports(lag: LoopLag) -> Reports:
+def reports(lag: LoopLagMeter) -> Reports:
     return Reports(lag)
 
 
 def test_a_blockage_is_reported_once_and_its_end_with_its_length(
-    lag: LoopLag, clock: Clock, reports: Reports
+    lag: LoopLagMeter, clock: Clock, reports: Reports
 ) -> None:
     clock.now += 0.9
     reports.look()
@@ -190,7 +190,7 @@ def test_a_blockage_is_reported_once_and_its_end_with_its_length(
 
 
 def test_a_second_blockage_right_after_the_first_is_another(
-    lag: LoopLag, clock: Clock, reports: Reports
+    lag: LoopLagMeter, clock: Clock, reports: Reports
 ) -> None:
     clock.now += 2
     reports.look()
@@ -200,32 +200,32 @@ def test_a_second_blockage_right_after_the_first_is_another(
     assert reports.said == ["blocked 2", pytest.approx(2.0), "blocked 3"]
 
 
-def test_a_report_that_fails_neither_ends_the_watch_nor_comes_again(lag: LoopLag, clock: Clock) -> None:
+def test_a_report_that_fails_neither_ends_the_watch_nor_comes_again(lag: LoopLagMeter, clock: Clock) -> None:
     calls: list[str] = []
 
     def fail(_stack: str, _seconds: float) -> None:
         calls.append("blocked")
         raise RuntimeError
 
-    watching = BlockWatch(lag, fail, lambda _seconds: calls.append("free"))
+    watching = LoopWatchdog(lag, fail, lambda _seconds: calls.append("free"))
     clock.now += 2
     with pytest.raises(RuntimeError):
-        watching._look()
-    watching._look()
+        watching._check()
+    watching._check()
     lag._tick()
-    watching._look()
+    watching._check()
     assert calls == ["blocked", "free"]
 
 
 def test_the_thread_survives_a_failing_report() -> None:
-    lag = LoopLag()  # not started: to the watch the loop is blocked at once
+    lag = LoopLagMeter()  # not started: to the watch the loop is blocked at once
     failed, freed = threading.Event(), threading.Event()
 
     def fail(_stack: str, _seconds: float) -> None:
         failed.set()
         raise RuntimeError
 
-    watching = BlockWatch(lag, fail, lambda _seconds: freed.set(), blocked_after=0)
+    watching = LoopWatchdog(lag, fail, lambda _seconds: freed.set(), blocked_after_s=0)
     watching.start()
     assert failed.wait(60)
     lag._tick()
@@ -236,7 +236,7 @@ def test_the_thread_survives_a_failing_report() -> None:
 
 
 def test_it_looks_at_most_four_times_a_second() -> None:
-    assert loop_watchdog.LOOK >= 0.25
+    assert loop_watchdog.CHECK_INTERVAL_S >= 0.25
 
 
 # ---- greenlet_stacks

@@ -13,10 +13,10 @@ import gevent
 from chat_server.settings.load import Config
 
 SERVER = Path(__file__).parents[3] / "server"
-FULL = (
+DISK_FULL_COMPLAINT = (
     "chat-server: cannot write the log to {}: No space left on device; 1 lines wait, 0 were dropped so far\n"
 )
-NOTHING: Mapping[str, str] = {}
+NO_ENVIRONMENT: Mapping[str, str] = {}
 
 
 def config(path: Path | str, **more: Any) -> Config:

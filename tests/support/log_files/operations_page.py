@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from chat_server.observability.metrics.table import METRICS, Metric
+from chat_server.observability.metrics.table import METRICS, MetricSpec
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS
 
 PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
@@ -25,7 +25,7 @@ def codes(words: Iterable[str]) -> str:
     return " ".join(f"`{word}`" for word in words)
 
 
-def labels(row: Metric) -> str:
+def labels(row: MetricSpec) -> str:
     if row.values:
         return f"`{row.labels[0]}`: {codes(row.values)}"
     return codes(row.labels)

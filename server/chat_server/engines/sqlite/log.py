@@ -172,7 +172,7 @@ class SqliteStore:
         return self._run_in_reader(self.reader.find, message_id)
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
-        """Delete up to `retention.TRIM_STEP_MESSAGES` messages: found by the archive's thread, deleted here, between commits.
+        """Delete up to `retention.TRIM_STEP_MESSAGES` messages between commits; the reader thread finds them.
 
         The log's last row stays whatever its age: what ids and the mark were given out rests on it.
         """

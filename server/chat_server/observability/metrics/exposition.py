@@ -15,10 +15,10 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from chat_server.observability.metrics.snapshot import Value
-from chat_server.observability.metrics.table import METRICS, Kind, Metric
-from chat_server.observability.metrics.totals import Counts
+from chat_server.observability.metrics.table import METRICS, MetricSpec, MetricType
+from chat_server.observability.metrics.totals import HistogramCounts
 
-UNITS: Final = ("seconds", "bytes")
+NAME_UNITS: Final = ("seconds", "bytes")
 """Units that are part of a name, and so of OpenMetrics' UNIT line."""
 
 
@@ -40,12 +40,12 @@ _ENCODERS: Final[Mapping[Format, Callable[[Collector], bytes]]] = {
 }
 
 
-def page(values: Mapping[str, Value], form: Format) -> bytes:
+def render_page(values: Mapping[str, Value], form: Format) -> bytes:
     """Return the page that says these values."""
-    return _ENCODERS[form](_Collector(values))
+    return _ENCODERS[form](_TableCollector(values))
 
 
-class _Collector(Collector):
+class _TableCollector(Collector):
     """The rows of the table that have a value."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
@@ -59,11 +59,11 @@ class _Collector(Collector):
                 yield _family(row, value)
 
 
-def _family(row: Metric, value: Value) -> Family:
-    name = row.name.removesuffix("_total") if row.kind is Kind.COUNTER else row.name
-    unit = row.unit if row.unit in UNITS and name.endswith(row.unit) else ""
+def _family(row: MetricSpec, value: Value) -> Family:
+    name = row.name.removesuffix("_total") if row.kind is MetricType.COUNTER else row.name
+    unit = row.unit if row.unit in NAME_UNITS and name.endswith(row.unit) else ""
     family = Family(name, row.meaning, str(row.kind), unit)
-    if isinstance(value, Counts):
+    if isinstance(value, HistogramCounts):
         _add_histogram(family, row, value)
     elif isinstance(value, Mapping):
         for labels, number in value.items():
@@ -73,7 +73,7 @@ def _family(row: Metric, value: Value) -> Family:
     return family
 
 
-def _add_histogram(family: Family, row: Metric, counts: Counts) -> None:
+def _add_histogram(family: Family, row: MetricSpec, counts: HistogramCounts) -> None:
     upto = list(accumulate(counts.buckets))
     for bound, count in zip((*map(str, row.bounds), "+Inf"), upto, strict=True):
         family.add_sample(f"{row.name}_bucket", {"le": bound}, count)

@@ -9,9 +9,9 @@ from typing import Final
 
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.clock import Clock
-from chat_server.observability.loop_watchdog import LoopLag
+from chat_server.observability.loop_watchdog import LoopLagMeter
 
-BLOCKED: Final = 5.0
+LOOP_BLOCKED_AFTER_S: Final = 5.0
 """Seconds without a beat after which the loop counts as blocked: people have noticed by then."""
 
 
@@ -26,10 +26,10 @@ class Phase(StrEnum):
 class Health:
     """What the server is at, and what is wrong."""
 
-    def __init__(self, ingest: Ingest, lag: LoopLag, clock: Clock) -> None:
+    def __init__(self, ingest: Ingest, lag: LoopLagMeter, clock: Clock) -> None:
         self.phase = Phase.STARTING
         self._ingest = ingest
-        self._lag = lag
+        self._loop_lag = lag
         self._clock = clock
 
     @property
@@ -37,11 +37,11 @@ class Health:
         """Whether the store refused the last batch; the writer tries one that fails until it does not."""
         return self._ingest.last_error is not None
 
-    def trouble(self) -> str:
+    def not_ready_reason(self) -> str:
         """Return why clients had better go elsewhere, nothing if they need not."""
         if self.phase is not Phase.SERVING:
             return f"the server is {self.phase}"
-        silent = self._clock.monotonic() - self._lag.beat
-        if silent > BLOCKED:
+        silent = self._clock.monotonic() - self._loop_lag.last_ran_at
+        if silent > LOOP_BLOCKED_AFTER_S:
             return f"the loop has not run for {silent:.0f} s"
         return "the store takes no batches" if self.store_failing else ""

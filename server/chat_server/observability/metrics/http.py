@@ -19,32 +19,32 @@ import gevent
 import gevent.socket
 from gevent.event import Event
 
-from chat_server.observability.metrics.exposition import Format, page
+from chat_server.observability.metrics.exposition import Format, render_page
 from chat_server.observability.metrics.snapshot import Snapshot, Value
 
-MAX_HEAD: Final = 8 * 1024
+MAX_HEAD_BYTES: Final = 8 * 1024
 """Bytes of a request; a scraper needs some three hundred."""
 MAX_READS: Final = 64
 """Pieces that a request may come in: a byte at a time would be a turn of the thread for each."""
 MAX_CONNECTIONS: Final = 16
 """Connections at once: a quarter of the descriptors that the server keeps for other things."""
-BACKLOG: Final = 64
+LISTEN_BACKLOG: Final = 64
 """Connections that wait in the kernel: at a hundred a second, nobody waits longer than a scraper does."""
-DEADLINE: Final = 5.0
+CONNECTION_DEADLINE_S: Final = 5.0
 """Seconds for a whole connection, from accept to close."""
-PAUSE: Final = 0.01
+ACCEPT_PAUSE_S: Final = 0.01
 """Seconds between two connections: a hundred a second are far too many, and cost next to nothing."""
-FRESH: Final = 0.2
+SNAPSHOT_MAX_AGE_S: Final = 0.2
 """Seconds for which a page is given out again: the loop is asked at most five times a second."""
-PATIENCE: Final = 2.0
+LOOP_TIMEOUT_S: Final = 2.0
 """Seconds to wait for the loop. It is blocked if that does not do."""
-TEXT: Final = "text/plain; charset=utf-8"
+PLAIN_TEXT: Final = "text/plain; charset=utf-8"
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: HTTPStatus
     body: bytes
-    content_type: str = TEXT
+    content_type: str = PLAIN_TEXT
 
 
 class MetricsServer:
@@ -53,26 +53,26 @@ class MetricsServer:
     def __init__(
         self,
         listening: socket.socket,
-        take: Callable[[], Snapshot],
-        trouble: Callable[[], str],
+        take_snapshot: Callable[[], Snapshot],
+        not_ready_reason: Callable[[], str],
         on_failed: Callable[[Exception], None],
     ) -> None:
         """`take` is called in the loop that calls `start`; `trouble` and `on_failed` in another thread."""
         self._listening = listening
         self._on_failed = on_failed
-        self._take = take
-        self._trouble = trouble
+        self._take_snapshot = take_snapshot
+        self._not_ready_reason = not_ready_reason
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-        self._asked: Any = None  # wakes the chat's loop
-        self._answered: Any = None  # wakes this thread's loop
-        self._over = False
-        self._ended: Event
+        self._chat_loop_wake: Any = None  # wakes the chat's loop
+        self._own_loop_wake: Any = None  # wakes this thread's loop
+        self._stopping = False
+        self._stop_requested: Event
         self._latest: tuple[float, Snapshot] | None = None  # written by the chat's loop
-        self._waiting: list[Event] = []  # this and all below belongs to the thread
-        self._told: Snapshot | None = None
+        self._snapshot_waiters: list[Event] = []  # this and all below belongs to the thread
+        self._rendered: Snapshot | None = None
         self._values: dict[str, Value] = {}
         self._pages: dict[Format, bytes] = {}
-        self._serving: dict[Any, gevent.Greenlet] = {}
+        self._connections: dict[Any, gevent.Greenlet] = {}
 
     @property
     def port(self) -> int:
@@ -81,146 +81,148 @@ class MetricsServer:
 
     def start(self) -> None:
         """Answer from now on."""
-        self._listening.listen(BACKLOG)
-        self._asked = gevent.get_hub().loop.async_(ref=False)
-        self._asked.start(self._hand_over)
+        self._listening.listen(LISTEN_BACKLOG)
+        self._chat_loop_wake = gevent.get_hub().loop.async_(ref=False)
+        self._chat_loop_wake.start(self._provide_snapshot)
         self._thread.start()
 
     def stop(self) -> None:
         """Answer no more, and give the port back."""
-        self._over = True
-        if self._answered is not None:  # else the thread has not come that far, and will see that it is over
-            self._answered.send()
-        self._thread.join(timeout=PATIENCE)
-        self._asked.stop()
-        self._asked.close()
+        self._stopping = True
+        if (
+            self._own_loop_wake is not None
+        ):  # else the thread has not come that far, and will see that it is over
+            self._own_loop_wake.send()
+        self._thread.join(timeout=LOOP_TIMEOUT_S)
+        self._chat_loop_wake.stop()
+        self._chat_loop_wake.close()
 
-    def _hand_over(self) -> None:
+    def _provide_snapshot(self) -> None:
         """Take a snapshot. Runs in the chat's loop."""
-        self._latest = (time.monotonic(), self._take())
-        self._answered.send()
+        self._latest = (time.monotonic(), self._take_snapshot())
+        self._own_loop_wake.send()
 
     # The thread
 
     def _run(self) -> None:
-        hub = gevent.get_hub()
-        self._ended = Event()
-        answered = hub.loop.async_()
-        answered.start(self._wake)
-        self._answered = answered
-        door = gevent.socket.socket(fileno=self._listening.detach())
-        accepting = gevent.spawn(self._accept, door)
-        if not self._over:
-            self._ended.wait()
-        gevent.killall([accepting, *self._serving.values()])
-        door.close()
+        gevent_hub = gevent.get_hub()
+        self._stop_requested = Event()
+        answered = gevent_hub.loop.async_()
+        answered.start(self._on_wake)
+        self._own_loop_wake = answered
+        listener = gevent.socket.socket(fileno=self._listening.detach())
+        accepting = gevent.spawn(self._accept, listener)
+        if not self._stopping:
+            self._stop_requested.wait()
+        gevent.killall([accepting, *self._connections.values()])
+        listener.close()
         answered.close()
-        hub.destroy(destroy_loop=True)
+        gevent_hub.destroy(destroy_loop=True)
 
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
+    def _on_wake(self) -> None:
+        waiting, self._snapshot_waiters = self._snapshot_waiters, []
         for one in waiting:
             one.set()
-        if self._over:
-            self._ended.set()
+        if self._stopping:
+            self._stop_requested.set()
 
-    def _accept(self, door: Any) -> None:
+    def _accept(self, listener: Any) -> None:
         while True:
             try:
-                sock, _ = door.accept()
+                sock, _ = listener.accept()
             except OSError:  # gone before we came, or no descriptor left: neither is ours to mend
-                gevent.sleep(PAUSE)
+                gevent.sleep(ACCEPT_PAUSE_S)
                 continue
-            if len(self._serving) >= MAX_CONNECTIONS:
-                oldest, greenlet = next(iter(self._serving.items()))
-                self._forget(oldest)
+            if len(self._connections) >= MAX_CONNECTIONS:
+                oldest, greenlet = next(iter(self._connections.items()))
+                self._close(oldest)
                 greenlet.kill(block=False)
-            self._serving[sock] = gevent.spawn(self._serve, sock)
-            gevent.sleep(PAUSE)
+            self._connections[sock] = gevent.spawn(self._serve, sock)
+            gevent.sleep(ACCEPT_PAUSE_S)
 
-    def _forget(self, sock: Any) -> None:
-        self._serving.pop(sock, None)
+    def _close(self, sock: Any) -> None:
+        self._connections.pop(sock, None)
         sock.close()
 
     def _serve(self, sock: Any) -> None:
         try:
-            with gevent.Timeout(DEADLINE, False):
+            with gevent.Timeout(CONNECTION_DEADLINE_S, False):
                 head = _read_head(sock)
                 if head:
                     sock.sendall(self._respond(head))
                     sock.shutdown(socket.SHUT_WR)
                     # A close with bytes unread would reset the answer away (RFC 1122, 4.2.2.13).
                     for _ in range(MAX_READS):
-                        if not sock.recv(MAX_HEAD):
+                        if not sock.recv(MAX_HEAD_BYTES):
                             break
         except OSError:
             pass  # it has gone
         finally:
-            self._forget(sock)
+            self._close(sock)
 
     def _respond(self, head: bytes) -> bytes:
         words = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
         bare = words[0] == "HEAD"
         try:
-            answer = self._answer(words, head)
+            response = self._route(words, head)
         except Exception as error:  # noqa: BLE001  ours, whatever it is; the next request may do
             self._on_failed(error)
-            answer = _say(HTTPStatus.INTERNAL_SERVER_ERROR)
+            response = _status_response(HTTPStatus.INTERNAL_SERVER_ERROR)
         lines = (
-            f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
-            f"Content-Type: {answer.content_type}",
-            f"Content-Length: {len(answer.body)}",
-            *(("Allow: GET, HEAD",) if answer.status is HTTPStatus.METHOD_NOT_ALLOWED else ()),
+            f"HTTP/1.1 {response.status.value} {response.status.phrase}",
+            f"Content-Type: {response.content_type}",
+            f"Content-Length: {len(response.body)}",
+            *(("Allow: GET, HEAD",) if response.status is HTTPStatus.METHOD_NOT_ALLOWED else ()),
             "Cache-Control: no-store",
             "X-Content-Type-Options: nosniff",
             "Connection: close",
         )
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if bare else answer.body)
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if bare else response.body)
 
-    def _answer(self, words: list[str], head: bytes) -> _Answer:
+    def _route(self, words: list[str], head: bytes) -> _Response:
         if b"\r\n\r\n" not in head:
-            return _say(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return _status_response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return _say(HTTPStatus.BAD_REQUEST)
+            return _status_response(HTTPStatus.BAD_REQUEST)
         if words[0] not in {"GET", "HEAD"}:
-            return _say(HTTPStatus.METHOD_NOT_ALLOWED)
+            return _status_response(HTTPStatus.METHOD_NOT_ALLOWED)
         match words[1].partition("?")[0]:
             case "/metrics":
-                return self._metrics(_header(head, b"accept"))
+                return self._metrics_response(_header(head, b"accept"))
             case "/healthz":
-                return _Answer(HTTPStatus.OK, b"ok\n")
+                return _Response(HTTPStatus.OK, b"ok\n")
             case "/readyz":
-                trouble = self._trouble()
-                if trouble:
-                    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{trouble}\n".encode())
-                return _Answer(HTTPStatus.OK, b"ready\n")
-        return _Answer(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
+                reason = self._not_ready_reason()
+                if reason:
+                    return _Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
+                return _Response(HTTPStatus.OK, b"ready\n")
+        return _Response(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
 
-    def _metrics(self, accept: str) -> _Answer:
-        snapshot = self._snapshot()
+    def _metrics_response(self, accept: str) -> _Response:
+        snapshot = self._fresh_snapshot()
         if snapshot is None:
-            return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"the loop does not answer\n")
-        if snapshot is not self._told:
-            self._told, self._values, self._pages = snapshot, snapshot.values(), {}
+            return _Response(HTTPStatus.SERVICE_UNAVAILABLE, b"the loop does not answer\n")
+        if snapshot is not self._rendered:
+            self._rendered, self._values, self._pages = snapshot, snapshot.values(), {}
         form = Format.wanted(accept)
         if form not in self._pages:
-            self._pages[form] = page(self._values, form)
-        return _Answer(HTTPStatus.OK, self._pages[form], form.value)
+            self._pages[form] = render_page(self._values, form)
+        return _Response(HTTPStatus.OK, self._pages[form], form.value)
 
-    def _snapshot(self) -> Snapshot | None:
+    def _fresh_snapshot(self) -> Snapshot | None:
         """Return figures that are fresh, None if the loop is blocked. Waits, as a greenlet of this thread."""
-        if self._latest is None or time.monotonic() - self._latest[0] > FRESH:
+        if self._latest is None or time.monotonic() - self._latest[0] > SNAPSHOT_MAX_AGE_S:
             handed_over = Event()
-            self._waiting.append(handed_over)
-            self._asked.send()  # several before the loop comes to it are one
-            if not handed_over.wait(PATIENCE):
-                self._waiting.remove(handed_over)
+            self._snapshot_waiters.append(handed_over)
+            self._chat_loop_wake.send()  # several before the loop comes to it are one
+            if not handed_over.wait(LOOP_TIMEOUT_S):
+                self._snapshot_waiters.remove(handed_over)
                 return None
         return self._latest[1] if self._latest else None
 
 
-def _say(status: HTTPStatus) -> _Answer:
-    return _Answer(status, f"{status.phrase}\n".encode())
+def _status_response(status: HTTPStatus) -> _Response:
+    return _Response(status, f"{status.phrase}\n".encode())
 
 
 def _header(head: bytes, name: bytes) -> str:
@@ -236,10 +238,10 @@ def _read_head(sock: Any) -> bytes:
     """Return what came up to the empty line, or too much without one; nothing if the peer hangs up before."""
     head = b""
     for _ in range(MAX_READS):
-        data = sock.recv(MAX_HEAD)
+        data = sock.recv(MAX_HEAD_BYTES)
         if not data:
             return b""
         head += data
-        if len(head) > MAX_HEAD or b"\r\n\r\n" in head:
+        if len(head) > MAX_HEAD_BYTES or b"\r\n\r\n" in head:
             break
-    return head[:MAX_HEAD]
+    return head[:MAX_HEAD_BYTES]

@@ -19,17 +19,30 @@ from typing import Final, NamedTuple
 from chat_server.core.base.interval_stats import Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.net.connections import Connections
-from chat_server.observability.log_reporter import Reporter, resident_bytes
+from chat_server.observability.log_reporter import LogReporter, resident_bytes
 from chat_server.observability.log_sink import LogSink
-from chat_server.observability.loop_watchdog import Lag
+from chat_server.observability.loop_watchdog import LagSummary
 from chat_server.observability.metrics.health import Health
-from chat_server.observability.metrics.table import CODES, LAGS, LATENCIES, OTHER, REASONS
-from chat_server.observability.metrics.totals import NAMED, PLAIN, TALLIES, Counts, Histogram, Totals
+from chat_server.observability.metrics.table import (
+    END_REASONS,
+    ERROR_CODES,
+    LAG_BOUNDS_S,
+    LATENCY_BOUNDS_S,
+    OTHER,
+)
+from chat_server.observability.metrics.totals import (
+    COUNTER_FIELDS,
+    NUMBER_FIELDS,
+    TALLY_FIELDS,
+    HistogramCounts,
+    LifetimeHistogram,
+    Totals,
+)
 
-Value = float | Mapping[tuple[str, ...], float] | Counts
+Value = float | Mapping[tuple[str, ...], float] | HistogramCounts
 """Of a metric: a number, numbers by the values of its labels, or a histogram."""
 
-_PLAIN: Final = {
+_NUMBER_METRICS: Final = {
     "messages": "greenroom_messages_total",
     "deliveries": "greenroom_deliveries_total",
     "commits": "greenroom_commits_total",
@@ -38,17 +51,17 @@ _PLAIN: Final = {
     "caught_up": "greenroom_caught_up_total",
     "opened": "greenroom_sessions_opened_total",
 }
-_NAMED: Final = {
-    "closed": ("greenroom_sessions_closed_total", REASONS),
-    "refused": ("greenroom_connections_refused_total", REASONS),
-    "errors": ("greenroom_errors_total", CODES),
+_COUNTER_METRICS: Final = {
+    "closed": ("greenroom_sessions_closed_total", END_REASONS),
+    "refused": ("greenroom_connections_refused_total", END_REASONS),
+    "errors": ("greenroom_errors_total", ERROR_CODES),
 }
-_DISK: Final = {
+_DISK_METRICS: Final = {
     "store_bytes": "greenroom_store_bytes",
     "wal_bytes": "greenroom_wal_bytes",
     "free_bytes": "greenroom_free_bytes",
 }
-_SELF: Final = Path("/proc/self")
+_PROC_SELF: Final = Path("/proc/self")
 
 
 class Snapshot(NamedTuple):
@@ -57,35 +70,35 @@ class Snapshot(NamedTuple):
     numbers: dict[str, Value]
     plain: dict[str, int]
     named: dict[str, Counter[str]]
-    latencies: dict[str, tuple[Histogram, Tally]]
-    lag: Histogram
-    disk: Callable[[], Mapping[str, int]]
+    latencies: dict[str, tuple[LifetimeHistogram, Tally]]
+    lag: LifetimeHistogram
+    disk_sizes: Callable[[], Mapping[str, int]]
 
     def values(self) -> dict[str, Value]:
         """Return the metrics by name. For the thread that answers: it looks at files, and adds tallies up."""
         values: dict[str, Value] = {**self.numbers}
-        values.update((_PLAIN[name], value) for name, value in self.plain.items())
+        values.update((_NUMBER_METRICS[name], value) for name, value in self.plain.items())
         for name, counts in self.named.items():
-            metric, known = _NAMED[name]
-            values[metric] = _of_closed_list(counts, known)
+            metric, known = _COUNTER_METRICS[name]
+            values[metric] = _counts_by_label(counts, known)
         for name, (histogram, tally) in self.latencies.items():
-            histogram.add(tally)
+            histogram.add_tally(tally)
             values[f"greenroom_{name}_seconds"] = histogram.counts()
         values["greenroom_loop_lag_seconds"] = self.lag.counts()
-        values.update(_files(self.disk))
-        values.update(_process())
+        values.update(_disk_values(self.disk_sizes))
+        values.update(_process_values())
         return values
 
 
-class Metrics:
+class MetricsCollector:
     """Keeps totals and takes snapshots."""
 
     def __init__(
         self,
         constants: Mapping[str, Value],
         hub: Hub,
-        reception: Connections,
-        reporter: Reporter,
+        connections: Connections,
+        reporter: LogReporter,
         sink: LogSink,
         health: Health,
         max_connections: Callable[[], int],
@@ -93,46 +106,48 @@ class Metrics:
         """Take figures from these parts; `constants` are those that do not change while the server runs."""
         self._constants = constants
         self._hub = hub
-        self._reception = reception
+        self._connections = connections
         self._reporter = reporter
         self._sink = sink
         self._health = health
         self._max_connections = max_connections
-        self._totals = Totals(LATENCIES, LAGS)
+        self._totals = Totals(LATENCY_BOUNDS_S, LAG_BOUNDS_S)
         self._bytes_direct = 0
 
-    def fold(self, lag: Lag, bytes_direct: int) -> None:
+    def add_interval(self, lag: LagSummary, bytes_direct: int) -> None:
         """Add the interval that is about to end; `bytes_direct` is since the start. Before the log's line."""
         stats = self._hub.stats
-        self._totals.fold(stats, lag.tally)
+        self._totals.add_interval(stats, lag.tally)
         self._totals.plain["bytes_out"] += bytes_direct - self._bytes_direct
         self._bytes_direct = bytes_direct
 
-    def take(self) -> Snapshot:
+    def take_snapshot(self) -> Snapshot:
         """Return the figures of now. Runs in the loop: MUST NOT look at each session, nor at files."""
         started = time.perf_counter()
         totals, stats = self._totals, self._hub.stats
         snapshot = Snapshot(
             numbers=self._numbers(),
-            plain={name: totals.plain[name] + getattr(stats, name) for name in PLAIN},
-            named={name: totals.named[name] + getattr(stats, name) for name in NAMED},
-            latencies={name: (totals.tallies[name].copy(), dict(getattr(stats, name))) for name in TALLIES},
+            plain={name: totals.plain[name] + getattr(stats, name) for name in NUMBER_FIELDS},
+            named={name: totals.named[name] + getattr(stats, name) for name in COUNTER_FIELDS},
+            latencies={
+                name: (totals.tallies[name].copy(), dict(getattr(stats, name))) for name in TALLY_FIELDS
+            },
             lag=totals.lag.copy(),
-            disk=self._reporter.disk,
+            disk_sizes=self._reporter.disk_sizes,
         )
         snapshot.numbers["greenroom_snapshot_seconds"] = time.perf_counter() - started
         return snapshot
 
     def _numbers(self) -> dict[str, Value]:
-        hub, reception = self._hub, self._reception
+        hub, connections = self._hub, self._connections
         return {
             **self._constants,
-            "greenroom_ready": not self._health.trouble(),
+            "greenroom_ready": not self._health.not_ready_reason(),
             "greenroom_sessions": len(hub.sessions),
             "greenroom_sessions_held": hub.seats.held,
             "greenroom_sessions_lagging": len(hub.feeder.behind),
-            "greenroom_connections": len(reception.registered),
-            "greenroom_connections_unnamed": len(reception.unnamed),
+            "greenroom_connections": len(connections.registered),
+            "greenroom_connections_unnamed": len(connections.unnamed),
             "greenroom_connections_limit": self._max_connections(),
             "greenroom_public_rooms": len(hub.rooms),
             "greenroom_conversations": len(hub.conversations.by_name),
@@ -140,11 +155,11 @@ class Metrics:
             "greenroom_queue_bytes": hub.ingest.size,
             "greenroom_messages_refused_total": hub.ingest.refused,
             "greenroom_log_lines_dropped_total": self._sink.lines_dropped,
-            "greenroom_log_write_failures_total": self._sink.failures,
+            "greenroom_log_write_failures_total": self._sink.write_failures,
         }
 
 
-def _of_closed_list(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple[str, ...], float]:
+def _counts_by_label(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple[str, ...], float]:
     """Return a count for each known name, zeros too; what is on no list counts as `other`."""
     values: dict[tuple[str, ...], float] = {(name,): 0 for name in known}
     for name, count in counts.items():
@@ -152,32 +167,32 @@ def _of_closed_list(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple[
     return values
 
 
-def _files(disk: Callable[[], Mapping[str, int]]) -> dict[str, Value]:
+def _disk_values(disk: Callable[[], Mapping[str, int]]) -> dict[str, Value]:
     """Return the sizes on the disk; nothing where there are none, or the folder has gone."""
     try:
-        return {_DISK[field]: size for field, size in disk().items()}
+        return {_DISK_METRICS[field]: size for field, size in disk().items()}
     except OSError:  # told by the store itself, and by a metric that is missing
         return {}
 
 
-def _process() -> dict[str, Value]:
+def _process_values() -> dict[str, Value]:
     """Return what Prometheus' own collectors say of a process, without listing ten thousand descriptors."""
     values: dict[str, Value] = {
         "process_cpu_seconds_total": time.process_time(),
         "process_resident_memory_bytes": resident_bytes(),
-        "process_start_time_seconds": STARTED,
+        "process_start_time_seconds": PROCESS_STARTED_AT,
         "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     }
     with suppress(OSError):  # no Linux
-        if count := (_SELF / "fd").stat().st_size:  # since Linux 6.2 the size is the number
+        if count := (_PROC_SELF / "fd").stat().st_size:  # since Linux 6.2 the size is the number
             values["process_open_fds"] = count
     return values
 
 
-def _started() -> float:
+def _process_start_time() -> float:
     """Return when this process started, in seconds since 1970 (proc(5)); now, where there is no /proc."""
     try:
-        ticks = int((_SELF / "stat").read_text().rpartition(")")[2].split()[19])
+        ticks = int((_PROC_SELF / "stat").read_text().rpartition(")")[2].split()[19])
         booted = next(
             float(line.split()[1])
             for line in Path("/proc/stat").read_text().splitlines()
@@ -188,4 +203,4 @@ def _started() -> float:
     return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
-STARTED: Final = _started()
+PROCESS_STARTED_AT: Final = _process_start_time()

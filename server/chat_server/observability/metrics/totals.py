@@ -12,7 +12,7 @@ from typing import NamedTuple
 from chat_server.core.base.interval_stats import Stats
 
 
-class Counts(NamedTuple):
+class HistogramCounts(NamedTuple):
     """A histogram as Prometheus has it, but not yet cumulative."""
 
     buckets: list[int]
@@ -21,7 +21,7 @@ class Counts(NamedTuple):
     """The sum of the values, in seconds."""
 
 
-class Histogram:
+class LifetimeHistogram:
     """A histogram that only grows, of durations in units of `scale` seconds."""
 
     def __init__(self, bounds: tuple[float, ...], scale: float) -> None:
@@ -30,7 +30,7 @@ class Histogram:
         self._buckets = [0] * (len(bounds) + 1)
         self._total = 0  # an integer: it never loses what is small beside it
 
-    def add(self, tally: Mapping[int, int]) -> None:
+    def add_tally(self, tally: Mapping[int, int]) -> None:
         """Add a tally of durations: how often each occurred. One step for each distinct value."""
         bounds, buckets = self._bounds, self._buckets
         total = 0
@@ -39,24 +39,24 @@ class Histogram:
             total += value * count
         self._total += total
 
-    def copy(self) -> "Histogram":
+    def copy(self) -> "LifetimeHistogram":
         """Return another one with the same counts."""
-        fresh = Histogram((), self._scale)
+        fresh = LifetimeHistogram((), self._scale)
         fresh._bounds = self._bounds
         fresh._buckets = self._buckets.copy()
         fresh._total = self._total
         return fresh
 
-    def counts(self) -> Counts:
+    def counts(self) -> HistogramCounts:
         """Return what was added so far."""
-        return Counts(self._buckets, self._total * self._scale)
+        return HistogramCounts(self._buckets, self._total * self._scale)
 
 
-PLAIN = ("messages", "deliveries", "commits", "bytes_in", "bytes_out", "caught_up", "opened")
+NUMBER_FIELDS = ("messages", "deliveries", "commits", "bytes_in", "bytes_out", "caught_up", "opened")
 """Counts of `Stats` that are numbers."""
-NAMED = ("closed", "refused", "errors")
+COUNTER_FIELDS = ("closed", "refused", "errors")
 """Counts of `Stats` by a reason or a code."""
-TALLIES = ("accept_to_commit", "commit_to_sent", "rtt")
+TALLY_FIELDS = ("accept_to_commit", "commit_to_sent", "rtt")
 """Durations of `Stats`, in microseconds."""
 
 
@@ -64,17 +64,17 @@ class Totals:
     """Everything that was folded in so far."""
 
     def __init__(self, latencies: tuple[float, ...], lags: tuple[float, ...]) -> None:
-        self.plain: dict[str, int] = dict.fromkeys(PLAIN, 0)
-        self.named: dict[str, Counter[str]] = {name: Counter() for name in NAMED}
-        self.tallies = {name: Histogram(latencies, 1e-6) for name in TALLIES}
-        self.lag = Histogram(lags, 1e-3)
+        self.plain: dict[str, int] = dict.fromkeys(NUMBER_FIELDS, 0)
+        self.named: dict[str, Counter[str]] = {name: Counter() for name in COUNTER_FIELDS}
+        self.tallies = {name: LifetimeHistogram(latencies, 1e-6) for name in TALLY_FIELDS}
+        self.lag = LifetimeHistogram(lags, 1e-3)
 
-    def fold(self, stats: Stats, lags: Mapping[int, int]) -> None:
+    def add_interval(self, stats: Stats, lags: Mapping[int, int]) -> None:
         """Add an interval that has ended; `lags` counts by how many milliseconds the loop was late."""
-        for name in PLAIN:
+        for name in NUMBER_FIELDS:
             self.plain[name] += getattr(stats, name)
-        for name in NAMED:
+        for name in COUNTER_FIELDS:
             self.named[name].update(getattr(stats, name))
-        for name in TALLIES:
-            self.tallies[name].add(getattr(stats, name))
-        self.lag.add(lags)
+        for name in TALLY_FIELDS:
+            self.tallies[name].add_tally(getattr(stats, name))
+        self.lag.add_tally(lags)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat_server.observability.metrics.health import BLOCKED, Health, Phase
+from chat_server.observability.metrics.health import LOOP_BLOCKED_AFTER_S, Health, Phase
 
 
 class Parts:
@@ -10,7 +10,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.last_error: str | None = None
-        self.beat = self.now = 100.0
+        self.last_ran_at = self.now = 100.0
 
     def monotonic(self) -> float:
         return self.now
@@ -29,19 +29,19 @@ def serving() -> tuple[Parts, Health]:
 def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
     parts: Any = Parts()
     health = Health(parts, parts, parts)
-    assert health.trouble() == "the server is starting"
+    assert health.not_ready_reason() == "the server is starting"
     health.phase = Phase.SERVING
-    assert not health.trouble()
+    assert not health.not_ready_reason()
     health.phase = Phase.STOPPING
-    assert health.trouble() == "the server is stopping"
+    assert health.not_ready_reason() == "the server is stopping"
 
 
 def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
     parts, health = serving()
     parts.last_error = "database is locked"
-    assert health.trouble() == "the store takes no batches"
+    assert health.not_ready_reason() == "the store takes no batches"
     parts.last_error = None
-    assert not health.trouble()
+    assert not health.not_ready_reason()
 
 
 def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None:
@@ -51,13 +51,13 @@ def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None
     assert health.store_failing
 
     # Then no time makes it well, but a batch that it takes
-    parts.now = parts.beat = 100_000.0
-    assert health.trouble() == "the store takes no batches"
+    parts.now = parts.last_ran_at = 100_000.0
+    assert health.not_ready_reason() == "the store takes no batches"
     parts.last_error = None
-    assert not health.trouble()
+    assert not health.not_ready_reason()
 
 
 def test_a_blocked_loop_is_trouble() -> None:
     parts, health = serving()
-    parts.now += BLOCKED + 2
-    assert health.trouble() == "the loop has not run for 7 s"
+    parts.now += LOOP_BLOCKED_AFTER_S + 2
+    assert health.not_ready_reason() == "the loop has not run for 7 s"

@@ -11,7 +11,7 @@ import gevent.socket
 import pytest
 
 from chat_server.observability.metrics import http
-from chat_server.observability.metrics.http import MAX_CONNECTIONS, MAX_HEAD, MAX_READS, MetricsServer
+from chat_server.observability.metrics.http import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_READS, MetricsServer
 from support.log_files.log_setup import open_files, until
 from support.processes.process import PATIENCE
 from support.processes.scrape import get
@@ -143,8 +143,8 @@ def test_a_head_has_no_body(site: Site) -> None:
         (b"\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"\xff\xfe \xff \xff\r\n\r\n", 400),
-        (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD, 431),
-        (b"G" * 10 * MAX_HEAD, 431),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES, 431),
+        (b"G" * 10 * MAX_HEAD_BYTES, 431),
         (b"GET /metrics HTTP/1.1\r\nAccept: " + b"\xff;version=1e999," * 90 + b"\r\n\r\n", 200),
         (b"GET /metrics HTTP/1.1\r\naccept:\r\nAccept\r\n:\r\n\r\n", 200),
     ],
@@ -172,7 +172,7 @@ def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
 
 
 def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "DEADLINE", 60.0)
+    monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 60.0)
     # Given more peers than there are places, each of which begins a request and never ends it
     sitting = [site.dial() for _ in range(2 * MAX_CONNECTIONS)]
     for peer in sitting:
@@ -186,7 +186,7 @@ def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.Monkey
 
 
 def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "DEADLINE", 0.1)
+    monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 0.1)
     slow = site.dial()
     slow.sendall(b"GET /metrics HT")
     assert rest(slow) == b""
@@ -194,17 +194,17 @@ def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPat
 
 
 def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "DEADLINE", 0.1)
+    monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 0.1)
     deaf = site.dial()
     deaf.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
-    until(lambda: not site.server._serving)
+    until(lambda: not site.server._connections)
     deaf.close()
 
 
 def test_scrapers_by_the_dozen_are_one_snapshot(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "FRESH", 60.0)
+    monkeypatch.setattr(http, "SNAPSHOT_MAX_AGE_S", 60.0)
     peers = [gevent.spawn(site.get, "/metrics") for _ in range(MAX_CONNECTIONS)]
     gevent.joinall(peers, timeout=PATIENCE)
     assert {status(peer.value) for peer in peers} == {200}
@@ -214,7 +214,7 @@ def test_scrapers_by_the_dozen_are_one_snapshot(
 def test_a_snapshot_that_is_old_is_taken_anew(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "FRESH", 0.0)
+    monkeypatch.setattr(http, "SNAPSHOT_MAX_AGE_S", 0.0)
     for number in (1.0, 2.0):
         assert f"\ngreenroom_sessions {number}\n".encode() in site.get("/metrics")
     assert snapshots.taken == 2
@@ -224,7 +224,7 @@ def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
     open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a loop that is blocked
-    monkeypatch.setattr(http, "PATIENCE", 0.1)
+    monkeypatch.setattr(http, "LOOP_TIMEOUT_S", 0.1)
     site = open_site(trouble="the loop has not run for 7 s")
     found: dict[str, int] = {}
 

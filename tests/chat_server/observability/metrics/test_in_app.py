@@ -12,7 +12,7 @@ import pytest
 from chat_server.app import Server
 from chat_server.engines.factory import CannotStart
 from chat_server.observability.event_log import setup
-from support.log_files.log_setup import NOTHING, config, lines
+from support.log_files.log_setup import NO_ENVIRONMENT, config, lines
 from support.processes.process import PATIENCE
 from support.processes.scrape import free_port
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(path: Path) -> Iterator[Server]:
     settings = config(path, port=0, store="memory", drain_timeout=0.0, metrics_port=free_port())
-    server = Server(settings, setup(settings, NOTHING))
+    server = Server(settings, setup(settings, NO_ENVIRONMENT))
     server.start()
     yield server
     server.stop("test")
@@ -81,7 +81,7 @@ def test_a_fault_of_ours_is_counted_for_metrics_and_log(
 def test_a_port_that_is_taken_frees_the_other_one(server: Server, path: Path) -> None:
     port = free_port()
     settings = config(path, port=port, store="memory", metrics_port=server.config.metrics_port)
-    log = setup(settings, NOTHING)
+    log = setup(settings, NO_ENVIRONMENT)
     with pytest.raises(CannotStart, match="metrics port"):
         Server(settings, log)
     log.sink.close()

@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from chat_server.core.base.interval_stats import Stats
-from chat_server.observability.loop_watchdog import Lag
-from chat_server.observability.metrics.exposition import Format, page
-from chat_server.observability.metrics.snapshot import Metrics
-from chat_server.observability.metrics.table import LATENCIES, METRICS, Kind
+from chat_server.observability.loop_watchdog import LagSummary
+from chat_server.observability.metrics.exposition import Format, render_page
+from chat_server.observability.metrics.snapshot import MetricsCollector
+from chat_server.observability.metrics.table import LATENCY_BOUNDS_S, METRICS, MetricType
 from support.processes.scrape import Scrape
 
 Bunch: Final[Any] = SimpleNamespace
@@ -53,8 +53,8 @@ class Stage:
             conversations=Bunch(by_name=Crowd()),
             ingest=Bunch(refused=0, size=17),
         )
-        self.reporter: Any = Bunch(disk=lambda: {"store_bytes": 1, "wal_bytes": 2, "free_bytes": 3})
-        self.metrics = Metrics(
+        self.reporter: Any = Bunch(disk_sizes=lambda: {"store_bytes": 1, "wal_bytes": 2, "free_bytes": 3})
+        self.metrics = MetricsCollector(
             {
                 "greenroom_build_info": {("1.0", "east-1", "sqlite", "normal"): 1},
                 "greenroom_epoch_changed": False,
@@ -64,8 +64,8 @@ class Stage:
             self.hub,
             Bunch(registered=Crowd(), unnamed=Crowd()),
             self.reporter,
-            Bunch(lines_dropped=4, failures=5),
-            Bunch(trouble=lambda: "", store_failing=False),
+            Bunch(lines_dropped=4, write_failures=5),
+            Bunch(not_ready_reason=lambda: "", store_failing=False),
             lambda: 20_000,
         )
 
@@ -75,22 +75,22 @@ class Stage:
         return stats
 
     def scrape(self) -> Scrape:
-        return Scrape(page(self.metrics.take().values(), Format.TEXT).decode())
+        return Scrape(render_page(self.metrics.take_snapshot().values(), Format.TEXT).decode())
 
     def interval(self, bytes_direct: int = 0, lags: dict[int, int] | None = None) -> None:
-        self.metrics.fold(Lag(0.0, lags or {}), bytes_direct)
+        self.metrics.add_interval(LagSummary(0.0, lags or {}), bytes_direct)
         self.hub.stats = Stats()
 
 
 def test_every_row_of_the_table_is_on_the_page_and_nothing_else() -> None:
     stage = Stage()
-    values = stage.metrics.take().values()
+    values = stage.metrics.take_snapshot().values()
     # process_open_fds needs a Linux from 2023 on
     assert set(values) | {"process_open_fds"} == {row.name for row in METRICS}
     families = stage.scrape().families
     for row in METRICS:
         if row.name in values:
-            name = row.name.removesuffix("_total") if row.kind is Kind.COUNTER else row.name
+            name = row.name.removesuffix("_total") if row.kind is MetricType.COUNTER else row.name
             assert families[name].type == row.kind
             assert families[name].documentation == row.meaning
 
@@ -98,11 +98,11 @@ def test_every_row_of_the_table_is_on_the_page_and_nothing_else() -> None:
 def test_both_formats_say_the_same() -> None:
     stage = Stage()
     stage.stats.accept_to_commit = {70: 2, 1_000_000: 1}
-    values = stage.metrics.take().values()
-    text = Scrape(page(values, Format.TEXT).decode()).series
+    values = stage.metrics.take_snapshot().values()
+    text = Scrape(render_page(values, Format.TEXT).decode()).series
     openmetrics = {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in openmetrics_families(page(values, Format.OPENMETRICS).decode())  # type: ignore[no-untyped-call]
+        for family in openmetrics_families(render_page(values, Format.OPENMETRICS).decode())  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
     assert openmetrics == text
@@ -175,7 +175,7 @@ def test_counters_only_grow_and_miss_nothing(story: list[tuple[str, Any]]) -> No
     name = "greenroom_accept_to_commit_seconds"
     assert scrape.value(f"{name}_count") == len(took)
     assert scrape.value(f"{name}_sum") == pytest.approx(sum(took) / 1e6)
-    for bound in LATENCIES:
+    for bound in LATENCY_BOUNDS_S:
         counted = scrape.value(f"{name}_bucket", le=str(bound))
         assert counted == sum(value <= round(bound * 1e6) for value in took)
 
@@ -207,7 +207,7 @@ def test_a_data_folder_that_has_gone_costs_its_own_metrics_only() -> None:
     def gone() -> NoReturn:
         raise FileNotFoundError
 
-    stage.reporter.disk = gone
+    stage.reporter.disk_sizes = gone
     scrape = stage.scrape()
     assert "greenroom_free_bytes" not in scrape.families
     assert scrape.value("greenroom_sessions") == 10_000

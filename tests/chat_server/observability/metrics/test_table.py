@@ -2,7 +2,7 @@
 
 import re
 
-from chat_server.observability.metrics.table import METRICS, OTHER, Kind
+from chat_server.observability.metrics.table import METRICS, OTHER, MetricType
 from chat_server.vocabulary import EVENTS, FIELDS, LogEvent
 
 BOUNDED = {"node", "store", "sync", "version"}
@@ -14,7 +14,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
     assert len({row.name for row in METRICS}) == len(METRICS)
     for row in METRICS:
         assert re.fullmatch(r"(greenroom|process)(_[a-z]+)+", row.name)
-        assert row.name.endswith("_total") == (row.kind is Kind.COUNTER), row.name
+        assert row.name.endswith("_total") == (row.kind is MetricType.COUNTER), row.name
         if row.unit in {"seconds", "bytes"}:
             assert row.name.removesuffix("_total").endswith("_" + row.unit), row.name
         assert not re.search(r"_(ms|us|s|kb|kib|percent)(_|$)", row.name), "base units only"
@@ -52,7 +52,7 @@ def test_labels_have_closed_lists_and_tell_nobody_apart() -> None:
 
 def test_bounds_are_in_order() -> None:
     for row in METRICS:
-        assert bool(row.bounds) == (row.kind is Kind.HISTOGRAM)
+        assert bool(row.bounds) == (row.kind is MetricType.HISTOGRAM)
         assert list(row.bounds) == sorted(set(row.bounds))
 
 
