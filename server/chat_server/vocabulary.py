@@ -1,10 +1,10 @@
-"""The closed vocabulary of the log: its events, their fields, and what each means and counts in.
+"""The closed vocabulary of the event log: its events, their fields, and the meaning and unit of each.
 
-Knows names and sentences. Must not know anything else, nor import anything beyond the standard library:
-whoever reads the logs reads this file too, without installing the server.
+MUST NOT import anything but the standard library: log analysis imports this module without the server's
+dependencies.
 
-Every line has the fields in `COMMON`, then those of its event in `EVENTS`, any of which may be absent when
-there is nothing to say. Message text and secrets have no field here, so they have no place in a line.
+Every line has the fields in `COMMON`, then those of its event in `EVENTS`. A field that has no value is left
+out. There is no field for message text or secrets, so neither can get into a line.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 
 class LogEvent(StrEnum):
-    """What a line is about: the value of its field `event`."""
+    """Event of a line: the value of its field `event`."""
 
     SERVER_STARTED = "server_started"
     SERVER_STOPPING = "server_stopping"
@@ -45,23 +45,23 @@ class LogEvent(StrEnum):
 
 
 class Event(NamedTuple):
-    """What an event means, and which fields its line may have besides the `COMMON` ones."""
+    """Meaning of an event, and the fields that its line may have besides the `COMMON` ones."""
 
     meaning: str
     fields: tuple[str, ...] = ()
 
 
 COMMON: Final = ("ts", "level", "event", "node")
-"""Fields that every line has."""
+"""Fields of every line."""
 
 HISTOGRAMS: Final = ("accept_to_commit", "commit_to_sent", "rtt")
-"""Fields whose value is a base64 HdrHistogram: for programs, not for the eye."""
+"""Fields whose value is a base64 HdrHistogram; left out on a terminal."""
 
 FIELDS: Final[Mapping[str, str]] = {
     # on every line
-    "ts": "When the line was made: ISO 8601, UTC, with microseconds.",
-    "level": "How much it matters: debug, info, warning, error or critical.",
-    "event": "What the line is about: one of `LogEvent`.",
+    "ts": "Time of the line: ISO 8601, UTC, with microseconds.",
+    "level": "Severity: debug, info, warning, error or critical.",
+    "event": "Name of the event: one of `LogEvent`.",
     "node": "Name of the server that wrote the line (`--node`).",
     # the program
     "version": "Version of the program.",
@@ -69,15 +69,15 @@ FIELDS: Final[Mapping[str, str]] = {
     "host": "Address the server listens on.",
     "port": "TCP port the server listens on.",
     "store": "The store in use: `memory` or the path of its file.",
-    "sync": "When a commit reaches the disk itself: `normal` (within a second) or `full` (at once).",
-    "epoch": "Name of the present run of seqs; it changes when seqs may have been issued anew.",
-    "signal": "Name of the signal that was received.",
+    "sync": "When a commit is synced to the disk: `normal` (within a second) or `full` (at each commit).",
+    "epoch": "Id of the current run of seqs; it changes when seqs may have been issued a second time.",
+    "signal": "Name of the signal received.",
     "uptime_s": "Seconds since the server started.",
     # a session
     "session_id": "Public id of the session.",
-    "username": "Username of the session, as it was last shown.",
+    "username": "Current username of the session.",
     "address": "Address of the peer: host and port; of refused connections the host, of IPv6 its /64.",
-    "dialect": "Dialect that the first bytes chose: ndjson, simple, text, or console for the operator.",
+    "dialect": "Dialect detected from the first bytes: ndjson, simple, text; or console for the operator.",
     "duration_s": "Seconds that the session, the lag or the blockage lasted.",
     "messages_in": "Messages accepted from the peer.",
     "messages_out": "Messages delivered to the peer.",
@@ -88,28 +88,28 @@ FIELDS: Final[Mapping[str, str]] = {
     "rtt_p99_ms": "The 99th percentile of the last 64 round-trip times measured by ping, in milliseconds.",
     "rtt_samples": "How many round-trip times were measured by ping.",
     "tcp_rtt_ms": "The kernel's own smoothed round-trip time (TCP_INFO), in milliseconds.",
-    "reason": "Why it happened: a `bye` reason, or a short word from a closed list of its event.",
-    "resumed": "Whether the session has come back, rather than begun.",
-    "behind": "Messages that the session has still to be fed from the log.",
-    "waiting_bytes": "Bytes that wait for the peer to take them.",
+    "reason": "Cause: a `bye` reason, or a word from a closed list of the event.",
+    "resumed": "Whether the session was resumed, not opened.",
+    "behind": "Messages that still have to be sent to the session from the log.",
+    "waiting_bytes": "Bytes queued because the peer has not taken them yet.",
     # an interval
-    "held": "Sessions that are away, their names held.",
-    "lagging": "Sessions that are fed from the log at the end of the interval.",
-    "caught_up": "Messages fed from the log to sessions that were behind; `deliveries` counts them, too.",
-    "interval_s": "Seconds that the line covers.",
+    "held": "Disconnected sessions whose names are held for a resume.",
+    "lagging": "Lagging sessions at the end of the interval: they are sent messages from the log.",
+    "caught_up": "Messages sent from the log to lagging sessions; `deliveries` counts them, too.",
+    "interval_s": "Seconds covered by the line.",
     "sessions": "Sessions open at the end of the interval, or at the time of the line.",
     "deliveries": "Messages handed to members, counted once for each member.",
-    "errors": "Errors answered to peers: an object from error code to count.",
+    "errors": "Errors sent to peers: an object from error code to count.",
     "opened": "Sessions opened.",
     "closed": "Sessions closed: an object from reason to count.",
-    "refused": "Connections refused before they became sessions: an object from reason to count.",
+    "refused": "Connections that ended before they became sessions: an object from reason to count.",
     "accept_to_commit": "From a message's acceptance to its commit: base64 HdrHistogram in microseconds.",
     "commit_to_sent": "From a commit to the last member's send: base64 HdrHistogram in microseconds.",
     "rtt": "Round-trip times measured by ping, of all sessions: base64 HdrHistogram in microseconds.",
     "rooms": "Busiest rooms: a list of {room, messages, deliveries, accept_to_commit, commit_to_sent}.",
     "messages": "Messages committed.",
     "commits": "Batches of messages committed.",
-    "loop_lag_max_ms": "Longest time by which the loop was late for a timer, in milliseconds.",
+    "loop_lag_max_ms": "Longest delay of the loop for a timer, in milliseconds.",
     "queue_bytes": "Bytes of messages accepted and not yet committed.",
     "store_bytes": "Size of the store's files without the write-ahead log, in bytes.",
     "wal_bytes": "Size of the store's write-ahead log, in bytes.",
@@ -120,31 +120,33 @@ FIELDS: Final[Mapping[str, str]] = {
     "seq": "Sequence number of the message in its room.",
     "message_bytes": "Length of the message's text in bytes; the text itself is never logged.",
     # trouble
-    "error": "What went wrong, in words.",
+    "error": "Text of the error.",
     "error_type": "Class of the exception.",
-    "stack": "Stack of the code concerned, innermost call last.",
-    "others": "How many addresses share the line.",
-    "count": "How many things the line is about; its event says which.",
-    "lag_ms": "Time by which the loop was late, in milliseconds.",
+    "stack": "Stack trace, innermost call last.",
+    "others": "Number of further addresses that the line counts together.",
+    "count": "Number of occurrences; the event says of what.",
+    "lag_ms": "Delay of the loop, in milliseconds.",
     "changed": "Settings that changed: an object from name to new value.",
-    "restart_needed": "Settings that were changed but take effect only after a restart: a list of names.",
-    "path": "File or folder concerned.",
+    "restart_needed": "Settings that changed but take effect only after a restart: a list of names.",
+    "path": "File or folder of the event.",
 }
 
 EVENTS: Final[Mapping[LogEvent, Event]] = {
     LogEvent.SERVER_STARTED: Event(
-        "The server listens.", ("version", "pid", "host", "port", "store", "sync", "epoch")
+        "The server accepts connections.", ("version", "pid", "host", "port", "store", "sync", "epoch")
     ),
     LogEvent.SERVER_STOPPING: Event(
-        "The server says good-bye to everyone and writes what it holds.", ("signal", "reason", "sessions")
+        "The server sends `bye` to all sessions and stores what is queued.", ("signal", "reason", "sessions")
     ),
-    LogEvent.SERVER_STOPPED: Event("The last line of a run that ended in order.", ("uptime_s", "reason")),
+    LogEvent.SERVER_STOPPED: Event(
+        "Last line of a run that ended with a graceful stop.", ("uptime_s", "reason")
+    ),
     LogEvent.SESSION_OPENED: Event(
-        "A peer has a name and is in, or is back.",
+        "A session was opened, or resumed.",
         ("session_id", "username", "address", "dialect", "resumed"),
     ),
     LogEvent.SESSION_CLOSED: Event(
-        "A session ended; the summary of all it did.",
+        "A session ended; with its totals.",
         (
             "session_id",
             "username",
@@ -164,15 +166,15 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         ),
     ),
     LogEvent.READER_LAGGING: Event(
-        "A reader is slower than what it is sent, for a second by now: the log feeds it at its own pace.",
+        "A session has read too slowly for a second: it is sent messages from the log, at its own pace.",
         ("session_id", "username", "address", "behind", "waiting_bytes", "duration_s"),
     ),
     LogEvent.READER_CAUGHT_UP: Event(
-        "A reader that lagged has got everything; `messages` were fed from the log.",
+        "A lagging session has caught up; `messages` were sent from the log.",
         ("session_id", "username", "address", "messages", "duration_s"),
     ),
     LogEvent.INTERVAL: Event(
-        "What happened since the last such line; counts and histograms of several lines may be added.",
+        "Counts since the last such line; counts and histograms of several lines may be added.",
         (
             "interval_s",
             "sessions",
@@ -205,55 +207,55 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         ("room", "seq", "session_id", "username", "message_bytes"),
     ),
     LogEvent.CONNECTION_REFUSED: Event(
-        "Connections from an address were closed before they became sessions; `count` since the last "
-        "interval. The worst twenty have a line each, and one without an address is for all the others.",
+        "Connections from an address were refused; `count` since the last interval. The twenty addresses "
+        "with the highest counts have a line each; one line without an address sums up the others.",
         ("address", "reason", "sessions", "count", "others"),
     ),
-    LogEvent.CONSOLE_UNAVAILABLE: Event("The operator's seat could not be kept.", ("reason", "error")),
+    LogEvent.CONSOLE_UNAVAILABLE: Event("The operator's console could not be kept.", ("reason", "error")),
     LogEvent.STORE_FAILED: Event(
-        "The store refused a batch; it is kept and tried again.",
+        "The store could not write a batch; the batch is kept and tried again.",
         ("store", "error", "error_type", "count", "queue_bytes", "free_bytes"),
     ),
-    LogEvent.STORE_RECOVERED: Event("The store takes batches again.", ("store", "duration_s")),
+    LogEvent.STORE_RECOVERED: Event("The store can write again.", ("store", "duration_s")),
     LogEvent.BATCH_REFUSED: Event(
-        "The store stayed away too long: senders of `count` messages were told `unavailable`.",
+        "The store failed for too long: the senders of `count` messages got `unavailable`.",
         ("error", "error_type", "count", "duration_s"),
     ),
     LogEvent.DISK_LOW: Event(
-        "The disk that holds the store is nearly full.", ("path", "free_bytes", "store_bytes")
+        "The disk with the store is nearly full.", ("path", "free_bytes", "store_bytes")
     ),
     LogEvent.WAL_LARGE: Event(
-        "The write-ahead log grew past its bound; nothing is accepted until a checkpoint gets through.",
+        "The write-ahead log grew past its bound; commits pause until a checkpoint has completed.",
         ("wal_bytes", "duration_s"),
     ),
-    LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued anew.", ("epoch", "reason")),
+    LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued a second time.", ("epoch", "reason")),
     LogEvent.INDEX_FAILED: Event(
-        "The store could not be maintained (checkpoint, index or retention); what is in the log is whole.",
+        "Maintenance of the store failed (checkpoint, index or retention); the message log is intact.",
         ("error", "error_type"),
     ),
-    LogEvent.TRIMMED: Event("Messages that `count` rooms had kept too long were deleted.", ("count",)),
-    LogEvent.LOOP_LAG: Event("The loop was late by more than it should be.", ("lag_ms", "sessions")),
+    LogEvent.TRIMMED: Event("Retention deleted messages of `count` rooms.", ("count",)),
+    LogEvent.LOOP_LAG: Event("The event loop was late by more than 250 ms.", ("lag_ms", "sessions")),
     LogEvent.HUB_BLOCKED: Event(
-        "Code kept the loop from running: first with its stack, and when it is over with how long it took.",
+        "The event loop is blocked: a line with the stack, and one with the duration when it runs again.",
         ("stack", "duration_s"),
     ),
-    LogEvent.STACKS: Event("The stacks of all greenlets and threads, on request.", ("stack", "signal")),
+    LogEvent.STACKS: Event("Stacks of all greenlets and threads, on SIGUSR1.", ("stack", "signal")),
     LogEvent.LIMITS_RELOADED: Event(
-        "Limits were read again and hold from now on.", ("changed", "restart_needed", "signal")
+        "Limits were reloaded and are in force.", ("changed", "restart_needed", "signal")
     ),
     LogEvent.LIMITS_NOT_RELOADED: Event(
-        "Limits were read again, something was wrong, and the old ones stay.", ("error", "signal")
+        "Limits could not be reloaded; the old ones stay in force.", ("error", "signal")
     ),
     LogEvent.LOG_REOPENED: Event(
-        "The log file was opened anew, or with `error` could not be and the old one stays in use.",
+        "The log file was reopened; with `error` it could not be, and the old one stays in use.",
         ("path", "error"),
     ),
     LogEvent.LOG_LINES_DROPPED: Event(
-        "`count` lines were lost since the last such line: the log could not take them (fast enough).",
+        "`count` lines were lost since the last such line: the log could not be written, or not fast enough.",
         ("count", "error"),
     ),
     LogEvent.INTERNAL_ERROR: Event(
-        "A fault of ours: what was going on, and where.",
+        "Unexpected exception in the server, with its stack and the session or connection.",
         ("error", "error_type", "stack", "session_id", "username", "address", "room"),
     ),
 }

@@ -1,7 +1,4 @@
-"""Settings from flags, environment and a TOML file, in this order of precedence, then the defaults.
-
-Knows the three sources and how to say which of them is wrong. Must not know what any setting means: names,
-kinds, defaults and reasons stand in the table in settings/table.py.
+"""Loads the settings from flags, environment and a TOML file, in this order of precedence, then the defaults.
 
 A variable that is set but empty counts as not set, as is usual for containers and unit files.
 """
@@ -30,24 +27,24 @@ FILE_VARIABLE: Final = "CHAT_CONFIG"
 
 
 class ConfigError(ValueError):
-    """Somebody wrote a wrong setting; the text is one line that says where, what, and what is allowed."""
+    """A setting is invalid; the text is one line with the source, the value and the allowed values."""
 
 
 class Reloaded(NamedTuple):
-    """What reading the settings again gave."""
+    """Result of reloading the settings."""
 
     config: Config
-    """The one that holds from now on: only what may change while the server runs has changed in it."""
+    """The settings now in force: only reloadable ones differ from before."""
     changed: dict[str, object]
-    """Those changes: name and new value."""
+    """The changed settings: new value by name."""
     restart_needed: list[str]
-    """Names of what was changed as well but waits for a restart."""
+    """Names of settings that changed in the sources but need a restart."""
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
-    """Return the settings of a server started with these arguments (program name not among them).
+    """Return the settings for these arguments (without the program name) and this environment.
 
-    Raises SystemExit as argparse does: 2 after a line on stderr about a wrong setting, 0 after `--help`.
+    Raises SystemExit as argparse does: 2 after a line on stderr about an invalid setting, 0 after `--help`.
     """
     try:
         return _read(argv, environ)
@@ -57,9 +54,9 @@ def load(argv: Sequence[str], environ: Mapping[str, str]) -> Config:
 
 
 def reload_limits(current: Config, argv: Sequence[str], environ: Mapping[str, str]) -> Reloaded:
-    """Read all sources again and return `current` with those settings changed that may change now.
+    """Read all sources again and return `current` with its reloadable settings updated.
 
-    Raises ConfigError if anything in them is wrong; `current` then stays in force.
+    Raises `ConfigError` if anything in the sources is invalid; `current` then stays in force.
     """
     fresh = _read(argv, environ)
     differing = {
@@ -100,7 +97,7 @@ def _read_value(name: str, given: object, source: str) -> Any:
 
 
 def _quoted(given: object) -> str:
-    """Return what was given so that it fits a line, does nothing to a terminal and shows no password."""
+    """Return a value for a message: one line, no control characters, the password of a URL hidden."""
     if not isinstance(given, str | int | float):
         return f"a {type(given).__name__}"
     return repr(re.sub(r"(://[^/@:]*:)[^/@]*@", r"\1***@", given) if isinstance(given, str) else given)
@@ -110,7 +107,7 @@ def _quoted(given: object) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line and names the nearest flag."""
+    """An argument parser whose errors are one line, raised as `ConfigError`."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')} (see chat-server --help)")
@@ -132,9 +129,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="chat-server",
         description="Serve chat on one TCP port to any client: chat-client, nc, or JSON lines.",
         usage="chat-server [--FLAG VALUE ...]",
-        epilog=f"Each setting may also stand in the environment or in a TOML file ({_default_file()}, or the "
-        "one that --config names), there without the dashes in front. A flag goes before the environment, "
-        "the environment before the file. Sizes may be written as 64K, 16M or 1G.",
+        epilog=f"Each setting may also be given in the environment or in a TOML file ({_default_file()}, or "
+        "the one that --config names), there without the leading dashes. Flags override the environment, the "
+        "environment overrides the file. Sizes may be written as 64K, 16M or 1G.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )

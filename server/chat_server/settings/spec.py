@@ -1,7 +1,4 @@
-"""What a row of the table of settings says, and under which heading of `--help` it stands.
-
-Knows the shape of the table. Must not know which settings there are (settings/table.py).
-"""
+"""The shape of a row in the table of settings, and the headings of `--help`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,18 +13,18 @@ T = TypeVar("T")
 class Section(StrEnum):
     """Headings of `--help`."""
 
-    LISTEN = "where it listens"
-    KEEP = "where it keeps messages"
-    LOG = "the log"
+    LISTEN = "listening"
+    KEEP = "message store"
+    LOG = "event log"
     METRICS = "metrics"
-    SESSION = "what a session may do"
-    SERVER = "what the server holds"
-    TIME = "times"
+    SESSION = "limits of a session"
+    SERVER = "limits of the server"
+    TIME = "timeouts and intervals"
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the table says about a setting besides its name and default."""
+    """Properties of a setting besides its name and default."""
 
     section: Section
     value_type: ValueType[Any]
@@ -47,7 +44,7 @@ def row(
     shown: str = "",
     reloadable: bool = False,
 ) -> T:
-    """Return a row of the table; `shown` is put for a default that the value itself does not explain."""
+    """Return a dataclass field for the table; `shown` replaces a default that says too little in `--help`."""
     metadata = {"setting": Setting(section, value_type, unit, reason, reloadable, shown)}
     if callable(default):
         return field(default_factory=default, metadata=metadata)

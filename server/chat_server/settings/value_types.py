@@ -1,7 +1,4 @@
-"""Kinds of setting values: how each is written, what is allowed, how it is shown.
-
-Knows text and the native values of TOML. Must not know which settings there are or where a value came from.
-"""
+"""Types of setting values: how each is parsed, validated and shown."""
 
 import re
 import socket
@@ -15,12 +12,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ValueType(Generic[T]):
-    """What the values of a setting have in common.
+    """The type of a setting's values.
 
-    `metavar` stands for the value in `--help` (empty for an on/off switch) and `allowed` follows "must be".
-    `read` takes the text of a flag or environment variable, or whatever TOML gave, and returns the value or
-    raises ValueError; who reads then says whose value it was. `show` writes a value as one would type it.
-    `zero` is what 0 means, if it does not mean none.
+    `metavar` is the placeholder in `--help` (empty for an on/off switch); `allowed` completes the sentence
+    "must be …". `read` takes the text of a flag or environment variable, or a native TOML value, and returns
+    the value or raises ValueError; the caller adds the source to the message. `show` formats a value as it is
+    typed. `zero` is the meaning of 0 where that is not plain zero.
     """
 
     metavar: str
@@ -31,7 +28,7 @@ class ValueType(Generic[T]):
 
 
 def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> ValueType[int]:
-    """Return the kind of a whole number; `allowed` replaces the usual sentence."""
+    """Return the type of whole numbers from `low` to `high`; `allowed` replaces the generated range."""
 
     def read(given: object) -> int:
         if isinstance(given, str) and re.fullmatch(r"[0-9]{1,18}", given):
@@ -44,13 +41,13 @@ def whole(low: int, high: int, zero: str = "", *, allowed: str = "") -> ValueTyp
 
 
 def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> ValueType[float]:
-    """Return the kind of a number, whole or not."""
+    """Return the type of numbers from `low` to `high`, whole or not."""
 
     def read(given: object) -> float:
         if type(given) is bool or not isinstance(given, str | int | float):
             raise ValueError
         value = float(given)
-        if not low <= value <= high:  # nor is nan
+        if not low <= value <= high:  # also false for nan
             raise ValueError
         return value
 
@@ -59,7 +56,7 @@ def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> Va
 
 
 def seconds(low: float, high: float, zero: str = "") -> ValueType[float]:
-    """Return the kind of a duration."""
+    """Return the type of durations in seconds."""
     return number(low, high, zero, metavar="SECONDS")
 
 
@@ -67,7 +64,7 @@ SIZE_UNIT_BYTES: Final = {"G": 2**30, "M": 2**20, "K": 2**10, "": 1}
 
 
 def size(low: int, high: int, zero: str = "") -> ValueType[int]:
-    """Return the kind of a number of bytes, also written 64K, 16M or 1G (of 1024, as memory is counted)."""
+    """Return the type of byte counts, also written 64K, 16M or 1G (powers of 1024)."""
 
     def read(given: object) -> int:
         if isinstance(given, str):
@@ -90,7 +87,7 @@ def size(low: int, high: int, zero: str = "") -> ValueType[int]:
 
 
 def choice(*words: str) -> ValueType[str]:
-    """Return the kind of one of a few words."""
+    """Return the type of one word out of `words`."""
 
     def read(given: object) -> str:
         if not isinstance(given, str) or given.lower() not in words:
@@ -101,7 +98,7 @@ def choice(*words: str) -> ValueType[str]:
 
 
 def name(longest: int) -> ValueType[str]:
-    """Return the kind of a name of up to `longest` characters, no space or control character among them."""
+    """Return the type of names of up to `longest` characters, without spaces and control characters."""
 
     def read(given: object) -> str:
         text = _text(given)
@@ -145,7 +142,8 @@ def _read_store(given: object) -> str:
     url = _text(given)
     path = url.removeprefix("sqlite:///")
     if url != "memory":
-        # A query part and :memory: mean something to others who read such URLs: better no than another thing.
+        # Other programs give a query part and :memory: a meaning in such URLs; reject rather than ignore
+        # them.
         if path in {"", url, ":memory:"} or path.endswith("/") or "?" in path:
             raise ValueError
         _path(path)
@@ -158,13 +156,13 @@ SWITCH: Final = ValueType(
 HOST: Final = ValueType("HOST", "a host name, an IPv4 or an IPv6 address, without a port", _read_host)
 FOLDER: Final = ValueType("FOLDER", "a path", lambda given: expanded(_path(given)))
 OUTPUT: Final = ValueType("FILE", "a path, or - for standard output", _read_output, lambda path: path or "-")
-"""A file to write; standard output reads as an empty text."""
+"""A file to write; standard output is the empty string."""
 STORE: Final = ValueType("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
-"""Where messages are kept; the URL of a file is spelled as SQLAlchemy spells it."""
+"""URL of the message store; the URL of a file is written as in SQLAlchemy."""
 
 
 def expanded(path: str) -> Path:
-    """Return the path with a leading `~` taken for the home folder, if there is one to be known."""
+    """Return the path with a leading `~` replaced by the home folder, if that is known."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no such user, or a user without a home
