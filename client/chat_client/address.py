@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from chat_protocol import DEFAULT_PORT
 
-_HIGHEST_PORT = 65_535  # RFC 9293: 16 bits
+_MAX_PORT = 65_535  # RFC 9293: 16 bits
 
 
 class Address(NamedTuple):
@@ -40,8 +40,8 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
 
 def parse_port(text: str) -> int:
     """Return a port number, or raise ValueError with the reason."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _HIGHEST_PORT):
-        raise ValueError(f"{text!r} is no port: 1 to {_HIGHEST_PORT}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PORT):
+        raise ValueError(f"{text!r} is no port: 1 to {_MAX_PORT}")
     return int(text)
 
 

@@ -10,14 +10,20 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from chat_client.commands.support import forget_stdout, tell
+from chat_client.commands.support import discard_stdout, print_to_stderr
 from chat_client.errors import ChatError
-from chat_client.options.exit_codes import EXPLAINED, Exit, exit_code
-from chat_client.options.settings import Settings, add_options, gather, positive, value
+from chat_client.options.exit_codes import EXIT_CODES_HELP, ExitCode, exit_code
+from chat_client.options.settings import (
+    Settings,
+    add_options,
+    argument_type,
+    gather_settings,
+    positive_seconds,
+)
 from chat_protocol import LOBBY
-from chat_protocol.names import clean
+from chat_protocol.names import validate_name
 
-_INTRODUCTION = """\
+_DESCRIPTION = """\
 Talk in a Greenroom chat server. Without a subcommand: in this terminal.
 
   chat-client                                   asks for server and name
@@ -31,26 +37,26 @@ Talk in a Greenroom chat server. Without a subcommand: in this terminal.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = _parser()
+    parser = _make_parser()
     options = parser.parse_args(argv)
     try:
-        settings = gather(options)
-        _check(options, settings)
+        settings = gather_settings(options)
+        _check_names(options, settings)
     except ValueError as error:
         parser.error(str(error))
     try:
         return _run(options, settings)
     except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        forget_stdout()  # `| head` has what it wanted: no error
-        return Exit.OK
+        discard_stdout()  # `| head` has what it wanted: no error
+        return ExitCode.OK
     except ChatError as error:
-        tell(str(error))
+        print_to_stderr(str(error))
         return exit_code(error)
 
 
-def _run(options: argparse.Namespace, settings: Settings) -> Exit:
+def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
     # A script that is told to stop ends as by Ctrl-C: it says what is not acknowledged.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(sys.stdout, "reconfigure"):
@@ -76,14 +82,16 @@ def _run(options: argparse.Namespace, settings: Settings) -> Exit:
 
             return run_rtt(settings, options.count, options.interval)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        tell("there is no terminal here; in scripts use: chat-client send, tail or rtt (see --help)")
-        return Exit.USAGE
+        print_to_stderr(
+            "there is no terminal here; in scripts use: chat-client send, tail or rtt (see --help)"
+        )
+        return ExitCode.USAGE
     from chat_client.terminal.app import run_terminal  # noqa: PLC0415  as above
 
     return run_terminal(settings, options.room)
 
 
-def _check(options: argparse.Namespace, settings: Settings) -> None:
+def _check_names(options: argparse.Namespace, settings: Settings) -> None:
     """Refuse names that no server would take, before any connection; ValueError says why."""
     interactive = options.subcommand is None
     for flag, name in (
@@ -94,16 +102,16 @@ def _check(options: argparse.Namespace, settings: Settings) -> None:
     ):
         if name is not None:
             try:
-                clean(name)
+                validate_name(name)
             except ValueError as error:
                 raise ValueError(f"{flag} {name!r}: {error}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat-client",
-        description=_INTRODUCTION,
-        epilog=EXPLAINED,
+        description=_DESCRIPTION,
+        epilog=EXIT_CODES_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -118,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
-            epilog=EXPLAINED,
+            epilog=EXIT_CODES_HELP,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -138,12 +146,14 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument(
         "--json", action="store_true", help="print the events of the wire, one JSON object a line"
     )
-    tail.add_argument("--since", metavar="SEQ", type=value(_count), help="first everything after this seq")
+    tail.add_argument(
+        "--since", metavar="SEQ", type=argument_type(_count), help="first everything after this seq"
+    )
     tail.add_argument(
         "-n",
         dest="count",
         metavar="COUNT",
-        type=value(_count),
+        type=argument_type(_count),
         help="wait for so many messages (those after --since first, then live ones), then stop",
     )
     tail.add_argument(
@@ -155,14 +165,14 @@ def _parser() -> argparse.ArgumentParser:
         "-c",
         dest="count",
         metavar="N",
-        type=value(_count_from_one),
+        type=argument_type(_positive_count),
         help="stop after N pings (default: Ctrl-C)",
     )
     rtt.add_argument(
         "-i",
         dest="interval",
         metavar="SECONDS",
-        type=value(positive),
+        type=argument_type(positive_seconds),
         default=1.0,
         help="between pings (default: 1)",
     )
@@ -175,7 +185,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _count_from_one(text: str) -> int:
+def _positive_count(text: str) -> int:
     if (number := _count(text)) == 0:
         raise ValueError(f"{text!r} is not a number from 1 on")
     return number

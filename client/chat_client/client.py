@@ -16,15 +16,15 @@ import msgspec
 from chat_client.address import Address, parse_address
 from chat_client.base import paging
 from chat_client.base.backoff import Backoff
-from chat_client.base.rtt_samples import Samples
+from chat_client.base.rtt_samples import RttSamples
 from chat_client.connection.inbox import Inbox
 from chat_client.connection.link import Link, dial
-from chat_client.connection.pending import Calls, Pending
-from chat_client.connection.reconnect import Keeper
-from chat_client.connection.session import RoomView, Session
+from chat_client.connection.pending import Pending, PendingCommands
+from chat_client.connection.reconnect import Reconnector
+from chat_client.connection.session import ClientSession, RoomView
 from chat_client.errors import ChatError, ConnectionLost, Ended, TimedOut
 from chat_client.events import RoundTrip
-from chat_client.server_selection import Measured, choose, measure_all
+from chat_client.server_selection import MeasuredServer, choose_server, measure_all
 from chat_protocol import DEFAULT_PORT, LOBBY, commands
 from chat_protocol.events import (
     Closed,
@@ -43,8 +43,8 @@ from chat_protocol.events import (
 )
 from chat_protocol.message_text import text_problem
 
-Some = TypeVar("Some", bound=Event)
-_MEASURE = 3.0  # seconds for measuring several servers: a slower one is not the quickest
+EventT = TypeVar("EventT", bound=Event)
+_MEASURE_TIMEOUT_S = 3.0  # seconds for measuring several servers: a slower one is not the quickest
 _Handler = Callable[[Event], object]
 
 
@@ -81,18 +81,18 @@ class Client:
         if not self.addresses:
             raise ValueError("a client needs the address of a server")
         self.address = self.addresses[0]
-        self.measured: list[Measured] = []
+        self.measured: list[MeasuredServer] = []
         self.timeout = timeout
-        self.samples = Samples()
+        self.samples = RttSamples()
         resumable = reconnect if resumable is None else resumable
-        self._session = Session(username, rooms, resumable=resumable, client=program, resume=resume)
-        self._calls = Calls()
+        self._session = ClientSession(username, rooms, resumable=resumable, client=program, resume=resume)
+        self._pending = PendingCommands()
         self._inbox = Inbox(backlog)
         self._handlers: list[tuple[type[Event], _Handler]] = []
-        self._keeper = Keeper(
+        self._reconnector = Reconnector(
             self._dial,
             self._session,
-            self._calls,
+            self._pending,
             self._inbox,
             self.samples,
             backoff=(backoff or Backoff()) if reconnect else None,
@@ -104,7 +104,7 @@ class Client:
 
     def connect(self) -> Welcome:
         """Connect and say hello; raise ConnectionFailed, ConnectionLost (with `bye`) or Refused."""
-        return self._keeper.start()
+        return self._reconnector.start()
 
     def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
         """Say good-bye and wait up to `timeout` seconds until all that was said before is acknowledged.
@@ -112,23 +112,23 @@ class Client:
         While a lost connection is being brought back, that is waited for if something is not acknowledged.
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        while link := self._keeper.wait_for_link(deadline if self._waits else 0.0):
+        while link := self._reconnector.wait_for_link(deadline if self._waits_for_reconnect else 0.0):
             try:
-                self._keeper.submit(commands.Quit(reason=reason))
+                self._reconnector.send_or_queue(commands.Quit(reason=reason))
             except ChatError:
                 continue  # the connection went first
-            self._keeper.wait_for_end(link, deadline)
+            self._reconnector.wait_for_link_end(link, deadline)
             if time.monotonic() >= deadline:
                 break
         self.close()
 
     def close(self) -> None:
         """End it at once; whatever waits for an answer gets Ended. A resumable session is given up."""
-        self._keeper.stop(Ended("the client has been closed"))
+        self._reconnector.shut_down(Ended("the client has been closed"))
 
     def cut(self) -> None:
         """Break the connection as a failing network would; with `reconnect` it comes back."""
-        self._keeper.cut()
+        self._reconnector.break_connection()
 
     def __enter__(self) -> Self:
         self.connect()
@@ -142,12 +142,12 @@ class Client:
     @property
     def connected(self) -> bool:
         """Whether there is a connection at this moment."""
-        return self._keeper.link is not None
+        return self._reconnector.link is not None
 
     @property
     def loss(self) -> ConnectionLost | None:
         """Why there is no connection at this moment; None while there is one."""
-        return None if self.connected else self._keeper.loss
+        return None if self.connected else self._reconnector.last_loss
 
     @property
     def username(self) -> str:
@@ -182,7 +182,7 @@ class Client:
     @property
     def unacknowledged(self) -> list[commands.Message]:
         """What was said and is not known to be stored, in its order."""
-        return self._calls.unacknowledged()
+        return self._pending.unacknowledged()
 
     # Events.
 
@@ -199,7 +199,7 @@ class Client:
         """Return the next event; TimedOut after `timeout` seconds, Ended or ConnectionLost at the end."""
         return self._inbox.get(timeout)
 
-    def on(self, kind: type[Some], handler: Callable[[Some], object]) -> None:
+    def on(self, kind: type[EventT], handler: Callable[[EventT], object]) -> None:
         """Let `run` call `handler` for each event of a class (`Event`: for all)."""
 
         def call(event: Event) -> None:
@@ -225,9 +225,9 @@ class Client:
         """
         if (problem := text_problem(text)) is not None:
             raise ValueError(problem)
-        command = commands.Message(message=text, room=room, to=to, ref=self._calls.new_ref())
-        pending = self._calls.begin_message(command, self.timeout)
-        self._submit(pending)
+        command = commands.Message(message=text, room=room, to=to, ref=self._pending.new_ref())
+        pending = self._pending.expect_acknowledgement(command, self.timeout)
+        self._send_pending(pending)
         return pending
 
     def say(
@@ -275,11 +275,11 @@ class Client:
             return list(itertools.islice(self.log(room, after), limit))
         if limit is None:
             raise ValueError("history without a limit needs `after`")
-        return paging.newest(self._ask, room, before, limit)
+        return paging.newest_messages(self._ask, room, before, limit)
 
     def log(self, room: str, after: int = 0) -> Iterator[MessageEvent]:
         """Yield a room's messages after a seq, ascending, up to the newest; a page at a time."""
-        return paging.onward(self._ask, room, after)
+        return paging.messages_after(self._ask, room, after)
 
     def servers(self) -> list[ServerState]:
         """Return the servers that the server knows of, itself among them."""
@@ -291,45 +291,45 @@ class Client:
 
     def ping(self, timeout: float | None = None) -> float:
         """Return one round trip to the server in milliseconds, measured here and kept in `samples`."""
-        ref = self._calls.new_ref()
+        ref = self._pending.new_ref()
         return self._ask(commands.Ping(id=ref, ref=ref), RoundTrip, timeout).ms
 
     def tcp_ms(self) -> float | None:
         """Return the kernel's own smoothed round trip, without the programs at both ends; None if untold."""
-        link = self._keeper.link
+        link = self._reconnector.link
         return None if link is None else link.tcp_ms()
 
     def rename(self, username: str) -> None:
         """Take another name; while a lost connection is being brought back, ask for this one then."""
-        if self._keeper.returning:
-            self._session.want(username)
+        if self._reconnector.reconnecting:
+            self._session.request_name(username)
             return
         self._ask(commands.Rename(username=username), Renamed)
 
     @property
-    def _waits(self) -> bool:
-        return self._keeper.returning and bool(self.unacknowledged)
+    def _waits_for_reconnect(self) -> bool:
+        return self._reconnector.reconnecting and bool(self.unacknowledged)
 
     def _dial(self) -> Link:
         if len(self.addresses) > 1:
-            self.measured = measure_all(self.addresses, min(self.timeout, _MEASURE))
-            self.address = choose(self.measured).address
+            self.measured = measure_all(self.addresses, min(self.timeout, _MEASURE_TIMEOUT_S))
+            self.address = choose_server(self.measured).address
         return dial(self.address, self.timeout)
 
-    def _ask(self, command: commands.Command, expects: type[Some], timeout: float | None = None) -> Some:
+    def _ask(self, command: commands.Command, expects: type[EventT], timeout: float | None = None) -> EventT:
         if command.ref is None:
-            command = msgspec.structs.replace(command, ref=self._calls.new_ref())
-        pending = self._calls.begin(command, expects)
-        self._submit(pending)
+            command = msgspec.structs.replace(command, ref=self._pending.new_ref())
+        pending = self._pending.expect_answer(command, expects)
+        self._send_pending(pending)
         try:
             return pending.wait(self.timeout if timeout is None else timeout)
         except TimedOut:
-            self._calls.forget(pending)
+            self._pending.discard(pending)
             raise
 
-    def _submit(self, pending: Pending[Some]) -> None:
+    def _send_pending(self, pending: Pending[EventT]) -> None:
         try:
-            self._keeper.submit(pending.command)
+            self._reconnector.send_or_queue(pending.command)
         except ChatError:
-            self._calls.forget(pending)
+            self._pending.discard(pending)
             raise

@@ -27,7 +27,7 @@ def follow(
     if entered is None:
         raise ValueError(f"{room} has not been joined")
     epoch = client.welcome.epoch
-    last = _stand(client.welcome, key, entered.seq) if since is None else since
+    last = _room_position(client.welcome, key, entered.seq) if since is None else since
     # An interrupted reading of the log is no end: the welcome of the next connection starts it again, and
     # without a next connection the iteration raises.
     if since is not None:
@@ -53,8 +53,8 @@ def follow(
             case Welcome() if event.epoch != epoch:
                 # Seqs may have been given out anew: the ones we knew mean nothing now.
                 epoch = event.epoch
-                last = _stand(event, key, 0)
-            case Welcome() if event.resumed and last >= _stand(event, key, last):
+                last = _room_position(event, key, 0)
+            case Welcome() if event.resumed and last >= _room_position(event, key, last):
                 pass  # what was missed comes by itself
             case Welcome() | Overrun():
                 if isinstance(event, Overrun):
@@ -72,5 +72,5 @@ def follow(
                 pass
 
 
-def _stand(welcome: Welcome, key: str, otherwise: int) -> int:
+def _room_position(welcome: Welcome, key: str, otherwise: int) -> int:
     return next((state.seq for state in welcome.rooms if fold(state.room) == key), otherwise)

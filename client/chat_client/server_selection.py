@@ -16,11 +16,11 @@ from chat_client.errors import ChatError, ConnectionFailed
 from chat_protocol.commands import Ping
 from chat_protocol.events import Bye
 
-ROUNDS = 3
+MEASURE_ROUNDS = 3
 """Round trips measured with each; the least counts, as the others have more waiting in them."""
 
 
-class Measured(Struct, frozen=True):
+class MeasuredServer(Struct, frozen=True):
     """What came of one server: `rtt_ms` milliseconds, or the `problem`."""
 
     address: Address
@@ -28,23 +28,23 @@ class Measured(Struct, frozen=True):
     problem: str | None = None
 
 
-def measure(address: Address, timeout: float) -> Measured:
+def measure(address: Address, timeout: float) -> MeasuredServer:
     """Return the least of a few round trips to one server, in at most `timeout` seconds each step."""
     try:
         link = dial(address, timeout)
     except ConnectionFailed as error:
-        return Measured(address, problem=str(error))
+        return MeasuredServer(address, problem=str(error))
     try:
-        return Measured(address, min(_round_trip(link, timeout) for _ in range(ROUNDS)))
+        return MeasuredServer(address, min(_round_trip(link, timeout) for _ in range(MEASURE_ROUNDS)))
     except ChatError as error:
-        return Measured(address, problem=f"{address}: {error}")
+        return MeasuredServer(address, problem=f"{address}: {error}")
     finally:
         link.close()
 
 
-def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[Measured]:
+def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[MeasuredServer]:
     """Return what came of each, the quickest first, those that do not answer last."""
-    found: list[Measured] = []
+    found: list[MeasuredServer] = []
     threads = [
         threading.Thread(target=lambda where=address: found.append(measure(where, timeout)), daemon=True)
         for address in addresses
@@ -56,7 +56,7 @@ def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[Meas
     return sorted(found, key=lambda result: (result.rtt_ms is None, result.rtt_ms or 0.0))
 
 
-def choose(results: Sequence[Measured]) -> Measured:
+def choose_server(results: Sequence[MeasuredServer]) -> MeasuredServer:
     """Return the first of sorted results if it has answered, or raise ConnectionFailed."""
     if not results or results[0].rtt_ms is None:
         problems = "; ".join(result.problem or "" for result in results)
@@ -64,9 +64,9 @@ def choose(results: Sequence[Measured]) -> Measured:
     return results[0]
 
 
-def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> Measured:
+def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> MeasuredServer:
     """Return the server that answers quickest, or raise ConnectionFailed if none does."""
-    return choose(measure_all(addresses, timeout))
+    return choose_server(measure_all(addresses, timeout))
 
 
 def _round_trip(link: Link, timeout: float) -> float:

@@ -9,11 +9,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-MAX_REF: Final = 64
+MAX_REF_CHARS: Final = 64
 """Code points in a `ref`."""
 
-Ref = Annotated[str, Meta(min_length=1, max_length=MAX_REF)]
-PingId = Annotated[str, Meta(max_length=MAX_REF)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Ref = Annotated[str, Meta(min_length=1, max_length=MAX_REF_CHARS)]
+PingId = Annotated[str, Meta(max_length=MAX_REF_CHARS)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, Meta(ge=0, le=2**62)]
 
 

@@ -46,7 +46,7 @@ class ByeReason(StrEnum):
     HELLO_TIMEOUT = "hello_timeout"
 
 
-NO_RETURN: Final = frozenset({ByeReason.QUIT, ByeReason.REPLACED, ByeReason.KICKED})
+NO_RECONNECT_REASONS: Final = frozenset({ByeReason.QUIT, ByeReason.REPLACED, ByeReason.KICKED})
 """Reasons after which a client stays away until a person asks it to come back."""
 
 

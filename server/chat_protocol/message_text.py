@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-MAX_MESSAGE: Final = 8192
+MAX_MESSAGE_BYTES: Final = 8192
 """Bytes of UTF-8 in a message's text."""
 
-_WIDEST = 4  # bytes of UTF-8 a code point takes at most
+_MAX_CODE_POINT_BYTES = 4  # bytes of UTF-8 a code point takes at most
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -15,10 +15,10 @@ def text_problem(text: str) -> str | None:
     length = len(text)
     if not length:
         return "a message must not be empty"
-    if length * _WIDEST > MAX_MESSAGE:
+    if length * _MAX_CODE_POINT_BYTES > MAX_MESSAGE_BYTES:
         size = length if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        if size > MAX_MESSAGE:
-            return f"a message has at most {MAX_MESSAGE} bytes of UTF-8, not {size}"
+        if size > MAX_MESSAGE_BYTES:
+            return f"a message has at most {MAX_MESSAGE_BYTES} bytes of UTF-8, not {size}"
     if text.isprintable():
         return None
     control = _CONTROL.search(text)

@@ -8,20 +8,20 @@ see are refused though Unicode calls some of them letters or marks (Default_Igno
 import unicodedata
 from typing import Final
 
-MAX_NAME: Final = 32
+MAX_NAME_CHARS: Final = 32
 """Code points in a name, after NFC."""
 
 SERVER_NAME: Final = "server"
 GUEST_PREFIX: Final = "guest-"
 
-_UNCOMPOSED: Final = 4 * MAX_NAME
+_MAX_UNCOMPOSED_CHARS: Final = 4 * MAX_NAME_CHARS
 """Code points that 32 may come from: NFC makes one of four at most (UAX #15, expansion factors)."""
-_FOLDABLE: Final = 1024
+_MAX_FOLDED_CHARS: Final = 1024
 """Code points of the longest text that is folded: far more than a conversation's name has. Normalizing puts
 marks in order in quadratic time: 32,000 of them took a second."""
 _PUNCTUATION: Final = frozenset("._-")
-_LETTERS_DIGITS: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
-_MARKS: Final = frozenset({"Mn", "Mc", "Me"})
+_LETTER_DIGIT_CATEGORIES: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
+_MARK_CATEGORIES: Final = frozenset({"Mn", "Mc", "Me"})
 _INVISIBLE: Final = frozenset(
     chr(point)
     for points in (
@@ -39,30 +39,30 @@ def fold(name: str) -> str:
     """Return the form in which names compare; what is too long to be one is left as it is."""
     if name.isascii():
         return name.lower()
-    if len(name) > _FOLDABLE:
+    if len(name) > _MAX_FOLDED_CHARS:
         return name
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def clean(name: str) -> str:
+def validate_name(name: str) -> str:
     """Return `name` in the form in which it is shown (NFC), or raise ValueError with the reason."""
-    whole = name.isascii() or len(name) > _UNCOMPOSED
+    whole = name.isascii() or len(name) > _MAX_UNCOMPOSED_CHARS
     shown = name if whole else unicodedata.normalize("NFC", name)
-    if not 1 <= len(shown) <= MAX_NAME:
-        raise ValueError(f"a name has 1 to {MAX_NAME} characters, not {len(shown)}")
+    if not 1 <= len(shown) <= MAX_NAME_CHARS:
+        raise ValueError(f"a name has 1 to {MAX_NAME_CHARS} characters, not {len(shown)}")
     for index, char in enumerate(shown):
         category = unicodedata.category(char)
-        if category in _LETTERS_DIGITS and char not in _INVISIBLE:
+        if category in _LETTER_DIGIT_CATEGORIES and char not in _INVISIBLE:
             continue
         if index == 0:
-            raise ValueError(f"a name begins with a letter or a digit, not {_show(char)}")
-        if char in _PUNCTUATION or (category in _MARKS and char not in _INVISIBLE):
+            raise ValueError(f"a name begins with a letter or a digit, not {_describe_char(char)}")
+        if char in _PUNCTUATION or (category in _MARK_CATEGORIES and char not in _INVISIBLE):
             continue
-        raise ValueError(f"a name holds letters, digits, '.', '_' and '-', not {_show(char)}")
+        raise ValueError(f"a name holds letters, digits, '.', '_' and '-', not {_describe_char(char)}")
     return shown
 
 
-def reserved(key: str) -> bool:
+def is_reserved(key: str) -> bool:
     """Tell whether the folded name `key` may not be chosen by a client."""
     return key == SERVER_NAME or key.startswith(GUEST_PREFIX)
 
@@ -73,5 +73,5 @@ def conversation_name(one: str, other: str, number: int = 1) -> str:
     return f"@{first},{second}" if number == 1 else f"@{first},{second}#{number}"
 
 
-def _show(char: str) -> str:
+def _describe_char(char: str) -> str:
     return f"{char!r} (U+{ord(char):04X})" if char.isprintable() else f"U+{ord(char):04X}"

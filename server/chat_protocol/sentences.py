@@ -6,7 +6,7 @@ Knows events. Must not know how a dialect frames a line.
 from chat_protocol import events
 from chat_protocol.errors import ByeReason
 
-_GOODBYE = {
+_BYE_SENTENCES = {
     ByeReason.QUIT: "good-bye",
     ByeReason.SHUTDOWN: "the server is shutting down; good-bye",
     ByeReason.TIMEOUT: "no answer for too long; good-bye",
@@ -20,13 +20,13 @@ _GOODBYE = {
 }
 
 
-def sentences(event: events.Event) -> list[str]:
+def event_sentences(event: events.Event) -> list[str]:
     """Say what `event` means; an empty list where there is nothing for a person to know."""
     match event:
         case events.Welcome():
             return [_welcome(event)]
         case events.Joined():
-            return [f"you are in {event.room} ({_people(event.count)} here)"]
+            return [f"you are in {event.room} ({_user_count(event.count)} here)"]
         case events.Left():
             return [f"you have left {event.room}"]
         case events.Opened():
@@ -42,7 +42,12 @@ def sentences(event: events.Event) -> list[str]:
                 f"{server.node} at {server.address}: {server.clients} clients" for server in event.servers
             ]
         case events.RttReport():
-            return [f"{event.username}: last {_ms(event.last_ms)}, by the kernel {_ms(event.tcp_ms)}"]
+            return [
+                (
+                    f"{event.username}: last {_format_ms(event.last_ms)}, "
+                    f"by the kernel {_format_ms(event.tcp_ms)}"
+                )
+            ]
         case events.Renamed():
             return [f"{event.old} is now {event.username}"]
         case events.Presence():
@@ -53,7 +58,7 @@ def sentences(event: events.Event) -> list[str]:
         case events.Gap():
             return [f"messages {event.first} to {event.last} of {event.room} can no longer be had"]
         case events.Bye():
-            return [event.message or _GOODBYE[event.reason]]
+            return [event.message or _BYE_SENTENCES[event.reason]]
         case events.Notice():
             return event.text.splitlines()
         case _:
@@ -65,32 +70,32 @@ def _welcome(event: events.Welcome) -> str:
     return f"welcome, {event.username}; you are in {rooms}"
 
 
-def _people(count: int) -> str:
+def _user_count(count: int) -> str:
     return "1 user" if count == 1 else f"{count} users"
 
 
-def _ms(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return "not measured yet" if value is None else f"{value:.1f} ms"
 
 
 def _room_list(event: events.RoomList) -> list[str]:
     if not event.rooms:
         return ["no rooms"]
-    lines = [f"{state.room}: {_people(state.count)}, {state.seq} messages" for state in event.rooms]
+    lines = [f"{state.room}: {_user_count(state.count)}, {state.seq} messages" for state in event.rooms]
     return [*lines, "… and more"] if event.more else lines
 
 
 def _user_list(event: events.UserList) -> str:
-    names = ", ".join(map(_user, event.users)) or "nobody"
+    names = ", ".join(map(_format_user, event.users)) or "nobody"
     where = f"in {event.room}" if event.room else "connected"
     return f"{where}: {names}{', … and more' if event.more else ''}"
 
 
-def _user(user: events.User) -> str:
-    return f"{user.username} ({lag(user.behind)})" if user.behind else user.username
+def _format_user(user: events.User) -> str:
+    return f"{user.username} ({format_lag(user.behind)})" if user.behind else user.username
 
 
-def lag(behind: int) -> str:
+def format_lag(behind: int) -> str:
     """Say how many messages somebody is behind."""
     return f"{behind:,} {'message' if behind == 1 else 'messages'} behind"
 
@@ -98,7 +103,7 @@ def lag(behind: int) -> str:
 def _presence(event: events.Presence) -> list[str]:
     lines = []
     if event.joined:
-        lines.append(f"{', '.join(event.joined)} joined {event.room} ({_people(event.count)} here)")
+        lines.append(f"{', '.join(event.joined)} joined {event.room} ({_user_count(event.count)} here)")
     if event.left:
-        lines.append(f"{', '.join(event.left)} left {event.room} ({_people(event.count)} here)")
-    return lines or [f"{_people(event.count)} in {event.room}"]
+        lines.append(f"{', '.join(event.left)} left {event.room} ({_user_count(event.count)} here)")
+    return lines or [f"{_user_count(event.count)} in {event.room}"]

@@ -22,10 +22,10 @@ from typing import Self
 import pytest
 
 from chat_protocol.events import Event
-from support.fakes.fake_server import ScriptedServer
+from support.fakes.fake_server import FakeServer
 
-PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
-BIN = Path(sys.executable).parent
+PATIENCE_S = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
+BIN_FOLDER = Path(sys.executable).parent
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -41,13 +41,13 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
 
 
-class Server:
+class ServerProcess:
     """`chat-server` as a subprocess; `kill` and `start` again keep the port and the data."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
@@ -68,7 +68,7 @@ class Server:
         with (self._folder / "server.err").open("ab") as errors:
             self._process = subprocess.Popen(
                 [
-                    BIN / "chat-server",
+                    BIN_FOLDER / "chat-server",
                     *("--port", str(self.port), "--log-file", str(log), "--drain-timeout", "1"),
                     *("--data-dir", str(self._folder), *self._flags),
                 ],
@@ -96,7 +96,7 @@ class Server:
         if self._process is not None:
             self._process.send_signal(number)
             self._process.send_signal(signal.SIGCONT)
-            self._process.wait(PATIENCE)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def _started(self, log: Path) -> bool:
@@ -111,7 +111,7 @@ class Server:
         return False
 
 
-class Terminal:
+class PseudoTerminal:
     """A command at a pseudo-terminal; `screen` is what a person would see.
 
     Understands as much of ECMA-48 as prompt_toolkit uses, and answers its question where the cursor is.
@@ -169,7 +169,7 @@ class Terminal:
         self.until(lambda: any(re.fullmatch(pattern, line) for line in self.lines), pattern)
 
     def until(self, condition: Callable[[], bool], what: str = "it") -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"{what} did not appear on:\n{self.screen}"
             alive = self._read(0.05)
@@ -177,7 +177,7 @@ class Terminal:
 
     def exit_code(self) -> int:
         """Wait for the end."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_S
         while self._read(0.05):
             assert time.monotonic() < deadline, f"still running:\n{self.screen}"
         _, status = os.waitpid(self._pid, 0)
@@ -262,7 +262,7 @@ class Terminal:
                 pass
 
 
-class Peer:
+class FakePeer:
     """A listener of the test's own that does with its connections what the test says."""
 
     def __init__(self, behave: Callable[[socket.socket], object]) -> None:
@@ -286,9 +286,9 @@ class Peer:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that all tests share: each takes names and rooms of its own."""
-    one = Server(
+    one = ServerProcess(
         tmp_path_factory.mktemp("server"), "--store", "memory", "--rate-messages", "0", "--rate-bytes", "0"
     )
     yield one
@@ -296,14 +296,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Start servers of the test's own."""
-    started: list[Server] = []
+    started: list[ServerProcess] = []
 
-    def start(*flags: str) -> Server:
+    def start(*flags: str) -> ServerProcess:
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
-        started.append(Server(folder, *flags))
+        started.append(ServerProcess(folder, *flags))
         return started[-1]
 
     yield start
@@ -312,11 +312,11 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def peer() -> Iterator[Callable[[Callable[[socket.socket], object]], Peer]]:
-    peers: list[Peer] = []
+def peer() -> Iterator[Callable[[Callable[[socket.socket], object]], FakePeer]]:
+    peers: list[FakePeer] = []
 
-    def start(behave: Callable[[socket.socket], object]) -> Peer:
-        peers.append(Peer(behave))
+    def start(behave: Callable[[socket.socket], object]) -> FakePeer:
+        peers.append(FakePeer(behave))
         return peers[-1]
 
     yield start
@@ -325,12 +325,12 @@ def peer() -> Iterator[Callable[[Callable[[socket.socket], object]], Peer]]:
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., ScriptedServer]]:
+def fake_server() -> Iterator[Callable[..., FakeServer]]:
     """Start servers that do what the test says."""
-    started: list[ScriptedServer] = []
+    started: list[FakeServer] = []
 
-    def start(*replies: Event | list[Event]) -> ScriptedServer:
-        started.append(ScriptedServer(*replies))
+    def start(*replies: Event | list[Event]) -> FakeServer:
+        started.append(FakeServer(*replies))
         return started[-1]
 
     yield start
@@ -349,12 +349,12 @@ def run(env: dict[str, str]) -> Callable[..., "subprocess.CompletedProcess[str]"
 
     def command(*arguments: str, stdin: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [BIN / "chat-client", *arguments],
+            [BIN_FOLDER / "chat-client", *arguments],
             input=stdin,
             env=env | more,
             capture_output=True,
             text=True,
-            timeout=PATIENCE * 2,
+            timeout=PATIENCE_S * 2,
             check=False,
         )
 
@@ -368,7 +368,7 @@ def spawn(env: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"
 
     def command(*arguments: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [BIN / "chat-client", *arguments],
+            [BIN_FOLDER / "chat-client", *arguments],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -389,12 +389,12 @@ def spawn(env: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"
 
 
 @pytest.fixture
-def terminal(env: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+def terminal(env: dict[str, str]) -> Iterator[Callable[..., PseudoTerminal]]:
     """Start `chat-client` at a pseudo-terminal."""
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments: str, rows: int = 30, columns: int = 80, **more: str) -> Terminal:
-            command = [str(BIN / "chat-client"), *arguments]
-            return stack.enter_context(Terminal(command, env | more, rows, columns))
+        def start(*arguments: str, rows: int = 30, columns: int = 80, **more: str) -> PseudoTerminal:
+            command = [str(BIN_FOLDER / "chat-client"), *arguments]
+            return stack.enter_context(PseudoTerminal(command, env | more, rows, columns))
 
         yield start

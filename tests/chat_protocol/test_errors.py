@@ -1,6 +1,6 @@
 import pytest
 
-from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode, Fault, Refused
+from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode, Fault, Refused
 
 
 def test_the_error_codes_are_those_of_the_contract() -> None:
@@ -19,9 +19,9 @@ def test_the_reasons_for_a_bye_are_those_of_the_contract() -> None:
 
 
 def test_after_replaced_and_kicked_a_client_does_not_come_back_by_itself() -> None:
-    assert {ByeReason.REPLACED, ByeReason.KICKED} <= NO_RETURN
-    assert ByeReason.SHUTDOWN not in NO_RETURN
-    assert ByeReason.TIMEOUT not in NO_RETURN
+    assert {ByeReason.REPLACED, ByeReason.KICKED} <= NO_RECONNECT_REASONS
+    assert ByeReason.SHUTDOWN not in NO_RECONNECT_REASONS
+    assert ByeReason.TIMEOUT not in NO_RECONNECT_REASONS
 
 
 def test_a_fault_lets_the_session_go_on_unless_it_says_otherwise() -> None:

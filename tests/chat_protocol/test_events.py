@@ -10,8 +10,8 @@ from chat_protocol import events
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Event
-from chat_protocol.framing.lines import MAX_FRAME
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 HI = events.MessageEvent(
     room="lobby", seq=7, sender="u1", username="ann", message="hi", timestamp=1.5, origin="client"
@@ -199,11 +199,11 @@ def test_the_largest_events_that_no_cursor_divides_fit_a_frame() -> None:
         seq=2**62,
         sender="x" * 64,
         username=widest,
-        message='"' * MAX_MESSAGE,
+        message='"' * MAX_MESSAGE_BYTES,
         timestamp=1e9 / 3,
         origin="client",
         again=True,
     )
     presence = events.Presence(room=widest, count=100, joined=[widest] * 100, left=[widest] * 100)
-    assert len(encode(message)) <= MAX_FRAME
-    assert len(encode(presence)) <= MAX_FRAME
+    assert len(encode(message)) <= MAX_FRAME_BYTES
+    assert len(encode(presence)) <= MAX_FRAME_BYTES

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.message_text import MAX_MESSAGE, text_problem
+from chat_protocol.message_text import MAX_MESSAGE_BYTES, text_problem
 
 
 def naive(text: str) -> bool:
@@ -26,10 +26,10 @@ def test_it_accepts_what_the_contract_accepts(text: str) -> None:
 @pytest.mark.parametrize("char", ["a", "é", "字", "😀"])
 def test_the_limit_counts_bytes_of_utf8(char: str) -> None:
     width = len(char.encode())
-    assert text_problem(char * (MAX_MESSAGE // width)) is None
-    problem = text_problem(char * (MAX_MESSAGE // width + 1))
+    assert text_problem(char * (MAX_MESSAGE_BYTES // width)) is None
+    problem = text_problem(char * (MAX_MESSAGE_BYTES // width + 1))
     assert problem is not None
-    assert str(MAX_MESSAGE // width * width + width) in problem
+    assert str(MAX_MESSAGE_BYTES // width * width + width) in problem
 
 
 @pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
@@ -53,7 +53,7 @@ def test_lone_surrogates_are_refused_not_raised(text: str) -> None:
 
 
 def test_a_problem_never_repeats_the_text() -> None:
-    secret = "x" * MAX_MESSAGE
+    secret = "x" * MAX_MESSAGE_BYTES
     problem = text_problem(secret + "\0")
     assert problem is not None
     assert not re.search("xx", problem)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.names import MAX_NAME, clean, conversation_name, fold, reserved
+from chat_protocol.names import MAX_NAME_CHARS, conversation_name, fold, is_reserved, validate_name
 
 WORDS = st.text(
     st.characters(categories=("L", "M", "Nd"))
@@ -19,12 +19,12 @@ WORDS = st.text(
 @given(WORDS)
 def test_what_is_clean_stays_as_it_is_and_compares_as_what_was_written(written: str) -> None:
     try:
-        name = clean(written)
+        name = validate_name(written)
     except ValueError:
         return
-    assert clean(name) == name
+    assert validate_name(name) == name
     assert unicodedata.is_normalized("NFC", name)
-    assert 1 <= len(name) <= MAX_NAME
+    assert 1 <= len(name) <= MAX_NAME_CHARS
     assert fold(name) == fold(written)
 
 
@@ -45,7 +45,7 @@ def test_folding_any_single_character_is_done_once() -> None:
 @given(st.text(max_size=40))
 def test_a_name_is_clean_or_refused_with_a_sentence_that_is_safe_to_show(written: str) -> None:
     try:
-        name = clean(written)
+        name = validate_name(written)
     except ValueError as error:
         shown = str(error)
     else:
@@ -72,7 +72,7 @@ def test_a_name_is_clean_or_refused_with_a_sentence_that_is_safe_to_show(written
     ],
 )
 def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
-    assert clean(name) == unicodedata.normalize("NFC", name)
+    assert validate_name(name) == unicodedata.normalize("NFC", name)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
 )
 def test_spaces_signs_controls_and_what_nobody_can_see_do_not(name: str) -> None:
     with pytest.raises(ValueError, match="a name"):
-        clean(name)
+        validate_name(name)
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_different_names_stay_different() -> None:
 
 @pytest.mark.parametrize("name", ["server", "Server", "\u017ferver", "guest-1", "GUEST-", "gue\u017ft-x"])
 def test_the_servers_name_and_guests_names_are_reserved_in_any_writing(name: str) -> None:
-    assert reserved(fold(name))
+    assert is_reserved(fold(name))
 
 
 @pytest.mark.parametrize("name", ["servers", "guest", "guests-1", "my-server"])
 def test_names_beside_the_reserved_ones_are_free(name: str) -> None:
-    assert not reserved(fold(name))
+    assert not is_reserved(fold(name))
 
 
 def test_a_conversation_is_named_the_same_from_both_sides_and_numbered_from_the_second() -> None:
@@ -159,7 +159,7 @@ def test_a_conversation_is_named_the_same_from_both_sides_and_numbered_from_the_
 
 def test_no_user_or_public_room_can_have_a_conversations_name() -> None:
     with pytest.raises(ValueError, match="begins with"):
-        clean(conversation_name("ann", "bob"))
+        validate_name(conversation_name("ann", "bob"))
 
 
 def test_a_hundred_thousand_marks_are_refused_and_folded_without_being_put_in_order() -> None:
@@ -167,13 +167,15 @@ def test_a_hundred_thousand_marks_are_refused_and_folded_without_being_put_in_or
     hostile = "a" + "\u0301\u0323" * 200_000
     began = time.perf_counter()
     with pytest.raises(ValueError, match="1 to 32"):
-        clean(hostile)
+        validate_name(hostile)
     assert fold(fold(hostile)) == fold(hostile)
     assert time.perf_counter() - began < 5
 
 
 def test_the_longest_name_may_come_in_four_times_its_code_points() -> None:
-    longest = "\u1f82" * MAX_NAME  # alpha with breathing, accent and iota: four code points when taken apart
+    longest = (
+        "\u1f82" * MAX_NAME_CHARS
+    )  # alpha with breathing, accent and iota: four code points when taken apart
     apart = unicodedata.normalize("NFD", longest)
-    assert len(apart) == 4 * MAX_NAME
-    assert clean(apart) == longest
+    assert len(apart) == 4 * MAX_NAME_CHARS
+    assert validate_name(apart) == longest

@@ -7,7 +7,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 
 from chat_protocol import events
 from chat_protocol.errors import ByeReason, ErrorCode
-from chat_protocol.sentences import sentences
+from chat_protocol.sentences import event_sentences
 
 SILENT = (events.MessageEvent, events.HistoryPage, events.PingEvent, events.PongEvent)
 """Messages are shown as messages; pings are between programs."""
@@ -70,7 +70,7 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
 
 @pytest.mark.parametrize(("event", "expected"), SPOKEN, ids=lambda value: type(value).__name__)
 def test_an_event_says(event: events.Event, expected: list[str]) -> None:
-    assert sentences(event) == expected
+    assert event_sentences(event) == expected
 
 
 def test_every_event_is_spoken_or_silent_on_purpose() -> None:
@@ -85,12 +85,12 @@ def test_only_what_is_silent_on_purpose_has_nothing_to_say(
 ) -> None:
     event = data.draw(any_event)
     if isinstance(event, SILENT):
-        assert sentences(event) == []
+        assert event_sentences(event) == []
     elif not isinstance(event, events.ServerList):
-        assert sentences(event)
+        assert event_sentences(event)
 
 
 @pytest.mark.parametrize("reason", list(ByeReason))
 def test_every_reason_for_a_bye_has_its_words(reason: ByeReason) -> None:
-    [sentence] = sentences(events.Bye(reason=reason))
+    [sentence] = event_sentences(events.Bye(reason=reason))
     assert len(sentence) > 5

@@ -14,7 +14,7 @@ from support.processes.peer import unique
 from support.processes.process import PATIENCE
 from support.processes.wire import Ended, Wire
 
-Said = tuple[str, str]
+Message = tuple[str, str]
 """Who said it, and what."""
 
 
@@ -26,8 +26,8 @@ class Driver(Wire):
     def __init__(self, port: int) -> None:
         super().__init__(port)
         self.name = ""
-        self.heard: list[Said] = []
-        self.told: list[str] = []
+        self.messages: list[Message] = []
+        self.notices: list[str] = []
 
     # What each dialect has words for
 
@@ -35,11 +35,11 @@ class Driver(Wire):
         """Come in under a name, and wait until that is so."""
         raise NotImplementedError
 
-    def saying(self, text: str) -> bytes:
+    def encode_message(self, text: str) -> bytes:
         """Return the bytes by which one says `text`."""
         raise NotImplementedError
 
-    def renaming(self, name: str) -> bytes:
+    def encode_rename(self, name: str) -> bytes:
         """Return the bytes by which one takes another name."""
         raise NotImplementedError
 
@@ -47,23 +47,23 @@ class Driver(Wire):
         """Take one line of the server's."""
         raise NotImplementedError
 
-    def telling(self, name: str, text: str) -> bytes:
+    def encode_private(self, name: str, text: str) -> bytes:
         """Return the bytes by which one says `text` to one user."""
         raise NotImplementedError
 
-    def asking_who(self) -> bytes:
+    def encode_list_users(self) -> bytes:
         """Return the bytes by which one asks who is connected."""
         raise NotImplementedError
 
-    def asking_rooms(self) -> bytes:
+    def encode_list_rooms(self) -> bytes:
         """Return the bytes by which one asks which rooms there are."""
         raise NotImplementedError
 
-    def joining(self, room: str) -> bytes:
+    def encode_join(self, room: str) -> bytes:
         """Return the bytes by which one enters a room."""
         raise NotImplementedError
 
-    def leaving(self) -> bytes:
+    def encode_quit(self) -> bytes:
         """Return the bytes by which one says good-bye."""
         raise NotImplementedError
 
@@ -71,26 +71,26 @@ class Driver(Wire):
 
     def say(self, text: str) -> None:
         """Say something, and wait for one's own echo."""
-        self.send(self.saying(text))
-        self.hears(self.name, text)
+        self.send(self.encode_message(text))
+        self.expect_message(self.name, text)
 
-    def hears(self, name: str, text: str) -> None:
+    def expect_message(self, name: str, text: str) -> None:
         """Wait for a message from `name` with this text."""
-        self.until(lambda: (name, text) in self.heard, f"{name}: {text[:100]!r}")
+        self.until(lambda: (name, text) in self.messages, f"{name}: {text[:100]!r}")
 
-    def is_told(self, *words: str) -> None:
+    def expect_notice(self, *words: str) -> None:
         """Wait for a sentence of the server's own that has all these words."""
 
         def found() -> bool:
-            return any(all(word in sentence for word in words) for sentence in self.told)
+            return any(all(word in sentence for word in words) for sentence in self.notices)
 
         self.until(found, f"a sentence with {words}")
 
-    def catch_up(self) -> None:
+    def read_all(self) -> None:
         """Take everything that has come by now."""
         self.say(unique("fence"))
 
-    def hears_the_end(self) -> None:
+    def read_until_closed(self) -> None:
         """Wait until the server has closed, taking what it says before."""
         try:
             while True:
@@ -102,14 +102,14 @@ class Driver(Wire):
         """Read until `condition` holds."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, f"no {what} in {self.heard} or {self.told}"
+            assert time.monotonic() < deadline, f"no {what} in {self.messages} or {self.notices}"
             try:
                 self.read()
             except (Ended, TimeoutError) as error:
-                raise AssertionError(f"no {what} in {self.heard} or {self.told}") from error
+                raise AssertionError(f"no {what} in {self.messages} or {self.notices}") from error
 
 
-class Ndjson(Driver):
+class NdjsonDriver(Driver):
     """The native dialect; its lobby is where the stories play, so that all three meet."""
 
     dialect = "ndjson"
@@ -117,7 +117,7 @@ class Ndjson(Driver):
     def enter(self, name: str) -> None:
         self.name = name
         self.send(_json(type="hello", username=name))
-        self.is_told("welcome", name)
+        self.expect_notice("welcome", name)
 
     def saying(self, text: str) -> bytes:
         return _json(type="message", message=text)
@@ -140,26 +140,26 @@ class Ndjson(Driver):
     def leaving(self) -> bytes:
         return _json(type="quit")
 
-    def looks_round(self) -> None:
+    def wait_for_server_reads(self) -> None:
         """Wait until the server has read whatever anybody sent before: two rounds of its loop."""
         for _ in range(2):
             mark = unique("mark")
             self.send(_json(type="ping", id=mark))
-            self.is_told("pong", mark)
+            self.expect_notice("pong", mark)
 
     def read(self) -> None:
         line = self.line()
         frame = json.loads(line)
         if frame["type"] == "message":
-            self.heard.append((frame["username"], frame["message"]))
+            self.messages.append((frame["username"], frame["message"]))
         elif frame["type"] == "presence":  # in the words of the others: who joined is not who left
             for verb in ("joined", "left"):
-                self.told += [f"{name} {verb} {frame['room']}" for name in frame.get(verb, ())]
+                self.notices += [f"{name} {verb} {frame['room']}" for name in frame.get(verb, ())]
         else:
-            self.told.append(line.decode())
+            self.notices.append(line.decode())
 
 
-class Simple(Driver):
+class TwoFieldDriver(Driver):
     """Two fields."""
 
     dialect = "simple"
@@ -167,7 +167,7 @@ class Simple(Driver):
     def enter(self, name: str) -> None:
         self.name = name
         self.send(self.saying(unique("hello")))
-        self.is_told("welcome", name)
+        self.expect_notice("welcome", name)
 
     def saying(self, text: str) -> bytes:
         return _json(username=self.name, message=text)
@@ -179,13 +179,13 @@ class Simple(Driver):
         pair = json.loads(self.line())
         assert set(pair) <= {"username", "message", "timestamp"}
         if pair["username"] == "server":
-            self.told.append(pair["message"])
+            self.notices.append(pair["message"])
         else:
             assert isinstance(pair["timestamp"], float)
-            self.heard.append((pair["username"], pair["message"]))
+            self.messages.append((pair["username"], pair["message"]))
 
 
-class Text(Driver):
+class PlainTextDriver(Driver):
     """Lines, as with nc."""
 
     dialect = "text"
@@ -195,7 +195,7 @@ class Text(Driver):
     def enter(self, name: str) -> None:
         self.name = name
         self.send(f"/nick {name}\n".encode())
-        self.is_told("is now", name)
+        self.expect_notice("is now", name)
 
     def saying(self, text: str) -> bytes:
         return text.encode() + b"\n"
@@ -222,16 +222,18 @@ class Text(Driver):
         line = self.line().decode()
         said = self._MESSAGE.fullmatch(line)
         if said:
-            self.heard.append((said[1], said[2]))
+            self.messages.append((said[1], said[2]))
         elif line.startswith("    "):
-            name, text = self.heard[-1]
-            self.heard[-1] = (name, f"{text}\n{line.removeprefix('    ')}")
+            name, text = self.messages[-1]
+            self.messages[-1] = (name, f"{text}\n{line.removeprefix('    ')}")
         else:
             assert line.startswith("* "), line
-            self.told.append(line.removeprefix("* "))
+            self.notices.append(line.removeprefix("* "))
 
 
-DRIVERS: dict[str, type[Driver]] = {each.dialect: each for each in (Ndjson, Simple, Text)}
+DRIVERS: dict[str, type[Driver]] = {
+    each.dialect: each for each in (NdjsonDriver, TwoFieldDriver, PlainTextDriver)
+}
 
 
 def _json(**fields: object) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from conversations.drivers import Driver, Ndjson
+from conversations.drivers import Driver, NdjsonDriver
 from support.processes.peer import unique
 
 Enter = Callable[..., Driver]
@@ -21,15 +21,15 @@ def test_no_message_forges_a_line(enter: Enter, dialect: str, ending: str) -> No
     reader, mallory = enter("reader", "text"), enter("mallory", dialect)
 
     # When a message holds what looks like a line of somebody else
-    mallory.send(mallory.saying(f"hm{ending}[12:00] ann: I resign{ending}* the server says so"))
-    mallory.send(mallory.saying("end"))
-    reader.hears(mallory.name, "end")
+    mallory.send(mallory.encode_message(f"hm{ending}[12:00] ann: I resign{ending}* the server says so"))
+    mallory.send(mallory.encode_message("end"))
+    reader.expect_message(mallory.name, "end")
 
     # Then nobody else has said it, and it stands at the beginning of no line
-    assert not any(name == "ann" for name, _ in reader.heard)
-    assert not any("the server says so" in sentence for sentence in reader.told)
+    assert not any(name == "ann" for name, _ in reader.messages)
+    assert not any("the server says so" in sentence for sentence in reader.notices)
     if ending == "\n":
-        assert (mallory.name, "hm\n[12:00] ann: I resign\n* the server says so") in reader.heard
+        assert (mallory.name, "hm\n[12:00] ann: I resign\n* the server says so") in reader.messages
 
 
 @each_dialect
@@ -38,12 +38,12 @@ def test_what_is_too_long_is_refused(enter: Enter, dialect: str) -> None:
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
     # When they say one more (in two-byte letters: bytes count, not characters)
-    ann.send(ann.saying("é" * 4096 + "x"))
+    ann.send(ann.encode_message("é" * 4096 + "x"))
 
     # Then they are told the limit, and go on; and exactly as much is fine
-    ann.is_told("8192", "8193")
+    ann.expect_notice("8192", "8193")
     ann.say("é" * 4096)
-    bob.hears(ann.name, "é" * 4096)
+    bob.expect_message(ann.name, "é" * 4096)
 
 
 @each_dialect
@@ -53,75 +53,75 @@ def test_control_characters_are_refused(enter: Enter, dialect: str, control: str
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
     # When they say what a terminal would obey
-    ann.send(ann.saying(f"ring{control}ring"))
+    ann.send(ann.encode_message(f"ring{control}ring"))
 
     # Then they are told which character it was, and the session goes on
-    ann.is_told("control character", f"U+{ord(control):04X}")
+    ann.expect_notice("control character", f"U+{ord(control):04X}")
     ann.say("quiet now")
-    bob.hears(ann.name, "quiet now")
-    assert not any("ring" in text for _, text in bob.heard)
+    bob.expect_message(ann.name, "quiet now")
+    assert not any("ring" in text for _, text in bob.messages)
 
 
 @each_dialect
 def test_tabs_are_kept(enter: Enter, dialect: str) -> None:
     ann, bob = enter("ann", dialect), enter("bob", "simple")
     ann.say("a\tb")
-    bob.hears(ann.name, "a\tb")
+    bob.expect_message(ann.name, "a\tb")
 
 
 def test_an_empty_message_is_refused(enter: Enter) -> None:
     ann = enter("ann", "ndjson")
-    ann.send(ann.saying(""))
-    ann.is_told("invalid_field", "empty")
+    ann.send(ann.encode_message(""))
+    ann.expect_notice("invalid_field", "empty")
     ann.say("better")
 
 
 def test_an_empty_two_field_message_is_refused(enter: Enter) -> None:
     ann = enter("ann", "simple")
-    ann.send(ann.saying(""))
-    ann.is_told("empty")
+    ann.send(ann.encode_message(""))
+    ann.expect_notice("empty")
     ann.say("better")
 
 
 def test_two_field_objects_may_name_without_saying(enter: Enter) -> None:
     # Given a program that says who it is before its person has typed anything
     ann = enter("ann", "simple", named=False)
-    ann.send(ann.saying(""))
-    ann.is_told("welcome", ann.name)
+    ann.send(ann.encode_message(""))
+    ann.expect_notice("welcome", ann.name)
 
     # Then that is no mistake
     ann.say("now I speak")
-    assert not any("empty" in sentence for sentence in ann.told)
+    assert not any("empty" in sentence for sentence in ann.notices)
 
 
 def test_an_empty_line_of_text_is_nothing(enter: Enter) -> None:
     ann = enter("ann", "text")
-    before = len(ann.told)
+    before = len(ann.notices)
     ann.send(b"\n   \n\r\n")
     ann.say("something")
-    assert len(ann.heard) - len([None for name, _ in ann.heard if name != ann.name]) == 1
-    assert not any("empty" in sentence for sentence in ann.told[before:])
+    assert len(ann.messages) - len([None for name, _ in ann.messages if name != ann.name]) == 1
+    assert not any("empty" in sentence for sentence in ann.notices[before:])
 
 
 @each_dialect
 def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
     # Given a very slow line, from its first byte on
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
-    assert isinstance(bob, Ndjson)
+    assert isinstance(bob, NdjsonDriver)
     said = {
-        "ndjson": f'{{"type":"hello","username":"{ann.name}"}}\n'.encode() + ann.saying("slôw ☃"),
-        "simple": ann.saying("slôw ☃"),
-        "text": f"/nick {ann.name}\r\n".encode() + ann.saying("slôw ☃"),
+        "ndjson": f'{{"type":"hello","username":"{ann.name}"}}\n'.encode() + ann.encode_message("slôw ☃"),
+        "simple": ann.encode_message("slôw ☃"),
+        "text": f"/nick {ann.name}\r\n".encode() + ann.encode_message("slôw ☃"),
     }[dialect]
 
     # When each byte is sent by itself
     for byte in said:
         ann.send(bytes([byte]))
-        bob.looks_round()  # the server has read it by now
+        bob.wait_for_server_reads()  # the server has read it by now
 
     # Then it is as if it had come at once
-    bob.hears(ann.name, "slôw ☃")
-    ann.hears(ann.name, "slôw ☃")
+    bob.expect_message(ann.name, "slôw ☃")
+    ann.expect_message(ann.name, "slôw ☃")
 
 
 @each_dialect
@@ -133,27 +133,30 @@ def test_several_frames_in_one_packet(enter: Enter, dialect: str) -> None:
         "simple": "",
         "text": f"/nick {ann.name}\n",
     }
-    whole = first[dialect].encode() + b"".join(map(ann.saying, ("one", "two", "three")))
+    whole = first[dialect].encode() + b"".join(map(ann.encode_message, ("one", "two", "three")))
 
     # When it comes so
     ann.send(whole[:-5])
-    bob.hears(ann.name, "two")
+    bob.expect_message(ann.name, "two")
     ann.send(whole[-5:])
 
     # Then each message is heard, by its sender too
     for one in (ann, bob):
         for text in ("one", "two", "three"):
-            one.hears(ann.name, text)
+            one.expect_message(ann.name, text)
 
 
 def test_two_field_objects_need_no_newline_between(enter: Enter) -> None:
     ann, bob = enter("ann", "simple", named=False), enter("bob", "ndjson")
     ann.send(
-        ann.saying("one").strip() + ann.saying("{two}").strip() + b"\n\n" + ann.saying('"three\\').strip()
+        ann.encode_message("one").strip()
+        + ann.encode_message("{two}").strip()
+        + b"\n\n"
+        + ann.encode_message('"three\\').strip()
     )
     for text in ("one", "{two}", '"three\\'):
-        bob.hears(ann.name, text)
-        ann.hears(ann.name, text)
+        bob.expect_message(ann.name, text)
+        ann.expect_message(ann.name, text)
 
 
 @each_dialect
@@ -163,27 +166,27 @@ def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str)
     text = unique("hi")
     if dialect == "ndjson":
         ann.send(f'{{"type":"hello","username":"{ann.name}"}}\n'.encode())
-    ann.send(ann.saying(text).rstrip())  # no newline either
+    ann.send(ann.encode_message(text).rstrip())  # no newline either
     ann.half_close()
 
     # When the server has seen the end
-    ann.hears_the_end()
+    ann.read_until_closed()
 
     # Then it has answered before it closed, and the message was said
-    assert text in [said for _, said in ann.heard]
-    bob.until(lambda: text in [said for _, said in bob.heard], text)
+    assert text in [said for _, said in ann.messages]
+    bob.until(lambda: text in [said for _, said in bob.messages], text)
 
 
 @each_dialect
 def test_a_cut_connection_takes_nobody_along(enter: Enter, dialect: str) -> None:
     # Given one who vanishes in the middle of a frame
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
-    bob.is_told(ann.name, "joined")
-    ann.send(ann.saying("never finished")[:-4])
+    bob.expect_notice(ann.name, "joined")
+    ann.send(ann.encode_message("never finished")[:-4])
     ann.close()
 
     # Then the others are told, and go on
-    bob.is_told(ann.name, "left")
+    bob.expect_notice(ann.name, "left")
     bob.say("well")
 
 
@@ -198,25 +201,25 @@ def test_newcomers_in_text_see_what_was_said_last(enter: Enter) -> None:
     bob = enter("bob", "text")
 
     # Then a line of help comes first, then the last ten of them
-    assert "/help" in bob.told[0]
-    assert [text for _, text in bob.heard][:10] == texts[2:]
+    assert "/help" in bob.notices[0]
+    assert [text for _, text in bob.messages][:10] == texts[2:]
 
 
 def test_help_in_text_names_every_word(enter: Enter) -> None:
     ann = enter("ann", "text")
     ann.send(b"/help\n")
     for word in ("/nick", "/join", "/who", "/rooms", "/msg", "bye"):
-        ann.is_told(word)
+        ann.expect_notice(word)
     ann.send(b"/nonsense\n")
-    ann.is_told("/nonsense")
+    ann.expect_notice("/nonsense")
     ann.send(b"/msg\n")
-    ann.is_told("/msg NAME text")
+    ann.expect_notice("/msg NAME text")
 
 
 def test_a_guest_has_a_name_at_once(enter: Enter) -> None:
     ann, bob = enter("ann", "text", named=False), enter("bob", "ndjson")
     ann.send(b"hello from nowhere\n")
-    ann.is_told("welcome", "guest-")
-    bob.until(lambda: any(text == "hello from nowhere" for _, text in bob.heard), "it")
-    name = next(name for name, text in bob.heard if text == "hello from nowhere")
+    ann.expect_notice("welcome", "guest-")
+    bob.until(lambda: any(text == "hello from nowhere" for _, text in bob.messages), "it")
+    name = next(name for name, text in bob.messages if text == "hello from nowhere")
     assert name.startswith("guest-")

@@ -13,7 +13,7 @@ from support.processes.peer import unique
 Enter = Callable[..., Driver]
 
 DIALECTS = ("ndjson", "simple", "text")
-ASKING = ("ndjson", "text")  # two-field JSON has no words but a name and a message
+QUERY_DIALECTS = ("ndjson", "text")  # two-field JSON has no words but a name and a message
 
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 each_pair = pytest.mark.parametrize(
@@ -29,13 +29,13 @@ def test_a_message_reaches_everyone_and_echoes_to_its_sender(
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
     # When each says something
-    ann.send(ann.saying("good morning"))
-    bob.send(bob.saying("and to you: ünïcödé, 字, 👍"))
+    ann.send(ann.encode_message("good morning"))
+    bob.send(bob.encode_message("and to you: ünïcödé, 字, 👍"))
 
     # Then both hear both, the sender too
     for one in (ann, bob):
-        one.hears(ann.name, "good morning")
-        one.hears(bob.name, "and to you: ünïcödé, 字, 👍")
+        one.expect_message(ann.name, "good morning")
+        one.expect_message(bob.name, "and to you: ünïcödé, 字, 👍")
 
 
 def test_three_dialects_share_one_room(enter: Enter) -> None:
@@ -49,8 +49,8 @@ def test_three_dialects_share_one_room(enter: Enter) -> None:
     # Then all have heard all, in one order
     said = [(one.name, f"this is {one.name}") for one in people]
     for one in people:
-        one.catch_up()
-        assert [what for what in one.heard if what in said] == said
+        one.read_all()
+        assert [what for what in one.messages if what in said] == said
 
 
 @each_pair
@@ -60,13 +60,13 @@ def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
     texts = [f"number {number}" for number in range(100)]
 
     # When all of it is sent at once
-    ann.send(b"".join(map(ann.saying, texts)))
+    ann.send(b"".join(map(ann.encode_message, texts)))
 
     # Then everyone hears each of them once, in order
     for one in (ann, bob):
-        one.hears(ann.name, texts[-1])
-        one.catch_up()
-        assert [text for name, text in one.heard if name == ann.name and text in texts] == texts
+        one.expect_message(ann.name, texts[-1])
+        one.read_all()
+        assert [text for name, text in one.messages if name == ann.name and text in texts] == texts
 
 
 @each_dialect
@@ -78,14 +78,14 @@ def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) 
     # When their messages cross
     for number in range(30):
         for one in (ann, bob):
-            one.send(one.saying(f"turn {number}"))
+            one.send(one.encode_message(f"turn {number}"))
     for one in listeners:
         for speaker in (ann, bob):
-            one.hears(speaker.name, "turn 29")
+            one.expect_message(speaker.name, "turn 29")
 
     # Then nobody's order differs
     turns = [
-        [said for said in one.heard if said[0] in {ann.name, bob.name} and "turn" in said[1]]
+        [said for said in one.messages if said[0] in {ann.name, bob.name} and "turn" in said[1]]
         for one in listeners
     ]
     assert len(turns[0]) == 60
@@ -103,16 +103,16 @@ def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> Non
     if speaking == "ndjson":
         thief.send(f'{{"type": "hello", "username": "{thief.name}"}}\n'.encode())
     elif speaking == "simple":
-        thief.send(thief.saying("it is me"))
+        thief.send(thief.encode_message("it is me"))
     else:
-        thief.send(thief.renaming(thief.name))
+        thief.send(thief.encode_rename(thief.name))
 
     # Then it is told so in clear words, and may choose another on the same connection
-    thief.is_told("taken")
+    thief.expect_notice("taken")
     thief.enter(unique("honest"))
     ann.say("still me")
-    thief.hears(ann.name, "still me")
-    assert (thief.name, "it is me") not in thief.heard
+    thief.expect_message(ann.name, "still me")
+    assert (thief.name, "it is me") not in thief.messages
 
 
 @each_dialect
@@ -122,14 +122,14 @@ def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
     # When they ask for a name that nobody may have
-    before = len(ann.told)
-    ann.send(ann.renaming(name))
+    before = len(ann.notices)
+    ann.send(ann.encode_rename(name))
 
     # Then they are told why, and keep their own
-    ann.catch_up()
-    assert any("name" in sentence for sentence in ann.told[before:])
+    ann.read_all()
+    assert any("name" in sentence for sentence in ann.notices[before:])
     ann.say("same as ever")
-    bob.hears(ann.name, "same as ever")
+    bob.expect_message(ann.name, "same as ever")
 
 
 @each_pair
@@ -139,122 +139,122 @@ def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
 
     # When one takes another name
     old, new = ann.name, unique("anna")
-    ann.send(ann.renaming(new))
+    ann.send(ann.encode_rename(new))
 
     # Then the other is told of both names, and what comes next is under the new one
-    bob.is_told(old, new)
-    ann.is_told(old, new)
+    bob.expect_notice(old, new)
+    ann.expect_notice(old, new)
     ann.name = new
     ann.say("how do I look?")
-    bob.hears(new, "how do I look?")
+    bob.expect_message(new, "how do I look?")
 
 
 @pytest.mark.parametrize("hearing", DIALECTS)
-@pytest.mark.parametrize("speaking", ASKING)
+@pytest.mark.parametrize("speaking", QUERY_DIALECTS)
 def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, hearing: str) -> None:
     # Given three people
     ann, bob = enter("ann", speaking), enter("bob", hearing)
     eves = [enter("eve", dialect) for dialect in DIALECTS]
 
     # When one of them speaks to another
-    ann.send(ann.telling(bob.name, "just between us"))
+    ann.send(ann.encode_private(bob.name, "just between us"))
 
     # Then these two hear it
     for one in (ann, bob):
-        one.hears(ann.name, "just between us")
+        one.expect_message(ann.name, "just between us")
 
     # And nobody else hears, or is told, anything of it
     for eve in eves:
-        eve.catch_up()
-        assert not any("between" in text for _, text in eve.heard)
-        assert not any("between" in sentence or "opened" in sentence for sentence in eve.told)
+        eve.read_all()
+        assert not any("between" in text for _, text in eve.messages)
+        assert not any("between" in sentence or "opened" in sentence for sentence in eve.notices)
 
 
-@pytest.mark.parametrize("dialect", ASKING)
+@pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_a_private_message_to_nobody(enter: Enter, dialect: str) -> None:
     # Given somebody
     ann = enter("ann", dialect)
 
     # When they speak to a name that nobody has
-    ann.send(ann.telling("nobody-at-all", "hello?"))
+    ann.send(ann.encode_private("nobody-at-all", "hello?"))
 
     # Then they are told so
-    ann.is_told("nobody-at-all")
-    ann.catch_up()
-    assert (ann.name, "hello?") not in ann.heard
+    ann.expect_notice("nobody-at-all")
+    ann.read_all()
+    assert (ann.name, "hello?") not in ann.messages
 
 
-@pytest.mark.parametrize("dialect", ASKING)
+@pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_who_and_rooms(enter: Enter, dialect: str) -> None:
     # Given people in every dialect
     ann = enter("ann", dialect)
     others = [enter("other", each) for each in DIALECTS]
 
     # When one asks who is there, and which rooms there are
-    ann.send(ann.asking_who())
-    ann.send(ann.asking_rooms())
+    ann.send(ann.encode_list_users())
+    ann.send(ann.encode_list_rooms())
 
     # Then all are named, and the lobby is
-    ann.is_told(ann.name, *(one.name for one in others))
-    ann.is_told("lobby")
+    ann.expect_notice(ann.name, *(one.name for one in others))
+    ann.expect_notice("lobby")
 
     # And somebody who leaves is soon in no list
     for one in others:
-        ann.is_told(one.name, "joined")
+        ann.expect_notice(one.name, "joined")
     others[0].close()
-    ann.is_told(others[0].name, "left")
-    before = len(ann.told)
-    ann.send(ann.asking_who())
-    ann.catch_up()
-    after = "".join(ann.told[before:])
+    ann.expect_notice(others[0].name, "left")
+    before = len(ann.notices)
+    ann.send(ann.encode_list_users())
+    ann.read_all()
+    after = "".join(ann.notices[before:])
     assert others[1].name in after
     assert others[0].name not in after
 
 
-@pytest.mark.parametrize("dialect", ASKING)
+@pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_another_room(enter: Enter, dialect: str) -> None:
     # Given somebody in a room of their own choice, and somebody in the lobby
     ann, bob, cat = enter("ann", dialect), enter("bob", "ndjson"), enter("cat", "text")
     room = unique("garden")
-    ann.send(ann.joining(room))
-    ann.is_told(room)
+    ann.send(ann.encode_join(room))
+    ann.expect_notice(room)
 
     # When a third comes into that room and speaks there
-    cat.send(cat.joining(room))
+    cat.send(cat.encode_join(room))
     cat.say("roses")
 
     # Then the first hears it, the lobby does not
-    ann.hears(cat.name, "roses")
-    bob.catch_up()
-    assert (cat.name, "roses") not in bob.heard
+    ann.expect_message(cat.name, "roses")
+    bob.read_all()
+    assert (cat.name, "roses") not in bob.messages
 
 
-@pytest.mark.parametrize("dialect", ASKING)
+@pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_saying_good_bye(enter: Enter, dialect: str) -> None:
     # Given somebody who has just said something
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
-    bob.is_told(ann.name, "joined")
+    bob.expect_notice(ann.name, "joined")
 
     # When they say good-bye in the same breath
-    ann.send(ann.saying("last words") + ann.leaving() + ann.saying("too late"))
+    ann.send(ann.encode_message("last words") + ann.encode_quit() + ann.encode_message("too late"))
 
     # Then their words are acknowledged, the good-bye is answered, the connection closed
-    ann.hears_the_end()
-    assert (ann.name, "last words") in ann.heard
-    assert "bye" in ann.told[-1]
+    ann.read_until_closed()
+    assert (ann.name, "last words") in ann.messages
+    assert "bye" in ann.notices[-1]
 
     # And the others hear the words, and that they have left; nothing after the good-bye counts
-    bob.hears(ann.name, "last words")
-    bob.is_told(ann.name, "left")
-    assert (ann.name, "too late") not in bob.heard
+    bob.expect_message(ann.name, "last words")
+    bob.expect_notice(ann.name, "left")
+    assert (ann.name, "too late") not in bob.messages
 
 
 @pytest.mark.parametrize("word", [b"quit\n", b"  bye \r\n"])
 def test_words_of_parting_in_text(enter: Enter, word: bytes) -> None:
     ann = enter("ann", "text")
     ann.send(word)
-    ann.hears_the_end()
-    assert ann.told[-1] == "good-bye"
+    ann.read_until_closed()
+    assert ann.notices[-1] == "good-bye"
 
 
 @pytest.mark.parametrize(
@@ -266,23 +266,23 @@ def test_presence(enter: Enter, speaking: str, hearing: str) -> None:
 
     # When another comes, and goes without a word
     ann = enter("ann", speaking)
-    bob.is_told(ann.name, "joined")
+    bob.expect_notice(ann.name, "joined")
     ann.close()
 
     # Then the first is told of both
-    bob.is_told(ann.name, "left")
+    bob.expect_notice(ann.name, "left")
 
 
 @each_dialect
 def test_a_name_is_free_again_when_its_holder_has_left(enter: Enter, dialect: str) -> None:
     # Given somebody who has left
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
-    bob.is_told(ann.name, "joined")
+    bob.expect_notice(ann.name, "joined")
     ann.close()
-    bob.is_told(ann.name, "left")
+    bob.expect_notice(ann.name, "left")
 
     # When another takes the name, then it is theirs
     heir = enter("heir", dialect, named=False)
     heir.enter(ann.name)
     heir.say("I inherited this")
-    bob.hears(ann.name, "I inherited this")
+    bob.expect_message(ann.name, "I inherited this")

@@ -24,9 +24,9 @@ import msgspec
 import pytest
 
 from chat_protocol import DEFAULT_PORT, LOBBY, commands, events
-from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode
-from chat_protocol.framing.lines import MAX_FRAME
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
 BIN = Path(sys.executable).parent
@@ -298,7 +298,9 @@ def test_the_fields_are_those_of_the_protocol() -> None:
 
 
 def test_the_page_says_after_which_farewells_to_stay_away() -> None:
-    assert {row[0].strip("| `") for row in _table("Farewells") if "stay away" in row[2]} == NO_RETURN
+    assert {
+        row[0].strip("| `") for row in _table("Farewells") if "stay away" in row[2]
+    } == NO_RECONNECT_REASONS
 
 
 def test_no_name_in_the_page_is_invented() -> None:
@@ -317,7 +319,7 @@ def test_no_name_in_the_page_is_invented() -> None:
 
 
 def test_the_numbers_are_those_of_the_protocol() -> None:
-    for number in MAX_FRAME, MAX_MESSAGE:
+    for number in MAX_FRAME_BYTES, MAX_MESSAGE_BYTES:
         assert f"{number:,} bytes" in PROSE
     assert str(DEFAULT_PORT) in PROSE
     assert f"`{LOBBY}`" in PROSE

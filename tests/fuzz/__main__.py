@@ -14,8 +14,8 @@ from pathlib import Path
 from fuzz.seeds import TARGETS, WORDS, seeds
 
 _PROGRESS = re.compile(r"#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)")
-_LONGEST = 700  # bytes of an input: the longest seed has a third of that
-_GRACE = 60  # seconds beyond its time after which a target is ended
+_MAX_INPUT_BYTES = 700  # bytes of an input: the longest seed has a third of that
+_GRACE_S = 60  # seconds beyond its time after which a target is ended
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def _run(target: str, options: argparse.Namespace) -> bool:
             *(sys.executable, "-m", "fuzz.one", target),
             *(
                 f"-max_total_time={options.seconds}",
-                f"-max_len={_LONGEST}",
+                f"-max_len={_MAX_INPUT_BYTES}",
                 "-timeout=20",
                 "-rss_limit_mb=1024",
             ),
@@ -61,7 +61,7 @@ def _run(target: str, options: argparse.Namespace) -> bool:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=options.seconds + _GRACE,
+                timeout=options.seconds + _GRACE_S,
                 check=False,
             )
         except subprocess.TimeoutExpired:

@@ -3,19 +3,19 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from chat_protocol.commands import MAX_REF, Say
+from chat_protocol.commands import MAX_REF_CHARS, Say
 from chat_protocol.dialects import detect, ndjson, plain_text, two_field
 from chat_protocol.dialects.base import Codec, Incoming
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Error
 from chat_protocol.framing.json_objects import ObjectSplitter
-from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
+from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 from fuzz.lines_shown import one_line_each
 
-SHORT = 300
+SHORT_FRAME_BYTES = 300
 """Bytes of a frame for the fuzzer, so that short inputs pass the limit."""
 
-_LONGEST_SENTENCE = 500  # code points
+_MAX_SENTENCE_CHARS = 500  # code points
 
 
 @contextlib.contextmanager
@@ -24,36 +24,36 @@ def short_frames() -> Iterator[None]:
     makers = (LineBuffer.__init__, ObjectSplitter.__init__)
     try:
         for make in makers:
-            make.__defaults__ = (SHORT,)
-        vars(detect)["MAX_FRAME"] = SHORT
+            make.__defaults__ = (SHORT_FRAME_BYTES,)
+        vars(detect)["MAX_FRAME_BYTES"] = SHORT_FRAME_BYTES
         yield
     finally:
         for make in makers:
-            make.__defaults__ = (MAX_FRAME,)
-        vars(detect)["MAX_FRAME"] = MAX_FRAME
+            make.__defaults__ = (MAX_FRAME_BYTES,)
+        vars(detect)["MAX_FRAME_BYTES"] = MAX_FRAME_BYTES
 
 
-def talk(codec: Codec, pieces: Sequence[bytes]) -> list[Incoming]:
+def feed_codec(codec: Codec, pieces: Sequence[bytes]) -> list[Incoming]:
     """Feed the pieces and the end of input; nothing may be kept beyond a frame."""
     found: list[Incoming] = []
     for piece in pieces:
         found += codec.receive(piece)
-        bounded(codec)
-    found += codec.end()
+        check_buffers(codec)
+    found += codec.receive_eof()
     return found
 
 
-def bounded(codec: object) -> None:
+def check_buffers(codec: object) -> None:
     """Look through a codec's buffers."""
     for name in ("_lines", "_objects"):
         buffer = getattr(codec, name, None)
         if buffer is not None and not buffer.overflowed:
-            assert len(buffer._held or b"") <= buffer.limit + 1
-    if not getattr(codec, "_over", False):
-        assert len(getattr(codec, "_held", b"")) <= SHORT + 1
+            assert len(buffer._buffer or b"") <= buffer.limit + 1
+    if not getattr(codec, "_gave_up", False):
+        assert len(getattr(codec, "_first_line", b"")) <= SHORT_FRAME_BYTES + 1
 
 
-def whole(found: Sequence[Incoming]) -> None:
+def check_items(found: Sequence[Incoming]) -> None:
     """Hold every fault and command to its own rules."""
     for item in found:
         if isinstance(item, Fault):
@@ -64,11 +64,11 @@ def whole(found: Sequence[Incoming]) -> None:
 
 def _fault(fault: Fault) -> None:
     assert isinstance(fault.code, ErrorCode)
-    assert 0 < len(fault.message) <= _LONGEST_SENTENCE
-    assert fault.ref is None or 1 <= len(fault.ref) <= MAX_REF
+    assert 0 < len(fault.message) <= _MAX_SENTENCE_CHARS
+    assert fault.ref is None or 1 <= len(fault.ref) <= MAX_REF_CHARS
     event = Error(code=fault.code, message=fault.message, ref=fault.ref)
     line = ndjson.encode(event)
-    assert len(line) <= MAX_FRAME
+    assert len(line) <= MAX_FRAME_BYTES
     assert line.count(b"\n") == 1
     assert ndjson.decode_event(line[:-1]) == event
     assert two_field.encode(event).count(b"\n") == 1

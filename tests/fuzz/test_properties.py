@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol.dialects import detect
-from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.dialects.ndjson import NdjsonCodec
-from chat_protocol.dialects.plain_text import TextCodec
-from chat_protocol.dialects.two_field import SimpleCodec
+from chat_protocol.dialects.plain_text import PlainTextCodec
+from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.framing.json_objects import ObjectSplitter
-from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
+from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 from fuzz.cuts import cuts
 from fuzz.lines_shown import one_line_each
 from fuzz.seeds import CORPUS, TARGETS, check_of, seeds
@@ -52,7 +52,7 @@ def test_each_target_has_its_module_and_its_seeds_and_none_is_forgotten() -> Non
 
 def test_the_limits_are_as_before_after_a_check() -> None:
     check_of("sniff")(b"hi\n")
-    assert LineBuffer().limit == ObjectSplitter().limit == vars(detect)["MAX_FRAME"] == MAX_FRAME
+    assert LineBuffer().limit == ObjectSplitter().limit == vars(detect)["MAX_FRAME_BYTES"] == MAX_FRAME_BYTES
 
 
 @given(st.binary(max_size=200))
@@ -90,11 +90,11 @@ def steps(feed: Fed, pieces: list[bytes]) -> int:
     return count
 
 
-def sniffed() -> Fed:
-    sniffer = Sniffer()
+def detector_feed() -> Fed:
+    sniffer = DialectDetector()
 
     def feed(data: bytes) -> object:
-        return (sniffer.chosen or sniffer).receive(data)
+        return (sniffer.successor or sniffer).receive(data)
 
     return feed
 
@@ -105,9 +105,9 @@ def sniffed() -> Fed:
         lambda: LineBuffer().feed,
         lambda: ObjectSplitter().feed,
         lambda: NdjsonCodec().receive,
-        lambda: SimpleCodec().receive,
-        lambda: TextCodec().receive,
-        sniffed,
+        lambda: TwoFieldCodec().receive,
+        lambda: PlainTextCodec().receive,
+        detector_feed,
     ],
     ids=["lines", "objects", "ndjson", "simple", "text", "sniff"],
 )

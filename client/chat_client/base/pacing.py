@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from chat_protocol.events import Limits
 
-_SHARE = 0.95  # of the sustained rate: clocks differ
+_RATE_SHARE = 0.95  # of the sustained rate: clocks differ
 _BURST_SHARE = 0.8  # of the burst: packets may arrive closer together than they were sent
-_FRAME = 200  # bytes of a frame beside its text: type, room, ref, quotes
+_FRAME_OVERHEAD_BYTES = 200  # bytes of a frame beside its text: type, room, ref, quotes
 
 
 class Pacer:
@@ -19,26 +19,26 @@ class Pacer:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._messages = _Bucket(limits.messages_per_second, limits.message_burst, clock())
-        self._bytes = _Bucket(limits.bytes_per_second, limits.byte_burst, clock())
+        self._messages = _TokenBucket(limits.messages_per_second, limits.message_burst, clock())
+        self._bytes = _TokenBucket(limits.bytes_per_second, limits.byte_burst, clock())
 
     def next_wait(self, size: int) -> float:
         """Take a message of `size` bytes; return the seconds to wait before it is sent."""
         now = self._clock()
-        return max(self._messages.take(1, now), self._bytes.take(size + _FRAME, now))
+        return max(self._messages.consume(1, now), self._bytes.consume(size + _FRAME_OVERHEAD_BYTES, now))
 
 
-class _Bucket:
+class _TokenBucket:
     def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate * _SHARE
+        self._rate = rate * _RATE_SHARE
         self._burst = max(1.0, burst * _BURST_SHARE)
         self._level = self._burst
-        self._at = now
+        self._refilled_at = now
 
-    def take(self, amount: float, now: float) -> float:
+    def consume(self, amount: float, now: float) -> float:
         if self._rate <= 0:
             return 0.0
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
+        self._level = min(self._burst, self._level + (now - self._refilled_at) * self._rate)
+        self._refilled_at = now
         self._level -= amount
         return max(0.0, -self._level / self._rate)

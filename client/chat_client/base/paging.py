@@ -11,7 +11,7 @@ from chat_protocol.events import Event, HistoryPage, MessageEvent, RoomList, Roo
 Ask = Callable[[commands.Command, type[Event]], Event]
 """Sends a command, returns its answer, which is of the class given."""
 
-PAGE = 500
+PAGE_MESSAGES = 500
 """Messages to ask for at a time: the most that the protocol allows."""
 
 
@@ -41,11 +41,13 @@ def all_rooms(ask: Ask) -> list[RoomState]:
         after = page.after if page.after is not None else page.rooms[-1].room
 
 
-def newest(ask: Ask, room: str, before: int | None, limit: int) -> list[MessageEvent]:
+def newest_messages(ask: Ask, room: str, before: int | None, limit: int) -> list[MessageEvent]:
     """Return the last `limit` messages (before a seq), ascending."""
     messages: list[MessageEvent] = []
     while len(messages) < limit:
-        page = _page(ask, commands.History(room=room, before=before, limit=min(PAGE, limit - len(messages))))
+        page = _history_page(
+            ask, commands.History(room=room, before=before, limit=min(PAGE_MESSAGES, limit - len(messages)))
+        )
         messages[:0] = page.messages
         if not page.more or not page.messages:
             break
@@ -53,17 +55,17 @@ def newest(ask: Ask, room: str, before: int | None, limit: int) -> list[MessageE
     return messages
 
 
-def onward(ask: Ask, room: str, after: int) -> Iterator[MessageEvent]:
+def messages_after(ask: Ask, room: str, after: int) -> Iterator[MessageEvent]:
     """Yield the messages after a seq, ascending, up to the newest; a page at a time."""
     while True:
-        page = _page(ask, commands.History(room=room, after=after, limit=PAGE))
+        page = _history_page(ask, commands.History(room=room, after=after, limit=PAGE_MESSAGES))
         yield from page.messages
         if not page.more or not page.messages:
             return
         after = page.after if page.after is not None else page.messages[-1].seq
 
 
-def _page(ask: Ask, command: commands.History) -> HistoryPage:
+def _history_page(ask: Ask, command: commands.History) -> HistoryPage:
     page = ask(command, HistoryPage)
     assert isinstance(page, HistoryPage)
     return page

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-KEPT = 1024
+KEPT_SAMPLES = 1024
 """Samples kept for percentiles: over an hour and a half at one ping in five seconds, 8 KiB."""
 
 
@@ -18,10 +18,10 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[min(max(rank, 1), len(ordered)) - 1]
 
 
-class Samples:
+class RttSamples:
     """The last samples, their number and the least of all. Any thread may ask."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT_SAMPLES) -> None:
         self._lock = threading.Lock()
         self._values: deque[float] = deque(maxlen=kept)
         self.count = 0

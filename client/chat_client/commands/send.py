@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from chat_client.base.pacing import Pacer
 from chat_client.client import Client
-from chat_client.commands.support import open_client, tell
+from chat_client.commands.support import open_client, print_to_stderr
 from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError, Refused, TimedOut
-from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.exit_codes import ExitCode, exit_code
 from chat_client.options.settings import Settings
-from chat_client.text.render import counted
+from chat_client.text.render import format_count
 from chat_client.text.split_text import split_text
 from chat_protocol.commands import Message
 from chat_protocol.errors import ErrorCode
@@ -24,62 +24,62 @@ from chat_protocol.events import MessageEvent
 from chat_protocol.message_text import text_problem
 
 
-def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> Exit:
+def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> ExitCode:
     """Say the words as one message, or each line of stdin as one; `to` comes before `room`."""
     text = " ".join(words)
     if words and not text.strip():
-        tell("not sent: a message needs more than blanks")
-        return Exit.REFUSED
+        print_to_stderr("not sent: a message needs more than blanks")
+        return ExitCode.REFUSED
     lines = iter([text]) if words else _stdin_lines()
     client = open_client(settings, rooms=[] if to is not None else [room], reconnect=True)
-    speaker = _Speaker(client, None if to is not None else room, to)
+    sender = _Sender(client, None if to is not None else room, to)
     try:
         for line in lines:
-            speaker.say(line)
-        speaker.settle(0)
+            sender.send_line(line)
+        sender.follow_up(0)
     except ChatError as error:
         reason = client.loss or error if isinstance(error, TimedOut) else error
-        tell(f"{reason}{_left(client)}")
+        print_to_stderr(f"{reason}{_unacknowledged_note(client)}")
         client.close()
         return exit_code(reason)
     except KeyboardInterrupt:
         client.close()
-        tell(f"interrupted{_left(client)}")
-        return Exit.INTERRUPTED
+        print_to_stderr(f"interrupted{_unacknowledged_note(client)}")
+        return ExitCode.INTERRUPTED
     client.quit()
-    if not speaker.lines:
-        tell("nothing to send: stdin held no line with text")
-        return Exit.USAGE
-    return Exit.REFUSED if speaker.unsaid else Exit.OK
+    if not sender.line_count:
+        print_to_stderr("nothing to send: stdin held no line with text")
+        return ExitCode.USAGE
+    return ExitCode.REFUSED if sender.rejected_count else ExitCode.OK
 
 
-class _Speaker:
+class _Sender:
     """Says lines at the pace that the server allows and follows up each one."""
 
     def __init__(self, client: Client, room: str | None, to: str | None) -> None:
-        self.lines = 0  # taken so far
-        self.unsaid = 0  # lines that can be no message
+        self.line_count = 0  # taken so far
+        self.rejected_count = 0  # lines that can be no message
         self._client = client
         self._room = room
         self._to = to
         self._pacer = Pacer(client.welcome.limits)
-        self._under_way: collections.deque[Pending[MessageEvent]] = collections.deque()
+        self._in_flight: collections.deque[Pending[MessageEvent]] = collections.deque()
 
-    def say(self, line: str) -> None:
+    def send_line(self, line: str) -> None:
         """Send a line, in pieces if it is too long for one message."""
-        self.lines += 1
+        self.line_count += 1
         for piece in split_text(line):
             if (problem := text_problem(piece)) is not None:
-                self.unsaid += 1
-                tell(f"not sent: {problem}: {piece[:60]!r}")
+                self.rejected_count += 1
+                print_to_stderr(f"not sent: {problem}: {piece[:60]!r}")
                 continue
             self._send(piece)
-        self.settle(len(self._under_way), wait=False)
+        self.follow_up(len(self._in_flight), wait=False)
 
-    def settle(self, leave: int, *, wait: bool = True) -> None:
+    def follow_up(self, leave: int, *, wait: bool = True) -> None:
         """Follow up what is under way until only `leave` are; without `wait` only what is answered."""
-        while self._under_way and (len(self._under_way) > leave if wait else self._under_way[0].done):
-            pending = self._under_way.popleft()
+        while self._in_flight and (len(self._in_flight) > leave if wait else self._in_flight[0].done):
+            pending = self._in_flight.popleft()
             try:
                 pending.wait(self._client.timeout)
             except Refused as refused:
@@ -92,7 +92,7 @@ class _Speaker:
 
     def _send(self, text: str) -> None:
         time.sleep(self._pacer.next_wait(len(text.encode())))
-        self._under_way.append(self._client.send(text, self._room, self._to))
+        self._in_flight.append(self._client.send(text, self._room, self._to))
 
 
 def _stdin_lines() -> Iterator[str]:
@@ -102,9 +102,9 @@ def _stdin_lines() -> Iterator[str]:
             yield line
 
 
-def _left(client: Client) -> str:
+def _unacknowledged_note(client: Client) -> str:
     left = client.unacknowledged
     if not left:
         return ""
-    said = f"{counted(len(left), 'message')} {'was' if len(left) == 1 else 'were'}"
+    said = f"{format_count(len(left), 'message')} {'was' if len(left) == 1 else 'were'}"
     return f"; {said} not acknowledged, from {left[0].message[:60]!r} on"

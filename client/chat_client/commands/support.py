@@ -15,7 +15,7 @@ from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 
 
-def tell(sentence: str) -> None:
+def print_to_stderr(sentence: str) -> None:
     """Say something to the person, not to the pipe."""
     sys.stderr.write(f"chat-client: {one_line(sentence)}\n")
     sys.stderr.flush()
@@ -32,7 +32,7 @@ def open_client(
     for name in names:
         client = Client(
             name,
-            settings.route,
+            settings.effective_servers,
             rooms=joined,
             reconnect=reconnect,
             timeout=settings.timeout,
@@ -46,18 +46,18 @@ def open_client(
                 raise
         else:
             if len(client.addresses) > 1:
-                tell(_chosen(client))
+                print_to_stderr(_chosen_server_sentence(client))
             return client
     raise AssertionError("there is always a name to try")
 
 
-def _chosen(client: Client) -> str:
+def _chosen_server_sentence(client: Client) -> str:
     silent = [result.problem or str(result.address) for result in client.measured if result.rtt_ms is None]
     answered = len(client.measured) - len(silent)
     what = f"answers quickest of {answered}" if answered > 1 else "is the only one that answers"
     return "; ".join([f"{client.address} {what}", *silent])
 
 
-def forget_stdout() -> None:
+def discard_stdout() -> None:
     """Let nothing more be written after the reader of our output has gone, not even at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

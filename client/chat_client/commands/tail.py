@@ -5,28 +5,28 @@ Knows how a message is written for a pipe. Diagnostics go to stderr.
 
 import sys
 
-from chat_client.commands.support import open_client, tell
+from chat_client.commands.support import open_client, print_to_stderr
 from chat_client.errors import ChatError
 from chat_client.events import Back, Lost, Overrun
 from chat_client.follow import follow
-from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.exit_codes import ExitCode, exit_code
 from chat_client.options.settings import Settings
 from chat_client.text.render import Painter, back_text, message_text
-from chat_client.text.sanitize import ascii_controls
+from chat_client.text.sanitize import escape_json_controls
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, MessageEvent
 
 
 def run_tail(
     settings: Settings, room: str, *, as_json: bool, since: int | None, count: int | None, reconnect: bool
-) -> Exit:
+) -> ExitCode:
     """Print messages until `count` of them or the end of the session; return the exit code."""
     client = open_client(settings, rooms=[room], reconnect=reconnect)
     painter = Painter(colours=False)
     left = count
     try:
-        for message in follow(client, room, since, _notice) if left != 0 else ():
-            line = _json(message) if as_json else message_text(message, painter)
+        for message in follow(client, room, since, _report_event) if left != 0 else ():
+            line = _json_line(message) if as_json else message_text(message, painter)
             sys.stdout.write(line + "\n")
             sys.stdout.flush()  # whoever reads the pipe reads along
             if left is not None:
@@ -35,29 +35,29 @@ def run_tail(
                     break
         else:
             if left != 0:
-                tell("the session has ended")
-                return Exit.CONNECTION
+                print_to_stderr("the session has ended")
+                return ExitCode.CONNECTION
     except ChatError as error:
-        tell(str(error))
+        print_to_stderr(str(error))
         return exit_code(error)
     finally:
         client.close()
-    return Exit.OK
+    return ExitCode.OK
 
 
-def _json(message: MessageEvent) -> str:
-    return ascii_controls(encode(message).decode().rstrip("\n"))
+def _json_line(message: MessageEvent) -> str:
+    return escape_json_controls(encode(message).decode().rstrip("\n"))
 
 
-def _notice(event: Event) -> None:
+def _report_event(event: Event) -> None:
     match event:
         case Lost():
-            tell(f"{event.message}; trying again in {event.wait:.1f} s")
+            print_to_stderr(f"{event.message}; trying again in {event.wait:.1f} s")
         case Back():
-            tell(back_text(event))
+            print_to_stderr(back_text(event))
         case Gap():
-            tell(f"messages {event.first} to {event.last} can no longer be had")
+            print_to_stderr(f"messages {event.first} to {event.last} can no longer be had")
         case Overrun():
-            tell("falling behind; reading on from the log")
+            print_to_stderr("falling behind; reading on from the log")
         case _:
             pass

@@ -12,29 +12,29 @@ from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, Event
 
 
-class _Probe(msgspec.Struct):
+class _FrameProbe(msgspec.Struct):
     type: Any = None
     ref: Any = None
     message: Any = None
 
 
-_probe = msgspec.json.Decoder(_Probe).decode
+_decode_probe = msgspec.json.Decoder(_FrameProbe).decode
 
 
-def read_frame(line: bytes) -> Event | None:
+def decode_frame(line: bytes) -> Event | None:
     """Return the event, None for one that this version does not know; ValueError if it is none at all."""
     try:
         return decode_event(line)
     except msgspec.ValidationError as error:
         # A code or reason that a newer server added must still end the call or the session it speaks of.
-        return _unknown_word(line, str(error))
+        return _decode_unknown_value(line, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not a frame of the chat protocol: {line[:60]!r}") from error
 
 
-def _unknown_word(line: bytes, problem: str) -> Event:
+def _decode_unknown_value(line: bytes, problem: str) -> Event:
     try:
-        probe = _probe(line)
+        probe = _decode_probe(line)
     except msgspec.DecodeError as error:
         raise ValueError(f"not a frame of the chat protocol: {line[:60]!r}") from error
     message = probe.message if isinstance(probe.message, str) else problem

@@ -14,27 +14,27 @@ from chat_client.connection.link import Link
 from chat_client.errors import ConnectionFailed, ConnectionLost, Refused
 from chat_protocol.commands import Command, Hello
 from chat_protocol.events import Bye, Error, Event, Welcome
-from chat_protocol.sentences import sentences
+from chat_protocol.sentences import event_sentences
 
 Answer = TypeVar("Answer", bound=Event)
 
 
-class Door:
+class Handshake:
     """A link that is not open to the program yet; each answer may take `timeout` seconds."""
 
     def __init__(self, link: Link, timeout: float) -> None:
         self._link = link
         self._timeout = timeout
-        self._came: collections.deque[Event] = collections.deque()  # not looked at yet
-        self._beside: list[Event] = []
-        self._asked = 0
+        self._unread: collections.deque[Event] = collections.deque()  # not looked at yet
+        self._other_events: list[Event] = []
+        self._request_count = 0
 
-    def greet(self, hello: Hello) -> Welcome:
+    def exchange_hello(self, hello: Hello) -> Welcome:
         """Say hello and return the welcome; Refused, ConnectionFailed, or ConnectionLost with its `bye`."""
         self._link.send(hello)
         deadline = time.monotonic() + self._timeout
         while True:
-            match self._next(deadline):
+            match self._next_event(deadline):
                 case Welcome() as welcome:
                     return welcome
                 case Error() as error:
@@ -42,39 +42,39 @@ class Door:
                 case _:
                     pass
 
-    def ask(self, command: Command, expects: type[Answer]) -> Answer:
+    def request(self, command: Command, expects: type[Answer]) -> Answer:
         """Return the answer to a command; errors as in `greet`."""
-        self._asked += 1
-        ref = f"door-{self._asked}"
+        self._request_count += 1
+        ref = f"door-{self._request_count}"
         self._link.send(msgspec.structs.replace(command, ref=ref))
         deadline = time.monotonic() + self._timeout
         while True:
-            event = self._next(deadline)
+            event = self._next_event(deadline)
             if event.ref == ref and isinstance(event, Error):
                 raise Refused(event.code, event.message, event.retry_after)
             if event.ref == ref and isinstance(event, expects):
                 return event
-            self._beside.append(event)
+            self._other_events.append(event)
 
-    def rest(self) -> list[Event]:
+    def leftover_events(self) -> list[Event]:
         """Return what came beside the answers and behind them, in its order."""
-        return [*self._beside, *self._came]
+        return [*self._other_events, *self._unread]
 
-    def _next(self, deadline: float) -> Event:
-        while not self._came:
+    def _next_event(self, deadline: float) -> Event:
+        while not self._unread:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ConnectionFailed(f"the server did not answer the greeting within {self._timeout:g} s")
             try:
-                self._came.extend(self._link.read(left))
+                self._unread.extend(self._link.read(left))
             except ConnectionLost as error:
                 raise ConnectionFailed(f"no welcome: {error}") from error
-        event = self._came.popleft()
+        event = self._unread.popleft()
         if isinstance(event, Bye):
-            raise ConnectionLost(goodbye(event), event)
+            raise ConnectionLost(bye_sentence(event), event)
         return event
 
 
-def goodbye(bye: Bye) -> str:
+def bye_sentence(bye: Bye) -> str:
     """Say why the server ended the session."""
-    return " ".join(sentences(bye))
+    return " ".join(event_sentences(bye))

@@ -21,7 +21,7 @@ class Inbox:
         self._events: collections.deque[Event] = collections.deque()
         self._dropped = 0
         self._changed = threading.Condition()
-        self._end: ChatError | None = None
+        self._end_error: ChatError | None = None
 
     def put(self, event: Event) -> None:
         """Add an event. Never blocks."""
@@ -32,11 +32,11 @@ class Inbox:
                 self._dropped += 1
             self._changed.notify()
 
-    def end(self, error: ChatError) -> None:
+    def put_end(self, error: ChatError) -> None:
         """Nothing comes any more, because of `error`; what is there can still be taken."""
         with self._changed:
-            if self._end is None:
-                self._end = error
+            if self._end_error is None:
+                self._end_error = error
             self._changed.notify_all()
 
     def get(self, timeout: float | None = None) -> Event:
@@ -44,8 +44,8 @@ class Inbox:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._events and not self._dropped:
-                if self._end is not None:
-                    raise self._end
+                if self._end_error is not None:
+                    raise self._end_error
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimedOut(f"no event within {timeout:g} s")

@@ -12,7 +12,7 @@ import threading
 import time
 
 from chat_client.address import Address
-from chat_client.connection.decode import read_frame
+from chat_client.connection.decode import decode_frame
 from chat_client.errors import ConnectionFailed, ConnectionLost
 from chat_client.events import RoundTrip
 from chat_protocol.commands import Command, Ping
@@ -20,9 +20,9 @@ from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, PongEvent
 from chat_protocol.framing.lines import LineBuffer
 
-_RECEIVE = 65_536
-_FLUSH = 2.0  # seconds that closing waits for the last bytes to leave
-_TCP_INFO_RTT = 68  # offset of tcpi_rtt in struct tcp_info, linux/tcp.h; 32 bits, microseconds
+_RECEIVE_BYTES = 65_536
+_CLOSE_FLUSH_S = 2.0  # seconds that closing waits for the last bytes to leave
+_TCP_INFO_RTT_OFFSET = 68  # offset of tcpi_rtt in struct tcp_info, linux/tcp.h; 32 bits, microseconds
 
 
 def dial(address: Address, timeout: float) -> "Link":
@@ -49,57 +49,57 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lines = LineBuffer()
-        self._waiting: collections.deque[Command] = collections.deque()
+        self._unsent: collections.deque[Command] = collections.deque()
         self._wake = threading.Condition()
         self._sent_ns: dict[str | int | None, int] = {}  # pings under way, by id
-        self._trouble: str | None = None
+        self._write_problem: str | None = None
         self._closing = False
-        self._every: float | None = None  # seconds between pings of our own accord
-        self._pings = 0
-        self._writer = threading.Thread(target=self._write, name="chat-client writer", daemon=True)
+        self._ping_interval_s: float | None = None  # seconds between pings of our own accord
+        self._ping_count = 0
+        self._writer = threading.Thread(target=self._write_loop, name="chat-client writer", daemon=True)
         self._writer.start()
 
     def send(self, command: Command) -> None:
         """Put `command` behind those that wait to be written. Never blocks, never raises."""
         with self._wake:
-            self._waiting.append(command)
+            self._unsent.append(command)
             self._wake.notify()
 
     def ping_every(self, seconds: float) -> None:
         """Ping at this interval from now on; the answers come out of `read` as RoundTrip."""
         with self._wake:
-            self._every = seconds
+            self._ping_interval_s = seconds
             self._wake.notify()
 
     def read(self, timeout: float | None) -> list[Event]:
         """Wait for bytes, return the events they complete; ConnectionLost at the end or after `timeout`."""
         try:
             self._sock.settimeout(timeout)
-            data = self._sock.recv(_RECEIVE)
+            data = self._sock.recv(_RECEIVE_BYTES)
         except TimeoutError:
             raise ConnectionLost(f"the server has been silent for {timeout:g} s") from None
         except OSError as error:
-            raise ConnectionLost(self._trouble or _plain(error)) from error
+            raise ConnectionLost(self._write_problem or _explain_os_error(error)) from error
         received_ns = time.perf_counter_ns()
         if not data:
-            raise ConnectionLost(self._trouble or "the server closed the connection")
+            raise ConnectionLost(self._write_problem or "the server closed the connection")
         try:
-            frames = [read_frame(line) for line in self._lines.feed(data) if line]
+            frames = [decode_frame(line) for line in self._lines.feed(data) if line]
         except ValueError as error:
             raise ConnectionLost(str(error)) from error
         if self._lines.overflowed:
             raise ConnectionLost("the server sent a line longer than the protocol allows")
-        return [self._timed(event, received_ns) for event in frames if event is not None]
+        return [self._time_pong(event, received_ns) for event in frames if event is not None]
 
     def tcp_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time, None where it does not tell."""
         if not hasattr(socket, "TCP_INFO"):
             return None
         try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT + 4)
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT_OFFSET + 4)
         except OSError:
             return None
-        return int.from_bytes(info[_TCP_INFO_RTT:], byteorder="little") / 1000 or None
+        return int.from_bytes(info[_TCP_INFO_RTT_OFFSET:], byteorder="little") / 1000 or None
 
     def abort(self) -> None:
         """Break the connection as a failing network would; the reader notices."""
@@ -112,13 +112,13 @@ class Link:
             self._closing = True
             self._wake.notify()
         if threading.current_thread() is not self._writer:
-            self._writer.join(_FLUSH)
+            self._writer.join(_CLOSE_FLUSH_S)
         # shutdown wakes a thread that is in recv or send; close alone would leave it there.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
 
-    def _timed(self, event: Event, received_ns: int) -> Event:
+    def _time_pong(self, event: Event, received_ns: int) -> Event:
         if not isinstance(event, PongEvent):
             return event
         sent_ns = self._sent_ns.pop(event.id, None)
@@ -126,32 +126,32 @@ class Link:
             return event
         return RoundTrip(ms=(received_ns - sent_ns) / 1e6, ref=event.ref)
 
-    def _write(self) -> None:
+    def _write_loop(self) -> None:
         """Write what waits, all of it at once; ping when it is time."""
         due = time.monotonic()
         while True:
             with self._wake:
-                while not self._waiting and not self._closing:
-                    left = None if self._every is None else due - time.monotonic()
+                while not self._unsent and not self._closing:
+                    left = None if self._ping_interval_s is None else due - time.monotonic()
                     if left is not None and left <= 0:
-                        self._pings += 1
-                        self._waiting.append(Ping(id=f"tick-{self._pings}"))
-                        due = time.monotonic() + (self._every or 0)
+                        self._ping_count += 1
+                        self._unsent.append(Ping(id=f"tick-{self._ping_count}"))
+                        due = time.monotonic() + (self._ping_interval_s or 0)
                         break
                     self._wake.wait(left)
-                commands = list(self._waiting)
-                self._waiting.clear()
+                commands = list(self._unsent)
+                self._unsent.clear()
             if not commands:
                 return
             try:
-                self._put(commands)
+                self._write_commands(commands)
             except OSError as error:
-                self._trouble = _plain(error)
+                self._write_problem = _explain_os_error(error)
                 with contextlib.suppress(OSError):
                     self._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which reports the trouble
                 return
 
-    def _put(self, commands: list[Command]) -> None:
+    def _write_commands(self, commands: list[Command]) -> None:
         data = b"".join(map(encode, commands))
         pings = [command.id for command in commands if isinstance(command, Ping)]
         if pings:
@@ -162,7 +162,7 @@ class Link:
         self._sock.sendall(data)
 
 
-def _plain(error: OSError) -> str:
+def _explain_os_error(error: OSError) -> str:
     match error:
         case TimeoutError():
             return "the server takes no more bytes"

@@ -16,7 +16,7 @@ from chat_protocol.commands import Command, Message
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, MessageEvent
 
-MAX_UNACKNOWLEDGED = 512
+MAX_UNACKNOWLEDGED_MESSAGES = 512
 """Messages under way at a time: half of the 1,024 refs that the server remembers of a session."""
 
 Answer = TypeVar("Answer", bound=Event)
@@ -73,15 +73,15 @@ class Pending(Generic[Answer]):
             self._callback(self)
 
 
-class Calls:
+class PendingCommands:
     """All pending commands of a client, by ref. Any thread may call any method."""
 
-    def __init__(self, limit: int = MAX_UNACKNOWLEDGED) -> None:
+    def __init__(self, limit: int = MAX_UNACKNOWLEDGED_MESSAGES) -> None:
         self._limit = limit
         # The prefix keeps the refs of two programs that resume one session apart.
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
-        self._room_for_more = threading.Condition()
+        self._changed = threading.Condition()
         self._messages: dict[str, Pending[MessageEvent]] = {}  # in the order of their sending
         self._others: dict[str, Pending[Event]] = {}
 
@@ -89,44 +89,44 @@ class Calls:
         """Return a ref that this client has not used."""
         return f"{self._prefix}-{next(self._numbers)}"
 
-    def begin(self, command: Command, expects: type[Answer]) -> Pending[Answer]:
+    def expect_answer(self, command: Command, expects: type[Answer]) -> Pending[Answer]:
         """Expect an answer of that class to `command`, which has a new ref."""
         assert command.ref is not None
         pending = Pending(command, expects)
-        with self._room_for_more:
+        with self._changed:
             self._others[command.ref] = pending  # type: ignore[assignment]  # the class is checked when it comes
         return pending
 
-    def begin_message(self, command: Message, timeout: float | None) -> Pending[MessageEvent]:
+    def expect_acknowledgement(self, command: Message, timeout: float | None) -> Pending[MessageEvent]:
         """Expect the acknowledgement of `command`; waits while too many are under way, then TimedOut."""
         assert command.ref is not None
         pending = Pending(command, MessageEvent)
-        with self._room_for_more:
-            if not self._room_for_more.wait_for(lambda: len(self._messages) < self._limit, timeout):
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._messages) < self._limit, timeout):
                 raise TimedOut(f"{self._limit} messages are still not acknowledged")
             self._messages[command.ref] = pending
         return pending
 
-    def forget(self, pending: Pending[Answer]) -> None:
+    def discard(self, pending: Pending[Answer]) -> None:
         """Drop a command that nobody waits for any more."""
-        with self._room_for_more:
+        with self._changed:
             self._others.pop(pending.command.ref or "", None)
             if self._messages.pop(pending.command.ref or "", None) is not None:
-                self._room_for_more.notify_all()
+                self._changed.notify_all()
 
-    def acknowledge(self, event: MessageEvent) -> bool:
+    def acknowledge_message(self, event: MessageEvent) -> bool:
         """Settle the message that `event`, from our own session, acknowledges; tell whether there was one."""
-        with self._room_for_more:
+        with self._changed:
             pending = self._messages.pop(event.ref or "", None)
-            self._room_for_more.notify_all()
+            self._changed.notify_all()
         if pending is None:
             return False
         pending.settle(event)
         return True
 
-    def answer(self, event: Event) -> bool:
+    def answer_command(self, event: Event) -> bool:
         """Settle the command that `event` answers; tell whether there was one."""
-        with self._room_for_more:
+        with self._changed:
             pending = self._others.get(event.ref or "")
             if pending is None or not isinstance(event, pending.expects):
                 return False
@@ -134,18 +134,18 @@ class Calls:
         pending.settle(event)
         return True
 
-    def refuse(self, event: Error) -> bool:
+    def refuse_command(self, event: Error) -> bool:
         """Settle the command that `event` refuses; tell whether there was one.
 
         `unavailable` settles no message: whether it is stored is not known, and it has to be sent again.
         """
         ref = event.ref or ""
-        with self._room_for_more:
+        with self._changed:
             if event.code is ErrorCode.UNAVAILABLE and ref in self._messages:
                 return True
             message = self._messages.pop(ref, None)
             other = self._others.pop(ref, None)
-            self._room_for_more.notify_all()
+            self._changed.notify_all()
         error = Refused(event.code, event.message, event.retry_after)
         if message is not None:
             message.settle(error=error)
@@ -153,23 +153,23 @@ class Calls:
             other.settle(error=error)
         return message is not None or other is not None
 
-    def message(self, ref: str | None) -> Message | None:
+    def find_message(self, ref: str | None) -> Message | None:
         """Return the message under way that has this ref."""
-        with self._room_for_more:
+        with self._changed:
             pending = self._messages.get(ref or "")
-        return None if pending is None else _message(pending)
+        return None if pending is None else _pending_message(pending)
 
     def unacknowledged(self) -> list[Message]:
         """Return the messages under way, in the order of their sending."""
-        with self._room_for_more:
-            return [_message(pending) for pending in self._messages.values()]
+        with self._changed:
+            return [_pending_message(pending) for pending in self._messages.values()]
 
-    def fail(self, error: ChatError, *, messages: bool) -> None:
+    def fail_all(self, error: ChatError, *, messages: bool) -> None:
         """Settle everything that waits with `error`; `messages` too, if there is no coming back.
 
         They stay listed as unacknowledged even then, so that a program can say what became of them.
         """
-        with self._room_for_more:
+        with self._changed:
             failed: list[Pending[Event]] = list(self._others.values())
             self._others.clear()
             said = list(self._messages.values()) if messages else []
@@ -179,6 +179,6 @@ class Calls:
             message.settle(error=error)
 
 
-def _message(pending: Pending[MessageEvent]) -> Message:
+def _pending_message(pending: Pending[MessageEvent]) -> Message:
     assert isinstance(pending.command, Message)
     return pending.command

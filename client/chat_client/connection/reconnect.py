@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable
 
 from chat_client.base.backoff import Backoff
-from chat_client.base.rtt_samples import Samples
+from chat_client.base.rtt_samples import RttSamples
 from chat_client.connection.catch_up import CatchUp
-from chat_client.connection.handshake import Door, goodbye
+from chat_client.connection.handshake import Handshake, bye_sentence
 from chat_client.connection.inbox import Inbox
 from chat_client.connection.link import Link
-from chat_client.connection.pending import Calls
-from chat_client.connection.reconcile import stored
-from chat_client.connection.resend_queue import Again
-from chat_client.connection.session import Session
+from chat_client.connection.pending import PendingCommands
+from chat_client.connection.reconcile import stored_messages
+from chat_client.connection.resend_queue import ResendQueue
+from chat_client.connection.session import ClientSession
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused
 from chat_client.events import Back, Lost, RoundTrip
 from chat_protocol.commands import Command, Message, Pong, Quit, Rename
-from chat_protocol.errors import NO_RETURN, ByeReason, ErrorCode
+from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode
 from chat_protocol.events import (
     Bye,
     Error,
@@ -37,10 +37,12 @@ from chat_protocol.events import (
     Welcome,
 )
 
-_STEADY = 10.0  # seconds a connection lasts before the waits begin anew: a server may accept and fall at once
-_SILENT_PINGS = 3  # intervals without a single byte after which the other side is gone
-_LEAST_SILENCE = 20.0  # seconds: a server that is busy for less must not be left in droves
-_PASSING = frozenset(
+_STEADY_CONNECTION_S = (
+    10.0  # seconds a connection lasts before the waits begin anew: a server may accept and fall at once
+)
+_SILENT_PING_INTERVALS = 3  # intervals without a single byte after which the other side is gone
+_MIN_SILENCE_S = 20.0  # seconds: a server that is busy for less must not be left in droves
+_RETRYABLE_REFUSALS = frozenset(
     {
         ErrorCode.NAME_TAKEN,  # our own old connection may hold it until the server notices its end
         ErrorCode.UNAVAILABLE,
@@ -50,43 +52,43 @@ _PASSING = frozenset(
     }
 )
 """Refusals of a hello that may be different the next time, once there has been a session."""
-_ONLY_ANSWERS = (RoomList, UserList, ServerList, HistoryPage, RttReport, PongEvent)
+_ANSWER_EVENTS = (RoomList, UserList, ServerList, HistoryPage, RttReport, PongEvent)
 """Events that are for whoever asked, and nothing to the program's loop."""
-_JOIN = 1.0  # seconds that stopping waits for the thread, which may be in the middle of connecting
+_THREAD_JOIN_S = 1.0  # seconds that stopping waits for the thread, which may be in the middle of connecting
 
 
-class Keeper:
+class Reconnector:
     """The connection of a client and its thread."""
 
     def __init__(
         self,
-        route: Callable[[], Link],
-        session: Session,
-        calls: Calls,
+        dial: Callable[[], Link],
+        session: ClientSession,
+        pending: PendingCommands,
         inbox: Inbox,
-        samples: Samples,
+        samples: RttSamples,
         *,
         backoff: Backoff | None,
         timeout: float,
         ping_every: float,
     ) -> None:
-        self._route = route
+        self._dial = dial
         self._session = session
-        self._calls = calls
+        self._pending = pending
         self._inbox = inbox
         self._samples = samples
         self._backoff = backoff  # None: the first loss is the end
         self._timeout = timeout
         self._ping_every = ping_every
-        self._changed = threading.Condition()  # guards _link, _again and _over
+        self._changed = threading.Condition()  # guards _link, _resend_queue and _end_error
         self._link: Link | None = None
-        self._again: Again | None = None  # what goes out on _link
-        self._over: ChatError | None = None
-        self._early: list[Event] = []  # came in one piece with the welcome
+        self._resend_queue: ResendQueue | None = None  # what goes out on _link
+        self._end_error: ChatError | None = None
+        self._early_events: list[Event] = []  # came in one piece with the welcome
         self._lost_at: float | None = None  # when the last connection ended
         self._catch_up: CatchUp | None = None
-        self._away = 0.0  # seconds without a connection, before this one
-        self.loss = ConnectionLost("not connected")  # why there is no connection, while there is none
+        self._away_s = 0.0  # seconds without a connection, before this one
+        self.last_loss = ConnectionLost("not connected")  # why there is no connection, while there is none
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chat-client reader", daemon=True)
 
@@ -96,56 +98,58 @@ class Keeper:
         return self._link
 
     @property
-    def returning(self) -> bool:
+    def reconnecting(self) -> bool:
         """Whether there was a connection and there will be one again."""
-        return self._link is None and self._over is None and self._thread.is_alive()
+        return self._link is None and self._end_error is None and self._thread.is_alive()
 
     def start(self) -> Welcome:
         """Say hello in the caller's thread, then read in our own; errors as in `Client.connect`."""
-        welcome = self._open()
+        welcome = self._open_connection()
         self._thread.start()
         return welcome
 
-    def submit(self, command: Command) -> None:
+    def send_or_queue(self, command: Command) -> None:
         """Send now; a message may wait for the next connection instead. ConnectionLost or Ended otherwise."""
         with self._changed:
-            if self._over is not None:
-                raise self._over
-            if self._again is not None:
-                self._again.send(command)
+            if self._end_error is not None:
+                raise self._end_error
+            if self._resend_queue is not None:
+                self._resend_queue.send(command)
             elif self._backoff is None or not isinstance(command, Message):
-                raise self.loss
+                raise self.last_loss
 
-    def cut(self) -> None:
+    def break_connection(self) -> None:
         """Break the connection, if there is one, without a word to the server."""
         link = self._link
         if link is not None:
             link.abort()
 
-    def stop(self, error: ChatError) -> None:
+    def shut_down(self, error: ChatError) -> None:
         """End it all; what waits is told `error`."""
         self._stopped.set()
-        self._end(error)
+        self._finish(error)
         link = self._link
         if link is not None:
             if self._session.resumable:
                 link.send(Quit())  # or the server would keep the name for a session that nobody comes back to
             link.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_JOIN)
+            self._thread.join(_THREAD_JOIN_S)
 
     def wait_for_link(self, deadline: float) -> Link | None:
         """Return the connection once there is one; None at `deadline` (monotonic) or at the end."""
         with self._changed:
             left = deadline - time.monotonic()
-            self._changed.wait_for(lambda: self._link is not None or self._over is not None, max(0.0, left))
-            return self._link if self._over is None else None
+            self._changed.wait_for(
+                lambda: self._link is not None or self._end_error is not None, max(0.0, left)
+            )
+            return self._link if self._end_error is None else None
 
-    def wait_for_end(self, link: Link, deadline: float) -> None:
+    def wait_for_link_end(self, link: Link, deadline: float) -> None:
         """Wait until this connection has ended, at most until `deadline` (monotonic)."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._link is not link or self._over is not None,
+                lambda: self._link is not link or self._end_error is not None,
                 max(0.0, deadline - time.monotonic()),
             )
 
@@ -154,110 +158,112 @@ class Keeper:
             while True:
                 began = time.monotonic()
                 lost = self._read_until_lost()
-                if self._backoff is not None and time.monotonic() - began > _STEADY:
+                if self._backoff is not None and time.monotonic() - began > _STEADY_CONNECTION_S:
                     self._backoff.reset()
-                if not self._come_back(lost):
+                if not self._reconnect(lost):
                     return
         except BaseException as error:
             # A mistake of ours or of a callback: nobody may wait for ever for a thread that is gone.
-            self._end(ConnectionLost(f"the client failed: {error!r}"))
+            self._finish(ConnectionLost(f"the client failed: {error!r}"))
             raise
 
     def _read_until_lost(self) -> ConnectionLost:
         link = self._link
         assert link is not None
-        silence = self._silence()
+        silence = self._silence_timeout_s()
         try:
-            events, self._early = self._early, []
+            events, self._early_events = self._early_events, []
             while True:
                 for event in events:
-                    self._take(event, link)
+                    self._handle_event(event, link)
                 events = link.read(silence)
         except ConnectionLost as lost:
             self._lost_at = time.monotonic()
             with self._changed:
-                assert self._again is not None
-                self._again.end()
-                self._link = self._again = self._catch_up = None
+                assert self._resend_queue is not None
+                self._resend_queue.cancel()
+                self._link = self._resend_queue = self._catch_up = None
                 self._changed.notify_all()
             link.close()
             return lost
 
-    def _silence(self) -> float | None:
+    def _silence_timeout_s(self) -> float | None:
         """Return the seconds without a byte after which the connection counts as lost."""
         welcome = self._session.welcome
         assert welcome is not None
         intervals = [seconds for seconds in (welcome.ping_interval, self._ping_every) if seconds > 0]
-        return max(_LEAST_SILENCE, _SILENT_PINGS * min(intervals)) if intervals else None
+        return max(_MIN_SILENCE_S, _SILENT_PING_INTERVALS * min(intervals)) if intervals else None
 
-    def _take(self, event: Event, link: Link) -> None:
+    def _handle_event(self, event: Event, link: Link) -> None:
         match event:
             case PingEvent():
                 link.send(Pong(id=event.id))
                 return
             case RoundTrip():
                 self._samples.add(event.ms)
-                self._calls.answer(event)
+                self._pending.answer_command(event)
                 return
             case MessageEvent() if event.sender == self._session.id:
-                self._calls.acknowledge(event)
+                self._pending.acknowledge_message(event)
                 if event.again:  # an answer to us alone: in its own place it came already or is still to come
                     return
-            case Error() | HistoryPage() if self._catch_up is not None and self._catch_up.answered(event):
-                self._end_catch_up()
+            case Error() | HistoryPage() if self._catch_up is not None and self._catch_up.handle_answer(
+                event
+            ):
+                self._report_caught_up()
                 return
-            case Error() if self._calls.refuse(event):
-                if event.code is ErrorCode.UNAVAILABLE and self._again is not None:
-                    self._again.unavailable(event.ref, event.retry_after)
+            case Error() if self._pending.refuse_command(event):
+                if event.code is ErrorCode.UNAVAILABLE and self._resend_queue is not None:
+                    self._resend_queue.retry_unavailable(event.ref, event.retry_after)
                 return
             case Bye():
-                raise ConnectionLost(goodbye(event), event)
+                raise ConnectionLost(bye_sentence(event), event)
             case _:
                 pass
-        if not self._session.saw(event):
+        if not self._session.apply_event(event):
             return
-        self._calls.answer(event)
-        if not isinstance(event, _ONLY_ANSWERS):
+        self._pending.answer_command(event)
+        if not isinstance(event, _ANSWER_EVENTS):
             self._inbox.put(event)
         if self._catch_up is not None:
-            self._catch_up.saw(event)
-            self._end_catch_up()
+            self._catch_up.observe(event)
+            self._report_caught_up()
 
-    def _end_catch_up(self) -> None:
+    def _report_caught_up(self) -> None:
         """Say so, if everything that was missed is here."""
-        if self._catch_up is not None and self._catch_up.over:
-            self._inbox.put(Back(seconds=self._away, caught_up=self._catch_up.count, resumed=True))
+        if self._catch_up is not None and self._catch_up.complete:
+            self._inbox.put(Back(seconds=self._away_s, caught_up=self._catch_up.count, resumed=True))
             self._catch_up = None
 
-    def _come_back(self, lost: ConnectionLost) -> bool:
+    def _reconnect(self, lost: ConnectionLost) -> bool:
         """Try to connect until it succeeds; tell whether there is a connection."""
-        away_for_good = lost.bye is not None and lost.bye.reason in NO_RETURN
-        if self._backoff is None or away_for_good or self._stopped.is_set():
+        stays_away = lost.bye is not None and lost.bye.reason in NO_RECONNECT_REASONS
+        if self._backoff is None or stays_away or self._stopped.is_set():
             asked = lost.bye is not None and lost.bye.reason is ByeReason.QUIT
-            self._end(Ended("the session has been closed") if asked else lost)
+            self._finish(Ended("the session has been closed") if asked else lost)
             return False
-        self._calls.fail(lost, messages=False)
+        self._pending.fail_all(lost, messages=False)
         bye = lost.bye
         message = str(lost)
         after = bye.after if bye is not None else None
         while True:
             wait = self._backoff.next_wait(after)
             after = None
-            self.loss = ConnectionLost(f"not connected: {message}", bye)
+            self.last_loss = ConnectionLost(f"not connected: {message}", bye)
             self._inbox.put(Lost(message=message, wait=wait, bye=bye))
             if self._stopped.wait(wait):
-                self._end(lost)
+                self._finish(lost)
                 return False
             try:
-                self._open()
+                self._open_connection()
             except Refused as refused:
-                if refused.code not in _PASSING:
-                    self._end(refused)
+                if refused.code not in _RETRYABLE_REFUSALS:
+                    self._finish(refused)
                     return False
                 message, bye, after = str(refused), None, refused.retry_after
             except ConnectionLost as again:
-                if again.bye is not None and again.bye.reason in NO_RETURN:
-                    self._end(again)
+                if again.bye is not None and again.bye.reason in NO_RECONNECT_REASONS:
+                    self._finish(again)
                     return False
                 message, bye = str(again), again.bye
                 after = bye.after if bye is not None else None
@@ -268,53 +274,55 @@ class Keeper:
             else:
                 return True
 
-    def _open(self) -> Welcome:
+    def _open_connection(self) -> Welcome:
         """Connect, say hello, and send again what was not acknowledged."""
-        link = self._route()
-        door = Door(link, self._timeout)
+        link = self._dial()
+        handshake = Handshake(link, self._timeout)
         returns = self._session.resume is not None or self._lost_at is not None
         try:
-            welcome = door.greet(self._session.hello())
+            welcome = handshake.exchange_hello(self._session.hello())
             if not welcome.resumed and welcome.epoch == self._session.epoch:
-                for event in stored(door.ask, self._session, self._calls.unacknowledged()):
-                    self._calls.acknowledge(event)
+                for event in stored_messages(
+                    handshake.request, self._session, self._pending.unacknowledged()
+                ):
+                    self._pending.acknowledge_message(event)
         except BaseException:
             link.close()
             raise
-        self._away = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
+        self._away_s = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
         with self._changed:
-            if self._over is not None:
+            if self._end_error is not None:
                 link.close()
-                raise self._over
-            self._session.welcomed(welcome)
+                raise self._end_error
+            self._session.apply_welcome(welcome)
             if returns and welcome.resumed:
-                self._resume(link)
-            self._link, self._again = link, Again(link, self._calls, welcome.limits)
-            self._again.everything()
+                self._start_catch_up(link)
+            self._link, self._resend_queue = link, ResendQueue(link, self._pending, welcome.limits)
+            self._resend_queue.send_unacknowledged()
             self._changed.notify_all()
         if self._ping_every > 0:
             link.ping_every(self._ping_every)
         self._inbox.put(welcome)
         if returns and not welcome.resumed:
-            self._inbox.put(Back(seconds=self._away, caught_up=0, resumed=False))
-        self._end_catch_up()
-        self._early = door.rest()
+            self._inbox.put(Back(seconds=self._away_s, caught_up=0, resumed=False))
+        self._report_caught_up()
+        self._early_events = handshake.leftover_events()
         return welcome
 
-    def _resume(self, link: Link) -> None:
+    def _start_catch_up(self, link: Link) -> None:
         """Ask how far each room has come, and for the name that was wanted meanwhile."""
-        self._catch_up = CatchUp(self._session, self._calls.new_ref)
-        for question in self._catch_up.questions:
-            link.send(question)
-        wanted = self._session.take_wanted()
-        if wanted is not None:
-            link.send(Rename(username=wanted))
+        self._catch_up = CatchUp(self._session, self._pending.new_ref)
+        for query in self._catch_up.queries:
+            link.send(query)
+        requested = self._session.pop_requested_name()
+        if requested is not None:
+            link.send(Rename(username=requested))
 
-    def _end(self, error: ChatError) -> None:
+    def _finish(self, error: ChatError) -> None:
         with self._changed:
-            if self._over is None:
-                self._over = error
-            error = self._over
+            if self._end_error is None:
+                self._end_error = error
+            error = self._end_error
             self._changed.notify_all()
-        self._calls.fail(error, messages=True)
-        self._inbox.end(error)
+        self._pending.fail_all(error, messages=True)
+        self._inbox.put_end(error)

@@ -24,8 +24,10 @@ from chat_protocol.events import (
 )
 from chat_protocol.names import fold
 
-_RESUME_BYTES = 40 * 1024  # for rooms in a hello, whose frame has 65,536 and names the public ones twice
-_ENTRY_BYTES = 24  # of a room beside its name: quotes, colon, comma, a seq of up to 2**62
+_RESUME_ROOMS_BYTES = (
+    40 * 1024
+)  # for rooms in a hello, whose frame has 65,536 and names the public ones twice
+_ROOM_OVERHEAD_BYTES = 24  # of a room beside its name: quotes, colon, comma, a seq of up to 2**62
 
 
 class RoomView(Struct):
@@ -37,7 +39,7 @@ class RoomView(Struct):
     peer: str | None = None
 
 
-class Session:
+class ClientSession:
     """The state of a session. One thread writes, others may read."""
 
     def __init__(
@@ -56,11 +58,11 @@ class Session:
         self.rooms: dict[str, RoomView] = {}
         self.resumable = resumable or resume is not None
         self._secret = None if resume is None else resume.session
-        self._first_rooms = list(rooms)
+        self._initial_rooms = list(rooms)
         self._client = client
-        self._wanted: str | None = None  # a name to ask for when there is a connection again
+        self._requested_name: str | None = None  # a name to ask for when there is a connection again
         for room, seq in () if resume is None else resume.rooms.items():
-            self._enter(RoomView(room, seq, 0, "" if room.startswith("@") else None))
+            self._set_room(RoomView(room, seq, 0, "" if room.startswith("@") else None))
 
     @property
     def resume(self) -> Resume | None:
@@ -68,9 +70,9 @@ class Session:
         if self._secret is None:
             return None
         seqs: dict[str, int] = {}
-        left = _RESUME_BYTES
+        left = _RESUME_ROOMS_BYTES
         for view in sorted(self.rooms.values(), key=lambda view: view.peer is not None):
-            left -= len(view.room.encode()) + _ENTRY_BYTES
+            left -= len(view.room.encode()) + _ROOM_OVERHEAD_BYTES
             if left < 0:
                 break  # conversations come by themselves, from further back than need be
             seqs[view.room] = view.seq
@@ -78,20 +80,20 @@ class Session:
 
     def hello(self) -> Hello:
         """Return the first command of the next connection."""
-        rooms = self._first_rooms
+        rooms = self._initial_rooms
         if self.welcome is not None:
             rooms = [view.room for view in self.rooms.values() if view.peer is None]
         return Hello(
-            username=self._wanted or self.username,
+            username=self._requested_name or self.username,
             rooms=rooms,
             resumable=self.resumable,
             resume=self.resume,
             client=self._client,
         )
 
-    def welcomed(self, welcome: Welcome) -> None:
+    def apply_welcome(self, welcome: Welcome) -> None:
         """Go on with what `welcome` says; unless it resumes the session, nothing from before holds."""
-        rooms = {fold(state.room): _view(state) for state in welcome.rooms}
+        rooms = {fold(state.room): _room_view(state) for state in welcome.rooms}
         if welcome.resumed:
             for key, before in self.rooms.items():
                 if key in rooms:
@@ -101,7 +103,7 @@ class Session:
         if welcome.session is not None or not welcome.resumed:
             self._secret = welcome.session
         if not welcome.resumed:
-            self._wanted = None  # the hello has asked for it
+            self._requested_name = None  # the hello has asked for it
         self.welcome = welcome
         self.id = welcome.id
         self.username = welcome.username
@@ -109,16 +111,16 @@ class Session:
         # One assignment: a thread that reads sees the old rooms or the new ones, never half of them.
         self.rooms = rooms
 
-    def want(self, username: str) -> None:
+    def request_name(self, username: str) -> None:
         """Ask for another name with the next connection."""
-        self._wanted = username
+        self._requested_name = username
 
-    def take_wanted(self) -> str | None:
+    def pop_requested_name(self) -> str | None:
         """Return the name that a resumed session still has to ask for, once."""
-        wanted, self._wanted = self._wanted, None
-        return None if wanted == self.username else wanted
+        requested, self._requested_name = self._requested_name, None
+        return None if requested == self.username else requested
 
-    def saw(self, event: Event) -> bool:
+    def apply_event(self, event: Event) -> bool:
         """Take in what `event` changes; tell whether it is news: no message is, the second time."""
         match event:
             case MessageEvent():
@@ -132,9 +134,9 @@ class Session:
                 if view is not None:
                     view.seq = max(view.seq, event.last)
             case Joined():
-                self._enter(RoomView(event.room, event.seq, event.count))
+                self._set_room(RoomView(event.room, event.seq, event.count))
             case Opened():
-                self._opened(event)
+                self._apply_opened(event)
             case Left() | Closed():
                 self.rooms = {key: view for key, view in self.rooms.items() if key != fold(event.room)}
             case Presence():
@@ -142,38 +144,38 @@ class Session:
                 if view is not None:
                     view.count = event.count
             case Renamed():
-                self._renamed(event)
+                self._apply_renamed(event)
             case _:
                 pass
         return True
 
-    def room(self, name: str) -> RoomView | None:
+    def find_room(self, name: str) -> RoomView | None:
         """Return the room of that name if we are in it."""
         return self.rooms.get(fold(name))
 
-    def conversation(self, username: str) -> RoomView | None:
+    def find_conversation(self, username: str) -> RoomView | None:
         """Return the open conversation with a user."""
         key = fold(username)
         return next(
             (view for view in self.rooms.values() if view.peer is not None and fold(view.peer) == key), None
         )
 
-    def _enter(self, view: RoomView) -> None:
+    def _set_room(self, view: RoomView) -> None:
         self.rooms = self.rooms | {fold(view.room): view}
 
-    def _opened(self, event: Opened) -> None:
-        known = self.room(event.room)
+    def _apply_opened(self, event: Opened) -> None:
+        known = self.find_room(event.room)
         # Told again after coming back, it must not take us back behind what was seen.
         seq = event.seq if known is None else max(event.seq, known.seq)
-        self._enter(RoomView(event.room, seq, 2, event.peer))
+        self._set_room(RoomView(event.room, seq, 2, event.peer))
 
-    def _renamed(self, event: Renamed) -> None:
+    def _apply_renamed(self, event: Renamed) -> None:
         if event.sender == self.id:
             self.username = event.username
-        view = self.conversation(event.old)
+        view = self.find_conversation(event.old)
         if view is not None:
             view.peer = event.username
 
 
-def _view(state: RoomState) -> RoomView:
+def _room_view(state: RoomState) -> RoomView:
     return RoomView(state.room, state.seq, state.count, state.peer)

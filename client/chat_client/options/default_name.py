@@ -8,10 +8,10 @@ import itertools
 import secrets
 from collections.abc import Iterator
 
-from chat_protocol.names import MAX_NAME, clean, fold, reserved
+from chat_protocol.names import MAX_NAME_CHARS, fold, is_reserved, validate_name
 
-_TRIES = 3
-_SUFFIX = 5  # characters of "-x7f2"
+_SUFFIXED_NAMES = 3
+_SUFFIX_CHARS = 5  # characters of "-x7f2"
 
 
 def default_username() -> str:
@@ -21,12 +21,12 @@ def default_username() -> str:
     except (OSError, KeyError):
         login = ""  # no such user in this container
     for start in range(len(login)):
-        kept = "".join(char for char in login[start:] if char.isalnum() or char in "._-")[:MAX_NAME]
+        kept = "".join(char for char in login[start:] if char.isalnum() or char in "._-")[:MAX_NAME_CHARS]
         try:
-            name = clean(kept)
+            name = validate_name(kept)
         except ValueError:
             continue
-        if not reserved(fold(name)):
+        if not is_reserved(fold(name)):
             return name
     return "user"
 
@@ -35,5 +35,5 @@ def script_names(wanted: str | None) -> Iterator[str]:
     """Yield names to try, the plain one first, then with a random suffix: two scripts may run at a time."""
     base = wanted or default_username()
     yield base
-    for _ in itertools.repeat(None, _TRIES):
-        yield f"{base[: MAX_NAME - _SUFFIX]}-{secrets.token_hex(2)}"
+    for _ in itertools.repeat(None, _SUFFIXED_NAMES):
+        yield f"{base[: MAX_NAME_CHARS - _SUFFIX_CHARS]}-{secrets.token_hex(2)}"

@@ -9,7 +9,7 @@ from chat_client.errors import ChatError, ConnectionLost, Refused, TimedOut
 from chat_protocol.errors import ByeReason
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """What a command says with its end."""
 
     OK = 0
@@ -20,7 +20,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130  # 128 + SIGINT, as shells do
 
 
-EXPLAINED = """\
+EXIT_CODES_HELP = """\
 exit codes:
   0  done, and acknowledged by the server
   2  wrong usage
@@ -30,19 +30,19 @@ exit codes:
   130  interrupted (Ctrl-C)
 """
 
-_SHOWN_THE_DOOR = frozenset(
+_REFUSAL_REASONS = frozenset(
     {ByeReason.KICKED, ByeReason.REPLACED, ByeReason.FLOODING, ByeReason.TOO_MANY_CONNECTIONS}
 )
 
 
-def exit_code(error: ChatError) -> Exit:
+def exit_code(error: ChatError) -> ExitCode:
     """Return the code that tells a script about `error`."""
     match error:
         case Refused():
-            return Exit.REFUSED
+            return ExitCode.REFUSED
         case TimedOut():
-            return Exit.TIMEOUT
-        case ConnectionLost(bye=bye) if bye is not None and bye.reason in _SHOWN_THE_DOOR:
-            return Exit.REFUSED
+            return ExitCode.TIMEOUT
+        case ConnectionLost(bye=bye) if bye is not None and bye.reason in _REFUSAL_REASONS:
+            return ExitCode.REFUSED
         case _:
-            return Exit.CONNECTION
+            return ExitCode.CONNECTION

@@ -22,12 +22,12 @@ class Settings(Struct, frozen=True):
     timeout: float
 
     @property
-    def route(self) -> list[Address]:
+    def effective_servers(self) -> list[Address]:
         """The servers to use: without any named, the one on this machine."""
         return self.servers or [Address("127.0.0.1", DEFAULT_PORT)]
 
 
-def gather(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
+def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings; flags come before the environment. ValueError says what is wrong."""
     servers: list[Address] = getattr(options, "server", None) or []
     host: str | None = getattr(options, "host", None)
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--server",
         metavar="HOST:PORT",
         action="append",
-        type=value(parse_address),
+        type=argument_type(parse_address),
         default=argparse.SUPPRESS,
         help="server to talk to; give it several times and the quickest that answers is taken "
         "(environment: CHAT_SERVER, several separated by commas)",
@@ -68,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--host", default=argparse.SUPPRESS, help="host of the server (default: this machine)")
     group.add_argument(
         "--port",
-        type=value(parse_port),
+        type=argument_type(parse_port),
         default=argparse.SUPPRESS,
         help=f"port of the server (default: {DEFAULT_PORT})",
     )
@@ -81,13 +81,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=value(positive),
+        type=argument_type(positive_seconds),
         default=argparse.SUPPRESS,
         help="how long to wait for a connection and for each answer (default: 10)",
     )
 
 
-def positive(text: str) -> float:
+def positive_seconds(text: str) -> float:
     """Return a number of seconds, or raise ValueError with the reason."""
     try:
         number = float(text)
@@ -98,7 +98,7 @@ def positive(text: str) -> float:
     return number
 
 
-def value(parse: Callable[[str], object]) -> Callable[[str], object]:
+def argument_type(parse: Callable[[str], object]) -> Callable[[str], object]:
     """Return `parse` as an argparse type whose refusal says why."""
 
     def checked(text: str) -> object:

@@ -22,229 +22,231 @@ from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
 from chat_client.client import Client
 from chat_client.errors import ChatError, ConnectionLost, Ended
-from chat_client.options.exit_codes import Exit, exit_code
+from chat_client.options.exit_codes import ExitCode, exit_code
 from chat_client.options.settings import Settings
 from chat_client.terminal.actions import Actions
 from chat_client.terminal.completion import candidates
-from chat_client.terminal.event_presenter import Incoming
+from chat_client.terminal.event_presenter import EventPresenter
 from chat_client.terminal.input_history import open_history
-from chat_client.terminal.input_parser import Do, Farewell, Say, Typed, understand
+from chat_client.terminal.input_parser import CommandInput, GoodbyeInput, TextInput, UserInput, parse_input
 from chat_client.terminal.screen import Screen, wants_colours
 from chat_client.terminal.setup_prompt import open_session
-from chat_client.terminal.state import Desk
+from chat_client.terminal.state import ChatState
 from chat_client.terminal.status_line import prompt_text, status_text
-from chat_client.text.render import Painter, counted
-from chat_client.text.sanitize import harmless
+from chat_client.text.render import Painter, format_count
+from chat_client.text.sanitize import sanitize
 from chat_client.text.split_text import split_text
 from chat_protocol.errors import ByeReason
 
-PASTE_ASKS = 3
+PASTE_CONFIRM_LINE_BREAKS = 3
 """Lines in one message above which the person is asked first: a paste may hold what was not meant."""
 
-_SETTLE = 5.0  # seconds that leaving waits for lines that are still being carried out
+_FINISH_INPUTS_S = 5.0  # seconds that leaving waits for lines that are still being carried out
 
 
-_GOODBYE = 3.0  # seconds that leaving waits for the server: a person who leaves wants to be gone
+_QUIT_TIMEOUT_S = 3.0  # seconds that leaving waits for the server: a person who leaves wants to be gone
 
 
-def run_terminal(settings: Settings, room: str) -> Exit:
+def run_terminal(settings: Settings, room: str) -> ExitCode:
     """Talk until the person leaves; return the exit code."""
     try:
         client = open_session(settings, room)
     except EOFError:
-        return Exit.OK
+        return ExitCode.OK
     with patch_stdout(raw=True):  # raw: our own colours; what others wrote has been made harmless
-        terminal = Terminal(client, room)
+        terminal = TerminalApp(client, room)
         code = terminal.run()
-    _account([message.message for message in client.unacknowledged] + terminal.unsent)
+    _print_unacknowledged([message.message for message in client.unacknowledged] + terminal.unsent)
     return code
 
 
-class Terminal:
+class TerminalApp:
     """One stay in a chat."""
 
     def __init__(self, client: Client, room: str) -> None:
         self._client = client
         self._room = room
-        self._session_of_app = get_app_session()
+        self._app_session = get_app_session()
         screen = Screen(Painter(colours=wants_colours()), get_cwidth)
-        self._desk = Desk(client, screen, self._refresh)
-        self._incoming = Incoming(self._desk)
-        self._actions = Actions(self._desk)
-        self._typed: queue.Queue[Typed] = queue.Queue()
-        self._doing: Typed | None = None  # what is being carried out
-        self._over: ChatError | None = None
+        self._state = ChatState(client, screen, self._refresh)
+        self._presenter = EventPresenter(self._state)
+        self._actions = Actions(self._state)
+        self._inputs: queue.Queue[UserInput] = queue.Queue()
+        self._current_input: UserInput | None = None  # what is being carried out
+        self._end_error: ChatError | None = None
         self._leaving = False
-        self._plain = is_dumb_terminal()
+        self._dumb_terminal = is_dumb_terminal()
         self._prompt: PromptSession[str] = PromptSession(
             history=open_history(),
-            completer=_Tab(self._desk),
+            completer=_TabCompleter(self._state),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
-            bottom_toolbar=self._status,
+            bottom_toolbar=self._status_bar,
             erase_when_done=True,  # the line comes back as the server's echo: that is its acknowledgement
             refresh_interval=1.0,
         )
 
-    def run(self) -> Exit:
+    def run(self) -> ExitCode:
         """Read lines until the end; return the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: self._end_prompt())
-        self._desk.screen.notice(
+        signal.signal(signal.SIGTERM, lambda *_: self._close_prompt())
+        self._state.screen.notice(
             f"connected to {self._client.address} as {self._client.username}; /help lists the commands"
         )
-        self._desk.enter(self._room)
-        threading.Thread(target=self._work, name="chat-client typed lines", daemon=True).start()
-        threading.Thread(target=self._listen, name="chat-client events", daemon=True).start()
+        self._state.enter(self._room)
+        threading.Thread(target=self._run_inputs, name="chat-client typed lines", daemon=True).start()
+        threading.Thread(target=self._present_events, name="chat-client events", daemon=True).start()
         code = self._read_lines()
-        self._settle()
+        self._wait_for_inputs()
         with contextlib.suppress(KeyboardInterrupt):
-            self._client.quit(timeout=_GOODBYE if self._client.connected else 0)
+            self._client.quit(timeout=_QUIT_TIMEOUT_S if self._client.connected else 0)
         return code
 
     @property
     def unsent(self) -> list[str]:
         """What was typed and not carried out when the session ended."""
-        left = [self._doing, *self._typed.queue]
-        return [typed.text for typed in left if isinstance(typed, Say)]
+        left = [self._current_input, *self._inputs.queue]
+        return [typed.text for typed in left if isinstance(typed, TextInput)]
 
-    def _read_lines(self) -> Exit:
+    def _read_lines(self) -> ExitCode:
         draft = ""
         armed = False  # whether Ctrl-C was the last key
-        while self._over is None and not self._leaving:
+        while self._end_error is None and not self._leaving:
             try:
                 line = self._prompt.prompt(
-                    lambda: prompt_text(self._desk), default=draft, pre_run=self._check_over
+                    lambda: prompt_text(self._state), default=draft, pre_run=self._close_if_ended
                 )
                 draft = ""
                 armed = False
-                if line.count("\n") >= PASTE_ASKS and not self._agreed(line):
+                if line.count("\n") >= PASTE_CONFIRM_LINE_BREAKS and not self._confirm_paste(line):
                     draft = line
-                elif not self._accept(line):
+                elif not self._handle_line(line):
                     break
-                if self._plain:
-                    self._settle()  # nothing can be put above a prompt that is there already
+                if self._dumb_terminal:
+                    self._wait_for_inputs()  # nothing can be put above a prompt that is there already
             except KeyboardInterrupt:
                 typed = self._prompt.default_buffer.text
                 draft = ""
                 if armed and not typed:
-                    return Exit.OK
+                    return ExitCode.OK
                 armed = True
-                self._desk.screen.notice("Ctrl-C again, or Ctrl-D, leaves")
+                self._state.screen.notice("Ctrl-C again, or Ctrl-D, leaves")
             except EOFError:
                 break
-        if self._over is not None:
-            self._desk.screen.warn(f"the session has ended: {self._over}")
-            bye = self._over.bye if isinstance(self._over, ConnectionLost) else None
+        if self._end_error is not None:
+            self._state.screen.warn(f"the session has ended: {self._end_error}")
+            bye = self._end_error.bye if isinstance(self._end_error, ConnectionLost) else None
             if bye is not None and bye.reason == ByeReason.KICKED:
-                self._desk.screen.warn(f"the name {self._client.username} stays out for about a minute")
-            return exit_code(self._over)
-        return Exit.OK
+                self._state.screen.warn(f"the name {self._client.username} stays out for about a minute")
+            return exit_code(self._end_error)
+        return ExitCode.OK
 
-    def _accept(self, line: str) -> bool:
+    def _handle_line(self, line: str) -> bool:
         """Pass a line on; tell whether the person stays."""
-        typed = understand(line)
+        typed = parse_input(line)
         if typed is None:
             return True
-        leaves = isinstance(typed, Farewell) or (isinstance(typed, Do) and typed.command.name == "quit")
+        leaves = isinstance(typed, GoodbyeInput) or (
+            isinstance(typed, CommandInput) and typed.command.name == "quit"
+        )
         if leaves:
-            self._settle()  # which room is in front depends on the lines before
-            current = self._desk.views.current
+            self._wait_for_inputs()  # which room is in front depends on the lines before
+            current = self._state.views.current
             in_conversation = current is not None and current.peer is not None
-            if not (isinstance(typed, Farewell) and typed.word == "bye" and in_conversation):
+            if not (isinstance(typed, GoodbyeInput) and typed.word == "bye" and in_conversation):
                 return False
-        self._put(typed)
+        self._queue_input(typed)
         return True
 
-    def _put(self, typed: Typed) -> None:
-        self._typed.put(typed)
+    def _queue_input(self, typed: UserInput) -> None:
+        self._inputs.put(typed)
 
-    def _agreed(self, text: str) -> bool:
+    def _confirm_paste(self, text: str) -> bool:
         lines = text.split("\n")
-        self._desk.screen.notice("\n".join([f"{len(lines)} lines:", *(f"  {line}" for line in lines)]))
+        self._state.screen.notice("\n".join([f"{len(lines)} lines:", *(f"  {line}" for line in lines)]))
         pieces = len(split_text(text.strip("\n")))
         whole = "one message" if pieces <= 1 else f"{pieces} messages"
         question = f"Send these {len(lines)} lines as {whole}? [y/N] "
         answer = PromptSession[str](erase_when_done=True).prompt(question)
         return answer.strip().lower() in {"y", "yes"}
 
-    def _work(self) -> None:
+    def _run_inputs(self) -> None:
         while True:
-            typed = self._doing = self._typed.get()
+            typed = self._current_input = self._inputs.get()
             try:
                 self._actions.carry_out(typed)
             except Exception as error:  # noqa: BLE001  a mistake of ours must not end the chat or show a traceback
-                self._desk.screen.warn(f"that went wrong in the client itself: {error!r}")
+                self._state.screen.warn(f"that went wrong in the client itself: {error!r}")
             finally:
-                self._doing = None
-                self._typed.task_done()
+                self._current_input = None
+                self._inputs.task_done()
 
-    def _listen(self) -> None:
+    def _present_events(self) -> None:
         try:
             for event in self._client:
                 try:
-                    self._incoming.take(event)
+                    self._presenter.present_event(event)
                 except Exception as error:  # noqa: BLE001  as above
-                    self._desk.screen.warn(f"that went wrong in the client itself: {error!r}")
+                    self._state.screen.warn(f"that went wrong in the client itself: {error!r}")
         except ChatError as error:
-            self._over = error
+            self._end_error = error
         else:
-            self._over = Ended("good-bye")
-        self._end_prompt()
+            self._end_error = Ended("good-bye")
+        self._close_prompt()
 
-    def _settle(self) -> None:
+    def _wait_for_inputs(self) -> None:
         """Wait until all typed lines have been carried out, within reason."""
-        deadline = time.monotonic() + _SETTLE
-        while self._typed.unfinished_tasks and time.monotonic() < deadline:
+        deadline = time.monotonic() + _FINISH_INPUTS_S
+        while self._inputs.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _status(self) -> str:
+    def _status_bar(self) -> str:
         breaks = self._prompt.default_buffer.text.count("\n")
-        if breaks >= PASTE_ASKS:
+        if breaks >= PASTE_CONFIRM_LINE_BREAKS:
             return f" {breaks + 1} lines: Enter asks before they are sent, Ctrl-C drops them"
-        return status_text(self._desk, self._prompt.app.output.get_size().columns, get_cwidth)
+        return status_text(self._state, self._prompt.app.output.get_size().columns, get_cwidth)
 
-    def _check_over(self) -> None:
-        if self._over is not None or self._leaving:
-            self._end_prompt()
+    def _close_if_ended(self) -> None:
+        if self._end_error is not None or self._leaving:
+            self._close_prompt()
 
-    def _end_prompt(self) -> None:
+    def _close_prompt(self) -> None:
         """Let the open prompt return, from any thread."""
         self._leaving = True
-        app = self._session_of_app.app
+        app = self._app_session.app
         if app is not None and app.loop is not None:
-            app.loop.call_soon_threadsafe(_exit, self._session_of_app)
+            app.loop.call_soon_threadsafe(_exit_prompt, self._app_session)
 
     def _refresh(self) -> None:
-        app = self._session_of_app.app
+        app = self._app_session.app
         if app is not None:
             app.invalidate()
 
 
-class _Tab(Completer):
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+class _TabCompleter(Completer):
+    def __init__(self, state: ChatState) -> None:
+        self._state = state
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Yield what Tab offers."""
         del complete_event
-        names = [*self._desk.names.values()]
-        rooms = [*self._desk.rooms.values()]
+        names = [*self._state.names.values()]
+        rooms = [*self._state.rooms.values()]
         word, found = candidates(document.text_before_cursor, names, rooms)
         for candidate in found:
-            yield Completion(harmless(candidate), start_position=-len(word))
+            yield Completion(sanitize(candidate), start_position=-len(word))
 
 
-def _exit(session: AppSession) -> None:
+def _exit_prompt(session: AppSession) -> None:
     app = session.app
     if app is not None and app.is_running and app.future is not None and not app.future.done():
         app.exit(exception=EOFError)
 
 
-def _account(left: list[str]) -> None:
+def _print_unacknowledged(left: list[str]) -> None:
     """Say what is not known to have arrived, all of it, so that nothing is lost."""
     if not left:
         return
     was = "was" if len(left) == 1 else "were"
-    print(f"{counted(len(left), 'line')} {was} not acknowledged by the server and may not have arrived:")  # noqa: T201  the prompt is closed
+    print(f"{format_count(len(left), 'line')} {was} not acknowledged by the server and may not have arrived:")  # noqa: T201  the prompt is closed
     for text in left:
-        print(f"  {harmless(text)}".replace("\n", "\n  "))  # noqa: T201  as above
+        print(f"  {sanitize(text)}".replace("\n", "\n  "))  # noqa: T201  as above

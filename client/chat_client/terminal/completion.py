@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from chat_client.terminal.input_parser import COMMANDS
 from chat_protocol.names import fold
 
-_TAKE_ROOM = frozenset({"join", "leave", "who"})
-_TAKE_NAME = frozenset({"chat", "close", "msg", "rtt", "ignore"})
+_ROOM_COMMANDS = frozenset({"join", "leave", "who"})
+_NAME_COMMANDS = frozenset({"chat", "close", "msg", "rtt", "ignore"})
 
 
 def candidates(before: str, names: Iterable[str], rooms: Iterable[str]) -> tuple[str, list[str]]:
@@ -22,18 +22,18 @@ def candidates(before: str, names: Iterable[str], rooms: Iterable[str]) -> tuple
         command, _, rest = line[1:].partition(" ")
         if " " in rest and command != "msg":
             return word, []
-        if command in _TAKE_ROOM:
-            return word, _beginning(word, rooms)
-        if command in _TAKE_NAME and " " not in rest:
-            return word, [name + " " for name in _beginning(word, names)]
+        if command in _ROOM_COMMANDS:
+            return word, _starting_with(word, rooms)
+        if command in _NAME_COMMANDS and " " not in rest:
+            return word, [name + " " for name in _starting_with(word, names)]
         if command != "msg":
             return word, []
     if not word:
         return word, []
     ending = ": " if word == line else " "  # at the beginning of a line a name is an address
-    return word, [name + ending for name in _beginning(word, names)]
+    return word, [name + ending for name in _starting_with(word, names)]
 
 
-def _beginning(word: str, choices: Iterable[str]) -> list[str]:
+def _starting_with(word: str, choices: Iterable[str]) -> list[str]:
     start = fold(word)
     return sorted(choice for choice in choices if fold(choice).startswith(start))

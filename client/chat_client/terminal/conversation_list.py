@@ -23,7 +23,7 @@ class View(Struct):
         return self.room if self.peer is None else f"@{self.peer}"
 
 
-class Views:
+class ViewList:
     """The open views, the one in front last."""
 
     def __init__(self) -> None:
@@ -71,22 +71,22 @@ class Views:
             (view for view in self._views.values() if view.peer is not None and fold(view.peer) == key), None
         )
 
-    def renamed(self, old: str, username: str) -> None:
+    def rename_peer(self, old: str, username: str) -> None:
         """Follow a peer's new name."""
         view = self.with_peer(old)
         if view is not None:
             view.peer = username
 
-    def moved(self, view: View, room: str) -> None:
+    def move_to_room(self, view: View, room: str) -> None:
         """Let a view go on in another room: after a new session a conversation has a new name."""
         self._views = {fold(room) if one is view else key: one for key, one in self._views.items()}
         view.room = room
         view.seq = 0
 
-    def all(self) -> list[View]:
+    def all_views(self) -> list[View]:
         """Return all views, the one in front last."""
         return list(self._views.values())
 
-    def unread(self) -> list[View]:
+    def unread_views(self) -> list[View]:
         """Return the views with unread messages, those with the most recent attention last."""
         return [view for view in self._views.values() if view.unread]

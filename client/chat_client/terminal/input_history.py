@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-_KEPT = 1024 * 1024  # bytes: years of typing; over it the older half goes
+_MAX_FILE_BYTES = 1024 * 1024  # bytes: years of typing; over it the older half goes
 
 
 def open_history() -> History:
@@ -19,7 +19,7 @@ def open_history() -> History:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
         path.chmod(0o600)  # an older file may be more open
-        if path.stat().st_size > _KEPT:
+        if path.stat().st_size > _MAX_FILE_BYTES:
             _shorten(path)
     except OSError:
         return InMemoryHistory()

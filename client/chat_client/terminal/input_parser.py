@@ -18,8 +18,8 @@ class SlashCommand(Struct, frozen=True):
     name: str
     usage: str
     help: str
-    needs: int = 0
-    single: str = ""
+    required_words: int = 0
+    single_word: str = ""
 
 
 COMMANDS: Final = {
@@ -27,7 +27,7 @@ COMMANDS: Final = {
     for command in (
         SlashCommand("help", "", "this list"),
         SlashCommand("join", "ROOM", "enter a room, or go back to one", 1, "room name"),
-        SlashCommand("leave", "[ROOM]", "leave a room", single="room name"),
+        SlashCommand("leave", "[ROOM]", "leave a room", single_word="room name"),
         SlashCommand("chat", "NAME", "talk with one person only", 1, "name"),
         SlashCommand("close", "[NAME]", "close a conversation (so does bye)"),
         SlashCommand("msg", "NAME text", "say one thing to one person", 2),
@@ -43,62 +43,62 @@ COMMANDS: Final = {
 }
 
 
-_CLOSE = (
+_MIN_SIMILARITY = (
     0.6  # likeness (difflib's ratio) from which on a command is suggested: quti is 0.75 quit, foo 0.5 rooms
 )
 
 
-class Say(Struct, frozen=True):
+class TextInput(Struct, frozen=True):
     """Something to say."""
 
     text: str
 
 
-class Do(Struct, frozen=True):
+class CommandInput(Struct, frozen=True):
     """A command to carry out."""
 
     command: SlashCommand
     argument: str
 
 
-class Wrong(Struct, frozen=True):
+class InvalidInput(Struct, frozen=True):
     """Nothing to send; the sentence says why."""
 
     sentence: str
 
 
-class Farewell(Struct, frozen=True):
+class GoodbyeInput(Struct, frozen=True):
     """`bye` or `quit`: in a conversation the first closes it."""
 
     word: str
 
 
-Typed = Say | Do | Wrong | Farewell
+UserInput = TextInput | CommandInput | InvalidInput | GoodbyeInput
 
 
-def understand(line: str) -> Typed | None:
+def parse_input(line: str) -> UserInput | None:
     """Return what `line` means, None for an empty one."""
     stripped = line.strip()
     if not stripped:
         return None
     if stripped in {"bye", "quit"}:
-        return Farewell(stripped)
+        return GoodbyeInput(stripped)
     if not stripped.startswith("/"):
-        return Say(line)
+        return TextInput(line)
     if stripped.startswith("//"):
-        return Say(stripped[1:])
+        return TextInput(stripped[1:])
     word, _, argument = stripped[1:].partition(" ")
     argument = argument.strip()
     command = COMMANDS.get(word.lower())
     if command is None:
-        return Wrong(_unknown(word))
-    if len(argument.split(maxsplit=1)) < command.needs:
-        return Wrong(f"it goes like this: /{command.name} {command.usage}")
-    if command.single and len(argument.split(maxsplit=1)) > 1:
-        return Wrong(
-            f"a {command.single} holds no spaces; it goes like this: /{command.name} {command.usage}"
+        return InvalidInput(_unknown_command(word))
+    if len(argument.split(maxsplit=1)) < command.required_words:
+        return InvalidInput(f"it goes like this: /{command.name} {command.usage}")
+    if command.single_word and len(argument.split(maxsplit=1)) > 1:
+        return InvalidInput(
+            f"a {command.single_word} holds no spaces; it goes like this: /{command.name} {command.usage}"
         )
-    return Do(command, argument)
+    return CommandInput(command, argument)
 
 
 def help_lines() -> list[str]:
@@ -114,8 +114,8 @@ def help_lines() -> list[str]:
     ]
 
 
-def _unknown(word: str) -> str:
+def _unknown_command(word: str) -> str:
     shown = word if len(word) <= 32 else word[:32] + "…"
-    nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, _CLOSE)
+    nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, _MIN_SIMILARITY)
     hint = f"did you mean /{nearest[0]}?" if nearest else "/help lists the commands"
     return f"there is no /{shown}, so nothing was sent; {hint} (//{shown} says it)"

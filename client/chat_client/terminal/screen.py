@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from chat_client.text.render import Painter, message_text, wrapped
-from chat_client.text.sanitize import harmless
+from chat_client.text.render import Painter, message_text, wrap_lines
+from chat_client.text.sanitize import sanitize
 from chat_protocol.events import MessageEvent
 
-_UNKNOWN_WIDTH = 80
+_FALLBACK_COLUMNS = 80
 
 
 def wants_colours() -> bool:
@@ -27,24 +27,24 @@ class Screen:
         self.painter = painter
         self._cells = cells
 
-    def message(self, event: MessageEvent, *, place: str = "", mentioned: bool = False) -> None:
+    def write_message(self, event: MessageEvent, *, place: str = "", mentioned: bool = False) -> None:
         """Write a message."""
         text = message_text(
-            event, self.painter, place=place, mentioned=mentioned, width=_width(), cells=self._cells
+            event, self.painter, place=place, mentioned=mentioned, width=_usable_columns(), cells=self._cells
         )
         self._write(text)
 
     def notice(self, sentence: str) -> None:
         """Write what is nobody's message: a sentence behind `*`, which no message begins with."""
-        lines = wrapped(f"* {harmless(sentence)}", _width(), self._cells)
+        lines = wrap_lines(f"* {sanitize(sentence)}", _usable_columns(), self._cells)
         self._write("\n".join(map(self.painter.dim, lines)))
 
     def warn(self, sentence: str) -> None:
         """Write what the person should not miss."""
-        lines = wrapped(f"* {harmless(sentence)}", _width(), self._cells)
+        lines = wrap_lines(f"* {sanitize(sentence)}", _usable_columns(), self._cells)
         self._write("\n".join(map(self.painter.bold, lines)))
 
-    def ring(self) -> None:
+    def ring_bell(self) -> None:
         """Ring the bell."""
         sys.stdout.write("\a")
         sys.stdout.flush()
@@ -54,9 +54,9 @@ class Screen:
         sys.stdout.flush()
 
 
-def _width() -> int:
+def _usable_columns() -> int:
     """Return the columns to use: one less than there are, as some terminals wrap at the last one."""
     try:
         return os.get_terminal_size(1).columns - 1
     except OSError:
-        return _UNKNOWN_WIDTH - 1
+        return _FALLBACK_COLUMNS - 1

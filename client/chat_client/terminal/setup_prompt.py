@@ -12,9 +12,9 @@ from chat_client.options.default_name import default_username
 from chat_client.options.settings import Settings
 from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
-from chat_protocol.names import clean
+from chat_protocol.names import validate_name
 
-PING_EVERY = 5.0
+PING_INTERVAL_S = 5.0
 """Seconds between the pings behind the status line: live, and nothing to a server."""
 
 
@@ -24,7 +24,7 @@ def open_session(settings: Settings, room: str) -> Client:
     asked = not servers
     username = settings.username
     while True:
-        servers = servers or _ask_server(settings.route[0])
+        servers = servers or _ask_server(settings.effective_servers[0])
         if len(servers) > 1:
             print(f"measuring {len(servers)} servers ...")  # noqa: T201  the terminal is ours
         username = username or _ask_username()
@@ -33,15 +33,15 @@ def open_session(settings: Settings, room: str) -> Client:
         except ConnectionFailed as error:
             if not asked:
                 raise
-            _say(f"Could not connect: {error}")
+            _print_line(f"Could not connect: {error}")
             servers = []
         except ValueError as error:
-            _say(f"{error}")
+            _print_line(f"{error}")
             username = None
         except Refused as refused:
             if refused.code not in {ErrorCode.NAME_TAKEN, ErrorCode.NAME_INVALID, ErrorCode.FORBIDDEN}:
                 raise
-            _say(f"Not under that name: {refused.message}")
+            _print_line(f"Not under that name: {refused.message}")
             username = None
         else:
             return client
@@ -49,12 +49,12 @@ def open_session(settings: Settings, room: str) -> Client:
 
 def _connect(settings: Settings, servers: list[Address], username: str, room: str) -> Client:
     client = Client(
-        clean(username),
+        validate_name(username),
         servers,
         rooms=[room],
         reconnect=True,
         timeout=settings.timeout,
-        ping_every=PING_EVERY,
+        ping_every=PING_INTERVAL_S,
         program="chat-client",
     )
     try:
@@ -64,37 +64,37 @@ def _connect(settings: Settings, servers: list[Address], username: str, room: st
         raise
     for result in client.measured:
         if result.rtt_ms is None:
-            _say(f"  {result.problem}")
+            _print_line(f"  {result.problem}")
         else:
             chosen = "  <- taken, the quickest" if result.address == client.address else ""
-            _say(f"  {result.address}: {result.rtt_ms:.1f} ms{chosen}")
+            _print_line(f"  {result.address}: {result.rtt_ms:.1f} ms{chosen}")
     return client
 
 
 def _ask_server(default: Address) -> list[Address]:
     while True:
-        answer = _ask(f"Server [{default}]: ")
+        answer = _prompt_line(f"Server [{default}]: ")
         if not answer:
             return [default]
         try:
             return parse_servers(answer)
         except ValueError as error:
-            _say(str(error))
+            _print_line(str(error))
 
 
 def _ask_username() -> str:
     default = default_username()
     while True:
-        answer = _ask(f"Username [{default}]: ") or default
+        answer = _prompt_line(f"Username [{default}]: ") or default
         try:
-            return clean(answer)
+            return validate_name(answer)
         except ValueError as error:
-            _say(f"{answer!r}: {error}")
+            _print_line(f"{answer!r}: {error}")
 
 
-def _ask(question: str) -> str:
+def _prompt_line(question: str) -> str:
     return PromptSession[str]().prompt(question).strip()
 
 
-def _say(sentence: str) -> None:
+def _print_line(sentence: str) -> None:
     print(one_line(sentence))  # noqa: T201  the terminal is ours, and no prompt is open

@@ -10,30 +10,30 @@ from collections.abc import Callable, Iterable
 
 from chat_client.client import Client
 from chat_client.errors import ChatError
-from chat_client.terminal.conversation_list import View, Views
+from chat_client.terminal.conversation_list import View, ViewList
 from chat_client.terminal.screen import Screen
 from chat_client.text.render import mentions
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
-SHOWN = 20
+SHOWN_MESSAGES = 20
 """Messages shown on entering a room: about a screen."""
 
 
-class Desk:
+class ChatState:
     """The state of the interactive client."""
 
     def __init__(self, client: Client, screen: Screen, refresh: Callable[[], None]) -> None:
         self.client = client
         self.screen = screen
         self.refresh = refresh  # lets the prompt and the status line be drawn anew
-        self.views = Views()
+        self.views = ViewList()
         self.lock = threading.RLock()
         self.names: dict[str, str] = {}  # folded name -> as it is shown, for completion
         self.rooms: dict[str, str] = {}
         self.ignored: set[str] = set()  # folded names
         self.ignored_ids: set[str] = set()  # sessions of those, so that a new name does not help
-        self.lost = ""  # why there is no connection
+        self.last_loss = ""  # why there is no connection
         self._entering: tuple[str, list[MessageEvent]] | None = None  # a room, and what came in it meanwhile
 
     def enter(self, room: str, peer: str | None = None) -> None:
@@ -43,7 +43,7 @@ class Desk:
             self._entering = (fold(room), [])
         past: list[MessageEvent] = []
         try:
-            past = self.client.history(room, limit=SHOWN)
+            past = self.client.history(room, limit=SHOWN_MESSAGES)
         except ChatError as error:
             self.screen.warn(f"the last messages cannot be shown: {error}")
         with self.lock:
@@ -55,7 +55,7 @@ class Desk:
             self.show_past(view, past)
             view.seq = past[-1].seq if past else view.seq
             for event in held:
-                self.deliver(event)
+                self.present_message(event)
         self.refresh()
 
     def leave(self, room: str) -> None:
@@ -67,20 +67,20 @@ class Desk:
             self.enter(back.room, back.peer)
         self.refresh()
 
-    def deliver(self, event: MessageEvent) -> None:
+    def present_message(self, event: MessageEvent) -> None:
         """Show a message, or count it as unread."""
         with self.lock:
             if self._entering is not None and self._entering[0] == fold(event.room):
                 self._entering[1].append(event)
                 return
-            self._deliver(event)
+            self._present_now(event)
         self.refresh()
 
     def show_past(self, view: View, past: Iterable[MessageEvent]) -> None:
         """Show messages of a view that is in front; MUST be called with `lock` held."""
         for event in past:
-            if not self.hides(event):
-                self.screen.message(event, place=_mark(view))
+            if not self.is_hidden(event):
+                self.screen.write_message(event, place=_privacy_mark(view))
 
     def learn_name(self, username: str) -> None:
         """Keep a name for completion."""
@@ -91,13 +91,13 @@ class Desk:
         if view.peer is None:
             self.rooms[fold(view.room)] = view.room
 
-    def hides(self, event: MessageEvent) -> bool:
+    def is_hidden(self, event: MessageEvent) -> bool:
         """Tell whether the person does not want to see this."""
         if fold(event.username) in self.ignored and event.sender != self.client.id:
             self.ignored_ids.add(event.sender)
         return event.sender in self.ignored_ids
 
-    def _deliver(self, event: MessageEvent) -> None:
+    def _present_now(self, event: MessageEvent) -> None:
         own = event.sender == self.client.id
         peer = None
         if event.room.startswith("@"):
@@ -109,22 +109,22 @@ class Desk:
         view.seq = event.seq
         if not own:
             self.learn_name(event.username)
-        if self.hides(event):
+        if self.is_hidden(event):
             return
         mentioned = not own and mentions(event.message, self.client.username)
         if view is self.views.current:
-            self.screen.message(event, place=_mark(view), mentioned=mentioned)
+            self.screen.write_message(event, place=_privacy_mark(view), mentioned=mentioned)
         else:
             if not own:
                 view.unread += 1
                 view.mentioned |= mentioned
             if view.peer is not None:
                 place = f"(to {view.peer})" if own else "(private)"
-                self.screen.message(event, place=place, mentioned=mentioned)
+                self.screen.write_message(event, place=place, mentioned=mentioned)
             elif mentioned:
-                self.screen.message(event, place=f"#{event.room}", mentioned=True)
+                self.screen.write_message(event, place=f"#{event.room}", mentioned=True)
         if mentioned or (view.peer is not None and not own and view is not self.views.current):
-            self.screen.ring()
+            self.screen.ring_bell()
 
     def _heading(self, view: View) -> str:
         if view.peer is not None:
@@ -134,6 +134,6 @@ class Desk:
         return f"you are in {view.room} ({count} here)"
 
 
-def _mark(view: View) -> str:
+def _privacy_mark(view: View) -> str:
     """Return what tells a private message of the view in front from a public one above it."""
     return "" if view.peer is None else "(private)"

@@ -10,12 +10,19 @@ import zlib
 from collections.abc import Callable, Iterator
 
 from chat_client.events import Back
-from chat_client.text.sanitize import harmless, one_line
+from chat_client.text.sanitize import one_line, sanitize
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
 INDENT = " " * 6  # as wide as "14:03 "
-_COLOURS = (31, 32, 33, 34, 35, 36)  # SGR foreground, ECMA-48 8.3.117; the reader's terminal picks the shades
+_SGR_COLOURS = (
+    31,
+    32,
+    33,
+    34,
+    35,
+    36,
+)  # SGR foreground, ECMA-48 8.3.117; the reader's terminal picks the shades
 
 
 class Painter:
@@ -32,19 +39,21 @@ class Painter:
         """Return `text` in the background."""
         return self._sgr("2", text)
 
-    def loud(self, text: str) -> str:
+    def highlight(self, text: str) -> str:
         """Return `text` as nobody can miss it."""
         return self._sgr("1;7", text)
 
     def name(self, username: str) -> str:
         """Return a name in a colour of its own, the same in every program and on every day."""
-        return self._sgr(f"1;{_COLOURS[zlib.crc32(fold(username).encode()) % len(_COLOURS)]}", username)
+        return self._sgr(
+            f"1;{_SGR_COLOURS[zlib.crc32(fold(username).encode()) % len(_SGR_COLOURS)]}", username
+        )
 
     def _sgr(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colours and text else text
 
 
-def clock(timestamp: float) -> str:
+def format_clock(timestamp: float) -> str:
     """Return HH:MM in local time."""
     try:
         return time.strftime("%H:%M", time.localtime(timestamp))
@@ -71,35 +80,35 @@ def message_text(
     `width` in columns (0: no wrapping) and `cells`, which measures text, keep a long line from running on at
     the left edge, where it could look like another message.
     """
-    when = clock(event.timestamp)
-    who = one_line(event.username)
+    when = format_clock(event.timestamp)
+    shown_name = one_line(event.username)
     prefix = f"{place} " if place else ""
     mark = "» " if mentioned else ""
     if event.origin == "server":
-        plain, painted = f"[{who}]", painter.loud(f"[{who}]")
+        plain, painted = f"[{shown_name}]", painter.highlight(f"[{shown_name}]")
     else:
-        plain, painted = f"{who}:", painter.name(who) + ":"
+        plain, painted = f"{shown_name}:", painter.name(shown_name) + ":"
     head = f"{when} {prefix}{mark}{plain} "
-    lines = list(wrapped(head + harmless(event.message), width, cells))
+    lines = list(wrap_lines(head + sanitize(event.message), width, cells))
     body = lines[0].removeprefix(head)
     if not lines[0].startswith(head):
         return "\n".join(lines)  # narrower than its own beginning: no colours, but nothing lost
-    first = f"{painter.dim(when)} {prefix}{painter.loud(mark.strip()) + ' ' if mark else ''}{painted} "
+    first = f"{painter.dim(when)} {prefix}{painter.highlight(mark.strip()) + ' ' if mark else ''}{painted} "
     rest = [body, *lines[1:]]
     return first + "\n".join(painter.bold(line) if mentioned else line for line in rest)
 
 
 def back_text(event: Back) -> str:
     """Say that there is a connection again, and what became of the time without."""
-    away = span(event.seconds)
+    away = format_duration(event.seconds)
     if not event.resumed:
         return f"back after {away}, in a new session"
     if not event.caught_up:
         return f"back after {away}, nothing was missed"
-    return f"back after {away}, {counted(event.caught_up, 'message')} caught up"
+    return f"back after {away}, {format_count(event.caught_up, 'message')} caught up"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a length of time as a person says it."""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -109,12 +118,12 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """Return `1 message`, `1,234 messages`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def wrapped(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:
+def wrap_lines(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:
     """Yield the lines of `text`, the first at the edge, all others indented, none over `width` columns."""
     first = True
     for line in text.split("\n"):
@@ -126,12 +135,12 @@ def wrapped(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]
             if width <= len(INDENT) * 2 or cells(rest) <= room:
                 yield indent + rest
                 break
-            at = _fold_at(rest, room, cells)
+            at = _wrap_position(rest, room, cells)
             yield indent + rest[:at].rstrip(" ")
             rest = rest[at:].lstrip(" ")
 
 
-def _fold_at(text: str, room: int, cells: Callable[[str], int]) -> int:
+def _wrap_position(text: str, room: int, cells: Callable[[str], int]) -> int:
     """Return where a line of `room` columns ends: after a space, or in the middle of a long word."""
     used = 0
     space = 0

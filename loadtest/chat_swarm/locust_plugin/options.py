@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chat_protocol.message_text import MAX_MESSAGE
-from chat_protocol.names import clean
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
+from chat_protocol.names import validate_name
 from chat_swarm.model import distributions
 from chat_swarm.model.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan
 from chat_swarm.model.stages import SHAPES, ShapePlan
@@ -82,7 +82,7 @@ OPTIONS: Final = (
            f"seconds that a DirectBot waits after an echo: {distributions.FORMS}",
            high=DAY, distribution=True),
     Option("payload-bytes", "160", "BYTES", f"size of a message's text, in bytes: {distributions.FORMS}",
-           low=MIN_PAYLOAD, high=MAX_MESSAGE, distribution=True),
+           low=MIN_PAYLOAD, high=MAX_MESSAGE_BYTES, distribution=True),
     Option("ping-interval", 10.0, "SECONDS", "seconds between two pings of a bot; 0: none", high=DAY),
     Option("churn-stay", "10", "SECONDS", "seconds that a ChurnBot stays, likewise a distribution",
            high=DAY, distribution=True),
@@ -319,7 +319,7 @@ def _checked(option: Option, value: Any) -> Any:
 
 def _prefix(text: str) -> str:
     try:
-        shown = clean(text)
+        shown = validate_name(text)
     except ValueError as refused:
         raise PlanError(f"--room-prefix {text!r} begins no room's name: {refused}") from None
     if len(shown) > MAX_PREFIX:

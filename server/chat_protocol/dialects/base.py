@@ -10,9 +10,9 @@ from chat_protocol.events import Event, MessageEvent
 Incoming = AnyCommand | Fault
 
 NDJSON: Final = 0
-SIMPLE: Final = 1
-TEXT: Final = 2
-DIALECTS: Final = ("ndjson", "simple", "text")
+TWO_FIELD: Final = 1
+PLAIN_TEXT: Final = 2
+DIALECT_NAMES: Final = ("ndjson", "simple", "text")
 """Names of the dialects, by number: rooms keep their members by dialect number."""
 
 
@@ -34,5 +34,5 @@ class Codec(Encoder, Protocol):
     def receive(self, data: bytes) -> Sequence[Incoming]:
         """Return what `data` completes: commands and faults, in the order of their bytes."""
 
-    def end(self) -> Sequence[Incoming]:
+    def receive_eof(self) -> Sequence[Incoming]:
         """Return what the end of input completes."""

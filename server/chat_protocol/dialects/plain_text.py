@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from chat_protocol import commands, sentences
-from chat_protocol.dialects import base
-from chat_protocol.dialects.ndjson import TOO_LARGE
+from chat_protocol.dialects.base import PLAIN_TEXT, Incoming
+from chat_protocol.dialects.ndjson import FRAME_TOO_LARGE
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, HistoryPage, MessageEvent
 from chat_protocol.framing.lines import LineBuffer
@@ -24,32 +24,34 @@ HELP: Final = (
 )
 GREETING: Final = "Greenroom: type a line to say it in the lobby, /help for more, bye to leave"
 
-_NEXT_LINE: Final = "\n    "  # short, so that 8,192 line breaks still make less than a frame of 65,536 bytes
+_CONTINUATION: Final = (
+    "\n    "  # short, so that 8,192 line breaks still make less than a frame of 65,536 bytes
+)
 # All that a terminal or `str.splitlines` may take for a line's end.
-_BREAK = re.compile("\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]")
+_LINE_BREAK = re.compile("\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # What telnet sends of its own: IAC, a command, and for WILL to DONT an option; or a subnegotiation (RFC 854).
-_TELNET = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])")
+_TELNET_COMMAND = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])")
 
 
 def encode(event: Event) -> bytes:
     """Return the event as lines of text."""
     if isinstance(event, MessageEvent):
-        return _line(event).encode()
+        return _message_line(event).encode()
     if isinstance(event, HistoryPage):
         return encode_messages(event.messages)
-    return "".join(f"* {_harmless(sentence)}\n" for sentence in sentences.sentences(event)).encode()
+    return "".join(f"* {_sanitize(sentence)}\n" for sentence in sentences.event_sentences(event)).encode()
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
     """Return a batch of messages as one chunk."""
-    return "".join(map(_line, events)).encode()
+    return "".join(map(_message_line, events)).encode()
 
 
-def decode_line(line: bytes) -> base.Incoming | None:
+def decode_line(line: bytes) -> Incoming | None:
     """Return what a person meant by `line`, None for an empty one."""
     try:
-        text = without_telnet(line).decode()
+        text = strip_telnet(line).decode()
     except UnicodeDecodeError:
         return Fault(ErrorCode.BAD_FRAME, "that line was not UTF-8 text")
     if not text.strip():
@@ -61,45 +63,45 @@ def decode_line(line: bytes) -> base.Incoming | None:
     if text.startswith("//"):
         return commands.Message(message=text[1:])
     word, _, rest = text[1:].partition(" ")
-    return _command(word.lower(), rest.strip())
+    return _parse_command(word.lower(), rest.strip())
 
 
-def without_telnet(line: bytes) -> bytes:
+def strip_telnet(line: bytes) -> bytes:
     """Return `line` without what a telnet client sends on its own account."""
-    return _TELNET.sub(b"", line) if b"\xff" in line else line
+    return _TELNET_COMMAND.sub(b"", line) if b"\xff" in line else line
 
 
-class TextCodec:
+class PlainTextCodec:
     """The server's side of plain text."""
 
-    __slots__ = ("_lines", "_over")
+    __slots__ = ("_lines", "_overflow_reported")
 
-    dialect = base.TEXT
+    dialect = PLAIN_TEXT
     encode = staticmethod(encode)
     encode_messages = staticmethod(encode_messages)
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
-        self._over = False  # whether the peer was told that a line was too large
+        self._overflow_reported = False  # whether the peer was told that a line was too large
 
-    def receive(self, data: bytes) -> Sequence[base.Incoming]:
+    def receive(self, data: bytes) -> Sequence[Incoming]:
         """Return what `data` completes."""
         found = [command for line in self._lines.feed(data) if (command := decode_line(line)) is not None]
-        if self._lines.overflowed and not self._over:
-            self._over = True
-            found.append(TOO_LARGE)
+        if self._lines.overflowed and not self._overflow_reported:
+            self._overflow_reported = True
+            found.append(FRAME_TOO_LARGE)
         return found
 
-    def end(self) -> Sequence[base.Incoming]:
+    def receive_eof(self) -> Sequence[Incoming]:
         """Return what a last line without a newline means."""
-        command = decode_line(self._lines.end())
+        command = decode_line(self._lines.take_unfinished())
         return [] if command is None else [command]
 
 
-def _line(event: MessageEvent) -> str:
+def _message_line(event: MessageEvent) -> str:
     """Write one message; a conversation's says whose it is."""
     clock = _clock(event.timestamp // 60)
-    text = _harmless(event.message)
+    text = _sanitize(event.message)
     if event.room[:1] == "@":
         return f"[{clock}] (private {event.room}) {event.username}: {text}\n"
     return f"[{clock}] {event.username}: {text}\n"
@@ -111,12 +113,12 @@ def _clock(minutes: float) -> str:
     return f"{int(minutes) // 60 % 24:02}:{int(minutes) % 60:02}"
 
 
-def _harmless(text: str) -> str:
+def _sanitize(text: str) -> str:
     """Indent the further lines of `text`, and replace what else a terminal would obey."""
-    return text if text.isprintable() else _CONTROL.sub("\ufffd", _BREAK.sub(_NEXT_LINE, text))
+    return text if text.isprintable() else _CONTROL.sub("\ufffd", _LINE_BREAK.sub(_CONTINUATION, text))
 
 
-def _command(word: str, rest: str) -> base.Incoming:
+def _parse_command(word: str, rest: str) -> Incoming:
     match word:
         case "nick" if rest:
             return commands.Rename(username=rest)

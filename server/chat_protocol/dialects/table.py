@@ -4,7 +4,7 @@ from typing import Final
 
 from chat_protocol.dialects.base import Encoder
 from chat_protocol.dialects.ndjson import NdjsonCodec
-from chat_protocol.dialects.plain_text import TextCodec
-from chat_protocol.dialects.two_field import SimpleCodec
+from chat_protocol.dialects.plain_text import PlainTextCodec
+from chat_protocol.dialects.two_field import TwoFieldCodec
 
-ENCODERS: Final[tuple[Encoder, ...]] = (NdjsonCodec, SimpleCodec, TextCodec)
+ENCODERS: Final[tuple[Encoder, ...]] = (NdjsonCodec, TwoFieldCodec, PlainTextCodec)

@@ -11,22 +11,22 @@ import msgspec
 
 from chat_protocol import sentences
 from chat_protocol.commands import Say
-from chat_protocol.dialects import base
-from chat_protocol.dialects.ndjson import TOO_LARGE, UNREADABLE, unreadable
+from chat_protocol.dialects.base import TWO_FIELD, Incoming
+from chat_protocol.dialects.ndjson import DECODE_ERRORS, FRAME_TOO_LARGE, undecodable_fault
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent
 from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.names import SERVER_NAME
 
 
-class Pair(msgspec.Struct):
+class InboundObject(msgspec.Struct):
     """What a client sends."""
 
     username: str
     message: str
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class OutboundObject(msgspec.Struct, omit_defaults=True):
     """What the server sends; `timestamp` in seconds since the Unix epoch where there is a message."""
 
     username: str
@@ -34,11 +34,11 @@ class Line(msgspec.Struct, omit_defaults=True):
     timestamp: float | None = None
 
 
-_decode = msgspec.json.Decoder(Pair).decode
+_decode = msgspec.json.Decoder(InboundObject).decode
 _encoder: Final = msgspec.json.Encoder()
 
 
-def decode_pair(text: bytes, *, balanced: bool = True) -> base.Incoming:
+def decode_object(text: bytes, *, balanced: bool = True) -> Incoming:
     """Return the message in the object `text`, or what is wrong with it."""
     if not balanced:
         return Fault(ErrorCode.BAD_FRAME, "not a JSON object of username and message")
@@ -46,8 +46,8 @@ def decode_pair(text: bytes, *, balanced: bool = True) -> base.Incoming:
         pair = _decode(text)
     except msgspec.ValidationError as error:
         return Fault(ErrorCode.INVALID_FIELD, f"an object has the strings username and message: {error}")
-    except (*UNREADABLE, RecursionError) as error:
-        return unreadable(error, "a JSON object")
+    except (*DECODE_ERRORS, RecursionError) as error:
+        return undecodable_fault(error, "a JSON object")
     return Say(username=pair.username, message=pair.message)
 
 
@@ -56,36 +56,41 @@ def encode(event: Event) -> bytes:
     if isinstance(event, MessageEvent):
         return encode_messages((event,))
     return b"".join(
-        _encoder.encode(Line(SERVER_NAME, sentence)) + b"\n" for sentence in sentences.sentences(event)
+        _encoder.encode(OutboundObject(SERVER_NAME, sentence)) + b"\n"
+        for sentence in sentences.event_sentences(event)
     )
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
     """Return a batch of messages as one chunk."""
-    return _encoder.encode_lines([Line(event.username, event.message, event.timestamp) for event in events])
+    return _encoder.encode_lines(
+        [OutboundObject(event.username, event.message, event.timestamp) for event in events]
+    )
 
 
-class SimpleCodec:
+class TwoFieldCodec:
     """The server's side of two-field JSON."""
 
-    __slots__ = ("_objects", "_over")
+    __slots__ = ("_objects", "_overflow_reported")
 
-    dialect = base.SIMPLE
+    dialect = TWO_FIELD
     encode = staticmethod(encode)
     encode_messages = staticmethod(encode_messages)
 
     def __init__(self) -> None:
         self._objects = ObjectSplitter()
-        self._over = False  # whether the peer was told that an object was too large
+        self._overflow_reported = False  # whether the peer was told that an object was too large
 
-    def receive(self, data: bytes) -> Sequence[base.Incoming]:
+    def receive(self, data: bytes) -> Sequence[Incoming]:
         """Return what `data` completes."""
-        found = [decode_pair(piece.text, balanced=piece.balanced) for piece in self._objects.feed(data)]
-        if self._objects.overflowed and not self._over:
-            self._over = True
-            found.append(TOO_LARGE)
+        found = [decode_object(piece.text, balanced=piece.balanced) for piece in self._objects.feed(data)]
+        if self._objects.overflowed and not self._overflow_reported:
+            self._overflow_reported = True
+            found.append(FRAME_TOO_LARGE)
         return found
 
-    def end(self) -> Sequence[base.Incoming]:
+    def receive_eof(self) -> Sequence[Incoming]:
         """Return what the end of input leaves unfinished."""
-        return [decode_pair(piece.text, balanced=piece.balanced) for piece in self._objects.end()]
+        return [
+            decode_object(piece.text, balanced=piece.balanced) for piece in self._objects.take_unfinished()
+        ]

@@ -6,11 +6,11 @@ Knows braces and strings. Must not know what an object means, nor whether it is 
 import re
 from typing import NamedTuple
 
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
-_OUTSIDE = re.compile(rb'["{}]')
-_INSIDE = re.compile(rb'["\\\n]')
-_BETWEEN = re.compile(rb"[^\s,]")  # anything that is neither space nor a comma between two objects
+_OUTSIDE_STRING = re.compile(rb'["{}]')
+_INSIDE_STRING = re.compile(rb'["\\\n]')
+_NOT_SEPARATOR = re.compile(rb"[^\s,]")  # anything that is neither space nor a comma between two objects
 
 
 class Piece(NamedTuple):
@@ -25,15 +25,24 @@ class Piece(NamedTuple):
 class ObjectSplitter:
     """Finds whole objects; what stands between them, or breaks inside a string, is junk up to a newline."""
 
-    __slots__ = ("_base", "_depth", "_held", "_in_string", "_junk", "_scanned", "limit", "overflowed")
+    __slots__ = (
+        "_buffer",
+        "_buffer_start",
+        "_depth",
+        "_in_junk",
+        "_in_string",
+        "_scanned",
+        "limit",
+        "overflowed",
+    )
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
-        self._held = bytearray()
-        self._base = 0  # bytes of the stream before `_held`
-        self._scanned = 0  # bytes of `_held` that need no second look
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._buffer = bytearray()
+        self._buffer_start = 0  # bytes of the stream before `_buffer`
+        self._scanned = 0  # bytes of `_buffer` that need no second look
         self._depth = 0
         self._in_string = False
-        self._junk = False
+        self._in_junk = False
         self.limit = limit
         self.overflowed = False
 
@@ -42,30 +51,30 @@ class ObjectSplitter:
         found: list[Piece] = []
         if self.overflowed:
             return found
-        held = self._held
+        held = self._buffer
         held += data
         start = 0
         at = self._scanned
         while True:
-            if self._junk:
+            if self._in_junk:
                 newline = held.find(b"\n", at)
                 if newline < 0:
                     at = len(held)
                     break
                 found.append(self._piece(start, newline, balanced=False))
-                self._junk = False
+                self._in_junk = False
                 start = at = newline + 1
             if not self._depth:
-                first = _BETWEEN.search(held, at)
+                first = _NOT_SEPARATOR.search(held, at)
                 if first is None:
                     start = at = len(held)
                     break
                 start = at = first.start()
                 if held[at] != ord("{"):
-                    self._junk = True
+                    self._in_junk = True
                     continue
-            at, whole = self._scan(held, at)
-            if self._junk:
+            at, whole = self._scan_object(held, at)
+            if self._in_junk:
                 self._depth, self._in_string = 0, False
                 continue
             if not whole:
@@ -73,7 +82,7 @@ class ObjectSplitter:
             found.append(self._piece(start, at, balanced=True))
             start = at
         del held[:start]
-        self._base += start
+        self._buffer_start += start
         self._scanned = at - start
         self.overflowed = len(held) > self.limit
         for index, piece in enumerate(found):
@@ -82,28 +91,32 @@ class ObjectSplitter:
                 return found[:index]
         return found
 
-    def unfinished(self) -> bytes:
+    def peek_unfinished(self) -> bytes:
         """Return what has come of the object, or the junk, that is not finished."""
-        return bytes(self._held)
+        return bytes(self._buffer)
 
-    def end(self) -> list[Piece]:
+    def take_unfinished(self) -> list[Piece]:
         """Return an unfinished object as junk."""
-        rest = bytes(self._held).strip()
-        self._held.clear()
+        rest = bytes(self._buffer).strip()
+        self._buffer.clear()
         return (
-            [Piece(rest, False, self._base, self._base + len(rest))] if rest and not self.overflowed else []
+            [Piece(rest, False, self._buffer_start, self._buffer_start + len(rest))]
+            if rest and not self.overflowed
+            else []
         )
 
     def _piece(self, start: int, end: int, *, balanced: bool) -> Piece:
-        return Piece(bytes(self._held[start:end]), balanced, self._base + start, self._base + end)
+        return Piece(
+            bytes(self._buffer[start:end]), balanced, self._buffer_start + start, self._buffer_start + end
+        )
 
-    def _scan(self, held: bytearray, at: int) -> tuple[int, bool]:
-        """Go on from `at` to where the object ends, breaks (`_junk` is set) or must wait for more bytes.
+    def _scan_object(self, held: bytearray, at: int) -> tuple[int, bool]:
+        """Go on from `at` to where the object ends, breaks (`_in_junk` is set) or must wait for more bytes.
 
         Returns the place, and whether the object ended there.
         """
         while True:
-            found = (_INSIDE if self._in_string else _OUTSIDE).search(held, at)
+            found = (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(held, at)
             if found is None:
                 return len(held), False
             at = found.end()
@@ -113,7 +126,7 @@ class ObjectSplitter:
                         return found.start(), False
                     at += held[at] != 0x0A  # but a raw newline breaks the string nonetheless
                 case 0x0A:  # a JSON string holds no raw newline: this one was never closed
-                    self._junk = True
+                    self._in_junk = True
                     return found.start(), False
                 case 0x22:
                     self._in_string = not self._in_string

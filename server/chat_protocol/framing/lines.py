@@ -5,17 +5,17 @@ Knows bytes and newlines. Must not know what a line means.
 
 from typing import Final
 
-MAX_FRAME: Final = 65_536
+MAX_FRAME_BYTES: Final = 65_536
 """Bytes in a line or object from a client, its newline not counted."""
 
 
 class LineBuffer:
     """Cuts a stream of bytes into lines of at most `limit` bytes."""
 
-    __slots__ = ("_held", "limit", "overflowed")
+    __slots__ = ("_buffer", "limit", "overflowed")
 
-    def __init__(self, limit: int = MAX_FRAME) -> None:
-        self._held: bytearray | None = (
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._buffer: bytearray | None = (
             None  # made only for a line that comes in pieces: idle sessions pay nothing
         )
         self.limit = limit
@@ -30,15 +30,15 @@ class LineBuffer:
             return []
         newline = data.find(b"\n")
         if newline < 0:
-            self._hold(data)
+            self._append_partial(data)
             return []
-        if newline == len(data) - 1 <= self.limit and self._held is None and data[-2:] != b"\r\n":
+        if newline == len(data) - 1 <= self.limit and self._buffer is None and data[-2:] != b"\r\n":
             return [data[:-1]]  # one whole line, as most reads bring
         lines = data.split(b"\n")
-        if self._held is not None:
-            self._held += lines[0]
-            lines[0] = bytes(self._held)
-            self._held = None
+        if self._buffer is not None:
+            self._buffer += lines[0]
+            lines[0] = bytes(self._buffer)
+            self._buffer = None
         rest = lines.pop()
         if len(lines[0]) + len(data) > self.limit:
             for index, line in enumerate(lines):
@@ -48,20 +48,20 @@ class LineBuffer:
                     rest = b""
                     break
         if rest:
-            self._hold(rest)
+            self._append_partial(rest)
         return [line[:-1] if line.endswith(b"\r") else line for line in lines]
 
-    def end(self) -> bytes:
+    def take_unfinished(self) -> bytes:
         """Take the unfinished last line at the end of input (empty if there is none)."""
-        rest = b"" if self._held is None else bytes(self._held).removesuffix(b"\r")
-        self._held = None
+        rest = b"" if self._buffer is None else bytes(self._buffer).removesuffix(b"\r")
+        self._buffer = None
         return rest
 
-    def _hold(self, data: bytes) -> None:
-        if self._held is None:
-            self._held = bytearray()
-        self._held += data
-        size = len(self._held)
-        if size > self.limit and size > self.limit + self._held.endswith(b"\r"):  # \r may begin a \r\n
+    def _append_partial(self, data: bytes) -> None:
+        if self._buffer is None:
+            self._buffer = bytearray()
+        self._buffer += data
+        size = len(self._buffer)
+        if size > self.limit and size > self.limit + self._buffer.endswith(b"\r"):  # \r may begin a \r\n
             self.overflowed = True
-            self._held = None
+            self._buffer = None

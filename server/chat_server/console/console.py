@@ -192,7 +192,7 @@ class Console(NoNetwork):
             case Presence() if not (event.joined or event.left):
                 return
             case _:
-                for sentence in sentences.sentences(event):
+                for sentence in sentences.event_sentences(event):
                     self._print(f"* {to_printable(sentence)}")
 
     @staticmethod

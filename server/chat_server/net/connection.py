@@ -20,8 +20,8 @@ import gevent
 from gevent.event import Event
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
-from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.base import NDJSON, Codec
+from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
@@ -103,7 +103,7 @@ class Connection:
         self.bytes_in = 0
         self.bytes_direct = 0
         self.end_reason: str | None = None
-        self.codec: base.Codec = Sniffer()
+        self.codec: Codec = DialectDetector()
         self.outbox = Outbox(self, connections.outbox_bytes)
         self.session = Session(self, self.outbox, self.opened_at)
         self._connections = connections
@@ -151,19 +151,19 @@ class Connection:
             router.accept(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
-                self._handle(self.codec.end())
+                self._handle(self.codec.receive_eof())
                 self.end_reason = self.end_reason or "closed_by_peer"
                 return True
             items = self.codec.receive(data)
             if items:
                 self._handle(items)
-            elif isinstance(self.codec, Sniffer):
+            elif isinstance(self.codec, DialectDetector):
                 self._use_detected_codec()
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         connections, outbox = self._connections, self.outbox
-        if isinstance(self.codec, Sniffer):
+        if isinstance(self.codec, DialectDetector):
             self._use_detected_codec()
         many = len(items) > 1
         if many:
@@ -199,13 +199,13 @@ class Connection:
 
     def _use_detected_codec(self) -> None:
         """Keep to the dialect once the first bytes have chosen it, though they may hold no whole command."""
-        assert isinstance(self.codec, Sniffer)
-        chosen = self.codec.chosen
+        assert isinstance(self.codec, DialectDetector)
+        chosen = self.codec.successor
         if chosen is None:
             return
         self.codec = chosen
         self.session.dialect = chosen.dialect
-        if chosen.dialect != base.NDJSON:
+        if chosen.dialect != NDJSON:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in TCP_KEEPALIVE_OPTIONS:
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -12,7 +12,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
-from chat_protocol.dialects.base import DIALECTS
+from chat_protocol.dialects.base import DIALECT_NAMES
 from chat_server.core.base.interval_stats import RoomStats, Stats, Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.batch import Draft
@@ -63,7 +63,7 @@ class LogReporter:
             session_id=session.id,
             username=session.name,
             address=session.link.address,
-            dialect=DIALECTS[session.dialect],
+            dialect=DIALECT_NAMES[session.dialect],
             resumed=resumed,
         )
 
@@ -106,7 +106,7 @@ class LogReporter:
             session_id=session.id,
             username=session.name,
             address=connection.address,
-            dialect=DIALECTS[session.dialect],
+            dialect=DIALECT_NAMES[session.dialect],
             duration_s=round(self._hub.clock.monotonic() - connection.opened_at, 3),
             messages_in=session.messages_in,
             messages_out=messages_out,

@@ -5,19 +5,19 @@ from chat_client.base.backoff import Backoff
 
 
 def test_waits_grow_up_to_a_bound_and_begin_anew() -> None:
-    backoff = Backoff(1, 10, chance=lambda: 1.0)
+    backoff = Backoff(1, 10, random_fraction=lambda: 1.0)
     assert [backoff.next_wait() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
     backoff.reset()
     assert backoff.next_wait() == 1
 
 
 def test_chance_spreads_them_over_half_their_length() -> None:
-    assert Backoff(1, 10, chance=lambda: 0.0).next_wait() == 0.5
+    assert Backoff(1, 10, random_fraction=lambda: 0.0).next_wait() == 0.5
 
 
 @given(st.floats(0, 1), st.floats(0, 100), st.integers(0, 100))
 def test_nobody_comes_back_before_the_server_wants_it(chance: float, after: float, tries: int) -> None:
-    backoff = Backoff(chance=lambda: chance)
+    backoff = Backoff(random_fraction=lambda: chance)
     for _ in range(tries):
         backoff.next_wait()
     assert after <= backoff.next_wait(after) <= after + 30 or after < 30

@@ -5,17 +5,19 @@ from hypothesis import strategies as st
 from chat_client.base.pacing import Pacer
 from chat_protocol.events import Limits
 
-NONE = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
+NO_LIMITS = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
 
 
 def test_without_limits_nothing_waits() -> None:
-    pacer = Pacer(NONE, clock=lambda: 0.0)
+    pacer = Pacer(NO_LIMITS, clock=lambda: 0.0)
     assert {pacer.next_wait(8192) for _ in range(10_000)} == {0.0}
 
 
 def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     now = 0.0
-    pacer = Pacer(msgspec.structs.replace(NONE, messages_per_second=10, message_burst=100), clock=lambda: now)
+    pacer = Pacer(
+        msgspec.structs.replace(NO_LIMITS, messages_per_second=10, message_burst=100), clock=lambda: now
+    )
     waits = []
     for _ in range(200):
         waits.append(pacer.next_wait(1))
@@ -25,7 +27,9 @@ def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
 
 
 def test_bytes_count_too() -> None:
-    pacer = Pacer(msgspec.structs.replace(NONE, bytes_per_second=1000, byte_burst=10_000), clock=lambda: 0.0)
+    pacer = Pacer(
+        msgspec.structs.replace(NO_LIMITS, bytes_per_second=1000, byte_burst=10_000), clock=lambda: 0.0
+    )
     assert pacer.next_wait(5000) == 0
     assert pacer.next_wait(5000) > 2
 
@@ -35,7 +39,7 @@ def test_a_server_with_these_limits_never_refuses(sizes: list[int], rate: float,
     now = 0.0
     tokens, at = float(max(burst, 1)), 0.0
     pacer = Pacer(
-        msgspec.structs.replace(NONE, messages_per_second=rate, message_burst=burst), clock=lambda: now
+        msgspec.structs.replace(NO_LIMITS, messages_per_second=rate, message_burst=burst), clock=lambda: now
     )
     for size in sizes:
         now += pacer.next_wait(size)

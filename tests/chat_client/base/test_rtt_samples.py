@@ -1,4 +1,4 @@
-from chat_client.base.rtt_samples import Samples, percentile
+from chat_client.base.rtt_samples import RttSamples, percentile
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
@@ -8,7 +8,7 @@ def test_percentiles_are_values_that_were_measured() -> None:
 
 
 def test_the_last_ones_are_kept_and_the_least_of_all() -> None:
-    samples = Samples(kept=3)
+    samples = RttSamples(kept=3)
     assert samples.percentile_ms(50) is None
     for value in (1.0, 5.0, 9.0, 7.0):
         samples.add(value)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chat_client import Client
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 Run = Any
 """Runs chat-client to its end: (*arguments, stdin=..., **environment)."""
@@ -53,7 +53,7 @@ def test_send_cuts_what_is_too_long(server: Any, run: Run) -> None:
     text = "word " * 4000
     assert run("send", "--server", server.address, "--room", "send-long", stdin=text).returncode == 0
     pieces = said(server, "send-long")
-    assert all(len(piece) <= MAX_MESSAGE for piece in pieces)
+    assert all(len(piece) <= MAX_MESSAGE_BYTES for piece in pieces)
     assert " ".join(pieces).split() == text.split()
 
 

@@ -6,18 +6,18 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_client.connection.catch_up import MOST_ROOMS, CatchUp
-from chat_client.connection.session import Session
+from chat_client.connection.catch_up import MAX_QUERIED_ROOMS, CatchUp
+from chat_client.connection.session import ClientSession
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, Gap, HistoryPage, RoomState
-from chat_protocol.framing.lines import MAX_FRAME
-from support.fakes.fake_server import said, welcome
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from support.fakes.fake_server import make_message, make_welcome
 
 
-def resumed(*rooms: RoomState) -> tuple[Session, CatchUp]:
-    session = Session("ann", [], resumable=True, client="test")
-    session.welcomed(welcome(*rooms, resumed=True))
+def resumed(*rooms: RoomState) -> tuple[ClientSession, CatchUp]:
+    session = ClientSession("ann", [], resumable=True, client="test")
+    session.apply_welcome(make_welcome(*rooms, resumed=True))
     numbers = itertools.count()
     return session, CatchUp(session, lambda: f"ref-{next(numbers)}")
 
@@ -48,41 +48,41 @@ def test_it_is_over_when_every_room_has_reached_its_head_and_counts_what_came(
     began = {room.room: room.seq for room in rooms}
     heads = {name: began[name] + lack for name, lack in lacks.items()}
     session, catch_up = resumed(*rooms)
-    refs = {question.room: question.ref for question in catch_up.questions}
+    refs = {question.room: question.ref for question in catch_up.queries}
     answered = set()
     for step, name in steps:
         seq = session.rooms[name].seq
         event: Event
         if step == "answer":
-            page = [said(heads[name], name)] if heads[name] else []
+            page = [make_message(heads[name], name)] if heads[name] else []
             event = HistoryPage(room=name, messages=page, more=False, ref=refs[name])
-            assert catch_up.answered(event)
+            assert catch_up.handle_answer(event)
             answered.add(name)
         else:
-            event = said(seq + 1, name)
+            event = make_message(seq + 1, name)
             if seq == began[name] and gone[name]:
                 event = Gap(room=name, first=seq + 1, last=seq + gone[name])
-            assert session.saw(event)
-            catch_up.saw(event)
+            assert session.apply_event(event)
+            catch_up.observe(event)
         there = all(session.rooms[one].seq >= heads[one] for one in heads)
-        assert catch_up.over == (there and len(answered) == len(rooms))
-        if catch_up.over:
+        assert catch_up.complete == (there and len(answered) == len(rooms))
+        if catch_up.complete:
             assert catch_up.count == sum(lacks.values()) - sum(gone.values())
 
 
 def test_a_refused_question_is_waited_for_no_longer() -> None:
     _, catch_up = resumed(RoomState("r", 0, 1))
-    assert not catch_up.over
-    assert not catch_up.answered(Error(code=ErrorCode.UNAVAILABLE, message="not now", ref="other"))
-    assert catch_up.answered(
-        Error(code=ErrorCode.UNAVAILABLE, message="not now", ref=catch_up.questions[0].ref)
+    assert not catch_up.complete
+    assert not catch_up.handle_answer(Error(code=ErrorCode.UNAVAILABLE, message="not now", ref="other"))
+    assert catch_up.handle_answer(
+        Error(code=ErrorCode.UNAVAILABLE, message="not now", ref=catch_up.queries[0].ref)
     )
-    assert catch_up.over
+    assert catch_up.complete
 
 
 def test_no_more_is_asked_than_the_limits_of_a_server_bear() -> None:
     _, catch_up = resumed(*(RoomState(f"r{number}", 0, 1) for number in range(300)))
-    assert len(catch_up.questions) == MOST_ROOMS
+    assert len(catch_up.queries) == MAX_QUERIED_ROOMS
 
 
 def test_a_hello_with_very_many_conversations_fits_into_a_frame() -> None:
@@ -91,14 +91,20 @@ def test_a_hello_with_very_many_conversations_fits_into_a_frame() -> None:
     rooms = [RoomState(f"{wide}{number}", 2**61, 1) for number in range(50)]
     session, _ = resumed(*talks, *rooms)
     hello = session.hello()
-    assert len(encode(hello)) <= MAX_FRAME
+    assert len(encode(hello)) <= MAX_FRAME_BYTES
     assert hello.resume is not None
     assert set(hello.resume.rooms) > {room.room for room in rooms}
 
 
 def test_what_was_seen_is_no_news_the_second_time() -> None:
     session, _ = resumed(RoomState("r", 3, 1))
-    assert [session.saw(said(seq, "r")) for seq in (3, 4, 4, 2, 5)] == [False, True, False, False, True]
+    assert [session.apply_event(make_message(seq, "r")) for seq in (3, 4, 4, 2, 5)] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
     # A welcome that stands further back than we do does not take us back.
-    session.welcomed(msgspec.structs.replace(welcome(RoomState("r", 4, 1)), resumed=True))
+    session.apply_welcome(msgspec.structs.replace(make_welcome(RoomState("r", 4, 1)), resumed=True))
     assert session.rooms["r"].seq == 5

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from chat_client.connection.pending import Calls
-from chat_client.connection.resend_queue import Again
+from chat_client.connection.pending import PendingCommands
+from chat_client.connection.resend_queue import ResendQueue
 from chat_protocol.commands import Command, Message, Ping
 from chat_protocol.events import Limits
 
@@ -11,7 +11,7 @@ SLOW = Limits(65536, 8192, 0, 0, messages_per_second=0.001, message_burst=5, byt
 """Four may go at once, the fifth in a quarter of an hour."""
 
 
-class Wire:
+class RecordingLink:
     """Takes what is sent."""
 
     def __init__(self) -> None:
@@ -19,49 +19,49 @@ class Wire:
         self.send = self.sent.append
 
 
-def begun(count: int) -> tuple[Calls, list[Message]]:
-    calls = Calls()
+def pending_messages(count: int) -> tuple[PendingCommands, list[Message]]:
+    calls = PendingCommands()
     messages = [Message(message=str(number), ref=calls.new_ref()) for number in range(count)]
     for message in messages:
-        calls.begin_message(message, None)
+        calls.expect_acknowledgement(message, None)
     return calls, messages
 
 
 def test_it_waits_when_the_pace_says_so_and_the_rest_waits_behind() -> None:
-    wire: Any = Wire()
-    calls, messages = begun(6)
-    again = Again(wire, calls, SLOW)
-    again.everything()
+    wire: Any = RecordingLink()
+    calls, messages = pending_messages(6)
+    again = ResendQueue(wire, calls, SLOW)
+    again.send_unacknowledged()
     again.send(Ping(id="behind"))
     again.send(messages[5])  # waits already
     assert wire.sent == messages[:4]
-    again._send_first()  # the time has come
+    again._send_next()  # the time has come
     assert wire.sent == messages[:5]
-    again.end()
-    again._send_first()
+    again.cancel()
+    again._send_next()
     assert wire.sent == messages[:5]
 
 
 def test_what_was_unavailable_goes_again_with_its_ref() -> None:
-    wire: Any = Wire()
-    calls, messages = begun(3)
-    again = Again(wire, calls, SLOW)
+    wire: Any = RecordingLink()
+    calls, messages = pending_messages(3)
+    again = ResendQueue(wire, calls, SLOW)
     for message in (messages[2], messages[0]):
-        again.unavailable(message.ref, 3600)
-    again.unavailable("nobody's", 3600)
-    again.unavailable(None, 3600)
+        again.retry_unavailable(message.ref, 3600)
+    again.retry_unavailable("nobody's", 3600)
+    again.retry_unavailable(None, 3600)
     assert not wire.sent
-    again._send_refused()
+    again._send_unavailable()
     assert wire.sent == [messages[0], messages[2]]
-    again._send_refused()
+    again._send_unavailable()
     assert len(wire.sent) == 2
-    again.end()
+    again.cancel()
 
 
 def test_without_anything_that_waits_all_goes_at_once() -> None:
-    wire: Any = Wire()
-    again = Again(wire, Calls(), SLOW)
-    again.everything()
+    wire: Any = RecordingLink()
+    again = ResendQueue(wire, PendingCommands(), SLOW)
+    again.send_unacknowledged()
     commands = [Ping(id=number) for number in range(20)]
     for command in commands:
         again.send(command)

@@ -4,8 +4,8 @@ import pytest
 
 from chat_client.address import Address
 from chat_client.options.default_name import default_username, script_names
-from chat_client.options.settings import gather
-from chat_protocol.names import MAX_NAME, clean
+from chat_client.options.settings import gather_settings
+from chat_protocol.names import MAX_NAME_CHARS, validate_name
 
 
 @pytest.mark.parametrize(
@@ -27,19 +27,19 @@ def test_the_login_name_is_the_default_as_far_as_it_is_a_name(
 
 
 def test_scripts_have_more_names_to_try_all_valid() -> None:
-    names = list(script_names("x" * MAX_NAME))
-    assert names[0] == "x" * MAX_NAME
+    names = list(script_names("x" * MAX_NAME_CHARS))
+    assert names[0] == "x" * MAX_NAME_CHARS
     assert len(set(names)) == 4
-    assert [clean(name) for name in names] == names
+    assert [validate_name(name) for name in names] == names
 
 
 def test_flags_come_before_the_environment() -> None:
     environ = {"CHAT_SERVER": "a:1,b", "CHAT_USERNAME": "env"}
-    plain = gather(argparse.Namespace(), environ)
+    plain = gather_settings(argparse.Namespace(), environ)
     assert plain.servers == [Address("a", 1), Address("b", 7072)]
     assert (plain.username, plain.strict_name) == ("env", False)
-    flags = gather(argparse.Namespace(host="::1", port=9, username="flag", timeout=3.0), environ)
+    flags = gather_settings(argparse.Namespace(host="::1", port=9, username="flag", timeout=3.0), environ)
     assert flags.servers == [Address("::1", 9)]
     assert (flags.username, flags.strict_name, flags.timeout) == ("flag", True, 3.0)
-    assert gather(argparse.Namespace(), {}).route == [Address("127.0.0.1", 7072)]
-    assert gather(argparse.Namespace(port=5), {}).servers == [Address("127.0.0.1", 5)]
+    assert gather_settings(argparse.Namespace(), {}).effective_servers == [Address("127.0.0.1", 7072)]
+    assert gather_settings(argparse.Namespace(port=5), {}).servers == [Address("127.0.0.1", 5)]

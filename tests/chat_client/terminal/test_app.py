@@ -24,7 +24,7 @@ from chat_protocol.events import (
 CTRL_C, CTRL_D, ENTER, TAB = "\x03", "\x04", "\r", "\t"
 
 
-def heard(client: Client) -> str:
+def last_message(client: Client) -> str:
     """Return the next message that is not our own."""
     while True:
         event = client.next_event(60)
@@ -38,7 +38,7 @@ def test_lines_go_out_and_come_back_with_time_and_name(server: Any, terminal: An
         ann.see("lobby> ", "t-ann at")
         ann.type("hello there" + ENTER)
         ann.see_line(r"\d\d:\d\d t-ann: hello there")
-        assert heard(bob) == "hello there"
+        assert last_message(bob) == "hello there"
         assert not any(line.startswith("lobby> hello") for line in ann.lines), "the typed line stayed"
         ann.type("quit" + ENTER)
         assert ann.exit_code() == 0
@@ -55,7 +55,7 @@ def test_incoming_lines_do_not_break_the_typed_one(server: Any, terminal: Any) -
         ann.see("between 0", "between 1", "between 2")
         ann.see_line("draft> half a li")
         ann.type("ne" + ENTER)
-        assert heard(bob) == "half a line"
+        assert last_message(bob) == "half a line"
 
 
 def test_the_last_messages_of_a_room_are_shown_on_entering(server: Any, terminal: Any) -> None:
@@ -119,11 +119,11 @@ def test_conversations(server: Any, terminal: Any) -> None:
         ann.see("(private) conv-bob: are you there?", "unread: @conv-bob 1")
         ann.type("/msg conv-bob in a moment" + ENTER)
         ann.see("(to conv-bob) conv-ann: in a moment")
-        assert heard(bob) == "in a moment"
+        assert last_message(bob) == "in a moment"
         ann.type("/chat conv-b" + TAB + ENTER)
         ann.see("@conv-bob> ", "conversation with conv-bob")
         ann.type("now" + ENTER)
-        assert heard(bob) == "now"
+        assert last_message(bob) == "now"
         bob.say("then", to="conv-ann")
         ann.see("(private) conv-ann: now", "(private) conv-bob: then")
         ann.type("bye" + ENTER)
@@ -140,7 +140,7 @@ def test_a_mistyped_command_is_never_said(server: Any, terminal: Any) -> None:
         ann.see("slash> ")
         ann.type(" /quti" + ENTER + "//quit is how to leave" + ENTER)
         ann.see("there is no /quti", "did you mean /quit?")
-        assert heard(bob) == "/quit is how to leave"
+        assert last_message(bob) == "/quit is how to leave"
 
 
 def test_commands_answer(server: Any, terminal: Any) -> None:
@@ -191,12 +191,12 @@ def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
         ann.see_line("paste> secret 1")  # the draft is back, nothing was sent
         ann.type(CTRL_C)
         ann.type("short" + ENTER)
-        assert heard(bob) == "short"
+        assert last_message(bob) == "short"
         ann.paste("a\nb\nc\nd")
         ann.type(ENTER)
         ann.see("Send these 4 lines")
         ann.type("y" + ENTER)
-        assert heard(bob) == "a\nb\nc\nd"
+        assert last_message(bob) == "a\nb\nc\nd"
         ann.see_line(r"\d\d:\d\d paste-ann: a")
         ann.see_line("      b")
 
@@ -208,7 +208,7 @@ def test_a_text_over_the_limit_is_split(server: Any, terminal: Any) -> None:
         ann.paste("word " * 2000)
         ann.type(ENTER)
         ann.see("sent as 2")
-        assert (heard(bob) + " " + heard(bob)).split() == ["word"] * 2000
+        assert (last_message(bob) + " " + last_message(bob)).split() == ["word"] * 2000
         ann.paste("\n".join(["x" * 2500] * 4))
         ann.type(ENTER)
         ann.see("Send these 4 lines as 2 messages?")
@@ -280,7 +280,7 @@ def test_ctrl_c_clears_the_line_and_twice_leaves(server: Any, terminal: Any) -> 
         ann.see("Ctrl-C again")
         ann.until(lambda: "not this" not in ann.screen)
         ann.type("but this" + ENTER)
-        assert heard(bob) == "but this"
+        assert last_message(bob) == "but this"
         ann.type(CTRL_C)
         ann.until(lambda: ann.screen.count("Ctrl-C again") == 2)
         ann.type(CTRL_C)
@@ -339,7 +339,7 @@ def test_a_dumb_terminal_will_do(server: Any, terminal: Any) -> None:
         ann = terminal("--server", server.address, "--username", "dumb-ann", "--room", "dumb", TERM="dumb")
         ann.see("dumb> ")
         ann.type("hello" + ENTER)
-        assert heard(bob) == "hello"
+        assert last_message(bob) == "hello"
         bob.say("hello yourself", "dumb")
         ann.see("dumb-bob: hello yourself")
         assert not re.search(r"\x1b\[[\d;]*m", ann.raw)

@@ -1,53 +1,61 @@
 import pytest
 
 from chat_client.terminal.completion import candidates
-from chat_client.terminal.input_parser import COMMANDS, Do, Farewell, Say, Wrong, help_lines, understand
+from chat_client.terminal.input_parser import (
+    COMMANDS,
+    CommandInput,
+    GoodbyeInput,
+    InvalidInput,
+    TextInput,
+    help_lines,
+    parse_input,
+)
 
 
 @pytest.mark.parametrize("line", ["/quti", " /quti", "\t/quti now", "/QUTI", "/etc/passwd", "/", "/ quit"])
 def test_a_command_that_does_not_exist_is_never_said(line: str) -> None:
-    assert isinstance(understand(line), Wrong)
+    assert isinstance(parse_input(line), InvalidInput)
 
 
 def test_the_nearest_command_is_suggested() -> None:
-    wrong = understand("/hsitory 5")
-    assert isinstance(wrong, Wrong)
+    wrong = parse_input("/hsitory 5")
+    assert isinstance(wrong, InvalidInput)
     assert "did you mean /history?" in wrong.sentence
 
 
 def test_without_a_near_command_none_is_suggested() -> None:
-    wrong = understand("/foo")
-    assert isinstance(wrong, Wrong)
+    wrong = parse_input("/foo")
+    assert isinstance(wrong, InvalidInput)
     assert "did you mean" not in wrong.sentence
 
 
 @pytest.mark.parametrize("line", ["/join bad room", "/leave bad room", "/chat ann lee", "/nick ann lee"])
 def test_words_too_many_are_refused_not_dropped(line: str) -> None:
-    wrong = understand(line)
-    assert isinstance(wrong, Wrong)
+    wrong = parse_input(line)
+    assert isinstance(wrong, InvalidInput)
     assert "name holds no spaces" in wrong.sentence
 
 
 @pytest.mark.parametrize("line", [" /quit", "/QUIT", "/quit  "])
 def test_a_command_may_be_written_loosely(line: str) -> None:
-    assert understand(line) == Do(COMMANDS["quit"], "")
+    assert parse_input(line) == CommandInput(COMMANDS["quit"], "")
 
 
 def test_two_slashes_say_one() -> None:
-    assert understand("//quit") == Say("/quit")
-    assert understand("  //etc/passwd is a file") == Say("/etc/passwd is a file")
+    assert parse_input("//quit") == TextInput("/quit")
+    assert parse_input("  //etc/passwd is a file") == TextInput("/etc/passwd is a file")
 
 
 def test_a_command_that_lacks_something_says_how_it_goes() -> None:
-    assert understand("/msg bob") == Wrong("it goes like this: /msg NAME text")
-    assert understand("/msg bob hi there") == Do(COMMANDS["msg"], "bob hi there")
+    assert parse_input("/msg bob") == InvalidInput("it goes like this: /msg NAME text")
+    assert parse_input("/msg bob hi there") == CommandInput(COMMANDS["msg"], "bob hi there")
 
 
 def test_good_byes_are_whole_lines() -> None:
-    assert understand(" bye ") == Farewell("bye")
-    assert understand("quit") == Farewell("quit")
-    assert understand("bye all") == Say("bye all")
-    assert understand("  ") is None
+    assert parse_input(" bye ") == GoodbyeInput("bye")
+    assert parse_input("quit") == GoodbyeInput("quit")
+    assert parse_input("bye all") == TextInput("bye all")
+    assert parse_input("  ") is None
 
 
 def test_help_names_every_command() -> None:

@@ -9,7 +9,7 @@ from chat_client import Client
 from chat_protocol.commands import Who
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Bye, Gap, RoomState, User, UserList
-from support.fakes.fake_server import said, welcome
+from support.fakes.fake_server import make_message, make_welcome
 
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 LOBBY = RoomState("lobby", 0, 1)
@@ -54,38 +54,38 @@ def test_after_a_restart_all_goes_on_and_is_counted(start_server: Any, terminal:
     assert ann.screen.count("bob: before") == ann.screen.count("bob: two") == 1
 
 
-def test_thousands_that_were_missed_do_not_bury_the_screen(scripted: Any, terminal: Any) -> None:
-    server = scripted(welcome(LOBBY), welcome(LOBBY, resumed=True))
+def test_thousands_that_were_missed_do_not_bury_the_screen(fake_server: Any, terminal: Any) -> None:
+    server = fake_server(make_welcome(LOBBY), make_welcome(LOBBY, resumed=True))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
-    server.log += [said(seq) for seq in range(1, 1501)]
+    server.log += [make_message(seq) for seq in range(1, 1501)]
     server.connection().cut()
     server.connection().send(*server.log)
     ann.see("1,500 messages caught up", "the last 20", "bob: 1481", "bob: 1500", "/history shows more")
     assert "bob: 1480" not in ann.raw
 
 
-def test_what_can_no_longer_be_had_is_said(scripted: Any, terminal: Any) -> None:
-    server = scripted(welcome(LOBBY), welcome(LOBBY, resumed=True))
+def test_what_can_no_longer_be_had_is_said(fake_server: Any, terminal: Any) -> None:
+    server = fake_server(make_welcome(LOBBY), make_welcome(LOBBY, resumed=True))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
-    server.log.append(said(81))
+    server.log.append(make_message(81))
     server.connection().cut()
-    server.connection().send(Gap(room="lobby", first=1, last=80), said(81))
+    server.connection().send(Gap(room="lobby", first=1, last=80), make_message(81))
     ann.see("messages 1 to 80 of lobby can no longer be had", "1 message caught up", "bob: 81")
 
 
-def test_a_new_session_is_called_one(scripted: Any, terminal: Any) -> None:
-    server = scripted(welcome(LOBBY), welcome(RoomState("lobby", 2, 1)))
+def test_a_new_session_is_called_one(fake_server: Any, terminal: Any) -> None:
+    server = fake_server(make_welcome(LOBBY), make_welcome(RoomState("lobby", 2, 1)))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
-    server.log += [said(1), said(2)]
+    server.log += [make_message(1), make_message(2)]
     server.connection().cut()
     ann.see("back after", "in a new session", "bob: 1", "bob: 2")
 
 
-def test_who_is_replaced_is_told_why(scripted: Any, terminal: Any) -> None:
-    server = scripted(welcome(LOBBY))
+def test_who_is_replaced_is_told_why(fake_server: Any, terminal: Any) -> None:
+    server = fake_server(make_welcome(LOBBY))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     server.connection().send(Bye(reason=ByeReason.REPLACED))
@@ -93,8 +93,8 @@ def test_who_is_replaced_is_told_why(scripted: Any, terminal: Any) -> None:
     assert "the session has ended: you have come back on another connection" in ann.screen
 
 
-def test_who_shows_who_lags(scripted: Any, terminal: Any) -> None:
-    server = scripted(welcome(LOBBY))
+def test_who_shows_who_lags(fake_server: Any, terminal: Any) -> None:
+    server = fake_server(make_welcome(LOBBY))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     ann.type("/who" + ENTER)
@@ -105,8 +105,10 @@ def test_who_shows_who_lags(scripted: Any, terminal: Any) -> None:
 
 
 @pytest.mark.parametrize("leave", ["/quit", CTRL_D, CTRL_C * 2, "SIGTERM"], ids=["quit", "d", "c", "term"])
-def test_every_line_that_is_not_acknowledged_is_given_back(scripted: Any, terminal: Any, leave: str) -> None:
-    server = scripted(welcome(LOBBY))  # and no second connection
+def test_every_line_that_is_not_acknowledged_is_given_back(
+    fake_server: Any, terminal: Any, leave: str
+) -> None:
+    server = fake_server(make_welcome(LOBBY))  # and no second connection
     ann = terminal("--server", server.address, "--username", "ann", rows=50)
     ann.see("lobby> ")
     server.connection().cut()

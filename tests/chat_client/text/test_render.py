@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_client.text.render import INDENT, Painter, clock, mentions, message_text, wrapped
+from chat_client.text.render import INDENT, Painter, format_clock, mentions, message_text, wrap_lines
 from chat_protocol.events import MessageEvent
 
 PLAIN = Painter(colours=False)
@@ -45,7 +45,7 @@ def test_a_long_line_cannot_run_on_at_the_left_edge() -> None:
 
 
 def test_wide_characters_count_as_they_are_drawn() -> None:
-    lines = list(wrapped("日" * 30, 20, lambda text: 2 * len(text)))
+    lines = list(wrap_lines("日" * 30, 20, lambda text: 2 * len(text)))
     assert [len(line) for line in lines] == [10, 13, 13, 12]
 
 
@@ -65,5 +65,5 @@ def test_a_mention_is_the_name_as_a_word(text: str, named: bool) -> None:
 
 
 def test_a_time_that_is_none_breaks_nothing() -> None:
-    assert clock(float("nan")) == "--:--"
-    assert clock(1e300) == "--:--"
+    assert format_clock(float("nan")) == "--:--"
+    assert format_clock(1e300) == "--:--"

@@ -7,13 +7,13 @@ import pytest
 from chat_protocol.commands import Arrive, Hello, Message, Ping, Quit, Rename, Say
 from chat_protocol.dialects import detect
 from chat_protocol.dialects.base import Codec, Incoming
-from chat_protocol.dialects.detect import Sniffer
-from chat_protocol.dialects.ndjson import TOO_LARGE, NdjsonCodec
-from chat_protocol.dialects.plain_text import TextCodec
-from chat_protocol.dialects.two_field import SimpleCodec
+from chat_protocol.dialects.detect import DialectDetector
+from chat_protocol.dialects.ndjson import FRAME_TOO_LARGE, NdjsonCodec
+from chat_protocol.dialects.plain_text import PlainTextCodec
+from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.framing.json_objects import ObjectSplitter
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 PING = b'{"type":"ping"}'
 PAIR = b'{"username":"ann","message":"hi"}'
@@ -23,23 +23,23 @@ PUTTY = b"\xff\xfb\x1f\xff\xfb\x20\xff\xfb\x18\xff\xfb\x27\xff\xfd\x01\xff\xfb\x
 TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
-def talk(pieces: list[bytes]) -> tuple[Codec, list[Incoming]]:
+def detect_pieces(pieces: list[bytes]) -> tuple[Codec, list[Incoming]]:
     """Feed `pieces` as a connection does: to the chosen codec, once there is one."""
-    sniffer = Sniffer()
+    sniffer = DialectDetector()
     found: list[Incoming] = []
     for piece in pieces:
-        found += (sniffer.chosen or sniffer).receive(piece)
-    return sniffer.chosen or sniffer, found
+        found += (sniffer.successor or sniffer).receive(piece)
+    return sniffer.successor or sniffer, found
 
 
-def each_way(stream: bytes) -> tuple[type[Codec], list[Incoming]]:
+def detect_all_cuts(stream: bytes) -> tuple[type[Codec], list[Incoming]]:
     """Feed `stream` whole, byte by byte and cut at each place, which must come to the same."""
-    whole, found = talk([stream])
+    whole, found = detect_pieces([stream])
     for pieces in (
         [bytes([byte]) for byte in stream],
         *([stream[:place], stream[place:]] for place in range(1, len(stream))),
     ):
-        chosen, again = talk(pieces)
+        chosen, again = detect_pieces(pieces)
         assert (type(chosen), again) == (type(whole), found)
     return type(whole), found
 
@@ -60,12 +60,12 @@ def codes(found: list[Incoming]) -> list[str]:
     ],
 )
 def test_an_object_with_a_type_is_native(stream: bytes, found: list[Incoming]) -> None:
-    assert each_way(stream) == (NdjsonCodec, found)
+    assert detect_all_cuts(stream) == (NdjsonCodec, found)
 
 
 @pytest.mark.parametrize("stream", [b'{"type":null}\n', b'{"type":{}}\n', b'{"type":"dance"}\n'])
 def test_an_unknown_type_is_native_too(stream: bytes) -> None:
-    chosen, found = each_way(stream)
+    chosen, found = detect_all_cuts(stream)
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.UNKNOWN_TYPE])
 
 
@@ -87,10 +87,10 @@ def test_an_unknown_type_is_native_too(stream: bytes) -> None:
 )
 def test_an_object_without_a_type_is_two_field_json(stream: bytes, found: list[Incoming]) -> None:
     if len(stream) > 1000:
-        chosen, again = talk([bytes([byte]) for byte in stream])
-        assert (type(chosen), again) == (SimpleCodec, found)
+        chosen, again = detect_pieces([bytes([byte]) for byte in stream])
+        assert (type(chosen), again) == (TwoFieldCodec, found)
     else:
-        assert each_way(stream) == (SimpleCodec, found)
+        assert detect_all_cuts(stream) == (TwoFieldCodec, found)
 
 
 def test_two_field_json_over_many_lines_is_known_wherever_json_allows_a_line_break() -> None:
@@ -114,8 +114,8 @@ def test_two_field_json_over_many_lines_is_known_wherever_json_allows_a_line_bre
     ]
     for place in range(1, len(tokens) + 1):
         stream = b"".join(tokens[:place]) + b" \r\n" + b"".join(tokens[place:]) + b"}"
-        chosen, found = each_way(stream)
-        assert (chosen, codes(found)) == (SimpleCodec, [ErrorCode.INVALID_FIELD])
+        chosen, found = detect_all_cuts(stream)
+        assert (chosen, codes(found)) == (TwoFieldCodec, [ErrorCode.INVALID_FIELD])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_two_field_json_over_many_lines_is_known_wherever_json_allows_a_line_bre
     ],
 )
 def test_a_native_frame_cut_short_is_answered_at_its_newline(stream: bytes) -> None:
-    chosen, found = each_way(stream)
+    chosen, found = detect_all_cuts(stream)
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, "Ping"])
 
 
@@ -138,22 +138,22 @@ def test_a_native_frame_cut_short_is_answered_at_its_newline(stream: bytes) -> N
 def test_what_is_wrong_before_the_dialect_is_known_is_answered_and_the_next_object_decides(
     broken: bytes,
 ) -> None:
-    for then, chosen in ((PING + b"\n", NdjsonCodec), (PAIR, SimpleCodec)):
-        kind, found = each_way(broken + b"\n" + then)
+    for then, chosen in ((PING + b"\n", NdjsonCodec), (PAIR, TwoFieldCodec)):
+        kind, found = detect_all_cuts(broken + b"\n" + then)
         assert (kind, codes(found)) == (chosen, [ErrorCode.BAD_FRAME, codes(found)[-1]])
         assert isinstance(found[-1], Ping | Say)
 
 
 def test_each_object_before_the_dialect_is_known_is_judged_at_its_own_first_newline() -> None:
-    chosen, found = each_way(b'{"a":\n"open\n{"type":"x"\n' + PING + b"\n")
+    chosen, found = detect_all_cuts(b'{"a":\n"open\n{"type":"x"\n' + PING + b"\n")
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, ErrorCode.BAD_FRAME, "Ping"])
 
 
-@pytest.mark.parametrize("rest", [b"}\n", b'"b":2}\n', b"x" * (MAX_FRAME + 1)], ids=len)
+@pytest.mark.parametrize("rest", [b"}\n", b'"b":2}\n', b"x" * (MAX_FRAME_BYTES + 1)], ids=len)
 def test_what_the_first_newline_decides_no_later_byte_can_change(rest: bytes) -> None:
     for first in (b"{x\n", b'{"type":1,\n'):
-        chosen, found = talk([first, rest])
-        again, found_again = talk([first + rest])
+        chosen, found = detect_pieces([first, rest])
+        again, found_again = detect_pieces([first + rest])
         assert isinstance(chosen, NdjsonCodec)
         assert isinstance(again, NdjsonCodec)
         assert found == found_again
@@ -162,15 +162,15 @@ def test_what_the_first_newline_decides_no_later_byte_can_change(rest: bytes) ->
 
 
 def test_a_first_line_that_is_too_large_is_not_looked_at_beyond_its_bound() -> None:
-    stream = b"x" * (MAX_FRAME + 1) + b"\0"
-    assert talk([stream])[1] == talk([stream[:-1], stream[-1:]])[1] == [TOO_LARGE]
+    stream = b"x" * (MAX_FRAME_BYTES + 1) + b"\0"
+    assert detect_pieces([stream])[1] == detect_pieces([stream[:-1], stream[-1:]])[1] == [FRAME_TOO_LARGE]
 
 
 @pytest.mark.parametrize("depth", [12_000, 30_000])  # Python 3.13 takes 10,000
 def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: int) -> None:
     for newline in (b"", b"\n"):
         stream = b'{"a":' + b"[" * depth + newline + b"]" * depth + b"}\n" + PING + b"\n"
-        chosen, found = talk([stream])
+        chosen, found = detect_pieces([stream])
         assert isinstance(chosen, NdjsonCodec)
         assert set(codes(found[:-1])) == {ErrorCode.BAD_FRAME}
         assert found[-1] == Ping()
@@ -202,8 +202,8 @@ def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: in
 def test_any_other_text_is_plain_text_from_its_first_line_on(
     stream: bytes, found: list[Incoming] | None
 ) -> None:
-    chosen, said = each_way(stream)
-    assert chosen == TextCodec
+    chosen, said = detect_all_cuts(stream)
+    assert chosen == PlainTextCodec
     assert said[0] == Arrive()
     if found is not None:
         assert said[1:] == found
@@ -213,7 +213,7 @@ def test_any_other_text_is_plain_text_from_its_first_line_on(
     "blank", [b"", b"\n", b"\r\n\r\n", b" ", BOM, BOM[:1], PUTTY, PUTTY[:-1], BOM + b"\n"]
 )
 def test_blank_lines_and_what_programs_send_by_themselves_choose_nothing(blank: bytes) -> None:
-    assert each_way(blank) == (Sniffer, [])
+    assert detect_all_cuts(blank) == (DialectDetector, [])
 
 
 @pytest.mark.parametrize(
@@ -230,23 +230,23 @@ def test_blank_lines_and_what_programs_send_by_themselves_choose_nothing(blank: 
     ],
 )
 def test_a_web_request_is_told_where_it_is_and_says_nothing(stream: bytes) -> None:
-    chosen, found = each_way(stream)
+    chosen, found = detect_all_cuts(stream)
     assert_closed(chosen, found, "not a web server")
 
 
 @pytest.mark.parametrize("line", [b"CAP LS 302", b"NICK ann", b"USER ann 0 * :Ann", b"PASS secret", b"NICK"])
 def test_irc_is_told_that_it_is_not_spoken(line: bytes) -> None:
-    assert_closed(*each_way(line + b"\r\n"), "IRC")
+    assert_closed(*detect_all_cuts(line + b"\r\n"), "IRC")
 
 
 def test_the_proxy_protocol_is_told_that_it_is_not_spoken() -> None:
-    assert_closed(*each_way(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + PING + b"\n"), "PROXY")
-    assert_closed(*each_way(b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "not text")
+    assert_closed(*detect_all_cuts(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + PING + b"\n"), "PROXY")
+    assert_closed(*detect_all_cuts(b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "not text")
 
 
 def test_tls_is_told_at_its_first_byte() -> None:
-    assert_closed(*each_way(TLS), "TLS")
-    assert_closed(*each_way(b"\n" + TLS[:1]), "TLS")
+    assert_closed(*detect_all_cuts(TLS), "TLS")
+    assert_closed(*detect_all_cuts(b"\n" + TLS[:1]), "TLS")
 
 
 @pytest.mark.parametrize(
@@ -267,12 +267,12 @@ def test_tls_is_told_at_its_first_byte() -> None:
     ],
 )
 def test_what_is_not_text_is_told_so(stream: bytes) -> None:
-    assert_closed(*each_way(stream), "not")
+    assert_closed(*detect_all_cuts(stream), "not")
 
 
 def assert_closed(chosen: type[Codec], found: list[Incoming], word: str) -> None:
     """Hold that nothing was chosen or said: one line that says why, and the connection ends."""
-    assert chosen == Sniffer
+    assert chosen == DialectDetector
     [fault] = found
     assert isinstance(fault, Fault)
     assert fault.code == ErrorCode.BAD_FRAME
@@ -281,12 +281,12 @@ def assert_closed(chosen: type[Codec], found: list[Incoming], word: str) -> None
 
 
 def test_after_it_has_given_up_nothing_counts() -> None:
-    for first in (b"GET / HTTP/1.1\r\n", TLS, b"x" * (MAX_FRAME + 1), b"{" * (MAX_FRAME + 1)):
-        sniffer = Sniffer()
+    for first in (b"GET / HTTP/1.1\r\n", TLS, b"x" * (MAX_FRAME_BYTES + 1), b"{" * (MAX_FRAME_BYTES + 1)):
+        sniffer = DialectDetector()
         assert len(sniffer.receive(first)) == 1
         assert sniffer.receive(b"\n" + PING + b"\n") == []
-        assert sniffer.end() == []
-        assert sniffer.chosen is None
+        assert sniffer.receive_eof() == []
+        assert sniffer.successor is None
 
 
 @pytest.mark.parametrize(
@@ -301,9 +301,9 @@ def test_after_it_has_given_up_nothing_counts() -> None:
     ],
 )
 def test_the_end_of_input_ends_a_line(stream: bytes, expected: list[Incoming]) -> None:
-    sniffer = Sniffer()
+    sniffer = DialectDetector()
     assert sniffer.receive(stream) == []
-    assert sniffer.end() == expected
+    assert sniffer.receive_eof() == expected
 
 
 @pytest.mark.parametrize(
@@ -311,34 +311,38 @@ def test_the_end_of_input_ends_a_line(stream: bytes, expected: list[Incoming]) -
     [(b"GET", "web"), (b"NICK x", "IRC"), (b"\xef", "UTF-8"), (b'{"type":"ping"', "not finished")],
 )
 def test_the_end_of_input_can_show_a_stranger_or_half_an_object(stream: bytes, word: str) -> None:
-    sniffer = Sniffer()
+    sniffer = DialectDetector()
     assert sniffer.receive(stream) == []
-    assert_closed(Sniffer, list(sniffer.end()), word)
-    assert sniffer.end() == []
+    assert_closed(DialectDetector, list(sniffer.receive_eof()), word)
+    assert sniffer.receive_eof() == []
 
 
 def test_the_end_of_input_after_a_broken_object_says_nothing_more() -> None:
-    sniffer = Sniffer()
+    sniffer = DialectDetector()
     assert codes(list(sniffer.receive(b"{bad}\n"))) == [ErrorCode.BAD_FRAME]
-    assert sniffer.end() == []
+    assert sniffer.receive_eof() == []
 
 
-@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
 @pytest.mark.parametrize(
     ("begin", "finish", "chosen"),
-    [(b'{"type":"ping","x":"', b'"}', NdjsonCodec), (b'{"x":"', b'"}', SimpleCodec), (b"x", b"", TextCodec)],
+    [
+        (b'{"type":"ping","x":"', b'"}', NdjsonCodec),
+        (b'{"x":"', b'"}', TwoFieldCodec),
+        (b"x", b"", PlainTextCodec),
+    ],
 )
 def test_a_first_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(
     begin: bytes, finish: bytes, chosen: type[Codec], step: int
 ) -> None:
-    for size in (MAX_FRAME, MAX_FRAME + 1):
+    for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         stream = begin + b"x" * (size - len(begin + finish)) + finish + b"\r\n"
-        codec, found = talk([stream[at : at + step] for at in range(0, len(stream), step)])
-        if size == MAX_FRAME:
+        codec, found = detect_pieces([stream[at : at + step] for at in range(0, len(stream), step)])
+        if size == MAX_FRAME_BYTES:
             assert isinstance(codec, chosen)
-            assert TOO_LARGE not in found
+            assert FRAME_TOO_LARGE not in found
         else:
-            assert (type(codec), found) == (Sniffer, [TOO_LARGE])
+            assert (type(codec), found) == (DialectDetector, [FRAME_TOO_LARGE])
 
 
 @dataclass
@@ -356,10 +360,10 @@ class CountingPattern:
 def test_a_first_line_of_text_is_looked_at_once_though_it_comes_byte_by_byte(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    counting = CountingPattern(detect._BINARY)
-    monkeypatch.setattr(detect, "_BINARY", counting)
-    talk([b"x"] * MAX_FRAME)
-    assert counting.looked <= 2 * MAX_FRAME
+    counting = CountingPattern(detect._BINARY_BYTES)
+    monkeypatch.setattr(detect, "_BINARY_BYTES", counting)
+    detect_pieces([b"x"] * MAX_FRAME_BYTES)
+    assert counting.looked <= 2 * MAX_FRAME_BYTES
 
 
 @dataclass
@@ -376,20 +380,20 @@ class CountingJson:
 @pytest.mark.parametrize(
     "stream", [b"{" + b"\n" * 60_000, b'{"a":[' + b"1,\n" * 20_000, b'{"a":"' + b"x" * 60_000]
 )
-@pytest.mark.parametrize("step", [1, 100, MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 100, MAX_FRAME_BYTES])
 def test_an_unfinished_object_is_judged_once_at_its_first_newline(
     stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = CountingJson()
     copies: list[int] = []
-    unfinished = ObjectSplitter.unfinished
+    unfinished = ObjectSplitter.peek_unfinished
 
     def copy(splitter: ObjectSplitter) -> bytes:
         text = unfinished(splitter)
         copies.append(len(text))
         return text
 
-    monkeypatch.setattr(detect, "_prefix", counting)
-    monkeypatch.setattr(ObjectSplitter, "unfinished", copy)
-    talk([stream[at : at + step] for at in range(0, len(stream), step)])
+    monkeypatch.setattr(detect, "_prefix_decoder", counting)
+    monkeypatch.setattr(ObjectSplitter, "peek_unfinished", copy)
+    detect_pieces([stream[at : at + step] for at in range(0, len(stream), step)])
     assert len(counting.given) == len(copies) == (b"\n" in stream)

@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 import chat_protocol
-from chat_protocol.dialects import base
-from chat_protocol.dialects.base import Codec, Incoming
-from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.base import DIALECT_NAMES, NDJSON, Codec, Incoming
+from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.dialects.ndjson import NdjsonCodec
-from chat_protocol.dialects.plain_text import TextCodec
-from chat_protocol.dialects.two_field import SimpleCodec
+from chat_protocol.dialects.plain_text import PlainTextCodec
+from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.events import Event, MessageEvent
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
-CODECS: list[Callable[[], Codec]] = [NdjsonCodec, SimpleCodec, TextCodec, Sniffer]
+CODECS: list[Callable[[], Codec]] = [NdjsonCodec, TwoFieldCodec, PlainTextCodec, DialectDetector]
 FRAGMENTS = [
     *(b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b" ", b"\t", b"\r", b"\n", b"\r\n", b"1", b"x", b"hi"),
     *(
@@ -59,22 +58,22 @@ FRAGMENTS = [
     ),
 ]
 LARGE = [
-    b"x" * MAX_FRAME,
+    b"x" * MAX_FRAME_BYTES,
     b"{" + b"x" * 40_000,
     b"y" * 30_000,
-    b'{"a":"' + b"z" * (MAX_FRAME - 8) + b'"}',
+    b'{"a":"' + b"z" * (MAX_FRAME_BYTES - 8) + b'"}',
     b"\0" * 9,
 ]
 
 
-def talk(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
+def feed_codec(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
     """Feed `pieces` as a connection does: to the chosen codec, once there is one."""
     talker = make()
     found: list[Incoming] = []
     for piece in pieces:
         found += talker.receive(piece)
-        talker = getattr(talker, "chosen", None) or talker
-    found += talker.end()
+        talker = getattr(talker, "successor", None) or talker
+    found += talker.receive_eof()
     return talker.dialect, found
 
 
@@ -92,20 +91,23 @@ def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
 def test_a_stream_means_the_same_however_it_is_cut(
     make: Callable[[], Codec], stream: bytes, cuts: list[int]
 ) -> None:
-    whole = talk(make, [stream])
-    assert talk(make, chopped(stream, cuts)) == whole
-    assert talk(make, [bytes([byte]) for byte in stream]) == whole
+    whole = feed_codec(make, [stream])
+    assert feed_codec(make, chopped(stream, cuts)) == whole
+    assert feed_codec(make, [bytes([byte]) for byte in stream]) == whole
 
 
 @pytest.mark.parametrize("make", CODECS)
 @given(
     stream=st.lists(st.sampled_from([*FRAGMENTS, *LARGE, *LARGE]), max_size=8).map(b"".join),
-    cuts=st.lists(st.integers(0, 3 * MAX_FRAME) | st.integers(MAX_FRAME - 9, MAX_FRAME + 9), max_size=8),
+    cuts=st.lists(
+        st.integers(0, 3 * MAX_FRAME_BYTES) | st.integers(MAX_FRAME_BYTES - 9, MAX_FRAME_BYTES + 9),
+        max_size=8,
+    ),
 )
 def test_a_large_stream_means_the_same_however_it_is_cut(
     make: Callable[[], Codec], stream: bytes, cuts: list[int]
 ) -> None:
-    assert talk(make, chopped(stream, cuts)) == talk(make, [stream])
+    assert feed_codec(make, chopped(stream, cuts)) == feed_codec(make, [stream])
 
 
 @pytest.mark.parametrize("make", CODECS)
@@ -118,7 +120,7 @@ def test_no_encoder_writes_half_a_line_or_a_line_within_a_frame(
     chunk = encoder.encode(event)
     assert chunk == b"" or chunk.endswith(b"\n")
     assert b"\r" not in chunk
-    if encoder.dialect == base.NDJSON:
+    if encoder.dialect == NDJSON:
         assert chunk.count(b"\n") == 1
 
 
@@ -133,12 +135,12 @@ def test_a_batch_is_one_chunk_of_what_its_messages_are_alone(
 
 
 def test_dialects_have_a_number_and_a_name() -> None:
-    numbers = {"ndjson": NdjsonCodec.dialect, "simple": SimpleCodec.dialect, "text": TextCodec.dialect}
-    assert [numbers[name] for name in base.DIALECTS] == [0, 1, 2]
+    numbers = {"ndjson": NdjsonCodec.dialect, "simple": TwoFieldCodec.dialect, "text": PlainTextCodec.dialect}
+    assert [numbers[name] for name in DIALECT_NAMES] == [0, 1, 2]
 
 
 def test_before_the_dialect_is_known_answers_are_native() -> None:
-    assert Sniffer.dialect == base.NDJSON
+    assert DialectDetector.dialect == NDJSON
 
 
 def test_version_port_and_lobby_are_those_of_the_contract() -> None:

@@ -1,13 +1,13 @@
 """What `make fuzz` has found: each input once more, by hand."""
 
-from chat_protocol.dialects.detect import Sniffer
+from chat_protocol.dialects.detect import DialectDetector
 
 
 def test_a_first_object_that_comes_slowly_is_kept_once() -> None:
     # Given a first read that begins an object
-    sniffer = Sniffer()
+    sniffer = DialectDetector()
     sniffer.receive(b'{"message":"' + b"x" * 60_000)
     # Then the splitter has it, and nobody else
     assert sniffer._objects is not None
-    assert len(sniffer._objects.unfinished()) > 60_000
-    assert not sniffer._held
+    assert len(sniffer._objects.peek_unfinished()) > 60_000
+    assert not sniffer._first_line

@@ -10,7 +10,7 @@ from hypothesis.strategies import DataObject, SearchStrategy
 from chat_protocol.commands import WIRE_TYPES, Command, Join, Message, Ping, Quit
 from chat_protocol.dialects.base import Incoming
 from chat_protocol.dialects.ndjson import (
-    TOO_LARGE,
+    FRAME_TOO_LARGE,
     NdjsonCodec,
     decode_command,
     decode_event,
@@ -19,7 +19,7 @@ from chat_protocol.dialects.ndjson import (
 )
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Error, Event, MessageEvent
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 DEEP = b"[" * 30_000 + b"]" * 30_000
 FRAMES: list[tuple[bytes, Incoming | None]] = [
@@ -40,7 +40,7 @@ FRAMES: list[tuple[bytes, Incoming | None]] = [
 def fed(pieces: list[bytes]) -> list[Incoming]:
     codec = NdjsonCodec()
     found = [found for piece in pieces for found in codec.receive(piece)]
-    return [*found, *codec.end()]
+    return [*found, *codec.receive_eof()]
 
 
 def fault_of(line: bytes) -> Fault:
@@ -65,14 +65,14 @@ def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(
     codec = NdjsonCodec()
     assert codec.receive(frame + b'{"type":') == ([] if command is None else [command])
     assert codec.receive(b'"quit"}\n') == [Quit()]
-    assert codec.end() == []
+    assert codec.receive_eof() == []
 
 
 def test_a_last_line_without_a_newline_counts_at_the_end_of_input() -> None:
     codec = NdjsonCodec()
     assert codec.receive(b'{"type":"quit"}') == []
-    assert codec.end() == [Quit()]
-    assert codec.end() == []
+    assert codec.receive_eof() == [Quit()]
+    assert codec.receive_eof() == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_last_line_without_a_newline_counts_at_the_end_of_input() -> None:
         (b'{"type":"ping","x":' + DEEP + b"}", ErrorCode.BAD_FRAME),
         (b'{"type":' + DEEP + b"}", ErrorCode.BAD_FRAME),
         (DEEP, ErrorCode.BAD_FRAME),
-        (b"{" * MAX_FRAME, ErrorCode.BAD_FRAME),
+        (b"{" * MAX_FRAME_BYTES, ErrorCode.BAD_FRAME),
         (b'{"a":' * 10_000, ErrorCode.BAD_FRAME),
         (b"{}", ErrorCode.UNKNOWN_TYPE),
         (b'{"type":"dance"}', ErrorCode.UNKNOWN_TYPE),
@@ -204,26 +204,29 @@ def test_any_fields_make_a_command_or_a_fault_that_can_be_sent(data: DataObject)
         assert decode_command(encode(found)) == found
 
 
-@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME, 2 * MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME_BYTES, 2 * MAX_FRAME_BYTES])
 def test_a_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
-    for size in (MAX_FRAME, MAX_FRAME + 1):
+    for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         frame = b'{"type":"ping","x":"' + b"x" * (size - 22) + b'"}'
         assert len(frame) == size
         stream = b'{"type":"quit"}\n' + frame + b'\n{"type":"quit"}\n'
         found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
-        assert found == ([Quit(), Ping(), Quit()] if size == MAX_FRAME else [Quit(), TOO_LARGE])
+        assert found == ([Quit(), Ping(), Quit()] if size == MAX_FRAME_BYTES else [Quit(), FRAME_TOO_LARGE])
 
 
 def test_too_large_is_said_once_with_its_bye() -> None:
     codec = NdjsonCodec()
-    assert codec.receive(b"x" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    assert codec.receive(b"x" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b'x\n{"type":"quit"}\n') == []
-    assert codec.end() == []
-    assert (TOO_LARGE.code, TOO_LARGE.bye) == (ErrorCode.FRAME_TOO_LARGE, ByeReason.FRAME_TOO_LARGE)
+    assert codec.receive_eof() == []
+    assert (FRAME_TOO_LARGE.code, FRAME_TOO_LARGE.bye) == (
+        ErrorCode.FRAME_TOO_LARGE,
+        ByeReason.FRAME_TOO_LARGE,
+    )
 
 
 def test_64_kib_of_newlines_say_nothing() -> None:
-    assert fed([b"\n" * MAX_FRAME]) == []
+    assert fed([b"\n" * MAX_FRAME_BYTES]) == []
 
 
 @given(st.data())
@@ -235,7 +238,7 @@ def test_every_event_goes_over_the_wire_and_back_as_one_line(
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert b"\r" not in line
-    assert len(line) <= MAX_FRAME
+    assert len(line) <= MAX_FRAME_BYTES
     assert decode_event(line) == event
     assert decode_event(line.rstrip()) == event
 

@@ -11,11 +11,11 @@ from chat_protocol import events
 from chat_protocol.commands import Help, Message, Quit, Rename, Rooms, Switch, Who
 from chat_protocol.dialects import plain_text
 from chat_protocol.dialects.base import Incoming
-from chat_protocol.dialects.ndjson import TOO_LARGE
-from chat_protocol.dialects.plain_text import TextCodec, decode_line, encode, encode_messages
+from chat_protocol.dialects.ndjson import FRAME_TOO_LARGE
+from chat_protocol.dialects.plain_text import PlainTextCodec, decode_line, encode, encode_messages
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
-from chat_protocol.framing.lines import MAX_FRAME
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 INDENT = "    "
 HOSTILE = st.text(
@@ -49,9 +49,9 @@ LINES: list[tuple[bytes, Incoming | None]] = [
 
 
 def fed(pieces: list[bytes]) -> list[Incoming]:
-    codec = TextCodec()
+    codec = PlainTextCodec()
     found = [found for piece in pieces for found in codec.receive(piece)]
-    return [*found, *codec.end()]
+    return [*found, *codec.receive_eof()]
 
 
 def fault_of(line: bytes) -> Fault:
@@ -79,10 +79,10 @@ def test_lines_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
 
 @pytest.mark.parametrize(("line", "command"), LINES)
 def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(line: bytes, command: Incoming | None) -> None:
-    codec = TextCodec()
+    codec = PlainTextCodec()
     assert codec.receive(line + b"ta") == ([] if command is None else [command])
     assert codec.receive(b"il\n") == [Message(message="tail")]
-    assert codec.end() == []
+    assert codec.receive_eof() == []
 
 
 @pytest.mark.parametrize(("line", "command"), LINES)
@@ -138,20 +138,20 @@ def test_any_line_is_a_command_or_a_fault_or_nothing(line: bytes) -> None:
     assert found is None or isinstance(found, typing.get_args(Incoming))
 
 
-@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
 def test_a_line_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
-    for size in (MAX_FRAME, MAX_FRAME + 1):
+    for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         stream = b"hi\n" + b"x" * size + b"\r\nhi\n"
         found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
         hi, large = Message(message="hi"), Message(message="x" * size)
-        assert found == ([hi, large, hi] if size == MAX_FRAME else [hi, TOO_LARGE])
+        assert found == ([hi, large, hi] if size == MAX_FRAME_BYTES else [hi, FRAME_TOO_LARGE])
 
 
 def test_too_large_is_said_once() -> None:
-    codec = TextCodec()
-    assert codec.receive(b"x" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    codec = PlainTextCodec()
+    assert codec.receive(b"x" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b"x\nhi\n") == []
-    assert codec.end() == []
+    assert codec.receive_eof() == []
 
 
 def test_a_message_is_a_line_with_its_time_in_utc() -> None:
@@ -210,9 +210,11 @@ def test_a_batch_of_messages_is_their_lines_one_after_the_other(
     assert encode_messages(messages) == b"".join(map(encode, messages))
 
 
-@pytest.mark.parametrize("body", ["\n" * MAX_MESSAGE, "\u2028" * (MAX_MESSAGE // 3), "\0" * MAX_MESSAGE])
+@pytest.mark.parametrize(
+    "body", ["\n" * MAX_MESSAGE_BYTES, "\u2028" * (MAX_MESSAGE_BYTES // 3), "\0" * MAX_MESSAGE_BYTES]
+)
 def test_the_largest_message_fits_a_frame_however_many_lines_it_has(body: str) -> None:
-    assert len(encode(message(body, "字" * 32))) <= MAX_FRAME
+    assert len(encode(message(body, "字" * 32))) <= MAX_FRAME_BYTES
 
 
 def test_history_is_its_messages() -> None:

@@ -9,11 +9,11 @@ from chat_protocol import events
 from chat_protocol.commands import Say
 from chat_protocol.dialects import two_field
 from chat_protocol.dialects.base import Incoming
-from chat_protocol.dialects.ndjson import TOO_LARGE
-from chat_protocol.dialects.two_field import SimpleCodec, decode_pair
+from chat_protocol.dialects.ndjson import FRAME_TOO_LARGE
+from chat_protocol.dialects.two_field import TwoFieldCodec, decode_object
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
-from chat_protocol.framing.lines import MAX_FRAME
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 HI = Say(username="ann", message="hi")
 OBJECT = b'{"username":"ann","message":"hi"}'
@@ -23,9 +23,9 @@ STREAM = (
 
 
 def fed(pieces: list[bytes]) -> list[Incoming]:
-    codec = SimpleCodec()
+    codec = TwoFieldCodec()
     found = [found for piece in pieces for found in codec.receive(piece)]
-    return [*found, *codec.end()]
+    return [*found, *codec.receive_eof()]
 
 
 def codes(found: list[Incoming]) -> list[str]:
@@ -48,10 +48,10 @@ def test_objects_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
 
 def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it() -> None:
     for place in range(1, len(OBJECT)):
-        codec = SimpleCodec()
+        codec = TwoFieldCodec()
         assert codec.receive(OBJECT + OBJECT[:place]) == [HI]
         assert codec.receive(OBJECT[place:]) == [HI]
-        assert codec.end() == []
+        assert codec.receive_eof() == []
 
 
 def test_an_object_that_the_end_of_input_cuts_short_is_a_fault() -> None:
@@ -87,26 +87,26 @@ def test_of_a_field_given_twice_the_last_counts() -> None:
     assert fed([b'{"username":"bob","username":"ann","message":"hi"}']) == [HI]
 
 
-@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
 def test_an_object_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
-    for size in (MAX_FRAME, MAX_FRAME + 1):
+    for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         large = OBJECT[:-1] + b',"x":"' + b"x" * (size - len(OBJECT) - 7) + b'"}'
         assert len(large) == size
         stream = OBJECT + large + OBJECT
         found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
-        assert found == ([HI, HI, HI] if size == MAX_FRAME else [HI, TOO_LARGE])
+        assert found == ([HI, HI, HI] if size == MAX_FRAME_BYTES else [HI, FRAME_TOO_LARGE])
 
 
 def test_too_large_is_said_once() -> None:
-    codec = SimpleCodec()
-    assert codec.receive(b"{" * (MAX_FRAME + 1)) == [TOO_LARGE]
+    codec = TwoFieldCodec()
+    assert codec.receive(b"{" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b"}" + OBJECT) == []
-    assert codec.end() == []
+    assert codec.receive_eof() == []
 
 
 @given(st.binary())
 def test_any_text_is_a_message_or_a_fault(text: bytes) -> None:
-    assert isinstance(decode_pair(text), Say | Fault)
+    assert isinstance(decode_object(text), Say | Fault)
 
 
 def test_a_message_has_two_fields_and_its_time() -> None:
@@ -149,4 +149,4 @@ def test_a_batch_of_messages_is_their_lines_one_after_the_other(
 
 
 def test_the_largest_message_fits_a_frame() -> None:
-    assert len(two_field.encode(message('"' * MAX_MESSAGE, "字" * 32))) <= MAX_FRAME
+    assert len(two_field.encode(message('"' * MAX_MESSAGE_BYTES, "字" * 32))) <= MAX_FRAME_BYTES

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chat_protocol.framing import json_objects
 from chat_protocol.framing.json_objects import ObjectSplitter, Piece
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 FRAGMENTS = (
     b"{",
@@ -76,16 +76,16 @@ def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise(places)]
 
 
-def split(pieces: list[bytes], limit: int = MAX_FRAME) -> tuple[list[Piece], bool]:
+def split(pieces: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[list[Piece], bool]:
     splitter = ObjectSplitter(limit)
     found = [found for piece in pieces for found in splitter.feed(piece)]
-    return found + splitter.end(), splitter.overflowed
+    return found + splitter.take_unfinished(), splitter.overflowed
 
 
 @given(
     st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join),
     st.lists(st.integers(0, 200), max_size=10),
-    st.sampled_from([4, 12, MAX_FRAME]),
+    st.sampled_from([4, 12, MAX_FRAME_BYTES]),
 )
 def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
     stream: bytes, cuts: list[int], limit: int
@@ -126,17 +126,17 @@ def test_a_raw_newline_breaks_a_string_and_with_it_the_object(broken: bytes) -> 
 def test_what_is_unfinished_can_be_read_and_is_junk_at_the_end() -> None:
     splitter = ObjectSplitter()
     splitter.feed(b'{"a":1}  {"b":')
-    assert splitter.unfinished() == b'{"b":'
-    assert splitter.end() == [Piece(b'{"b":', False, 9, 14)]
-    assert splitter.end() == []
+    assert splitter.peek_unfinished() == b'{"b":'
+    assert splitter.take_unfinished() == [Piece(b'{"b":', False, 9, 14)]
+    assert splitter.take_unfinished() == []
 
 
-@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME * 2])
+@pytest.mark.parametrize("step", [1, 1000, MAX_FRAME_BYTES * 2])
 def test_an_object_of_exactly_the_limit_passes_and_of_one_byte_more_overflows(step: int) -> None:
-    for size in (MAX_FRAME, MAX_FRAME + 1):
+    for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         text = b'{"a":"' + b"x" * (size - 8) + b'"}'
         found, overflowed = split([text[at : at + step] for at in range(0, size, step)])
-        assert overflowed == (size > MAX_FRAME)
+        assert overflowed == (size > MAX_FRAME_BYTES)
         assert [piece.text for piece in found] == ([] if overflowed else [text])
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_found_after_an_overflow() -> None:
     assert [piece.text for piece in splitter.feed(b'{"a":1}{"bbbbbbbbbb":2}{"c":3}')] == [b'{"a":1}']
     assert splitter.overflowed
     assert splitter.feed(b'{"d":4}') == []
-    assert splitter.end() == []
+    assert splitter.take_unfinished() == []
 
 
 @dataclass
@@ -164,22 +164,22 @@ class CountingPattern:
 @pytest.mark.parametrize(
     "stream",
     [
-        b"{" * MAX_FRAME,
-        b"{}" * (MAX_FRAME // 2),
-        b'{"' + b"x" * (MAX_FRAME - 2),
-        b'{"' + b"\\" * (MAX_FRAME - 2),
-        b" " * MAX_FRAME,
-        b"{" + b"\n" * (MAX_FRAME - 1),
-        b"junk" * (MAX_FRAME // 4),
+        b"{" * MAX_FRAME_BYTES,
+        b"{}" * (MAX_FRAME_BYTES // 2),
+        b'{"' + b"x" * (MAX_FRAME_BYTES - 2),
+        b'{"' + b"\\" * (MAX_FRAME_BYTES - 2),
+        b" " * MAX_FRAME_BYTES,
+        b"{" + b"\n" * (MAX_FRAME_BYTES - 1),
+        b"junk" * (MAX_FRAME_BYTES // 4),
     ],
     ids=["braces", "pairs", "string", "backslashes", "spaces", "newlines", "junk"],
 )
-@pytest.mark.parametrize("step", [1, 100, MAX_FRAME])
+@pytest.mark.parametrize("step", [1, 100, MAX_FRAME_BYTES])
 def test_each_byte_is_looked_at_a_bounded_number_of_times(
     stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counters = []
-    for name in ("_OUTSIDE", "_INSIDE", "_BETWEEN"):
+    for name in ("_OUTSIDE_STRING", "_INSIDE_STRING", "_NOT_SEPARATOR"):
         counters.append(CountingPattern(getattr(json_objects, name)))
         monkeypatch.setattr(json_objects, name, counters[-1])
     split([stream[at : at + step] for at in range(0, len(stream), step)])

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.framing.lines import MAX_FRAME, LineBuffer
+from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 
 
 def naive(stream: bytes, limit: int) -> tuple[list[bytes], bytes, bool]:
@@ -38,13 +38,13 @@ def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
     for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
         buffer = LineBuffer(limit)
         lines = [line for piece in pieces for line in buffer.feed(piece)]
-        assert (lines, buffer.end(), buffer.overflowed) == naive(stream, limit)
+        assert (lines, buffer.take_unfinished(), buffer.overflowed) == naive(stream, limit)
 
 
 def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_ending() -> None:
-    line = b"x" * MAX_FRAME
+    line = b"x" * MAX_FRAME_BYTES
     for ending in (b"\n", b"\r\n"):
-        for cut in (0, 1, MAX_FRAME - 1, MAX_FRAME, MAX_FRAME + 1):
+        for cut in (0, 1, MAX_FRAME_BYTES - 1, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
             buffer = LineBuffer()
             pieces = chopped(line + ending, [cut])
             assert [line for piece in pieces for line in buffer.feed(piece)] == [line]
@@ -52,8 +52,8 @@ def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_endi
 
 
 def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
-    stream = b"x" * (MAX_FRAME + 1) + b"\n"
-    for cut in (0, 1, MAX_FRAME, MAX_FRAME + 1):
+    stream = b"x" * (MAX_FRAME_BYTES + 1) + b"\n"
+    for cut in (0, 1, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         buffer = LineBuffer()
         assert [line for piece in chopped(stream, [cut]) for line in buffer.feed(piece)] == []
         assert buffer.overflowed
@@ -61,7 +61,7 @@ def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
 
 def test_it_overflows_at_the_first_byte_too_many_without_waiting_for_the_newline() -> None:
     buffer = LineBuffer()
-    buffer.feed(b"x" * MAX_FRAME)
+    buffer.feed(b"x" * MAX_FRAME_BYTES)
     assert not buffer.overflowed
     buffer.feed(b"x")
     assert buffer.overflowed
@@ -82,23 +82,23 @@ def test_lines_before_an_overflow_are_returned_and_nothing_after_it() -> None:
     assert buffer.feed(b"a\nbc\ntoolong\nd\n") == [b"a", b"bc"]
     assert buffer.overflowed
     assert buffer.feed(b"e\n") == []
-    assert buffer.end() == b""
+    assert buffer.take_unfinished() == b""
 
 
 def test_64_kib_of_newlines_are_as_many_empty_lines() -> None:
-    assert LineBuffer().feed(b"\n" * MAX_FRAME) == [b""] * MAX_FRAME
+    assert LineBuffer().feed(b"\n" * MAX_FRAME_BYTES) == [b""] * MAX_FRAME_BYTES
 
 
 def test_nothing_fed_is_nothing_found() -> None:
     buffer = LineBuffer()
     assert buffer.feed(b"") == []
-    assert buffer.end() == b""
+    assert buffer.take_unfinished() == b""
 
 
 def test_an_idle_buffer_holds_no_memory() -> None:
     buffer = LineBuffer()
     buffer.feed(b"one\ntwo\n")
-    assert buffer._held is None
+    assert buffer._buffer is None
 
 
 def test_a_long_line_byte_by_byte_takes_linear_time() -> None:

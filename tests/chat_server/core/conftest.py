@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
-from chat_protocol.dialects.base import DIALECTS
+from chat_protocol.dialects.base import DIALECT_NAMES, NDJSON
 from chat_protocol.errors import ByeReason, Fault
 from chat_protocol.events import ServerIdentity
 from chat_server.core.base.limits import Limits
@@ -282,12 +281,12 @@ class Stage:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def connect(self, dialect: int = base.NDJSON) -> Peer:
+    def connect(self, dialect: int = NDJSON) -> Peer:
         """Somebody who has not said a word."""
         self._count += 1
         return Peer(self, dialect, self._count)
 
-    def enter(self, name: str, *rooms: str, dialect: int = base.NDJSON, resumable: bool = False) -> Peer:
+    def enter(self, name: str, *rooms: str, dialect: int = NDJSON, resumable: bool = False) -> Peer:
         """Somebody who is in `rooms` (the lobby by default), and has read the welcome."""
         peer = self.connect(dialect)
         wanted = list(rooms) if rooms else None
@@ -361,9 +360,9 @@ def stage() -> Stage:
     return Stage()
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=DIALECT_NAMES)
 def dialect(request: pytest.FixtureRequest) -> int:
-    return DIALECTS.index(request.param)
+    return DIALECT_NAMES.index(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, RoomState
 from chat_swarm.bots import lifecycle
 from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
-from support.fakes.fake_server import welcome
+from support.fakes.fake_server import make_welcome
 from support.swarm.engine_harness import Line, ServerEnd, Swarm, echo, spoken
 
 REFUSALS = [ErrorCode.NAME_TAKEN, ErrorCode.UNAVAILABLE, ErrorCode.RATE_LIMITED, ErrorCode.TOO_MANY]
@@ -148,7 +148,7 @@ def test_a_lost_session_is_taken_up_again(
     assert hello.resume.session == first.session
     assert hello.resume.rooms == {"hall-0": 2}
     # And says once more what was not acknowledged
-    line.send(welcome(RoomState("hall-0", 2, 1), resumed=True, username=bot.name))
+    line.send(make_welcome(RoomState("hall-0", 2, 1), resumed=True, username=bot.name))
     again = line.next(Message)
     assert (again.ref, again.message) == (mine.ref, mine.message)
     # And gets on where it was, also if its message had been stored
@@ -175,7 +175,7 @@ def test_a_new_session_in_its_place_owes_nothing(swarm: Swarm, end: ServerEnd) -
     line.end()
     line = end.accept(swarm)
     line.next(Hello)
-    line.send(welcome(RoomState("hall-0", 7, 1), username=bot.name), spoken(8, "ann", 8))
+    line.send(make_welcome(RoomState("hall-0", 7, 1), username=bot.name), spoken(8, "ann", 8))
     swarm.until(lambda: swarm.count("delivered") == 2)
     counts = swarm.account()
     assert (counts["resumed"], counts["not_resumed"], counts["logins"]) == (0, 1, 2)
@@ -193,7 +193,7 @@ def test_what_was_not_resumed_may_be_stored_or_not(swarm: Swarm, end: ServerEnd)
     # When the second of them was stored, and the bot says a fourth
     line = end.accept(swarm)
     line.next(Hello)
-    line.send(welcome(RoomState("hall-0", 1, 1), username=bot.name))
+    line.send(make_welcome(RoomState("hall-0", 1, 1), username=bot.name))
     fourth = line.next(Message)
     swarm.engine.stop_sending()
     assert int(fourth.ref or 0) > 3
@@ -206,7 +206,7 @@ def test_what_was_not_resumed_may_be_stored_or_not(swarm: Swarm, end: ServerEnd)
 def test_a_server_that_greets_twice_has_one_session(swarm: Swarm, end: ServerEnd) -> None:
     [bot] = swarm.begin(Lurker)
     line = end.accept(swarm)
-    line.greet(welcome(), spoken(1, "ann", 1))
+    line.greet(make_welcome(), spoken(1, "ann", 1))
     swarm.until(lambda: swarm.count("delivered") == 1)
     assert bot.up
     assert swarm.engine.connected == swarm.account()["logins"] == 1

@@ -12,7 +12,7 @@ from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Opened, RoomState
 from chat_swarm.bots.profiles import Chatter, Direct, Slow
 from chat_swarm.model.distributions import constant
-from support.fakes.fake_server import welcome
+from support.fakes.fake_server import make_welcome
 from support.swarm.engine_harness import Line, ServerEnd, Swarm, echo, spoken, stamped
 
 RATE = 500.0
@@ -98,7 +98,7 @@ def test_what_is_planned_while_it_is_away_is_said_later(swarm: Swarm, end: Serve
     line = end.accept(swarm)
     line.next(Hello)
     swarm.engine.reactor.run(0.05)
-    line.send(welcome(RoomState("hall-0", 5, 1), resumed=True, username=bot.name))
+    line.send(make_welcome(RoomState("hall-0", 5, 1), resumed=True, username=bot.name))
     swarm.until(lambda: bot.up)
     here: dict[int, Message] = {int(one.ref or 0): one for one in messages}
     while len(here) < 60:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, Dial
 from support.processes.process import ServerProcess
@@ -143,8 +143,8 @@ def test_every_first_byte(fort: ServerProcess, dial: Dial, served: Served) -> No
 def test_the_largest_frames_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:
     # Given somebody who sends 8 MB of the largest frames that are none
     eve = connect(fort, "eve")
-    frame = b'{"type":"dance","steps":[' + b"[],{}," * ((MAX_FRAME - 40) // 6) + b"1]}\n"
-    assert len(frame) < MAX_FRAME
+    frame = b'{"type":"dance","steps":[' + b"[],{}," * ((MAX_FRAME_BYTES - 40) // 6) + b"1]}\n"
+    assert len(frame) < MAX_FRAME_BYTES
     for _ in range(128):
         eve.send(frame)
     served()

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, Dial, StartServer
 from support.processes.process import ServerProcess, eventually
@@ -52,7 +52,7 @@ def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect
 
 def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connect, served: Served) -> None:
     # Given many with a name, each of whom has said nearly as much as a frame may have
-    begun = b'{"type":"message","message":"' + b"x" * (MAX_FRAME - 100)
+    begun = b'{"type":"message","message":"' + b"x" * (MAX_FRAME_BYTES - 100)
     peers = [connect(fort, "slow") for _ in range(20)]
     before = resident(fort)
     for peer in peers:
@@ -66,7 +66,7 @@ def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connec
     served()
 
     # Then they hold no more than a frame each, and at its end are sent away
-    assert resident(fort) - before < 20 * 4 * MAX_FRAME + 4 * MIB
+    assert resident(fort) - before < 20 * 4 * MAX_FRAME_BYTES + 4 * MIB
     for peer in peers:
         assert peer.expect("error", code="frame_too_large")
         assert peer.bye()["reason"] == "frame_too_large"

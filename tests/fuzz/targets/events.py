@@ -2,7 +2,7 @@
 
 import msgspec
 
-from chat_client.connection.decode import read_frame
+from chat_client.connection.decode import decode_frame
 from chat_protocol import sentences
 from chat_protocol.dialects import plain_text, two_field
 from chat_protocol.dialects.ndjson import decode_event, encode
@@ -24,7 +24,7 @@ def _line(line: bytes) -> None:
     else:
         known = True
     try:
-        lenient = read_frame(line)
+        lenient = decode_frame(line)
     except ValueError:
         assert not known
         return
@@ -34,6 +34,6 @@ def _line(line: bytes) -> None:
         assert isinstance(lenient, Error) or (isinstance(lenient, Bye) and lenient.reason in ByeReason)
     if lenient is not None:
         assert decode_event(encode(lenient)[:-1]) == lenient
-        assert all(isinstance(sentence, str) for sentence in sentences.sentences(lenient))
+        assert all(isinstance(sentence, str) for sentence in sentences.event_sentences(lenient))
         plain_text.encode(lenient).decode()
         two_field.encode(lenient).decode()

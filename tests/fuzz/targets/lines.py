@@ -12,8 +12,8 @@ def check(data: bytes) -> None:
         found = []
         for piece in pieces:
             found += buffer.feed(piece)
-            assert len(buffer._held or b"") <= limit + 1
-        return found, buffer.overflowed, b"" if buffer.overflowed else buffer.end()
+            assert len(buffer._buffer or b"") <= limit + 1
+        return found, buffer.overflowed, b"" if buffer.overflowed else buffer.take_unfinished()
 
     assert same_for_all_cuts(stream, feed) == _model(stream, limit)
 

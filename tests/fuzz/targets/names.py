@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from chat_protocol.names import MAX_NAME, clean, fold, reserved
+from chat_protocol.names import MAX_NAME_CHARS, fold, is_reserved, validate_name
 from chat_server.core.names.confusables import Lookalikes
 from chat_server.core.names.scripts import problem
 from chat_server.core.names.skeletons import imitates_reserved, skeleton
@@ -13,12 +13,12 @@ def check(data: bytes) -> None:
     folded = fold(written)
     assert fold(folded) == folded
     try:
-        name = clean(written)
+        name = validate_name(written)
     except ValueError as error:
         assert str(error).isprintable()  # noqa: PT017  either is right, and each has its rule
         return
-    assert clean(name) == name
-    assert 1 <= len(name) <= MAX_NAME
+    assert validate_name(name) == name
+    assert 1 <= len(name) <= MAX_NAME_CHARS
     assert name.isprintable()
     assert not set(name) & set(" @,/#")
     assert unicodedata.is_normalized("NFC", name)
@@ -32,7 +32,7 @@ def _looks(name: str, key: str) -> None:
     sentence = problem(name)
     assert sentence is None or sentence.isprintable()
     assert not (name.isascii() and (sentence or imitates_reserved(name, key)))
-    assert reserved(key) in {True, False}
+    assert is_reserved(key) in {True, False}
     lookalikes = Lookalikes()
     lookalikes.add(name, key)
     assert lookalikes.taken_by(name, key) is None

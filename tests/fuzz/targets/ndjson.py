@@ -8,8 +8,8 @@ from fuzz.cuts import same_for_all_cuts
 
 def check(data: bytes) -> None:
     def feed(pieces: list[bytes]) -> list[Incoming]:
-        return incoming.talk(NdjsonCodec(), pieces)
+        return incoming.feed_codec(NdjsonCodec(), pieces)
 
     with incoming.short_frames():
         found = same_for_all_cuts(data, feed)
-    incoming.whole(found)
+    incoming.check_items(found)

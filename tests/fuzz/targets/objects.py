@@ -12,8 +12,8 @@ def check(data: bytes) -> None:
         found = []
         for piece in pieces:
             found += splitter.feed(piece)
-            assert splitter.overflowed or len(splitter._held) <= limit
-        return found + splitter.end(), splitter.overflowed
+            assert splitter.overflowed or len(splitter._buffer) <= limit
+        return found + splitter.take_unfinished(), splitter.overflowed
 
     found, overflowed = same_for_all_cuts(stream, feed)
     assert (found, overflowed) == _model(stream, limit)

@@ -3,7 +3,7 @@
 import json
 import unicodedata
 
-from chat_client.text.sanitize import ascii_controls, harmless, one_line
+from chat_client.text.sanitize import escape_json_controls, one_line, sanitize
 from chat_client.text.split_text import split_text
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -12,14 +12,14 @@ _KEPT = set("\n\u200c\u200d")
 
 def check(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    shown = harmless(text)
+    shown = sanitize(text)
     assert not [char for char in shown if unicodedata.category(char) in _HIDDEN and char not in _KEPT]
-    assert harmless(shown) == shown
+    assert sanitize(shown) == shown
     assert shown.count("\n") == text.count("\n")
     assert "\n" not in one_line(text)
     assert not text.isascii() or not text.isprintable() or shown == text
     written = json.dumps({"text": text}, ensure_ascii=False)
-    escaped = ascii_controls(written)
+    escaped = escape_json_controls(written)
     assert json.loads(escaped) == {"text": text}
     assert not [char for char in escaped if unicodedata.category(char) in _HIDDEN]
     _pieces(data.decode(errors="replace"))

@@ -15,16 +15,19 @@ from fuzz.cuts import same_for_all_cuts
 
 def check(data: bytes) -> None:
     def feed(pieces: list[bytes]) -> list[Incoming]:
-        return incoming.talk(two_field.SimpleCodec(), pieces)
+        return incoming.feed_codec(two_field.TwoFieldCodec(), pieces)
 
     with incoming.short_frames():
         found = same_for_all_cuts(data, feed)
-    incoming.whole(found)
+    incoming.check_items(found)
     for item in found:
         if isinstance(item, Fault):
             continue
         assert isinstance(item, Say)
-        assert two_field.decode_pair(msgspec.json.encode(two_field.Pair(item.username, item.message))) == item
+        assert (
+            two_field.decode_object(msgspec.json.encode(two_field.InboundObject(item.username, item.message)))
+            == item
+        )
         message = MessageEvent(
             room="lobby",
             seq=1,

@@ -27,7 +27,7 @@ Kind = TypeVar("Kind", bound=Command)
 NO_LIMITS = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
 
 
-def welcome(
+def make_welcome(
     *rooms: RoomState, resumed: bool = False, session: str | None = "secret", **more: object
 ) -> Welcome:
     """Return a welcome; `more` replaces any other field."""
@@ -46,7 +46,7 @@ def welcome(
     return msgspec.structs.replace(plain, **more)
 
 
-def said(seq: int, room: str = "lobby", sender: str = "bob", **more: object) -> MessageEvent:
+def make_message(seq: int, room: str = "lobby", sender: str = "bob", **more: object) -> MessageEvent:
     """Return a message of the room; its text is its seq."""
     plain = MessageEvent(
         room=room, seq=seq, sender=sender, username=sender, message=str(seq), timestamp=0.0, origin="client"
@@ -54,13 +54,13 @@ def said(seq: int, room: str = "lobby", sender: str = "bob", **more: object) -> 
     return msgspec.structs.replace(plain, **more)
 
 
-class Connection:
+class FakeConnection:
     """One connection, after its hello was answered; `hello` is what came."""
 
     def __init__(
-        self, sock: socket.socket, log: list[MessageEvent], beside: list[Event], replies: Iterable[Event]
+        self, sock: socket.socket, log: list[MessageEvent], before_page: list[Event], replies: Iterable[Event]
     ) -> None:
-        self.beside = beside
+        self.before_page = before_page
         self._sock = sock
         self._log = log
         self._replies = replies
@@ -72,13 +72,13 @@ class Connection:
     def send(self, *events: Event) -> None:
         self._sock.sendall(b"".join(map(encode, events)))
 
-    def next(self, kind: type[Kind]) -> Kind:
+    def next_command(self, kind: type[Kind]) -> Kind:
         """Return the next command, which must be of that class."""
         command = self._commands.get(timeout=PATIENCE)
         assert isinstance(command, kind), command
         return command
 
-    def cut(self) -> None:
+    def break_connection(self) -> None:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
@@ -92,8 +92,8 @@ class Connection:
                     self.send(*self._replies)
                     self.greeted.set()
                 elif isinstance(command, History):
-                    self.send(*self.beside, self._page(command))
-                    self.beside.clear()
+                    self.send(*self.before_page, self._page(command))
+                    self.before_page.clear()
                 elif isinstance(command, Ping):
                     self.send(PongEvent(id=command.id, timestamp=0.0, ref=command.ref))
                 else:
@@ -110,7 +110,7 @@ class Connection:
         return HistoryPage(room=command.room, messages=page, more=more, ref=command.ref)
 
 
-class ScriptedServer:
+class FakeServer:
     """Answers the hello of each connection with the next of `replies`.
 
     `log` is what history tells, `beside` what comes right before the next page of it.
@@ -118,16 +118,16 @@ class ScriptedServer:
 
     def __init__(self, *replies: Event | Iterable[Event]) -> None:
         self.log: list[MessageEvent] = []
-        self.beside: list[Event] = []
+        self.before_page: list[Event] = []
         self._replies = [[one] if isinstance(one, Event) else list(one) for one in replies]
-        self._connections: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-        self._all: list[Connection] = []
+        self._connections: queue.SimpleQueue[FakeConnection] = queue.SimpleQueue()
+        self._all: list[FakeConnection] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def connection(self) -> Connection:
+    def next_connection(self) -> FakeConnection:
         """Return the next connection, once it has been greeted."""
         connection = self._connections.get(timeout=PATIENCE)
         assert connection.greeted.wait(PATIENCE)
@@ -138,12 +138,12 @@ class ScriptedServer:
         self._listener.close()
         self._thread.join(PATIENCE)
         for connection in self._all:
-            connection.cut()
+            connection.break_connection()
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             for replies in self._replies:
                 sock, _ = self._listener.accept()
-                connection = Connection(sock, self.log, self.beside, replies)
+                connection = FakeConnection(sock, self.log, self.before_page, replies)
                 self._all.append(connection)
                 self._connections.put(connection)

@@ -22,7 +22,7 @@ from chat_swarm.bots.slots import Ask, Usher
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.plan import Plan
 from chat_swarm.model.schema import AuditResult, Interval
-from support.fakes.fake_server import said, welcome
+from support.fakes.fake_server import make_message, make_welcome
 from support.processes.process import PATIENCE
 
 Kind = TypeVar("Kind", bound=Command)
@@ -136,7 +136,7 @@ class Line:
         """Answer the hello: the bot stands at the beginning of its rooms."""
         hello = self.next(Hello)
         fields: dict[str, Any] = {"username": hello.username} | more
-        answer = welcome(*(RoomState(room, 0, 1) for room in hello.rooms or ()), **fields)
+        answer = make_welcome(*(RoomState(room, 0, 1) for room in hello.rooms or ()), **fields)
         self.send(answer, *events)
         return answer
 
@@ -199,7 +199,7 @@ class ServerEnd:
 def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
     """Return what a member of the room gets for what the bot of that name has said."""
     fields: dict[str, Any] = {"message": message.message, "ref": message.ref, "room": "hall-0"} | more
-    return said(seq, fields.pop("room"), name, **fields)
+    return make_message(seq, fields.pop("room"), name, **fields)
 
 
 def stamped(message: Message) -> payload.Stamp:
@@ -215,4 +215,4 @@ def spoken(
     """Return a message of this run; `sent_ns` 0: it is sent now."""
     sent = sent_ns or time.time_ns()
     fields: dict[str, Any] = {"message": payload.write(RUN, counter, sent, sent, 100)} | more
-    return said(seq, room, sender, **fields)
+    return make_message(seq, room, sender, **fields)

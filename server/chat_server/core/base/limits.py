@@ -6,8 +6,8 @@ Knows numbers and the time it is given. Must not know what is being limited.
 from msgspec import Struct
 
 from chat_protocol import events
-from chat_protocol.framing.lines import MAX_FRAME
-from chat_protocol.message_text import MAX_MESSAGE
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 
 class Limits(Struct, frozen=True):
@@ -26,8 +26,8 @@ class Limits(Struct, frozen=True):
     def on_wire(self) -> events.Limits:
         """Return what `welcome` tells a client."""
         return events.Limits(
-            frame_bytes=MAX_FRAME,
-            message_bytes=MAX_MESSAGE,
+            frame_bytes=MAX_FRAME_BYTES,
+            message_bytes=MAX_MESSAGE_BYTES,
             rooms=self.max_rooms,
             conversations=self.max_conversations,
             messages_per_second=self.rate_messages,

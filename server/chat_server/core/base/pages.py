@@ -11,12 +11,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 LIST_PAGE: Final = 400
 """Entries in a page of users or rooms: 400 of the longest names still fit."""
 
-_ROOM_FOR_LIST: Final = MAX_FRAME - 4096  # what a frame holds beside its list
+_ROOM_FOR_LIST: Final = MAX_FRAME_BYTES - 4096  # what a frame holds beside its list
 _encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")

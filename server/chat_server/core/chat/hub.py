@@ -206,7 +206,7 @@ class Hub:
         if room is not None:
             return room
         try:
-            shown = names.clean(name)
+            shown = names.validate_name(name)
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {error}") from None
         key = names.fold(shown)

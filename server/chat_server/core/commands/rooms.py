@@ -3,7 +3,7 @@
 from chat_protocol.commands import History, Join, Leave, Rooms, Switch
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.names import fold
 from chat_server.core.base.pages import LIST_PAGE, first, fitting
 from chat_server.core.chat.conversations import stand
@@ -65,7 +65,7 @@ def history(hub: Hub, session: Session, command: History) -> None:
         raise Refused(ErrorCode.INVALID_FIELD, "history is read before or after a seq, not both")
     forward = command.after is not None
     messages = read(
-        hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME
+        hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME_BYTES
     )
     if session.closed:
         return

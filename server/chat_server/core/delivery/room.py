@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol.dialects.base import DIALECTS
+from chat_protocol.dialects.base import DIALECT_NAMES
 from chat_protocol.dialects.table import ENCODERS
 from chat_server.core.sessions.session import Session
 
@@ -71,9 +71,9 @@ class Room:
         self.shown_at = 0.0
         self._fan_out = fan_out
         self._feeder = feeder
-        self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECTS)
+        self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECT_NAMES)
         self._tail_bytes = 0
-        self._sent = [0] * len(DIALECTS)  # bytes sent to each live member of a dialect, ever
+        self._sent = [0] * len(DIALECT_NAMES)  # bytes sent to each live member of a dialect, ever
 
     @property
     def is_conversation(self) -> bool:

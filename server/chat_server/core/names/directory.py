@@ -34,18 +34,18 @@ class Directory(Ordered[Session]):
         """Return who is here, or held, under `name`, or raise `Refused`."""
         session = self.get(name) or self.get(names.fold(name))
         if session is None or not session.id:
-            raise Refused(ErrorCode.NO_SUCH_USER, f"nobody here is called {name[: names.MAX_NAME]}")
+            raise Refused(ErrorCode.NO_SUCH_USER, f"nobody here is called {name[: names.MAX_NAME_CHARS]}")
         return session
 
     @staticmethod
     def check(name: str) -> tuple[str, str]:
         """Return (shown, folded) of a name that a client may choose, or raise `Refused`."""
         try:
-            shown = names.clean(name)
+            shown = names.validate_name(name)
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, str(error)) from None
         key = names.fold(shown)
-        if names.reserved(key) or imitates_reserved(shown, key):
+        if names.is_reserved(key) or imitates_reserved(shown, key):
             raise Refused(ErrorCode.NAME_INVALID, f"the name {shown} is reserved; choose another")
         mixed = scripts.problem(shown)
         if mixed is not None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol.dialects import base, ndjson
+from chat_protocol.dialects import ndjson
+from chat_protocol.dialects.base import NDJSON
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import PingEvent
 
@@ -76,7 +77,7 @@ class Heartbeat:
             if now - outbox.moved_at > self._stalled_timeout:
                 session.link.end(ByeReason.STALLED)
             return
-        if session.dialect != base.NDJSON or session.paused:
+        if session.dialect != NDJSON or session.paused:
             return
         if session.unanswered and session.link.taking():
             return  # it reads, slowly: the pings are still in front of it

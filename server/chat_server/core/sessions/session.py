@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from chat_protocol import LOBBY
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import NDJSON
 from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import Event
 from chat_server.core.base.rtt_samples import RttSamples
@@ -79,7 +79,7 @@ class Session:
         self.claimant = 0  # the newest connection that wants to go on with it, by its `number`
         self.link = link
         self.outbox = outbox
-        self.dialect = base.NDJSON
+        self.dialect = NDJSON
         self.origin = Origin.CLIENT
         self.id = ""
         self.name = ""

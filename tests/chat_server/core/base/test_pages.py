@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol.events import RoomState, User, UserList
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_server.core.base import pages
 from chat_server.core.base.pages import LIST_PAGE, first, fitting, following
 from chat_server.core.base.sorted_dict import Ordered
@@ -28,14 +28,14 @@ def test_a_list_stops_before_its_frame_is_too_large() -> None:
     states = [RoomState("r" * 32, 2**62, 10_000, "p" * 3000) for _ in range(100)]
     fit = fitting(states)
     assert 0 < fit < 100
-    assert len(msgspec.json.encode(states[:fit])) <= MAX_FRAME - 4096
-    assert len(msgspec.json.encode(states[: fit + 1])) > MAX_FRAME - 4096
+    assert len(msgspec.json.encode(states[:fit])) <= MAX_FRAME_BYTES - 4096
+    assert len(msgspec.json.encode(states[: fit + 1])) > MAX_FRAME_BYTES - 4096
 
 
 def test_a_page_of_the_longest_names_fits() -> None:
     users = [User("\U00010400" * 32, 123_456.789, 1_764_000_000.123) for _ in range(LIST_PAGE)]
     frame = msgspec.json.encode(UserList(users=users, more=True, after="\U00010400" * 32, ref="\u0800" * 64))
-    assert len(frame) < MAX_FRAME or fitting(users) < LIST_PAGE
+    assert len(frame) < MAX_FRAME_BYTES or fitting(users) < LIST_PAGE
 
 
 KEYS = st.text("abcé", max_size=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_server.core.chat.presence import LARGE, LARGE_INTERVAL
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_an_empty_room_is_told_nothing_and_forgotten(stage: Stage) -> None:
 
 def test_dialects_that_have_no_word_for_it_get_nothing(stage: Stage) -> None:
     ann = stage.enter("ann")
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     before = guest.outbox.data
     settle(stage)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_the_text_dialect_and_those_who_are_in_notice_nothing(stage: Stage) -> N
     ann.link.hello_wait = 2.5
     ann.does(commands.Rename(username="eve"))
     assert ann.name == "eve"
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.link.hello_wait = 2.5
     guest.does(commands.Arrive())
     assert guest.name.startswith("guest-")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import TWO_FIELD
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
@@ -93,7 +93,7 @@ def test_one_whose_other_side_has_left_is_told_so(stage: Stage) -> None:
 
 def test_a_pair_takes_the_name_joins_and_says_it(stage: Stage) -> None:
     ann = stage.enter("ann")
-    bob = stage.connect(base.SIMPLE)
+    bob = stage.connect(TWO_FIELD)
     bob.does(commands.Say(username="bob", message="hi"))
     stage.commit()
     assert ann.one("message")["username"] == "bob"
@@ -106,7 +106,7 @@ def test_a_pair_takes_the_name_joins_and_says_it(stage: Stage) -> None:
 
 def test_a_pair_under_a_name_that_is_taken_is_not_said(stage: Stage) -> None:
     ann = stage.enter("ann")
-    bob = stage.connect(base.SIMPLE)
+    bob = stage.connect(TWO_FIELD)
     bob.does(commands.Say(username="ann", message="it was me"))
     bob.does(commands.Say(username="bob", message="hi"))
     bob.does(commands.Say(username="ann", message="it was me"))
@@ -116,7 +116,7 @@ def test_a_pair_under_a_name_that_is_taken_is_not_said(stage: Stage) -> None:
 
 
 def test_an_empty_pair_only_names(stage: Stage) -> None:
-    bob = stage.connect(base.SIMPLE)
+    bob = stage.connect(TWO_FIELD)
     bob.does(commands.Say(username="bob", message=""))
     assert bob.name == "bob"
     assert stage.ingest.idle

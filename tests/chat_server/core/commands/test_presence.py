@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
@@ -48,7 +48,7 @@ def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stag
     more, after = True, None
     while more:
         ann.does(commands.Who(after=after))
-        assert len(ann.lines[-1]) <= MAX_FRAME
+        assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
         page = ann.one("who")
         found += [user["username"] for user in page["users"]]
         more, after = page["more"], page.get("after")

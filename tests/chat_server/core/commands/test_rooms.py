@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
-from chat_protocol.framing.lines import MAX_FRAME
+from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> Non
 
 
 def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
-    guest, ann = stage.connect(base.TEXT), stage.enter("ann", "garden", "lobby")
+    guest, ann = stage.connect(PLAIN_TEXT), stage.enter("ann", "garden", "lobby")
     guest.does(commands.Arrive())
     guest.says("one")
     guest.does(commands.Switch(room="Garden"))
@@ -93,7 +93,7 @@ def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
 
 def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=1))
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     guest.does(commands.Switch(room="garden"))
     assert list(guest.session.rooms) == ["garden"]
@@ -110,7 +110,7 @@ def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
     more, after = True, None
     while more:
         ann.does(commands.Rooms(after=after, ref="r"))
-        assert len(ann.lines[-1]) <= MAX_FRAME
+        assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
         page = ann.one("rooms")
         assert page["ref"] == "r"
         found += [room["room"] for room in page["rooms"]]
@@ -177,7 +177,7 @@ def test_paging_through_a_room_gives_all_of_it_once(
     while more:
         where: dict[str, Any] = {"after" if forward else "before": cursor}
         ann.does(commands.History(room="lobby", limit=limit, **where))
-        assert len(ann.lines[-1]) <= MAX_FRAME
+        assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
         page = ann.one("history")
         seqs = [one["seq"] for one in page["messages"]]
         found = found + seqs if forward else seqs + found

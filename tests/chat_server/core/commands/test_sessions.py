@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.presence import LARGE
 
@@ -183,7 +183,7 @@ def test_a_guest_sees_what_was_said_last_and_is_in_the_lobby(stage: Stage) -> No
     for number in range(12):
         ann.says(f"number {number}")
     stage.commit()
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     text = guest.outbox.data.decode()
     assert "number 2\n" in text
@@ -202,7 +202,7 @@ def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
     stage.commit()
     ann.goes()
     stage.store.unreadable = True
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     assert guest.name in stage.hub.names
     guest.says()
@@ -211,7 +211,7 @@ def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
 
 
 def test_help_is_there_for_guests(stage: Stage) -> None:
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     guest.does(commands.Help())
     assert b"/nick NAME" in guest.outbox.data

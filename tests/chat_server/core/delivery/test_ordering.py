@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT, TWO_FIELD
 from chat_protocol.dialects.table import ENCODERS
 from chat_server.core.delivery.ingest import event_of
 from chat_server.engines.sqlite.log import SqliteStore
@@ -114,7 +114,7 @@ class Play:
         self.fail = fail
         self.heal = heal
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
-        self.watchers = [stage.enter("simple", dialect=base.SIMPLE), stage.enter("text", dialect=base.TEXT)]
+        self.watchers = [stage.enter("simple", dialect=TWO_FIELD), stage.enter("text", dialect=PLAIN_TEXT)]
         self.seats = [self.sit(name) for name in NAMES[:PEOPLE]]
         self.audits = list(self.seats)
         self.busy: set[int] = set()

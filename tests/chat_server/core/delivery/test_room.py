@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import NDJSON, PLAIN_TEXT, TWO_FIELD
 from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import MessageEvent, Presence
 from chat_server.core.delivery.room import TAIL_BYTES, TAIL_MESSAGES, Room
@@ -32,7 +32,7 @@ def room_of(stage: Stage, *dialects: int) -> Room:
 
 
 def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
-    dialects = (base.NDJSON, base.SIMPLE, base.TEXT)
+    dialects = (NDJSON, TWO_FIELD, PLAIN_TEXT)
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
     peers = [stage.connect(dialect) for dialect in dialects * 2]
     for peer in peers:
@@ -46,7 +46,7 @@ def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
 
 
 def test_a_member_gets_what_comes_after_the_head(stage: Stage) -> None:
-    room = room_of(stage, base.NDJSON)
+    room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     late = stage.connect()
     room.add(late.session)
@@ -60,7 +60,7 @@ def test_a_member_gets_what_comes_after_the_head(stage: Stage) -> None:
 
 
 def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> None:
-    room = room_of(stage, base.NDJSON, base.TEXT)
+    room = room_of(stage, NDJSON, PLAIN_TEXT)
     room.publish(events(1, 3))
     ann = stage.connect()
     room.add(ann.session)
@@ -77,18 +77,18 @@ def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> N
 
 def test_news_that_are_not_in_the_log_go_to_the_dialects_that_have_a_word_for_them(stage: Stage) -> None:
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
-    native, plain = stage.connect(), stage.connect(base.TEXT)
+    native, plain = stage.connect(), stage.connect(PLAIN_TEXT)
     for peer in (native, plain):
         room.add(peer.session)
     assert room.dialects() == [True, False, True]
     news = Presence(room="r", count=2)
-    room.broadcast([ENCODERS[base.NDJSON].encode(news), b"", b""])
+    room.broadcast([ENCODERS[NDJSON].encode(news), b"", b""])
     assert native.one("presence")["count"] == 2
     assert not plain.outbox.data
 
 
 def test_an_empty_room_keeps_no_tail(stage: Stage) -> None:
-    room = room_of(stage, base.NDJSON)
+    room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     (member,) = room.members
     room.remove(member)
@@ -103,7 +103,7 @@ def test_an_empty_room_keeps_no_tail(stage: Stage) -> None:
 
 
 def test_the_tail_is_bounded_by_number_and_by_size(stage: Stage) -> None:
-    room = room_of(stage, base.NDJSON)
+    room = room_of(stage, NDJSON)
     for first in range(1, 1001, 100):
         room.publish(events(first, 100))
     assert len(room.tail) <= TAIL_MESSAGES
@@ -127,7 +127,7 @@ def test_what_the_tail_recalls_is_what_the_log_has(
     make_stage: type[Stage], history: int, after: int, before: int, limit: int, *, newest: bool
 ) -> None:
     stage = make_stage()
-    room = room_of(stage, base.NDJSON)
+    room = room_of(stage, NDJSON)
     log = events(1, history)
     for start in range(0, history, 50):
         room.publish(log[start : start + 50])

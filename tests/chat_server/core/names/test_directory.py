@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_protocol.errors import Refused
 from chat_server.core.names.directory import KICKED_FOR
 
@@ -84,7 +84,7 @@ def test_the_names_of_the_kicked_are_not_kept_for_ever(stage: Stage) -> None:
 
 
 def test_guests_get_names_of_their_own(stage: Stage) -> None:
-    guests = [stage.connect(base.TEXT) for _ in range(50)]
+    guests = [stage.connect(PLAIN_TEXT) for _ in range(50)]
     for guest in guests:
         guest.does(commands.Arrive())
     assert len(stage.hub.names) == 50

@@ -46,7 +46,7 @@ from chat_server.core.names.scripts import problem
     ],
 )
 def test_one_script_or_latin_with_those_of_east_asia_go_together(name: str) -> None:
-    assert names.clean(name)
+    assert names.validate_name(name)
     assert problem(name) is None
 
 
@@ -70,7 +70,7 @@ def test_one_script_or_latin_with_those_of_east_asia_go_together(name: str) -> N
     ],
 )
 def test_other_mixtures_are_named(name: str, scripts: str) -> None:
-    assert names.clean(name)
+    assert names.validate_name(name)
     assert problem(name) == f"a name does not mix {scripts} letters, which can look alike"
 
 
@@ -85,13 +85,13 @@ def test_other_mixtures_are_named(name: str, scripts: str) -> None:
 )
 def test_what_some_scripts_share_goes_with_these_only(name: str, scripts: str) -> None:
     # Script calls these marks and digits Common or Inherited; Script_Extensions say to whom they are common.
-    assert names.clean(name)
+    assert names.validate_name(name)
     assert problem(name) == f"a name does not mix {scripts} letters, which can look alike"
 
 
 @pytest.mark.parametrize("name", ["عربي1٣", "عربي۱٣", "हिन्दी1९", "𝟏1", "ａ１1"])
 def test_digits_are_of_one_kind(name: str) -> None:
-    assert names.clean(name)
+    assert names.validate_name(name)
     assert problem(name) == "a name does not mix digits of several kinds, which can look alike"
 
 

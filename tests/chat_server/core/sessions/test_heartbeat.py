@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_protocol.dialects import base
+from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_server.core.sessions import heartbeat
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
 
 
 def test_other_dialects_are_not_pinged(stage: Stage) -> None:
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     before = guest.outbox.data
     for _ in range(5):
@@ -151,7 +151,7 @@ def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage:
 
 
 def test_stalled_holds_for_every_dialect(stage: Stage) -> None:
-    guest = stage.connect(base.TEXT)
+    guest = stage.connect(PLAIN_TEXT)
     guest.does(commands.Arrive())
     guest.outbox.waiting, guest.outbox.moved_at = 1, stage.clock.now
     for _ in range(5):
