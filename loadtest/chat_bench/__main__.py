@@ -49,21 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions={},
     )
     start = time.monotonic()
-    company = machine.Company()
+    other_load = machine.OtherLoad()
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as folder:
         found = _gather(options.systems, Path(folder), results)
         if not found:
-            _tell(f"nothing to measure: not here: {', '.join(results.absent)}")
+            _print_progress(f"nothing to measure: not here: {', '.join(results.absent)}")
             return 1
         results.versions = {system.name: system.version for system in found}
         try:
-            Bench(plan, found, Path(folder), results, _tell).run()
+            Bench(plan, found, Path(folder), results, _print_progress).run()
         except KeyboardInterrupt:
             interrupted = True
             results.notes.append("Interrupted: this is what was measured until then.")
-    results.notes.append(f"Other programs kept {company.cores():.1f} cores busy meanwhile.")
+    results.notes.append(f"Other programs kept {other_load.cores():.1f} cores busy meanwhile.")
     results.notes += _notes(plan)
-    _tell(f"took {time.monotonic() - start:.0f} s\n")
+    _print_progress(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
     _write(results, options.json)
     return INTERRUPTED if interrupted else 1 if results.failures else 0
@@ -174,10 +174,10 @@ def _write(results: Results, path: Path | None) -> None:
     target = path or Path("bench-results") / f"{stamp}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
-    _tell(f"\nwritten to {target}")
+    _print_progress(f"\nwritten to {target}")
 
 
-def _tell(text: str) -> None:
+def _print_progress(text: str) -> None:
     """Say what goes on, beside the table, not in it."""
     print(text, file=sys.stderr, flush=True)
 
@@ -193,7 +193,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except BenchError as problem:
-        _tell(f"chat_bench: {problem}")
+        _print_progress(f"chat_bench: {problem}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

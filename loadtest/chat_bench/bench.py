@@ -54,13 +54,13 @@ class Bench:
         systems: Sequence[System],
         folder: Path,
         results: Results,
-        tell: Callable[[str], None],
+        progress: Callable[[str], None],
     ) -> None:
         self._plan = plan
         self._systems = systems
         self._folder = folder
         self._results = results
-        self._tell = tell
+        self._progress = progress
         self._failed: set[tuple[str, str]] = set()
 
     def run(self) -> None:
@@ -93,7 +93,7 @@ class Bench:
     ) -> None:
         for system in systems or self._systems:
             key = (system.name, work.__name__)
-            if key in self._failed or not (system.talks or work == self._fan_out):
+            if key in self._failed or not (system.has_clients or work == self._fan_out):
                 continue
             try:
                 found = work(system)
@@ -102,7 +102,7 @@ class Bench:
                 self._results.failures.append(f"{system.name}, {title}: {error}")
                 found = f"failed: {error}"
             if found:
-                self._tell(f"{title}: {system.name}: {found}")
+                self._progress(f"{title}: {system.name}: {found}")
 
     def _fan_out(self, system: System) -> str:
         """Measure one message in flight, then 64, on one server."""
@@ -156,7 +156,7 @@ class Bench:
             return ""
         with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
             _, opened = workloads.log_in(server, crowd, system.wire, self._plan.join_clients)
-            crowd.idle(system.tells_seconds)
-            sample = workloads.join(server, crowd, system.wire, opened, system.tells_seconds)
+            crowd.idle(system.presence_seconds)
+            sample = workloads.join(server, crowd, system.wire, opened, system.presence_seconds)
         self._results.add("join", system.name, sample.cpu_us)
         return f"{sample.cpu_us:.0f} µs a join, {sample.rate:,.0f} joins/s"

@@ -38,7 +38,7 @@ def busy_seconds(stat: str) -> float:
     return (user + nice + system + irq + softirq) * _TICK
 
 
-class Company:
+class OtherLoad:
     """How many cores programs other than this one and what it starts keep busy.
 
     Numbers from a machine with company are rough: a load generator that waits for its turn sends less at

@@ -40,13 +40,13 @@ class System(ABC):
     wire: Wire
     receivers = 1000
     """How many a fan-out may have."""
-    talks = True
+    has_clients = True
     """Whether clients can log in and write to each other."""
     settle = 0.0
     """Seconds in which work that was put off is done."""
     pings = False
     """Whether the server pings its clients of itself."""
-    tells_seconds = 0.0
+    presence_seconds = 0.0
     """For how long after joins a server still tells members of them."""
     many_in_a_room = True
     """Whether 10,000 joins of one room end within this bench's time."""
@@ -79,7 +79,7 @@ class CLoop(System):
 
     name = "C loop"
     program = "cc"
-    talks = False
+    has_clients = False
 
     def __init__(self, program: str, folder: Path, frame_bytes: int) -> None:
         super().__init__(program)
@@ -109,7 +109,7 @@ class Greenroom(System):
     wire = NdjsonWire()
     settle = 1.0  # Checkpoints come once a second.
     pings = True
-    tells_seconds = 6.0  # In a large room, presence comes at most every 5 s.
+    presence_seconds = 6.0  # In a large room, presence comes at most every 5 s.
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return `chat-server` with a store of its own."""

@@ -153,12 +153,12 @@ class Pairs:
         under_way = len(clients)
         messages = received = 0
         end = time.monotonic() + seconds
-        talking = True
+        sending = True
         while under_way:
             events = poll(PATIENCE_SECONDS)
             if not events:
                 raise BenchError(f"{under_way} messages are missing")
-            talking = talking and time.monotonic() < end
+            sending = sending and time.monotonic() < end
             for fd, _ in events:
                 receive, send, mark, frame = clients[fd]
                 size = receive(buffer)
@@ -166,7 +166,7 @@ class Pairs:
                 arrived = count(mark, 0, size)
                 if arrived:  # Two, when the partner's next one overtook the reading of its last.
                     messages += arrived
-                    if talking:
+                    if sending:
                         send(frame * arrived)
                     else:
                         under_way -= arrived

@@ -21,12 +21,12 @@ Look at runs of the swarm, Greenroom's load test. A run is made by Locust:
 
 and leaves a directory under swarm-runs/, which these read.
 """
-_EXITS: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no run there"
-_MISSING: Final = "install greenroom[loadtest]"
+_EXIT_CODES_HELP: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no run there"
+_INSTALL_HINT: Final = "install greenroom[loadtest]"
 
-OK: Final = 0
-BROKEN: Final = 1
-USAGE: Final = 2
+EXIT_OK: Final = 0
+EXIT_BROKEN: Final = 1
+EXIT_USAGE: Final = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,75 +42,75 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
-        return OK
+        return EXIT_OK
     except ImportError as error:
-        _tell(f"{error.name} is not installed: {_MISSING}")
+        _print_error(f"{error.name} is not installed: {_INSTALL_HINT}")
     except ValueError as error:
-        _tell(str(error))
+        _print_error(str(error))
     except Exception as error:
         from chat_swarm.results.run_directory import RunDirectoryError  # noqa: PLC0415  see the top of the file
 
         if not isinstance(error, RunDirectoryError):
             raise
-        _tell(str(error))
-    return USAGE
+        _print_error(str(error))
+    return EXIT_USAGE
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     letters = (letter if letter.isprintable() else "?" for letter in text)
     sys.stderr.write(f"chat-swarm: {''.join(letters)}\n")
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from chat_swarm.report.comparison_table import as_json, table  # noqa: PLC0415  as above
+    from chat_swarm.report.comparison_table import as_json, format_table  # noqa: PLC0415  as above
     from chat_swarm.results.compare import compare, parse_bounds  # noqa: PLC0415  see the top of the file
-    from chat_swarm.results.run_directory import read  # noqa: PLC0415  as above
+    from chat_swarm.results.run_directory import read_run  # noqa: PLC0415  as above
 
     bounds = parse_bounds(options.fail_if) if options.fail_if is not None else None
-    found = compare(read(options.run_a), read(options.run_b), options.scope, bounds)
+    found = compare(read_run(options.run_a), read_run(options.run_b), options.scope, bounds)
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    sys.stdout.write(as_json(found) if options.json else table(found, colour=colour))
-    return BROKEN if found.failed else OK
+    sys.stdout.write(as_json(found) if options.json else format_table(found, colour=colour))
+    return EXIT_BROKEN if found.failed else EXIT_OK
 
 
 def _report(options: argparse.Namespace) -> int:
     from chat_swarm.report.html import render  # noqa: PLC0415  see the top of the file
-    from chat_swarm.results.run_directory import read, write_report  # noqa: PLC0415  as above
+    from chat_swarm.results.run_directory import read_run, write_report  # noqa: PLC0415  as above
 
-    path = write_report(options.run, render(read(options.run)))
+    path = write_report(options.run, render(read_run(options.run)))
     sys.stdout.write(f"{path}\n")
-    return OK
+    return EXIT_OK
 
 
 def _slo(options: argparse.Namespace) -> int:
     from chat_swarm.results import verdict  # noqa: PLC0415  see the top of the file
-    from chat_swarm.results.metric_refs import measured  # noqa: PLC0415  as above
-    from chat_swarm.results.run_directory import read  # noqa: PLC0415  as above
-    from chat_swarm.results.slo import evaluate, parse  # noqa: PLC0415  as above
+    from chat_swarm.results.metric_refs import measurements_of  # noqa: PLC0415  as above
+    from chat_swarm.results.run_directory import read_run  # noqa: PLC0415  as above
+    from chat_swarm.results.slo import evaluate, parse_slo  # noqa: PLC0415  as above
 
-    conditions = parse(options.slo)
-    run = read(options.run)
+    conditions = parse_slo(options.slo)
+    run = read_run(options.run)
     scope = options.scope or run.summary.headline
-    found = evaluate(conditions, measured(run, scope), scope)
+    found = evaluate(conditions, measurements_of(run, scope), scope)
     for term in found.terms:
         mark = "held  " if term.passed else "BROKEN"
-        sys.stdout.write(f"{mark}  {verdict.condition(term.text):<40} {verdict.term(term)}\n")
-    return OK if found.passed else BROKEN
+        sys.stdout.write(f"{mark}  {verdict.format_condition(term.text):<40} {verdict.term_value(term)}\n")
+    return EXIT_OK if found.passed else EXIT_BROKEN
 
 
 def _locustfile(_: argparse.Namespace) -> int:
     if importlib.util.find_spec("locust") is None:
-        _tell(f"locust is not installed: {_MISSING}")
-        return USAGE
+        _print_error(f"locust is not installed: {_INSTALL_HINT}")
+        return EXIT_USAGE
     sys.stdout.write(f"{Path(__file__).with_name('locustfile.py')}\n")
-    return OK
+    return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chat-swarm",
         description=_INTRODUCTION,
-        epilog=_EXITS,
+        epilog=_EXIT_CODES_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         text = summary[0].upper() + summary[1:] + "."
         added = subcommands.add_parser(
-            name, help=summary, description=text, epilog=_EXITS, allow_abbrev=False
+            name, help=summary, description=text, epilog=_EXIT_CODES_HELP, allow_abbrev=False
         )
         added.set_defaults(act=act)
         return added

@@ -12,7 +12,7 @@ from chat_swarm.locust_plugin.users import ChatterBot, ChurnBot, DirectBot, Lurk
 
 __all__ = ["ChatterBot", "ChurnBot", "DirectBot", "LurkerBot", "SlowBot"]
 
-locust_stats.bucket_response_time = plugin.fine_bucket  # type: ignore[assignment]
+locust_stats.bucket_response_time = plugin.round_response_time  # type: ignore[assignment]
 events.init_command_line_parser.add_listener(options.add_options)  # type: ignore[no-untyped-call]
 events.init.add_listener(options.on_init)  # type: ignore[no-untyped-call]
 events.init.add_listener(plugin.on_init)  # type: ignore[no-untyped-call]

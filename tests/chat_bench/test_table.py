@@ -5,7 +5,7 @@ import os
 import msgspec
 import pytest
 
-from chat_bench.machine import Company, busy_seconds, cpu_model, describe
+from chat_bench.machine import OtherLoad, busy_seconds, cpu_model, describe
 from chat_bench.results import METRICS, Results, summarize
 from chat_bench.table import comparison, measurements, page, table
 
@@ -83,4 +83,4 @@ def test_the_machine_is_described() -> None:
 def test_busy_time_leaves_idle_and_waiting_out() -> None:
     stat = "cpu  10 20 30 4000 5000 60 70 0 0 0\ncpu0 1 2 3 4 5 6 7 0 0 0\n"
     assert busy_seconds(stat) == pytest.approx(190 / os.sysconf("SC_CLK_TCK"))
-    assert Company().cores() >= 0
+    assert OtherLoad().cores() >= 0

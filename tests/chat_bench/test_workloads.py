@@ -38,7 +38,7 @@ needs_greenroom = pytest.mark.skipif(not find_program("chat-server"), reason="ch
 
 def run(system: System, folder: Path) -> Results:
     system.receivers = 5
-    system.settle = system.tells_seconds = 0.0
+    system.settle = system.presence_seconds = 0.0
     results = Results(started="", machine={}, settings={}, versions={system.name: system.version})
     Bench(PLAN, [system], folder, results, lambda _: None).run()
     return results

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from chat_swarm import cli
-from chat_swarm.report.terminal_summary import closing
+from chat_swarm.report.terminal_summary import format_summary
 from chat_swarm.results.run_directory import RunDirectory
-from chat_swarm.runner.host_info import cpu_model, describe
+from chat_swarm.runner.host_info import cpu_model, describe_host
 from support.swarm.synthetic_run import synthetic_run, with_faults
 
 
@@ -26,25 +26,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def test_compare_prints_a_table(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", *runs]) == cli.OK
+    assert cli.main(["compare", *runs]) == cli.EXIT_OK
     out = capsys.readouterr().out
     assert "beyond noise" in out
     assert "\x1b" not in out
 
 
-def test_compare_fails_if_it_is_told_to(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", *runs, "--fail-if", "delivery.p99>+20%"]) == cli.BROKEN
-    assert cli.main(["compare", runs[0], runs[0], "--fail-if", "delivery.p99>+20%"]) == cli.OK
+def test_compare_with_broken_bound_exits_1(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", *runs, "--fail-if", "delivery.p99>+20%"]) == cli.EXIT_BROKEN
+    assert cli.main(["compare", runs[0], runs[0], "--fail-if", "delivery.p99>+20%"]) == cli.EXIT_OK
     assert "held    delivery.p99>+20%: it changed by +0.0 %" in capsys.readouterr().out
 
 
 def test_compare_speaks_json(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", *runs, "--json", "--scope", "all"]) == cli.OK
+    assert cli.main(["compare", *runs, "--json", "--scope", "all"]) == cli.EXIT_OK
     assert json.loads(capsys.readouterr().out)["scope"] == "all"
 
 
-def test_report_makes_the_page_anew(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["report", runs[0]]) == cli.OK
+def test_report_replaces_the_page(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", runs[0]]) == cli.EXIT_OK
     path = Path(capsys.readouterr().out.strip())
     assert path == Path(runs[0]) / "report.html"
     assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -53,9 +53,9 @@ def test_report_makes_the_page_anew(runs: tuple[str, str], capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("slo", "code", "said"),
     [
-        ("delivery.p99<50ms,lost=0", cli.OK, "held    delivery.p99 < 50 ms"),
-        ("delivery.p99<1ms,lost=0", cli.BROKEN, "BROKEN  delivery.p99 < 1 ms"),
-        ("catch_up.p99<1s", cli.BROKEN, "catch_up was never measured"),
+        ("delivery.p99<50ms,lost=0", cli.EXIT_OK, "held    delivery.p99 < 50 ms"),
+        ("delivery.p99<1ms,lost=0", cli.EXIT_BROKEN, "BROKEN  delivery.p99 < 1 ms"),
+        ("catch_up.p99<1s", cli.EXIT_BROKEN, "catch_up was never measured"),
     ],
 )
 def test_slo_judges_a_finished_run(
@@ -77,7 +77,7 @@ def test_slo_judges_a_finished_run(
 def test_what_is_wrong_is_said_in_a_line(
     runs: tuple[str, str], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([runs[0] if one == "RUN" else one for one in arguments]) == cli.USAGE
+    assert cli.main([runs[0] if one == "RUN" else one for one in arguments]) == cli.EXIT_USAGE
     captured = capsys.readouterr()
     assert captured.err.startswith("chat-swarm: ")
     assert said in captured.err
@@ -89,12 +89,12 @@ def test_what_is_wrong_is_said_in_a_line(
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
-    assert stopped.value.code == cli.USAGE
+    assert stopped.value.code == cli.EXIT_USAGE
     assert "usage: chat-swarm" in capsys.readouterr().err
 
 
 def test_locustfile_prints_the_path_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["locustfile"]) == cli.OK
+    assert cli.main(["locustfile"]) == cli.EXIT_OK
     path = Path(capsys.readouterr().out.strip())
     assert path.is_absolute()
     assert path.parts[-2:] == ("chat_swarm", "locustfile.py")
@@ -121,7 +121,7 @@ def test_what_is_not_installed_is_named(runs: tuple[str, str], missing: str, arg
         timeout=60,
         check=False,
     )
-    assert done.returncode == cli.USAGE
+    assert done.returncode == cli.EXIT_USAGE
     assert done.stderr.startswith(f"chat-swarm: {missing.split(',', maxsplit=1)[0]}")
     assert done.stderr.endswith("is not installed: install greenroom[loadtest]\n")
 
@@ -132,7 +132,7 @@ import sys
 from chat_swarm.cli import main
 assert main(["compare", sys.argv[1], sys.argv[1]]) == 0
 assert main(["report", sys.argv[1]]) == 0
-import chat_swarm.text, chat_swarm.machine
+import chat_swarm.report.terminal_summary, chat_swarm.runner.host_info
 assert not {"locust", "gevent"} & set(sys.modules), "imported"
 """
     done = subprocess.run(
@@ -143,7 +143,7 @@ assert not {"locust", "gevent"} & set(sys.modules), "imported"
 
 def test_the_closing_words_hold_the_verdict_the_figures_and_the_path(tmp_path: Path) -> None:
     run = synthetic_run(steady=30, marked=(20,), warnings=["the clock\x1b[2J moved"])
-    text = closing(run, tmp_path)
+    text = format_summary(run, tmp_path)
     assert text.startswith("Swarm run a1b2c3d4: PASSED\n")
     assert len(text.splitlines()) <= 18
     assert "delivery.p99 < 50 ms: held" in text
@@ -154,7 +154,7 @@ def test_the_closing_words_hold_the_verdict_the_figures_and_the_path(tmp_path: P
 
 def test_the_closing_words_name_what_failed() -> None:
     run = with_faults(synthetic_run(steady=45, slo="delivery.p99<1ms"))
-    text = closing(run)
+    text = format_summary(run)
     assert "FAILED: THE AUDIT AND THE SLO" in text
     assert "2 lost, 1 repeated" in text
     assert "delivery.p99 < 1 ms: BROKEN" in text
@@ -163,7 +163,7 @@ def test_the_closing_words_name_what_failed() -> None:
 def test_the_machine_is_described() -> None:
     assert cpu_model("processor\t: 0\nmodel name\t: Example 3000 @ 2 GHz\n") == "Example 3000 @ 2 GHz"
     assert cpu_model("processor\t: 0\n") == "unknown"
-    found = describe()
+    found = describe_host()
     assert found["cores"] >= 1
     assert found["packages"]["numpy"]
     assert json.loads(json.dumps(found)) == found

@@ -14,24 +14,24 @@ from chat_swarm.model.schema import Row, Scope
 MAX_ROWS: Final = 3600
 """Rows of one answer: an hour is some 400 KB; a page that lacks more asks again at once."""
 
-CURVES: Final = ("delivery", "delivery_response", "ack", "rtt", "bot_lag")
+CURVE_METRICS: Final = ("delivery", "delivery_response", "ack", "rtt", "bot_lag")
 """The metrics whose percentile curves the page draws."""
 
-FRESH: Final = 0.9
+FIGURES_MAX_AGE_S: Final = 0.9
 """Seconds for which the figures of a scope are not asked for again, however many pages look."""
 
-_TIMED: Final = ("delivery", "bot_lag")
+_TIMELINE_METRICS: Final = ("delivery", "bot_lag")
 """The metrics of the timeline."""
 
-COLUMNS: Final = (
+TIMELINE_COLUMNS: Final = (
     *("t", "phase", "step", "bots", "connected", "sent", "delivered"),
-    *(f"{name}_{quantile}" for name in _TIMED for quantile in ("p50", "p99", "p999", "max")),
+    *(f"{name}_{quantile}" for name in _TIMELINE_METRICS for quantile in ("p50", "p99", "p999", "max")),
     *("loop_lag_max", "cpu", "server_cpu", "server_rss", "marked"),
 )
 """What a row of the page's timeline holds, in this order; latencies in µs, rates per second."""
 
 
-class Source(Protocol):
+class LiveSource(Protocol):
     """Who knows the run. Whatever is asked is answered without waiting."""
 
     @property
@@ -63,10 +63,10 @@ class Source(Protocol):
         """Return what the audit has found so far, by the names of `metrics.FAULTS`."""
 
 
-class View:
+class LiveView:
     """What pages ask for, from a source."""
 
-    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: LiveSource, clock: Callable[[], float] = time.monotonic) -> None:
         self.source = source
         self._clock = clock
         self._figures: dict[str, Any] = {}
@@ -89,18 +89,18 @@ class View:
             "begin": begin,
             "next": sent[-1].t + 1 if sent else begin,
             "more": len(rows) > len(sent),
-            "columns": COLUMNS,
+            "columns": TIMELINE_COLUMNS,
             "rows": [_row(row) for row in sent],
             "reports": self.reports(),
             **self.figures(),
         }
 
     def figures(self) -> dict[str, Any]:
-        """Return table, audit, generator and curves, at most `FRESH` seconds old."""
+        """Return table, audit, generator and curves, at most `FIGURES_MAX_AGE_S` seconds old."""
         now = self._clock()
         if self._figures and now < self._stale_at and self._run == self.source.run:
             return self._figures
-        self._walk()
+        self._count_marked()
         scopes, faults = self.source.scopes(), self.source.faults()
         steady = scopes.get("steady")
         name = "steady" if steady is not None and steady.seconds else "all"
@@ -113,12 +113,12 @@ class View:
             "faults": sum(faults.values()),
             "generator": _generator(self._last, self._marked),
             "marked": self._marked,
-            "curves": {metric: self.source.curve(metric) for metric in CURVES},
+            "curves": {metric: self.source.curve(metric) for metric in CURVE_METRICS},
         }
-        self._stale_at = now + FRESH
+        self._stale_at = now + FIGURES_MAX_AGE_S
         return self._figures
 
-    def tab(self) -> list[dict[str, Any]]:
+    def tab_rows(self) -> list[dict[str, Any]]:
         """Return the rows of the table in Locust's own page, which knows no other layout than one table."""
         figures = self.figures()
         words = {"audit": figures["audit"], "generator": figures["generator"]}
@@ -132,7 +132,7 @@ class View:
             if (path / "report.html").is_file()
         ]
 
-    def _walk(self) -> None:
+    def _count_marked(self) -> None:
         """Count the marked seconds of the rows that have come since."""
         if self._run != self.source.run:
             self._run, self._last, self._marked = self.source.run, None, 0
@@ -144,7 +144,7 @@ class View:
 def _row(row: Row) -> list[Any]:
     values: list[Any] = [row.t, row.phase, row.step, row.bots, row.connected]
     values += (row.counts.get(name, 0) for name in ("sent", "delivered"))
-    for name in _TIMED:
+    for name in _TIMELINE_METRICS:
         found = row.metrics.get(name)
         values += (found.p50, found.p99, found.p999, found.max) if found and found.count else (None,) * 4
     server = (row.server.cpu, row.server.rss_bytes) if row.server else (None, None)

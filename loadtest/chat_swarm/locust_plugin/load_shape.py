@@ -26,12 +26,12 @@ from chat_swarm.shapes.timed import StageRun
 
 _LOG: Final = logging.getLogger(__name__)
 
-STARTS_WITHIN: Final = 10
+MAX_IDLE_TICKS: Final = 10
 """Times that Locust may ask before the run has begun. A master without workers begins none, and would take no
 other try while this one lasts."""
 
 
-class _Course(Protocol):
+class _ActiveShape(Protocol):
     """A shape under way."""
 
     def at(self, t: float, users: int) -> Stage | None: ...
@@ -45,18 +45,22 @@ class SwarmShape(LoadTestShape):
     use_common_options = True
 
     def __init__(
-        self, conductor: Conductor, read: Callable[[], ShapePlan], most: float = math.inf, kind: str = ""
+        self,
+        conductor: Conductor,
+        read_plan: Callable[[], ShapePlan],
+        max_users: float = math.inf,
+        kind: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
-        self._read = read
-        self._most = most
+        self._read_plan = read_plan
+        self._max_users = max_users
         self._kind = kind
         self._greenlet: object = None
-        self._course: _Course | None = None
+        self._active: _ActiveShape | None = None
         self._stage: Stage | None = None
-        self._acted: Stage | None = None
-        self._wanted = (0, 1.0)
+        self._applied: Stage | None = None
+        self._target = (0, 1.0)
         self._idle = 0
         """How often Locust has asked while no run was on."""
 
@@ -64,15 +68,15 @@ class SwarmShape(LoadTestShape):
         """Return (users, users to start or stop a second), or None when the shape is over."""
         if self._greenlet is not gevent.getcurrent():  # Locust has a new one for each run
             self._greenlet = gevent.getcurrent()
-            if not self._begin():
+            if not self._start_shape():
                 return None
-        assert self._course is not None
+        assert self._active is not None
         t, users = self._conductor.elapsed(), int(self.get_current_user_count())  # type: ignore[no-untyped-call]
         self._idle = 0 if t > 0 else self._idle + 1
-        if self._idle > STARTS_WITHIN:
+        if self._idle > MAX_IDLE_TICKS:
             _LOG.error("No run began: a master needs at least one worker.")
             return None
-        stage = self._course.at(t, users)
+        stage = self._active.at(t, users)
         if stage is None:
             self._stage = None
             self._conductor.label("")
@@ -88,17 +92,17 @@ class SwarmShape(LoadTestShape):
                     stage.users,
                     stage.spawn_rate,
                 )
-            self._wanted = target, stage.spawn_rate
+            self._target = target, stage.spawn_rate
         if t > 0:
-            self.act()
-        return self._wanted
+            self.apply_stage()
+        return self._target
 
-    def act(self) -> None:
+    def apply_stage(self) -> None:
         """Do what the present stage wants besides users. The first one begins before the run has."""
         stage = self._stage
-        if stage is None or stage == self._acted:
+        if stage is None or stage == self._applied:
             return
-        self._acted = stage
+        self._applied = stage
         self._conductor.label(stage.label)
         self._conductor.rate(stage.rate_factor)
         if stage.cut_share:
@@ -106,38 +110,42 @@ class SwarmShape(LoadTestShape):
 
     def finish(self) -> None:
         """Write steps and limit to the conductor."""
-        if self._course is not None:
-            self._course.finish()
+        if self._active is not None:
+            self._active.finish()
 
-    def _begin(self) -> bool:
-        self._course = self._stage = self._acted = None
+    def _start_shape(self) -> bool:
+        self._active = self._stage = self._applied = None
         self._idle = 0
-        plan = self._read()
+        plan = self._read_plan()
         plan = replace(plan, kind=self._kind or plan.kind)
         if complaint := plan.complaint():
             _LOG.error("No shape: %s.", complaint)
             return False
         if plan.kind == "limit":
-            self._course = LimitRun(plan, self._conductor, self._most)
+            self._active = LimitRun(plan, self._conductor, self._max_users)
         else:
-            self._course = StageRun(plan, self._conductor)
+            self._active = StageRun(plan, self._conductor)
         return True
 
 
-class Shapes:
+class ShapeChooser:
     """What Locust may choose from, in the master or the only process."""
 
     def __init__(
-        self, environment: Environment, conductor: Conductor, read: Callable[[], ShapePlan], most: float
+        self,
+        environment: Environment,
+        conductor: Conductor,
+        read_plan: Callable[[], ShapePlan],
+        max_users: float,
     ) -> None:
         self._environment = environment
-        self._shape = SwarmShape(conductor, read, most)
-        environment.events.test_start.add_listener(self._started)  # type: ignore[no-untyped-call]
+        self._shape = SwarmShape(conductor, read_plan, max_users)
+        environment.events.test_start.add_listener(self._on_test_start)  # type: ignore[no-untyped-call]
         if environment.web_ui is None or environment.web_ui.app is None:
             return
         if environment.web_ui.userclass_picker_is_active:
             environment.available_shape_classes = {
-                kind: SwarmShape(conductor, read, most, kind) for kind in SHAPES if kind != NO_SHAPE
+                kind: SwarmShape(conductor, read_plan, max_users, kind) for kind in SHAPES if kind != NO_SHAPE
             }
         else:
             environment.web_ui.app.before_request(self._before_request)
@@ -155,9 +163,9 @@ class Shapes:
         if isinstance(self._environment.shape_class, SwarmShape):
             self._environment.shape_class.finish()
 
-    def _started(self, **_: object) -> None:
+    def _on_test_start(self, **_: object) -> None:
         if isinstance(self._environment.shape_class, SwarmShape):
-            self._environment.shape_class.act()
+            self._environment.shape_class.apply_stage()
 
     def _before_request(self) -> None:
         """Look at the web form before Locust does, which only asks whether there is a shape."""
@@ -172,9 +180,9 @@ class Shapes:
 def install(
     environment: Environment,
     conductor: Conductor,
-    read: Callable[[], ShapePlan],
-    most: float = math.inf,
-) -> Shapes | None:
+    read_plan: Callable[[], ShapePlan],
+    max_users: float = math.inf,
+) -> ShapeChooser | None:
     """Put the shape of the options in place; to be called in Locust's `init` event. None in a worker.
 
     MUST come after the run's own `test_start` listener was added: the first stage's label and rate are given
@@ -183,10 +191,10 @@ def install(
     """
     if isinstance(environment.runner, WorkerRunner):
         return None
-    plan = read()
+    plan = read_plan()
     if plan.kind != NO_SHAPE and (complaint := plan.complaint()):
         _LOG.error("No shape: %s.", complaint)
         sys.exit(2)
-    shapes = Shapes(environment, conductor, read, most)
+    shapes = ShapeChooser(environment, conductor, read_plan, max_users)
     shapes.choose(plan.kind)
     return shapes

@@ -18,7 +18,7 @@ from chat_protocol.names import validate_name
 from chat_swarm.model import distributions
 from chat_swarm.model.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan
 from chat_swarm.model.stages import SHAPES, ShapePlan
-from chat_swarm.results.slo import parse as parse_slo
+from chat_swarm.results.slo import parse_slo
 from chat_swarm.runner import preflight
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 DEFAULT_HOST: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 """With a scheme, because Locust's form takes exception to a host without one."""
 
-MAX_PREFIX: Final = 12
+MAX_PREFIX_CHARS: Final = 12
 """Characters of `--room-prefix`: the run's name and the room's number follow, and a name has 32."""
 
-DAY: Final = 86_400.0
+DAY_S: Final = 86_400.0
 
 
 class PlanError(ValueError):
@@ -61,17 +61,17 @@ class Option:
         return self.name.replace("-", "_")
 
 
-def _weight(kind: str, default: int, what: str) -> Option:
+def _weight_option(kind: str, default: int, what: str) -> Option:
     name = f"{kind.removesuffix('Bot').lower()}-weight"
     return Option(name, default, "N", f"weight of {kind}s: {what}; 0: none of them", high=1_000_000)
 
 
 OPTIONS: Final = (
-    _weight("ChatterBot", 1, "they talk in rooms"),
-    _weight("DirectBot", 0, "pairs that talk to each other"),
-    _weight("LurkerBot", 0, "they sit in rooms and read"),
-    _weight("ChurnBot", 0, "they come, say something, leave or are cut, and come back"),
-    _weight("SlowBot", 0, "they read far too slowly"),
+    _weight_option("ChatterBot", 1, "they talk in rooms"),
+    _weight_option("DirectBot", 0, "pairs that talk to each other"),
+    _weight_option("LurkerBot", 0, "they sit in rooms and read"),
+    _weight_option("ChurnBot", 0, "they come, say something, leave or are cut, and come back"),
+    _weight_option("SlowBot", 0, "they read far too slowly"),
     Option("room-size", 20, "BOTS", "bots in a room", low=2, high=1_000_000),
     Option("rooms", 0, "N", "number of rooms; 0: as many as the bots fill", high=1_000_000),
     Option("room-prefix", "swarm", "TEXT", "with what the rooms' names begin", in_page=False),
@@ -80,23 +80,23 @@ OPTIONS: Final = (
     Option("window", 1, "N", "messages of a DirectBot that may be unacknowledged", low=1, high=1000),
     Option("think-time", "0", "SECONDS",
            f"seconds that a DirectBot waits after an echo: {distributions.FORMS}",
-           high=DAY, distribution=True),
+           high=DAY_S, distribution=True),
     Option("payload-bytes", "160", "BYTES", f"size of a message's text, in bytes: {distributions.FORMS}",
            low=MIN_PAYLOAD, high=MAX_MESSAGE_BYTES, distribution=True),
-    Option("ping-interval", 10.0, "SECONDS", "seconds between two pings of a bot; 0: none", high=DAY),
+    Option("ping-interval", 10.0, "SECONDS", "seconds between two pings of a bot; 0: none", high=DAY_S),
     Option("churn-stay", "10", "SECONDS", "seconds that a ChurnBot stays, likewise a distribution",
-           high=DAY, distribution=True),
+           high=DAY_S, distribution=True),
     Option("churn-away", "2", "SECONDS", "seconds that a ChurnBot is away, likewise a distribution",
-           high=DAY, distribution=True),
+           high=DAY_S, distribution=True),
     Option("churn-cut", 0.5, "SHARE", "share of a ChurnBot's goings that are cuts, 0 to 1", high=1),
     Option("slow-rate", 1024.0, "PER_SECOND", "bytes a second that a SlowBot reads", low=1, high=1e9),
     Option("resumable", False, "", "bots ask for sessions to resume, as ChurnBots and storms always do"),
     Option("lag-limit", 100.0, "MS", "milliseconds of loop lag over which a second is marked as too slow",
            low=1, high=60_000),
     Option("drain", 10.0, "SECONDS", "seconds, at most, that the end of a run waits for what is under way",
-           high=DAY),
+           high=DAY_S),
     Option("connect-timeout", 30.0, "SECONDS", "seconds from connect to `welcome`",
-           low=0.1, high=DAY, in_page=False),
+           low=0.1, high=DAY_S, in_page=False),
     Option("source-addresses", "", "IP,IP", "local addresses to connect from; empty: several of 127.0.0.0/8 "
            "to a loopback server, else any", in_page=False),
     Option("server-pid", 0, "PID", "process of the server, to sample CPU and memory; 0: found by its port",
@@ -107,16 +107,17 @@ OPTIONS: Final = (
     Option("leave-out-marked", False, "", "leave marked seconds out of the headline and the SLO"),
     Option("shape", "none", "SHAPE", "how the load changes over the run", choices=tuple(SHAPES)),
     Option("shape-steps", 5, "N", "steps: how many of them", low=1, high=1000),
-    Option("shape-every", 30.0, "SECONDS", "burst, storm: seconds from one to the next", low=1, high=DAY),
-    Option("shape-for", 5.0, "SECONDS", "burst: seconds that one lasts", low=0.1, high=DAY),
+    Option("shape-every", 30.0, "SECONDS", "burst, storm: seconds from one to the next", low=1, high=DAY_S),
+    Option("shape-for", 5.0, "SECONDS", "burst: seconds that one lasts", low=0.1, high=DAY_S),
     Option("shape-factor", 0.0, "FACTOR", "burst, limit: by which a burst multiplies the message rate, or a "
            "step the load; 0: 5 and 1.25", high=1000),
     Option("shape-share", 0.5, "SHARE", "storm: share of the bots that it cuts, 0 to 1", low=0.001, high=1),
-    Option("shape-spread", 0.0, "SECONDS", "storm: seconds over which its cuts are spread", high=DAY),
+    Option("shape-spread", 0.0, "SECONDS", "storm: seconds over which its cuts are spread", high=DAY_S),
     Option("shape-by", "rate", "WHAT", "limit: what is raised, the message rate or the number of users",
            choices=("rate", "users")),
-    Option("shape-settle", 5.0, "SECONDS", "limit: seconds that a step runs before it is measured", high=DAY),
-    Option("shape-measure", 10.0, "SECONDS", "limit: seconds that a step is measured", low=1, high=DAY),
+    Option("shape-settle", 5.0, "SECONDS", "limit: seconds that a step runs before it is measured",
+           high=DAY_S),
+    Option("shape-measure", 10.0, "SECONDS", "limit: seconds that a step is measured", low=1, high=DAY_S),
     Option("shape-precision", 0.05, "SHARE", "limit: how near held and broken load must come, 0 to 1",
            low=0.001, high=0.999),
 )  # fmt: skip
@@ -156,29 +157,29 @@ def add_options(parser: "LocustArgumentParser") -> None:
     def checked(*args: Any, **how: Any) -> Namespace:
         options: Namespace = parse_args(*args, **how)
         try:
-            plan = plan_of(options, options.host)
+            plan = build_plan(options, options.host)
         except PlanError as refused:
             parser.exit(2, f"{parser.prog}: error: {refused}\n")
         # A worker is told by its master, whose own machine need not have a worker's addresses.
         away = getattr(options, "worker", False) or getattr(options, "master", False)
-        if not away and (complaint := preflight.unbindable(plan)):
+        if not away and (complaint := preflight.find_unbindable_source(plan)):
             parser.exit(2, f"{parser.prog}: error: {complaint}\n")
         # Of all else a page may still be told otherwise.
         alone = getattr(options, "headless", False) and not options.worker
         bots = math.ceil(
             (getattr(options, "num_users", 0) or 0) / max(1, getattr(options, "processes", 1) or 1)
         )
-        if alone and (complaint := preflight.complaint(plan, bots)):
+        if alone and (complaint := preflight.find_problem(plan, bots)):
             parser.exit(2, f"{parser.prog}: error: {complaint}\n")
         return options
 
     parser.parse_args = checked
 
 
-def plan_of(options: Namespace, host: str | None) -> Plan:
+def build_plan(options: Namespace, host: str | None) -> Plan:
     """Return the run that `options` ask for, against `host`. Raises PlanError."""
-    values = {option.dest: _checked(option, getattr(options, option.dest)) for option in OPTIONS}
-    shape = shape_of(options)
+    values = {option.dest: _validate(option, getattr(options, option.dest)) for option in OPTIONS}
+    shape = build_shape_plan(options)
     if complaint := shape.complaint():
         raise PlanError(f"--shape {shape.kind}: {complaint}")
     slo = values["slo"].strip()
@@ -189,31 +190,31 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
             parse_slo(slo)
         except ValueError as refused:
             raise PlanError(f"--slo {slo!r}: {refused}") from None
-    name, port = _address(host or DEFAULT_HOST)
+    name, port = _parse_address(host or DEFAULT_HOST)
     weights = _weights(values, getattr(options, "user_classes", None) or ())
     return Plan(
         host=name,
         port=port,
         weights=tuple((kind, weight) for kind, weight in weights.items() if weight),
-        room_prefix=_prefix(values["room_prefix"]),
+        room_prefix=_parse_prefix(values["room_prefix"]),
         resumable=values["resumable"] or shape.kind == "storm",
         lag_limit=values["lag_limit"] / 1000,
-        source_addresses=tuple(_sources(values["source_addresses"])),
+        source_addresses=tuple(_parse_sources(values["source_addresses"])),
         report=Path(values["report"]) if values["report"] else None,
         slo=slo,
         shape=shape,
-        **{dest: values[dest] for dest in _AS_THEY_ARE},
+        **{dest: values[dest] for dest in _UNCONVERTED},
     )
 
 
-_AS_THEY_ARE: Final = (
+_UNCONVERTED: Final = (
     *("room_size", "rooms", "message_rate", "direct_rate", "window", "think_time", "payload_bytes"),
     *("ping_interval", "churn_stay", "churn_away", "churn_cut", "slow_rate", "drain", "connect_timeout"),
     *("server_pid", "leave_out_marked"),
 )
 
 
-def shape_of(options: Namespace) -> ShapePlan:
+def build_shape_plan(options: Namespace) -> ShapePlan:
     """Return the load shape, not yet checked; users, spawn rate and run time are Locust's own options."""
     return ShapePlan(
         kind=options.shape,
@@ -233,7 +234,7 @@ def shape_of(options: Namespace) -> ShapePlan:
     )
 
 
-def revised(options: Namespace, form: Mapping[str, str]) -> Namespace:
+def with_form_values(options: Namespace, form: Mapping[str, str]) -> Namespace:
     """Return `options` with what Locust's form says of ours, converted as Locust does. Raises PlanError."""
     new = Namespace(**vars(options))
     for option in OPTIONS:
@@ -251,14 +252,14 @@ def revised(options: Namespace, form: Mapping[str, str]) -> Namespace:
     return new
 
 
-def changed(options: Namespace, new: Namespace) -> list[str]:
+def changed_options(options: Namespace, new: Namespace) -> list[str]:
     """Return the names of our options that differ."""
     return [f"--{one.name}" for one in OPTIONS if getattr(options, one.dest) != getattr(new, one.dest)]
 
 
 def same_server(one: str | None, other: str | None) -> bool:
     """Return whether two hosts, as `-H` takes them, name the same address. Raises PlanError."""
-    return _address(one or DEFAULT_HOST) == _address(other or DEFAULT_HOST)
+    return _parse_address(one or DEFAULT_HOST) == _parse_address(other or DEFAULT_HOST)
 
 
 def apply_weights(environment: "Environment", options: Namespace) -> None:
@@ -284,7 +285,7 @@ def on_init(environment: "Environment", **_: object) -> None:
         return
     apply_weights(environment, options)
     if not getattr(options, "worker", False):
-        for sentence in plan_of(options, environment.host).warnings():
+        for sentence in build_plan(options, environment.host).warnings():
             log.warning(sentence)
 
 
@@ -299,7 +300,7 @@ def _weights(values: Mapping[str, Any], chosen: Collection[str]) -> dict[str, in
     return weights
 
 
-def _checked(option: Option, value: Any) -> Any:
+def _validate(option: Option, value: Any) -> Any:
     if option.distribution:
         try:
             return distributions.parse(value, option.low, option.high)
@@ -317,17 +318,17 @@ def _checked(option: Option, value: Any) -> Any:
     return value
 
 
-def _prefix(text: str) -> str:
+def _parse_prefix(text: str) -> str:
     try:
         shown = validate_name(text)
     except ValueError as refused:
         raise PlanError(f"--room-prefix {text!r} begins no room's name: {refused}") from None
-    if len(shown) > MAX_PREFIX:
-        raise PlanError(f"--room-prefix {text!r} is too long; give {MAX_PREFIX} characters at most")
+    if len(shown) > MAX_PREFIX_CHARS:
+        raise PlanError(f"--room-prefix {text!r} is too long; give {MAX_PREFIX_CHARS} characters at most")
     return shown
 
 
-def _sources(text: str) -> list[IPv4Address | IPv6Address]:
+def _parse_sources(text: str) -> list[IPv4Address | IPv6Address]:
     addresses = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         try:
@@ -339,7 +340,7 @@ def _sources(text: str) -> list[IPv4Address | IPv6Address]:
     return addresses
 
 
-def _address(text: str) -> tuple[str, int]:
+def _parse_address(text: str) -> tuple[str, int]:
     """Return host and port of `HOST`, `HOST:PORT`, `[IPv6]:PORT`, all with or without `tcp://`."""
     wrong = PlanError(f"--host {text!r} is no address; write HOST:PORT, [IPv6]:PORT or tcp://HOST:PORT")
     scheme, sep, rest = text.strip().rpartition("://")

@@ -23,55 +23,57 @@ from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from chat_swarm.bots.bot_process import raise_descriptor_limit
 from chat_swarm.locust_plugin import load_shape, options, signals, web
-from chat_swarm.locust_plugin.live_source import Watching
-from chat_swarm.locust_plugin.stats_feed import Batcher
+from chat_swarm.locust_plugin.live_source import CoordinatorSource
+from chat_swarm.locust_plugin.stats_feed import StatsFeed
 from chat_swarm.locust_plugin.users import SwarmUser
 from chat_swarm.model.plan import Plan
-from chat_swarm.report.terminal_summary import closing
-from chat_swarm.results.finished_run import Run
+from chat_swarm.report.terminal_summary import format_summary
+from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError
 from chat_swarm.runner import ipc
-from chat_swarm.runner.coordinator import Control
-from chat_swarm.runner.locust_worker import Station
-from chat_swarm.runner.summary import sum_up
+from chat_swarm.runner.coordinator import Coordinator
+from chat_swarm.runner.locust_worker import LocustWorker
+from chat_swarm.runner.summary import summarize_run
 
 log = logging.getLogger(__name__)
 
 _SPARE_DESCRIPTORS: Final = 200
-_WRITING: Final = 0.1  # seconds that Locust may take to write its CSV files
-_ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+_CSV_WRITE_S: Final = 0.1  # seconds that Locust may take to write its CSV files
+_RUN_NAME_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-class Life:
+class SwarmPlugin:
     """The swarm's part in one Locust process."""
 
     def __init__(self, environment: Environment, runner: Runner) -> None:
         self.environment = environment
         self.runner = runner
-        self.control: Control | None = None
-        self.station: Station | None = None
+        self.coordinator: Coordinator | None = None
+        self.worker: LocustWorker | None = None
         self.directory: RunDirectory | None = None
-        self.watching: Watching | None = None
-        self.shapes: load_shape.Shapes | None = None
-        self._bots: Counter[str] = Counter()
+        self.live_source: CoordinatorSource | None = None
+        self.shapes: load_shape.ShapeChooser | None = None
+        self._peak_bots: Counter[str] = Counter()
         self._started = ""
-        self._last_words = ""
+        self._closing_text = ""
         self._ending = False
         self._ended = Flag()
-        self._run = ""
-        self._runs = 0
+        self._run_name = ""
+        self._run_count = 0
         if not isinstance(runner, WorkerRunner):
-            self.control = Control(self._to_stations)
-            self.watching = Watching(self.control)
-            for name, listener in self.control.listeners().items():
-                runner.register_message(name, _of_station(listener))
+            self.coordinator = Coordinator(self._send_to_workers)
+            self.live_source = CoordinatorSource(self.coordinator)
+            for name, listener in self.coordinator.listeners().items():
+                runner.register_message(name, _worker_listener(listener))
         if not isinstance(runner, MasterRunner):
-            self.station = Station(self._to_control, Batcher(runner.stats), local=self.control is not None)
-            SwarmUser.station = self.station
-            for name, heard in self.station.listeners().items():
-                runner.register_message(name, _of_control(heard))
+            self.worker = LocustWorker(
+                self._send_to_master, StatsFeed(runner.stats), local=self.coordinator is not None
+            )
+            SwarmUser.worker = self.worker
+            for name, heard in self.worker.listeners().items():
+                runner.register_message(name, _coordinator_listener(heard))
 
-    def listen(self) -> None:
+    def add_listeners(self) -> None:
         """Have Locust call."""
         events = self.environment.events
         for event, listener in (
@@ -87,10 +89,10 @@ class Life:
 
     # Messages.
 
-    def _to_stations(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
+    def _send_to_workers(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
         self.runner.send_message(name, data, client)
 
-    def _to_control(self, name: str, data: dict[str, Any]) -> None:
+    def _send_to_master(self, name: str, data: dict[str, Any]) -> None:
         self.runner.send_message(name, data)
 
     # Locust's events.
@@ -98,118 +100,118 @@ class Life:
     def on_test_start(self, **_: object) -> None:
         """Begin: the control first, since a station of the same process is told by it."""
         options_now = self.environment.parsed_options or Namespace()
-        plan = options.plan_of(options_now, self.environment.host)
+        plan = options.build_plan(options_now, self.environment.host)
         try:
-            if self.control is not None:
-                self._begin(self.control, plan)
-                self._call_the_roll(self.control)
-            if self.station is not None:
-                self.station.start(plan, *self._own_roll())
+            if self.coordinator is not None:
+                self._begin_run(self.coordinator, plan)
+                self._publish_run_description(self.coordinator)
+            if self.worker is not None:
+                self.worker.start_run(plan, *self._own_run_description())
         except (RunDirectoryError, OSError) as error:
             log.error("%s", error)
-            self._give_up()
+            self._abort()
 
     def on_spawning_complete(self, **_: object) -> None:
         """Take note that the ramp is over."""
-        if self.control is not None:
+        if self.coordinator is not None:
             self._count_bots()  # there may be fewer at the end: the page and shapes can take some away
-            self.control.spawned()
+            self.coordinator.mark_spawned()
 
     def on_worker_connect(self, client_id: str, **_: object) -> None:
         """Take in a worker that came late."""
-        if self.control is not None:
-            self.control.joined(client_id)
-            self._call_the_roll(self.control)
+        if self.coordinator is not None:
+            self.coordinator.add_worker(client_id)
+            self._publish_run_description(self.coordinator)
 
     def on_test_stopping(self, **_: object) -> None:
         """Bring the run to a quiet end, while all bots are still there, and judge it."""
-        if self.control is None:
+        if self.coordinator is None:
             return
         if self._ending:
             # Ctrl-C while another greenlet of Locust's has begun to end the run: that one writes it down.
-            self.control.hurry()
+            self.coordinator.skip_drain()
             self._ended.wait()
             return
-        if not self.control.running:
+        if not self.coordinator.running:
             return
         self._ending = True
         self._ended.clear()
         try:
-            self._end(self.control)
+            self._end_run(self.coordinator)
         finally:
             self._ending = False
             self._ended.set()
 
-    def _end(self, control: Control) -> None:
+    def _end_run(self, coordinator: Coordinator) -> None:
         self._count_bots()
-        drain = control.plan.drain
+        drain = coordinator.plan.drain
         log.info(
             "Sending has stopped; acknowledgements are awaited, then deliveries (%g s each at most).", drain
         )
         try:
-            control.halt()
+            coordinator.drain()
         except KeyboardInterrupt:
-            control.notes.append("the end of the run was interrupted, before all was received")
+            coordinator.notes.append("the end of the run was interrupted, before all was received")
         # Locust logs what a listener of its events raises, and goes on: then this stands.
         before, self.environment.process_exit_code = self.environment.process_exit_code, 2
         if self.shapes is not None:
             self.shapes.finish()
-        code = self._finish(control)
+        code = self._write_results(coordinator)
         self.environment.process_exit_code = max(before or 0, code)
 
-    def hurry(self) -> None:
+    def skip_drain(self) -> None:
         """Wait no longer for what is under way, if the run is ending."""
-        if self.control is not None and self._ending:
-            self.control.hurry()
+        if self.coordinator is not None and self._ending:
+            self.coordinator.skip_drain()
 
     def on_test_stop(self, **_: object) -> None:
         """Give back what the run had; Locust has ended the bots."""
-        if self.station is not None:
-            self.station.stop()
+        if self.worker is not None:
+            self.worker.stop_run()
 
     # A run.
 
     def prepare(self, plan: Plan) -> None:
         """Find out before the first run whether its files can be written; RunDirectoryError if not."""
-        self._new_run()
-        self.directory = RunDirectory.create(plan.report, self._run)
+        self._name_run()
+        self.directory = RunDirectory.create(plan.report, self._run_name)
 
-    def _new_run(self) -> None:
-        self._run = "".join(secrets.choice(_ALPHABET) for _ in range(5))
+    def _name_run(self) -> None:
+        self._run_name = "".join(secrets.choice(_RUN_NAME_LETTERS) for _ in range(5))
 
-    def _begin(self, control: Control, plan: Plan) -> None:
+    def _begin_run(self, coordinator: Coordinator, plan: Plan) -> None:
         if self.directory is None:
-            self._new_run()
+            self._name_run()
             report = plan.report
-            if report is not None and self._runs:
-                report = report.with_name(f"{report.name}-{self._runs + 1}")
-            self.directory = RunDirectory.create(report, self._run)
-        self._runs += 1
-        self._bots.clear()
+            if report is not None and self._run_count:
+                report = report.with_name(f"{report.name}-{self._run_count + 1}")
+            self.directory = RunDirectory.create(report, self._run_name)
+        self._run_count += 1
+        self._peak_bots.clear()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
-        stations, silent = [ipc.LOCAL], []
+        workers, missing = [ipc.LOCAL_ID], []
         if isinstance(self.runner, MasterRunner):
             # It keeps one that has died for a minute: it may come back.
-            stations = [one.id for one in self.runner.clients.all]
-            silent = [one.id for one in self.runner.clients.all if one.state == STATE_MISSING]
-        if self.watching is not None:
-            self.watching.run_directory = self.directory.path
-        control.begin(plan, self._run, stations, silent)
+            workers = [one.id for one in self.runner.clients.all]
+            missing = [one.id for one in self.runner.clients.all if one.state == STATE_MISSING]
+        if self.live_source is not None:
+            self.live_source.run_directory = self.directory.path
+        coordinator.begin_run(plan, self._run_name, workers, missing)
 
-    def _call_the_roll(self, control: Control) -> None:
+    def _publish_run_description(self, coordinator: Coordinator) -> None:
         """Put what the stations must know among the options: Locust sends these with its orders."""
         if self.environment.parsed_options is not None:
-            setattr(self.environment.parsed_options, ipc.ROLL, control.roll())
+            setattr(self.environment.parsed_options, ipc.RUN_DESCRIPTION, coordinator.run_description())
 
-    def _own_roll(self) -> tuple[dict[str, Any], str]:
+    def _own_run_description(self) -> tuple[dict[str, Any], str]:
         """Return what this process must know, and who it is."""
-        if self.control is not None:
-            return self.control.roll(), ipc.LOCAL
+        if self.coordinator is not None:
+            return self.coordinator.run_description(), ipc.LOCAL_ID
         assert isinstance(self.runner, WorkerRunner)
-        roll = getattr(self.environment.parsed_options, ipc.ROLL, None)
-        if roll is None or self.runner.client_id not in roll["processes"]:
+        run_description = getattr(self.environment.parsed_options, ipc.RUN_DESCRIPTION, None)
+        if run_description is None or self.runner.client_id not in run_description["processes"]:
             raise RuntimeError("this process was not told of the run: is the master of another version?")
-        return roll, self.runner.client_id
+        return run_description, self.runner.client_id
 
     def _count_bots(self) -> None:
         counts = (
@@ -218,43 +220,43 @@ class Life:
             else self.runner.user_classes_count
         )
         for name, count in counts.items():
-            self._bots[name] = max(self._bots[name], count)
+            self._peak_bots[name] = max(self._peak_bots[name], count)
 
-    def _finish(self, control: Control) -> int:
+    def _write_results(self, coordinator: Coordinator) -> int:
         """Judge the run, write it down, say it; return the exit code that it deserves."""
-        assert control.collector is not None
+        assert coordinator.collector is not None
         assert self.directory is not None
-        plan = control.plan
-        probe = control.probe
-        run = sum_up(
-            run=control.run,
+        plan = coordinator.plan
+        probe = coordinator.probe
+        run = summarize_run(
+            run=coordinator.run,
             started=self._started,
             target=f"{plan.host}:{plan.port}",
             command=sys.argv,
-            options=_in_words(self.environment.parsed_options),
-            bots={name: count for name, count in self._bots.items() if count},
-            collector=control.collector,
-            finals=control.finals,
-            notes=control.notes,
-            server=(probe.pid, probe.command, control.rss_before) if probe is not None else None,
+            options=_shown_options(self.environment.parsed_options),
+            bots={name: count for name, count in self._peak_bots.items() if count},
+            collector=coordinator.collector,
+            finals=coordinator.finals,
+            notes=coordinator.notes,
+            server=(probe.pid, probe.command, coordinator.rss_before) if probe is not None else None,
             slo=plan.slo,
             leave_out_marked=plan.leave_out_marked,
             shape="" if plan.shape.kind == "none" else plan.shape.kind,
-            steps=control.steps,
-            limit=control.limit,
+            steps=coordinator.steps,
+            limit=coordinator.limit,
         )
         problems = self.directory.write(run, _render)
-        self._say(closing(run, self.directory.path, problems))
-        if self.watching is not None:
-            self.watching.finish(self.directory.path)
+        self._print_result(format_summary(run, self.directory.path, problems))
+        if self.live_source is not None:
+            self.live_source.add_finished(self.directory.path)
         self.directory = None
         # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
         return max(run.summary.exit_code, int(bool(problems)))
 
-    def _say(self, text: str) -> None:
+    def _print_result(self, text: str) -> None:
         """Print the run's result: after Locust's own tables, if it is about to print them and end."""
         if self.environment.parsed_options is not None and self.environment.parsed_options.headless:
-            self._last_words = text
+            self._closing_text = text
         else:
             print(text)  # noqa: T201  this command's output
 
@@ -269,43 +271,43 @@ class Life:
         files. Its JSON empties the tables, so with that the moment is before all workers' last words.
         """
         given = self.environment.parsed_options
-        if self.control is None or given is None or not given.csv_prefix:
+        if self.coordinator is None or given is None or not given.csv_prefix:
             return
         if bool(given.json or given.json_file) == emptied:
-            gevent.sleep(CSV_STATS_INTERVAL_SEC + _WRITING)
+            gevent.sleep(CSV_STATS_INTERVAL_SEC + _CSV_WRITE_S)
 
     def on_quit(self, **_: object) -> None:
         """Say at the very end what a run without a page has come to."""
         given = self.environment.parsed_options
-        if self._last_words:
+        if self._closing_text:
             # With --json Locust's standard output is for programs.
             out = sys.stderr if given is not None and given.json else sys.stdout
-            print(self._last_words, file=out, flush=True)
-            self._last_words = ""
+            print(self._closing_text, file=out, flush=True)
+            self._closing_text = ""
         self._let_locust_write(emptied=False)
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self.environment.process_exit_code = 2
-        if self.control is not None:
-            self.control.abandon()
+        if self.coordinator is not None:
+            self.coordinator.abandon()
         headless = self.environment.parsed_options is None or self.environment.parsed_options.headless
         # Not in this greenlet, which Locust kills to stop its starting of users.
         gevent.spawn(self.runner.quit if headless else self.runner.stop)
 
 
-def _most_bots(given: Namespace) -> int:
+def _max_bots(given: Namespace) -> int:
     """Return how many bots all processes can hold: each needs a descriptor, and Locust some for itself."""
     processes = max(1, getattr(given, "processes", None) or getattr(given, "expect_workers", None) or 1)
     return processes * (raise_descriptor_limit() - _SPARE_DESCRIPTORS)
 
 
-def _render(run: Run) -> str:
+def _render(run: FinishedRun) -> str:
     from chat_swarm.report.html import render  # noqa: PLC0415  plotly takes a second to load: not while bots run
 
     return render(run)
 
 
-def fine_bucket(milliseconds: float) -> float:
+def round_response_time(milliseconds: float) -> float:
     """Return a latency to two significant digits, for Locust's tables.
 
     Locust's own rounding knows whole milliseconds only, which a server of this kind stays below.
@@ -313,40 +315,40 @@ def fine_bucket(milliseconds: float) -> float:
     return float(f"{milliseconds:.2g}")
 
 
-def _in_words(given: Namespace | None) -> dict[str, Any]:
+def _shown_options(given: Namespace | None) -> dict[str, Any]:
     """Return our options and Locust's own that shape a run, as they were given."""
     names = [*(one.dest for one in options.OPTIONS), "num_users", "spawn_rate", "run_time", "processes"]
     return {name: getattr(given, name) for name in names if hasattr(given, name)}
 
 
-def _of_station(listener: Any) -> Any:
+def _worker_listener(listener: Any) -> Any:
     return lambda environment, msg: listener(msg.data, msg.node_id)  # noqa: ARG005  Locust names them
 
 
-def _of_control(listener: Any) -> Any:
+def _coordinator_listener(listener: Any) -> Any:
     return lambda environment, msg: listener(msg.data)  # noqa: ARG005  Locust names them
 
 
 def on_init(environment: Environment, runner: Runner, **_: object) -> None:
     """Put the swarm into a Locust process; for Locust's `init` event."""
-    life = Life(environment, runner)
-    life.listen()
+    plugin = SwarmPlugin(environment, runner)
+    plugin.add_listeners()
     if isinstance(runner, WorkerRunner) and runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
-        life.on_test_start()  # the run was on already, and the order to join it was quicker than this
+        plugin.on_test_start()  # the run was on already, and the order to join it was quicker than this
     SwarmUser.ready.set()
-    signals.install(environment, runner, life.hurry)
+    signals.install(environment, runner, plugin.skip_drain)
     options_now = environment.parsed_options
-    if life.control is None or options_now is None:
+    if plugin.coordinator is None or options_now is None:
         return
-    assert life.watching is not None
-    web.install(environment, life.watching)
-    life.shapes = load_shape.install(
-        environment, life.control, lambda: options.shape_of(options_now), _most_bots(options_now)
+    assert plugin.live_source is not None
+    web.install(environment, plugin.live_source)
+    plugin.shapes = load_shape.install(
+        environment, plugin.coordinator, lambda: options.build_shape_plan(options_now), _max_bots(options_now)
     )
     if options_now.headless:
-        plan = options.plan_of(options_now, environment.host)
+        plan = options.build_plan(options_now, environment.host)
         try:
-            life.prepare(plan)
+            plugin.prepare(plan)
         except RunDirectoryError as refused:
             sys.stderr.write(f"locust: error: {refused}\n")
             sys.exit(2)

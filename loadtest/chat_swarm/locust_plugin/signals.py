@@ -21,7 +21,7 @@ from locust.runners import STATE_INIT, STATE_STOPPED, STATE_STOPPING, Runner, Wo
 
 from chat_swarm.locust_plugin.users import SwarmUser
 
-_OVER: Final = frozenset({STATE_INIT, STATE_STOPPED, STATE_STOPPING})
+_ENDED_STATES: Final = frozenset({STATE_INIT, STATE_STOPPED, STATE_STOPPING})
 
 
 def _interrupt() -> None:
@@ -29,54 +29,54 @@ def _interrupt() -> None:
     hub.loop.run_callback_threadsafe(hub.handle_system_error, KeyboardInterrupt, KeyboardInterrupt())
 
 
-class Interrupts:
+class InterruptHandler:
     """Ctrl-C ends the run; the next one cuts its drain short, but not what it has come to."""
 
-    def __init__(self, runner: Runner, hurry: Callable[[], None]) -> None:
+    def __init__(self, runner: Runner, skip_drain: Callable[[], None]) -> None:
         self._runner = runner
-        self._hurry = hurry
+        self._skip_drain = skip_drain
         self._ending = False
 
-    def asked(self, _number: int, _frame: FrameType | None) -> None:
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """Take a Ctrl-C; a signal handler."""
         if self._ending:
             self._ending = False  # whoever asks a third time does not want to hear of it either
-            gevent.get_hub().loop.run_callback_threadsafe(self._hurry)
+            gevent.get_hub().loop.run_callback_threadsafe(self._skip_drain)
         else:
             _interrupt()
 
     def end_run(self, **_: object) -> None:
         """Bring the run to its end; Locust settles the exit code first, and only then asks for this."""
         self._ending = True
-        if self._runner.state not in _OVER:
+        if self._runner.state not in _ENDED_STATES:
             self._runner.stop()
 
 
-class Patience:
+class WorkerSignalHandler:
     """A bot process leaves its end to the master while a run is on, but for who asks twice."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._signalled = False
 
-    def begin(self, **_: object) -> None:
+    def on_test_start(self, **_: object) -> None:
         """Take the signals over; at each run's beginning, after Locust has."""
-        self._asked = False
+        self._signalled = False
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._asked_to_end)
+            signal.signal(number, self._on_signal)
 
-    def _asked_to_end(self, _number: int, _frame: FrameType | None) -> None:
-        station = SwarmUser.station
-        if self._asked or station is None or station.engine is None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        station = SwarmUser.worker
+        if self._signalled or station is None or station.engine is None:
             _interrupt()
-        self._asked = True
+        self._signalled = True
 
 
-def install(environment: Environment, runner: Runner, hurry: Callable[[], None]) -> None:
+def install(environment: Environment, runner: Runner, skip_drain: Callable[[], None]) -> None:
     """Be ready for interruptions, in Locust's `init` event. `hurry` cuts a drain short, if there is one."""
-    interrupts = Interrupts(runner, hurry)
+    interrupts = InterruptHandler(runner, skip_drain)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is somebody else's matter
-        signal.signal(signal.SIGINT, interrupts.asked)
+        signal.signal(signal.SIGINT, interrupts.on_signal)
     if not isinstance(runner, WorkerRunner):
         environment.events.quitting.add_listener(interrupts.end_run)  # type: ignore[no-untyped-call]
     elif environment.parsed_options is not None and environment.parsed_options.processes:
-        environment.events.test_start.add_listener(Patience().begin)  # type: ignore[no-untyped-call]
+        environment.events.test_start.add_listener(WorkerSignalHandler().on_test_start)  # type: ignore[no-untyped-call]

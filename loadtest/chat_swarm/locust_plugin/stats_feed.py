@@ -14,7 +14,7 @@ from locust.stats import RequestStats, StatsEntry, StatsError
 from chat_swarm.model.metric_names import Metric
 
 
-class Batcher:
+class StatsFeed:
     """Adds to one RequestStats: the environment's, once Locust has made its runner (a worker's is new then).
 
     What a worker adds travels to the master with Locust's own reports.
@@ -25,7 +25,9 @@ class Batcher:
     def __init__(self, stats: RequestStats) -> None:
         self._stats = stats
 
-    def add(self, metric: Metric, samples: Iterable[tuple[float, int]], length_bytes: int = 0) -> None:
+    def add_samples(
+        self, metric: Metric, samples: Iterable[tuple[float, int]], length_bytes: int = 0
+    ) -> None:
         """Count (milliseconds, how often) pairs under the metric's name; in the total if it is of the server.
 
         Each is there at least once. `length_bytes` is the size of all together. All count for this second.
@@ -49,7 +51,7 @@ class Batcher:
             times[bucket(value)] += count
         self._extend(batch, of_server=metric.of_server)
 
-    def fail(self, what: Metric | str, error: str, count: int = 1, kind: str = "audit") -> None:
+    def add_failures(self, what: Metric | str, error: str, count: int = 1, kind: str = "audit") -> None:
         """Count failures under the metric's name, or under a name of its own and `kind`."""
         if count <= 0:
             return

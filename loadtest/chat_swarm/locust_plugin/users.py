@@ -15,7 +15,7 @@ from locust import User
 from chat_swarm.bots.bot_process import Member
 from chat_swarm.bots.churn import Churn
 from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
-from chat_swarm.runner.locust_worker import Station
+from chat_swarm.runner.locust_worker import LocustWorker
 
 _RUNNING: Final = "running"  # Locust's word for the state
 
@@ -29,8 +29,8 @@ class SwarmUser(User):
 
     abstract = True
     tasks = [_live_on]  # noqa: RUF012  as Locust declares it
-    kind: ClassVar[type[Member]]
-    station: ClassVar[Station | None] = None
+    bot_class: ClassVar[type[Member]]
+    worker: ClassVar[LocustWorker | None] = None
     """Of this process; locust_plugin/plugin.py sets it."""
     ready: ClassVar[Event] = Event()
     """Set by locust_plugin/plugin.py, too: Locust may have users begin before it says that it is there."""
@@ -39,7 +39,7 @@ class SwarmUser(User):
         """Start the bot; Locust counts the greenlet that is returned."""
         self._group = group
         self._state = _RUNNING
-        self._greenlet = group.spawn(_live, self)
+        self._greenlet = group.spawn(_run_bot, self)
         return self._greenlet
 
     def stop(self, force: bool = False) -> bool:  # noqa: ARG002  there is no task that could be finished first
@@ -48,44 +48,44 @@ class SwarmUser(User):
         return True
 
 
-def _live(user: SwarmUser) -> None:
+def _run_bot(user: SwarmUser) -> None:
     SwarmUser.ready.wait()
-    station = SwarmUser.station
+    station = SwarmUser.worker
     if station is None or station.engine is None:
         return  # the run could not begin, and has said why
-    bot = type(user).kind(station.engine)
-    station.gather(bot)
+    bot = type(user).bot_class(station.engine)
+    station.start_bot(bot)
     try:
         gevent.get_hub().switch()  # until it is killed
     finally:
-        station.end(bot)
+        station.end_bot(bot)
 
 
 class ChatterBot(SwarmUser):
     """Talks in a room, by a schedule of its own, whatever the server does."""
 
-    kind = Chatter
+    bot_class = Chatter
 
 
 class DirectBot(SwarmUser):
     """Talks to one other, with a window of messages that are not acknowledged."""
 
-    kind = Direct
+    bot_class = Direct
 
 
 class LurkerBot(SwarmUser):
     """Reads a room and says nothing."""
 
-    kind = Lurker
+    bot_class = Lurker
 
 
 class ChurnBot(SwarmUser):
     """Connects, says something, leaves or is cut, and comes back; by the client library."""
 
-    kind = Churn
+    bot_class = Churn
 
 
 class SlowBot(SwarmUser):
     """Reads a room far too slowly."""
 
-    kind = Slow
+    bot_class = Slow

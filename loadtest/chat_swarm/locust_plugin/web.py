@@ -20,13 +20,20 @@ from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_RUNNING, STATE_SPAWNING, STATE_STOPPED
 from locust.web import WebUI
 
-from chat_swarm.locust_plugin.live_view import Source, View
-from chat_swarm.locust_plugin.options import PlanError, apply_weights, changed, plan_of, revised, same_server
+from chat_swarm.locust_plugin.live_view import LiveSource, LiveView
+from chat_swarm.locust_plugin.options import (
+    PlanError,
+    apply_weights,
+    build_plan,
+    changed_options,
+    same_server,
+    with_form_values,
+)
 
 log = logging.getLogger(__name__)
 
-KEY: Final = "swarm"
-COLUMNS: Final = {
+TAB_KEY: Final = "swarm"
+TAB_COLUMNS: Final = {
     "metric": "Metric",
     "meaning": "Meaning",
     "per_second": "Per second",
@@ -38,24 +45,24 @@ COLUMNS: Final = {
 }
 """The tab's columns. None is called `name`: Locust would sort the rows by it."""
 
-_PAGE: Final = Path(__file__).parent / "page"
-_FILES: Final = frozenset({"live.js", "live.css", "report.css"})
+_PAGE_FOLDER: Final = Path(__file__).parent / "page"
+_PAGE_FILES: Final = frozenset({"live.js", "live.css", "report.css"})
 _LINK: Final = (
     '<a href="./swarm" style="position:fixed;left:16px;bottom:16px;z-index:9;padding:8px 16px;'
     "border-radius:999px;background:#0b7a5c;color:#fff;font:600 14px system-ui,sans-serif;"
     'text-decoration:none">Swarm: live plots</a>'
 )
-_OWN_POLICY: Final = (
+_PAGE_CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-_REPORT_POLICY: Final = (
+_REPORT_CSP: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
 
 
-def install(environment: Environment, source: Source) -> None:
+def install(environment: Environment, source: LiveSource) -> None:
     """Extend Locust's page, if there is one; in Locust's `init` event, before the load shapes are installed.
 
     MUST come before others that look at a form, so that a refused one reaches nobody.
@@ -64,23 +71,26 @@ def install(environment: Environment, source: Source) -> None:
     if web_ui is None or web_ui.app is None:
         return
     options = environment.parsed_options
-    view = View(source)
-    web_ui.app.before_request(_refuse_strangers)
+    view = LiveView(source)
+    web_ui.app.before_request(_reject_cross_origin)
     web_ui.app.before_request(lambda: _check_form(environment, web_ui))
-    web_ui.app.after_request(lambda response: _extend(response, view))
-    web_ui.app.register_blueprint(_pages(web_ui, view, getattr(options, "web_base_path", "") or None))
+    web_ui.app.after_request(lambda response: _extend_response(response, view))
+    web_ui.app.register_blueprint(_page_routes(web_ui, view, getattr(options, "web_base_path", "") or None))
     web_ui.template_args |= {
-        "extended_tabs": [{"title": "Swarm", "key": KEY}],
+        "extended_tabs": [{"title": "Swarm", "key": TAB_KEY}],
         "extended_tables": [
-            {"key": KEY, "structure": [{"key": key, "title": title} for key, title in COLUMNS.items()]}
+            {
+                "key": TAB_KEY,
+                "structure": [{"key": key, "title": title} for key, title in TAB_COLUMNS.items()],
+            }
         ],
         "extended_csv_files": [{"href": "./swarm", "title": "Swarm: live percentile curve and timeline"}],
     }
     if options is not None:
-        _show_present_values(web_ui.app, options)
+        _fill_form_from_options(web_ui.app, options)
 
 
-def _show_present_values(app: flask.Flask, options: Namespace) -> None:
+def _fill_form_from_options(app: flask.Flask, options: Namespace) -> None:
     """Have the form show what the last run had: Locust would fill it from the command line at each reload."""
 
     def fill(_: object, context: dict[str, Any], **__: object) -> None:
@@ -90,7 +100,7 @@ def _show_present_values(app: flask.Flask, options: Namespace) -> None:
     flask.before_render_template.connect(fill, app, weak=False)
 
 
-def _refuse_strangers() -> Response | None:
+def _reject_cross_origin() -> Response | None:
     """Refuse what a page of another site asks for: Locust itself answers to any site, forms too."""
     origin = request.headers.get("Origin")
     if origin is None or urlsplit(origin).netloc == request.host:
@@ -110,9 +120,9 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
     if web_ui.web_login and not current_user.is_authenticated:
         return None  # Locust turns it away
     try:
-        new = revised(options, request.form)
+        new = with_form_values(options, request.form)
         if runner.state in {STATE_SPAWNING, STATE_RUNNING}:
-            names = changed(options, new)
+            names = changed_options(options, new)
             if (host := request.form.get("host")) and not same_server(host, environment.host):
                 # Locust would take it, and go on as before.
                 names.insert(0, f"the host (now {environment.host})")
@@ -123,7 +133,7 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
             raise PlanError(f"the last run is still {runner.state}; try again when it has stopped")  # noqa: TRY301
         if web_ui.userclass_picker_is_active:
             new.user_classes = request.form.getlist("user_classes")
-        plan = plan_of(new, request.form.get("host") or environment.host)
+        plan = build_plan(new, request.form.get("host") or environment.host)
         apply_weights(environment, new)
     except PlanError as refused:
         log.error("Refused: %s", refused)
@@ -133,17 +143,17 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
     return None
 
 
-def _extend(response: Response, view: View) -> Response:
+def _extend_response(response: Response, view: LiveView) -> Response:
     """Add the tab's rows to the figures that Locust's page asks for, and a link to the page itself."""
     if request.endpoint == "locust.request_stats" and response.is_json:
-        extended = {**response.get_json(), "extended_stats": [{"key": KEY, "data": view.tab()}]}
+        extended = {**response.get_json(), "extended_stats": [{"key": TAB_KEY, "data": view.tab_rows()}]}
         response.set_data(msgspec.json.encode(extended))
     elif request.endpoint == "locust.index" and response.mimetype == "text/html":
         response.set_data(response.get_data(as_text=True).replace("</body>", f"{_LINK}</body>", 1))
     return response
 
 
-def _pages(web_ui: WebUI, view: View, base: str | None) -> Blueprint:
+def _page_routes(web_ui: WebUI, view: LiveView, base: str | None) -> Blueprint:
     """Return the routes of our own page; with `--web-login`, only for those who are logged in."""
     pages = Blueprint("swarm", __name__, url_prefix=base)
     guarded: Callable[[Callable[..., Response]], Callable[..., Response]] = web_ui.auth_required_if_enabled
@@ -151,7 +161,7 @@ def _pages(web_ui: WebUI, view: View, base: str | None) -> Blueprint:
     @pages.get("/swarm")
     @guarded
     def page() -> Response:
-        return _with_policy(send_from_directory(_PAGE, "live.html"), _OWN_POLICY)
+        return _with_csp(send_from_directory(_PAGE_FOLDER, "live.html"), _PAGE_CSP)
 
     @pages.get("/swarm/data")
     @guarded
@@ -172,9 +182,9 @@ def _pages(web_ui: WebUI, view: View, base: str | None) -> Blueprint:
     @pages.get("/swarm/<name>")
     @guarded
     def part(name: str) -> Response:
-        if name not in _FILES:
+        if name not in _PAGE_FILES:
             flask.abort(404)
-        return send_from_directory(_PAGE, name)
+        return send_from_directory(_PAGE_FOLDER, name)
 
     @pages.get("/swarm/runs/<int:number>/<path:name>")
     @guarded
@@ -185,12 +195,12 @@ def _pages(web_ui: WebUI, view: View, base: str | None) -> Blueprint:
         directory = finished[number].resolve()
         if not (directory / name).resolve().is_relative_to(directory):
             flask.abort(404)  # Flask refuses `..`; this also refuses links that lead out
-        return _with_policy(send_from_directory(directory, name), _REPORT_POLICY)
+        return _with_csp(send_from_directory(directory, name), _REPORT_CSP)
 
     return pages
 
 
-def _with_policy(response: Response, policy: str) -> Response:
+def _with_csp(response: Response, policy: str) -> Response:
     response.headers["Content-Security-Policy"] = policy
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

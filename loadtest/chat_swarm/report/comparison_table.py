@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 
 from chat_swarm.model.units import DASH, change, in_unit, plural, printable, significant
-from chat_swarm.results.compare import Comparison, Line
+from chat_swarm.results.compare import ComparedMetric, Comparison
 
 _BOLD: Final = "\x1b[1m"
 _RED: Final = "\x1b[31m"
 _YELLOW: Final = "\x1b[33m"
 _DIM: Final = "\x1b[2m"
 _RESET: Final = "\x1b[0m"
-_HEAD: Final = ("figure", "A", "B", "change", "")
+_HEADINGS: Final = ("figure", "A", "B", "change", "")
 
 
 def as_json(found: Comparison) -> str:
@@ -24,7 +24,7 @@ def as_json(found: Comparison) -> str:
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
 
 
-def table(found: Comparison, *, colour: bool) -> str:
+def format_table(found: Comparison, *, colour: bool) -> str:
     """Return warnings, the table and what became of the bounds."""
     paint = _paint if colour else _plain
     lines = [f"A = {printable(found.a)}, B = {printable(found.b)}, {found.scope} seconds"]
@@ -41,9 +41,9 @@ def table(found: Comparison, *, colour: bool) -> str:
 
 
 def _table(
-    title: str, rows: list[tuple[Line, tuple[str, ...]]], paint: Callable[[str, str], str]
+    title: str, rows: list[tuple[ComparedMetric, tuple[str, ...]]], paint: Callable[[str, str], str]
 ) -> Iterator[str]:
-    head = (title, *_HEAD[1:])
+    head = (title, *_HEADINGS[1:])
     widths = [
         max(len(cells[column]) for cells in (head, *(cells for _, cells in rows))) for column in range(5)
     ]
@@ -61,12 +61,12 @@ def _table(
         yield paint(text, _BOLD) if figure.beyond else paint(text, _DIM) if figure.beyond is False else text
 
 
-def _cells(line: Line) -> tuple[str, ...]:
-    relative = line.relative
+def _cells(line: ComparedMetric) -> tuple[str, ...]:
+    relative = line.relative_change
     note = {True: "beyond noise", False: "", None: "noise unknown"}[line.beyond]
-    if line.beyond is None and line.times is not None:
+    if line.beyond is None and line.large_ratio is not None:
         more, less = ("B", "A") if (line.b or 0) > (line.a or 0) else ("A", "B")
-        note += f", but {more} is {significant(line.times)} times {less}"
+        note += f", but {more} is {significant(line.large_ratio)} times {less}"
     if relative is None or (line.a == line.b):
         note = ""
     return (
@@ -80,7 +80,7 @@ def _cells(line: Line) -> tuple[str, ...]:
 
 def _legend(found: Comparison) -> Iterator[str]:
     beyond = sum(1 for line in found.lines if line.beyond)
-    unknown = [line for line in found.lines if line.beyond is None and line.relative is not None]
+    unknown = [line for line in found.lines if line.beyond is None and line.relative_change is not None]
     if found.too_short:
         yield found.too_short
         if beyond:
@@ -95,7 +95,7 @@ def _legend(found: Comparison) -> Iterator[str]:
                 f"Of {len(unknown)} more the noise is not known: maxima, rare events, and what is one number"
                 " a run."
             )
-    if by_far := [line.name for line in unknown if line.times is not None]:
+    if by_far := [line.name for line in unknown if line.large_ratio is not None]:
         yield (
             f"Ten times as much or as little, or more: {', '.join(by_far)}. Of what is no maximum that is"
             " hardly noise."

@@ -21,19 +21,19 @@ from plotly.offline import get_plotlyjs
 from chat_swarm.report import page, percentile_plot, tables, time_plots
 from chat_swarm.report.plotly_layout import Plot
 from chat_swarm.results import verdict
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 
 
-def render(run: Run) -> str:
+def render(run: FinishedRun) -> str:
     """Return the page."""
     summary = run.summary
-    latency = [plot for plot in [percentile_plot.percentiles(run, summary.headline)] if plot is not None]
+    latency = [plot for plot in [percentile_plot.percentile_plot(run, summary.headline)] if plot is not None]
     over = list(time_plots.plots(run))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(code=_code, breakable=_breakable, whole=_whole)
-    return environment.from_string(_page("report.html.jinja")).render(
+    environment.filters.update(code=_code_filter, breakable=_breakable_filter, whole=_unbroken_filter)
+    return environment.from_string(_read_asset("report.html.jinja")).render(
         run=summary.run,
         passed=summary.passed,
         headline=page.headline(run),
@@ -41,15 +41,15 @@ def render(run: Run) -> str:
         warnings=summary.warnings,
         remarks=summary.remarks,
         checks=list(page.checks(run)),
-        heroes=list(page.heroes(run)),
+        heroes=list(page.delivery_tiles(run)),
         server_tiles=list(page.server_tiles(run)),
         generator_tiles=list(page.generator_tiles(run)),
-        generator_sentence=verdict.generator(run),
-        generator_mood=verdict.mood(run),
-        scope_words=page.scope_words(run),
+        generator_sentence=verdict.generator_sentence(run),
+        generator_severity=verdict.severity(run),
+        scope_words=page.scope_phrase(run),
         time_hint=page.time_hint(run),
         steps=tables.steps(run),
-        limit=verdict.limit(summary.limit) if summary.limit else "",
+        limit=verdict.limit_sentence(summary.limit) if summary.limit else "",
         latency_plots=latency + over[:1],
         time_plots=over[1:],
         scopes=[
@@ -58,30 +58,30 @@ def render(run: Run) -> str:
                 "chosen": name == summary.headline,
                 "latencies": tables.latencies(run.scope(name)),
             }
-            for name, title in page.SCOPES.items()
+            for name, title in page.SCOPE_TITLES.items()
         ],
         counts=tables.counts(run),
         audit=tables.audit(run),
         audit_notes=summary.audit.notes,
         faults=tables.faults(run),
         errors=tables.errors(summary.errors),
-        options=tables.facts(summary.options, page.json_text),
-        machine=tables.facts(summary.machine, page.json_text),
+        options=tables.facts(summary.options, page.format_value),
+        machine=tables.facts(summary.machine, page.format_value),
         command=shlex.join(summary.command),
-        css=Markup(_page("report.css")),  # noqa: S704  ours, as are the next three
-        js=Markup(_page("report.js")),  # noqa: S704
-        library=Markup(_library()),  # noqa: S704
-        plots_json=Markup(embedded(latency + over)),  # noqa: S704
+        css=Markup(_read_asset("report.css")),  # noqa: S704  ours, as are the next three
+        js=Markup(_read_asset("report.js")),  # noqa: S704
+        library=Markup(_packed_plotly()),  # noqa: S704
+        plots_json=Markup(embed_plots(latency + over)),  # noqa: S704
     )
 
 
-def embedded(plots: list[Plot]) -> str:
+def embed_plots(plots: list[Plot]) -> str:
     """Return the plots as JSON that cannot end the script element which it stands in."""
     text = msgspec.json.encode(plots).decode()
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _code(text: str) -> Markup:
+def _code_filter(text: str) -> Markup:
     """Return text whose `backticks` are code elements."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
@@ -89,20 +89,20 @@ def _code(text: str) -> Markup:
     )
 
 
-def _breakable(text: str) -> Markup:
+def _breakable_filter(text: str) -> Markup:
     """Return a figure's name that may be broken at its dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(text))))  # noqa: S704  escaped just here
 
 
-def _whole(text: str) -> str:
+def _unbroken_filter(text: str) -> str:
     """Return text in which no line ends between a number and its unit."""
     return re.sub(r"(\d) (%|[mµ]?s\b)", "\\1\u00a0\\2", text)
 
 
-def _page(name: str) -> str:
+def _read_asset(name: str) -> str:
     return resources.files("chat_swarm.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
-def _library() -> str:
+def _packed_plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode("ascii")

@@ -12,17 +12,17 @@ from chat_swarm.model.metric_names import METRIC
 from chat_swarm.model.schema import Quantiles, Scope
 from chat_swarm.model.units import DASH, count, duration, microseconds, plural, significant, size
 from chat_swarm.results import verdict
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.storm_stats import all_back, storms
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.storm_stats import all_resumed, describe_storms
 
-SCOPES: Final = {
+SCOPE_TITLES: Final = {
     "all": "All seconds",
     "steady": "Steady seconds",
     "clean": "Steady seconds that are not marked",
 }
 
 
-class Tile(Struct, kw_only=True):
+class ReportTile(Struct, kw_only=True):
     """A key figure: the value, its unit, what it means and what stands below it."""
 
     label: str
@@ -33,23 +33,23 @@ class Tile(Struct, kw_only=True):
     hero: bool = False
 
 
-class Check(Struct, kw_only=True):
-    """A part of the verdict; `mood` is good, bad or none."""
+class VerdictCheck(Struct, kw_only=True):
+    """A part of the verdict; `severity` is good, bad or none."""
 
     title: str
     text: str
-    mood: str
+    severity: str
 
     @property
     def mark(self) -> str:
         """The sign before it, for those who do not see colours."""
-        return {"good": "✓", "bad": "✗"}.get(self.mood, "i")
+        return {"good": "✓", "bad": "✗"}.get(self.severity, "i")
 
 
-def headline(run: Run) -> str:
+def headline(run: FinishedRun) -> str:
     """Return the run in a sentence; of a search for the limit, what it found."""
     if run.summary.limit is not None:
-        return verdict.limit(run.summary.limit)
+        return verdict.limit_sentence(run.summary.limit)
     scope = run.scope(run.summary.headline)
     held = plural(run.summary.peak_connected, "connection")
     sent, delivered = scope.rates.get("sent", 0.0), scope.rates.get("delivered", 0.0)
@@ -62,7 +62,7 @@ def headline(run: Run) -> str:
     )
 
 
-def facts(run: Run) -> list[str]:
+def facts(run: FinishedRun) -> list[str]:
     """Return what stands below the headline."""
     summary = run.summary
     found = [
@@ -77,31 +77,37 @@ def facts(run: Run) -> list[str]:
     return found
 
 
-def checks(run: Run) -> Iterator[Check]:
+def checks(run: FinishedRun) -> Iterator[VerdictCheck]:
     """Yield the parts of the verdict."""
     summary = run.summary
-    yield Check(
+    yield VerdictCheck(
         title="Audit",
-        text="; ".join([verdict.audit(summary.audit), *summary.audit.notes[:3]]),
-        mood="good" if summary.audit.passed else "bad",
+        text="; ".join([verdict.audit_sentence(summary.audit), *summary.audit.notes[:3]]),
+        severity="good" if summary.audit.passed else "bad",
     )
     for term in summary.objective.terms if summary.objective else ():
-        yield Check(
-            title=verdict.condition(term.text),
-            text=f"measured: {verdict.term(term)}",
-            mood="good" if term.passed else "bad",
+        yield VerdictCheck(
+            title=verdict.format_condition(term.text),
+            text=f"measured: {verdict.term_value(term)}",
+            severity="good" if term.passed else "bad",
         )
-    if told := storms(run):
-        yield Check(title="Storms", text=" ".join(told), mood="good" if all_back(run) else "none")
+    if sentences := describe_storms(run):
+        yield VerdictCheck(
+            title="Storms", text=" ".join(sentences), severity="good" if all_resumed(run) else "none"
+        )
     if summary.limit is not None:
-        mood = "none" if summary.limit.held is not None else "bad"
+        severity = "none" if summary.limit.held is not None else "bad"
         asked = summary.options.get("slo") or "the SLO"
-        yield Check(title="Limit", text=f"searched by {asked}: see the load's steps", mood=mood)
+        yield VerdictCheck(
+            title="Limit", text=f"searched by {asked}: see the load's steps", severity=severity
+        )
     elif summary.objective is None:
-        yield Check(title="No SLO", text='none was given (--slo "delivery.p99<50ms,lost=0")', mood="none")
+        yield VerdictCheck(
+            title="No SLO", text='none was given (--slo "delivery.p99<50ms,lost=0")', severity="none"
+        )
 
 
-def heroes(run: Run) -> Iterator[Tile]:
+def delivery_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     """Yield delivery's latencies, which the run is about."""
     delivery = run.scope(run.summary.headline).metrics.get("delivery") or Quantiles()
     meaning = METRIC["delivery"].meaning
@@ -112,7 +118,7 @@ def heroes(run: Run) -> Iterator[Tile]:
         ("max", delivery.max),
     ):
         number, unit = _split(microseconds(value) if delivery.count else DASH)
-        yield Tile(
+        yield ReportTile(
             label=label,
             value=number,
             unit=unit,
@@ -121,7 +127,7 @@ def heroes(run: Run) -> Iterator[Tile]:
         )
 
 
-def server_tiles(run: Run) -> Iterator[Tile]:
+def server_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     """Yield the server's other figures."""
     summary = run.summary
     scope = run.scope(summary.headline)
@@ -130,20 +136,20 @@ def server_tiles(run: Run) -> Iterator[Tile]:
     yield _tile(
         "Deliveries out", f"{_rate(scope.rates.get('delivered', 0.0))} /s", "received, once for each receiver"
     )
-    yield from _outside(run)
+    yield from _server_process_tiles(run)
     for metric, label in (
         ("ack", "Acknowledged, p99"),
         ("delivery_response", "From planned, p99"),
         ("rtt", "Ping, p99"),
     ):
-        yield _latency(scope, metric, label)
-    yield _latency(run.scope("all"), "login", "Log-in, p99")
+        yield _latency_tile(scope, metric, label)
+    yield _latency_tile(run.scope("all"), "login", "Log-in, p99")
     for metric, label in (("resume", "Back after a cut, p99"), ("catch_up", "Caught up, p99")):
         if (short := scope.metrics.get(metric)) is not None and short.count:
-            yield _latency(scope, metric, label)
+            yield _latency_tile(scope, metric, label)
 
 
-def _outside(run: Run) -> Iterator[Tile]:
+def _server_process_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     server = run.summary.server
     if server is None:
         yield _tile("CPU and memory", DASH, "the server from outside", "its process was not watched")
@@ -165,12 +171,12 @@ def _outside(run: Run) -> Iterator[Tile]:
     )
 
 
-def generator_tiles(run: Run) -> Iterator[Tile]:
+def generator_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     """Yield the swarm's own figures."""
     own = run.summary.generator
     scope = run.scope(run.summary.headline)
-    yield _latency(scope, "bot_lag", "Bot lag, p99")
-    yield _latency(scope, "send_lag", "Send lag, p99")
+    yield _latency_tile(scope, "bot_lag", "Bot lag, p99")
+    yield _latency_tile(scope, "send_lag", "Send lag, p99")
     marked, seconds = verdict.marked_seconds(run)
     reasons = ", ".join(f"{reason}: {number}" for reason, number in own.marked.items())
     yield _tile(
@@ -193,7 +199,7 @@ def generator_tiles(run: Run) -> Iterator[Tile]:
     )
 
 
-def scope_words(run: Run) -> str:
+def scope_phrase(run: FinishedRun) -> str:
     """Return over which seconds the key figures are."""
     name = run.summary.headline
     seconds = duration(run.scope(name).seconds)
@@ -205,7 +211,7 @@ def scope_words(run: Run) -> str:
     return f"{words.get(name, name)}: {seconds}"
 
 
-def time_hint(run: Run) -> str:
+def time_hint(run: FinishedRun) -> str:
     """Return how to read the plots over time."""
     marked = sum(1 for row in run.rows if row.marked)
     why = verdict.why_marked(run.rows)
@@ -222,9 +228,9 @@ def _rate(value: float) -> str:
     return count(value) if value >= 10 else significant(value)
 
 
-def _tile(label: str, shown: str, meaning: str, note: str = "") -> Tile:
+def _tile(label: str, shown: str, meaning: str, note: str = "") -> ReportTile:
     number, unit = _split(shown)
-    return Tile(label=label, value=number, unit=unit, meaning=meaning, note=note)
+    return ReportTile(label=label, value=number, unit=unit, meaning=meaning, note=note)
 
 
 def _split(shown: str) -> tuple[str, str]:
@@ -233,7 +239,7 @@ def _split(shown: str) -> tuple[str, str]:
     return (number, unit) if number and not unit.isdigit() else (shown, "")
 
 
-def _latency(scope: Scope, metric: str, label: str) -> Tile:
+def _latency_tile(scope: Scope, metric: str, label: str) -> ReportTile:
     short = scope.metrics.get(metric)
     meaning = METRIC[metric].meaning
     if short is None or not short.count:
@@ -242,12 +248,12 @@ def _latency(scope: Scope, metric: str, label: str) -> Tile:
     return _tile(label, microseconds(short.p99), meaning, note)
 
 
-def json_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return an option or a fact of the machine as text."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {json_text(one)}" for key, one in value.items()) or DASH
+        return ", ".join(f"{key} {format_value(one)}" for key, one in value.items()) or DASH
     if isinstance(value, list | tuple):
-        return ", ".join(json_text(one) for one in value) or DASH
+        return ", ".join(format_value(one) for one in value) or DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     return DASH if value is None or value == "" else f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,16 +18,16 @@ from chat_swarm.report.plotly_layout import (
     SKY,
     VERMILION,
     Plot,
+    axis_title,
     layout,
-    line,
-    milliseconds,
-    titled,
+    line_trace,
+    log_ms_axis,
 )
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.metric_refs import Kind, parse_figure
-from chat_swarm.results.verdict import condition
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.metric_refs import MetricKind, parse_metric_ref
+from chat_swarm.results.verdict import format_condition
 
-_SHOWN: Final = {
+_CURVE_STYLES: Final = {
     "delivery": (BLUE, "solid", 3.0),
     "delivery_response": (PURPLE, "solid", 1.8),
     "ack": (GREEN, "solid", 1.8),
@@ -36,41 +36,43 @@ _SHOWN: Final = {
     "bot_lag": (GREY, "dash", 1.8),
     "send_lag": (GREY, "dot", 1.8),
 }
-_FOOT: Final = 1.1
+_MIN_SHOWN_ODDS: Final = 1.1
 """1 / (1 - quantile) below which nobody looks: the few luckiest would take half of the y axis."""
 
-_HEADROOM: Final = 1.6  # above an SLO's mark is its text
-_MS_PER: Final = {"us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+_SLO_HEADROOM_RATIO: Final = 1.6  # above an SLO's mark is its text
+_MS_PER_UNIT: Final = {"us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 
 
-def percentiles(run: Run, scope: str) -> Plot | None:
+def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
     """Return the plot over a scope's seconds, None if nothing was measured in them."""
     histograms = run.histograms_of(scope)
     curves = {
-        name: curve(histograms[name]) for name in _SHOWN if name in histograms and histograms[name].count
+        name: curve(histograms[name])
+        for name in _CURVE_STYLES
+        if name in histograms and histograms[name].count
     }
     if not curves:
         return None
     data = []
     for name, (x, y) in curves.items():
-        colour, dash, width = _SHOWN[name]
+        colour, dash, width = _CURVE_STYLES[name]
         more = {
-            "customdata": [nines(odds) for odds in x],
+            "customdata": [format_percentile(odds) for odds in x],
             "hovertemplate": "%{customdata}: %{y:.3~g} ms",
             "hoverlabel": {"namelength": -1},
         }
         data.append(
-            line(
+            line_trace(
                 name.replace("_", " "), x, [max(ms, 1e-3) for ms in y], colour, dash=dash, width=width, **more
             )
         )
     terms = run.summary.objective.terms if run.summary.objective else []
     most = max(x[-1] for x, _ in curves.values())
-    limits = [point for term in terms if (point := _limit(term)) is not None and point[0] <= most]
+    limits = [point for term in terms if (point := _slo_point(term)) is not None and point[0] <= most]
     if limits:
-        data.append(_markers(limits))
-    ys = [[ms for odds, ms in zip(x, y, strict=True) if odds > _FOOT] for x, y in curves.values()]
-    ys.append([ms * _HEADROOM for _, ms, _ in limits])
+        data.append(_slo_markers(limits))
+    ys = [[ms for odds, ms in zip(x, y, strict=True) if odds > _MIN_SHOWN_ODDS] for x, y in curves.values()]
+    ys.append([ms * _SLO_HEADROOM_RATIO for _, ms, _ in limits])
     powers = range(1, math.floor(math.log10(most)) + 1)
     ticks = [1.0, 2.0, 4.0] + [10.0**power for power in powers]
     meanings = "; ".join(f"{name.replace('_', ' ')}: {METRIC[name].meaning}" for name in curves)
@@ -89,18 +91,18 @@ def percentiles(run: Run, scope: str) -> Plot | None:
                     "range": [0, math.log10(most) + 0.05],
                     "tickmode": "array",
                     "tickvals": ticks,
-                    "ticktext": [nines(tick) for tick in ticks],
-                    "title": titled("percentile"),
+                    "ticktext": [format_percentile(tick) for tick in ticks],
+                    "title": axis_title("percentile"),
                 },
-                milliseconds(ys),
+                log_ms_axis(ys),
                 hovermode="closest",
-                annotations=[_label(*point) for point in limits],
+                annotations=[_slo_label(*point) for point in limits],
             ),
         },
     )
 
 
-def nines(odds: float) -> str:
+def format_percentile(odds: float) -> str:
     """Return 1 / (1 - quantile) as a percentage with as many nines as it takes."""
     percent = 100 * (1 - 1 / odds)
     digits = max(0, math.ceil(math.log10(odds) - 1e-9) - 2) + (odds < 100 and percent != int(percent))
@@ -108,19 +110,19 @@ def nines(odds: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
-def _limit(term: Term) -> tuple[float, float, str] | None:
+def _slo_point(term: Term) -> tuple[float, float, str] | None:
     """Return where an upper bound of a latency is in the plot, and its text."""
     name, less, _ = term.text.partition("<")
-    if not less or term.unit not in _MS_PER:
+    if not less or term.unit not in _MS_PER_UNIT:
         return None
-    figure = parse_figure(name.strip())
-    if figure.kind is not Kind.LATENCY or figure.subject not in _SHOWN or figure.percent in {None, 100.0}:
+    ref = parse_metric_ref(name.strip())
+    if ref.kind is not MetricKind.LATENCY or ref.subject not in _CURVE_STYLES or ref.percent in {None, 100.0}:
         return None
-    assert figure.percent is not None
-    return 1 / (1 - figure.percent / 100), term.limit * _MS_PER[term.unit], term.text
+    assert ref.percent is not None
+    return 1 / (1 - ref.percent / 100), term.limit * _MS_PER_UNIT[term.unit], term.text
 
 
-def _markers(points: list[tuple[float, float, str]]) -> dict[str, Any]:
+def _slo_markers(points: list[tuple[float, float, str]]) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -133,12 +135,12 @@ def _markers(points: list[tuple[float, float, str]]) -> dict[str, Any]:
     }
 
 
-def _label(odds: float, ms: float, text: str) -> dict[str, Any]:
+def _slo_label(odds: float, ms: float, text: str) -> dict[str, Any]:
     # On a logarithmic axis, an annotation stands at the logarithm.
     return {
         "x": math.log10(odds),
         "y": math.log10(ms),
-        "text": condition(text).replace("<", "&lt;"),
+        "text": format_condition(text).replace("<", "&lt;"),
         "yshift": 20,
         "showarrow": False,
         "bgcolor": "var(--card)",

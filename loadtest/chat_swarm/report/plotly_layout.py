@@ -46,7 +46,7 @@ class Plot(Struct, kw_only=True):
     height: int = 300
 
 
-def line(
+def line_trace(
     name: str, x: Numbers, y: Numbers, colour: str, *, dash: str = "solid", width: float = 2.0, **more: Any
 ) -> Spec:
     """Return a line; `None` is a gap in it."""
@@ -98,7 +98,7 @@ def _axis() -> Spec:
     }
 
 
-def titled(text: str) -> Spec:
+def axis_title(text: str) -> Spec:
     """Return an axis's title."""
     return {"text": text, "standoff": 8, "font": {"size": 12.5}}
 
@@ -112,17 +112,17 @@ def second_axis(title: str, **more: Any) -> Spec:
         "showgrid": False,
         "rangemode": "tozero",
         "tickmode": "auto",
-        "title": titled(title),
+        "title": axis_title(title),
         **more,
     }
 
 
-def linear(title: str, **more: Any) -> Spec:
+def linear_axis(title: str, **more: Any) -> Spec:
     """Return an axis from 0 on."""
-    return {"title": titled(title), "rangemode": "tozero", **more}
+    return {"title": axis_title(title), "rangemode": "tozero", **more}
 
 
-def milliseconds(series: Iterable[Numbers]) -> Spec:
+def log_ms_axis(series: Iterable[Numbers]) -> Spec:
     """Return a logarithmic axis of ms around what is plotted, whose ticks have units."""
     values = [value for one in series for value in one if value]
     low, high = min(values, default=0.1), max(values, default=10.0)

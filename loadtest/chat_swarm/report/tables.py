@@ -12,9 +12,9 @@ from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
 from chat_swarm.model.schema import Quantiles, Scope, Step
 from chat_swarm.model.units import DASH, count, microseconds, significant, size
 from chat_swarm.results import verdict
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 
-_PARTS: Final = {
+_QUANTILE_COLUMNS: Final = {
     "mean": "mean",
     "min": "min",
     "p50": "p50",
@@ -26,37 +26,39 @@ _PARTS: Final = {
 }
 
 
-class Line(Struct, kw_only=True):
-    """A row; `mood` is how it is shown: good, bad, quiet, own (of the generator), or nothing."""
+class TableRow(Struct, kw_only=True):
+    """A row; `style` is how it is shown: good, bad, quiet, own (of the generator), or nothing."""
 
     cells: list[str]
-    mood: str = ""
+    style: str = ""
 
 
-class Table(Struct, kw_only=True):
+class ReportTable(Struct, kw_only=True):
     """A table; `kind` is how its cells are set: numbers, meaning (its last column is prose) or words."""
 
     head: list[str]
-    rows: list[Line]
+    rows: list[TableRow]
     kind: str = "numbers"
 
 
-def latencies(scope: Scope) -> Table:
+def latencies(scope: Scope) -> ReportTable:
     """Return all latencies of some seconds, with all quantiles."""
     rows = []
     for metric in METRICS:
         short = scope.metrics.get(metric.name) or Quantiles()
         if short.count:
-            values = [microseconds(getattr(short, part)) for part in _PARTS.values()]
-            mood = "" if metric.of_server else "own"
-            rows.append(Line(cells=[metric.name, count(short.count), *values, metric.meaning], mood=mood))
+            values = [microseconds(getattr(short, part)) for part in _QUANTILE_COLUMNS.values()]
+            style = "" if metric.of_server else "own"
+            rows.append(
+                TableRow(cells=[metric.name, count(short.count), *values, metric.meaning], style=style)
+            )
         else:
-            empty = [DASH] * len(_PARTS)
-            rows.append(Line(cells=[metric.name, "0", *empty, metric.meaning], mood="quiet"))
-    return Table(head=["", "count", *_PARTS, "from → to"], rows=rows, kind="meaning")
+            empty = [DASH] * len(_QUANTILE_COLUMNS)
+            rows.append(TableRow(cells=[metric.name, "0", *empty, metric.meaning], style="quiet"))
+    return ReportTable(head=["", "count", *_QUANTILE_COLUMNS, "from → to"], rows=rows, kind="meaning")
 
 
-def counts(run: Run) -> Table:
+def counts(run: FinishedRun) -> ReportTable:
     """Return what was counted, in the whole run and in its headline's seconds."""
     name = run.summary.headline
     whole, some = run.scope("all"), run.scope(name)
@@ -66,18 +68,18 @@ def counts(run: Run) -> Table:
         all_of_it, part = whole.counts.get(key, 0), some.counts.get(key, 0)
         rate = part / some.seconds if some.seconds else None
         shown = DASH if rate is None else amount(rate) if rate >= 10 or not rate else significant(rate)
-        mood = "" if all_of_it else "quiet"
-        rows.append(Line(cells=[key, amount(all_of_it), amount(part), shown, meaning], mood=mood))
-    return Table(head=["", "whole run", name, "/s", "meaning"], rows=rows, kind="meaning")
+        style = "" if all_of_it else "quiet"
+        rows.append(TableRow(cells=[key, amount(all_of_it), amount(part), shown, meaning], style=style))
+    return ReportTable(head=["", "whole run", name, "/s", "meaning"], rows=rows, kind="meaning")
 
 
-def audit(run: Run) -> Table:
+def audit(run: FinishedRun) -> ReportTable:
     """Return what the audit looks for, and how often it found it."""
     found = run.summary.audit
     rows = [
-        Line(
+        TableRow(
             cells=[kind, count(found.counts.get(kind, 0)), meaning],
-            mood="bad" if found.counts.get(kind) else "good",
+            style="bad" if found.counts.get(kind) else "good",
         )
         for kind, meaning in FAULTS.items()
     ]
@@ -88,14 +90,14 @@ def audit(run: Run) -> Table:
         ("explained gaps", found.explained_gaps, "seqs that can no longer be had, said to bots away or slow"),
         ("unfinished", found.unfinished, "receivers that had not got everything when the drain was over"),
     ):
-        rows.append(Line(cells=[title, count(number), meaning], mood="quiet"))
-    return Table(head=["", "found", "meaning"], rows=rows, kind="meaning")
+        rows.append(TableRow(cells=[title, count(number), meaning], style="quiet"))
+    return ReportTable(head=["", "found", "meaning"], rows=rows, kind="meaning")
 
 
-def faults(run: Run) -> Table:
+def faults(run: FinishedRun) -> ReportTable:
     """Return the first things that the audit found."""
     rows = [
-        Line(
+        TableRow(
             cells=[
                 fault.kind,
                 fault.room,
@@ -103,19 +105,20 @@ def faults(run: Run) -> Table:
                 str(fault.first) if fault.first == fault.last else f"{fault.first} to {fault.last}",
                 fault.detail,
             ],
-            mood="bad",
+            style="bad",
         )
         for fault in run.summary.audit.faults
     ]
-    return Table(head=["", "room", "bot", "seq", ""], rows=rows, kind="words")
+    return ReportTable(head=["", "room", "bot", "seq", ""], rows=rows, kind="words")
 
 
-def steps(run: Run) -> Table | None:
+def steps(run: FinishedRun) -> ReportTable | None:
     """Return the steps of the load's shape; None if it had none."""
     if not run.summary.steps:
         return None
     rows = [
-        Line(cells=_step(step, run), mood="bad" if step.held is False else "") for step in run.summary.steps
+        TableRow(cells=_step_cells(step, run), style="bad" if step.held is False else "")
+        for step in run.summary.steps
     ]
     head = [
         "",
@@ -130,10 +133,10 @@ def steps(run: Run) -> Table | None:
         "SLO",
         "generator",
     ]
-    return Table(head=head, rows=rows)
+    return ReportTable(head=head, rows=rows)
 
 
-def _step(step: Step, run: Run) -> list[str]:
+def _step_cells(step: Step, run: FinishedRun) -> list[str]:
     delivery = step.figures.metrics.get("delivery") or Quantiles()
     latency = [
         microseconds(value) if delivery.count else DASH
@@ -142,7 +145,9 @@ def _step(step: Step, run: Run) -> list[str]:
     held = {True: "✓ held", False: "✗ broke", None: DASH}[step.held]
     if step.held is False and step.objective is not None:
         broken = [one for one in step.objective.terms if not one.passed]
-        held += "".join(f", {verdict.condition(one.text)}: {verdict.term(one)}" for one in broken[:2])
+        held += "".join(
+            f", {verdict.format_condition(one.text)}: {verdict.term_value(one)}" for one in broken[:2]
+        )
     rates = step.figures.rates
     return [
         step.label,
@@ -153,28 +158,32 @@ def _step(step: Step, run: Run) -> list[str]:
         count(rates.get("delivered")),
         *latency,
         held,
-        _of_generator(step, run),
+        _generator_cell(step, run),
     ]
 
 
-def _of_generator(step: Step, run: Run) -> str:
+def _generator_cell(step: Step, run: FinishedRun) -> str:
     if not step.generator_bound:
         return "kept up"
     rows = [row for row in run.rows if step.start <= row.t < step.end]
     return verdict.why_marked(rows) or "was the bottleneck"
 
 
-def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> Table:
+def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> ReportTable:
     """Return names and what they stand for."""
-    return Table(head=list(head), rows=[Line(cells=[name, text]) for name, text in values], kind="words")
+    return ReportTable(
+        head=list(head), rows=[TableRow(cells=[name, text]) for name, text in values], kind="words"
+    )
 
 
-def errors(found: dict[str, int]) -> Table:
+def errors(found: dict[str, int]) -> ReportTable:
     """Return errors, the commonest first."""
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return Table(head=["", "times"], rows=[Line(cells=[name, count(number)]) for name, number in ordered])
+    return ReportTable(
+        head=["", "times"], rows=[TableRow(cells=[name, count(number)]) for name, number in ordered]
+    )
 
 
-def facts(values: dict[str, Any], text: Any) -> Table:
+def facts(values: dict[str, Any], text: Any) -> ReportTable:
     """Return the table of a mapping whose values `text` makes readable."""
     return pairs(((name.replace("_", " "), text(value)) for name, value in values.items()), ("", ""))

@@ -20,11 +20,11 @@ from chat_swarm.model.units import (
     size,
 )
 from chat_swarm.results import verdict
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.run_directory import REPORT
-from chat_swarm.results.storm_stats import storms
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.run_directory import REPORT_FILE
+from chat_swarm.results.storm_stats import describe_storms
 
-_SHOWN: Final = {
+_SHOWN_METRICS: Final = {
     "delivery": "sent → received",
     "delivery_response": "planned → received",
     "ack": "sent → own echo",
@@ -34,7 +34,7 @@ _SHOWN: Final = {
 }
 
 
-def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = ()) -> str:
+def format_summary(run: FinishedRun, directory: Path | None = None, unwritten: Sequence[str] = ()) -> str:
     """Return the lines; what a peer or an option has said in them cannot move the cursor.
 
     `unwritten` says which files of the run could not be written, and why.
@@ -42,22 +42,22 @@ def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = 
     summary = run.summary
     scope = run.scope(summary.headline)
     lines = [
-        f"Swarm run {summary.run}: {verdict.verdict(run, written=not unwritten).upper()}",
+        f"Swarm run {summary.run}: {verdict.outcome(run, written=not unwritten).upper()}",
         _line(
             "target",
             f"{summary.target}, {plural(summary.peak_connected, 'connection')} at the peak,"
             f" {duration(summary.seconds)}, {duration(scope.seconds)} of it {summary.headline}",
         ),
-        _line("audit", verdict.audit(summary.audit)),
+        _line("audit", verdict.audit_sentence(summary.audit)),
     ]
     lines += [_line("", note) for note in summary.audit.notes[:3]]
     if summary.objective is not None:
         for number, term in enumerate(summary.objective.terms):
             mark = "held" if term.passed else "BROKEN"
-            shown = f"{verdict.condition(term.text)}: {mark}, {verdict.term(term)}"
+            shown = f"{verdict.format_condition(term.text)}: {mark}, {verdict.term_value(term)}"
             lines.append(_line("" if number else "SLO", shown))
     if summary.limit is not None:
-        lines.append(_line("limit", verdict.limit(summary.limit)))
+        lines.append(_line("limit", verdict.limit_sentence(summary.limit)))
     lines.append(
         _line(
             "load",
@@ -65,17 +65,17 @@ def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = 
             f" {_rate(scope.rates.get('delivered'))} deliveries out, each second",
         )
     )
-    lines += [_line("" if number else "storms", text) for number, text in enumerate(storms(run))]
-    for metric, meaning in _SHOWN.items():
+    lines += [_line("" if number else "storms", text) for number, text in enumerate(describe_storms(run))]
+    for metric, meaning in _SHOWN_METRICS.items():
         short = scope.metrics.get(metric)
         if short and short.count:
             parts = (("p50", short.p50), ("p99", short.p99), ("p99.9", short.p999), ("max", short.max))
             shown = "  ".join(f"{name} {microseconds(value):<8}" for name, value in parts)
             lines.append(_line(metric, f"{shown} {meaning}"))
     lines += [_line("server", _server(run)), _line("generator", _generator(run))]
-    lines += [_line("", verdict.generator(run))]
-    if (company := verdict.company(summary.generator)) is not None:
-        lines.append(_line("machine", company))
+    lines += [_line("", verdict.generator_sentence(run))]
+    if (load := verdict.other_load(summary.generator)) is not None:
+        lines.append(_line("machine", load))
     if summary.errors:
         most = sorted(summary.errors.items(), key=lambda item: -item[1])[:4]
         lines.append(_line("errors", ", ".join(f"{name} {count(number)}" for name, number in most)))
@@ -83,12 +83,12 @@ def closing(run: Run, directory: Path | None = None, unwritten: Sequence[str] = 
     lines += [_line("warning", warning) for warning in summary.warnings]
     lines += [f"ERROR: {problem}" for problem in unwritten]
     if directory is not None and not unwritten:
-        lines.append(_line("report", str(directory / REPORT)))
+        lines.append(_line("report", str(directory / REPORT_FILE)))
     return "\n".join(printable(line) for line in lines)
 
 
-def _line(title: str, text: str, wide: int = 17) -> str:
-    return f"  {title:<{wide}} {text}"
+def _line(title: str, text: str, width: int = 17) -> str:
+    return f"  {title:<{width}} {text}"
 
 
 def _rate(value: float | None) -> str:
@@ -100,7 +100,7 @@ def _refused(scope: Scope) -> str:
     return f" ({share(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
 
 
-def _server(run: Run) -> str:
+def _server(run: FinishedRun) -> str:
     server = run.summary.server
     if server is None:
         return "not watched (its process is not on this machine, or was not found)"
@@ -114,7 +114,7 @@ def _server(run: Run) -> str:
     return f"{', '.join(parts)}, {size(server.rss_peak_bytes)} at the peak"
 
 
-def _generator(run: Run) -> str:
+def _generator(run: FinishedRun) -> str:
     own = run.summary.generator
     lag = run.scope(run.summary.headline).metrics.get("bot_lag")
     parts = ["1 process" if own.processes == 1 else f"{own.processes} processes"]

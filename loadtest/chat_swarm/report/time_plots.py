@@ -2,8 +2,8 @@
 
 Knows rows. Must not know pages.
 
-A page cannot show each second of a day. Beyond `MOST` seconds, each point is of several: the worst of their
-latencies, lags and CPU of the generator; the mean of the rest.
+A page cannot show each second of a day. Beyond `MAX_POINTS` seconds, each point is of several: the worst of
+their latencies, lags and CPU of the generator; the mean of the rest.
 """
 
 import math
@@ -25,18 +25,18 @@ from chat_swarm.report.plotly_layout import (
     VERMILION,
     Plot,
     Spec,
+    axis_title,
     layout,
-    line,
-    linear,
-    milliseconds,
+    line_trace,
+    linear_axis,
+    log_ms_axis,
     second_axis,
-    titled,
 )
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 
-MOST: Final = 1800
+MAX_POINTS: Final = 1800
 _FAULT_COLOURS: Final = (VERMILION, PURPLE, BLUE, SKY, GREEN, GREY)
-_FAILURES: Final = {
+_FAILURE_COLOURS: Final = {
     "errors": ORANGE,
     "connect_failures": PURPLE,
     "byes": SKY,
@@ -44,26 +44,28 @@ _FAILURES: Final = {
     "not_resumed": GREEN,
     "untimed": BLUE,
 }
-_MIB: Final = 2**20
+_MIB_BYTES: Final = 2**20
 
 Values = list[float | None]
-Take = Callable[[Row], float | None]
+RowReader = Callable[[Row], float | None]
 _T = TypeVar("_T")
 
 
-class Seconds:
-    """The rows of a run as series of at most `MOST` points."""
+class TimeSeries:
+    """The rows of a run as series of at most `MAX_POINTS` points."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        self.each = max(1, math.ceil(len(rows) / MOST))
-        self._groups = [rows[at : at + self.each] for at in range(0, len(rows), self.each)]
+        self.seconds_per_point = max(1, math.ceil(len(rows) / MAX_POINTS))
+        self._groups = [
+            rows[at : at + self.seconds_per_point] for at in range(0, len(rows), self.seconds_per_point)
+        ]
         self.x: list[float] = [group[0].t for group in self._groups]
 
-    def worst(self, take: Take) -> Values:
+    def worst(self, take: RowReader) -> Values:
         """Return the greatest of each point's seconds, None where none has a value."""
         return [_round(max(values)) if (values := _values(group, take)) else None for group in self._groups]
 
-    def mean(self, take: Take) -> Values:
+    def mean(self, take: RowReader) -> Values:
         """Return the mean of each point's seconds, None where none has a value."""
         return [
             _round(sum(values) / len(values)) if (values := _values(group, take)) else None
@@ -85,7 +87,7 @@ class Seconds:
         return self.mean(lambda row: row.counts.get(name, 0))
 
 
-def _values(group: Sequence[Row], take: Take) -> list[float]:
+def _values(group: Sequence[Row], take: RowReader) -> list[float]:
     return [value for row in group if (value := take(row)) is not None]
 
 
@@ -93,11 +95,11 @@ def _round(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def plots(run: Run) -> Iterator[Plot]:
+def plots(run: FinishedRun) -> Iterator[Plot]:
     """Yield all plots over time, in the order of the page."""
     if not run.rows:
         return
-    seconds = Seconds(run.rows)
+    seconds = TimeSeries(run.rows)
     backdrop = _Backdrop(run)
     yield from _latencies(seconds, backdrop)
     yield _rates(seconds, backdrop)
@@ -111,21 +113,21 @@ def plots(run: Run) -> Iterator[Plot]:
 class _Backdrop:
     """What stands behind the lines of all plots: phases, steps, marked seconds; points are in the middle."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: FinishedRun) -> None:
         rows = run.rows
         self.first, self.last = rows[0].t, rows[-1].t + 1
         self.shapes: list[Spec] = []
         self.notes: list[Spec] = []
-        for phase, start, end in _stretches(rows, lambda row: row.phase):
+        for phase, start, end in _spans(rows, lambda row: row.phase):
             if phase in {"ramp", "drain"}:
                 self.shapes.append(_band(start, end, PHASE, 0.13))
             self.notes.append(_note(start, phase))
-        for marked, start, end in _stretches(rows, lambda row: bool(row.marked)):
+        for marked, start, end in _spans(rows, lambda row: bool(row.marked)):
             if marked:
                 self.shapes.append(_band(start, end, MARKED, 0.24))
         steps = [(step.label, step.start) for step in run.summary.steps]
         if not steps:
-            steps = [(step, start) for step, start, _ in _stretches(rows, lambda row: row.step) if step]
+            steps = [(step, start) for step, start, _ in _spans(rows, lambda row: row.step) if step]
         self.steps = [
             {
                 "type": "line",
@@ -140,17 +142,17 @@ class _Backdrop:
         ]
         self.labels = [_note(start, label, y=0.93) for label, start in steps] if len(steps) <= 24 else []
 
-    def behind(self, y: Spec, *, labels: bool = False, **more: object) -> Spec:
+    def plot_layout(self, y: Spec, *, labels: bool = False, **more: object) -> Spec:
         """Return the layout of a plot over time."""
         x = {
-            "title": titled("seconds since the run began"),
+            "title": axis_title("seconds since the run began"),
             "range": [self.first - 0.5, self.last - 0.5],
         }
         notes = [*self.notes, *self.labels] if labels else []
         return layout(x, y, shapes=[*self.shapes, *self.steps], annotations=notes, **more)
 
 
-def _stretches(rows: Sequence[Row], key: Callable[[Row], _T]) -> Iterator[tuple[_T, int, int]]:
+def _spans(rows: Sequence[Row], key: Callable[[Row], _T]) -> Iterator[tuple[_T, int, int]]:
     """Yield each value of `key` that lasts, and from when to when."""
     for value, group in groupby(rows, key):
         stretch = list(group)
@@ -185,10 +187,14 @@ def _note(start: int, text: str, y: float = 1.0) -> Spec:
     }
 
 
-def _latencies(seconds: Seconds, backdrop: _Backdrop) -> Iterator[Plot]:
+def _latencies(seconds: TimeSeries, backdrop: _Backdrop) -> Iterator[Plot]:
     delivery = {part: seconds.quantile("delivery", part) for part in ("p50", "p99", "p999", "max")}
     lag = seconds.quantile("bot_lag", "p99")
-    of = "" if seconds.each == 1 else f" Each point is the worst of {seconds.each} seconds."
+    of = (
+        ""
+        if seconds.seconds_per_point == 1
+        else f" Each point is the worst of {seconds.seconds_per_point} seconds."
+    )
     yield Plot(
         id="delivery-time",
         title="Delivery, second by second",
@@ -199,23 +205,27 @@ def _latencies(seconds: Seconds, backdrop: _Backdrop) -> Iterator[Plot]:
         height=380,
         figure={
             "data": [
-                line("max", seconds.x, delivery["max"], ORANGE, width=1.2, hovertemplate=_MS),
-                line("p99.9", seconds.x, delivery["p999"], VERMILION, width=1.6, hovertemplate=_MS),
-                line("p99", seconds.x, delivery["p99"], BLUE, width=2.6, hovertemplate=_MS),
-                line("p50", seconds.x, delivery["p50"], GREEN, hovertemplate=_MS),
-                line("bot lag p99", seconds.x, lag, GREY, dash="dash", hovertemplate=_MS),
+                line_trace("max", seconds.x, delivery["max"], ORANGE, width=1.2, hovertemplate=_MS_HOVER),
+                line_trace(
+                    "p99.9", seconds.x, delivery["p999"], VERMILION, width=1.6, hovertemplate=_MS_HOVER
+                ),
+                line_trace("p99", seconds.x, delivery["p99"], BLUE, width=2.6, hovertemplate=_MS_HOVER),
+                line_trace("p50", seconds.x, delivery["p50"], GREEN, hovertemplate=_MS_HOVER),
+                line_trace("bot lag p99", seconds.x, lag, GREY, dash="dash", hovertemplate=_MS_HOVER),
             ],
-            "layout": backdrop.behind(milliseconds([*delivery.values(), lag]), labels=True),
+            "layout": backdrop.plot_layout(log_ms_axis([*delivery.values(), lag]), labels=True),
         },
     )
 
 
-_APART: Final = 1.4  # deliveries follow what is sent: two scales keep the lines from lying on each other
-_MS: Final = "%{y:.3~g} ms"
-_EACH_SECOND: Final = "%{y:,.4~r} /s"
+_SECOND_AXIS_RATIO: Final = (
+    1.4  # deliveries follow what is sent: two scales keep the lines from lying on each other
+)
+_MS_HOVER: Final = "%{y:.3~g} ms"
+_RATE_HOVER: Final = "%{y:,.4~r} /s"
 
 
-def _rates(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+def _rates(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     most = max((value or 0 for value in seconds.count("sent")), default=0) or 1
     return Plot(
         id="rates",
@@ -224,32 +234,33 @@ def _rates(seconds: Seconds, backdrop: _Backdrop) -> Plot:
         time=True,
         figure={
             "data": [
-                line(
+                line_trace(
                     "delivered",
                     seconds.x,
                     seconds.count("delivered"),
                     BLUE,
                     width=4,
-                    hovertemplate=_EACH_SECOND,
+                    hovertemplate=_RATE_HOVER,
                 ),
-                line(
+                line_trace(
                     "sent",
                     seconds.x,
                     seconds.count("sent"),
                     VERMILION,
                     width=1.5,
                     yaxis="y2",
-                    hovertemplate=_EACH_SECOND,
+                    hovertemplate=_RATE_HOVER,
                 ),
             ],
-            "layout": backdrop.behind(
-                linear("delivered, /s"), yaxis2=second_axis("sent, /s", range=[0, most * _APART])
+            "layout": backdrop.plot_layout(
+                linear_axis("delivered, /s"),
+                yaxis2=second_axis("sent, /s", range=[0, most * _SECOND_AXIS_RATIO]),
             ),
         },
     )
 
 
-def _bots(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+def _bots(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="connections",
         title="Connections",
@@ -257,15 +268,15 @@ def _bots(seconds: Seconds, backdrop: _Backdrop) -> Plot:
         time=True,
         figure={
             "data": [
-                line("connected", seconds.x, seconds.mean(lambda row: row.connected), BLUE),
-                line("bots", seconds.x, seconds.mean(lambda row: row.bots), GREY, dash="dash"),
+                line_trace("connected", seconds.x, seconds.mean(lambda row: row.connected), BLUE),
+                line_trace("bots", seconds.x, seconds.mean(lambda row: row.bots), GREY, dash="dash"),
             ],
-            "layout": backdrop.behind(linear("connections")),
+            "layout": backdrop.plot_layout(linear_axis("connections")),
         },
     )
 
 
-def _server(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+def _server(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="server",
         title="The server, from outside",
@@ -273,29 +284,29 @@ def _server(seconds: Seconds, backdrop: _Backdrop) -> Plot:
         time=True,
         figure={
             "data": [
-                line(
+                line_trace(
                     "CPU",
                     seconds.x,
                     seconds.mean(lambda row: row.server.cpu if row.server else None),
                     BLUE,
                     hovertemplate="%{y:.2f} cores",
                 ),
-                line(
+                line_trace(
                     "memory",
                     seconds.x,
-                    seconds.mean(lambda row: row.server.rss_bytes / _MIB if row.server else None),
+                    seconds.mean(lambda row: row.server.rss_bytes / _MIB_BYTES if row.server else None),
                     PURPLE,
                     dash="dot",
                     yaxis="y2",
                     hovertemplate="%{y:.1f} MiB",
                 ),
             ],
-            "layout": backdrop.behind(linear("cores"), yaxis2=second_axis("MiB")),
+            "layout": backdrop.plot_layout(linear_axis("cores"), yaxis2=second_axis("MiB")),
         },
     )
 
 
-def _generator(seconds: Seconds, backdrop: _Backdrop) -> Plot:
+def _generator(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="generator",
         title="The generator itself",
@@ -304,10 +315,10 @@ def _generator(seconds: Seconds, backdrop: _Backdrop) -> Plot:
         time=True,
         figure={
             "data": [
-                line(
+                line_trace(
                     "CPU", seconds.x, seconds.worst(lambda row: row.cpu), GREY, hovertemplate="%{y:.2f} cores"
                 ),
-                line(
+                line_trace(
                     "other programs",
                     seconds.x,
                     seconds.mean(lambda row: row.machine.others if row.machine else None),
@@ -315,22 +326,22 @@ def _generator(seconds: Seconds, backdrop: _Backdrop) -> Plot:
                     width=1.5,
                     hovertemplate="%{y:.2f} cores",
                 ),
-                line(
+                line_trace(
                     "loop lag, worst",
                     seconds.x,
                     seconds.worst(lambda row: row.loop_lag_max_us / 1000),
                     ORANGE,
                     dash="dot",
                     yaxis="y2",
-                    hovertemplate=_MS,
+                    hovertemplate=_MS_HOVER,
                 ),
             ],
-            "layout": backdrop.behind(linear("cores"), yaxis2=second_axis("ms")),
+            "layout": backdrop.plot_layout(linear_axis("cores"), yaxis2=second_axis("ms")),
         },
     )
 
 
-def _faults(run: Run, seconds: Seconds, backdrop: _Backdrop) -> Plot:
+def _faults(run: FinishedRun, seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     """Return what went wrong; an empty plot says that nothing did."""
     data = []
     for name, colour in zip(FAULTS, _FAULT_COLOURS, strict=True):
@@ -339,17 +350,17 @@ def _faults(run: Run, seconds: Seconds, backdrop: _Backdrop) -> Plot:
             data.append(
                 {"type": "bar", "name": name, "x": seconds.x, "y": values, "marker": {"color": colour}}
             )
-    for name, colour in _FAILURES.items():
+    for name, colour in _FAILURE_COLOURS.items():
         if any(row.counts.get(name) for row in run.rows):
             values = seconds.count(name)
             shown = name.replace("_", " ")
             data.append(
                 {"type": "bar", "name": shown, "x": seconds.x, "y": values, "marker": {"color": colour}}
             )
-    axis = linear("each second", **({} if data else {"range": [0, 1], "showticklabels": False}))
-    frame = backdrop.behind(axis, barmode="stack", showlegend=True)
+    axis = linear_axis("each second", **({} if data else {"range": [0, 1], "showticklabels": False}))
+    frame = backdrop.plot_layout(axis, barmode="stack", showlegend=True)
     if not data:
-        frame["annotations"] = [_NOTHING]
+        frame["annotations"] = [_NO_FAULTS_NOTE]
     return Plot(
         id="faults",
         title="What went wrong",
@@ -361,7 +372,7 @@ def _faults(run: Run, seconds: Seconds, backdrop: _Backdrop) -> Plot:
     )
 
 
-_NOTHING: Final[Spec] = {
+_NO_FAULTS_NOTE: Final[Spec] = {
     "text": "nothing went wrong",
     "xref": "paper",
     "yref": "paper",

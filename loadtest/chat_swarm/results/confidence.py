@@ -6,8 +6,8 @@ What is done. The seconds of a scope are cut into blocks of five consecutive one
 most forty blocks), since neighbouring seconds resemble each other. A thousand times, as many blocks are
 drawn as there are, with replacement, and the figure is computed from what was drawn (a block bootstrap;
 Efron 1979, Künsch 1989). The spread of the thousand gives an interval for 98 %, widened by Student's t for
-the few blocks there are, and never narrower than `FLOOR` to each side. Two figures differ beyond noise when
-their intervals do not overlap.
+the few blocks there are, and never narrower than `MIN_HALF_WIDTH_SHARE` to each side. Two figures differ
+beyond noise when their intervals do not overlap.
 
 A second's latencies are known by eight of their quantiles (timeline.csv). Between those the logarithm of the
 latency is taken to be linear in the number of nines, and a drawn sample's percentile is read from the sum of
@@ -15,9 +15,9 @@ its seconds' distributions so made. Only the spread comes from there: the interv
 figure.
 
 Its weakness. A run cannot know what differs between runs: how memory was laid out, what else the machine
-did, how warm it was. `FLOOR` stands for that and is a guess. When it matters, make three runs of each and
-look whether A and A differ, too. Of a maximum, of a count of rare failures and of a percentile beyond which
-lie fewer than ten samples nothing can be said this way, and nothing is.
+did, how warm it was. `MIN_HALF_WIDTH_SHARE` stands for that and is a guess. When it matters, make three runs
+of each and look whether A and A differ, too. Of a maximum, of a count of rare failures and of a percentile
+beyond which lie fewer than ten samples nothing can be said this way, and nothing is.
 """
 
 import math
@@ -28,67 +28,69 @@ import numpy as np
 import numpy.typing as npt
 
 from chat_swarm.model.schema import Quantiles, Row
-from chat_swarm.results.metric_refs import Figure, Kind
+from chat_swarm.results.metric_refs import MetricKind, MetricRef
 
-FLOOR: Final = 0.025
+MIN_HALF_WIDTH_SHARE: Final = 0.025
 """The least half-width of an interval, as a share of the figure: drift between runs that no run can see."""
 
 BLOCK_SECONDS: Final = 5
-MOST_BLOCKS: Final = 40
-LEAST_BLOCKS: Final = 5
-LEAST_SECONDS: Final = BLOCK_SECONDS * LEAST_BLOCKS
+MAX_BLOCKS: Final = 40
+MIN_BLOCKS: Final = 5
+MIN_RUN_SECONDS: Final = BLOCK_SECONDS * MIN_BLOCKS
 """Seconds that a run must have for any figure's noise to be known."""
-BEYOND: Final = 10
+MIN_TAIL_SAMPLES: Final = 10
 """Samples that must lie beyond a percentile for its spread to be known."""
 
-_DRAWS: Final = 1000
-_GRID: Final = 512
+_RESAMPLES: Final = 1000
+_GRID_POINTS: Final = 512
 _SEED: Final = 20_260_921
-_PARTS: Final = ("min", "p50", "p90", "p99", "p999", "p9999", "max")
-_SHARES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
+_QUANTILES: Final = ("min", "p50", "p90", "p99", "p999", "p9999", "max")
+_QUANTILE_SHARES: Final = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 
 Floats = npt.NDArray[np.float64]
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A figure and how far from it the next such run may come out by chance, in the figure's unit."""
 
     low: float
     value: float
     high: float
 
-    def apart(self, other: "Interval") -> bool:
+    def is_disjoint(self, other: "ConfidenceInterval") -> bool:
         """Return whether the two do not overlap."""
         return self.high < other.low or other.high < self.low
 
 
-def interval(figure: Figure, value: float, rows: Sequence[Row], connected: int = 0) -> Interval | None:
+def confidence_interval(
+    ref: MetricRef, value: float, rows: Sequence[Row], connected: int = 0
+) -> ConfidenceInterval | None:
     """Return the interval of a figure whose value is known, None where the seconds cannot tell."""
-    blocks = _blocks(len(rows))
-    if blocks < LEAST_BLOCKS or value <= 0:
+    blocks = _block_count(len(rows))
+    if blocks < MIN_BLOCKS or value <= 0:
         return None
-    weights = np.random.default_rng(_SEED).multinomial(blocks, [1 / blocks] * blocks, size=_DRAWS)
-    drawn = _draw(
-        figure, rows, connected, np.arange(len(rows)) * blocks // len(rows), weights.astype(np.float64)
+    weights = np.random.default_rng(_SEED).multinomial(blocks, [1 / blocks] * blocks, size=_RESAMPLES)
+    drawn = _resample(
+        ref, rows, connected, np.arange(len(rows)) * blocks // len(rows), weights.astype(np.float64)
     )
     if drawn is None:
         return None
     drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
-    if len(drawn) < _DRAWS * 0.9:
+    if len(drawn) < _RESAMPLES * 0.9:
         return None  # too rare an event to be in every sample
     logs = np.log(drawn)
-    wide = _widening(blocks)
+    wide = _small_sample_factor(blocks)
     middle = float(np.median(logs))
-    below = max((middle - float(np.quantile(logs, 0.01))) * wide, FLOOR)
-    above = max((float(np.quantile(logs, 0.99)) - middle) * wide, FLOOR)
-    return Interval(value * math.exp(-below), value, value * math.exp(above))
+    below = max((middle - float(np.quantile(logs, 0.01))) * wide, MIN_HALF_WIDTH_SHARE)
+    above = max((float(np.quantile(logs, 0.99)) - middle) * wide, MIN_HALF_WIDTH_SHARE)
+    return ConfidenceInterval(value * math.exp(-below), value, value * math.exp(above))
 
 
-def _blocks(seconds: int) -> int:
-    return min(MOST_BLOCKS, seconds // BLOCK_SECONDS)
+def _block_count(seconds: int) -> int:
+    return min(MAX_BLOCKS, seconds // BLOCK_SECONDS)
 
 
-def _widening(blocks: int) -> float:
+def _small_sample_factor(blocks: int) -> float:
     """Return what a bootstrap of so few blocks must be widened by.
 
     Student's t in place of the normal's 2.33 (Cornish and Fisher's expansion), and n / (n - 1) of variance.
@@ -98,8 +100,8 @@ def _widening(blocks: int) -> float:
     return t / z * math.sqrt(blocks / df)
 
 
-def _draw(
-    figure: Figure, rows: Sequence[Row], connected: int, block: npt.NDArray[np.intp], weights: Floats
+def _resample(
+    ref: MetricRef, rows: Sequence[Row], connected: int, block: npt.NDArray[np.intp], weights: Floats
 ) -> Floats | None:
     """Return the figure of each drawn sample; `weights` says how often each block is in it."""
 
@@ -107,10 +109,10 @@ def _draw(
         """Return a sum over the seconds of each drawn sample."""
         return weights @ np.bincount(block, weights=[take(row) for row in rows])
 
-    subject = figure.subject
-    if figure.kind is Kind.LATENCY:
-        return _draw_latency(figure, rows, block, weights)
-    if figure.kind in {Kind.RATE, Kind.COUNT}:
+    subject = ref.subject
+    if ref.kind is MetricKind.LATENCY:
+        return _resample_latency(ref, rows, block, weights)
+    if ref.kind in {MetricKind.RATE, MetricKind.COUNT}:
         return total(lambda row: row.counts.get(subject, 0)) / total(lambda _: 1.0)
     if not subject.startswith("server.") or any(row.server is None for row in rows):
         return None
@@ -128,37 +130,39 @@ def _draw(
     return None
 
 
-def _draw_latency(
-    figure: Figure, rows: Sequence[Row], block: npt.NDArray[np.intp], weights: Floats
+def _resample_latency(
+    ref: MetricRef, rows: Sequence[Row], block: npt.NDArray[np.intp], weights: Floats
 ) -> Floats | None:
-    shorts = [row.metrics.get(figure.subject) or Quantiles() for row in rows]
+    shorts = [row.metrics.get(ref.subject) or Quantiles() for row in rows]
     counts = np.array([short.count for short in shorts], dtype=np.float64)
     total = counts.sum()
-    if figure.stat == "mean" and total:
+    if ref.stat == "mean" and total:
         sums = counts * np.array([short.mean for short in shorts])
         return (weights @ np.bincount(block, weights=sums)) / np.maximum(
             1.0, weights @ np.bincount(block, weights=counts)
         )
-    if figure.percent is None or total * (1 - figure.percent / 100) < BEYOND:
+    if ref.percent is None or total * (1 - ref.percent / 100) < MIN_TAIL_SAMPLES:
         return None
     known = [short for short in shorts if short.count]
     grid = np.geomspace(
-        max(1, min(short.min for short in known)), max(short.max for short in known) + 1, _GRID
+        max(1, min(short.min for short in known)), max(short.max for short in known) + 1, _GRID_POINTS
     )
-    beyond = np.zeros((weights.shape[1], _GRID))
+    beyond = np.zeros((weights.shape[1], _GRID_POINTS))
     for short, number in zip(shorts, block, strict=True):
         if short.count:
             beyond[number] += short.count * _survival(short, np.log(grid))
     drawn = weights @ beyond
     drawn /= np.maximum(1.0, weights @ np.bincount(block, weights=counts))[:, None]
-    return _crossing(drawn, np.log(grid), 1 - figure.percent / 100)
+    return _crossing(drawn, np.log(grid), 1 - ref.percent / 100)
 
 
 def _survival(short: Quantiles, grid: Floats) -> Floats:
     """Return the share of a second's samples that were over each point of a grid of logarithms."""
-    values = np.log(np.maximum([getattr(short, part) for part in _PARTS], 1))
-    values = np.maximum.accumulate(values) + np.arange(len(_PARTS)) * 1e-9  # np.interp wants them ascending
-    nines = -np.log10([1 - share for share in _SHARES] + [0.5 / short.count])
+    values = np.log(np.maximum([getattr(short, part) for part in _QUANTILES], 1))
+    values = (
+        np.maximum.accumulate(values) + np.arange(len(_QUANTILES)) * 1e-9
+    )  # np.interp wants them ascending
+    nines = -np.log10([1 - share for share in _QUANTILE_SHARES] + [0.5 / short.count])
     nines = np.minimum(nines, nines[-1])
     share: Floats = 10.0 ** -np.interp(grid, values, nines, left=0.0)
     share[grid > values[-1]] = 0.0

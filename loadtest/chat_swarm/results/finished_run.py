@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Row, Scope, Summary
 
-Histograms = dict[str, dict[str, Histogram]]
+HistogramsByScope = dict[str, dict[str, Histogram]]
 """Metric → scope → histogram."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
+class FinishedRun:
     """All that a run directory holds."""
 
     summary: Summary
     rows: list[Row] = field(default_factory=list)
-    histograms: Histograms = field(default_factory=dict)
+    histograms: HistogramsByScope = field(default_factory=dict)
 
     def scope(self, name: str) -> Scope:
         """Return the figures over some of the seconds; empty ones if there were none such."""

@@ -14,20 +14,20 @@ from typing import Final, NamedTuple
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC
 from chat_swarm.model.schema import GeneratorFigures, Quantiles, Scope, ServerFigures
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 
-BEGINNING: Final = frozenset({"connect", "login"})
+STARTUP_METRICS: Final = frozenset({"connect", "login"})
 """Latencies that are had once a bot, while the load rises: they are of the whole run, whatever the scope."""
 
-FAILURES: Final = frozenset(
+FAILURE_COUNTS: Final = frozenset(
     {"connects", "connect_failures", "logins", "refused", "errors", "byes", "not_resumed", "foreign"}
 )
 """Counts that are of the whole run, whatever the scope: a failure before the steady phase is one too."""
 
-_STATS: Final = ("p50", "p90", "p99", "p99.9", "p99.99", "mean", "min", "max", "count")
+_LATENCY_STATS: Final = ("p50", "p90", "p99", "p99.9", "p99.99", "mean", "min", "max", "count")
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """How a figure is found."""
 
     LATENCY = "latency"
@@ -38,21 +38,21 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricRef:
     """One figure: of `subject`, and of its distribution `percent`, or `stat` where it is no percentile.
 
     `unit` is that of its value: µs, /s, KiB, cores, or nothing.
     """
 
     name: str
-    kind: Kind
+    kind: MetricKind
     subject: str
     unit: str = ""
     stat: str = ""
     percent: float | None = None
 
 
-class Found(NamedTuple):
+class MetricValue(NamedTuple):
     """A value, or why there is none."""
 
     value: float | None
@@ -60,7 +60,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measurements:
     """What figures are taken from: a scope, and what is of the whole run (the scope itself, if not given)."""
 
     scope: Scope
@@ -73,9 +73,9 @@ class Measured:
     generator: GeneratorFigures | None = None
 
 
-def measured(run: Run, scope: str) -> Measured:
+def measurements_of(run: FinishedRun, scope: str) -> Measurements:
     """Return what a finished run measured over a scope."""
-    return Measured(
+    return Measurements(
         scope=run.scope(scope),
         histograms=run.histograms_of(scope),
         faults=run.summary.audit.counts,
@@ -87,134 +87,137 @@ def measured(run: Run, scope: str) -> Measured:
     )
 
 
-def _of_server(take: Callable[[ServerFigures], float | None]) -> Callable[[Measured], Found]:
-    def look(of: Measured) -> Found:
+def _of_server(take: Callable[[ServerFigures], float | None]) -> Callable[[Measurements], MetricValue]:
+    def look(of: Measurements) -> MetricValue:
         if of.server is None:
-            return Found(None, "the server's process was not watched")
+            return MetricValue(None, "the server's process was not watched")
         value = take(of.server)
-        return Found(value, "" if value is not None else "there was nothing to divide by")
+        return MetricValue(value, "" if value is not None else "there was nothing to divide by")
 
     return look
 
 
-def _of_generator(take: Callable[[GeneratorFigures], float | None]) -> Callable[[Measured], Found]:
-    def look(of: Measured) -> Found:
+def _of_generator(take: Callable[[GeneratorFigures], float | None]) -> Callable[[Measurements], MetricValue]:
+    def look(of: Measurements) -> MetricValue:
         value = take(of.generator) if of.generator else None
-        return Found(value, "" if value is not None else "the generator was not watched")
+        return MetricValue(value, "" if value is not None else "the generator was not watched")
 
     return look
 
 
-def _kib(size: float | None) -> float | None:
+def _to_kib(size: float | None) -> float | None:
     return None if size is None else size / 1024
 
 
-_SINGLES: Final[dict[str, tuple[str, Callable[[Measured], Found]]]] = {
-    "connected": ("", lambda of: Found(float(of.connected))),
+_SINGLE_VALUE_READERS: Final[dict[str, tuple[str, Callable[[Measurements], MetricValue]]]] = {
+    "connected": ("", lambda of: MetricValue(float(of.connected))),
     "server.cpu_cores": ("cores", _of_server(lambda server: server.cpu_cores)),
     "server.cpu_us_per_delivery": ("µs", _of_server(lambda server: server.cpu_us_per_delivery)),
     "server.cpu_us_per_message": ("µs", _of_server(lambda server: server.cpu_us_per_message)),
     "server.rss_kib_per_connection": (
         "KiB",
-        _of_server(lambda server: _kib(server.rss_bytes_per_connection)),
+        _of_server(lambda server: _to_kib(server.rss_bytes_per_connection)),
     ),
-    "server.rss_peak_kib": ("KiB", _of_server(lambda server: _kib(server.rss_peak_bytes))),
+    "server.rss_peak_kib": ("KiB", _of_server(lambda server: _to_kib(server.rss_peak_bytes))),
     "generator.cpu_cores": ("cores", _of_generator(lambda generator: generator.cpu_cores_peak)),
-    "generator.rss_kib_per_bot": ("KiB", _of_generator(lambda generator: _kib(generator.rss_bytes_per_bot))),
+    "generator.rss_kib_per_bot": (
+        "KiB",
+        _of_generator(lambda generator: _to_kib(generator.rss_bytes_per_bot)),
+    ),
     "generator.marked_seconds": ("", _of_generator(lambda generator: float(generator.marked_seconds))),
 }
 
-SINGLES: Final = tuple(_SINGLES)
+SINGLE_VALUES: Final = tuple(_SINGLE_VALUE_READERS)
 """Figures that are one number a run."""
 
-_SIMPLE: Final = (*FAULTS, *COUNTS, *SINGLES)
+_PLAIN_NAMES: Final = (*FAULTS, *COUNTS, *SINGLE_VALUES)
 
 
-def parse_figure(text: str) -> Figure:
+def parse_metric_ref(text: str) -> MetricRef:
     """Return the figure of this name; ValueError names what is wrong, and what would be right."""
-    if text in _SINGLES:
-        return Figure(text, Kind.SINGLE, text, unit=_SINGLES[text][0])
+    if text in _SINGLE_VALUE_READERS:
+        return MetricRef(text, MetricKind.SINGLE, text, unit=_SINGLE_VALUE_READERS[text][0])
     subject, dot, stat = text.partition(".")
     if subject in METRIC:
         if not dot:
             raise ValueError(f"{text!r} is a latency: say which part of it, for example {subject}.p99")
-        return _latency(text, subject, stat)
+        return _parse_latency(text, subject, stat)
     if subject in COUNTS or subject in FAULTS:
         if not dot:
-            return Figure(text, Kind.FAULT if subject in FAULTS else Kind.COUNT, subject)
+            return MetricRef(text, MetricKind.FAULT if subject in FAULTS else MetricKind.COUNT, subject)
         if subject in COUNTS and stat == "rate":
-            return Figure(text, Kind.RATE, subject, unit="/s")
+            return MetricRef(text, MetricKind.RATE, subject, unit="/s")
         right = f"{subject} or {subject}.rate" if subject in COUNTS else subject
         raise ValueError(f"{text!r} is no figure: write {right}")
-    raise ValueError(f"{text!r} is no figure{_nearest(text)}")
+    raise ValueError(f"{text!r} is no figure{_suggest_name(text)}")
 
 
-def _latency(text: str, metric: str, stat: str) -> Figure:
+def _parse_latency(text: str, metric: str, stat: str) -> MetricRef:
     if stat in {"min", "mean", "max"}:
-        return Figure(text, Kind.LATENCY, metric, unit="µs", stat=stat)
+        return MetricRef(text, MetricKind.LATENCY, metric, unit="µs", stat=stat)
     if stat == "count":
-        return Figure(text, Kind.LATENCY, metric, stat=stat)
+        return MetricRef(text, MetricKind.LATENCY, metric, stat=stat)
     if found := re.fullmatch(r"p(?:99(9+)|(\d{1,3}(?:\.\d{1,6})?))", stat, re.ASCII):
         # p999 is how many write 99.9 %: there is no percentile over 100 that it could be mistaken for.
         percent = float(f"99.{found[1]}" if found[1] else found[2])
         if percent <= 100:
-            return Figure(text, Kind.LATENCY, metric, unit="µs", percent=percent)
+            return MetricRef(text, MetricKind.LATENCY, metric, unit="µs", percent=percent)
         raise ValueError(f"{text!r}: {stat} is over 100 percent; write for example {metric}.p99.9")
-    near = difflib.get_close_matches(stat, _STATS, n=1, cutoff=0.3)
+    near = difflib.get_close_matches(stat, _LATENCY_STATS, n=1, cutoff=0.3)
     raise ValueError(
         f"{text!r}: {stat!r} is no part of a latency{f', did you mean {metric}.{near[0]}?' if near else ''}"
         " (there are p50, p99, p99.9 and any other percentile, min, mean, max, count)"
     )
 
 
-def _nearest(text: str) -> str:
+def _suggest_name(text: str) -> str:
     """Return ", did you mean …?" for a name that is nearly right, else the kinds of names that there are."""
     subject, dot, stat = text.partition(".")
-    if near := difflib.get_close_matches(text, _SIMPLE, n=1, cutoff=0.75):
+    if near := difflib.get_close_matches(text, _PLAIN_NAMES, n=1, cutoff=0.75):
         return f", did you mean {near[0]}?"
     if near := difflib.get_close_matches(subject, (*METRIC, *COUNTS, *FAULTS, "server"), n=1, cutoff=0.6):
         if near[0] == "server":
-            among = ", ".join(name for name in SINGLES if name.startswith("server."))
+            among = ", ".join(name for name in SINGLE_VALUES if name.startswith("server."))
             return f"; of the server there are {among}"
         return f", did you mean {near[0]}{dot}{stat}?"
     return (
         f"; there are latencies ({', '.join(METRIC)}; as in delivery.p99), counts ({', '.join(COUNTS)};"
-        f" as in sent or sent.rate), faults ({', '.join(FAULTS)}) and {', '.join(SINGLES)}"
+        f" as in sent or sent.rate), faults ({', '.join(FAULTS)}) and {', '.join(SINGLE_VALUES)}"
     )
 
 
-def look_up(figure: Figure, of: Measured) -> Found:
+def look_up_metric(ref: MetricRef, of: Measurements) -> MetricValue:
     """Return the figure's value in the figure's unit."""
-    subject = figure.subject
-    match figure.kind:
-        case Kind.SINGLE:
-            return _SINGLES[subject][1](of)
-        case Kind.FAULT:
-            return Found(float(of.faults.get(subject, 0)))
-        case Kind.COUNT:
-            scope = of.scope if subject not in FAILURES or of.whole is None else of.whole
-            return Found(float(scope.counts.get(subject, 0)))
-        case Kind.RATE:
+    subject = ref.subject
+    match ref.kind:
+        case MetricKind.SINGLE:
+            return _SINGLE_VALUE_READERS[subject][1](of)
+        case MetricKind.FAULT:
+            return MetricValue(float(of.faults.get(subject, 0)))
+        case MetricKind.COUNT:
+            scope = of.scope if subject not in FAILURE_COUNTS or of.whole is None else of.whole
+            return MetricValue(float(scope.counts.get(subject, 0)))
+        case MetricKind.RATE:
             if not of.scope.seconds:
-                return Found(None, "there was no second to count in")
+                return MetricValue(None, "there was no second to count in")
             rate = of.scope.rates.get(subject)
-            return Found(of.scope.counts.get(subject, 0) / of.scope.seconds if rate is None else rate)
-        case Kind.LATENCY:
-            return _latency_value(figure, of)
+            return MetricValue(of.scope.counts.get(subject, 0) / of.scope.seconds if rate is None else rate)
+        case MetricKind.LATENCY:
+            return _latency_value(ref, of)
 
 
-def _latency_value(figure: Figure, of: Measured) -> Found:
-    metric = figure.subject
+def _latency_value(ref: MetricRef, of: Measurements) -> MetricValue:
+    metric = ref.subject
     scope, histograms = of.scope, of.histograms
-    if metric in BEGINNING and of.whole is not None:
+    if metric in STARTUP_METRICS and of.whole is not None:
         scope, histograms = of.whole, of.whole_histograms or {}
     short = scope.metrics.get(metric) or Quantiles()
-    if figure.stat == "count":
-        return Found(float(short.count))
+    if ref.stat == "count":
+        return MetricValue(float(short.count))
     if not short.count:
-        return Found(None, f"{metric} was never measured")
-    if figure.percent is None:
-        return Found(float(getattr(short, figure.stat)))
+        return MetricValue(None, f"{metric} was never measured")
+    if ref.percent is None:
+        return MetricValue(float(getattr(short, ref.stat)))
     known = {
         50: short.p50,
         90: short.p90,
@@ -223,8 +226,8 @@ def _latency_value(figure: Figure, of: Measured) -> Found:
         99.99: short.p9999,
         100: short.max,
     }
-    if figure.percent in known:
-        return Found(float(known[figure.percent]))
+    if ref.percent in known:
+        return MetricValue(float(known[ref.percent]))
     if metric not in histograms:
-        return Found(None, f"there is no histogram of {metric} to take this percentile from")
-    return Found(float(histograms[metric].percentile(figure.percent)))
+        return MetricValue(None, f"there is no histogram of {metric} to take this percentile from")
+    return MetricValue(float(histograms[metric].percentile(ref.percent)))

@@ -24,14 +24,14 @@ from chat_swarm.model.hgrm import distribution
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Summary
 from chat_swarm.results import timeline_csv
-from chat_swarm.results.finished_run import Histograms, Run
+from chat_swarm.results.finished_run import FinishedRun, HistogramsByScope
 
-PARENT: Final = "swarm-runs"
-SUMMARY: Final = "summary.json"
-TIMELINE: Final = "timeline.csv"
-HISTOGRAMS: Final = "histograms.json"
-REPORT: Final = "report.html"
-VERSION: Final = 1
+RUNS_DIRECTORY: Final = "swarm-runs"
+SUMMARY_FILE: Final = "summary.json"
+TIMELINE_FILE: Final = "timeline.csv"
+HISTOGRAMS_FILE: Final = "histograms.json"
+REPORT_FILE: Final = "report.html"
+SUMMARY_VERSION: Final = 1
 
 
 class RunDirectoryError(Exception):
@@ -47,8 +47,8 @@ class RunDirectory:
     @classmethod
     def create(cls, report: Path | None, run: str, now: datetime | None = None) -> "RunDirectory":
         """Make the directory, or take the one that is given, and try that it can be written to."""
-        path = report if report is not None else _free(run, now or datetime.now(UTC))
-        if (path / SUMMARY).exists():
+        path = report if report is not None else _default_path(run, now or datetime.now(UTC))
+        if (path / SUMMARY_FILE).exists():
             raise RunDirectoryError(
                 f"{path} already holds a run: choose another directory with --report, or remove this one"
             )
@@ -63,7 +63,9 @@ class RunDirectory:
             ) from None
         return cls(path)
 
-    def write(self, run: Run, render: Callable[[Run], str], out: TextIO | None = None) -> list[str]:
+    def write(
+        self, run: FinishedRun, render: Callable[[FinishedRun], str], out: TextIO | None = None
+    ) -> list[str]:
         """Write all files; return a sentence for each that could not be.
 
         The summary goes to `out` (stdout) where it cannot be written: a full disk must not cost the result
@@ -72,10 +74,10 @@ class RunDirectory:
         problems = []
         for name, make in self._files(run, render):
             try:
-                _replace(self.path / name, make())
+                _write_atomically(self.path / name, make())
             except OSError as error:
                 problems.append(f"{self.path / name} could not be written: {error.strerror or error}")
-                if name == SUMMARY:
+                if name == SUMMARY_FILE:
                     (out or sys.stdout).write(make() + "\n")
                     problems.append("the summary was printed instead")
             except ImportError as error:
@@ -85,39 +87,41 @@ class RunDirectory:
         return problems
 
     @staticmethod
-    def _files(run: Run, render: Callable[[Run], str]) -> Iterator[tuple[str, Callable[[], str]]]:
-        yield HISTOGRAMS, lambda: _encode_histograms(run.histograms)
-        yield TIMELINE, lambda: timeline_csv.encode(run.rows)
+    def _files(
+        run: FinishedRun, render: Callable[[FinishedRun], str]
+    ) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield HISTOGRAMS_FILE, lambda: _encode_histograms(run.histograms)
+        yield TIMELINE_FILE, lambda: timeline_csv.encode(run.rows)
         for metric, histogram in run.histograms_of(run.summary.headline).items():
             if histogram.count:
                 yield f"{metric}.hgrm", lambda histogram=histogram: distribution(histogram)  # type: ignore[misc]
-        yield REPORT, lambda: render(run)
-        yield SUMMARY, lambda: encode_summary(run.summary)
+        yield REPORT_FILE, lambda: render(run)
+        yield SUMMARY_FILE, lambda: encode_summary(run.summary)
 
 
-def read(directory: Path) -> Run:
+def read_run(directory: Path) -> FinishedRun:
     """Return the run that a directory holds; RunDirectoryError says what is wrong with it."""
     if not directory.is_dir():
         raise RunDirectoryError(f"there is no directory {directory}")
-    if not (directory / SUMMARY).exists():
-        raise RunDirectoryError(f"{directory} holds no finished run: there is no {SUMMARY} in it")
-    summary = _summary(directory / SUMMARY)
+    if not (directory / SUMMARY_FILE).exists():
+        raise RunDirectoryError(f"{directory} holds no finished run: there is no {SUMMARY_FILE} in it")
+    summary = _read_summary(directory / SUMMARY_FILE)
     try:
-        rows = timeline_csv.decode(_text(directory / TIMELINE))
+        rows = timeline_csv.decode(_read_text(directory / TIMELINE_FILE))
     except ValueError as error:
-        raise RunDirectoryError(f"{directory / TIMELINE} is broken: {error}") from None
-    return Run(summary=summary, rows=rows, histograms=_histograms(directory / HISTOGRAMS))
+        raise RunDirectoryError(f"{directory / TIMELINE_FILE} is broken: {error}") from None
+    return FinishedRun(summary=summary, rows=rows, histograms=_read_histograms(directory / HISTOGRAMS_FILE))
 
 
 def write_report(directory: Path, page: str) -> Path:
     """Replace the report of a run; RunDirectoryError if that cannot be done."""
     try:
-        _replace(directory / REPORT, page)
+        _write_atomically(directory / REPORT_FILE, page)
     except OSError as error:
         raise RunDirectoryError(
-            f"{directory / REPORT} could not be written: {error.strerror or error}"
+            f"{directory / REPORT_FILE} could not be written: {error.strerror or error}"
         ) from None
-    return directory / REPORT
+    return directory / REPORT_FILE
 
 
 def encode_summary(summary: Summary) -> str:
@@ -125,18 +129,18 @@ def encode_summary(summary: Summary) -> str:
     return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode()
 
 
-def _free(run: str, now: datetime) -> Path:
+def _default_path(run: str, now: datetime) -> Path:
     """Return the default path: swarm-runs/<UTC time>-<run>, and a number if there is one already."""
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run}"
-    path = Path(PARENT) / name
+    path = Path(RUNS_DIRECTORY) / name
     number = 2
     while path.exists():
-        path = Path(PARENT) / f"{name}-{number}"
+        path = Path(RUNS_DIRECTORY) / f"{name}-{number}"
         number += 1
     return path
 
 
-def _replace(path: Path, text: str) -> None:
+def _write_atomically(path: Path, text: str) -> None:
     """Write a file so that there is either the old one or the whole new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -149,7 +153,7 @@ def _replace(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return file.read()
@@ -159,21 +163,21 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _summary(path: Path) -> Summary:
-    text = _text(path)
+def _read_summary(path: Path) -> Summary:
+    text = _read_text(path)
     try:
         version = msgspec.json.decode(text, type=dict[str, object]).get("version")
-        if version == VERSION:
+        if version == SUMMARY_VERSION:
             return msgspec.json.decode(text, type=Summary)
     except msgspec.MsgspecError as error:  # of JSON that is none, and of JSON that is something else
         raise RunDirectoryError(f"{path} is broken: {error}") from None
     raise RunDirectoryError(
-        f"{path} is of version {version}, and this chat-swarm reads version {VERSION}:"
+        f"{path} is of version {version}, and this chat-swarm reads version {SUMMARY_VERSION}:"
         " use the one that wrote it"
     )
 
 
-def _encode_histograms(histograms: Histograms) -> str:
+def _encode_histograms(histograms: HistogramsByScope) -> str:
     encoded = {
         metric: {scope: histogram.encode().decode("ascii") for scope, histogram in scopes.items()}
         for metric, scopes in histograms.items()
@@ -181,9 +185,9 @@ def _encode_histograms(histograms: Histograms) -> str:
     return msgspec.json.format(msgspec.json.encode(encoded), indent=1).decode()
 
 
-def _histograms(path: Path) -> Histograms:
+def _read_histograms(path: Path) -> HistogramsByScope:
     try:
-        encoded = msgspec.json.decode(_text(path), type=dict[str, dict[str, str]])
+        encoded = msgspec.json.decode(_read_text(path), type=dict[str, dict[str, str]])
         return {
             metric: {scope: Histogram.decode(text.encode()) for scope, text in scopes.items()}
             for metric, scopes in encoded.items()

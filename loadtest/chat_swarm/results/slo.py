@@ -16,9 +16,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from chat_swarm.model.schema import Objective, Term
-from chat_swarm.results.metric_refs import Figure, Kind, Measured, look_up, parse_figure
+from chat_swarm.results.metric_refs import (
+    Measurements,
+    MetricKind,
+    MetricRef,
+    look_up_metric,
+    parse_metric_ref,
+)
 
-__all__ = ["OPERATORS", "Condition", "evaluate", "parse"]
+__all__ = ["OPERATORS", "Condition", "evaluate", "parse_slo"]
 
 OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
@@ -29,9 +35,15 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
 }
 
-_TIMES: Final = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # both letters mu: sign and Greek
-_UNITS: Final[dict[str, dict[str, float]]] = {
-    "µs": _TIMES,
+_US_PER_TIME_UNIT: Final = {
+    "us": 1.0,
+    "µs": 1.0,
+    "μs": 1.0,
+    "ms": 1e3,
+    "s": 1e6,
+}  # both letters mu: sign and Greek
+_UNIT_FACTORS: Final[dict[str, dict[str, float]]] = {
+    "µs": _US_PER_TIME_UNIT,
     "/s": {"": 1.0, "/s": 1.0},
     "KiB": {"": 1.0, "KiB": 1.0, "MiB": 1024.0},
     "cores": {"": 1.0, "cores": 1.0},
@@ -39,8 +51,8 @@ _UNITS: Final[dict[str, dict[str, float]]] = {
 }
 """Unit of a figure → units that one may write → how many of the figure's they are."""
 
-_CONDITION: Final = re.compile(r"([^<>=!]*)([<>=!]+)(.*)", re.DOTALL)
-_LIMIT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(\S*)", re.ASCII)
+_CONDITION_PATTERN: Final = re.compile(r"([^<>=!]*)([<>=!]+)(.*)", re.DOTALL)
+_LIMIT_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(\S*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,70 +60,70 @@ class Condition:
     """One term of an SLO; `limit` is in `unit`, and one `unit` is `factor` of the figure's own units."""
 
     text: str
-    figure: Figure
+    ref: MetricRef
     operator: str
     limit: float
     unit: str = ""
     factor: float = 1.0
 
 
-def parse(text: str) -> tuple[Condition, ...]:
+def parse_slo(text: str) -> tuple[Condition, ...]:
     """Return the conditions of an SLO; ValueError says in a sentence what is wrong with which."""
     parts = [part.strip() for part in text.split(",")]
     if not any(parts):
         raise ValueError("the SLO is empty; write for example delivery.p99<50ms,lost=0")
     if not all(parts):
         raise ValueError(f"in {text!r} is a comma with no condition beside it")
-    return tuple(_condition(part) for part in parts)
+    return tuple(_parse_condition(part) for part in parts)
 
 
-def _condition(text: str) -> Condition:
-    found = _CONDITION.fullmatch(text)
+def _parse_condition(text: str) -> Condition:
+    found = _CONDITION_PATTERN.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} compares nothing: write for example delivery.p99<50ms or lost=0")
     name, sign, right = (part.strip() for part in found.groups())
     if not name:
         raise ValueError(f"{text!r} does not say of what: write for example delivery.p99{text}")
-    figure = parse_figure(name)
+    ref = parse_metric_ref(name)
     if sign not in OPERATORS:
         raise ValueError(f"in {text!r}, {sign!r} is no comparison: there are {' '.join(OPERATORS)}")
-    limit = _LIMIT.fullmatch(right)
+    limit = _LIMIT_PATTERN.fullmatch(right)
     if limit is None:
         raise ValueError(f"in {text!r}, {right!r} is no limit: write a number from 0 on, and its unit")
     unit = limit[2]
-    units = _UNITS[figure.unit]
-    if figure.unit == "µs" and not unit and figure.kind is Kind.SINGLE:
+    units = _UNIT_FACTORS[ref.unit]
+    if ref.unit == "µs" and not unit and ref.kind is MetricKind.SINGLE:
         unit = "us"  # the name says it
     if unit not in units:
-        raise ValueError(_wrong_unit(text, figure, limit[1], unit))
-    return Condition(f"{name}{sign}{limit[1]}{limit[2]}", figure, sign, float(limit[1]), unit, units[unit])
+        raise ValueError(_wrong_unit(text, ref, limit[1], unit))
+    return Condition(f"{name}{sign}{limit[1]}{limit[2]}", ref, sign, float(limit[1]), unit, units[unit])
 
 
-def _wrong_unit(text: str, figure: Figure, number: str, unit: str) -> str:
-    if figure.unit == "µs":
+def _wrong_unit(text: str, ref: MetricRef, number: str, unit: str) -> str:
+    if ref.unit == "µs":
         what = f"{unit!r} is no unit of time" if unit else "the unit is missing"
         return f"in {text!r} {what}: write {number}ms, {number}us or {number}s"
-    known = [name for name in _UNITS[figure.unit] if name]
+    known = [name for name in _UNIT_FACTORS[ref.unit] if name]
     also = f" ({' or '.join(known)} may follow it)" if known else ""
-    return f"in {text!r}, {unit!r} is no unit of {figure.name}: write just {number}{also}"
+    return f"in {text!r}, {unit!r} is no unit of {ref.name}: write just {number}{also}"
 
 
-def evaluate(slo: str | tuple[Condition, ...], of: Measured, scope: str) -> Objective:
+def evaluate(slo: str | tuple[Condition, ...], of: Measurements, scope: str) -> Objective:
     """Return how an SLO fared over the scope of that name; what was not measured has not been kept."""
-    conditions = parse(slo) if isinstance(slo, str) else slo
-    terms = [_judge(condition, of) for condition in conditions]
+    conditions = parse_slo(slo) if isinstance(slo, str) else slo
+    terms = [_evaluate_condition(condition, of) for condition in conditions]
     text = slo if isinstance(slo, str) else ",".join(condition.text for condition in conditions)
     return Objective(text=text, scope=scope, passed=all(term.passed for term in terms), terms=terms)
 
 
-def _judge(condition: Condition, of: Measured) -> Term:
-    found = look_up(condition.figure, of)
+def _evaluate_condition(condition: Condition, of: Measurements) -> Term:
+    found = look_up_metric(condition.ref, of)
     value = None if found.value is None else found.value / condition.factor
     return Term(
         text=condition.text,
         passed=value is not None and OPERATORS[condition.operator](value, condition.limit),
         value=value,
         limit=condition.limit,
-        unit=condition.unit or condition.figure.unit,
+        unit=condition.unit or condition.ref.unit,
         why=found.why if value is None else "",
     )

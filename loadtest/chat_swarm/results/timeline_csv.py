@@ -19,14 +19,14 @@ class Column:
 
     name: str
     meaning: str
-    take: Callable[[Row], Any]
+    value_of: Callable[[Row], Any]
 
 
 def _field(name: str) -> Callable[[Row], Any]:
     return lambda row: getattr(row, name)
 
 
-def _tally(name: str, key: str) -> Callable[[Row], Any]:
+def _count_in(name: str, key: str) -> Callable[[Row], Any]:
     return lambda row: getattr(row, name).get(key, 0)
 
 
@@ -44,7 +44,7 @@ def _sample(of: str, name: str) -> Callable[[Row], Any]:
     return lambda row: getattr(getattr(row, of), name, None)
 
 
-_PARTS: Final = ("mean", "min", "p50", "p90", "p99", "p999", "p9999", "max")
+_QUANTILES: Final = ("mean", "min", "p50", "p90", "p99", "p999", "p9999", "max")
 
 COLUMNS: Final = (
     Column("t", "seconds since the run began", _field("t")),
@@ -53,8 +53,8 @@ COLUMNS: Final = (
     Column("step", "what the load shape was doing", _field("step")),
     Column("bots", "bots that were started and not stopped", _field("bots")),
     Column("connected", "bots whose session stood", _field("connected")),
-    *(Column(name, meaning, _tally("counts", name)) for name, meaning in COUNTS.items()),
-    *(Column(name, f"audit: {meaning}", _tally("faults", name)) for name, meaning in FAULTS.items()),
+    *(Column(name, meaning, _count_in("counts", name)) for name, meaning in COUNTS.items()),
+    *(Column(name, f"audit: {meaning}", _count_in("faults", name)) for name, meaning in FAULTS.items()),
     *(
         column
         for metric in METRICS
@@ -68,7 +68,7 @@ COLUMNS: Final = (
                     f"{metric.meaning}: {part}, µs",
                     _quantile(metric.name, part),
                 )
-                for part in _PARTS
+                for part in _QUANTILES
             ),
         )
     ),
@@ -90,7 +90,7 @@ def encode(rows: Iterable[Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in COLUMNS])
     for row in rows:
-        writer.writerow([column.take(row) for column in COLUMNS])
+        writer.writerow([column.value_of(row) for column in COLUMNS])
     return out.getvalue()
 
 
@@ -102,12 +102,12 @@ def decode(text: str) -> list[Row]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"the timeline has no column {missing[0]}{more}")
     try:
-        return [_row(fields) for fields in reader]
+        return [_decode_row(fields) for fields in reader]
     except (TypeError, ValueError, csv.Error) as error:  # a line cut short, no number, no CSV
         raise ValueError(f"line {reader.line_num} of the timeline: {error}") from None
 
 
-def _row(fields: dict[str, str]) -> Row:
+def _decode_row(fields: dict[str, str]) -> Row:
     server = None
     if fields["server_cpu"]:
         server = ServerSample(
@@ -125,10 +125,10 @@ def _row(fields: dict[str, str]) -> Row:
         step=fields["step"],
         bots=int(fields["bots"]),
         connected=int(fields["connected"]),
-        counts=_tallies(fields, COUNTS),
-        faults=_tallies(fields, FAULTS),
+        counts=_decode_counts(fields, COUNTS),
+        faults=_decode_counts(fields, FAULTS),
         metrics={
-            metric.name: _quantiles(fields, metric.name)
+            metric.name: _decode_quantiles(fields, metric.name)
             for metric in METRICS
             if int(fields[f"{metric.name}_count"])
         },
@@ -140,12 +140,12 @@ def _row(fields: dict[str, str]) -> Row:
     )
 
 
-def _tallies(fields: dict[str, str], names: Iterable[str]) -> dict[str, int]:
+def _decode_counts(fields: dict[str, str], names: Iterable[str]) -> dict[str, int]:
     return {name: number for name in names if (number := int(fields[name]))}
 
 
-def _quantiles(fields: dict[str, str], metric: str) -> Quantiles:
-    parts = {part: fields[f"{metric}_{part}_us"] for part in _PARTS}
+def _decode_quantiles(fields: dict[str, str], metric: str) -> Quantiles:
+    parts = {part: fields[f"{metric}_{part}_us"] for part in _QUANTILES}
     mean = float(parts.pop("mean"))
     return Quantiles(
         count=int(fields[f"{metric}_count"]), mean=mean, **{name: int(text) for name, text in parts.items()}

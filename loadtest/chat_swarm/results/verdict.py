@@ -10,23 +10,23 @@ from typing import Final
 from chat_swarm.model.metric_names import FAULTS
 from chat_swarm.model.schema import SILENT, AuditResult, GeneratorFigures, Limit, Row, Term
 from chat_swarm.model.units import count, in_unit, microseconds, plural, share, significant
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
-_SPACED: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
-MANY: Final = 0.05
+_NUMBER_AND_UNIT: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
+BOTTLENECK_SHARE: Final = 0.05
 """The share of marked seconds from which on the generator is called the bottleneck of the run."""
 
-_SLOW: Final = "the generator was the bottleneck"
+_BOTTLENECK: Final = "the generator was the bottleneck"
 
 
-def verdict(run: Run, *, written: bool = True) -> str:
+def outcome(run: FinishedRun, *, written: bool = True) -> str:
     """Return `passed`, or `failed` and by what; a run whose files could not be written has not passed."""
     summary = run.summary
     if summary.passed:
         return "passed" if written else "failed: not written down (passed by its figures)"
     if not written:
-        return f"{verdict(run)}; and not written down"
+        return f"{outcome(run)}; and not written down"
     causes = []
     if not summary.peak_connected:
         causes.append("no connection")
@@ -39,7 +39,7 @@ def verdict(run: Run, *, written: bool = True) -> str:
     return f"failed: {' and '.join(causes)}" if causes else "failed"
 
 
-def audit(result: AuditResult) -> str:
+def audit_sentence(result: AuditResult) -> str:
     """Return what the audit found."""
     faults = [f"{count(result.counts[kind])} {kind}" for kind in FAULTS if result.counts.get(kind)]
     checked = (
@@ -51,51 +51,51 @@ def audit(result: AuditResult) -> str:
     return f"clean: {checked}" if result.passed else f"not whole: {checked}"
 
 
-def term(one: Term) -> str:
+def term_value(one: Term) -> str:
     """Return a condition of an SLO and what was measured for it."""
-    return one.why if one.value is None else in_unit(one.value * _scale(one.unit), _base(one.unit))
+    return one.why if one.value is None else in_unit(one.value * _unit_factor(one.unit), _base_unit(one.unit))
 
 
-def _scale(unit: str) -> float:
+def _unit_factor(unit: str) -> float:
     return {"s": 1e6, "ms": 1e3, "MiB": 1024.0}.get(unit, 1.0)
 
 
-def _base(unit: str) -> str:
+def _base_unit(unit: str) -> str:
     return {"s": "µs", "ms": "µs", "MiB": "KiB"}.get(unit, unit)
 
 
-def marked_seconds(run: Run) -> tuple[int, int]:
+def marked_seconds(run: FinishedRun) -> tuple[int, int]:
     """Return how many of the headline's seconds are marked, and how many there are, marked ones included."""
-    rows = _judged(run)
+    rows = _headline_rows(run)
     return sum(1 for row in rows if row.marked), len(rows)
 
 
-def _judged(run: Run) -> list[Row]:
+def _headline_rows(run: FinishedRun) -> list[Row]:
     """Return the headline's seconds, marked ones included."""
     return run.rows_of(run.summary.headline if run.summary.headline != "clean" else "steady")
 
 
-def kept_up(run: Run) -> bool:
+def kept_up(run: FinishedRun) -> bool:
     """Return whether so few seconds are marked that the run's rates are the server's."""
     marked, seconds = marked_seconds(run)
-    return marked <= MANY * seconds
+    return marked <= BOTTLENECK_SHARE * seconds
 
 
 def why_marked(rows: Sequence[Row]) -> str:
     """Return what the marked ones of these seconds are marked for, as a clause; "" if none is."""
     reasons = {row.marked for row in rows if row.marked}
-    clauses = [_SLOW] if reasons - {SILENT} else []
+    clauses = [_BOTTLENECK] if reasons - {SILENT} else []
     return " or ".join(clauses + ([SILENT] if SILENT in reasons else []))
 
 
-def mood(run: Run) -> str:
+def severity(run: FinishedRun) -> str:
     """Return `good`, `late` where some seconds are marked, or `bad`: how much to believe the rates."""
     if not run.summary.generator.stamped or not kept_up(run):
         return "bad"
     return "late" if marked_seconds(run)[0] else "good"
 
 
-def generator(run: Run) -> str:
+def generator_sentence(run: FinishedRun) -> str:
     """Return whether the generator was the bottleneck or fell silent, and what that means, in sentences."""
     lag = run.scope(run.summary.headline).metrics.get("bot_lag")
     late = f"99 % of what arrived was seen within {microseconds(lag.p99)}" if lag and lag.count else ""
@@ -110,7 +110,7 @@ def generator(run: Run) -> str:
         return f"No second is marked, but {part} of what arrived was read too late to be timed."
     if not marked:
         return f"The generator kept up: no second is marked{f', and {late}' if late else ''}."
-    silent = sum(1 for row in _judged(run) if row.marked == SILENT)
+    silent = sum(1 for row in _headline_rows(run) if row.marked == SILENT)
     slow = marked - silent
 
     def of(some: int) -> str:
@@ -120,11 +120,11 @@ def generator(run: Run) -> str:
         parts = [f"The generator was late in {of(slow)}"] if slow else []
         parts += [f"{SILENT} in {of(silent)}"] if silent else []
         text = ", and ".join(parts)
-        return f"{_sentence(text)}; the rest is sound{f', and {late}' if late else ''}."
+        return f"{_capitalise(text)}; the rest is sound{f', and {late}' if late else ''}."
     sentences = []
     if silent:
         sentences.append(
-            f"{_sentence(SILENT)} in {of(silent)}: it died, was ended, or stood still, and its"
+            f"{_capitalise(SILENT)} in {of(silent)}: it died, was ended, or stood still, and its"
             " own log may say why. Its bots said nothing then, so the rates are not what the server can do;"
             " the latencies that were measured hold."
         )
@@ -137,12 +137,12 @@ def generator(run: Run) -> str:
     return " ".join(sentences)
 
 
-def _sentence(clause: str) -> str:
+def _capitalise(clause: str) -> str:
     """Return a clause as a sentence begins; its names keep their case."""
     return clause[0].upper() + clause[1:]
 
 
-def limit(found: Limit) -> str:
+def limit_sentence(found: Limit) -> str:
     """Return what the search for the limit came to."""
     unit = "messages a second" if found.by == "rate" else "connections"
     why = f": {found.why}" if found.why else ""
@@ -157,19 +157,19 @@ def limit(found: Limit) -> str:
     return f"{count(found.held)} {unit} held; {count(found.broke)} broke{why}."
 
 
-def condition(text: str) -> str:
+def format_condition(text: str) -> str:
     """Return a condition's text with its comparison set apart, as `delivery.p99 < 50 ms`."""
     for sign in ("<=", ">=", "==", "<", ">", "="):
         left, found, right = text.partition(sign)
         if found:
-            spaced = _SPACED.sub(r"\1 \2", right)
+            spaced = _NUMBER_AND_UNIT.sub(r"\1 \2", right)
             return f"{left} {_OPERATORS.get(sign, sign)} {spaced}"
     return text
 
 
-def company(own: GeneratorFigures) -> str | None:
+def other_load(figures: GeneratorFigures) -> str | None:
     """Return how many cores others kept busy, and how many were withheld; None if nobody looked."""
-    if own.others_cores is None or own.stolen_cores is None:
+    if figures.others_cores is None or figures.stolen_cores is None:
         return None
-    others, stolen = significant(own.others_cores), significant(own.stolen_cores)
+    others, stolen = significant(figures.others_cores), significant(figures.stolen_cores)
     return f"other programs kept {others} cores busy, a hypervisor withheld {stolen}"

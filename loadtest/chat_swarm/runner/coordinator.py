@@ -16,37 +16,37 @@ from gevent.event import Event as Flag
 from chat_swarm.bots.slots import ANSWER, ASK, Usher
 from chat_swarm.model.plan import Plan
 from chat_swarm.model.schema import Interval, Limit, Objective, Row, Step
-from chat_swarm.results.metric_refs import Measured
+from chat_swarm.results.metric_refs import Measurements
 from chat_swarm.results.slo import evaluate
 from chat_swarm.runner import ipc
 from chat_swarm.runner.collector import Collector
-from chat_swarm.runner.machine_load import Company
+from chat_swarm.runner.machine_load import OtherLoadSampler
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe, find_server
 from chat_swarm.shapes.run_control import Window
 
 log = logging.getLogger(__name__)
 
-_GRACE: Final = 3.0  # seconds beyond the drain's own that a process has to answer
-_UP_PATIENCE: Final = 10.0
+_ANSWER_GRACE_S: Final = 3.0  # seconds beyond the drain's own that a process has to answer
+_RAMP_UP_WAIT_S: Final = 10.0
 """Seconds after the last bot was started in which all should be connected; then it is steady all the same."""
-_ALONE: Final = 3
+_NO_CONNECTION_WARNING_S: Final = 3
 """Seconds without a single connection after which somebody should be told."""
-_UP_SHARE: Final = 0.98
-_BOUND_SHARE: Final = 0.2
+_CONNECTED_SHARE: Final = 0.98
+_BOTTLENECK_SHARE: Final = 0.2
 """Share of marked seconds from which on some seconds say little about the server."""
 
 
-class Send(Protocol):
+class SendToWorkers(Protocol):
     """How a message leaves."""
 
     def __call__(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
         """Send `data` to one station, or to all."""
 
 
-class Control:
+class Coordinator:
     """One run after another, each from `begin` to `finish`."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: SendToWorkers) -> None:
         self._send = send
         self.collector: Collector | None = None
         self.plan = Plan()
@@ -59,124 +59,128 @@ class Control:
         self.finals: dict[int, dict[str, Any]] = {}
         self.notes: list[str] = []
         self._usher = Usher()
-        self._stations: dict[str, int] = {}
+        self._process_numbers: dict[str, int] = {}
         self._heads: dict[int, dict[str, int]] = {}
         self._answered = Flag()
         self._spawned_at: float | None = None
-        self._watch: gevent.Greenlet | None = None
-        self._factor = 1.0
-        self._late: set[int] = set()  # processes that came while the run was on
-        self._halting = False
-        self._hurried = False
+        self._sampler: gevent.Greenlet | None = None
+        self._rate_factor = 1.0
+        self._late_workers: set[int] = set()  # processes that came while the run was on
+        self._draining = False
+        self._drain_skipped = False
         self._warned = False
 
     def listeners(self) -> dict[str, Callable[[dict[str, Any], str], None]]:
         """Return what is to be called for which message of a station, with its data and the station's id."""
         return {
-            ipc.SECOND: lambda data, _: self._second(data),
-            ipc.HEADS: lambda data, _: self._note(self._heads, data, data["heads"]),
-            ipc.FINAL: lambda data, _: self._note(self.finals, data, data),
-            ASK: self._seat,
+            ipc.SECOND: lambda data, _: self._on_second(data),
+            ipc.HEADS: lambda data, _: self._store_answer(self._heads, data, data["heads"]),
+            ipc.FINAL: lambda data, _: self._store_answer(self.finals, data, data),
+            ASK: self._assign_slot,
         }
 
     # The life of a run.
 
-    def begin(self, plan: Plan, run: str, stations: list[str], silent: Collection[str] = ()) -> None:
+    def begin_run(self, plan: Plan, run: str, workers: list[str], missing: Collection[str] = ()) -> None:
         """Begin a run with these processes of bots; those of them that are `silent` may never play."""
         self.abandon()
         self.plan, self.run = plan, run
         self._usher = Usher()
-        self._stations = {client: number for number, client in enumerate(stations)}
+        self._process_numbers = {client: number for number, client in enumerate(workers)}
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
-        self._spawned_at, self._factor = None, 1.0
-        self._late = {self._stations[client] for client in silent}
-        self._halting = self._hurried = self._warned = False
-        self.collector = Collector(time.time(), max(1, len(stations) - len(self._late)))
+        self._spawned_at, self._rate_factor = None, 1.0
+        self._late_workers = {self._process_numbers[client] for client in missing}
+        self._draining = self._drain_skipped = self._warned = False
+        self.collector = Collector(time.time(), max(1, len(workers) - len(self._late_workers)))
         self.running = True
         self._find_server()
-        self._watch = gevent.spawn(self._follow)
+        self._sampler = gevent.spawn(self._sample_loop)
 
-    def joined(self, client: str) -> None:
+    def add_worker(self, client: str) -> None:
         """Take in a process that came while the run was on; what it is to do, Locust decides."""
-        if self.running and not self._halting and client not in self._stations:
-            self._late.add(len(self._stations))
-            self._stations[client] = len(self._stations)
+        if self.running and not self._draining and client not in self._process_numbers:
+            self._late_workers.add(len(self._process_numbers))
+            self._process_numbers[client] = len(self._process_numbers)
 
-    def roll(self) -> dict[str, Any]:
+    def run_description(self) -> dict[str, Any]:
         """Return what the stations are to be told before their first user: messages.ROLL."""
-        return {"run": self.run, "factor": self._factor, "processes": dict(self._stations)}
+        return {"run": self.run, "factor": self._rate_factor, "processes": dict(self._process_numbers)}
 
-    def spawned(self) -> None:
+    def mark_spawned(self) -> None:
         """Take note that all bots were started."""
         self._spawned_at = time.time()
 
     def abandon(self) -> None:
         """Follow the run no longer: it has come to nothing."""
         self.running = False
-        if self._watch is not None:
-            self._watch.kill()
-            self._watch = None
+        if self._sampler is not None:
+            self._sampler.kill()
+            self._sampler = None
 
-    def halt(self) -> None:
+    def drain(self) -> None:
         """Have everybody say nothing more, and wait until all that was said has come to everybody."""
         assert self.collector is not None
-        self.collector.stopping(time.time())
-        self._halting = True
+        self.collector.mark_drain(time.time())
+        self._draining = True
         try:
-            self._drain()
+            self._await_drain()
         finally:  # also where somebody does not want to wait for it
             self.running = False
-            if self._watch is not None:
-                self._watch.kill()
+            if self._sampler is not None:
+                self._sampler.kill()
             self.collector.finish()
 
-    def hurry(self) -> None:
+    def skip_drain(self) -> None:
         """Wait no longer for what is under way: somebody wants the end now."""
-        if self.running and not self._hurried:
-            self._hurried = True
+        if self.running and not self._drain_skipped:
+            self._drain_skipped = True
             self.notes.append("the end of the run was interrupted, before all was received")
             self._answered.set()
 
-    def _drain(self) -> None:
-        patience = self.plan.drain + _GRACE
-        self._ask(ipc.HALT, {}, self._heads, patience)
+    def _await_drain(self) -> None:
+        patience = self.plan.drain + _ANSWER_GRACE_S
+        self._request_all(ipc.STOP_SENDING, {}, self._heads, patience)
         heads: dict[str, int] = {}
         for some in self._heads.values():
             for room, seq in some.items():
                 heads[room] = max(seq, heads.get(room, 0))
-        self._ask(ipc.CATCH_UP, {"heads": heads}, self.finals, patience)
-        for number in sorted(self._players() - set(self.finals)):
+        self._request_all(ipc.CATCH_UP, {"heads": heads}, self.finals, patience)
+        for number in sorted(self._expected_processes() - set(self.finals)):
             self.notes.append(f"bot process {number} did not report at the end")
 
-    def _ask(self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float) -> None:
+    def _request_all(
+        self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float
+    ) -> None:
         """Send to all stations, and wait until all have answered, or have had time enough."""
         end = time.monotonic() + patience
         self._send(name, data)
-        players = self._players()
-        while not players <= answers.keys() and time.monotonic() < end and not self._hurried:
+        players = self._expected_processes()
+        while not players <= answers.keys() and time.monotonic() < end and not self._drain_skipped:
             self._answered.clear()
             self._answered.wait(min(0.5, max(0.0, end - time.monotonic())))
 
-    def _players(self) -> set[int]:
+    def _expected_processes(self) -> set[int]:
         """Return the processes that have bots: Locust may have nothing to do for one that came late."""
         assert self.collector is not None
-        return set(self._stations.values()) - (self._late - self.collector.heard_of)
+        return set(self._process_numbers.values()) - (self._late_workers - self.collector.reporting_processes)
 
-    def _note(self, answers: dict[int, Any], data: dict[str, Any], answer: object) -> None:
+    def _store_answer(self, answers: dict[int, Any], data: dict[str, Any], answer: object) -> None:
         if data["run"] == self.run:  # else a process was too slow for the end of the run before
             answers[data["process"]] = answer
             self._answered.set()
 
-    def _second(self, data: dict[str, Any]) -> None:
+    def _on_second(self, data: dict[str, Any]) -> None:
         if self.collector is None or not self.running or data["run"] != self.run:
             return  # the run has been judged; the bots are still being ended
         if "histograms" in data:
-            self.collector.add(data["interval"], data["histograms"])
+            self.collector.add_report(data["interval"], data["histograms"])
         else:
-            self.collector.add_packed(msgspec.convert(data["interval"], Interval, builtin_types=(bytes,)))
+            self.collector.add_packed_report(
+                msgspec.convert(data["interval"], Interval, builtin_types=(bytes,))
+            )
 
-    def _seat(self, data: Any, client: str) -> None:
+    def _assign_slot(self, data: Any, client: str) -> None:
         answer = self._usher.answer(data)
         if answer is not None:
             self._send(ANSWER, dict(answer), client)
@@ -196,21 +200,25 @@ class Control:
         sample = self.probe.sample()
         self.rss_before = sample.rss_bytes if sample is not None else 0
 
-    def _follow(self) -> None:
+    def _sample_loop(self) -> None:
         """Look at the server and the machine once a second, just after the second's end."""
-        company = Company()
+        load = OtherLoadSampler()
         while True:
             now = time.time()
             gevent.sleep(1.0 - now % 1.0 + 0.005)
-            self._look_at_phase()
+            self._update_phase()
             server = self.probe.sample() if self.probe is not None else None
             if self.collector is not None:
-                others = company.sample(server.cpu if server is not None else 0.0)
-                self.collector.outside(int(time.time()) - 1, server, others)
+                others = load.sample(server.cpu if server is not None else 0.0)
+                self.collector.add_samples(int(time.time()) - 1, server, others)
 
-    def _look_at_phase(self) -> None:
+    def _update_phase(self) -> None:
         rows = self.collector.rows if self.collector is not None else []
-        if len(rows) == _ALONE and not any(row.connected for row in rows) and not self._warned:
+        if (
+            len(rows) == _NO_CONNECTION_WARNING_S
+            and not any(row.connected for row in rows)
+            and not self._warned
+        ):
             self._warned = True
             log.warning("No bot has got in yet: is there a server at %s:%d?", self.plan.host, self.plan.port)
         if self._spawned_at is None or self.collector is None or not self.collector.rows:
@@ -218,23 +226,23 @@ class Control:
         last = self.collector.rows[-1]
         if last.unix < int(self._spawned_at):
             return
-        late = time.time() > self._spawned_at + _UP_PATIENCE
+        late = time.time() > self._spawned_at + _RAMP_UP_WAIT_S
         # Bots that come and go are never all there at once: it is steady when no more of them come.
         before = self.collector.rows[-3].connected if len(self.collector.rows) > 2 else 0
         level = last.unix > self._spawned_at + 1 and last.connected <= before
-        if late or level or last.connected >= last.bots * _UP_SHARE:
-            self.collector.all_up(self._spawned_at)
+        if late or level or last.connected >= last.bots * _CONNECTED_SHARE:
+            self.collector.mark_steady(self._spawned_at)
 
     # What load shapes ask (shapes/run_control.py).
 
     def elapsed(self) -> float:
         """Return the seconds since the run began; 0.0 while none is on."""
-        return time.time() - self.collector.began if self.running and self.collector is not None else 0.0
+        return time.time() - self.collector.began_unix if self.running and self.collector is not None else 0.0
 
     def rate(self, factor: float) -> None:
         """Have all bots say `factor` times as much as planned, from now on."""
-        if factor != self._factor:
-            self._factor = factor
+        if factor != self._rate_factor:
+            self._rate_factor = factor
             self._send(ipc.RATE, {"factor": factor})
 
     def cut(self, share: float, spread_seconds: float) -> None:
@@ -244,24 +252,24 @@ class Control:
     def label(self, text: str) -> None:
         """Name what the load shape does from now on."""
         if self.collector is not None:
-            self.collector.label(time.time(), text)
+            self.collector.add_label(time.time(), text)
 
     def window(self, since_t: int, until_t: int) -> Window | None:
         """Return what some seconds yielded; None while they have not all been reported."""
         if self.collector is None:
             return None
-        since, until = self.collector.began + since_t, self.collector.began + until_t
-        if self.running and self.collector.reported_to() < until - 1:
+        since, until = self.collector.began_unix + since_t, self.collector.began_unix + until_t
+        if self.running and self.collector.last_row_unix() < until - 1:
             return None
         rows = [row for row in self.collector.rows if since <= row.unix < until]
-        tally = self.collector.between(since, until)
+        tally = self.collector.tally_between(since, until)
         return Window(
-            figures=tally.scope(),
-            objective=self._objective(rows, tally.histograms, tally.scope()),
-            generator_bound=sum(bool(row.marked) for row in rows) > _BOUND_SHARE * max(1, len(rows)),
+            figures=tally.to_scope(),
+            objective=self._evaluate_slo(rows, tally.histograms, tally.to_scope()),
+            generator_bound=sum(bool(row.marked) for row in rows) > _BOTTLENECK_SHARE * max(1, len(rows)),
         )
 
-    def _objective(self, rows: list[Row], histograms: dict[str, Any], scope: Any) -> Objective | None:
+    def _evaluate_slo(self, rows: list[Row], histograms: dict[str, Any], scope: Any) -> Objective | None:
         if not self.plan.slo:
             return None
         faults: dict[str, int] = {}
@@ -269,5 +277,5 @@ class Control:
             for name, count in row.faults.items():
                 faults[name] = faults.get(name, 0) + count
         connected = max((row.connected for row in rows), default=0)
-        of = Measured(scope=scope, histograms=histograms, faults=faults, connected=connected)
+        of = Measurements(scope=scope, histograms=histograms, faults=faults, connected=connected)
         return evaluate(self.plan.slo, of, "step")

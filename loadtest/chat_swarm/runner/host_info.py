@@ -22,7 +22,7 @@ def cpu_model(cpuinfo: str) -> str:
     return "unknown"
 
 
-def describe() -> dict[str, Any]:
+def describe_host() -> dict[str, Any]:
     """Return cores, processor, memory, system, limits, and versions of packages."""
     return {
         "cores": len(os.sched_getaffinity(0)),

@@ -6,10 +6,10 @@ within it. Data is what msgpack carries.
 
 from typing import Final
 
-ROLL: Final = "swarm_roll"
+RUN_DESCRIPTION: Final = "swarm_roll"
 """Control → stations: `{run, factor, processes}`, the last with each station's number by its id. It is no
 message of its own: it goes among Locust's options with the order to start users, and cannot come after it."""
-LOCAL: Final = "local"
+LOCAL_ID: Final = "local"
 """The id of the only process."""
 SECOND: Final = "swarm_second"
 """Station → control, every second: an `Interval` (as a dict between processes)."""
@@ -17,7 +17,7 @@ RATE: Final = "swarm_rate"
 """Control → stations: `{factor}`."""
 CUT: Final = "swarm_cut"
 """Control → stations: `{share, spread}`."""
-HALT: Final = "swarm_halt"
+STOP_SENDING: Final = "swarm_halt"
 """Control → stations: say nothing more, wait for what is not acknowledged."""
 HEADS: Final = "swarm_heads"
 """Station → control, once that is done or has taken too long: `{run, process, heads}`."""

@@ -12,10 +12,16 @@ import psutil
 
 from chat_swarm.model.schema import MachineSample
 
-_BUSY: Final = ("user", "nice", "system", "irq", "softirq")  # a virtual machine's guests are in the first two
+_BUSY_FIELDS: Final = (
+    "user",
+    "nice",
+    "system",
+    "irq",
+    "softirq",
+)  # a virtual machine's guests are in the first two
 
 
-class Company:
+class OtherLoadSampler:
     """Cores in use, from one sample to the next."""
 
     def __init__(self) -> None:
@@ -46,4 +52,4 @@ class Company:
             with suppress(psutil.Error):  # a bot process that has died uses nothing more
                 mine = process.cpu_times()
                 used += mine.user + mine.system
-        return sum(getattr(times, name, 0.0) for name in _BUSY), getattr(times, "steal", 0.0), used
+        return sum(getattr(times, name, 0.0) for name in _BUSY_FIELDS), getattr(times, "steal", 0.0), used

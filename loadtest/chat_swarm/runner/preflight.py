@@ -13,14 +13,14 @@ from typing import Any, Final
 from chat_swarm.bots.connection import Address
 from chat_swarm.bots.source_addresses import Sources
 from chat_swarm.model.plan import Plan
-from chat_swarm.results.run_directory import PARENT, RunDirectory, RunDirectoryError
+from chat_swarm.results.run_directory import RUNS_DIRECTORY, RunDirectory, RunDirectoryError
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe
 
 SPARE_DESCRIPTORS: Final = 200
 """What a process of bots has open beside its connections."""
 
 
-def resolve(host: str, port: int) -> Address:
+def resolve_server(host: str, port: int) -> Address:
     """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -31,7 +31,7 @@ def resolve(host: str, port: int) -> Address:
     return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
 
 
-def complaint(plan: Plan, bots: int = 0) -> str:
+def find_problem(plan: Plan, bots: int = 0) -> str:
     """Return what keeps a run from being made, and the way out; "" if nothing is known to.
 
     `bots` is how many one process is to hold.
@@ -43,7 +43,7 @@ def complaint(plan: Plan, bots: int = 0) -> str:
             " raise the hard limit (ulimit -Hn), take fewer users (-u) or more --processes"
         )
     try:
-        target = resolve(plan.host, plan.port)
+        target = resolve_server(plan.host, plan.port)
     except OSError as error:
         return f"{error.strerror}; give the server's address with --host"
     try:
@@ -59,13 +59,13 @@ def complaint(plan: Plan, bots: int = 0) -> str:
         if plan.report is not None:
             RunDirectory.create(plan.report, "")
         else:
-            _try(Path(PARENT))
+            _try_to_write(Path(RUNS_DIRECTORY))
     except RunDirectoryError as error:
         return str(error)
     return ""
 
 
-def unbindable(plan: Plan) -> str:
+def find_unbindable_source(plan: Plan) -> str:
     """Return which of the addresses to connect from this machine does not have; "" if it has them all."""
     for source in plan.source_addresses:
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6
@@ -80,7 +80,7 @@ def unbindable(plan: Plan) -> str:
     return ""
 
 
-def _try(parent: Path) -> None:
+def _try_to_write(parent: Path) -> None:
     try:
         parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=parent) as probe:

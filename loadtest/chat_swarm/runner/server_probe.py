@@ -18,17 +18,17 @@ import psutil
 
 from chat_swarm.model.schema import ServerSample
 
-CENSUS_EVERY: Final = 5
+CHILD_SCAN_SAMPLES: Final = 5
 """Samples between two looks for new children of the server, which read all of /proc."""
 
-_GONE: Final = (
+_GONE_ERRORS: Final = (
     psutil.NoSuchProcess,
     psutil.AccessDenied,
     ProcessLookupError,
     PermissionError,
     FileNotFoundError,
 )
-_CLIMB: Final = 8
+_MAX_PARENT_GENERATIONS: Final = 8
 """Generations that are climbed in search of the process that opened a shared listening socket."""
 
 
@@ -36,35 +36,36 @@ class ProbeError(Exception):
     """The process that was named cannot be watched; the text says why."""
 
 
-def _plain(address: str) -> str:
+def _canonical_address(address: str) -> str:
     """Return an address in its one spelling, without zone; an IPv4 address that IPv6 wraps, unwrapped."""
     parsed = ip_address(address.partition("%")[0])
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def _addresses(host: str) -> set[str]:
+def _resolve_all(host: str) -> set[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:  # a name that nobody knows is a matter for who connects; here it is just not this machine
         return set()
-    return {_plain(str(entry[4][0])) for entry in found}
+    return {_canonical_address(str(entry[4][0])) for entry in found}
 
 
-def _is_ours(address: str) -> bool:
+def _is_local_address(address: str) -> bool:
     if ip_address(address).is_loopback:
         return True
     links = (link for links in psutil.net_if_addrs().values() for link in links)
     return any(
-        link.family in {socket.AF_INET, socket.AF_INET6} and _plain(link.address) == address for link in links
+        link.family in {socket.AF_INET, socket.AF_INET6} and _canonical_address(link.address) == address
+        for link in links
     )
 
 
-def _listens(connections: Iterable[Any], wanted: set[str], port: int) -> list[int | None]:
+def _listener_pids(connections: Iterable[Any], wanted: set[str], port: int) -> list[int | None]:
     """Return the process ids of the sockets that take connections to the port of one of the addresses."""
     found = []
     for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            address = _plain(connection.laddr.ip)
+            address = _canonical_address(connection.laddr.ip)
             if ip_address(address).is_unspecified or address in wanted:
                 found.append(getattr(connection, "pid", None))
     return found
@@ -76,34 +77,34 @@ def find_server(host: str, port: int) -> int | None:
     Reads all processes' descriptors, so it is for once, before the bots come. Where several processes share
     the socket it is the one that started the others.
     """
-    wanted = {address for address in _addresses(host) if _is_ours(address)}
+    wanted = {address for address in _resolve_all(host) if _is_local_address(address)}
     if not wanted:
         return None
     try:
-        pids = _listens(psutil.net_connections(kind="tcp"), wanted, port)
+        pids = _listener_pids(psutil.net_connections(kind="tcp"), wanted, port)
     except psutil.AccessDenied:  # macOS shows others' sockets to root alone
         return None
     for pid in pids:
         if pid is not None and pid != os.getpid():
-            return _eldest(pid, wanted, port)
+            return _oldest_listener(pid, wanted, port)
     return None
 
 
-def _eldest(pid: int, wanted: set[str], port: int) -> int:
-    for _ in range(_CLIMB):
+def _oldest_listener(pid: int, wanted: set[str], port: int) -> int:
+    for _ in range(_MAX_PARENT_GENERATIONS):
         try:
             parent = psutil.Process(pid).parent()
             if parent is None or parent.pid == os.getpid():
                 break
-            if not _listens(parent.net_connections(kind="tcp"), wanted, port):
+            if not _listener_pids(parent.net_connections(kind="tcp"), wanted, port):
                 break
-        except _GONE:
+        except _GONE_ERRORS:
             break
         pid = parent.pid
     return pid
 
 
-def _descriptors(pid: int) -> int:
+def _descriptor_count(pid: int) -> int:
     """Return the number of open descriptors: since Linux 6.2 the folder's size says it, unread."""
     folder = Path("/proc") / str(pid) / "fd"
     if folder.parent.exists():
@@ -120,10 +121,10 @@ class ServerProbe:
         try:
             self._process = psutil.Process(pid)
             self.command = " ".join(self._process.cmdline()) or self._process.name()
-            self._cpu = {self._process: self._used(self._process)}
+            self._cpu = {self._process: self._cpu_seconds(self._process)}
             self._children: list[Any] = []
-            self._census()
-            _descriptors(pid)
+            self._scan_children()
+            _descriptor_count(pid)
         except (
             psutil.NoSuchProcess,
             ProcessLookupError,
@@ -146,17 +147,17 @@ class ServerProbe:
             if not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE:
                 return None
             self._samples += 1
-            if self._samples % CENSUS_EVERY == 0:
-                self._census()
+            if self._samples % CHILD_SCAN_SAMPLES == 0:
+                self._scan_children()
             cpu, rss, descriptors = self._read(self._process)
-        except _GONE:
+        except _GONE_ERRORS:
             return None
         for child in self._children:
             try:
                 if not child.is_running():
                     continue
                 parts = self._read(child)
-            except _GONE:  # children come and go; what one used since the last sample goes with it
+            except _GONE_ERRORS:  # children come and go; what one used since the last sample goes with it
                 self._cpu.pop(child, None)
                 continue
             cpu, rss, descriptors = cpu + parts[0], rss + parts[1], descriptors + parts[2]
@@ -164,21 +165,21 @@ class ServerProbe:
         elapsed, self._at = now - self._at, now
         return ServerSample(cpu=cpu / max(elapsed, 1e-3), rss_bytes=rss, descriptors=descriptors)
 
-    def _census(self) -> None:
+    def _scan_children(self) -> None:
         """Look for new children. What one used before it was seen first belongs to no one second."""
         self._children = self._process.children(recursive=True)
         for child in self._children:
             if child not in self._cpu:
-                with suppress(*_GONE):  # it has ended meanwhile, and the next sample says so too
-                    self._cpu[child] = self._used(child)
+                with suppress(*_GONE_ERRORS):  # it has ended meanwhile, and the next sample says so too
+                    self._cpu[child] = self._cpu_seconds(child)
 
     def _read(self, process: Any) -> tuple[float, int, int]:
-        used = self._used(process)
+        used = self._cpu_seconds(process)
         since = used - self._cpu.get(process, 0.0)
         self._cpu[process] = used
-        return since, int(process.memory_info().rss), _descriptors(process.pid)
+        return since, int(process.memory_info().rss), _descriptor_count(process.pid)
 
     @staticmethod
-    def _used(process: Any) -> float:
+    def _cpu_seconds(process: Any) -> float:
         times = process.cpu_times()
         return float(times.user + times.system)

@@ -12,38 +12,38 @@ from chat_swarm.audit.merge import reckon
 from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import SILENT, GeneratorFigures, Limit, Row, Scope, ServerFigures, Step, Summary
 from chat_swarm.model.units import plural
-from chat_swarm.results.drift import SOAK, drifts
-from chat_swarm.results.finished_run import Histograms, Run
-from chat_swarm.results.metric_refs import measured
+from chat_swarm.results.drift import SOAK_SHAPE, find_drifts
+from chat_swarm.results.finished_run import FinishedRun, HistogramsByScope
+from chat_swarm.results.metric_refs import measurements_of
 from chat_swarm.results.slo import evaluate
-from chat_swarm.results.storm_stats import STORM
+from chat_swarm.results.storm_stats import STORM_SHAPE
 from chat_swarm.runner import host_info
 from chat_swarm.runner.collector import STEADY, Collector
 
-_BREAKING: Final = {
+_FATAL_ERRORS: Final = {
     "swarm_erred": "the swarm itself erred (see the warnings)",
     "bad_frame_from_server": "the server sent lines that are no frames of the protocol",
     "endless_line_from_server": "the server sent lines longer than any frame of the protocol",
     "message_of_no_room_of_ours": "bots were shown messages of rooms that they are not in",
 }
 """Errors after which a run has not passed, whatever the audit found."""
-_TALKERS: Final = {"ChatterBot": "message_rate", "DirectBot": "direct_rate", "ChurnBot": ""}
+_SENDING_BOTS: Final = {"ChatterBot": "message_rate", "DirectBot": "direct_rate", "ChurnBot": ""}
 """Who says something, at the rate of which option."""
-_STEP_US: Final = 1000
+_CLOCK_STEP_WARNING_US: Final = 1000
 """A step of the wall clock from which on latencies are in doubt."""
-_UNSTAMPED: Final = 0.01
+_UNSTAMPED_WARNING_SHARE: Final = 0.01
 """Share of reads without the kernel's stamp from which on a reader must be told."""
-_COMPANY: Final = 0.2
+_OTHER_LOAD_WARNING_CORES: Final = 0.2
 """Cores kept busy by others, or withheld, from which on a reader must be told."""
-_FIRST_READS: Final = 50
+_UNSTAMPED_ALLOWED_READS: Final = 50
 """Reads that may lack it all the same: the kernel begins to stamp a moment after it is first asked to."""
-_MANY: Final = 1000
+_RSS_PER_BOT_MIN_BOTS: Final = 1000
 """Bots from which on what each of them costs shows beside what the process costs."""
-_TOP: Final = 0.95
+_FULL_SHARE: Final = 0.95
 """Of the most connections that stood: from there on all are connected."""
 
 
-def sum_up(
+def summarize_run(
     *,
     run: str,
     started: str,
@@ -60,11 +60,11 @@ def sum_up(
     shape: str,
     steps: Sequence[Step],
     limit: Limit | None,
-) -> Run:
+) -> FinishedRun:
     """Return the run. `server` is (pid, command, resident bytes before the first bot)."""
     scopes = collector.scopes()
     headline = _headline(scopes, leave_out_marked=leave_out_marked)
-    histograms: Histograms = {
+    histograms: HistogramsByScope = {
         metric.name: {
             name: tally.histograms[metric.name]
             for name, tally in collector.tallies.items()
@@ -73,7 +73,11 @@ def sum_up(
         for metric in METRICS
         if metric.name in collector.tallies["all"].histograms
     }
-    broken = [*notes, *_never(finals, scopes["all"]), *_unsaid(bots, options, scopes["all"])]
+    broken = [
+        *notes,
+        *_session_problems(finals, scopes["all"]),
+        *_silent_senders(bots, options, scopes["all"]),
+    ]
     audit = reckon([dict(final["audit"]) for final in finals.values()], notes=broken)
     errors: Counter[str] = Counter()
     for final in finals.values():
@@ -85,7 +89,7 @@ def sum_up(
         command=list(command),
         target=target,
         options=dict(options),
-        machine=host_info.describe(),
+        machine=host_info.describe_host(),
         bots=dict(bots),
         peak_connected=collector.peak_connected,
         headline=headline,
@@ -98,26 +102,26 @@ def sum_up(
         limit=limit,
         errors=dict(errors),
     )
-    whole = Run(summary=summary, rows=collector.rows, histograms=histograms)
+    whole = FinishedRun(summary=summary, rows=collector.rows, histograms=histograms)
     if slo and limit is None:  # a search breaks the SLO on purpose, and judges each step by itself
-        summary.objective = evaluate(slo, measured(whole, headline), headline)
-    if shape == SOAK:
-        found = [drift.sentence for drift in drifts(whole.rows)]
+        summary.objective = evaluate(slo, measurements_of(whole, headline), headline)
+    if shape == SOAK_SHAPE:
+        found = [drift.sentence for drift in find_drifts(whole.rows)]
         summary.remarks = found or ["The soak was too short to tell whether anything drifts."]
     summary.warnings = list(_warnings(summary, finals))
     held = limit is None or limit.held is not None
     kept = summary.objective is None or summary.objective.passed
-    summary.passed = audit.passed and held and kept and got_in(summary)
+    summary.passed = audit.passed and held and kept and any_bot_logged_in(summary)
     summary.exit_code = 0 if summary.passed else 1
     return whole
 
 
-def got_in(summary: Summary) -> bool:
+def any_bot_logged_in(summary: Summary) -> bool:
     """Return whether the server took in any bot at all; if not, that nothing was lost says nothing."""
     return summary.scopes["all"].counts.get("logins", 0) > 0
 
 
-def _never(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[str]:
+def _session_problems(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[str]:
     """Yield why the run says less than it seems to: what was never there cannot have lost anything."""
     if not scope.counts.get("logins"):
         yield "no bot ever had a session: nothing was checked"
@@ -125,16 +129,16 @@ def _never(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[st
         yield f"{never:,} bots never had a session"
     if away := sum(final["away"] for final in finals.values()):
         yield f"{away:,} bots had lost their session at the end: what they miss is not known"
-    for error, sentence in _BREAKING.items():
+    for error, sentence in _FATAL_ERRORS.items():
         if any(error in final["errors"] for final in finals.values()):
             yield sentence
 
 
-def _unsaid(bots: Mapping[str, int], options: Mapping[str, Any], scope: Scope) -> Iterator[str]:
+def _silent_senders(bots: Mapping[str, int], options: Mapping[str, Any], scope: Scope) -> Iterator[str]:
     """Yield that nothing was said by bots that should have said something."""
-    talkers = [kind for kind, rate in _TALKERS.items() if bots.get(kind) and options.get(rate, 1)]
-    if talkers and scope.counts.get("logins") and not scope.counts.get("sent"):
-        yield f"not one message was said by any {' or '.join(talkers)}: nothing was checked"
+    senders = [kind for kind, rate in _SENDING_BOTS.items() if bots.get(kind) and options.get(rate, 1)]
+    if senders and scope.counts.get("logins") and not scope.counts.get("sent"):
+        yield f"not one message was said by any {' or '.join(senders)}: nothing was checked"
 
 
 def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
@@ -151,13 +155,13 @@ def _generator(collector: Collector, finals: Mapping[int, Mapping[str, Any]]) ->
     unstamped = sum(final["unstamped"] for final in finals.values())
     looks = [row.machine for row in steady or collector.rows if row.machine is not None]
     return GeneratorFigures(
-        processes=max(1, len(collector.heard_of)),
+        processes=max(1, len(collector.reporting_processes)),
         cpu_cores_peak=max((row.cpu for row in steady or collector.rows), default=0.0),
         rss_bytes=rss,
-        rss_bytes_per_bot=max(0, rss - before) / bots if bots >= _MANY else None,
+        rss_bytes_per_bot=max(0, rss - before) / bots if bots >= _RSS_PER_BOT_MIN_BOTS else None,
         marked_seconds=collector.marked.total(),
         marked=dict(collector.marked),
-        stamped=unstamped <= max(_FIRST_READS, _UNSTAMPED * reads),
+        stamped=unstamped <= max(_UNSTAMPED_ALLOWED_READS, _UNSTAMPED_WARNING_SHARE * reads),
         clock_step_us=max((final["clock_step_us"] for final in finals.values()), default=0),
         others_cores=statistics.fmean(one.others for one in looks) if looks else None,
         stolen_cores=statistics.fmean(one.stolen for one in looks) if looks else None,
@@ -169,9 +173,9 @@ def _server(collector: Collector, scope: Scope, known: tuple[int, str, int]) -> 
     sampled = [row for row in collector.rows if row.server is not None]
     steady = [row for row in sampled if row.phase == STEADY] or sampled
     cpu = sum(row.server.cpu for row in steady if row.server is not None)
-    delivered, sent = _of(steady, "delivered"), _of(steady, "sent")
+    delivered, sent = _total(steady, "delivered"), _total(steady, "sent")
     # With churn or storms they are never all there: what counts is that nearly the most were.
-    full = [row for row in sampled if row.connected >= _TOP * max(1, collector.peak_connected)]
+    full = [row for row in sampled if row.connected >= _FULL_SHARE * max(1, collector.peak_connected)]
     at_full = full[-1] if full and collector.peak_connected else None
     return ServerFigures(
         pid=pid,
@@ -192,18 +196,18 @@ def _server(collector: Collector, scope: Scope, known: tuple[int, str, int]) -> 
     )
 
 
-def _of(rows: Sequence[Row], name: str) -> int:
+def _total(rows: Sequence[Row], name: str) -> int:
     return sum(row.counts.get(name, 0) for row in rows)
 
 
 def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list[str]:
     found: list[str] = []
     generator, scope = summary.generator, summary.scopes[summary.headline]
-    if not got_in(summary):
+    if not any_bot_logged_in(summary):
         found.append(f"No bot got in: is there a server at {summary.target}?")
     elif summary.headline == "all":
         found.append("The bots were never all up for a whole second: all figures are of the whole run.")
-    if got_in(summary) and not summary.audit.checked and not summary.audit.notes:
+    if any_bot_logged_in(summary) and not summary.audit.checked and not summary.audit.notes:
         found.append("No bot of this run was shown anything: the audit has checked nothing.")
     silent = generator.marked.get(SILENT, 0)
     slow = generator.marked_seconds - silent
@@ -220,11 +224,13 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
     if not generator.stamped:
         found.append("The kernel did not stamp what was received: latencies hold the bots' own lag.")
     others, stolen = generator.others_cores or 0.0, generator.stolen_cores or 0.0
-    if others + stolen > _COMPANY:
-        lost = [f"other programs kept {others:.1f} cores busy"] if others > _COMPANY / 2 else []
-        lost += [f"a hypervisor withheld {stolen:.1f}"] if stolen > _COMPANY / 2 else []
+    if others + stolen > _OTHER_LOAD_WARNING_CORES:
+        lost = (
+            [f"other programs kept {others:.1f} cores busy"] if others > _OTHER_LOAD_WARNING_CORES / 2 else []
+        )
+        lost += [f"a hypervisor withheld {stolen:.1f}"] if stolen > _OTHER_LOAD_WARNING_CORES / 2 else []
         found.append(f"On this machine {' and '.join(lost)}: latencies speak of that, too.")
-    if generator.clock_step_us > _STEP_US:
+    if generator.clock_step_us > _CLOCK_STEP_WARNING_US:
         found.append(
             f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
             " latencies may be off by as much."
@@ -238,7 +244,7 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         )
     if counts.get("abandoned"):
         was = "was" if counts["abandoned"] == 1 else "were"
-        resumed = summary.options.get("resumable") or summary.shape == STORM
+        resumed = summary.options.get("resumable") or summary.shape == STORM_SHAPE
         found.append(
             f"{plural(counts['abandoned'], 'message')} {was} not acknowledged when their session was lost:"
             " nobody knows whether they are stored"

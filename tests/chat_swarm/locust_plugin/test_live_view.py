@@ -6,7 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chat_swarm.locust_plugin.live_view import COLUMNS, CURVES, FRESH, MAX_ROWS, View
+from chat_swarm.locust_plugin.live_view import (
+    CURVE_METRICS,
+    FIGURES_MAX_AGE_S,
+    MAX_ROWS,
+    TIMELINE_COLUMNS,
+    LiveView,
+)
 from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import Quantiles, Row, Scope, ServerSample
 
@@ -49,22 +55,22 @@ def now() -> list[float]:
 
 
 @pytest.fixture
-def view(source: Made, now: list[float]) -> View:
-    return View(source, lambda: now[0])
+def view(source: Made, now: list[float]) -> LiveView:
+    return LiveView(source, lambda: now[0])
 
 
 def seconds(number: int, marked: str = "") -> list[Row]:
     return [Row(t=t, unix=t, phase="steady", marked=marked) for t in range(number)]
 
 
-def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: View, source: Made) -> None:
+def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: LiveView, source: Made) -> None:
     source.run = ""
     data = view.data("", 0)
     assert (data["run"], data["rows"], data["table"], data["next"]) == ("", [], [], 0)
     assert data["generator"] == "no second is over yet"
 
 
-def test_a_row_holds_its_second_in_the_columns_order(view: View, source: Made) -> None:
+def test_a_row_holds_its_second_in_the_columns_order(view: LiveView, source: Made) -> None:
     source.made = [
         Row(
             t=0,
@@ -82,7 +88,7 @@ def test_a_row_holds_its_second_in_the_columns_order(view: View, source: Made) -
         )
     ]
     (row,) = view.data("", 0)["rows"]
-    assert dict(zip(COLUMNS, row, strict=True)) == {
+    assert dict(zip(TIMELINE_COLUMNS, row, strict=True)) == {
         "t": 0,
         "phase": "ramp",
         "step": "step 1",
@@ -106,7 +112,7 @@ def test_a_row_holds_its_second_in_the_columns_order(view: View, source: Made) -
     }
 
 
-def test_a_page_asks_on_where_it_stopped(view: View, source: Made) -> None:
+def test_a_page_asks_on_where_it_stopped(view: LiveView, source: Made) -> None:
     source.made = seconds(3)
     first = view.data("one", 0)
     source.made = seconds(5)
@@ -116,19 +122,19 @@ def test_a_page_asks_on_where_it_stopped(view: View, source: Made) -> None:
     assert view.data("one", second["next"])["next"] == 5
 
 
-def test_a_page_that_saw_another_run_gets_all_of_this_one(view: View, source: Made) -> None:
+def test_a_page_that_saw_another_run_gets_all_of_this_one(view: LiveView, source: Made) -> None:
     source.made = seconds(3)
     data = view.data("another", 2)
     assert (data["run"], data["begin"], len(data["rows"])) == ("one", 0, 3)
 
 
 @pytest.mark.parametrize("since", [-1, -(10**30)])
-def test_a_moment_before_the_run_is_its_beginning(view: View, source: Made, since: int) -> None:
+def test_data_since_before_the_run_returns_all_rows(view: LiveView, source: Made, since: int) -> None:
     source.made = seconds(3)
     assert len(view.data("one", since)["rows"]) == 3
 
 
-def test_a_long_run_comes_in_parts(view: View, source: Made) -> None:
+def test_a_long_run_comes_in_parts(view: LiveView, source: Made) -> None:
     source.made = seconds(MAX_ROWS + 2)
     first = view.data("one", 0)
     assert (len(first["rows"]), first["more"], first["next"]) == (MAX_ROWS, True, MAX_ROWS)
@@ -136,7 +142,7 @@ def test_a_long_run_comes_in_parts(view: View, source: Made) -> None:
     assert (len(rest["rows"]), rest["more"]) == (2, False)
 
 
-def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: View, source: Made) -> None:
+def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: LiveView, source: Made) -> None:
     one = {"ack": Quantiles(count=10, p50=1234, max=4000)}
     source.found = {"all": Scope(seconds=9, metrics=one), "steady": Scope(seconds=0)}
     assert view.data("one", 0)["scope"] == "all"
@@ -147,35 +153,37 @@ def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: View
     assert (data["scope"], line["per_second"], line["p50"], line["max"]) == ("steady", 2.0, 1.234, 4.0)
 
 
-def test_the_table_has_the_metrics_in_their_order_and_none_without_samples(view: View, source: Made) -> None:
+def test_the_table_has_the_metrics_in_their_order_and_none_without_samples(
+    view: LiveView, source: Made
+) -> None:
     some = {metric.name: Quantiles(count=1) for metric in reversed(METRICS) if metric.name != "resume"}
     source.found = {"steady": Scope(seconds=1, metrics=some | {"resume": Quantiles()})}
     shown = [line["metric"] for line in view.data("one", 0)["table"]]
     assert shown == [metric.name for metric in METRICS if metric.name != "resume"]
 
 
-def test_many_pages_ask_for_the_figures_once(view: View, source: Made, now: list[float]) -> None:
+def test_many_pages_ask_for_the_figures_once(view: LiveView, source: Made, now: list[float]) -> None:
     for _ in range(5):
         view.data("one", 0)
-        view.tab()
+        view.tab_rows()
     assert source.asked == 1
-    now[0] += FRESH
+    now[0] += FIGURES_MAX_AGE_S
     view.data("one", 0)
     assert source.asked == 2
 
 
-def test_the_audit_says_what_it_found(view: View, source: Made) -> None:
-    assert "nothing lost" in view.tab()[0]["meaning"]
+def test_the_audit_says_what_it_found(view: LiveView, source: Made) -> None:
+    assert "nothing lost" in view.tab_rows()[0]["meaning"]
     source.run, source.wrong = "two", {"repeated": 1, "lost": 2000, "gaps": 0}
-    assert view.tab()[0]["meaning"] == "2,000 lost, 1 repeated"
+    assert view.tab_rows()[0]["meaning"] == "2,000 lost, 1 repeated"
     assert view.data("two", 0)["faults"] == 2001
 
 
-def test_marked_seconds_are_counted_as_they_come(view: View, source: Made, now: list[float]) -> None:
+def test_marked_seconds_are_counted_as_they_come(view: LiveView, source: Made, now: list[float]) -> None:
     source.made = seconds(2, "CPU over 95 %")
     assert view.data("one", 0)["marked"] == 2
     source.made = source.made + seconds(4)[2:]
-    now[0] += FRESH
+    now[0] += FIGURES_MAX_AGE_S
     data = view.data("one", 2)
     assert (data["marked"], data["generator"]) == (
         2,
@@ -186,7 +194,7 @@ def test_marked_seconds_are_counted_as_they_come(view: View, source: Made, now: 
 
 
 def test_only_finished_runs_with_a_report_are_linked_the_newest_first(
-    view: View, source: Made, tmp_path: Path
+    view: LiveView, source: Made, tmp_path: Path
 ) -> None:
     source.finished = [tmp_path / name for name in ("a", "b", "c")]
     for path in source.finished:
@@ -196,9 +204,9 @@ def test_only_finished_runs_with_a_report_are_linked_the_newest_first(
     assert view.reports() == [{"number": 2, "name": "c"}, {"number": 0, "name": "a"}]
 
 
-def test_all_of_it_is_json(view: View, source: Made, tmp_path: Path) -> None:
+def test_all_of_it_is_json(view: LiveView, source: Made, tmp_path: Path) -> None:
     source.run_directory, source.made = tmp_path, seconds(2)
     data = msgspec.json.decode(msgspec.json.encode(view.data("", 0)))
     assert data["directory"] == str(tmp_path)
-    assert set(data["curves"]) == set(CURVES)
+    assert set(data["curves"]) == set(CURVE_METRICS)
     assert data["curves"]["ack"] == [[50.0, 900]]

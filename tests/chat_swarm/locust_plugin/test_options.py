@@ -16,9 +16,9 @@ from chat_swarm.locust_plugin.options import (
     PlanError,
     add_options,
     apply_weights,
-    changed,
-    plan_of,
-    revised,
+    build_plan,
+    changed_options,
+    with_form_values,
 )
 from chat_swarm.model.distributions import constant
 from chat_swarm.model.plan import BOTS, Plan
@@ -41,7 +41,7 @@ def parser() -> ArgumentParser:
 
 def test_with_no_options_the_plan_is_the_default_plan() -> None:
     a_run_worth_starting = ShapePlan(users=1000, spawn_rate=100)
-    assert plan_of(parser().parse_args([]), None) == Plan(shape=a_run_worth_starting)
+    assert build_plan(parser().parse_args([]), None) == Plan(shape=a_run_worth_starting)
 
 
 def test_every_option_says_what_a_run_is_to_do() -> None:
@@ -56,7 +56,7 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
         "--host [::1]:7"
     )
     parsed = parser().parse_args(given)
-    plan = plan_of(parsed, parsed.host)
+    plan = build_plan(parsed, parsed.host)
     assert not {f"--{one.name}" for one in OPTIONS} - set(given), "each is given here"
     assert plan.weights == (("DirectBot", 3), ("LurkerBot", 2), ("ChurnBot", 1))
     assert (plan.room_size, plan.rooms, plan.room_prefix) == (50, 7, "load")
@@ -93,7 +93,7 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
 
 
 def test_a_storm_needs_sessions_that_can_be_resumed() -> None:
-    assert plan_of(options(shape="storm"), None).resumable
+    assert build_plan(options(shape="storm"), None).resumable
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_storm_needs_sessions_that_can_be_resumed() -> None:
 def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
     host: str | None, address: tuple[str, int]
 ) -> None:
-    plan = plan_of(options(), host)
+    plan = build_plan(options(), host)
     assert (plan.host, plan.port) == address
 
 
@@ -123,13 +123,13 @@ def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(PlanError, match=r"--host .*7072|--host .*HOST:PORT"):
-        plan_of(options(), host)
+        build_plan(options(), host)
 
 
 @given(st.text(max_size=30))
 def test_any_host_is_an_address_or_refused(host: str) -> None:
     try:
-        plan = plan_of(options(), host)
+        plan = build_plan(options(), host)
     except PlanError as refused:
         assert repr(host) in str(refused)  # noqa: PT017 - some texts are hosts
     else:
@@ -163,7 +163,7 @@ def test_any_host_is_an_address_or_refused(host: str) -> None:
 )
 def test_what_no_run_can_have_is_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PlanError, match=sentence):
-        plan_of(options(**values), None)
+        build_plan(options(**values), None)
 
 
 def test_a_wrong_command_line_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,12 +176,14 @@ def test_a_wrong_command_line_ends_with_code_2_and_one_line(capsys: pytest.Captu
 
 
 def test_what_a_server_would_refuse_is_warned_of() -> None:
-    assert not list(plan_of(options(), None).warnings())
-    assert "--message-rate 200" in next(plan_of(options(message_rate=200.0), None).warnings())
-    assert "--rate-bytes" in next(plan_of(options(message_rate=50.0, payload_bytes="8000"), None).warnings())
-    assert not list(plan_of(options(direct_rate=200.0), None).warnings()), "there are no DirectBots"
-    assert "--direct-rate" in next(plan_of(options(direct_rate=200.0, direct_weight=1), None).warnings())
-    assert "audit" in next(plan_of(options(drain=0.0), None).warnings())
+    assert not list(build_plan(options(), None).warnings())
+    assert "--message-rate 200" in next(build_plan(options(message_rate=200.0), None).warnings())
+    assert "--rate-bytes" in next(
+        build_plan(options(message_rate=50.0, payload_bytes="8000"), None).warnings()
+    )
+    assert not list(build_plan(options(direct_rate=200.0), None).warnings()), "there are no DirectBots"
+    assert "--direct-rate" in next(build_plan(options(direct_rate=200.0, direct_weight=1), None).warnings())
+    assert "audit" in next(build_plan(options(drain=0.0), None).warnings())
 
 
 class TestForm:
@@ -193,23 +195,23 @@ class TestForm:
             "slo": "lost=0",
             "user_count": "9",
         }
-        new = revised(options(), form)
-        assert changed(options(), new) == ["--room-size", "--message-rate", "--resumable", "--slo"]
+        new = with_form_values(options(), form)
+        assert changed_options(options(), new) == ["--room-size", "--message-rate", "--resumable", "--slo"]
         assert (new.room_size, new.message_rate, new.resumable, new.slo) == (30, 2.0, True, "lost=0")
 
     def test_it_leaves_the_options_as_they_were(self) -> None:
         old = options()
-        revised(old, {"room_size": "30"})
+        with_form_values(old, {"room_size": "30"})
         assert old == options()
 
     def test_what_is_no_number_is_refused(self) -> None:
         with pytest.raises(PlanError, match=r"--room-size '20\.5' is no whole number; write one such as 20"):
-            revised(options(), {"room_size": "20.5"})
+            with_form_values(options(), {"room_size": "20.5"})
         with pytest.raises(PlanError, match="--drain 'long' is no number; write one such as 10"):
-            revised(options(), {"drain": "long"})
+            with_form_values(options(), {"drain": "long"})
 
     def test_an_unticked_box_is_false(self) -> None:
-        assert revised(options(resumable=True), {"resumable": "false"}).resumable is False
+        assert with_form_values(options(resumable=True), {"resumable": "false"}).resumable is False
 
 
 class TestWeights:

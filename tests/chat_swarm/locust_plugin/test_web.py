@@ -24,8 +24,8 @@ from types import SimpleNamespace
 import gevent
 from locust import User, events
 
-from chat_swarm import options, web
-from chat_swarm.results import Quantiles, Row, Scope
+from chat_swarm.locust_plugin import options, web
+from chat_swarm.model.schema import Quantiles, Row, Scope
 
 
 class Bot(User):
@@ -288,7 +288,7 @@ class TestForm:
         alone.end_run()
 
 
-def test_unless_told_otherwise_nothing_listens_beyond_this_machine(alone: Locust, master: Locust) -> None:
+def test_locust_by_default_listens_on_loopback_only(alone: Locust, master: Locust) -> None:
     for one, ports in ((alone, 1), (master, 2)):
         listening = [
             link.laddr.ip

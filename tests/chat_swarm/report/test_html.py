@@ -13,10 +13,10 @@ from plotly.offline import get_plotlyjs
 
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
 from chat_swarm.model.schema import Fault
-from chat_swarm.report.html import embedded, render
+from chat_swarm.report.html import embed_plots, render
 from chat_swarm.report.plotly_layout import Plot
-from chat_swarm.report.time_plots import MOST, Seconds
-from chat_swarm.results.finished_run import Run
+from chat_swarm.report.time_plots import MAX_POINTS, TimeSeries
+from chat_swarm.results.finished_run import FinishedRun
 from support.swarm.synthetic_run import synthetic_run, with_faults
 
 
@@ -56,16 +56,16 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
+def run() -> FinishedRun:
     return synthetic_run(steady=30, samples=400, marked=(20, 21, 33))
 
 
 @pytest.fixture(scope="module")
-def page(run: Run) -> Page:
+def page(run: FinishedRun) -> Page:
     return Page(render(run))
 
 
-def test_nothing_is_fetched(run: Run) -> None:
+def test_nothing_is_fetched(run: FinishedRun) -> None:
     text = render(run)
     page = Page(text)
     for tag, attributes in page.elements:
@@ -109,7 +109,7 @@ def trace(plot: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_the_plots_hold_what_was_measured(run: Run, page: Page) -> None:
+def test_the_plots_hold_what_was_measured(run: FinishedRun, page: Page) -> None:
     plots = page.plots()
     curve = trace(plots["percentiles"], "delivery")
     # The histogram knows the greatest value exactly, as does the curve.
@@ -145,7 +145,7 @@ def test_tables_hold_every_name_with_its_meaning(page: Page) -> None:
         assert name in page.text
 
 
-def test_the_head_tells_the_verdict_and_the_generator_apart(page: Page) -> None:
+def test_page_head_separates_verdict_from_generator(page: Page) -> None:
     assert "✓ Passed" in page.text
     assert "The generator was the bottleneck in 3 seconds of 30 (10" in page.text
     assert "none of it is in the server's figures" in page.text
@@ -197,8 +197,8 @@ def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
     assert page.plots()
 
 
-def test_a_run_in_which_nothing_was_measured_has_a_page(run: Run) -> None:
-    empty = Run(
+def test_a_run_in_which_nothing_was_measured_has_a_page(run: FinishedRun) -> None:
+    empty = FinishedRun(
         summary=msgspec.structs.replace(run.summary, scopes={}, server=None, objective=None, steps=[])
     )
     page = Page(render(empty))
@@ -208,9 +208,9 @@ def test_a_run_in_which_nothing_was_measured_has_a_page(run: Run) -> None:
 
 def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
     rows = synthetic_run(steady=2, samples=20).rows
-    many = [msgspec.structs.replace(row, t=number) for number, row in enumerate(rows * (MOST // 4))]
-    seconds = Seconds(many)
-    assert len(seconds.x) <= MOST
+    many = [msgspec.structs.replace(row, t=number) for number, row in enumerate(rows * (MAX_POINTS // 4))]
+    seconds = TimeSeries(many)
+    assert len(seconds.x) <= MAX_POINTS
     assert max(value or 0 for value in seconds.quantile("delivery", "max")) == pytest.approx(
         max(row.metrics["delivery"].max for row in rows if "delivery" in row.metrics) / 1000, rel=1e-4
     )
@@ -218,6 +218,6 @@ def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
 
 def test_what_is_embedded_cannot_end_its_script() -> None:
     plot = Plot(id="x", title="</script><!--", caption="&amp;", figure={})
-    text = embedded([plot])
+    text = embed_plots([plot])
     assert not set("<>&") & set(text)
     assert msgspec.json.decode(text, type=list[Plot]) == [plot]

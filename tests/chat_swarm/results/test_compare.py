@@ -6,46 +6,48 @@ import re
 import msgspec
 import pytest
 
-from chat_swarm.report.comparison_table import as_json, table
-from chat_swarm.results.compare import Comparison, Line, compare, parse_bounds
-from chat_swarm.results.finished_run import Run
+from chat_swarm.report.comparison_table import as_json, format_table
+from chat_swarm.results.compare import ComparedMetric, Comparison, compare, parse_bounds
+from chat_swarm.results.finished_run import FinishedRun
 from support.swarm.synthetic_run import synthetic_run, with_faults
 
 
 @pytest.fixture(scope="module")
-def before() -> Run:
+def before() -> FinishedRun:
     return synthetic_run(seed=1, samples=400)
 
 
 @pytest.fixture(scope="module")
-def again() -> Run:
+def again() -> FinishedRun:
     return synthetic_run(seed=2, samples=400)
 
 
 @pytest.fixture(scope="module")
-def slower() -> Run:
+def slower() -> FinishedRun:
     return synthetic_run(seed=3, samples=400, tail=1.3)
 
 
-def line(found: Comparison, name: str) -> Line:
+def line(found: Comparison, name: str) -> ComparedMetric:
     (one,) = (line for line in found.lines if line.name == name)
     return one
 
 
-def test_a_run_is_like_itself(before: Run) -> None:
+def test_a_run_is_like_itself(before: FinishedRun) -> None:
     found = compare(before, before)
     assert not found.warnings
     assert not any(line.beyond for line in found.lines)
     assert {line.change for line in found.lines} == {0.0}
 
 
-def test_a_repeated_run_differs_within_noise(before: Run, again: Run) -> None:
+def test_a_repeated_run_differs_within_noise(before: FinishedRun, again: FinishedRun) -> None:
     found = compare(before, again)
     assert not found.warnings
     assert [line.name for line in found.lines if line.beyond] == []
 
 
-def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(before: Run, slower: Run) -> None:
+def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(
+    before: FinishedRun, slower: FinishedRun
+) -> None:
     found = compare(before, slower)
     p99 = line(found, "delivery.p99")
     assert p99.beyond
@@ -69,7 +71,7 @@ def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(before: Run, slower
         ((25, 25), None, ""),
     ],
 )
-def test_runs_that_are_too_short_to_tell_are_said_to_be(
+def test_compare_of_short_runs_says_that_noise_is_unknown(
     seconds: tuple[int, int], scope: str | None, said: str
 ) -> None:
     # Given runs of some seconds, of which the second has a far longer tail
@@ -78,7 +80,7 @@ def test_runs_that_are_too_short_to_tell_are_said_to_be(
     found = compare(a, b, scope)
     assert said in found.too_short
     assert bool(found.too_short) is bool(said)
-    shown = table(found, colour=False)
+    shown = format_table(found, colour=False)
     assert ("Too short to tell noise from change" in shown) is bool(said)
     # And never that nothing has changed
     assert ("figures changed beyond noise" in shown) is not bool(said)
@@ -89,27 +91,31 @@ def test_runs_that_are_too_short_to_tell_are_said_to_be(
 def test_what_is_ten_times_as_much_is_shown_where_noise_is_unknown() -> None:
     short, loud = (synthetic_run(steady=8, samples=200, messages=number) for number in (100, 1_000))
     found = compare(short, loud)
-    assert line(found, "sent.rate").times == pytest.approx(10, abs=1)
-    shown = table(found, colour=False)
+    assert line(found, "sent.rate").large_ratio == pytest.approx(10, abs=1)
+    shown = format_table(found, colour=False)
     assert re.search(r"sent\.rate .* noise unknown, but B is (9|1\d)\S* times A", shown)
     assert "Ten times as much or as little, or more: " in shown
-    assert re.search(r"sent\.rate .* but A is (9|1\d)\S* times B", table(compare(loud, short), colour=False))
+    assert re.search(
+        r"sent\.rate .* but A is (9|1\d)\S* times B", format_table(compare(loud, short), colour=False)
+    )
 
 
-def test_what_is_less_than_ten_times_as_much_is_not_called_so(before: Run, slower: Run) -> None:
-    shown = table(compare(before, slower), colour=False)
+def test_what_is_less_than_ten_times_as_much_is_not_called_so(
+    before: FinishedRun, slower: FinishedRun
+) -> None:
+    shown = format_table(compare(before, slower), colour=False)
     assert "times A" not in shown
     assert "Ten times" not in shown
 
 
-def test_a_first_lost_message_is_no_noise(before: Run) -> None:
+def test_a_first_lost_message_is_no_noise(before: FinishedRun) -> None:
     found = compare(before, with_faults(synthetic_run(seed=1, samples=400)))
     lost = line(found, "lost")
     assert (lost.a, lost.b, lost.from_nothing, lost.beyond) == (0.0, 2.0, True, True)
     assert any("audit of B failed" in warning for warning in found.warnings)
 
 
-def test_the_generators_figures_are_told_from_the_servers(before: Run) -> None:
+def test_compare_separates_generator_metrics_from_server_metrics(before: FinishedRun) -> None:
     found = compare(before, before)
     assert {line.name.split(".")[0] for line in found.lines if not line.of_server} == {
         "bot_lag",
@@ -129,8 +135,10 @@ def test_the_generators_figures_are_told_from_the_servers(before: Run) -> None:
         ({"headline": "clean"}, "steady seconds, those of B over its clean seconds"),
     ],
 )
-def test_what_makes_runs_hard_to_compare_is_said(before: Run, change: dict[str, object], said: str) -> None:
-    other = Run(
+def test_what_makes_runs_hard_to_compare_is_said(
+    before: FinishedRun, change: dict[str, object], said: str
+) -> None:
+    other = FinishedRun(
         summary=msgspec.structs.replace(before.summary, **change),
         rows=before.rows,
         histograms=before.histograms,
@@ -138,15 +146,15 @@ def test_what_makes_runs_hard_to_compare_is_said(before: Run, change: dict[str, 
     assert any(said in warning for warning in compare(before, other).warnings)
 
 
-def test_a_server_that_had_served_others_before_is_named(before: Run) -> None:
+def test_a_server_that_had_served_others_before_is_named(before: FinishedRun) -> None:
     assert before.summary.server is not None
     used = msgspec.structs.replace(before.summary.server, rss_before_bytes=90_000_000)
-    other = Run(summary=msgspec.structs.replace(before.summary, server=used), rows=before.rows)
+    other = FinishedRun(summary=msgspec.structs.replace(before.summary, server=used), rows=before.rows)
     (warning,) = compare(before, other).warnings
     assert "the server held 45.8 MiB in A, 85.8 MiB in B" in warning
 
 
-def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: Run) -> None:
+def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: FinishedRun) -> None:
     marked = synthetic_run(seed=2, samples=400, marked=(30, 31))
     said = "in 2 seconds of B's 60 the generator was the bottleneck"
     assert any(said in warning for warning in compare(before, marked).warnings)
@@ -166,18 +174,20 @@ def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: Run
         ("catch_up.p99>+5%", True),  # it was not measured
     ],
 )
-def test_a_bound_is_broken_only_beyond_noise(before: Run, slower: Run, bounds: str, failed: bool) -> None:
+def test_a_bound_is_broken_only_beyond_noise(
+    before: FinishedRun, slower: FinishedRun, bounds: str, failed: bool
+) -> None:
     found = compare(before, slower, bounds=parse_bounds(bounds))
     assert found.failed is failed
     assert all(verdict.why for verdict in found.verdicts)
 
 
-def test_a_change_from_nothing_is_more_than_any_share(before: Run) -> None:
+def test_a_change_from_nothing_is_more_than_any_share(before: FinishedRun) -> None:
     found = compare(
         before, with_faults(synthetic_run(seed=1, samples=400)), bounds=parse_bounds("lost>+1000%")
     )
     assert found.failed
-    assert line(found, "lost").relative == math.inf
+    assert line(found, "lost").relative_change == math.inf
 
 
 @pytest.mark.parametrize(
@@ -188,9 +198,9 @@ def test_a_bound_that_is_none_is_refused(text: str) -> None:
         parse_bounds(text)
 
 
-def test_the_table_is_plain_where_it_must_be(before: Run, slower: Run) -> None:
+def test_the_table_is_plain_where_it_must_be(before: FinishedRun, slower: FinishedRun) -> None:
     found = compare(before, slower, bounds=parse_bounds("delivery.p99>+20%"))
-    plain, coloured = table(found, colour=False), table(found, colour=True)
+    plain, coloured = format_table(found, colour=False), format_table(found, colour=True)
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
     assert re.search(
@@ -199,13 +209,13 @@ def test_the_table_is_plain_where_it_must_be(before: Run, slower: Run) -> None:
     assert "BROKEN  delivery.p99>+20%" in plain
 
 
-def test_names_of_runs_cannot_move_the_cursor(before: Run) -> None:
-    other = Run(
+def test_names_of_runs_cannot_move_the_cursor(before: FinishedRun) -> None:
+    other = FinishedRun(
         summary=msgspec.structs.replace(before.summary, run="\x1b[2J", shape="\x1b[1m"), rows=before.rows
     )
-    assert "\x1b" not in table(compare(before, other), colour=False)
+    assert "\x1b" not in format_table(compare(before, other), colour=False)
 
 
-def test_json_holds_all_of_it(before: Run, slower: Run) -> None:
+def test_json_holds_all_of_it(before: FinishedRun, slower: FinishedRun) -> None:
     found = compare(before, slower, bounds=parse_bounds("delivery.p99>+20%"))
     assert msgspec.json.decode(as_json(found), type=Comparison) == found

@@ -4,29 +4,34 @@ from itertools import combinations
 
 import pytest
 
-from chat_swarm.results.confidence import FLOOR, Interval, interval
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.metric_refs import look_up, measured, parse_figure
+from chat_swarm.results.confidence import MIN_HALF_WIDTH_SHARE, ConfidenceInterval, confidence_interval
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.metric_refs import look_up_metric, measurements_of, parse_metric_ref
 from support.swarm.synthetic_run import synthetic_run
 
 SEEDS = 10
 
 
-def ranges(name: str, runs: list[Run]) -> list[Interval]:
-    figure = parse_figure(name)
+def ranges(name: str, runs: list[FinishedRun]) -> list[ConfidenceInterval]:
+    figure = parse_metric_ref(name)
     made = []
     for run in runs:
-        value = look_up(figure, measured(run, "steady")).value
+        value = look_up_metric(figure, measurements_of(run, "steady")).value
         assert value is not None
-        found = interval(figure, value, run.rows_of("steady"), run.summary.peak_connected)
+        found = confidence_interval(figure, value, run.rows_of("steady"), run.summary.peak_connected)
         assert found is not None
-        assert found.low <= value * (1 - FLOOR / 2) < value * (1 + FLOOR / 2) <= found.high
+        assert (
+            found.low
+            <= value * (1 - MIN_HALF_WIDTH_SHARE / 2)
+            < value * (1 + MIN_HALF_WIDTH_SHARE / 2)
+            <= found.high
+        )
         made.append(found)
     return made
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.1], ids=["calm", "drifting"])
-def alike(request: pytest.FixtureRequest) -> list[Run]:
+def alike(request: pytest.FixtureRequest) -> list[FinishedRun]:
     return [synthetic_run(seed=seed, drift=request.param, samples=300) for seed in range(SEEDS)]
 
 
@@ -34,19 +39,19 @@ def alike(request: pytest.FixtureRequest) -> list[Run]:
     "name",
     ["delivery.p50", "delivery.p99", "delivery.p99.9", "ack.mean", "sent.rate", "server.cpu_us_per_delivery"],
 )
-def test_draws_of_one_distribution_are_rarely_called_different(alike: list[Run], name: str) -> None:
+def test_draws_of_one_distribution_are_rarely_called_different(alike: list[FinishedRun], name: str) -> None:
     pairs = list(combinations(ranges(name, alike), 2))
-    assert sum(a.apart(b) for a, b in pairs) <= 0.07 * len(pairs)
+    assert sum(a.is_disjoint(b) for a, b in pairs) <= 0.07 * len(pairs)
 
 
-def test_a_p99_that_is_half_as_much_again_is_found(alike: list[Run]) -> None:
+def test_a_p99_that_is_half_as_much_again_is_found(alike: list[FinishedRun]) -> None:
     """Given runs whose tails are stretched until p99 is half as much again, each pair is told apart."""
     before = ranges("delivery.p99", alike[:4])
     slower = [
-        Interval(found.low * 1.5, found.value * 1.5, found.high * 1.5)
+        ConfidenceInterval(found.low * 1.5, found.value * 1.5, found.high * 1.5)
         for found in ranges("delivery.p99", alike[4:8])
     ]
-    apart = [a.apart(b) for a in before for b in slower]
+    apart = [a.is_disjoint(b) for a in before for b in slower]
     assert sum(apart) >= 0.9 * len(apart)
 
 
@@ -55,24 +60,26 @@ def test_a_longer_tail_is_found_in_the_tail_and_not_in_the_middle() -> None:
     b = [synthetic_run(seed=seed, samples=500, tail=1.25) for seed in range(10, 13)]
     tails = zip(ranges("delivery.p99", a), ranges("delivery.p99", b), strict=True)
     middles = zip(ranges("delivery.p50", a), ranges("delivery.p50", b), strict=True)
-    assert all(one.apart(other) for one, other in tails)
-    assert not any(one.apart(other) for one, other in middles)
+    assert all(one.is_disjoint(other) for one, other in tails)
+    assert not any(one.is_disjoint(other) for one, other in middles)
 
 
 @pytest.mark.parametrize(
     "name", ["delivery.max", "delivery.p99.99", "catch_up.p99", "generator.cpu_cores", "errors"]
 )
-def test_nothing_is_said_of_what_the_seconds_cannot_tell(name: str) -> None:
+def test_confidence_interval_of_rare_or_single_values_is_none(name: str) -> None:
     run = synthetic_run(steady=30, samples=100)
-    assert interval(parse_figure(name), 1000.0, run.rows_of("steady")) is None
+    assert confidence_interval(parse_metric_ref(name), 1000.0, run.rows_of("steady")) is None
 
 
 def test_a_short_run_has_no_noise_that_is_known() -> None:
     run = synthetic_run(steady=20)
-    assert interval(parse_figure("delivery.p50"), 1300.0, run.rows_of("steady")) is None
+    assert confidence_interval(parse_metric_ref("delivery.p50"), 1300.0, run.rows_of("steady")) is None
 
 
 def test_the_same_run_gives_the_same_interval() -> None:
     run = synthetic_run(steady=30, samples=200)
-    first, second = (interval(parse_figure("ack.p90"), 2400.0, run.rows_of("steady")) for _ in range(2))
+    first, second = (
+        confidence_interval(parse_metric_ref("ack.p90"), 2400.0, run.rows_of("steady")) for _ in range(2)
+    )
     assert first == second

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_swarm.model.schema import Quantiles, Row, ServerSample
-from chat_swarm.results.drift import _student, drifts, slope
+from chat_swarm.results.drift import _student_t, find_drifts, fit_slope
 
 
 def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:
@@ -24,7 +24,7 @@ def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
     missed = 0
     for seed in range(300):
         points = [(float(t), 3 + 0.002 * t + one) for t, one in enumerate(noise(seed, 600, memory))]
-        found = slope(points)
+        found = fit_slope(points)
         assert found is not None
         missed += abs(found[0] - 0.002) > found[1]
     assert missed <= 12  # 3 are expected of 300, and some more where seconds are much alike
@@ -32,7 +32,7 @@ def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
 
 def test_a_slope_that_matters_is_found() -> None:
     points = [(float(t), 3 + 0.01 * t + one) for t, one in enumerate(noise(1, 600, 0.5))]
-    found = slope(points)
+    found = fit_slope(points)
     assert found is not None
     assert found[0] == pytest.approx(0.01, rel=0.2)
     assert found[0] > found[1] > 0
@@ -40,7 +40,7 @@ def test_a_slope_that_matters_is_found() -> None:
 
 @given(st.floats(-1e3, 1e3), st.floats(-1e6, 1e6), st.integers(16, 500))
 def test_a_line_is_its_own_slope(rise: float, start: float, seconds: int) -> None:
-    found = slope([(float(t), start + rise * t) for t in range(seconds)])
+    found = fit_slope([(float(t), start + rise * t) for t in range(seconds)])
     assert found is not None
     assert found[0] == pytest.approx(rise, abs=1e-6)
     assert found[1] < 1e-4
@@ -48,17 +48,17 @@ def test_a_line_is_its_own_slope(rise: float, start: float, seconds: int) -> Non
 
 def test_a_stall_does_not_tilt_it() -> None:
     points = [(float(t), 1_000_000.0 if t in {580, 585} else 100.0) for t in range(600)]
-    assert slope(points) == (0.0, 0.0)
+    assert fit_slope(points) == (0.0, 0.0)
 
 
 def test_too_little_time_says_nothing() -> None:
-    assert slope([(float(t), 1.0) for t in range(15)]) is None
-    assert slope([]) is None
+    assert fit_slope([(float(t), 1.0) for t in range(15)]) is None
+    assert fit_slope([]) is None
 
 
 @pytest.mark.parametrize(("freedom", "known"), [(6, 3.707), (10, 3.169), (28, 2.763)])
 def test_students_t_is_that_of_the_tables(freedom: int, known: float) -> None:
-    assert _student(freedom) == pytest.approx(known, rel=0.01)
+    assert _student_t(freedom) == pytest.approx(known, rel=0.01)
 
 
 def test_what_is_said_of_a_soak() -> None:
@@ -83,12 +83,12 @@ def test_what_is_said_of_a_soak() -> None:
         for t in range(700)
     ]
     # When its rows are looked at
-    found = {one.what: one for one in drifts(rows)}
+    found = {one.metric: one for one in find_drifts(rows)}
     # Then memory drifts and latency does not, and of what was never seen nothing is said
     assert set(found) == {"delivery p50", "delivery p99", "server memory"}
-    assert found["server memory"].drifts
+    assert found["server memory"].is_significant
     assert found["server memory"].per_hour == pytest.approx(36, rel=0.01)
-    assert not found["delivery p50"].drifts
-    assert not found["delivery p99"].drifts
+    assert not found["delivery p50"].is_significant
+    assert not found["delivery p99"].is_significant
     assert found["server memory"].sentence.startswith("server memory drifts: +36 ± ")
     assert "delivery p99 does not drift: +0 ± 0 µs an hour" in found["delivery p99"].sentence

@@ -15,8 +15,8 @@ from chat_swarm.model.hgrm import distribution
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
 from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample, Summary
 from chat_swarm.results import run_directory
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read, write_report
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read_run, write_report
 from chat_swarm.results.timeline_csv import COLUMNS, decode, encode
 from support.swarm.synthetic_run import synthetic_run
 
@@ -78,20 +78,20 @@ def test_a_damaged_timeline_is_refused(damage: object, said: str) -> None:
         decode(damage(text))
 
 
-def page(run: Run) -> str:
+def page(run: FinishedRun) -> str:
     return f"<p>{run.summary.run}"
 
 
 @pytest.fixture
-def run() -> Run:
+def run() -> FinishedRun:
     return synthetic_run(steady=6, samples=200)
 
 
-def test_a_run_comes_back_from_its_directory(run: Run, tmp_path: Path) -> None:
+def test_a_run_comes_back_from_its_directory(run: FinishedRun, tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "deep" / "new", run.summary.run)
     assert directory.write(run, page) == []
 
-    back = read(directory.path)
+    back = read_run(directory.path)
 
     assert back.summary == run.summary
     assert len(back.rows) == len(run.rows)
@@ -104,7 +104,7 @@ def test_a_run_comes_back_from_its_directory(run: Run, tmp_path: Path) -> None:
             assert (back.histograms[name][scope].counts == histogram.counts).all()
 
 
-def test_the_directory_holds_what_other_programs_read(run: Run, tmp_path: Path) -> None:
+def test_the_directory_holds_what_other_programs_read(run: FinishedRun, tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", "x")
     directory.write(run, page)
 
@@ -126,7 +126,7 @@ def test_the_default_directory_is_named_by_time_and_run(
     assert str(second) == "swarm-runs/20260921T140307Z-a1b2-2"
 
 
-def test_a_directory_that_holds_a_run_is_not_written_over(run: Run, tmp_path: Path) -> None:
+def test_a_directory_that_holds_a_run_is_not_written_over(run: FinishedRun, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     with pytest.raises(RunDirectoryError, match=rf"{tmp_path} already holds a run: choose another"):
         RunDirectory.create(tmp_path, "x")
@@ -143,18 +143,18 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path)
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    really = run_directory._replace
+    really = run_directory._write_atomically
 
     def replace(path: Path, text: str) -> None:
         if not names or path.name in names:
             raise OSError(errno.ENOSPC, "No space left on device")
         really(path, text)
 
-    monkeypatch.setattr(run_directory, "_replace", replace)
+    monkeypatch.setattr(run_directory, "_write_atomically", replace)
 
 
 def test_a_full_disk_does_not_cost_the_summary(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RunDirectory.create(tmp_path, "x")
     full_disk(monkeypatch)
@@ -168,31 +168,31 @@ def test_a_full_disk_does_not_cost_the_summary(
 
 
 def test_one_file_that_fails_does_not_cost_the_others(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RunDirectory.create(tmp_path, "x")
     full_disk(monkeypatch, "report.html")
     out = io.StringIO()
     assert len(directory.write(run, page, out)) == 1
     assert not out.getvalue()
-    assert read(tmp_path).summary == run.summary
+    assert read_run(tmp_path).summary == run.summary
 
 
-def test_a_report_that_cannot_be_made_does_not_cost_the_run(run: Run, tmp_path: Path) -> None:
-    def missing(_: Run) -> str:
+def test_a_report_that_cannot_be_made_does_not_cost_the_run(run: FinishedRun, tmp_path: Path) -> None:
+    def missing(_: FinishedRun) -> str:
         raise ImportError(name="plotly")
 
-    def broken(_: Run) -> str:
+    def broken(_: FinishedRun) -> str:
         raise KeyError("delivery")
 
-    (told,) = RunDirectory.create(tmp_path / "a", "x").write(run, missing)
-    assert "install greenroom[loadtest]" in told
-    (told,) = RunDirectory.create(tmp_path / "b", "x").write(run, broken)
-    assert "KeyError" in told
-    assert read(tmp_path / "b").summary == run.summary
+    (problem,) = RunDirectory.create(tmp_path / "a", "x").write(run, missing)
+    assert "install greenroom[loadtest]" in problem
+    (problem,) = RunDirectory.create(tmp_path / "b", "x").write(run, broken)
+    assert "KeyError" in problem
+    assert read_run(tmp_path / "b").summary == run.summary
 
 
-def test_a_new_report_replaces_the_old_one(run: Run, tmp_path: Path) -> None:
+def test_a_new_report_replaces_the_old_one(run: FinishedRun, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     assert write_report(tmp_path, "new").read_text() == "new"
 
@@ -210,15 +210,15 @@ def test_a_new_report_replaces_the_old_one(run: Run, tmp_path: Path) -> None:
         ("histograms.json", '{"ack": {"all": "HISTnonsense"}}', "histograms.json is broken"),
     ],
 )
-def test_a_broken_file_is_named(run: Run, tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_a_broken_file_is_named(run: FinishedRun, tmp_path: Path, name: str, text: str, said: str) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     (tmp_path / name).write_text(text)
     with pytest.raises(RunDirectoryError, match=re.escape(said)):
-        read(tmp_path)
+        read_run(tmp_path)
 
 
-def test_a_missing_directory_and_a_missing_summary_are_told_apart(tmp_path: Path) -> None:
+def test_read_run_without_directory_or_summary_names_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="there is no directory"):
-        read(tmp_path / "none")
+        read_run(tmp_path / "none")
     with pytest.raises(RunDirectoryError, match="holds no finished run"):
-        read(tmp_path)
+        read_run(tmp_path)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC
 from chat_swarm.model.schema import Quantiles, Scope
-from chat_swarm.results.metric_refs import SINGLES, Measured, measured, parse_figure
-from chat_swarm.results.slo import OPERATORS, evaluate, parse
+from chat_swarm.results.metric_refs import SINGLE_VALUES, Measurements, measurements_of, parse_metric_ref
+from chat_swarm.results.slo import OPERATORS, evaluate, parse_slo
 from support.swarm.synthetic_run import synthetic_run
 
 percentiles = st.one_of(
@@ -35,17 +35,17 @@ def conditions(draw: st.DrawFn) -> tuple[str, str, str, str, str]:
 def test_what_the_grammar_allows_is_read_as_it_was_meant(
     written: list[tuple[str, str, str, str, str]],
 ) -> None:
-    read = parse(",".join(text for *_, text in written))
-    assert [(one.figure.name, one.operator, one.limit, one.unit) for one in read] == [
+    read = parse_slo(",".join(text for *_, text in written))
+    assert [(one.ref.name, one.operator, one.limit, one.unit) for one in read] == [
         (name, sign, float(number), unit) for name, sign, number, unit, _ in written
     ]
-    assert parse(",".join(one.text for one in read)) == read
+    assert parse_slo(",".join(one.text for one in read)) == read
 
 
 @given(st.text(max_size=40))
 def test_any_other_text_is_refused_in_one_sentence(text: str) -> None:
     try:
-        parse(text)
+        parse_slo(text)
     except ValueError as error:
         assert str(error)  # noqa: PT017  most texts are refused, and none in another way
 
@@ -73,17 +73,17 @@ def test_any_other_text_is_refused_in_one_sentence(text: str) -> None:
 )
 def test_a_refusal_names_what_is_wrong_and_what_would_be_right(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
-        parse(text)
+        parse_slo(text)
     assert said in str(refused.value)
 
 
 def test_p999_is_ninety_nine_point_nine() -> None:
-    assert parse_figure("ack.p999").percent == parse_figure("ack.p99.9").percent == 99.9
-    assert parse_figure("ack.p9999").percent == 99.99
+    assert parse_metric_ref("ack.p999").percent == parse_metric_ref("ack.p99.9").percent == 99.9
+    assert parse_metric_ref("ack.p9999").percent == 99.99
 
 
 def test_each_figure_that_is_one_number_has_a_name_that_is_read() -> None:
-    assert [parse_figure(name).name for name in SINGLES] == list(SINGLES)
+    assert [parse_metric_ref(name).name for name in SINGLE_VALUES] == list(SINGLE_VALUES)
 
 
 def histogram(*values: int) -> Histogram:
@@ -95,9 +95,9 @@ def histogram(*values: int) -> Histogram:
 
 
 @pytest.fixture
-def some() -> Measured:
+def some() -> Measurements:
     ack = histogram(*range(1000, 101_000, 1000))
-    return Measured(
+    return Measurements(
         scope=Scope(
             seconds=10.0,
             counts={"sent": 500, "errors": 1},
@@ -128,21 +128,23 @@ def some() -> Measured:
         ("connect.p99<1ms", True, 0.9),  # as connecting happens in the ramp
     ],
 )
-def test_a_condition_is_judged_in_its_own_unit(some: Measured, text: str, passed: bool, value: float) -> None:
+def test_a_condition_is_judged_in_its_own_unit(
+    some: Measurements, text: str, passed: bool, value: float
+) -> None:
     (term,) = evaluate(text, some, "steady").terms
     assert term.passed is passed
     assert term.value == pytest.approx(value, rel=2e-3)
 
 
 @pytest.mark.parametrize("text", ["rtt.p99<1s", "rtt.p99>0s", "server.cpu_cores<1", "generator.cpu_cores<1"])
-def test_what_was_never_measured_is_not_kept_and_says_why(some: Measured, text: str) -> None:
+def test_what_was_never_measured_is_not_kept_and_says_why(some: Measurements, text: str) -> None:
     found = evaluate(text, some, "steady")
     assert not found.passed
     assert found.terms[0].value is None
     assert found.terms[0].why
 
 
-def test_one_broken_condition_breaks_the_objective(some: Measured) -> None:
+def test_one_broken_condition_breaks_the_objective(some: Measurements) -> None:
     assert evaluate("ack.p50<1s,connected=7", some, "steady").passed
     found = evaluate("ack.p50<1s,lost=0,connected=7", some, "steady")
     assert not found.passed
@@ -154,6 +156,6 @@ def test_a_finished_run_can_be_judged_by_any_figure() -> None:
     text = (
         "delivery.p99.5<1s,server.rss_kib_per_connection<30KiB,server.cpu_us_per_delivery<90us,login.p99<1s"
     )
-    found = evaluate(text, measured(run, "steady"), "steady")
+    found = evaluate(text, measurements_of(run, "steady"), "steady")
     assert found.passed
     assert all(term.value for term in found.terms)

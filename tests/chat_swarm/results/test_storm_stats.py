@@ -4,17 +4,17 @@ import pytest
 
 from chat_swarm.model.schema import Quantiles
 from chat_swarm.report.page import checks, server_tiles
-from chat_swarm.report.terminal_summary import closing
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.storm_stats import all_back, storms
+from chat_swarm.report.terminal_summary import format_summary
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.storm_stats import all_resumed, describe_storms
 from support.swarm.synthetic_run import synthetic_run
 
 
-def stormy(*moments: int, bots: dict[str, int] | None = None, timed: int = 0, **counts: int) -> Run:
+def stormy(*starts: int, bots: dict[str, int] | None = None, timed: int = 0, **counts: int) -> FinishedRun:
     """Return a run with storms at these seconds; `timed` of the returns and of the missed messages are."""
     run = synthetic_run(steady=20, samples=200, shape="storm", options={"shape_every": 30.0})
     for row in run.rows:
-        number = sum(1 for moment in moments if moment <= row.t)
+        number = sum(1 for start in starts if start <= row.t)
         row.step = f"storm {number}" if number else "calm"
     for name in ("all", "steady"):
         scope = run.scope(name)
@@ -27,9 +27,9 @@ def stormy(*moments: int, bots: dict[str, int] | None = None, timed: int = 0, **
     return run
 
 
-def test_a_storm_after_which_all_came_back_is_told_in_full() -> None:
+def test_storms_after_which_all_resumed_are_described_in_full() -> None:
     run = stormy(12, 18, timed=60, cuts=60, resumed=60, caught_up=1_234)
-    cut, waited, missed = storms(run)
+    cut, waited, missed = describe_storms(run)
     assert cut == (
         "2 storms (at 12 and 18 s) cut 60 connections; all 60 came back to their sessions;"
         " the slowest return took 101 ms."
@@ -40,31 +40,31 @@ def test_a_storm_after_which_all_came_back_is_told_in_full() -> None:
     assert missed == (
         "What they missed, 1,234 messages, reached them in the end, at most 72 ms after it was sent."
     )
-    text = closing(run)
-    assert all(sentence in text for sentence in storms(run))
+    text = format_summary(run)
+    assert all(sentence in text for sentence in describe_storms(run))
     assert "  storms            2 storms (at 12 and 18 s) cut" in text
     (check,) = (one for one in checks(run) if one.title == "Storms")
-    assert check.mood == "good"
-    assert check.text == " ".join(storms(run))
+    assert check.severity == "good"
+    assert check.text == " ".join(describe_storms(run))
     tiles = {tile.label: (tile.value, tile.note) for tile in server_tiles(run)}
     assert tiles["Back after a cut, p99"] == ("90", "p50 44 ms, p99.9 0 µs")
     assert tiles["Caught up, p99"][0] == "50"
 
 
-def test_those_who_did_not_come_back_are_counted() -> None:
+def test_storms_without_full_return_count_the_missing() -> None:
     run = stormy(15, timed=20, cuts=30, resumed=25, not_resumed=3)
-    cut, *_ = storms(run)
+    cut, *_ = describe_storms(run)
     assert cut == (
         "1 storm (at 15 s) cut 30 connections; 25 came back to their sessions, 3 to new ones,"
         " 2 had not come back at the end; the slowest return of 20 that were timed took 101 ms."
     )
-    assert not all_back(run)
+    assert not all_resumed(run)
     (check,) = (one for one in checks(run) if one.title == "Storms")
-    assert check.mood == "none"
+    assert check.severity == "none"
 
 
 def test_nothing_is_claimed_of_what_nobody_timed() -> None:
-    (said,) = storms(stormy(15, cuts=30))
+    (said,) = describe_storms(stormy(15, cuts=30))
     assert said == (
         "1 storm (at 15 s) cut 30 connections; 0 came back to their sessions,"
         " 30 had not come back at the end."
@@ -73,25 +73,25 @@ def test_nothing_is_claimed_of_what_nobody_timed() -> None:
 
 def test_what_churn_adds_to_the_cuts_is_said() -> None:
     run = stormy(15, bots={"ChurnBot": 5}, cuts=30, resumed=30)
-    assert "cut 30 connections, ChurnBots' own goings with them; all 30" in storms(run)[0]
+    assert "cut 30 connections, ChurnBots' own goings with them; all 30" in describe_storms(run)[0]
 
 
 def test_many_storms_are_not_listed() -> None:
     run = stormy(*range(11, 29, 3), cuts=6, resumed=6)
-    assert storms(run)[0].startswith("6 storms (from 11 s to 26 s) cut 6 connections")
+    assert describe_storms(run)[0].startswith("6 storms (from 11 s to 26 s) cut 6 connections")
 
 
 def test_a_run_that_was_too_short_for_its_first_storm_says_so() -> None:
-    (said,) = storms(stormy())
+    (said,) = describe_storms(stormy())
     assert said == (
         "None came: the first is 30 s after all bots are there (--shape-every), and the run was over before."
     )
-    assert f"  storms            {said}" in closing(stormy())
+    assert f"  storms            {said}" in format_summary(stormy())
 
 
 @pytest.mark.parametrize("shape", ["", "burst"])
 def test_of_other_runs_nothing_is_said(shape: str) -> None:
     run = synthetic_run(steady=20, samples=200, shape=shape)
-    assert storms(run) == []
-    assert "storm" not in closing(run).lower()
+    assert describe_storms(run) == []
+    assert "storm" not in format_summary(run).lower()
     assert "Back after a cut, p99" not in [tile.label for tile in server_tiles(run)]

@@ -6,16 +6,16 @@ import pytest
 
 from chat_swarm.model.schema import SILENT
 from chat_swarm.report import page, tables
-from chat_swarm.report.terminal_summary import closing
+from chat_swarm.report.terminal_summary import format_summary
 from chat_swarm.results import verdict
 from chat_swarm.results.compare import compare
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 from support.swarm.synthetic_run import RAMP, synthetic_run, with_faults
 
 SLOW = "loop lag over 100 ms"
 
 
-def marked(*reasons: str, steady: int = 20, steps: bool = False) -> Run:
+def marked(*reasons: str, steady: int = 20, steps: bool = False) -> FinishedRun:
     """Return a run whose first steady seconds are marked, each for one of these reasons."""
     run = synthetic_run(steady=steady, samples=200, steps=steps)
     for number, reason in enumerate(reasons):
@@ -29,10 +29,10 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     # Given a run in which one of the processes died
     run = marked(*[SILENT] * 6)
     # Then all that is said of it names what it was
-    said = verdict.generator(run)
+    said = verdict.generator_sentence(run)
     assert said.startswith("A bot process did not report in 6 seconds of 20 (30 %)")
-    assert verdict.mood(run) == "bad"
-    text, hint = closing(run), page.time_hint(run)
+    assert verdict.severity(run) == "bad"
+    text, hint = format_summary(run), page.time_hint(run)
     assert said in text
     assert f"6 seconds in which {SILENT}." in hint
     (tile,) = (one for one in page.generator_tiles(run) if one.label == "Marked seconds")
@@ -46,15 +46,15 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
         assert "--processes" not in words
 
 
-def test_a_slow_generator_and_a_silent_process_are_told_apart() -> None:
+def test_generator_sentence_separates_slow_from_silent() -> None:
     run = marked(SLOW, SILENT, SLOW, SILENT, SILENT)
-    said = verdict.generator(run)
+    said = verdict.generator_sentence(run)
     assert "A bot process did not report in 3 seconds of 20 (15 %)" in said
     assert "The generator was the bottleneck in 2 seconds of 20 (10 %)" in said
     assert verdict.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
 
 
-def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
+def test_audit_check_shows_the_notes_of_an_incomplete_audit() -> None:
     run = synthetic_run(samples=200)
     run.summary.audit.passed = False
     run.summary.audit.notes = ["bot process 0 did not report at the end"]
@@ -74,7 +74,7 @@ def test_why_an_audit_is_not_whole_stands_beside_its_verdict() -> None:
     ],
 )
 def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said: str) -> None:
-    assert verdict.generator(marked(*reasons, steady=60)).startswith(said)
+    assert verdict.generator_sentence(marked(*reasons, steady=60)).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_run_that_could_not_be_written_has_not_passed(tmp_path: Path) -> None:
     run, full = synthetic_run(samples=200), ["summary.json could not be written: No space left on device"]
     assert run.summary.passed
     # When it is told, then its first line is what the exit code says, and no file is promised
-    text = closing(run, tmp_path, full)
+    text = format_summary(run, tmp_path, full)
     assert text.splitlines()[0].endswith(": FAILED: NOT WRITTEN DOWN (PASSED BY ITS FIGURES)")
     assert f"ERROR: {full[0]}" in text
     assert "report.html" not in text
 
 
 def test_a_run_that_failed_and_could_not_be_written_says_both() -> None:
-    text = closing(with_faults(synthetic_run(samples=200)), None, ["no space"])
+    text = format_summary(with_faults(synthetic_run(samples=200)), None, ["no space"])
     assert text.splitlines()[0].endswith(": FAILED: THE AUDIT; AND NOT WRITTEN DOWN")

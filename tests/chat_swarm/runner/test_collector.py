@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Interval, MachineSample, ServerSample
-from chat_swarm.runner.collector import DRAIN, PATIENCE, RAMP, STEADY, Collector
+from chat_swarm.runner.collector import DRAIN, RAMP, REPORT_WAIT_S, STEADY, Collector
 
 BEGAN = 1000
 SECONDS = 12
@@ -55,14 +55,14 @@ def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
     processes: int, chance: random.Random
 ) -> None:
     # Given processes whose reports take their time, but less than is waited for
-    took = [chance.uniform(0, PATIENCE - 1) for _ in range(processes)]
+    took = [chance.uniform(0, REPORT_WAIT_S - 1) for _ in range(processes)]
     late = sorted(many(processes), key=lambda report: report[0].unix + took[report[0].process])
     collector = Collector(BEGAN, processes)
-    collector.all_up(BEGAN + 2.5)
-    collector.stopping(BEGAN + 9.5)
+    collector.mark_steady(BEGAN + 2.5)
+    collector.mark_drain(BEGAN + 9.5)
     # When all have reported
     for second, histograms in late:
-        collector.add(second, histograms)
+        collector.add_report(second, histograms)
     collector.finish()
     # Then there is a row for each second
     assert [row.t for row in collector.rows] == list(range(SECONDS))
@@ -91,12 +91,12 @@ def test_what_comes_too_late_for_a_row_still_counts(processes: int, chance: rand
     reports = many(processes)
     whole, shuffled = Collector(BEGAN, processes), Collector(BEGAN, processes)
     for collector in (whole, shuffled):
-        collector.all_up(BEGAN - 1)
+        collector.mark_steady(BEGAN - 1)
     for second, histograms in reports:
-        whole.add(second, histograms)
+        whole.add_report(second, histograms)
     chance.shuffle(reports)
     for second, histograms in reports:
-        shuffled.add(second, histograms)
+        shuffled.add_report(second, histograms)
     whole.finish()
     shuffled.finish()
     for name in ("all", "steady"):
@@ -105,12 +105,12 @@ def test_what_comes_too_late_for_a_row_still_counts(processes: int, chance: rand
 
 def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
     collector = Collector(BEGAN, 2)
-    for second in range(PATIENCE + 1):
+    for second in range(REPORT_WAIT_S + 1):
         assert not collector.rows
-        collector.add(interval(BEGAN + second, sent=1), {})
+        collector.add_report(interval(BEGAN + second, sent=1), {})
     assert [row.unix for row in collector.rows] == [BEGAN]
     # And when it speaks after all, only the scopes change
-    collector.add(interval(BEGAN, 1, sent=5), {"ack": latency(7)})
+    collector.add_report(interval(BEGAN, 1, sent=5), {"ack": latency(7)})
     assert collector.rows[0].counts == {"sent": 1}
     assert collector.tallies["all"].counts["sent"] == 6
     assert collector.scopes()["all"].metrics["ack"].max == 7
@@ -119,24 +119,26 @@ def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
 @pytest.mark.parametrize("late_is_marked", [True, False])
 def test_a_late_report_of_a_marked_second_is_not_clean(late_is_marked: bool) -> None:
     collector = Collector(BEGAN, 2)
-    collector.all_up(BEGAN - 1)
+    collector.mark_steady(BEGAN - 1)
     marks = ("", "lag") if late_is_marked else ("lag", "")
-    collector.add(interval(BEGAN, 0, marks[0]), {})
-    for second in range(1, PATIENCE + 1):
-        collector.add(interval(BEGAN + second), {})
-    collector.add(interval(BEGAN, 1, marks[1], sent=3), {"ack": latency(5)})
+    collector.add_report(interval(BEGAN, 0, marks[0]), {})
+    for second in range(1, REPORT_WAIT_S + 1):
+        collector.add_report(interval(BEGAN + second), {})
+    collector.add_report(interval(BEGAN, 1, marks[1], sent=3), {"ack": latency(5)})
     assert collector.tallies["steady"].counts["sent"] == 3
     assert collector.tallies["clean"].counts["sent"] == 0
     assert "ack" not in collector.tallies["clean"].histograms
 
 
-def test_who_waits_until_the_drain_was_said_in_a_steady_second() -> None:
+def test_collector_latency_ending_in_the_drain_counts_as_steady() -> None:
     # Given a steady second, after which the server stands still until all have stopped
     collector = Collector(BEGAN, 1)
-    collector.all_up(BEGAN - 1)
-    collector.add(interval(BEGAN, sent=2, delivered=1), {"delivery": latency(100)})
-    collector.stopping(BEGAN + 1)
-    collector.add(interval(BEGAN + 1, delivered=1), {"delivery": latency(9_000_000), "rtt": latency(3)})
+    collector.mark_steady(BEGAN - 1)
+    collector.add_report(interval(BEGAN, sent=2, delivered=1), {"delivery": latency(100)})
+    collector.mark_drain(BEGAN + 1)
+    collector.add_report(
+        interval(BEGAN + 1, delivered=1), {"delivery": latency(9_000_000), "rtt": latency(3)}
+    )
     # Then the stall is in the steady latencies, and the rates are those of the steady second
     steady = collector.scopes()["steady"]
     assert steady.metrics["delivery"].max == 9_000_000
@@ -146,8 +148,8 @@ def test_who_waits_until_the_drain_was_said_in_a_steady_second() -> None:
 
 def test_without_a_steady_second_the_drain_makes_none() -> None:
     collector = Collector(BEGAN, 1)
-    collector.stopping(BEGAN)
-    collector.add(interval(BEGAN), {"delivery": latency(1)})
+    collector.mark_drain(BEGAN)
+    collector.add_report(interval(BEGAN), {"delivery": latency(1)})
     assert not collector.scopes()["steady"].metrics
 
 
@@ -156,7 +158,7 @@ def test_the_last_short_account_joins_its_second() -> None:
     first, last = interval(BEGAN, sent=1), interval(BEGAN, sent=2, delivered=1)
     first.seconds, last.seconds, last.marked = 0.5, 0.25, "lag"
     for one in (first, last):
-        collector.add(one, {"ack": latency(1)})
+        collector.add_report(one, {"ack": latency(1)})
     collector.finish()
     [row] = collector.rows
     assert row.counts == {"sent": 3, "delivered": 1}
@@ -168,19 +170,19 @@ def test_the_last_short_account_joins_its_second() -> None:
 def test_packed_or_not_is_the_same() -> None:
     plain, packed = Collector(BEGAN, 1), Collector(BEGAN, 1)
     histogram = latency(1, 2048, 70_000)
-    plain.add(interval(BEGAN), {"ack": histogram})
+    plain.add_report(interval(BEGAN), {"ack": histogram})
     sealed = interval(BEGAN)
     sealed.histograms = {"ack": histogram.pack()}
-    packed.add_packed(sealed)
+    packed.add_packed_report(sealed)
     assert packed.rows == plain.rows
-    assert packed.between(BEGAN, BEGAN + 1).histograms["ack"].buckets() == histogram.buckets()
+    assert packed.tally_between(BEGAN, BEGAN + 1).histograms["ack"].buckets() == histogram.buckets()
 
 
 def test_a_window_is_its_seconds() -> None:
     collector = Collector(BEGAN, 1)
     for second, histograms in many(1):
-        collector.add(second, histograms)
-    tally = collector.between(BEGAN + 3, BEGAN + 6)
+        collector.add_report(second, histograms)
+    tally = collector.tally_between(BEGAN + 3, BEGAN + 6)
     assert tally.counts == {"sent": 3, "delivered": 3 + 4 + 5}
     assert tally.histograms["delivery"].count == 3
     assert tally.seconds == 3
@@ -190,33 +192,33 @@ def test_the_servers_sample_finds_its_row_before_and_after() -> None:
     collector = Collector(BEGAN, 1)
     early, late = (ServerSample(cpu=cpu, rss_bytes=1, descriptors=1) for cpu in (0.1, 0.2))
     machine = MachineSample(others=0.5, stolen=0.0)
-    collector.outside(BEGAN, early, machine)
-    collector.add(interval(BEGAN), {})
-    collector.add(interval(BEGAN + 1), {})
-    collector.outside(BEGAN + 1, late)
+    collector.add_samples(BEGAN, early, machine)
+    collector.add_report(interval(BEGAN), {})
+    collector.add_report(interval(BEGAN + 1), {})
+    collector.add_samples(BEGAN + 1, late)
     assert [row.server for row in collector.rows] == [early, late]
     assert [row.machine for row in collector.rows] == [machine, None]
 
 
-@pytest.mark.parametrize("stood", [2, PATIENCE - 1, PATIENCE + 1, 4 * PATIENCE])
+@pytest.mark.parametrize("stood", [2, REPORT_WAIT_S - 1, REPORT_WAIT_S + 1, 4 * REPORT_WAIT_S])
 def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretches_nothing(
     stood: int,
 ) -> None:
     # Given two processes that report every second, and say as much
     collector, first, end = Collector(BEGAN, 2), BEGAN + 5, BEGAN + 40
-    collector.all_up(BEGAN)
+    collector.mark_steady(BEGAN)
     for unix in range(BEGAN + 1, first):
-        collector.add(interval(unix, 0, sent=10), {})
-        collector.add(interval(unix, 1, sent=10), {})
+        collector.add_report(interval(unix, 0, sent=10), {})
+        collector.add_report(interval(unix, 1, sent=10), {})
     # When one stands still, and tells of all that time at once
     for unix in range(first, first + stood):
-        collector.add(interval(unix, 0, sent=10), {})
+        collector.add_report(interval(unix, 0, sent=10), {})
     long = interval(first + stood // 2, 1, "lag", sent=10 * stood)
     long.seconds = stood
-    collector.add(long, {})
+    collector.add_report(long, {})
     for unix in range(first + stood, end):
-        collector.add(interval(unix, 0, sent=10), {})
-        collector.add(interval(unix, 1, sent=10), {})
+        collector.add_report(interval(unix, 0, sent=10), {})
+        collector.add_report(interval(unix, 1, sent=10), {})
     collector.finish()
     # Then all of that time is marked, and no rate is stretched or pressed by it
     assert [row.unix for row in collector.rows if row.marked] == list(range(first, first + stood))
@@ -229,13 +231,13 @@ def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretc
 def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
     # Given a process that reports every second
     collector = Collector(BEGAN, 1)
-    collector.all_up(BEGAN)
-    collector.add(interval(BEGAN + 1, sent=10), {})
+    collector.mark_steady(BEGAN)
+    collector.add_report(interval(BEGAN + 1, sent=10), {})
     # When it stands still from 2 to 5
     long = interval(BEGAN + 3, marked="lag", sent=30)
     long.seconds = 3
-    collector.add(long, {})
-    collector.add(interval(BEGAN + 5, sent=10), {})
+    collector.add_report(long, {})
+    collector.add_report(interval(BEGAN + 5, sent=10), {})
     # Then no second is missing, and what was measured is a rate of the time that it took
     assert [(row.t, row.connected, bool(row.marked)) for row in collector.rows] == [
         (1, 1, False),
@@ -245,22 +247,22 @@ def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
         (5, 1, False),
     ]
     assert collector.scopes()["steady"].rates["sent"] == 10
-    assert collector.between(BEGAN + 1, BEGAN + 6).scope().rates["sent"] == 10
+    assert collector.tally_between(BEGAN + 1, BEGAN + 6).to_scope().rates["sent"] == 10
 
 
 def test_a_process_that_came_late_is_waited_for_from_then_on() -> None:
     collector = Collector(BEGAN, 1)
-    collector.add(interval(BEGAN, 0), {})
-    collector.add(interval(BEGAN + 1, 0), {})
-    collector.add(interval(BEGAN + 1, 1), {})  # after the row, which did not wait for it
-    collector.add(interval(BEGAN + 2, 1), {})
-    assert collector.reported_to() == BEGAN + 1
-    collector.add(interval(BEGAN + 2, 0), {})
+    collector.add_report(interval(BEGAN, 0), {})
+    collector.add_report(interval(BEGAN + 1, 0), {})
+    collector.add_report(interval(BEGAN + 1, 1), {})  # after the row, which did not wait for it
+    collector.add_report(interval(BEGAN + 2, 1), {})
+    assert collector.last_row_unix() == BEGAN + 1
+    collector.add_report(interval(BEGAN + 2, 0), {})
     assert collector.rows[-1].connected == 2
 
 
 def test_a_clock_that_was_set_makes_no_rows_of_years() -> None:
     collector = Collector(BEGAN, 1)
-    collector.add(interval(BEGAN), {})
-    collector.add(interval(BEGAN + 10**8), {})
+    collector.add_report(interval(BEGAN), {})
+    collector.add_report(interval(BEGAN + 10**8), {})
     assert len(collector.rows) == 2

@@ -11,7 +11,7 @@ import pytest
 
 from chat_swarm.model.schema import MachineSample
 from chat_swarm.runner import machine_load
-from chat_swarm.runner.machine_load import Company
+from chat_swarm.runner.machine_load import OtherLoadSampler
 from support.processes.process import eventually
 
 
@@ -34,7 +34,7 @@ class Clocks:
 
 def test_what_is_ours_or_the_servers_is_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = Clocks(monkeypatch)
-    watched = Company()
+    watched = OtherLoadSampler()
     clocks.now, clocks.user, clocks.mine, clocks.steal = 2.0, 3.0, 1.0, 0.5
     # Three seconds of CPU in two, one of them ours, and a quarter core the server's
     assert watched.sample(0.25) == MachineSample(others=0.75, stolen=0.25)
@@ -52,7 +52,7 @@ def busy() -> Iterator[None]:
 
 
 def test_a_program_that_came_later_is_seen(request: pytest.FixtureRequest) -> None:
-    watched = Company()
+    watched = OtherLoadSampler()
     request.getfixturevalue("busy")
 
     def seen() -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from chat_swarm.runner.server_probe import CENSUS_EVERY, ProbeError, ServerProbe, find_server
+from chat_swarm.runner.server_probe import CHILD_SCAN_SAMPLES, ProbeError, ServerProbe, find_server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -49,7 +49,7 @@ class Listener:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def told(self, word: str) -> str:
+    def ask(self, word: str) -> str:
         assert self.process.stdin is not None
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
@@ -93,7 +93,7 @@ def test_a_server_is_found_over_ipv6() -> None:
 
 def test_of_several_that_share_the_socket_the_eldest_is_the_server() -> None:
     with listening() as listener:
-        assert listener.told("fork") == "forked"
+        assert listener.ask("fork") == "forked"
         assert find_server("127.0.0.1", listener.port) == listener.pid
 
 
@@ -109,14 +109,14 @@ def test_this_process_is_never_the_server() -> None:
         assert find_server("127.0.0.1", own.getsockname()[1]) is None
 
 
-def test_a_sample_tells_cores_memory_and_descriptors() -> None:
+def test_sample_has_cores_memory_and_descriptors() -> None:
     with listening() as listener:
         probe = ServerProbe(listener.pid)
         assert LISTENS.strip().splitlines()[0] in probe.command
         before = probe.sample()
         assert before is not None
-        assert listener.told("open") == "done"
-        assert listener.told("burn") == "done"
+        assert listener.ask("open") == "done"
+        assert listener.ask("burn") == "done"
         after = probe.sample()
         assert after is not None
         assert after.descriptors == before.descriptors + 100
@@ -128,8 +128,8 @@ def test_children_count_too() -> None:
     with listening() as listener:
         probe = ServerProbe(listener.pid)
         before = probe.sample()
-        assert listener.told("fork") == "forked"
-        samples = [probe.sample() for _ in range(CENSUS_EVERY)]
+        assert listener.ask("fork") == "forked"
+        samples = [probe.sample() for _ in range(CHILD_SCAN_SAMPLES)]
         assert before is not None
         assert samples[-1] is not None
         assert samples[-1].rss_bytes > before.rss_bytes + (32 << 20)
@@ -164,6 +164,6 @@ def test_a_process_of_somebody_else_is_a_clear_error(monkeypatch: pytest.MonkeyP
     def refuse(pid: int) -> int:
         raise PermissionError(pid)
 
-    monkeypatch.setattr("chat_swarm.runner.server_probe._descriptors", refuse)
+    monkeypatch.setattr("chat_swarm.runner.server_probe._descriptor_count", refuse)
     with pytest.raises(ProbeError, match="somebody else"):
         ServerProbe(os.getpid())

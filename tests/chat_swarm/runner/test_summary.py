@@ -9,7 +9,7 @@ from chat_swarm.audit.process_audit import Audit
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Interval, MachineSample, ServerSample, Summary
 from chat_swarm.runner.collector import Collector
-from chat_swarm.runner.summary import sum_up
+from chat_swarm.runner.summary import summarize_run
 
 BEGAN = 5000
 
@@ -41,16 +41,18 @@ def final(**more: Any) -> dict[str, Any]:
 
 def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
     collector = Collector(BEGAN, 1)
-    collector.all_up(BEGAN)
+    collector.mark_steady(BEGAN)
     each = {"sent": 5, "delivered": 10, "acknowledged": 5} | counts
     if seconds:
-        collector.add(Interval(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {})
+        collector.add_report(
+            Interval(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {}
+        )
     for second in range(1, seconds):
         latency = Histogram()
         latency.record(np.array([900_000 if second == mark else 1000], dtype=np.int64))
         marked = "loop lag" if second == mark else ""
-        collector.outside(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
-        collector.add(
+        collector.add_samples(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
+        collector.add_report(
             Interval(
                 unix=BEGAN + second, process=0, bots=2, connected=2, counts=dict(each), marked=marked, cpu=0.3
             ),
@@ -61,7 +63,7 @@ def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
 
 
 def summed(collector: Collector | None = None, *finals: dict[str, Any], **more: Any) -> Summary:
-    told = dict(enumerate(finals or (final(),)))
+    by_process = dict(enumerate(finals or (final(),)))
     plain: dict[str, Any] = {
         "run": "k7q",
         "started": "now",
@@ -70,7 +72,7 @@ def summed(collector: Collector | None = None, *finals: dict[str, Any], **more: 
         "options": {"message_rate": 0.2, "direct_rate": 1.0},
         "bots": {"ChatterBot": 2},
         "collector": collector or collected(),
-        "finals": told,
+        "finals": by_process,
         "notes": [],
         "server": None,
         "slo": "",
@@ -79,7 +81,7 @@ def summed(collector: Collector | None = None, *finals: dict[str, Any], **more: 
         "steps": [],
         "limit": None,
     }
-    return sum_up(**plain | more).summary
+    return summarize_run(**plain | more).summary
 
 
 def test_a_good_run_passes() -> None:
@@ -117,7 +119,7 @@ def test_what_was_no_run_does_not_pass(
     ("bots", "options"),
     [({"LurkerBot": 2}, {"message_rate": 0.2}), ({"ChatterBot": 2}, {"message_rate": 0.0})],
 )
-def test_who_was_to_say_nothing_may_say_nothing(bots: dict[str, int], options: dict[str, float]) -> None:
+def test_run_of_bots_that_send_nothing_passes(bots: dict[str, int], options: dict[str, float]) -> None:
     assert summed(collected(sent=0), bots=bots, options=options).passed
 
 
@@ -151,17 +153,17 @@ def test_marked_seconds_are_left_out_if_that_is_wanted() -> None:
     assert without.generator.marked_seconds == 1
 
 
-def test_a_silent_process_and_a_slow_generator_are_told_apart() -> None:
+def test_summary_of_silent_process_does_not_warn_of_slowness() -> None:
     # Given a run in which one of the processes reported every other second only
     collector = Collector(BEGAN, 2)
-    collector.all_up(BEGAN)
+    collector.mark_steady(BEGAN)
     for second in range(12):
         for process in (0, 1) if second % 2 else (0,):
-            collector.add(
+            collector.add_report(
                 Interval(unix=BEGAN + second, process=process, counts={"logins": 1, "sent": 1}, bots=1), {}
             )
         if second == 1:
-            collector.add(Interval(unix=BEGAN, process=1, counts={}, bots=1), {})
+            collector.add_report(Interval(unix=BEGAN, process=1, counts={}, bots=1), {})
     collector.finish()
     # Then that is what is said, and nothing of slowness
     summary = summed(collector)
@@ -171,7 +173,7 @@ def test_a_silent_process_and_a_slow_generator_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "how", "told", "advised"),
+    ("number", "how", "beginning", "advised"),
     [
         (1, {}, "1 message was not acknowledged", True),
         (6, {}, "6 messages were not", True),
@@ -179,13 +181,13 @@ def test_a_silent_process_and_a_slow_generator_are_told_apart() -> None:
         (6, {"options": {"resumable": True}}, "6 messages were not", False),
     ],
 )
-def test_what_was_abandoned_is_told_with_the_way_out_if_there_is_one(
-    number: int, how: dict[str, Any], told: str, advised: bool
+def test_summary_of_abandoned_messages_warns_and_advises_resumable(
+    number: int, how: dict[str, Any], beginning: str, advised: bool
 ) -> None:
     collector = collected()
     collector.tallies["all"].counts["abandoned"] = number
     [warning] = [one for one in summed(collector, **how).warnings if "acknowledged" in one]
-    assert warning.startswith(told)
+    assert warning.startswith(beginning)
     assert ("--resumable" in warning) is advised
 
 
@@ -199,15 +201,15 @@ def test_unseen_is_only_what_should_have_been_seen_and_matters() -> None:
     assert unseen(11, bots={"ChatterBot": 2, "ChurnBot": 1}) == 0
 
 
-def test_doubts_are_told() -> None:
-    def told(**more: Any) -> str:
+def test_summary_of_doubtful_measurements_warns() -> None:
+    def warnings_of(**more: Any) -> str:
         return " ".join(summed(collected(**more.pop("counts", {})), final(**more)).warnings)
 
-    assert "did not stamp" in told(unstamped=100)
-    assert "clock was set by 5.0 ms" in told(clock_step_us=5000)
-    assert "before they were sent" in told(early=1)
-    assert "read too late" in told(counts={"untimed": 5})
-    assert "of our own" in told(warnings=["of our own"])
+    assert "did not stamp" in warnings_of(unstamped=100)
+    assert "clock was set by 5.0 ms" in warnings_of(clock_step_us=5000)
+    assert "before they were sent" in warnings_of(early=1)
+    assert "read too late" in warnings_of(counts={"untimed": 5})
+    assert "of our own" in warnings_of(warnings=["of our own"])
 
 
 def test_an_audit_that_had_nothing_to_check_says_so() -> None:
@@ -226,15 +228,15 @@ def test_the_server_is_put_in_relation_to_what_it_did() -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "stolen", "told"), [(0.1, 0.05, False), (0.3, 0.0, True), (0.0, 0.4, True)]
+    ("others", "stolen", "warned"), [(0.1, 0.05, False), (0.3, 0.0, True), (0.0, 0.4, True)]
 )
-def test_what_others_did_on_the_machine_is_told(others: float, stolen: float, told: bool) -> None:
+def test_summary_of_other_load_warns_above_the_threshold(others: float, stolen: float, warned: bool) -> None:
     collector = collected()
     for row in collector.rows[1:]:
         row.machine = MachineSample(others=others, stolen=stolen)
     summary = summed(collector)
     assert summary.generator.others_cores == pytest.approx(others)
     assert summary.generator.stolen_cores == pytest.approx(stolen)
-    assert any("On this machine" in warning for warning in summary.warnings) is told
+    assert any("On this machine" in warning for warning in summary.warnings) is warned
     # And where the machine was not watched, nothing is claimed
     assert summed().generator.others_cores is None

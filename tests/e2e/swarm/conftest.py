@@ -80,7 +80,7 @@ def search(meek: ServerProcess, start_swarm: StartSwarm) -> SwarmProcess:
 
 
 @pytest.fixture(scope="session")
-def talks(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[Ended]:  # noqa: ARG001
+def chat_runs(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[Ended]:  # noqa: ARG001
     """Two runs of the same kind, at the same time: full rooms that talk, and nothing else happens."""
     flags = (
         *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),

@@ -23,8 +23,8 @@ def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_two_runs_side_by_side(talks: list[Ended], tmp_path: Path) -> None:
-    one, other = talks
+def test_two_runs_side_by_side(chat_runs: list[Ended], tmp_path: Path) -> None:
+    one, other = chat_runs
     done = chat_swarm(tmp_path, "compare", str(one.path), str(other.path))
     assert done.returncode == 0, done.stderr
     assert one.summary.run in done.stdout
@@ -35,26 +35,26 @@ def test_two_runs_side_by_side(talks: list[Ended], tmp_path: Path) -> None:
     assert found
 
 
-def test_a_run_has_changed_by_nothing_from_itself(talks: list[Ended], tmp_path: Path) -> None:
-    path = str(talks[0].path)
+def test_a_run_has_changed_by_nothing_from_itself(chat_runs: list[Ended], tmp_path: Path) -> None:
+    path = str(chat_runs[0].path)
     done = chat_swarm(tmp_path, "compare", path, path, "--fail-if", "delivery.p99>+1%,sent.rate<-1%")
     assert done.returncode == 0, done.stdout
 
 
-def test_a_report_is_made_anew(talks: list[Ended], tmp_path: Path) -> None:
-    copy = shutil.copytree(talks[0].path, tmp_path / "copy")
+def test_report_of_a_run_without_one_is_written(chat_runs: list[Ended], tmp_path: Path) -> None:
+    copy = shutil.copytree(chat_runs[0].path, tmp_path / "copy")
     (copy / "report.html").unlink()
     done = chat_swarm(tmp_path, "report", str(copy))
     assert (done.returncode, done.stdout.strip()) == (0, str(copy / "report.html")), done.stderr
-    assert talks[0].summary.run in (copy / "report.html").read_text()
+    assert chat_runs[0].summary.run in (copy / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
     ("slo", "code"),
     [("lost=0,delivery.p50<60s,connected>=30", 0), ("delivery.p50<0.001us,lost=0", 1), ("delivery.p99<5", 2)],
 )
-def test_a_run_is_judged_by_another_slo(talks: list[Ended], tmp_path: Path, slo: str, code: int) -> None:
-    done = chat_swarm(tmp_path, "slo", str(talks[0].path), slo)
+def test_a_run_is_judged_by_another_slo(chat_runs: list[Ended], tmp_path: Path, slo: str, code: int) -> None:
+    done = chat_swarm(tmp_path, "slo", str(chat_runs[0].path), slo)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("BROKEN" in done.stdout) == (code == 1)
 

@@ -20,27 +20,27 @@ RARE = {"resume", "catch_up", "held_up"}
 
 
 @pytest.fixture(scope="module")
-def talk(talks: list[Ended]) -> Ended:
-    return talks[0]
+def chat_run(chat_runs: list[Ended]) -> Ended:
+    return chat_runs[0]
 
 
-def test_the_run_passes(talk: Ended) -> None:
-    talk.clean()
-    assert (talk.summary.passed, talk.summary.exit_code) == (True, 0)
-    assert "PASSED" in talk.err
-    assert not talk.summary.errors
+def test_the_run_passes(chat_run: Ended) -> None:
+    chat_run.clean()
+    assert (chat_run.summary.passed, chat_run.summary.exit_code) == (True, 0)
+    assert "PASSED" in chat_run.err
+    assert not chat_run.summary.errors
 
 
-def test_the_directory_is_named_and_holds_every_file(talk: Ended) -> None:
-    assert str(talk.path / "report.html") in talk.err
+def test_the_directory_is_named_and_holds_every_file(chat_run: Ended) -> None:
+    assert str(chat_run.path / "report.html") in chat_run.err
     latencies = {f"{name}.hgrm" for name in METRIC if name not in RARE | {"connect", "login"}}
-    found = {file.name for file in talk.path.iterdir()}
+    found = {file.name for file in chat_run.path.iterdir()}
     assert found >= {"summary.json", "timeline.csv", "histograms.json", "report.html", *latencies}
     assert not [name for name in found if name.startswith(".")]
 
 
-def test_the_summary_is_what_it_says_to_be(talk: Ended) -> None:
-    summary = msgspec.json.decode((talk.path / "summary.json").read_bytes(), type=Summary)
+def test_the_summary_is_what_it_says_to_be(chat_run: Ended) -> None:
+    summary = msgspec.json.decode((chat_run.path / "summary.json").read_bytes(), type=Summary)
     assert summary.target.startswith("127.0.0.1:")
     assert summary.bots == {"ChatterBot": 30}
     assert summary.peak_connected == 30
@@ -50,25 +50,25 @@ def test_the_summary_is_what_it_says_to_be(talk: Ended) -> None:
     assert set(summary.audit.counts) == set(FAULTS)
 
 
-def test_each_second_has_a_line_and_a_phase(talk: Ended) -> None:
-    rows = talk.run.rows
+def test_each_second_has_a_line_and_a_phase(chat_run: Ended) -> None:
+    rows = chat_run.run.rows
     phases = [row.phase for row in rows]
     assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
     assert {"ramp", "steady"} <= set(phases)  # a drain that was over within the last second has no line
     assert [row.unix for row in rows] == sorted({row.unix for row in rows})
     for name in ("sent", "acknowledged", "delivered", "connects", "received_bytes"):
-        assert sum(row.counts.get(name, 0) for row in rows) == talk.count(name)
+        assert sum(row.counts.get(name, 0) for row in rows) == chat_run.count(name)
     assert max(row.connected for row in rows) == 30
 
 
-def test_the_distributions_hold_what_was_delivered(talk: Ended) -> None:
-    for file in talk.path.glob("*.hgrm"):
+def test_the_distributions_hold_what_was_delivered(chat_run: Ended) -> None:
+    for file in chat_run.path.glob("*.hgrm"):
         text = file.read_text()
         metric = file.stem
         total = float(re.findall(r"TotalCount\s*=\s*([\d.]+)", text)[0])
-        assert total == talk.summary.scopes[talk.summary.headline].metrics[metric].count > 0
-    for metric, short in talk.whole.metrics.items():
-        assert talk.histogram(metric).count == short.count > 0
+        assert total == chat_run.summary.scopes[chat_run.summary.headline].metrics[metric].count > 0
+    for metric, short in chat_run.whole.metrics.items():
+        assert chat_run.histogram(metric).count == short.count > 0
 
 
 class Links(HTMLParser):
@@ -84,49 +84,49 @@ class Links(HTMLParser):
                 self.found.append(value or "")
 
 
-def test_the_report_needs_nothing_else(talk: Ended) -> None:
-    page = (talk.path / "report.html").read_text()
+def test_the_report_needs_nothing_else(chat_run: Ended) -> None:
+    page = (chat_run.path / "report.html").read_text()
     links = Links()
     links.feed(page)
     assert all(link.startswith("data:") for link in links.found), links.found
-    assert talk.summary.run in page
+    assert chat_run.summary.run in page
     assert "Plotly.newPlot" in page or "Plotly.react" in page
 
 
-def test_what_was_sent_is_what_came(talk: Ended) -> None:
-    timed = talk.whole.metrics["delivery"].count
-    assert talk.count("sent") == talk.count("acknowledged")
+def test_what_was_sent_is_what_came(chat_run: Ended) -> None:
+    timed = chat_run.whole.metrics["delivery"].count
+    assert chat_run.count("sent") == chat_run.count("acknowledged")
     # An echo that came among other lines to a bot that was late has no moment
-    assert 0 <= talk.count("sent") - talk.whole.metrics["ack"].count <= talk.count("untimed")
-    assert talk.count("delivered") == timed + talk.count("untimed") + talk.count("caught_up")
-    assert talk.count("foreign") == 0
-    assert talk.summary.audit.receivers == 30
-    assert talk.summary.audit.rooms == 5
+    assert 0 <= chat_run.count("sent") - chat_run.whole.metrics["ack"].count <= chat_run.count("untimed")
+    assert chat_run.count("delivered") == timed + chat_run.count("untimed") + chat_run.count("caught_up")
+    assert chat_run.count("foreign") == 0
+    assert chat_run.summary.audit.receivers == 30
+    assert chat_run.summary.audit.rooms == 5
 
 
-def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(talk: Ended) -> None:
-    steady = [row for row in talk.run.rows if row.phase == "steady"]
+def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run: Ended) -> None:
+    steady = [row for row in chat_run.run.rows if row.phase == "steady"]
     sent = sum(row.counts.get("sent", 0) for row in steady)
     delivered = sum(row.counts.get("delivered", 0) for row in steady)
     # What was under way as the first of them began, or the last ended, is at most all of one second
     assert abs(delivered - 6 * sent) <= 6 * statistics.mean(row.counts.get("sent", 0) for row in steady)
 
 
-def test_the_server_counted_the_same(talk: Ended, arena: ServerProcess) -> None:
-    run = talk.summary.run
+def test_the_server_counted_the_same(chat_run: Ended, arena: ServerProcess) -> None:
+    run = chat_run.summary.run
 
     def closed() -> list[dict[str, int]]:
         lines = [line for line in arena.entries("session_closed") if line["username"].startswith(run)]
         return lines if len(lines) == 30 else []
 
     lines = eventually(closed, "the end of all sessions")
-    assert sum(line["messages_in"] for line in lines) == talk.count("sent")
-    assert sum(line["messages_out"] for line in lines) == talk.count("delivered")
+    assert sum(line["messages_in"] for line in lines) == chat_run.count("sent")
+    assert sum(line["messages_out"] for line in lines) == chat_run.count("delivered")
 
 
-def test_each_member_was_delivered_each_message_of_its_room(talk: Ended, arena: ServerProcess) -> None:
+def test_each_member_was_delivered_each_message_of_its_room(chat_run: Ended, arena: ServerProcess) -> None:
     # Given who was in which room when each message was stored, in the order of the server's log
-    run = talk.summary.run
+    run = chat_run.summary.run
     members = Counter[str]()
     owed = stored = 0
     for line in arena.entries():
@@ -137,17 +137,17 @@ def test_each_member_was_delivered_each_message_of_its_room(talk: Ended, arena: 
             owed += members[line["room"]]
     # Then that is what was delivered
     assert members == {f"talk1-{number}": 6 for number in range(5)}
-    assert stored == talk.count("sent")
-    assert owed == talk.count("delivered") == talk.summary.audit.checked
+    assert stored == chat_run.count("sent")
+    assert owed == chat_run.count("delivered") == chat_run.summary.audit.checked
 
 
-def test_locusts_tables_have_the_same_names_and_counts(talk: Ended) -> None:
+def test_locusts_tables_have_the_same_names_and_counts(chat_run: Ended) -> None:
     # Given Locust's own --json, beside our closing words, and its own CSV
-    entries = json.loads(talk.out)  # nothing else is said there
-    with next(talk.path.parent.glob("locust_stats.csv")).open() as file:
+    entries = json.loads(chat_run.out)  # nothing else is said there
+    with next(chat_run.path.parent.glob("locust_stats.csv")).open() as file:
         lines = list(csv.DictReader(file))
     # Then all three know the same
-    ours = {(METRIC[name].kind, name): short.count for name, short in talk.whole.metrics.items()}
+    ours = {(METRIC[name].kind, name): short.count for name, short in chat_run.whole.metrics.items()}
     assert {(one["method"], one["name"]): one["num_requests"] for one in entries} == ours
     assert {
         (one["Type"], one["Name"]): int(one["Request Count"]) for one in lines if one["Name"] != "Aggregated"
@@ -155,8 +155,8 @@ def test_locusts_tables_have_the_same_names_and_counts(talk: Ended) -> None:
     assert not any(int(one["Failure Count"]) for one in lines)
 
 
-def test_the_server_was_watched_from_outside(talk: Ended, arena: ServerProcess) -> None:
-    server = talk.summary.server
+def test_the_server_was_watched_from_outside(chat_run: Ended, arena: ServerProcess) -> None:
+    server = chat_run.summary.server
     assert server is not None
     assert server.pid == arena.process.pid
     assert server.rss_peak_bytes > 1 << 20

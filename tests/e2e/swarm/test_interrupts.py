@@ -29,12 +29,12 @@ def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
         name: start_swarm(name, arena.port, *load, *flags) for name, (_, _, flags) in WAYS.items()
     }
 
-    def talks(name: str) -> bool:
+    def has_traffic(name: str) -> bool:
         rooms = [line for line in arena.entries("message") if line["room"].startswith(f"{name}-")]
         return len(rooms) > 5 * BOTS
 
     for name in swarms:
-        eventually(lambda name=name: talks(name), f"talk of {name}")  # type: ignore[misc]
+        eventually(lambda name=name: has_traffic(name), f"talk of {name}")  # type: ignore[misc]
     for name, swarm in swarms.items():
         number, group, _ = WAYS[name]
         swarm.signal(number, group=group)
@@ -65,9 +65,7 @@ def unread(port: int) -> int:
     return sum(int(one[4].split(":")[1], 16) for one in lines if one[1] == f"0100007F:{port:04X}")
 
 
-def test_who_asks_twice_does_not_wait_for_what_is_under_way(
-    start_server: StartServer, start_swarm: Any
-) -> None:
+def test_second_interrupt_skips_the_drain(start_server: StartServer, start_swarm: Any) -> None:
     # Given a server that has stopped in the middle of a run
     server = start_server("--log-messages")
     swarm: SwarmProcess = start_swarm(

@@ -73,8 +73,8 @@ def test_rooms_hold_bots_of_both_processes(mixed: Ended, server: ServerProcess) 
     processes = defaultdict[int, set[str]](set)
     for line in server.entries("session_opened"):
         if line["username"].startswith(f"{run}r"):
-            seat = int(line["username"].removeprefix(f"{run}r"))
-            processes[seat % 4].add(line["address"].partition(":")[0])
+            slot = int(line["username"].removeprefix(f"{run}r"))
+            processes[slot % 4].add(line["address"].partition(":")[0])
     # Then each room has been entered from both
     assert {*processes} == {0, 1, 2, 3}
     assert all(len(addresses) == 2 for addresses in processes.values()), processes
@@ -106,7 +106,7 @@ def test_a_window_bounds_what_is_under_way(runs: dict[str, Ended]) -> None:
     assert heldup.whole.metrics["ack_response"].max > 2 * LATE_MS * 1000
 
 
-def test_who_talks_and_who_reads_share_the_rooms(arena: ServerProcess, start_swarm: Any) -> None:
+def test_senders_and_readers_share_the_rooms(arena: ServerProcess, start_swarm: Any) -> None:
     # Given as many readers as talkers, who all come within the same second
     load = ("-u", "40", "-r", "400", "--room-size", "10", "--message-rate", "10", "-t", "3s")
     swarm: SwarmProcess = start_swarm("shared", arena.port, *load, "--lurker-weight", "1")

@@ -49,13 +49,13 @@ def test_a_worker_that_comes_late_takes_its_share(
     master = ("--master", "--master-bind-port", str(port), "--expect-workers", "1")
     swarm: SwarmProcess = start_swarm("late", arena.port, *load, *master)
     start_worker(port)
-    eventually(lambda: len(talk(arena)) > 5 * USERS, "talk")
+    eventually(lambda: len(senders(arena)) > 5 * USERS, "talk")
     # When another one comes
     start_worker(port)
-    run = talk(arena)[0][:5]
+    run = senders(arena)[0][:5]
     eventually(lambda: len(logins(arena, run)) == LOGINS, "its share of the users")
-    before = len(talk(arena))
-    eventually(lambda: len(talk(arena)) > before + 15 * USERS, "talk of all")
+    before = len(senders(arena))
+    eventually(lambda: len(senders(arena)) > before + 15 * USERS, "talk of all")
     swarm.signal(signal.SIGINT)
     one: Ended = swarm.end()
     # Then its bots have lived as the others have
@@ -69,7 +69,7 @@ def test_a_worker_that_comes_late_takes_its_share(
     assert max(row.connected for row in one.run.rows) == USERS
 
 
-def talk(arena: ServerProcess) -> list[str]:
+def senders(arena: ServerProcess) -> list[str]:
     """Return who has said the messages of this run."""
     return [line["username"] for line in arena.entries("message") if line["room"].startswith("late-")]
 

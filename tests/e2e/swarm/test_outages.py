@@ -103,7 +103,7 @@ def test_a_servers_death_shows_in_the_figures(outages: dict[str, Outage]) -> Non
     assert swarm.histogram("ack_response").largest > swarm.histogram("ack").largest
 
 
-def test_while_a_server_stands_still_each_planned_message_waits(outages: dict[str, Outage]) -> None:
+def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) -> None:
     swarm, seconds, _ = outages["stopped"]
     swarm.clean()
     half = seconds / 2

@@ -36,7 +36,7 @@ TOGETHER = 4
 
 @pytest.fixture(scope="module")
 def ended(
-    arena: ServerProcess, start_swarm: Any, talks: list[Ended], tmp_path_factory: pytest.TempPathFactory
+    arena: ServerProcess, start_swarm: Any, chat_runs: list[Ended], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Ended]:
     """All of these commands: three that begin a run, and those that are wrong."""
     port = free_port()
@@ -54,7 +54,7 @@ def ended(
     (full.report / "summary.json").mkdir()  # after it was tried, as a disk that has become full
     commands = {
         **WRONG,
-        "holds": ("--report", str(talks[0].path)),
+        "holds": ("--report", str(chat_runs[0].path)),
         "unwritable": ("--report", str(file / "run")),
     }
     done: dict[str, Ended] = {}
@@ -81,12 +81,12 @@ def test_a_wrong_option_is_one_line_and_two(ended: dict[str, Ended], name: str) 
     assert not one.path.exists()
 
 
-def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], talks: list[Ended]) -> None:
+def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], chat_runs: list[Ended]) -> None:
     one = ended["holds"]
     assert one.code == 2
     (line,) = lines(one)
     assert "already holds a run" in line
-    assert talks[0].summary.run in talks[0].out + talks[0].err
+    assert chat_runs[0].summary.run in chat_runs[0].out + chat_runs[0].err
 
 
 def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, Ended]) -> None:

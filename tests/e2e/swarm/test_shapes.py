@@ -51,7 +51,7 @@ def test_no_shape_loses_anything(shaped: dict[str, Ended], name: str) -> None:
     assert shaped[name].summary.shape == name
 
 
-def test_each_step_tells_what_its_seconds_held(shaped: dict[str, Ended]) -> None:
+def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, Ended]) -> None:
     for one in shaped.values():
         assert one.summary.steps
         for step in one.summary.steps:

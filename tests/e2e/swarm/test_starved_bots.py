@@ -69,7 +69,7 @@ def test_the_seconds_are_marked_with_the_reason(starved: Ended) -> None:
     assert any("too slow" in warning for warning in starved.summary.warnings)
 
 
-def test_deliveries_of_unknown_moment_are_counted_and_not_timed(starved: Ended) -> None:
+def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: Ended) -> None:
     assert starved.count("untimed") > 0
     timed = starved.whole.metrics["delivery"].count
     assert timed + starved.count("untimed") + starved.count("caught_up") == starved.count("delivered")

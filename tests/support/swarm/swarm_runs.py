@@ -17,7 +17,7 @@ from typing import Any
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Scope, Summary
 from chat_swarm.results import run_directory
-from chat_swarm.results.finished_run import Run
+from chat_swarm.results.finished_run import FinishedRun
 from support.processes.process import BIN, environment, eventually
 
 TESTS = Path(__file__).parents[2]
@@ -43,8 +43,8 @@ class Ended:
     path: Path
 
     @cached_property
-    def run(self) -> Run:
-        return run_directory.read(self.path)
+    def run(self) -> FinishedRun:
+        return run_directory.read_run(self.path)
 
     @property
     def summary(self) -> Summary:

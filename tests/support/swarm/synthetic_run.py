@@ -18,8 +18,8 @@ from chat_swarm.model.schema import (
     Step,
     Summary,
 )
-from chat_swarm.results.finished_run import Run
-from chat_swarm.results.metric_refs import measured
+from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.metric_refs import measurements_of
 from chat_swarm.results.slo import evaluate
 
 RAMP = 10
@@ -40,7 +40,7 @@ def synthetic_run(
     slo: str = "delivery.p99<50ms,lost=0",
     steps: bool = False,
     **summary: Any,
-) -> Run:
+) -> FinishedRun:
     """Return a run; `tail` stretches delivery's tail, `drift` is how much its seconds differ, in e-folds."""
     source = np.random.default_rng(seed)
     made = _Maker(source, bots, messages, fan_out, tail, drift, samples)
@@ -156,8 +156,8 @@ def _scope(rows: list[Row], histograms: dict[str, dict[str, Histogram]], name: s
     )
 
 
-def _finish(made: _Maker, rows: list[Row], slo: str, *, steps: bool, summary: dict[str, Any]) -> Run:
-    run = Run(summary=None, rows=rows, histograms=made.histograms)  # type: ignore[arg-type]  # made just below
+def _finish(made: _Maker, rows: list[Row], slo: str, *, steps: bool, summary: dict[str, Any]) -> FinishedRun:
+    run = FinishedRun(summary=None, rows=rows, histograms=made.histograms)  # type: ignore[arg-type]  # made just below
     steady = run.rows_of("steady")
     delivered = sum(row.counts["delivered"] for row in steady)
     cpu = sum(row.server.cpu for row in steady if row.server)
@@ -222,7 +222,7 @@ def _finish(made: _Maker, rows: list[Row], slo: str, *, steps: bool, summary: di
     }
     run.summary = Summary(**{**fields, **summary})
     if slo:
-        run.summary.objective = evaluate(slo, measured(run, "steady"), "steady")
+        run.summary.objective = evaluate(slo, measurements_of(run, "steady"), "steady")
         run.summary.passed = run.summary.objective.passed and run.summary.audit.passed
         run.summary.exit_code = int(not run.summary.passed)
     if steps:
@@ -230,11 +230,11 @@ def _finish(made: _Maker, rows: list[Row], slo: str, *, steps: bool, summary: di
     return run
 
 
-def _add_steps(run: Run, slo: str) -> None:
+def _add_steps(run: FinishedRun, slo: str) -> None:
     run.summary.shape = "limit"
     count = len(run.rows_of("steady")) // 15
     for number in range(count):
-        objective = evaluate(slo, measured(run, "steady"), f"step {number + 1}")
+        objective = evaluate(slo, measurements_of(run, "steady"), f"step {number + 1}")
         run.summary.steps.append(
             Step(
                 label=f"{(number + 1) * 1000} messages/s",
@@ -255,7 +255,7 @@ def _add_steps(run: Run, slo: str) -> None:
     )
 
 
-def with_faults(run: Run) -> Run:
+def with_faults(run: FinishedRun) -> FinishedRun:
     """Make the audit of a run find something."""
     run.rows[30].faults["lost"] = 2
     run.rows[44].faults["repeated"] = 1
