@@ -46,7 +46,8 @@ TAB_COLUMNS: Final = {
 """The tab's columns. None is called `name`: Locust would sort the rows by it."""
 
 _PAGE_FOLDER: Final = Path(__file__).parent / "page"
-_PAGE_FILES: Final = frozenset({"live.js", "live.css", "report.css"})
+_REPORT_FOLDER: Final = Path(__file__).parents[1] / "report" / "page"
+_PAGE_FILES: Final = {"live.js": _PAGE_FOLDER, "live.css": _PAGE_FOLDER, "report.css": _REPORT_FOLDER}
 _LINK: Final = (
     '<a href="./swarm" style="position:fixed;left:16px;bottom:16px;z-index:9;padding:8px 16px;'
     "border-radius:999px;background:#0b7a5c;color:#fff;font:600 14px system-ui,sans-serif;"
@@ -184,7 +185,7 @@ def _page_routes(web_ui: WebUI, view: LiveView, base: str | None) -> Blueprint:
     def part(name: str) -> Response:
         if name not in _PAGE_FILES:
             flask.abort(404)
-        return send_from_directory(_PAGE_FOLDER, name)
+        return send_from_directory(_PAGE_FILES[name], name)
 
     @pages.get("/swarm/runs/<int:number>/<path:name>")
     @guarded
