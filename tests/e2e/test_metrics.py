@@ -117,7 +117,7 @@ def test_a_failing_store_is_not_ready_and_comes_back(
 
         # Then it says so, and is alive
         eventually(lambda: get(port, "/readyz").status == 503)
-        assert get(port, "/readyz").body == "the store takes no batches\n"
+        assert get(port, "/readyz").body == "the message store cannot be written\n"
         assert get(port, "/healthz").status == 200
         scrape = Scrape.of(port)
         assert (scrape.value("greenroom_store_failing"), scrape.value("greenroom_ready")) == (1, 0)

@@ -110,7 +110,7 @@ def test_a_store_that_failed_is_known_to_fail_until_it_works_though_nobody_says_
         # Then it is not ready while the lock is held, whatever is found when it tries again by itself
         eventually(lambda: get(port, "/readyz").status == 503, "not ready")
         server.logged("batch_refused")
-        assert get(port, "/readyz").body == "the store takes no batches\n"
+        assert get(port, "/readyz").body == "the message store cannot be written\n"
         assert not server.entries("store_recovered")
 
     # And it is ready again when the lock is gone, and nothing was stored for that

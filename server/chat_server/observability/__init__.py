@@ -1,5 +1,5 @@
-"""What the server reports about itself: the event log, the loop watchdog, counters of rejections.
+"""What the server reports about itself: event log, loop watchdog, counts of rejected connections, metrics.
 
-Imports `core`, `net` counters and the vocabulary; decides nothing.
+Imports `core`, `net` (for its counters), `settings` and the vocabulary; never changes anything in them.
 Open `log_reporter.py` first.
 """

@@ -1,9 +1,6 @@
-"""How a log line looks: JSON for programs, colours for a terminal.
+"""The event log: structlog set up to render JSON lines for programs, coloured lines for a terminal.
 
-Knows structlog and the vocabulary. Must not know what happened, nor how lines reach their file
-(observability/log_sink.py).
-
-There is no global logger: `setup` returns the one that the composition root hands on.
+There is no global logger: `setup` returns the one that app.py passes on.
 """
 
 import errno
@@ -31,14 +28,14 @@ Fields = MutableMapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """The logger, bound to this node, and where its lines go."""
+    """The logger, bound to this node, and the sink of its lines."""
 
     logger: FilteringBoundLogger
     sink: LogSink
 
 
 class _LineWriter:
-    """What structlog calls with a finished line, whatever its level."""
+    """The wrapped logger of structlog: passes a rendered line on, whatever its level."""
 
     __slots__ = ("critical", "debug", "error", "info", "warning")
 
@@ -47,17 +44,17 @@ class _LineWriter:
 
 
 def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> EventLog:
-    """Return the log that `config` asks for; its sink is open, and writes once it is started or flushed.
+    """Return the log for `config`; its sink is open, and writes once it is started or flushed.
 
-    Raises OSError if the log file cannot be opened or there is no standard output.
+    Raises `OSError` if the log file cannot be opened or standard output is closed.
     """
     if sink is None:
         if (
             not config.log_file and sys.stdout is None
-        ):  # closed at start: descriptor 1 is, or will be, another file
+        ):  # it was closed at start: descriptor 1 is, or will be, another file
             raise OSError(errno.EBADF, "standard output is closed")
         sink = LogSink(config.log_file)
-    # https://no-color.org: set and not empty. A terminal that calls itself dumb knows no colours either.
+    # https://no-color.org: set and not empty. A dumb terminal has no colours either.
     colors = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
     render = terminal_processors(colors=colors) if sink.is_terminal else [render_json]
     logger: FilteringBoundLogger = structlog.wrap_logger(
@@ -71,14 +68,14 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
 
 
 def _add_common_fields(_logger: object, level: str, fields: Fields) -> Fields:
-    """Put what every line has in front."""
+    """Add the fields of every line in front; leave out fields that are None."""
     ts = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     head = {"ts": ts, "level": level, "event": str(fields.pop("event")), "node": fields.pop("node", "")}
     return {**head, **{key: value for key, value in fields.items() if value is not None}}
 
 
 def _add_exception_fields(_logger: object, _level: str, fields: Fields) -> Fields:
-    """Turn `exc_info` into the fields of the vocabulary."""
+    """Replace `exc_info` by the fields `error`, `error_type` and `stack`."""
     given = fields.pop("exc_info", None)
     if isinstance(given, tuple):
         given = given[1]
@@ -91,11 +88,11 @@ def _add_exception_fields(_logger: object, _level: str, fields: Fields) -> Field
 
 
 def render_json(_logger: object, _level: str, fields: Fields) -> bytes:
-    """Render a line for programs. Never raises: what JSON cannot say is written as Python would show it."""
+    """Render a line as JSON. Never raises: values that JSON cannot express are written as their `repr`."""
     try:
         return msgspec.json.encode(fields, enc_hook=repr) + b"\n"
     except (ValueError, TypeError, RecursionError):
-        # A lone surrogate (in a file name that is not UTF-8), a key that is no text, a loop.
+        # A lone surrogate (from a file name that is not UTF-8), a key that is not a string, a cycle.
         plain = {
             str(key): value if isinstance(value, str | float) else repr(value)
             for key, value in fields.items()
@@ -104,7 +101,7 @@ def render_json(_logger: object, _level: str, fields: Fields) -> bytes:
 
 
 def terminal_processors(*, colors: bool) -> list[Processor]:
-    """Return what renders a line for people: its time of day, no node, no histograms, no escape codes."""
+    """Return the processors for a terminal: time of day only, no node, no histograms, no escape codes."""
     render = ConsoleRenderer(
         colors=colors,
         exception_formatter=plain_traceback,
@@ -139,7 +136,7 @@ def _shorten_for_terminal(_logger: object, _level: str, fields: Fields) -> Field
 
 
 def to_printable(text: str) -> str:
-    """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
+    """Return `text` with control, invisible and bidirectional characters escaped, safe for a terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

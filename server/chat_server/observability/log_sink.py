@@ -1,9 +1,7 @@
-"""Where finished log lines go: a bounded queue, and a writer that never holds up the loop.
+"""Writes rendered log lines to a file or pipe: a bounded queue, and a writer that never blocks the loop.
 
-Knows bytes, one file descriptor and the hub's thread pool. Must not know what a line says.
-
-A line is never silently lost: what the queue has no room for is counted, what cannot be written is kept and
-tried again, and both are told on standard error, at most once a minute.
+A line is never lost silently: lines that do not fit the queue are counted, lines that cannot be written are
+kept and retried, and both are reported on standard error, at most once a minute.
 """
 
 import os
@@ -24,11 +22,11 @@ from structlog.typing import FilteringBoundLogger
 from chat_server.vocabulary import LogEvent
 
 MAX_QUEUE_BYTES: Final = 4 * 2**20
-"""Bytes of lines that may wait: minutes of an ordinary log, and little beside 15,000 sessions."""
+"""Bytes of queued lines: minutes of an ordinary log, and little compared with 15,000 sessions."""
 MAX_CHUNK_BYTES: Final = 2**20
-"""Bytes handed to one write of a file."""
+"""Bytes of one write to a regular file."""
 PIPE_WRITE_BYTES: Final = 4096
-"""Bytes written to a pipe at a time: PIPE_BUF of pipe(7), for which a writable pipe has room."""
+"""Bytes of one write to a pipe: PIPE_BUF of pipe(7), which a writable pipe has space for."""
 STDERR_INTERVAL_S: Final = 60.0
 """Seconds between two lines on standard error."""
 
@@ -36,7 +34,8 @@ STDERR_INTERVAL_S: Final = 60.0
 class LogSink:
     """A queue of lines and the descriptor they are written to.
 
-    `put`, `flush` and the counters may be used from any native thread; the rest belongs to the hub's thread.
+    `put`, `flush` and the counters may be used from any native thread; everything else MUST be called in the
+    thread of the event loop.
     """
 
     def __init__(
@@ -48,9 +47,9 @@ class LogSink:
         retry_interval_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open `path`, or take `descriptor` where it is empty. Raises OSError if it cannot be written."""
+        """Open `path`, or use `descriptor` if it is empty. Raises `OSError` if it cannot be written to."""
         self.path = path
-        self.log: FilteringBoundLogger | None = None  # told about lines lost; its lines come back to `put`
+        self.log: FilteringBoundLogger | None = None  # logs dropped lines; its lines come back to `put`
         self.lines_dropped = 0
         self.write_failures = 0
         self._descriptor = _open(path) if path else descriptor
@@ -58,12 +57,12 @@ class LogSink:
         self._max_queue_bytes = max_queue_bytes
         self._retry_interval_s = retry_interval_s
         self._clock = clock
-        self._queue_lock = threading.Lock()  # the queue; held for moments only, also by the loop
+        self._queue_lock = threading.Lock()  # guards the queue; held for microseconds, also by the loop
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._dropped_reported = 0  # of lines_dropped, how many a line has reported
+        self._dropped_reported = 0  # how many of lines_dropped have been logged
         self._wake_pending = False
-        self._write_lock = threading.Lock()  # the descriptor and the chunk; held while the kernel takes bytes
+        self._write_lock = threading.Lock()  # guards descriptor and chunk; held during a write
         self._chunk = b""
         self._offset = 0
         self._complained_at: float | None = None
@@ -74,11 +73,11 @@ class LogSink:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether people read the lines as they come."""
+        """Whether the lines go to a terminal."""
         return os.isatty(self._descriptor)
 
     def put(self, line: bytes) -> None:
-        """Queue a line, newline included; count it as dropped if there is no room. MUST NOT block."""
+        """Queue a line, newline included, or count it as dropped if the queue is full. MUST NOT block."""
         with self._queue_lock:
             if self._queued_bytes + len(line) > self._max_queue_bytes:
                 self.lines_dropped += 1
@@ -87,27 +86,28 @@ class LogSink:
                 self._queued_bytes += len(line)
             if self._wake is not None and not self._wake_pending:
                 self._wake_pending = True
-                self._wake.send()  # of all that a loop offers, only this may be called from another thread
+                self._wake.send()  # the one call of an event loop that other threads may make
 
     def start(self) -> None:
-        """Let a greenlet of this thread's hub write what is queued, from now on."""
+        """Start the greenlet that writes queued lines, in this thread's event loop."""
         wake = gevent.get_hub().loop.async_(ref=False)
         wake.start(self._work_ready.set)
-        self._work_ready.set()  # for what was queued before
+        self._work_ready.set()  # for lines queued before
         with self._queue_lock:
             self._wake = wake
         self._writer = gevent.spawn(self._run)
 
     def reopen(self) -> None:
-        """Open the file anew before the next write (its old name was moved away). Returns at once."""
+        """Reopen the file before the next write, after log rotation moved it away. Returns at once."""
         if self.path:
             self._reopen_requested = True
             self._work_ready.set()
 
     def flush(self, stall_timeout_s: float = 2.0) -> bool:
-        """Write what is left, here and now; give up after `patience` seconds without progress.
+        """Write all queued lines in this thread; give up after `stall_timeout_s` without progress.
 
-        Blocks the thread: for the end of the program, and for a watcher while the hub itself is blocked.
+        Returns whether everything was written. Blocks the thread: for the end of the program, and for the
+        watchdog while the event loop is blocked.
         """
         error = self._drain(stall_timeout_s)
         self._report_dropped(error)
@@ -118,7 +118,7 @@ class LogSink:
         return not left
 
     def close(self, stall_timeout_s: float = 2.0) -> None:
-        """Stop the writer, write what is left and give the file back. Later lines are dropped."""
+        """Stop the writer, write all queued lines and close the file. Later lines are dropped."""
         if self._writer is not None:
             self._writer.kill()
             with self._queue_lock:
@@ -144,18 +144,18 @@ class LogSink:
                     self._reopen_requested = False
                     self._report_reopened(pool.apply(self._reopen_file))
                 error = pool.apply(self._drain, (1.0,))
-            except Exception as fault:  # noqa: BLE001  no thread, no memory: the log is the last that may give up
+            except Exception as fault:  # noqa: BLE001  no thread, no memory: the log must go on
                 error = OSError(f"{type(fault).__name__}: {fault}")
             self._report_dropped(error)
             if error is not None:
-                # A reader who pauses (a pager, Ctrl-S) is no trouble until lines are lost.
+                # A reader that pauses (a pager, Ctrl-S) is no error until lines are lost.
                 if not isinstance(error, TimeoutError) or self.lines_dropped > self._dropped_reported:
                     self._write_to_stderr(error)
                 gevent.sleep(self._retry_interval_s)
                 self._work_ready.set()
 
     def _drain(self, stall_timeout_s: float) -> OSError | None:
-        """Write until nothing is left; return what hinders it. Runs in native threads."""
+        """Write until the queue is empty; return the error that prevents it. Runs in native threads."""
         if not self._write_lock.acquire(timeout=stall_timeout_s):
             return TimeoutError("the last write has not returned")
         try:
@@ -194,7 +194,7 @@ class LogSink:
             os.close(self._descriptor)
             self._descriptor = fresh
             self._regular_file = _is_regular_file(fresh)
-            # A line that was begun in the old file is written whole in the new one.
+            # A line that was written in part to the old file is written whole to the new one.
             self._offset = self._chunk.rfind(b"\n", 0, self._offset) + 1
         return None
 
@@ -207,7 +207,7 @@ class LogSink:
             self.log.error(LogEvent.LOG_REOPENED, path=self.path, error=str(error))
 
     def _report_dropped(self, error: OSError | None) -> None:
-        """Log how many lines were lost, once there is room for the line that says so."""
+        """Log how many lines were dropped, once the queue has space for that line."""
         with self._queue_lock:
             count = self.lines_dropped - self._dropped_reported
             if not count or self._queued_bytes > self._max_queue_bytes // 2:
@@ -217,7 +217,7 @@ class LogSink:
             self.log.error(LogEvent.LOG_LINES_DROPPED, count=count, error=str(error) if error else None)
 
     def _write_to_stderr(self, error: OSError | None, *, now: bool = False) -> None:
-        """Say on standard error that the log is in trouble, unless that was just said."""
+        """Report on standard error that the log cannot be written, at most once a minute unless `now`."""
         at = self._clock()
         if not now and self._complained_at is not None and at - self._complained_at < STDERR_INTERVAL_S:
             return
@@ -227,31 +227,31 @@ class LogSink:
             f"{(error and (error.strerror or error)) or 'no progress'}; "
             f"{self._waiting_lines()} lines wait, {self.lines_dropped} were dropped so far\n"
         )
-        if sys.stderr is None:  # closed at start: descriptor 2 may be the store's file by now
+        if sys.stderr is None:  # it was closed at start: descriptor 2 may be the store's file
             return
-        with suppress(OSError):  # standard error is gone too: there is nobody left to tell
+        with suppress(OSError):  # standard error is gone, too
             _write(2, text.encode("utf-8", "backslashreplace"), 0)
 
 
 def _open(path: str) -> int:
-    # Not blocking: a pipe that nobody reads is an error at once (ENXIO of open(2)), and not a hang.
+    # Non-blocking: a pipe without a reader is an error at once (ENXIO of open(2)), not a hang.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     return os.open(path, flags, 0o640)
 
 
 def _is_regular_file(descriptor: int) -> bool:
-    """Tell a file from what has somebody at its other end, who may be slow."""
+    """Return whether writes cannot stall on a slow reader, as they can on a pipe or terminal."""
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _write(descriptor: int, data: bytes, stall_timeout_s: float) -> int:
-    """Write some of `data`; raise TimeoutError if there is no room for `patience` seconds."""
+    """Write some of `data`, return how much; raise `TimeoutError` after `stall_timeout_s` without space."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     if not poll.poll(stall_timeout_s * 1000):
-        raise TimeoutError("whoever reads it is not reading")
+        raise TimeoutError("its reader is not reading")
     try:
         return os.write(descriptor, data)
-    except BlockingIOError:  # less room than the piece needs: there will be more
+    except BlockingIOError:  # less space than the piece needs: try again
         time.sleep(0.01)
         return 0

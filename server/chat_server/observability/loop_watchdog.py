@@ -1,7 +1,4 @@
-"""Watches the loop: how late it is, and what keeps it from running.
-
-Knows timers, threads and stacks. Must not know what the server does with the loop, nor how it logs.
-"""
+"""Watches the event loop: measures its lag, and reports the stack of code that blocks it."""
 
 import gc
 import sys
@@ -17,23 +14,23 @@ import gevent
 import greenlet
 
 MEASURE_INTERVAL_S: Final = 0.1
-"""Seconds between two measurements: ten a second cost nothing and miss no pause that a person would feel."""
+"""Seconds between two measurements: ten a second cost nothing, and a shorter pause is not noticeable."""
 CHECK_INTERVAL_S: Final = 0.25
-"""Seconds between two looks of the native thread, which takes the interpreter's lock for each."""
+"""Seconds between two checks of the watchdog thread; each takes the interpreter lock (GIL)."""
 MAX_STACKS: Final = 100
-"""Different stacks in one report: a server has some ten; more would make a line nobody reads."""
+"""Distinct stacks in one report: a server has about ten; more would make an unreadable line."""
 
 
 class LagSummary(NamedTuple):
-    """How late the loop was in an interval."""
+    """Lag of the event loop in an interval."""
 
     max_ms: float
     tally: dict[int, int]
-    """How many measurements (ten a second, fewer when blocked) were late by so many milliseconds, rounded."""
+    """Number of measurements (ten a second, fewer while blocked) by lag in whole milliseconds."""
 
 
 class LoopLagMeter:
-    """Asks the loop for a timer every 100 ms and notes how late it comes. Belongs to the hub's thread."""
+    """Measures the lag of the event loop by a timer every 100 ms. MUST be used in the loop's own thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -41,20 +38,20 @@ class LoopLagMeter:
         self._max_ms = 0.0
         self._tally: Counter[int] = Counter()
         self.last_ran_at = self.resumed_at = clock()
-        """When the loop ran last, and when it last did after a pause; read by other threads, too."""
+        """When the loop ran last, and when it last ran after a pause; other threads read both."""
 
     def start(self) -> None:
-        """Measure from now on."""
+        """Start measuring."""
         self.last_ran_at = self.resumed_at = self.clock()
         self._timer.start(self._tick, update=True)
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         self._timer.stop()
 
     def take_summary(self) -> LagSummary:
-        """Return what was measured since the last call."""
-        # The timer may be late right now: whoever calls may have been what kept it waiting.
+        """Return the lag since the last call, and start a new interval."""
+        # The timer may be overdue right now, delayed by the caller itself.
         overdue = self.clock() - self.last_ran_at - MEASURE_INTERVAL_S if self._timer.active else 0.0
         lag = LagSummary(max(self._max_ms, overdue * 1000), dict(self._tally))
         self._max_ms = 0.0
@@ -69,17 +66,17 @@ class LoopLagMeter:
         if now - self.last_ran_at > 2 * MEASURE_INTERVAL_S:
             self.resumed_at = now
         self.last_ran_at = now
-        # A whole tick from now: libev would keep to the schedule and so hide a loop that is late all the time
-        # (and a timer that does not repeat, started in its own callback, fires at once and for ever).
+        # A whole interval from now: libev would keep to the schedule and so hide a loop that is always late
+        # (and a timer without repeat, started in its own callback, fires at once and for ever).
         self._timer.again(self._tick, update=True)
 
 
 class LoopWatchdog:
-    """A native thread that notices when the loop has not run for `blocked_after` seconds.
+    """A native thread that notices when the event loop has not run for `blocked_after_s` seconds.
 
-    `on_blocked(stack, seconds so far)` is called once per blockage, and `on_free(seconds)` when it is over.
-    Both run in that thread, the first while the hub is blocked: they MUST NOT use anything of the hub's.
-    A process that was stopped as a whole (SIGSTOP, a sleeping laptop) looks the same, with an idle stack.
+    `on_blocked(stack, seconds so far)` is called once per blockage, `on_unblocked(seconds)` when it is over.
+    Both run in the watchdog thread, the first while the loop is blocked: they MUST NOT use gevent. A process
+    that was stopped as a whole (SIGSTOP, a sleeping laptop) looks the same, with an idle stack.
     """
 
     def __init__(
@@ -90,22 +87,22 @@ class LoopWatchdog:
         *,
         blocked_after_s: float = 1.0,
     ) -> None:
-        """Watch the loop of the thread that calls this."""
+        """Watch the event loop of the calling thread."""
         self._lag = lag
         self._on_blocked = on_blocked
         self._on_unblocked = on_unblocked
         self._blocked_after_s = blocked_after_s
-        self._blocked_since: float | None = None  # the last beat before the present blockage
+        self._blocked_since: float | None = None  # when the loop ran last before the current blockage
         self._loop_thread = threading.get_ident()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="block-watch", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on; `lag` has to be started already."""
+        """Start the thread; `lag` must have been started before."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         self._thread.join(timeout=2 * CHECK_INTERVAL_S)
 
@@ -113,7 +110,7 @@ class LoopWatchdog:
         while not self._stopped.wait(CHECK_INTERVAL_S):
             try:
                 self._check()
-            except Exception:  # noqa: BLE001  a report that fails must not end the watch
+            except Exception:  # noqa: BLE001  a failing report must not end the watchdog
                 traceback.print_exc()
 
     def _check(self) -> None:
@@ -129,16 +126,16 @@ class LoopWatchdog:
 
 
 def greenlet_stacks() -> str:
-    """Return the stacks of all greenlets and native threads, equal ones together, the most frequent first."""
+    """Return the stacks of all greenlets and native threads, equal ones grouped, most frequent first."""
     here = sys._getframe()  # noqa: SLF001  documented, for debuggers
     counts: Counter[str] = Counter()
     texts: dict[tuple[tuple[str, int], ...], str] = {}
 
     def count(kind: str, frame: FrameType | None) -> None:
-        # To traceback, no frame means this one.
+        # traceback takes None for the current frame.
         walk = traceback.walk_stack(frame) if frame is not None else ()
         key = tuple((each.f_code.co_filename, number) for each, number in walk)
-        if key not in texts:  # formatting reads source files: once per stack, not once per session
+        if key not in texts:  # formatting reads source files: once per distinct stack
             texts[key] = "".join(traceback.format_stack(frame)) if key else "  (has not started)\n"
         counts[f"{kind}\n{texts[key]}"] += 1
 
@@ -156,9 +153,9 @@ def greenlet_stacks() -> str:
 def _greenlets() -> list[greenlet.greenlet]:
     frozen = gc.get_freeze_count()
     if frozen:
-        gc.unfreeze()  # get_objects() leaves out what gc.freeze() has set apart
+        gc.unfreeze()  # get_objects() leaves out frozen objects
     try:
-        # type() and not isinstance(): a proxy may run code when it is asked for its class.
+        # type(), not isinstance(): a proxy may run code when its __class__ is read.
         return [
             each for each in gc.get_objects() if issubclass(type(each), greenlet.greenlet) and not each.dead
         ]

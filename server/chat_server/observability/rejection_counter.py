@@ -1,21 +1,18 @@
-"""Who was turned away since the last interval line: counts by address, with a bound on both memory and lines.
-
-Knows addresses and reasons as text. Must not know why anybody is turned away, nor how a line is written.
-"""
+"""Counts rejected connections by address between two interval lines, bounded in memory and in log lines."""
 
 import heapq
 from collections import Counter
 from typing import Final, NamedTuple
 
 MAX_ADDRESSES_REPORTED: Final = 20
-"""Addresses with lines of their own: the worst. Whoever has many must not fill the disk by way of the log."""
+"""Addresses with a log line each, those with most rejections: many addresses must not fill the disk."""
 
 MAX_ADDRESSES_COUNTED: Final = 10_000
-"""Addresses that are told apart between two lines: about 3 MB."""
+"""Pairs of address and reason that are counted separately between two interval lines: about 3 MB."""
 
 
 class RejectionCount(NamedTuple):
-    """How often an address was turned away for one reason; without an address, how often `others` were."""
+    """Rejections of an address for one reason; without an address, those of `others` further pairs."""
 
     address: str | None
     reason: str
@@ -24,14 +21,14 @@ class RejectionCount(NamedTuple):
 
 
 class RejectionCounter:
-    """Counts, until they are taken."""
+    """Counts rejections until `take_counts` resets them."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._overflow = 0
 
     def record(self, address: str, reason: str) -> None:
-        """Count one."""
+        """Count one rejected connection."""
         key = (address, reason)
         if key in self._counts or len(self._counts) < MAX_ADDRESSES_COUNTED:
             self._counts[key] += 1
@@ -39,7 +36,7 @@ class RejectionCounter:
             self._overflow += 1
 
     def take_counts(self) -> list[RejectionCount]:
-        """Return the worst, most first, and then the rest in one; begin anew."""
+        """Return the highest counts, in descending order, then the rest as one entry; reset all counts."""
         counts, overflow = self._counts, self._overflow
         self._counts, self._overflow = Counter(), 0
         if not counts:

@@ -1,7 +1,7 @@
-"""How the metrics are written down, in Prometheus' text or in OpenMetrics, whichever the scraper asks for.
+"""Exposition of the metrics: Prometheus' text format or OpenMetrics, as the scraper asks.
 
-Knows the table and prometheus-client's formats. Must not know where figures come from, nor HTTP. There is no
-registry: the collector is made anew for each page, so nothing of the process' default registry is in it.
+There is no registry: each page has a collector of its own, so nothing of prometheus-client's default registry
+gets into it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,18 +19,18 @@ from chat_server.observability.metrics.table import METRICS, MetricSpec, MetricT
 from chat_server.observability.metrics.totals import HistogramCounts
 
 NAME_UNITS: Final = ("seconds", "bytes")
-"""Units that are part of a name, and so of OpenMetrics' UNIT line."""
+"""Units that are suffixes of names, and so go into OpenMetrics' UNIT line."""
 
 
 class Format(Enum):
-    """The two formats, with their content types. Which one is the whole of what a scraper can choose."""
+    """The two formats, with their content types."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
     @classmethod
     def wanted(cls, accept: str) -> "Format":
-        """Return what an Accept header asks for."""
+        """Return the format that an Accept header asks for."""
         return cls.OPENMETRICS if "application/openmetrics-text" in accept.lower() else cls.TEXT
 
 
@@ -41,12 +41,12 @@ _ENCODERS: Final[Mapping[Format, Callable[[Collector], bytes]]] = {
 
 
 def render_page(values: Mapping[str, Value], form: Format) -> bytes:
-    """Return the page that says these values."""
+    """Return the page with these values, by name of the metric."""
     return _ENCODERS[form](_TableCollector(values))
 
 
 class _TableCollector(Collector):
-    """The rows of the table that have a value."""
+    """Collects the rows of the table that have a value."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
         self._values = values

@@ -1,7 +1,7 @@
-"""Whether the server is of use right now, and if not, why.
+"""Health of the server: whether it is ready, and if not, why.
 
-Knows the ingest and the loop's beat. Must not know HTTP. The phase belongs to the loop; all else may be
-called from any thread, also while the loop is blocked: it reads, and waits for nothing.
+MUST NOT block: except for `phase`, which the event loop writes, everything may be called from any thread,
+also while the loop is blocked.
 """
 
 from enum import StrEnum
@@ -12,11 +12,11 @@ from chat_server.core.ports.clock import Clock
 from chat_server.observability.loop_watchdog import LoopLagMeter
 
 LOOP_BLOCKED_AFTER_S: Final = 5.0
-"""Seconds without a beat after which the loop counts as blocked: people have noticed by then."""
+"""Seconds after which a loop that has not run counts as blocked: users have noticed by then."""
 
 
 class Phase(StrEnum):
-    """What the server is at."""
+    """Phase of the server process."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -24,7 +24,7 @@ class Phase(StrEnum):
 
 
 class Health:
-    """What the server is at, and what is wrong."""
+    """Phase of the server, and the reasons for which it is not ready."""
 
     def __init__(self, ingest: Ingest, lag: LoopLagMeter, clock: Clock) -> None:
         self.phase = Phase.STARTING
@@ -34,14 +34,14 @@ class Health:
 
     @property
     def store_failing(self) -> bool:
-        """Whether the store refused the last batch; the writer tries one that fails until it does not."""
+        """Whether the last commit failed; the commit loop retries until one succeeds."""
         return self._ingest.last_error is not None
 
     def not_ready_reason(self) -> str:
-        """Return why clients had better go elsewhere, nothing if they need not."""
+        """Return why the server is not ready; empty if it is."""
         if self.phase is not Phase.SERVING:
             return f"the server is {self.phase}"
         silent = self._clock.monotonic() - self._loop_lag.last_ran_at
         if silent > LOOP_BLOCKED_AFTER_S:
-            return f"the loop has not run for {silent:.0f} s"
-        return "the store takes no batches" if self.store_failing else ""
+            return f"the event loop has not run for {silent:.0f} s"
+        return "the message store cannot be written" if self.store_failing else ""

@@ -1,11 +1,10 @@
-"""The page that Prometheus scrapes, and two for whoever starts and stops servers, over HTTP.
+"""HTTP server for `/metrics` (Prometheus), `/healthz` and `/readyz` (service managers).
 
-Knows HTTP, as much as a GET needs, and threads. Must not know what a figure means.
-
-All of it runs in a native thread with an event loop of its own, so that whoever connects here is no load on
-the chat's loop: that is asked for one snapshot (a watcher's `send`, the one call that may cross threads), and
-hands it back. Everything is bounded: connections, bytes and seconds of each, connections a second, snapshots
-a second. A place that is wanted is taken from whoever has had one longest, so nobody can sit on all of them.
+It runs in a native thread with an event loop of its own, so that its clients put no load on the chat's loop.
+Only the snapshot is taken in the chat's loop: a watcher's `send`, the one call that may cross threads,
+requests it. Everything is bounded: connections at once and per second, bytes and seconds of each connection,
+snapshots per second. When all connections are in use, the oldest is closed for a new one, so nobody can
+occupy all of them.
 """
 
 import socket
@@ -23,21 +22,21 @@ from chat_server.observability.metrics.exposition import Format, render_page
 from chat_server.observability.metrics.snapshot import Snapshot, Value
 
 MAX_HEAD_BYTES: Final = 8 * 1024
-"""Bytes of a request; a scraper needs some three hundred."""
+"""Bytes of a request; a scraper sends about 300."""
 MAX_READS: Final = 64
-"""Pieces that a request may come in: a byte at a time would be a turn of the thread for each."""
+"""Reads per request: a request sent byte by byte would cost a wakeup of the thread for each."""
 MAX_CONNECTIONS: Final = 16
-"""Connections at once: a quarter of the descriptors that the server keeps for other things."""
+"""Connections at once: a quarter of the spare descriptors (net/listener.py)."""
 LISTEN_BACKLOG: Final = 64
-"""Connections that wait in the kernel: at a hundred a second, nobody waits longer than a scraper does."""
+"""Connections queued in the kernel: at a hundred a second none waits longer than a scraper's timeout."""
 CONNECTION_DEADLINE_S: Final = 5.0
 """Seconds for a whole connection, from accept to close."""
 ACCEPT_PAUSE_S: Final = 0.01
-"""Seconds between two connections: a hundred a second are far too many, and cost next to nothing."""
+"""Seconds between two accepts: a hundred a second are more than needed, and cost next to nothing."""
 SNAPSHOT_MAX_AGE_S: Final = 0.2
-"""Seconds for which a page is given out again: the loop is asked at most five times a second."""
+"""Seconds for which a snapshot is reused: the chat's loop takes at most five a second."""
 LOOP_TIMEOUT_S: Final = 2.0
-"""Seconds to wait for the loop. It is blocked if that does not do."""
+"""Seconds to wait for a snapshot; after that the chat's loop counts as blocked."""
 PLAIN_TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -48,7 +47,7 @@ class _Response(NamedTuple):
 
 
 class MetricsServer:
-    """Answers `/metrics`, `/healthz` and `/readyz`. Belongs to the thread that starts it."""
+    """Serves `/metrics`, `/healthz` and `/readyz`. Its methods MUST be called in the chat's thread."""
 
     def __init__(
         self,
@@ -67,8 +66,8 @@ class MetricsServer:
         self._own_loop_wake: Any = None  # wakes this thread's loop
         self._stopping = False
         self._stop_requested: Event
-        self._latest: tuple[float, Snapshot] | None = None  # written by the chat's loop
-        self._snapshot_waiters: list[Event] = []  # this and all below belongs to the thread
+        self._latest: tuple[float, Snapshot] | None = None  # time and snapshot; written by the chat's loop
+        self._snapshot_waiters: list[Event] = []  # this and all below is used in the thread only
         self._rendered: Snapshot | None = None
         self._values: dict[str, Value] = {}
         self._pages: dict[Format, bytes] = {}
@@ -80,14 +79,14 @@ class MetricsServer:
         return int(self._listening.getsockname()[1])
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Listen, and start the thread."""
         self._listening.listen(LISTEN_BACKLOG)
         self._chat_loop_wake = gevent.get_hub().loop.async_(ref=False)
         self._chat_loop_wake.start(self._provide_snapshot)
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more, and give the port back."""
+        """Stop the thread, and close the port."""
         self._stopping = True
         if (
             self._own_loop_wake is not None
@@ -98,7 +97,7 @@ class MetricsServer:
         self._chat_loop_wake.close()
 
     def _provide_snapshot(self) -> None:
-        """Take a snapshot. Runs in the chat's loop."""
+        """Take a snapshot and wake the thread. Runs in the chat's loop."""
         self._latest = (time.monotonic(), self._take_snapshot())
         self._own_loop_wake.send()
 
@@ -130,7 +129,7 @@ class MetricsServer:
         while True:
             try:
                 sock, _ = listener.accept()
-            except OSError:  # gone before we came, or no descriptor left: neither is ours to mend
+            except OSError:  # the peer has gone, or no descriptor is left
                 gevent.sleep(ACCEPT_PAUSE_S)
                 continue
             if len(self._connections) >= MAX_CONNECTIONS:
@@ -151,12 +150,13 @@ class MetricsServer:
                 if head:
                     sock.sendall(self._respond(head))
                     sock.shutdown(socket.SHUT_WR)
-                    # A close with bytes unread would reset the answer away (RFC 1122, 4.2.2.13).
+                    # A close with unread bytes would reset the connection and lose the response (RFC 1122,
+                    # 4.2.2.13).
                     for _ in range(MAX_READS):
                         if not sock.recv(MAX_HEAD_BYTES):
                             break
         except OSError:
-            pass  # it has gone
+            pass  # the peer has gone
         finally:
             self._close(sock)
 
@@ -165,7 +165,7 @@ class MetricsServer:
         bare = words[0] == "HEAD"
         try:
             response = self._route(words, head)
-        except Exception as error:  # noqa: BLE001  ours, whatever it is; the next request may do
+        except Exception as error:  # noqa: BLE001  a bug of ours costs one response only
             self._on_failed(error)
             response = _status_response(HTTPStatus.INTERNAL_SERVER_ERROR)
         lines = (
@@ -196,12 +196,12 @@ class MetricsServer:
                 if reason:
                     return _Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
                 return _Response(HTTPStatus.OK, b"ready\n")
-        return _Response(HTTPStatus.NOT_FOUND, b"there are /metrics, /healthz and /readyz\n")
+        return _Response(HTTPStatus.NOT_FOUND, b"not found; this port has /metrics, /healthz and /readyz\n")
 
     def _metrics_response(self, accept: str) -> _Response:
         snapshot = self._fresh_snapshot()
         if snapshot is None:
-            return _Response(HTTPStatus.SERVICE_UNAVAILABLE, b"the loop does not answer\n")
+            return _Response(HTTPStatus.SERVICE_UNAVAILABLE, b"the event loop does not answer\n")
         if snapshot is not self._rendered:
             self._rendered, self._values, self._pages = snapshot, snapshot.values(), {}
         form = Format.wanted(accept)
@@ -210,11 +210,11 @@ class MetricsServer:
         return _Response(HTTPStatus.OK, self._pages[form], form.value)
 
     def _fresh_snapshot(self) -> Snapshot | None:
-        """Return figures that are fresh, None if the loop is blocked. Waits, as a greenlet of this thread."""
+        """Return a recent snapshot, None if the chat's loop is blocked. May wait (in this thread's loop)."""
         if self._latest is None or time.monotonic() - self._latest[0] > SNAPSHOT_MAX_AGE_S:
             handed_over = Event()
             self._snapshot_waiters.append(handed_over)
-            self._chat_loop_wake.send()  # several before the loop comes to it are one
+            self._chat_loop_wake.send()  # several before the loop runs are one
             if not handed_over.wait(LOOP_TIMEOUT_S):
                 self._snapshot_waiters.remove(handed_over)
                 return None
@@ -226,7 +226,7 @@ def _status_response(status: HTTPStatus) -> _Response:
 
 
 def _header(head: bytes, name: bytes) -> str:
-    """Return the value of a header, empty without one."""
+    """Return the value of a header, empty if it is missing."""
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
         if key.strip().lower() == name:
@@ -235,7 +235,7 @@ def _header(head: bytes, name: bytes) -> str:
 
 
 def _read_head(sock: Any) -> bytes:
-    """Return what came up to the empty line, or too much without one; nothing if the peer hangs up before."""
+    """Return the request up to the empty line, or too much without one; empty if the peer hangs up before."""
     head = b""
     for _ in range(MAX_READS):
         data = sock.recv(MAX_HEAD_BYTES)

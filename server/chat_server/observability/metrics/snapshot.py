@@ -1,10 +1,10 @@
-"""What the metrics say: figures that the server has anyway, taken in the loop in one short step.
+"""Collects the values of the metrics in one short step of the event loop.
 
-Knows the parts that have figures. Must not know HTTP nor how a page looks (metrics/exposition.py). `take` and
-`fold` run in the loop; `Snapshot.values` runs in the thread that answers, and does not hold the loop up.
+`take_snapshot` and `add_interval` run in the loop; `Snapshot.values` runs in the thread of the HTTP server
+and does not block the loop.
 
-Nothing here looks at each session, or each room: a scrape of ten thousand costs what a scrape of none costs,
-but for the distinct durations of the present interval (some hundreds, whatever the load).
+MUST NOT iterate over sessions or rooms: a scrape costs the same with ten thousand sessions as with none,
+except for the distinct durations of the current interval (some hundreds, whatever the load).
 """
 
 import os
@@ -40,7 +40,7 @@ from chat_server.observability.metrics.totals import (
 )
 
 Value = float | Mapping[tuple[str, ...], float] | HistogramCounts
-"""Of a metric: a number, numbers by the values of its labels, or a histogram."""
+"""Value of a metric: a number, numbers by label values, or a histogram."""
 
 _NUMBER_METRICS: Final = {
     "messages": "greenroom_messages_total",
@@ -65,7 +65,7 @@ _PROC_SELF: Final = Path("/proc/self")
 
 
 class Snapshot(NamedTuple):
-    """Figures of one moment, as the loop handed them over."""
+    """The state of all metrics at one time, copied in the loop."""
 
     numbers: dict[str, Value]
     plain: dict[str, int]
@@ -75,7 +75,7 @@ class Snapshot(NamedTuple):
     disk_sizes: Callable[[], Mapping[str, int]]
 
     def values(self) -> dict[str, Value]:
-        """Return the metrics by name. For the thread that answers: it looks at files, and adds tallies up."""
+        """Return the values by name of the metric. Reads files and sums tallies: not for the loop."""
         values: dict[str, Value] = {**self.numbers}
         values.update((_NUMBER_METRICS[name], value) for name, value in self.plain.items())
         for name, counts in self.named.items():
@@ -91,7 +91,7 @@ class Snapshot(NamedTuple):
 
 
 class MetricsCollector:
-    """Keeps totals and takes snapshots."""
+    """Keeps the totals since the start, and takes snapshots."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class MetricsCollector:
         health: Health,
         max_connections: Callable[[], int],
     ) -> None:
-        """Take figures from these parts; `constants` are those that do not change while the server runs."""
+        """Read from these objects; `constants` are the metrics that do not change while the server runs."""
         self._constants = constants
         self._hub = hub
         self._connections = connections
@@ -115,14 +115,17 @@ class MetricsCollector:
         self._bytes_direct = 0
 
     def add_interval(self, lag: LagSummary, bytes_direct: int) -> None:
-        """Add the interval that is about to end; `bytes_direct` is since the start. Before the log's line."""
+        """Add the interval that is ending; `bytes_direct` is a total since the start.
+
+        MUST be called before the interval line is written, which resets the interval's counts.
+        """
         stats = self._hub.stats
         self._totals.add_interval(stats, lag.tally)
         self._totals.plain["bytes_out"] += bytes_direct - self._bytes_direct
         self._bytes_direct = bytes_direct
 
     def take_snapshot(self) -> Snapshot:
-        """Return the figures of now. Runs in the loop: MUST NOT look at each session, nor at files."""
+        """Return the current state. Runs in the loop: MUST NOT iterate over sessions, nor read files."""
         started = time.perf_counter()
         totals, stats = self._totals, self._hub.stats
         snapshot = Snapshot(
@@ -160,7 +163,7 @@ class MetricsCollector:
 
 
 def _counts_by_label(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple[str, ...], float]:
-    """Return a count for each known name, zeros too; what is on no list counts as `other`."""
+    """Return a count for each known label value, also zeros; all others count as `other`."""
     values: dict[tuple[str, ...], float] = {(name,): 0 for name in known}
     for name, count in counts.items():
         values[str(name) if (str(name),) in values else OTHER,] += count
@@ -168,15 +171,15 @@ def _counts_by_label(counts: Counter[str], known: tuple[str, ...]) -> dict[tuple
 
 
 def _disk_values(disk: Callable[[], Mapping[str, int]]) -> dict[str, Value]:
-    """Return the sizes on the disk; nothing where there are none, or the folder has gone."""
+    """Return the sizes on the disk; empty without a data file, or if its folder has gone."""
     try:
         return {_DISK_METRICS[field]: size for field, size in disk().items()}
-    except OSError:  # told by the store itself, and by a metric that is missing
+    except OSError:  # the store logs it, and the metric is missing
         return {}
 
 
 def _process_values() -> dict[str, Value]:
-    """Return what Prometheus' own collectors say of a process, without listing ten thousand descriptors."""
+    """Return Prometheus' usual metrics of a process, without listing ten thousand descriptors."""
     values: dict[str, Value] = {
         "process_cpu_seconds_total": time.process_time(),
         "process_resident_memory_bytes": resident_bytes(),
@@ -184,13 +187,13 @@ def _process_values() -> dict[str, Value]:
         "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     }
     with suppress(OSError):  # no Linux
-        if count := (_PROC_SELF / "fd").stat().st_size:  # since Linux 6.2 the size is the number
+        if count := (_PROC_SELF / "fd").stat().st_size:  # since Linux 6.2 the size is the number of entries
             values["process_open_fds"] = count
     return values
 
 
 def _process_start_time() -> float:
-    """Return when this process started, in seconds since 1970 (proc(5)); now, where there is no /proc."""
+    """Return when this process started, in seconds since 1970 (proc(5)); now, if there is no /proc."""
     try:
         ticks = int((_PROC_SELF / "stat").read_text().rpartition(")")[2].split()[19])
         booted = next(

@@ -1,10 +1,7 @@
-"""The one table of metrics: name, type, unit, labels, and what each counts.
+"""The table of all metrics: name, type, unit, labels, and meaning. docs/operations.md is generated from it.
 
-Knows names and closed lists of label values. Must not know where a figure comes from (metrics/snapshot.py)
-nor how it is written down (metrics/exposition.py). docs/operations.md is made from it.
-
-No label ever holds a name of a user, a room or an address: each new value would be a new series, kept by
-Prometheus for as long as it keeps anything. Rooms and people are what the log is for.
+MUST NOT have labels for users, rooms or addresses: each new value would be a new time series, kept for as
+long as Prometheus keeps data. Rooms and users are in the event log.
 """
 
 from enum import StrEnum
@@ -14,7 +11,7 @@ from chat_protocol.errors import ByeReason, ErrorCode
 
 
 class MetricType(StrEnum):
-    """Types of metrics, as Prometheus calls them."""
+    """Types of metrics, with Prometheus' names."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -24,9 +21,9 @@ class MetricType(StrEnum):
 class MetricSpec(NamedTuple):
     """A row of the table.
 
-    `field` names the field of the log (vocabulary.py) that counts the same. `labels` are names; where there
-    is one with a closed list, `values` has it, and all of them are there from the start, so that `rate()` and
-    `increase()` see the first event, too.
+    `field` is the field of the event log (vocabulary.py) that counts the same. `labels` are names of labels.
+    If one has a closed list of values, it is in `values`, and all of them are exposed from the start, so that
+    `rate()` and `increase()` see the first event, too.
     """
 
     name: str
@@ -40,7 +37,7 @@ class MetricSpec(NamedTuple):
 
 
 OTHER: Final = "other"
-"""Label value for what is on no list, such as a rare error of a socket."""
+"""Label value for everything outside the closed list, such as a rare socket error."""
 
 END_REASONS: Final = (
     *(str(reason) for reason in ByeReason),
@@ -50,17 +47,18 @@ END_REASONS: Final = (
     str(ErrorCode.INTERNAL),
     OTHER,
 )
-"""Why sessions and connections end."""
+"""Reasons for the end of sessions and connections."""
 
 ERROR_CODES: Final = (*(str(code) for code in ErrorCode), OTHER)
-"""What peers are told when something is refused."""
+"""Error codes sent to peers."""
 
 LATENCY_BOUNDS_S: Final = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-"""Bounds in seconds: under 50 µs nothing is wrong, over 10 s everything is. Each is at most 2.5 times the one
-before, which is what a quantile from them may be wrong by; the log's histograms have three digits."""
+"""Bounds in seconds: below 50 µs nothing is wrong, above 10 s everything is. Each is at most 2.5 times the
+one before, which bounds the error of a quantile; the histograms of the event log have three significant
+digits."""
 
 LAG_BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Bounds in seconds."""
@@ -68,21 +66,25 @@ LAG_BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5
 COUNTER, GAUGE, HISTOGRAM = MetricType.COUNTER, MetricType.GAUGE, MetricType.HISTOGRAM
 
 METRICS: Final = (
-    # who is here
+    # sessions, connections, rooms
     MetricSpec(
         "greenroom_build_info",
         GAUGE,
         "",
-        "Always 1; its labels say what runs: the program's version, `--node`, the kind of store, `--sync`.",
+        "Always 1; its labels are the program's version, `--node`, the type of store and `--sync`.",
         labels=("version", "node", "store", "sync"),
     ),
-    MetricSpec("greenroom_ready", GAUGE, "", "1 while `/readyz` says 200, else 0."),
-    MetricSpec("greenroom_sessions", GAUGE, "sessions", "Sessions that are connected.", "sessions"),
+    MetricSpec("greenroom_ready", GAUGE, "", "1 while `/readyz` answers 200, else 0."),
+    MetricSpec("greenroom_sessions", GAUGE, "sessions", "Connected sessions.", "sessions"),
     MetricSpec(
-        "greenroom_sessions_held", GAUGE, "sessions", "Sessions that are away, their names held.", "held"
+        "greenroom_sessions_held", GAUGE, "sessions", "Disconnected sessions whose names are held.", "held"
     ),
     MetricSpec(
-        "greenroom_sessions_lagging", GAUGE, "sessions", "Sessions that are fed from the log now.", "lagging"
+        "greenroom_sessions_lagging",
+        GAUGE,
+        "sessions",
+        "Lagging sessions: they are sent messages from the log.",
+        "lagging",
     ),
     MetricSpec("greenroom_sessions_opened_total", COUNTER, "sessions", "Sessions opened.", "opened"),
     MetricSpec(
@@ -95,8 +97,8 @@ METRICS: Final = (
         values=END_REASONS,
     ),
     MetricSpec("greenroom_connections", GAUGE, "connections", "Open connections, with a name or without."),
-    MetricSpec("greenroom_connections_unnamed", GAUGE, "connections", "Connections that have no name yet."),
-    MetricSpec("greenroom_connections_limit", GAUGE, "connections", "How many connections there may be."),
+    MetricSpec("greenroom_connections_unnamed", GAUGE, "connections", "Connections without a name yet."),
+    MetricSpec("greenroom_connections_limit", GAUGE, "connections", "Maximum number of connections."),
     MetricSpec(
         "greenroom_connections_refused_total",
         COUNTER,
@@ -108,7 +110,7 @@ METRICS: Final = (
     ),
     MetricSpec("greenroom_public_rooms", GAUGE, "rooms", "Public rooms with members or messages."),
     MetricSpec("greenroom_conversations", GAUGE, "conversations", "Conversations of two that are in memory."),
-    # what is said
+    # messages
     MetricSpec("greenroom_messages_total", COUNTER, "messages", "Messages committed.", "messages"),
     MetricSpec("greenroom_commits_total", COUNTER, "commits", "Batches of messages committed.", "commits"),
     MetricSpec(
@@ -122,7 +124,7 @@ METRICS: Final = (
         "greenroom_caught_up_total",
         COUNTER,
         "messages",
-        "Messages fed from the log to sessions that were behind; they are deliveries, too.",
+        "Messages sent from the log to lagging sessions; they are deliveries, too.",
         "caught_up",
     ),
     MetricSpec("greenroom_received_bytes_total", COUNTER, "bytes", "Bytes received from peers.", "bytes_in"),
@@ -137,12 +139,12 @@ METRICS: Final = (
         "greenroom_errors_total",
         COUNTER,
         "errors",
-        "Errors answered to peers, by code.",
+        "Errors sent to peers, by code.",
         "errors",
         labels=("code",),
         values=ERROR_CODES,
     ),
-    # how fast
+    # latency
     MetricSpec(
         "greenroom_accept_to_commit_seconds",
         HISTOGRAM,
@@ -171,8 +173,8 @@ METRICS: Final = (
         "greenroom_loop_lag_seconds",
         HISTOGRAM,
         "seconds",
-        "How late the loop came for a timer, ten times a second, in whole milliseconds; added at the end of "
-        "an interval (`--log-interval`).",
+        "Lag of the event loop, measured ten times a second in whole milliseconds; added at the end of an "
+        "interval (`--log-interval`).",
         bounds=LAG_BOUNDS_S,
     ),
     # the store
@@ -180,25 +182,28 @@ METRICS: Final = (
         "greenroom_store_failing",
         GAUGE,
         "",
-        "1 from a batch that the store refused to the next that it takes, else 0; it is tried once a second.",
+        "1 from a failed commit to the next successful one, else 0; the store is retried once a second.",
     ),
     MetricSpec(
         "greenroom_messages_refused_total",
         COUNTER,
         "messages",
-        "Messages whose senders were told `unavailable`, because the store stayed away too long.",
+        "Messages answered with `unavailable`, because the store failed for too long.",
     ),
     MetricSpec(
         "greenroom_epoch_changed",
         GAUGE,
         "",
-        "1 if this start found that seqs may be given out anew (lost power, a restored copy), else 0.",
+        "1 if at this start seqs may be issued a second time (power loss, restored backup), else 0.",
     ),
     MetricSpec(
         "greenroom_queue_bytes", GAUGE, "bytes", "Messages accepted and not yet committed.", "queue_bytes"
     ),
     MetricSpec(
-        "greenroom_queue_limit_bytes", GAUGE, "bytes", "Beyond this, sockets are not read (`--ingest-bytes`)."
+        "greenroom_queue_limit_bytes",
+        GAUGE,
+        "bytes",
+        "Queue size above which sockets are not read (`--ingest-bytes`).",
     ),
     MetricSpec(
         "greenroom_store_bytes",
@@ -209,34 +214,34 @@ METRICS: Final = (
     ),
     MetricSpec("greenroom_wal_bytes", GAUGE, "bytes", "Size of the store's write-ahead log.", "wal_bytes"),
     MetricSpec(
-        "greenroom_free_bytes", GAUGE, "bytes", "Free on the disk that holds the store.", "free_bytes"
+        "greenroom_free_bytes", GAUGE, "bytes", "Bytes free on the disk with the store.", "free_bytes"
     ),
     MetricSpec(
         "greenroom_disk_warning_bytes",
         GAUGE,
         "bytes",
-        "Free space under which the log warns (`--disk-warning-bytes`).",
+        "Free space below which the log warns (`--disk-warning-bytes`).",
     ),
     # the program
     MetricSpec(
         "greenroom_log_lines_dropped_total",
         COUNTER,
         "lines",
-        "Lines of the log that were lost, because nothing took them fast enough.",
+        "Lines of the log that were dropped, because it could not be written fast enough.",
     ),
-    MetricSpec("greenroom_log_write_failures_total", COUNTER, "", "Writes of the log that failed."),
+    MetricSpec("greenroom_log_write_failures_total", COUNTER, "", "Failed writes of the log."),
     MetricSpec(
         "greenroom_snapshot_seconds",
         GAUGE,
         "seconds",
-        "How long the loop was held to take the figures of this page.",
+        "How long the snapshot for this page blocked the event loop.",
     ),
     MetricSpec("process_cpu_seconds_total", COUNTER, "seconds", "CPU time of the process."),
     MetricSpec(
         "process_resident_memory_bytes", GAUGE, "bytes", "Resident memory of the process.", "rss_bytes"
     ),
-    MetricSpec("process_start_time_seconds", GAUGE, "seconds", "When the process started, since 1970."),
+    MetricSpec("process_start_time_seconds", GAUGE, "seconds", "Start time of the process, since 1970."),
     MetricSpec("process_open_fds", GAUGE, "descriptors", "Open file descriptors."),
-    MetricSpec("process_max_fds", GAUGE, "descriptors", "How many file descriptors may be open."),
+    MetricSpec("process_max_fds", GAUGE, "descriptors", "Maximum number of open file descriptors."),
 )
-"""The table."""
+"""The table, in the order of the page."""

@@ -39,7 +39,7 @@ def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
 def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
     parts, health = serving()
     parts.last_error = "database is locked"
-    assert health.not_ready_reason() == "the store takes no batches"
+    assert health.not_ready_reason() == "the message store cannot be written"
     parts.last_error = None
     assert not health.not_ready_reason()
 
@@ -52,7 +52,7 @@ def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None
 
     # Then no time makes it well, but a batch that it takes
     parts.now = parts.last_ran_at = 100_000.0
-    assert health.not_ready_reason() == "the store takes no batches"
+    assert health.not_ready_reason() == "the message store cannot be written"
     parts.last_error = None
     assert not health.not_ready_reason()
 
@@ -60,4 +60,4 @@ def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None
 def test_a_blocked_loop_is_trouble() -> None:
     parts, health = serving()
     parts.now += LOOP_BLOCKED_AFTER_S + 2
-    assert health.not_ready_reason() == "the loop has not run for 7 s"
+    assert health.not_ready_reason() == "the event loop has not run for 7 s"

@@ -114,9 +114,9 @@ def test_the_three_pages(site: Site) -> None:
 
 
 def test_who_is_not_ready_says_why(open_site: Callable[..., Site]) -> None:
-    answer = open_site(trouble="the store takes no batches").get("/readyz")
+    answer = open_site(trouble="the message store cannot be written").get("/readyz")
     assert status(answer) == 503
-    assert answer.endswith(b"\r\n\r\nthe store takes no batches\n")
+    assert answer.endswith(b"\r\n\r\nthe message store cannot be written\n")
 
 
 def test_a_head_has_no_body(site: Site) -> None:
@@ -225,7 +225,7 @@ def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
 ) -> None:
     # Given a loop that is blocked
     monkeypatch.setattr(http, "LOOP_TIMEOUT_S", 0.1)
-    site = open_site(trouble="the loop has not run for 7 s")
+    site = open_site(trouble="the event loop has not run for 7 s")
     found: dict[str, int] = {}
 
     def ask() -> None:
