@@ -1,7 +1,4 @@
-"""Opens the store that the settings name, or says in one sentence why it cannot be used.
-
-Knows the engines. Must not know rooms or sessions.
-"""
+"""Opens the store that the settings choose."""
 
 import sqlite3
 from typing import Any, Final
@@ -14,16 +11,16 @@ from chat_server.engines.sqlite.schema import SchemaTooNew
 from chat_server.settings.load import Config
 
 
-class CannotStart(Exception):  # noqa: N818  says what is the matter
-    """The server cannot start; the text is one line for the person who started it."""
+class CannotStart(Exception):  # noqa: N818  a sentence for the user
+    """Raised when the server cannot start; the text is one line for the user."""
 
 
 def open_store(config: Config) -> SqliteStore | MemoryStore:
-    """Return the store, or raise `CannotStart`."""
+    """Return the store of `config`. Raises `CannotStart` if it cannot be opened."""
     path = config.store_path
     if path is None:
         return MemoryStore(config.memory_messages)
-    # One native thread each: appends (with --sync full only) do not wait behind reads.
+    # One native thread each, so that appends (with --sync full only) do not queue behind reads.
     appends: Final[Any] = ThreadPool(1)
     reads: Final[Any] = ThreadPool(1)
 
@@ -38,13 +35,16 @@ def open_store(config: Config) -> SqliteStore | MemoryStore:
     except (StoreLocked, SchemaTooNew) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
-        raise CannotStart(f"the data cannot be kept at {error.filename or path}: {error.strerror}") from error
+        raise CannotStart(f"cannot store data at {error.filename or path}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise CannotStart(f"the data file {path} cannot be used: {error}") from error
+        raise CannotStart(f"cannot use the data file {path}: {error}") from error
 
 
 def _run_in_thread(pool: Any, function: Any, args: tuple[Any, ...]) -> Any:
-    """Run `function` in a native thread; gevent would print its exception before we could handle it."""
+    """Run `function` in a native thread; return its result or raise its error.
+
+    The error is passed as a value, because gevent prints an exception that leaves a pool thread.
+    """
     value, error = pool.apply(_result_or_error, (function, args))
     if error is not None:
         raise error

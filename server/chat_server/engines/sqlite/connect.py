@@ -1,4 +1,4 @@
-"""How every connection to an SQLite file of ours is opened."""
+"""Opens and configures connections to the engine's SQLite files."""
 
 import os
 import sqlite3
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Final
 
 CACHE_KIB: Final = 64 * 1024
-"""Page cache of a connection that writes: what was dirtied lately is at hand for what comes next."""
+"""Page cache in KiB of a writing connection: recently changed pages are likely to change again."""
 
 READ_CACHE_KIB: Final = 1024
-"""Page cache of one that only reads the log: what was read for one reader is seldom read again soon."""
+"""Page cache in KiB of a connection that only reads the log: pages are seldom read twice in a short time."""
 
 PAGE_BYTES: Final = 1024
-"""A commit writes whole pages. Small ones make the commit of one message cheaper by half and its write-ahead
-log shorter to a third, and cost a batch of hundreds nothing."""
+"""A commit writes whole pages. Small pages halve the cost of committing one message, reduce its write-ahead
+log to a third, and cost a batch of hundreds nothing."""
 
 
 def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
-    """Open a connection that waits for no lock and makes no transaction or checkpoint by itself."""
+    """Open a connection without implicit transactions and checkpoints, which never waits for a lock."""
     _create(path)
     connection = sqlite3.connect(
         path.absolute().as_uri(), uri=True, isolation_level=None, timeout=0, check_same_thread=False
@@ -33,7 +33,7 @@ def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Make the file if there is none, readable by nobody else: what is said is nobody else's.
+    """Create the file if it does not exist, with mode 0600: messages are private.
 
     A file that exists is not touched: POSIX locks belong to the process, so closing any descriptor of it
     drops the locks of every connection to it, and then another program may delete the write-ahead log on its
@@ -45,7 +45,7 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, begin: str = "BEGIN") -> Iterator[None]:
-    """Commit all that is done within, or nothing of it."""
+    """Commit everything that the block executes, or roll all of it back."""
     connection.execute(begin)
     try:
         yield
@@ -57,10 +57,10 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN") -> Iterato
 
 
 def _configure(connection: sqlite3.Connection, *, full_sync: bool) -> None:
-    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # takes effect in a new file only
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")  # a statement's journal needs no file
+    connection.execute("PRAGMA temp_store = MEMORY")  # no files for statement journals
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
-    connection.execute("PRAGMA secure_delete = ON")  # a deleted message's text is not left in the file
+    connection.execute("PRAGMA secure_delete = ON")  # overwrite the text of deleted messages
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")

@@ -1,7 +1,7 @@
-"""What has been said: the index, reads of any range, what is kept too long, checkpoints. In a native thread.
+"""Read side of the SQLite log: index, range reads, retention queries, checkpoints. Runs in the reader thread.
 
-Knows SQL. Must not touch the hub, its sessions or the appending connection. One call at a time (a lock sees
-to it): its connections belong to whichever thread holds the lock.
+MUST NOT touch the event loop, sessions or the appending connection. A lock allows one call at a time; the
+connections belong to the thread that holds it.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
 from chat_server.engines.sqlite.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
 
 INDEX_STEP_ROWS: Final = 20_000
-"""Rows indexed in one transaction: long enough to be cheap, short enough to let a reader in."""
+"""Rows indexed in one transaction: enough to be cheap, few enough to let reads in between."""
 
 MAINTENANCES_PER_PRUNE: Final = 8
-"""Maintenances (about as many seconds) between two prunings of the refs."""
+"""Maintenance runs (about one a second) per pruning of the refs."""
 
 T = TypeVar("T")
 
@@ -34,15 +34,15 @@ _READ: Final = (
 
 
 class LogReader:
-    """Reads the log through an index in a file of its own, built in bulk behind a watermark."""
+    """Reads the log through an index in a separate file, which is built in bulk up to a watermark."""
 
     def __init__(self, path: Path, epoch: str) -> None:
         self._path = path
         self._epoch = epoch
         self._lock = threading.Lock()
         self._maintenances = 0
-        self._pruned_upto = ""  # the session up to which refs were pruned
-        self._index_rebuilt = False  # whether the index was found damaged and made anew: once must be enough
+        self._pruned_upto = ""  # id of the session up to which refs were pruned
+        self._index_rebuilt = False  # the index was found damaged and rebuilt: at most once a run
         self._connection, self._watermark = self._open_connection()
         try:
             self._checkpoint_connection = connect(path, full_sync=False)
@@ -51,13 +51,13 @@ class LogReader:
             raise
 
     def heads(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
-        """Return the last seq of each room, 0 without messages, in a log that ends at `last_id`."""
+        """Return the last seq by room id, 0 without messages, in a log that ends at `last_id`."""
         with self._lock:
             try:
                 self._update_index(last_id)
             except sqlite3.OperationalError:
-                # A full disk is no reason not to start: what is not indexed is looked for in the log itself,
-                # and the maintenance will say what is the matter.
+                # A full disk must not prevent a start: rows that are not indexed are searched in the log
+                # itself, and maintenance reports the error.
                 self._watermark = self._stored_watermark()
             try:
                 return self._read_heads(rooms)
@@ -83,7 +83,7 @@ class LogReader:
     def read(
         self, room: int, name: str, after: int, before: int, limit: int, newest: bool, size: int, last_id: int
     ) -> list[MessageEvent]:
-        """Return up to `limit` messages with after < seq < before, ascending; see `Store.read` for `size`."""
+        """Return up to `limit` messages with after < seq < before, ascending; for `size` see `Store.read`."""
         query = _READ.format(order="DESC" if newest else "ASC")
         with self._lock:
             rows = self._with_index(
@@ -104,34 +104,34 @@ class LogReader:
             return rows
 
     def refs(self, session: str, limit: int, last_id: int) -> dict[str, int]:
-        """Return a session's last refs, oldest first, each with its row."""
+        """Return a session's last refs, oldest first, each with the id of its log row."""
         with self._lock:
             return self._with_index(last_id, lambda: refs.newest(self._connection, session, limit))
 
     def surplus_by_age(self, before: float, last_id: int) -> list[retention.SurplusMessage]:
-        """Return some messages from before `before`."""
+        """Return messages older than `before` (s since 1970), at most one step of them."""
         with self._lock:
             return self._with_index(
                 last_id, lambda: retention.surplus_by_age(self._connection, before, last_id)
             )
 
     def surplus_by_count(self, rooms: range, keep: int, last_id: int) -> list[retention.SurplusMessage]:
-        """Return some messages of these rooms that have `keep` newer ones."""
+        """Return messages of these rooms that have `keep` newer ones, at most one step of them."""
         with self._lock:
             return self._with_index(
                 last_id, lambda: retention.surplus_by_count(self._connection, rooms, keep, last_id)
             )
 
     def unindex(self, trimmed: dict[int, int], last_id: int) -> None:
-        """Drop from the index what was deleted from the log, up to a seq in each room."""
+        """Delete the index entries of messages deleted from the log: up to a seq by room id."""
         with self._lock:
             self._with_index(last_id, lambda: retention.delete_places(self._connection, trimmed))
 
     def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Return the room and the message of a row."""
+        """Return the room id and the message of a log row, None if it does not exist."""
         with self._lock:
             row = self._connection.execute(
-                f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  names of columns, nothing else
+                f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  column names only
                 (message_id,),
             ).fetchone()
             if row is None:
@@ -142,9 +142,9 @@ class LogReader:
         return row[1], from_row(row, name)
 
     def maintain(self, last_id: int, truncate: bool) -> int:
-        """Take the write-ahead logs into their files, and index; return the bytes of the log's one.
+        """Checkpoint log and index and update the index; return the bytes of the log's write-ahead log.
 
-        The log comes first: that is the promise about power, and it must not hang on the index.
+        The log is checkpointed first: durability must not depend on the index.
         """
         with self._lock:
             how = "TRUNCATE" if truncate else "PASSIVE"
@@ -159,7 +159,7 @@ class LogReader:
             return self._wal_bytes()
 
     def close(self, last_id: int) -> None:
-        """Close, with the index finished if that can be: what it lacks is made up for at the next start."""
+        """Update the index if possible, and close; the next start indexes what is missing."""
         with self._lock:
             with contextlib.suppress(sqlite3.Error):
                 self._update_index(last_id)
@@ -168,11 +168,11 @@ class LogReader:
             self._checkpoint_connection.close()
 
     def _open_connection(self) -> tuple[sqlite3.Connection, int]:
-        """Open the index beside the log; return how far it has come."""
+        """Open the index with the log attached; return the connection and the watermark."""
         path = self._path
         connection, watermark = _open_or_rebuild_index(path.with_name(path.name + "-index"), self._epoch)
         try:
-            # Read-only, so that no transaction of the index ever holds the log's write lock.
+            # Read-only, so that no transaction of the index ever takes the log's write lock.
             connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
             connection.execute(f"PRAGMA log.cache_size = -{READ_CACHE_KIB}")
         except BaseException:
@@ -181,16 +181,16 @@ class LogReader:
         return connection, watermark
 
     def _rebuild_index(self, error: sqlite3.DatabaseError) -> None:
-        """Make the index anew if `error` says that it is damaged, or raise it: all of it is in the log."""
+        """Rebuild the index from the log if `error` means that it is damaged, else raise `error`."""
         if type(error) is not sqlite3.DatabaseError or self._index_rebuilt:
-            raise error  # locked, or the disk, or the log itself: this would not help
+            raise error  # a lock, the disk, or the log itself: a new index would not help
         self._index_rebuilt = True
         self._connection.close()
         _remove_database(self._path.with_name(self._path.name + "-index"))
         self._connection, self._watermark = self._open_connection()
 
     def _with_index(self, last_id: int, work: Callable[[], T]) -> T:
-        """Do `work` on an index that is up to date; once more, if it proves to be damaged, on a new one."""
+        """Update the index and run `work`; if the index is damaged, rebuild it and run `work` again."""
         self._update_index(last_id)
         try:
             return work()
@@ -227,24 +227,26 @@ class LogReader:
             return 0
 
 
-class _IndexIncomplete(Exception):  # noqa: N818  says what is the matter
-    """The index is of an earlier version, and lacks what a later one would have taken in."""
+class _IndexIncomplete(Exception):  # noqa: N818  a state of the file
+    """The index is of an earlier version, and lacks entries of earlier log rows."""
 
 
 def _open_or_rebuild_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
-    """Open the index; one that cannot be read is made anew, since the log has all that is in it."""
+    """Open the index; rebuild one that cannot be read, since it can be derived from the log."""
     try:
         return _open_index_of_epoch(path, epoch)
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own errors have none
-        if code != sqlite3.SQLITE_ERROR:  # locked, or the disk: that would not help
+        code = getattr(
+            error, "sqlite_errorcode", sqlite3.SQLITE_ERROR
+        )  # errors of the module itself have none
+        if code != sqlite3.SQLITE_ERROR:  # a lock, or the disk: a new index would not help
             raise
     except (
         sqlite3.DatabaseError,
         SchemaTooNew,
         _IndexIncomplete,
         TypeError,
-    ):  # damaged, another version's, emptied
+    ):  # damaged, of another version, or empty
         pass
     _remove_database(path)
     return _open_index_of_epoch(path, epoch)
@@ -256,7 +258,7 @@ def _remove_database(path: Path) -> None:
 
 
 def _open_index_of_epoch(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
-    """Open the index and return how far it has come; empty it if it belongs to another history of the log."""
+    """Open the index, return it with its watermark; empty it if it belongs to another epoch of the log."""
     connection = connect(path, full_sync=False)
     try:
         _check_complete(connection)

@@ -1,7 +1,7 @@
-"""The refs of sessions that may be resumed: what recognises, after a restart, a message that comes twice.
+"""Refs of resumable sessions, for the detection of duplicate messages after a restart.
 
-Knows the table `refs` of the index file. It is derived: the log has every ref, but no order in which to find
-a session's, and must not get one (each message would dirty pages all over the file). Runs in the archive's
+They are in the table `refs` of the index file, which is derived: the log has every ref, but no index by
+session, and must not get one (each message would then dirty pages all over the file). Runs in the reader
 thread.
 """
 
@@ -11,13 +11,13 @@ from typing import Final
 from chat_server.engines.sqlite.connect import transaction
 
 REFS_PER_SESSION: Final = 1024
-"""Refs of a session that are kept: what the protocol promises to remember."""
+"""Refs kept per session: as many as the protocol promises to remember."""
 
 PRUNE_STEP_SESSIONS: Final = 512
-"""Sessions that one pruning looks at: each may cost a walk over `REFS_PER_SESSION` entries, some 30 µs."""
+"""Sessions visited by one pruning: each may cost a scan of `REFS_PER_SESSION` entries, about 30 µs."""
 
 PRUNE_STEP_REFS: Final = 2000
-"""Refs deleted in one pruning: a few milliseconds."""
+"""Refs deleted by one pruning: a few milliseconds."""
 
 _INSERT_FROM_LOG: Final = (
     "INSERT OR REPLACE INTO refs SELECT l.session, l.id, l.ref FROM log.log l "
@@ -38,7 +38,7 @@ _SELECT_SESSIONS: Final = f"""
         session IN (SELECT id FROM log.sessions),
         (SELECT id FROM refs WHERE session = known.session ORDER BY id DESC LIMIT 1 OFFSET {REFS_PER_SESSION})
     FROM known WHERE session IS NOT NULL
-"""  # noqa: S608  numbers of ours
+"""  # noqa: S608  constants only
 
 _DELETE_REFS: Final = (
     "DELETE FROM refs WHERE session = ? AND id IN "
@@ -49,14 +49,14 @@ _MAX_ROWID: Final = 2**63 - 1
 
 
 def index_refs(connection: sqlite3.Connection, after: int, upto: int) -> None:
-    """Take in the rows after < id <= upto of the log. Costs a glance if no session can be resumed."""
+    """Index the refs of log rows with after < id <= upto. Costs one query if no session is resumable."""
     (needed,) = connection.execute("SELECT EXISTS (SELECT 1 FROM log.sessions)").fetchone()
     if needed:
         connection.execute(_INSERT_FROM_LOG, (after, upto))
 
 
 def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[str, int]:
-    """Return the last `limit` refs, oldest first, each with the row that had it last."""
+    """Return the last `limit` refs of a session, oldest first, each with the id of its newest log row."""
     rows = connection.execute(
         "SELECT ref, id FROM refs WHERE session = ? ORDER BY id DESC LIMIT ?", (session, limit)
     ).fetchall()
@@ -67,9 +67,10 @@ def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[str
 
 
 def prune(connection: sqlite3.Connection, after: str) -> str:
-    """Delete some refs of sessions that are gone, and some of those that newer ones have pushed out.
+    """Delete a bounded number of refs: those of ended sessions, and those beyond `REFS_PER_SESSION`.
 
-    Looks at sessions in the order of their ids, from after `after` on; returns where to go on next time.
+    Visits sessions in the order of their ids, starting after `after`; returns where to continue next time,
+    empty for the start.
     """
     sessions = connection.execute(_SELECT_SESSIONS, (after,)).fetchall()
     left = PRUNE_STEP_REFS

@@ -1,7 +1,8 @@
-"""What is kept too long: found by age at the log's beginning, by count through the index.
+"""Retention: finds messages over the limits, by age at the start of the log, by count through the index.
 
-Knows the log and the index, and changes the index only. What is deleted of a room is always its oldest, so
-one number says all: nothing of the room up to its `trimmed` is in the log. Runs in the archive's thread.
+MUST NOT change the log: it changes the index only. Deleted messages are always the oldest of their room, so
+one number a room is enough: the log has no message of the room with a seq up to `trimmed`. Runs in the reader
+thread.
 """
 
 import sqlite3
@@ -10,14 +11,14 @@ from typing import Final, NamedTuple
 from chat_server.engines.sqlite.connect import transaction
 
 TRIM_STEP_MESSAGES: Final = 500
-"""Messages deleted at once. The hub does it, between commits, in a few milliseconds."""
+"""Messages deleted in one step: a few milliseconds of the event loop, between commits."""
 
 SCAN_STEP_ROOMS: Final = 1000
-"""Rooms looked at in one go, so that readers get in between."""
+"""Rooms scanned in one call, so that reads get in between."""
 
 
 class SurplusMessage(NamedTuple):
-    """A message that is to be deleted."""
+    """Position of a message to delete."""
 
     id: int
     room: int
@@ -25,7 +26,7 @@ class SurplusMessage(NamedTuple):
 
 
 def surplus_by_age(connection: sqlite3.Connection, before: float, last_id: int) -> list[SurplusMessage]:
-    """Return the log's first messages up to one that is not older than `before`, never its last one."""
+    """Return the first messages of the log, if older than `before` (s since 1970), never its last one."""
     query = "SELECT id, room, seq, at FROM log.log WHERE id < ? ORDER BY id LIMIT ?"
     cursor = connection.execute(query, (last_id, TRIM_STEP_MESSAGES))
     found = []
@@ -35,7 +36,7 @@ def surplus_by_age(connection: sqlite3.Connection, before: float, last_id: int) 
                 break
             found.append(SurplusMessage(row, room, seq))
     finally:
-        cursor.close()  # or it would hold up the checkpoints
+        cursor.close()  # an open cursor would hold up checkpoints
     return found
 
 
@@ -44,8 +45,8 @@ def surplus_by_count(
 ) -> list[SurplusMessage]:
     """Return messages of these rooms that have `keep` newer ones in their room (0: no limit), oldest first.
 
-    Two seeks a room. Places of messages that are not in the log any more go away on the way: a process may
-    have died, or the index been out of order, between the deletions here and there.
+    Two index seeks a room. Also deletes index entries of messages that are no longer in the log: the process
+    may have died, or the index been damaged, between the deletion from the log and the one from the index.
     """
     ends = connection.execute(
         "SELECT id, trimmed, (SELECT min(seq) FROM place WHERE room = rooms.id), "
@@ -60,7 +61,7 @@ def surplus_by_count(
         for room, trimmed, first, last in (ends if keep else ())
         if first is not None and max(first, trimmed + 1) <= last - keep
     ][:TRIM_STEP_MESSAGES]
-    # Of each room a few: in the log these are neighbours more often than many of one room, so fewer pages
+    # A few of each room: these are adjacent in the log more often than many of one room, so fewer pages
     # change.
     share = TRIM_STEP_MESSAGES // max(len(ranges), 1)
     query = "SELECT id, room, seq FROM place WHERE room = ? AND seq >= ? AND seq <= ? AND id < ?"
@@ -72,6 +73,6 @@ def surplus_by_count(
 
 
 def delete_places(connection: sqlite3.Connection, trimmed: dict[int, int]) -> None:
-    """Delete the places of each room's messages up to the given seq."""
+    """Delete the index entries of each room up to the given seq."""
     with transaction(connection):
         connection.executemany("DELETE FROM place WHERE room = ? AND seq <= ?", trimmed.items())

@@ -1,8 +1,8 @@
-"""The tables of the SQLite store, as migrations: each version's statements, never changed once released.
+"""The tables of the SQLite engine, as migrations: one entry a version; MUST NOT change once released.
 
-`log` is the truth: appended to, and where there is a limit relieved of the oldest. `place` and `refs` are
-derived from it and can be built again at any time; in a file of their own, because two writers of one SQLite
-file exclude each other.
+`log` is the source of truth: append-only, except that retention deletes its oldest rows. `place` and `refs`
+are derived from it and can be rebuilt at any time. They are in a file of their own, because two writers of
+one SQLite file exclude each other.
 """
 
 import sqlite3
@@ -47,8 +47,8 @@ LOG_MIGRATIONS: Final[tuple[str, ...]] = (
         origin TEXT NOT NULL
     );
     """,
-    # `standings`: conversations that are open, or whose closing has still to be told. `trimmed`: the last seq
-    # of the room whose message was deleted, so that the room's head outlives its messages.
+    # `standings`: state of conversations that are open, or whose closing a user has not seen yet. `trimmed`:
+    # the last deleted seq of the room, so that the room's head survives its messages.
     """
     CREATE TABLE standings (
         room INTEGER PRIMARY KEY REFERENCES rooms (id),
@@ -75,7 +75,7 @@ PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
     );
     INSERT INTO watermark VALUES (1, 0, '');
     """,
-    # Only for a new file: an older one lacks what is in the log already, and is made anew (sqlite/reader.py).
+    # For new files only: an older index lacks the refs of earlier log rows and is rebuilt (sqlite/reader.py).
     """
     CREATE TABLE refs (
         session TEXT NOT NULL,
@@ -87,12 +87,15 @@ PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
 )
 
 
-class SchemaTooNew(Exception):  # noqa: N818  says what is the matter, as its siblings do
+class SchemaTooNew(Exception):  # noqa: N818  a state of the file
     """The data file was written by a later version of the program."""
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...], what: str) -> None:
-    """Bring the file's schema to the newest version, each step in a transaction of its own."""
+    """Migrate the file's schema to the newest version, each step in a transaction of its own.
+
+    `what` names the file in the message of `SchemaTooNew`, which is raised for a file of a later version.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(migrations):
         raise SchemaTooNew(

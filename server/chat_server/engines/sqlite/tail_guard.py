@@ -1,8 +1,8 @@
-"""The mark: a small file beside the log that outlives the process, though not the power.
+"""Detects a log that has lost its tail, by a small file beside it with the id of the last row.
 
-It holds how far the log had come. It is written through a shared memory mapping, so it costs no system call
-and survives a killed process. A log that is behind its mark has lost its tail (power was lost, or a backup
-was restored), so that seqs may be given out anew: that is what `epoch` is for.
+The file is written through a shared memory mapping: that costs no system call and survives a killed process,
+but not a power loss. A log that ends before the recorded id has lost its tail (power loss, or a restored
+backup), so its seqs may be issued a second time; it gets a new `epoch`.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Return what tells one start of the machine from another, empty where there is no such thing."""
-    with contextlib.suppress(OSError):  # not Linux: only the comparison with the log is left
+    """Return the id of the current boot of the machine, empty if the system has none."""
+    with contextlib.suppress(OSError):  # not Linux: only the log itself can be compared
         return _BOOT_ID.read_text().strip()
     return ""
 
 
 class TailGuard:
-    """What was true when the log was last written to."""
+    """The state of the log at its last write: last row, epoch, file and boot id."""
 
     def __init__(self, path: Path, log: Path) -> None:
         self._log = log
@@ -34,17 +34,16 @@ class TailGuard:
         try:
             if os.fstat(descriptor).st_size != _FILE_BYTES:
                 os.truncate(descriptor, 0)
-                # Written, not only sized: a page that a full disk cannot back kills a process (SIGBUS).
+                # Written, not only sized: a write to a page without disk space behind it is a SIGBUS.
                 os.pwrite(descriptor, bytes(_FILE_BYTES), 0)
             self._map = mmap.mmap(descriptor, _FILE_BYTES)
         finally:
             os.close(descriptor)
 
     def matches(self, last_id: int, epoch: str) -> bool:
-        """Tell whether the log, ending at `last_id`, is the one that was marked, and whole.
+        """Return whether the log, ending at `last_id`, is the recorded one and complete.
 
-        If the machine started anew without a clean stop before, the tail may be lost, unless the log was
-        synced at each commit.
+        After a reboot without a clean stop the tail may be lost, unless the log was synced at each commit.
         """
         magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _LAYOUT.unpack_from(self._map)
         if magic != _MAGIC:
@@ -60,7 +59,7 @@ class TailGuard:
         )
 
     def mark_in_use(self, last_id: int, epoch: str, *, synced: bool) -> None:
-        """Mark the log as being written to, `synced` at each commit or not."""
+        """Record the log as in use; `synced` says whether it is synced at each commit."""
         status = self._log.stat()
         _LAYOUT.pack_into(
             self._map,
@@ -76,11 +75,11 @@ class TailGuard:
         )
 
     def advance(self, last_id: int) -> None:
-        """Note how far the log has come."""
+        """Record the id of the last row."""
         _LAST_ID_LAYOUT.pack_into(self._map, len(_MAGIC), last_id)
 
     def close(self, *, clean: bool) -> None:
-        """Note whether everything is on the disk, and let go."""
+        """Record whether everything is synced (`clean`), and close the file."""
         _CLEAN_LAYOUT.pack_into(self._map, len(_MAGIC) + 3 * 8, clean)
         self._map.flush()
         self._map.close()
