@@ -1,5 +1,5 @@
-"""A run over several processes: coordinator, workers, collected seconds, summary.
+"""A run over several processes: coordinator, bot workers, collected seconds, summary.
 
-Imports `bots`, `shapes`, `results`, `audit` and `model`; never Locust.
+Imports `bots`, `shapes`, `results`, `audit`, `model` and gevent; never Locust or Flask.
 Open `coordinator.py` first, then `collector.py`.
 """

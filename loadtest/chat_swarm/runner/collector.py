@@ -1,14 +1,12 @@
-"""The whole run, second by second: what all processes report, put together.
+"""Merges the per-second reports of all bot processes into rows and scopes.
 
-Knows intervals, rows and scopes. Must not know Locust, nor how a report travels. For the master, or for the
-only process.
+Runs in the master, or in the only process of a local run.
 
-A second is put together when every process has reported it, or when it has been waited for too long. Its
-histograms are kept packed (a few KB each) for `between`; the scopes' own are added up as the seconds come.
+A second is closed when every process has reported it, or after `REPORT_WAIT_S`. Its histograms are kept
+packed (a few KB each) for `tally_between`; those of the scopes are added up as seconds are closed.
 
-A process that stands still reports all of that time at once, as one long second. So that the time is not
-hidden, the others' seconds without it are marked, and there is a row, marked, of each second that nobody
-reported.
+A process that was stopped or starved reports all of that time at once, as one long second. To keep this
+visible, seconds that it did not report are marked, and a second that no process reported gets a marked row.
 """
 
 from collections import Counter
@@ -20,23 +18,24 @@ from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import SILENT, Interval, MachineSample, Row, Scope, ServerSample
 
 REPORT_WAIT_S: Final = 5
-"""Seconds that a process's report is waited for; later it counts in the scopes, but changes no row."""
+"""How long a second waits for missing reports. A later report counts in the scopes, but changes no row."""
 PACKED_HISTOGRAMS_KEPT_S: Final = 1800
-"""Seconds whose histograms are kept, for steps of a load shape."""
+"""How long the packed histograms of a second are kept, for steps of a load shape."""
 LONG_REPORT_S: Final = 1.5
-"""Seconds from which on a process's report is of more than one."""
+"""A report of at least this length covers more than one second."""
 MAX_FILLED_GAP_S: Final = 3600
-"""Seconds in a row, at most, that get rows without a report: more is a clock that was set."""
+"""Longest gap that is filled with rows without reports; a longer one means that the clock was set."""
 RATE_COUNTS: Final = ("sent", "delivered", "acknowledged", "sent_bytes", "received_bytes")
 
 MESSAGE_LATENCIES: Final = ("ack", "ack_response", "delivery", "delivery_response")
-"""Latencies that count as steady in the drain, too: those who waited longest were said in a steady second."""
+"""Latencies that also count as steady during the drain: the slowest messages of the last steady seconds
+arrive then, and the maximum would miss them."""
 
 RAMP, STEADY, DRAIN = "ramp", "steady", "drain"
 
 
 class _Second:
-    """A second that is being put together."""
+    """A second that still waits for reports."""
 
     __slots__ = ("counts", "faults", "histograms", "parts")
 
@@ -48,7 +47,7 @@ class _Second:
 
 
 class ScopeTally:
-    """A scope as it grows."""
+    """Counts and histograms of a scope, added up second by second."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -56,13 +55,13 @@ class ScopeTally:
         self.histograms: dict[str, Histogram] = {}
 
     def add(self, seconds: float, counts: dict[str, int], histograms: dict[str, Histogram]) -> None:
-        """Add what some seconds yielded."""
+        """Add `seconds` of the run with their counts and histograms."""
         self.seconds += seconds
         self.counts.update(counts)
         merge_histograms(self.histograms, histograms)
 
     def to_scope(self) -> Scope:
-        """Return its figures."""
+        """Return the counts, rates per second and quantiles so far."""
         return Scope(
             seconds=round(self.seconds, 3),
             counts=dict(self.counts),
@@ -76,7 +75,7 @@ class ScopeTally:
 
 
 class Collector:
-    """All that is known of a run. Moments are seconds of the wall clock."""
+    """All measurements of a run. Arguments named `unix` are wall-clock seconds since the epoch."""
 
     def __init__(self, began_unix: float, processes: int) -> None:
         self.began_unix: Final = int(began_unix)
@@ -94,17 +93,17 @@ class Collector:
         self._drain_from: int | None = None
         self._labels: list[tuple[int, str]] = []
 
-    # What is reported.
+    # Input.
 
     def add_report(self, report: Interval, histograms: dict[str, Histogram]) -> None:
-        """Take one second of one process."""
+        """Add one second of one process."""
         self._first_unix.setdefault(report.process, report.unix)
         if report.unix <= self._last_unix:
             self._add_late(report, histograms)
             return
         second = self._open_seconds.setdefault(report.unix, _Second())
         before = second.parts.get(report.process)
-        if before is not None:  # the last, short account falls into the same second
+        if before is not None:  # the final, short report falls into the same second
             report.seconds += before.seconds
             report.cpu = max(before.cpu, report.cpu)
             report.loop_lag_max_us = max(before.loop_lag_max_us, report.loop_lag_max_us)
@@ -116,7 +115,7 @@ class Collector:
         self._close_ready_seconds()
 
     def add_packed_report(self, report: Interval) -> None:
-        """Take one second of a process whose histograms came with it."""
+        """Add one second of another process, whose histograms come packed inside the report."""
         self.add_report(
             report, {name: Histogram.unpack(packed) for name, packed in report.histograms.items()}
         )
@@ -124,43 +123,43 @@ class Collector:
     def add_samples(
         self, unix: int, server: ServerSample | None, machine: MachineSample | None = None
     ) -> None:
-        """Take a look at the server and the machine, taken at the end of a second."""
+        """Add the samples of server and machine that were taken at the end of the second `unix`."""
         if unix > self._last_unix:
             self._samples[unix] = server, machine
             return
-        for row in reversed(self.rows):  # the second's row was put together first
+        for row in reversed(self.rows):  # the second was closed before its samples came
             if row.unix <= unix:
                 if row.unix == unix:
                     row.server, row.machine = server, machine
                 return
 
     def mark_steady(self, unix: float) -> None:
-        """Take note that all bots are there: the seconds that begin after this are steady."""
+        """Record that all bots are connected: seconds that begin after this are steady."""
         if self._steady_from is None:
             self._steady_from = int(unix) + 1
 
     def mark_drain(self, unix: float) -> None:
-        """Take note that nothing more is said: the second that this falls into is not steady any more."""
+        """Record that sending has stopped: the second that contains `unix` begins the drain."""
         if self._drain_from is None:
             self._drain_from = int(unix)
 
     def add_label(self, unix: float, text: str) -> None:
-        """Name what the load shape does from now on."""
+        """Set the load shape's step name for rows from `unix` on."""
         self._labels.append((int(unix), text))
 
     def finish(self) -> None:
-        """Put together what is there: no more will come."""
+        """Close all open seconds: no more reports will come."""
         self._close_ready_seconds(everything=True)
 
-    # What is asked.
+    # Queries.
 
     @property
     def reporting_processes(self) -> KeysView[int]:
-        """The processes that have reported anything."""
+        """The processes that have reported at least once."""
         return self._first_unix.keys()
 
     def last_row_unix(self) -> int:
-        """Return the last second of the wall clock that has become a row; -1 before the first."""
+        """Return the last second (unix) that has become a row; -1 before the first."""
         return self._last_unix
 
     def scopes(self) -> dict[str, Scope]:
@@ -168,7 +167,7 @@ class Collector:
         return {name: tally.to_scope() for name, tally in self.tallies.items()}
 
     def tally_between(self, since: int, until: int) -> ScopeTally:
-        """Return what the seconds since <= unix < until yielded, as far as they are kept."""
+        """Return the sum of the seconds since <= unix < until; their histograms only while these are kept."""
         tally = ScopeTally()
         for row in self.rows:
             if since <= row.unix < until:
@@ -177,7 +176,7 @@ class Collector:
                 tally.add(1.0, row.counts, histograms)
         return tally
 
-    # Putting together.
+    # Closing seconds.
 
     def _close_ready_seconds(self, *, everything: bool = False) -> None:
         newest = max(self._open_seconds, default=0)
@@ -202,7 +201,7 @@ class Collector:
         parts = second.parts.values()
         phase = self._phase(unix)
         marked = next((part.marked for part in parts if part.marked), "")
-        # In the drain a process that has told all is silent by right.
+        # During the drain, a process that has sent its final report is expected to be silent.
         if not marked and phase != DRAIN and self._is_silent(unix, second.parts):
             marked = SILENT
         server, machine = self._samples.pop(unix, (None, None))
@@ -229,8 +228,8 @@ class Collector:
         }
         self._packed_histograms.pop(unix - PACKED_HISTOGRAMS_KEPT_S, None)
         self.peak_connected = max(self.peak_connected, row.connected)
-        # What one process did in a long second is not to stretch that of those which kept time. A row that
-        # nobody reported adds none: the long second holds its time already.
+        # A long report of one process must not stretch the second of the others. A row without any report
+        # adds no time: the long report contains it already.
         took = [part.seconds for part in parts]
         seconds = max([one for one in took if one < LONG_REPORT_S] or took, default=0.0)
         self.tallies["all"].add(seconds, row.counts, second.histograms)
@@ -255,7 +254,7 @@ class Collector:
             self._add_drained(histograms, marked=marked)
 
     def _add_drained(self, histograms: dict[str, Histogram], *, marked: bool) -> None:
-        """Add what came of steady seconds after their end; it changes no rate."""
+        """Add the drain's message latencies to the steady scopes, without time: rates do not change."""
         late = {name: histogram for name, histogram in histograms.items() if name in MESSAGE_LATENCIES}
         for name in ["steady"] if marked else ["steady", "clean"]:
             if self.tallies[name].seconds:
@@ -270,6 +269,6 @@ class Collector:
 
 
 def merge_histograms(into: dict[str, Histogram], more: dict[str, Histogram]) -> None:
-    """Add histograms to those of the same metrics."""
+    """Add the histograms of `more` to those of the same metrics in `into`."""
     for name, histogram in more.items():
         into.setdefault(name, Histogram()).add(histogram)

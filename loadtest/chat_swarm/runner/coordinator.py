@@ -1,7 +1,8 @@
-"""The run as a whole: it begins, is followed, is brought to a quiet end, and judged.
+"""Coordinates a run over all bot processes: start, phases, samples of the server, drain.
 
-Knows the messages and the collector. Must not know what Locust's events are called (locust_plugin/plugin.py
-does). For the master, or for the only process. It is the `Conductor` of load shapes.
+Runs in the master, or in the only process of a local run. Reaches the workers by the messages of ipc.py only;
+Locust's events are handled in locust_plugin/plugin.py. Implements the `Conductor` port of load shapes
+(shapes/run_control.py). `drain` blocks the calling greenlet.
 """
 
 import logging
@@ -26,25 +27,26 @@ from chat_swarm.shapes.run_control import Window
 
 log = logging.getLogger(__name__)
 
-_ANSWER_GRACE_S: Final = 3.0  # seconds beyond the drain's own that a process has to answer
+_ANSWER_GRACE_S: Final = 3.0  # for a process to answer, on top of the drain's own time
 _RAMP_UP_WAIT_S: Final = 10.0
-"""Seconds after the last bot was started in which all should be connected; then it is steady all the same."""
+"""After the last bot was started; then the run counts as steady even if bots are not connected."""
 _NO_CONNECTION_WARNING_S: Final = 3
-"""Seconds without a single connection after which somebody should be told."""
+"""Seconds without a single connection after which a warning is logged."""
 _CONNECTED_SHARE: Final = 0.98
+"""Share of the started bots that must be connected for the run to be steady."""
 _BOTTLENECK_SHARE: Final = 0.2
-"""Share of marked seconds from which on some seconds say little about the server."""
+"""Share of marked seconds above which a window says little about the server."""
 
 
 class SendToWorkers(Protocol):
-    """How a message leaves."""
+    """Sends a message to the workers."""
 
     def __call__(self, name: str, data: dict[str, Any], client: str | None = None) -> None:
-        """Send `data` to one station, or to all."""
+        """Send `data` to the worker `client`, or to all of them."""
 
 
 class Coordinator:
-    """One run after another, each from `begin` to `finish`."""
+    """Coordinates one run after another, each from `begin_run` to the end of `drain` (or `abandon`)."""
 
     def __init__(self, send: SendToWorkers) -> None:
         self._send = send
@@ -65,13 +67,13 @@ class Coordinator:
         self._spawned_at: float | None = None
         self._sampler: gevent.Greenlet | None = None
         self._rate_factor = 1.0
-        self._late_workers: set[int] = set()  # processes that came while the run was on
+        self._late_workers: set[int] = set()  # processes that connected during the run
         self._draining = False
         self._drain_skipped = False
         self._warned = False
 
     def listeners(self) -> dict[str, Callable[[dict[str, Any], str], None]]:
-        """Return what is to be called for which message of a station, with its data and the station's id."""
+        """Return message name → handler; a handler gets the message's data and the worker's id."""
         return {
             ipc.SECOND: lambda data, _: self._on_second(data),
             ipc.HEADS: lambda data, _: self._store_answer(self._heads, data, data["heads"]),
@@ -79,10 +81,10 @@ class Coordinator:
             ASK: self._assign_slot,
         }
 
-    # The life of a run.
+    # Start and end of a run.
 
     def begin_run(self, plan: Plan, run: str, workers: list[str], missing: Collection[str] = ()) -> None:
-        """Begin a run with these processes of bots; those of them that are `silent` may never play."""
+        """Begin a run on these workers (ids); the `missing` ones of them may never get bots."""
         self.abandon()
         self.plan, self.run = plan, run
         self._usher = Usher()
@@ -98,44 +100,47 @@ class Coordinator:
         self._sampler = gevent.spawn(self._sample_loop)
 
     def add_worker(self, client: str) -> None:
-        """Take in a process that came while the run was on; what it is to do, Locust decides."""
+        """Add a worker that connected during the run; Locust decides whether it gets users."""
         if self.running and not self._draining and client not in self._process_numbers:
             self._late_workers.add(len(self._process_numbers))
             self._process_numbers[client] = len(self._process_numbers)
 
     def run_description(self) -> dict[str, Any]:
-        """Return what the stations are to be told before their first user: messages.ROLL."""
+        """Return what a worker must have before its first user; see `ipc.RUN_DESCRIPTION`."""
         return {"run": self.run, "factor": self._rate_factor, "processes": dict(self._process_numbers)}
 
     def mark_spawned(self) -> None:
-        """Take note that all bots were started."""
+        """Record that Locust has started all bots."""
         self._spawned_at = time.time()
 
     def abandon(self) -> None:
-        """Follow the run no longer: it has come to nothing."""
+        """Stop coordinating a run that could not be started."""
         self.running = False
         if self._sampler is not None:
             self._sampler.kill()
             self._sampler = None
 
     def drain(self) -> None:
-        """Have everybody say nothing more, and wait until all that was said has come to everybody."""
+        """Stop all senders; wait until each message is acknowledged, then until it is delivered everywhere.
+
+        Each of the two waits ends after `plan.drain` plus `_ANSWER_GRACE_S` at the latest.
+        """
         assert self.collector is not None
         self.collector.mark_drain(time.time())
         self._draining = True
         try:
             self._await_drain()
-        finally:  # also where somebody does not want to wait for it
+        finally:  # also after KeyboardInterrupt
             self.running = False
             if self._sampler is not None:
                 self._sampler.kill()
             self.collector.finish()
 
     def skip_drain(self) -> None:
-        """Wait no longer for what is under way: somebody wants the end now."""
+        """End a running drain at once, and note that the run's end was interrupted."""
         if self.running and not self._drain_skipped:
             self._drain_skipped = True
-            self.notes.append("the end of the run was interrupted, before all was received")
+            self.notes.append("the end of the run was interrupted before all messages were received")
             self._answered.set()
 
     def _await_drain(self) -> None:
@@ -152,7 +157,7 @@ class Coordinator:
     def _request_all(
         self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float
     ) -> None:
-        """Send to all stations, and wait until all have answered, or have had time enough."""
+        """Send a message to all workers; wait for all `answers`, but at most `patience` seconds."""
         end = time.monotonic() + patience
         self._send(name, data)
         players = self._expected_processes()
@@ -161,18 +166,18 @@ class Coordinator:
             self._answered.wait(min(0.5, max(0.0, end - time.monotonic())))
 
     def _expected_processes(self) -> set[int]:
-        """Return the processes that have bots: Locust may have nothing to do for one that came late."""
+        """Return the processes that must answer: all but late ones that have not reported (no users)."""
         assert self.collector is not None
         return set(self._process_numbers.values()) - (self._late_workers - self.collector.reporting_processes)
 
     def _store_answer(self, answers: dict[int, Any], data: dict[str, Any], answer: object) -> None:
-        if data["run"] == self.run:  # else a process was too slow for the end of the run before
+        if data["run"] == self.run:  # else it is a late answer from the previous run
             answers[data["process"]] = answer
             self._answered.set()
 
     def _on_second(self, data: dict[str, Any]) -> None:
         if self.collector is None or not self.running or data["run"] != self.run:
-            return  # the run has been judged; the bots are still being ended
+            return  # the run is over; its bots are still being stopped
         if "histograms" in data:
             self.collector.add_report(data["interval"], data["histograms"])
         else:
@@ -185,7 +190,7 @@ class Coordinator:
         if answer is not None:
             self._send(ANSWER, dict(answer), client)
 
-    # The server from outside, and the phases.
+    # Samples of the server, and phases.
 
     def _find_server(self) -> None:
         self.probe, self.rss_before = None, 0
@@ -201,7 +206,7 @@ class Coordinator:
         self.rss_before = sample.rss_bytes if sample is not None else 0
 
     def _sample_loop(self) -> None:
-        """Look at the server and the machine once a second, just after the second's end."""
+        """Sample the server and the machine once a second, just after the second's end."""
         load = OtherLoadSampler()
         while True:
             now = time.time()
@@ -220,42 +225,42 @@ class Coordinator:
             and not self._warned
         ):
             self._warned = True
-            log.warning("No bot has got in yet: is there a server at %s:%d?", self.plan.host, self.plan.port)
+            log.warning("No bot is connected: is there a server at %s:%d?", self.plan.host, self.plan.port)
         if self._spawned_at is None or self.collector is None or not self.collector.rows:
             return
         last = self.collector.rows[-1]
         if last.unix < int(self._spawned_at):
             return
         late = time.time() > self._spawned_at + _RAMP_UP_WAIT_S
-        # Bots that come and go are never all there at once: it is steady when no more of them come.
+        # With churn, bots are never all connected at once: steady is when their number stops rising.
         before = self.collector.rows[-3].connected if len(self.collector.rows) > 2 else 0
         level = last.unix > self._spawned_at + 1 and last.connected <= before
         if late or level or last.connected >= last.bots * _CONNECTED_SHARE:
             self.collector.mark_steady(self._spawned_at)
 
-    # What load shapes ask (shapes/run_control.py).
+    # The port of load shapes (shapes/run_control.py).
 
     def elapsed(self) -> float:
-        """Return the seconds since the run began; 0.0 while none is on."""
+        """Return the seconds since the run began; 0.0 between runs."""
         return time.time() - self.collector.began_unix if self.running and self.collector is not None else 0.0
 
     def rate(self, factor: float) -> None:
-        """Have all bots say `factor` times as much as planned, from now on."""
+        """Have all bots send at `factor` times the planned rate from now on."""
         if factor != self._rate_factor:
             self._rate_factor = factor
             self._send(ipc.RATE, {"factor": factor})
 
     def cut(self, share: float, spread_seconds: float) -> None:
-        """Cut a share of all connections within so many seconds."""
+        """Cut a share of all connections, spread over `spread_seconds`."""
         self._send(ipc.CUT, {"share": share, "spread": spread_seconds})
 
     def label(self, text: str) -> None:
-        """Name what the load shape does from now on."""
+        """Set the load shape's step name for rows from now on."""
         if self.collector is not None:
             self.collector.add_label(time.time(), text)
 
     def window(self, since_t: int, until_t: int) -> Window | None:
-        """Return what some seconds yielded; None while they have not all been reported."""
+        """Return the figures of since_t <= t < until_t; None while a process has not reported them all."""
         if self.collector is None:
             return None
         since, until = self.collector.began_unix + since_t, self.collector.began_unix + until_t

@@ -1,7 +1,4 @@
-"""The machine that a run was made on, and the versions of what made it.
-
-Knows what may change a figure from one machine to the next. Must not know runs.
-"""
+"""Describes the machine and the package versions of a run: what may change a figure between machines."""
 
 import os
 import platform
@@ -14,7 +11,7 @@ _PACKAGES: Final = ("greenroom", "locust", "gevent", "msgspec", "numpy", "hdrhis
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """Return the processor's name in the text of /proc/cpuinfo, "unknown" where it tells none."""
+    """Return the processor's name from the text of /proc/cpuinfo; "unknown" if it has none."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -23,7 +20,7 @@ def cpu_model(cpuinfo: str) -> str:
 
 
 def describe_host() -> dict[str, Any]:
-    """Return cores, processor, memory, system, limits, and versions of packages."""
+    """Return cores, processor, memory, kernel, limits and package versions, as summary.json's `machine`."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": cpu_model(_read("/proc/cpuinfo")),
@@ -40,7 +37,7 @@ def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""  # not on this system, or hidden in this container: the description is just shorter
+        return ""  # not on this system, or hidden in this container: the description lacks it
 
 
 def _version(name: str) -> str:

@@ -1,27 +1,26 @@
-"""What the master and the bot processes tell each other: the names of Locust's custom messages.
+"""Messages between the coordinator and the bot processes, sent as Locust's custom messages (msgpack).
 
-Knows names and what goes with them. Must not know Locust. In a run of one process, the same messages stay
-within it. Data is what msgpack carries.
+In a run of one process the same messages are passed within it.
 """
 
 from typing import Final
 
 RUN_DESCRIPTION: Final = "swarm_roll"
-"""Control → stations: `{run, factor, processes}`, the last with each station's number by its id. It is no
-message of its own: it goes among Locust's options with the order to start users, and cannot come after it."""
+"""Coordinator → workers: `{run, factor, processes}`, the last is worker id → process number. Not a message of
+its own: it is put among Locust's parsed options, so it arrives with the order to start users, never after."""
 LOCAL_ID: Final = "local"
-"""The id of the only process."""
+"""The worker id of the only process."""
 SECOND: Final = "swarm_second"
-"""Station → control, every second: an `Interval` (as a dict between processes)."""
+"""Worker → coordinator, every second: `{run, interval}`, an `Interval` (as a dict between processes)."""
 RATE: Final = "swarm_rate"
-"""Control → stations: `{factor}`."""
+"""Coordinator → workers: `{factor}`, the new rate factor."""
 CUT: Final = "swarm_cut"
-"""Control → stations: `{share, spread}`."""
+"""Coordinator → workers: `{share, spread}`, connections to cut, over `spread` seconds."""
 STOP_SENDING: Final = "swarm_halt"
-"""Control → stations: say nothing more, wait for what is not acknowledged."""
+"""Coordinator → workers: stop sending, and wait for outstanding acknowledgements."""
 HEADS: Final = "swarm_heads"
-"""Station → control, once that is done or has taken too long: `{run, process, heads}`."""
+"""Worker → coordinator, when that is done or timed out: `{run, process, heads}`, room → highest seq."""
 CATCH_UP: Final = "swarm_catch_up"
-"""Control → stations: `{heads}` of all of them; wait until every receiver has got so far."""
+"""Coordinator → workers: `{heads}` of all workers; wait until every receiver has reached them."""
 FINAL: Final = "swarm_final"
-"""Station → control, once that is done or has taken too long: `{run, process, …}`, of `Engine.final`."""
+"""Worker → coordinator, when that is done or timed out: `{run, process, …}`, see `Engine.final`."""

@@ -1,7 +1,7 @@
-"""A process of bots under Locust: the engine of each run, driven by gevent's loop, and its reports.
+"""Runs the bots of one Locust process: drives their event loop from gevent's, and sends their reports.
 
-Knows gevent, the engine and the messages. Must not know what Locust's events are called
-(locust_plugin/plugin.py does).
+gevent's hub watches the event loop's epoll descriptor, so all bots run in a callback of the hub: they MUST
+NOT switch greenlets. Locust's events are handled in locust_plugin/plugin.py.
 """
 
 import logging
@@ -25,31 +25,31 @@ from chat_swarm.runner.preflight import resolve_server
 
 log = logging.getLogger(__name__)
 
-_DRAIN_POLL_S: Final = 0.02  # seconds between two looks at whether a drain is done
+_DRAIN_POLL_S: Final = 0.02  # between two checks whether a drain is done
 _START_BATCH_S: Final = 0.05
-"""Seconds in which bots are gathered that begin together."""
+"""Bots that Locust starts within this time begin together, in random order."""
 _EV_READ: Final = 1  # libev's EV_READ
 
 
 class SendToMaster(Protocol):
-    """How a message leaves."""
+    """Sends a message to the coordinator."""
 
     def __call__(self, name: str, data: dict[str, Any]) -> None:
-        """Send `data` to the control."""
+        """Send `data` under the name of the message."""
 
 
 class LocustStats(Protocol):
-    """Locust's tables (locust_plugin/stats_feed.py)."""
+    """Locust's statistics; implemented in locust_plugin/stats_feed.py."""
 
     def add_samples(self, metric: Metric, samples: list[tuple[float, int]], length_bytes: int = 0) -> None:
-        """Count (milliseconds, how often) pairs."""
+        """Add (milliseconds, count) pairs to a metric's row."""
 
     def add_failures(self, what: str, error: str, count: int = 1, kind: str = "audit") -> None:
-        """Count failures."""
+        """Add `count` failures of `what`."""
 
 
 class LocustWorker:
-    """The bots of this process. `local` tells whether the control is in the same process."""
+    """The bots of this process. `local`: the coordinator is in the same process, so nothing is serialised."""
 
     def __init__(self, send: SendToMaster, tables: LocustStats, *, local: bool) -> None:
         self.engine: Engine | None = None
@@ -62,12 +62,12 @@ class LocustWorker:
         self._reported_errors: Counter[str] = Counter()
         self._rss_before = 0
         self._final_sent = False
-        """Whether the run's last account is given; what comes later is in no summary, and in no table."""
+        """Whether the run's final report is sent; later seconds go into no summary and no table."""
 
-    # The messages of the control.
+    # Messages of the coordinator.
 
     def listeners(self) -> dict[str, Callable[[dict[str, Any]], None]]:
-        """Return what is to be called for which message."""
+        """Return message name → handler; a handler gets the message's data."""
         return {
             ipc.RATE: lambda data: self._with_engine(lambda engine: engine.set_rate(data["factor"])),
             ipc.CUT: lambda data: self._with_engine(lambda engine: engine.cut(data["share"], data["spread"])),
@@ -92,7 +92,7 @@ class LocustWorker:
     def _call_when_done(
         self, engine: Engine, done: Callable[[], bool], then: Callable[[Engine], None]
     ) -> None:
-        """Call `then` when something is done, or when the drain's time is over, if the run is still on."""
+        """Call `then` once `done()` is true, or after the drain's time; not if the run has been replaced."""
         end = time.monotonic() + engine.plan.drain
         while engine is self.engine and not done() and time.monotonic() < end:
             gevent.sleep(_DRAIN_POLL_S)
@@ -110,12 +110,12 @@ class LocustWorker:
         final.update(run=engine.run, process=engine.process, rss_before=self._rss_before, pid=os.getpid())
         self._send(ipc.FINAL, final)
 
-    # The life of a run.
+    # Start and end of a run.
 
     def start_run(self, plan: Plan, run_description: dict[str, Any], worker_id: str) -> None:
-        """Make ready for bots, as the station of that id on the roll (messages.ROLL).
+        """Prepare for the bots of a run, as the worker `worker_id` of `ipc.RUN_DESCRIPTION`.
 
-        Raises OSError where the server's name cannot be resolved.
+        Raises `OSError` if the server's name cannot be resolved.
         """
         self.stop_run()
         processes = run_description["processes"]
@@ -140,10 +140,10 @@ class LocustWorker:
         spare_the_collector()
 
     def start_bot(self, bot: Member) -> None:
-        """Begin a bot, with all that come within a moment, in any order.
+        """Start a bot, together with others that come within `_START_BATCH_S`, in random order.
 
-        Locust starts a second's worth of users class by class. Seats are had in the order of asking, so each
-        class would have rooms of its own, and those who only read one in which nobody speaks.
+        Locust starts a second's worth of users class by class. Slots are given in the order of requests, so
+        without shuffling each class would have its own rooms, and readers would sit in silent ones.
         """
         assert self.engine is not None
         self._starting.append(bot)
@@ -153,20 +153,20 @@ class LocustWorker:
     def _begin_bots(self) -> None:
         starting, self._starting = self._starting, []
         if self.engine is None or self.engine.stopping:
-            return  # who would begin in the drain would never be there
+            return  # a bot that starts during the drain would never get a session
         self.engine.random.shuffle(starting)
         for bot in starting:
             bot.begin()
 
     def end_bot(self, bot: Member) -> None:
-        """End a bot, whether it has begun or not."""
+        """Stop a bot, whether it has begun or not."""
         if bot in self._starting:
             self._starting.remove(bot)
         else:
             bot.end()
 
     def stop_run(self) -> None:
-        """End all bots, and give back what the run had."""
+        """Stop all bots and release the run's descriptors. Does nothing if there is no run."""
         self._starting = []
         if self.engine is None:
             return
@@ -205,6 +205,6 @@ class LocustWorker:
 
 
 def _rss_bytes() -> int:
-    """Return this process's resident memory, in bytes, at this moment."""
+    """Return this process's current resident memory, in bytes."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  one read of a pseudo file
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,7 +1,7 @@
-"""What else the machine does while a run is on: the cores that neither the swarm nor the server keeps busy.
+"""Samples the CPU load of other programs: cores that neither the swarm nor the server keeps busy.
 
-Knows psutil. Must not know what the figures are used for. A sample costs 0.1 ms. It is about the machine of
-the master, or of the only process; bot processes that were started by themselves count as others.
+A sample costs 0.1 ms. It is of the master's machine, or of the only process's. Bot processes that were not
+started by `--processes` count as other programs.
 """
 
 import time
@@ -22,19 +22,19 @@ _BUSY_FIELDS: Final = (
 
 
 class OtherLoadSampler:
-    """Cores in use, from one sample to the next."""
+    """Cores used by other programs between two samples."""
 
     def __init__(self) -> None:
-        """Begin; the bot processes of `--processes` are there by now."""
+        """Take the first reading. MUST run after `--processes` has forked: children are looked up once."""
         own = psutil.Process()
         self._own: list[Any] = [own, *own.children(recursive=True)]
         self._at = time.monotonic()
         self._busy, self._stolen, self._used = self._read()
 
     def sample(self, server_cores: float) -> MachineSample:
-        """Return what was used since the last sample, when the server (0.0: elsewhere) used so much.
+        """Return the cores used since the last sample, less `server_cores` (0.0 for a server elsewhere).
 
-        The clocks of CPU time tick every 10 ms.
+        The kernel's CPU clocks tick every 10 ms.
         """
         now = time.monotonic()
         elapsed, self._at = max(now - self._at, 1e-3), now
@@ -45,11 +45,11 @@ class OtherLoadSampler:
         return sample
 
     def _read(self) -> tuple[float, float, float]:
-        """Return the seconds of all cores that were used, that a hypervisor withheld, and our own."""
+        """Return CPU seconds since boot: used on all cores, stolen by a hypervisor, used by our processes."""
         times = psutil.cpu_times()
         used = 0.0
         for process in self._own:
-            with suppress(psutil.Error):  # a bot process that has died uses nothing more
+            with suppress(psutil.Error):  # a bot process that has died uses no more CPU
                 mine = process.cpu_times()
                 used += mine.user + mine.system
         return sum(getattr(times, name, 0.0) for name in _BUSY_FIELDS), getattr(times, "steal", 0.0), used

@@ -1,7 +1,4 @@
-"""What can be known to be wrong before a run begins, and before processes are forked for it.
-
-Knows the network's names, processes and directories. Must not know Locust, nor options.
-"""
+"""Checks before a run and before Locust forks: descriptors, host, source addresses, server pid, directory."""
 
 import resource
 import socket
@@ -17,30 +14,30 @@ from chat_swarm.results.run_directory import RUNS_DIRECTORY, RunDirectory, RunDi
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe
 
 SPARE_DESCRIPTORS: Final = 200
-"""What a process of bots has open beside its connections."""
+"""Descriptors that a bot process needs besides its connections."""
 
 
 def resolve_server(host: str, port: int) -> Address:
-    """Return the server's address, IPv4 if it has one; OSError with a sentence if it has none."""
+    """Return the server's address, IPv4 if it has one. Raises `OSError` with a sentence if there is none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise OSError(error.errno, f"there is no host {host!r}: {error.strerror or error}") from error
+        raise OSError(error.errno, f"cannot resolve {host!r}: {error.strerror or error}") from error
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     address: Any = found[0][4]
     return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
 
 
 def find_problem(plan: Plan, bots: int = 0) -> str:
-    """Return what keeps a run from being made, and the way out; "" if nothing is known to.
+    """Return why the run cannot work, with the way out; "" if no problem is known.
 
-    `bots` is how many one process is to hold.
+    `bots` is the number of bots per process.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if bots + SPARE_DESCRIPTORS > most:
         return (
-            f"{bots:,} bots a process need {bots + SPARE_DESCRIPTORS:,} open files, and it may have {most:,}:"
-            " raise the hard limit (ulimit -Hn), take fewer users (-u) or more --processes"
+            f"{bots:,} bots per process need {bots + SPARE_DESCRIPTORS:,} open files; the limit is {most:,}:"
+            " raise the hard limit (ulimit -Hn), or give fewer users (-u) or more --processes"
         )
     try:
         target = resolve_server(plan.host, plan.port)
@@ -66,7 +63,7 @@ def find_problem(plan: Plan, bots: int = 0) -> str:
 
 
 def find_unbindable_source(plan: Plan) -> str:
-    """Return which of the addresses to connect from this machine does not have; "" if it has them all."""
+    """Return a sentence that names the first source address that this machine cannot bind; "" if none."""
     for source in plan.source_addresses:
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6
         try:

@@ -1,8 +1,7 @@
-"""The server seen from outside: cores, memory, descriptors.
+"""Finds the server's process and samples its cores, memory and descriptors (psutil, /proc).
 
-Knows psutil and /proc. Must not know the server's code nor what the figures are used for. A sample costs 0.1
-ms (every fifth one 1 ms), however many descriptors the server has, so it may be taken between two turns of
-the loop.
+A sample costs 0.1 ms (every fifth one 1 ms), however many descriptors the server has, so it may be taken
+between two turns of the event loop.
 """
 
 import os
@@ -19,7 +18,7 @@ import psutil
 from chat_swarm.model.schema import ServerSample
 
 CHILD_SCAN_SAMPLES: Final = 5
-"""Samples between two looks for new children of the server, which read all of /proc."""
+"""The server's children are looked up every so many samples, since that reads all of /proc."""
 
 _GONE_ERRORS: Final = (
     psutil.NoSuchProcess,
@@ -29,15 +28,15 @@ _GONE_ERRORS: Final = (
     FileNotFoundError,
 )
 _MAX_PARENT_GENERATIONS: Final = 8
-"""Generations that are climbed in search of the process that opened a shared listening socket."""
+"""How many ancestors are followed to the process that opened a shared listening socket."""
 
 
 class ProbeError(Exception):
-    """The process that was named cannot be watched; the text says why."""
+    """The process cannot be sampled; the text says why."""
 
 
 def _canonical_address(address: str) -> str:
-    """Return an address in its one spelling, without zone; an IPv4 address that IPv6 wraps, unwrapped."""
+    """Return the canonical spelling of an address, without zone; an IPv4-mapped IPv6 address as IPv4."""
     parsed = ip_address(address.partition("%")[0])
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
@@ -45,7 +44,7 @@ def _canonical_address(address: str) -> str:
 def _resolve_all(host: str) -> set[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:  # a name that nobody knows is a matter for who connects; here it is just not this machine
+    except OSError:  # an unknown name is reported by preflight.py; here it only means "not this machine"
         return set()
     return {_canonical_address(str(entry[4][0])) for entry in found}
 
@@ -61,7 +60,7 @@ def _is_local_address(address: str) -> bool:
 
 
 def _listener_pids(connections: Iterable[Any], wanted: set[str], port: int) -> list[int | None]:
-    """Return the process ids of the sockets that take connections to the port of one of the addresses."""
+    """Return the pids of the sockets that listen on the port of one of the wanted addresses."""
     found = []
     for connection in connections:
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
@@ -72,17 +71,17 @@ def _listener_pids(connections: Iterable[Any], wanted: set[str], port: int) -> l
 
 
 def find_server(host: str, port: int) -> int | None:
-    """Return the id of the process on this machine that listens there; None if there is none to be seen.
+    """Return the pid of the process on this machine that listens there; None if none can be seen.
 
-    Reads all processes' descriptors, so it is for once, before the bots come. Where several processes share
-    the socket it is the one that started the others.
+    Reads all processes' descriptors: call it once, before the bots start. If several processes share the
+    socket, it is the ancestor of the others.
     """
     wanted = {address for address in _resolve_all(host) if _is_local_address(address)}
     if not wanted:
         return None
     try:
         pids = _listener_pids(psutil.net_connections(kind="tcp"), wanted, port)
-    except psutil.AccessDenied:  # macOS shows others' sockets to root alone
+    except psutil.AccessDenied:  # macOS shows other users' sockets to root only
         return None
     for pid in pids:
         if pid is not None and pid != os.getpid():
@@ -105,7 +104,7 @@ def _oldest_listener(pid: int, wanted: set[str], port: int) -> int:
 
 
 def _descriptor_count(pid: int) -> int:
-    """Return the number of open descriptors: since Linux 6.2 the folder's size says it, unread."""
+    """Return the number of open descriptors; since Linux 6.2 it is the size of /proc/PID/fd."""
     folder = Path("/proc") / str(pid) / "fd"
     if folder.parent.exists():
         return folder.stat().st_size or sum(1 for _ in folder.iterdir())
@@ -113,10 +112,10 @@ def _descriptor_count(pid: int) -> int:
 
 
 class ServerProbe:
-    """One process and its children. A process that comes later under the same id is not taken for it."""
+    """Samples one process and its children. A later process with the same pid is not mistaken for it."""
 
     def __init__(self, pid: int) -> None:
-        """Begin to watch. ProbeError, if there is no such process or it may not be read."""
+        """Find the process. Raises `ProbeError` if it does not exist or may not be read."""
         self.pid = pid
         try:
             self._process = psutil.Process(pid)
@@ -134,14 +133,14 @@ class ServerProbe:
         ) as error:
             raise ProbeError(f"There is no process {pid} on this machine.") from error
         except (psutil.AccessDenied, PermissionError) as error:
-            raise ProbeError(f"Process {pid} belongs to somebody else and may not be watched.") from error
+            raise ProbeError(f"Process {pid} belongs to another user and may not be read.") from error
         self._samples = 0
         self._at = time.monotonic()
 
     def sample(self) -> ServerSample | None:
-        """Return cores used since the last sample, memory and descriptors now; None once it has gone.
+        """Return cores used since the last sample, and memory and descriptors now; None once it has ended.
 
-        Memory that processes share is counted in each. The clock of cpu time ticks every 10 ms.
+        Memory shared between processes is counted for each. The kernel's CPU clock ticks every 10 ms.
         """
         try:
             if not self._process.is_running() or self._process.status() == psutil.STATUS_ZOMBIE:
@@ -157,7 +156,7 @@ class ServerProbe:
                 if not child.is_running():
                     continue
                 parts = self._read(child)
-            except _GONE_ERRORS:  # children come and go; what one used since the last sample goes with it
+            except _GONE_ERRORS:  # it has ended; its CPU since the last sample is lost
                 self._cpu.pop(child, None)
                 continue
             cpu, rss, descriptors = cpu + parts[0], rss + parts[1], descriptors + parts[2]
@@ -166,11 +165,11 @@ class ServerProbe:
         return ServerSample(cpu=cpu / max(elapsed, 1e-3), rss_bytes=rss, descriptors=descriptors)
 
     def _scan_children(self) -> None:
-        """Look for new children. What one used before it was seen first belongs to no one second."""
+        """Look up the children. CPU that a child used before it was first seen is not counted."""
         self._children = self._process.children(recursive=True)
         for child in self._children:
             if child not in self._cpu:
-                with suppress(*_GONE_ERRORS):  # it has ended meanwhile, and the next sample says so too
+                with suppress(*_GONE_ERRORS):  # it has ended; the next sample skips it
                     self._cpu[child] = self._cpu_seconds(child)
 
     def _read(self, process: Any) -> tuple[float, int, int]:

@@ -1,7 +1,4 @@
-"""What a run amounts to: its summary, from all that was collected.
-
-Knows the collector's and the processes' accounts. Must not know Locust, files, nor how a summary is shown.
-"""
+"""Builds a run's summary, and decides whether it passed, from the collector and the final reports."""
 
 import statistics
 from collections import Counter
@@ -21,26 +18,26 @@ from chat_swarm.runner import host_info
 from chat_swarm.runner.collector import STEADY, Collector
 
 _FATAL_ERRORS: Final = {
-    "swarm_erred": "the swarm itself erred (see the warnings)",
-    "bad_frame_from_server": "the server sent lines that are no frames of the protocol",
-    "endless_line_from_server": "the server sent lines longer than any frame of the protocol",
-    "message_of_no_room_of_ours": "bots were shown messages of rooms that they are not in",
+    "swarm_erred": "internal error in the load generator (see the warnings)",
+    "bad_frame_from_server": "the server sent lines that are not frames of the protocol",
+    "endless_line_from_server": "the server sent lines longer than the protocol's longest frame",
+    "message_of_no_room_of_ours": "bots received messages of rooms that they are not in",
 }
-"""Errors after which a run has not passed, whatever the audit found."""
+"""Errors that fail a run, whatever the audit found → the audit's note."""
 _SENDING_BOTS: Final = {"ChatterBot": "message_rate", "DirectBot": "direct_rate", "ChurnBot": ""}
-"""Who says something, at the rate of which option."""
+"""Bots that send, and the option that sets their rate."""
 _CLOCK_STEP_WARNING_US: Final = 1000
-"""A step of the wall clock from which on latencies are in doubt."""
+"""A larger step of the wall clock is warned about: latencies are off by as much."""
 _UNSTAMPED_WARNING_SHARE: Final = 0.01
-"""Share of reads without the kernel's stamp from which on a reader must be told."""
+"""A larger share of reads without a kernel timestamp is warned about."""
 _OTHER_LOAD_WARNING_CORES: Final = 0.2
-"""Cores kept busy by others, or withheld, from which on a reader must be told."""
+"""More load of other programs, or stolen by a hypervisor, is warned about."""
 _UNSTAMPED_ALLOWED_READS: Final = 50
-"""Reads that may lack it all the same: the kernel begins to stamp a moment after it is first asked to."""
+"""Reads without a timestamp that are always accepted: the kernel starts stamping asynchronously."""
 _RSS_PER_BOT_MIN_BOTS: Final = 1000
-"""Bots from which on what each of them costs shows beside what the process costs."""
+"""With fewer bots, the memory of the process itself hides that of a bot."""
 _FULL_SHARE: Final = 0.95
-"""Of the most connections that stood: from there on all are connected."""
+"""Share of the peak of connections above which all count as connected."""
 
 
 def summarize_run(
@@ -61,7 +58,11 @@ def summarize_run(
     steps: Sequence[Step],
     limit: Limit | None,
 ) -> FinishedRun:
-    """Return the run. `server` is (pid, command, resident bytes before the first bot)."""
+    """Return the finished run, judged.
+
+    `finals` are the final reports by process; `notes` say why the audit is incomplete; `server` is
+    (pid, command, resident bytes before the first bot).
+    """
     scopes = collector.scopes()
     headline = _headline(scopes, leave_out_marked=leave_out_marked)
     histograms: HistogramsByScope = {
@@ -103,11 +104,11 @@ def summarize_run(
         errors=dict(errors),
     )
     whole = FinishedRun(summary=summary, rows=collector.rows, histograms=histograms)
-    if slo and limit is None:  # a search breaks the SLO on purpose, and judges each step by itself
+    if slo and limit is None:  # a capacity search breaks the SLO on purpose, and judges each step
         summary.objective = evaluate(slo, measurements_of(whole, headline), headline)
     if shape == SOAK_SHAPE:
         found = [drift.sentence for drift in find_drifts(whole.rows)]
-        summary.remarks = found or ["The soak was too short to tell whether anything drifts."]
+        summary.remarks = found or ["The soak was too short to detect drift."]
     summary.warnings = list(_warnings(summary, finals))
     held = limit is None or limit.held is not None
     kept = summary.objective is None or summary.objective.passed
@@ -117,28 +118,28 @@ def summarize_run(
 
 
 def any_bot_logged_in(summary: Summary) -> bool:
-    """Return whether the server took in any bot at all; if not, that nothing was lost says nothing."""
+    """Return whether any bot ever had a session; without one, "nothing lost" means nothing."""
     return summary.scopes["all"].counts.get("logins", 0) > 0
 
 
 def _session_problems(finals: Mapping[int, Mapping[str, Any]], scope: Scope) -> Iterator[str]:
-    """Yield why the run says less than it seems to: what was never there cannot have lost anything."""
+    """Yield notes about bots without a session: the audit cannot check what they should have received."""
     if not scope.counts.get("logins"):
         yield "no bot ever had a session: nothing was checked"
     elif never := sum(final["never_there"] for final in finals.values()):
         yield f"{never:,} bots never had a session"
     if away := sum(final["away"] for final in finals.values()):
-        yield f"{away:,} bots had lost their session at the end: what they miss is not known"
+        yield f"{away:,} bots had lost their session at the end: what they missed was not checked"
     for error, sentence in _FATAL_ERRORS.items():
         if any(error in final["errors"] for final in finals.values()):
             yield sentence
 
 
 def _silent_senders(bots: Mapping[str, int], options: Mapping[str, Any], scope: Scope) -> Iterator[str]:
-    """Yield that nothing was said by bots that should have said something."""
+    """Yield a note if bots that should have sent messages sent none."""
     senders = [kind for kind, rate in _SENDING_BOTS.items() if bots.get(kind) and options.get(rate, 1)]
     if senders and scope.counts.get("logins") and not scope.counts.get("sent"):
-        yield f"not one message was said by any {' or '.join(senders)}: nothing was checked"
+        yield f"no {' or '.join(senders)} sent a message: nothing was checked"
 
 
 def _headline(scopes: Mapping[str, Scope], *, leave_out_marked: bool) -> str:
@@ -174,7 +175,7 @@ def _server(collector: Collector, scope: Scope, known: tuple[int, str, int]) -> 
     steady = [row for row in sampled if row.phase == STEADY] or sampled
     cpu = sum(row.server.cpu for row in steady if row.server is not None)
     delivered, sent = _total(steady, "delivered"), _total(steady, "sent")
-    # With churn or storms they are never all there: what counts is that nearly the most were.
+    # With churn or storms not all bots are ever connected at once, so near the peak counts as all.
     full = [row for row in sampled if row.connected >= _FULL_SHARE * max(1, collector.peak_connected)]
     at_full = full[-1] if full and collector.peak_connected else None
     return ServerFigures(
@@ -204,35 +205,31 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
     found: list[str] = []
     generator, scope = summary.generator, summary.scopes[summary.headline]
     if not any_bot_logged_in(summary):
-        found.append(f"No bot got in: is there a server at {summary.target}?")
+        found.append(f"No bot could connect and log in: is there a server at {summary.target}?")
     elif summary.headline == "all":
-        found.append("The bots were never all up for a whole second: all figures are of the whole run.")
+        found.append("The bots were never all connected for a whole second: all figures cover the whole run.")
     if any_bot_logged_in(summary) and not summary.audit.checked and not summary.audit.notes:
-        found.append("No bot of this run was shown anything: the audit has checked nothing.")
+        found.append("No bot of this run received a message: the audit checked nothing.")
     silent = generator.marked.get(SILENT, 0)
     slow = generator.marked_seconds - silent
     of = f"of {summary.scopes['steady'].seconds:.0f} steady seconds"
     if slow and summary.headline != "clean":
-        found.append(
-            f"In {slow} {of} the generator itself was too slow (see --leave-out-marked, --processes)."
-        )
+        found.append(f"In {slow} {of} the load generator was too slow (see --leave-out-marked, --processes).")
     if silent and summary.headline != "clean":
         found.append(
-            f"In {silent} {of} a bot process did not report: it died, was ended, or stood still (see its own"
-            " log; --leave-out-marked leaves these seconds out)."
+            f"In {silent} {of} a bot process did not report: it died, was killed or was stopped (see its"
+            " log; --leave-out-marked excludes these seconds)."
         )
     if not generator.stamped:
-        found.append("The kernel did not stamp what was received: latencies hold the bots' own lag.")
+        found.append("No kernel receive timestamps: latencies include the bots' own lag.")
     others, stolen = generator.others_cores or 0.0, generator.stolen_cores or 0.0
     if others + stolen > _OTHER_LOAD_WARNING_CORES:
-        lost = (
-            [f"other programs kept {others:.1f} cores busy"] if others > _OTHER_LOAD_WARNING_CORES / 2 else []
-        )
-        lost += [f"a hypervisor withheld {stolen:.1f}"] if stolen > _OTHER_LOAD_WARNING_CORES / 2 else []
-        found.append(f"On this machine {' and '.join(lost)}: latencies speak of that, too.")
+        lost = [f"other programs used {others:.1f} cores"] if others > _OTHER_LOAD_WARNING_CORES / 2 else []
+        lost += [f"a hypervisor stole {stolen:.1f} cores"] if stolen > _OTHER_LOAD_WARNING_CORES / 2 else []
+        found.append(f"On this machine {' and '.join(lost)}; latencies include that contention.")
     if generator.clock_step_us > _CLOCK_STEP_WARNING_US:
         found.append(
-            f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms in the run;"
+            f"The wall clock was set by {generator.clock_step_us / 1000:.1f} ms during the run;"
             " latencies may be off by as much."
         )
     counts = summary.scopes["all"].counts
@@ -247,20 +244,20 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         resumed = summary.options.get("resumable") or summary.shape == STORM_SHAPE
         found.append(
             f"{plural(counts['abandoned'], 'message')} {was} not acknowledged when their session was lost:"
-            " nobody knows whether they are stored"
-            f"{'' if resumed else ' (with --resumable they would be asked for again)'}."
+            " it is unknown whether they are stored"
+            f"{'' if resumed else ' (with --resumable the bots would resume and find out)'}."
         )
     unsent, sent = (summary.scopes["all"].counts.get(name, 0) for name in ("unsent", "sent"))
     if unsent > sent / 1000:
         found.append(
             f"{unsent:,} messages were planned and never sent, because their bots were held up until the end:"
-            " no latency speaks of them."
+            " no latency includes them."
         )
     early = sum(final["early"] for final in finals.values())
     if early:
         found.append(
-            f"{early:,} deliveries seem to have come before they were sent: the machines' clocks differ,"
-            " and every latency between two of them is off by as much."
+            f"{early:,} deliveries were received before they were sent: the machines' clocks differ,"
+            " and every latency between two machines is off by as much."
         )
     if unseen := summary.unseen:
         found.append(

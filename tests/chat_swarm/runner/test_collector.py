@@ -1,4 +1,4 @@
-"""The seconds of all processes become rows and scopes that are their sums, however they report."""
+"""Rows and scopes are the sums of all processes' seconds, in whatever order reports arrive."""
 
 import random
 from collections import Counter
@@ -27,7 +27,7 @@ def interval(unix: int, process: int = 0, marked: str = "", **counts: int) -> In
 
 
 def many(processes: int) -> list[tuple[Interval, dict[str, Histogram]]]:
-    """Return seconds of all processes, each of them with counts and values of its own."""
+    """Return seconds of all processes, each with its own counts and values."""
     return [
         (
             interval(
@@ -54,7 +54,7 @@ def sums(collector: Collector, name: str) -> tuple[Counter[str], list[tuple[int,
 def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
     processes: int, chance: random.Random
 ) -> None:
-    # Given processes whose reports take their time, but less than is waited for
+    # Given processes whose reports are late, but within the wait
     took = [chance.uniform(0, REPORT_WAIT_S - 1) for _ in range(processes)]
     late = sorted(many(processes), key=lambda report: report[0].unix + took[report[0].process])
     collector = Collector(BEGAN, processes)
@@ -71,7 +71,7 @@ def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
         assert row.counts == {"sent": (1 << processes) - 1, "delivered": row.t * processes}
         assert (row.bots, row.connected) == (2 * processes, processes)
         assert row.metrics["delivery"].count == processes
-    # And the scopes hold what they say
+    # And the scopes hold the sums of their seconds
     for name, members in (
         ("all", range(SECONDS)),
         ("steady", range(3, 9)),
@@ -109,7 +109,7 @@ def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
         assert not collector.rows
         collector.add_report(interval(BEGAN + second, sent=1), {})
     assert [row.unix for row in collector.rows] == [BEGAN]
-    # And when it speaks after all, only the scopes change
+    # And when its report comes after all, only the scopes change
     collector.add_report(interval(BEGAN, 1, sent=5), {"ack": latency(7)})
     assert collector.rows[0].counts == {"sent": 1}
     assert collector.tallies["all"].counts["sent"] == 6
@@ -131,7 +131,7 @@ def test_a_late_report_of_a_marked_second_is_not_clean(late_is_marked: bool) -> 
 
 
 def test_collector_latency_ending_in_the_drain_counts_as_steady() -> None:
-    # Given a steady second, after which the server stands still until all have stopped
+    # Given a steady second, after which the server stalls until sending has stopped
     collector = Collector(BEGAN, 1)
     collector.mark_steady(BEGAN - 1)
     collector.add_report(interval(BEGAN, sent=2, delivered=1), {"delivery": latency(100)})
@@ -204,13 +204,13 @@ def test_the_servers_sample_finds_its_row_before_and_after() -> None:
 def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretches_nothing(
     stood: int,
 ) -> None:
-    # Given two processes that report every second, and say as much
+    # Given two processes that report every second
     collector, first, end = Collector(BEGAN, 2), BEGAN + 5, BEGAN + 40
     collector.mark_steady(BEGAN)
     for unix in range(BEGAN + 1, first):
         collector.add_report(interval(unix, 0, sent=10), {})
         collector.add_report(interval(unix, 1, sent=10), {})
-    # When one stands still, and tells of all that time at once
+    # When one stalls, and then reports all of that time at once
     for unix in range(first, first + stood):
         collector.add_report(interval(unix, 0, sent=10), {})
     long = interval(first + stood // 2, 1, "lag", sent=10 * stood)
@@ -220,7 +220,7 @@ def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretc
         collector.add_report(interval(unix, 0, sent=10), {})
         collector.add_report(interval(unix, 1, sent=10), {})
     collector.finish()
-    # Then all of that time is marked, and no rate is stretched or pressed by it
+    # Then all of that time is marked, and the rates are not distorted
     assert [row.unix for row in collector.rows if row.marked] == list(range(first, first + stood))
     assert collector.marked.total() == stood
     scopes = collector.scopes()
@@ -233,12 +233,12 @@ def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
     collector = Collector(BEGAN, 1)
     collector.mark_steady(BEGAN)
     collector.add_report(interval(BEGAN + 1, sent=10), {})
-    # When it stands still from 2 to 5
+    # When it stalls from 2 to 5
     long = interval(BEGAN + 3, marked="lag", sent=30)
     long.seconds = 3
     collector.add_report(long, {})
     collector.add_report(interval(BEGAN + 5, sent=10), {})
-    # Then no second is missing, and what was measured is a rate of the time that it took
+    # Then no second is missing, and rates cover the time of the long report
     assert [(row.t, row.connected, bool(row.marked)) for row in collector.rows] == [
         (1, 1, False),
         (2, 1, True),

@@ -1,4 +1,4 @@
-"""What else the machine does: the sums, and a program that really keeps a core busy."""
+"""Other programs' load: the arithmetic, and a real program that keeps a core busy."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ class Clocks:
         self.now = self.user = self.steal = self.mine = 0.0
         monkeypatch.setattr(psutil, "cpu_times", self._machine)
         monkeypatch.setattr(psutil.Process, "cpu_times", self._process)
-        monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [])  # servers of other tests, say
+        monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [])  # such as servers of other tests
         monkeypatch.setattr(machine_load, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def _machine(self) -> SimpleNamespace:
@@ -36,9 +36,9 @@ def test_what_is_ours_or_the_servers_is_not_the_others(monkeypatch: pytest.Monke
     clocks = Clocks(monkeypatch)
     watched = OtherLoadSampler()
     clocks.now, clocks.user, clocks.mine, clocks.steal = 2.0, 3.0, 1.0, 0.5
-    # Three seconds of CPU in two, one of them ours, and a quarter core the server's
+    # Three CPU seconds in two, one of them ours, and a quarter core the server's
     assert watched.sample(0.25) == MachineSample(others=0.75, stolen=0.25)
-    # Clocks that tick in steps say no less than nothing
+    # Clocks that tick in steps never give a negative load
     clocks.now, clocks.user = 3.0, 3.1
     assert watched.sample(0.25) == MachineSample(others=0.0, stolen=0.0)
 

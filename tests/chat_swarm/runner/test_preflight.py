@@ -1,4 +1,4 @@
-"""What is known to be wrong before a run begins."""
+"""Checks before a run: source addresses that cannot be used are named."""
 
 import socket
 from ipaddress import ip_address

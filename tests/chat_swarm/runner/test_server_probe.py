@@ -1,4 +1,4 @@
-"""That the server is found and watched from outside, and that its end is noticed."""
+"""The server's process is found by its port and sampled, and its end is noticed."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 class Listener:
-    """A process with a listening socket, that does what it is told."""
+    """A process with a listening socket that executes commands from its stdin."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -121,7 +121,7 @@ def test_sample_has_cores_memory_and_descriptors() -> None:
         assert after is not None
         assert after.descriptors == before.descriptors + 100
         assert after.rss_bytes > 4 << 20
-        assert after.cpu > 0  # how much depends on who else wants the core
+        assert after.cpu > 0  # how much depends on other load
 
 
 def test_children_count_too() -> None:
@@ -165,5 +165,5 @@ def test_a_process_of_somebody_else_is_a_clear_error(monkeypatch: pytest.MonkeyP
         raise PermissionError(pid)
 
     monkeypatch.setattr("chat_swarm.runner.server_probe._descriptor_count", refuse)
-    with pytest.raises(ProbeError, match="somebody else"):
+    with pytest.raises(ProbeError, match="another user"):
         ServerProbe(os.getpid())

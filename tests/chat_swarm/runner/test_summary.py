@@ -1,4 +1,4 @@
-"""A run passes only if it was a run: bots were there, said something, and nobody knows of anything bad."""
+"""A run passes only if bots logged in and sent messages, and nothing went wrong."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ BEGAN = 5000
 
 
 def final(**more: Any) -> dict[str, Any]:
-    """Return what a process tells at the end, of one room in which all is well."""
+    """Return a process's final report, of one room without faults."""
     audit = Audit()
     receiver = audit.joined("bot", "hall", 0)
     for seq in range(1, 11):
@@ -99,11 +99,11 @@ def test_a_good_run_passes() -> None:
         (collected(logins=0), [final(never_there=2)], "no bot ever had a session"),
         (None, [final(never_there=3), final()], "3 bots never had a session"),
         (None, [final(away=2), final(away=1)], "3 bots had lost their session at the end"),
-        (None, [final(errors={"swarm_erred": 1})], "the swarm itself erred"),
-        (None, [final(errors={"bad_frame_from_server": 1})], "no frames of the protocol"),
-        (None, [final(errors={"endless_line_from_server": 1})], "longer than any frame"),
+        (None, [final(errors={"swarm_erred": 1})], "internal error in the load generator"),
+        (None, [final(errors={"bad_frame_from_server": 1})], "not frames of the protocol"),
+        (None, [final(errors={"endless_line_from_server": 1})], "longer than the protocol's longest frame"),
         (None, [final(errors={"message_of_no_room_of_ours": 1})], "rooms that they are not in"),
-        (collected(sent=0), [final()], "not one message was said by any ChatterBot"),
+        (collected(sent=0), [final()], "no ChatterBot sent a message"),
     ],
 )
 def test_what_was_no_run_does_not_pass(
@@ -154,7 +154,7 @@ def test_marked_seconds_are_left_out_if_that_is_wanted() -> None:
 
 
 def test_summary_of_silent_process_does_not_warn_of_slowness() -> None:
-    # Given a run in which one of the processes reported every other second only
+    # Given a run in which one of the processes reported only every other second
     collector = Collector(BEGAN, 2)
     collector.mark_steady(BEGAN)
     for second in range(12):
@@ -165,7 +165,7 @@ def test_summary_of_silent_process_does_not_warn_of_slowness() -> None:
         if second == 1:
             collector.add_report(Interval(unix=BEGAN, process=1, counts={}, bots=1), {})
     collector.finish()
-    # Then that is what is said, and nothing of slowness
+    # Then the summary says so, and does not call the generator slow
     summary = summed(collector)
     [warning] = [one for one in summary.warnings if "did not report" in one]
     assert warning.startswith(f"In {summary.generator.marked_seconds} of ")
@@ -205,7 +205,7 @@ def test_summary_of_doubtful_measurements_warns() -> None:
     def warnings_of(**more: Any) -> str:
         return " ".join(summed(collected(**more.pop("counts", {})), final(**more)).warnings)
 
-    assert "did not stamp" in warnings_of(unstamped=100)
+    assert "No kernel receive timestamps" in warnings_of(unstamped=100)
     assert "clock was set by 5.0 ms" in warnings_of(clock_step_us=5000)
     assert "before they were sent" in warnings_of(early=1)
     assert "read too late" in warnings_of(counts={"untimed": 5})
@@ -238,5 +238,5 @@ def test_summary_of_other_load_warns_above_the_threshold(others: float, stolen: 
     assert summary.generator.others_cores == pytest.approx(others)
     assert summary.generator.stolen_cores == pytest.approx(stolen)
     assert any("On this machine" in warning for warning in summary.warnings) is warned
-    # And where the machine was not watched, nothing is claimed
+    # And without samples of the machine there are no figures
     assert summed().generator.others_cores is None
