@@ -1,11 +1,10 @@
-"""What one address may do: connections at once, new connections, and hellos that fail.
+"""Limits per address: connections at once, rate of new connections, rate of failed hellos.
 
-Knows addresses as text, connections as keys, and the time. Must not know sockets, nor what a hello says.
-Nothing here MAY switch greenlets.
+MUST NOT switch greenlets.
 
-What counts as one address is a site (`site`). A bucket is kept only while it is not full, and for so many
-sites at most: what a full one would say, a new one says too. An attacker of many addresses gains nothing by
-pushing others out, and takes no memory beyond the bound.
+Addresses are grouped by `address_key`. A token bucket is kept only while it is not full, and for a bounded
+number of keys: a new bucket behaves like a full one. So an attacker with many addresses gains nothing by
+evicting other buckets, and cannot use memory beyond the bound.
 """
 
 import math
@@ -20,24 +19,24 @@ from chat_server.core.base.rate_limit import TokenBucket
 from chat_server.core.ports.clock import Clock
 
 MAX_TRACKED_ADDRESSES: Final = 10_000
-"""Sites whose buckets are kept, of each kind: about 4 MB; those touched last stay."""
+"""Addresses with a bucket, of each kind: about 4 MB; the least recently used are evicted."""
 
 RETRY_AFTER_S: Final = 5.0
-"""Seconds after which it is worth while to try again where there was no place."""
+"""Seconds after which a connection rejected for lack of a slot should try again."""
 
 MAX_RETRY_AFTER_S: Final = 60.0
-"""Seconds that a newcomer is told to wait at most: the last of a storm are not sent away for good."""
+"""Maximum of a rejection's `after`, in seconds, so that the last of a storm of clients come back at all."""
 
 MAX_HELLO_DELAY_S: Final = 20.0
-"""Seconds after which a hello is heard at the latest, whatever its neighbours do: people wait so long, and
+"""Maximum delay of a hello, in seconds, whatever others at the address do: users wait that long, and
 --hello-timeout is longer by default."""
 
 MAX_EARLY_HELLOS: Final = 20
-"""Hellos before its turn after which a connection does not listen."""
+"""Hellos before its `retry_after` after which a connection counts as flooding."""
 
 
 class AddressLimitSettings(Struct, frozen=True):
-    """The settings. Rates are per second and site; 0 is no limit."""
+    """The settings. Rates are per second and address; 0 means no limit."""
 
     connections: int = 1000
     rate_connections: float = 100
@@ -48,22 +47,22 @@ class AddressLimitSettings(Struct, frozen=True):
 
 
 class Rejection(NamedTuple):
-    """Why somebody is not let in, and after how many seconds it is worth while to come back."""
+    """Why a connection is rejected, as a sentence for the peer, and after how many seconds to try again."""
 
     message: str
     retry_after_s: float
 
 
 def address_key(host: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the first 64 bits of an IPv6 address.
+    """Return the rate-limit key of an address: an IPv4 address, or the first 64 bits of an IPv6 address.
 
-    Whoever has IPv6 at all has a /64 at the least, as a rule far more (RFC 6177), and each machine takes new
-    addresses from it as it likes (RFC 8981): a limit for a single one would limit nobody. Fewer bits would
-    put strangers together. An IPv4 client on an IPv6 socket (RFC 4291, 2.5.5.2) is an IPv4 client.
+    An IPv6 site has at least a /64, usually far more (RFC 6177), and each machine takes new addresses from it
+    at will (RFC 8981), so a limit for a single address would have no effect. Fewer than 64 bits would join
+    unrelated users. An IPv4 client on an IPv6 socket (RFC 4291, 2.5.5.2) counts as an IPv4 client.
     """
     if ":" not in host:
         return host
-    address = IPv6Address(host.partition("%")[0])  # what follows % names our own interface
+    address = IPv6Address(host.partition("%")[0])  # the part after % is our own interface
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     if address.is_loopback:
@@ -72,18 +71,18 @@ def address_key(host: str) -> str:
 
 
 class _AddressBucket:
-    """What one site has left of one kind."""
+    """The token bucket of one address."""
 
     __slots__ = ("bucket", "promised_until", "used_at")
 
     def __init__(self, bucket: TokenBucket) -> None:
         self.bucket = bucket
         self.used_at = 0.0
-        self.promised_until = 0.0  # until then every token has been promised to somebody
+        self.promised_until = 0.0  # all tokens until then are promised to rejected connections
 
 
 class _AddressBuckets:
-    """Accounts of one kind, those touched last at the end. A step costs the same however many there are."""
+    """Token buckets by address, in order of last use. Every operation is O(1), amortised."""
 
     def __init__(self, rate: float, burst: int, max_debt_s: float) -> None:
         self._rate = rate
@@ -95,12 +94,12 @@ class _AddressBuckets:
         return len(self._buckets)
 
     def bucket_of(self, key: str) -> TokenBucket | None:
-        """Return the bucket of a site, None if it is full."""
+        """Return the bucket of an address, None if it is full."""
         entry = self._buckets.get(key)
         return entry.bucket if entry is not None else None
 
     def use(self, key: str, now: float) -> _AddressBucket:
-        """Return the account of a site, from which something is about to be taken."""
+        """Return the bucket of an address, created if necessary, and mark it as used."""
         entry = self._buckets.get(key)
         if entry is None:
             self._evict(now)
@@ -111,7 +110,7 @@ class _AddressBuckets:
         return entry
 
     def _evict(self, now: float) -> None:
-        """Drop what is full again, and what there is no place for. Each is dropped once: O(1) in the mean."""
+        """Drop buckets that are full again, and the least recently used beyond the bound."""
         buckets = self._buckets
         while buckets:
             oldest = next(iter(buckets.values()))
@@ -121,18 +120,18 @@ class _AddressBuckets:
 
 
 class _HelloReservation:
-    """When a connection whose hello was put off is heard, whatever the others do meanwhile."""
+    """When a delayed hello of a connection will be accepted, whatever others do in the meantime."""
 
     __slots__ = ("at", "early_hellos", "paid")
 
     def __init__(self, at: float, *, paid: bool) -> None:
         self.at = at
-        self.paid = paid  # its token has been taken already
+        self.paid = paid  # its token has been taken from the bucket
         self.early_hellos = 0
 
 
 class AddressLimits:
-    """All sites that have connections, or had so lately that it still counts."""
+    """Connection counts and token buckets of all addresses that are connected, or were recently."""
 
     def __init__(self, limits: AddressLimitSettings, clock: Clock) -> None:
         self._clock = clock
@@ -142,7 +141,7 @@ class AddressLimits:
 
     @property
     def limits(self) -> AddressLimitSettings:
-        """What holds now; to set others is to forgive what was."""
+        """The limits in force; setting others resets all buckets and reservations."""
         return self._limits
 
     @limits.setter
@@ -161,29 +160,27 @@ class AddressLimits:
         self._reservations.clear()
 
     def tracked_counts(self) -> tuple[int, int]:
-        """Return of how many sites arrivals and failures are kept."""
+        """Return the number of buckets for new connections and for failed hellos."""
         return len(self._connection_buckets), len(self._failed_hello_buckets)
 
     # Connections
 
     def admit(self, host: str) -> Rejection | None:
-        """Count a connection in, or say why it is not let in."""
+        """Count a new connection, or return why it is rejected."""
         key = address_key(host)
         if not self._is_exempt(key):
             limits = self._limits
             if 0 < limits.connections <= self._connection_counts[key]:
-                return Rejection(
-                    f"there are {limits.connections} connections from {key} already", RETRY_AFTER_S
-                )
+                return Rejection(f"{key} already has {limits.connections} connections", RETRY_AFTER_S)
             if limits.rate_connections:
                 after = self._take_connection_token(key)
                 if after:
-                    return Rejection(f"too many connections from {key} in too short a time", after)
+                    return Rejection(f"too many new connections from {key}", after)
         self._connection_counts[key] += 1
         return None
 
     def release(self, host: str, connection: Hashable) -> None:
-        """Count a connection out; its turn passes to nobody."""
+        """Count a closed connection; its hello reservation is dropped."""
         key = address_key(host)
         self._connection_counts[key] -= 1
         if not self._connection_counts[key]:
@@ -194,7 +191,8 @@ class AddressLimits:
     def _take_connection_token(self, key: str) -> float:
         """Take a token for a new connection; return 0, or the seconds until there is one for it.
 
-        Those who are refused are told times one after the other, so that a storm does not come back as one.
+        Rejected connections get different times, one token apart, so that a storm does not return all at
+        once.
         """
         now = self._clock.monotonic()
         entry = self._connection_buckets.use(key, now)
@@ -208,10 +206,10 @@ class AddressLimits:
     # Hellos
 
     def hello_delay(self, host: str, connection: Hashable) -> float:
-        """Return 0 if a hello may be heard now, else the seconds after which this connection's will be.
+        """Return 0 if a hello is accepted now, else the seconds after which this connection's will be.
 
-        Once put off, a connection has a turn of its own: its hello is heard then, though others of its
-        address go on failing. Only `failed_hello` costs anything.
+        A delayed connection has a reservation: its hello is accepted then, even if others at its address go
+        on failing. Only `record_failed_hello` uses up tokens.
         """
         key = address_key(host)
         now = self._clock.monotonic()
@@ -237,17 +235,17 @@ class AddressLimits:
         return _rounded_up(wait)
 
     def record_failed_hello(self, host: str) -> None:
-        """Note that a hello named what is taken or cannot be, or knew a wrong secret."""
+        """Record a hello with a taken or invalid name, or an unknown secret."""
         key = address_key(host)
         if self._is_exempt(key) or not self._limits.rate_failed_hellos:
             return
         now = self._clock.monotonic()
         bucket = self._failed_hello_buckets.use(key, now).bucket
-        if bucket.debt(now) < MAX_HELLO_DELAY_S:  # else a long attack would be paid for long after it
+        if bucket.debt(now) < MAX_HELLO_DELAY_S:  # else a long attack would delay hellos long after its end
             bucket.charge(1, now)
 
     def floods_hellos(self, connection: Hashable) -> bool:
-        """Return whether a connection has said hello before its turn so often that it does not listen."""
+        """Return whether a connection has ignored its `retry_after` so often that it must be ended."""
         reservation = self._reservations.get(connection)
         return reservation is not None and reservation.early_hellos >= MAX_EARLY_HELLOS
 
@@ -258,7 +256,7 @@ class AddressLimits:
             bucket.charge(-1, now)
 
     def limited_key(self, host: str) -> str:
-        """Return what `host` counts as, empty if it is exempt."""
+        """Return the rate-limit key of `host`, empty if it is exempt from limits."""
         key = address_key(host)
         return "" if self._is_exempt(key) else key
 
@@ -267,5 +265,5 @@ class AddressLimits:
 
 
 def _rounded_up(seconds: float) -> float:
-    """Return a time as it is told: hundredths, and not a moment too early."""
+    """Return `seconds` in hundredths, rounded up, so that a peer does not come too early."""
     return math.ceil(seconds * 100) / 100

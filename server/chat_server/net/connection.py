@@ -1,10 +1,8 @@
-"""One connection, one greenlet: it reads, hands commands to the router, and takes its leave.
-
-Knows its socket, its codec and its session. Must not know rooms, nor what a command does.
+"""A connection: one greenlet reads the socket, decodes commands, passes them to the router, and closes.
 
 The greenlet waits on one persistent read watcher and calls the raw non-blocking `recv` when that fires: no
-exception and no system call for nothing. Others MAY call `end` at any time; it never switches. Everything
-else here runs in the connection's own greenlet.
+exception and no system call without data. Any greenlet MAY call `end`; it MUST NOT switch. Everything else
+runs in the connection's own greenlet. MUST NOT know rooms or the meaning of commands.
 """
 
 from __future__ import annotations
@@ -38,13 +36,13 @@ if TYPE_CHECKING:
 
 EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
-"""Bytes read at once: hundreds of commands, yet no session keeps the others waiting for long."""
+"""Bytes of one read: hundreds of commands, but few enough not to delay other sessions."""
 
 TIME_SLICE_S: Final = 0.005
-"""Seconds that the commands of one read may take before everybody else has a turn."""
+"""Seconds that the commands of one read may run before other greenlets get to run."""
 
 SLICE_PAUSE_S: Final = 0.0001
-"""Seconds between two turns: more than none, since only a timer lets the loop look at its sockets."""
+"""Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
 
 QUERY_COMMANDS: Final = (
     commands.History,
@@ -54,29 +52,29 @@ QUERY_COMMANDS: Final = (
     commands.Servers,
     commands.Ping,
 )
-"""Commands that do nothing but answer."""
+"""Commands without any effect but their answer."""
 
 CLOSE_LINGER_S: Final = 2.0
-"""Seconds for the peer to take its last bytes; a close with bytes unread would reset them away (RFC 1122)."""
+"""Seconds for the peer to read its last bytes; a close with unread input would reset them away (RFC 1122)."""
 
 TCP_KEEPALIVE_OPTIONS: Final = (
     (socket.TCP_KEEPIDLE, 60),
     (socket.TCP_KEEPINTVL, 15),
     (socket.TCP_KEEPCNT, 4),
 )
-"""Seconds of silence, seconds between probes, probes: for dialects without pings of their own."""
+"""Idle seconds, seconds between probes, number of probes: for dialects without pings."""
 
 _TCP_INFO_RTT: Final = struct.Struct("=68xI")  # tcpi_rtt in µs, linux/tcp.h
 _TCP_INFO_PROGRESS: Final = struct.Struct("=120xQ16xI80xI")
-"""tcpi_bytes_acked, tcpi_notsent_bytes and tcpi_snd_wnd (the window that the peer offers), linux/tcp.h."""
+"""tcpi_bytes_acked, tcpi_notsent_bytes and tcpi_snd_wnd (the window offered by the peer), linux/tcp.h."""
 
 
 class ReadInterrupted(BaseException):
-    """Thrown into a waiting reader whose connection was ended by somebody else."""
+    """Thrown into a waiting reader whose connection was ended by another greenlet."""
 
 
 class Connection:
-    """A peer's socket and all that belongs to it."""
+    """A peer's socket, codec, outbox and session."""
 
     __slots__ = (
         "_connections",
@@ -114,11 +112,11 @@ class Connection:
     # The greenlet
 
     def run(self) -> None:
-        """Serve the peer until it leaves or is sent away, then clean up."""
+        """Serve the peer until either side ends the connection, then clean up."""
         peer_closed = False
         try:
             peer_closed = self._serve()
-        except Exception as error:  # noqa: BLE001  ours, whatever it is; the other connections notice nothing
+        except Exception as error:  # noqa: BLE001  a bug of ours must not affect other connections
             self._report_internal_error(error, None)
             self.end_reason = self.end_reason or ErrorCode.INTERNAL
         try:
@@ -128,7 +126,7 @@ class Connection:
             self._close()
 
     def _serve(self) -> bool:
-        """Read until the end; return whether the peer closed its side."""
+        """Read until the connection ends; return whether the peer closed its side."""
         connections = self._connections
         recv = self.sock.recv
         wait = connections.gevent_hub.wait
@@ -171,10 +169,10 @@ class Connection:
             slice_ends = self.now() + TIME_SLICE_S
         for item in items:
             if outbox.shut and isinstance(item, QUERY_COMMANDS):
-                continue  # nobody is left to hear the answer
+                continue  # the peer cannot get the answer any more
             try:
                 connections.router.dispatch(self.session, item)
-            except Exception as error:  # noqa: BLE001  ours, whatever it is; the session goes on
+            except Exception as error:  # noqa: BLE001  a bug of ours must not end the session
                 self._report_internal_error(error, item.ref)
             if isinstance(item, Fault) and item.close:
                 self.end_reason = self.end_reason or item.code
@@ -188,17 +186,23 @@ class Connection:
                 outbox.uncork()
                 gevent.sleep(SLICE_PAUSE_S)
                 slice_ends = self.now() + TIME_SLICE_S
-            if self.end_reason is not None:  # perhaps while it waited
+            if self.end_reason is not None:  # possibly while this greenlet waited
                 break
         outbox.uncork()
 
     def _report_internal_error(self, error: Exception, ref: str | None) -> None:
-        """Say in the log what went wrong, and to the peer that something did."""
+        """Log the error with its context, and send the peer `internal`."""
         self._connections.on_failed(self, error)
-        self.session.answer(Error(code=ErrorCode.INTERNAL, message="the server erred; sorry", ref=ref))
+        self.session.answer(
+            Error(
+                code=ErrorCode.INTERNAL,
+                message="internal server error; the outcome is unknown, retry with the same ref",
+                ref=ref,
+            )
+        )
 
     def _use_detected_codec(self) -> None:
-        """Keep to the dialect once the first bytes have chosen it, though they may hold no whole command."""
+        """Switch to the detected dialect; the first bytes may decide it before a command is complete."""
         assert isinstance(self.codec, DialectDetector)
         chosen = self.codec.successor
         if chosen is None:
@@ -211,7 +215,7 @@ class Connection:
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _wait_drained(self) -> None:
-        """Read no more commands while the peer does not take the answers to those before."""
+        """Stop handling commands until the peer has read the answers to earlier ones."""
         self.outbox.uncork()
         if not self.outbox.waiting or self.end_reason is not None:
             return
@@ -222,13 +226,13 @@ class Connection:
         self._drained = None
 
     def _wait_for_end(self) -> None:
-        """Wait to be sent away, reading nothing more."""
-        while self.end_reason is None:  # an outbox that has drained wakes it, too
+        """Wait for `end`, without reading: the server is stopping."""
+        while self.end_reason is None:  # a drained outbox wakes it, too
             self._drained = Event()
             self._drained.wait()
 
     def _linger(self, *, peer_closed: bool) -> None:
-        """Let the peer take its last bytes, and take its own, so that no reset overtakes the `bye`."""
+        """Let the peer read its last bytes, and read its own, so that no reset overtakes the `bye`."""
         gevent_hub, outbox = self._connections.gevent_hub, self.outbox
         with gevent.Timeout(CLOSE_LINGER_S, False):
             try:
@@ -240,17 +244,17 @@ class Connection:
                     gevent_hub.wait(self._watcher)
                     peer_closed = not self.sock.recv(READ_BYTES)
             except (ReadInterrupted, OSError):
-                return  # the peer has gone, which is all that this waits for
+                return  # the peer has gone
 
     def _close(self) -> None:
         self._watcher.close()
         self.outbox.close()
         self.sock.close()
         self._connections.unregister(self)
-        if self.session.link is self:  # no cycle: either may outlive the other, the session in a queue
+        if self.session.link is self:  # break the cycle: the session may live on in a queue
             self.session.link, self.session.outbox = detached.LINK, detached.OUTBOX
 
-    # Link: what others may do
+    # The port `Link`: called by the core
 
     @property
     def address(self) -> str:
@@ -269,25 +273,25 @@ class Connection:
         after: float | None = None,
         ref: str | None = None,
     ) -> None:
-        """Say `bye` and close, once what is on its way has gone out."""
-        if not self.outbox.shut:  # else a bye is in it, or nobody is there to hear one
+        """Send `bye` and close, once all queued bytes are sent. Does not switch."""
+        if not self.outbox.shut:  # else `bye` is queued already, or the peer has gone
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
             self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
             self.outbox.close_input()
-        self._connections.feeder.ready(self.session)  # whoever waits to be fed waits in vain
+        self._connections.feeder.ready(self.session)  # stops a backfill that waits for this peer
         if self._drained is not None:
             self._drained.set()
-        if self.end_reason is None:  # else it leaves already
+        if self.end_reason is None:  # else it is ending already
             self.end_reason = reason
             self._connections.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
 
     def adopt(self, session: Session) -> None:
-        """Serve a session that has come back, in place of the one that said hello."""
+        """Serve a resumed session, in place of the one that sent the hello."""
         self.session = session
         session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
 
     def position(self) -> int:
-        """Return the length of the stream to the peer, with what waits here and in the kernel."""
+        """Return the bytes written to the peer so far, including those queued here and in the kernel."""
         try:
             queued = fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))
         except OSError:  # closed meanwhile, or no Linux
@@ -303,9 +307,9 @@ class Connection:
             return 0
 
     def taking(self) -> bool:
-        """Tell whether the peer has taken bytes since this was asked last, as far as the kernel can tell.
+        """Return whether the peer has read bytes since the last call, as far as the kernel knows.
 
-        What it has acknowledged may wait in its own buffers; that it reads them shows in its window.
+        Acknowledged bytes may be unread in the peer's buffers; that it reads them shows in its window.
         """
         try:
             info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
@@ -318,15 +322,15 @@ class Connection:
         return window > before[1] or (bool(unsent) and acknowledged > before[0])
 
     def may_hello(self) -> float:
-        """Return 0, or the seconds until a hello of this connection will be heard."""
+        """Return 0, or the seconds until a hello of this connection will be accepted."""
         address_limits = self._connections.address_limits
         wait = address_limits.hello_delay(self.host, self)
         if address_limits.floods_hellos(self):
-            self.end(ByeReason.FLOODING, "hello was said again and again before its time", after=wait)
+            self.end(ByeReason.FLOODING, "too many hello attempts before retry_after had elapsed", after=wait)
         return wait
 
     def failed_hello(self) -> None:
-        """Note for the peer's address that a hello failed."""
+        """Count a failed hello for the peer's address."""
         self._connections.address_limits.record_failed_hello(self.host)
 
     def tcp_rtt_ms(self) -> float | None:
@@ -339,7 +343,7 @@ class Connection:
         return float(microseconds) / 1000
 
     def wait(self, signal: Signal) -> None:
-        """Wait for `signal`, with the answers so far sent."""
+        """Send the answers so far, then wait for `signal`."""
         self.outbox.uncork()
         self.session.paused = True
         assert isinstance(signal, Event)
@@ -347,10 +351,10 @@ class Connection:
         self.session.paused = False
 
     def new_signal(self) -> Event:
-        """Make a signal to wait for."""
+        """Return a new signal for `wait`."""
         return Event()
 
-    # What the outbox needs
+    # Called by the outbox
 
     @property
     def loop(self) -> Any:
@@ -358,22 +362,22 @@ class Connection:
         return self._connections.loop
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """Return the monotonic time in seconds."""
         return self._connections.clock.monotonic()
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run `callback` in the loop, after what runs now."""
+        """Run `callback` in the loop, after the current greenlet or callback."""
         self._connections.loop.run_callback(callback)
 
     def on_drained(self) -> None:
-        """Let a reader go on that waits for its peer to take what it asked for, and the feeder."""
+        """Wake a reader that waits for its peer to read, and the backfill of the session."""
         if self._drained is not None:
             self._drained.set()
         if self.session.behind is not None:
             self._connections.feeder.ready(self.session)
 
     def on_overflow(self) -> None:
-        """End a connection whose outbox has overflowed; there is no use in a `bye` that cannot be taken."""
+        """End a connection whose outbox has overflowed, without a `bye`, which the peer would not read."""
         if self.end_reason is None:
             self.end_reason = ByeReason.STALLED
             self.outbox.discard()

@@ -1,4 +1,4 @@
-"""The registry of connections, and what all of them share."""
+"""The registry of connections, and the objects that all of them share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chat_server.net.connection import Connection
 
 
 class Connections:
-    """What all connections share: the core behind the door, the loop, and what is to be said in the log."""
+    """The registered connections, and what they share: the core, the event loop, limits and callbacks."""
 
     def __init__(
         self,
@@ -43,26 +43,26 @@ class Connections:
         self.gevent_hub = gevent.get_hub()
         self.loop: Any = self.gevent_hub.loop
         self.registered: dict[Connection, None] = {}
-        self.unnamed: dict[Connection, float] = {}  # -> when their time is up, in order
-        self._bytes_direct_closed = 0  # to connections that have gone
+        self.unnamed: dict[Connection, float] = {}  # -> deadline for hello, ascending
+        self._bytes_direct_closed = 0  # sent to connections that have closed
         self.reading_stopped = False
         self.on_failed = on_failed
         self._on_closed = on_closed
         self._hello_timeout_s = hello_timeout
 
     def register(self, sock: socket.socket, host: str, port: int) -> Connection:
-        """Take in a connection that its address has been counted for."""
+        """Return a new, registered connection; its address must have been admitted."""
         connection = Connection(sock, host, port, self)
         self.registered[connection] = None
         self.unnamed[connection] = connection.opened_at + self._hello_timeout_s
         return connection
 
     def stop_reading(self) -> None:
-        """Take no more commands from anybody: the server is stopping."""
+        """Read no more commands from any connection: the server is stopping."""
         self.reading_stopped = True
 
     def on_disconnect(self, connection: Connection) -> None:
-        """Let the session go, once what it said is stored; it may come back, if it did not say good-bye."""
+        """Detach the session once its messages are stored; without a `quit` it may be resumed. May wait."""
         session = connection.session
         try:
             self.hub.settle(session)
@@ -73,18 +73,18 @@ class Connections:
             self.hub.depart(session)
 
     def unregister(self, connection: Connection) -> None:
-        """Forget a closed connection."""
+        """Remove a closed connection."""
         if self.registered.pop(connection, 0) is None:
             self._bytes_direct_closed += connection.bytes_direct
         self.unnamed.pop(connection, None)
         self.address_limits.release(connection.host, connection)
 
     def bytes_direct(self) -> int:
-        """Return the bytes handed to single connections since the start: answers, pings, byes."""
+        """Return the bytes sent to single connections since the start: answers, pings, `bye`."""
         return self._bytes_direct_closed + sum(connection.bytes_direct for connection in self.registered)
 
     def end_hello_timeouts(self) -> None:
-        """End connections that have not said who they are in time."""
+        """End connections without a hello whose deadline has passed."""
         now = self.clock.monotonic()
         late = []
         for connection, deadline in self.unnamed.items():
@@ -96,5 +96,5 @@ class Connections:
             if not connection.session.id:
                 seconds = f"{self._hello_timeout_s:g} seconds"
                 connection.end(
-                    ByeReason.HELLO_TIMEOUT, f"nothing was said for {seconds}; type a line, or say hello"
+                    ByeReason.HELLO_TIMEOUT, f"no hello within {seconds}; type a line, or send hello"
                 )

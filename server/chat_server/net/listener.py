@@ -1,7 +1,4 @@
-"""The door: accepts connections, counts them, and turns away those there is no room for.
-
-Knows addresses and descriptors. Must not know what is said on a connection.
-"""
+"""Accepts connections, and rejects those over the limits with a `bye`."""
 
 from __future__ import annotations
 
@@ -21,21 +18,21 @@ from chat_server.net.connections import Connections
 
 LISTEN_BACKLOG: Final = 4096
 NOTSENT_LOWAT_BYTES: Final = 128 * 1024
-"""Unsent bytes that the kernel keeps for one peer, beside our outbox. Its own bound is megabytes (tcp(7),
-tcp_wmem): ten thousand peers that do not read could take all the memory that TCP may have."""
+"""Unsent bytes that the kernel keeps for one peer, besides our outbox. Its own bound is megabytes (tcp(7),
+tcp_wmem): ten thousand peers that do not read could use up all TCP memory."""
 SPARE_DESCRIPTORS: Final = 64
-"""Descriptors kept for files, and for saying `bye` to those who come too many."""
+"""Descriptors reserved for files, and for sending `bye` to connections beyond the maximum."""
 
 REJECTED_LINGER_S: Final = 1.0
 MAX_REJECTED_LINGERING: Final = SPARE_DESCRIPTORS // 2
-"""Refused connections that are given time to read their `bye`; more are closed at once."""
+"""Rejected connections that get time to read their `bye`; further ones are closed at once."""
 
 
 class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
     """A StreamServer whose handlers get raw non-blocking sockets, one greenlet each.
 
-    gevent's Pool stops accepting when it is full, and those who come then wait for ever; this keeps a count
-    of its own, and says `bye` to them.
+    A full gevent Pool stops accepting, and new connections hang; this class counts connections itself, and
+    sends `bye` to those beyond the maximum.
     """
 
     def __init__(
@@ -53,20 +50,24 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         self._rejected_lingering = 0
 
     def do_read(self) -> tuple[socket.socket, str, int] | None:
-        """Accept one connection; None when nobody waits."""
+        """Accept one connection; return None if there is none."""
         try:
             sock, address = self.socket.accept()
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno in {errno.ECONNABORTED, errno.EPROTO, errno.EPERM}:  # gone before we came
+            if error.errno in {
+                errno.ECONNABORTED,
+                errno.EPROTO,
+                errno.EPERM,
+            }:  # closed before it was accepted
                 return self.do_read()
             raise
         sock.setblocking(False)
         return sock, address[0], address[1]
 
     def do_handle(self, sock: socket.socket, host: str, port: int) -> None:
-        """Start a greenlet for a connection, or send it away."""
+        """Start a greenlet for a connection, or reject it."""
         connections = self._connections
         if len(connections.registered) >= self._max_connections():
             rejection: Rejection | None = Rejection("the server is full", RETRY_AFTER_S)
@@ -78,7 +79,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         gevent.spawn_raw(connections.register(sock, host, port).run)
 
     def _serve(self, sock: socket.socket, host: str, port: int) -> None:
-        """Exist, because a StreamServer wants a handler; `do_handle` does the work."""
+        """Unused: StreamServer demands a handler; see `do_handle`."""
         raise NotImplementedError
 
     def _reject(self, sock: socket.socket, address: str, rejection: Rejection) -> None:
@@ -89,7 +90,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         try:
             sock.send(ndjson.encode(bye))
             sock.shutdown(socket.SHUT_WR)
-        except OSError:  # it has gone by itself
+        except OSError:  # the peer has gone
             sock.close()
             return
         if self._rejected_lingering >= MAX_REJECTED_LINGERING:
@@ -99,7 +100,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         gevent.spawn_raw(self._linger, sock)
 
     def _linger(self, sock: socket.socket) -> None:
-        """Take what the peer sends until it has read its `bye`: a close with bytes unread resets it away."""
+        """Read until the peer has read its `bye` and closes: closing with unread input would reset it."""
         watcher = self._connections.loop.io(sock.fileno(), 1)
         try:
             with gevent.Timeout(REJECTED_LINGER_S, False):
@@ -108,7 +109,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
                     if not sock.recv(4096):
                         break
         except OSError:
-            pass  # it has gone
+            pass  # the peer has gone
         finally:
             watcher.close()
             sock.close()
@@ -123,11 +124,11 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What is accepted inherits these.
+        # Accepted sockets inherit these.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
         if family == socket.AF_INET6 and host == "::":
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # everyone, IPv4 too
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 clients, too
         sock.bind(address)
         sock.listen(LISTEN_BACKLOG)
         sock.setblocking(False)

@@ -1,9 +1,7 @@
-"""Bytes on their way to one peer: sent at once as far as the peer takes them, kept in order otherwise.
+"""The outbox of a connection: sends bytes at once as far as the peer reads, queues the rest in order.
 
-Knows a socket's `send` and the event loop's write watcher. Must not know what the bytes mean.
-
-MUST NOT: block, switch greenlets, raise, or change any room's members. `fan_out` runs in the middle of a
-room's delivery; what it finds out about a peer (stuck, gone) is acted upon later, in a callback of the loop.
+MUST NOT block, switch greenlets, raise, or change the members of a room. `fan_out` runs in the middle of a
+room's delivery; a peer that is found stuck or gone is dealt with later, in a callback of the loop.
 """
 
 from __future__ import annotations
@@ -18,13 +16,13 @@ EV_WRITE: Final = 2  # libev's EV_WRITE
 
 
 COALESCE_BYTES: Final = 64 * 1024
-"""Small pieces are joined up to this and sent together; a longer one goes alone."""
+"""Queued chunks are joined up to this size and sent together; a longer one is sent alone."""
 
 
 def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
-    """Offer `chunk` to every outbox; return those that did not take it.
+    """Offer `chunk` to every outbox; return those that did not accept it.
 
-    The hot loop: one `send` a member, nothing else unless one is slow.
+    The hot loop: one `send` a member, and nothing else for members that keep up.
     """
     size = len(chunk)
     refused: list[Any] | None = None
@@ -47,7 +45,7 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
 
 
 def _next_write(queue: list[Any]) -> tuple[int, int]:
-    """Return how many of the pieces go out together, and their bytes."""
+    """Return the number of queued chunks for the next `send`, and their bytes."""
     size = 0
     for count, piece in enumerate(queue, 1):
         size += len(piece)
@@ -57,7 +55,7 @@ def _next_write(queue: list[Any]) -> tuple[int, int]:
 
 
 class Outbox:
-    """One peer's. `held` is None while the peer takes everything at once."""
+    """The outbox of one peer. `queue` is None while the peer reads everything at once."""
 
     __slots__ = (
         "_connection",
@@ -76,21 +74,21 @@ class Outbox:
         self.queue: list[bytes | memoryview] | None = None
         self.waiting = 0
         self.moved_at = 0.0
-        self.shut = False  # nothing more is taken: the bye is in, or the peer has gone
+        self.shut = False  # accepts nothing more: `bye` is queued, or the peer has gone
         self._connection = connection
         self._limit_bytes = limit_bytes
         self._corked = False
         self._watcher: Any = None
 
     def put(self, data: bytes) -> None:
-        """Send or keep `data`."""
+        """Send or queue `data`, and count its bytes for the connection."""
         if self.shut:
             return
         self._connection.bytes_direct += len(data)
         self.put_uncounted(data)
 
     def put_uncounted(self, data: bytes) -> None:
-        """Send or keep `data`, whose bytes are counted by its room."""
+        """Send or queue `data`, whose bytes are counted by its room."""
         if self.queue is not None:
             self.enqueue(data)
             return
@@ -106,13 +104,13 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Whether more waits already than what is offered may add to."""
+        """Whether the queue is over its bound, or the outbox accepts nothing more."""
         return self.waiting > self._limit_bytes or self.shut
 
     def offer(self, data: bytes) -> bool:
-        """Send or keep `data`, or, if more than the bound would wait then, take none of it.
+        """Send or queue `data` and return True, or return False if the queue would exceed its bound.
 
-        An empty outbox takes anything, so that nothing is ever too long for it.
+        An empty outbox accepts any size, so that nothing is ever too long for it.
         """
         if self.waiting and self.waiting + len(data) > self._limit_bytes and not self.shut:
             self.uncork()
@@ -122,7 +120,7 @@ class Outbox:
         return True
 
     def enqueue(self, data: bytes) -> None:
-        """Keep what the peer has not taken, and wait for it to take more; far too much is the end."""
+        """Queue unread bytes, and watch for writability; twice the bound ends the connection."""
         if self.shut:
             return
         if self.queue is None:
@@ -130,29 +128,29 @@ class Outbox:
         self.queue.append(data)
         self.waiting += len(data)
         if self._corked:
-            if self.waiting > self._limit_bytes // 2:  # its reader waits for something: the peer need not
+            if self.waiting > self._limit_bytes // 2:  # the reader may be waiting: do not delay its answers
                 self.uncork()
             return
         if self._watcher is None:
             self._watch()
-        if self.waiting > 2 * self._limit_bytes:  # answers alone: no more of them than of the feed
+        if self.waiting > 2 * self._limit_bytes:  # by answers alone: they may take as much as messages
             self.close_input()
             self._connection.call_soon(self._connection.on_overflow)
 
     def cork(self) -> None:
-        """Gather what is put from now on."""
+        """Queue everything from now on, until `uncork`."""
         if self.queue is None:
             self.queue = []
             self._corked = True
 
     def uncork(self) -> None:
-        """Send what was gathered, in one piece."""
+        """Send what was queued since `cork`, in one piece."""
         if self._corked:
             self._corked = False
             self.flush()
 
     def flush(self) -> None:
-        """Send as much of what is kept as the peer takes now."""
+        """Send as much of the queue as the peer reads now."""
         queue = self.queue
         if queue is None or self._corked:
             return
@@ -162,7 +160,7 @@ class Outbox:
             try:
                 sent = self.send(data)
             except BlockingIOError:
-                sent = 0  # the watcher will tell
+                sent = 0  # the watcher will call again
             except OSError:
                 self.discard()
                 return
@@ -170,7 +168,7 @@ class Outbox:
                 self.waiting -= sent
                 self.moved_at = self._connection.now()
             if sent != size:
-                queue[:count] = [memoryview(data)[sent:]]  # no copy of what a slow peer takes in sips
+                queue[:count] = [memoryview(data)[sent:]]  # no copy of the rest for a slow peer
                 if self._watcher is None:
                     self._watch()
                 return
@@ -180,13 +178,13 @@ class Outbox:
         self._connection.on_drained()
 
     def close_input(self) -> None:
-        """Take nothing more: the last frame is in."""
+        """Accept nothing more: the last frame is queued."""
         self.shut = True
         if self.queue is None:
             self.queue = []
 
     def discard(self) -> None:
-        """Drop everything: the peer has gone. The reader will find out by itself."""
+        """Drop everything: the peer has gone, which its reader notices by itself."""
         self.shut = True
         self.queue = []
         self.waiting = 0
@@ -194,7 +192,7 @@ class Outbox:
         self._connection.on_drained()
 
     def close(self) -> None:
-        """Let go of the loop and of the connection: a cycle would keep both until a garbage collection."""
+        """Release the watcher and the connection: a cycle would keep both until a garbage collection."""
         self.discard()
         del self._connection, self.send
 

@@ -238,7 +238,7 @@ def _open_or_rebuild_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, 
     except sqlite3.OperationalError as error:
         code = getattr(
             error, "sqlite_errorcode", sqlite3.SQLITE_ERROR
-        )  # errors of the module itself have none
+        )  # its own errors have none
         if code != sqlite3.SQLITE_ERROR:  # a lock, or the disk: a new index would not help
             raise
     except (
