@@ -16,12 +16,12 @@ from chat_ops import output
 from chat_ops.log import bad_lines, cli_options
 from chat_ops.log.errors import BoundBrokenError, UsageError
 from chat_ops.reports import REPORTS
-from chat_ops.table import Table
+from chat_ops.table import ReportTable
 
-OK: Final = 0
-BROKEN: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
+EXIT_OK: Final = 0
+EXIT_BOUND_BROKEN: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 
 _INTRODUCTION: Final = """\
 Ask the log of a Greenroom server: who was on, how busy was it, how fast, what went wrong, who was slow.
@@ -47,7 +47,10 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: Final[Mapping[str, str]] = {"report": "chat_ops.page.command", "follow": "chat_ops.live.follow"}
+COMMAND_MODULES: Final[Mapping[str, str]] = {
+    "report": "chat_ops.page.command",
+    "follow": "chat_ops.live.follow",
+}
 """The commands that are no reports, and their modules."""
 
 
@@ -61,38 +64,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = args.act(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
-        return OK
+        return EXIT_OK
     except UsageError as error:
-        _tell(str(error))
-        return USAGE
+        _print_error(str(error))
+        return EXIT_USAGE
     return int(code)
 
 
-def _report(args: argparse.Namespace) -> int:
-    code = OK
+def _run_report(args: argparse.Namespace) -> int:
+    code = EXIT_OK
     with cli_options.open_log(args) as log:
-        bad = [bad_lines.table(log)] if args.bad_lines else []  # before `sql` locks the files away
+        bad = [bad_lines.bad_lines_table(log)] if args.bad_lines else []  # before `sql` locks the files away
         try:
             tables = REPORTS[args.report].run(log, args)
         except BoundBrokenError as broken:
-            tables, code = broken.tables, BROKEN
+            tables, code = broken.tables, EXIT_BOUND_BROKEN
         tables = [*tables, *bad]
-        output.show(_chosen(tables, args.table), args.form)
+        output.show(_select_table(tables, args.table), args.form)
         extent = log.extent
         if not any(table.rows for table in tables):
             span = f"; the log is from {extent.first} to {extent.last}" if extent.first else ""
-            _tell(
-                f"nothing to report: {extent.lines - extent.bad} good lines in {len(log.sources)} files{span}"
+            _print_error(
+                f"nothing to report: {extent.lines - extent.bad_lines} good lines"
+                f" in {len(log.input_files)} files{span}"
             )
-        if extent.bad and not args.bad_lines:
-            _tell(f"{extent.bad} of {extent.lines} lines are no log lines (--bad-lines shows them)")
+        if extent.bad_lines and not args.bad_lines:
+            _print_error(
+                f"{extent.bad_lines} of {extent.lines} lines are no log lines (--bad-lines shows them)"
+            )
     return code
 
 
-def _chosen(tables: list[Table], name: str | None) -> list[Table]:
+def _select_table(tables: list[ReportTable], name: str | None) -> list[ReportTable]:
     if name is None:
         return tables
     chosen = [table for table in tables if table.name == name]
@@ -101,7 +107,7 @@ def _chosen(tables: list[Table], name: str | None) -> list[Table]:
     return chosen
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     letters = (letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
     sys.stderr.write(f"chat-logs: {''.join(letters)}\n")
 
@@ -115,37 +121,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     version = importlib.metadata.version("greenroom")
     parser.add_argument("--version", action="version", version=f"chat-logs {version}")
-    _add_common(parser, {})
-    below = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
+    _add_output_options(parser, {})
+    subparsers = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
     for name, report in REPORTS.items():
-        one = below.add_parser(
+        subparser = subparsers.add_parser(
             name, help=report.HELP, description=f"{report.HELP[:1].upper()}{report.HELP[1:]}."
         )
-        report.add_arguments(one)
-        if not any(action.dest == "files" for action in one._actions):  # noqa: SLF001  a report may have its own
-            one.add_argument(
+        report.add_arguments(subparser)
+        if not any(action.dest == "files" for action in subparser._actions):  # noqa: SLF001  a report may have its own
+            subparser.add_argument(
                 "files", nargs="+", metavar="FILE", help="log files, patterns, or - for standard input"
             )
-        _add_common(one, {"default": argparse.SUPPRESS})
-        one.set_defaults(act=_report)
-    for name, module in COMMANDS.items():
+        _add_output_options(subparser, {"default": argparse.SUPPRESS})
+        subparser.set_defaults(act=_run_report)
+    for name, module in COMMAND_MODULES.items():
         command = cast(Command, importlib.import_module(module))
-        one = below.add_parser(name, help=command.HELP, description=command.HELP)
-        command.add_arguments(one)
-        cli_options.add_options(one, default=argparse.SUPPRESS)
-        one.set_defaults(act=command.main)
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(subparser)
+        cli_options.add_options(subparser, default=argparse.SUPPRESS)
+        subparser.set_defaults(act=command.main)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, how: dict[str, Any]) -> None:
+def _add_output_options(parser: argparse.ArgumentParser, argument_defaults: dict[str, Any]) -> None:
     """Add what every report understands; it may stand before the report's name or after it."""
     shown = parser.add_argument_group("how it is shown")
     shown.add_argument(
-        "--json", dest="form", action="store_const", const="json", help="a JSON object a row and line", **how
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        help="a JSON object a row and line",
+        **argument_defaults,
     )
-    shown.add_argument("--csv", dest="form", action="store_const", const="csv", help="comma-separated", **how)
-    shown.add_argument("--table", metavar="NAME", help="only this table of the report", **how)
     shown.add_argument(
-        "--bad-lines", action="store_true", help="show lines that are no log lines, too", **how
+        "--csv", dest="form", action="store_const", const="csv", help="comma-separated", **argument_defaults
     )
-    cli_options.add_options(parser, **how)
+    shown.add_argument("--table", metavar="NAME", help="only this table of the report", **argument_defaults)
+    shown.add_argument(
+        "--bad-lines", action="store_true", help="show lines that are no log lines, too", **argument_defaults
+    )
+    cli_options.add_options(parser, **argument_defaults)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["text", "count", "rate", "ms", "us", "seconds", "bytes", "time", "percent", "spark"]
+ColumnKind = Literal["text", "count", "rate", "ms", "us", "seconds", "bytes", "time", "percent", "spark"]
 """`rate` is per second, `time` a datetime in UTC without a zone, `percent` from 0 to 100, `spark` a list of
 numbers. Any value may be None: there is nothing to say."""
 
@@ -15,25 +15,25 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ReportColumn:
     """A column: its name for programs, its title for people, its kind, and a sentence that explains it."""
 
     name: str
     title: str
-    kind: Kind
+    kind: ColumnKind
     help: str = ""
-    aside: int = 0
+    drop_order: int = 0
     """From 1 on, it is left out on a terminal that is too narrow for all columns: the higher, the sooner."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows of values, one for each column; notes are sentences to be read with them."""
 
     name: str
     title: str
-    columns: Sequence[Column]
+    columns: Sequence[ReportColumn]
     rows: Sequence[Row]
     notes: Sequence[str] = field(default=())
-    upright: bool = False
+    vertical: bool = False
     """Few rows of many columns: for people, each column is a line (or part of one)."""

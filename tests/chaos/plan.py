@@ -16,7 +16,7 @@ class Blow(StrEnum):
     TERM = "SIGTERM"
 
 
-class Moment(StrEnum):
+class BlowTiming(StrEnum):
     """When a blow falls."""
 
     ALL_BACK = "all are back and talking"
@@ -25,22 +25,22 @@ class Moment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedBlow:
     """One blow: so long after that moment."""
 
     blow: Blow
-    moment: Moment
+    timing: BlowTiming
     seconds: float
 
 
-def blows(seed: object, count: int, kinds: list[Blow]) -> list[Step]:
+def plan_blows(seed: object, count: int, kinds: list[Blow]) -> list[PlannedBlow]:
     """Return a plan of `count` blows."""
     rng = random.Random(f"{seed}/blows")
     steps = []
     for _ in range(count):
-        moment = rng.choices(list(Moment), weights=(6, 3, 1))[0]
-        longest = {Moment.ALL_BACK: 1.0, Moment.SOME_BACK: 0.3, Moment.STARTING: 0.4}[moment]
-        steps.append(Step(rng.choice(kinds), moment, round(rng.uniform(0, longest), 3)))
+        timing = rng.choices(list(BlowTiming), weights=(6, 3, 1))[0]
+        longest = {BlowTiming.ALL_BACK: 1.0, BlowTiming.SOME_BACK: 0.3, BlowTiming.STARTING: 0.4}[timing]
+        steps.append(PlannedBlow(rng.choice(kinds), timing, round(rng.uniform(0, longest), 3)))
     return steps
 
 
@@ -53,12 +53,12 @@ class Cast:
     """By name: the users it talks to in private (its rooms are those of `rooms`)."""
 
 
-def cast(seed: object, receivers: int, senders: int, rooms: int) -> Cast:
+def plan_cast(seed: object, receivers: int, senders: int, rooms: int) -> Cast:
     """Return who is where: everybody in one to three rooms, senders with a peer or two."""
     rng = random.Random(f"{seed}/cast")
     names = [f"r{number:02}" for number in range(receivers)]
-    halls = [f"hall-{number}" for number in range(rooms)]
-    where = {name: rng.sample(halls, rng.randint(1, min(3, rooms))) for name in names}
+    room_names = [f"hall-{number}" for number in range(rooms)]
+    where = {name: rng.sample(room_names, rng.randint(1, min(3, rooms))) for name in names}
     speakers = {}
     for name in rng.sample(names, min(senders, receivers)):
         others = [other for other in names if other != name]
@@ -66,7 +66,7 @@ def cast(seed: object, receivers: int, senders: int, rooms: int) -> Cast:
     return Cast(where, speakers)
 
 
-class End(StrEnum):
+class ConnectionEnd(StrEnum):
     """How the proxy ends a connection."""
 
     NONE = "never"
@@ -76,28 +76,28 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class ConnectionPlan:
     """What the proxy does with one connection; bytes are counted over both directions."""
 
-    singles: int
+    single_bytes: int
     """So many bytes of each direction go one by one at first."""
-    delay: float
+    max_delay_s: float
     """Seconds that a piece is held at most."""
-    stall_at: int
-    stall: float
+    stall_at_bytes: int
+    stall_s: float
     """Seconds of standing still when `stall_at` bytes have passed."""
-    end: End
-    end_at: int
+    end: ConnectionEnd
+    end_at_bytes: int
 
 
-def course(seed: object, number: int) -> Course:
+def plan_connection(seed: object, number: int) -> ConnectionPlan:
     """Return what happens to the connection with this number."""
     rng = random.Random(f"{seed}/course/{number}")
-    return Course(
-        singles=rng.choice((0, 0, 40, 400)),
-        delay=rng.choice((0.0, 0.0, 0.002, 0.03)),
-        stall_at=rng.randrange(300, 20_000),
-        stall=round(rng.uniform(0.1, 0.8), 3),
-        end=rng.choices(list(End), weights=(1, 5, 3, 2))[0],
-        end_at=rng.randrange(400, 30_000),
+    return ConnectionPlan(
+        single_bytes=rng.choice((0, 0, 40, 400)),
+        max_delay_s=rng.choice((0.0, 0.0, 0.002, 0.03)),
+        stall_at_bytes=rng.randrange(300, 20_000),
+        stall_s=round(rng.uniform(0.1, 0.8), 3),
+        end=rng.choices(list(ConnectionEnd), weights=(1, 5, 3, 2))[0],
+        end_at_bytes=rng.randrange(400, 30_000),
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 from chaos.plan import Blow
 from chaos.scenarios import blows, clock, network, outage, people, slow, store, storm
-from chaos.stage import Size
+from chaos.stage import ScenarioSize
 
 Figures = dict[str, float]
 
@@ -28,18 +28,27 @@ class Options:
     """Of every other count and duration."""
 
     @property
-    def size(self) -> Size:
-        return Size(seed=self.seed, receivers=self.receivers, senders=8, rooms=5, rate=50, moves=20)
+    def full_size(self) -> ScenarioSize:
+        return ScenarioSize(
+            seed=self.seed, receivers=self.receivers, senders=8, rooms=5, messages_per_s=50, moves_per_s=20
+        )
 
     @property
-    def smaller(self) -> Size:
-        return Size(seed=self.seed, receivers=min(self.receivers, 25), senders=6, rooms=4, rate=40, moves=15)
+    def smaller_size(self) -> ScenarioSize:
+        return ScenarioSize(
+            seed=self.seed,
+            receivers=min(self.receivers, 25),
+            senders=6,
+            rooms=4,
+            messages_per_s=40,
+            moves_per_s=15,
+        )
 
     @property
-    def storm(self) -> Size:
-        return Size(seed=self.seed, receivers=10, senders=4, text=200)
+    def storm_size(self) -> ScenarioSize:
+        return ScenarioSize(seed=self.seed, receivers=10, senders=4, text_bytes=200)
 
-    def many(self, count: int) -> int:
+    def scaled(self, count: int) -> int:
         return max(1, round(count * self.scale))
 
 
@@ -54,64 +63,68 @@ class Scenario:
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "kill": Scenario(
-        lambda folder, o: blows.run(folder, o.size, o.kills, [Blow.KILL]),
+        lambda folder, o: blows.run(folder, o.full_size, o.kills, [Blow.KILL]),
         "kill -9 under load, again and again",
     ),
     "term": Scenario(
-        lambda folder, o: blows.run(folder, o.size, max(1, o.kills // 4), [Blow.TERM]),
+        lambda folder, o: blows.run(folder, o.full_size, max(1, o.kills // 4), [Blow.TERM]),
         "the same with SIGTERM",
     ),
     "mixed": Scenario(
-        lambda folder, o: blows.run(folder, o.size, max(1, o.kills // 4), list(Blow)), "the same, mixed"
+        lambda folder, o: blows.run(folder, o.full_size, max(1, o.kills // 4), list(Blow)), "the same, mixed"
     ),
     "peek": Scenario(
-        lambda folder, o: blows.run(folder, o.smaller, max(1, o.kills // 10), [Blow.KILL], peeks=True),
+        lambda folder, o: blows.run(folder, o.smaller_size, max(1, o.kills // 10), [Blow.KILL], peeks=True),
         "kill -9 after another program has looked into the data file",
     ),
     "cuts": Scenario(
-        lambda folder, o: network.cuts(folder, o.smaller, o.many(600)), "clients cut off in mid-frame"
+        lambda folder, o: network.cuts(folder, o.smaller_size, o.scaled(600)), "clients cut off in mid-frame"
     ),
     "trim": Scenario(
-        lambda folder, o: network.absences(folder, o.smaller, o.many(150), 20),
+        lambda folder, o: network.absences(folder, o.smaller_size, o.scaled(150), 20),
         "clients away for longer than the log reaches back",
     ),
     "takeover": Scenario(
-        lambda folder, o: network.take_overs(folder, o.smaller, o.many(300)),
+        lambda folder, o: network.take_overs(folder, o.smaller_size, o.scaled(300)),
         "connections that hang, replaced",
     ),
     "slow": Scenario(
-        lambda folder, o: slow.run(folder, replace(o.smaller, rooms=2, moves=0), o.many(4)),
+        lambda folder, o: slow.run(folder, replace(o.smaller_size, rooms=2, moves_per_s=0), o.scaled(4)),
         "readers who fall behind, and are cut off, taken over or left by the server",
     ),
     "proxy": Scenario(
-        lambda folder, o: network.through_proxy(folder, o.smaller, 60 * o.scale),
+        lambda folder, o: network.through_proxy(folder, o.smaller_size, 60 * o.scale),
         "delays, single bytes, standstills, resets",
     ),
     "client": Scenario(
-        lambda folder, o: people.run(folder, replace(o.smaller, receivers=10, rate=0), max(1, o.kills // 5)),
+        lambda folder, o: people.run(
+            folder, replace(o.smaller_size, receivers=10, messages_per_s=0), max(1, o.kills // 5)
+        ),
         "real chat_client.Clients behind the same proxy, and kill -9",
     ),
     "store": Scenario(
-        lambda folder, o: store.run(folder, o.smaller, list(store.TROUBLES), o.many(4)),
+        lambda folder, o: store.run(folder, o.smaller_size, list(store.TROUBLES), o.scaled(4)),
         "disk full, file limit, EIO, EROFS, locked",
     ),
     "power": Scenario(
-        lambda folder, o: outage.run(folder, o.smaller, o.many(8)), "the log's unsynced end is lost"
+        lambda folder, o: outage.run(folder, o.smaller_size, o.scaled(8)), "the log's unsynced end is lost"
     ),
     "power-full": Scenario(
-        lambda folder, o: outage.run(folder, o.smaller, o.many(4), synced=True), "the same with --sync full"
+        lambda folder, o: outage.run(folder, o.smaller_size, o.scaled(4), synced=True),
+        "the same with --sync full",
     ),
     "clock": Scenario(
-        lambda folder, o: clock.run(folder, o.smaller, o.many(12), kills=True), "the time of day set back"
+        lambda folder, o: clock.run(folder, o.smaller_size, o.scaled(12), kills=True),
+        "the time of day set back",
     ),
     "memory": Scenario(
-        lambda folder, o: storm.memory(folder, o.storm, o.messages, o.many(3)),
+        lambda folder, o: storm.memory(folder, o.storm_size, o.messages, o.scaled(3)),
         "the server's peak in a storm, with a reader that stands still",
-        storm.judged,
+        storm.exceeded_limits,
     ),
     "latency": Scenario(
-        lambda folder, o: storm.latency(folder, o.storm, o.slices),
+        lambda folder, o: storm.latency(folder, o.storm_size, o.slices),
         "the others' lateness, with a reader that stands still",
-        storm.judged,
+        storm.exceeded_limits,
     ),
 }

@@ -15,7 +15,16 @@ from pathlib import Path
 from chaos.plan import Blow
 from support.processes.process import ServerProcess
 
-FLAGS = ("--rate-messages", "0", "--rate-bytes", "0", "--reconnect-spread", "0.3", "--drain-timeout", "1")
+SERVER_FLAGS = (
+    "--rate-messages",
+    "0",
+    "--rate-bytes",
+    "0",
+    "--reconnect-spread",
+    "0.3",
+    "--drain-timeout",
+    "1",
+)
 """No limits, for the load is meant; and no long waits after a stop."""
 
 
@@ -40,11 +49,11 @@ class ChaosServer(ServerProcess):
         self.rigged = rigged
         self.starts = 0
         self._data = data or folder / "data"
-        self.stay = free_port()
+        self.fixed_port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self.switches = folder / "switches"
         self.switches.mkdir(exist_ok=True)
-        super().__init__(folder, *FLAGS, *flags, environ={"CHAOS_SWITCHES": str(self.switches)})
+        super().__init__(folder, *SERVER_FLAGS, *flags, environ={"CHAOS_SWITCHES": str(self.switches)})
 
     @property
     def data(self) -> Path:
@@ -61,12 +70,20 @@ class ChaosServer(ServerProcess):
             if self.rigged
             else [f"{sys.prefix}/bin/chat-server"]
         )
-        command = [*program, "--port", str(self.stay), "--data-dir", str(self.data), *self.flags, *flags]
+        command = [
+            *program,
+            "--port",
+            str(self.fixed_port),
+            "--data-dir",
+            str(self.data),
+            *self.flags,
+            *flags,
+        ]
         self._written = self.log_path.stat().st_size if self.log_path.exists() else 0
         self.starts += 1
         tests = str(Path(__file__).parents[1])
         path = ":".join(filter(None, (self._environ.get("PYTHONPATH"), tests)))
-        with self.log_path.open("ab") as log, self.errors_path.open("ab") as errors:
+        with self.log_path.open("ab") as log, self.stderr_path.open("ab") as errors:
             self._process = subprocess.Popen(
                 command,
                 env=self._environ | ({"PYTHONPATH": path} if self.rigged else {}),
@@ -74,14 +91,14 @@ class ChaosServer(ServerProcess):
                 stdout=log,
                 stderr=errors,
             )
-        self.port = self.stay
+        self.port = self.fixed_port
         if wait:
-            self.logged("server_started")
+            self.wait_logged("server_started")
 
-    def strike(self, blow: Blow) -> None:
+    def end(self, blow: Blow) -> None:
         """End it at once, or let it begin to stop."""
         if blow is Blow.TERM:
-            self.send(signal.SIGTERM)
+            self.send_signal(signal.SIGTERM)
         else:
             self.kill()
 
@@ -100,5 +117,5 @@ class ChaosServer(ServerProcess):
             fresh.write_text(value)
             fresh.rename(path)
 
-    def wal(self) -> Path:
+    def wal_path(self) -> Path:
         return self.data / "greenroom.db-wal"

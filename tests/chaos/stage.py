@@ -10,73 +10,75 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import plan
-from chaos.actors.crowd import Crowd
-from chaos.actors.load import Load, Retry, Wander
-from chaos.actors.robot import State
+from chaos.actors.crowd import RobotCrowd
+from chaos.actors.load import MessageLoad, ResendPostponed, RoomMoves
+from chaos.actors.robot import RobotState
 from chaos.audit.auditor import Auditor
-from chaos.audit.faults import Kind
+from chaos.audit.faults import FaultKind
 from chaos.plan import Blow
 from chaos.server import ChaosServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class ScenarioSize:
     """How much of everything."""
 
     seed: str = "1"
     receivers: int = 10
     senders: int = 4
     rooms: int = 3
-    rate: float = 20.0
+    messages_per_s: float = 20.0
     """Messages a second of each sender."""
-    text: int = 60
-    moves: float = 0.0
+    text_bytes: int = 60
+    moves_per_s: float = 0.0
     """A second: somebody joins or leaves a room, or closes a conversation."""
 
 
 @dataclass(slots=True)
-class Stage:
+class ChaosStage:
     """What a scenario works with."""
 
-    size: Size
+    size: ScenarioSize
     server: ChaosServer
     auditor: Auditor
-    crowd: Crowd
-    load: Load
+    crowd: RobotCrowd
+    load: MessageLoad
     began: float = field(default_factory=time.monotonic)
 
-    def open(self, seconds: float = 20.0) -> None:
+    def start_load(self, seconds: float = 20.0) -> None:
         """Let everybody in, and the talk begin."""
         arrived = self.crowd.run(lambda: self.crowd.all_live, seconds)
         assert arrived, f"seed {self.size.seed}: not everybody came in"
         self.load.on = True
 
-    def strike(self, blow: Blow) -> None:
+    def end_server(self, blow: Blow) -> None:
         """End the server, and let everybody notice, with all that it had sent before."""
-        self.server.strike(blow)
+        self.server.end(blow)
         self.crowd.run(lambda: self.server.process.poll() is not None, 10)
         self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 5)
 
-    def back(self, seconds: float = 30.0) -> bool:
+    def wait_all_back(self, seconds: float = 30.0) -> bool:
         """Wait until everybody is back; a fault if not within `seconds`."""
         if self.crowd.run(lambda: self.crowd.all_live, seconds):
             return True
-        away = [robot.name for robot in self.crowd.robots if robot.state is not State.LIVE]
-        self.auditor.fault(Kind.NOT_QUIET, away[0], f"{away} did not come back within {seconds} s")
+        away = [robot.name for robot in self.crowd.robots if robot.state is not RobotState.LIVE]
+        self.auditor.report_fault(
+            FaultKind.NOT_QUIET, away[0], f"{away} did not come back within {seconds} s"
+        )
         return False
 
-    def close(self, seconds: float = 60.0) -> dict[str, float]:
+    def finish(self, seconds: float = 60.0) -> dict[str, float]:
         """End the talk, audit, stop the server in order; raise what was found, or return the figures."""
         self.load.on = False
         self.crowd.audit(5 if self.auditor.counts else seconds)
         for robot in self.crowd.robots:
-            if robot.state is State.LIVE:
+            if robot.state is RobotState.LIVE:
                 robot.quit()
         self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 10)
         self.server.stop()
         internal = self.server.entries("internal_error")
         assert not internal, f"seed {self.size.seed}: {internal[0]}"
-        self.auditor.verdict()
+        self.auditor.raise_if_faults()
         return self.figures()
 
     def figures(self) -> dict[str, float]:
@@ -96,36 +98,36 @@ class Stage:
 
 
 @contextmanager
-def stage(
-    folder: Path, size: Size, *flags: str, rigged: bool = False, data: Path | None = None
-) -> Iterator[Stage]:
+def chaos_stage(
+    folder: Path, size: ScenarioSize, *flags: str, rigged: bool = False, data: Path | None = None
+) -> Iterator[ChaosStage]:
     """Set the scene: the cast of `size` over a new server in `folder`; end everything at the end."""
     server = ChaosServer(folder, *flags, rigged=rigged, data=data)
     auditor = Auditor(size.seed)
-    crowd = Crowd(auditor, server.port, size.seed)
+    crowd = RobotCrowd(auditor, server.port, size.seed)
     try:
-        yield Stage(size, server, auditor, crowd, fill(crowd, size))
+        yield ChaosStage(size, server, auditor, crowd, add_cast(crowd, size))
     finally:
         crowd.close()
         server.kill()
 
 
-def fill(crowd: Crowd, size: Size) -> Load:
+def add_cast(crowd: RobotCrowd, size: ScenarioSize) -> MessageLoad:
     """Put the cast of `size` into the crowd, and return the load that it makes."""
     if not size.receivers:
-        return Load(size.seed, size.rate)
-    cast = plan.cast(size.seed, size.receivers, size.senders, size.rooms)
-    load = Load(size.seed, size.rate, size=size.text)
-    listeners, talks = [], {}
+        return MessageLoad(size.seed, size.messages_per_s)
+    cast = plan.plan_cast(size.seed, size.receivers, size.senders, size.rooms)
+    load = MessageLoad(size.seed, size.messages_per_s, size=size.text_bytes)
+    listeners, peers_of = [], {}
     for name, rooms in cast.rooms.items():
         robot = crowd.add(name, rooms)
         if name in cast.speakers:
-            load.speaker(robot, rooms, cast.speakers[name])
-            talks[robot] = cast.speakers[name]
+            load.add_speaker(robot, rooms, cast.speakers[name])
+            peers_of[robot] = cast.speakers[name]
         else:
             listeners.append(robot)
-    crowd.work += [load, Retry(crowd.robots)]
-    if size.moves:
-        wander = Wander(size.seed, listeners, talks, 1 / size.moves)
+    crowd.work += [load, ResendPostponed(crowd.robots)]
+    if size.moves_per_s:
+        wander = RoomMoves(size.seed, listeners, peers_of, 1 / size.moves_per_s)
         crowd.work.append(lambda now: wander(now) if load.on else None)
     return load

@@ -6,9 +6,9 @@ import pytest
 
 from chaos.plan import Blow
 from chaos.scenarios import blows
-from chaos.stage import Size
+from chaos.stage import ScenarioSize
 
-SHORT = Size(seed="short", receivers=10, senders=4, rooms=3, rate=40, moves=10)
+SHORT = ScenarioSize(seed="short", receivers=10, senders=4, rooms=3, messages_per_s=40, moves_per_s=10)
 
 
 @pytest.mark.parametrize(("kinds", "count"), [([Blow.KILL], 3), ([Blow.TERM], 1)], ids=["kill", "term"])

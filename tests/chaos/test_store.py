@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from chaos.scenarios import clock, outage, store
-from chaos.stage import Size
+from chaos.stage import ScenarioSize
 
-SHORT = Size(seed="short", receivers=6, senders=4, rooms=2, rate=40)
+SHORT = ScenarioSize(seed="short", receivers=6, senders=4, rooms=2, messages_per_s=40)
 TROUBLES = ["full disk", "EIO", "locked"]
 
 
@@ -19,13 +19,13 @@ def test_a_clock_set_back_changes_no_order(tmp_path: Path) -> None:
     assert clock.run(tmp_path, SHORT, 2)["acknowledged"] > 0
 
 
-def test_a_loss_of_power_is_told_by_the_epoch(tmp_path: Path) -> None:
+def test_power_loss_changes_epoch(tmp_path: Path) -> None:
     figures = outage.run(tmp_path, SHORT, 1, first=0.8)
     assert figures["unsynced commits"] > 0
     assert figures["cut off"] > 0
 
 
-def test_a_loss_of_power_costs_nothing_with_full_sync(tmp_path: Path) -> None:
+def test_power_loss_with_full_sync_loses_nothing(tmp_path: Path) -> None:
     figures = outage.run(tmp_path, SHORT, 1, synced=True, first=0.2)
     assert figures["lost"] == 0
     assert figures["resumed"] > 0

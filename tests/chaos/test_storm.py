@@ -6,9 +6,9 @@ What this costs in memory and in others' latency is measured, and judged, by `ma
 from pathlib import Path
 
 from chaos.scenarios import storm
-from chaos.stage import Size
+from chaos.stage import ScenarioSize
 
 
-def test_who_stands_still_reads_everything_afterwards(tmp_path: Path) -> None:
-    figures = storm.run(tmp_path, Size(seed="short", receivers=5, senders=2, text=1000), 5_000)
+def test_stopped_reader_reads_everything_afterwards(tmp_path: Path) -> None:
+    figures = storm.run(tmp_path, ScenarioSize(seed="short", receivers=5, senders=2, text_bytes=1000), 5_000)
     assert figures["deliveries"] == 6 * 5_000

@@ -12,11 +12,11 @@ import pytest
 from chat_ops import cli
 from chat_ops.log.errors import BoundBrokenError
 from chat_ops.reports import REPORTS
-from chat_ops.table import Column, Table
+from chat_ops.table import ReportColumn, ReportTable
 from support.log_files.log_lines import Template
-from support.processes.process import BIN, eventually
+from support.processes.process import BIN_DIR, eventually
 
-COMMAND = str(BIN / "chat-logs")
+COMMAND = str(BIN_DIR / "chat-logs")
 
 
 def run(*words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def test_standard_input_is_read_packed_or_not(real_log: Path) -> None:
     assert piped.stdout == f"n\n{lines}\n"
 
 
-def test_options_may_stand_before_the_report_or_after_it(
+def test_cli_common_options_before_or_after_report(
     real_log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["--json", "--node", "east-1", "users", str(real_log)]) == 0
@@ -75,7 +75,7 @@ def test_options_may_stand_before_the_report_or_after_it(
 def test_what_is_wrong_is_said_in_a_line(
     words: list[str], says: str, real_log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([word.format(log=real_log) for word in words]) == cli.USAGE
+    assert cli.main([word.format(log=real_log) for word in words]) == cli.EXIT_USAGE
     shown, said = capsys.readouterr()
     assert says in said
     assert shown == ""
@@ -88,7 +88,7 @@ def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, capsys: pytest.Capt
         pytest.skip("root may read everything")
     path = tmp_path / "x.log"
     path.touch(0o000)
-    assert cli.main(["summary", str(path)]) == cli.USAGE
+    assert cli.main(["summary", str(path)]) == cli.EXIT_USAGE
     assert "Permission denied" in capsys.readouterr().err
 
 
@@ -105,11 +105,11 @@ def test_a_time_without_lines_is_said_with_the_time_there_is(
 def test_a_broken_bound_is_shown_and_is_exit_code_1(
     real_log: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(*_: object) -> list[Table]:
-        raise BoundBrokenError([Table("t", "T", [Column("a", "a", "text")], [("seen",)])])
+    def broken(*_: object) -> list[ReportTable]:
+        raise BoundBrokenError([ReportTable("t", "T", [ReportColumn("a", "a", "text")], [("seen",)])])
 
     monkeypatch.setattr(REPORTS["users"], "run", broken)
-    assert cli.main(["users", str(real_log)]) == cli.BROKEN
+    assert cli.main(["users", str(real_log)]) == cli.EXIT_BOUND_BROKEN
     assert "seen" in capsys.readouterr().out
 
 
@@ -131,7 +131,7 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(real_log: Path, tmp_path: Path) -> N
         eventually(lambda: list(tmp_path.glob("chat-logs-*")), "the start of the question")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (cli.INTERRUPTED, b"")
+    assert (process.returncode, said) == (cli.EXIT_INTERRUPTED, b"")
     assert not list(tmp_path.iterdir())
 
 

@@ -12,22 +12,22 @@ from rich.console import Console
 
 from chat_ops.output import csv as as_csv
 from chat_ops.output import formatting, jsonl, terminal
-from chat_ops.output.spark import BARS, spark
-from chat_ops.table import Column, Table
+from chat_ops.output.spark import BARS, sparkline
+from chat_ops.table import ReportColumn, ReportTable
 
 # ruff: noqa: DTZ001  times are UTC without a zone
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[31mred\x9b0m\u202eright\u2066\x00\r\n\t\u200b\u2028\ud800[bold]x[/bold]:smile:"
 )
 COLUMNS = (
-    Column("who", "who", "text"),
-    Column("n", "n", "count"),
-    Column("at", "at", "time"),
-    Column("size", "size", "bytes", aside=1),
-    Column("course", "course", "spark"),
+    ReportColumn("who", "who", "text"),
+    ReportColumn("n", "n", "count"),
+    ReportColumn("at", "at", "time"),
+    ReportColumn("size", "size", "bytes", drop_order=1),
+    ReportColumn("course", "course", "spark"),
 )
 ROW = (HOSTILE, 12345, datetime(2026, 11, 21, 9, 30), 2048, [0, 1, None, 4])
-TABLE = Table("t", HOSTILE, COLUMNS, [ROW, (None,) * 5], [HOSTILE])
+TABLE = ReportTable("t", HOSTILE, COLUMNS, [ROW, (None,) * 5], [HOSTILE])
 
 
 class Terminal(io.StringIO):
@@ -35,15 +35,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def printed(table: Table, out: io.StringIO | None = None) -> str:
+def printed(table: ReportTable, out: io.StringIO | None = None) -> str:
     out = out or io.StringIO()
-    terminal.show([table], out)
+    terminal.print_tables([table], out)
     return out.getvalue()
 
 
 @pytest.mark.parametrize("upright", [True, False])
 def test_no_escape_code_reaches_a_terminal(upright: bool) -> None:
-    text = printed(Table("t", HOSTILE, COLUMNS, [ROW], [HOSTILE], upright=upright))
+    text = printed(ReportTable("t", HOSTILE, COLUMNS, [ROW], [HOSTILE], vertical=upright))
     assert all(char.isprintable() for char in text.replace("\n", ""))
     flat = "".join(line.strip() for line in text.splitlines())
     for escaped in (r"\x1b", r"\u202e", "[bold]", ":smile:"):
@@ -85,13 +85,13 @@ def test_json_has_the_names_and_the_plain_values() -> None:
 
 def test_csv_has_a_header_and_no_formulas() -> None:
     out = io.StringIO()
-    as_csv.write([Table("t", "", COLUMNS[:2], [("=1+1", -5), ("@a,b", None)]), TABLE], out)
+    as_csv.write([ReportTable("t", "", COLUMNS[:2], [("=1+1", -5), ("@a,b", None)]), TABLE], out)
     rows = list(csv.reader(io.StringIO(out.getvalue())))
     assert rows[:4] == [["who", "n"], ["'=1+1", "-5"], ["'@a,b", ""], []]
 
 
 def test_a_narrow_terminal_gets_fewer_columns_then_an_upright_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table("t", "T", COLUMNS, [("x" * 28, *ROW[1:])])
+    table = ReportTable("t", "T", COLUMNS, [("x" * 28, *ROW[1:])])
     assert "2.0 KiB" in printed(table)
     monkeypatch.setenv("COLUMNS", "75")
     assert "2.0 KiB" not in printed(table)
@@ -106,15 +106,15 @@ def test_a_narrow_terminal_gets_fewer_columns_then_an_upright_table(monkeypatch:
     st.integers(50, 170),
     st.integers(1, 90),
 )
-def test_no_number_is_ever_cut_by_what_stands_beside_it(
+def test_terminal_table_too_wide_never_truncates_numbers(
     rows: list[tuple[int, ...]], width: int, seconds: int
 ) -> None:
-    columns = [Column(f"n{n}", f"n{n}", "count") for n in range(6)]
-    course = Column("course", "course", "spark")
-    table = Table("t", "", [*columns, course], [(*row, [*range(seconds)]) for row in rows])
+    columns = [ReportColumn(f"n{n}", f"n{n}", "count") for n in range(6)]
+    course = ReportColumn("course", "course", "spark")
+    table = ReportTable("t", "", [*columns, course], [(*row, [*range(seconds)]) for row in rows])
     console = Console(file=io.StringIO(), width=width)
     with console.capture() as shown:
-        console.print(terminal.render(table, width))
+        console.print(terminal.render_table(table, width))
     found = shown.get().split()
     assert all(f"{number:,}" in found for row in rows for number in row)
     assert all(len(line) <= width for line in shown.get().splitlines())
@@ -122,14 +122,14 @@ def test_no_number_is_ever_cut_by_what_stands_beside_it(
 
 def test_a_wide_number_far_below_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    columns = [Column(f"n{n}", f"n{n}", "count") for n in range(6)]
-    text = printed(Table("t", "", columns, [*[(1,) * 6] * 300, (10**12,) * 6]))
+    columns = [ReportColumn(f"n{n}", f"n{n}", "count") for n in range(6)]
+    text = printed(ReportTable("t", "", columns, [*[(1,) * 6] * 300, (10**12,) * 6]))
     assert text.count("1,000,000,000,000") == 6
 
 
 def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = [Column(name, name * 8, "count", aside=name in "bd") for name in "abcd"]
-    table = Table("t", "", columns, [(1, 2, None, 4)])
+    columns = [ReportColumn(name, name * 8, "count", drop_order=name in "bd") for name in "abcd"]
+    table = ReportTable("t", "", columns, [(1, 2, None, 4)])
     shown = {}
     for width in (50, 38, 30):
         monkeypatch.setenv("COLUMNS", str(width))
@@ -166,23 +166,23 @@ def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_values_are_said_with_their_units(value: object, kind: str, shown: str) -> None:
-    assert formatting.word(value, kind) == shown  # type: ignore[arg-type]
+    assert formatting.format_value(value, kind) == shown  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1e9), st.sampled_from(["us", "ms", "seconds", "bytes", "rate", "percent"]))
 def test_any_number_has_words(value: float, kind: str) -> None:
-    assert len(formatting.word(value, kind)) <= 16  # type: ignore[arg-type]
+    assert len(formatting.format_value(value, kind)) <= 16  # type: ignore[arg-type]
 
 
 def test_a_sparkline_shows_shares_gaps_and_peaks() -> None:
-    assert spark([0, 7, None, 4, 8]) == "▁█ ▅█"
-    assert spark([]) == ""
-    assert spark([0, 0]) == "▁▁"
-    assert spark([*range(1000), 5], width=10)[-1] == BARS[-1]
+    assert sparkline([0, 7, None, 4, 8]) == "▁█ ▅█"
+    assert sparkline([]) == ""
+    assert sparkline([0, 0]) == "▁▁"
+    assert sparkline([*range(1000), 5], width=10)[-1] == BARS[-1]
 
 
 @given(st.lists(st.none() | st.floats(0, 1e12)), st.integers(0, 50))
 def test_a_sparkline_is_never_wider_than_asked(values: list[float | None], width: int) -> None:
-    line = spark(values, width)
+    line = sparkline(values, width)
     assert len(line) == (min(width, len(values)) if width else len(values))
     assert set(line) <= {*BARS, " "}

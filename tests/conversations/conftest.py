@@ -5,7 +5,7 @@ import pytest
 
 from conversations.drivers import DRIVERS, Driver
 from support.processes.fixtures import server
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
 __all__ = ["server"]
@@ -18,7 +18,7 @@ def enter(server: ServerProcess) -> Iterator[Callable[..., Driver]]:
 
         def one(name: str, dialect: str, *, named: bool = True) -> Driver:
             driver = stack.enter_context(DRIVERS[dialect](server.port))
-            driver.name = unique(name)
+            driver.name = unique_name(name)
             if named:
                 driver.enter(driver.name)
             return driver

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable
 from typing import ClassVar
 
-from support.processes.peer import unique
-from support.processes.process import PATIENCE
-from support.processes.wire import Ended, Wire
+from support.processes.peer import unique_name
+from support.processes.process import TIMEOUT_S
+from support.processes.wire import ConnectionEnded, RawConnection
 
 Message = tuple[str, str]
 """Who said it, and what."""
 
 
-class Driver(Wire):
+class Driver(RawConnection):
     """A person who speaks one dialect."""
 
     dialect: ClassVar[str]
@@ -88,24 +88,24 @@ class Driver(Wire):
 
     def read_all(self) -> None:
         """Take everything that has come by now."""
-        self.say(unique("fence"))
+        self.say(unique_name("fence"))
 
     def read_until_closed(self) -> None:
         """Wait until the server has closed, taking what it says before."""
         try:
             while True:
                 self.read()
-        except Ended:
+        except ConnectionEnded:
             pass
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Read until `condition` holds."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < deadline, f"no {what} in {self.messages} or {self.notices}"
             try:
                 self.read()
-            except (Ended, TimeoutError) as error:
+            except (ConnectionEnded, TimeoutError) as error:
                 raise AssertionError(f"no {what} in {self.messages} or {self.notices}") from error
 
 
@@ -143,12 +143,12 @@ class NdjsonDriver(Driver):
     def wait_for_server_reads(self) -> None:
         """Wait until the server has read whatever anybody sent before: two rounds of its loop."""
         for _ in range(2):
-            mark = unique("mark")
+            mark = unique_name("mark")
             self.send(_json(type="ping", id=mark))
             self.expect_notice("pong", mark)
 
     def read(self) -> None:
-        line = self.line()
+        line = self.read_line()
         frame = json.loads(line)
         if frame["type"] == "message":
             self.messages.append((frame["username"], frame["message"]))
@@ -166,17 +166,17 @@ class TwoFieldDriver(Driver):
 
     def enter(self, name: str) -> None:
         self.name = name
-        self.send(self.saying(unique("hello")))
+        self.send(self.saying(unique_name("hello")))
         self.expect_notice("welcome", name)
 
     def saying(self, text: str) -> bytes:
         return _json(username=self.name, message=text)
 
     def renaming(self, name: str) -> bytes:
-        return _json(username=name, message=unique("renamed"))
+        return _json(username=name, message=unique_name("renamed"))
 
     def read(self) -> None:
-        pair = json.loads(self.line())
+        pair = json.loads(self.read_line())
         assert set(pair) <= {"username", "message", "timestamp"}
         if pair["username"] == "server":
             self.notices.append(pair["message"])
@@ -219,7 +219,7 @@ class PlainTextDriver(Driver):
         return b"bye\n"
 
     def read(self) -> None:
-        line = self.line().decode()
+        line = self.read_line().decode()
         said = self._MESSAGE.fullmatch(line)
         if said:
             self.messages.append((said[1], said[2]))

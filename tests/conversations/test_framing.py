@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from conversations.drivers import Driver, NdjsonDriver
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 
 Enter = Callable[..., Driver]
 
@@ -163,7 +163,7 @@ def test_two_field_objects_need_no_newline_between(enter: Enter) -> None:
 def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str) -> None:
     # Given a script that says one thing and closes its side: printf 'hi' | nc -N
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
-    text = unique("hi")
+    text = unique_name("hi")
     if dialect == "ndjson":
         ann.send(f'{{"type":"hello","username":"{ann.name}"}}\n'.encode())
     ann.send(ann.encode_message(text).rstrip())  # no newline either
@@ -193,7 +193,7 @@ def test_a_cut_connection_takes_nobody_along(enter: Enter, dialect: str) -> None
 def test_newcomers_in_text_see_what_was_said_last(enter: Enter) -> None:
     # Given more than ten messages in the lobby
     ann = enter("ann", "ndjson")
-    texts = [unique("earlier") for _ in range(12)]
+    texts = [unique_name("earlier") for _ in range(12)]
     for text in texts:
         ann.say(text)
 

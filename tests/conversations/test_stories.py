@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from conversations.drivers import Driver
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 
 Enter = Callable[..., Driver]
 
@@ -109,7 +109,7 @@ def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> Non
 
     # Then it is told so in clear words, and may choose another on the same connection
     thief.expect_notice("taken")
-    thief.enter(unique("honest"))
+    thief.enter(unique_name("honest"))
     ann.say("still me")
     thief.expect_message(ann.name, "still me")
     assert (thief.name, "it is me") not in thief.messages
@@ -138,7 +138,7 @@ def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
     # When one takes another name
-    old, new = ann.name, unique("anna")
+    old, new = ann.name, unique_name("anna")
     ann.send(ann.encode_rename(new))
 
     # Then the other is told of both names, and what comes next is under the new one
@@ -215,7 +215,7 @@ def test_who_and_rooms(enter: Enter, dialect: str) -> None:
 def test_another_room(enter: Enter, dialect: str) -> None:
     # Given somebody in a room of their own choice, and somebody in the lobby
     ann, bob, cat = enter("ann", dialect), enter("bob", "ndjson"), enter("cat", "text")
-    room = unique("garden")
+    room = unique_name("garden")
     ann.send(ann.encode_join(room))
     ann.expect_notice(room)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.processes.fixtures import connect, dial, server, start_server
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
 from support.processes.scrape import Scrape, free_port
 
@@ -33,7 +33,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrape]:
     port = free_port()
     one = ServerProcess(tmp_path_factory.mktemp("exported"), "--metrics-port", str(port))
     try:
-        with Peer(one.port) as ann:
+        with NdjsonPeer(one.port) as ann:
             ann.hello("ann")
             ann.say("hi")
             eventually(lambda: Scrape.of(port).value("greenroom_messages_total") == 1)

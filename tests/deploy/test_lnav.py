@@ -65,16 +65,16 @@ def test_every_line_is_recognised(
     ann, bob = connect(server, "ann"), connect(server, "bob")
     for number in range(20):
         ann.say(f"hi {number}")
-    bob.refused("join", room="@nobody")
-    bob.tell("quit")
-    bob.bye()
+    bob.expect_refusal("join", room="@nobody")
+    bob.send_frame("quit")
+    bob.expect_bye()
     for _ in range(4):
         dial(server).send(b"GET / HTTP/1.1\r\n\r\n")
-    server.logged("connection_refused")
+    server.wait_logged("connection_refused")
     for number in (signal.SIGUSR1, signal.SIGHUP):
-        server.send(number)
-    server.logged("stacks")
-    server.logged("limits_reloaded")
+        server.send_signal(number)
+    server.wait_logged("stacks")
+    server.wait_logged("limits_reloaded")
     eventually(lambda: len(server.entries("interval")) > 3)
     ann.close()
     assert server.stop() == 0

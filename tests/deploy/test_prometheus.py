@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chat_server.observability.metrics.table import METRICS
-from support.log_files.promql import Selector, parse
-from support.processes.scrape import Scrape, free_port, get
+from support.log_files.promql import PromSelector, parse_promql
+from support.processes.scrape import Scrape, free_port, http_get
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "ops" / "deploy"
@@ -52,7 +52,7 @@ def _without_variables(expression: str) -> str:
     return expression
 
 
-def missing(selector: Selector, scrape: Scrape) -> str:
+def missing(selector: PromSelector, scrape: Scrape) -> str:
     """Return what the server does not export of that which is asked for."""
     if selector.metric == "up":
         return ""
@@ -72,7 +72,7 @@ def missing(selector: Selector, scrape: Scrape) -> str:
 
 @pytest.mark.parametrize(("name", "expression"), [*alerts(), *panels()])
 def test_every_metric_and_label_is_exported(name: str, expression: str, exported: Scrape) -> None:
-    query = parse(expression)
+    query = parse_promql(expression)
     assert query.selectors, name
     assert [found for one in query.selectors if (found := missing(one, exported))] == []
     of_these = {one.metric for one in query.selectors}
@@ -87,12 +87,12 @@ def test_what_is_not_exported_is_noticed(exported: Scrape) -> None:
         'greenroom_errors_total{reason="forbidden"}',
         'greenroom_rtt_seconds_bucket{le="0.3"}',
     ):
-        (selector,) = parse(f"rate({wrong}[5m]) > 0").selectors
+        (selector,) = parse_promql(f"rate({wrong}[5m]) > 0").selectors
         assert missing(selector, exported)
 
 
 def test_every_metric_is_on_the_dashboard_or_means_nothing_over_time() -> None:
-    asked = {one.metric for _, expression in panels() for one in parse(expression).selectors}
+    asked = {one.metric for _, expression in panels() for one in parse_promql(expression).selectors}
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
     left = {row.name for row in METRICS} - shown
     constant = {"greenroom_build_info", "greenroom_epoch_changed", "greenroom_queue_limit_bytes"}
@@ -170,6 +170,6 @@ def test_promtool_understands_every_query_of_the_dashboard(tool: Tool, tmp_path:
 def test_promtool_finds_nothing_to_improve_in_the_page(tool: Tool, start_server: Any) -> None:
     port = free_port()
     start_server("--metrics-port", str(port), "--store", "memory")
-    page = get(port, "/metrics").body
+    page = http_get(port, "/metrics").body
     assert list(text_string_to_metric_families(page))
     assert promtool(tool, "check", "metrics", given=page) == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chat_server.settings import load
 from chat_server.settings.table import Config
-from support.processes.process import BIN
+from support.processes.process import BIN_DIR
 
 DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
 UNIT = (DEPLOY / "greenroom.service").read_text()
@@ -23,7 +23,7 @@ def of_unit(key: str) -> list[str]:
 def installed(folder: Path) -> Path:
     """Return the unit as it would be where the server is installed: here."""
     path = folder / "greenroom.service"
-    path.write_text(UNIT.replace("/opt/greenroom/bin/", f"{BIN}/"))
+    path.write_text(UNIT.replace("/opt/greenroom/bin/", f"{BIN_DIR}/"))
     return path
 
 
@@ -42,7 +42,7 @@ def test_little_is_left_open(tool: Tool, tmp_path: Path) -> None:
     assert float(exposure[1]) < 1.6  # of 10; what is left is the network and its own files
 
 
-def test_a_loss_of_power_can_still_be_told_from_a_kill() -> None:
+def test_unit_leaves_boot_id_readable() -> None:
     # engines/sqlite/tail_guard.py reads /proc/sys/kernel/random/boot_id
     assert of_unit("ProcSubset") == []
     assert Path("/proc/sys/kernel/random/boot_id").exists()
@@ -74,7 +74,7 @@ def test_it_lives_without_memory_that_is_both_written_and_run(tmp_path: Path) ->
         "os.execv(sys.argv[1], sys.argv[1:])\n"
     )
     server = [
-        str(BIN / "chat-server"),
+        str(BIN_DIR / "chat-server"),
         "--port",
         "0",
         "--store",

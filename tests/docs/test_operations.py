@@ -10,24 +10,24 @@ from chat_server.observability.metrics.table import METRICS
 from chat_server.settings.load import flag
 from chat_server.settings.table import SETTINGS
 from chat_server.vocabulary import FIELDS, LogEvent
-from support.log_files.operations_page import PAGE, renewed
+from support.log_files.operations_page import OPERATIONS_PAGE, with_tables
 
 ROOT = Path(__file__).parents[2]
-TEXT = PAGE.read_text()
+TEXT = OPERATIONS_PAGE.read_text()
 WRITTEN = re.sub(r"<!-- (\w+): made by .*?<!-- end of \1 -->", "", TEXT, flags=re.DOTALL)
 OTHER_TOOLS = {"--now", "--upgrade"}
 
 
 def test_the_tables_are_those_of_the_code() -> None:
-    assert renewed(TEXT) == TEXT, (
+    assert with_tables(TEXT) == TEXT, (
         "PYTHONPATH=tests python -m support.log_files.operations_page writes them anew"
     )
 
 
 def test_a_change_is_noticed() -> None:
-    assert renewed(TEXT.replace("Messages committed.", "Messages lost.")) == TEXT
+    assert with_tables(TEXT.replace("Messages committed.", "Messages lost.")) == TEXT
     with pytest.raises(ValueError, match="no place for events"):
-        renewed(TEXT.replace("<!-- end of events -->", ""))
+        with_tables(TEXT.replace("<!-- end of events -->", ""))
 
 
 def test_every_metric_and_field_that_is_named_exists() -> None:
@@ -47,7 +47,7 @@ def test_every_file_that_is_named_exists() -> None:
     for word in re.findall(r"(?:ops/deploy|tests)/[\w./-]+", WRITTEN):
         assert (ROOT / word.rstrip(".")).exists(), word
     for link in re.findall(r"\]\(([\w./]+)\)", WRITTEN):
-        assert (PAGE.parent / link).exists(), link
+        assert (OPERATIONS_PAGE.parent / link).exists(), link
     shipped = {path.name for path in (ROOT / "ops" / "deploy").iterdir()}
     assert {name for name in shipped if name not in WRITTEN} == {"prometheus-alerts.test.yml"}
 

@@ -28,7 +28,7 @@ from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
-PATIENCE = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
+TIMEOUT_S = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
 BIN = Path(sys.executable).parent
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 TEXT = PAGE.read_text()
@@ -59,10 +59,10 @@ def blocks() -> Iterator[Block]:
 BLOCKS = list(blocks())
 SCENES = [block for block in BLOCKS if block.language == "frames"]
 PROSE = re.sub(r"^```(?s:.*?)^```$", "", TEXT, flags=re.MULTILINE)
-LINE = re.compile(r"(?P<who>\w+) (?P<arrow>[→←]) (?P<what>.*)")
+LINE = re.compile(r"(?P<name>\w+) (?P<arrow>[→←]) (?P<what>.*)")
 
 
-class Server:
+class ExampleServer:
     """The real command, on a port of its own."""
 
     def __init__(self, home: Path, flags: Iterable[str] = ()) -> None:
@@ -74,29 +74,29 @@ class Server:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._told = False  # a second signal would be taken for impatience
+        self._stop_requested = False  # a second signal would be taken for impatience
         assert self._process.stdout is not None
         self._log = self._process.stdout
         entries = map(json.loads, self._log)
         self.port = next(entry["port"] for entry in entries if entry["event"] == "server_started")
 
-    def tell_to_stop(self) -> None:
-        self._told = True
+    def request_stop(self) -> None:
+        self._stop_requested = True
         self._process.terminate()
 
     def stop(self) -> None:
-        if not self._told:
-            self.tell_to_stop()
+        if not self._stop_requested:
+            self.request_stop()
         self._log.read()  # a full pipe must not hold it up
-        assert self._process.wait(PATIENCE) == 0
+        assert self._process.wait(TIMEOUT_S) == 0
         self._log.close()
 
 
-class Peer:
+class ExamplePeer:
     """One connection, line by line."""
 
     def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self._sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self._file = self._sock.makefile("rb")
 
     def send(self, line: str) -> None:
@@ -130,29 +130,29 @@ class Peer:
         self._sock.close()
 
 
-class Stage:
+class SceneRunner:
     """Where one scene is played."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ExampleServer) -> None:
         self._server = server
-        self._peers: dict[str, Peer] = {}
+        self._peers: dict[str, ExamplePeer] = {}
         self._ids: dict[str, str] = {}  # as shown -> as they are in this run
 
-    def peer(self, name: str) -> Peer:
+    def peer(self, name: str) -> ExamplePeer:
         if name not in self._peers:
-            self._peers[name] = Peer(self._server.port)
+            self._peers[name] = ExamplePeer(self._server.port)
         return self._peers[name]
 
     def play(self, line: str) -> None:
         if line == "# the server is told to stop":
-            self._server.tell_to_stop()
+            self._server.request_stop()
         if line.startswith(CUT):
             self._peers.pop(line.removeprefix(CUT)).cut()
         if not line or line.startswith("#"):
             return
         found = LINE.fullmatch(line)
         assert found, "neither a frame nor a comment"
-        peer, what = self.peer(found["who"]), found["what"]
+        peer, what = self.peer(found["name"]), found["what"]
         if found["arrow"] == "→":
             for shown, real in self._ids.items():
                 what = what.replace(f'"{shown}"', f'"{real}"')
@@ -160,7 +160,7 @@ class Stage:
         else:
             self._expect(peer, what)
 
-    def _expect(self, peer: Peer, what: str) -> None:
+    def _expect(self, peer: ExamplePeer, what: str) -> None:
         skipped = []
         while True:
             line = peer.line()
@@ -215,8 +215,8 @@ def _settled(line: str) -> str:
 
 
 @contextlib.contextmanager
-def running(home: Path, flags: Iterable[str] = ()) -> Iterator[Server]:
-    server = Server(home, flags)
+def running(home: Path, flags: Iterable[str] = ()) -> Iterator[ExampleServer]:
+    server = ExampleServer(home, flags)
     try:
         yield server
     finally:
@@ -226,7 +226,7 @@ def running(home: Path, flags: Iterable[str] = ()) -> Iterator[Server]:
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: f"line-{scene.number}")
 def test_the_server_answers_as_the_page_shows(scene: Block, tmp_path: Path) -> None:
     flags = [word for word in scene.words if word.startswith("--")]
-    with running(tmp_path, flags) as server, contextlib.closing(Stage(server)) as stage:
+    with running(tmp_path, flags) as server, contextlib.closing(SceneRunner(server)) as stage:
         for name in scene.words:
             if name not in flags:
                 stage.peer(name).hello(name)
@@ -237,7 +237,7 @@ def test_the_server_answers_as_the_page_shows(scene: Block, tmp_path: Path) -> N
                 raise AssertionError(f"{PAGE.name}, line {scene.number + offset}: {line}\n{error}") from None
 
 
-def test_every_frame_stands_where_it_is_tried() -> None:
+def test_every_frame_is_in_a_tested_block() -> None:
     assert SCENES
     assert {block.language for block in BLOCKS} == {"frames", "python", "bash"}
     assert '{"' not in PROSE
@@ -344,7 +344,7 @@ def script(arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 15)  # the shell's nc, too
         process.stdout.close()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_S)
 
 
 def _prints(process: "subprocess.Popen[str]", *parts: str) -> None:
@@ -358,7 +358,7 @@ def _prints(process: "subprocess.Popen[str]", *parts: str) -> None:
 def test_the_python_script_says_and_hears(tmp_path: Path) -> None:
     with (
         running(tmp_path, ["--ping-interval", "0.2"]) as server,
-        contextlib.closing(Peer(server.port)) as carol,
+        contextlib.closing(ExamplePeer(server.port)) as carol,
     ):
         carol.hello("carol")
         code = _script("python", server.port)
@@ -371,9 +371,9 @@ def test_the_python_script_says_and_hears(tmp_path: Path) -> None:
             _wait_for_pongs(carol, "ann", 3)
 
 
-def _wait_for_pongs(peer: Peer, name: str, count: int) -> None:
+def _wait_for_pongs(peer: ExamplePeer, name: str, count: int) -> None:
     """Ask for somebody's round trips until so many pings are answered."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while (line := peer.line()) is not None:
         assert time.monotonic() < deadline
         event = json.loads(line)
@@ -388,7 +388,7 @@ def _wait_for_pongs(peer: Peer, name: str, count: int) -> None:
 def test_the_script_for_nc_and_bash_says_and_hears(tmp_path: Path) -> None:
     if shutil.which("nc") is None:
         pytest.skip("there is no nc here")
-    with running(tmp_path) as server, contextlib.closing(Peer(server.port)) as carol:
+    with running(tmp_path) as server, contextlib.closing(ExamplePeer(server.port)) as carol:
         carol.hello("carol")
         with script(["bash", "-c", _script("bash", server.port)]) as bash:
             _prints(bash, "bob", "hello from bash")

@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Frame, Peer
+from support.processes.peer import Frame, NdjsonPeer
 from support.processes.process import ServerProcess, eventually
-from support.processes.wire import Ended
+from support.processes.wire import ConnectionEnded
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 ROOMS = ("lobby", "ops", "dev")
 
 
-class Talker(threading.Thread):
+class LoadThread(threading.Thread):
     """Talks without a pause, and remembers what was acknowledged, in its order."""
 
     def __init__(self, server: ServerProcess, name: str, room: str) -> None:
         super().__init__(daemon=True)
         self.room = room
         self.acknowledged: list[tuple[int, str]] = []
-        self._peer = Peer(server.port)
+        self._peer = NdjsonPeer(server.port)
         self._peer.hello(name)
         if room != "lobby":
             self._peer.ask("join", room=room)
@@ -38,7 +38,7 @@ class Talker(threading.Thread):
             text = f"{self._peer.username} {len(self.acknowledged)}"
             try:
                 echo = self._peer.say(text, room=self.room)
-            except (Ended, OSError):  # the server is gone
+            except (ConnectionEnded, OSError):  # the server is gone
                 return
             self.acknowledged.append((echo["seq"], text))
 
@@ -65,7 +65,7 @@ def back_up(server: ServerProcess, folder: Path) -> Path:
     return folder / "greenroom.db"
 
 
-def history(peer: Peer, room: str) -> Iterator[Frame]:
+def history(peer: NdjsonPeer, room: str) -> Iterator[Frame]:
     """Return all messages of a room, oldest first."""
     after = 0
     while messages := peer.ask("history", room=room, after=after, limit=100)["messages"]:
@@ -86,20 +86,20 @@ def test_a_backup_under_load_has_every_acknowledged_message(
     # Given a server at which people talk without a pause, in several rooms
     server = start_server("--rate-messages", "0", "--rate-bytes", "0")
     epoch = server.entries("server_started")[0]["epoch"]
-    talkers = [Talker(server, f"talker{number}", ROOMS[number % len(ROOMS)]) for number in range(6)]
-    eventually(lambda: all(len(talker.acknowledged) > 50 for talker in talkers), "some talk")
+    senders = [LoadThread(server, f"sender{number}", ROOMS[number % len(ROOMS)]) for number in range(6)]
+    eventually(lambda: all(len(sender.acknowledged) > 50 for sender in senders), "some talk")
 
     # When it is backed up meanwhile, and its machine dies a little later
-    before = [len(talker.acknowledged) for talker in talkers]
+    before = [len(sender.acknowledged) for sender in senders]
     backup = back_up(server, shelf)
     assert back_up(server, shelf) == backup, "another one takes its place"
-    after = [len(talker.acknowledged) for talker in talkers]
+    after = [len(sender.acknowledged) for sender in senders]
     eventually(
-        lambda: all(len(one.acknowledged) > had for one, had in zip(talkers, after, strict=True)), "more talk"
+        lambda: all(len(one.acknowledged) > had for one, had in zip(senders, after, strict=True)), "more talk"
     )
     server.kill()
-    for talker in talkers:
-        talker.close()
+    for sender in senders:
+        sender.close()
 
     # Then the backup is one file, whole, and nobody else's business
     assert [path.name for path in shelf.iterdir()] == ["greenroom.db"]
@@ -121,13 +121,13 @@ def test_a_backup_under_load_has_every_acknowledged_message(
         found = {message["seq"]: message["message"] for message in history(reader, room)}
         heads[room] = max(found)
         assert sorted(found) == list(range(1, heads[room] + 1)), "without a hole"
-        for talker, had in zip(talkers, before, strict=True):
-            if talker.room == room:
-                assert {seq: found.get(seq) for seq, _ in talker.acknowledged[:had]} == dict(
-                    talker.acknowledged[:had]
+        for sender, had in zip(senders, before, strict=True):
+            if sender.room == room:
+                assert {seq: found.get(seq) for seq, _ in sender.acknowledged[:had]} == dict(
+                    sender.acknowledged[:had]
                 )
                 # What came after is there as it was, or not at all
-                assert all(found.get(seq, text) == text for seq, text in talker.acknowledged)
+                assert all(found.get(seq, text) == text for seq, text in sender.acknowledged)
 
     # And it says that seqs may be given out anew, and goes on after the last
     assert restored.entries("epoch_changed")
@@ -153,9 +153,7 @@ def test_the_server_does_not_notice_that_it_is_backed_up(
     assert [message["message"] for message in history(connect(server, "bob"), "lobby")] == ["before", "after"]
 
 
-def test_who_was_there_has_her_name_after_a_restore(
-    start_server: StartServer, connect: Connect, shelf: Path
-) -> None:
+def test_restored_backup_keeps_held_name(start_server: StartServer, connect: Connect, shelf: Path) -> None:
     # Given somebody who may resume, and a backup made since
     server = start_server()
     ann = connect(server)
@@ -172,7 +170,7 @@ def test_who_was_there_has_her_name_after_a_restore(
     restored = start_server("--data-dir", str(data))
     back = connect(restored)
     stood = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": {"lobby": 2}}
-    back.tell("hello", username=welcome["username"], resumable=True, resume=stood)
+    back.send_frame("hello", username=welcome["username"], resumable=True, resume=stood)
     again = back.expect("welcome")
     back.id = again["id"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.processes.peer import Peer
-from support.processes.process import BIN, PATIENCE, environment
+from support.processes.peer import NdjsonPeer
+from support.processes.process import BIN_DIR, TIMEOUT_S, clean_environment
 
 _CODES = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
 
@@ -30,8 +30,8 @@ class Terminal:
         self._main, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self.process = subprocess.Popen(
-            [BIN / "chat-server", "--console", "--port", "0", "--data-dir", folder / "data"],
-            env=environment(folder) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            [BIN_DIR / "chat-server", "--console", "--port", "0", "--data-dir", folder / "data"],
+            env=clean_environment(folder) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
             stdin=other,
             stdout=other,
             stderr=other,
@@ -47,7 +47,7 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """Wait until `text` is on the screen; return what has come since the last time."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         start = len(self.shown)
         while text not in self.shown[start:]:
             assert time.monotonic() < deadline, f"no {text!r} in {self.shown!r}"
@@ -58,7 +58,7 @@ class Terminal:
         """Wait for the end; return the exit code."""
         while self._read():
             pass
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_S)
 
     def close(self) -> None:
         self.process.kill()
@@ -83,17 +83,17 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     one.close()
 
 
-Connect = Callable[[str], Peer]
+Connect = Callable[[str], NdjsonPeer]
 
 
 @pytest.fixture
 def join(terminal: Terminal) -> Iterator[Connect]:
     peers = []
 
-    def open_one(name: str) -> Peer:
-        peer = Peer(terminal.port)
+    def open_one(name: str) -> NdjsonPeer:
+        peer = NdjsonPeer(terminal.port)
         peers.append(peer)
-        peer.tell("hello", username=name)
+        peer.send_frame("hello", username=name)
         peer.expect("welcome")
         return peer
 
@@ -102,9 +102,9 @@ def join(terminal: Terminal) -> Iterator[Connect]:
         peer.close()
 
 
-def test_the_operator_talks_with_the_lobby_as_server(terminal: Terminal, join: Connect) -> None:
+def test_console_text_goes_to_lobby_as_server(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
-    ann.tell("message", message="is anybody there?")
+    ann.send_frame("message", message="is anybody there?")
     terminal.until("ann: is anybody there?")
 
     terminal.type("I am\r")
@@ -117,7 +117,7 @@ def test_a_line_being_typed_survives_what_comes_in(terminal: Terminal, join: Con
     ann = join("ann")
     terminal.type("half of ")
     terminal.until("half of")
-    ann.tell("message", message="an interruption")
+    ann.send_frame("message", message="an interruption")
     terminal.until("an interruption")
 
     terminal.type("a line\r")
@@ -135,7 +135,7 @@ def test_a_private_message_reaches_its_user_only(terminal: Terminal, join: Conne
     assert bob.expect("message", username="server")["message"] == "everyone"
 
 
-def test_who_kick_and_a_name_that_stays_out(terminal: Terminal, join: Connect) -> None:
+def test_console_kick_blocks_the_name(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
     terminal.type("/who\r")
     terminal.until("connected: ann, server")
@@ -144,9 +144,9 @@ def test_who_kick_and_a_name_that_stays_out(terminal: Terminal, join: Connect) -
 
     assert ann.expect("bye")["reason"] == "kicked"
     terminal.until("ann was asked to leave")
-    again = Peer(terminal.port)
+    again = NdjsonPeer(terminal.port)
     try:
-        again.tell("hello", username="Ann")
+        again.send_frame("hello", username="Ann")
         refused = again.expect("error")
     finally:
         again.close()
@@ -154,7 +154,7 @@ def test_who_kick_and_a_name_that_stays_out(terminal: Terminal, join: Connect) -
     assert 0 < refused["retry_after"] <= 60
 
 
-def test_a_mistyped_command_is_not_said_aloud(terminal: Terminal, join: Connect) -> None:
+def test_console_unknown_command_is_not_sent(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
     terminal.type("/kik ann\r")
     terminal.until("no command /kik")
@@ -169,7 +169,7 @@ def test_a_mistyped_command_is_not_said_aloud(terminal: Terminal, join: Connect)
 def test_what_peers_say_does_nothing_to_the_terminal(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
 
-    ann.tell("message", message="turned \u202e round\nand a second line")
+    ann.send_frame("message", message="turned \u202e round\nand a second line")
 
     shown = terminal.until("and a second line")
     assert "\u202e" not in shown
@@ -198,12 +198,12 @@ def test_other_ways_to_stop(terminal: Terminal, keys: str) -> None:
 
 def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
-        [BIN / "chat-server", "--console", "--port", "0", "--data-dir", tmp_path],
-        env=environment(tmp_path),
+        [BIN_DIR / "chat-server", "--console", "--port", "0", "--data-dir", tmp_path],
+        env=clean_environment(tmp_path),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_S,
         check=False,
     )
 

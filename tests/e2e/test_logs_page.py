@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from support.log_files.real_log import write_real_log
-from support.processes.browser import Browser, browser
-from support.processes.process import BIN, environment
+from support.processes.browser import Browser, run_browser
+from support.processes.process import BIN_DIR, clean_environment
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
 TURNED = "\u202emallory\x1b[2J"
@@ -44,9 +44,11 @@ def two_nodes(folder: Path) -> Path:
 
 def written(log: Path, *options: str) -> Path:
     page = log.with_name(f"page{len(options)}.html")
-    command = [str(BIN / "chat-logs"), "report", *options, "--html", str(page), str(log)]
-    told = subprocess.run(command, env=environment(log.parent), capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
+    command = [str(BIN_DIR / "chat-logs"), "report", *options, "--html", str(page), str(log)]
+    done = subprocess.run(
+        command, env=clean_environment(log.parent), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return page
 
 
@@ -57,36 +59,36 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as shown:
+    with run_browser(tmp_path_factory.mktemp("profile")) as shown:
         shown.open(written(log))
-        shown.until("document.documentElement?.dataset.drawn")
+        shown.wait_for("document.documentElement?.dataset.drawn")
         yield shown
         # Whatever was done with the page, it asked nobody for anything, and nothing of the log's was run.
-        assert shown.asked, "the page itself is asked for"
-        assert {url.partition(":")[0] for url in shown.asked} <= {"file", "data", "blob"}
-        assert shown.complaints == []
-        assert shown.value("document.title").startswith("Greenroom log")
-        assert shown.value("document.images.length") == 0
+        assert shown.requested_urls, "the page itself is asked for"
+        assert {url.partition(":")[0] for url in shown.requested_urls} <= {"file", "data", "blob"}
+        assert shown.console_errors == []
+        assert shown.evaluate("document.title").startswith("Greenroom log")
+        assert shown.evaluate("document.images.length") == 0
 
 
 def fill(page: Browser, **fields: str) -> None:
     """Fill the filter's fields in as a person does; those that are not named are emptied first."""
-    before = page.value("Number(document.documentElement.dataset.shown || 0)")
-    page.value("document.getElementById('filter-reset').click()")
-    page.until(f"Number(document.documentElement.dataset.shown || 0) > {before}")
+    before = page.evaluate("Number(document.documentElement.dataset.shown || 0)")
+    page.evaluate("document.getElementById('filter-reset').click()")
+    page.wait_for(f"Number(document.documentElement.dataset.shown || 0) > {before}")
     for name, value in fields.items():
-        before = page.value("Number(document.documentElement.dataset.shown)")
+        before = page.evaluate("Number(document.documentElement.dataset.shown)")
         field = f"document.getElementById('filter-{name}')"
-        page.value(
+        page.evaluate(
             f"{field}.value = {json.dumps(value)}; for (const kind of ['input', 'change'])"
             f" {field}.dispatchEvent(new Event(kind, {{ bubbles: true }}))"
         )
-        page.until(f"Number(document.documentElement.dataset.shown) > {before}")
+        page.wait_for(f"Number(document.documentElement.dataset.shown) > {before}")
 
 
 def column(page: Browser, table: str, title: str) -> list[str]:
     """Return what is shown in a column of a table."""
-    rows: list[str] = page.value(
+    rows: list[str] = page.evaluate(
         f"(() => {{ const card = document.getElementById({json.dumps(table)});"
         " const at = [...card.querySelectorAll('th')].findIndex("
         f"(one) => one.textContent === {json.dumps(title)});"
@@ -96,20 +98,20 @@ def column(page: Browser, table: str, title: str) -> list[str]:
 
 
 def tile(page: Browser, name: str) -> str:
-    text: str = page.value(f"document.querySelector('#tile-{name} b').textContent")
+    text: str = page.evaluate(f"document.querySelector('#tile-{name} b').textContent")
     return text
 
 
 def points(page: Browser, plot: str) -> int:
     """Return how many points a plot has, of all its lines."""
-    number: int = page.value(
+    number: int = page.evaluate(
         f"document.getElementById('plot-{plot}').data.reduce((sum, one) => sum + one.x.length, 0)"
     )
     return number
 
 
 def test_all_plots_are_drawn(page: Browser) -> None:
-    marks = page.value(
+    marks = page.evaluate(
         "Object.fromEntries([...document.querySelectorAll('.plot')].map((one) => [one.id,"
         " [...one.querySelectorAll('path.js-line, .points path')].filter((path) =>"
         " (path.getAttribute('d') || '').length > 4).length]))"
@@ -117,7 +119,7 @@ def test_all_plots_are_drawn(page: Browser) -> None:
     assert {"plot-traffic", "plot-sessions", "plot-commit_to_sent", "plot-rtt", "plot-curves"} <= set(marks)
     assert {"plot-errors", "plot-ended", "plot-loop", "plot-memory", "plot-disk"} <= set(marks)
     assert all(marks.values()), marks
-    assert page.value("Number(document.documentElement.dataset.drawn)") == len(marks)
+    assert page.evaluate("Number(document.documentElement.dataset.drawn)") == len(marks)
 
 
 def test_names_are_text(page: Browser) -> None:
@@ -165,7 +167,7 @@ def is_bob_there(page: Browser) -> bool:
 
 def test_the_filter_by_time(page: Browser, log: Path) -> None:
     fill(page)
-    both, measured = int(tile(page, "messages")), page.value(MEASURED)
+    both, measured = int(tile(page, "messages")), page.evaluate(MEASURED)
     assert is_bob_there(page)
     first = datetime.fromisoformat(json.loads(log.read_text().splitlines()[0])["ts"])
     middle = (first + LATER / 2).strftime("%Y-%m-%dT%H:%M:%S")
@@ -174,12 +176,12 @@ def test_the_filter_by_time(page: Browser, log: Path) -> None:
     assert int(tile(page, "messages")) * 2 == both
     assert not is_bob_there(page)
     assert EVIL in column(page, "users-users", "user")
-    assert page.value(MEASURED) * 2 == measured
+    assert page.evaluate(MEASURED) * 2 == measured
     # When a person drags over the first half of a plot, then the first node's people are there
     fill(page)
     page.drag("#plot-loop .nsewdrag", 0.5, -0.02)
-    page.until("document.getElementById('filter-to').value")
-    page.until("document.getElementById('filter').classList.contains('active')")
+    page.wait_for("document.getElementById('filter-to').value")
+    page.wait_for("document.getElementById('filter').classList.contains('active')")
     assert int(tile(page, "messages")) * 2 == both
     assert EVIL not in column(page, "users-users", "user")
     assert is_bob_there(page)
@@ -187,7 +189,7 @@ def test_the_filter_by_time(page: Browser, log: Path) -> None:
 
 def test_an_anonymous_page_names_nobody(log: Path) -> None:
     text = written(log, "--anonymize").read_text()
-    told = text[text.index('id="data"') :] + text[: text.index("<script")]
+    content = text[text.index('id="data"') :] + text[: text.index("<script")]
     for word in ("bob", "Ann", "mallory", "onerror", "east-1", "west-2", "127.0.0.1", str(log)):
-        assert word not in told, word
-    assert "user-" in told
+        assert word not in content, word
+    assert "user-" in content

@@ -10,7 +10,7 @@ import pytest
 
 from support.processes.fixtures import Connect, Dial, StartServer
 from support.processes.process import ServerProcess, eventually
-from support.processes.scrape import Scrape, free_port, get
+from support.processes.scrape import Scrape, free_port, http_get
 
 
 @pytest.fixture
@@ -25,24 +25,22 @@ def measured(start_server: StartServer, port: int) -> ServerProcess:
     return start_server(*flags, "--drain-timeout", "0.2", "--node", "east-1")
 
 
-def test_the_metrics_and_the_log_tell_the_same(
-    measured: ServerProcess, port: int, connect: Connect, dial: Dial
-) -> None:
+def test_metrics_and_log_agree(measured: ServerProcess, port: int, connect: Connect, dial: Dial) -> None:
     # Given a server at which a few things have happened
     ann, bob = connect(measured, "ann"), connect(measured, "bob")
     for number in range(20):
         ann.say(f"hi {number}")
-    bob.refused("join", room="@nobody")
+    bob.expect_refusal("join", room="@nobody")
     for peer in (ann, bob):
-        peer.tell("pong", id=peer.expect("ping")["id"])
+        peer.send_frame("pong", id=peer.expect("ping")["id"])
     dial(measured).send(b"GET / HTTP/1.1\r\n\r\n")
-    measured.logged("interval", messages=0, sessions=2)
+    measured.wait_logged("interval", messages=0, sessions=2)
     first = Scrape.of(port)
     assert first.value("greenroom_sessions") == 2
     assert first.value("greenroom_ready") == 1
     assert first.value("greenroom_build_info", version="0.1.0", node="east-1", store="sqlite", sync="normal")
-    bob.tell("quit")
-    bob.bye()
+    bob.send_frame("quit")
+    bob.expect_bye()
     eventually(lambda: Scrape.of(port).value("greenroom_sessions_closed_total", reason="quit") == 1)
 
     # When it has been read for the last time, and stopped
@@ -88,7 +86,7 @@ def test_off_unless_asked_for(server: ServerProcess) -> None:
     assert [int(address.split(":")[1], 16) for address in own] == [server.port]
 
 
-def test_only_this_machine_unless_told_otherwise(measured: ServerProcess, port: int) -> None:
+def test_metrics_port_listens_on_loopback_by_default(measured: ServerProcess, port: int) -> None:
     assert measured.port
     with socket.socket() as probe:  # 127.0.0.2 is this machine, too, but not the address that it listens on
         assert probe.connect_ex(("127.0.0.2", port)) != 0
@@ -97,9 +95,9 @@ def test_only_this_machine_unless_told_otherwise(measured: ServerProcess, port: 
 def test_a_metrics_port_in_use_leaves_no_data_behind(start_server: StartServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = start_server("--metrics-port", str(taken.getsockname()[1]), wait=False)
-        assert server.wait() == 1
-    assert "metrics port" in server.errors()
-    assert "in use" in server.errors()
+        assert server.wait_exit() == 1
+    assert "metrics port" in server.stderr_text()
+    assert "in use" in server.stderr_text()
     assert not server.data.exists()
 
 
@@ -110,15 +108,15 @@ def test_a_failing_store_is_not_ready_and_comes_back(
     server = start_server("--metrics-port", str(port))
     ann = connect(server, "ann")
     ann.say("before")
-    assert get(port, "/readyz").status == 200
+    assert http_get(port, "/readyz").status == 200
     with closing(sqlite3.connect(server.data / "greenroom.db", isolation_level=None, timeout=20)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ann.tell("message", message="meanwhile", ref="m")
+        ann.send_frame("message", message="meanwhile", ref="m")
 
         # Then it says so, and is alive
-        eventually(lambda: get(port, "/readyz").status == 503)
-        assert get(port, "/readyz").body == "the message store cannot be written\n"
-        assert get(port, "/healthz").status == 200
+        eventually(lambda: http_get(port, "/readyz").status == 503)
+        assert http_get(port, "/readyz").body == "the message store cannot be written\n"
+        assert http_get(port, "/healthz").status == 200
         scrape = Scrape.of(port)
         assert (scrape.value("greenroom_store_failing"), scrape.value("greenroom_ready")) == (1, 0)
         assert scrape.value("greenroom_queue_bytes") > 0
@@ -126,7 +124,7 @@ def test_a_failing_store_is_not_ready_and_comes_back(
 
     # And when the lock is gone, it is ready again
     assert ann.expect("message", ref="m")["seq"] == 2
-    eventually(lambda: get(port, "/readyz").status == 200)
+    eventually(lambda: http_get(port, "/readyz").status == 200)
     eventually(lambda: Scrape.of(port).value("greenroom_store_failing") == 0)
 
 
@@ -134,17 +132,17 @@ def test_a_stopping_server_is_not_ready(start_server: StartServer, connect: Conn
     # Given a server that is told to stop while a peer does not hang up
     server = start_server("--metrics-port", str(port), "--drain-timeout", "20")
     connect(server, "ann")
-    server.send(signal.SIGTERM)
-    server.logged("server_stopping")
+    server.send_signal(signal.SIGTERM)
+    server.wait_logged("server_stopping")
 
     # Then it is not ready, and says why, as long as it is there
-    assert get(port, "/readyz").body == "the server is stopping\n"
+    assert http_get(port, "/readyz").body == "the server is stopping\n"
     assert Scrape.of(port).value("greenroom_ready") == 0
 
 
-def test_a_killed_server_begins_anew_at_its_port(measured: ServerProcess, port: int) -> None:
-    assert get(port, "/healthz").status == 200
+def test_killed_server_restarts_on_its_metrics_port(measured: ServerProcess, port: int) -> None:
+    assert http_get(port, "/healthz").status == 200
     measured.kill()
     measured.start()
-    assert get(port, "/healthz").status == 200
+    assert http_get(port, "/healthz").status == 200
     assert Scrape.of(port).value("greenroom_epoch_changed") == 0

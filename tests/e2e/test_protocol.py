@@ -3,7 +3,7 @@
 import pytest
 
 from support.processes.fixtures import Connect
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
 MAX_FRAME = 65_536
@@ -29,7 +29,7 @@ def test_one_byte_more_is_the_end(
 ) -> None:
     # Given somebody, named or not
     ann = connect(server, "ann" if named else "")
-    ann.tell("ping", id="before")
+    ann.send_frame("ping", id="before")
 
     # When a frame too large comes, in pieces or at once, finished or not
     whole = b'{"type":"ping","id":"' + b"x" * (MAX_FRAME + 1 - 23) + b'"}' + newline
@@ -40,19 +40,19 @@ def test_one_byte_more_is_the_end(
     # Then it is answered, after what was good before it, and that is the end
     ann.expect("pong" if named else "error")
     assert ann.expect("error", code="frame_too_large")["message"]
-    assert ann.bye()["reason"] == "frame_too_large"
+    assert ann.expect_bye()["reason"] == "frame_too_large"
 
 
 def test_field_order_is_free_and_unknown_fields_are_ignored(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server)
-    name = unique("ann")
+    name = unique_name("ann")
     ann.send(
         b'{"colour": {"deep": [1, null]}, "username": "'
         + name.encode()
         + b'", "ref": "1", "type": "hello"}\r\n'
         b'\r\n\n{"message": "hi", "later": true, "ref": "2", "type": "message"}\r\n'
     )
-    assert ann.frame()["username"] == name
+    assert ann.next_frame()["username"] == name
     assert ann.expect("message", ref="2")["message"] == "hi"
 
 
@@ -87,14 +87,14 @@ def test_what_is_no_command_does_not_end_the_session(
 
 def test_an_unknown_type_answers_with_its_ref(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server, "ann")
-    ann.tell("dance", ref="mine")
+    ann.send_frame("dance", ref="mine")
     assert ann.expect("error", ref="mine")["code"] == "unknown_type"
 
 
 @pytest.mark.parametrize("ref", ["", "x" * 65, 7, ["a"]])
 def test_a_ref_has_1_to_64_characters(server: ServerProcess, connect: Connect, ref: object) -> None:
     ann = connect(server, "ann")
-    ann.tell("ping", ref=ref)
+    ann.send_frame("ping", ref=ref)
     assert ann.expect("error")["code"] == "invalid_field"
     assert ann.ask("ping", ref="é" * 64)["ref"] == "é" * 64
 
@@ -104,7 +104,7 @@ def test_a_ref_has_1_to_64_characters(server: ServerProcess, connect: Connect, r
 
 def test_welcome(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server)
-    room = unique("room")
+    room = unique_name("room")
     welcome = ann.hello("Ann", rooms=["lobby", room], client="a test", ref="mine")
     assert welcome["ref"] == "mine"
     assert welcome["protocol"] == 1
@@ -127,11 +127,11 @@ def test_without_rooms_it_is_the_lobby_and_there_may_be_none(server: ServerProce
     assert [state["room"] for state in connect(server).hello("ann")["rooms"]] == ["lobby"]
     bob = connect(server)
     assert bob.hello("bob", rooms=[])["rooms"] == []
-    assert bob.refused("message", message="hi") == "not_joined"
+    assert bob.expect_refusal("message", message="hi") == "not_joined"
 
 
 def test_a_room_given_twice_is_entered_once(server: ServerProcess, connect: Connect) -> None:
-    room = unique("Room")
+    room = unique_name("Room")
     welcome = connect(server).hello("ann", rooms=[room, room.lower(), room])
     assert [(state["room"], state["count"]) for state in welcome["rooms"]] == [(room, 1)]
 
@@ -178,34 +178,34 @@ def test_the_public_id_is_new_each_time(server: ServerProcess, connect: Connect)
 )
 def test_names_that_may_not_be(server: ServerProcess, connect: Connect, name: str) -> None:
     ann = connect(server)
-    assert ann.refused("hello", username=name) == "name_invalid"
+    assert ann.expect_refusal("hello", username=name) == "name_invalid"
     ann.hello("ann")
-    assert ann.refused("rename", username=name) == "name_invalid"
+    assert ann.expect_refusal("rename", username=name) == "name_invalid"
     if "server" not in name.lower() and "guest" not in name.lower():
-        assert ann.refused("join", room=name) == ("forbidden" if name == "@ann" else "name_invalid")
+        assert ann.expect_refusal("join", room=name) == ("forbidden" if name == "@ann" else "name_invalid")
 
 
 @pytest.mark.parametrize("name", ["é", "Ærøskøbing", "字-1", "a.b_c-d", "9lives", "e\u0301", "ß", "नमस्ते"])
 def test_names_that_may_be(server: ServerProcess, connect: Connect, name: str) -> None:
     ann = connect(server)
     ann.hello(name)
-    assert connect(server).refused("hello", username=ann.username.upper()) == "name_taken"
+    assert connect(server).expect_refusal("hello", username=ann.username.upper()) == "name_taken"
 
 
 def test_a_name_is_held_in_all_its_spellings(server: ServerProcess, connect: Connect) -> None:
-    number = unique("")
+    number = unique_name("")
     ann = connect(server)
-    ann.tell("hello", username=f"Caf\u00e9{number}")
+    ann.send_frame("hello", username=f"Caf\u00e9{number}")
     ann.expect("welcome")
     for spelling in (f"cafe\u0301{number}", f"CAF\u00c9{number}", f"CAFE\u0301{number}"):
-        assert connect(server).refused("hello", username=spelling) == "name_taken"
+        assert connect(server).expect_refusal("hello", username=spelling) == "name_taken"
 
 
 def test_hello_comes_first_and_once(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server)
     for command in ("who", "rooms", "servers", "rtt", "ping"):
-        assert ann.refused(command) == "hello_first"
-    assert ann.refused("message", message="hi") == "hello_first"
+        assert ann.expect_refusal(command) == "hello_first"
+    assert ann.expect_refusal("message", message="hi") == "hello_first"
     ann.hello("ann")
-    assert ann.refused("hello", username=unique("other")) == "already_named"
+    assert ann.expect_refusal("hello", username=unique_name("other")) == "already_named"
     ann.say("still ann")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.processes.fixtures import Connect, Dial, StartServer
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
 # Commands without much of a story
@@ -15,7 +15,7 @@ from support.processes.process import ServerProcess
 def test_join_and_leave(server: ServerProcess, connect: Connect) -> None:
     # Given a room with messages
     ann, bob = connect(server, "ann"), connect(server, "bob")
-    room = unique("Room")
+    room = unique_name("Room")
     assert ann.ask("join", room=room) | {"ref": ""} == {
         "type": "joined", "room": room, "seq": 0, "count": 1, "ref": ""
     }  # fmt: skip
@@ -35,25 +35,25 @@ def test_join_and_leave(server: ServerProcess, connect: Connect) -> None:
     # When it leaves, nothing more comes
     assert bob.ask("leave", room=room)["type"] == "left"
     ann.say("third", room=room)
-    assert not [frame for frame in bob.so_far() if frame["type"] == "message"]
-    assert bob.refused("leave", room=room) == "not_joined"
-    assert bob.refused("message", message="hi", room=room) == "not_joined"
+    assert not [frame for frame in bob.frames_so_far() if frame["type"] == "message"]
+    assert bob.expect_refusal("leave", room=room) == "not_joined"
+    assert bob.expect_refusal("message", message="hi", room=room) == "not_joined"
 
 
 def test_leave_waits_for_what_was_said(server: ServerProcess, connect: Connect) -> None:
-    ann = connect(server, "ann", rooms=[unique("room")])
-    room = unique("room")
-    ann.tell("join", room=room)
+    ann = connect(server, "ann", rooms=[unique_name("room")])
+    room = unique_name("room")
+    ann.send_frame("join", room=room)
     for number in range(20):
-        ann.tell("message", room=room, message="m", ref=f"r{number}")
-    ann.tell("leave", room=room, ref="left")
-    kinds = [(frame["type"], frame.get("ref")) for frame in ann.so_far() if "ref" in frame]
+        ann.send_frame("message", room=room, message="m", ref=f"r{number}")
+    ann.send_frame("leave", room=room, ref="left")
+    kinds = [(frame["type"], frame.get("ref")) for frame in ann.frames_so_far() if "ref" in frame]
     assert kinds == [("message", f"r{number}") for number in range(20)] + [("left", "left")]
 
 
 def test_rename_waits_for_what_was_said(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server, "ann")
-    old, new = ann.username, unique("anna")
+    old, new = ann.username, unique_name("anna")
     ann.send(
         b"".join(
             json.dumps(frame).encode() + b"\n"
@@ -73,7 +73,7 @@ def test_rename_waits_for_what_was_said(server: ServerProcess, connect: Connect)
 
 def test_a_peer_hears_of_a_rename_once(server: ServerProcess, connect: Connect) -> None:
     # Given two who share three rooms and a conversation, and one who shares none
-    rooms = [unique("room") for _ in range(3)]
+    rooms = [unique_name("room") for _ in range(3)]
     ann, bob, eve = (
         connect(server, name, rooms=one) for name, one in (("a", rooms), ("b", rooms), ("e", []))
     )
@@ -81,19 +81,19 @@ def test_a_peer_hears_of_a_rename_once(server: ServerProcess, connect: Connect) 
 
     # When one is renamed
     old = ann.username
-    ann.ask("rename", username=unique("anna"))
+    ann.ask("rename", username=unique_name("anna"))
 
     # Then the peer hears it once, the stranger not
-    renamed = [frame for frame in bob.so_far() if frame["type"] == "renamed"]
+    renamed = [frame for frame in bob.frames_so_far() if frame["type"] == "renamed"]
     assert [(frame["from"], frame["old"]) for frame in renamed] == [(ann.id, old)]
-    assert not [frame for frame in eve.so_far() if frame["type"] == "renamed"]
-    assert ann.refused("rename", username=bob.username) == "name_taken"
+    assert not [frame for frame in eve.frames_so_far() if frame["type"] == "renamed"]
+    assert ann.expect_refusal("rename", username=bob.username) == "name_taken"
 
 
 def test_rooms(server: ServerProcess, connect: Connect) -> None:
     # Given a room that was left with messages, one with a member, and one without either
     ann = connect(server, "ann")
-    spoken, silent, gone = unique("aaa-spoken"), unique("aaa-silent"), unique("aaa-gone")
+    spoken, silent, gone = unique_name("aaa-spoken"), unique_name("aaa-silent"), unique_name("aaa-gone")
     for room in (spoken, silent, gone):
         ann.ask("join", room=room)
     ann.say("hi", room=spoken)
@@ -115,8 +115,8 @@ def test_rooms(server: ServerProcess, connect: Connect) -> None:
     assert spoken in following
 
 
-def test_who(server: ServerProcess, connect: Connect) -> None:
-    room = unique("room")
+def test_member_list_of_room_and_server(server: ServerProcess, connect: Connect) -> None:
+    room = unique_name("room")
     ann, bob = connect(server, "Ann", rooms=[room]), connect(server, "bob", rooms=[room])
     cat = connect(server, "cat")
     answer = cat.ask("who", room=room)
@@ -130,7 +130,7 @@ def test_who(server: ServerProcess, connect: Connect) -> None:
     assert [user["username"] for user in cat.ask("who", room=room, after=ann.username)["users"]] == [
         bob.username
     ]
-    assert cat.refused("who", room=unique("nowhere")) == "no_such_room"
+    assert cat.expect_refusal("who", room=unique_name("nowhere")) == "no_such_room"
 
 
 def test_servers_ping_and_rtt(server: ServerProcess, connect: Connect) -> None:
@@ -149,25 +149,25 @@ def test_servers_ping_and_rtt(server: ServerProcess, connect: Connect) -> None:
     assert (own["username"], own["samples"], own["last_ms"]) == (ann.username, 0, None)
     assert own["tcp_ms"] > 0
     assert ann.ask("rtt", username=ann.username.upper())["username"] == ann.username
-    assert ann.refused("rtt", username="nobody-here") == "no_such_user"
+    assert ann.expect_refusal("rtt", username="nobody-here") == "no_such_user"
 
 
 def test_quit(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server, "ann")
-    ann.tell("message", message="last words", ref="1")
-    ann.tell("quit", reason="supper", ref="2")
+    ann.send_frame("message", message="last words", ref="1")
+    ann.send_frame("quit", reason="supper", ref="2")
     ann.expect("message", ref="1", from_=ann.id)
-    assert ann.bye() == {"type": "bye", "reason": "quit", "ref": "2"}
+    assert ann.expect_bye() == {"type": "bye", "reason": "quit", "ref": "2"}
 
 
 def test_end_of_input_waits_for_what_was_said(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server, "ann")
     for number in range(20):
-        ann.tell("message", message="m", ref=f"r{number}")
+        ann.send_frame("message", message="m", ref=f"r{number}")
     ann.half_close()
     for number in range(20):
         ann.expect("message", ref=f"r{number}", from_=ann.id)
-    assert b"error" not in ann.rest()
+    assert b"error" not in ann.read_to_end()
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_rate_limited(start_server: StartServer, connect: Connect) -> None:
 
     # When somebody says more than that
     for number in range(6):
-        ann.tell("message", message="m", ref=f"r{number}")
+        ann.send_frame("message", message="m", ref=f"r{number}")
 
     # Then the rest is refused, each with its ref and a time to wait; pings are free
     refused = ann.expect("error", code="rate_limited")
     assert 0 < refused["retry_after"] <= 5
     assert refused["ref"].startswith("r")
-    ann.tell("ping", id="free")
+    ann.send_frame("ping", id="free")
     ann.expect("pong", id="free")
 
     # And the others notice nothing
@@ -242,7 +242,7 @@ def test_the_bytes_of_a_session_are_limited(start_server: StartServer, connect: 
     server = start_server("--rate-bytes", "1K", "--rate-bytes-burst", "20K", "--store", "memory")
     ann = connect(server, "ann")
     for number in range(4):
-        ann.tell("message", message="x" * 8000, ref=f"r{number}")
+        ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
     refused = ann.expect("error", code="rate_limited")
     assert refused["ref"] in {"r1", "r2", "r3"}  # bytes count when they come, and may come with others
     assert refused["retry_after"] > 1
@@ -261,7 +261,7 @@ def test_zero_switches_the_limits_off(start_server: StartServer, connect: Connec
     )
     ann = connect(start_server(*flags, "--store", "memory"), "ann")
     for number in range(200):
-        ann.tell("message", message="m", ref=f"r{number}")
+        ann.send_frame("message", message="m", ref=f"r{number}")
     ann.expect("message", ref="r199")
 
 
@@ -272,11 +272,11 @@ def test_too_many(start_server: StartServer, connect: Connect) -> None:
 
     # When somebody wants more rooms, or conversations, than that
     ann.ask("join", room="second")
-    assert ann.refused("join", room="third") == "too_many"
-    assert connect(server).refused("hello", username="dan", rooms=["1", "2", "3"]) == "too_many"
+    assert ann.expect_refusal("join", room="third") == "too_many"
+    assert connect(server).expect_refusal("hello", username="dan", rooms=["1", "2", "3"]) == "too_many"
     ann.ask("open", with_=bob.username)
-    assert ann.refused("open", with_=cat.username) == "too_many"
-    assert ann.refused("message", to=cat.username, message="hi") == "too_many"
+    assert ann.expect_refusal("open", with_=cat.username) == "too_many"
+    assert ann.expect_refusal("message", to=cat.username, message="hi") == "too_many"
 
     # Then others still may, and the one may after giving one up
     cat.ask("open", with_=bob.username)
@@ -289,6 +289,6 @@ def test_too_many(start_server: StartServer, connect: Connect) -> None:
 def test_flooding_with_what_is_refused(server: ServerProcess, dial: Dial) -> None:
     eve = dial(server)
     eve.send(b'{"type":"who"}\n' * 1500)
-    lines = [json.loads(line) for line in eve.rest().splitlines()]
+    lines = [json.loads(line) for line in eve.read_to_end().splitlines()]
     assert lines[-1] == {"type": "bye", "reason": "flooding"}
     assert {line["code"] for line in lines[:-1]} == {"hello_first"}

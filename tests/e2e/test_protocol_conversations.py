@@ -1,7 +1,7 @@
 """Conversations of two."""
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import unique
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
 
@@ -14,8 +14,8 @@ def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
     answer = ann.ask("open", with_=bob.username.upper(), ref="mine")
     seq = answer.pop("seq")
     assert answer == {"type": "opened", "ref": "mine", "room": room, "with": bob.username, "by": ann.username}
-    told = bob.expect("opened")
-    assert told == {"type": "opened", "room": room, "with": ann.username, "by": ann.username, "seq": seq}
+    opened = bob.expect("opened")
+    assert opened == {"type": "opened", "room": room, "with": ann.username, "by": ann.username, "seq": seq}
 
     # When something is said, by name or by room, then it is one conversation
     assert ann.say("hi", to=bob.username)["room"] == room
@@ -28,7 +28,7 @@ def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
     assert ann.expect("closed") == {
         "type": "closed", "room": room, "with": bob.username, "by": bob.username
     }  # fmt: skip
-    assert bob.refused("close", with_=ann.username) == "no_such_room"
+    assert bob.expect_refusal("close", with_=ann.username) == "no_such_room"
 
     # But its history is kept, and a new message opens it again
     assert [message["message"] for message in ann.ask("history", room=room)["messages"]] == ["hi", "hello"]
@@ -43,38 +43,38 @@ def test_the_first_message_opens_it(server: ServerProcess, connect: Connect) -> 
     room = f"@{ann.username},{bob.username}"  # sorted, whoever begins
 
     # When one speaks to the other
-    bob.tell("message", to=ann.username, message="psst", ref="1")
+    bob.send_frame("message", to=ann.username, message="psst", ref="1")
 
     # Then both get `opened`, then the message, the same bytes
     for one in (ann, bob):
         assert one.expect("opened")["by"] == bob.username
-        message = one.frame()
+        message = one.next_frame()
         assert (message["type"], message["room"], message["seq"]) == ("message", room, 1)
     ann_raw, bob_raw = ann.raw, bob.raw
     assert ann_raw == bob_raw
 
     # And nobody else gets anything, nor may enter, read or list it
-    assert not [frame for frame in eve.so_far() if frame["type"] not in {"presence", "ping"}]
-    assert eve.refused("history", room=room) == "forbidden"
-    assert eve.refused("join", room=room) == "forbidden"
-    assert eve.refused("message", room=room, message="me too") == "forbidden"
-    assert eve.refused("who", room=room) == "forbidden"
-    assert eve.refused("history", room="@no,such") == "forbidden"
-    assert eve.refused("leave", room=room) == "not_joined"
+    assert not [frame for frame in eve.frames_so_far() if frame["type"] not in {"presence", "ping"}]
+    assert eve.expect_refusal("history", room=room) == "forbidden"
+    assert eve.expect_refusal("join", room=room) == "forbidden"
+    assert eve.expect_refusal("message", room=room, message="me too") == "forbidden"
+    assert eve.expect_refusal("who", room=room) == "forbidden"
+    assert eve.expect_refusal("history", room="@no,such") == "forbidden"
+    assert eve.expect_refusal("leave", room=room) == "not_joined"
     assert room not in str(eve.ask("rooms"))
     assert [user["username"] for user in ann.ask("who", room=room)["users"]] == [ann.username, bob.username]
 
 
-def test_whom_one_cannot_talk_to(server: ServerProcess, connect: Connect) -> None:
+def test_conversation_with_unknown_user_or_self_is_refused(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server, "ann")
     for command in ("open", "close"):
-        assert ann.refused(command, with_="nobody-here") == "no_such_user"
-    assert ann.refused("message", to="nobody-here", message="hi") == "no_such_user"
-    assert ann.refused("message", to=ann.username, message="hi") == "invalid_field"
-    assert ann.refused("open", with_=ann.username) == "invalid_field"
+        assert ann.expect_refusal(command, with_="nobody-here") == "no_such_user"
+    assert ann.expect_refusal("message", to="nobody-here", message="hi") == "no_such_user"
+    assert ann.expect_refusal("message", to=ann.username, message="hi") == "invalid_field"
+    assert ann.expect_refusal("open", with_=ann.username) == "invalid_field"
 
 
-def test_opening_twice_says_where_one_stands(server: ServerProcess, connect: Connect) -> None:
+def test_open_twice_returns_current_seq(server: ServerProcess, connect: Connect) -> None:
     ann, bob = connect(server, "ann"), connect(server, "bob")
     first = ann.ask("open", with_=bob.username)
     ann.say("hi", to=bob.username)
@@ -85,8 +85,8 @@ def test_opening_twice_says_where_one_stands(server: ServerProcess, connect: Con
 
 def test_both_open_at_once(server: ServerProcess, connect: Connect) -> None:
     ann, bob = connect(server, "ann"), connect(server, "bob")
-    ann.tell("message", to=bob.username, message="from ann", ref="a")
-    bob.tell("message", to=ann.username, message="from bob", ref="b")
+    ann.send_frame("message", to=bob.username, message="from ann", ref="a")
+    bob.send_frame("message", to=ann.username, message="from bob", ref="b")
     rooms = {bob.expect("message", message="from bob")["room"], ann.expect("message", ref="a")["room"]}
     assert len(rooms) == 1
     history = ann.ask("history", room=rooms.pop())["messages"]
@@ -99,7 +99,7 @@ def test_a_conversation_keeps_its_name_and_shows_the_present_one(
     # Given a conversation, one side of which takes another name
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = ann.ask("open", with_=bob.username)["room"]
-    new = bob.ask("rename", username=unique("bobby"))["username"]
+    new = bob.ask("rename", username=unique_name("bobby"))["username"]
 
     # When the other speaks to the new name, then it is the same conversation
     assert ann.say("still you", to=new)["room"] == room
@@ -111,7 +111,7 @@ def test_it_closes_when_one_side_has_gone(server: ServerProcess, connect: Connec
     room = ann.ask("open", with_=bob.username)["room"]
     bob.close()
     assert ann.expect("closed")["room"] == room
-    assert ann.refused("message", to=bob.username, message="hi") == "no_such_user"
+    assert ann.expect_refusal("message", to=bob.username, message="hi") == "no_such_user"
 
 
 def test_a_name_that_was_passed_on_begins_another_conversation(
@@ -120,19 +120,19 @@ def test_a_name_that_was_passed_on_begins_another_conversation(
     # Given a conversation of which one side has left for good
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = ann.say("for bob's eyes only", to=bob.username)["room"]
-    bob.tell("quit")
+    bob.send_frame("quit")
     ann.expect("closed")
 
     # When somebody else takes the name and talks with the first
     heir = connect(server)
-    heir.tell("hello", username=bob.username)
+    heir.send_frame("hello", username=bob.username)
     heir.id = heir.expect("welcome")["id"]
     answer = heir.say("hi, I am new", to=ann.username)
 
     # Then it is another room, and the old one is none of theirs
     assert (answer["room"], answer["seq"]) == (f"{room}#2", 1)
     assert ann.expect("opened")["room"] == f"{room}#2"
-    assert heir.refused("history", room=room) == "forbidden"
+    assert heir.expect_refusal("history", room=room) == "forbidden"
 
 
 def test_numbers_of_conversations_outlive_a_restart(start_server: StartServer, connect: Connect) -> None:
@@ -140,12 +140,12 @@ def test_numbers_of_conversations_outlive_a_restart(start_server: StartServer, c
     for room in ("@ann,bob", "@ann,bob#2"):
         ann, bob = connect(server), connect(server)
         for one, name in ((ann, "ann"), (bob, "bob")):
-            one.tell("hello", username=name)
+            one.send_frame("hello", username=name)
             one.id = one.expect("welcome")["id"]
         assert ann.say("hi", to="bob")["room"] == room
         for one in (ann, bob):
-            one.tell("quit")
-            one.bye()
+            one.send_frame("quit")
+            one.expect_bye()
             one.close()
         server.stop()
         server.start()

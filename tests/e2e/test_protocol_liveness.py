@@ -6,15 +6,15 @@ from contextlib import suppress
 import pytest
 
 from support.processes.fixtures import Connect, Dial, StartServer
-from support.processes.peer import Peer, unique
+from support.processes.peer import NdjsonPeer, unique_name
 from support.processes.process import ServerProcess
 
 QUICK = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--ping-interval", "0.2")
 
 
-def answer_pings(peer: Peer, count: int) -> None:
+def answer_pings(peer: NdjsonPeer, count: int) -> None:
     for _ in range(count):
-        peer.tell("pong", id=peer.expect("ping")["id"])
+        peer.send_frame("pong", id=peer.expect("ping")["id"])
 
 
 def test_round_trips_are_measured(start_server: StartServer, connect: Connect) -> None:
@@ -39,12 +39,12 @@ def test_round_trips_are_measured(start_server: StartServer, connect: Connect) -
 def test_a_pong_that_was_guessed_measures_nothing(start_server: StartServer, connect: Connect) -> None:
     ann = connect(start_server(*QUICK), "ann")
     for guess in ("0", "x", "99"):
-        ann.tell("pong", id=guess)
+        ann.send_frame("pong", id=guess)
     answer_pings(ann, 1)
     assert ann.ask("rtt")["samples"] == 1
 
 
-def test_who_answers_none_of_two_is_gone(start_server: StartServer, connect: Connect) -> None:
+def test_peer_missing_two_pings_is_closed(start_server: StartServer, connect: Connect) -> None:
     # Given three: one who is silent, one who answers every other ping, and one who has no pings to answer
     server = start_server(*QUICK)
     silent, lazy = connect(server, "silent", rooms=["hall"]), connect(server, "lazy", rooms=["hall"])
@@ -58,23 +58,21 @@ def test_who_answers_none_of_two_is_gone(start_server: StartServer, connect: Con
 
     # Then the first was sent away after two pings
     frames = []
-    while (frame := silent.frame())["type"] != "bye":
+    while (frame := silent.next_frame())["type"] != "bye":
         frames.append(frame["type"])
     assert frame["reason"] == "timeout"
     assert frames.count("ping") == 2
-    assert silent.rest() == b""
+    assert silent.read_to_end() == b""
 
     # And the others are still there
     lazy.say("only lazy", room="hall")
     text.send(b"/who\n")
-    while b"connected: " not in (line := text.line()):
+    while b"connected: " not in (line := text.read_line()):
         pass
     assert lazy.username.encode() in line
 
 
-def test_a_connection_that_does_not_say_who_it_is(
-    start_server: StartServer, dial: Dial, connect: Connect
-) -> None:
+def test_connection_without_hello_times_out(start_server: StartServer, dial: Dial, connect: Connect) -> None:
     # Given a silent connection, one that stops in mid-word, one that is refused, and one with a name
     server = start_server("--hello-timeout", "0.3", "--store", "memory")
     ann = connect(server, "ann")
@@ -84,7 +82,7 @@ def test_a_connection_that_does_not_say_who_it_is(
 
     # Then the nameless are told and closed; the other is not
     for one in begun.values():
-        bye = json.loads(one.rest().splitlines()[-1])
+        bye = json.loads(one.read_to_end().splitlines()[-1])
         assert (bye["type"], bye["reason"]) == ("bye", "hello_timeout")
         assert "0.3 seconds" in bye["message"]
     ann.say("I had said")
@@ -97,12 +95,12 @@ def test_a_reader_that_takes_nothing_is_given_up(start_server: StartServer, conn
     slow = connect(server, "slow", wire={"receive_buffer": 4096})
     bob = connect(server, "bob")
     for number in range(8):
-        bob.tell("message", message="x" * 8192, ref=f"r{number}")
+        bob.send_frame("message", message="x" * 8192, ref=f"r{number}")
     bob.expect("message", ref="r7")
     slow.send(b'{"type":"history","room":"lobby"}\n' * 400)
 
     # Then it is sent away, and the others are not
-    closed = server.logged("session_closed", username=slow.username)
+    closed = server.wait_logged("session_closed", username=slow.username)
     assert closed["reason"] == "stalled"
     answer_pings(bob, 1)
     bob.say("here")
@@ -144,11 +142,11 @@ def test_other_protocols_get_one_line_that_says_why(
             mallory.send(piece)
 
     # Then it gets one line, and is closed
-    (line,) = mallory.rest().splitlines()
+    (line,) = mallory.read_to_end().splitlines()
     error = json.loads(line)
     assert (error["type"], error["code"]) == ("error", "bad_frame")
     assert error["message"]
 
     # And nobody is disturbed
-    ann.say(unique("fence"))
-    assert not [frame for frame in ann.so_far() if frame["type"] == "message"]
+    ann.say(unique_name("fence"))
+    assert not [frame for frame in ann.frames_so_far() if frame["type"] == "message"]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Frame, Peer, unique
+from support.processes.peer import Frame, NdjsonPeer, unique_name
 from support.processes.process import ServerProcess, eventually
 
 MAX_FRAME = 65_536
@@ -14,20 +14,20 @@ MAX_FRAME = 65_536
 
 def test_everyone_gets_identical_bytes_and_gapless_seqs(server: ServerProcess, connect: Connect) -> None:
     # Given a room with four members, two of whom talk
-    room = unique("room")
+    room = unique_name("room")
     people = [connect(server, "p", rooms=[room]) for _ in range(4)]
 
     # When both talk at the same time
     for number in range(100):
         for one in people[:2]:
-            one.tell("message", room=room, message=f"m{number}", ref=f"r{number}")
+            one.send_frame("message", room=room, message=f"m{number}", ref=f"r{number}")
 
     # Then all get the same bytes, with seqs from 1 on, in order
     feeds = []
     for one in people:
         feed: list[bytes] = []
         while len(feed) < 200:
-            if one.frame()["type"] == "message":
+            if one.next_frame()["type"] == "message":
                 feed.append(one.raw)
         feeds.append(feed)
     assert feeds[1:] == feeds[:1] * 3
@@ -51,16 +51,16 @@ def test_what_a_message_carries(server: ServerProcess, connect: Connect) -> None
 
 def test_a_newcomer_gets_what_comes_after_its_seq(server: ServerProcess, connect: Connect) -> None:
     # Given a room in which somebody talks without a pause
-    room = unique("room")
+    room = unique_name("room")
     ann = connect(server, "ann", rooms=[room])
     for number in range(300):
-        ann.tell("message", room=room, message="m", ref=f"r{number}")
+        ann.send_frame("message", room=room, message="m", ref=f"r{number}")
 
     # When others come while it goes on, then their first message is the next, and none is missing
     for _ in range(5):
         bob = connect(server)
         (state,) = bob.hello("bob", rooms=[room])["rooms"]
-        ann.tell("message", room=room, message="end")
+        ann.send_frame("message", room=room, message="end")
         seqs = []
         while (frame := bob.expect("message"))["message"] != "end":
             seqs.append(frame["seq"])
@@ -79,7 +79,7 @@ def test_a_ref_makes_one_message_only(server: ServerProcess, connect: Connect) -
     # Then its sender alone gets the first one's event, marked
     assert again == first | {"again": True}
     ann.say("end")
-    heard = [frame["message"] for frame in bob.so_far() if frame["type"] == "message"]
+    heard = [frame["message"] for frame in bob.frames_so_far() if frame["type"] == "message"]
     assert heard == ["the first counts", "end"]
 
     # And another's ref of the same name is another ref
@@ -97,15 +97,15 @@ def test_a_ref_counts_while_its_message_is_pending(server: ServerProcess, connec
     assert [answer.pop("again", False) for answer in answers] == [False, True, True]
     assert answers[0] == answers[1] == answers[2]
     bob.expect("message", message="once")
-    assert not [frame for frame in bob.so_far() if frame["type"] == "message"]
+    assert not [frame for frame in bob.frames_so_far() if frame["type"] == "message"]
 
 
 def test_the_last_1024_refs_are_remembered(server: ServerProcess, connect: Connect) -> None:
-    ann = connect(server, "ann", rooms=[unique("room")])
-    room = unique("room")
+    ann = connect(server, "ann", rooms=[unique_name("room")])
+    room = unique_name("room")
     ann.ask("join", room=room)
     for number in range(1024):
-        ann.tell("message", room=room, message="m", ref=f"r{number}")
+        ann.send_frame("message", room=room, message="m", ref=f"r{number}")
     ann.expect("message", ref="r1023")
     assert ann.ask("message", room=room, message="m", ref="r0")["again"] is True
     assert ann.ask("message", room=room, message="m", ref="r1023")["again"] is True
@@ -119,7 +119,7 @@ def test_a_ref_is_answered_from_the_store(start_server: StartServer, connect: Co
     ann = connect(server, "ann")
     first = ann.say("long ago", ref="old")
     for number in range(600):
-        ann.tell("message", message="m", ref=f"r{number}")
+        ann.send_frame("message", message="m", ref=f"r{number}")
     ann.expect("message", ref="r599")
 
     # When it is sent again, then the first one's event comes
@@ -129,10 +129,10 @@ def test_a_ref_is_answered_from_the_store(start_server: StartServer, connect: Co
 # History
 
 
-def fill(peer: Peer, room: str, texts: list[str]) -> None:
+def fill(peer: NdjsonPeer, room: str, texts: list[str]) -> None:
     peer.ask("join", room=room)
     for number, text in enumerate(texts):
-        peer.tell("message", room=room, message=text, ref=f"{room}{number}")
+        peer.send_frame("message", room=room, message=text, ref=f"{room}{number}")
     peer.expect("message", ref=f"{room}{len(texts) - 1}")
 
 
@@ -145,7 +145,7 @@ def seqs(page: Frame) -> list[int]:
 def test_history(server: ServerProcess, connect: Connect, total: int) -> None:
     # Given a room with many messages
     ann = connect(server, "ann")
-    room = unique("room")
+    room = unique_name("room")
     fill(ann, room, [f"m{number}" for number in range(1, total + 1)])
 
     # Then the newest come when nothing is asked, fifty of them
@@ -178,7 +178,7 @@ def test_no_page_of_history_is_larger_than_a_frame(
 ) -> None:
     # Given a room whose messages are as long as they may be, and cost six bytes a character in JSON
     ann = connect(server, "ann")
-    room = unique("room")
+    room = unique_name("room")
     fill(ann, room, ["\t" * 8192 if number % 2 else "x" * 8192 for number in range(40)])
 
     # When all of it is read
@@ -199,15 +199,15 @@ def test_no_page_of_history_is_larger_than_a_frame(
 
 def test_history_is_for_members(server: ServerProcess, connect: Connect) -> None:
     ann, bob = connect(server, "ann"), connect(server, "bob")
-    room = unique("room")
+    room = unique_name("room")
     fill(ann, room, ["hi"])
-    assert bob.refused("history", room=room) == "not_joined"
-    assert bob.refused("history", room=unique("never")) == "not_joined"
+    assert bob.expect_refusal("history", room=room) == "not_joined"
+    assert bob.expect_refusal("history", room=unique_name("never")) == "not_joined"
     assert bob.ask("join", room=room)["seq"] == 1
     assert seqs(bob.ask("history", room=room)) == [1]
 
 
-def test_memory_keeps_as_much_as_it_is_told(start_server: StartServer, connect: Connect) -> None:
+def test_memory_store_over_memory_messages_keeps_newest(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory", "--memory-messages", "300", "--rate-messages", "0")
     ann = connect(server, "ann")
     fill(ann, "room", ["m"] * 500)
@@ -232,7 +232,7 @@ def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -
 
     # And all are to be had page by page
     for name in names[600:]:
-        ann.tell("join", room=name)
+        ann.send_frame("join", room=name)
     listed: list[str] = []
     after: dict[str, str] = {}
     while True:
@@ -248,9 +248,9 @@ def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -
 # Presence
 
 
-def test_presence_lists_who_came_and_went(server: ServerProcess, connect: Connect) -> None:
+def test_presence_lists_joined_and_left_members(server: ServerProcess, connect: Connect) -> None:
     # Given a room with somebody in it
-    room = unique("room")
+    room = unique_name("room")
     ann = connect(server, "ann", rooms=[room])
     ann.expect("presence", room=room)
 
@@ -266,8 +266,8 @@ def test_presence_lists_who_came_and_went(server: ServerProcess, connect: Connec
 
     # When they go, in three ways, then that is told as well
     people[0].close()
-    people[1].tell("quit")
-    people[2].tell("leave", room=room)
+    people[1].send_frame("quit")
+    people[2].send_frame("leave", room=room)
     left: set[str] = set()
     while len(left) < 3:
         presence = ann.expect("presence", room=room)
@@ -278,7 +278,7 @@ def test_presence_lists_who_came_and_went(server: ServerProcess, connect: Connec
     assert ann.ask("join", room=room)["count"] == 3
 
 
-def test_a_large_room_is_told_the_count_only(start_server: StartServer, connect: Connect) -> None:
+def test_presence_in_large_room_has_count_only(start_server: StartServer, connect: Connect) -> None:
     # Given a room with a hundred members
     server = start_server("--store", "memory")
     people = [connect(server, "p", rooms=["hall"]) for _ in range(100)]
@@ -295,7 +295,7 @@ def test_a_large_room_is_told_the_count_only(start_server: StartServer, connect:
     people[1].ask("join", room="corner")
     last.ask("rename", username="other")
     people[1].expect("renamed", username="other")
-    assert not [frame for frame in people[0].so_far() if frame["type"] == "renamed"]
+    assert not [frame for frame in people[0].frames_so_far() if frame["type"] == "renamed"]
 
 
 # Before and after a restart
@@ -340,7 +340,7 @@ def test_a_failed_start_changes_no_epoch(start_server: StartServer, connect: Con
     other = start_server("--store", "memory")
     server.stop()
     server.start("--port", str(other.port), wait=False)
-    assert server.wait() == 1
+    assert server.wait_exit() == 1
     server.start()
     assert connect(server).hello("ann")["epoch"] == epoch
 

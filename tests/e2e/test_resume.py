@@ -6,35 +6,37 @@ import struct
 import pytest
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Frame, Peer, unique
+from support.processes.peer import Frame, NdjsonPeer, unique_name
 from support.processes.process import ServerProcess, eventually
 
 
-def cut(peer: Peer) -> None:
+def cut(peer: NdjsonPeer) -> None:
     """Lose the connection, without a good-bye."""
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
 
 
-def come(connect: Connect, server: ServerProcess, name: str, **hello: object) -> tuple[Peer, Frame]:
+def connect_resumable(
+    connect: Connect, server: ServerProcess, name: str, **hello: object
+) -> tuple[NdjsonPeer, Frame]:
     """Come in as a session that may be resumed; return its welcome, too."""
     peer = connect(server)
     return peer, peer.hello(name, resumable=True, **hello)
 
 
-def back(
-    connect: Connect, server: ServerProcess, welcome: Frame, stands: dict[str, int], **hello: object
-) -> tuple[Peer, Frame]:
+def come_back(
+    connect: Connect, server: ServerProcess, welcome: Frame, positions: dict[str, int], **hello: object
+) -> tuple[NdjsonPeer, Frame]:
     """Come back on a new connection; return the first frame."""
     peer = connect(server)
-    resume = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": stands}
-    peer.tell("hello", username=welcome["username"], resumable=True, resume=resume, **hello)
-    frame = peer.frame()
+    resume = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": positions}
+    peer.send_frame("hello", username=welcome["username"], resumable=True, resume=resume, **hello)
+    frame = peer.next_frame()
     peer.username, peer.id = frame.get("username", ""), frame.get("id", "")
     return peer, frame
 
 
-def texts(peer: Peer, count: int) -> list[tuple[int, str]]:
+def texts(peer: NdjsonPeer, count: int) -> list[tuple[int, str]]:
     """Return the next messages: their seqs and texts."""
     frames = [peer.expect("message") for _ in range(count)]
     return [(frame["seq"], frame["message"]) for frame in frames]
@@ -42,8 +44,8 @@ def texts(peer: Peer, count: int) -> list[tuple[int, str]]:
 
 def test_what_was_missed_comes_before_anything_live(server: ServerProcess, connect: Connect) -> None:
     # Given two in a room, one of whom is cut off
-    room = unique("room")
-    ann, welcome = come(connect, server, "ann", rooms=[room])
+    room = unique_name("room")
+    ann, welcome = connect_resumable(connect, server, "ann", rooms=[room])
     bob = connect(server, "bob", rooms=[room])
     seq = bob.say("one", room=room)["seq"]
     assert texts(ann, 1) == [(seq, "one")]
@@ -53,7 +55,7 @@ def test_what_was_missed_comes_before_anything_live(server: ServerProcess, conne
     # When the other goes on, and the first comes back
     for text in ("two", "three"):
         bob.say(text, room=room)
-    again, frame = back(connect, server, welcome, {room: seq}, rooms=["ignored"])
+    again, frame = come_back(connect, server, welcome, {room: seq}, rooms=["ignored"])
 
     # Then it is the same session, where it stood, and nothing is missing
     assert frame["type"] == "welcome"
@@ -66,38 +68,38 @@ def test_what_was_missed_comes_before_anything_live(server: ServerProcess, conne
     assert bob.expect("message", message="five")["from"] == welcome["id"]
 
 
-def test_a_name_is_held_for_who_comes_back(server: ServerProcess, connect: Connect) -> None:
-    ann, welcome = come(connect, server, "ann")
+def test_name_of_lost_connection_is_held(server: ServerProcess, connect: Connect) -> None:
+    ann, welcome = connect_resumable(connect, server, "ann")
     cut(ann)
     bob = connect(server, "bob")
     eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
     other = connect(server)
-    assert other.refused("hello", username=ann.username) == "name_taken"
-    _, frame = back(connect, server, welcome, {})
+    assert other.expect_refusal("hello", username=ann.username) == "name_taken"
+    _, frame = come_back(connect, server, welcome, {})
     assert frame["resumed"] is True
     assert ann.username in [user["username"] for user in bob.ask("who")["users"]]
 
 
 def test_a_name_is_free_after_its_time(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--resume-hold", "0.2")
-    ann, welcome = come(connect, server, "ann")
+    ann, welcome = connect_resumable(connect, server, "ann")
     cut(ann)
     newcomer = connect(server)
 
     def admitted() -> bool:
-        newcomer.tell("hello", username=ann.username)
-        return bool(newcomer.frame()["type"] == "welcome")
+        newcomer.send_frame("hello", username=ann.username)
+        return bool(newcomer.next_frame()["type"] == "welcome")
 
     eventually(admitted)
-    _, frame = back(connect, server, welcome, {})
+    _, frame = come_back(connect, server, welcome, {})
     assert frame["code"] == "name_taken"
 
 
-def test_who_says_good_bye_cannot_come_back(server: ServerProcess, connect: Connect) -> None:
-    ann, welcome = come(connect, server, "ann")
-    ann.tell("quit")
-    assert ann.bye()["reason"] == "quit"
-    _, frame = back(connect, server, welcome, {"lobby": 0})
+def test_resume_after_quit_starts_new_session(server: ServerProcess, connect: Connect) -> None:
+    ann, welcome = connect_resumable(connect, server, "ann")
+    ann.send_frame("quit")
+    assert ann.expect_bye()["reason"] == "quit"
+    _, frame = come_back(connect, server, welcome, {"lobby": 0})
     assert frame["type"] == "welcome"
     assert frame["resumed"] is False
     assert frame["id"] != welcome["id"]
@@ -106,21 +108,21 @@ def test_who_says_good_bye_cannot_come_back(server: ServerProcess, connect: Conn
 
 def test_a_good_bye_outlives_a_kill(start_server: StartServer, connect: Connect) -> None:
     server = start_server()
-    ann, welcome = come(connect, server, "ann")
-    ann.tell("quit")
-    ann.bye()
+    ann, welcome = connect_resumable(connect, server, "ann")
+    ann.send_frame("quit")
+    ann.expect_bye()
     server.kill()
     server.start()
-    _, frame = back(connect, server, welcome, {"lobby": 0})
+    _, frame = come_back(connect, server, welcome, {"lobby": 0})
     assert (frame["type"], frame["resumed"]) == ("welcome", False)
 
 
 def test_a_connection_that_hangs_is_replaced(server: ServerProcess, connect: Connect) -> None:
-    room = unique("room")
-    ann, welcome = come(connect, server, "ann", rooms=[room])
-    again, frame = back(connect, server, welcome, {room: 0})
+    room = unique_name("room")
+    ann, welcome = connect_resumable(connect, server, "ann", rooms=[room])
+    again, frame = come_back(connect, server, welcome, {room: 0})
     assert frame["resumed"] is True
-    assert ann.bye()["reason"] == "replaced"
+    assert ann.expect_bye()["reason"] == "replaced"
     again.say("still here", room=room)
     assert again.ask("who", room=room)["users"][0]["username"] == ann.username
 
@@ -129,47 +131,47 @@ def test_a_connection_that_hangs_is_replaced(server: ServerProcess, connect: Con
 def test_a_session_outlives_the_server(start_server: StartServer, connect: Connect, how: str) -> None:
     # Given a session with a message, a conversation, another name and a ref
     server = start_server()
-    ann, welcome = come(connect, server, "ann", rooms=["Garden"])
-    bob, bobs = come(connect, server, "bob", rooms=["Garden"])
+    ann, welcome = connect_resumable(connect, server, "ann", rooms=["Garden"])
+    bob, bobs = connect_resumable(connect, server, "bob", rooms=["Garden"])
     first = ann.say("one", room="Garden", ref="r1")
-    told = ann.say("psst", to=bob.username)
-    renamed = ann.ask("rename", username=unique("anna"))["username"]
+    private = ann.say("psst", to=bob.username)
+    renamed = ann.ask("rename", username=unique_name("anna"))["username"]
 
     # When the server ends, and another one starts
     server.kill() if how == "kill" else server.stop()
     server.start()
     stranger = connect(server)
-    assert stranger.refused("hello", username=renamed) == "name_taken"
-    back_bob, _ = back(connect, server, bobs, {"garden": 0, told["room"]: 0})
-    again, frame = back(connect, server, welcome, {"Garden": first["seq"]})
+    assert stranger.expect_refusal("hello", username=renamed) == "name_taken"
+    back_bob, _ = come_back(connect, server, bobs, {"garden": 0, private["room"]: 0})
+    again, frame = come_back(connect, server, welcome, {"Garden": first["seq"]})
 
     # Then all of it is there
     assert frame["resumed"] is True
     assert frame["epoch"] == welcome["epoch"]
     assert frame["username"] == renamed
-    assert {one["room"] for one in frame["rooms"]} == {"Garden", told["room"]}
+    assert {one["room"] for one in frame["rooms"]} == {"Garden", private["room"]}
     assert back_bob.expect("message", room="Garden")["message"] == "one"
-    assert back_bob.expect("message", room=told["room"])["message"] == "psst"
+    assert back_bob.expect("message", room=private["room"])["message"] == "psst"
     repeated = again.ask("message", message="other words", room="Garden", ref="r1")
     assert repeated["again"] is True
     assert (repeated["seq"], repeated["message"]) == (first["seq"], "one")
     answer = back_bob.say("yes?", to=renamed)
-    assert answer["seq"] == told["seq"] + 1
-    assert again.expect("message", room=told["room"], message="yes?")["seq"] == answer["seq"]
+    assert answer["seq"] == private["seq"] + 1
+    assert again.expect("message", room=private["room"], message="yes?")["seq"] == answer["seq"]
 
 
 def test_another_epoch_begins_another_session(server: ServerProcess, connect: Connect) -> None:
-    ann, welcome = come(connect, server, "ann")
+    ann, welcome = connect_resumable(connect, server, "ann")
     cut(ann)
-    _, frame = back(connect, server, welcome | {"epoch": "another"}, {"lobby": 7})
+    _, frame = come_back(connect, server, welcome | {"epoch": "another"}, {"lobby": 7})
     assert frame["type"] == "welcome"
     assert frame["resumed"] is False
     assert frame["username"] == ann.username
 
 
-def test_a_message_to_somebody_who_is_away_waits(server: ServerProcess, connect: Connect) -> None:
+def test_message_to_held_session_is_delivered_on_resume(server: ServerProcess, connect: Connect) -> None:
     # Given somebody who is away
-    ann, welcome = come(connect, server, "ann")
+    ann, welcome = connect_resumable(connect, server, "ann")
     bob = connect(server, "bob")
     cut(ann)
     eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
@@ -179,18 +181,18 @@ def test_a_message_to_somebody_who_is_away_waits(server: ServerProcess, connect:
     assert bob.ask("close", with_=ann.username)["type"] == "closed"
 
     # Then they get it when they are back, and hear of the closing after it
-    again, frame = back(connect, server, welcome, {})
+    again, frame = come_back(connect, server, welcome, {})
     (state,) = [one for one in frame["rooms"] if one["room"] == said["room"]]
     assert state["with"] == bob.username
     assert state["seq"] == 0
     assert texts(again, 1) == [(1, "are you there?")]
-    closed = again.frame()
+    closed = again.next_frame()
     assert (closed["type"], closed["room"], closed["by"]) == ("closed", said["room"], bob.username)
 
 
 def test_what_is_kept_no_longer_is_a_gap(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory", "--memory-messages", "10")
-    ann, welcome = come(connect, server, "ann")
+    ann, welcome = connect_resumable(connect, server, "ann")
     bob = connect(server, "bob")
     cut(ann)
     bob.expect("presence", left=[ann.username])
@@ -199,10 +201,10 @@ def test_what_is_kept_no_longer_is_a_gap(start_server: StartServer, connect: Con
     bob.close()  # the lobby is empty: what it remembered of the last messages is gone, too
     carl = connect(server, "carl")
     carl.say("end")
-    again, frame = back(connect, server, welcome, {"lobby": 0})
+    again, frame = come_back(connect, server, welcome, {"lobby": 0})
     assert frame["resumed"] is True
-    gap = again.frame()
+    gap = again.next_frame()
     while gap["type"] == "presence":
-        gap = again.frame()
+        gap = again.next_frame()
     assert (gap["type"], gap["room"], gap["first"]) == ("gap", "lobby", 1)
     assert again.expect("message")["seq"] == gap["last"] + 1

@@ -14,7 +14,7 @@ from support.processes.process import ServerProcess
 
 def test_the_banner_says_where_and_how(start_server: StartServer, connect: Connect) -> None:
     server = start_server()
-    said = server.errors()
+    said = server.stderr_text()
     assert f"listens on 127.0.0.1:{server.port}" in said
     assert str(server.data / "greenroom.db") in said
     assert f"chat-client --port {server.port}" in said
@@ -24,12 +24,12 @@ def test_the_banner_says_where_and_how(start_server: StartServer, connect: Conne
     ann.say("hi")
     ann.close()
     assert server.stop() == 0
-    assert server.errors() == said
+    assert server.stderr_text() == said
 
 
 def test_the_banner_says_so_where_nothing_is_kept(start_server: StartServer) -> None:
     server = start_server("--store", "memory")
-    assert "gone when it stops" in server.errors()
+    assert "gone when it stops" in server.stderr_text()
     assert not server.data.exists()
 
 
@@ -50,8 +50,8 @@ def test_the_banner_says_so_where_nothing_is_kept(start_server: StartServer) -> 
 )
 def test_a_wrong_setting(start_server: StartServer, flags: list[str], words: list[str]) -> None:
     server = start_server(*flags, wait=False)
-    assert server.wait() == 2
-    said = server.errors()
+    assert server.wait_exit() == 2
+    said = server.stderr_text()
     assert said.count("\n") == 1
     assert all(word in said for word in words), said
     assert "hush" not in said
@@ -59,14 +59,14 @@ def test_a_wrong_setting(start_server: StartServer, flags: list[str], words: lis
 
 def test_a_wrong_setting_in_the_environment_or_the_file(start_server: StartServer, tmp_path: Path) -> None:
     server = start_server(environ={"CHAT_RATE_BYTES": "lots"}, wait=False)
-    assert server.wait() == 2
-    assert "CHAT_RATE_BYTES" in server.errors()
+    assert server.wait_exit() == 2
+    assert "CHAT_RATE_BYTES" in server.stderr_text()
     file = tmp_path / "settings.toml"
     file.write_text("rate-bites = 1\n")
     server = start_server("--config", str(file), wait=False)
-    assert server.wait() == 2
-    assert "rate-bites" in server.errors()
-    assert "rate-bytes" in server.errors()
+    assert server.wait_exit() == 2
+    assert "rate-bites" in server.stderr_text()
+    assert "rate-bytes" in server.stderr_text()
 
 
 def test_flag_before_environment_before_file(
@@ -83,15 +83,15 @@ def test_flag_before_environment_before_file(
 @pytest.mark.parametrize(("flag", "word"), [("--help", "--max-connections-per-address"), ("--version", "0.")])
 def test_help_and_version(start_server: StartServer, flag: str, word: str) -> None:
     server = start_server(flag, wait=False)
-    assert server.wait() == 0
+    assert server.wait_exit() == 0
     assert word in server.raw_log()
-    assert server.errors() == ""
+    assert server.stderr_text() == ""
 
 
 def cannot_start(server: ServerProcess) -> str:
     """Return the one line with which it gave up."""
-    assert server.wait() == 1
-    said = server.errors()
+    assert server.wait_exit() == 1
+    said = server.stderr_text()
     assert said.startswith("chat-server: ")
     assert said.count("\n") == 1, said
     return said
@@ -135,17 +135,17 @@ def test_ipv6(start_server: StartServer, connect: Connect) -> None:
             pytest.skip("this machine has no IPv6")
     for host in ("::1", "[::1]"):
         server = start_server("--host", host, "--store", "memory")
-        assert f"[::1]:{server.port}" in server.errors()
+        assert f"[::1]:{server.port}" in server.stderr_text()
         ann = connect(server, "ann", wire={"host": "::1"})
         ann.say("hi")
         assert ann.ask("servers")["servers"][0]["address"] == f"[::1]:{server.port}"
-        assert server.logged("session_opened")["address"].startswith("[::1]:")
+        assert server.wait_logged("session_opened")["address"].startswith("[::1]:")
 
 
 # Whom it takes in
 
 
-def test_more_than_max_connections_are_told(start_server: StartServer, connect: Connect) -> None:
+def test_connections_over_max_connections_get_bye(start_server: StartServer, connect: Connect) -> None:
     # Given a server that takes two
     server = start_server("--max-connections", "2", "--store", "memory", "--log-interval", "0.2")
     ann, bob = connect(server, "ann"), connect(server, "bob")
@@ -154,24 +154,24 @@ def test_more_than_max_connections_are_told(start_server: StartServer, connect: 
     for said in (b"", b'{"type":"hello","username":"cat"}\n'):
         late = connect(server)
         late.send(said)
-        bye = late.bye()
+        bye = late.expect_bye()
         assert bye["reason"] == "too_many_connections"
         assert bye["after"] > 0
         assert bye["message"]
 
     # Then those who are in notice nothing, and the log tells of it
     ann.say("cosy")
-    assert server.logged("connection_refused")["address"].startswith("127.0.0.1")
+    assert server.wait_logged("connection_refused")["address"].startswith("127.0.0.1")
 
     # And when one leaves, there is a place
-    bob.tell("quit")
-    bob.bye()
+    bob.send_frame("quit")
+    bob.expect_bye()
     bob.close()
-    server.logged("session_closed", username=bob.username)
+    server.wait_logged("session_closed", username=bob.username)
     for _ in range(100):
         cat = connect(server)
-        cat.tell("hello", username="cat")
-        if cat.frame()["type"] == "welcome":
+        cat.send_frame("hello", username="cat")
+        if cat.next_frame()["type"] == "welcome":
             break
     else:
         raise AssertionError("the place was not given on")
@@ -186,10 +186,10 @@ def test_connections_of_one_address(start_server: StartServer, connect: Connect)
     for _ in range(4):
         connect(exempt, "ann").say("hi")
     people = [connect(held, "ann") for _ in range(2)]
-    assert connect(held).bye()["reason"] == "too_many_connections"
+    assert connect(held).expect_bye()["reason"] == "too_many_connections"
     people[0].say("hi")
     other = connect(held)
-    assert other.bye()["message"]
+    assert other.expect_bye()["message"]
 
 
 def test_out_of_descriptors(start_server: StartServer, connect: Connect) -> None:
@@ -200,14 +200,14 @@ def test_out_of_descriptors(start_server: StartServer, connect: Connect) -> None
     ends: list[str] = []
     for _ in range(120):
         peer = connect(server)
-        peer.tell("hello", username=f"user{len(ends)}")
-        ends.append(peer.frame()["type"])
+        peer.send_frame("hello", username=f"user{len(ends)}")
+        ends.append(peer.next_frame()["type"])
     assert ends.count("welcome") == 100 - 64
     assert set(ends) == {"welcome", "bye"}
 
     # And it works on
-    connect(server).bye()
-    assert server.errors().count("\n") == 3  # the banner
+    connect(server).expect_bye()
+    assert server.stderr_text().count("\n") == 3  # the banner
 
 
 def test_it_raises_its_own_descriptor_limit(start_server: StartServer) -> None:
@@ -239,14 +239,14 @@ def test_standard_output_that_is_not_read(start_server: StartServer, connect: Co
     # When far more is said than the pipe holds
     ann, bob = connect(server, "ann"), connect(server, "bob")
     for number in range(2000):
-        ann.tell("message", message="m", ref=f"r{number}")
+        ann.send_frame("message", message="m", ref=f"r{number}")
 
     # Then the chat goes on, and the server can be stopped
     for one in (ann, bob):
         one.expect("message", ref="r1999")
         one.close()
     assert server.stop() == 0
-    assert "cannot write the log" in server.errors()
+    assert "cannot write the log" in server.stderr_text()
     if not gone:
         os.close(reading)
 
@@ -260,21 +260,21 @@ def test_a_slow_reader_holds_up_nobody(start_server: StartServer, connect: Conne
 
     # When far more is said than fits on its way to the first
     for number in range(1500):
-        ann.tell("message", message="x" * 8000, ref=f"r{number}")
+        ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
         for one in (ann, bob):
             assert one.expect("message", ref=f"r{number}")["seq"] == number + 1
 
     # Then the others have got all of it, and who lags can be seen, and by how much
     (user,) = [user for user in ann.ask("who")["users"] if user["username"] == slow.username]
     assert 0 < user["behind"] <= 1500
-    lagging = server.logged("reader_lagging", username=slow.username)
+    lagging = server.wait_logged("reader_lagging", username=slow.username)
     assert 0 < lagging["behind"] <= 1500
     assert lagging["waiting_bytes"] > 0
 
     # And the first, when it reads at last, has missed nothing, and goes on live
     for number in range(1500):
         assert slow.expect("message")["seq"] == number + 1
-    assert server.logged("reader_caught_up", username=slow.username)["messages"] > 0
-    ann.tell("message", message="live")
+    assert server.wait_logged("reader_caught_up", username=slow.username)["messages"] > 0
+    ann.send_frame("message", message="live")
     assert slow.expect("message")["message"] == "live"
     assert "behind" not in str(ann.ask("who"))

@@ -10,9 +10,9 @@ from hdrh.histogram import HdrHistogram
 
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS, HISTOGRAMS, LogEvent
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Peer
-from support.processes.process import Entry, ServerProcess, eventually
-from support.processes.wire import Wire
+from support.processes.peer import NdjsonPeer
+from support.processes.process import LogLine, ServerProcess, eventually
+from support.processes.wire import RawConnection
 
 SECRET_TEXT = "the launch code is 0000"
 
@@ -35,17 +35,17 @@ def eventful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
 
 
 def make_things_happen(server: ServerProcess, stack: ExitStack) -> None:
-    ann, bob = (stack.enter_context(Peer(server.port)) for _ in range(2))
+    ann, bob = (stack.enter_context(NdjsonPeer(server.port)) for _ in range(2))
     ann.hello("ann", resumable=True)
     bob.hello("bob")
     for _ in range(5):
         ann.say(SECRET_TEXT)
         ann.say(SECRET_TEXT, to=bob.username)
         for one in (ann, bob):
-            one.tell("pong", id=one.expect("ping")["id"])
-    bob.refused("join", room="@" + SECRET_TEXT)
-    bob.refused("rename", username=SECRET_TEXT)
-    bob.tell("message", message=SECRET_TEXT + "\x07")
+            one.send_frame("pong", id=one.expect("ping")["id"])
+    bob.expect_refusal("join", room="@" + SECRET_TEXT)
+    bob.expect_refusal("rename", username=SECRET_TEXT)
+    bob.send_frame("message", message=SECRET_TEXT + "\x07")
     bob.send(f'{{"type":"{SECRET_TEXT}"}}\n{SECRET_TEXT}\n'.encode())
     bob.expect("error", code="bad_frame")
     for first in (
@@ -54,18 +54,18 @@ def make_things_happen(server: ServerProcess, stack: ExitStack) -> None:
         f"GET /{SECRET_TEXT} HTTP/1.1\r\n",
         *([""] * 3),
     ):
-        stack.enter_context(Wire(server.port)).send(first.encode())
-    server.logged("connection_refused")
-    server.send(signal.SIGUSR1)
-    server.logged("stacks")
-    server.send(signal.SIGHUP)
-    server.logged("limits_reloaded")
+        stack.enter_context(RawConnection(server.port)).send(first.encode())
+    server.wait_logged("connection_refused")
+    server.send_signal(signal.SIGUSR1)
+    server.wait_logged("stacks")
+    server.send_signal(signal.SIGHUP)
+    server.wait_logged("limits_reloaded")
     for name in ("tex", "sue"):
         eventually(lambda name=name: name in str(ann.ask("who")), name)  # type: ignore[misc]
-    bob.tell("quit", reason=SECRET_TEXT)
-    bob.bye()
+    bob.send_frame("quit", reason=SECRET_TEXT)
+    bob.expect_bye()
     bob.close()
-    server.logged("session_closed", username=bob.username)
+    server.wait_logged("session_closed", username=bob.username)
 
 
 def test_the_vocabulary_is_closed(eventful: ServerProcess) -> None:
@@ -90,7 +90,7 @@ def test_the_vocabulary_is_closed(eventful: ServerProcess) -> None:
 
 def test_no_text_and_no_secret_is_logged(eventful: ServerProcess) -> None:
     assert "launch code" not in eventful.raw_log()
-    assert "launch code" not in eventful.errors()
+    assert "launch code" not in eventful.stderr_text()
 
 
 def test_a_session_secret_is_in_neither_log_nor_store(start_server: StartServer, connect: Connect) -> None:
@@ -139,11 +139,11 @@ def test_a_session_is_summed_up(eventful: ServerProcess) -> None:
         assert one["address"].startswith("127.0.0.1:")
 
 
-def total(entries: list[Entry], field: str) -> Any:
+def total(entries: list[LogLine], field: str) -> Any:
     return sum(entry[field] for entry in entries)
 
 
-def counts(entries: list[Entry], field: str) -> int:
+def counts(entries: list[LogLine], field: str) -> int:
     """Merge the histograms of all lines; return how many values they hold."""
     merged = HdrHistogram(1, 3_600_000_000, 3)
     for entry in entries:
@@ -196,7 +196,7 @@ def test_the_histograms_count_what_happened(eventful: ServerProcess) -> None:
 
 def test_the_level_holds_back_what_matters_less(start_server: StartServer) -> None:
     server = start_server("--store", "memory", "--log-level", "warning", wait=False)
-    while "Ctrl-C" not in server.errors():
+    while "Ctrl-C" not in server.stderr_text():
         assert server.process.poll() is None
     assert server.stop() == 0
     assert server.raw_log() == ""

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Frame, Peer
-from support.processes.process import ServerProcess, eventually, matching
-from support.processes.wire import Ended
+from support.processes.peer import Frame, NdjsonPeer
+from support.processes.process import ServerProcess, eventually, matching_lines
+from support.processes.wire import ConnectionEnded
 
 
-def whole_history(peer: Peer, room: str = "lobby") -> list[Frame]:
+def whole_history(peer: NdjsonPeer, room: str = "lobby") -> list[Frame]:
     """Return all messages of a room."""
     read: list[Frame] = []
     while True:
@@ -22,13 +22,13 @@ def whole_history(peer: Peer, room: str = "lobby") -> list[Frame]:
             return read
 
 
-def talk(peer: Peer, count: int) -> threading.Thread:
+def send_in_thread(peer: NdjsonPeer, count: int) -> threading.Thread:
     """Say `count` things from another thread, until the connection ends."""
 
     def run() -> None:
         try:
             for number in range(count):
-                peer.tell("message", message=f"m{number}", ref=f"r{number}")
+                peer.send_frame("message", message=f"m{number}", ref=f"r{number}")
         except OSError:
             pass
 
@@ -37,14 +37,14 @@ def talk(peer: Peer, count: int) -> threading.Thread:
     return thread
 
 
-def acknowledged(peer: Peer) -> tuple[list[Frame], Frame | None]:
+def acknowledged(peer: NdjsonPeer) -> tuple[list[Frame], Frame | None]:
     """Read to the end; return the peer's own messages, and the `bye` if there was one."""
     own: list[Frame] = []
     try:
-        while (frame := peer.frame())["type"] != "bye":
+        while (frame := peer.next_frame())["type"] != "bye":
             if frame["type"] == "message" and frame["from"] == peer.id:
                 own.append(frame)
-    except (Ended, ConnectionResetError):
+    except (ConnectionEnded, ConnectionResetError):
         return own, None
     return own, frame
 
@@ -61,12 +61,12 @@ def test_a_stop_loses_nothing(
     text.send(b"hello\n")
     simple.send(b'{"username":"sue","message":"hello"}\n')
     for one in (text, simple):
-        assert one.line()
-    thread = talk(ann, 50_000)
+        assert one.read_line()
+    thread = send_in_thread(ann, 50_000)
     ann.expect("message", ref="r50")
 
     # When the server is told to stop
-    server.send(number)
+    server.send_signal(number)
 
     # Then every client hears so, and when to come back
     own, bye = acknowledged(ann)
@@ -76,13 +76,13 @@ def test_a_stop_loses_nothing(
     assert bye["reason"] == "shutdown"
     assert 0 <= bye["after"] <= 5
     assert bob.expect("bye")["reason"] == "shutdown"
-    assert b"shutting down" in text.rest()
-    assert b"shutting down" in simple.rest()
+    assert b"shutting down" in text.read_to_end()
+    assert b"shutting down" in simple.read_to_end()
     for one in (bob, text, simple):
         one.close()
 
     # And it ends in order: the sessions, the last interval, the last word
-    assert server.wait() == 0
+    assert server.wait_exit() == 0
     events = [entry["event"] for entry in server.entries()]
     assert events[-2:] == ["interval", "server_stopped"]
     assert events.count("session_closed") == 4
@@ -96,7 +96,7 @@ def test_a_stop_loses_nothing(
     assert stored[51:] == own
 
 
-def test_who_does_not_hang_up_is_summed_up_once(start_server: StartServer, connect: Connect) -> None:
+def test_stop_with_peer_still_connected_logs_it_once(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory", "--drain-timeout", "0.2")
     ann = connect(server, "ann")
     assert server.stop() == 0
@@ -109,12 +109,12 @@ def test_a_second_signal_stops_at_once(start_server: StartServer, connect: Conne
     # Given a server that waits for somebody who does not hang up
     server = start_server("--store", "memory", "--drain-timeout", "60")
     ann = connect(server, "ann")
-    server.send(signal.SIGTERM)
+    server.send_signal(signal.SIGTERM)
     ann.expect("bye")
 
     # When it is told again, then it does not wait
-    server.send(signal.SIGINT)
-    assert server.wait() == 1
+    server.send_signal(signal.SIGINT)
+    assert server.wait_exit() == 1
     assert server.entries("server_stopping")
     assert not server.entries("server_stopped")
 
@@ -126,7 +126,7 @@ def test_what_was_acknowledged_survives_a_kill(
     # Given somebody in full flow
     server = start_server("--rate-messages", "0", "--sync", sync)
     ann = connect(server, "ann")
-    thread = talk(ann, 50_000)
+    thread = send_in_thread(ann, 50_000)
     ann.expect("message", ref="r50")
 
     # When the process is killed
@@ -156,21 +156,21 @@ def test_a_named_store(start_server: StartServer, connect: Connect, tmp_path: Pa
 # SIGHUP and SIGUSR1
 
 
-def test_a_moved_log_is_opened_anew(start_server: StartServer, connect: Connect) -> None:
+def test_sighup_after_rename_reopens_log(start_server: StartServer, connect: Connect) -> None:
     # Given a log that was moved away
     server = start_server("--store", "memory", log_file=True)
     old = server.log_path.rename(server.log_path.with_suffix(".1"))
 
     # When the server is told
-    server.send(signal.SIGHUP)
+    server.send_signal(signal.SIGHUP)
     eventually(server.log_path.exists)
-    server.logged("log_reopened", path=str(server.log_path))
+    server.wait_logged("log_reopened", path=str(server.log_path))
     ann = connect(server, "ann")
 
     # Then what happens from now on is in the new one, and only there
-    server.logged("session_opened", username=ann.username)
+    server.wait_logged("session_opened", username=ann.username)
     assert ann.username not in old.read_text()
-    assert matching(old.read_text(), "server_started")
+    assert matching_lines(old.read_text(), "server_started")
 
 
 def test_limits_are_read_again(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
@@ -182,15 +182,15 @@ def test_limits_are_read_again(start_server: StartServer, connect: Connect, tmp_
 
     # When they are changed, together with what cannot change while it runs
     file.write_text("rate-messages = 1\nrate-messages-burst = 2\nmax-rooms = 1\nping-interval = 7\n")
-    server.send(signal.SIGHUP)
-    entry = server.logged("limits_reloaded")
+    server.send_signal(signal.SIGHUP)
+    entry = server.wait_logged("limits_reloaded")
     assert entry["changed"] == {"rate_messages": 1, "rate_messages_burst": 2, "max_rooms": 1}
     assert entry["restart_needed"] == ["ping_interval"]
 
     # Then they hold, for those who are in too
-    assert ann.refused("join", room="second") == "too_many"
+    assert ann.expect_refusal("join", room="second") == "too_many"
     for _ in range(3):
-        ann.tell("message", message="m")
+        ann.send_frame("message", message="m")
     ann.expect("error", code="rate_limited")
     limits = connect(server).hello("bob")["limits"]
     assert (limits["messages_per_second"], limits["rooms"]) == (1, 1)
@@ -201,8 +201,8 @@ def test_wrong_limits_change_nothing(start_server: StartServer, connect: Connect
     file.write_text("max-rooms = 5\n")
     server = start_server("--store", "memory", "--config", str(file))
     file.write_text("max-rooms = 'none'\n")
-    server.send(signal.SIGHUP)
-    assert "max-rooms" in server.logged("limits_not_reloaded")["error"]
+    server.send_signal(signal.SIGHUP)
+    assert "max-rooms" in server.wait_logged("limits_not_reloaded")["error"]
     assert connect(server).hello("ann")["limits"]["rooms"] == 5
 
 
@@ -213,17 +213,17 @@ def test_the_number_of_connections_is_read_again(
     file.write_text("max-connections = 1\n")
     server = start_server("--store", "memory", "--config", str(file))
     connect(server, "ann")
-    assert connect(server).bye()["reason"] == "too_many_connections"
+    assert connect(server).expect_bye()["reason"] == "too_many_connections"
     file.write_text("max-connections = 3\n")
-    server.send(signal.SIGHUP)
-    server.logged("limits_reloaded")
+    server.send_signal(signal.SIGHUP)
+    server.wait_logged("limits_reloaded")
     connect(server, "bob")
 
 
 def test_stacks_on_request(server: ServerProcess, connect: Connect) -> None:
     connect(server, "ann")
     before = len(server.entries("stacks"))
-    server.send(signal.SIGUSR1)
+    server.send_signal(signal.SIGUSR1)
     eventually(lambda: len(server.entries("stacks")) > before)
     stack = server.entries("stacks")[-1]["stack"]
     assert "in _serve" in stack

@@ -11,7 +11,7 @@ import pytest
 
 from support.processes.fixtures import Connect, StartServer
 from support.processes.process import eventually
-from support.processes.scrape import free_port, get
+from support.processes.scrape import free_port, http_get
 
 
 @contextmanager
@@ -39,29 +39,29 @@ def test_a_locked_store_refuses_after_a_while_and_comes_back(
     ann = connect(server, "ann")
     ann.say("before")
     with locked(server.data / "greenroom.db"):
-        ann.tell("message", message="meanwhile", ref="m")
+        ann.send_frame("message", message="meanwhile", ref="m")
         refused = ann.expect("error", ref="m")
 
     # Then the sender is told, and the same message goes through when the lock is gone
     assert refused["code"] == "unavailable"
-    ann.tell("message", message="meanwhile", ref="m")
+    ann.send_frame("message", message="meanwhile", ref="m")
     assert ann.expect("message", ref="m")["seq"] == 2
 
     # And the log tells the beginning and the end of it, without a traceback on standard error
-    server.logged("store_failed")
-    assert server.logged("batch_refused")["count"] == 1
-    server.logged("store_recovered")
-    assert "Traceback" not in server.errors()
+    server.wait_logged("store_failed")
+    assert server.wait_logged("batch_refused")["count"] == 1
+    server.wait_logged("store_recovered")
+    assert "Traceback" not in server.stderr_text()
 
 
-def test_a_locked_index_is_told_once(start_server: StartServer, connect: Connect) -> None:
+def test_locked_index_is_logged_once(start_server: StartServer, connect: Connect) -> None:
     server = start_server()
     ann = connect(server, "ann")
     with locked(server.data / "greenroom.db-index"):
         ann.say("stored all the same")
-        server.logged("index_failed")
+        server.wait_logged("index_failed")
     assert len(server.entries("index_failed")) == 1
-    assert "Traceback" not in server.errors()
+    assert "Traceback" not in server.stderr_text()
 
 
 def test_another_program_may_look_into_the_data_file(start_server: StartServer, connect: Connect) -> None:
@@ -88,14 +88,14 @@ def test_the_log_says_once_that_the_store_fails_and_is_back(
     ann = connect(server, "ann", resumable=True)
     with locked(server.data / "greenroom.db"):
         for number in range(5):
-            ann.tell("message", message="m", ref=f"r{number}")
+            ann.send_frame("message", message="m", ref=f"r{number}")
             ann.expect("error", ref=f"r{number}")
     ann.say("after")
-    server.logged("store_recovered")
+    server.wait_logged("store_recovered")
     assert len(server.entries("store_failed")) == len(server.entries("store_recovered")) == 1
 
 
-def test_a_store_that_failed_is_known_to_fail_until_it_works_though_nobody_says_anything(
+def test_failed_store_without_traffic_stays_not_ready_until_it_works(
     start_server: StartServer, connect: Connect
 ) -> None:
     # Given a server whose data file another program locks, and one refused message
@@ -104,19 +104,19 @@ def test_a_store_that_failed_is_known_to_fail_until_it_works_though_nobody_says_
     ann = connect(server, "ann")
     ann.say("before")
     with locked(server.data / "greenroom.db"):
-        ann.tell("message", message="meanwhile", ref="m")
+        ann.send_frame("message", message="meanwhile", ref="m")
         ann.expect("error", ref="m")
 
         # Then it is not ready while the lock is held, whatever is found when it tries again by itself
-        eventually(lambda: get(port, "/readyz").status == 503, "not ready")
-        server.logged("batch_refused")
-        assert get(port, "/readyz").body == "the message store cannot be written\n"
+        eventually(lambda: http_get(port, "/readyz").status == 503, "not ready")
+        server.wait_logged("batch_refused")
+        assert http_get(port, "/readyz").body == "the message store cannot be written\n"
         assert not server.entries("store_recovered")
 
     # And it is ready again when the lock is gone, and nothing was stored for that
-    eventually(lambda: get(port, "/readyz").status == 200, "ready")
-    server.logged("store_recovered")
-    ann.tell("message", message="after", ref="a")
+    eventually(lambda: http_get(port, "/readyz").status == 200, "ready")
+    server.wait_logged("store_recovered")
+    ann.send_frame("message", message="after", ref="a")
     assert ann.expect("message", ref="a")["seq"] == 2
 
 
@@ -127,16 +127,16 @@ def test_a_data_file_that_is_gone_is_noticed(start_server: StartServer, connect:
     ann = connect(server, "ann")
     ann.say("before")
     (server.data / file).unlink()
-    noticed = server.logged("index_failed")
+    noticed = server.wait_logged("index_failed")
 
     # Then nothing more is acknowledged that would be lost
     assert "removed or replaced" in noticed["error"]
-    ann.tell("message", message="into the void", ref="v")
+    ann.send_frame("message", message="into the void", ref="v")
     assert ann.expect("error", ref="v")["code"] == "unavailable"
 
 
 def test_a_port_in_use_leaves_no_data_file(start_server: StartServer) -> None:
     port = str(start_server("--store", "memory").port)
     second = start_server("--port", port, wait=False)
-    assert second.wait() == 1
+    assert second.wait_exit() == 1
     assert not second.data.exists()

@@ -5,8 +5,8 @@ Knows that intervals follow on each other without a pause. Must not know what th
 
 from typing import Final
 
-from chat_ops.audits.finding import Check, Finding, Verdict, judged
-from chat_ops.log.event_log import Log
+from chat_ops.audits.finding import AuditCheck, AuditVerdict, Finding, check_of_findings
+from chat_ops.log.event_log import EventLog
 
 _PAUSES: Final = """
 SELECT node, before AS begun, ts - to_microseconds((interval_s * 1e6)::BIGINT) AS ended,
@@ -23,7 +23,7 @@ FROM (
 """
 """Slack is how many seconds an interval may miss the end of the one before: it is timed by the monotonic
 clock, and its line is written a moment later."""
-BACK: Final = 0.5
+MAX_BACKWARD_S: Final = 0.5
 """Seconds by which a line may be older than the one above: threads write into one file."""
 
 _HOLES: Final = """
@@ -32,7 +32,7 @@ SELECT node, begun, ended FROM pauses WHERE epoch_us(ended - begun) / 1e6 > slac
 _OVERLAPS: Final = """
 SELECT node, begun, ended, same FROM pauses WHERE same OR epoch_us(begun - ended) / 1e6 > slack
 """
-_BACK: Final = """
+_BACKWARD_LINES: Final = """
 SELECT before, ts, node, file FROM (
     SELECT ts, coalesce(node, '') AS node, file, lag(ts) OVER () AS before,
         lag(coalesce(node, '')) OVER () AS before_node, lag(file) OVER () AS before_file
@@ -41,31 +41,31 @@ SELECT before, ts, node, file FROM (
 """
 
 
-def keep(log: Log) -> None:
+def make_pause_tables(log: EventLog) -> None:
     """Make the tables `holes` and `overlapping`."""
-    log.keep("pauses", _PAUSES)
-    log.keep("holes", _HOLES)
-    log.keep("overlapping", _OVERLAPS)
+    log.materialise("pauses", _PAUSES)
+    log.materialise("holes", _HOLES)
+    log.materialise("overlapping", _OVERLAPS)
 
 
-def checks(log: Log) -> list[Check]:
+def checks(log: EventLog) -> list[AuditCheck]:
     """Check holes, overlaps, clocks and lost lines."""
     return [_holes(log), _overlaps(log), _clock(log), _dropped(log)]
 
 
-def _holes(log: Log) -> Check:
+def _holes(log: EventLog) -> AuditCheck:
     ((intervals,),) = log.rows("SELECT count(*) FROM audit_few WHERE event = 'interval'")
     if not intervals:
-        return Check("holes", Verdict.UNKNOWN, None, "the log has no intervals")
+        return AuditCheck("holes", AuditVerdict.UNKNOWN, None, "the log has no intervals")
     found = [
         Finding(begun, node, f"no interval covers the {(ended - begun).total_seconds():.1f} s from here")
         for node, begun, ended in log.rows("SELECT node, begun, ended FROM holes ORDER BY begun, node, ended")
     ]
     says = f"of {intervals} intervals: a file is missing, lines were lost, or the machine slept"
-    return judged("holes", says, found)
+    return check_of_findings("holes", says, found)
 
 
-def _overlaps(log: Log) -> Check:
+def _overlaps(log: EventLog) -> AuditCheck:
     found = [
         Finding(
             begun,
@@ -78,22 +78,24 @@ def _overlaps(log: Log) -> Check:
             "SELECT node, begun, ended, same FROM overlapping ORDER BY begun, node, ended, same"
         )
     ]
-    return judged(
+    return check_of_findings(
         "overlaps", "a file given twice, two servers of one name, or a clock that was set back", found
     )
 
 
-def _clock(log: Log) -> Check:
+def _clock(log: EventLog) -> AuditCheck:
     found = [
         Finding(before, node, f"{(before - ts).total_seconds():.3f} s back, in {file}")
-        for before, ts, node, file in log.rows(_BACK, BACK)
+        for before, ts, node, file in log.rows(_BACKWARD_LINES, MAX_BACKWARD_S)
     ]
-    return judged(
-        "clock_back", f"lines more than {BACK:g} s older than the one above: the clock was set", found
+    return check_of_findings(
+        "clock_back",
+        f"lines more than {MAX_BACKWARD_S:g} s older than the one above: the clock was set",
+        found,
     )
 
 
-def _dropped(log: Log) -> Check:
+def _dropped(log: EventLog) -> AuditCheck:
     rows = log.rows(
         "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'log_lines_dropped'"
         " ORDER BY ALL"
@@ -102,4 +104,4 @@ def _dropped(log: Log) -> Check:
         Finding(ts, node, f"{count} lines{': ' + error if error else ''}") for ts, node, count, error in rows
     ]
     says = "lines that the server could not write; what they would have told is missing everywhere"
-    return judged("lines_dropped", says, found, sum(count for _, _, count, _ in rows))
+    return check_of_findings("lines_dropped", says, found, sum(count for _, _, count, _ in rows))

@@ -9,11 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-MOST: Final = 10_000
+MAX_FINDINGS: Final = 10_000
 """Findings of one check that are kept, the wrong ones first: a file given twice repeats every line."""
 
 
-class Verdict(StrEnum):
+class AuditVerdict(StrEnum):
     """How a check ended."""
 
     FINE = "fine"
@@ -28,24 +28,26 @@ class Finding:
 
     at: datetime | None
     node: str
-    says: str
+    text: str
     room: str = ""
     wrong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class AuditCheck:
     """What was checked, how it ended, and what it means in a sentence; `count` is of what the name says."""
 
     name: str
-    verdict: Verdict
+    verdict: AuditVerdict
     count: int | None
-    says: str
+    text: str
     findings: Sequence[Finding] = field(default=())
 
 
-def judged(name: str, says: str, findings: Sequence[Finding], count: int | None = None) -> Check:
+def check_of_findings(
+    name: str, text: str, findings: Sequence[Finding], count: int | None = None
+) -> AuditCheck:
     """Return a check that is as bad as the worst of its findings."""
     wrong = any(one.wrong for one in findings)
-    verdict = Verdict.WRONG if wrong else Verdict.NOTICE if findings else Verdict.FINE
-    return Check(name, verdict, len(findings) if count is None else count, says, findings)
+    verdict = AuditVerdict.WRONG if wrong else AuditVerdict.NOTICE if findings else AuditVerdict.FINE
+    return AuditCheck(name, verdict, len(findings) if count is None else count, text, findings)

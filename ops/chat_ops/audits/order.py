@@ -8,10 +8,10 @@ crash with lines unwritten.
 
 from typing import Final
 
-from chat_ops.audits.finding import MOST, Check, Finding, Verdict, judged
-from chat_ops.log.event_log import Log
+from chat_ops.audits.finding import MAX_FINDINGS, AuditCheck, AuditVerdict, Finding, check_of_findings
+from chat_ops.log.event_log import EventLog
 
-_NAMES: Final = ("gaps", "repeats", "disorder")
+_CHECK_NAMES: Final = ("gaps", "repeats", "disorder")
 _MESSAGES: Final = """
 SELECT m.*, r.run, r.epoch FROM (
     SELECT ts, coalesce(node, '') AS node, room, seq FROM lines
@@ -49,38 +49,38 @@ SELECT ts, node, room, seq, before FROM (
 """
 
 
-def checks(log: Log) -> list[Check]:
+def checks(log: EventLog) -> list[AuditCheck]:
     """Check gaps, repeats and order; `holes` and `runs` have been made."""
     if log.filters.users:
-        return _untold("of one user's messages alone, nothing can be said about order")
-    log.keep("audit_messages", _MESSAGES)
+        return _unknown("of one user's messages alone, nothing can be said about order")
+    log.materialise("audit_messages", _MESSAGES)
     ((messages, rooms),) = log.rows("SELECT count(*), count(DISTINCT (epoch, room)) FROM audit_messages")
     if not messages:
-        return _untold(
+        return _unknown(
             "the log has no line for each message: run the server with --log-messages to prove order"
         )
-    log.keep("audit_steps", _STEPS)
+    log.materialise("audit_steps", _STEPS)
     among = f"among {messages} messages in {rooms} rooms"
     return [_gaps(log, among), _repeats(log, among), _disorder(log, among)]
 
 
-def _untold(why: str) -> list[Check]:
-    return [Check(name, Verdict.UNKNOWN, None, why) for name in _NAMES]
+def _unknown(why: str) -> list[AuditCheck]:
+    return [AuditCheck(name, AuditVerdict.UNKNOWN, None, why) for name in _CHECK_NAMES]
 
 
-def _gaps(log: Log, among: str) -> Check:
+def _gaps(log: EventLog, among: str) -> AuditCheck:
     ((gaps, missing),) = log.rows(
         "SELECT count(*), coalesce(sum(seq - before - 1), 0)::BIGINT FROM audit_steps WHERE seq > before + 1"
     )
     found = []
-    for ts, node, room, before, seq, restarted, why in log.rows(f"{_GAPS} LIMIT {MOST}"):
+    for ts, node, room, before, seq, restarted, why in log.rows(f"{_GAPS} LIMIT {MAX_FINDINGS}"):
         where = " across a restart" if restarted else ""
         says = f"after {before} comes {seq}{where}{': ' + why if why else ''}"
         found.append(Finding(ts, node, says, room or "", wrong=why is None))
-    return judged("gaps", f"{among}, {missing} seqs have no line", found, gaps)
+    return check_of_findings("gaps", f"{among}, {missing} seqs have no line", found, gaps)
 
 
-def _repeats(log: Log, among: str) -> Check:
+def _repeats(log: EventLog, among: str) -> AuditCheck:
     found = [
         Finding(ts, node, f"{seq} is there twice, as one line: is a file given twice?", room or "")
         if same
@@ -91,15 +91,15 @@ def _repeats(log: Log, among: str) -> Check:
             room or "",
             wrong=True,
         )
-        for ts, node, room, seq, before, same in log.rows(f"{_REPEATS} LIMIT {MOST}")
+        for ts, node, room, seq, before, same in log.rows(f"{_REPEATS} LIMIT {MAX_FINDINGS}")
     ]
     ((repeats,),) = log.rows("SELECT count(*) FROM audit_steps WHERE seq = before")
-    return judged("repeats", f"{among}, seqs that have more than one line", found, repeats)
+    return check_of_findings("repeats", f"{among}, seqs that have more than one line", found, repeats)
 
 
-def _disorder(log: Log, among: str) -> Check:
+def _disorder(log: EventLog, among: str) -> AuditCheck:
     found = [
         Finding(ts, node, f"{seq} comes after {before}", room or "", wrong=True)
-        for ts, node, room, seq, before in log.rows(f"{_DISORDER} LIMIT {MOST}")
+        for ts, node, room, seq, before in log.rows(f"{_DISORDER} LIMIT {MAX_FINDINGS}")
     ]
-    return judged("disorder", f"{among}, those whose seq is below the one before in time", found)
+    return check_of_findings("disorder", f"{among}, those whose seq is below the one before in time", found)

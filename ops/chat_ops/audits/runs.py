@@ -7,8 +7,8 @@ where one user or room is asked for: what happened to a server explains what hap
 
 from typing import Final
 
-from chat_ops.audits.finding import Check, Finding, judged
-from chat_ops.log.event_log import MANY, Log
+from chat_ops.audits.finding import AuditCheck, Finding, check_of_findings
+from chat_ops.log.event_log import FREQUENT_EVENTS, EventLog
 
 _RUNS: Final = """
 WITH begins AS (
@@ -23,40 +23,42 @@ WITH begins AS (
         coalesce(lead(begun) OVER one, TIMESTAMP 'infinity') AS until,
         lead(epoch) OVER one AS next_epoch, lead(store) OVER one AS next_store
     FROM begins WINDOW one AS (PARTITION BY node ORDER BY begun, epoch, store)
-), news AS (
+), epochs AS (
     SELECT node, ts, epoch FROM audit_few WHERE event = 'epoch_changed'
 )
 SELECT run, node, begun, until, started,
     (SELECT min(ts) FROM audit_few AS f
         WHERE event = 'server_stopped' AND f.node = r.node AND f.ts >= r.begun AND f.ts < r.until) AS stopped,
     coalesce(
-        (SELECT arg_max(epoch, (ts, epoch)) FROM news AS n
+        (SELECT arg_max(epoch, (ts, epoch)) FROM epochs AS n
             WHERE n.node = r.node AND n.ts >= r.begun AND n.ts < r.until AND n.epoch IS NOT NULL),
         epoch,
         -- A run whose beginning is not in the log has the epoch of the next, unless that one says otherwise.
         CASE WHEN next_store <> 'memory' AND NOT EXISTS (
-            SELECT 1 FROM news AS n WHERE n.node = r.node AND n.epoch = r.next_epoch) THEN next_epoch END,
+            SELECT 1 FROM epochs AS n WHERE n.node = r.node AND n.epoch = r.next_epoch) THEN next_epoch END,
         'of ' || node
     ) AS epoch
 FROM following AS r
 """
 
 
-def keep(log: Log) -> None:
+def make_run_tables(log: EventLog) -> None:
     """Make the tables that checks ask."""
-    whole = log.regardless
-    few = (
-        log.few() if whole == "lines" else f"{whole} WHERE event NOT IN {tuple(str(event) for event in MANY)}"
+    all_lines = log.view_of_all_names
+    rare = (
+        log.rare_events()
+        if all_lines == "lines"
+        else f"{all_lines} WHERE event NOT IN {tuple(str(event) for event in FREQUENT_EVENTS)}"
     )
-    log.keep("audit_few", f"SELECT * REPLACE (coalesce(node, '') AS node) FROM {few}")  # noqa: S608  ours
-    log.keep(
+    log.materialise("audit_few", f"SELECT * REPLACE (coalesce(node, '') AS node) FROM {rare}")  # noqa: S608  ours
+    log.materialise(
         "spans",
-        f"SELECT coalesce(node, '') AS node, min(ts) AS ts, max(ts) AS last FROM {whole} GROUP BY 1",  # noqa: S608  as above
+        f"SELECT coalesce(node, '') AS node, min(ts) AS ts, max(ts) AS last FROM {all_lines} GROUP BY 1",  # noqa: S608  as above
     )
-    log.keep("runs", _RUNS)
+    log.materialise("runs", _RUNS)
 
 
-def crashes(log: Log) -> Check:
+def crashes(log: EventLog) -> AuditCheck:
     """Check that each run ended in order before the next began; `overlapping` has been made."""
     found = []
     for node, begun, until, shared in log.rows(
@@ -70,10 +72,10 @@ def crashes(log: Log) -> Check:
         "SELECT count(*), count(*) FILTER (stopped IS NULL AND until = 'infinity') FROM runs"
     )
     says = f"of {runs} runs; of {left} the log has no end: they go on, or crashed at the log's end"
-    return judged("crashes", says, found)
+    return check_of_findings("crashes", says, found)
 
 
-def epochs(log: Log) -> Check:
+def epochs(log: EventLog) -> AuditCheck:
     """Tell when seqs may have been issued anew."""
     found = [
         Finding(ts, node, f"the epoch is now {epoch or '?'}: {reason or 'no reason was given'}", wrong=True)
@@ -81,4 +83,6 @@ def epochs(log: Log) -> Check:
             "SELECT ts, node, epoch, reason FROM audit_few WHERE event = 'epoch_changed' ORDER BY ALL"
         )
     ]
-    return judged("epoch_changes", "the end of the store's log was lost: messages may have been, too", found)
+    return check_of_findings(
+        "epoch_changes", "the end of the store's log was lost: messages may have been, too", found
+    )

@@ -5,8 +5,8 @@ Knows which lines tell of a store in trouble. Must not know seqs.
 
 from typing import Final
 
-from chat_ops.audits.finding import Check, Finding, judged
-from chat_ops.log.event_log import Log
+from chat_ops.audits.finding import AuditCheck, Finding, check_of_findings
+from chat_ops.log.event_log import EventLog
 
 _FAILURES: Final = """
 SELECT ts, node, error, after, after_s FROM (
@@ -17,21 +17,23 @@ SELECT ts, node, error, after, after_s FROM (
 """
 
 
-def checks(log: Log) -> list[Check]:
+def checks(log: EventLog) -> list[AuditCheck]:
     """Check failures, refusals and faults."""
     return [_failures(log), _refusals(log), _faults(log)]
 
 
-def _failures(log: Log) -> Check:
+def _failures(log: EventLog) -> AuditCheck:
     found = []
     for ts, node, error, after, lasted in log.rows(_FAILURES):
         recovered = after == "store_recovered"
         how = f"for {lasted or 0:g} s" if recovered else "and did not recover in this log"
         found.append(Finding(ts, node, f"the store failed {how}: {error or '?'}", wrong=not recovered))
-    return judged("store_failures", "what was accepted meanwhile waited, unless it was refused", found)
+    return check_of_findings(
+        "store_failures", "what was accepted meanwhile waited, unless it was refused", found
+    )
 
 
-def _refusals(log: Log) -> Check:
+def _refusals(log: EventLog) -> AuditCheck:
     rows = log.rows(
         "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'batch_refused' ORDER BY ALL"
     )
@@ -39,7 +41,7 @@ def _refusals(log: Log) -> Check:
         Finding(ts, node, f"senders of {count} messages were told so: {error or '?'}", wrong=True)
         for ts, node, count, error in rows
     ]
-    return judged(
+    return check_of_findings(
         "messages_refused",
         "messages that the store did not take; none had been acknowledged",
         found,
@@ -47,7 +49,7 @@ def _refusals(log: Log) -> Check:
     )
 
 
-def _faults(log: Log) -> Check:
+def _faults(log: EventLog) -> AuditCheck:
     found = [
         Finding(ts, node, f"{kind or 'error'}: {error or '?'}", room or "", wrong=True)
         for ts, node, kind, error, room in log.rows(
@@ -55,4 +57,4 @@ def _faults(log: Log) -> Check:
             " ORDER BY ALL"
         )
     ]
-    return judged("internal_errors", "faults of the server's own", found)
+    return check_of_findings("internal_errors", "faults of the server's own", found)

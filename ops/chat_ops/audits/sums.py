@@ -9,13 +9,13 @@ those that the store refused (a session counts them, an interval does not) and b
 
 from typing import Final
 
-from chat_ops.audits.finding import Check, Finding, Verdict, judged
-from chat_ops.log.event_log import Log
+from chat_ops.audits.finding import AuditCheck, AuditVerdict, Finding, check_of_findings
+from chat_ops.log.event_log import EventLog
 
 _SUMS: Final = """
 WITH whole AS (
     SELECT run, node, begun, stopped FROM runs WHERE started AND stopped IS NOT NULL
-), told AS (
+), logged AS (
     SELECT r.run, count(*) FILTER (event = 'session_opened') AS opened,
         count(*) FILTER (event = 'session_closed') AS closed, sum(messages_in) AS messages
     FROM (
@@ -35,23 +35,23 @@ SELECT w.node, w.begun, coalesce(c.opened, 0)::BIGINT, coalesce(t.opened, 0)::BI
     coalesce(c.closed, 0)::BIGINT, coalesce(t.closed, 0)::BIGINT,
     coalesce(c.messages, 0)::BIGINT, coalesce(t.messages, 0)::BIGINT,
     coalesce(c.refused, 0)::BIGINT, coalesce(c.dropped, 0)::BIGINT
-FROM whole AS w JOIN counted AS c USING (run) LEFT JOIN told AS t USING (run)
+FROM whole AS w JOIN counted AS c USING (run) LEFT JOIN logged AS t USING (run)
 WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY w.begun, w.node
 """
 
 
-def check(log: Log) -> Check:
+def check(log: EventLog) -> AuditCheck:
     """Check the sums of each run that the log has whole."""
     if log.filters.users or log.filters.room:
-        return Check(
-            "sums", Verdict.UNKNOWN, None, "of one user or room, the lines do not add up to intervals"
+        return AuditCheck(
+            "sums", AuditVerdict.UNKNOWN, None, "of one user or room, the lines do not add up to intervals"
         )
     rows = log.rows(_SUMS)
     if not rows:
         why = (
             "the log has no run from its first line to its last, of a node that is one server (see overlaps)"
         )
-        return Check("sums", Verdict.UNKNOWN, None, why)
+        return AuditCheck("sums", AuditVerdict.UNKNOWN, None, why)
     found = []
     for node, begun, *sums, refused, dropped in rows:
         opened, opened_lines, closed, closed_lines, messages, sent = sums
@@ -69,4 +69,6 @@ def check(log: Log) -> Check:
             more = ": some session has no line at its end (the operator has none)" if unclosed else ""
             says = f"intervals count {messages} messages; sessions sent {sent}{more}"
             found.append(Finding(begun, node, says, wrong=not unclosed))
-    return judged("sums", f"of {len(rows)} whole runs, intervals against the lines of sessions", found)
+    return check_of_findings(
+        "sums", f"of {len(rows)} whole runs, intervals against the lines of sessions", found
+    )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from chat_ops.compare import metric_refs
-from chat_ops.compare.metric_refs import LATENCY, Measured
+from chat_ops.compare.metric_refs import LATENCY, LogMetrics
 from chat_ops.log.errors import UsageError
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -29,54 +29,60 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
-_TIMES: Final = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # both letters mu: sign and Greek
-_PER: Final = {"/s": 1.0, "/min": 60.0, "/h": 3600.0}
+_TIME_UNITS_US: Final = {
+    "us": 1.0,
+    "µs": 1.0,
+    "μs": 1.0,
+    "ms": 1e3,
+    "s": 1e6,
+}  # both letters mu: sign and Greek
+_RATE_UNITS_S: Final = {"/s": 1.0, "/min": 60.0, "/h": 3600.0}
 _BOUND: Final = re.compile(r"\s*([^<>=\s]+)\s*([<>]=?)\s*(\S+)\s*")
 _LIMIT: Final = re.compile(r"([+-]?)([0-9]{1,15}(?:\.[0-9]{1,9})?)(\D*)", re.ASCII)
 _PART: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 _EXAMPLE: Final = "write for example latency.p99>+20% or errors>0"
 
-How = Literal["value", "rate", "difference", "percent"]
+BoundKind = Literal["value", "rate", "difference", "percent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class ComparisonBound:
     """One bound as it was written; `limit` is in µs, in percent, or a count (of a rate, in `per` seconds)."""
 
     text: str
     names: tuple[str, ...]
     sign: str
     limit: float
-    how: How
-    per: float = 1.0
+    kind: BoundKind
+    per_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BoundOutcome:
     """How one figure of a bound fared; `compared` was held against the limit, None if it was not measured."""
 
-    bound: Bound
+    bound: ComparisonBound
     name: str
     compared: float | None
     broken: bool
 
 
-def parse(text: str) -> tuple[Bound, ...]:
+def parse_bounds(text: str) -> tuple[ComparisonBound, ...]:
     """Return the bounds in `text`. Raises UsageError, which says what is wrong with which."""
-    return tuple(_bound(part) for part in text.split(","))
+    return tuple(_parse_bound(part) for part in text.split(","))
 
 
-def judge(bound: Bound, before: Measured, now: Measured) -> list[Outcome]:
+def evaluate_bound(bound: ComparisonBound, before: LogMetrics, now: LogMetrics) -> list[BoundOutcome]:
     """Return how the figures of a bound fared; what was not measured breaks it: nobody can say it is kept."""
     outcomes = []
     for name in bound.names:
         compared = _compared(bound, name, before, now)
         broken = compared is None or _OPERATORS[bound.sign](compared, bound.limit)
-        outcomes.append(Outcome(bound, name, compared, broken))
+        outcomes.append(BoundOutcome(bound, name, compared, broken))
     return outcomes
 
 
-def change(before: float | None, now: float | None) -> float | None:
+def percent_change(before: float | None, now: float | None) -> float | None:
     """Return by how many percent something has grown; from nothing, infinitely."""
     if before is None or now is None:
         return None
@@ -85,25 +91,25 @@ def change(before: float | None, now: float | None) -> float | None:
     return 100 * (now - before) / before
 
 
-def _compared(bound: Bound, name: str, before: Measured, now: Measured) -> float | None:
-    if bound.how == "value":
+def _compared(bound: ComparisonBound, name: str, before: LogMetrics, now: LogMetrics) -> float | None:
+    if bound.kind == "value":
         return now.value(name)
-    if bound.how == "rate":
-        return now.rate(name, bound.per)
-    if bound.how == "difference":
+    if bound.kind == "rate":
+        return now.rate(name, bound.per_s)
+    if bound.kind == "difference":
         was, value = before.value(name), now.value(name)
         return None if was is None or value is None else value - was
     if metric_refs.is_count(name):
-        return change(before.rate(name), now.rate(name))
-    return change(before.value(name), now.value(name))
+        return percent_change(before.rate(name), now.rate(name))
+    return percent_change(before.value(name), now.value(name))
 
 
-def _bound(text: str) -> Bound:
+def _parse_bound(text: str) -> ComparisonBound:
     found = _BOUND.fullmatch(text)
     if found is None:
         raise UsageError(f"{text!r} is no bound: {_EXAMPLE}")
     name, sign, right = found.groups()
-    names = _names(name, text)
+    names = _metric_names(name, text)
     limit = _LIMIT.fullmatch(right)
     if limit is None:
         raise UsageError(f"in {text!r}, {right!r} is no limit: {_EXAMPLE}")
@@ -112,43 +118,47 @@ def _bound(text: str) -> Bound:
     if unit == "%":
         if not signed:
             raise UsageError(f"in {text!r}, say more or less: {name}{sign}+{right} or {name}{sign}-{right}")
-        return Bound(written, names, sign, number, "percent")
+        return ComparisonBound(written, names, sign, number, "percent")
     if metric_refs.is_time(names[0]):
-        if unit not in _TIMES:
+        if unit not in _TIME_UNITS_US:
             raise UsageError(
                 f"in {text!r} is no unit of time: write {limit[2]}ms, {limit[2]}us or {limit[2]}s"
             )
-        return Bound(written, names, sign, number * _TIMES[unit], "difference" if signed else "value")
+        return ComparisonBound(
+            written, names, sign, number * _TIME_UNITS_US[unit], "difference" if signed else "value"
+        )
     if signed:
         raise UsageError(
             f"in {text!r}, only percents and times are compared with before: write {right}% or {limit[2]}"
         )
-    if unit in _PER and metric_refs.is_count(names[0]):
-        return Bound(written, names, sign, number, "rate", _PER[unit])
+    if unit in _RATE_UNITS_S and metric_refs.is_count(names[0]):
+        return ComparisonBound(written, names, sign, number, "rate", _RATE_UNITS_S[unit])
     if unit:
         raise UsageError(
             f"in {text!r}, {unit!r} is no unit of {name}: write {limit[2]}, or {limit[2]}/s, /min or /h"
         )
-    return Bound(written, names, sign, number, "value")
+    return ComparisonBound(written, names, sign, number, "value")
 
 
-def _names(name: str, text: str) -> tuple[str, ...]:
+def _metric_names(name: str, text: str) -> tuple[str, ...]:
     base, dot, part = name.partition(".")
     part = part.replace("p99.9", "p999")
     names = [f"{base}.{part}" if dot else base]
     if base == LATENCY:
         names = [f"{one}.{part}" for one in ("accept_to_commit", "commit_to_sent")]
     for one in names:
-        if one not in metric_refs.NAMES and not (base in metric_refs.OPEN and _PART.fullmatch(part)):
+        if one not in metric_refs.METRIC_NAMES and not (
+            base in metric_refs.METRICS_WITH_PARTS and _PART.fullmatch(part)
+        ):
             known = [
-                *metric_refs.NAMES,
+                *metric_refs.METRIC_NAMES,
                 *(f"{LATENCY}.{which}" for which in ("p50", "p90", "p99", "p999", "max")),
             ]
             near = difflib.get_close_matches(name, known, 3, 0.4)
             hint = (
                 f"perhaps {' or '.join(near)}"
                 if near
-                else f"there are latency.p99, {', '.join(metric_refs.TROUBLE)}"
+                else f"there are latency.p99, {', '.join(metric_refs.TROUBLE_METRICS)}"
             )
             raise UsageError(f"in {text!r}, there is no figure {name!r}: {hint}")
     return tuple(names)

@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
-from chat_ops.stats.histogram import Histogram
+from chat_ops.log.event_log import EventLog
+from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.stats.percentiles import PERCENTILES
 from chat_server.vocabulary import HISTOGRAMS
 
 LATENCY: Final = "latency"
 """Stands for both latencies of a message: a bound on it must hold for each."""
-LATENCIES: Final = tuple(f"{name}.{which}" for name in HISTOGRAMS for which in PERCENTILES)
+LATENCY_METRICS: Final = tuple(f"{name}.{which}" for name in HISTOGRAMS for which in PERCENTILES)
 LOOP_LAG: Final = "loop_lag.max"
-PEAK: Final = "sessions.peak"
-TRAFFIC: Final = ("messages", "deliveries", "opened", "closed", "bytes_in", "bytes_out")
+PEAK_SESSIONS: Final = "sessions.peak"
+TRAFFIC_METRICS: Final = ("messages", "deliveries", "opened", "closed", "bytes_in", "bytes_out")
 _EVENTS: Final = {
     "lags": "reader_lagging",
     "internal_errors": "internal_error",
@@ -34,14 +34,14 @@ _EVENTS: Final = {
 }
 _SUMMED: Final = {"messages_refused": "batch_refused", "log_lines_dropped": "log_lines_dropped"}
 _MAPS: Final = ("errors", "refused")
-TROUBLE: Final = (*_MAPS, "stalled", "flooding", *_EVENTS, *_SUMMED)
-OPEN: Final = (*_MAPS, "closed")
+TROUBLE_METRICS: Final = (*_MAPS, "stalled", "flooding", *_EVENTS, *_SUMMED)
+METRICS_WITH_PARTS: Final = (*_MAPS, "closed")
 """Figures that have a part for each code or reason: `errors.rate_limited`."""
-NAMES: Final = (*LATENCIES, LOOP_LAG, *TRAFFIC, PEAK, *TROUBLE)
+METRIC_NAMES: Final = (*LATENCY_METRICS, LOOP_LAG, *TRAFFIC_METRICS, PEAK_SESSIONS, *TROUBLE_METRICS)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class LogMetrics:
     """What one log, or one time of it, gives: values by the figures' names, and how long it is."""
 
     seconds: float
@@ -53,63 +53,71 @@ class Measured:
     def value(self, name: str) -> float | None:
         """Return a figure; a part (`errors.CODE`) that never occurred is 0."""
         whole = name.partition(".")[0]
-        if name not in self.values and whole in OPEN and whole in self.values:
+        if name not in self.values and whole in METRICS_WITH_PARTS and whole in self.values:
             return 0.0
         return self.values.get(name)
 
-    def rate(self, name: str, per: float = 1.0) -> float | None:
+    def rate(self, name: str, per_s: float = 1.0) -> float | None:
         """Return how often something was counted in so many seconds."""
         value = self.value(name)
-        return None if value is None else value / self.seconds * per
+        return None if value is None else value / self.seconds * per_s
 
 
 def is_time(name: str) -> bool:
     """Tell whether a figure is in µs."""
-    return name in LATENCIES or name == LOOP_LAG
+    return name in LATENCY_METRICS or name == LOOP_LAG
 
 
 def is_count(name: str) -> bool:
     """Tell whether a figure is counted, and so is compared by its rate."""
-    return not is_time(name) and name != PEAK
+    return not is_time(name) and name != PEAK_SESSIONS
 
 
-def measure(log: Log, what: str) -> Measured:
+def measure_log(log: EventLog, what: str) -> LogMetrics:
     """Return the figures of a log. Raises UsageError where it has no intervals; `what` names the log."""
-    few = log.few("interval_s", "sessions", "loop_lag_max_ms", "count", *HISTOGRAMS, *TRAFFIC, *OPEN)
+    rare = log.rare_events(
+        "interval_s",
+        "sessions",
+        "loop_lag_max_ms",
+        "count",
+        *HISTOGRAMS,
+        *TRAFFIC_METRICS,
+        *METRICS_WITH_PARTS,
+    )
     ((seconds,),) = log.rows(
-        f"SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered FROM {few}"  # noqa: S608  ours
+        f"SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered FROM {rare}"  # noqa: S608  ours
         " WHERE event = 'interval' GROUP BY node)"
     )
     if not seconds or seconds <= 0:
         raise UsageError(f"{what} has no intervals: there is nothing to compare")
     values: dict[str, float] = {}
     samples: dict[str, int] = {}
-    payloads = " UNION ALL ".join(f"SELECT '{name}', {name} FROM {few}" for name in HISTOGRAMS)  # noqa: S608  as above
-    merged: dict[str, Histogram] = Histogram.merge_groups(log.rows(payloads))
+    payloads = " UNION ALL ".join(f"SELECT '{name}', {name} FROM {rare}" for name in HISTOGRAMS)  # noqa: S608  as above
+    merged: dict[str, SparseHistogram] = SparseHistogram.merge_groups(log.rows(payloads))
     for name, histogram in merged.items():
         samples[name] = histogram.count
         for which, of in PERCENTILES.items():
             if (value := histogram.percentile(of)) is not None:
                 values[f"{name}.{which}"] = value
-    _count(log, few, values)
-    return Measured(seconds, values, samples)
+    _add_counts(log, rare, values)
+    return LogMetrics(seconds, values, samples)
 
 
-def _count(log: Log, few: str, values: dict[str, float]) -> None:
-    plain = [name for name in TRAFFIC if name != "closed"]
+def _add_counts(log: EventLog, rare: str, values: dict[str, float]) -> None:
+    plain = [name for name in TRAFFIC_METRICS if name != "closed"]
     ((lag, peak, *sums),) = log.rows(
         "SELECT max(loop_lag_max_ms) * 1000,"  # noqa: S608  as above
         " (SELECT sum(most) FROM (SELECT max(sessions) AS most"
-        f" FROM {few} WHERE event = 'interval' GROUP BY node)),"
-        f" {', '.join(f'sum({name})' for name in plain)} FROM {few} WHERE event = 'interval'"
+        f" FROM {rare} WHERE event = 'interval' GROUP BY node)),"
+        f" {', '.join(f'sum({name})' for name in plain)} FROM {rare} WHERE event = 'interval'"
     )
-    told = {LOOP_LAG: lag, PEAK: peak, **dict(zip(plain, sums, strict=True))}
-    values.update({name: float(value) for name, value in told.items() if value is not None})
-    for name in OPEN:
-        if not log.rows(f"SELECT count({name}) FROM {few} WHERE event = 'interval'")[0][0]:  # noqa: S608  as above
+    measured = {LOOP_LAG: lag, PEAK_SESSIONS: peak, **dict(zip(plain, sums, strict=True))}
+    values.update({name: float(value) for name, value in measured.items() if value is not None})
+    for name in METRICS_WITH_PARTS:
+        if not log.rows(f"SELECT count({name}) FROM {rare} WHERE event = 'interval'")[0][0]:  # noqa: S608  as above
             continue  # nobody counts it: of one room, say
         parts = log.rows(
-            f"SELECT one.key, sum(one.value) FROM (SELECT unnest(map_entries({name})) AS one FROM {few}"  # noqa: S608  as above
+            f"SELECT one.key, sum(one.value) FROM (SELECT unnest(map_entries({name})) AS one FROM {rare}"  # noqa: S608  as above
             " WHERE event = 'interval') GROUP BY 1"
         )
         values[name] = float(sum(count or 0 for _, count in parts))
@@ -119,7 +127,7 @@ def _count(log: Log, few: str, values: dict[str, float]) -> None:
         values["flooding"] = values.get("closed.flooding", 0.0)
     events = {
         event: (lines, count or 0)
-        for event, lines, count in log.rows(f"SELECT event, count(*), sum(count) FROM {few} GROUP BY event")  # noqa: S608  as above
+        for event, lines, count in log.rows(f"SELECT event, count(*), sum(count) FROM {rare} GROUP BY event")  # noqa: S608  as above
     }
     values.update({name: float(events.get(event, (0, 0))[0]) for name, event in _EVENTS.items()})
     values.update({name: float(events.get(event, (0, 0))[1]) for name, event in _SUMMED.items()})

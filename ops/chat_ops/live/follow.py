@@ -18,24 +18,33 @@ from rich.console import Console
 from rich.live import Live
 
 from chat_ops.live import dashboard
-from chat_ops.live.file_tail import Tail
+from chat_ops.live.file_tail import FileTail
 from chat_ops.live.keyboard import Keyboard
-from chat_ops.live.snapshot import Interval, Present
-from chat_ops.live.stdin_lines import Stream
+from chat_ops.live.snapshot import LogInterval, ServerSnapshot
+from chat_ops.live.stdin_lines import StdinLines
 from chat_ops.log.errors import UsageError
-from chat_ops.output.formatting import duration
-from chat_ops.output.jsonl import plain
+from chat_ops.output.formatting import format_duration
+from chat_ops.output.jsonl import json_value
 
 HELP: Final = (
     "watch a server as it runs: rates, latency, errors, slow readers; over a log that is rotated, too"
 )
 
-PACE: Final = 0.25
+POLL_INTERVAL_S: Final = 0.25
 """Seconds between two looks at the file: a line is seen as soon as a person can tell."""
-MISSED: Final = 3
+SILENT_AFTER_INTERVALS: Final = 3
 """Intervals without a line after which the server counts as silent."""
-QUITS: Final = frozenset("qQ\x03\x04")
-_WHOLE: Final = ("since", "until", "room", "user", "anonymize", "anonymize_key", "memory", "threads")
+QUIT_KEYS: Final = frozenset("qQ\x03\x04")
+_UNSUPPORTED_OPTIONS: Final = (
+    "since",
+    "until",
+    "room",
+    "user",
+    "anonymize",
+    "anonymize_key",
+    "memory",
+    "threads",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,23 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Follow until `q`, Ctrl-C or the end of standard input."""
-    _refuse(args)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that the terminal is left as it was found
-    signal.signal(signal.SIGHUP, _interrupt)
-    source: Tail | Stream = Stream() if args.file == "-" else Tail(Path(args.file))
-    present = Present(args.node or ())
+    _check_arguments(args)
+    signal.signal(signal.SIGTERM, _raise_interrupt)  # so that the terminal is left as it was found
+    signal.signal(signal.SIGHUP, _raise_interrupt)
+    source: FileTail | StdinLines = StdinLines() if args.file == "-" else FileTail(Path(args.file))
+    snapshot = ServerSnapshot(args.node or ())
     console = Console(highlight=False, emoji=False, markup=False)
     with suppress(KeyboardInterrupt):
         if console.is_terminal and not console.is_dumb_terminal and args.form is None:
-            _screen(source, present, args.file, console)
+            _run_screen(source, snapshot, args.file, console)
         else:
-            _lines(source, present, as_json=args.form == "json")
+            _print_lines(source, snapshot, as_json=args.form == "json")
     source.close()
     return 0
 
 
-def _refuse(args: argparse.Namespace) -> None:
-    for name in _WHOLE:
+def _check_arguments(args: argparse.Namespace) -> None:
+    for name in _UNSUPPORTED_OPTIONS:
         if getattr(args, name, None):
             raise UsageError(f"follow shows all that comes: it knows no --{name.replace('_', '-')}")
     if args.form == "csv":
@@ -80,43 +89,51 @@ def _refuse(args: argparse.Namespace) -> None:
         raise UsageError(f"{args.file} is a directory: name the log in it")
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def _raise_interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _screen(source: Tail | Stream, present: Present, title: str, console: Console) -> None:
+def _run_screen(
+    source: FileTail | StdinLines, snapshot: ServerSnapshot, title: str, console: Console
+) -> None:
     with Keyboard() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             for line in source.lines():
-                present.take(line)
+                snapshot.add_line(line)
             width, height = console.size
-            status = source.trouble or _silence(present) or ("the end" if source.ended else "")
+            status = source.trouble or _silence_note(snapshot) or ("the end" if source.ended else "")
             keys = f"{status}; q quits" if status else "q quits"
-            live.update(dashboard.screen(present, title, keys, width, height), refresh=True)
-            if QUITS & set(keyboard.wait(PACE)):
+            live.update(dashboard.render_screen(snapshot, title, keys, width, height), refresh=True)
+            if QUIT_KEYS & set(keyboard.wait(POLL_INTERVAL_S)):
                 return
 
 
-def _silence(present: Present) -> str:
+def _silence_note(snapshot: ServerSnapshot) -> str:
     """Say so if intervals have stopped coming: the server has ended, hangs, or logs elsewhere."""
-    if not present.history:
+    if not snapshot.history:
         return ""
-    last = present.history[-1]
+    last = snapshot.history[-1]
     silent = (datetime.now(UTC) - last.at).total_seconds()
-    return f"no interval for {duration(silent)}" if silent > MISSED * last.seconds + 1 else ""
+    return (
+        f"no interval for {format_duration(silent)}"
+        if silent > SILENT_AFTER_INTERVALS * last.seconds + 1
+        else ""
+    )
 
 
-def _lines(source: Tail | Stream, present: Present, *, as_json: bool) -> None:
+def _print_lines(source: FileTail | StdinLines, snapshot: ServerSnapshot, *, as_json: bool) -> None:
     with Keyboard() as keyboard:
         while True:
             for line in source.lines():
-                interval = present.take(line)
+                interval = snapshot.add_line(line)
                 if interval is not None:
-                    sys.stdout.write(_as_json(interval) if as_json else f"{dashboard.line(interval)}\n")
+                    sys.stdout.write(
+                        _as_json(interval) if as_json else f"{dashboard.format_interval(interval)}\n"
+                    )
                     sys.stdout.flush()
-            if source.ended or QUITS & set(keyboard.wait(PACE)):
+            if source.ended or QUIT_KEYS & set(keyboard.wait(POLL_INTERVAL_S)):
                 return
 
 
-def _as_json(interval: Interval) -> str:
-    return json.dumps(plain(dataclasses.asdict(interval))) + "\n"
+def _as_json(interval: LogInterval) -> str:
+    return json.dumps(json_value(dataclasses.asdict(interval))) + "\n"

@@ -11,26 +11,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chat_ops.stats.histogram import Histogram
+from chat_ops.stats.histogram import SparseHistogram
 from chat_server.vocabulary import HISTOGRAMS, LogEvent
 
-HISTORY: Final = 240
+HISTORY_INTERVALS: Final = 240
 """Intervals whose figures are kept for the sparklines: more than a terminal is wide."""
-LAST: Final = 6
+PERCENTILE_INTERVALS: Final = 6
 """Intervals over which percentiles are taken, too: a minute of them, by default."""
-MOST_NODES: Final = 32
-MOST_SLOW: Final = 1000
-MOST_EVENTS: Final = 50
-MOST_KINDS: Final = 100
-LONGEST_TEXT: Final = 100
+MAX_NODES: Final = 32
+MAX_SLOW_READERS: Final = 1000
+MAX_EVENTS: Final = 50
+MAX_KINDS: Final = 100
+MAX_TEXT_CHARS: Final = 100
 """Bounds for whatever a log may have in it."""
-TOLD: Final = frozenset({LogEvent.SERVER_STARTED, LogEvent.SERVER_STOPPING, LogEvent.SERVER_STOPPED})
-_LEVELS: Final = frozenset({"warning", "error", "critical"})
-_FEW: Final = frozenset({LogEvent.SESSION_OPENED, LogEvent.READER_CAUGHT_UP, LogEvent.MESSAGE})
+ALWAYS_SHOWN_EVENTS: Final = frozenset(
+    {LogEvent.SERVER_STARTED, LogEvent.SERVER_STOPPING, LogEvent.SERVER_STOPPED}
+)
+_SHOWN_LEVELS: Final = frozenset({"warning", "error", "critical"})
+_NEVER_SHOWN_EVENTS: Final = frozenset({LogEvent.SESSION_OPENED, LogEvent.READER_CAUGHT_UP, LogEvent.MESSAGE})
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class LogInterval:
     """The figures of one interval; those of latency in µs, None where nothing was measured."""
 
     at: datetime
@@ -54,7 +56,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
+class SlowReader:
     """A reader that lags."""
 
     username: str
@@ -65,7 +67,7 @@ class Slow:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ShownEvent:
     """A line that a person should see."""
 
     at: datetime
@@ -74,23 +76,23 @@ class Told:
     fields: Mapping[str, Any]
 
 
-class Present:
+class ServerSnapshot:
     """What the last lines say."""
 
     def __init__(self, nodes: Iterable[str] = ()) -> None:
-        self.bad = 0
+        self.bad_lines = 0
         self.lines = 0
         self.opened = self.closed = 0  # since the last interval
-        self.nodes: OrderedDict[str, Interval] = OrderedDict()
-        self.history: deque[Interval] = deque(maxlen=HISTORY)
+        self.nodes: OrderedDict[str, LogInterval] = OrderedDict()
+        self.history: deque[LogInterval] = deque(maxlen=HISTORY_INTERVALS)
         self.errors: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
-        self.events: deque[Told] = deque(maxlen=MOST_EVENTS)
-        self.slow: OrderedDict[str, Slow] = OrderedDict()
+        self.events: deque[ShownEvent] = deque(maxlen=MAX_EVENTS)
+        self.slow_readers: OrderedDict[str, SlowReader] = OrderedDict()
         self._wanted = frozenset(nodes)
-        self._payloads: deque[Mapping[str, str]] = deque(maxlen=LAST)
+        self._payloads: deque[Mapping[str, str]] = deque(maxlen=PERCENTILE_INTERVALS)
 
-    def take(self, line: bytes) -> Interval | None:
+    def add_line(self, line: bytes) -> LogInterval | None:
         """Take in a line; return its interval if it is of one."""
         if not line.strip():
             return None
@@ -99,30 +101,30 @@ class Present:
             at = datetime.fromisoformat(fields["ts"]).astimezone(UTC)
             event = str(fields["event"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            self.bad += 1
+            self.bad_lines += 1
             return None
         self.lines += 1
         if self._wanted and _text(fields, "node") not in self._wanted:
             return None
         if event == LogEvent.INTERVAL:
-            return self._interval(at, fields)
-        self._line(at, event, fields)
+            return self._add_interval(at, fields)
+        self._add_event(at, event, fields)
         return None
 
-    def latency(self, figure: str, last: int = LAST) -> Histogram:
+    def latency(self, metric: str, last: int = PERCENTILE_INTERVALS) -> SparseHistogram:
         """Return the sum of the last intervals' histograms."""
         some = list(self._payloads)[-last:]
-        return Histogram.merge(payloads.get(figure) for payloads in some)
+        return SparseHistogram.merge(payloads.get(metric) for payloads in some)
 
     def total(self, name: str) -> float:
         """Return the sum of a figure over the nodes, of the last interval of each."""
         return float(sum(getattr(interval, name) for interval in self.nodes.values()))
 
-    def _interval(self, at: datetime, fields: Mapping[str, Any]) -> Interval:
+    def _add_interval(self, at: datetime, fields: Mapping[str, Any]) -> LogInterval:
         payloads = {name: value for name in HISTOGRAMS if isinstance(value := fields.get(name), str)}
-        each = {name: Histogram.merge([payload]) for name, payload in payloads.items()}
+        each = {name: SparseHistogram.merge([payload]) for name, payload in payloads.items()}
         seconds = _number(fields, "interval_s") or 1.0
-        interval = Interval(
+        interval = LogInterval(
             at=at,
             node=_text(fields, "node"),
             seconds=seconds,
@@ -133,8 +135,8 @@ class Present:
             bytes_out=_number(fields, "bytes_out") / seconds,
             opened=int(_number(fields, "opened")),
             closed=sum(_counts(fields, "closed").values()),
-            errors=_add(self.errors, _counts(fields, "errors")),
-            refused=_add(self.refused, _counts(fields, "refused")),
+            errors=_add_counts(self.errors, _counts(fields, "errors")),
+            refused=_add_counts(self.refused, _counts(fields, "refused")),
             lagging=int(_number(fields, "lagging")),
             held=int(_number(fields, "held")),
             loop_lag_ms=_number(fields, "loop_lag_max_ms"),
@@ -145,35 +147,35 @@ class Present:
         self.opened = self.closed = 0
         self.history.append(interval)
         self.nodes[interval.node] = interval
-        if len(self.nodes) > MOST_NODES:
+        if len(self.nodes) > MAX_NODES:
             self.nodes.popitem(last=False)
         return interval
 
-    def _line(self, at: datetime, event: str, fields: Mapping[str, Any]) -> None:
+    def _add_event(self, at: datetime, event: str, fields: Mapping[str, Any]) -> None:
         session, level = _text(fields, "session_id"), _text(fields, "level")
         if event == LogEvent.SESSION_OPENED:
             self.opened += 1
         elif event == LogEvent.SESSION_CLOSED:
             self.closed += 1
-            self.slow.pop(session, None)
+            self.slow_readers.pop(session, None)
         elif event == LogEvent.READER_LAGGING:
             behind = int(_number(fields, "behind"))
             username, address, node = (_text(fields, name) for name in ("username", "address", "node"))
-            self.slow[session] = Slow(username, address, behind, at, node)
-            if len(self.slow) > MOST_SLOW:
-                self.slow.popitem(last=False)
+            self.slow_readers[session] = SlowReader(username, address, behind, at, node)
+            if len(self.slow_readers) > MAX_SLOW_READERS:
+                self.slow_readers.popitem(last=False)
         elif event == LogEvent.READER_CAUGHT_UP:
-            self.slow.pop(session, None)
+            self.slow_readers.pop(session, None)
         elif event == LogEvent.SERVER_STARTED:
             node = _text(fields, "node")  # of another, nothing has ended
-            for one in [name for name, slow in self.slow.items() if slow.node == node]:
-                del self.slow[one]
-        if event in TOLD or (level in _LEVELS and event not in _FEW):
-            self.events.append(Told(at, level, event, _short(fields)))
+            for one in [name for name, slow in self.slow_readers.items() if slow.node == node]:
+                del self.slow_readers[one]
+        if event in ALWAYS_SHOWN_EVENTS or (level in _SHOWN_LEVELS and event not in _NEVER_SHOWN_EVENTS):
+            self.events.append(ShownEvent(at, level, event, _shown_fields(fields)))
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
-    return str(fields.get(name, ""))[:LONGEST_TEXT]
+    return str(fields.get(name, ""))[:MAX_TEXT_CHARS]
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
@@ -189,18 +191,18 @@ def _counts(fields: Mapping[str, Any], name: str) -> dict[str, int]:
     return {key: int(_number(value, key)) for key in value} if isinstance(value, dict) else {}
 
 
-def _add(sums: Counter[str], counts: Mapping[str, int]) -> int:
+def _add_counts(sums: Counter[str], counts: Mapping[str, int]) -> int:
     for key, count in counts.items():
-        if key in sums or len(sums) < MOST_KINDS:
+        if key in sums or len(sums) < MAX_KINDS:
             sums[key] += count
     return sum(counts.values())
 
 
-def _short(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _shown_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what says something of an event, short: a stack would fill the screen."""
     left_out = {"ts", "level", "event", "node", "stack", "session_id", "version", "pid"}
     return {
-        key: value if isinstance(value, int | float) else str(value)[:LONGEST_TEXT]
+        key: value if isinstance(value, int | float) else str(value)[:MAX_TEXT_CHARS]
         for key, value in list(fields.items())[:20]
         if key not in left_out
     }

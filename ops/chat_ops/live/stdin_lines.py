@@ -7,12 +7,12 @@ import os
 import select
 from collections.abc import Iterator
 
-from chat_ops.live.file_tail import LONGEST_LINE
+from chat_ops.live.file_tail import MAX_LINE_BYTES
 
-_CHUNK = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
-class Stream:
+class StdinLines:
     """What comes through a pipe, until it ends."""
 
     def __init__(self, descriptor: int = 0) -> None:
@@ -27,7 +27,7 @@ class Stream:
     def lines(self) -> Iterator[bytes]:
         """Return the lines that have come since the last call, without their newlines."""
         while not self.ended and select.select([self._descriptor], [], [], 0)[0]:
-            data = os.read(self._descriptor, _CHUNK)
+            data = os.read(self._descriptor, _CHUNK_BYTES)
             if not data:
                 self.ended = True
                 self.lost += bool(self._partial)
@@ -40,7 +40,7 @@ class Stream:
                     self._skipping = False
                 else:
                     yield line
-            if len(self._partial) > LONGEST_LINE:
+            if len(self._partial) > MAX_LINE_BYTES:
                 self.lost += not self._skipping
                 self._partial, self._skipping = b"", True
 

@@ -13,13 +13,13 @@ from typing import Final
 from chat_ops.log.errors import UsageError
 
 KEY_BYTES: Final = 32
-MASKED: Final = "(masked)"
-VARIABLE: Final = "anonymize_key"
+MASKED_TEXT: Final = "(masked)"
+KEY_VARIABLE: Final = "anonymize_key"
 """The variable of the database that holds the key, so that no stored SQL has it."""
 
 MACROS: Final = (
     f"CREATE MACRO word_for(kind, original) AS kind || substr("
-    f"sha256(getvariable('{VARIABLE}') || kind || nfc_normalize(lower(original))), 1, 10);"
+    f"sha256(getvariable('{KEY_VARIABLE}') || kind || nfc_normalize(lower(original))), 1, 10);"
     "CREATE MACRO word_for_host(host) AS CASE WHEN regexp_full_match(host, '\\d+\\.\\d+\\.\\d+\\.\\d+')"
     " THEN word_for('net-', regexp_replace(host, '\\.\\d+$', '')) || '.' || substr(word_for('', host), 1, 6)"
     " ELSE word_for('net-', host) END;"
@@ -40,7 +40,7 @@ _ROOMS: Final = (
 
 
 def _masked(column: str) -> str:
-    return f"CASE WHEN {column} IS NOT NULL THEN '{MASKED}' END"
+    return f"CASE WHEN {column} IS NOT NULL THEN '{MASKED_TEXT}' END"
 
 
 EXPRESSIONS: Final[Mapping[str, str]] = {
@@ -60,7 +60,7 @@ EXPRESSIONS: Final[Mapping[str, str]] = {
 stacks, paths, changed settings) is left out whole: nobody can say what names are in it."""
 
 
-def key(path: str | None) -> str:
+def load_key(path: str | None) -> str:
     """Return the key in the file, which is made if there is none; without a path, a new key for this run."""
     if path is None:
         return secrets.token_hex(KEY_BYTES)

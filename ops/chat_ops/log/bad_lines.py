@@ -13,44 +13,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from chat_ops.log.event_log import Log
-from chat_ops.log.input_files import Source
-from chat_ops.table import Column, Row, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.log.input_files import InputFile
+from chat_ops.table import ReportColumn, ReportTable, Row
 
-MOST: Final = 50
+MAX_SHOWN_LINES: Final = 50
 """Lines that are shown, over all files."""
-TEXT: Final = 200
+SHOWN_TEXT_BYTES: Final = 200
 """Bytes of each that are shown."""
 _BLANK: Final = b" \t\r\n\v\f"
 
 
-def table(log: Log) -> Table:
+def bad_lines_table(log: EventLog) -> ReportTable:
     """Return the first bad lines of each file."""
     rows: list[Row] = []
-    for source in log.sources:
-        if len(rows) < MOST and (ordinals := log.bad_ordinals(source, MOST - len(rows))):
-            rows.extend(_shown(source, ordinals, anonymous=log.anonymous))
-    notes = [] if len(rows) == log.bad else [f"{log.bad} lines are bad; the first {len(rows)} are shown"]
-    return Table(
+    for source in log.input_files:
+        if len(rows) < MAX_SHOWN_LINES and (
+            ordinals := log.bad_ordinals(source, MAX_SHOWN_LINES - len(rows))
+        ):
+            rows.extend(_rows_of_file(source, ordinals, anonymous=log.anonymous))
+    notes = (
+        []
+        if len(rows) == log.bad_lines
+        else [f"{log.bad_lines} lines are bad; the first {len(rows)} are shown"]
+    )
+    return ReportTable(
         "bad_lines",
         "Lines that are no log lines",
         (
-            Column("file", "file", "text"),
-            Column("line", "line", "count", "Number of the line in its file, from 1"),
-            Column("bytes", "bytes", "bytes"),
-            Column("wrong", "what is wrong", "text"),
-            Column("text", "begins with", "text"),
+            ReportColumn("file", "file", "text"),
+            ReportColumn("line", "line", "count", "Number of the line in its file, from 1"),
+            ReportColumn("bytes", "bytes", "bytes"),
+            ReportColumn("wrong", "what is wrong", "text"),
+            ReportColumn("text", "begins with", "text"),
         ),
         rows,
         notes,
     )
 
 
-def _shown(source: Source, ordinals: Sequence[int], *, anonymous: bool) -> Iterator[Row]:
+def _rows_of_file(source: InputFile, ordinals: Sequence[int], *, anonymous: bool) -> Iterator[Row]:
     wanted = iter(ordinals)
     sought = next(wanted, None)
     ordinal = 0
-    with _bytes_of(source) as file:
+    with _open_decompressed(source) as file:
         for number, line in enumerate(file or (), start=1):
             if sought is None:
                 return
@@ -59,14 +65,14 @@ def _shown(source: Source, ordinals: Sequence[int], *, anonymous: bool) -> Itera
             ordinal += 1
             if ordinal == sought:
                 text = line.rstrip(b"\r\n")
-                begins = None if anonymous else text[:TEXT].decode("utf-8", "backslashreplace")
-                yield (None if anonymous else source.name, number, len(text), _wrong(text), begins)
+                begins = None if anonymous else text[:SHOWN_TEXT_BYTES].decode("utf-8", "backslashreplace")
+                yield (None if anonymous else source.name, number, len(text), _describe_problem(text), begins)
                 sought = next(wanted, None)
     if file is None:
         yield from ((None if anonymous else source.name, None, None, None, None) for _ in ordinals)
 
 
-def _wrong(line: bytes) -> str:
+def _describe_problem(line: bytes) -> str:
     """Say why the line is no log line, in a few words; DuckDB has said that it is none."""
     try:
         text = line.decode("utf-8")
@@ -85,12 +91,12 @@ def _wrong(line: bytes) -> str:
     missing = [name for name in ("ts", "event") if name not in fields]
     if missing:
         return f"no {' and no '.join(missing)}"
-    if isinstance(fields["ts"], str) and _surrogate(text):
+    if isinstance(fields["ts"], str) and _has_lone_surrogate(text):
         return "half a character (a lone surrogate)"
     return "ts or event is of a wrong kind"
 
 
-def _surrogate(text: str) -> bool:
+def _has_lone_surrogate(text: str) -> bool:
     try:
         json.dumps(json.loads(text), ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -99,7 +105,7 @@ def _surrogate(text: str) -> bool:
 
 
 @contextmanager
-def _bytes_of(source: Source) -> Iterator[BinaryIO | None]:
+def _open_decompressed(source: InputFile) -> Iterator[BinaryIO | None]:
     """Open the file unpacked; None where this Python cannot unpack it and there is no `zstd` either."""
     if source.compression == "none":
         with Path(source.path).open("rb") as file:

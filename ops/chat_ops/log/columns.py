@@ -44,7 +44,7 @@ _BY_UNIT: Final[Mapping[str, str]] = {"_ms": REAL, "_s": REAL, "_bytes": INTEGER
 """What a name's ending says of its unit, and the unit of the type."""
 
 
-def _type_of(field: str) -> str:
+def _column_type(field: str) -> str:
     if field in _BY_NAME:
         return _BY_NAME[field]
     if field.startswith("bytes_"):
@@ -55,8 +55,8 @@ def _type_of(field: str) -> str:
     raise LookupError(f"the log's field {field!r} has no type in log/columns.py")
 
 
-COLUMNS: Final[Mapping[str, str]] = {field: _type_of(field) for field in FIELDS}
+COLUMNS: Final[Mapping[str, str]] = {field: _column_type(field) for field in FIELDS}
 """Every field of the vocabulary and the type of its column."""
 
-FILE: Final = "file"
+FILE_COLUMN: Final = "file"
 """One column more: the file that a line is from, as it was found."""

@@ -3,7 +3,7 @@
 Knows sentences and tables. Must not know how they are shown.
 """
 
-from chat_ops.table import Table
+from chat_ops.table import ReportTable
 
 
 class UsageError(Exception):
@@ -13,6 +13,6 @@ class UsageError(Exception):
 class BoundBrokenError(Exception):
     """The tables were made, and a bound that was asked for does not hold (exit code 1)."""
 
-    def __init__(self, tables: list[Table]) -> None:
+    def __init__(self, tables: list[ReportTable]) -> None:
         super().__init__("a bound is broken")
         self.tables = tables

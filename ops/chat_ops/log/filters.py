@@ -10,9 +10,9 @@ from typing import Final
 
 from chat_ops.log.errors import UsageError
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_AGO: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
-_PART: Final = re.compile(r"([0-9]+)([smhdw])")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
+_DURATION_PART: Final = re.compile(r"([0-9]+)([smhdw])")
 _CLOCK: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 _DAYS: Final = {"today": 0, "yesterday": 1}
 
@@ -46,8 +46,10 @@ def point_in_time(text: str, now: datetime | None = None) -> datetime:
             return now
         if word.lower() in _DAYS:
             return midnight - timedelta(days=_DAYS[word.lower()])
-        if _AGO.fullmatch(word):
-            return now - timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in _PART.findall(word)))
+        if _DURATION.fullmatch(word):
+            return now - timedelta(
+                seconds=sum(int(n) * _UNIT_S[unit] for n, unit in _DURATION_PART.findall(word))
+            )
         if clock := _CLOCK.fullmatch(word):
             hour, minute, second = (int(part or 0) for part in clock.groups())
             return midnight.replace(hour=hour, minute=minute, second=second)

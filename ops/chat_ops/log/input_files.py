@@ -19,18 +19,18 @@ from chat_ops.log.errors import UsageError
 
 Compression = Literal["none", "gzip", "zstd"]
 STDIN: Final = "-"
-_MAGIC: Final[dict[bytes, Compression]] = {
+_COMPRESSION_MAGIC: Final[dict[bytes, Compression]] = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     # A frame without data, in sixteen kinds: pzstd writes one before each that has data.
     **{bytes((0x50 + kind, 0x2A, 0x4D, 0x18)): "zstd" for kind in range(16)},
 }
-_OTHERS: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
-_PATTERN: Final = frozenset("*?[")
+_UNSUPPORTED_MAGIC: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
+_GLOB_CHARS: Final = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class InputFile:
     """A file to read: what people call it, where it is for DuckDB, and how it is compressed."""
 
     name: str
@@ -38,15 +38,15 @@ class Source:
     compression: Compression
 
 
-def find(words: Sequence[str], folder: Path) -> list[Source]:
+def find_input_files(arguments: Sequence[str], folder: Path) -> list[InputFile]:
     """Return the files that `words` mean (paths, patterns, `-`), each once; pipes are copied into `folder`.
 
     Raises UsageError where there is nothing to read, or it cannot be read.
     """
-    sources: list[Source] = []
+    sources: list[InputFile] = []
     seen: set[tuple[int, int]] = set()
-    for name in _expanded(words):
-        with _reading(name):
+    for name in _expand_globs(arguments):
+        with _as_usage_errors(name):
             status = os.fstat(0) if name == STDIN else Path(name).stat()
             if (status.st_dev, status.st_ino) in seen:
                 continue  # two patterns, or a link, lead to the same lines
@@ -56,18 +56,18 @@ def find(words: Sequence[str], folder: Path) -> list[Source]:
             path = Path(name).absolute()
             if name == STDIN or not stat.S_ISREG(status.st_mode):
                 path = _spool(name, folder / f"spooled-{len(sources)}")
-            elif not _plain(str(path)):
+            elif not _is_literal_path(str(path)):
                 link = folder / f"linked-{len(sources)}"
                 link.symlink_to(path)
                 path = link
             shown = "(standard input)" if name == STDIN else name
-            sources.append(Source(shown, str(path), _compression(name, path)))
+            sources.append(InputFile(shown, str(path), _detect_compression(name, path)))
     return sources
 
 
-def _expanded(words: Sequence[str]) -> Iterator[str]:
-    for word in words:
-        if word == STDIN or not _PATTERN & set(word) or Path(word).exists():
+def _expand_globs(arguments: Sequence[str]) -> Iterator[str]:
+    for word in arguments:
+        if word == STDIN or not _GLOB_CHARS & set(word) or Path(word).exists():
             yield word
             continue
         found = sorted(path for path in glob.glob(word, recursive=True) if not Path(path).is_dir())  # noqa: PTH207  Path.glob takes no absolute pattern
@@ -77,7 +77,7 @@ def _expanded(words: Sequence[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _as_usage_errors(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -99,17 +99,17 @@ def _spool(name: str, copy: Path) -> Path:
     return copy
 
 
-def _plain(path: str) -> bool:
+def _is_literal_path(path: str) -> bool:
     """Whether DuckDB takes the path for that of just this file."""
-    return path.isprintable() and not _PATTERN & set(path)
+    return path.isprintable() and not _GLOB_CHARS & set(path)
 
 
-def _compression(name: str, path: Path) -> Compression:
+def _detect_compression(name: str, path: Path) -> Compression:
     with path.open("rb") as file:
         head = file.read(6)
-    for magic, kind in _OTHERS.items():
+    for magic, kind in _UNSUPPORTED_MAGIC.items():
         if head.startswith(magic):
             raise UsageError(
                 f"{name} is packed by {kind}: unpack it first ({kind} -dc {name} | chat-logs … -)"
             )
-    return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), "none")
+    return next((kind for magic, kind in _COMPRESSION_MAGIC.items() if head.startswith(magic)), "none")

@@ -7,7 +7,7 @@ seen.
 
 from typing import Final
 
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 
 _STARTS: Final = """
 SELECT DISTINCT coalesce(node, '') AS node, ts FROM {source} WHERE event = 'server_started' AND ts > ?
@@ -29,17 +29,17 @@ FROM (
 ) GROUP BY node, until
 """
 """By minutes first, and by lines only where a minute holds a start: to sort all lines takes far longer."""
-_NONE: Final = "SELECT node, ts AS until, ts AS seen, false AS crashed FROM starts"
+_NO_RESTARTS: Final = "SELECT node, ts AS until, ts AS seen, false AS crashed FROM starts"
 
 
-def keep(log: Log, source: str = "") -> bool:
+def make_restarts_table(log: EventLog, source: str = "") -> bool:
     """Make the table `restarts`: of each node, `until` when runs lasted at most, and when it was last `seen`.
 
     `source` is a table of lines, by default all of the times and nodes that are asked for: whoever asks for
     one user is told of restarts, too. Returns whether there are any.
     """
-    source = source or log.regardless
-    log.keep("starts", _STARTS.format(source=source), log.extent.first)
+    source = source or log.view_of_all_names
+    log.materialise("starts", _STARTS.format(source=source), log.extent.first)
     some = log.rows("SELECT count(*) FROM starts") != [(0,)]
-    log.keep("restarts", _RESTARTS.format(source=source) if some else _NONE)
+    log.materialise("restarts", _RESTARTS.format(source=source) if some else _NO_RESTARTS)
     return some

@@ -4,19 +4,19 @@ import sys
 from collections.abc import Sequence
 
 from chat_ops.output import csv, jsonl, terminal
-from chat_ops.output.formatting import visible
-from chat_ops.table import Table
+from chat_ops.output.formatting import escape_unprintable
+from chat_ops.table import ReportTable
 
 
-def show(tables: Sequence[Table], form: str | None) -> None:
+def show(tables: Sequence[ReportTable], form: str | None) -> None:
     """Write the tables to standard output: `json`, `csv`, or None for people. Notes go where people read."""
     if form == "json":
         jsonl.write(tables, sys.stdout)
     elif form == "csv":
         csv.write(tables, sys.stdout)
     else:
-        terminal.show(tables, sys.stdout)
+        terminal.print_tables(tables, sys.stdout)
         return
     for table in tables:
         for note in table.notes:
-            sys.stderr.write(f"{table.name}: {visible(note)}\n")
+            sys.stderr.write(f"{table.name}: {escape_unprintable(note)}\n")

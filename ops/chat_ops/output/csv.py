@@ -8,14 +8,14 @@ import csv
 from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
-from chat_ops.output.formatting import visible
-from chat_ops.output.jsonl import plain
-from chat_ops.table import Table
+from chat_ops.output.formatting import escape_unprintable
+from chat_ops.output.jsonl import json_value
+from chat_ops.table import ReportTable
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write(tables: Iterable[Table], out: TextIO) -> None:
+def write(tables: Iterable[ReportTable], out: TextIO) -> None:
     """Write the tables one after another."""
     writer = csv.writer(out, lineterminator="\n")
     for number, table in enumerate(tables):
@@ -27,9 +27,9 @@ def write(tables: Iterable[Table], out: TextIO) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return " ".join("" if item is None else str(plain(item)) for item in value)
-    value = plain(value)
+        return " ".join("" if item is None else str(json_value(item)) for item in value)
+    value = json_value(value)
     if not isinstance(value, str):
         return value
-    shown = visible(value)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    shown = escape_unprintable(value)
+    return f"'{shown}" if shown.startswith(_FORMULA_PREFIXES) else shown

@@ -6,29 +6,29 @@ Knows the kinds of columns. Must not know rich nor files.
 from datetime import datetime
 from typing import Any, Final
 
-from chat_ops.table import Kind
+from chat_ops.table import ColumnKind
 
-NUMERIC: Final = frozenset({"count", "rate", "ms", "us", "seconds", "bytes", "percent"})
-_BYTES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+NUMERIC_KINDS: Final = frozenset({"count", "rate", "ms", "us", "seconds", "bytes", "percent"})
+_BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
-def word(value: Any, kind: Kind) -> str:
+def format_value(value: Any, kind: ColumnKind) -> str:
     """Return what to show; a value that is not of its column's kind is shown as it is."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return visible(str(value))
+        return escape_unprintable(str(value))
     match kind:
         case "bytes":
-            return size(value)
+            return format_bytes(value)
         case "us":
-            return duration(value / 1_000_000)
+            return format_duration(value / 1_000_000)
         case "ms":
-            return duration(value / 1000)
+            return format_duration(value / 1000)
         case "seconds":
-            return duration(value)
+            return format_duration(value)
         case "percent":
             return f"{value:.1f} %"
         case "rate":
@@ -37,19 +37,19 @@ def word(value: Any, kind: Kind) -> str:
             return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
-def size(value: float) -> str:
+def format_bytes(value: float) -> str:
     """Return bytes with a unit (powers of 1024)."""
-    for unit in _BYTES:
-        if abs(value) < 1024 or unit == _BYTES[-1]:
+    for unit in _BYTE_UNITS:
+        if abs(value) < 1024 or unit == _BYTE_UNITS[-1]:
             break
         value /= 1024
     return f"{value:,.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration with three digits, from µs to days."""
     if seconds < 0:
-        return f"-{duration(-seconds)}"
+        return f"-{format_duration(-seconds)}"
     for below, scale, unit in ((0.001, 1e6, "µs"), (1.0, 1e3, "ms"), (100.0, 1.0, "s")):
         if seconds < below:
             return (
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def visible(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
     if text.isprintable():
         return text

@@ -9,12 +9,12 @@ from typing import Final
 BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: Sequence[float | None], width: int = 0, top: float | None = None) -> str:
+def sparkline(values: Sequence[float | None], width: int = 0, top: float | None = None) -> str:
     """Return one character a value, by its share of `top` (the greatest value); None is a space.
 
     Of more values than `width` (where it is not 0), neighbours are joined and the greatest of them is shown.
     """
-    shown = _joined(values, width) if 0 < width < len(values) else list(values)
+    shown = _downsample(values, width) if 0 < width < len(values) else list(values)
     highest = max((value for value in shown if value is not None), default=0) if top is None else top
     return "".join(_bar(value, highest) for value in shown)
 
@@ -27,7 +27,7 @@ def _bar(value: float | None, highest: float) -> str:
     return BARS[min(int(value / highest * len(BARS)), len(BARS) - 1)]
 
 
-def _joined(values: Sequence[float | None], width: int) -> list[float | None]:
+def _downsample(values: Sequence[float | None], width: int) -> list[float | None]:
     joined: list[float | None] = []
     for index in range(width):
         some = values[index * len(values) // width : (index + 1) * len(values) // width]

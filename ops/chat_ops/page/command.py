@@ -28,8 +28,8 @@ from plotly.offline import get_plotlyjs
 
 from chat_ops.log import cli_options
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
-from chat_ops.output.formatting import word
+from chat_ops.log.event_log import EventLog
+from chat_ops.output.formatting import format_value
 from chat_ops.page import data as page_data
 
 HELP: Final = "one self-contained page with plots, tables and a filter: report --html FILE"
@@ -50,21 +50,21 @@ def main(args: argparse.Namespace) -> int:
     """Write the page; return the exit code. Raises UsageError."""
     target = Path(args.html)
     with cli_options.open_log(args) as log:
-        if target.exists() and any(target.samefile(source.path) for source in log.sources):
+        if target.exists() and any(target.samefile(source.path) for source in log.input_files):
             raise UsageError(f"{args.html} is the log itself: give the page a name of its own")
-        _write(target, render(log))
+        _write(target, render_page(log))
     sys.stderr.write(f"chat-logs: {target} is written ({target.stat().st_size / 1e6:.1f} MB)\n")
     return 0
 
 
-def render(log: Log) -> str:
+def render_page(log: EventLog) -> str:
     """Return the page."""
-    data = page_data.page(log)
+    data = page_data.build_page(log)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["word"] = word
-    return environment.from_string(_part("logs.html.jinja")).render(
+    environment.filters["word"] = format_value
+    return environment.from_string(_read_resource("logs.html.jinja")).render(
         head=data.head,
         tiles=data.tiles,
         tables=data.tables,
@@ -72,14 +72,14 @@ def render(log: Log) -> str:
         filters=data.filters,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         nonce=secrets.token_urlsafe(16),
-        css=Markup(_part("logs.css")),  # noqa: S704  ours, as are the scripts and the library
-        scripts=Markup("\n".join(_part(name) for name in _SCRIPTS)),  # noqa: S704
-        library=Markup(_library()),  # noqa: S704
-        data=Markup(embedded(data.embedded)),  # noqa: S704  cannot end its element
+        css=Markup(_read_resource("logs.css")),  # noqa: S704  ours, as are the scripts and the library
+        scripts=Markup("\n".join(_read_resource(name) for name in _SCRIPTS)),  # noqa: S704
+        library=Markup(_packed_plotly()),  # noqa: S704
+        data=Markup(script_json(data.embedded)),  # noqa: S704  cannot end its element
     )
 
 
-def embedded(value: Any) -> str:
+def script_json(value: Any) -> str:
     """Return compact JSON that cannot end the script element which it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
@@ -97,10 +97,10 @@ def _write(target: Path, page: str) -> None:
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
 
 
-def _part(name: str) -> str:
+def _read_resource(name: str) -> str:
     return resources.files("chat_ops").joinpath("page", name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
-def _library() -> str:
+def _packed_plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode("ascii")

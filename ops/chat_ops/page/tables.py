@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from chat_ops.log import bad_lines
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
-from chat_ops.output.formatting import visible
-from chat_ops.output.jsonl import plain
+from chat_ops.log.event_log import EventLog
+from chat_ops.output.formatting import escape_unprintable
+from chat_ops.output.jsonl import json_value
 from chat_ops.reports import REPORTS
-from chat_ops.table import Table
+from chat_ops.table import ReportTable
 
-MOST_ROWS: Final = 1_000
-_TOP: Final = str(MOST_ROWS)
+MAX_ROWS: Final = 1_000
+_TOP: Final = str(MAX_ROWS)
 
 _REPORTS: Final[dict[str, tuple[Sequence[str], dict[str, str]]]] = {
     "rooms": (("--limit", _TOP), {"rooms": "Busiest rooms"}),
@@ -39,17 +39,17 @@ _REPORTS: Final[dict[str, tuple[Sequence[str], dict[str, str]]]] = {
 """For each report its options, and which of its tables are shown under which title."""
 _ORDER: Final = ("errors", "audit", "storms", "slow", "rooms", "users", "sessions", "rtt")
 """First what somebody may have to act on."""
-_KEYS: Final = {"node": "node", "room": "room", "username": "user"}
+_FILTER_COLUMNS: Final = {"node": "node", "room": "room", "username": "user"}
 """Columns that the filter looks at."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PageTable:
     """A table of the page, under an id that is its own."""
 
     id: str
     report: str
-    table: Table
+    table: ReportTable
     title: str
 
     def embedded(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ class Shown:
                     "title": column.title,
                     "kind": column.kind,
                     "help": column.help,
-                    "aside": column.aside > 1,
-                    "filter": _KEYS.get(column.name),
+                    "aside": column.drop_order > 1,
+                    "filter": _FILTER_COLUMNS.get(column.name),
                 }
                 for column in self.table.columns
             ],
@@ -71,44 +71,47 @@ class Shown:
         }
 
 
-def ask(name: str, log: Log, *options: str) -> list[Table]:
+def run_report(report: str, log: EventLog, *options: str) -> list[ReportTable]:
     """Return a report's tables; what a report cannot say of this log is left out."""
     parser = argparse.ArgumentParser(exit_on_error=False)
-    REPORTS[name].add_arguments(parser)
+    REPORTS[report].add_arguments(parser)
     try:
-        return REPORTS[name].run(log, parser.parse_args(options))
+        return REPORTS[report].run(log, parser.parse_args(options))
     except UsageError:  # e.g. nothing to compare: other reports may have an answer
         return []
 
 
-def tables(log: Log) -> list[Shown]:
+def collect_tables(log: EventLog) -> list[PageTable]:
     """Return all tables of the page, also those without rows."""
     found = []
     for name in _ORDER:
         options, titles = _REPORTS[name]
-        by_name = {table.name: table for table in ask(name, log, *options)}
+        by_name = {table.name: table for table in run_report(name, log, *options)}
         found += [
-            Shown(f"{name}-{table}", name, by_name[table], title)
+            PageTable(f"{name}-{table}", name, by_name[table], title)
             for table, title in titles.items()
             if table in by_name
         ]
-    if log.bad:
+    if log.bad_lines:
         found.insert(
-            0, Shown("bad_lines", "--bad-lines", bad_lines.table(log), "Lines that are no log lines")
+            0,
+            PageTable(
+                "bad_lines", "--bad-lines", bad_lines.bad_lines_table(log), "Lines that are no log lines"
+            ),
         )
     return found
 
 
-def millis(moment: datetime | None) -> int | None:
+def unix_millis(time: datetime | None) -> int | None:
     """Return a time in UTC, which has no zone of its own, as milliseconds since 1970."""
-    return None if moment is None else round(moment.replace(tzinfo=UTC).timestamp() * 1000)
+    return None if time is None else round(time.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
-        return millis(value)
+        return unix_millis(value)
     if isinstance(value, float):
-        return plain(float(f"{value:.6g}"))
+        return json_value(float(f"{value:.6g}"))
     if isinstance(value, list | tuple):
         return [_cell(item) for item in value]
-    return visible(value) if isinstance(value, str) else plain(value)
+    return escape_unprintable(value) if isinstance(value, str) else json_value(value)

@@ -6,59 +6,66 @@ out of the ordinary.
 
 from typing import Final
 
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.stats import outlier_intervals, outliers
-from chat_ops.table import Column, Table
+from chat_ops.table import ReportColumn, ReportTable
 
-FLOOR: Final = 1.0
+FLOOD_FLOOR_PER_S: Final = 1.0
 """`rate_limited` errors a second up to which nothing is a flood: people paste."""
 
 
-def tables(log: Log, factor: float, top: int) -> list[Table]:
+def flood_tables(log: EventLog, factor: float, top: int) -> list[ReportTable]:
     """Return the floods, the sessions closed for flooding, and the addresses turned away."""
     return [_floods(log, factor, top), _flooders(log, top), _refused(log, top)]
 
 
-def _floods(log: Log, factor: float, top: int) -> Table:
-    spans = [outliers.Span(*span) for span in outlier_intervals.intervals(log, "rate_limited", factor, FLOOR)]
-    spans += [outliers.Span(*span) for span in outlier_intervals.intervals(log, "flooding", factor, 0.0)]
+def _floods(log: EventLog, factor: float, top: int) -> ReportTable:
+    spans = [
+        outliers.TimeSpan(*span)
+        for span in outlier_intervals.find_outliers(log, "rate_limited", factor, FLOOD_FLOOR_PER_S)
+    ]
+    spans += [
+        outliers.TimeSpan(*span) for span in outlier_intervals.find_outliers(log, "flooding", factor, 0.0)
+    ]
     found = []
-    for span in outliers.joined(spans):
+    for span in outliers.join_spans(spans):
         (counts,) = log.rows(
             "SELECT coalesce(sum(rate_limited), 0)::BIGINT, coalesce(sum(flooding), 0)::BIGINT,"
             " coalesce(sum(refused), 0)::BIGINT FROM storm_intervals WHERE begun < ? AND ended > ?",
             span.end,
             span.begin,
         )
-        found.append((outlier_intervals.moment(span.begin), span.end - span.begin, *counts))
+        found.append((outlier_intervals.utc_time(span.begin), span.end - span.begin, *counts))
     shown = sorted(found, key=lambda row: (-row[2], row[0]))[:top]
-    return Table(
+    return ReportTable(
         "floods",
         "Floods",
         (
-            Column("from", "from", "time"),
-            Column("lasted_s", "lasted", "seconds", "By whole intervals"),
-            Column("rate_limited", "rate limited", "count", "Messages refused since they came too fast"),
-            Column("flooding", "closed", "count", "Sessions closed for flooding"),
-            Column("refused", "refused", "count", "Connections turned away meanwhile"),
+            ReportColumn("from", "from", "time"),
+            ReportColumn("lasted_s", "lasted", "seconds", "By whole intervals"),
+            ReportColumn(
+                "rate_limited", "rate limited", "count", "Messages refused since they came too fast"
+            ),
+            ReportColumn("flooding", "closed", "count", "Sessions closed for flooding"),
+            ReportColumn("refused", "refused", "count", "Connections turned away meanwhile"),
         ),
         sorted(shown, key=lambda row: row[0]),
         [f"the {top} largest of {len(found)}; --top N shows more"] if len(found) > top else [],
     )
 
 
-def _flooders(log: Log, top: int) -> Table:
-    return Table(
+def _flooders(log: EventLog, top: int) -> ReportTable:
+    return ReportTable(
         "flooders",
         "Closed for flooding",
         (
-            Column("address", "address", "text"),
-            Column("username", "user", "text", "One of them, where an address has several"),
-            Column("times", "times", "count"),
-            Column("messages_in", "messages", "count", "Accepted before"),
-            Column("bytes_in", "bytes", "bytes", "Received"),
-            Column("first", "first", "time"),
-            Column("last", "last", "time"),
+            ReportColumn("address", "address", "text"),
+            ReportColumn("username", "user", "text", "One of them, where an address has several"),
+            ReportColumn("times", "times", "count"),
+            ReportColumn("messages_in", "messages", "count", "Accepted before"),
+            ReportColumn("bytes_in", "bytes", "bytes", "Received"),
+            ReportColumn("first", "first", "time"),
+            ReportColumn("last", "last", "time"),
         ),
         log.rows(
             "SELECT regexp_replace(address, ':[0-9]+$', '') AS peer, min(username), count(*) AS times,"
@@ -70,18 +77,18 @@ def _flooders(log: Log, top: int) -> Table:
     )
 
 
-def _refused(log: Log, top: int) -> Table:
-    return Table(
+def _refused(log: EventLog, top: int) -> ReportTable:
+    return ReportTable(
         "refused",
         "Turned away",
         (
-            Column("address", "address", "text", "Empty: all that had no line of their own"),
-            Column("reason", "reason", "text"),
-            Column("count", "times", "count"),
-            Column("others", "addresses", "count", "Where one line is for several"),
-            Column("sessions", "sessions", "count", "Open at the time, at most"),
-            Column("first", "first", "time"),
-            Column("last", "last", "time"),
+            ReportColumn("address", "address", "text", "Empty: all that had no line of their own"),
+            ReportColumn("reason", "reason", "text"),
+            ReportColumn("count", "times", "count"),
+            ReportColumn("others", "addresses", "count", "Where one line is for several"),
+            ReportColumn("sessions", "sessions", "count", "Open at the time, at most"),
+            ReportColumn("first", "first", "time"),
+            ReportColumn("last", "last", "time"),
         ),
         log.rows(
             "SELECT address, reason, coalesce(sum(count), 0)::BIGINT AS times, max(others), max(sessions),"

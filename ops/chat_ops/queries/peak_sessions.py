@@ -9,26 +9,26 @@ know how it is shown. Openings come before closings of the same moment.
 from typing import Final
 
 from chat_ops.log import restarts
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.table import Row
 
 _OF_INTERVALS: Final = """
 SELECT ts, now_on - coalesce(lag(now_on) OVER (PARTITION BY node ORDER BY ts, over, now_on), 0) AS change
 FROM (
     SELECT ts, coalesce(node, '') AS node, coalesce(sessions, 0) AS now_on, false AS over
-    FROM {few} WHERE event = 'interval'
-    UNION ALL SELECT ts, coalesce(node, ''), 0, true FROM {few} WHERE event = 'server_stopped'
+    FROM {rare} WHERE event = 'interval'
+    UNION ALL SELECT ts, coalesce(node, ''), 0, true FROM {rare} WHERE event = 'server_stopped'
     UNION ALL SELECT seen, node, 0, true FROM restarts
 )
 """
 _OF_SESSIONS: Final = """
-WITH told AS (
+WITH changes AS (
     SELECT ts, coalesce(node, '') AS node, session_id,
         CASE event WHEN 'session_opened' THEN 1 ELSE -1 END AS change
     FROM lines WHERE event IN ('session_opened', 'session_closed')
 ), of_runs AS (
     SELECT t.*, r.until, r.seen
-    FROM told AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
+    FROM changes AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
     -- A session that opens twice counts once: the line of its closing was dropped.
     QUALIFY change IS DISTINCT FROM lag(change) OVER (
         PARTITION BY t.node, r.until, session_id ORDER BY t.ts, change DESC)
@@ -49,21 +49,21 @@ UNION ALL
 SELECT coalesce(
     (SELECT max(r.until) FROM restarts AS r
         WHERE r.node = runs.node AND (runs.until IS NULL OR r.until < runs.until)),
-    (SELECT min(ts) FROM told)), before
+    (SELECT min(ts) FROM changes)), before
 FROM runs WHERE before > 0
 UNION ALL
 SELECT seen, -(before + more) FROM runs WHERE until IS NOT NULL AND before + more > 0
 """
 
 
-def most(log: Log, few: str, *, intervals: bool) -> Row:
+def find_peak(log: EventLog, rare: str, *, intervals: bool) -> Row:
     """Return the most sessions at a time over all nodes, and when."""
     if not intervals:
-        restarts.keep(log)
+        restarts.make_restarts_table(log)
         changes = _OF_SESSIONS
-    elif log.rows(f"SELECT count(sessions) FROM {few}")[0][0]:
-        restarts.keep(log, few)
-        changes = _OF_INTERVALS.format(few=few)
+    elif log.rows(f"SELECT count(sessions) FROM {rare}")[0][0]:
+        restarts.make_restarts_table(log, rare)
+        changes = _OF_INTERVALS.format(rare=rare)
     else:
         return (None, None)  # of one room, say
     return log.rows(

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.reports import (
     audit,
     compare,
@@ -23,7 +23,7 @@ from chat_ops.reports import (
     timeline,
     users,
 )
-from chat_ops.table import Table
+from chat_ops.table import ReportTable
 
 
 class Report(Protocol):
@@ -34,7 +34,7 @@ class Report(Protocol):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of its own."""
 
-    def run(self, log: Log, args: argparse.Namespace) -> list[Table]:
+    def run(self, log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
         """Answer."""
 
 

@@ -7,18 +7,20 @@ import argparse
 from typing import Final
 
 from chat_ops.audits import continuity, order, runs, store, sums
-from chat_ops.audits.finding import Check, Verdict
+from chat_ops.audits.finding import AuditCheck, AuditVerdict
 from chat_ops.log.errors import BoundBrokenError
-from chat_ops.log.event_log import Log
-from chat_ops.table import Column, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "what the log can prove: gaps and repeats of seqs, crashes, failures of the store, lost lines"
 
-_NOTHING: Final = Check("lines", Verdict.UNKNOWN, 0, "no server wrote a line at the times that are asked for")
+_NO_LINES: Final = AuditCheck(
+    "lines", AuditVerdict.UNKNOWN, 0, "no server wrote a line at the times that are asked for"
+)
 _FAILING: Final = {
-    "wrong": {Verdict.WRONG},
-    "notice": {Verdict.WRONG, Verdict.NOTICE},
-    "unknown": {Verdict.WRONG, Verdict.NOTICE, Verdict.UNKNOWN},
+    "wrong": {AuditVerdict.WRONG},
+    "notice": {AuditVerdict.WRONG, AuditVerdict.NOTICE},
+    "unknown": {AuditVerdict.WRONG, AuditVerdict.NOTICE, AuditVerdict.UNKNOWN},
 }
 
 
@@ -32,18 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the verdicts and what was found."""
-    runs.keep(log)
-    checks = _checked(log) if log.rows("SELECT count(*) FROM spans") != [(0,)] else [_NOTHING]
+    runs.make_run_tables(log)
+    checks = _checked(log) if log.rows("SELECT count(*) FROM spans") != [(0,)] else [_NO_LINES]
     tables = [_verdicts(checks), _findings(checks, max(args.top, 0))]
     if args.fail_if and any(check.verdict in _FAILING[args.fail_if] for check in checks):
         raise BoundBrokenError(tables)
     return tables
 
 
-def _checked(log: Log) -> list[Check]:
-    continuity.keep(log)
+def _checked(log: EventLog) -> list[AuditCheck]:
+    continuity.make_pause_tables(log)
     return [
         *order.checks(log),
         runs.crashes(log),
@@ -54,41 +56,41 @@ def _checked(log: Log) -> list[Check]:
     ]
 
 
-def _verdicts(checks: list[Check]) -> Table:
-    return Table(
+def _verdicts(checks: list[AuditCheck]) -> ReportTable:
+    return ReportTable(
         "audit",
         "What the log proves",
         (
-            Column("check", "check", "text"),
-            Column("verdict", "verdict", "text", "fine, notice (worth a look), wrong, or cannot tell"),
-            Column("count", "count", "count", "Of what the check's name says"),
-            Column("says", "what it says", "text"),
+            ReportColumn("check", "check", "text"),
+            ReportColumn("verdict", "verdict", "text", "fine, notice (worth a look), wrong, or cannot tell"),
+            ReportColumn("count", "count", "count", "Of what the check's name says"),
+            ReportColumn("says", "what it says", "text"),
         ),
-        [(check.name, str(check.verdict), check.count, check.says) for check in checks],
+        [(check.name, str(check.verdict), check.count, check.text) for check in checks],
     )
 
 
-def _findings(checks: list[Check], top: int) -> Table:
+def _findings(checks: list[AuditCheck], top: int) -> ReportTable:
     rows = []
     notes = []
     for check in checks:
         worst = sorted(check.findings, key=lambda one: not one.wrong)
         rows += [
-            (check.name, "wrong" if one.wrong else "notice", one.at, one.node, one.room or None, one.says)
+            (check.name, "wrong" if one.wrong else "notice", one.at, one.node, one.room or None, one.text)
             for one in worst[:top]
         ]
         if len(worst) > top:
             notes.append(f"{check.name}: {top} of {len(worst)} are shown; --top N shows more")
-    return Table(
+    return ReportTable(
         "findings",
         "Findings",
         (
-            Column("check", "check", "text"),
-            Column("verdict", "verdict", "text"),
-            Column("time", "time (UTC)", "time"),
-            Column("node", "node", "text"),
-            Column("room", "room", "text"),
-            Column("says", "what", "text"),
+            ReportColumn("check", "check", "text"),
+            ReportColumn("verdict", "verdict", "text"),
+            ReportColumn("time", "time (UTC)", "time"),
+            ReportColumn("node", "node", "text"),
+            ReportColumn("room", "room", "text"),
+            ReportColumn("says", "what", "text"),
         ),
         rows,
         notes,

@@ -11,20 +11,20 @@ from typing import Final
 
 from chat_ops.compare import bounds as thresholds
 from chat_ops.compare import metric_refs
-from chat_ops.compare.metric_refs import Measured
+from chat_ops.compare.metric_refs import LogMetrics
 from chat_ops.log import cli_options
 from chat_ops.log.errors import BoundBrokenError, UsageError
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.log.input_files import STDIN
-from chat_ops.table import Column, Row, Table
+from chat_ops.table import ReportColumn, ReportTable, Row
 
 HELP: Final = "two logs (BEFORE NOW), or two times of one (--baseline-since …), and what has got worse"
 
-NOISE: Final = 10.0
+NOISE_PERCENT: Final = 10.0
 """Percent by which two runs of the same differ anyway."""
-_SAMPLES: Final = {"p50": 10, "p90": 50, "p99": 500, "p999": 5000, "max": 1}
+_MIN_SAMPLES: Final = {"p50": 10, "p90": 50, "p99": 500, "p999": 5000, "max": 1}
 """Durations that a percentile must be of: five of them beyond it, that it be no chance."""
-_HOUR: Final = 3600.0
+_HOUR_S: Final = 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,16 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise",
         type=float,
-        default=NOISE,
+        default=NOISE_PERCENT,
         metavar="PERCENT",
-        help=f"a change up to which nothing is better or worse ({NOISE:g})",
+        help=f"a change up to which nothing is better or worse ({NOISE_PERCENT:g})",
     )
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the figures of both, and the bounds."""
-    bounds = [bound for text in args.fail_if for bound in thresholds.parse(text)]
-    before, now, notes = _both(log, args)
+    bounds = [bound for text in args.fail_if for bound in thresholds.parse_bounds(text)]
+    before, now, notes = _measure_both(log, args)
     tables = [
         _latency(before, now, args.noise, notes),
         _traffic(before, now),
@@ -67,18 +67,18 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     ]
     if not bounds:
         return tables
-    outcomes = [outcome for bound in bounds for outcome in thresholds.judge(bound, before, now)]
+    outcomes = [outcome for bound in bounds for outcome in thresholds.evaluate_bound(bound, before, now)]
     tables.append(_bounds(outcomes))
     if any(outcome.broken for outcome in outcomes):
         raise BoundBrokenError(tables)
     return tables
 
 
-def _both(log: Log, args: argparse.Namespace) -> tuple[Measured, Measured, list[str]]:
+def _measure_both(log: EventLog, args: argparse.Namespace) -> tuple[LogMetrics, LogMetrics, list[str]]:
     baseline = {"since": args.baseline_since, "until": args.baseline_until}
     timed = any(baseline.values())
     files = [
-        next(source.path for source in log.sources if source.name == "(standard input)")
+        next(source.path for source in log.input_files if source.name == "(standard input)")
         if one == STDIN
         else one
         for one in args.files
@@ -98,13 +98,13 @@ def _both(log: Log, args: argparse.Namespace) -> tuple[Measured, Measured, list[
             "compare two files (BEFORE NOW), or say with what: --against FILE… or --baseline-since TIME"
         )
     with cli_options.open_log(args, files=first, **baseline) as other:
-        before = metric_refs.measure(other, "the baseline")
-        notes = [f"of the baseline, {other.bad} lines are no log lines"] if other.bad else []
+        before = metric_refs.measure_log(other, "the baseline")
+        notes = [f"of the baseline, {other.bad_lines} lines are no log lines"] if other.bad_lines else []
     if judged is None:
-        now = metric_refs.measure(log, "what is judged")
+        now = metric_refs.measure_log(log, "what is judged")
     else:
         with cli_options.open_log(args, files=judged) as second:
-            now = metric_refs.measure(second, "what is judged")
+            now = metric_refs.measure_log(second, "what is judged")
     return before, now, [f"before: {before.seconds:,.0f} s of intervals; now: {now.seconds:,.0f} s", *notes]
 
 
@@ -116,101 +116,112 @@ def _verdict(change: float | None, noise: float) -> str | None:
 
 def _change(before: float | None, now: float | None) -> tuple[float | None, float | None]:
     """Return the change to judge, and the one to show, which is no number where it began with nothing."""
-    change = thresholds.change(before, now)
+    change = thresholds.percent_change(before, now)
     return change, None if change is None or math.isinf(change) else change
 
 
-def _latency(before: Measured, now: Measured, noise: float, notes: Sequence[str]) -> Table:
+def _latency(before: LogMetrics, now: LogMetrics, noise: float, notes: Sequence[str]) -> ReportTable:
     rows: list[Row] = []
-    for name in (*metric_refs.LATENCIES, metric_refs.LOOP_LAG):
+    for name in (*metric_refs.LATENCY_METRICS, metric_refs.LOOP_LAG):
         was, value = before.value(name), now.value(name)
         if was is None and value is None:
             continue
         change, shown = _change(was, value)
         histogram, _, which = name.partition(".")
-        few = name != metric_refs.LOOP_LAG and any(
-            one.samples.get(histogram, 0) < _SAMPLES[which] for one in (before, now)
+        too_few = name != metric_refs.LOOP_LAG and any(
+            one.samples.get(histogram, 0) < _MIN_SAMPLES[which] for one in (before, now)
         )
-        rows.append((name, was, value, shown, "few samples" if few else _verdict(change, noise)))
-    return Table(
+        rows.append((name, was, value, shown, "few samples" if too_few else _verdict(change, noise)))
+    return ReportTable(
         "latency",
         "Latency",
         (
-            Column("figure", "figure", "text"),
-            Column("before_us", "before", "us"),
-            Column("now_us", "now", "us"),
-            Column("change", "change", "percent"),
-            Column("verdict", "verdict", "text", "few samples: too few durations to tell it from chance"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("before_us", "before", "us"),
+            ReportColumn("now_us", "now", "us"),
+            ReportColumn("change", "change", "percent"),
+            ReportColumn(
+                "verdict", "verdict", "text", "few samples: too few durations to tell it from chance"
+            ),
         ),
         rows,
         notes,
     )
 
 
-def _traffic(before: Measured, now: Measured) -> Table:
+def _traffic(before: LogMetrics, now: LogMetrics) -> ReportTable:
     rows: list[Row] = []
-    for name in metric_refs.TRAFFIC:
+    for name in metric_refs.TRAFFIC_METRICS:
         rates = before.rate(name), now.rate(name)
         rows.append((name, before.value(name), now.value(name), *rates, _change(*rates)[1]))
-    peaks = before.value(metric_refs.PEAK), now.value(metric_refs.PEAK)
-    rows.append((metric_refs.PEAK, *peaks, None, None, _change(*peaks)[1]))
-    return Table(
+    peaks = before.value(metric_refs.PEAK_SESSIONS), now.value(metric_refs.PEAK_SESSIONS)
+    rows.append((metric_refs.PEAK_SESSIONS, *peaks, None, None, _change(*peaks)[1]))
+    return ReportTable(
         "traffic",
         "Traffic, neither good nor bad",
         (
-            Column("figure", "figure", "text"),
-            Column("before", "before", "count"),
-            Column("now", "now", "count"),
-            Column("before_per_s", "before /s", "rate"),
-            Column("now_per_s", "now /s", "rate"),
-            Column("change", "change", "percent", "Of the rate"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("before", "before", "count"),
+            ReportColumn("now", "now", "count"),
+            ReportColumn("before_per_s", "before /s", "rate"),
+            ReportColumn("now_per_s", "now /s", "rate"),
+            ReportColumn("change", "change", "percent", "Of the rate"),
         ),
-        [tuple(_whole(value) for value in row) for row in rows],
+        [tuple(_without_fraction(value) for value in row) for row in rows],
     )
 
 
-def _trouble(before: Measured, now: Measured, noise: float) -> Table:
+def _trouble(before: LogMetrics, now: LogMetrics, noise: float) -> ReportTable:
     parts = [
         name
         for name in sorted({*before.values, *now.values})
         if "." in name and name.partition(".")[0] in {"errors", "refused"}
     ]
     rows: list[Row] = []
-    for name in (*metric_refs.TROUBLE, *parts):
+    for name in (*metric_refs.TROUBLE_METRICS, *parts):
         was, value = before.value(name), now.value(name)
         if was or value:
-            rates = before.rate(name, _HOUR), now.rate(name, _HOUR)
+            rates = before.rate(name, _HOUR_S), now.rate(name, _HOUR_S)
             change, shown = _change(*rates)
-            rows.append((name, _whole(was), _whole(value), *rates, shown, _verdict(change, noise)))
-    return Table(
+            rows.append(
+                (
+                    name,
+                    _without_fraction(was),
+                    _without_fraction(value),
+                    *rates,
+                    shown,
+                    _verdict(change, noise),
+                )
+            )
+    return ReportTable(
         "trouble",
         "Trouble",
         (
-            Column("figure", "figure", "text"),
-            Column("before", "before", "count"),
-            Column("now", "now", "count"),
-            Column("before_per_h", "before /h", "rate"),
-            Column("now_per_h", "now /h", "rate"),
-            Column("change", "change", "percent", "Of the rate; empty where there was none before"),
-            Column("verdict", "verdict", "text"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("before", "before", "count"),
+            ReportColumn("now", "now", "count"),
+            ReportColumn("before_per_h", "before /h", "rate"),
+            ReportColumn("now_per_h", "now /h", "rate"),
+            ReportColumn("change", "change", "percent", "Of the rate; empty where there was none before"),
+            ReportColumn("verdict", "verdict", "text"),
         ),
         rows,
     )
 
 
-def _whole(value: float | str | None) -> object:
+def _without_fraction(value: float | str | None) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _bounds(outcomes: Sequence[thresholds.Outcome]) -> Table:
-    return Table(
+def _bounds(outcomes: Sequence[thresholds.BoundOutcome]) -> ReportTable:
+    return ReportTable(
         "bounds",
         "Bounds",
         (
-            Column("bound", "fails if", "text"),
-            Column("figure", "figure", "text"),
-            Column("found", "found", "text"),
-            Column("result", "result", "text"),
+            ReportColumn("bound", "fails if", "text"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("found", "found", "text"),
+            ReportColumn("result", "result", "text"),
         ),
         [
             (outcome.bound.text, outcome.name, _found(outcome), "broken" if outcome.broken else "kept")
@@ -219,12 +230,12 @@ def _bounds(outcomes: Sequence[thresholds.Outcome]) -> Table:
     )
 
 
-def _found(outcome: thresholds.Outcome) -> str:
+def _found(outcome: thresholds.BoundOutcome) -> str:
     value, bound = outcome.compared, outcome.bound
     if value is None:
         return "not measured"
-    if bound.how == "percent":
+    if bound.kind == "percent":
         return "from nothing" if math.isinf(value) else f"{value:+.1f} %"
     if metric_refs.is_time(outcome.name):
-        return f"{value / 1000:{'+' if bound.how == 'difference' else ''}.3f} ms"
+        return f"{value / 1000:{'+' if bound.kind == 'difference' else ''}.3f} ms"
     return f"{value:,.6g}"

@@ -9,23 +9,23 @@ Must not know how it is shown.
 import argparse
 from typing import Final
 
-from chat_ops.log.event_log import Log
-from chat_ops.reports.row_limit import add_limit
-from chat_ops.stats.histogram import Histogram
-from chat_ops.table import Column, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.reports.row_limit import add_limit_option
+from chat_ops.stats.histogram import SparseHistogram
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "the busiest rooms, with their latencies"
 
-_BUSIEST: Final = (
+_BUSIEST_NOTE: Final = (
     "From the ten busiest rooms of each interval: a quiet room may be missing, and sums may be low."
 )
-_EVERY: Final = "From the lines of the messages (--log-messages): every room, every message."
+_EVERY_NOTE: Final = "From the lines of the messages (--log-messages): every room, every message."
 
 _FROM_INTERVALS: Final = (
     "SELECT one.room AS room, sum(one.messages)::BIGINT AS messages,"
     " sum(one.deliveries)::BIGINT AS deliveries, NULL::BIGINT AS people, NULL::BIGINT AS text_bytes,"
     " min(ts) AS first, max(ts) AS last FROM"
-    " (SELECT ts, unnest(rooms) AS one FROM {few} WHERE event = 'interval') GROUP BY 1"
+    " (SELECT ts, unnest(rooms) AS one FROM {rare} WHERE event = 'interval') GROUP BY 1"
 )
 _FROM_MESSAGES: Final = (
     "SELECT room, count(*) AS messages, NULL::BIGINT AS deliveries,"
@@ -35,20 +35,20 @@ _FROM_MESSAGES: Final = (
 )
 _LATENCIES: Final = (
     "SELECT one.room, one.accept_to_commit, one.commit_to_sent FROM"
-    " (SELECT unnest(rooms) AS one FROM {few} WHERE event = 'interval') WHERE one.room IN (SELECT unnest(?))"
+    " (SELECT unnest(rooms) AS one FROM {rare} WHERE event = 'interval') WHERE one.room IN (SELECT unnest(?))"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how many are shown."""
-    add_limit(parser, "rooms")
+    add_limit_option(parser, "rooms")
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the rooms with the most messages."""
-    few = log.few("rooms")
+    rare = log.rare_events("rooms")
     logged = log.rows("SELECT 1 FROM lines WHERE event = 'message' LIMIT 1")
-    every = _FROM_INTERVALS.format(few=few)
+    every = _FROM_INTERVALS.format(rare=rare)
     if logged:
         every = (
             "SELECT room, m.messages, i.deliveries, m.people, m.text_bytes, m.first, m.last"
@@ -57,10 +57,10 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     found = log.rows(
         f"SELECT *, count(*) OVER () FROM ({every}) ORDER BY messages DESC, room LIMIT {args.limit}"
     )
-    payloads = log.rows(_LATENCIES.format(few=few), [row[0] for row in found])
-    commit = Histogram.merge_groups((room, payload) for room, payload, _ in payloads)
-    sent = Histogram.merge_groups((room, payload) for room, _, payload in payloads)
-    none = Histogram()
+    payloads = log.rows(_LATENCIES.format(rare=rare), [row[0] for row in found])
+    commit = SparseHistogram.merge_groups((room, payload) for room, payload, _ in payloads)
+    sent = SparseHistogram.merge_groups((room, payload) for room, _, payload in payloads)
+    none = SparseHistogram()
     rows = [
         (
             *row[:5],
@@ -69,20 +69,22 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
         )
         for row in found
     ]
-    notes = [_EVERY if logged else _BUSIEST]
+    notes = [_EVERY_NOTE if logged else _BUSIEST_NOTE]
     if found and found[0][-1] > len(found):
         notes.append(f"{len(found)} of {found[0][-1]:,} rooms; --limit shows more.")
     columns = (
-        Column("room", "room", "text"),
-        Column("messages", "messages", "count"),
-        Column("deliveries", "deliveries", "count", "While the room was among the ten busiest", aside=2),
-        Column("people", "writers", "count", "Different usernames that wrote"),
-        Column("text_bytes", "text", "bytes", aside=2),
-        Column("accept_to_commit_p50_us", "commit p50", "us"),
-        Column("accept_to_commit_p99_us", "commit p99", "us"),
-        Column("commit_to_sent_p50_us", "sent p50", "us"),
-        Column("commit_to_sent_p99_us", "sent p99", "us"),
-        Column("first", "first (UTC)", "time", aside=2),
-        Column("last", "last (UTC)", "time", aside=2),
+        ReportColumn("room", "room", "text"),
+        ReportColumn("messages", "messages", "count"),
+        ReportColumn(
+            "deliveries", "deliveries", "count", "While the room was among the ten busiest", drop_order=2
+        ),
+        ReportColumn("people", "writers", "count", "Different usernames that wrote"),
+        ReportColumn("text_bytes", "text", "bytes", drop_order=2),
+        ReportColumn("accept_to_commit_p50_us", "commit p50", "us"),
+        ReportColumn("accept_to_commit_p99_us", "commit p99", "us"),
+        ReportColumn("commit_to_sent_p50_us", "sent p50", "us"),
+        ReportColumn("commit_to_sent_p99_us", "sent p99", "us"),
+        ReportColumn("first", "first (UTC)", "time", drop_order=2),
+        ReportColumn("last", "last (UTC)", "time", drop_order=2),
     )
-    return [Table("rooms", "Rooms", columns, rows, notes if rows else [])]
+    return [ReportTable("rooms", "Rooms", columns, rows, notes if rows else [])]

@@ -6,20 +6,24 @@ Knows one option. Must not know the answers.
 import argparse
 from typing import Final
 
-DEFAULT: Final = 20
-MOST: Final = 1_000_000
+DEFAULT_ROWS: Final = 20
+MAX_ROWS: Final = 1_000_000
 """Rows are held in memory."""
 
 
-def add_limit(parser: argparse.ArgumentParser, what: str) -> None:
+def add_limit_option(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--limit`."""
     parser.add_argument(
-        "--limit", type=_number, default=DEFAULT, metavar="N", help=f"at most so many {what} ({DEFAULT})"
+        "--limit",
+        type=_parse_limit,
+        default=DEFAULT_ROWS,
+        metavar="N",
+        help=f"at most so many {what} ({DEFAULT_ROWS})",
     )
 
 
-def _number(text: str) -> int:
+def _parse_limit(text: str) -> int:
     number = int(text)
-    if not 1 <= number <= MOST:
-        raise argparse.ArgumentTypeError(f"a number from 1 to {MOST:,}")
+    if not 1 <= number <= MAX_ROWS:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_ROWS:,}")
     return number

@@ -7,9 +7,9 @@ import argparse
 from typing import Final
 
 from chat_ops.log import time_buckets
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.stats import percentiles
-from chat_ops.table import Column, Table
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "round trips by ping, and the sessions with the longest, against the kernel's own measure"
 
@@ -27,18 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the round trips of all, by time, and the worst sessions."""
-    width = time_buckets.width_for(log, args.every, wanted=24)
-    of = percentiles.steps(log, "rtt", width, log.few("interval_s", "rtt"))
+    width = time_buckets.choose_width(log, args.every, max_steps=24)
+    of = percentiles.histograms_by_step(log, "rtt", width, log.rare_events("interval_s", "rtt"))
     return [
-        percentiles.whole({"rtt": of}, width),
-        percentiles.by_step("rtt", f"Round trips measured by ping, every {time_buckets.named(width)}", of),
+        percentiles.total_table({"rtt": of}, width),
+        percentiles.step_table(
+            "rtt", f"Round trips measured by ping, every {time_buckets.format_width(width)}", of
+        ),
         _sessions(log, _ORDERS[args.worst], args.top),
     ]
 
 
-def _sessions(log: Log, order: str, top: int) -> Table:
+def _sessions(log: EventLog, order: str, top: int) -> ReportTable:
     rows = log.rows(
         "SELECT username, session_id, address, ts, duration_s, rtt_samples, rtt_min_ms, rtt_p50_ms,"  # noqa: S608  a name from our list
         " rtt_p99_ms, tcp_rtt_ms, rtt_p50_ms - tcp_rtt_ms AS queueing_ms FROM lines"
@@ -47,21 +49,23 @@ def _sessions(log: Log, order: str, top: int) -> Table:
         " LIMIT ?",
         max(top, 0),
     )
-    return Table(
+    return ReportTable(
         "sessions",
         "Sessions with the longest round trips",
         (
-            Column("username", "user", "text"),
-            Column("session_id", "session", "text", aside=2),
-            Column("address", "address", "text"),
-            Column("ended", "ended", "time", aside=1),
-            Column("duration_s", "lasted", "seconds", aside=2),
-            Column("rtt_samples", "samples", "count", "Round trips measured by ping", aside=2),
-            Column("rtt_min_ms", "min", "ms", aside=2),
-            Column("rtt_p50_ms", "p50", "ms", "Of the last 64"),
-            Column("rtt_p99_ms", "p99", "ms", "Of the last 64"),
-            Column("tcp_rtt_ms", "kernel", "ms", "The kernel's smoothed round trip (TCP_INFO)"),
-            Column("queueing_ms", "queueing", "ms", "p50 less the kernel's: time spent in the two programs"),
+            ReportColumn("username", "user", "text"),
+            ReportColumn("session_id", "session", "text", drop_order=2),
+            ReportColumn("address", "address", "text"),
+            ReportColumn("ended", "ended", "time", drop_order=1),
+            ReportColumn("duration_s", "lasted", "seconds", drop_order=2),
+            ReportColumn("rtt_samples", "samples", "count", "Round trips measured by ping", drop_order=2),
+            ReportColumn("rtt_min_ms", "min", "ms", drop_order=2),
+            ReportColumn("rtt_p50_ms", "p50", "ms", "Of the last 64"),
+            ReportColumn("rtt_p99_ms", "p99", "ms", "Of the last 64"),
+            ReportColumn("tcp_rtt_ms", "kernel", "ms", "The kernel's smoothed round trip (TCP_INFO)"),
+            ReportColumn(
+                "queueing_ms", "queueing", "ms", "p50 less the kernel's: time spent in the two programs"
+            ),
         ),
         rows,
         ["sessions are known when they end: those still open are not here"] if rows else [],

@@ -10,9 +10,9 @@ import argparse
 from typing import Final
 
 from chat_ops.log import restarts
-from chat_ops.log.event_log import Log
-from chat_ops.reports.row_limit import add_limit
-from chat_ops.table import Column, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.reports.row_limit import add_limit_option
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "who came from where, how long and how much, and why it ended"
 
@@ -85,22 +85,22 @@ _ENDED: Final = (
     "Nothing: it was open, or its end is not in the log; of one that crashed, when the server was last seen"
 )
 _COLUMNS: Final = (
-    Column("username", "user", "text"),
-    Column("address", "from", "text"),
-    Column("dialect", "dialect", "text", aside=2),
-    Column("node", "node", "text", aside=2),
-    Column("began", "began (UTC)", "time"),
-    Column("ended", "ended (UTC)", "time", _ENDED, aside=2),
-    Column("duration_s", "lasted", "seconds"),
-    Column("resumed", "resumed", "count", "How often it came back", aside=2),
-    Column("messages_in", "said", "count"),
-    Column("messages_out", "got", "count", aside=1),
-    Column("bytes_in", "received", "bytes", aside=2),
-    Column("bytes_out", "sent", "bytes", aside=1),
-    Column("rtt_p50_ms", "rtt p50", "ms", aside=2),
-    Column("rtt_p99_ms", "rtt p99", "ms"),
-    Column("reason", "ended by", "text"),
-    Column("session_id", "session", "text", aside=2),
+    ReportColumn("username", "user", "text"),
+    ReportColumn("address", "from", "text"),
+    ReportColumn("dialect", "dialect", "text", drop_order=2),
+    ReportColumn("node", "node", "text", drop_order=2),
+    ReportColumn("began", "began (UTC)", "time"),
+    ReportColumn("ended", "ended (UTC)", "time", _ENDED, drop_order=2),
+    ReportColumn("duration_s", "lasted", "seconds"),
+    ReportColumn("resumed", "resumed", "count", "How often it came back", drop_order=2),
+    ReportColumn("messages_in", "said", "count"),
+    ReportColumn("messages_out", "got", "count", drop_order=1),
+    ReportColumn("bytes_in", "received", "bytes", drop_order=2),
+    ReportColumn("bytes_out", "sent", "bytes", drop_order=1),
+    ReportColumn("rtt_p50_ms", "rtt p50", "ms", drop_order=2),
+    ReportColumn("rtt_p99_ms", "rtt p99", "ms"),
+    ReportColumn("reason", "ended by", "text"),
+    ReportColumn("session_id", "session", "text", drop_order=2),
 )
 
 
@@ -109,15 +109,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=_ORDERS, default="last", help="what they are sorted by (last)")
     parser.add_argument("--reason", metavar="WORD", help="only those that ended for this reason")
     parser.add_argument("--open", action="store_true", help="only those that were on when the log ended")
-    add_limit(parser, "sessions")
+    add_limit_option(parser, "sessions")
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return how sessions ended, by dialect and reason, and the sessions."""
     wanted = "(? IS NULL OR reason = ?) AND (NOT ? OR ended IS NULL)"
-    some = restarts.keep(log)
-    log.keep("suspects", _SUSPECTS if some else "SELECT NULL::VARCHAR AS session_id LIMIT 0")
-    log.keep("cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0")
+    some = restarts.make_restarts_table(log)
+    log.materialise("suspects", _SUSPECTS if some else "SELECT NULL::VARCHAR AS session_id LIMIT 0")
+    log.materialise("cut_off", _CUT_OFF if some else f"FROM ({_CUT_OFF}) LIMIT 0")
     listed = log.rows(
         f"SELECT *, count(*) OVER () FROM ({_KNOWN}) WHERE {wanted}"
         f" ORDER BY {_ORDERS[args.by]}, session_id LIMIT {args.limit}",
@@ -137,16 +137,16 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
         args.reason,
     )
     columns = (
-        Column("dialect", "dialect", "text"),
-        Column("reason", "ended by", "text"),
-        Column("sessions", "sessions", "count"),
-        Column("share", "share", "percent"),
-        Column("p50_s", "median", "seconds"),
-        Column("p90_s", "p90", "seconds"),
-        Column("max_s", "longest", "seconds"),
+        ReportColumn("dialect", "dialect", "text"),
+        ReportColumn("reason", "ended by", "text"),
+        ReportColumn("sessions", "sessions", "count"),
+        ReportColumn("share", "share", "percent"),
+        ReportColumn("p50_s", "median", "seconds"),
+        ReportColumn("p90_s", "p90", "seconds"),
+        ReportColumn("max_s", "longest", "seconds"),
     )
     rows = [(*row[:4], *(row[4] or (None, None)), row[5]) for row in endings]
     return [
-        Table("endings", "How sessions ended", columns, [] if args.open else rows),
-        Table("sessions", "Sessions", _COLUMNS, [row[:-1] for row in listed], notes),
+        ReportTable("endings", "How sessions ended", columns, [] if args.open else rows),
+        ReportTable("sessions", "Sessions", _COLUMNS, [row[:-1] for row in listed], notes),
     ]

@@ -11,8 +11,8 @@ import argparse
 from typing import Final
 
 from chat_ops.log import restarts
-from chat_ops.log.event_log import Log
-from chat_ops.table import Column, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "readers that lagged: who, how often, how long, how far behind, whether they caught up"
 
@@ -25,7 +25,7 @@ WHERE event IN ('reader_lagging', 'reader_caught_up', 'session_closed')
 _LAGS: Final = """
 WITH lagged AS (
     SELECT DISTINCT session_id FROM slow_lines WHERE event <> 'session_closed' OR reason = 'stalled'
-), told AS (
+), events AS (
     SELECT l.*, r.until, r.seen, r.crashed, lag(event) OVER one AS before, lead(event) OVER one AS after,
         lead(ts) OVER one AS after_ts, lead(duration_s) OVER one AS after_s,
         lead(reason) OVER one AS after_reason, lead(messages) OVER one AS after_messages
@@ -42,24 +42,24 @@ SELECT node, session_id, username, address, ts, behind, waiting_bytes,
     CASE after WHEN 'reader_caught_up' THEN after_s WHEN 'reader_lagging' THEN NULL
         ELSE duration_s + epoch_us(coalesce(after_ts, seen) - ts) / 1e6 END AS lasted,
     CASE after WHEN 'reader_caught_up' THEN after_messages END AS fed
-FROM told WHERE event = 'reader_lagging'
+FROM events WHERE event = 'reader_lagging'
 UNION ALL
 SELECT node, session_id, username, address, ts, NULL, NULL,
     CASE event WHEN 'reader_caught_up' THEN 'caught up' ELSE 'stalled' END, duration_s, messages
-FROM told WHERE before IS DISTINCT FROM 'reader_lagging'
+FROM events WHERE before IS DISTINCT FROM 'reader_lagging'
     AND (event = 'reader_caught_up' OR (event = 'session_closed' AND reason = 'stalled'))
 """
 
 _ENDINGS: Final = (
-    Column("caught_up", "caught up", "count", "Lags after which the reader had everything"),
-    Column("stalled", "stalled", "count", "Lags that the server ended: nothing had moved for too long"),
-    Column(
+    ReportColumn("caught_up", "caught up", "count", "Lags after which the reader had everything"),
+    ReportColumn("stalled", "stalled", "count", "Lags that the server ended: nothing had moved for too long"),
+    ReportColumn(
         "left",
         "left",
         "count",
         "Lags during which the session ended for another reason, or its server crashed",
     ),
-    Column("unknown", "unknown", "count", "Lags whose end is not in the log"),
+    ReportColumn("unknown", "unknown", "count", "Lags whose end is not in the log"),
 )
 _COUNTED: Final = """count(*) FILTER (ended = 'caught up'), count(*) FILTER (ended = 'stalled'),
     count(*) FILTER (ended IN ('left', 'crashed')), count(*) FILTER (ended = 'unknown')"""
@@ -70,19 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=int, default=20, metavar="N", help="slowest readers shown (20)")
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the lags in sum, and by reader."""
-    log.keep("slow_lines", _LINES)
-    restarts.keep(log)
-    log.keep("lags", _LAGS)
+    log.materialise("slow_lines", _LINES)
+    restarts.make_restarts_table(log)
+    log.materialise("lags", _LAGS)
     return [_sum(log), _readers(log, max(args.top, 0))]
 
 
-def _sum(log: Log) -> Table:
+def _sum(log: EventLog) -> ReportTable:
     ((lags, *counted, longest, most),) = log.rows(
         f"SELECT count(*), {_COUNTED}, max(lasted), max(behind) FROM lags"  # noqa: S608  ours
     )
-    lines = f"{log.few('lagging', 'caught_up')} WHERE event = 'interval' AND lagging IS NOT NULL"
+    lines = f"{log.rare_events('lagging', 'caught_up')} WHERE event = 'interval' AND lagging IS NOT NULL"
     ((fed, peak),) = log.rows(f"SELECT sum(caught_up)::BIGINT, max(lagging) FROM {lines}")  # noqa: S608  as above
     spark = log.rows(f"SELECT max(lagging) FROM {lines} GROUP BY ts ORDER BY ts")  # noqa: S608  as above
     rows = (
@@ -90,25 +90,31 @@ def _sum(log: Log) -> Table:
         if not lags and not fed
         else [(lags, *counted, longest, most, fed, peak, [value for (value,) in spark])]
     )
-    return Table(
+    return ReportTable(
         "lags",
         "Readers that lagged",
         (
-            Column(
+            ReportColumn(
                 "lags", "lags", "count", "Times that a reader was slower, for a second, than what it is sent"
             ),
             *_ENDINGS,
-            Column("longest_s", "longest", "seconds"),
-            Column("most_behind", "most behind", "count", "Messages that were missing when it was told"),
-            Column("fed", "fed", "count", "Messages fed from the log, of those who came back, too"),
-            Column("lagging_peak", "at once", "count", "Most sessions fed from the log at an interval's end"),
-            Column("lagging", "fed over time", "spark", "Sessions fed from the log at each interval's end"),
+            ReportColumn("longest_s", "longest", "seconds"),
+            ReportColumn(
+                "most_behind", "most behind", "count", "Messages that were missing when it was told"
+            ),
+            ReportColumn("fed", "fed", "count", "Messages fed from the log, of those who came back, too"),
+            ReportColumn(
+                "lagging_peak", "at once", "count", "Most sessions fed from the log at an interval's end"
+            ),
+            ReportColumn(
+                "lagging", "fed over time", "spark", "Sessions fed from the log at each interval's end"
+            ),
         ),
         rows,
     )
 
 
-def _readers(log: Log, top: int) -> Table:
+def _readers(log: EventLog, top: int) -> ReportTable:
     rows = log.rows(
         "SELECT arg_max(username, (ts, username)), session_id, arg_max(address, (ts, address)),"  # noqa: S608  a number
         " min(ts) AS first, count(*), sum(lasted::DECIMAL(28, 6))::DOUBLE AS total, max(lasted),"
@@ -118,22 +124,26 @@ def _readers(log: Log, top: int) -> Table:
         f" LIMIT {top}"
     )
     ((readers,),) = log.rows("SELECT count(*) FROM (SELECT DISTINCT node, session_id FROM lags)")
-    return Table(
+    return ReportTable(
         "readers",
         "The slowest",
         (
-            Column("username", "user", "text"),
-            Column("session_id", "session", "text", aside=2),
-            Column("address", "address", "text"),
-            Column("first", "first", "time", aside=2),
-            Column("lags", "lags", "count"),
-            Column("lasted_s", "in all", "seconds", "Of those lags whose end is in the log"),
-            Column("longest_s", "longest", "seconds"),
-            Column("most_behind", "behind", "count", "Messages missing when it was told, at most", aside=2),
-            Column("most_waiting_bytes", "waiting", "bytes", "Bytes that waited for the peer, at most"),
-            Column("fed", "fed", "count", "Messages fed from the log until it had caught up", aside=2),
+            ReportColumn("username", "user", "text"),
+            ReportColumn("session_id", "session", "text", drop_order=2),
+            ReportColumn("address", "address", "text"),
+            ReportColumn("first", "first", "time", drop_order=2),
+            ReportColumn("lags", "lags", "count"),
+            ReportColumn("lasted_s", "in all", "seconds", "Of those lags whose end is in the log"),
+            ReportColumn("longest_s", "longest", "seconds"),
+            ReportColumn(
+                "most_behind", "behind", "count", "Messages missing when it was told, at most", drop_order=2
+            ),
+            ReportColumn("most_waiting_bytes", "waiting", "bytes", "Bytes that waited for the peer, at most"),
+            ReportColumn(
+                "fed", "fed", "count", "Messages fed from the log until it had caught up", drop_order=2
+            ),
             _ENDINGS[0],
-            Column("last_ended", "at last", "text", "How the last lag ended"),
+            ReportColumn("last_ended", "at last", "text", "How the last lag ended"),
         ),
         rows,
         [f"the {top} slowest of {readers}; --top N shows more"] if readers > len(rows) else [],

@@ -6,8 +6,8 @@ Knows which statements are let through. Must not know how they are answered.
 import argparse
 from typing import Final
 
-from chat_ops.log.event_log import Log
-from chat_ops.table import Column, Kind, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.table import ColumnKind, ReportColumn, ReportTable
 
 HELP: Final = "answer a question in SQL (DuckDB) of the view `lines`: its columns are the fields of the log"
 
@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the answer."""
-    names, rows = log.answer(args.question)
-    columns = [Column(name, name, _kind(kind)) for name, kind in names]
-    return [Table("sql", "", columns, rows)]
+    names, rows = log.run_user_query(args.question)
+    columns = [ReportColumn(name, name, _kind(kind)) for name, kind in names]
+    return [ReportTable("sql", "", columns, rows)]
 
 
-def _kind(duckdb_type: str) -> Kind:
+def _kind(duckdb_type: str) -> ColumnKind:
     if duckdb_type.startswith("TIMESTAMP"):
         return "time"
     numbers = ("BIGINT", "INTEGER", "HUGEINT", "UBIGINT", "SMALLINT", "TINYINT", "DOUBLE", "FLOAT", "DECIMAL")

@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from typing import Final
 
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.queries import floods
 from chat_ops.stats import outlier_intervals, outliers
-from chat_ops.stats.histogram import Histogram
-from chat_ops.table import Column, Row, Table
+from chat_ops.stats.histogram import SparseHistogram
+from chat_ops.table import ReportColumn, ReportTable, Row
 
 HELP: Final = "reconnect storms and floods: when, how many, why, and what it did to the latency"
 
-BEFORE: Final = 300.0
+COMPARED_BEFORE_S: Final = 300.0
 """Seconds before a storm whose latency its own is compared with."""
 
 _SECONDS: Final = """
@@ -36,74 +36,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
         type=float,
-        default=outliers.FACTOR,
+        default=outliers.STORM_DEVIATIONS,
         metavar="N",
-        help=f"deviations above the usual from which on it is a storm ({outliers.FACTOR:g})",
+        help=f"deviations above the usual from which on it is a storm ({outliers.STORM_DEVIATIONS:g})",
     )
     parser.add_argument(
         "--floor",
         type=float,
-        default=outliers.FLOOR,
+        default=outliers.STORM_FLOOR_PER_S,
         metavar="N",
-        help=f"a second up to which nothing is a storm ({outliers.FLOOR:g})",
+        help=f"a second up to which nothing is a storm ({outliers.STORM_FLOOR_PER_S:g})",
     )
     parser.add_argument("--top", type=int, default=50, metavar="N", help="rows of each table (50)")
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the storms, the floods, and who was behind them."""
     if math.isnan(args.factor) or math.isnan(args.floor):
         raise UsageError("--factor and --floor are numbers")
-    log.keep("storm_seconds", _SECONDS)
-    outlier_intervals.keep(log)
+    log.materialise("storm_seconds", _SECONDS)
+    outlier_intervals.make_intervals_table(log)
     top = max(args.top, 0)
-    return [_storms(log, args.factor, args.floor, top), *floods.tables(log, args.factor, top)]
+    return [_storms(log, args.factor, args.floor, top), *floods.flood_tables(log, args.factor, top)]
 
 
-def _storms(log: Log, factor: float, floor: float, top: int) -> Table:
-    total = _length(log)
-    spans: list[outliers.Span] = []
+def _storms(log: EventLog, factor: float, floor: float, top: int) -> ReportTable:
+    total = _log_seconds(log)
+    spans: list[outliers.TimeSpan] = []
     notes: list[str] = []
     for what, opening in (("opened", True), ("closed", False)):
         per_second = (
             "SELECT second, sum(times)::BIGINT AS times FROM storm_seconds WHERE opening = ? GROUP BY second"
         )
         rates = log.rows(f"SELECT times, count(*) FROM ({per_second}) GROUP BY times", opening)  # noqa: S608  ours
-        found = outliers.usual({float(rate): seconds for rate, seconds in rates}, total)
-        bound = found.bound(factor, floor)
+        found = outliers.rate_baseline({float(rate): seconds for rate, seconds in rates}, total)
+        bound = found.threshold(factor, floor)
         notes.append(f"{what}: usually {found.median:.3g}/s; a storm above {bound:.3g}/s")
         over = log.rows(f"SELECT second FROM ({per_second}) WHERE times > ?", opening, bound)  # noqa: S608  ours
-        spans += [outliers.Span(second, second + 1) for (second,) in over]
-    for begun, ended in outlier_intervals.intervals(log, "refused", factor, floor):
-        spans.append(outliers.Span(begun, ended))
-    storms = [_storm(log, span) for span in outliers.joined(spans)]
+        spans += [outliers.TimeSpan(second, second + 1) for (second,) in over]
+    for begun, ended in outlier_intervals.find_outliers(log, "refused", factor, floor):
+        spans.append(outliers.TimeSpan(begun, ended))
+    storms = [_storm(log, span) for span in outliers.join_spans(spans)]
     storms.sort(key=lambda row: (-(row[3] + row[4] + row[7]), row[0]))
     if len(storms) > top:
         notes.append(f"the {top} largest of {len(storms)}; --top N shows more")
-    return Table(
+    return ReportTable(
         "storms",
         "Storms",
         (
-            Column("from", "from", "time"),
-            Column("lasted_s", "lasted", "seconds"),
-            Column(
+            ReportColumn("from", "from", "time"),
+            ReportColumn("lasted_s", "lasted", "seconds"),
+            ReportColumn(
                 "kind", "kind", "text", "reconnects, arrivals, departures or refusals: what was most of it"
             ),
-            Column("opened", "opened", "count", "Sessions that began or came back"),
-            Column("closed", "closed", "count", "Sessions that ended"),
-            Column("reasons", "closed by", "text", "Reasons of ending, most first", aside=1),
-            Column("resumed", "resumed", "percent", "Of those opened, how many had come back", aside=2),
-            Column("refused", "refused", "count", "Connections turned away, by whole intervals", aside=1),
-            Column("peak", "peak", "rate", "Most sessions opened, or closed, in a second", aside=2),
-            Column("p99_us", "p99", "us", "Commit to the last send, in the intervals of the storm"),
-            Column("p99_before_us", "p99 before", "us", f"The same in the {BEFORE:g} s before", aside=1),
+            ReportColumn("opened", "opened", "count", "Sessions that began or came back"),
+            ReportColumn("closed", "closed", "count", "Sessions that ended"),
+            ReportColumn("reasons", "closed by", "text", "Reasons of ending, most first", drop_order=1),
+            ReportColumn(
+                "resumed", "resumed", "percent", "Of those opened, how many had come back", drop_order=2
+            ),
+            ReportColumn(
+                "refused", "refused", "count", "Connections turned away, by whole intervals", drop_order=1
+            ),
+            ReportColumn(
+                "peak", "peak", "rate", "Most sessions opened, or closed, in a second", drop_order=2
+            ),
+            ReportColumn("p99_us", "p99", "us", "Commit to the last send, in the intervals of the storm"),
+            ReportColumn(
+                "p99_before_us",
+                "p99 before",
+                "us",
+                f"The same in the {COMPARED_BEFORE_S:g} s before",
+                drop_order=1,
+            ),
         ),
         sorted(storms[:top], key=lambda row: row[0]),
         notes if total else [],
     )
 
 
-def _length(log: Log) -> int:
+def _log_seconds(log: EventLog) -> int:
     ((first, last),) = log.rows(
         "SELECT min(first), max(last) FROM ("
         "SELECT min(second) AS first, max(second) + 1 AS last FROM storm_seconds"
@@ -112,7 +124,7 @@ def _length(log: Log) -> int:
     return 0 if first is None else max(round(last - first), 1)
 
 
-def _storm(log: Log, span: outliers.Span) -> Row:
+def _storm(log: EventLog, span: outliers.TimeSpan) -> Row:
     opened = resumed = 0
     seconds: Counter[tuple[float, bool]] = Counter()
     reasons: Counter[str] = Counter()
@@ -134,17 +146,17 @@ def _storm(log: Log, span: outliers.Span) -> Row:
         span.begin,
     )
     return (
-        outlier_intervals.moment(span.begin),
+        outlier_intervals.utc_time(span.begin),
         span.end - span.begin,
         _kind(opened, resumed, reasons.total(), refused),
         opened,
         reasons.total(),
-        _told(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
+        _format_reasons(sorted(reasons.items(), key=lambda one: (-one[1], one[0]))),
         100 * resumed / opened if opened else None,
         refused,
         max(seconds.values(), default=0),
-        _p99(log, during, span.end, span.begin),
-        _p99(log, "begun >= ? AND ended <= ?", span.begin - BEFORE, span.begin),
+        _commit_to_sent_p99(log, during, span.end, span.begin),
+        _commit_to_sent_p99(log, "begun >= ? AND ended <= ?", span.begin - COMPARED_BEFORE_S, span.begin),
     )
 
 
@@ -156,13 +168,13 @@ def _kind(opened: int, resumed: int, closed: int, refused: int) -> str:
     return "reconnects" if 2 * resumed >= opened else "arrivals"
 
 
-def _told(reasons: Iterable[tuple[str, int]]) -> str:
+def _format_reasons(reasons: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{reason or '?'} {times}" for reason, times in reasons)
 
 
-def _p99(log: Log, where: str, *params: float) -> float | None:
+def _commit_to_sent_p99(log: EventLog, where: str, *params: float) -> float | None:
     payloads = log.rows(
         f"SELECT commit_to_sent FROM storm_intervals WHERE commit_to_sent IS NOT NULL AND {where}",  # noqa: S608  ours
         *params,
     )
-    return Histogram.merge(payload for (payload,) in payloads).percentile(99)
+    return SparseHistogram.merge(payload for (payload,) in payloads).percentile(99)

@@ -13,36 +13,36 @@ from datetime import timedelta
 from typing import Final
 
 from chat_ops.log import time_buckets
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.queries import peak_sessions, trouble
 from chat_ops.reports import timeline
-from chat_ops.stats.histogram import Histogram
-from chat_ops.table import Column, Row, Table
+from chat_ops.stats.histogram import SparseHistogram
+from chat_ops.table import ReportColumn, ReportTable, Row
 from chat_server.vocabulary import HISTOGRAMS
 
 HELP: Final = "who was on, how busy, how fast, what went wrong: one screenful"
 
-_NAMES: Final = {
+_LATENCY_NAMES: Final = {
     "accept_to_commit": "accept to commit",
     "commit_to_sent": "commit to sent",
     "rtt": "round trip",
 }
-_NEEDS: Final = (
-    *timeline.NEEDS,
-    *trouble.NEEDS,
+_COLUMNS: Final = (
+    *timeline.TIMELINE_FIELDS,
+    *trouble.TROUBLE_FIELDS,
     *("bytes_in", "rss_bytes", "queue_bytes", "lagging", "store_bytes", "wal_bytes", "free_bytes"),
 )
-_STEPS: Final = 40
-_MOST_TROUBLES: Final = 12
+_SPARKLINE_STEPS: Final = 40
+_MAX_TROUBLE_ROWS: Final = 12
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
     """Add nothing: there is nothing to choose."""
 
 
-def run(log: Log, _args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, _args: argparse.Namespace) -> list[ReportTable]:
     """Return the tables of the summary."""
-    few = log.few(*_NEEDS)
+    rare = log.rare_events(*_COLUMNS)
     every = log.rows(
         "SELECT count(*), min(ts), max(ts), list_sort(list(DISTINCT node)),"
         " count(DISTINCT nfc_normalize(lower(username))), count(*) FILTER (event = 'session_opened'),"
@@ -52,83 +52,89 @@ def run(log: Log, _args: argparse.Namespace) -> list[Table]:
         " sum(bytes_out) FILTER (event = 'session_closed')::BIGINT,"
         " histogram(reason) FILTER (event = 'session_closed') FROM lines"
     )[0]
-    log.learn(*every[:3])
-    width = time_buckets.width_for(log, None, _STEPS)
-    measured = timeline.latencies(log, width)
-    troubles = trouble.table(log, width)
-    shown = troubles.rows[:_MOST_TROUBLES]
+    log.set_extent(*every[:3])
+    width = time_buckets.choose_width(log, None, _SPARKLINE_STEPS)
+    measured = timeline.latencies_by_step(log, width)
+    troubles = trouble.trouble_table(log, width)
+    shown = troubles.rows[:_MAX_TROUBLE_ROWS]
     note = (
         [f"{len(troubles.rows) - len(shown)} more: chat-logs errors"]
         if len(shown) < len(troubles.rows)
         else []
     )
     return [
-        _period(log, few, every),
-        _activity(log, few, every),
-        timeline.shape(timeline.steps(log, width, measured), f"Over time, every {time_buckets.named(width)}"),
+        _period(log, rare, every),
+        _activity(log, rare, every),
+        timeline.sparkline_table(
+            timeline.step_rows(log, width, measured), f"Over time, every {time_buckets.format_width(width)}"
+        ),
         _latency(measured),
         _endings(every[12]),
-        Table(troubles.name, troubles.title, troubles.columns, shown, note),
-        _machine(log, few),
+        ReportTable(troubles.name, troubles.title, troubles.columns, shown, note),
+        _machine(log, rare),
     ]
 
 
-def _period(log: Log, few: str, every: Row) -> Table:
+def _period(log: EventLog, rare: str, every: Row) -> ReportTable:
     lines, first, last, nodes = every[:4]
     nodes = [node for node in nodes or () if node is not None]
     counts = log.rows(
         "SELECT count(*) FILTER (event = 'server_started'), count(*) FILTER (event = 'server_stopped'),"
-        f" coalesce(sum(count) FILTER (event = 'log_lines_dropped'), 0)::BIGINT FROM {few}"
+        f" coalesce(sum(count) FILTER (event = 'log_lines_dropped'), 0)::BIGINT FROM {rare}"
     )[0]
     named = ", ".join(nodes) if len(nodes) <= 5 else f"{len(nodes)} nodes"
     lasting = (last - first) / timedelta(seconds=1) if first else None
     columns = (
-        Column("first", "from (UTC)", "time"),
-        Column("last", "to (UTC)", "time"),
-        Column("lasting_s", "lasting", "seconds"),
-        Column("nodes", "nodes", "text"),
-        Column("files", "files", "count"),
-        Column("lines", "lines", "count", "Lines that were asked for (--since, --room …) and are log lines"),
-        Column("bad_lines", "bad lines", "count", "Lines of the files that are no log lines"),
-        Column("dropped_lines", "dropped lines", "count", "Lines that the server could not write"),
-        Column("starts", "starts", "count"),
-        Column("stops", "orderly stops", "count"),
+        ReportColumn("first", "from (UTC)", "time"),
+        ReportColumn("last", "to (UTC)", "time"),
+        ReportColumn("lasting_s", "lasting", "seconds"),
+        ReportColumn("nodes", "nodes", "text"),
+        ReportColumn("files", "files", "count"),
+        ReportColumn(
+            "lines", "lines", "count", "Lines that were asked for (--since, --room …) and are log lines"
+        ),
+        ReportColumn("bad_lines", "bad lines", "count", "Lines of the files that are no log lines"),
+        ReportColumn("dropped_lines", "dropped lines", "count", "Lines that the server could not write"),
+        ReportColumn("starts", "starts", "count"),
+        ReportColumn("stops", "orderly stops", "count"),
     )
-    row = (first, last, lasting, named, len(log.sources), lines, log.bad, counts[2], *counts[:2])
-    return Table("period", "Period", columns, [row] if lines or log.bad else [], upright=True)
+    row = (first, last, lasting, named, len(log.input_files), lines, log.bad_lines, counts[2], *counts[:2])
+    return ReportTable("period", "Period", columns, [row] if lines or log.bad_lines else [], vertical=True)
 
 
-def _activity(log: Log, few: str, every: Row) -> Table:
+def _activity(log: EventLog, rare: str, every: Row) -> ReportTable:
     users, opened, resumed, closed, messages, deliveries, bytes_in, bytes_out = every[4:12]
     intervals, *sums = log.rows(
-        f"SELECT count(*), sum(opened)::BIGINT, sum({timeline.IN_ALL.format('closed')})::BIGINT,"
-        f" sum({timeline.IN_ALL.format('refused')})::BIGINT, sum(messages)::BIGINT,"
+        f"SELECT count(*), sum(opened)::BIGINT, sum({timeline.MAP_SUM_SQL.format('closed')})::BIGINT,"
+        f" sum({timeline.MAP_SUM_SQL.format('refused')})::BIGINT, sum(messages)::BIGINT,"
         " sum(deliveries)::BIGINT, sum(bytes_in)::BIGINT, sum(bytes_out)::BIGINT"
-        f" FROM {few} WHERE event = 'interval'"
+        f" FROM {rare} WHERE event = 'interval'"
     )[0]
     refused = None
     if intervals:
         opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
-    most, most_at = peak_sessions.most(log, few, intervals=bool(intervals))
+    most, most_at = peak_sessions.find_peak(log, rare, intervals=bool(intervals))
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
     if intervals:  # the first of them begins before its line
         span = log.rows(
             "SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered"
-            f" FROM {few} WHERE event = 'interval' GROUP BY node)"
+            f" FROM {rare} WHERE event = 'interval' GROUP BY node)"
         )[0][0]
     columns = (
-        Column("users", "users", "count", "Different usernames"),
-        Column("peak_sessions", "most at once", "count", "Most sessions at a time, of all nodes together"),
-        Column("peak_at", "at (UTC)", "time"),
-        Column("opened", "sessions opened", "count"),
-        Column("resumed", "of them resumed", "count"),
-        Column("closed", "closed", "count"),
-        Column("refused", "refused", "count", "Connections refused before they became sessions"),
-        Column("messages", "messages", "count"),
-        Column("messages_per_s", "a second", "rate"),
-        Column("deliveries", "deliveries", "count"),
-        Column("bytes_in", "received", "bytes"),
-        Column("bytes_out", "sent", "bytes"),
+        ReportColumn("users", "users", "count", "Different usernames"),
+        ReportColumn(
+            "peak_sessions", "most at once", "count", "Most sessions at a time, of all nodes together"
+        ),
+        ReportColumn("peak_at", "at (UTC)", "time"),
+        ReportColumn("opened", "sessions opened", "count"),
+        ReportColumn("resumed", "of them resumed", "count"),
+        ReportColumn("closed", "closed", "count"),
+        ReportColumn("refused", "refused", "count", "Connections refused before they became sessions"),
+        ReportColumn("messages", "messages", "count"),
+        ReportColumn("messages_per_s", "a second", "rate"),
+        ReportColumn("deliveries", "deliveries", "count"),
+        ReportColumn("bytes_in", "received", "bytes"),
+        ReportColumn("bytes_out", "sent", "bytes"),
     )
     rate = messages / span if messages is not None and span else None
     row = (
@@ -145,30 +151,30 @@ def _activity(log: Log, few: str, every: Row) -> Table:
         bytes_in,
         bytes_out,
     )
-    return Table("activity", "Activity", columns, [row] if every[0] else [], upright=True)
+    return ReportTable("activity", "Activity", columns, [row] if every[0] else [], vertical=True)
 
 
-def _latency(measured: timeline.Latencies) -> Table:
+def _latency(measured: timeline.Latencies) -> ReportTable:
     found = {
-        name: Histogram.total(one for (_, figure), one in measured.items() if figure == name)
+        name: SparseHistogram.total(one for (_, figure), one in measured.items() if figure == name)
         for name in HISTOGRAMS
         if any(figure == name for _, figure in measured)
     }
     broken = sum(histogram.broken for histogram in found.values())
-    return Table(
+    return ReportTable(
         "latency",
         "Latency",
         (
-            Column("figure", "figure", "text"),
-            Column("count", "measured", "count"),
-            Column("p50_us", "p50", "us"),
-            Column("p90_us", "p90", "us"),
-            Column("p99_us", "p99", "us"),
-            Column("p999_us", "p99.9", "us"),
-            Column("max_us", "max", "us"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("count", "measured", "count"),
+            ReportColumn("p50_us", "p50", "us"),
+            ReportColumn("p90_us", "p90", "us"),
+            ReportColumn("p99_us", "p99", "us"),
+            ReportColumn("p999_us", "p99.9", "us"),
+            ReportColumn("max_us", "max", "us"),
         ),
         [
-            (_NAMES[name], one.count, *(one.percentile(p) for p in (50, 90, 99, 99.9)), one.max)
+            (_LATENCY_NAMES[name], one.count, *(one.percentile(p) for p in (50, 90, 99, 99.9)), one.max)
             for name in HISTOGRAMS
             if (one := found.get(name))
         ],
@@ -176,34 +182,34 @@ def _latency(measured: timeline.Latencies) -> Table:
     )
 
 
-def _endings(reasons: Mapping[str, int] | None) -> Table:
+def _endings(reasons: Mapping[str, int] | None) -> ReportTable:
     counts = sorted((reasons or {}).items(), key=lambda one: (-one[1], one[0]))
     whole = sum(count for _, count in counts)
     columns = (
-        Column("reason", "sessions ended by", "text"),
-        Column("sessions", "sessions", "count"),
-        Column("share", "share", "percent"),
+        ReportColumn("reason", "sessions ended by", "text"),
+        ReportColumn("sessions", "sessions", "count"),
+        ReportColumn("share", "share", "percent"),
     )
-    return Table("endings", "Endings", columns, [(word, n, 100 * n / whole) for word, n in counts])
+    return ReportTable("endings", "Endings", columns, [(word, n, 100 * n / whole) for word, n in counts])
 
 
-def _machine(log: Log, few: str) -> Table:
+def _machine(log: EventLog, rare: str) -> ReportTable:
     row = log.rows(
         "SELECT max(loop_lag_max_ms),"
         " arg_max(ts, (loop_lag_max_ms, -epoch_us(ts))) FILTER (loop_lag_max_ms IS NOT NULL),"
         " max(rss_bytes), max(queue_bytes),"
         " max(lagging), arg_max(store_bytes, (ts, store_bytes)), max(wal_bytes), min(free_bytes)"
-        f" FROM {few} WHERE event = 'interval'"
+        f" FROM {rare} WHERE event = 'interval'"
     )[0]
     columns = (
-        Column("loop_lag_max_ms", "longest loop lag", "ms"),
-        Column("loop_lag_at", "at (UTC)", "time"),
-        Column("rss_max_bytes", "most memory", "bytes", "Of one node"),
-        Column("queue_max_bytes", "longest queue", "bytes", "Messages accepted and not yet committed"),
-        Column("lagging_max", "most slow readers", "count"),
-        Column("store_bytes", "store", "bytes", "At the end"),
-        Column("wal_max_bytes", "largest WAL", "bytes"),
-        Column("free_min_bytes", "least disk free", "bytes"),
+        ReportColumn("loop_lag_max_ms", "longest loop lag", "ms"),
+        ReportColumn("loop_lag_at", "at (UTC)", "time"),
+        ReportColumn("rss_max_bytes", "most memory", "bytes", "Of one node"),
+        ReportColumn("queue_max_bytes", "longest queue", "bytes", "Messages accepted and not yet committed"),
+        ReportColumn("lagging_max", "most slow readers", "count"),
+        ReportColumn("store_bytes", "store", "bytes", "At the end"),
+        ReportColumn("wal_max_bytes", "largest WAL", "bytes"),
+        ReportColumn("free_min_bytes", "least disk free", "bytes"),
     )
     some = any(value is not None for value in row)
-    return Table("machine", "Machine", columns, [row] if some else [], upright=True)
+    return ReportTable("machine", "Machine", columns, [row] if some else [], vertical=True)

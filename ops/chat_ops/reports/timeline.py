@@ -12,42 +12,44 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from chat_ops.log import time_buckets
-from chat_ops.log.event_log import Log
-from chat_ops.stats.histogram import Histogram
-from chat_ops.table import Column, Row, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.stats.histogram import SparseHistogram
+from chat_ops.table import ReportColumn, ReportTable, Row
 from chat_server.vocabulary import HISTOGRAMS
 
-Latencies = Mapping[tuple[datetime, str], Histogram]
+Latencies = Mapping[tuple[datetime, str], SparseHistogram]
 """By the first moment of a step and the name of a figure."""
 
 HELP: Final = "how busy and how fast, step by step (--every 1m)"
 
 COLUMNS: Final = (
-    Column("time", "from (UTC)", "time", "First moment of the step"),
-    Column(
+    ReportColumn("time", "from (UTC)", "time", "First moment of the step"),
+    ReportColumn(
         "sessions", "sessions", "count", "Most sessions open at the end of an interval, all nodes together"
     ),
-    Column("opened", "opened", "count", aside=1),
-    Column("closed", "closed", "count", aside=2),
-    Column("messages", "messages", "count", aside=2),
-    Column("messages_per_s", "msg/s", "rate"),
-    Column("deliveries", "deliveries", "count", aside=2),
-    Column("bytes_out", "sent", "bytes", aside=1),
-    Column("errors", "errors", "count", "Errors answered to peers", aside=1),
-    Column("accept_to_commit_p99_us", "commit p99", "us", "From acceptance to commit"),
-    Column("commit_to_sent_p50_us", "sent p50", "us", "From commit to the last member's send", aside=2),
-    Column("commit_to_sent_p99_us", "sent p99", "us"),
-    Column("rtt_p99_us", "rtt p99", "us", aside=1),
-    Column("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
+    ReportColumn("opened", "opened", "count", drop_order=1),
+    ReportColumn("closed", "closed", "count", drop_order=2),
+    ReportColumn("messages", "messages", "count", drop_order=2),
+    ReportColumn("messages_per_s", "msg/s", "rate"),
+    ReportColumn("deliveries", "deliveries", "count", drop_order=2),
+    ReportColumn("bytes_out", "sent", "bytes", drop_order=1),
+    ReportColumn("errors", "errors", "count", "Errors answered to peers", drop_order=1),
+    ReportColumn("accept_to_commit_p99_us", "commit p99", "us", "From acceptance to commit"),
+    ReportColumn(
+        "commit_to_sent_p50_us", "sent p50", "us", "From commit to the last member's send", drop_order=2
+    ),
+    ReportColumn("commit_to_sent_p99_us", "sent p99", "us"),
+    ReportColumn("rtt_p99_us", "rtt p99", "us", drop_order=1),
+    ReportColumn("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
 )
-IN_ALL: Final = "CASE WHEN {0} IS NOT NULL THEN coalesce(list_sum(map_values({0})), 0) END"
+MAP_SUM_SQL: Final = "CASE WHEN {0} IS NOT NULL THEN coalesce(list_sum(map_values({0})), 0) END"
 """SQL: the sum of a map's counts; 0 of an empty one, NULL where nobody counted (for one room, say)."""
-NEEDS: Final = (
+TIMELINE_FIELDS: Final = (
     *("interval_s", "sessions", "opened", "closed", "messages", "deliveries", "bytes_out", "errors"),
     *("loop_lag_max_ms", *HISTOGRAMS),
 )
 """What it reads of the few lines."""
-_SHAPES: Final = (
+_SPARKLINES: Final = (
     ("sessions", "sessions", 1.0),
     ("messages_per_s", "messages a second", 1.0),
     ("bytes_out", "MiB sent", 1 / (1 << 20)),
@@ -65,49 +67,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the shapes of the figures, and the steps."""
-    width = time_buckets.width_for(log, args.every)
-    rows = steps(log, width, latencies(log, width))
-    title = f"Every {time_buckets.named(width)}"
-    return [shape(rows, title=f"{title}, at a glance"), Table("timeline", title, COLUMNS, rows)]
+    width = time_buckets.choose_width(log, args.every)
+    rows = step_rows(log, width, latencies_by_step(log, width))
+    title = f"Every {time_buckets.format_width(width)}"
+    return [
+        sparkline_table(rows, title=f"{title}, at a glance"),
+        ReportTable("timeline", title, COLUMNS, rows),
+    ]
 
 
-def shape(rows: Sequence[Row], title: str) -> Table:
+def sparkline_table(rows: Sequence[Row], title: str) -> ReportTable:
     """Return a table with a sparkline for each figure of `steps`."""
     names = [column.name for column in COLUMNS]
     shown = []
-    for name, figure, unit in _SHAPES:
+    for name, figure, unit in _SPARKLINES:
         place = names.index(name)
         values = [None if row[place] is None else round(row[place] * unit, 3) for row in rows]
         known = [value for value in values if value is not None]
         if any(known):
             mean = None if name.endswith("_us") else round(sum(known) / len(known), 3)
             shown.append((figure, mean, max(known), values))
-    return Table(
+    return ReportTable(
         "shape",
         title,
         (
-            Column("figure", "figure", "text"),
-            Column("mean", "mean", "rate", "Of the steps; there is no mean of percentiles"),
-            Column("most", "most", "rate"),
-            Column("over_time", "over time", "spark"),
+            ReportColumn("figure", "figure", "text"),
+            ReportColumn("mean", "mean", "rate", "Of the steps; there is no mean of percentiles"),
+            ReportColumn("most", "most", "rate"),
+            ReportColumn("over_time", "over time", "spark"),
         ),
         shown,
     )
 
 
-def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
+def step_rows(log: EventLog, width: int, measured: Latencies) -> list[Row]:
     """Return a row of `COLUMNS` for each step from the first to the last that has lines."""
-    few = log.few(*NEEDS)
-    step = time_buckets.bucket(width)
+    rare = log.rare_events(*TIMELINE_FIELDS)
+    step = time_buckets.bucket_sql(width)
     intervals = log.rows(
         f"SELECT step, sum(most)::BIGINT, sum(opened)::BIGINT, sum(closed)::BIGINT, sum(messages)::BIGINT,"
         " sum(deliveries)::BIGINT, sum(bytes_out)::BIGINT, sum(errors)::BIGINT, max(lag) FROM ("
         f" SELECT {step} AS step, max(sessions) AS most, sum(opened) AS opened, sum(messages) AS messages,"
-        f" sum({IN_ALL.format('closed')}) AS closed, sum(deliveries) AS deliveries,"
-        f" sum(bytes_out) AS bytes_out, sum({IN_ALL.format('errors')}) AS errors,"
-        f" max(loop_lag_max_ms) AS lag FROM {few} WHERE event = 'interval' GROUP BY 1, node)"
+        f" sum({MAP_SUM_SQL.format('closed')}) AS closed, sum(deliveries) AS deliveries,"
+        f" sum(bytes_out) AS bytes_out, sum({MAP_SUM_SQL.format('errors')}) AS errors,"
+        f" max(loop_lag_max_ms) AS lag FROM {rare} WHERE event = 'interval' GROUP BY 1, node)"
         " GROUP BY 1 ORDER BY 1"
     )
     if not intervals:
@@ -119,36 +124,36 @@ def steps(log: Log, width: int, measured: Latencies) -> list[Row]:
     if not intervals:
         return []
     found = {row[0]: row[1:] for row in intervals}
-    return [_row(moment, width, found.get(moment), measured) for moment in _moments(list(found), width)]
+    return [_row(start, width, found.get(start), measured) for start in step_starts(list(found), width)]
 
 
-def _moments(found: Sequence[datetime], width: int) -> list[datetime]:
+def step_starts(found: Sequence[datetime], width: int) -> list[datetime]:
     """Return all steps from the first to the last, unless a stray line years away would make too many."""
     step = timedelta(seconds=width)
     number = (found[-1] - found[0]) // step + 1
-    if number > time_buckets.MOST:
+    if number > time_buckets.MAX_STEPS:
         return list(found)
     return [found[0] + n * step for n in range(number)]
 
 
-def latencies(log: Log, width: int) -> Latencies:
+def latencies_by_step(log: EventLog, width: int) -> Latencies:
     """Return what was measured, by step and figure."""
-    few, step = log.few(*NEEDS), time_buckets.bucket(width)
+    rare, step = log.rare_events(*TIMELINE_FIELDS), time_buckets.bucket_sql(width)
     union = " UNION ALL ".join(
-        f"SELECT {step}, '{name}', {name} FROM {few} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
+        f"SELECT {step}, '{name}', {name} FROM {rare} WHERE {name} IS NOT NULL" for name in HISTOGRAMS
     )
-    return Histogram.merge_groups(((moment, name), payload) for moment, name, payload in log.rows(union))
+    return SparseHistogram.merge_groups(((start, name), payload) for start, name, payload in log.rows(union))
 
 
-def _row(moment: datetime, width: int, figures: Row | None, measured: Latencies) -> Row:
+def _row(start: datetime, width: int, figures: Row | None, measured: Latencies) -> Row:
     sessions, opened, closed, messages, deliveries, sent, errors, lag = figures or (None,) * 8
 
     def percentile(name: str, percent: float) -> Any:
-        found = measured.get((moment, name))
+        found = measured.get((start, name))
         return found and found.percentile(percent)
 
     return (
-        moment,
+        start,
         sessions,
         opened,
         closed,

@@ -9,9 +9,9 @@ they are for the server; the name is shown as it was last.
 import argparse
 from typing import Final
 
-from chat_ops.log.event_log import Log
-from chat_ops.reports.row_limit import add_limit
-from chat_ops.table import Column, Table
+from chat_ops.log.event_log import EventLog
+from chat_ops.reports.row_limit import add_limit_option
+from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "who was on: sessions, time, messages and bytes of each user"
 
@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by", choices=_ORDERS, default="messages", help="what they are sorted by (messages)"
     )
-    add_limit(parser, "users")
+    add_limit_option(parser, "users")
 
 
-def run(log: Log, args: argparse.Namespace) -> list[Table]:
+def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return a row for each user."""
     rows = log.rows(
         "SELECT arg_max(username, (ts, username)) AS shown,"
@@ -51,18 +51,20 @@ def run(log: Log, args: argparse.Namespace) -> list[Table]:
     )
     more = rows[0][-1] - len(rows) if rows else 0
     columns = (
-        Column("username", "user", "text"),
-        Column("sessions", "sessions", "count", "Opened in this time"),
-        Column("resumed", "resumed", "count", "Of them, those that came back", aside=2),
-        Column("duration_s", "time on", "seconds", "Of the sessions that ended in this time"),
-        Column("messages_in", "said", "count"),
-        Column("messages_out", "got", "count"),
-        Column("bytes_in", "received", "bytes", "By the server", aside=2),
-        Column("bytes_out", "sent", "bytes", "To the user"),
-        Column("lagged", "lagged", "count", "How often a session was too slow for what it was sent", aside=1),
-        Column("addresses", "hosts", "count", "Different addresses, without their ports", aside=2),
-        Column("first", "first (UTC)", "time", aside=1),
-        Column("last", "last (UTC)", "time"),
+        ReportColumn("username", "user", "text"),
+        ReportColumn("sessions", "sessions", "count", "Opened in this time"),
+        ReportColumn("resumed", "resumed", "count", "Of them, those that came back", drop_order=2),
+        ReportColumn("duration_s", "time on", "seconds", "Of the sessions that ended in this time"),
+        ReportColumn("messages_in", "said", "count"),
+        ReportColumn("messages_out", "got", "count"),
+        ReportColumn("bytes_in", "received", "bytes", "By the server", drop_order=2),
+        ReportColumn("bytes_out", "sent", "bytes", "To the user"),
+        ReportColumn(
+            "lagged", "lagged", "count", "How often a session was too slow for what it was sent", drop_order=1
+        ),
+        ReportColumn("addresses", "hosts", "count", "Different addresses, without their ports", drop_order=2),
+        ReportColumn("first", "first (UTC)", "time", drop_order=1),
+        ReportColumn("last", "last (UTC)", "time"),
     )
     notes = [f"{len(rows)} of {len(rows) + more:,} users; --limit shows more."] if more else []
-    return [Table("users", "Users", columns, [row[:-1] for row in rows], notes)]
+    return [ReportTable("users", "Users", columns, [row[:-1] for row in rows], notes)]

@@ -18,27 +18,27 @@ from numpy.typing import NDArray
 
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 3_600_000_000
-DIGITS: Final = 3
+SIGNIFICANT_DIGITS: Final = 3
 """The layout of the server's histograms (reporter.py)."""
 
-_HALF_BITS: Final = 10
-_HALF: Final = 1 << _HALF_BITS
+_HALF_BUCKET_BITS: Final = 10
+_HALF_BUCKETS: Final = 1 << _HALF_BUCKET_BITS
 """Three digits need 2,048 buckets of equal width; each doubling of the range adds half as many."""
-BUCKETS: Final = (HIGHEST_US.bit_length() - _HALF_BITS + 1) * _HALF
-_OUTER: Final = struct.Struct(">ii")
-_INNER: Final = struct.Struct(">iiiiqqd")
+BUCKET_COUNT: Final = (HIGHEST_US.bit_length() - _HALF_BUCKET_BITS + 1) * _HALF_BUCKETS
+_OUTER_HEADER: Final = struct.Struct(">ii")
+_INNER_HEADER: Final = struct.Struct(">iiiiqqd")
 _OUTER_COOKIE: Final = 0x1C849304
 _INNER_COOKIE: Final = 0x1C849303
 _COOKIE_MASK: Final = ~0xF0
-_LAYOUT: Final = (0, DIGITS, LOWEST_US, HIGHEST_US)
-_MOST_BYTES: Final = BUCKETS * 9
-_MOST: Final = 1 << 49
+_LAYOUT: Final = (0, SIGNIFICANT_DIGITS, LOWEST_US, HIGHEST_US)
+_MAX_BODY_BYTES: Final = BUCKET_COUNT * 9
+_MAX_BUCKET_COUNT: Final = 1 << 49
 """A greater count in one bucket is no measurement: at a million a second it takes 17 years."""
 
 Ints = NDArray[np.int64]
 
 
-class Counts(NamedTuple):
+class DecodedCounts(NamedTuple):
     """Buckets that are not empty: which payload each is of, its index, and how often it was hit."""
 
     payload: Ints
@@ -46,68 +46,68 @@ class Counts(NamedTuple):
     times: Ints
 
 
-def index_of(values: Ints) -> Ints:
+def bucket_index(values: Ints) -> Ints:
     """Return the buckets of durations in µs."""
     values = np.minimum(values, HIGHEST_US)
-    doublings = np.maximum(np.frexp(values.astype(np.float64))[1] - (_HALF_BITS + 1), 0)
-    found: Ints = (doublings.astype(np.int64) << _HALF_BITS) + (values >> doublings)
+    doublings = np.maximum(np.frexp(values.astype(np.float64))[1] - (_HALF_BUCKET_BITS + 1), 0)
+    found: Ints = (doublings.astype(np.int64) << _HALF_BUCKET_BITS) + (values >> doublings)
     return found
 
 
-def highest_of(buckets: Ints) -> Ints:
+def bucket_highest_us(buckets: Ints) -> Ints:
     """Return the greatest duration in µs that each bucket stands for."""
-    doublings = np.maximum((buckets >> _HALF_BITS) - 1, 0)
-    found: Ints = ((buckets - (doublings << _HALF_BITS) + 1) << doublings) - 1
+    doublings = np.maximum((buckets >> _HALF_BUCKET_BITS) - 1, 0)
+    found: Ints = ((buckets - (doublings << _HALF_BUCKET_BITS) + 1) << doublings) - 1
     return found
 
 
-def decode(payloads: Sequence[str]) -> tuple[Counts, list[int]]:
+def decode_payloads(payloads: Sequence[str]) -> tuple[DecodedCounts, list[int]]:
     """Return what the payloads count, and which of them are broken (and count for nothing).
 
     Some hundred at a time are fastest: what is computed of them stays in the processor's cache.
     """
     bodies: list[bytes] = []
     owners: list[int] = []
-    slow: list[int] = []
+    for_library: list[int] = []
     broken: list[int] = []
     for number, payload in enumerate(payloads):
-        body = _body(payload)
+        body = _encoded_counts(payload)
         if body is None:
-            slow.append(number)
+            for_library.append(number)
         elif body:
             bodies.append(body)
             owners.append(number)
-    counts, unsure = _batch(bodies, np.array(owners, np.int64))
+    counts, unsure = _decode_batch(bodies, np.array(owners, np.int64))
     parts = [counts]
-    for number in (*slow, *unsure):
-        one = _by_library(payloads[number], number)
+    for number in (*for_library, *unsure):
+        one = _decode_with_library(payloads[number], number)
         if one is None:
             broken.append(number)
         else:
             parts.append(one)
-    return Counts(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), broken
+    return DecodedCounts(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), broken
 
 
-def _body(payload: str) -> bytes | None:
+def _encoded_counts(payload: str) -> bytes | None:
     """Return the encoded counts of a payload that has the server's layout, None for another."""
     try:
         packed = binascii.a2b_base64(payload)
-        cookie, length = _OUTER.unpack_from(packed)
-        if cookie & _COOKIE_MASK != _OUTER_COOKIE or length != len(packed) - _OUTER.size:
+        cookie, length = _OUTER_HEADER.unpack_from(packed)
+        if cookie & _COOKIE_MASK != _OUTER_COOKIE or length != len(packed) - _OUTER_HEADER.size:
             return None
         inflate = zlib.decompressobj()
-        inner = inflate.decompress(packed[_OUTER.size :], _INNER.size + _MOST_BYTES)
-        cookie, length, offset, digits, lowest, highest, _ratio = _INNER.unpack_from(inner)
+        inner = inflate.decompress(packed[_OUTER_HEADER.size :], _INNER_HEADER.size + _MAX_BODY_BYTES)
+        cookie, length, offset, digits, lowest, highest, _ratio = _INNER_HEADER.unpack_from(inner)
     except (ValueError, struct.error, zlib.error):
         return None
-    body = inner[_INNER.size :]
+    body = inner[_INNER_HEADER.size :]
     whole = inflate.eof and length == len(body) and not (body and body[-1] & 0x80)
     if not whole or cookie & _COOKIE_MASK != _INNER_COOKIE or (offset, digits, lowest, highest) != _LAYOUT:
         return None
     return body
 
 
-def _batch(bodies: Sequence[bytes], owners: Ints) -> tuple[Counts, list[int]]:
+def _decode_batch(bodies: Sequence[bytes], owners: Ints) -> tuple[DecodedCounts, list[int]]:
     """Decode bodies all at once; also return the payloads that are to be looked at one by one."""
     data = np.frombuffer(b"".join(bodies), np.uint8)
     ends = np.flatnonzero(data < 0x80)
@@ -124,25 +124,25 @@ def _batch(bodies: Sequence[bytes], owners: Ints) -> tuple[Counts, list[int]]:
         number[longer] |= (data[starts[longer] + place] & 0x7F).astype(np.int64) << (7 * place)
         longer = longer[lengths[longer] > place + 1]
     number = (number >> 1) ^ -(number & 1)
-    odd = np.abs(number) > _MOST
+    odd = np.abs(number) > _MAX_BUCKET_COUNT
     odd[longer] = True  # a number of nine bytes or more
 
-    steps = np.clip(-number, 1, BUCKETS + 1)
+    steps = np.clip(-number, 1, BUCKET_COUNT + 1)
     before = np.cumsum(steps) - steps
     index = before - before[first[body]]
-    odd |= (number > 0) & (index >= BUCKETS)
+    odd |= (number > 0) & (index >= BUCKET_COUNT)
 
     suspects = np.unique(body[odd])
     kept = (number > 0) & ~np.isin(body, suspects)
-    return Counts(owners[body[kept]], index[kept], number[kept]), owners[suspects].tolist()
+    return DecodedCounts(owners[body[kept]], index[kept], number[kept]), owners[suspects].tolist()
 
 
-def _by_library(payload: str, number: int) -> Counts | None:
+def _decode_with_library(payload: str, number: int) -> DecodedCounts | None:
     """Decode one payload by hdrh, whatever its layout; None if it is broken."""
     try:
         packed = binascii.a2b_base64(payload)
-        inner = zlib.decompressobj().decompress(packed[_OUTER.size :], 2 * _MOST_BYTES)
-        if len(inner) >= 2 * _MOST_BYTES or _INNER.unpack_from(inner)[3] > DIGITS + 1:
+        inner = zlib.decompressobj().decompress(packed[_OUTER_HEADER.size :], 2 * _MAX_BODY_BYTES)
+        if len(inner) >= 2 * _MAX_BODY_BYTES or _INNER_HEADER.unpack_from(inner)[3] > SIGNIFICANT_DIGITS + 1:
             return None  # it would fill the memory, or take seconds
         decoded = HdrHistogram.decode(payload)
         items = [
@@ -151,6 +151,6 @@ def _by_library(payload: str, number: int) -> Counts | None:
     except Exception:  # noqa: BLE001  hdrh raises what it happens to run into; a broken payload is counted
         return None
     values, counts = np.array(items, np.int64).reshape(-1, 2).T
-    if (counts < 0).any() or (counts > _MOST).any() or (values < 0).any():
+    if (counts < 0).any() or (counts > _MAX_BUCKET_COUNT).any() or (values < 0).any():
         return None
-    return Counts(np.full(len(values), number, np.int64), index_of(values), counts)
+    return DecodedCounts(np.full(len(values), number, np.int64), bucket_index(values), counts)

@@ -12,60 +12,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chat_ops.stats import hdr_codec
-from chat_ops.stats.hdr_codec import BUCKETS, Ints
+from chat_ops.stats.hdr_codec import BUCKET_COUNT, Ints
 
-_BATCH: Final = 256
-_NONE: Final = np.zeros(0, np.int64)
+_BATCH_PAYLOADS: Final = 256
+_EMPTY: Final = np.zeros(0, np.int64)
 
 K = TypeVar("K", bound=Hashable)
 
 
-class Histogram:
+class SparseHistogram:
     """Counts of durations in µs; only buckets that are not empty take memory."""
 
     __slots__ = ("_buckets", "_counts", "broken")
 
-    def __init__(self, buckets: Ints = _NONE, counts: Ints = _NONE, broken: int = 0) -> None:
+    def __init__(self, buckets: Ints = _EMPTY, counts: Ints = _EMPTY, broken: int = 0) -> None:
         self._buckets = buckets  # in ascending order, each once
         self._counts = counts
         self.broken = broken
         """Payloads that could not be read, and count for nothing."""
 
     @classmethod
-    def merge(cls, encoded: Iterable[str | None]) -> "Histogram":
+    def merge(cls, encoded: Iterable[str | None]) -> "SparseHistogram":
         """Return the sum of base64 HdrHistograms (V2, compressed); None is an empty one."""
         return cls.merge_groups((None, payload) for payload in encoded).get(None, cls())
 
     @classmethod
-    def merge_groups(cls, pairs: Iterable[tuple[K, str | None]]) -> "dict[K, Histogram]":
+    def merge_groups(cls, pairs: Iterable[tuple[K, str | None]]) -> "dict[K, SparseHistogram]":
         """Return the sums by key, e.g. by room or by bucket of time, in the order in which the keys came.
 
         A key whose payloads are all None is there, with an empty histogram.
         """
         numbers: dict[K, int] = {}
         broken: dict[int, int] = {}
-        keys, counts = _NONE, _NONE  # key: number of the group * BUCKETS + bucket
+        keys, counts = _EMPTY, _EMPTY  # key: number of the group * BUCKETS + bucket
         waiting: list[tuple[Ints, Ints]] = []
         waiting_size = 0
         feed = iter(pairs)
-        while batch := list(itertools.islice(feed, _BATCH)):
+        while batch := list(itertools.islice(feed, _BATCH_PAYLOADS)):
             groups = [numbers.setdefault(key, len(numbers)) for key, _ in batch]
             given = [(group, payload) for group, (_, payload) in zip(groups, batch, strict=True) if payload]
-            found, bad = hdr_codec.decode([payload for _, payload in given])
+            found, bad = hdr_codec.decode_payloads([payload for _, payload in given])
             for position in bad:
                 group = given[position][0]
                 broken[group] = broken.get(group, 0) + 1
             group_of = np.array([group for group, _ in given], np.int64)
-            waiting.append((group_of[found.payload] * BUCKETS + found.bucket, found.times))
+            waiting.append((group_of[found.payload] * BUCKET_COUNT + found.bucket, found.times))
             waiting_size += len(found.times)
             if waiting_size > max(len(keys), 1 << 20):
-                keys, counts = _add((keys, counts), *waiting)
+                keys, counts = _sum_by_key((keys, counts), *waiting)
                 waiting, waiting_size = [], 0
-        keys, counts = _add((keys, counts), *waiting)
-        bounds = np.searchsorted(keys, np.arange(len(numbers) + 1) * BUCKETS)
+        keys, counts = _sum_by_key((keys, counts), *waiting)
+        bounds = np.searchsorted(keys, np.arange(len(numbers) + 1) * BUCKET_COUNT)
         return {
             key: cls(
-                keys[bounds[n] : bounds[n + 1]] - n * BUCKETS,
+                keys[bounds[n] : bounds[n + 1]] - n * BUCKET_COUNT,
                 counts[bounds[n] : bounds[n + 1]],
                 broken.get(n, 0),
             )
@@ -73,10 +73,10 @@ class Histogram:
         }
 
     @classmethod
-    def total(cls, histograms: "Iterable[Histogram]") -> "Histogram":
+    def total(cls, histograms: "Iterable[SparseHistogram]") -> "SparseHistogram":
         """Return the sum of histograms."""
         every = list(histograms)
-        buckets, counts = _add(*((one._buckets, one._counts) for one in every))  # noqa: SLF001  its own kind
+        buckets, counts = _sum_by_key(*((one._buckets, one._counts) for one in every))  # noqa: SLF001  its own kind
         return cls(buckets, counts, sum(one.broken for one in every))
 
     @property
@@ -87,7 +87,7 @@ class Histogram:
     @property
     def max(self) -> float | None:
         """The longest duration in µs, within the precision; None if there are none."""
-        return float(hdr_codec.highest_of(self._buckets[-1:])[0]) if len(self._buckets) else None
+        return float(hdr_codec.bucket_highest_us(self._buckets[-1:])[0]) if len(self._buckets) else None
 
     def percentile(self, percent: float) -> float | None:
         """Return the duration in µs that `percent` of all did not exceed, None if there are none.
@@ -99,19 +99,19 @@ class Histogram:
         upto = np.cumsum(self._counts)
         wanted = max(int(percent / 100 * int(upto[-1]) + 0.5), 1)
         place = min(int(np.searchsorted(upto, wanted)), len(upto) - 1)
-        return float(hdr_codec.highest_of(self._buckets[place : place + 1])[0])
+        return float(hdr_codec.bucket_highest_us(self._buckets[place : place + 1])[0])
 
     def buckets(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the highest duration (µs) and the count of each bucket that is not empty, in order."""
-        return hdr_codec.highest_of(self._buckets).astype(np.float64), self._counts
+        return hdr_codec.bucket_highest_us(self._buckets).astype(np.float64), self._counts
 
 
-def _add(*parts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+def _sum_by_key(*parts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
     """Return keys in ascending order, each once, and the sums of their counts."""
-    keys = np.concatenate([keys for keys, _ in parts]) if parts else _NONE
-    counts = np.concatenate([counts for _, counts in parts]) if parts else _NONE
+    keys = np.concatenate([keys for keys, _ in parts]) if parts else _EMPTY
+    counts = np.concatenate([counts for _, counts in parts]) if parts else _EMPTY
     if not len(keys):
-        return _NONE, _NONE
+        return _EMPTY, _EMPTY
     order = np.argsort(keys, kind="stable")
     keys, counts = keys[order], counts[order]
     first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))

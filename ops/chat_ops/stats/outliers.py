@@ -11,60 +11,60 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-FACTOR: Final = 8.0
+STORM_DEVIATIONS: Final = 8.0
 """Deviations above the median from which on a second is a storm's: chance alone hardly ever goes beyond 5."""
-FLOOR: Final = 20.0
+STORM_FLOOR_PER_S: Final = 20.0
 """A second below which nothing is a storm: of a quiet server both medians are 0."""
-JOINED: Final = 5.0
+JOIN_GAP_S: Final = 5.0
 """Seconds of quiet within one storm: clients wait a moment before they try again."""
-_COMPARABLE: Final = 1.4826
+_MAD_TO_STDDEV: Final = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class RateBaseline:
     """The median of a rate, and its deviation (comparable with a standard deviation)."""
 
     median: float
     deviation: float
 
-    def bound(self, factor: float = FACTOR, floor: float = FLOOR) -> float:
+    def threshold(self, factor: float = STORM_DEVIATIONS, floor: float = STORM_FLOOR_PER_S) -> float:
         """Return the rate above which a second is out of the ordinary."""
         return max(self.median + factor * self.deviation, floor)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """A time from the first moment to the one after the last, in seconds since some epoch."""
 
     begin: float
     end: float
 
 
-def usual(seconds: Mapping[float, int], total: int | None = None) -> Usual:
+def rate_baseline(seconds: Mapping[float, int], total: int | None = None) -> RateBaseline:
     """Return what is usual of rates; `seconds` says how many seconds had each.
 
     Of `total` seconds, those that are not told had a rate of 0.
     """
-    told = sum(seconds.values())
+    listed = sum(seconds.values())
     counts = dict(seconds)
-    if total is not None and total > told:
-        counts[0.0] = counts.get(0.0, 0) + total - told
+    if total is not None and total > listed:
+        counts[0.0] = counts.get(0.0, 0) + total - listed
     if not counts:
-        return Usual(0.0, 0.0)
+        return RateBaseline(0.0, 0.0)
     median = _median(counts)
     distances: dict[float, int] = {}
     for rate, times in counts.items():
         distance = abs(rate - median)
         distances[distance] = distances.get(distance, 0) + times
-    return Usual(median, _median(distances) * _COMPARABLE)
+    return RateBaseline(median, _median(distances) * _MAD_TO_STDDEV)
 
 
-def joined(spans: Iterable[Span], within: float = JOINED) -> list[Span]:
+def join_spans(spans: Iterable[TimeSpan], gap_s: float = JOIN_GAP_S) -> list[TimeSpan]:
     """Return the spans in order, those that overlap or are at most `within` seconds apart as one."""
-    found: list[Span] = []
+    found: list[TimeSpan] = []
     for span in sorted(spans, key=lambda one: (one.begin, one.end)):
-        if found and span.begin - found[-1].end <= within:
-            found[-1] = Span(found[-1].begin, max(found[-1].end, span.end))
+        if found and span.begin - found[-1].end <= gap_s:
+            found[-1] = TimeSpan(found[-1].begin, max(found[-1].end, span.end))
         else:
             found.append(span)
     return found
@@ -73,11 +73,11 @@ def joined(spans: Iterable[Span], within: float = JOINED) -> list[Span]:
 def _median(counts: Mapping[float, int]) -> float:
     """Return the median of values that occur so often each; of two in the middle, their mean."""
     total = sum(counts.values())
-    lower, upper = _at(counts, math.ceil(total / 2)), _at(counts, total // 2 + 1)
+    lower, upper = _value_at_rank(counts, math.ceil(total / 2)), _value_at_rank(counts, total // 2 + 1)
     return (lower + upper) / 2
 
 
-def _at(counts: Mapping[float, int], rank: int) -> float:
+def _value_at_rank(counts: Mapping[float, int], rank: int) -> float:
     values: Sequence[float] = sorted(counts)
     passed = 0
     for value in values:

@@ -13,19 +13,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from chaos.actors.robot import Robot, State
+from chaos.actors.robot import Robot, RobotState
 from chaos.audit.auditor import Auditor
-from chaos.audit.faults import Kind
+from chaos.audit.faults import FaultKind
 
-RETRY = (0.02, 0.15)
+RECONNECT_DELAY_S = (0.02, 0.15)
 """Seconds between two tries to connect: short, for a run is full of them."""
-_RECEIVE = 1 << 17
-_LAST_WORDS = 1 << 12
+_RECEIVE_BYTES = 1 << 17
+_KEPT_TAIL_BYTES = 1 << 12
 _LINGER_0 = struct.pack("ii", 1, 0)
 
 
 @dataclass(slots=True)
-class Line:
+class RobotConnection:
     """A robot's connection."""
 
     sock: socket.socket
@@ -36,7 +36,7 @@ class Line:
 
 
 @dataclass(slots=True)
-class Hung:
+class HungConnection:
     """A connection that its robot has left behind without closing it."""
 
     sock: socket.socket
@@ -46,7 +46,7 @@ class Hung:
     ended: bool = False
 
 
-class Crowd:
+class RobotCrowd:
     """Robots and their lines; `port` is where they connect, `work` is called at every turn of the loop."""
 
     def __init__(self, auditor: Auditor, port: int, seed: object) -> None:
@@ -54,14 +54,14 @@ class Crowd:
         self.port = port
         self.robots: list[Robot] = []
         self.work: list[Callable[[float], None]] = []
-        self.hung: list[Hung] = []
+        self.hung: list[HungConnection] = []
         self.cuts = 0
-        self.silence = 0.0
+        self.silence_s = 0.0
         """Seconds without a byte after which a robot goes on over a new connection (0: never)."""
         self.receive_buffer: dict[str, int] = {}
         self._rng = random.Random(f"{seed}/crowd")
         self._selector = selectors.DefaultSelector()
-        self._lines: dict[Robot, Line] = {}
+        self._lines: dict[Robot, RobotConnection] = {}
         self._due: dict[Robot, float] = {}
         self._pinged: dict[Robot, float] = {}
 
@@ -76,11 +76,11 @@ class Crowd:
 
     @property
     def all_live(self) -> bool:
-        return all(robot.state in {State.LIVE, State.GONE} for robot in self.robots)
+        return all(robot.state in {RobotState.LIVE, RobotState.GONE} for robot in self.robots)
 
     @property
     def some_live(self) -> bool:
-        return any(robot.state is State.LIVE for robot in self.robots)
+        return any(robot.state is RobotState.LIVE for robot in self.robots)
 
     @property
     def quiet(self) -> bool:
@@ -88,7 +88,7 @@ class Crowd:
         return self.all_live and not any(
             robot.unacknowledged or self.auditor.behind(robot.name)
             for robot in self.robots
-            if robot.state is State.LIVE
+            if robot.state is RobotState.LIVE
         )
 
     # Time.
@@ -99,61 +99,63 @@ class Crowd:
         while not until():
             if time.monotonic() > deadline:
                 return False
-            self.turn()
+            self.run_once()
         return True
 
     def run_for(self, seconds: float) -> None:
         self.run(lambda: False, seconds)
 
-    def turn(self, timeout: float = 0.005) -> None:
+    def run_once(self, timeout: float = 0.005) -> None:
         """Do what is due, then what the sockets have."""
         now = time.monotonic()
         for robot, due in list(self._due.items()):
             if due <= now:
                 self._connect(robot)
-        if self.silence:
-            self._notice_silence(now)
+        if self.silence_s:
+            self._replace_silent(now)
         for work in self.work:
             work(now)
         self._flush_all()
         for key, events in self._selector.select(timeout):
-            if isinstance(key.data, Hung):
-                self._hear_hung(key.data)
+            if isinstance(key.data, HungConnection):
+                self._read_hung(key.data)
                 continue
-            line: Line = key.data
+            line: RobotConnection = key.data
             if events & selectors.EVENT_WRITE and self._write(line) and line.connecting:
                 continue
             if events & selectors.EVENT_READ and self._lines.get(line.robot) is line:
                 self._read(line)
 
-    def settle(self, seconds: float) -> bool:
+    def wait_quiet(self, seconds: float) -> bool:
         """Wait until all is quiet, however long that has to be within `seconds`; else it is a fault."""
         if self.run(lambda: self.quiet, seconds):
             return True
         for robot in self.robots:
             behind = self.auditor.behind(robot.name)
-            if robot.state is not State.GONE and (
-                robot.state is not State.LIVE or robot.unacknowledged or behind
+            if robot.state is not RobotState.GONE and (
+                robot.state is not RobotState.LIVE or robot.unacknowledged or behind
             ):
                 detail = f"{robot.state}, {len(robot.unacknowledged)} unacknowledged, behind in {behind}"
-                self.auditor.fault(Kind.NOT_QUIET, robot.name, detail)
+                self.auditor.report_fault(FaultKind.NOT_QUIET, robot.name, detail)
         return False
 
     def audit(self, seconds: float = 60.0) -> None:
         """Come to rest, read every room's log, and compare."""
-        self.settle(seconds)
+        self.wait_quiet(seconds)
         readers: dict[str, Robot] = {}
         for robot in self.robots:
-            if robot.state is State.LIVE:
+            if robot.state is RobotState.LIVE:
                 for room in robot.seqs.keys() | robot.closed:
                     readers.setdefault(room, robot)
         for room, robot in readers.items():
             robot.ask_log(room)
-        self.run(lambda: all(room in robot.whole for room, robot in readers.items()), seconds)
+        self.run(lambda: all(room in robot.complete_logs for room, robot in readers.items()), seconds)
         for room, robot in readers.items():
-            if room not in robot.whole:
-                self.auditor.fault(Kind.NOT_QUIET, robot.name, "its history did not come to an end", room)
-        self.auditor.finish({room: robot.pages[room] for room, robot in readers.items()})
+            if room not in robot.complete_logs:
+                self.auditor.report_fault(
+                    FaultKind.NOT_QUIET, robot.name, "its history did not come to an end", room
+                )
+        self.auditor.compare_with_logs({room: robot.pages[room] for room, robot in readers.items()})
 
     # Disturbances.
 
@@ -168,7 +170,7 @@ class Crowd:
         self._drop(line)
         self._due[robot] += away
 
-    def tear(self, robot: Robot, share: float, *, reset: bool) -> None:
+    def cut_mid_frame(self, robot: Robot, share: float, *, reset: bool) -> None:
         """Send a share of what waits to be written, in the middle of a frame, then cut."""
         line = self._lines.get(robot)
         if line is not None and robot.out:
@@ -183,7 +185,7 @@ class Crowd:
             return
         if line.sock in self._selector.get_map():
             self._selector.unregister(line.sock)
-        hung = Hung(line.sock, robot, time.monotonic())
+        hung = HungConnection(line.sock, robot, time.monotonic())
         self.hung.append(hung)
         if line.reading:
             self._selector.register(line.sock, selectors.EVENT_READ, hung)
@@ -193,13 +195,13 @@ class Crowd:
     def stop_reading(self, robot: Robot) -> None:
         line = self._lines[robot]
         line.reading = False
-        self._watch(line)
+        self._update_selector(line)
 
-    def go_on_reading(self, robot: Robot) -> None:
+    def resume_reading(self, robot: Robot) -> None:
         line = self._lines.get(robot)
         if line is not None:
             line.reading = True
-            self._watch(line)
+            self._update_selector(line)
 
     def connected(self, robot: Robot) -> bool:
         """Tell whether it has a connection that the server has taken."""
@@ -225,12 +227,12 @@ class Crowd:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if size := self.receive_buffer.get(robot.name):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        line = Line(sock, robot)
+        line = RobotConnection(sock, robot)
         self._lines[robot] = line
         self._selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, line)
         sock.connect_ex(("127.0.0.1", self.port))
 
-    def _write(self, line: Line) -> bool:
+    def _write(self, line: RobotConnection) -> bool:
         """Write what waits; False if the line is dead."""
         robot = line.robot
         if line.connecting:
@@ -251,7 +253,7 @@ class Crowd:
             del robot.out[:sent]
         if line.writing != bool(robot.out):
             line.writing = bool(robot.out)
-            self._watch(line)
+            self._update_selector(line)
         return True
 
     def _flush_all(self) -> None:
@@ -259,9 +261,9 @@ class Crowd:
             if robot.out and not line.connecting and not line.writing:
                 self._write(line)
 
-    def _read(self, line: Line) -> None:
+    def _read(self, line: RobotConnection) -> None:
         try:
-            data = line.sock.recv(_RECEIVE)
+            data = line.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -271,7 +273,7 @@ class Crowd:
         if not data or line.robot.turned_away:
             self._drop(line)
 
-    def _watch(self, line: Line) -> None:
+    def _update_selector(self, line: RobotConnection) -> None:
         events = selectors.EVENT_READ * line.reading | selectors.EVENT_WRITE * line.writing
         known = line.sock in self._selector.get_map()
         if not events:
@@ -282,44 +284,44 @@ class Crowd:
         else:
             self._selector.register(line.sock, events, line)
 
-    def _drop(self, line: Line) -> None:
+    def _drop(self, line: RobotConnection) -> None:
         if line.sock in self._selector.get_map():
             self._selector.unregister(line.sock)
         line.sock.close()
         del self._lines[line.robot]
         robot = line.robot
         robot.cut()
-        if robot.state is State.GONE:
+        if robot.state is RobotState.GONE:
             return
-        wait = self._rng.uniform(*RETRY)
-        if robot.farewell is not None:
-            if robot.farewell["reason"] not in {"shutdown", "too_many_connections"}:
-                self.auditor.fault(Kind.REFUSED, robot.name, f"{robot.farewell}")
-            wait += robot.farewell.get("after") or 0.0
-            robot.farewell = None
+        wait = self._rng.uniform(*RECONNECT_DELAY_S)
+        if robot.last_bye is not None:
+            if robot.last_bye["reason"] not in {"shutdown", "too_many_connections"}:
+                self.auditor.report_fault(FaultKind.REFUSED, robot.name, f"{robot.last_bye}")
+            wait += robot.last_bye.get("after") or 0.0
+            robot.last_bye = None
         self._due[robot] = time.monotonic() + wait
 
-    def _notice_silence(self, now: float) -> None:
+    def _replace_silent(self, now: float) -> None:
         for robot, line in list(self._lines.items()):
             silent = now - robot.heard_at
             if line.connecting or not line.reading:
                 continue
-            if silent > self.silence:
+            if silent > self.silence_s:
                 self.take_over(robot)
-            elif silent > self.silence / 2 and now - self._pinged.get(robot, 0.0) > self.silence / 2:
+            elif silent > self.silence_s / 2 and now - self._pinged.get(robot, 0.0) > self.silence_s / 2:
                 self._pinged[robot] = now
-                if robot.state is State.LIVE:
+                if robot.state is RobotState.LIVE:
                     robot.ping()
 
-    def _hear_hung(self, hung: Hung) -> None:
+    def _read_hung(self, hung: HungConnection) -> None:
         try:
-            data = hung.sock.recv(_RECEIVE)
+            data = hung.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if data:
-            hung.data = (hung.data + data)[-_LAST_WORDS:]
+            hung.data = (hung.data + data)[-_KEPT_TAIL_BYTES:]
             return
         self._selector.unregister(hung.sock)
         hung.sock.close()
@@ -328,4 +330,4 @@ class Crowd:
 
 def live(robots: Iterable[Robot]) -> list[Robot]:
     """Return those who are in."""
-    return [robot for robot in robots if robot.state is State.LIVE]
+    return [robot for robot in robots if robot.state is RobotState.LIVE]

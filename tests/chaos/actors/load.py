@@ -8,12 +8,23 @@ import random
 import time
 from collections.abc import Iterator
 
-from chaos.actors.robot import MAX_UNACKNOWLEDGED, Robot, State
+from chaos.actors.robot import MAX_UNACKNOWLEDGED, Robot, RobotState
 
-_WORDS = ("plain", 'quo"te', "back\\slash", "ünïcödé", "日本", "line\nbreak", "tab\there", "😀", "{}", "end")
+_SAMPLE_WORDS = (
+    "plain",
+    'quo"te',
+    "back\\slash",
+    "ünïcödé",
+    "日本",
+    "line\nbreak",
+    "tab\there",
+    "😀",
+    "{}",
+    "end",
+)
 
 
-class Load:
+class MessageLoad:
     """Lets each sender say something `rate` times a second while it is there."""
 
     def __init__(self, seed: object, rate: float, *, size: int = 60) -> None:
@@ -25,9 +36,9 @@ class Load:
         self._speakers: dict[Robot, Iterator[tuple[str, str, str]]] = {}
         self._due: dict[Robot, float] = {}
 
-    def speaker(self, robot: Robot, rooms: list[str], peers: list[str]) -> None:
+    def add_speaker(self, robot: Robot, rooms: list[str], peers: list[str]) -> None:
         """Let a robot talk in these rooms and to these users."""
-        self._speakers[robot] = lines(f"{self._seed}/{robot.name}", rooms, peers, self.size)
+        self._speakers[robot] = speaker_messages(f"{self._seed}/{robot.name}", rooms, peers, self.size)
         self._due[robot] = 0.0
 
     def speaks(self, robot: Robot) -> bool:
@@ -42,13 +53,13 @@ class Load:
             due = max(self._due[robot], now - 5 * gap)
             while due <= now:
                 due += gap
-                if robot.state is State.LIVE and len(robot.unacknowledged) < MAX_UNACKNOWLEDGED:
+                if robot.state is RobotState.LIVE and len(robot.unacknowledged) < MAX_UNACKNOWLEDGED:
                     room, peer, text = next(speech)
                     robot.say(text, room=room, to=peer)
             self._due[robot] = due
 
 
-class Retry:
+class ResendPostponed:
     """Lets robots send again, after a pause, what the store could not take."""
 
     def __init__(self, robots: list[Robot], every: float = 0.2) -> None:
@@ -60,20 +71,20 @@ class Retry:
         if now >= self._due:
             self._due = now + self._every
             for robot in self._robots:
-                if robot.postponed and robot.state is State.LIVE:
-                    robot.again()
+                if robot.postponed and robot.state is RobotState.LIVE:
+                    robot.resend_postponed()
 
 
-class Wander:
+class RoomMoves:
     """Lets those who only listen come and go in rooms, and speakers close conversations, now and then."""
 
     def __init__(
-        self, seed: object, listeners: list[Robot], talks: dict[Robot, list[str]], every: float
+        self, seed: object, listeners: list[Robot], peers_of: dict[Robot, list[str]], every: float
     ) -> None:
         self.moves = 0
         self._rng = random.Random(f"{seed}/wander")
         self._listeners = listeners
-        self._talks = talks
+        self._peers_of = peers_of
         self._every = every
         self._due = 0.0
 
@@ -81,12 +92,12 @@ class Wander:
         if now < self._due:
             return
         self._due = now + self._rng.uniform(0, 2 * self._every)
-        robot = self._rng.choice([*self._listeners, *self._talks])
-        if robot.state is not State.LIVE:
+        robot = self._rng.choice([*self._listeners, *self._peers_of])
+        if robot.state is not RobotState.LIVE:
             return
         self.moves += 1
-        if robot in self._talks:
-            robot.close(self._rng.choice(self._talks[robot]))
+        if robot in self._peers_of:
+            robot.close(self._rng.choice(self._peers_of[robot]))
             return
         room = self._rng.choice(robot.rooms)
         if not robot.settled_in(room):
@@ -109,7 +120,7 @@ class Flood:
 
     def __call__(self, _now: float) -> None:
         for robot in self._senders:
-            while self.left and len(robot.unacknowledged) < self._window and robot.state is State.LIVE:
+            while self.left and len(robot.unacknowledged) < self._window and robot.state is RobotState.LIVE:
                 self.left -= 1
                 robot.say(f"{robot.name} {self.left} {self._text}", room=self._room)
 
@@ -144,7 +155,9 @@ class Metronome:
         ]
 
 
-def lines(seed: str, rooms: list[str], peers: list[str], size: int) -> Iterator[tuple[str, str, str]]:
+def speaker_messages(
+    seed: str, rooms: list[str], peers: list[str], size: int
+) -> Iterator[tuple[str, str, str]]:
     """Yield what one speaker says: room or peer, and a text that occurs once."""
     rng = random.Random(seed)
     targets = [(room, "") for room in rooms] * 3 + [("", peer) for peer in peers]
@@ -152,5 +165,5 @@ def lines(seed: str, rooms: list[str], peers: list[str], size: int) -> Iterator[
     while True:
         number += 1
         room, peer = rng.choice(targets)
-        words = rng.choices(_WORDS, k=rng.randrange(1, 1 + max(1, size // 5)))
+        words = rng.choices(_SAMPLE_WORDS, k=rng.randrange(1, 1 + max(1, size // 5)))
         yield room, peer, f"{seed} {number} {' '.join(words)}"

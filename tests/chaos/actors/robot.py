@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from chaos.audit.auditor import Auditor, Frame
-from chaos.audit.faults import Kind
-from chaos.audit.sends import conversation
+from chaos.audit.faults import FaultKind
+from chaos.audit.sends import conversation_name
 
 _decode = msgspec.json.Decoder().decode
 MAX_UNACKNOWLEDGED = 512
 """The contract wants fewer than 1,024."""
 
 
-class State(Enum):
+class RobotState(Enum):
     """Where a robot is in its life; `GONE` for good."""
 
     AWAY = auto()
@@ -45,10 +45,10 @@ class Robot:
         self.unacknowledged: dict[str, Frame] = {}
         self.postponed: list[str] = []
         """Refs whose message the server could not store so far."""
-        self.state = State.AWAY
+        self.state = RobotState.AWAY
         self.out = bytearray()
         self.heard_at = 0.0
-        self.farewell: Frame | None = None
+        self.last_bye: Frame | None = None
         """The `bye` of the connection that ended last, if it had one."""
         self.refusals = 0
         self.cuts = 0
@@ -57,7 +57,7 @@ class Robot:
         self.turned_away = False
         """Whether its hello was refused: to be tried again on another connection."""
         self.pages: dict[str, list[Frame]] = {}
-        self.whole: set[str] = set()
+        self.complete_logs: set[str] = set()
         """Rooms whose log has come completely."""
         self.expected: set[str] = {"unavailable"}
         self.delays: list[tuple[str, float]] | None = None
@@ -79,9 +79,9 @@ class Robot:
             self._asked = dict(self.seqs)
         self._partial = b""
         self.out.clear()
-        self.farewell = None
+        self.last_bye = None
         self.turned_away = False
-        self.state = State.GREETING
+        self.state = RobotState.GREETING
         self._moving.clear()
         self._write(hello)
 
@@ -90,8 +90,8 @@ class Robot:
         self.cuts += 1
         self._partial = b""
         self.out.clear()
-        if self.state is not State.GONE:
-            self.state = State.AWAY
+        if self.state is not RobotState.GONE:
+            self.state = RobotState.AWAY
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes as they come."""
@@ -103,10 +103,10 @@ class Robot:
                 frame = _decode(line)
                 kind = frame["type"]
             except (msgspec.DecodeError, TypeError, KeyError):
-                self.auditor.fault(Kind.BAD_FRAME, self.name, f"{line!r}")
+                self.auditor.report_fault(FaultKind.BAD_FRAME, self.name, f"{line!r}")
                 continue
-            if self.farewell is not None:
-                self.auditor.fault(Kind.BAD_FRAME, self.name, f"after bye: {line!r}")
+            if self.last_bye is not None:
+                self.auditor.report_fault(FaultKind.BAD_FRAME, self.name, f"after bye: {line!r}")
             if kind == "message":
                 self._message(frame, line, now)
             else:
@@ -121,15 +121,15 @@ class Robot:
         frame: Frame = {"type": "message", "message": text, "ref": ref}
         frame |= {"to": to} if to else {"room": room}
         self.unacknowledged[ref] = frame
-        self._try(frame)
+        self._send_message(frame)
         return ref
 
-    def again(self) -> None:
+    def resend_postponed(self) -> None:
         """Send once more what could not be stored."""
         refs, self.postponed = self.postponed, []
         for ref in refs:
             if ref in self.unacknowledged:
-                self._try(self.unacknowledged[ref])
+                self._send_message(self.unacknowledged[ref])
 
     def join(self, room: str) -> None:
         self._moving.add(room)
@@ -153,19 +153,19 @@ class Robot:
 
     def quit(self) -> None:
         self._write({"type": "quit"})
-        self.state = State.GONE
+        self.state = RobotState.GONE
 
     def ask_log(self, room: str) -> None:
         """Ask for the whole log of a room; `pages` gets it, `whole` says when."""
         self.pages[room] = []
-        self.whole.discard(room)
+        self.complete_logs.discard(room)
         self._ask_page(room, 0)
 
     def _ask_page(self, room: str, after: int) -> None:
         self._write({"type": "history", "room": room, "after": after, "limit": 500, "ref": f"log {room}"})
 
-    def _try(self, frame: Frame) -> None:
-        room = conversation(self.name, frame["to"]) if "to" in frame else frame["room"]
+    def _send_message(self, frame: Frame) -> None:
+        room = conversation_name(self.name, frame["to"]) if "to" in frame else frame["room"]
         self.auditor.sent(self.name, frame["ref"], room, frame["message"])
         self._write(frame)
 
@@ -207,14 +207,14 @@ class Robot:
             case "history":
                 self._page(frame)
             case "bye":
-                self.farewell = frame
+                self.last_bye = frame
             case "error":
                 self._error(frame)
             case _:
-                self.auditor.fault(Kind.BAD_FRAME, self.name, f"a type nobody knows: {frame}")
+                self.auditor.report_fault(FaultKind.BAD_FRAME, self.name, f"a type nobody knows: {frame}")
 
     def _welcome(self, frame: Frame) -> None:
-        self.state = State.LIVE
+        self.state = RobotState.LIVE
         self.resumed = frame["resumed"]
         asked = self._asked if self.must_resume else None
         self.auditor.welcomed(self.name, frame, asked)
@@ -232,8 +232,8 @@ class Robot:
         self.epoch = frame["epoch"]
         self.postponed.clear()
         for message in self.unacknowledged.values():
-            self._try(message)
-        for room in self.pages.keys() - self.whole:  # asked on a connection that ended
+            self._send_message(message)
+        for room in self.pages.keys() - self.complete_logs:  # asked on a connection that ended
             self.ask_log(room)
 
     def _page(self, frame: Frame) -> None:
@@ -242,7 +242,7 @@ class Robot:
         if frame["more"]:
             self._ask_page(room, frame["after"])
         else:
-            self.whole.add(room)
+            self.complete_logs.add(room)
 
     def _error(self, frame: dict[str, Any]) -> None:
         explained = frame["code"] in self.expected or (
@@ -251,7 +251,7 @@ class Robot:
         self.auditor.refused(self.name, frame, explained=explained)
         self.refusals += 1
         ref = frame.get("ref", "")
-        self.turned_away = self.state is State.GREETING
+        self.turned_away = self.state is RobotState.GREETING
         if explained and ref in self.unacknowledged:
             self.postponed.append(ref)
         elif explained and ref.startswith("log "):

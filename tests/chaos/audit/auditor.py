@@ -10,12 +10,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chaos.audit.faults import Fault, Found, Kind
-from chaos.audit.sends import Send
+from chaos.audit.faults import AuditFault, FaultKind, FaultsFound
+from chaos.audit.sends import TrackedSend
 
 Frame = dict[str, Any]
-_KEPT_FAULTS = 40
-_RECENT = 8
+_MAX_FAULTS = 40
+_RECENT_EVENTS = 8
 
 
 class Auditor:
@@ -23,16 +23,16 @@ class Auditor:
 
     def __init__(self, seed: object) -> None:
         self.seed = str(seed)
-        self.faults: list[Fault] = []
-        self.counts: Counter[Kind] = Counter()
-        self.sends: dict[tuple[str, str], Send] = {}
+        self.faults: list[AuditFault] = []
+        self.counts: Counter[FaultKind] = Counter()
+        self.sends: dict[tuple[str, str], TrackedSend] = {}
         self.acknowledged = 0
         self.deliveries = 0
         self.resumed = 0
         self.epoch = ""
         self.heads: dict[str, int] = {}
         """The highest seq of each room that anybody was shown."""
-        self.standing: dict[str, dict[str, int]] = {}
+        self.positions: dict[str, dict[str, int]] = {}
         """By receiver and room: the last seq it got, or where it came in."""
         self.gaps = 0
         self.trimmed: set[str] | None = None
@@ -49,7 +49,7 @@ class Auditor:
 
     # What the scenario does.
 
-    def note(self, what: str) -> None:
+    def note_event(self, what: str) -> None:
         """Remember something that was done to everybody, for the findings."""
         self._notes.append((time.monotonic() - self._began, what))
 
@@ -59,7 +59,7 @@ class Auditor:
         """Note a try: the first, or one more."""
         send = self.sends.get((author, ref))
         if send is None:
-            send = self.sends[author, ref] = Send(author, ref, room, text)
+            send = self.sends[author, ref] = TrackedSend(author, ref, room, text)
         send.tries += 1
 
     def refused(self, author: str, frame: Frame, *, explained: bool) -> None:
@@ -68,7 +68,7 @@ class Auditor:
         if send is not None:
             send.refusals.append(str(frame.get("code")))
         if not explained:
-            self._find(Kind.REFUSED, author, send.room if send else "", 0, str(frame))
+            self._record_fault(FaultKind.REFUSED, author, send.room if send else "", 0, str(frame))
 
     def given_up(self, author: str) -> None:
         """Note that a session is over: what it was not told of stays unacknowledged."""
@@ -82,82 +82,86 @@ class Auditor:
         """Note a `welcome`; `asked` is what a session that must be resumed said of its rooms."""
         epoch = frame["epoch"]
         if self.epoch and epoch != self.epoch:
-            self._find(Kind.EPOCH, receiver, "", 0, f"it was {self.epoch}, and now is {epoch}")
+            self._record_fault(FaultKind.EPOCH, receiver, "", 0, f"it was {self.epoch}, and now is {epoch}")
         self.epoch = epoch
         known = self._ids.get(receiver)
         self._ids[receiver] = frame["id"]
         self._names[frame["id"]] = receiver
-        self._happened(receiver, "resumed" if frame["resumed"] else "welcome", "", 0)
+        self._remember_event(receiver, "resumed" if frame["resumed"] else "welcome", "", 0)
         if asked is not None and (not frame["resumed"] or frame["id"] != known):
             detail = f"resumed {frame['resumed']}, id {frame['id']}, which was {known}"
-            self._find(Kind.NOT_RESUMED, receiver, "", 0, detail)
+            self._record_fault(FaultKind.NOT_RESUMED, receiver, "", 0, detail)
         if not frame["resumed"]:
-            self.standing[receiver] = {}
+            self.positions[receiver] = {}
             for room in frame["rooms"]:
                 self.entered(receiver, room["room"], room["seq"])
             return
         self.resumed += 1
-        self._check_places(receiver, frame, asked or {})
+        self._check_positions(receiver, frame, asked or {})
 
-    def _check_places(self, receiver: str, frame: Frame, asked: Mapping[str, int]) -> None:
-        standing = self.standing.setdefault(receiver, {})
-        stands = {room["room"]: room["seq"] for room in frame["rooms"]}
+    def _check_positions(self, receiver: str, frame: Frame, asked: Mapping[str, int]) -> None:
+        positions = self.positions.setdefault(receiver, {})
+        welcomed_positions = {room["room"]: room["seq"] for room in frame["rooms"]}
         for room, seq in asked.items():
-            if stands.get(room, -1) != seq and not frame.get("more"):
-                detail = f"welcome says {stands.get(room, 'nothing')} where {seq} was asked for"
-                self._find(Kind.WRONG_PLACE, receiver, room, seq, detail)
-        for room, seq in stands.items():
-            if room in standing:
+            if welcomed_positions.get(room, -1) != seq and not frame.get("more"):
+                detail = f"welcome says {welcomed_positions.get(room, 'nothing')} where {seq} was asked for"
+                self._record_fault(FaultKind.WRONG_PLACE, receiver, room, seq, detail)
+        for room, seq in welcomed_positions.items():
+            if room in positions:
                 continue
             if not room.startswith("@"):
-                self._find(Kind.WRONG_PLACE, receiver, room, seq, "it did not ask for this room")
+                self._record_fault(FaultKind.WRONG_PLACE, receiver, room, seq, "it did not ask for this room")
             self.entered(
                 receiver, room, seq
             )  # a conversation that began, or goes on, while this one was away
 
     def entered(self, receiver: str, room: str, seq: int) -> None:
         """Note where a receiver stands as it comes into a room; being told so again changes nothing."""
-        standing = self.standing.setdefault(receiver, {})
-        if room in standing:
-            if standing[room] != seq:
-                detail = f"told to stand at {seq}, but got {standing[room]} last"
-                self._find(Kind.WRONG_PLACE, receiver, room, seq, detail)
+        positions = self.positions.setdefault(receiver, {})
+        if room in positions:
+            if positions[room] != seq:
+                detail = f"told to stand at {seq}, but got {positions[room]} last"
+                self._record_fault(FaultKind.WRONG_PLACE, receiver, room, seq, detail)
             return
-        standing[room] = seq
-        self._happened(receiver, "entered", room, seq)
+        positions[room] = seq
+        self._remember_event(receiver, "entered", room, seq)
         key = receiver, room
         self._entries[key] = min(seq, self._entries.get(key, seq))
         # Nobody is told what is said in a conversation that is closed, for it is open then.
         if room.startswith("@") and seq != (last := self._left.get(key, 0)):
-            self._find(Kind.WRONG_PLACE, receiver, room, seq, f"the conversation goes on after {last}")
+            self._record_fault(
+                FaultKind.WRONG_PLACE, receiver, room, seq, f"the conversation goes on after {last}"
+            )
 
     def left(self, receiver: str, room: str) -> None:
         """Note that a receiver has left a room, or that a conversation was closed."""
-        seq = self.standing.get(receiver, {}).pop(room, None)
-        self._happened(receiver, "left", room, seq or 0)
+        seq = self.positions.get(receiver, {}).pop(room, None)
+        self._remember_event(receiver, "left", room, seq or 0)
         if seq is not None:
             self._left[receiver, room] = seq
 
     def gap(self, receiver: str, frame: Frame) -> None:
         """Note a `gap`: allowed only where the server trims, and only right after what was shown."""
         room, first, last = frame["room"], frame["first"], frame["last"]
-        self._happened(receiver, "gap", room, last)
-        expected = self.standing.get(receiver, {}).get(room, -1) + 1
+        self._remember_event(receiver, "gap", room, last)
+        expected = self.positions.get(receiver, {}).get(room, -1) + 1
         self.gaps += 1
         if self.trimmed is None or first != expected or last < first:
-            self._find(Kind.GAP, receiver, room, first, f"gap to {last} where {expected} was due")
-        if room in self.standing.get(receiver, {}):
-            self.standing[receiver][room] = max(last, expected - 1)
+            self._record_fault(
+                FaultKind.GAP, receiver, room, first, f"gap to {last} where {expected} was due"
+            )
+        if room in self.positions.get(receiver, {}):
+            self.positions[receiver][room] = max(last, expected - 1)
 
     def message(self, receiver: str, frame: Frame, raw: bytes, now: float = 0.0) -> None:
         """Note a `message` event as it came."""
         room, seq = frame["room"], frame["seq"]
         if frame.get("again"):
-            self._again(receiver, frame, now)
+            self._check_repeat(receiver, frame, now)
             return
         self.deliveries += 1
-        self._happened(receiver, "message", room, seq)
-        self._place(receiver, room, seq)
+        self._remember_event(receiver, "message", room, seq)
+        self._check_position(receiver, room, seq)
         shown = self._shown.setdefault(room, {})
         first = shown.get(seq)
         if first is None:
@@ -166,47 +170,53 @@ class Auditor:
                 self.heads[room] = seq
             self._check_content(receiver, frame)
         elif first != raw:
-            self._find(Kind.DIFFERENT, receiver, room, seq, f"{raw!r} here, {first!r} at others")
+            self._record_fault(FaultKind.DIFFERENT, receiver, room, seq, f"{raw!r} here, {first!r} at others")
         if frame["from"] == self._ids.get(receiver):
             self._acknowledge(receiver, frame, now)
 
-    def _place(self, receiver: str, room: str, seq: int) -> None:
-        standing = self.standing.setdefault(receiver, {})
-        last = standing.get(room)
+    def _check_position(self, receiver: str, room: str, seq: int) -> None:
+        positions = self.positions.setdefault(receiver, {})
+        last = positions.get(room)
         if last is None:
-            self._find(Kind.NOT_A_MEMBER, receiver, room, seq, "a message of a room it never entered")
+            self._record_fault(
+                FaultKind.NOT_A_MEMBER, receiver, room, seq, "a message of a room it never entered"
+            )
             self.entered(receiver, room, seq)
         elif seq == last + 1:
-            standing[room] = seq
+            positions[room] = seq
         elif seq > last:
-            self._find(Kind.HOLE, receiver, room, seq, f"it follows {last}")
+            self._record_fault(FaultKind.HOLE, receiver, room, seq, f"it follows {last}")
             self._skipped.setdefault((receiver, room), set()).update(range(last + 1, min(seq, last + 10_000)))
-            standing[room] = seq
+            positions[room] = seq
         elif seq in (skipped := self._skipped.get((receiver, room), set())):
             skipped.discard(seq)
-            self._find(Kind.OUT_OF_ORDER, receiver, room, seq, f"it comes after {last}")
+            self._record_fault(FaultKind.OUT_OF_ORDER, receiver, room, seq, f"it comes after {last}")
         else:
-            self._find(Kind.REPEATED, receiver, room, seq, f"it has everything up to {last}")
+            self._record_fault(FaultKind.REPEATED, receiver, room, seq, f"it has everything up to {last}")
 
     def _check_content(self, receiver: str, frame: Frame) -> None:
         """Check a message that is shown for the first time against what was sent."""
         room, seq = frame["room"], frame["seq"]
         author = self._names.get(frame["from"])
         if author is None:
-            self._find(Kind.WRONG_AUTHOR, receiver, room, seq, f"nobody has the id of {frame}")
+            self._record_fault(FaultKind.WRONG_AUTHOR, receiver, room, seq, f"nobody has the id of {frame}")
             return
         if frame["username"] != author or frame["origin"] != "client":
-            self._find(Kind.WRONG_AUTHOR, receiver, room, seq, f"{author} said {frame}")
+            self._record_fault(FaultKind.WRONG_AUTHOR, receiver, room, seq, f"{author} said {frame}")
         send = self.sends.get((author, frame.get("ref", "")))
         if send is None:
-            self._find(Kind.FORGED, receiver, room, seq, f"{author} never sent {frame}")
+            self._record_fault(FaultKind.FORGED, receiver, room, seq, f"{author} never sent {frame}")
             return
         if send.text != frame["message"]:
-            self._find(Kind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, shown {frame}")
+            self._record_fault(
+                FaultKind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, shown {frame}"
+            )
         if send.room != room.partition("#")[0]:
-            self._find(Kind.WRONG_ROOM, receiver, room, seq, f"sent to {send.room}: {frame}")
+            self._record_fault(FaultKind.WRONG_ROOM, receiver, room, seq, f"sent to {send.room}: {frame}")
         if send.seq and send.seq != seq:
-            self._find(Kind.STORED_TWICE, receiver, room, seq, f"{author} {send.ref} has seq {send.seq} too")
+            self._record_fault(
+                FaultKind.STORED_TWICE, receiver, room, seq, f"{author} {send.ref} has seq {send.seq} too"
+            )
         send.seq = send.seq or seq
 
     def _acknowledge(self, author: str, frame: Frame, now: float) -> None:
@@ -218,26 +228,32 @@ class Auditor:
             send.acked_at = now
         send.acks += 1
         if send.acks > 1:
-            self._find(Kind.ACKED_TWICE, author, frame["room"], frame["seq"], f"{send}")
+            self._record_fault(FaultKind.ACKED_TWICE, author, frame["room"], frame["seq"], f"{send}")
 
-    def _again(self, receiver: str, frame: Frame, now: float) -> None:
+    def _check_repeat(self, receiver: str, frame: Frame, now: float) -> None:
         room, seq = frame["room"], frame["seq"]
-        self._happened(receiver, "again", room, seq)
+        self._remember_event(receiver, "again", room, seq)
         send = self.sends.get((receiver, frame.get("ref", "")))
         if send is None or frame["from"] != self._ids.get(receiver):
-            self._find(Kind.FORGED, receiver, room, seq, f"`again` for what it never sent: {frame}")
+            self._record_fault(
+                FaultKind.FORGED, receiver, room, seq, f"`again` for what it never sent: {frame}"
+            )
             return
         if frame["message"] != send.text:
-            self._find(Kind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, again {frame}")
+            self._record_fault(
+                FaultKind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, again {frame}"
+            )
         if send.seq and send.seq != seq:
-            self._find(Kind.STORED_TWICE, receiver, room, seq, f"{send.ref} has seq {send.seq} too")
+            self._record_fault(
+                FaultKind.STORED_TWICE, receiver, room, seq, f"{send.ref} has seq {send.seq} too"
+            )
         send.seq = send.seq or seq
         if not send.acknowledged:
             self.acknowledged += 1
             send.acked_at = now
         send.again += 1
         if send.again >= send.tries:
-            self._find(Kind.ACKED_TWICE, receiver, room, seq, f"{send}")
+            self._record_fault(FaultKind.ACKED_TWICE, receiver, room, seq, f"{send}")
 
     # The end.
 
@@ -248,23 +264,25 @@ class Auditor:
     def behind(self, receiver: str) -> list[str]:
         """Return the rooms in which a receiver has less than others have been shown."""
         return [
-            room for room, seq in self.standing.get(receiver, {}).items() if seq < self.heads.get(room, 0)
+            room for room, seq in self.positions.get(receiver, {}).items() if seq < self.heads.get(room, 0)
         ]
 
-    def finish(self, logs: Mapping[str, Iterable[Frame]]) -> None:
+    def compare_with_logs(self, logs: Mapping[str, Iterable[Frame]]) -> None:
         """Compare everything with the log of each room, as `history` gives it when all is quiet."""
         stored: dict[tuple[str, str], tuple[str, int]] = {}
         for room, frames in logs.items():
             self._compare(room, frames, stored)
         for room in self._shown.keys() - logs.keys():
-            self._find(Kind.NOT_IN_LOG, "", room, 0, "messages were shown of a room without a log")
+            self._record_fault(
+                FaultKind.NOT_IN_LOG, "", room, 0, "messages were shown of a room without a log"
+            )
         for (author, ref), send in self.sends.items():
             if send.acknowledged and send.room in (self.trimmed or ()):
                 continue
             if send.acknowledged and (author, ref) not in stored:
-                self._find(Kind.ACKED_LOST, author, send.room, send.seq, f"{send}")
+                self._record_fault(FaultKind.ACKED_LOST, author, send.room, send.seq, f"{send}")
             elif not send.acknowledged and not send.given_up:
-                self._find(Kind.UNANSWERED, author, send.room, 0, f"{send}")
+                self._record_fault(FaultKind.UNANSWERED, author, send.room, 0, f"{send}")
 
     def _compare(
         self, room: str, frames: Iterable[Frame], stored: dict[tuple[str, str], tuple[str, int]]
@@ -280,26 +298,26 @@ class Auditor:
             if seq <= base:
                 continue  # from before anybody came in
             if seq != last + 1:
-                self._find(Kind.LOG_BROKEN, "", room, seq, f"it follows {last} in the log")
+                self._record_fault(FaultKind.LOG_BROKEN, "", room, seq, f"it follows {last} in the log")
             last = seq
             in_log.add(seq)
             author = self._names.get(frame["from"], "")
             key = (author, frame.get("ref", ""))
             if key in stored:
-                self._find(Kind.STORED_TWICE, author, room, seq, f"also {stored[key]}")
+                self._record_fault(FaultKind.STORED_TWICE, author, room, seq, f"also {stored[key]}")
             stored[key] = room, seq
             if seq not in shown:
                 self._check_content("", frame)
         for seq in sorted(shown.keys() - in_log):
             if seq > base:
-                self._find(Kind.NOT_IN_LOG, "", room, seq, f"{shown[seq]!r}")
-        for receiver, standing in self.standing.items():
-            if room in standing and standing[room] < last:
-                count = last - standing[room]
+                self._record_fault(FaultKind.NOT_IN_LOG, "", room, seq, f"{shown[seq]!r}")
+        for receiver, positions in self.positions.items():
+            if room in positions and positions[room] < last:
+                count = last - positions[room]
                 detail = f"{count} messages are missing, up to {last}"
-                self._find(Kind.LOST, receiver, room, standing[room] + 1, detail)
+                self._record_fault(FaultKind.LOST, receiver, room, positions[room] + 1, detail)
             for seq in sorted(self._skipped.get((receiver, room), ()))[:3]:
-                self._find(Kind.LOST, receiver, room, seq, "it was skipped and never came")
+                self._record_fault(FaultKind.LOST, receiver, room, seq, "it was skipped and never came")
 
     def shown(self, room: str) -> Mapping[int, bytes]:
         """Return what was shown of a room, by seq, as it came."""
@@ -314,27 +332,27 @@ class Auditor:
         """Return the public id that a user has."""
         return self._ids[name]
 
-    def verdict(self) -> None:
+    def raise_if_faults(self) -> None:
         """Raise `Found` with every fault that was kept."""
         if self.counts:
             total = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-            raise Found("\n".join([f"seed {self.seed}: {total}", *map(str, self.faults)]))
+            raise FaultsFound("\n".join([f"seed {self.seed}: {total}", *map(str, self.faults)]))
 
-    def fault(self, kind: Kind, receiver: str, detail: str, room: str = "") -> None:
+    def report_fault(self, kind: FaultKind, receiver: str, detail: str, room: str = "") -> None:
         """Note what somebody else has found."""
-        self._find(kind, receiver, room, 0, detail)
+        self._record_fault(kind, receiver, room, 0, detail)
 
-    def _happened(self, receiver: str, what: str, room: str, seq: int) -> None:
+    def _remember_event(self, receiver: str, what: str, room: str, seq: int) -> None:
         recent = self._recent.get(receiver)
         if recent is None:
-            recent = self._recent[receiver] = deque(maxlen=_RECENT)
+            recent = self._recent[receiver] = deque(maxlen=_RECENT_EVENTS)
         recent.append((time.monotonic() - self._began, what, room, seq))
 
-    def _find(self, kind: Kind, receiver: str, room: str, seq: int, detail: str) -> None:
+    def _record_fault(self, kind: FaultKind, receiver: str, room: str, seq: int, detail: str) -> None:
         self.counts[kind] += 1
-        if len(self.faults) >= _KEPT_FAULTS:
+        if len(self.faults) >= _MAX_FAULTS:
             return
         lines = [(at, f"{what} {where} {n}") for at, what, where, n in self._recent.get(receiver, ())]
         lines += [(at, f"** {what}") for at, what in self._notes]
         recent = [f"{at:9.3f} s  {what}" for at, what in sorted(lines)]
-        self.faults.append(Fault(kind, receiver, room, seq, detail[:600], self.seed, recent))
+        self.faults.append(AuditFault(kind, receiver, room, seq, detail[:600], self.seed, recent))

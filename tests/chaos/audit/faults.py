@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """Every fault that the auditor can find."""
 
     LOST = "lost"
@@ -57,10 +57,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class AuditFault:
     """One finding, with what happened last to its receiver and to everybody."""
 
-    kind: Kind
+    kind: FaultKind
     receiver: str
     room: str
     seq: int
@@ -75,5 +75,5 @@ class Fault:
         )
 
 
-class Found(AssertionError):  # noqa: N818  it says what was found
+class FaultsFound(AssertionError):  # noqa: N818  it says what was found
     """The audit found faults."""

@@ -6,13 +6,13 @@ Knows one send. Must not know receivers.
 from dataclasses import dataclass, field
 
 
-def conversation(one: str, other: str) -> str:
+def conversation_name(one: str, other: str) -> str:
     """Return the name of the conversation of two names."""
     return "@" + ",".join(sorted((one, other)))
 
 
 @dataclass(slots=True)
-class Send:
+class TrackedSend:
     """One message by its author and ref, from the first try on."""
 
     author: str

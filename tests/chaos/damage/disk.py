@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_BLOCK = 4096
+_BLOCK_BYTES = 4096
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def filled(disk: Path) -> Iterator[None]:
     """Take all space of a disk, and give it back at the end."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(bytes(_BLOCK)) == _BLOCK:
+        while file.write(bytes(_BLOCK_BYTES)) == _BLOCK_BYTES:
             pass
     try:
         yield

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from chat_server.engines.sqlite import tail_guard
 
-_WAL_HEADER = 32
-_FRAME_HEADER = 24
-_MARKED = 8
+_WAL_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
+_MARKED_SIZE_OFFSET = 8
 """Where the mark says how far the log had come."""
 _OTHER_BOOT = b"00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PowerCut:
     """What was taken away."""
 
     commits: int
@@ -29,19 +29,19 @@ class Cut:
     """How many of them are gone."""
 
 
-def cut(data: Path, seed: object, *, synced: bool = False) -> Cut:
+def cut_power(data: Path, seed: object, *, synced: bool = False) -> PowerCut:
     """Cut off an unsynced tail of random length, and let the machine have started anew.
 
     With `synced` every commit had been synced (`--sync full`), so that no tail is lost.
     """
     database = data / "greenroom.db"
-    taken = Cut(0, 0) if synced else _truncate(database, random.Random(f"{seed}/power"))
+    taken = PowerCut(0, 0) if synced else _truncate(database, random.Random(f"{seed}/power"))
     database.with_name("greenroom.db-shm").unlink(missing_ok=True)
-    _start_anew(database.with_name("greenroom.db-mark"))
+    _write_other_boot_id(database.with_name("greenroom.db-mark"))
     return taken
 
 
-def _truncate(database: Path, rng: random.Random) -> Cut:
+def _truncate(database: Path, rng: random.Random) -> PowerCut:
     wal = database.with_name(database.name + "-wal")
     index = database.with_name(database.name + "-shm").read_bytes()
     (newest,) = struct.unpack_from("=I", index, 16)  # mxFrame of the first header
@@ -51,12 +51,12 @@ def _truncate(database: Path, rng: random.Random) -> Cut:
     (tried,) = struct.unpack_from("=I", index, 128)  # nBackfillAttempted
     content = wal.read_bytes()
     (page,) = struct.unpack_from(">I", content, 8)
-    frame = _FRAME_HEADER + page
+    frame = _FRAME_HEADER_BYTES + page
     # A frame that ends a transaction holds the size of the database after it.
     ends = [
         number
         for number in range(1, newest + 1)
-        if struct.unpack_from(">I", content, _WAL_HEADER + (number - 1) * frame + 4)[0]
+        if struct.unpack_from(">I", content, _WAL_HEADER_BYTES + (number - 1) * frame + 4)[0]
     ]
     synced = max(done, tried)
     unsynced = [number for number in ends if number > synced]
@@ -65,15 +65,15 @@ def _truncate(database: Path, rng: random.Random) -> Cut:
     # Half of the time a torn transaction follows, which recovery has to throw away.
     torn = rng.choice((0, frame // 2)) if unsynced and last < newest else 0
     with wal.open("r+b") as file:
-        file.truncate(_WAL_HEADER + last * frame + torn)
-    return Cut(len(unsynced), len(unsynced) - kept)
+        file.truncate(_WAL_HEADER_BYTES + last * frame + torn)
+    return PowerCut(len(unsynced), len(unsynced) - kept)
 
 
-def _start_anew(path: Path) -> None:
+def _write_other_boot_id(path: Path) -> None:
     """Write the boot id of another start of the machine into the mark, which nobody had synced: it is old."""
     content = bytearray(path.read_bytes())
     here = tail_guard.boot_id().encode()
     at = content.index(here)
     content[at : at + len(here)] = _OTHER_BOOT
-    struct.pack_into("<Q", content, _MARKED, 0)
+    struct.pack_into("<Q", content, _MARKED_SIZE_OFFSET, 0)
     path.write_bytes(content)

@@ -15,16 +15,16 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Self
 
-from chaos.plan import Course, End, course
+from chaos.plan import ConnectionEnd, ConnectionPlan, plan_connection
 
-_HELD = 1 << 16
-_PIECE = 1 << 14
+_MAX_HELD_BYTES = 1 << 16
+_READ_BYTES = 1 << 14
 _LINGER_0 = struct.pack("ii", 1, 0)
 Tamper = Callable[[bytes], bytes]
 """Takes a line that the server sent, gives what the client gets instead."""
 
 
-class _Way:
+class _Direction:
     """One direction of a pair."""
 
     def __init__(self, source: socket.socket, target: socket.socket, singles: int) -> None:
@@ -37,12 +37,12 @@ class _Way:
         self.ended = False  # the source has sent its last byte
         self.partial = b""
 
-    def take(self, data: bytes, due: float) -> None:
+    def enqueue(self, data: bytes, due: float) -> None:
         self.due = max(self.due, due)
         self.held.append((self.due, data))
         self.size += len(data)
 
-    def give(self, now: float, *, calm: bool) -> int:
+    def forward(self, now: float, *, calm: bool) -> int:
         """Pass on what is due; return how many bytes went."""
         if not self.held or self.held[0][0] > now:
             return 0
@@ -59,19 +59,22 @@ class _Way:
         return sent
 
 
-class _Pair:
+class _ProxiedConnection:
     """A client's connection and ours to the server."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, plan: Course, seed: str) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, plan: ConnectionPlan, seed: str) -> None:
         self.plan = plan
         self.rng = random.Random(seed)
-        self.ways = (_Way(client, server, plan.singles), _Way(server, client, plan.singles))
+        self.directions = (
+            _Direction(client, server, plan.single_bytes),
+            _Direction(server, client, plan.single_bytes),
+        )
         self.passed = 0
         self.stalled_until = 0.0
         self.hung = False
 
 
-class Proxy:
+class ChaosProxy:
     """Listens on `port`; every connection goes on to `target`. A context: at its end all is closed."""
 
     def __init__(
@@ -92,7 +95,7 @@ class Proxy:
         self._seed = seed
         self._hangs = hangs  # whether a connection may fall silent for good, or is reset instead
         self._tamper = tamper
-        self._pairs: dict[socket.socket, _Pair] = {}
+        self._pairs: dict[socket.socket, _ProxiedConnection] = {}
         self._selector = selectors.DefaultSelector()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._listening.setblocking(False)
@@ -115,15 +118,15 @@ class Proxy:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            busy = any(way.held for pair in self._pairs.values() for way in pair.ways)
+            busy = any(way.held for pair in self._pairs.values() for way in pair.directions)
             for key, _ in self._selector.select(0.0005 if busy else 0.02):
                 if key.fileobj is self._listening:
                     self._accept()
                 elif (pair := self._pairs.get(key.data)) is not None:
-                    self._hear(pair, key.data)
+                    self._receive(pair, key.data)
             now = time.monotonic()
             for pair in set(self._pairs.values()):
-                self._pass_on(pair, now)
+                self._forward_due(pair, now)
 
     def _accept(self) -> None:
         client, _ = self._listening.accept()
@@ -135,22 +138,22 @@ class Proxy:
             client.close()
             return
         self.connections += 1
-        plan = course(self._seed, self.connections)
-        pair = _Pair(client, server, plan, f"{self._seed}/pair/{self.connections}")
+        plan = plan_connection(self._seed, self.connections)
+        pair = _ProxiedConnection(client, server, plan, f"{self._seed}/pair/{self.connections}")
         for sock in (client, server):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._pairs[sock] = pair
             self._selector.register(sock, selectors.EVENT_READ, sock)
 
-    def _hear(self, pair: _Pair, sock: socket.socket) -> None:
-        way = pair.ways[0] if pair.ways[0].source is sock else pair.ways[1]
+    def _receive(self, pair: _ProxiedConnection, sock: socket.socket) -> None:
+        way = pair.directions[0] if pair.directions[0].source is sock else pair.directions[1]
         now = time.monotonic()
-        if pair.hung or now < pair.stalled_until or way.size > _HELD:
-            self._ignore(sock)
+        if pair.hung or now < pair.stalled_until or way.size > _MAX_HELD_BYTES:
+            self._stop_reading(sock)
             return
         try:
-            data = sock.recv(_PIECE)
+            data = sock.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -158,56 +161,56 @@ class Proxy:
             return
         if not data:
             way.ended = True
-            self._ignore(sock)
+            self._stop_reading(sock)
             return
-        if self._tamper is not None and way is pair.ways[1]:
+        if self._tamper is not None and way is pair.directions[1]:
             *lines, way.partial = (way.partial + data).split(b"\n")
             data = b"".join(self._tamper(line) for line in lines)
         if data:
-            way.take(data, now + (0.0 if self.calm else pair.rng.uniform(0, pair.plan.delay)))
+            way.enqueue(data, now + (0.0 if self.calm else pair.rng.uniform(0, pair.plan.max_delay_s)))
 
-    def _ignore(self, sock: socket.socket) -> None:
+    def _stop_reading(self, sock: socket.socket) -> None:
         with contextlib.suppress(KeyError):
             self._selector.unregister(sock)
 
-    def _pass_on(self, pair: _Pair, now: float) -> None:
+    def _forward_due(self, pair: _ProxiedConnection, now: float) -> None:
         plan = pair.plan
         if pair.hung or now < pair.stalled_until:
             return
-        for way in pair.ways:
+        for way in pair.directions:
             try:
-                sent = way.give(now, calm=self.calm)
+                sent = way.forward(now, calm=self.calm)
             except OSError:
                 self._close(pair, reset=True)
                 return
             before, pair.passed = pair.passed, pair.passed + sent
             if not self.calm:
-                if before < plan.stall_at <= pair.passed:
-                    pair.stalled_until = now + plan.stall
+                if before < plan.stall_at_bytes <= pair.passed:
+                    pair.stalled_until = now + plan.stall_s
                     self.stalls += 1
-                if plan.end is not End.NONE and before < plan.end_at <= pair.passed:
+                if plan.end is not ConnectionEnd.NONE and before < plan.end_at_bytes <= pair.passed:
                     self._end(pair, plan.end)
                     return
             if way.ended and not way.held:
                 self._close(pair)
                 return
-            if way.source not in self._selector.get_map() and not way.ended and way.size <= _HELD:
+            if way.source not in self._selector.get_map() and not way.ended and way.size <= _MAX_HELD_BYTES:
                 self._selector.register(way.source, selectors.EVENT_READ, way.source)
 
-    def _end(self, pair: _Pair, end: End) -> None:
-        if end is End.HANG and not self._hangs:
-            end = End.RESET
+    def _end(self, pair: _ProxiedConnection, end: ConnectionEnd) -> None:
+        if end is ConnectionEnd.HANG and not self._hangs:
+            end = ConnectionEnd.RESET
         self.ends[end] += 1
-        if end is End.HANG:
+        if end is ConnectionEnd.HANG:
             pair.hung = True
-            for way in pair.ways:
-                self._ignore(way.source)
+            for way in pair.directions:
+                self._stop_reading(way.source)
         else:
-            self._close(pair, reset=end is End.RESET)
+            self._close(pair, reset=end is ConnectionEnd.RESET)
 
-    def _close(self, pair: _Pair, *, reset: bool = False) -> None:
-        for way in pair.ways:
-            self._ignore(way.source)
+    def _close(self, pair: _ProxiedConnection, *, reset: bool = False) -> None:
+        for way in pair.directions:
+            self._stop_reading(way.source)
             self._pairs.pop(way.source, None)
             if reset:
                 with contextlib.suppress(OSError):

@@ -5,40 +5,42 @@ import random
 from itertools import pairwise
 from pathlib import Path
 
-from chaos.audit.faults import Kind
+from chaos.audit.faults import FaultKind
 from chaos.plan import Blow
-from chaos.stage import Size, Stage, stage
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
-HOUR = 3600
+HOUR_S = 3600
 
 
-def run(folder: Path, size: Size, jumps: int, *, kills: bool = False) -> dict[str, float]:
+def run(folder: Path, size: ScenarioSize, jumps: int, *, kills: bool = False) -> dict[str, float]:
     """Let the clock jump so often, with `kills` the server dying in between; raise what the audit finds."""
     rng = random.Random(f"{size.seed}/clock")
-    with stage(folder, size, rigged=True) as scene:
-        scene.open()
+    with chaos_stage(folder, size, rigged=True) as scene:
+        scene.start_load()
         scene.crowd.run_for(0.3)
         for number in range(jumps):
-            offset = -HOUR if number % 2 == 0 else rng.choice((0, HOUR))
-            scene.auditor.note(f"the clock is {offset} s off")
+            offset = -HOUR_S if number % 2 == 0 else rng.choice((0, HOUR_S))
+            scene.auditor.note_event(f"the clock is {offset} s off")
             scene.server.switch("clock", str(offset))
             scene.crowd.run_for(rng.uniform(0.2, 0.6))
             if kills:
-                scene.strike(Blow.KILL)
+                scene.end_server(Blow.KILL)
                 scene.server.start(wait=False)
-                scene.back()
+                scene.wait_all_back()
             if scene.auditor.counts:
                 break
         if not went_back(scene):
-            scene.auditor.fault(Kind.NOT_QUIET, "", "no timestamp went back: the clock was not set")
-        return scene.close() | {"jumps": jumps}
+            scene.auditor.report_fault(
+                FaultKind.NOT_QUIET, "", "no timestamp went back: the clock was not set"
+            )
+        return scene.finish() | {"jumps": jumps}
 
 
-def went_back(scene: Stage) -> bool:
+def went_back(scene: ChaosStage) -> bool:
     """Tell whether timestamps show the jump, so that the scenario is not in vain."""
     for room in scene.auditor.heads:
         shown = scene.auditor.shown(room)
         times = [json.loads(shown[seq])["timestamp"] for seq in sorted(shown)]
-        if any(later < earlier - HOUR / 2 for earlier, later in pairwise(times)):
+        if any(later < earlier - HOUR_S / 2 for earlier, later in pairwise(times)):
             return True
     return False

@@ -8,29 +8,29 @@ import random
 import time
 from pathlib import Path
 
-from chaos.actors.crowd import Crowd, live
-from chaos.audit.faults import Kind
-from chaos.damage.proxy import Proxy
-from chaos.stage import Size, Stage, stage
+from chaos.actors.crowd import RobotCrowd, live
+from chaos.audit.faults import FaultKind
+from chaos.damage.proxy import ChaosProxy
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
-CALM = 30.0
+RECOVERY_TIMEOUT_S = 30.0
 """Seconds for everybody to come back once the network is well."""
 
 
-def through_proxy(folder: Path, size: Size, seconds: float) -> dict[str, float]:
+def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str, float]:
     """Let everybody talk through a bad network for so long."""
-    with stage(folder, size) as scene, Proxy(scene.server.port, size.seed, calm=True) as proxy:
+    with chaos_stage(folder, size) as scene, ChaosProxy(scene.server.port, size.seed, calm=True) as proxy:
         crowd = scene.crowd
         crowd.port = proxy.port
-        scene.open()
-        crowd.silence = 1.2
+        scene.start_load()
+        crowd.silence_s = 1.2
         proxy.calm = False
         crowd.run(lambda: bool(scene.auditor.counts), seconds)
         proxy.calm = True
         for robot in live(crowd.robots):  # what hangs or is slow now would be so for ever
             crowd.cut(robot, reset=False)
-        scene.back(CALM)
-        figures = scene.close()
+        scene.wait_all_back(RECOVERY_TIMEOUT_S)
+        figures = scene.finish()
         return figures | {
             "connections": proxy.connections,
             "stalls": proxy.stalls,
@@ -38,11 +38,11 @@ def through_proxy(folder: Path, size: Size, seconds: float) -> dict[str, float]:
         }
 
 
-def cuts(folder: Path, size: Size, count: int) -> dict[str, float]:
+def cuts(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]:
     """Cut clients off in the middle of a frame that they send, or of what they are sent, `count` times."""
     rng = random.Random(f"{size.seed}/cuts")
-    with stage(folder, size) as scene:
-        scene.open()
+    with chaos_stage(folder, size) as scene:
+        scene.start_load()
         for _ in range(count):
             share, reset, mid_frame = rng.random(), rng.random() < 0.5, rng.random() < 0.7
             chosen, pause = rng.choice(scene.crowd.robots), rng.uniform(0, 0.05)
@@ -50,22 +50,22 @@ def cuts(folder: Path, size: Size, count: int) -> dict[str, float]:
                 rooms = [room for room in chosen.rooms if room in chosen.seqs and chosen.settled_in(room)]
                 if rooms:
                     chosen.say(f"{size.seed} cut {rng.random()}", room=rooms[0])
-                scene.crowd.tear(chosen, share, reset=reset)
+                scene.crowd.cut_mid_frame(chosen, share, reset=reset)
             else:
                 scene.crowd.cut(chosen, reset=reset)
             scene.crowd.run_for(pause)
             if scene.auditor.counts:
                 break
-        scene.back()
-        return scene.close() | {"cuts": scene.crowd.cuts}
+        scene.wait_all_back()
+        return scene.finish() | {"cuts": scene.crowd.cuts}
 
 
-def absences(folder: Path, size: Size, count: int, kept: int) -> dict[str, float]:
+def absences(folder: Path, size: ScenarioSize, count: int, kept: int) -> dict[str, float]:
     """Keep listeners away while the server trims its log to `kept` messages a room: they hear of gaps."""
     rng = random.Random(f"{size.seed}/absences")
-    with stage(folder, size, "--retention-messages", str(kept)) as scene:
+    with chaos_stage(folder, size, "--retention-messages", str(kept)) as scene:
         scene.auditor.trimmed = set()
-        scene.open()
+        scene.start_load()
         listeners = [robot for robot in scene.crowd.robots if not scene.load.speaks(robot)]
         for _ in range(count):
             chosen, away, pause = rng.choice(listeners), rng.uniform(0.5, 4), rng.uniform(0, 0.3)
@@ -74,15 +74,15 @@ def absences(folder: Path, size: Size, count: int, kept: int) -> dict[str, float
             scene.crowd.run_for(pause)
             if scene.auditor.counts:
                 break
-        scene.back()
-        return scene.close() | {"cuts": scene.crowd.cuts, "gaps": scene.auditor.gaps}
+        scene.wait_all_back()
+        return scene.finish() | {"cuts": scene.crowd.cuts, "gaps": scene.auditor.gaps}
 
 
-def take_overs(folder: Path, size: Size, count: int) -> dict[str, float]:
+def take_overs(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]:
     """Let sessions go on over a new connection while the old one hangs; the old one is told `replaced`."""
     rng = random.Random(f"{size.seed}/takeovers")
-    with stage(folder, size) as scene:
-        scene.open()
+    with chaos_stage(folder, size) as scene:
+        scene.start_load()
         for _ in range(count):
             chosen, pause = rng.choice(scene.crowd.robots), rng.uniform(0, 0.1)
             if chosen in live(scene.crowd.robots):
@@ -90,20 +90,22 @@ def take_overs(folder: Path, size: Size, count: int) -> dict[str, float]:
             scene.crowd.run_for(pause)
             if scene.auditor.counts:
                 break
-        scene.back()
-        scene.crowd.run(lambda: all(hung.ended for hung in scene.crowd.hung), CALM)
+        scene.wait_all_back()
+        scene.crowd.run(lambda: all(hung.ended for hung in scene.crowd.hung), RECOVERY_TIMEOUT_S)
         check_replaced(scene, scene.crowd)
-        return scene.close() | {"replaced": len(scene.crowd.hung)}
+        return scene.finish() | {"replaced": len(scene.crowd.hung)}
 
 
-def check_replaced(scene: Stage, crowd: Crowd) -> None:
+def check_replaced(scene: ChaosStage, crowd: RobotCrowd) -> None:
     """See that what hung was told why, in its last frame, and closed."""
     for hung in crowd.hung:
         last = bytes(hung.data).strip().rpartition(b"\n")[2]
         since = round(time.monotonic() - hung.since, 1)
         if not hung.ended:
-            scene.auditor.fault(
-                Kind.NOT_QUIET, hung.robot.name, f"a replaced connection is open after {since} s"
+            scene.auditor.report_fault(
+                FaultKind.NOT_QUIET, hung.robot.name, f"a replaced connection is open after {since} s"
             )
         elif not last or json.loads(last).get("reason") != "replaced":
-            scene.auditor.fault(Kind.BAD_FRAME, hung.robot.name, f"the last frame is no `replaced`: {last!r}")
+            scene.auditor.report_fault(
+                FaultKind.BAD_FRAME, hung.robot.name, f"the last frame is no `replaced`: {last!r}"
+            )

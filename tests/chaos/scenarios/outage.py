@@ -7,46 +7,46 @@ last second is lost. With `--sync full` nothing is lost, and all are resumed.
 import time
 from pathlib import Path
 
-from chaos.actors.robot import State
+from chaos.actors.robot import RobotState
 from chaos.audit.auditor import Auditor, Frame
-from chaos.audit.faults import Kind
+from chaos.audit.faults import FaultKind
 from chaos.damage import power
 from chaos.plan import Blow
-from chaos.stage import Size, Stage, stage
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
-LOSS = 3.0
+MAX_LOSS_S = 3.0
 """Seconds that may be lost: the promise is about one, and the machine is busy."""
 
 
 def run(
-    folder: Path, size: Size, times: int, *, synced: bool = False, first: float = LOSS + 1
+    folder: Path, size: ScenarioSize, times: int, *, synced: bool = False, first: float = MAX_LOSS_S + 1
 ) -> dict[str, float]:
     """Lose power so often; raise what the audits find, or return the figures."""
-    with stage(folder, size, "--sync", "full" if synced else "normal") as scene:
-        scene.open()
+    with chaos_stage(folder, size, "--sync", "full" if synced else "normal") as scene:
+        scene.start_load()
         lost = commits = gone = 0
         for number in range(times):
             # Long enough for sessions to be synced. Where a session is lost together with the end of the one
             # before it, that one holds its name: `name_taken` for a while, as the contract allows.
-            scene.crowd.run_for(first if number == 0 else LOSS)
-            scene.auditor.note(f"power lost, {number}")
+            scene.crowd.run_for(first if number == 0 else MAX_LOSS_S)
+            scene.auditor.note_event(f"power lost, {number}")
             at = time.monotonic()
-            scene.strike(Blow.KILL)
-            taken = power.cut(scene.server.data, f"{size.seed}/{number}", synced=synced)
+            scene.end_server(Blow.KILL)
+            taken = power.cut_power(scene.server.data, f"{size.seed}/{number}", synced=synced)
             commits, lost = commits + taken.commits, lost + taken.lost
             if not synced:
                 before = new_audit(scene)
                 scene.load.on = False  # whom one talks to may not be back yet, and is nobody then
             scene.server.start(wait=False)
-            scene.back()
+            scene.wait_all_back()
             if not synced:
                 gone += check_after(scene, before, at)
-                before.verdict()
+                before.raise_if_faults()
             scene.load.on = True
             if scene.auditor.counts:
                 break
         scene.crowd.run_for(0.3)
-        return scene.close() | {
+        return scene.finish() | {
             "power cuts": times,
             "unsynced commits": commits,
             "cut off": lost,
@@ -54,11 +54,11 @@ def run(
         }
 
 
-def new_audit(scene: Stage) -> Auditor:
+def new_audit(scene: ChaosStage) -> Auditor:
     """Let another auditor watch from here: seqs may be given out anew. Return the one so far."""
     before = scene.auditor
     scene.auditor = scene.crowd.auditor = Auditor(scene.size.seed)
-    scene.auditor.note("power was lost")
+    scene.auditor.note_event("power was lost")
     for robot in scene.crowd.robots:
         robot.auditor = scene.auditor
         robot.must_resume = False
@@ -66,19 +66,21 @@ def new_audit(scene: Stage) -> Auditor:
     return before
 
 
-def check_after(scene: Stage, before: Auditor, at: float) -> int:
+def check_after(scene: ChaosStage, before: Auditor, at: float) -> int:
     """Compare what is left with what was shown; return how many acknowledged ones are gone."""
     crowd, auditor = scene.crowd, scene.auditor
     if auditor.epoch == before.epoch:
-        auditor.fault(Kind.EPOCH, "", f"it is still {before.epoch} after a loss of power")
+        auditor.report_fault(FaultKind.EPOCH, "", f"it is still {before.epoch} after a loss of power")
     for robot in crowd.robots:
-        if robot.state is State.LIVE and robot.resumed is not False:
-            auditor.fault(Kind.EPOCH, robot.name, "it was resumed though seqs may be given out anew")
+        if robot.state is RobotState.LIVE and robot.resumed is not False:
+            auditor.report_fault(
+                FaultKind.EPOCH, robot.name, "it was resumed though seqs may be given out anew"
+            )
     gone = 0
     readers = {room: robot for robot in crowd.robots for room in robot.rooms if room in robot.seqs}
     for room, reader in readers.items():
         reader.ask_log(room)
-    crowd.run(lambda: all(room in reader.whole for room, reader in readers.items()), 20)
+    crowd.run(lambda: all(room in reader.complete_logs for room, reader in readers.items()), 20)
     for room, reader in readers.items():
         gone += compare(before, room, reader.pages[room], at, auditor)
     return gone
@@ -92,13 +94,15 @@ def compare(before: Auditor, room: str, frames: list[Frame], at: float, after: A
         if frame["seq"] >= first_new:
             break
         if (shown := before.frame(room, frame["seq"])) is not None and shown != frame:
-            after.fault(Kind.DIFFERENT, "", f"{shown} was shown, the log has {frame}", room)
+            after.report_fault(FaultKind.DIFFERENT, "", f"{shown} was shown, the log has {frame}", room)
     gone = 0
     for send in before.sends.values():
         if send.room != room or not send.acknowledged:
             continue
         if before.id_of(send.author) + send.ref not in stored:
             gone += 1
-            if send.acked_at < at - LOSS:
-                after.fault(Kind.ACKED_LOST, send.author, f"{at - send.acked_at:.1f} s old: {send}", room)
+            if send.acked_at < at - MAX_LOSS_S:
+                after.report_fault(
+                    FaultKind.ACKED_LOST, send.author, f"{at - send.acked_at:.1f} s old: {send}", room
+                )
     return gone

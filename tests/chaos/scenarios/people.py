@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from chaos import plan
-from chaos.actors.load import lines
+from chaos.actors.load import speaker_messages
 from chaos.audit.auditor import Auditor
-from chaos.audit.faults import Kind
-from chaos.audit.sends import conversation
-from chaos.damage.proxy import Proxy
+from chaos.audit.faults import FaultKind
+from chaos.audit.sends import conversation_name
+from chaos.damage.proxy import ChaosProxy
 from chaos.plan import Blow
 from chaos.server import ChaosServer
-from chaos.stage import Size
+from chaos.stage import ScenarioSize
 from chat_client import Back, Client, Overrun
 from chat_client.base.backoff import Backoff
 from chat_client.connection.pending import Pending
@@ -27,12 +27,12 @@ from chat_client.errors import ChatError
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Closed, Event, Gap, Joined, Left, MessageEvent, Opened
 
-_UNDER_WAY = 100
-_UNCOUNTED = 1 << 20
+_MAX_PENDING = 100
+_UNLIMITED_TRIES = 1 << 20
 """Tries of a send: how often the client sends again is its own affair."""
 
 
-class Person:
+class ClientProgram:
     """A client, and the thread of the program that reads it; `lock` is for the auditor."""
 
     def __init__(self, client: Client, auditor: Auditor, lock: threading.Lock) -> None:
@@ -51,13 +51,13 @@ class Person:
     def say(self, room: str, peer: str, text: str) -> None:
         """Say something, unless too much of what was said still waits."""
         self.pending = [one for one in self.pending if not one.done or one.error is not None]
-        if len(self.pending) >= _UNDER_WAY:
+        if len(self.pending) >= _MAX_PENDING:
             return
         with self._lock:  # nobody may see it before it is known to be sent
             one = self.client.send(text, room=room or None, to=peer or None)
-            target = room or conversation(self.name, peer)
+            target = room or conversation_name(self.name, peer)
             self._auditor.sent(self.name, str(one.command.ref), target, text)
-            self._auditor.sends[self.name, str(one.command.ref)].tries = _UNCOUNTED
+            self._auditor.sends[self.name, str(one.command.ref)].tries = _UNLIMITED_TRIES
         self.pending.append(one)
 
     def settled(self) -> bool:
@@ -69,7 +69,7 @@ class Person:
         """See that nothing was refused."""
         for one in self.pending:
             if one.error is not None or not one.done:
-                self._auditor.fault(Kind.REFUSED, self.name, f"{one.command}: {one.error}")
+                self._auditor.report_fault(FaultKind.REFUSED, self.name, f"{one.command}: {one.error}")
 
     def end(self) -> None:
         self.client.close()
@@ -79,21 +79,21 @@ class Person:
         try:
             for event in self.client:
                 with self._lock:
-                    self._saw(event)
+                    self._audit_event(event)
         except ChatError as error:
             with self._lock:
-                self._auditor.fault(Kind.NOT_RESUMED, self.name, f"the session ended: {error!r}")
+                self._auditor.report_fault(FaultKind.NOT_RESUMED, self.name, f"the session ended: {error!r}")
 
-    def _saw(self, event: Event) -> None:
+    def _audit_event(self, event: Event) -> None:
         auditor, name = self._auditor, self.name
         match event:
             case MessageEvent():
                 raw = encode(event)
-                if event.room.startswith("@") and event.room not in auditor.standing[name]:
+                if event.room.startswith("@") and event.room not in auditor.positions[name]:
                     auditor.entered(name, event.room, 0)  # begun while it was away
                 auditor.message(name, json.loads(raw), raw)
             case Joined() | Opened():
-                if event.room not in auditor.standing[name]:  # the client may be told again
+                if event.room not in auditor.positions[name]:  # the client may be told again
                     auditor.entered(name, event.room, event.seq)
             case Left() | Closed():
                 auditor.left(name, event.room)
@@ -102,23 +102,23 @@ class Person:
             case Back():
                 self.returns += 1
                 if not event.resumed:
-                    auditor.fault(Kind.NOT_RESUMED, name, f"{event}")
+                    auditor.report_fault(FaultKind.NOT_RESUMED, name, f"{event}")
             case Overrun():
-                auditor.fault(Kind.LOST, name, f"the program was too slow: {event}")
+                auditor.report_fault(FaultKind.LOST, name, f"the program was too slow: {event}")
             case _:
                 pass
 
 
-def run(folder: Path, size: Size, kills: int) -> dict[str, float]:
+def run(folder: Path, size: ScenarioSize, kills: int) -> dict[str, float]:
     """Let real clients talk over a bad network while the server is killed; raise what the audit finds."""
     began = time.monotonic()
     auditor, lock = Auditor(size.seed), threading.Lock()
     server = ChaosServer(folder)
     with ExitStack() as stack:
         stack.callback(server.kill)
-        proxy = stack.enter_context(Proxy(server.port, size.seed, calm=True, hangs=False))
+        proxy = stack.enter_context(ChaosProxy(server.port, size.seed, calm=True, hangs=False))
         people = []
-        cast = plan.cast(size.seed, size.receivers, size.senders, size.rooms)
+        cast = plan.plan_cast(size.seed, size.receivers, size.senders, size.rooms)
         for name, rooms in cast.rooms.items():
             client = Client(
                 name,
@@ -128,19 +128,19 @@ def run(folder: Path, size: Size, kills: int) -> dict[str, float]:
                 timeout=60,
                 backoff=Backoff(0.02, 0.2),
             )
-            people.append(Person(client, auditor, lock))
+            people.append(ClientProgram(client, auditor, lock))
             stack.callback(people[-1].end)
-        talk = _talk(size, people, cast)
+        send_one_each = _speakers(size, people, cast)
         rng = random.Random(f"{size.seed}/people")
         proxy.calm = False
         for number in range(kills):
-            _go_on(talk, lambda: bool(auditor.counts), rng.uniform(0.2, 0.8))
-            auditor.note(f"kill -9 {number}")
-            server.strike(Blow.KILL)
+            _run_load(send_one_each, lambda: bool(auditor.counts), rng.uniform(0.2, 0.8))
+            auditor.note_event(f"kill -9 {number}")
+            server.end(Blow.KILL)
             server.start()
-        _go_on(talk, lambda: bool(auditor.counts), 0.3)
+        _run_load(send_one_each, lambda: bool(auditor.counts), 0.3)
         proxy.calm = True
-        _go_on(lambda: None, lambda: all(person.settled() for person in people), 60)
+        _run_load(lambda: None, lambda: all(person.settled() for person in people), 60)
         _finish(auditor, people)
         figures = {
             "starts": server.starts,
@@ -152,40 +152,40 @@ def run(folder: Path, size: Size, kills: int) -> dict[str, float]:
             "connections": proxy.connections,
             "seconds": round(time.monotonic() - began, 1),
         }
-    auditor.verdict()
+    auditor.raise_if_faults()
     return figures
 
 
-def _talk(size: Size, people: list[Person], cast: plan.Cast) -> Callable[[], None]:
+def _speakers(size: ScenarioSize, people: list[ClientProgram], cast: plan.Cast) -> Callable[[], None]:
     """Return what lets each speaker say one thing."""
     by_name = {person.name: person for person in people}
     speeches = [
-        (by_name[name], lines(f"{size.seed}/{name}", cast.rooms[name], peers, size.text))
+        (by_name[name], speaker_messages(f"{size.seed}/{name}", cast.rooms[name], peers, size.text_bytes))
         for name, peers in cast.speakers.items()
     ]
 
-    def talk() -> None:
+    def send_one_each() -> None:
         for person, speech in speeches:
             person.say(*next(speech))
 
-    return talk
+    return send_one_each
 
 
-def _go_on(talk: Callable[[], None], until: Callable[[], bool], seconds: float) -> None:
+def _run_load(send_one_each: Callable[[], None], until: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not until():
-        talk()
+        send_one_each()
         time.sleep(0.02)
 
 
-def _finish(auditor: Auditor, people: list[Person]) -> None:
+def _finish(auditor: Auditor, people: list[ClientProgram]) -> None:
     for person in people:
         person.check_answers()
         if not person.settled():
-            auditor.fault(Kind.NOT_QUIET, person.name, f"behind in {auditor.behind(person.name)}")
+            auditor.report_fault(FaultKind.NOT_QUIET, person.name, f"behind in {auditor.behind(person.name)}")
     readers = {view.room: person for person in people for view in person.client.joined_rooms.values()}
     logs = {
         room: [json.loads(encode(event)) for event in person.client.log(room)]
         for room, person in readers.items()
     }
-    auditor.finish(logs)
+    auditor.compare_with_logs(logs)

@@ -11,14 +11,14 @@ from pathlib import Path
 from chaos.actors.load import Flood
 from chaos.actors.robot import Robot
 from chaos.plan import Blow
-from chaos.stage import Size, Stage, stage
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
-PATIENCE = 60.0
+FLOOD_TIMEOUT_S = 60.0
 """Seconds for a flood to pass."""
-TEXT = 1000
-FLOOD = 5_000
+TEXT_BYTES = 1000
+FLOOD_MESSAGES = 5_000
 """Messages of a flood, with TEXT more than the kernel holds for one who stands still."""
-BUFFER = 16 << 10
+RECEIVE_BUFFER_BYTES = 16 << 10
 
 
 class Fate(StrEnum):
@@ -33,14 +33,19 @@ class Fate(StrEnum):
     CUT_LATER = "they are cut off while they catch up"
 
 
-def run(folder: Path, size: Size, rounds: int, fates: Sequence[Fate] = tuple(Fate)) -> dict[str, float]:
+def run(
+    folder: Path, size: ScenarioSize, rounds: int, fates: Sequence[Fate] = tuple(Fate)
+) -> dict[str, float]:
     """Let each fate come `rounds` times, in random order; raise what is found, or return figures."""
     rng = random.Random(f"{size.seed}/slow")
     order = list(fates) * rounds
     rng.shuffle(order)
-    with stage(folder, size, "--stalled-timeout", "600", "--outbox-bytes", "65536") as scene:
-        slow = [scene.crowd.add(f"slow-{n}", ["hall-0", "hall-1"], receive_buffer=BUFFER) for n in range(3)]
-        scene.open()
+    with chaos_stage(folder, size, "--stalled-timeout", "600", "--outbox-bytes", "65536") as scene:
+        slow = [
+            scene.crowd.add(f"slow-{n}", ["hall-0", "hall-1"], receive_buffer=RECEIVE_BUFFER_BYTES)
+            for n in range(3)
+        ]
+        scene.start_load()
         speakers = [robot for robot in scene.crowd.robots if "hall-0" in robot.rooms and robot not in slow]
         behind = 0
         for fate in order:
@@ -50,32 +55,32 @@ def run(folder: Path, size: Size, rounds: int, fates: Sequence[Fate] = tuple(Fat
                 scene.crowd.stop_reading(robot)
             flood(scene, speakers)
             behind += sum(scene.auditor.heads["hall-0"] - robot.seqs["hall-0"] for robot in chosen)
-            scene.auditor.note(f"{', '.join(robot.name for robot in chosen)} behind: {fate}")
-            suffer(scene, chosen, fate, pause)
-            scene.back()
+            scene.auditor.note_event(f"{', '.join(robot.name for robot in chosen)} behind: {fate}")
+            apply_fate(scene, chosen, fate, pause)
+            scene.wait_all_back()
             if scene.auditor.counts:
                 break
-        return scene.close() | {"rounds": len(order), "behind": behind}
+        return scene.finish() | {"rounds": len(order), "behind": behind}
 
 
-def flood(scene: Stage, speakers: list[Robot]) -> None:
+def flood(scene: ChaosStage, speakers: list[Robot]) -> None:
     """Let three of them flood the hall, and wait until all is acknowledged."""
-    one = Flood(speakers[:3], "hall-0", FLOOD, TEXT)
+    one = Flood(speakers[:3], "hall-0", FLOOD_MESSAGES, TEXT_BYTES)
     scene.crowd.work.append(one)
-    scene.crowd.run(lambda: not one.left and not any(map(_waits, speakers[:3])), PATIENCE)
+    scene.crowd.run(lambda: not one.left and not any(map(_has_unacknowledged, speakers[:3])), FLOOD_TIMEOUT_S)
     scene.crowd.work.remove(one)
 
 
-def suffer(scene: Stage, chosen: list[Robot], fate: Fate, pause: float) -> None:
+def apply_fate(scene: ChaosStage, chosen: list[Robot], fate: Fate, pause: float) -> None:
     """Carry it out, and let them read again."""
     crowd = scene.crowd
     if fate in {Fate.KILL_LATER, Fate.CUT_LATER, Fate.READ}:
         for robot in chosen:
-            crowd.go_on_reading(robot)
+            crowd.resume_reading(robot)
         crowd.run_for(pause)
     match fate:
         case Fate.READ:
-            crowd.run(lambda: not any(scene.auditor.behind(robot.name) for robot in chosen), PATIENCE)
+            crowd.run(lambda: not any(scene.auditor.behind(robot.name) for robot in chosen), FLOOD_TIMEOUT_S)
         case Fate.CUT | Fate.CUT_LATER:
             for robot in chosen:
                 crowd.cut(robot, reset=pause > 0.025)
@@ -84,10 +89,10 @@ def suffer(scene: Stage, chosen: list[Robot], fate: Fate, pause: float) -> None:
                 crowd.take_over(robot)
         case Fate.KILL | Fate.KILL_LATER | Fate.TERM:
             for robot in chosen:
-                crowd.go_on_reading(robot)
-            scene.strike(Blow.TERM if fate is Fate.TERM else Blow.KILL)
+                crowd.resume_reading(robot)
+            scene.end_server(Blow.TERM if fate is Fate.TERM else Blow.KILL)
             scene.server.start(wait=False)
 
 
-def _waits(robot: Robot) -> bool:
+def _has_unacknowledged(robot: Robot) -> bool:
     return bool(robot.unacknowledged)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from chaos.audit.faults import Kind
+from chaos.audit.faults import FaultKind
 from chaos.damage.disk import filled, small_disk
 from chaos.server import ChaosServer
-from chaos.stage import Size, Stage, stage
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
-PATIENCE = 0.3
+STORE_PATIENCE_S = 0.3
 """The server's `--store-patience`, seconds: short, so that senders hear of it soon."""
-BACK = 15.0
+RECOVERY_TIMEOUT_S = 15.0
 """Seconds for the service to be back after the trouble."""
 
 Trouble = Callable[[ChaosServer], AbstractContextManager[None]]
@@ -32,7 +32,7 @@ def full_disk(server: ChaosServer) -> Iterator[None]:
 @contextmanager
 def file_limit(server: ChaosServer) -> Iterator[None]:
     """RLIMIT_FSIZE at what the write-ahead log has now: EFBIG, and SIGXFSZ that must not kill."""
-    server.limit_files(server.wal().stat().st_size)
+    server.limit_files(server.wal_path().stat().st_size)
     try:
         yield
     finally:
@@ -79,45 +79,51 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-def run(folder: Path, size: Size, names: list[str], times: int, *, longest: float = 1.0) -> dict[str, float]:
+def run(
+    folder: Path, size: ScenarioSize, names: list[str], times: int, *, longest: float = 1.0
+) -> dict[str, float]:
     """Let each named trouble come `times` times, in random order."""
     rng = random.Random(f"{size.seed}/store")
     order = names * times
     rng.shuffle(order)
     with small_disk(folder / "disk", 16 << 20) as disk:
-        flags = ("--store-patience", str(PATIENCE))
-        with stage(folder, size, *flags, rigged=True, data=disk or folder / "data") as scene:
-            scene.open()
+        flags = ("--store-patience", str(STORE_PATIENCE_S))
+        with chaos_stage(folder, size, *flags, rigged=True, data=disk or folder / "data") as scene:
+            scene.start_load()
             refusals = 0
             for name in order:
                 if name == "full disk" and disk is None:
                     name = "file limit"  # noqa: PLW2901  what can be done here instead
-                refusals += suffer(scene, name, rng.uniform(0.1, longest), disturbed=rng.random() < 0.5)
+                refusals += go_through_trouble(
+                    scene, name, rng.uniform(0.1, longest), disturbed=rng.random() < 0.5
+                )
                 if scene.auditor.counts:
                     break
             # Everything was refused at least once, so nothing was tested in vain.
-            return scene.close() | {"troubles": len(order), "refusals": refusals}
+            return scene.finish() | {"troubles": len(order), "refusals": refusals}
 
 
-def suffer(scene: Stage, name: str, seconds: float, *, disturbed: bool) -> int:
+def go_through_trouble(scene: ChaosStage, name: str, seconds: float, *, disturbed: bool) -> int:
     """Go through one trouble, `disturbed` with a cut in it; return how many sends were refused."""
     crowd, auditor = scene.crowd, scene.auditor
     before = _refusals(scene)
-    auditor.note(name)
+    auditor.note_event(name)
     with TROUBLES[name](scene.server):
-        refused = crowd.run(lambda: _refusals(scene) > before, BACK)
+        refused = crowd.run(lambda: _refusals(scene) > before, RECOVERY_TIMEOUT_S)
         if not refused:
-            auditor.fault(Kind.NOT_QUIET, "", f"nobody heard `unavailable` during {name}")
+            auditor.report_fault(FaultKind.NOT_QUIET, "", f"nobody heard `unavailable` during {name}")
         if disturbed and refused:
             crowd.cut(crowd.robots[0], reset=True)
         crowd.run_for(seconds)
-    auditor.note(f"{name} is over")
+    auditor.note_event(f"{name} is over")
     acknowledged = auditor.acknowledged
-    if not crowd.run(lambda: auditor.acknowledged > acknowledged, BACK):
-        auditor.fault(Kind.NOT_QUIET, "", f"nothing was stored within {BACK} s after {name}")
-    scene.back()
+    if not crowd.run(lambda: auditor.acknowledged > acknowledged, RECOVERY_TIMEOUT_S):
+        auditor.report_fault(
+            FaultKind.NOT_QUIET, "", f"nothing was stored within {RECOVERY_TIMEOUT_S} s after {name}"
+        )
+    scene.wait_all_back()
     return _refusals(scene) - before
 
 
-def _refusals(scene: Stage) -> int:
+def _refusals(scene: ChaosStage) -> int:
     return sum(robot.refusals for robot in scene.crowd.robots)

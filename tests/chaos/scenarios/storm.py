@@ -10,9 +10,9 @@ from statistics import median
 
 from chaos import meter
 from chaos.actors.load import Flood, Metronome
-from chaos.actors.robot import State
-from chaos.audit.faults import Kind
-from chaos.stage import Size, Stage, stage
+from chaos.actors.robot import RobotState
+from chaos.audit.faults import FaultKind
+from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
 ROOM = "storm"
 OUTBOX_KIB = 256
@@ -20,13 +20,13 @@ ALLOWED_KIB = OUTBOX_KIB + 1024
 """By how much the peak may be higher for a reader that stands still."""
 ALLOWED_RATIO = 1.3
 """By how much the others' 99th percentile may be."""
-SLOW_BUFFER = 16 << 10
+SLOW_RECEIVE_BUFFER_BYTES = 16 << 10
 """The slow reader's receive buffer in bytes: what the kernel holds for it is not what is tested."""
-SLICE = 2.5
+SLICE_S = 2.5
 """Seconds of a slice."""
-RATE = 300.0
+MESSAGES_PER_S = 300.0
 """Messages a second in a slice."""
-BURST = 20_000
+BURST_MESSAGES = 20_000
 """Messages before each slice: more than the kernel holds for the slow one."""
 FLAGS = ("--stalled-timeout", "3600", "--ping-interval", "600")
 Say = Callable[[str], object]
@@ -35,14 +35,14 @@ Say = Callable[[str], object]
 class Storm:
     """The stage with its one slow reader; `size` says who else is there."""
 
-    def __init__(self, scene: Stage, size: Size) -> None:
+    def __init__(self, scene: ChaosStage, size: ScenarioSize) -> None:
         self.scene = scene
         self.crowd = scene.crowd
-        self.text = size.text
-        self.slow = scene.crowd.add("slow", [ROOM], receive_buffer=SLOW_BUFFER)
+        self.text = size.text_bytes
+        self.slow = scene.crowd.add("slow", [ROOM], receive_buffer=SLOW_RECEIVE_BUFFER_BYTES)
         self.others = [scene.crowd.add(f"q{n:02}", [ROOM]) for n in range(size.receivers)]
         self.senders = self.others[: size.senders]
-        scene.open()
+        scene.start_load()
         self._id = self.slow.id
 
     def flood(self, messages: int, patience: float = 300.0) -> None:
@@ -52,7 +52,7 @@ class Storm:
         done = self.crowd.run(lambda: not flood.left and self._others_have_all(), patience)
         self.crowd.work.remove(flood)
         if not done:
-            self._wrong(f"{flood.left} of {messages} were not sent in {patience} s")
+            self._report_fault(f"{flood.left} of {messages} were not sent in {patience} s")
 
     def run(self, messages: int, *, reads: bool) -> tuple[int, int]:
         """Go through one storm; return the peaks in KiB before and after the slow one has read it."""
@@ -63,32 +63,32 @@ class Storm:
         self.flood(messages)
         peak = meter.peak_kib(pid)
         if not reads:
-            self._see_that_it_stood_still(messages // 4)
+            self._check_reader_was_blocked(messages // 4)
         self.release()
         return peak, meter.peak_kib(pid)
 
     def release(self) -> None:
         """Let the slow one read all there is, over the connection that it had."""
-        if not self.crowd.connected(self.slow) or self.slow.state is not State.LIVE:
-            self._wrong("it was disconnected while it stood still")
+        if not self.crowd.connected(self.slow) or self.slow.state is not RobotState.LIVE:
+            self._report_fault("it was disconnected while it stood still")
         cuts = self.slow.cuts
-        self.crowd.go_on_reading(self.slow)
+        self.crowd.resume_reading(self.slow)
         self.crowd.run(lambda: not self.scene.auditor.behind("slow"), 300)
         if self.slow.cuts != cuts or self.slow.id != self._id:
-            self._wrong("it was disconnected before it had read all")
+            self._report_fault("it was disconnected before it had read all")
 
     def slice(self, *, reads: bool) -> float:
         """Return the others' 99th percentile in ms of one slice, in which the slow one reads or not."""
         if not reads:
             self.crowd.stop_reading(self.slow)
-        self.flood(BURST)
+        self.flood(BURST_MESSAGES)
         if not reads:
-            self._see_that_it_stood_still(BURST // 4)
+            self._check_reader_was_blocked(BURST_MESSAGES // 4)
         for robot in self.others:
             robot.delays = []
-        metronome = Metronome(self.senders, ROOM, RATE, self.text)
+        metronome = Metronome(self.senders, ROOM, MESSAGES_PER_S, self.text)
         self.crowd.work.append(metronome)
-        self.crowd.run_for(SLICE)
+        self.crowd.run_for(SLICE_S)
         self.crowd.work.remove(metronome)
         self.crowd.run(self._others_have_all, 30)
         delays = metronome.delays(self.others)
@@ -101,36 +101,38 @@ class Storm:
         behind = self.scene.auditor.behind
         return not any(robot.unacknowledged or behind(robot.name) for robot in self.others)
 
-    def _see_that_it_stood_still(self, least: int) -> None:
+    def _check_reader_was_blocked(self, least: int) -> None:
         left = self.scene.auditor.heads[ROOM] - self.slow.seqs[ROOM]
         if left < least:
-            self._wrong(f"only {left} were left for it: it never stood still")
+            self._report_fault(f"only {left} were left for it: it never stood still")
 
-    def _wrong(self, what: str) -> None:
-        self.scene.auditor.fault(Kind.NOT_QUIET, "slow", what, ROOM)
+    def _report_fault(self, what: str) -> None:
+        self.scene.auditor.report_fault(FaultKind.NOT_QUIET, "slow", what, ROOM)
 
 
-def run(folder: Path, size: Size, messages: int) -> dict[str, float]:
+def run(folder: Path, size: ScenarioSize, messages: int) -> dict[str, float]:
     """Storm with a reader that stands still; raise what the audit finds, or return the figures."""
-    with stage(folder, _bare(size), *FLAGS) as scene:
+    with chaos_stage(folder, _without_cast(size), *FLAGS) as scene:
         Storm(scene, size).run(messages, reads=False)
-        return scene.close()
+        return scene.finish()
 
 
-def memory(folder: Path, size: Size, messages: int, rounds: int, *, say: Say = print) -> dict[str, float]:
+def memory(
+    folder: Path, size: ScenarioSize, messages: int, rounds: int, *, say: Say = print
+) -> dict[str, float]:
     """Compare the peaks of servers with the same past: one storm that is read, then another, read or not."""
     peaks: dict[bool, list[int]] = {True: [], False: []}
     figures: dict[str, float] = {}
     for number in range(rounds):
         for reads in (True, False):
-            with stage(folder / f"{number}-{reads}", _bare(size), *FLAGS) as scene:
+            with chaos_stage(folder / f"{number}-{reads}", _without_cast(size), *FLAGS) as scene:
                 storm = Storm(scene, size)
                 storm.run(messages, reads=True)
                 before, after = storm.run(messages, reads=reads)
                 peaks[reads].append(after)
                 how = "while it reads" if reads else f"({before} KiB before it read on)"
                 say(f"round {number}: peak {after} KiB {how}")
-                figures = scene.close()
+                figures = scene.finish()
     reading, stopped = median(peaks[True]), median(peaks[False])
     return figures | {
         "peak_kib_reading": reading,
@@ -139,16 +141,16 @@ def memory(folder: Path, size: Size, messages: int, rounds: int, *, say: Say = p
     }
 
 
-def latency(folder: Path, size: Size, slices: int, *, say: Say = print) -> dict[str, float]:
+def latency(folder: Path, size: ScenarioSize, slices: int, *, say: Say = print) -> dict[str, float]:
     """Compare the others' lateness in slices, in turn with the reader reading and standing still."""
-    with stage(folder, _bare(size), *FLAGS) as scene:
+    with chaos_stage(folder, _without_cast(size), *FLAGS) as scene:
         storm = Storm(scene, size)
         reading, stopped = [], []
         for number in range(slices):
             reading.append(storm.slice(reads=True))
             stopped.append(storm.slice(reads=False))
             say(f"slice {number}: p99 {reading[-1]:.2f} ms, {stopped[-1]:.2f} ms while it stands still")
-        figures = scene.close()
+        figures = scene.finish()
     return figures | {
         "p99_ms_reading": round(median(reading), 3),
         "p99_ms_stopped": round(median(stopped), 3),
@@ -156,7 +158,7 @@ def latency(folder: Path, size: Size, slices: int, *, say: Say = print) -> dict[
     }
 
 
-def judged(figures: dict[str, float]) -> list[str]:
+def exceeded_limits(figures: dict[str, float]) -> list[str]:
     """Return what is worse than allowed, as sentences."""
     wrong = []
     if figures.get("peak_difference_kib", 0) > ALLOWED_KIB:
@@ -166,6 +168,6 @@ def judged(figures: dict[str, float]) -> list[str]:
     return wrong
 
 
-def _bare(size: Size) -> Size:
+def _without_cast(size: ScenarioSize) -> ScenarioSize:
     """Return a size without a cast: the storm has its own."""
     return replace(size, receivers=0)

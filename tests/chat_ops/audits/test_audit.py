@@ -3,26 +3,26 @@ from typing import Any
 
 import pytest
 
-from support.log_files.report_runner import Answer, Row, ask, interval, line, write
+from support.log_files.report_runner import ReportAnswer, Row, interval_line, log_line, run_report, write_log
 
 
 def message(seconds: float, seq: int, room: str = "hall", **fields: Any) -> Row:
-    return line(seconds, "message", room=room, seq=seq, **fields)
+    return log_line(seconds, "message", room=room, seq=seq, **fields)
 
 
 def started(seconds: float, epoch: str = "one", **fields: Any) -> Row:
-    return line(seconds, "server_started", epoch=epoch, store="/data/chat.db", **fields)
+    return log_line(seconds, "server_started", epoch=epoch, store="/data/chat.db", **fields)
 
 
 def stopped(seconds: float) -> Row:
-    return line(seconds, "server_stopped", uptime_s=seconds)
+    return log_line(seconds, "server_stopped", uptime_s=seconds)
 
 
 class Audit:
     """What the audit says of these lines."""
 
     def __init__(self, tmp_path: Path, *lines: Row, options: tuple[str, ...] = ()) -> None:
-        answer = ask("audit", *options, write(tmp_path / "log", lines))
+        answer = run_report("audit", *options, write_log(tmp_path / "log", lines))
         self.checks = {row["check"]: row for row in answer.rows("audit")}
         self.findings = answer.rows("findings")
 
@@ -37,14 +37,14 @@ def test_a_whole_log_of_two_runs_is_fine(tmp_path: Path) -> None:
     audit = Audit(
         tmp_path,
         started(0),
-        line(0.5, "session_opened", session_id="s"),
+        log_line(0.5, "session_opened", session_id="s"),
         *(message(n, n) for n in range(1, 4)),
-        line(9, "session_closed", session_id="s", messages_in=3),
-        interval(10, messages=3, opened=1, closed={"quit": 1}),
+        log_line(9, "session_closed", session_id="s", messages_in=3),
+        interval_line(10, messages=3, opened=1, closed={"quit": 1}),
         stopped(10.1),
         started(60),
         message(61, 4),  # it goes on at the next
-        interval(70, messages=1),
+        interval_line(70, messages=1),
     )
     assert {audit.verdict(check) for check in audit.checks} == {"fine"}
     assert audit.findings == []
@@ -91,11 +91,11 @@ def test_a_gap_near_dropped_lines_or_a_hole_proves_nothing(tmp_path: Path) -> No
         started(0),
         message(1, 1),
         message(9, 7),
-        line(30, "log_lines_dropped", count=5, level="error"),
+        log_line(30, "log_lines_dropped", count=5, level="error"),
     )
     assert dropped.verdict("gaps") == "notice"
     assert dropped.checks["lines_dropped"]["count"] == 5
-    hole = Audit(tmp_path, started(0), message(1, 1), interval(10), message(55, 9), interval(60))
+    hole = Audit(tmp_path, started(0), message(1, 1), interval_line(10), message(55, 9), interval_line(60))
     assert hole.verdict("gaps") == "notice"
     assert "hole" in hole.says("gaps")[0]
 
@@ -106,10 +106,12 @@ def test_a_seq_issued_twice_is_wrong_even_after_a_crash(tmp_path: Path) -> None:
     assert "2 was issued twice" in audit.says("repeats")[0]
 
 
-def test_a_changed_epoch_begins_anew(tmp_path: Path) -> None:
+def test_order_check_epoch_changed_restarts_seqs(tmp_path: Path) -> None:
     lines = [started(0), message(1, 1), message(2, 2), stopped(3), started(4, "two")]
-    news = line(4.1, "epoch_changed", epoch="two", reason="the log's end was lost", level="warning")
-    audit = Audit(tmp_path, *lines, news, message(5, 1), message(6, 2))
+    epoch_changed = log_line(
+        4.1, "epoch_changed", epoch="two", reason="the log's end was lost", level="warning"
+    )
+    audit = Audit(tmp_path, *lines, epoch_changed, message(5, 1), message(6, 2))
     assert audit.verdict("repeats") == audit.verdict("gaps") == audit.verdict("disorder") == "fine"
     assert audit.verdict("epoch_changes") == "wrong"
 
@@ -119,8 +121,8 @@ def test_a_log_that_begins_midway_goes_on_after_a_restart(tmp_path: Path) -> Non
     assert Audit(tmp_path, *first, started(4), message(5, 43)).verdict("gaps") == "fine"
     assert Audit(tmp_path, *first, started(4), message(5, 44)).verdict("gaps") == "wrong"
     # Seqs in memory begin anew with each run.
-    anew = started(4) | {"store": "memory", "epoch": "x"}
-    assert Audit(tmp_path, *first, anew, message(5, 41)).verdict("repeats") == "fine"
+    in_memory = started(4) | {"store": "memory", "epoch": "x"}
+    assert Audit(tmp_path, *first, in_memory, message(5, 41)).verdict("repeats") == "fine"
 
 
 def test_nodes_with_stores_of_their_own_do_not_mix(tmp_path: Path) -> None:
@@ -138,19 +140,21 @@ def test_messages_out_of_order_are_wrong(tmp_path: Path) -> None:
 
 
 def test_rotated_files_are_one_log_in_any_order(tmp_path: Path) -> None:
-    old = write(tmp_path / "log.1", [started(0), message(1, 1), message(2, 2)])
-    new = write(tmp_path / "log", [message(3, 3), message(4, 4)])
+    old = write_log(tmp_path / "log.1", [started(0), message(1, 1), message(2, 2)])
+    new = write_log(tmp_path / "log", [message(3, 3), message(4, 4)])
     for files in ((old, new), (new, old)):
-        checks = {row["check"]: row["verdict"] for row in ask("audit", *files).rows("audit")}
+        checks = {row["check"]: row["verdict"] for row in run_report("audit", *files).rows("audit")}
         assert checks["gaps"] == checks["disorder"] == checks["clock_back"] == "fine"
     assert "wrong" in {
         row["verdict"]
-        for row in ask("audit", write(tmp_path / "x", [message(1, 1), message(3, 3)])).rows("audit")
+        for row in run_report("audit", write_log(tmp_path / "x", [message(1, 1), message(3, 3)])).rows(
+            "audit"
+        )
     }
 
 
-def test_without_a_line_for_each_message_it_says_that_it_cannot_tell(tmp_path: Path) -> None:
-    audit = Audit(tmp_path, started(0), interval(10, messages=7))
+def test_order_check_without_message_lines_is_unknown(tmp_path: Path) -> None:
+    audit = Audit(tmp_path, started(0), interval_line(10, messages=7))
     assert audit.verdict("gaps") == "cannot tell"
     assert "--log-messages" in audit.checks["gaps"]["says"]
     of_one = Audit(tmp_path, started(0), message(1, 1, username="ann"), options=("--user", "ann"))
@@ -158,25 +162,34 @@ def test_without_a_line_for_each_message_it_says_that_it_cannot_tell(tmp_path: P
 
 
 def test_holes_are_where_no_interval_reaches(tmp_path: Path) -> None:
-    audit = Audit(tmp_path, started(0), interval(10), interval(20.02), interval(60), stopped(60.1))
+    audit = Audit(
+        tmp_path, started(0), interval_line(10), interval_line(20.02), interval_line(60), stopped(60.1)
+    )
     assert audit.says("holes") == ["no interval covers the 30.0 s from here"]
-    assert Audit(tmp_path, started(0), interval(40)).says("holes") == [
+    assert Audit(tmp_path, started(0), interval_line(40)).says("holes") == [
         "no interval covers the 30.0 s from here"
     ]
-    assert Audit(tmp_path, interval(40), stopped(41), started(900), interval(910)).verdict("holes") == "fine"
+    assert (
+        Audit(tmp_path, interval_line(40), stopped(41), started(900), interval_line(910)).verdict("holes")
+        == "fine"
+    )
 
 
 def test_a_file_given_twice_is_noticed(tmp_path: Path) -> None:
-    lines = [started(0), message(1, 1), interval(10), interval(20)]
-    copy = write(tmp_path / "copy", lines)
-    answer = ask("audit", write(tmp_path / "log", lines), copy)
+    lines = [started(0), message(1, 1), interval_line(10), interval_line(20)]
+    copy = write_log(tmp_path / "copy", lines)
+    answer = run_report("audit", write_log(tmp_path / "log", lines), copy)
     verdicts = {row["check"]: row["verdict"] for row in answer.rows("audit")}
     assert verdicts["repeats"] == verdicts["overlaps"] == "notice"
 
 
 def test_a_clock_that_goes_back_is_noticed(tmp_path: Path) -> None:
     audit = Audit(
-        tmp_path, line(100, "trimmed"), line(99.9, "trimmed"), line(90, "trimmed"), line(91, "trimmed")
+        tmp_path,
+        log_line(100, "trimmed"),
+        log_line(99.9, "trimmed"),
+        log_line(90, "trimmed"),
+        log_line(91, "trimmed"),
     )
     assert len(audit.says("clock_back")) == 1
     assert "9.900 s back" in audit.says("clock_back")[0]
@@ -185,11 +198,11 @@ def test_a_clock_that_goes_back_is_noticed(tmp_path: Path) -> None:
 def test_a_store_in_trouble(tmp_path: Path) -> None:
     audit = Audit(
         tmp_path,
-        line(1, "store_failed", error="disk full", level="error"),
-        line(3, "store_recovered", duration_s=2.0),
-        line(5, "store_failed", error="locked", level="error"),
-        line(6, "batch_refused", count=12, error="locked", level="error"),
-        line(7, "internal_error", error="oops", error_type="KeyError", level="error"),
+        log_line(1, "store_failed", error="disk full", level="error"),
+        log_line(3, "store_recovered", duration_s=2.0),
+        log_line(5, "store_failed", error="locked", level="error"),
+        log_line(6, "batch_refused", count=12, error="locked", level="error"),
+        log_line(7, "internal_error", error="oops", error_type="KeyError", level="error"),
     )
     assert audit.says("store_failures") == [
         "the store failed and did not recover in this log: locked",
@@ -202,12 +215,12 @@ def test_a_store_in_trouble(tmp_path: Path) -> None:
 def run_of(opened: int, closed: int, messages: int, sent: int, *more: Row) -> list[Row]:
     return [
         started(0),
-        *(line(n, "session_opened", session_id=str(n)) for n in range(1, 4)),
+        *(log_line(n, "session_opened", session_id=str(n)) for n in range(1, 4)),
         *(
-            line(n + 4, "session_closed", session_id=str(n), messages_in=sent if n == 1 else 0)
+            log_line(n + 4, "session_closed", session_id=str(n), messages_in=sent if n == 1 else 0)
             for n in range(1, 4)
         ),
-        interval(10, opened=opened, closed={"quit": closed}, messages=messages),
+        interval_line(10, opened=opened, closed={"quit": closed}, messages=messages),
         *more,
         stopped(10.1),
     ]
@@ -223,16 +236,16 @@ def test_sums_that_do_not_are_wrong(tmp_path: Path, sums: tuple[int, int, int, i
 
 
 def test_what_explains_a_difference(tmp_path: Path) -> None:
-    refused = line(9, "batch_refused", count=1, level="error")
+    refused = log_line(9, "batch_refused", count=1, level="error")
     assert Audit(tmp_path, *run_of(3, 3, 9, 10, refused)).verdict("sums") == "fine"
-    dropped = line(9, "log_lines_dropped", count=1, level="error")
+    dropped = log_line(9, "log_lines_dropped", count=1, level="error")
     assert Audit(tmp_path, *run_of(4, 3, 9, 9, dropped)).verdict("sums") == "notice"
-    operator = line(9.5, "session_opened", session_id="console")
+    operator = log_line(9.5, "session_opened", session_id="console")
     assert Audit(tmp_path, *run_of(4, 3, 12, 9, operator)).verdict("sums") == "notice"
 
 
 def test_a_real_servers_log_proves_that_nothing_is_wrong(real_log: Path) -> None:
-    answer = ask("audit", "--fail-if", "wrong", real_log)
+    answer = run_report("audit", "--fail-if", "wrong", real_log)
     checks = {row["check"]: row for row in answer.rows("audit")}
     assert "wrong" not in {row["verdict"] for row in checks.values()}
     for proven in ("gaps", "repeats", "disorder", "holes", "sums", "crashes"):
@@ -246,31 +259,29 @@ def test_a_line_that_is_taken_out_of_a_real_log_is_missed(real_log: Path, tmp_pa
         victim = [n for n, text in enumerate(lines) if f'"event":"{event}"' in text][-3]
         cut = tmp_path / "cut.log"
         cut.write_text("".join(lines[:victim] + lines[victim + 1 :]))
-        answer = Answer("audit", "--json", "--fail-if", "wrong", cut)
+        answer = ReportAnswer("audit", "--json", "--fail-if", "wrong", cut)
         assert answer.code == 1
         assert {row["check"] for row in answer.rows("audit") if row["verdict"] == "wrong"} == {check}
 
 
 def test_a_hostile_log_is_survived(hostile_log: Path) -> None:
     for form in ((), ("--json",), ("--csv",)):
-        answer = Answer("audit", *form, hostile_log)
+        answer = ReportAnswer("audit", *form, hostile_log)
         assert answer.code == 0
         assert "\x1b" not in answer.text
-    assert Answer("audit", "--fail-if", "unknown", hostile_log).code == 1
+    assert ReportAnswer("audit", "--fail-if", "unknown", hostile_log).code == 1
 
 
 @pytest.mark.parametrize("options", [("--room", "hall"), ("--user", "ann"), ("--user", "nobody")])
-def test_what_happened_to_the_servers_is_told_of_one_room_or_user_too(
-    options: tuple[str, str], tmp_path: Path
-) -> None:
+def test_audit_of_one_room_or_user_reports_server_events(options: tuple[str, str], tmp_path: Path) -> None:
     # Given a crash, lines that were lost, and intervals most of which do not name the room
     busy = [{"room": "hall", "messages": 1}]
     audit = Audit(
         tmp_path,
         started(0),
         message(1, 1, username="ann"),
-        *(interval(10 * n, rooms=busy if n in {1, 6} else []) for n in range(1, 7)),
-        line(61, "log_lines_dropped", count=7, level="error"),
+        *(interval_line(10 * n, rooms=busy if n in {1, 6} else []) for n in range(1, 7)),
+        log_line(61, "log_lines_dropped", count=7, level="error"),
         started(100),
         message(101, 3, username="ann"),
         options=options,
@@ -282,7 +293,7 @@ def test_what_happened_to_the_servers_is_told_of_one_room_or_user_too(
 
 
 def test_where_there_is_no_line_nothing_is_fine(tmp_path: Path) -> None:
-    path = write(tmp_path / "log", [started(0), stopped(9)])
-    answer = Answer("audit", "--json", "--fail-if", "unknown", "--since", "2026-11-22", path)
+    path = write_log(tmp_path / "log", [started(0), stopped(9)])
+    answer = ReportAnswer("audit", "--json", "--fail-if", "unknown", "--since", "2026-11-22", path)
     assert answer.code == 1
     assert [(row["check"], row["verdict"]) for row in answer.rows("audit")] == [("lines", "cannot tell")]

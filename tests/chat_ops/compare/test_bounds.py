@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_ops.compare import bounds as thresholds
-from chat_ops.compare.metric_refs import Measured
+from chat_ops.compare.metric_refs import LogMetrics
 from chat_ops.log.errors import UsageError
 
-BEFORE = Measured(
+BEFORE = LogMetrics(
     100, {"rtt.p99": 1000.0, "accept_to_commit.p99": 100.0, "commit_to_sent.p99": 100.0, "errors": 10.0}
 )
-NOW = Measured(
+NOW = LogMetrics(
     50,
     {
         "rtt.p99": 1300.0,
@@ -24,9 +24,11 @@ NOW = Measured(
 )
 
 
-def broken(text: str, before: Measured = BEFORE, now: Measured = NOW) -> bool:
-    bounds = thresholds.parse(text)
-    return any(outcome.broken for bound in bounds for outcome in thresholds.judge(bound, before, now))
+def broken(text: str, before: LogMetrics = BEFORE, now: LogMetrics = NOW) -> bool:
+    bounds = thresholds.parse_bounds(text)
+    return any(
+        outcome.broken for bound in bounds for outcome in thresholds.evaluate_bound(bound, before, now)
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,14 +65,14 @@ def test_bounds(text: str, expected: bool) -> None:
 
 
 def test_from_nothing_is_more_than_any_percent() -> None:
-    before = Measured(10, {"errors": 0.0})
-    assert broken("errors>+1000%", before, Measured(10, {"errors": 1.0}))
-    assert not broken("errors>+0%", before, Measured(10, {"errors": 0.0}))
-    assert thresholds.change(0.0, 1.0) == math.inf
+    before = LogMetrics(10, {"errors": 0.0})
+    assert broken("errors>+1000%", before, LogMetrics(10, {"errors": 1.0}))
+    assert not broken("errors>+0%", before, LogMetrics(10, {"errors": 0.0}))
+    assert thresholds.percent_change(0.0, 1.0) == math.inf
 
 
 def test_p999_may_be_written_as_people_say_it() -> None:
-    [bound] = thresholds.parse("latency.p99.9>+5%")
+    [bound] = thresholds.parse_bounds("latency.p99.9>+5%")
     assert bound.names == ("accept_to_commit.p999", "commit_to_sent.p999")
 
 
@@ -97,19 +99,21 @@ def test_p999_may_be_written_as_people_say_it() -> None:
 )
 def test_what_is_no_bound_is_explained(text: str, says: str) -> None:
     with pytest.raises(UsageError, match="(?s)" + says.replace("+", r"\+")):
-        thresholds.parse(text)
+        thresholds.parse_bounds(text)
 
 
 @given(st.text(max_size=40))
 @settings(deadline=None)
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     with contextlib.suppress(UsageError):
-        thresholds.parse(text)
+        thresholds.parse_bounds(text)
 
 
 @given(st.floats(1, 1e9), st.floats(1, 1e9), st.floats(0, 1000))
 @settings(deadline=None)
 def test_a_percent_is_of_the_baseline(was: float, value: float, percent: float) -> None:
     percent = round(percent, 3)
-    found = broken(f"rtt.max>+{percent:.3f}%", Measured(1, {"rtt.max": was}), Measured(9, {"rtt.max": value}))
+    found = broken(
+        f"rtt.max>+{percent:.3f}%", LogMetrics(1, {"rtt.max": was}), LogMetrics(9, {"rtt.max": value})
+    )
     assert found is (100 * (value - was) / was > percent)

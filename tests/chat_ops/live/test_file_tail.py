@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_ops.live import file_tail
-from chat_ops.live.file_tail import Tail
-from chat_ops.live.stdin_lines import Stream
+from chat_ops.live.file_tail import FileTail
+from chat_ops.live.stdin_lines import StdinLines
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def following(path: Path) -> Iterator[Tail]:
-    one = Tail(path)
+def following(path: Path) -> Iterator[FileTail]:
+    one = FileTail(path)
     yield one
     one.close()
 
@@ -30,7 +30,7 @@ def append(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def test_a_file_that_is_not_there_yet(path: Path, following: Tail) -> None:
+def test_a_file_that_is_not_there_yet(path: Path, following: FileTail) -> None:
     assert list(following.lines()) == []
     assert following.trouble == "No such file or directory"
     append(path, b"one\n")
@@ -38,7 +38,7 @@ def test_a_file_that_is_not_there_yet(path: Path, following: Tail) -> None:
     assert following.trouble == ""
 
 
-def test_a_line_counts_when_it_is_whole(path: Path, following: Tail) -> None:
+def test_a_line_counts_when_it_is_whole(path: Path, following: FileTail) -> None:
     append(path, b"one\ntw")
     assert list(following.lines()) == [b"one"]
     append(path, b"o")
@@ -48,7 +48,7 @@ def test_a_line_counts_when_it_is_whole(path: Path, following: Tail) -> None:
     assert following.lost == 0
 
 
-def test_a_renamed_file_is_read_on_beside_the_new_one(path: Path, following: Tail) -> None:
+def test_a_renamed_file_is_read_on_beside_the_new_one(path: Path, following: FileTail) -> None:
     append(path, b"one\n")
     assert list(following.lines()) == [b"one"]
     old = path.with_suffix(".1")
@@ -72,7 +72,7 @@ def test_a_renamed_file_is_read_on_beside_the_new_one(path: Path, following: Tai
 
 def test_an_old_file_is_let_go_after_a_while(path: Path) -> None:
     now = [0.0]
-    following = Tail(path, clock=lambda: now[0])
+    following = FileTail(path, clock=lambda: now[0])
     append(path, b"one\n")
     files = len(list(Path("/proc/self/fd").iterdir()))
     list(following.lines())
@@ -80,14 +80,14 @@ def test_an_old_file_is_let_go_after_a_while(path: Path) -> None:
         path.rename(path.with_suffix(".1"))
         append(path, b"x\n")
         assert list(following.lines()) == [b"x"]
-    now[0] = file_tail.GRACE
+    now[0] = file_tail.ROTATED_FILE_GRACE_S
     list(following.lines())
     assert len(list(Path("/proc/self/fd").iterdir())) == files + 1
     following.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == files
 
 
-def test_a_file_that_is_cut_is_read_from_its_beginning(path: Path, following: Tail) -> None:
+def test_a_file_that_is_cut_is_read_from_its_beginning(path: Path, following: FileTail) -> None:
     append(path, b"one\ntwo\nhalf")
     list(following.lines())
     os.truncate(path, 0)
@@ -96,7 +96,7 @@ def test_a_file_that_is_cut_is_read_from_its_beginning(path: Path, following: Ta
     assert following.lost == 1  # the half line
 
 
-def test_a_file_that_is_cut_and_has_grown_past_where_it_was(path: Path, following: Tail) -> None:
+def test_a_file_that_is_cut_and_has_grown_past_where_it_was(path: Path, following: FileTail) -> None:
     append(path, b"2026 one\n")
     list(following.lines())
     os.truncate(path, 0)
@@ -106,7 +106,7 @@ def test_a_file_that_is_cut_and_has_grown_past_where_it_was(path: Path, followin
 
 def test_of_an_old_log_the_end_is_read_from_a_whole_line_on(path: Path) -> None:
     append(path, b"".join(b"line %d\n" % n for n in range(1000)))
-    following = Tail(path, back=25)
+    following = FileTail(path, backlog_bytes=25)
     assert list(following.lines()) == [b"line 998", b"line 999"]
     path.rename(path.with_suffix(".1"))
     append(path, b"".join(b"new %d\n" % n for n in range(1000)))
@@ -115,9 +115,9 @@ def test_of_an_old_log_the_end_is_read_from_a_whole_line_on(path: Path) -> None:
 
 
 def test_a_line_without_end_takes_no_memory(
-    path: Path, following: Tail, monkeypatch: pytest.MonkeyPatch
+    path: Path, following: FileTail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_tail, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(file_tail, "MAX_LINE_BYTES", 1000)
     append(path, b"one\n" + b"x" * 600_000)
     assert list(following.lines()) == [b"one"]
     append(path, b"x" * 600_000)
@@ -130,7 +130,7 @@ def test_a_line_without_end_takes_no_memory(
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    following = Tail(loop)
+    following = FileTail(loop)
     assert list(following.lines()) == []
     assert "symbolic links" in following.trouble
 
@@ -143,7 +143,7 @@ STEPS = st.lists(st.sampled_from(["line", "half", "poll", "rename", "create", "c
 def test_each_line_comes_once_and_in_order_whatever_is_done_to_the_file(steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log"
-        following = Tail(path)
+        following = FileTail(path)
         writer = path.open("ab")
         written: list[bytes] = []
         got: list[bytes] = []
@@ -180,7 +180,7 @@ def test_each_line_comes_once_and_in_order_whatever_is_done_to_the_file(steps: l
 
 def test_a_stream_ends() -> None:
     reader, writer = os.pipe()
-    stream = Stream(reader)
+    stream = StdinLines(reader)
     os.write(writer, b"one\ntw")
     assert list(stream.lines()) == [b"one"]
     os.write(writer, b"o\nrest")

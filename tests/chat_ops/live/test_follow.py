@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.log_files.report_runner import Answer, Row, histogram, interval, line
-from support.processes.process import BIN, PATIENCE, environment, eventually
+from support.log_files.report_runner import ReportAnswer, Row, encoded_histogram, interval_line, log_line
+from support.processes.process import BIN_DIR, TIMEOUT_S, clean_environment, eventually
 
 
 def append(path: Path, *lines: Row) -> None:
@@ -33,11 +33,11 @@ class Screen:
         self.drawn = b""  # since the last look
         self.seen = b""
         self.process = subprocess.Popen(
-            [str(BIN / "chat-logs"), "follow", str(path)],
+            [str(BIN_DIR / "chat-logs"), "follow", str(path)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**environment(folder), "TERM": "xterm-256color", **environ},
+            env={**clean_environment(folder), "TERM": "xterm-256color", **environ},
             start_new_session=True,
         )
 
@@ -73,7 +73,7 @@ class Screen:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
         os.close(self.master)
         os.close(self.slave)
 
@@ -97,15 +97,19 @@ def test_a_log_that_comes_grows_and_is_rotated(tmp_path: Path, screens: Any) -> 
     screen = screens(path)
     screen.shows("No such file or directory")
     # When the server writes
-    append(path, line(0, "server_started", port=7000), interval(10, messages=770, rtt=histogram(5000)))
+    append(
+        path,
+        log_line(0, "server_started", port=7000),
+        interval_line(10, messages=770, rtt=encoded_histogram(5000)),
+    )
     screen.shows("77.0")
     # And is rotated
     path.rename(tmp_path / "server.log.1")
-    append(path, interval(20, messages=880))
+    append(path, interval_line(20, messages=880))
     screen.shows("88.0")
     # And copied and cut
     os.truncate(path, 0)
-    append(path, interval(30, messages=990), line(31, "disk_low", level="warning", free_bytes=1))
+    append(path, interval_line(30, messages=990), log_line(31, "disk_low", level="warning", free_bytes=1))
     screen.shows("disk_low")
     # Then q ends it
     assert screen.press(b"q") == 0
@@ -113,7 +117,7 @@ def test_a_log_that_comes_grows_and_is_rotated(tmp_path: Path, screens: Any) -> 
 
 def test_ctrl_c_and_sigterm_leave_the_terminal_as_it_was(tmp_path: Path, screens: Any) -> None:
     path = tmp_path / "server.log"
-    append(path, interval(10, errors={"bad_frame": 3}))
+    append(path, interval_line(10, errors={"bad_frame": 3}))
     for number in (signal.SIGINT, signal.SIGTERM):
         screen = screens(path)
         screen.shows("bad_frame")
@@ -124,7 +128,7 @@ def test_ctrl_c_and_sigterm_leave_the_terminal_as_it_was(tmp_path: Path, screens
 
 def test_no_color(tmp_path: Path, screens: Any) -> None:
     path = tmp_path / "server.log"
-    append(path, interval(10, errors={"bad_frame": 3}))
+    append(path, interval_line(10, errors={"bad_frame": 3}))
     colours = []
     for environ in ({}, {"NO_COLOR": "1"}):
         screen = screens(path, **environ)
@@ -135,28 +139,32 @@ def test_no_color(tmp_path: Path, screens: Any) -> None:
 
 
 def follow(folder: Path, *args: str, **how: Any) -> subprocess.Popen[str]:
-    command = [str(BIN / "chat-logs"), "follow", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment(folder), text=True, **how)
+    command = [str(BIN_DIR / "chat-logs"), "follow", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=clean_environment(folder), text=True, **how)
 
 
 def test_a_pipe_gets_a_line_an_interval(tmp_path: Path) -> None:
     path = tmp_path / "server.log"
-    append(path, interval(10, messages=70, accept_to_commit=histogram(100)), line(11, "session_opened"))
+    append(
+        path,
+        interval_line(10, messages=70, accept_to_commit=encoded_histogram(100)),
+        log_line(11, "session_opened"),
+    )
     with follow(tmp_path, str(path), stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         assert first.startswith("2026-11-21 09:00:10, n, 1 sessions, 7.0 msg/s in")
         assert "commit p99 100 µs" in first
-        append(path, interval(20, messages=80, errors={"x": 2}))
+        append(path, interval_line(20, messages=80, errors={"x": 2}))
         assert "8.0 msg/s in, 0.0 msg/s out, 2 errors" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
 
 
 def test_standard_input_to_its_end_as_json(tmp_path: Path) -> None:
-    lines = [interval(10, messages=70), line(11, "trimmed"), interval(20, messages=5)]
+    lines = [interval_line(10, messages=70), log_line(11, "trimmed"), interval_line(20, messages=5)]
     with follow(tmp_path, "-", "--json", stdin=subprocess.PIPE) as process:
-        out, _ = process.communicate("".join(json.dumps(one) + "\n" for one in lines), PATIENCE)
+        out, _ = process.communicate("".join(json.dumps(one) + "\n" for one in lines), TIMEOUT_S)
     assert [json.loads(text)["messages"] for text in out.splitlines()] == [7, 0.5]
     assert process.returncode == 0
 
@@ -172,14 +180,14 @@ def test_standard_input_to_its_end_as_json(tmp_path: Path) -> None:
 )
 def test_what_it_cannot_do_is_refused(args: tuple[str, ...], says: str) -> None:
     form, rest = ([args[0]], args[1:]) if args[0] == "--csv" else ([], args)
-    answer = Answer(*form, "follow", *rest)
+    answer = ReportAnswer(*form, "follow", *rest)
     assert answer.code == 2
     assert says in answer.errors
 
 
 def test_a_real_servers_log(real_log: Path, tmp_path: Path) -> None:
     with real_log.open() as log, follow(tmp_path, "-", stdin=log) as process:
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
     lines = out.splitlines()
     assert len(lines) == real_log.read_text().count('"event":"interval"')
     assert any("rtt p99" in text for text in lines)

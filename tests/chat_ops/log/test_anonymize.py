@@ -10,13 +10,13 @@ from chat_ops import cli
 from chat_ops.log import anonymize
 from chat_ops.log.columns import COLUMNS
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.reports import REPORTS
 
 MARK = "sesame"
 """In each original: where it turns up, something was not replaced. (No hexadecimal number has it.)"""
 ADDRESS = "203.0.113.77:4242"
-TELLING = (
+IDENTIFYING_FIELDS = (
     *("username", "session_id", "node", "room", "host", "epoch"),
     *("error", "stack", "path", "store"),
 )
@@ -24,7 +24,7 @@ KEY = "k" * 32
 
 
 def marked(entry: dict[str, object]) -> dict[str, object]:
-    for field in TELLING:
+    for field in IDENTIFYING_FIELDS:
         if field in entry:
             entry[field] = f"{MARK} {entry[field]}"
     if "address" in entry:
@@ -89,7 +89,7 @@ def test_the_marks_would_be_seen(marked_log: Path, capfd: pytest.CaptureFixture[
 
 
 def answers(path: Path, key: str, question: str) -> list[tuple[object, ...]]:
-    with Log([str(path)], anonymize_key=key) as log:
+    with EventLog([str(path)], anonymize_key=key) as log:
         return log.rows(question)
 
 
@@ -112,7 +112,7 @@ def test_words_are_stable_by_key_and_agree_between_names_and_conversations(tmp_p
     assert len({row[2] for row in found}) == 3
 
 
-def test_columns_that_tell_of_nobody_are_known() -> None:
+def test_columns_without_personal_data_are_listed() -> None:
     """Whoever adds a field to the vocabulary decides here whether it may be shown to others."""
     harmless = {
         *("ts", "level", "event", "version", "pid", "port", "sync", "signal", "dialect", "reason", "resumed"),
@@ -125,10 +125,10 @@ def test_columns_that_tell_of_nobody_are_known() -> None:
 
 def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "key"
-    made = anonymize.key(str(path))
-    assert anonymize.key(str(path)) == made
+    made = anonymize.load_key(str(path))
+    assert anonymize.load_key(str(path)) == made
     assert path.stat().st_mode & 0o777 == 0o600
-    assert anonymize.key(None) != anonymize.key(None)
+    assert anonymize.load_key(None) != anonymize.load_key(None)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 40])
@@ -136,6 +136,6 @@ def test_a_bad_key_is_said(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(UsageError):
-        anonymize.key(str(path))
+        anonymize.load_key(str(path))
     with pytest.raises(UsageError):
-        anonymize.key(str(tmp_path))
+        anonymize.load_key(str(tmp_path))

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_ops.log import compression_check
-from chat_ops.log.input_files import Source
-from support.log_files.report_runner import Answer, interval, write
+from chat_ops.log.input_files import InputFile
+from support.log_files.report_runner import ReportAnswer, interval_line, write_log
 
-LINES = [interval(second, messages=second) for second in range(400)]
+LINES = [interval_line(second, messages=second) for second in range(400)]
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Path(write(tmp_path_factory.mktemp("plain") / "x.log", LINES))
+    return Path(write_log(tmp_path_factory.mktemp("plain") / "x.log", LINES))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def zst(plain: Path) -> bytes:
 def said(path: Path, data: bytes, *others: object) -> str:
     """Return what a report says of a damaged file, of which it reports nothing."""
     path.write_bytes(data)
-    answer = Answer("sql", "select count(*) from lines", *others, path)
+    answer = ReportAnswer("sql", "select count(*) from lines", *others, path)
     assert answer.text == ""
     assert answer.code == 2
     assert answer.errors.startswith(f"chat-logs: {path} is damaged")
@@ -85,7 +85,7 @@ def test_a_packed_file_whose_beginning_is_altered_is_no_plain_one(
     assert "its beginning is not there. Nothing is reported; leave it out" in errors
     # A plain log that is called packed is read as ever
     (tmp_path / name).write_bytes(b"half a line\n" + plain.read_bytes())
-    answer = Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / name)
+    answer = ReportAnswer("sql", "select count(*) as n from lines", "--csv", tmp_path / name)
     assert (answer.code, answer.text) == (0, "n\n400\n")
 
 
@@ -109,15 +109,17 @@ def test_whole_files_of_several_parts_are_whole(tmp_path: Path, gz: bytes, zst: 
     for name, data in (("gzip", gz + gz), ("zstd", zst + zst), ("zstd", zst + skippable + zst)):
         path = tmp_path / "x"
         path.write_bytes(data)
-        assert compression_check.damage(Source("x", str(path), name)) == ""  # type: ignore[arg-type]  # one of the two
+        assert compression_check.find_damage(InputFile("x", str(path), name)) == ""  # type: ignore[arg-type]  # one of the two
     for data in (gz + gz, skippable + zst + zst):
         (tmp_path / "x").write_bytes(data)
-        assert Answer("sql", "select count(*) as n from lines", "--csv", tmp_path / "x").text == "n\n800\n"
+        assert (
+            ReportAnswer("sql", "select count(*) as n from lines", "--csv", tmp_path / "x").text == "n\n800\n"
+        )
 
 
 def said_first(first: Path, second: Path, data: bytes) -> str:
     second.write_bytes(data)
-    answer = Answer("summary", first, second)
+    answer = ReportAnswer("summary", first, second)
     assert (answer.code, answer.text) == (2, "")
     return answer.errors
 
@@ -139,13 +141,13 @@ def test_no_bit_of_packed_data_can_flip_unseen(data: st.DataObject) -> None:
     at = data.draw(st.integers(10, len(whole) - 1))
     flipped = bytearray(whole)
     flipped[at] ^= 1 << data.draw(st.integers(0, 7))
-    assert compression_check.of_gzip(io.BytesIO(flipped))
+    assert compression_check.check_gzip(io.BytesIO(flipped))
 
 
 @given(st.data())
 def test_no_part_of_a_packed_file_is_taken_for_the_whole(zst: bytes, gz: bytes, data: st.DataObject) -> None:
     part = zst[: data.draw(st.integers(1, len(zst) - 1))]
-    assert compression_check.of_zstd(io.BytesIO(part), len(part))
-    assert compression_check.of_gzip(io.BytesIO(gz[: data.draw(st.integers(1, len(gz) - 1))]))
-    assert not compression_check.of_zstd(io.BytesIO(zst), len(zst))
-    assert not compression_check.of_gzip(io.BytesIO(gz))
+    assert compression_check.check_zstd(io.BytesIO(part), len(part))
+    assert compression_check.check_gzip(io.BytesIO(gz[: data.draw(st.integers(1, len(gz) - 1))]))
+    assert not compression_check.check_zstd(io.BytesIO(zst), len(zst))
+    assert not compression_check.check_gzip(io.BytesIO(gz))

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from chat_ops.log import bad_lines
-from chat_ops.log.columns import COLUMNS, FILE
+from chat_ops.log.columns import COLUMNS, FILE_COLUMN
 from chat_ops.log.errors import UsageError
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.log.filters import Filters
 from chat_server.vocabulary import FIELDS
-from support.log_files.real_log import BAD, GOOD
+from support.log_files.real_log import BAD_LINES, ODD_GOOD_LINES
 
 # ruff: noqa: DTZ001  times in the view are UTC without a zone
 
@@ -33,11 +33,11 @@ def test_every_field_of_the_vocabulary_has_a_column() -> None:
 
 def test_what_a_real_server_wrote_is_all_there_with_its_types(real_log: Path) -> None:
     written = [json.loads(text) for text in real_log.read_text().splitlines()]
-    with Log([str(real_log)]) as log:
+    with EventLog([str(real_log)]) as log:
         names = [name for (name, *_) in log.rows("DESCRIBE lines")]
         rows = [dict(zip(names, row, strict=True)) for row in log.rows("SELECT * FROM lines ORDER BY ts")]
         assert log.extent.lines == len(written)
-        assert log.bad == 0
+        assert log.bad_lines == 0
     written.sort(key=lambda entry: entry["ts"])
     for entry, row in zip(written, rows, strict=True):
         for field, value in entry.items():
@@ -54,39 +54,41 @@ def test_what_a_real_server_wrote_is_all_there_with_its_types(real_log: Path) ->
     [{}, {"filters": Filters(since=datetime(2000, 1, 1))}, {"anonymize_key": "a key"}],
     ids=["whole", "filtered", "anonymous"],
 )
-def test_the_few_lines_are_all_but_those_of_sessions_and_messages(
+def test_rare_events_are_all_but_sessions_and_messages(
     hostile_log: Path, real_log: Path, how: dict[str, Any]
 ) -> None:
-    with Log([str(real_log), str(hostile_log)], **how) as log:
-        few = log.few("error", "rooms")
+    with EventLog([str(real_log), str(hostile_log)], **how) as log:
+        rare = log.rare_events("error", "rooms")
         every = "FROM lines WHERE event NOT IN ('session_opened', 'session_closed', 'message')"
         for columns in ("ts, level, event, node", "ts, error, rooms"):
-            found = log.rows(f"SELECT {columns} FROM {few} ORDER BY ALL")
+            found = log.rows(f"SELECT {columns} FROM {rare} ORDER BY ALL")
             assert found == log.rows(f"SELECT {columns} {every} ORDER BY ALL")
             assert found
         # Then they serve whoever needs no more of them, and else are read again
-        assert log.few("rooms") == log.few("rooms", "error") == few
-        assert log.few("rooms", "store") != few
-        assert len(log.rows(f"SELECT {', '.join([*COLUMNS, FILE])} FROM {log.few()}")) == len(found)
-        assert log.few("rooms", "reason") in {few, log.few()}
+        assert log.rare_events("rooms") == log.rare_events("rooms", "error") == rare
+        assert log.rare_events("rooms", "store") != rare
+        assert len(log.rows(f"SELECT {', '.join([*COLUMNS, FILE_COLUMN])} FROM {log.rare_events()}")) == len(
+            found
+        )
+        assert log.rare_events("rooms", "reason") in {rare, log.rare_events()}
 
 
-def test_what_a_report_has_counted_spares_a_pass(hostile_log: Path) -> None:
-    with Log([str(hostile_log)]) as log:
+def test_set_extent_from_report_gives_the_same_extent(hostile_log: Path) -> None:
+    with EventLog([str(hostile_log)]) as log:
         extent = log.extent
-    for few in (True, False):
-        with Log([str(hostile_log)]) as log:
-            if few:
-                log.few("error")
-            log.learn(*log.rows("SELECT count(*), min(ts), max(ts) FROM lines")[0])
+    for rare in (True, False):
+        with EventLog([str(hostile_log)]) as log:
+            if rare:
+                log.rare_events("error")
+            log.set_extent(*log.rows("SELECT count(*), min(ts), max(ts) FROM lines")[0])
             assert log.extent == extent
 
 
 def test_bad_lines_are_counted_exactly_and_odd_ones_are_kept(hostile_log: Path) -> None:
-    with Log([str(hostile_log)]) as log:
-        assert log.bad == len(BAD)
-        assert log.extent.lines == len(BAD) + len(GOOD)
-        assert log.rows("SELECT count(*) FROM lines") == [(len(GOOD),)]
+    with EventLog([str(hostile_log)]) as log:
+        assert log.bad_lines == len(BAD_LINES)
+        assert log.extent.lines == len(BAD_LINES) + len(ODD_GOOD_LINES)
+        assert log.rows("SELECT count(*) FROM lines") == [(len(ODD_GOOD_LINES),)]
         assert log.rows("SELECT ts FROM lines WHERE event = 'elsewhere'") == [
             (datetime(2026, 11, 21, 9, 30, 17),)
         ]
@@ -94,10 +96,10 @@ def test_bad_lines_are_counted_exactly_and_odd_ones_are_kept(hostile_log: Path) 
 
 def test_bad_lines_are_shown_with_where_and_why(hostile_log: Path) -> None:
     texts = hostile_log.read_bytes().split(b"\n")
-    with Log([str(hostile_log)]) as log:
-        rows = bad_lines.table(log).rows
-    assert len(rows) == len(BAD)
-    for (_, number, size, wrong, begins), bad in zip(rows, BAD, strict=True):
+    with EventLog([str(hostile_log)]) as log:
+        rows = bad_lines.bad_lines_table(log).rows
+    assert len(rows) == len(BAD_LINES)
+    for (_, number, size, wrong, begins), bad in zip(rows, BAD_LINES, strict=True):
         assert texts[number - 1] == bad
         assert size == len(bad)
         assert wrong
@@ -110,16 +112,16 @@ def test_bad_lines_keep_their_places_in_a_long_file(tmp_path: Path) -> None:
     with path.open("w") as file:
         for number in range(40_000):
             file.write("broken\n" if number % 4001 == 4000 else good)
-    with Log([str(path)]) as log:
-        assert [row[1] for row in bad_lines.table(log).rows] == [4001 * n for n in range(1, 10)]
+    with EventLog([str(path)]) as log:
+        assert [row[1] for row in bad_lines.bad_lines_table(log).rows] == [4001 * n for n in range(1, 10)]
 
 
 def test_a_line_longer_than_the_first_bound_is_no_end(tmp_path: Path) -> None:
     path = tmp_path / "long.log"
     path.write_text("x" * 40_000_000 + "\n" + line("2026-11-21T10:00:00Z"))
-    with Log([str(path)]) as log:
+    with EventLog([str(path)]) as log:
         assert log.rows("SELECT event FROM lines") == [("trimmed",)]
-        assert log.bad == 1
+        assert log.bad_lines == 1
 
 
 def test_packed_rotated_and_plain_files_are_merged_whatever_they_are_called(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_packed_rotated_and_plain_files_are_merged_whatever_they_are_called(tmp_
     (tmp_path / "a.log.1").write_bytes(gzip.compress(line("2026-11-21T11:00:00Z", count=2).encode()))
     (tmp_path / "a.log.2.gz").write_bytes(gzip.compress(line("2026-11-21T10:00:00Z", count=1).encode()))
     files = [str(tmp_path / "a.log*"), str(tmp_path / "a.log")]
-    with Log(files) as log:
+    with EventLog(files) as log:
         assert log.rows("SELECT count FROM lines ORDER BY ts") == [(1,), (2,), (3,)]
         assert {Path(file).name for (file,) in log.rows("SELECT file FROM lines")} == {
             *("a.log", "a.log.1", "a.log.2.gz")
@@ -139,16 +141,18 @@ def test_zstd_is_read_and_its_bad_lines_are_found(tmp_path: Path) -> None:
     plain = tmp_path / "a.log"
     plain.write_text(line("2026-11-21T12:00:00Z") + "broken\n")
     subprocess.run(["zstd", "-q", "--rm", str(plain)], check=True)
-    with Log([str(tmp_path / "a.log.zst")]) as log:
+    with EventLog([str(tmp_path / "a.log.zst")]) as log:
         assert log.extent.lines == 2
-        assert [row[1:] for row in bad_lines.table(log).rows] == [(2, 6, "no JSON object", "broken")]
+        assert [row[1:] for row in bad_lines.bad_lines_table(log).rows] == [
+            (2, 6, "no JSON object", "broken")
+        ]
 
 
 def test_names_that_duckdb_would_take_for_patterns_are_files(tmp_path: Path) -> None:
     for name in ("a[1].log", "b*.log", "c'd.log", b"e\xff.log", "f\n.log"):
         path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), os.fsencode(name))))  # noqa: PTH118  bytes
         path.write_text(line("2026-11-21T12:00:00Z"))
-        with Log([str(path)]) as log:
+        with EventLog([str(path)]) as log:
             assert log.rows("SELECT count(*) FROM lines") == [(1,)]
 
 
@@ -156,7 +160,7 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with subprocess.Popen(["sh", "-c", f"echo '{line('2026-11-21T12:00:00Z').strip()}' > {fifo}"]) as writer:
-        with Log([str(fifo)]) as log:
+        with EventLog([str(fifo)]) as log:
             assert log.rows("SELECT count(*) FROM lines") == [(1,)]
         assert writer.wait() == 0
 
@@ -173,13 +177,13 @@ def test_what_cannot_be_read_is_said(make: Callable[[Path], object], says: str, 
     path = tmp_path / "x.log"
     make(path)
     with pytest.raises(UsageError, match=says):
-        Log([str(path)])
+        EventLog([str(path)])
 
 
 def test_a_cut_off_gzip_is_said(tmp_path: Path) -> None:
     path = tmp_path / "x.log.gz"
     path.write_bytes(gzip.compress(os.urandom(100_000).hex().encode())[:-5000])
-    with Log([str(path)]) as log, pytest.raises(UsageError):
+    with EventLog([str(path)]) as log, pytest.raises(UsageError):
         _ = log.extent
 
 
@@ -196,7 +200,7 @@ def test_filters_choose_lines(tmp_path: Path) -> None:
     )
 
     def events(filters: Filters, columns: str = "hour(ts)") -> list[tuple[object, ...]]:
-        with Log([str(path)], filters) as log:
+        with EventLog([str(path)], filters) as log:
             return log.rows(f"SELECT {columns} FROM lines ORDER BY ts")
 
     noon = datetime(2026, 11, 21, 12)
@@ -231,9 +235,9 @@ def test_a_question_can_only_read_the_log(question: str, key: str | None, tmp_pa
     path = tmp_path / "x.log"
     other = tmp_path / "other"
     path.write_text(line("2026-11-21T12:00:00Z"))
-    with Log([str(path)], anonymize_key=key) as log, pytest.raises(UsageError):
-        log.answer(question.format(log=path, other=other))
+    with EventLog([str(path)], anonymize_key=key) as log, pytest.raises(UsageError):
+        log.run_user_query(question.format(log=path, other=other))
     assert path.read_text() == line("2026-11-21T12:00:00Z")
     assert not other.exists()
-    with Log([str(path)]) as log:
-        assert log.answer("from lines select event, count(*) as n group by 1")[1] == [("trimmed", 1)]
+    with EventLog([str(path)]) as log:
+        assert log.run_user_query("from lines select event, count(*) as n group by 1")[1] == [("trimmed", 1)]

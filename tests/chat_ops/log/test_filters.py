@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_ops.log import time_buckets
-from chat_ops.log.cli_options import filters_of
+from chat_ops.log.cli_options import parse_filters
 from chat_ops.log.errors import UsageError
 from chat_ops.log.filters import point_in_time
 
@@ -58,20 +58,20 @@ def test_any_text_is_a_time_or_is_said_to_be_none(text: str) -> None:
 
 def test_an_end_before_the_beginning_is_said() -> None:
     with pytest.raises(UsageError, match="not before"):
-        filters_of(vars(argparse.Namespace(since="2026-11-21", until="2026-11-20")))
+        parse_filters(vars(argparse.Namespace(since="2026-11-21", until="2026-11-20")))
 
 
 @pytest.mark.parametrize(("text", "width"), [("10s", 10), ("5m", 300), ("1h30m", 5400), ("1d", 86_400)])
 def test_a_step_is_understood(text: str, width: int) -> None:
-    assert time_buckets.seconds(text) == width
+    assert time_buckets.parse_width(text) == width
 
 
 @pytest.mark.parametrize("text", ["", "0s", "5", "m", "-5m", "1y"])
 def test_what_is_no_step_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="no step"):
-        time_buckets.seconds(text)
+        time_buckets.parse_width(text)
 
 
-@given(st.sampled_from(time_buckets.NICE))
+@given(st.sampled_from(time_buckets.ROUND_WIDTHS_S))
 def test_a_width_is_named_as_it_is_read(width: int) -> None:
-    assert time_buckets.seconds(time_buckets.named(width)) == width
+    assert time_buckets.parse_width(time_buckets.format_width(width)) == width

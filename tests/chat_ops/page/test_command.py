@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_ops import cli
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.page import data, histograms
 from chat_ops.page import series as page_series
-from chat_ops.page.command import embedded
-from chat_ops.stats.hdr_codec import BUCKETS
-from chat_ops.stats.histogram import Histogram
+from chat_ops.page.command import script_json
+from chat_ops.stats.hdr_codec import BUCKET_COUNT
+from chat_ops.stats.histogram import SparseHistogram
 
 MADE_OF = st.text() | st.integers() | st.booleans() | st.none()
-BY_BUCKET = st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 10**6), min_size=1, max_size=50)
+BY_BUCKET = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 10**6), min_size=1, max_size=50)
 
 
 def page_of(log: Path, target: Path, *options: str) -> str:
@@ -33,7 +33,7 @@ def data_of(page: str) -> Any:
 
 @given(st.lists(MADE_OF) | st.dictionaries(st.text(), MADE_OF))
 def test_embedded_json_cannot_end_its_element(value: Any) -> None:
-    text = embedded(value)
+    text = script_json(value)
     assert not set(text) & set("<>&\u2028\u2029")
     assert json.loads(text) == value
 
@@ -41,27 +41,27 @@ def test_embedded_json_cannot_end_its_element(value: Any) -> None:
 @given(BY_BUCKET)
 def test_a_packed_histogram_keeps_counts_and_nearly_the_values(counts: dict[int, int]) -> None:
     places = np.array(sorted(counts), np.int64)
-    whole = Histogram(places, np.array([counts[place] for place in sorted(counts)], np.int64))
-    packed = histograms.pack(whole)
+    whole = SparseHistogram(places, np.array([counts[place] for place in sorted(counts)], np.int64))
+    packed = histograms.pack_histogram(whole)
     assert sum(packed[1::2]) == whole.count
     numbers = np.cumsum(packed[0::2])
     assert (np.diff(numbers) > 0).all()
-    highest = 2.0 ** ((numbers[-1] + 1) / histograms.PARTS)
+    highest = 2.0 ** ((numbers[-1] + 1) / histograms.BUCKETS_PER_OCTAVE)
     assert whole.max is not None
     assert max(whole.max, 1) <= highest * 1.0001 <= max(whole.max, 1) * 1.023
 
 
 def test_the_figures_are_the_reports(real_log: Path, tmp_path: Path) -> None:
-    with Log([str(real_log)]) as log:
-        made = data.page(log)
+    with EventLog([str(real_log)]) as log:
+        made = data.build_page(log)
         ((messages,),) = log.rows("SELECT sum(messages)::BIGINT FROM lines WHERE event = 'interval'")
-    told = {one.name: one.value for one in made.tiles}
-    assert told["messages"] == f"{messages:,}"
+    values = {one.name: one.value for one in made.tiles}
+    assert values["messages"] == f"{messages:,}"
     series = made.embedded["series"][""]
     assert sum(value or 0 for value in series["messages"]) == messages
-    assert len(made.embedded["times"]) <= page_series.MOST_STEPS
+    assert len(made.embedded["times"]) <= page_series.MAX_STEPS
     assert data_of(page_of(real_log, tmp_path / "page.html"))["tables"] == json.loads(
-        embedded(made.embedded["tables"])
+        script_json(made.embedded["tables"])
     )
 
 
@@ -76,8 +76,8 @@ def test_nothing_on_the_page_is_fetched(real_log: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["--anonymize"], ["--user", "nobody"], ["--since", "2200-01-01"]])
 def test_a_page_of_a_log_in_which_all_is_wrong(hostile_log: Path, tmp_path: Path, options: list[str]) -> None:
     page = page_of(hostile_log, tmp_path / "page.html", *options)
-    told = html.unescape(page)
-    assert not set(told) & {"\x1b", "\u202e", "\x00"}
+    text = html.unescape(page)
+    assert not set(text) & {"\x1b", "\u202e", "\x00"}
     assert data_of(page)["tables"] or "--since" in options
 
 

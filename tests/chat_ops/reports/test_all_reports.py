@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from chat_ops import cli
-from chat_ops.log.event_log import Log
+from chat_ops.log.event_log import EventLog
 from chat_ops.log.filters import Filters
 from chat_ops.reports import REPORTS
-from chat_ops.stats.histogram import Histogram
-from chat_ops.table import Table
+from chat_ops.stats.histogram import SparseHistogram
+from chat_ops.table import ReportTable
 from chat_server.vocabulary import HISTOGRAMS
 
 Entry = dict[str, Any]
@@ -31,14 +31,14 @@ def of(entries: list[Entry], event: str) -> list[Entry]:
     return found
 
 
-def report(name: str, path: Path, *flags: str, filters: Filters | None = None) -> dict[str, Table]:
+def report(name: str, path: Path, *flags: str, filters: Filters | None = None) -> dict[str, ReportTable]:
     parser = argparse.ArgumentParser()
     REPORTS[name].add_arguments(parser)
-    with Log([str(path)], filters or Filters()) as log:
+    with EventLog([str(path)], filters or Filters()) as log:
         return {table.name: table for table in REPORTS[name].run(log, parser.parse_args(flags))}
 
 
-def records(table: Table) -> list[Entry]:
+def records(table: ReportTable) -> list[Entry]:
     names = [column.name for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in table.rows]
 
@@ -59,7 +59,7 @@ def test_summary_adds_up_a_real_run(real_log: Path, entries: list[Entry]) -> Non
     reasons = Counter(entry["reason"] for entry in of(entries, "session_closed"))
     assert {row["reason"]: row["sessions"] for row in records(tables["endings"])} == reasons
     for row, name in zip(records(tables["latency"]), HISTOGRAMS, strict=True):
-        whole = Histogram.merge(entry.get(name) for entry in intervals)
+        whole = SparseHistogram.merge(entry.get(name) for entry in intervals)
         assert (row["count"], row["p99_us"]) == (whole.count, whole.percentile(99))
         assert whole.count > 0
     answered = {code for entry in intervals for code in entry["errors"]}
@@ -122,7 +122,7 @@ def test_rooms_say_where_they_know_the_busiest_only(tmp_path: Path, entries: lis
     assert len(limited.notes) == 2
 
 
-def test_users_and_sessions_are_those_who_were_on(real_log: Path, entries: list[Entry]) -> None:
+def test_users_and_sessions_reports_list_logged_sessions(real_log: Path, entries: list[Entry]) -> None:
     closed = {entry["session_id"]: entry for entry in of(entries, "session_closed")}
     users = {row["username"]: row for row in records(report("users", real_log)["users"])}
     assert set(users) == {entry["username"] for entry in closed.values()}
@@ -139,7 +139,7 @@ def test_users_and_sessions_are_those_who_were_on(real_log: Path, entries: list[
     assert {row["reason"] for row in quit_ones} == {"quit"}
 
 
-def test_errors_tell_kinds_and_words(real_log: Path, entries: list[Entry]) -> None:
+def test_errors_report_lists_kinds_and_messages(real_log: Path, entries: list[Entry]) -> None:
     tables = report("errors", real_log)
     kinds = {(row["kind"], row["what"]): row for row in records(tables["trouble"])}
     answered: Counter[str] = Counter()
@@ -153,10 +153,10 @@ def test_errors_tell_kinds_and_words(real_log: Path, entries: list[Entry]) -> No
 
 def test_the_peak_adds_up_nodes_and_forgets_those_that_restarted(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    told = [("interval", "a", 5), ("interval", "b", 4), ("server_started", "b", 0), ("interval", "a", 8)]
+    events = [("interval", "a", 5), ("interval", "b", 4), ("server_started", "b", 0), ("interval", "a", 8)]
     lines = [
         {"ts": f"2026-11-21T10:00:0{second}Z", "event": event, "node": node, "sessions": sessions}
-        for second, (event, node, sessions) in enumerate(told)
+        for second, (event, node, sessions) in enumerate(events)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)))
     (activity,) = records(report("summary", path)["activity"])
@@ -176,7 +176,7 @@ def test_no_report_falls_over_hostile_lines_or_lets_them_act(
     name: str, form: list[str], hostile_log: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code = cli.main([*form, *arguments(name, hostile_log)])
-    assert code == (cli.USAGE if name == "compare" else cli.OK)  # there are no intervals to compare
+    assert code == (cli.EXIT_USAGE if name == "compare" else cli.EXIT_OK)  # there are no intervals to compare
     shown, said = capfd.readouterr()
     assert all(char.isprintable() or char == "\n" for char in shown + said)
     assert "no log lines" in said or code

@@ -1,19 +1,28 @@
 from pathlib import Path
 from typing import Any
 
-from support.log_files.report_runner import Answer, ask, histogram, interval, line, write
+from support.log_files.report_runner import (
+    ReportAnswer,
+    encoded_histogram,
+    interval_line,
+    log_line,
+    run_report,
+    write_log,
+)
 
 
 def closed(seconds: float, name: str, **fields: Any) -> dict[str, object]:
-    return line(seconds, "session_closed", username=name, session_id=f"id-{name}", rtt_samples=3, **fields)
+    return log_line(
+        seconds, "session_closed", username=name, session_id=f"id-{name}", rtt_samples=3, **fields
+    )
 
 
 def log(tmp_path: Path) -> str:
-    return write(
+    return write_log(
         tmp_path / "log",
         [
-            interval(10, rtt=histogram(1000, 2000)),
-            interval(80, rtt=histogram(900_000)),
+            interval_line(10, rtt=encoded_histogram(1000, 2000)),
+            interval_line(80, rtt=encoded_histogram(900_000)),
             closed(11, "near", rtt_p50_ms=1.0, rtt_p99_ms=2.0, tcp_rtt_ms=0.5),
             closed(12, "far", rtt_p50_ms=100.0, rtt_p99_ms=120.0, tcp_rtt_ms=99.0),
             closed(13, "busy", rtt_p50_ms=50.0, rtt_p99_ms=500.0, tcp_rtt_ms=1.0),
@@ -23,7 +32,7 @@ def log(tmp_path: Path) -> str:
 
 
 def test_round_trips_of_all_and_by_time(tmp_path: Path) -> None:
-    answer = ask("rtt", "--every", "1m", log(tmp_path))
+    answer = run_report("rtt", "--every", "1m", log(tmp_path))
     assert answer.rows("total")[0]["count"] == 3
     assert [row["count"] for row in answer.rows("rtt")] == [2, 1]
 
@@ -32,7 +41,7 @@ def test_the_worst_by_whichever_measure(tmp_path: Path) -> None:
     path = log(tmp_path)
 
     def worst(by: str) -> list[str]:
-        return [row["username"] for row in ask("rtt", "--worst", by, path).rows("sessions")]
+        return [row["username"] for row in run_report("rtt", "--worst", by, path).rows("sessions")]
 
     assert worst("p99") == ["busy", "far", "near"]
     assert worst("tcp") == ["far", "never-pinged", "busy", "near"]
@@ -40,13 +49,13 @@ def test_the_worst_by_whichever_measure(tmp_path: Path) -> None:
 
 
 def test_queueing_is_what_the_programs_add_to_the_kernels_round_trip(tmp_path: Path) -> None:
-    rows = {row["username"]: row["queueing_ms"] for row in ask("rtt", log(tmp_path)).rows("sessions")}
+    rows = {row["username"]: row["queueing_ms"] for row in run_report("rtt", log(tmp_path)).rows("sessions")}
     assert rows == {"busy": 49.0, "far": 1.0, "near": 0.5}
 
 
 def test_a_real_server_has_measured_its_sessions(real_log: Path, hostile_log: Path) -> None:
-    answer = ask("rtt", real_log)
+    answer = run_report("rtt", real_log)
     assert answer.rows("total")[0]["count"] >= 2
     assert {row["username"] for row in answer.rows("sessions")}
-    assert Answer("rtt", hostile_log).code == 0
-    assert Answer("rtt", "--csv", real_log).text.count("username") == 1
+    assert ReportAnswer("rtt", hostile_log).code == 0
+    assert ReportAnswer("rtt", "--csv", real_log).text.count("username") == 1

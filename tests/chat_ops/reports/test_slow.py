@@ -1,11 +1,11 @@
 from pathlib import Path
 from typing import Any
 
-from support.log_files.report_runner import Answer, Row, ask, interval, line, write
+from support.log_files.report_runner import ReportAnswer, Row, interval_line, log_line, run_report, write_log
 
 
 def lagging(seconds: float, session: str, behind: int = 100, **fields: Any) -> Row:
-    return line(
+    return log_line(
         seconds,
         "reader_lagging",
         level="warning",
@@ -19,15 +19,17 @@ def lagging(seconds: float, session: str, behind: int = 100, **fields: Any) -> R
 
 
 def caught_up(seconds: float, session: str, lasted: float) -> Row:
-    return line(seconds, "reader_caught_up", session_id=session, messages=500, duration_s=lasted)
+    return log_line(seconds, "reader_caught_up", session_id=session, messages=500, duration_s=lasted)
 
 
 def closed(seconds: float, session: str, reason: str) -> Row:
-    return line(seconds, "session_closed", session_id=session, reason=reason, duration_s=300.0, username="u")
+    return log_line(
+        seconds, "session_closed", session_id=session, reason=reason, duration_s=300.0, username="u"
+    )
 
 
 def readers(tmp_path: Path, *lines: Row) -> dict[str, Row]:
-    rows = ask("slow", write(tmp_path / "log", lines)).rows("readers")
+    rows = run_report("slow", write_log(tmp_path / "log", lines)).rows("readers")
     return {row["session_id"]: row for row in rows}
 
 
@@ -70,46 +72,46 @@ def test_how_a_lag_ends(tmp_path: Path) -> None:
 
 
 def test_the_lags_in_sum(tmp_path: Path) -> None:
-    path = write(
+    path = write_log(
         tmp_path / "log",
         [
             lagging(1, "a"),
-            interval(10, lagging=2, caught_up=700),
+            interval_line(10, lagging=2, caught_up=700),
             caught_up(11, "a", 11.0),
             lagging(12, "b"),
             closed(19, "b", "stalled"),
-            interval(20, lagging=0, caught_up=50),
+            interval_line(20, lagging=0, caught_up=50),
         ],
     )
-    [row] = ask("slow", path).rows("lags")
+    [row] = run_report("slow", path).rows("lags")
     assert (row["lags"], row["caught_up"], row["stalled"], row["left"], row["unknown"]) == (2, 1, 1, 0, 0)
     assert (row["fed"], row["lagging_peak"], row["lagging"]) == (750, 2, [2, 0])
 
 
 def test_one_session_id_on_two_nodes_is_two_readers(tmp_path: Path) -> None:
-    path = write(
+    path = write_log(
         tmp_path / "log", [lagging(1, "a", node="x"), lagging(2, "a", node="y"), caught_up(3, "a", 2.0)]
     )
-    assert [row["last_ended"] for row in ask("slow", path).rows("readers")].count("unknown") == 2
+    assert [row["last_ended"] for row in run_report("slow", path).rows("readers")].count("unknown") == 2
 
 
-def test_the_slowest_come_first_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_slow_report_more_readers_than_top_adds_note(tmp_path: Path) -> None:
     lines = [one for n in range(5) for one in (lagging(n, str(n)), caught_up(50 + n, str(n), float(n + 1)))]
-    answer = ask("slow", "--top", "2", write(tmp_path / "log", lines))
+    answer = run_report("slow", "--top", "2", write_log(tmp_path / "log", lines))
     assert [row["session_id"] for row in answer.rows("readers")] == ["4", "3"]
     assert "the 2 slowest of 5" in answer.errors
 
 
 def test_nobody_was_slow(real_log: Path, hostile_log: Path) -> None:
-    assert ask("slow", real_log).rows("readers") == []
+    assert run_report("slow", real_log).rows("readers") == []
     for form in ("--json", "--csv"):
-        assert Answer("slow", form, hostile_log).code == 0
+        assert ReportAnswer("slow", form, hostile_log).code == 0
 
 
 def test_a_name_with_escape_codes_reaches_no_terminal(tmp_path: Path) -> None:
-    path = write(tmp_path / "log", [lagging(1, "a") | {"username": "\x1b[31mred\u202e"}])
+    path = write_log(tmp_path / "log", [lagging(1, "a") | {"username": "\x1b[31mred\u202e"}])
     for form in ((), ("--json",), ("--csv",)):
-        text = Answer("slow", *form, path).text
+        text = ReportAnswer("slow", *form, path).text
         assert "red" in text
         assert "\x1b" not in text
         assert "\u202e" not in text

@@ -5,7 +5,14 @@ from typing import Final
 
 import pytest
 
-from support.log_files.report_runner import Answer, Row, histogram, interval, line, write
+from support.log_files.report_runner import (
+    ReportAnswer,
+    Row,
+    encoded_histogram,
+    interval_line,
+    log_line,
+    write_log,
+)
 
 ASKED: Final = (
     ["summary"],
@@ -24,14 +31,14 @@ TROUBLES: Final = (
     *("loop_lag", "store_failed", "store_recovered", "internal_error"),
     *("batch_refused", "epoch_changed", "log_lines_dropped"),
 )
-PLACES: Final = [histogram(200), histogram(9000)]
+PLACES: Final = [encoded_histogram(200), encoded_histogram(9000)]
 
 
 def equals(chance: random.Random, node: str, second: int) -> list[Row]:
     """Return lines of one moment or two, that differ in all else."""
-    lines = [line(second, "server_started", node=node, epoch=f"e{second}", store="x.db")]
+    lines = [log_line(second, "server_started", node=node, epoch=f"e{second}", store="x.db")]
     for k in range(8):
-        told = {
+        fields = {
             "error": f"error {k}",
             "count": k % 3,
             "epoch": f"e{k}",
@@ -39,9 +46,9 @@ def equals(chance: random.Random, node: str, second: int) -> list[Row]:
             "reason": f"r{k}",
         }
         event = chance.choice(TROUBLES)
-        lines.append(line(second, event, node=node, level="warning", duration_s=k * 0.7, **told))
+        lines.append(log_line(second, event, node=node, level="warning", duration_s=k * 0.7, **fields))
     lines += [
-        interval(
+        interval_line(
             second + 10,
             node=node,
             sessions=chance.randrange(5),
@@ -56,20 +63,20 @@ def equals(chance: random.Random, node: str, second: int) -> list[Row]:
         for k in range(3)
     ]
     for k in range(20):
-        who: Row = {
+        session: Row = {
             "node": node,
             "session_id": f"s{k}",
             "username": chance.choice(["Ann", "ANN", "bob", "BOB"]),
         }
-        who["address"] = f"10.0.0.{k % 3}:{chance.randrange(9)}"
+        session["address"] = f"10.0.0.{k % 3}:{chance.randrange(9)}"
         ended: Row = {"reason": chance.choice(["flooding", "quit", "stalled", "reset"]), "rtt_p99_ms": 3.0}
         ended["duration_s"] = round(chance.uniform(0, 100), 6)
         lines += [
-            line(second + 1, "session_opened", dialect=chance.choice(["text", "ndjson"]), **who),
-            line(second + 2, "reader_lagging", level="warning", behind=5, duration_s=1.0, **who),
-            line(second + 2, "session_closed", **who, **ended),
-            line(second + 1, "message", room=f"room{k % 4}", seq=chance.randrange(20), **who),
-            line(
+            log_line(second + 1, "session_opened", dialect=chance.choice(["text", "ndjson"]), **session),
+            log_line(second + 2, "reader_lagging", level="warning", behind=5, duration_s=1.0, **session),
+            log_line(second + 2, "session_closed", **session, **ended),
+            log_line(second + 1, "message", room=f"room{k % 4}", seq=chance.randrange(20), **session),
+            log_line(
                 second + 2, "connection_refused", level="warning", address="10.1", reason=f"r{k % 5}", count=3
             ),
         ]
@@ -82,14 +89,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("ties")
     lines = [one for node in "abc" for second in (0, 10, 20) for one in equals(chance, node, second)]
     chance.shuffle(lines)
-    return [write(folder / f"{part}.log", lines[part::6]) for part in range(6)]
+    return [write_log(folder / f"{part}.log", lines[part::6]) for part in range(6)]
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=[words[0] for words in ASKED])
 def test_an_answer_is_the_same_each_time(asked: list[str], files: list[str]) -> None:
     answers = set()
     for turn in range(3):
-        answer = Answer(asked[0], "--json", "--threads", "2", *asked[1:], *files[turn:], *files[:turn])
+        answer = ReportAnswer(asked[0], "--json", "--threads", "2", *asked[1:], *files[turn:], *files[:turn])
         assert answer.code == 0, answer.errors
         assert answer.text
         answers.add(answer.text)

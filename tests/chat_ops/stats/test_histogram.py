@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chat_ops.stats import hdr_codec
-from chat_ops.stats.histogram import Histogram
+from chat_ops.stats.histogram import SparseHistogram
 from chat_server.core.base.interval_stats import microseconds
 from chat_server.observability.log_reporter import encode_histogram
 
@@ -34,7 +34,7 @@ def encoded(values: list[int]) -> str:
 @settings(max_examples=60)
 @given(parts)
 def test_percentiles_of_the_sum_are_those_of_the_raw_values(values: list[list[int]]) -> None:
-    merged = Histogram.merge(encoded(some) for some in values)
+    merged = SparseHistogram.merge(encoded(some) for some in values)
     raw = sorted(value for some in values for value in some)
     assert merged.count == len(raw)
     assert merged.broken == 0
@@ -52,7 +52,7 @@ def test_the_sum_is_the_one_of_hdrh(values: list[list[int]]) -> None:
     reference = HdrHistogram(1, HIGHEST, 3)
     for some in values:
         reference.decode_and_add(encoded(some))
-    highest, counts = Histogram.merge(encoded(some) for some in values).buckets()
+    highest, counts = SparseHistogram.merge(encoded(some) for some in values).buckets()
     recorded = [
         (i.value_iterated_to, i.count_added_in_this_iter_step) for i in reference.get_recorded_iterator()
     ]
@@ -62,7 +62,7 @@ def test_the_sum_is_the_one_of_hdrh(values: list[list[int]]) -> None:
 @given(st.floats(0.0000005, 4000))
 def test_what_the_server_rounds_stays_within_a_hundredth(seconds: float) -> None:
     """Its tallies have three significant digits: 1 % at most, and the histogram adds 0.1 %."""
-    found = Histogram.merge([encode_histogram({microseconds(seconds): 1})]).percentile(50)
+    found = SparseHistogram.merge([encode_histogram({microseconds(seconds): 1})]).percentile(50)
     assert found is not None
     assert found == pytest.approx(min(seconds * 1e6, HIGHEST), rel=0.0115, abs=1)
 
@@ -71,11 +71,11 @@ def test_what_the_server_rounds_stays_within_a_hundredth(seconds: float) -> None
 @given(st.dictionaries(st.sampled_from("abc"), parts))
 def test_groups_are_merged_each_for_itself(groups: dict[str, list[list[int]]]) -> None:
     pairs = [(key, encoded(some)) for key, values in groups.items() for some in values]
-    merged = Histogram.merge_groups(reversed(pairs))
+    merged = SparseHistogram.merge_groups(reversed(pairs))
     for key, values in groups.items():
-        alone = Histogram.merge(encoded(some) for some in values)
+        alone = SparseHistogram.merge(encoded(some) for some in values)
         assert [list(one) for one in merged[key].buckets()] == [list(one) for one in alone.buckets()]
-    total = Histogram.total(merged.values())
+    total = SparseHistogram.total(merged.values())
     assert total.count == sum(len(some) for values in groups.values() for some in values)
 
 
@@ -85,7 +85,7 @@ def test_a_broken_payload_counts_for_nothing(values: list[int], place: int, byte
     whole = encoded(values)
     place %= len(whole)
     damaged = whole[:place] + chr(byte) + whole[place + 1 :]
-    merged = Histogram.merge([whole, damaged, whole[:place], "", None, whole])
+    merged = SparseHistogram.merge([whole, damaged, whole[:place], "", None, whole])
     extra = merged.count - 2 * len(values)
     assert (merged.broken, extra) in {(2 - (place == 0), 0), (1 - (place == 0), len(values))} or extra >= 0
     assert merged.count >= 2 * len(values)
@@ -107,39 +107,39 @@ def crafted(numbers: list[int], *, raw: bytes = b"") -> str:
 
 
 def test_the_crafted_ones_are_read() -> None:
-    merged = Histogram.merge([crafted([-5, 2, -1, 3])])
+    merged = SparseHistogram.merge([crafted([-5, 2, -1, 3])])
     assert [list(one) for one in merged.buckets()] == [[5, 7], [2, 3]]
 
 
 @pytest.mark.parametrize(
     "payload",
     [
-        crafted([-(hdr_codec.BUCKETS + 5), 1]),
+        crafted([-(hdr_codec.BUCKET_COUNT + 5), 1]),
         crafted([1, -(2**40), 1]),
         crafted([2**55]),
         crafted([1], raw=b"\xff" * 9),
         crafted([1], raw=b"\xff" * 20 + b"\x01"),
         crafted([1], raw=b"\x80"),
-        crafted([0] * (hdr_codec.BUCKETS * 12)),
+        crafted([0] * (hdr_codec.BUCKET_COUNT * 12)),
     ],
 )
 def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
     """They count for nothing, or as hdrh reads them; the neighbours stay as they are."""
-    alone = Histogram.merge([payload])
-    merged = Histogram.merge([encoded([5]), payload, encoded([7])])
+    alone = SparseHistogram.merge([payload])
+    merged = SparseHistogram.merge([encoded([5]), payload, encoded([7])])
     assert merged.broken == alone.broken
-    groups = Histogram.merge_groups([("a", payload), ("b", encoded([5]))])
+    groups = SparseHistogram.merge_groups([("a", payload), ("b", encoded([5]))])
     assert [list(one) for one in groups["b"].buckets()] == [[5], [1]]
     assert merged.count == 2 + alone.count
-    assert alone.count <= hdr_codec._MOST
+    assert alone.count <= hdr_codec._MAX_BUCKET_COUNT
     assert all(
-        0 <= value <= hdr_codec.highest_of(np.array([hdr_codec.BUCKETS - 1]))[0]
+        0 <= value <= hdr_codec.bucket_highest_us(np.array([hdr_codec.BUCKET_COUNT - 1]))[0]
         for value in alone.buckets()[0]
     )
 
 
 def test_what_was_never_an_histogram_is_counted() -> None:
-    merged = Histogram.merge(["no", "aGVsbG8=", encoded([5]), "\x00", "HISTFAAAAJ14"])
+    merged = SparseHistogram.merge(["no", "aGVsbG8=", encoded([5]), "\x00", "HISTFAAAAJ14"])
     assert merged.broken == 4
     assert merged.percentile(50) == 5
 
@@ -151,19 +151,19 @@ def test_another_layout_is_converted(lowest: int, highest: int, digits: int) -> 
     other = HdrHistogram(lowest, highest, digits)
     for value in (2_000, 30_000, 400_000):
         other.record_value(value)
-    merged = Histogram.merge([other.encode().decode(), encoded([1])])
+    merged = SparseHistogram.merge([other.encode().decode(), encoded([1])])
     assert merged.count == 4
     assert merged.percentile(100) == pytest.approx(400_000, rel=0.02)
 
 
 def test_nothing_has_no_percentile() -> None:
-    empty = Histogram.merge([None])
+    empty = SparseHistogram.merge([None])
     assert (empty.count, empty.percentile(99), empty.max) == (0, None, None)
-    assert Histogram.total([]).count == 0
+    assert SparseHistogram.total([]).count == 0
 
 
 @given(st.integers(0, HIGHEST))
 def test_a_value_is_in_its_bucket(value: int) -> None:
-    bucket = hdr_codec.index_of(np.array([value]))
-    assert value <= hdr_codec.highest_of(bucket)[0] <= max(value * 1.001, value)
-    assert bucket[0] < hdr_codec.BUCKETS
+    bucket = hdr_codec.bucket_index(np.array([value]))
+    assert value <= hdr_codec.bucket_highest_us(bucket)[0] <= max(value * 1.001, value)
+    assert bucket[0] < hdr_codec.BUCKET_COUNT

@@ -3,7 +3,7 @@ import statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_ops.stats.outliers import Span, Usual, joined, usual
+from chat_ops.stats.outliers import RateBaseline, TimeSpan, join_spans, rate_baseline
 
 
 def counted(values: list[float]) -> dict[float, int]:
@@ -13,7 +13,7 @@ def counted(values: list[float]) -> dict[float, int]:
 @given(st.lists(st.integers(0, 50).map(float), min_size=1, max_size=60))
 @settings(deadline=None)
 def test_the_usual_is_the_median_and_the_median_deviation(values: list[float]) -> None:
-    found = usual(counted(values))
+    found = rate_baseline(counted(values))
     median = statistics.median(values)
     assert found.median == median
     assert abs(found.deviation - 1.4826 * statistics.median(abs(value - median) for value in values)) < 1e-9
@@ -21,25 +21,30 @@ def test_the_usual_is_the_median_and_the_median_deviation(values: list[float]) -
 
 @given(st.lists(st.integers(1, 9).map(float), max_size=20), st.integers(0, 30))
 @settings(deadline=None)
-def test_seconds_that_are_not_told_were_quiet(values: list[float], quiet: int) -> None:
-    assert usual(counted(values), len(values) + quiet) == usual(counted(values + [0.0] * quiet))
+def test_rate_baseline_unlisted_seconds_count_as_zero(values: list[float], quiet: int) -> None:
+    assert rate_baseline(counted(values), len(values) + quiet) == rate_baseline(
+        counted(values + [0.0] * quiet)
+    )
 
 
 def test_a_storm_does_not_hide_itself() -> None:
     # An hour at 2 or 3 a second, and three minutes at 500: mean and deviation would allow about 1,000.
-    found = usual({2.0: 1800, 3.0: 1620, 500.0: 180})
-    assert found.bound() < 25
+    found = rate_baseline({2.0: 1800, 3.0: 1620, 500.0: 180})
+    assert found.threshold() < 25
 
 
 def test_the_bound_is_never_below_the_floor() -> None:
-    assert Usual(0, 0).bound() == 20
-    assert Usual(0, 0).bound(floor=3) == 3
-    assert Usual(100, 10).bound(factor=8) == 180
-    assert usual({}) == Usual(0, 0)
+    assert RateBaseline(0, 0).threshold() == 20
+    assert RateBaseline(0, 0).threshold(floor=3) == 3
+    assert RateBaseline(100, 10).threshold(factor=8) == 180
+    assert rate_baseline({}) == RateBaseline(0, 0)
 
 
 def test_spans_that_are_near_are_one() -> None:
-    assert joined([Span(20, 21), Span(0, 1), Span(5, 6), Span(0, 3)], within=5) == [Span(0, 6), Span(20, 21)]
-    assert joined([Span(0, 10), Span(2, 3), Span(15, 16)], within=5) == [Span(0, 16)]
-    assert joined([Span(0, 1), Span(6.1, 7)], within=5) == [Span(0, 1), Span(6.1, 7)]
-    assert joined([]) == []
+    assert join_spans([TimeSpan(20, 21), TimeSpan(0, 1), TimeSpan(5, 6), TimeSpan(0, 3)], gap_s=5) == [
+        TimeSpan(0, 6),
+        TimeSpan(20, 21),
+    ]
+    assert join_spans([TimeSpan(0, 10), TimeSpan(2, 3), TimeSpan(15, 16)], gap_s=5) == [TimeSpan(0, 16)]
+    assert join_spans([TimeSpan(0, 1), TimeSpan(6.1, 7)], gap_s=5) == [TimeSpan(0, 1), TimeSpan(6.1, 7)]
+    assert join_spans([]) == []

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from support.processes.process import BIN, environment, eventually
+from support.processes.process import BIN_DIR, clean_environment, eventually
 
 _LOCUSTFILE = """
 from pathlib import Path
@@ -84,9 +84,9 @@ class Locust:
         self._before = 0
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [BIN / "locust", "-f", "bots.py", "--web-port", str(port), *flags],
+                [BIN_DIR / "locust", "-f", "bots.py", "--web-port", str(port), *flags],
                 cwd=folder,
-                env=environment(folder),
+                env=clean_environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -302,9 +302,9 @@ def test_locust_by_default_listens_on_loopback_only(alone: Locust, master: Locus
 def test_a_wrong_command_line_ends_locust_with_one_line(tmp_path: Path, flags: tuple[str, ...]) -> None:
     (tmp_path / "bots.py").write_text(_LOCUSTFILE)
     done = subprocess.run(
-        [sys.executable, BIN / "locust", "-f", "bots.py", "--headless", *flags],
+        [sys.executable, BIN_DIR / "locust", "-f", "bots.py", "--headless", *flags],
         cwd=tmp_path,
-        env=environment(tmp_path),
+        env=clean_environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.processes.fixtures import connect, dial, server, start_server
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess
 
 __all__ = ["connect", "dial", "server", "start_server"]
@@ -21,7 +21,7 @@ def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     )
     yield one
     code = one.stop()
-    assert code == 0, one.errors()
+    assert code == 0, one.stderr_text()
     for trouble in ("internal_error", "store_failed"):
         assert not one.entries(trouble), one.entries(trouble)
 
@@ -32,7 +32,7 @@ def served(fort: ServerProcess) -> Iterator[Served]:
 
     It is asked for once more at the end of each test.
     """
-    with Peer(fort.port) as good:
+    with NdjsonPeer(fort.port) as good:
         good.hello("good", rooms=["haven"])
 
         def served() -> None:

@@ -5,16 +5,16 @@ import signal
 from pathlib import Path
 
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import eventually
-from support.processes.server_counters import counts
+from support.processes.server_counters import wait_counted
 
 QUICK = ("--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2", "--limit-loopback")
 
 
-def is_let_in(peer: Peer) -> bool:
-    peer.tell("hello", username="later")
-    return bool(peer.frame()["type"] == "welcome")
+def is_let_in(peer: NdjsonPeer) -> bool:
+    peer.send_frame("hello", username="later")
+    return bool(peer.next_frame()["type"] == "welcome")
 
 
 def test_too_many_connections_in_a_short_time(start_server: StartServer, connect: Connect) -> None:
@@ -25,8 +25,8 @@ def test_too_many_connections_in_a_short_time(start_server: StartServer, connect
     # When fifty come
     peers = [connect(server) for _ in range(50)]
     for peer in peers:
-        peer.tell("quit")
-    byes = [frame for peer in peers if (frame := peer.bye())["reason"] == "too_many_connections"]
+        peer.send_frame("quit")
+    byes = [frame for peer in peers if (frame := peer.expect_bye())["reason"] == "too_many_connections"]
 
     # Then most are told when to come back, not all at the same time
     assert len(byes) > 25
@@ -36,15 +36,15 @@ def test_too_many_connections_in_a_short_time(start_server: StartServer, connect
     # And who was here is served, who comes later is let in, and the log has counted
     good.say("still here")
     eventually(lambda: is_let_in(connect(server)), "a connection later")
-    assert server.logged("connection_refused", address="127.0.0.1")["count"] >= 1
-    counts(server, "refused", "too_many_connections", len(byes))
+    assert server.wait_logged("connection_refused", address="127.0.0.1")["count"] >= 1
+    wait_counted(server, "refused", "too_many_connections", len(byes))
 
 
 def test_this_machine_is_exempt(start_server: StartServer, connect: Connect) -> None:
     rates = ("--rate-connections", "1", "--rate-connections-burst", "1", "--rate-failed-hellos-burst", "1")
     server = start_server("--store", "memory", *rates)
     for _ in range(20):
-        assert connect(server).refused("hello", username="no good") == "name_invalid"
+        assert connect(server).expect_refusal("hello", username="no good") == "name_invalid"
 
 
 def test_rates_are_read_again(start_server: StartServer, connect: Connect, tmp_path: Path) -> None:
@@ -53,12 +53,12 @@ def test_rates_are_read_again(start_server: StartServer, connect: Connect, tmp_p
     settings.write_text("rate-connections = 0.001\nrate-connections-burst = 1\n")
     server = start_server(*QUICK, "--config", str(settings))
     connect(server, "good")
-    assert connect(server).bye()["after"] == 60
+    assert connect(server).expect_bye()["after"] == 60
 
     # When the limit is taken away, then everybody is let in
     settings.write_text("rate-connections = 0\n")
-    server.send(signal.SIGHUP)
-    server.logged("limits_reloaded")
+    server.send_signal(signal.SIGHUP)
+    server.wait_logged("limits_reloaded")
     for _ in range(5):
         connect(server, "later")
 
@@ -73,4 +73,4 @@ def test_a_storm_of_a_thousand_comes_in_at_default_settings(
         peer.send(json.dumps({"type": "hello", "username": f"pupil-{number}"}).encode() + b"\n")
 
     # Then all are let in at once
-    assert {peer.frame()["type"] for peer in peers} == {"welcome"}
+    assert {peer.next_frame()["type"] for peer in peers} == {"welcome"}

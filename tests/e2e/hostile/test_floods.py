@@ -5,9 +5,9 @@ from collections import Counter
 
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, StartServer
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
-from support.processes.server_counters import counted, counts, resident
+from support.processes.server_counters import counted, resident_bytes, wait_counted
 
 MIB = 1 << 20
 OFF = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
@@ -22,9 +22,9 @@ def lines(kind: str, count: int, **fields: str) -> bytes:
     )
 
 
-def kinds(peer: Peer) -> Counter[str]:
+def kinds(peer: NdjsonPeer) -> Counter[str]:
     """Return how often each type of frame came, up to now."""
-    return Counter(str(frame.get("code", frame["type"])) for frame in peer.so_far())
+    return Counter(str(frame.get("code", frame["type"])) for frame in peer.frames_so_far())
 
 
 def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connect, served: Served) -> None:
@@ -52,9 +52,9 @@ def test_more_than_the_rate_is_refused_and_then_the_end(
     served()
 
     # Then it is told, and after a thousand refusals sent away
-    answers = Counter(json.loads(line).get("code", "") for line in eve.rest().splitlines())
+    answers = Counter(json.loads(line).get("code", "") for line in eve.read_to_end().splitlines())
     assert answers["not_joined"] + answers["rate_limited"] == 1000
-    counts(fort, "closed", "flooding")
+    wait_counted(fort, "closed", "flooding")
     assert counted(fort, "errors", "rate_limited") >= before
 
 
@@ -72,16 +72,16 @@ def test_two_hundred_pasted_lines(fort: ServerProcess, connect: Connect) -> None
     for number in range(200):
         assert peers[0].expect("message", ref=f"r{number}")["message"] == f"line {number}"
     for number in range(200):
-        while not peers[1].line().endswith(b"text line %d" % number):
+        while not peers[1].read_line().endswith(b"text line %d" % number):
             pass
-        while b'"object %d"' % number not in peers[2].line():
+        while b'"object %d"' % number not in peers[2].read_line():
             pass
 
 
 def test_pings_and_pongs_by_the_thousand(fort: ServerProcess, connect: Connect, served: Served) -> None:
     # Given somebody who pings without a pause, and answers pings that were never sent
     eve = connect(fort, "eve")
-    before = resident(fort)
+    before = resident_bytes(fort)
     for part in range(10):
         eve.send(b'{"type":"pong","id":"unasked"}\n' * 1000)
         eve.send(lines("ping", 1000, id=f"{part}-{{}}"))
@@ -90,7 +90,7 @@ def test_pings_and_pongs_by_the_thousand(fort: ServerProcess, connect: Connect, 
         served()
 
     # Then nothing is kept of it, and its round trip is not what it says
-    assert resident(fort) - before < 2 * MIB
+    assert resident_bytes(fort) - before < 2 * MIB
     assert eve.ask("rtt")["samples"] == 0
 
 
@@ -106,12 +106,12 @@ def test_refs_by_the_thousand(start_server: StartServer, connect: Connect) -> No
             eve.expect("message", ref=f"{first + 499:064}")
 
     say(0, 5000)
-    before = resident(server)
+    before = resident_bytes(server)
     say(5000, 40_000)
 
     # Then memory does not grow with them, and the last are known still
-    assert resident(server) - before < 3 * MIB
-    eve.tell("message", message="m", ref=f"{44_999:064}")
+    assert resident_bytes(server) - before < 3 * MIB
+    eve.send_frame("message", message="m", ref=f"{44_999:064}")
     assert "again" in eve.expect("message", ref=f"{44_999:064}")
 
 
@@ -125,11 +125,11 @@ def test_rooms_by_the_thousand(fort: ServerProcess, connect: Connect, served: Se
     answers = kinds(eve)
     assert answers["joined"] == 99
     assert answers["too_many"] + answers["rate_limited"] == 801
-    counts(fort, "errors", "too_many", 700)
+    wait_counted(fort, "errors", "too_many", 700)
 
     # And when it goes, so do the rooms in which nothing was said
-    eve.tell("quit")
-    eve.bye()
+    eve.send_frame("quit")
+    eve.expect_bye()
     later = connect(fort, "later")
     shown = later.ask("rooms", after="cell")
     assert not [room for room in shown["rooms"] if room["room"].startswith("cell-")]
@@ -144,11 +144,11 @@ def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> N
     eve.send(lines("join", 20, room="eve-{}"))
     answers = kinds(eve)
     assert (answers["joined"], answers["too_many"]) == (4, 16)
-    counts(server, "errors", "too_many", 16)
+    wait_counted(server, "errors", "too_many", 16)
 
     # Then rooms that exist are open, and when one is given up there is a place
     assert ann.ask("join", room="eve-3")["type"] == "joined"
-    assert connect(server).refused("hello", username="cat", rooms=["cat-1"]) == "too_many"
+    assert connect(server).expect_refusal("hello", username="cat", rooms=["cat-1"]) == "too_many"
     eve.ask("leave", room="eve-0")
     assert connect(server).hello("cat", rooms=["cat-1"])["rooms"][0]["room"] == "cat-1"
 
@@ -172,13 +172,13 @@ def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Conne
 
     loop(7, "cell")
     for one in (good, eve):
-        one.tell("join", room="later")
+        one.send_frame("join", room="later")
     good.expect("presence", room="later")  # so news of the rooms before is no longer kept either
-    before = resident(server)
+    before = resident_bytes(server)
     loop(7, "vault")
 
     # Then nothing of it remains
-    assert resident(server) - before < 3 * MIB
+    assert resident_bytes(server) - before < 3 * MIB
     shown = {room["room"] for room in good.ask("rooms")["rooms"]}
     assert shown == {"haven", "later", "lobby"}
 
@@ -190,23 +190,23 @@ def test_conversations_by_the_thousand(start_server: StartServer, connect: Conne
     eve = connect(server, "eve")
     for _ in range(10):
         for one in crowd:
-            eve.tell("open", with_=one.username)
+            eve.send_frame("open", with_=one.username)
     answers = kinds(eve)
 
     # Then it gets as many as a session may open, and the others may still open theirs
     assert answers["opened"] >= 50
     assert answers["too_many"] == 300
-    counts(server, "errors", "too_many", 300)
+    wait_counted(server, "errors", "too_many", 300)
     assert crowd[-1].ask("open", with_=crowd[-2].username)["type"] == "opened"
 
     # And opening and closing in a loop keeps nothing
-    before = resident(server)
+    before = resident_bytes(server)
     for _ in range(20):
         for one in crowd[:50]:
-            eve.tell("close", with_=one.username)
-            eve.tell("open", with_=one.username)
+            eve.send_frame("close", with_=one.username)
+            eve.send_frame("open", with_=one.username)
         kinds(eve)
-    assert resident(server) - before < 4 * MIB
+    assert resident_bytes(server) - before < 4 * MIB
 
 
 def test_names_held_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
@@ -214,18 +214,18 @@ def test_names_held_by_the_thousand(start_server: StartServer, connect: Connect)
     server = start_server(*OFF, "--max-held", "10")
     for number in range(100):
         eve = connect(server)
-        eve.tell("hello", username=f"held-{number}", resumable=True, rooms=[])
+        eve.send_frame("hello", username=f"held-{number}", resumable=True, rooms=[])
         eve.expect("welcome")
         eve.close()
-    counts(server, "closed", "closed_by_peer", 100)
+    wait_counted(server, "closed", "closed_by_peer", 100)
 
     # Then the last of these names are held, and the others are free again
     good = connect(server)
-    assert good.refused("hello", username="held-99") == "name_taken"
+    assert good.expect_refusal("hello", username="held-99") == "name_taken"
 
     def free() -> bool:
-        good.tell("hello", username="held-50")
-        return bool(good.frame()["type"] == "welcome")
+        good.send_frame("hello", username="held-50")
+        return bool(good.next_frame()["type"] == "welcome")
 
     eventually(free)
     assert [user["username"] for user in good.ask("who")["users"]] == ["held-50"]

@@ -8,7 +8,7 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, Dial
 from support.processes.process import ServerProcess
-from support.processes.server_counters import counted, counts
+from support.processes.server_counters import counted, wait_counted
 
 
 def said(text: bytes) -> bytes:
@@ -92,7 +92,7 @@ def test_what_was_answered_is_counted(fort: ServerProcess, connect: Connect) -> 
         eve.send(line + b"\n")
         assert eve.expect("error")["code"] == code
     for code in codes:
-        counts(fort, "errors", code, before[code] + sum(code == one for _, one in BAD.values()))
+        wait_counted(fort, "errors", code, before[code] + sum(code == one for _, one in BAD.values()))
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "as the first bytes"])
@@ -105,7 +105,7 @@ def test_what_is_too_large_is_the_end_whatever_it_is(
     eve = connect(fort, "eve" if named else "")
     eve.send(frame)
     served()
-    answers = [json.loads(line) for line in eve.rest().splitlines() if line.startswith(b"{")]
+    answers = [json.loads(line) for line in eve.read_to_end().splitlines() if line.startswith(b"{")]
     assert answers[-1]["type"] in {"bye", "error"}
     assert "frame_too_large" in {answer.get("code") for answer in answers} or not named
 
@@ -137,7 +137,7 @@ def test_every_first_byte(fort: ServerProcess, dial: Dial, served: Served) -> No
 
     # Then each is answered, and closed
     for first, wire in enumerate(wires):
-        assert wire.rest(), first
+        assert wire.read_to_end(), first
 
 
 def test_the_largest_frames_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:

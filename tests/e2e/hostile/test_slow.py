@@ -8,7 +8,7 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, Dial, StartServer
 from support.processes.process import ServerProcess, eventually
-from support.processes.server_counters import counted, counts, resident
+from support.processes.server_counters import counted, resident_bytes, wait_counted
 
 MIB = 1 << 20
 SILENT = int(os.environ.get("GREENROOM_SILENT", "1000"))
@@ -45,8 +45,8 @@ def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect
     # Then that does not count: each is sent away when its time is up
     for number, wire in enumerate(wires):
         if number not in ended:
-            assert json.loads(wire.rest().splitlines()[-1])["reason"] == "hello_timeout"
-    counts(server, "refused", "hello_timeout", len(wires))
+            assert json.loads(wire.read_to_end().splitlines()[-1])["reason"] == "hello_timeout"
+    wait_counted(server, "refused", "hello_timeout", len(wires))
     good.say("served")
 
 
@@ -54,7 +54,7 @@ def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connec
     # Given many with a name, each of whom has said nearly as much as a frame may have
     begun = b'{"type":"message","message":"' + b"x" * (MAX_FRAME_BYTES - 100)
     peers = [connect(fort, "slow") for _ in range(20)]
-    before = resident(fort)
+    before = resident_bytes(fort)
     for peer in peers:
         peer.send(begun)
     served()
@@ -66,17 +66,17 @@ def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connec
     served()
 
     # Then they hold no more than a frame each, and at its end are sent away
-    assert resident(fort) - before < 20 * 4 * MAX_FRAME_BYTES + 4 * MIB
+    assert resident_bytes(fort) - before < 20 * 4 * MAX_FRAME_BYTES + 4 * MIB
     for peer in peers:
         assert peer.expect("error", code="frame_too_large")
-        assert peer.bye()["reason"] == "frame_too_large"
-    counts(fort, "closed", "frame_too_large", len(peers))
+        assert peer.expect_bye()["reason"] == "frame_too_large"
+    wait_counted(fort, "closed", "frame_too_large", len(peers))
 
 
 def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:
     # Given a few, one with a name, who send 32 MB without a newline and read nothing
     eves = [connect(fort, "eve"), connect(fort), connect(fort)]
-    before = resident(fort)
+    before = resident_bytes(fort)
     block = b"x" * MIB
     for start, eve in zip((b'{"type":"message"', b'{"type":"hello"', b"hello "), eves, strict=True):
         eve.sock.settimeout(0.5)
@@ -90,7 +90,7 @@ def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect,
 
     # Then next to nothing of it is kept
     served()
-    assert resident(fort) - before < 4 * MIB
+    assert resident_bytes(fort) - before < 4 * MIB
 
 
 def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: Connect) -> None:
@@ -99,7 +99,7 @@ def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: C
     flags = ("--hello-timeout", timeout, "--log-interval", "0.1", "--drain-timeout", "0.2")
     server = start_server(*flags)
     good = connect(server, "good")
-    before, files = resident(server), open_files(server)
+    before, files = resident_bytes(server), open_files(server)
 
     # When very many come and say nothing
     for number in range(SILENT):
@@ -109,12 +109,12 @@ def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: C
     eventually(lambda: open_files(server) >= files + SILENT, "their connections")
 
     # Then each costs little, the good one is served, and they are sent away
-    assert (resident(server) - before) / SILENT < 32 * 1024
-    counts(server, "refused", "hello_timeout", SILENT)
+    assert (resident_bytes(server) - before) / SILENT < 32 * 1024
+    wait_counted(server, "refused", "hello_timeout", SILENT)
     good.say("served")
 
 
-def test_nothing_remains_of_who_was_sent_away(
+def test_timed_out_connections_leave_no_descriptors(
     start_server: StartServer, dial: Dial, connect: Connect
 ) -> None:
     server = start_server("--hello-timeout", "0.2", "--store", "memory", "--drain-timeout", "0.2")

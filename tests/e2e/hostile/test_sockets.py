@@ -7,15 +7,15 @@ import pytest
 
 from e2e.hostile.conftest import Served
 from support.processes.fixtures import Connect, Dial, StartServer
-from support.processes.process import PATIENCE, ServerProcess, eventually
-from support.processes.server_counters import counted, counts, resident
-from support.processes.wire import Wire
+from support.processes.process import TIMEOUT_S, ServerProcess, eventually
+from support.processes.server_counters import counted, resident_bytes, wait_counted
+from support.processes.wire import RawConnection
 
 MIB = 1 << 20
 HELLO = b'{"type":"hello","username":"eve-%d"}\n'
 
 
-def reset(wire: Wire) -> None:
+def reset(wire: RawConnection) -> None:
     """Close so that the other side gets a reset."""
     wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wire.close()
@@ -32,18 +32,18 @@ def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> N
         if number % 2:
             wire.send(HELLO % number)
             if number % 4 == 1:
-                wire.line()
+                wire.read_line()
         reset(wire)
         if number % 100 == 0:
             served()
 
     # Then all are counted, and those with a name have left the room
     eventually(lambda: gone() - before >= 250, "the end of those with a name")
-    counts(fort, "refused", "reset", nameless + 200)  # some were gone before they were accepted
-    with Wire(fort.port) as later:
+    wait_counted(fort, "refused", "reset", nameless + 200)  # some were gone before they were accepted
+    with RawConnection(fort.port) as later:
         later.send(b'{"type":"hello","username":"later","rooms":["haven"]}\n{"type":"who"}\n')
-        later.line()
-        assert b"eve-" not in later.line()
+        later.read_line()
+        assert b"eve-" not in later.read_line()
 
 
 def test_half_open_connections(fort: ServerProcess, dial: Dial, served: Served) -> None:
@@ -56,25 +56,25 @@ def test_half_open_connections(fort: ServerProcess, dial: Dial, served: Served) 
 
     # Then the server closes its side of each
     for wire in wires:
-        wire.rest()
+        wire.read_to_end()
 
 
-def test_a_reader_that_never_reads_while_others_talk(start_server: StartServer, connect: Connect) -> None:
+def test_readers_that_never_read_take_bounded_memory(start_server: StartServer, connect: Connect) -> None:
     # Given fifty who read nothing, and two who talk
     flags = ("--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K", "--drain-timeout", "0.2")
     server = start_server(*flags)
     deaf = [connect(server, "deaf", wire={"receive_buffer": 4096}) for _ in range(50)]
     ann, bob = connect(server, "ann"), connect(server, "bob")
-    before = resident(server)
+    before = resident_bytes(server)
 
     # When 16 MB are said to each of them
     for number in range(2000):
-        ann.tell("message", message="x" * 8000, ref=f"r{number}")
+        ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
         for one in (ann, bob):
             one.expect("message", ref=f"r{number}")
 
     # Then what waits for them is bounded, and who starts to read gets it all
-    assert resident(server) - before < 50 * 2 * 64 * 1024 + 32 * MIB
+    assert resident_bytes(server) - before < 50 * 2 * 64 * 1024 + 32 * MIB
     assert len(ann.ask("who")["users"]) == 52
     for number in range(500):
         assert deaf[0].expect("message")["seq"] == number + 1
@@ -84,7 +84,7 @@ def test_answers_that_nobody_reads(start_server: StartServer, connect: Connect) 
     # Given somebody who asks for far more than it reads, which is nothing
     server = start_server("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0")
     good, eve = connect(server, "good"), connect(server, "eve", wire={"receive_buffer": 4096})
-    before = resident(server)
+    before = resident_bytes(server)
     pings = (b'{"type":"ping","id":"' + b"x" * 60 + b'"}\n') * 1000
     eve.sock.settimeout(0.5)
 
@@ -97,8 +97,8 @@ def test_answers_that_nobody_reads(start_server: StartServer, connect: Connect) 
         flood()
 
     # Then it is not read any further, rather than answered into memory; when it reads, it is answered
-    assert resident(server) - before < 4 * MIB
+    assert resident_bytes(server) - before < 4 * MIB
     good.say("served")
-    eve.sock.settimeout(PATIENCE)
+    eve.sock.settimeout(TIMEOUT_S)
     for _ in range(1000):
         eve.expect("pong")

@@ -22,7 +22,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     )
     yield one
     code = one.stop()
-    assert code == 0, one.errors()
+    assert code == 0, one.stderr_text()
     assert not one.entries("internal_error")
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from support.processes.process import BIN, environment
+from support.processes.process import BIN_DIR, clean_environment
 from support.swarm.swarm_runs import BOTS, Ended
 
 
 def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [str(BIN / "chat-swarm"), *arguments],
+        [str(BIN_DIR / "chat-swarm"), *arguments],
         cwd=folder,
-        env=environment(folder),
+        env=clean_environment(folder),
         capture_output=True,
         text=True,
         timeout=60,

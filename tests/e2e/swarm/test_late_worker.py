@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.processes.process import BIN, ServerProcess, environment, eventually
+from support.processes.process import BIN_DIR, ServerProcess, clean_environment, eventually
 from support.swarm.swarm_runs import BOTS, PATIENCE, Ended, SwarmProcess, free_port
 
 USERS = 8
@@ -22,10 +22,14 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[int], None]]:
 
     def start(port: int) -> None:
         with (tmp_path / f"worker-{len(started)}.err").open("wb") as err:
-            command = [str(BIN / "locust"), "-f", str(BOTS), "--worker", "--master-port", str(port)]
+            command = [str(BIN_DIR / "locust"), "-f", str(BOTS), "--worker", "--master-port", str(port)]
             started.append(
                 subprocess.Popen(
-                    command, cwd=tmp_path, env=environment(tmp_path), stdin=subprocess.DEVNULL, stderr=err
+                    command,
+                    cwd=tmp_path,
+                    env=clean_environment(tmp_path),
+                    stdin=subprocess.DEVNULL,
+                    stderr=err,
                 )
             )
 

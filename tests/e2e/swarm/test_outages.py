@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import Ended, SwarmProcess
 
@@ -64,19 +64,19 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     # When one server is killed and started again, and the other stands still
     mortal.kill()
     killed = time.monotonic()
-    still.send(signal.SIGSTOP)
+    still.send_signal(signal.SIGSTOP)
     stopped = time.monotonic()
     mortal.start("--port", str(mortal.port), wait=False)
     away = time.monotonic() - killed
     time.sleep(STOPPED)
     stood = time.monotonic() - stopped
-    still.send(signal.SIGCONT)
-    mortal.port = mortal.logged("server_started")["port"]
+    still.send_signal(signal.SIGCONT)
+    mortal.port = mortal.wait_logged("server_started")["port"]
     # Then all come back, and talk on
     eventually(lambda: len(mortal.entries("session_opened", resumed=True)) == BOTS, "all bots' return")
     eventually(lambda: messages(mortal) > 100, "talk after the outage")
     ended = crowd.interrupt(), pairs.interrupt()
-    with Peer(mortal.port) as peer:
+    with NdjsonPeer(mortal.port) as peer:
         welcome = peer.hello(rooms=["crowd-0", "crowd-1"])
     heads = {room["room"]: room["seq"] for room in welcome["rooms"]}
     return {"killed": Outage(ended[0], away, heads), "stopped": Outage(ended[1], stood, {})}

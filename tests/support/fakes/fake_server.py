@@ -21,7 +21,7 @@ from chat_protocol.events import (
     ServerIdentity,
     Welcome,
 )
-from support.processes.process import PATIENCE
+from support.processes.process import TIMEOUT_S
 
 Kind = TypeVar("Kind", bound=Command)
 NO_LIMITS = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
@@ -74,7 +74,7 @@ class FakeConnection:
 
     def next_command(self, kind: type[Kind]) -> Kind:
         """Return the next command, which must be of that class."""
-        command = self._commands.get(timeout=PATIENCE)
+        command = self._commands.get(timeout=TIMEOUT_S)
         assert isinstance(command, kind), command
         return command
 
@@ -129,14 +129,14 @@ class FakeServer:
 
     def next_connection(self) -> FakeConnection:
         """Return the next connection, once it has been greeted."""
-        connection = self._connections.get(timeout=PATIENCE)
-        assert connection.greeted.wait(PATIENCE)
+        connection = self._connections.get(timeout=TIMEOUT_S)
+        assert connection.greeted.wait(TIMEOUT_S)
         return connection
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_S)
         for connection in self._all:
             connection.break_connection()
 

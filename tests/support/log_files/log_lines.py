@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_VARIED: Final = re.compile(
+_VARIED_FIELDS: Final = re.compile(
     rb'"(ts|session_id|username|address|messages_in|messages_out|bytes_in|bytes_out|seq)":("[^"]*"|\d+)'
 )
 _ALPHABET: Final = b"0123456789abcdefghijklmnopqrstuvwxyz"
@@ -23,7 +23,7 @@ class Template:
 
     def __init__(self, lines: list[bytes]) -> None:
         assert lines, "an empty log is no template"
-        self.lines = [_Line(line) for line in lines]
+        self.lines = [_TemplateLine(line) for line in lines]
         times = [line.ts for line in self.lines]
         self.span = max(times) - min(times) + timedelta(seconds=1)
 
@@ -45,13 +45,13 @@ class Template:
         out.writelines(self.rounds(lines))
 
 
-class _Line:
+class _TemplateLine:
     __slots__ = ("parts", "ts")
 
     def __init__(self, line: bytes) -> None:
         self.parts: list[tuple[bytes, bytes, bytes]] = []  # what stands before, the field, its value
         end = 0
-        for match in _VARIED.finditer(line):
+        for match in _VARIED_FIELDS.finditer(line):
             self.parts.append((line[end : match.start(2)], match[1], match[2]))
             end = match.end(2)
         self.parts.append((line[end:] + b"\n", b"", b""))
@@ -63,11 +63,11 @@ class _Line:
         out = []
         for before, field, value in self.parts:
             out.append(before)
-            out.append(_varied(field, value, number, self.ts + later) if number else value)
+            out.append(_vary_value(field, value, number, self.ts + later) if number else value)
         return b"".join(out)
 
 
-def _varied(field: bytes, value: bytes, number: int, ts: datetime) -> bytes:
+def _vary_value(field: bytes, value: bytes, number: int, ts: datetime) -> bytes:
     match field:
         case b"ts":
             return ts.astimezone(UTC).strftime('"%Y-%m-%dT%H:%M:%S.%fZ"').encode()

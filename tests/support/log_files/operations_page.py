@@ -11,35 +11,37 @@ from pathlib import Path
 from chat_server.observability.metrics.table import METRICS, MetricSpec
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS
 
-PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
+OPERATIONS_PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a table as Markdown."""
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def codes(words: Iterable[str]) -> str:
+def code_list(words: Iterable[str]) -> str:
     return " ".join(f"`{word}`" for word in words)
 
 
 def labels(row: MetricSpec) -> str:
     if row.values:
-        return f"`{row.labels[0]}`: {codes(row.values)}"
-    return codes(row.labels)
+        return f"`{row.labels[0]}`: {code_list(row.values)}"
+    return code_list(row.labels)
 
 
-def tables() -> dict[str, str]:
+def generated_tables() -> dict[str, str]:
     """Return each table by the name of its markers."""
     return {
-        "events": table(
-            ["event", "meaning", f"fields, besides {codes(COMMON)}"],
-            ([f"`{name}`", event.meaning, codes(event.fields)] for name, event in EVENTS.items()),
+        "events": markdown_table(
+            ["event", "meaning", f"fields, besides {code_list(COMMON)}"],
+            ([f"`{name}`", event.meaning, code_list(event.fields)] for name, event in EVENTS.items()),
         ),
-        "fields": table(["field", "meaning"], ([f"`{name}`", text] for name, text in FIELDS.items())),
-        "metrics": table(
+        "fields": markdown_table(
+            ["field", "meaning"], ([f"`{name}`", text] for name, text in FIELDS.items())
+        ),
+        "metrics": markdown_table(
             ["metric", "type", "unit", "labels", "field of the log", "meaning"],
             (
                 [
@@ -53,7 +55,7 @@ def tables() -> dict[str, str]:
                 for row in METRICS
             ),
         ),
-        "bounds": table(
+        "bounds": markdown_table(
             ["histogram", "bounds in seconds"],
             (
                 [f"`{row.name}`", ", ".join(f"{bound:g}" for bound in row.bounds)]
@@ -64,9 +66,9 @@ def tables() -> dict[str, str]:
     }
 
 
-def renewed(text: str) -> str:
+def with_tables(text: str) -> str:
     """Return the page with its tables as they should be; raise ValueError where a marker is missing."""
-    for name, made in tables().items():
+    for name, made in generated_tables().items():
         between = re.compile(rf"(<!-- {name}: made by .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         if len(between.findall(text)) != 1:
             raise ValueError(f"the page has no place for {name}, or several")
@@ -75,4 +77,4 @@ def renewed(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    OPERATIONS_PAGE.write_text(with_tables(OPERATIONS_PAGE.read_text()))

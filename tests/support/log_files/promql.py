@@ -3,25 +3,25 @@
 import re
 from typing import NamedTuple
 
-WORDS = frozenset(
+KEYWORDS = frozenset(
     {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool"}
 )
 """Words that are neither functions nor metrics."""
 
 
-class Selector(NamedTuple):
+class PromSelector(NamedTuple):
     metric: str
     matchers: tuple[tuple[str, str, str], ...]
     """Label, operator, value."""
 
 
-class Query(NamedTuple):
-    selectors: tuple[Selector, ...]
+class PromQuery(NamedTuple):
+    selectors: tuple[PromSelector, ...]
     grouped: frozenset[str]
     """Labels that stand in a `by (…)` or the like."""
 
 
-def parse(expression: str) -> Query:
+def parse_promql(expression: str) -> PromQuery:
     """Return what an expression asks for; raise ValueError on what is not understood."""
     grouped: set[str] = set()
 
@@ -42,9 +42,9 @@ def parse(expression: str) -> Query:
             raise ValueError(f"{text[place:]!r} in {expression!r}")
         place = match.end()
         name = match["name"]
-        if name and not match["call"] and name not in WORDS:
-            selectors.append(Selector(name, _matchers(match["braces"] or "{}")))
-    return Query(tuple(selectors), frozenset(grouped))
+        if name and not match["call"] and name not in KEYWORDS:
+            selectors.append(PromSelector(name, _matchers(match["braces"] or "{}")))
+    return PromQuery(tuple(selectors), frozenset(grouped))
 
 
 def _matchers(braces: str) -> tuple[tuple[str, str, str], ...]:

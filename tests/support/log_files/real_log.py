@@ -4,34 +4,34 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess
-from support.processes.wire import Wire
+from support.processes.wire import RawConnection
 
-FLAGS = ("--log-messages", "--log-interval", "0.2", "--ping-interval", "0.1", "--node", "east-1")
+SERVER_FLAGS = ("--log-messages", "--log-interval", "0.2", "--ping-interval", "0.1", "--node", "east-1")
 
 
 def write_real_log(folder: Path) -> Path:
     """Run a server, talk a little, have an error and a bye; return the log that it left."""
-    server = ServerProcess(folder, *FLAGS, "--max-connections", "8", log_file=True)
+    server = ServerProcess(folder, *SERVER_FLAGS, "--max-connections", "8", log_file=True)
     try:
         with ExitStack() as stack:
-            ann, bob, cid = (stack.enter_context(Peer(server.port)) for _ in range(3))
+            ann, bob, cid = (stack.enter_context(NdjsonPeer(server.port)) for _ in range(3))
             for peer, name in ((ann, "Ann"), (bob, "bob"), (cid, "cid")):
                 peer.hello(name)
             for number in range(20):
                 ann.say(f"word {number}")
                 bob.say(f"to you {number}", to=ann.username)
             for peer in (ann, bob):
-                peer.tell("pong", id=peer.expect("ping")["id"])
-            bob.refused("join", room="@nobody")
-            cid.tell("quit")
-            cid.bye()
+                peer.send_frame("pong", id=peer.expect("ping")["id"])
+            bob.expect_refusal("join", room="@nobody")
+            cid.send_frame("quit")
+            cid.expect_bye()
             for _ in range(8):  # more than may come in
-                stack.enter_context(Wire(server.port)).send(b"\n")
-            server.logged("connection_refused")
-            server.logged("interval", messages=0)
-        server.logged("session_closed", username=ann.username)
+                stack.enter_context(RawConnection(server.port)).send(b"\n")
+            server.wait_logged("connection_refused")
+            server.wait_logged("interval", messages=0)
+        server.wait_logged("session_closed", username=ann.username)
         assert server.stop() == 0
     finally:
         server.kill()
@@ -42,47 +42,64 @@ def _line(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-AT = "2026-11-21T09:30:17.824416Z"
-GOOD: list[bytes] = [
-    _line(ts=AT, event="session_opened", node="n", username="\x1b[31mred\x1b[0m\u202eevil", session_id="s"),
-    _line(ts=AT, event="from_a_newer_server", node="n", brand_new={"a": [1, 2]}, level="info"),
+LINE_TIME = "2026-11-21T09:30:17.824416Z"
+ODD_GOOD_LINES: list[bytes] = [
+    _line(
+        ts=LINE_TIME,
+        event="session_opened",
+        node="n",
+        username="\x1b[31mred\x1b[0m\u202eevil",
+        session_id="s",
+    ),
+    _line(ts=LINE_TIME, event="from_a_newer_server", node="n", brand_new={"a": [1, 2]}, level="info"),
     b'{"ts":"%s","event":"trimmed","event":"trimmed","node":"n","count":1}'
-    % AT.encode(),  # twice the same key
-    b'{"ts":"%s","event":"trimmed","node":"n","count":%s}' % (AT.encode(), b"9" * 40),
-    _line(ts=AT, event="interval", node="n", closed=[1], messages={"a": 1}, accept_to_commit="no histogram"),
-    b'{"ts":"%s","event":"deep","x":%s}' % (AT.encode(), b"[" * 3000 + b"]" * 3000),
-    b'{"ts":"%s","event":"long","x":"%s"}' % (AT.encode(), b"a" * 10_000_000),
+    % LINE_TIME.encode(),  # twice the same key
+    b'{"ts":"%s","event":"trimmed","node":"n","count":%s}' % (LINE_TIME.encode(), b"9" * 40),
+    _line(
+        ts=LINE_TIME,
+        event="interval",
+        node="n",
+        closed=[1],
+        messages={"a": 1},
+        accept_to_commit="no histogram",
+    ),
+    b'{"ts":"%s","event":"deep","x":%s}' % (LINE_TIME.encode(), b"[" * 3000 + b"]" * 3000),
+    b'{"ts":"%s","event":"long","x":"%s"}' % (LINE_TIME.encode(), b"a" * 10_000_000),
     _line(ts="2026-11-21T11:30:17+02:00", event="elsewhere", node="n"),
     _line(ts="2020-01-01T00:00:00Z", event="out_of_order", node="m"),
 ]
 """Lines that are odd, and count."""
-_WHOLE = _line(ts=AT, event="interval", node="n", messages=1)
-BAD: list[bytes] = [
-    _WHOLE[:40],
-    _WHOLE + _WHOLE,
-    _WHOLE[:30] + _WHOLE,
+_GOOD_LINE = _line(ts=LINE_TIME, event="interval", node="n", messages=1)
+BAD_LINES: list[bytes] = [
+    _GOOD_LINE[:40],
+    _GOOD_LINE + _GOOD_LINE,
+    _GOOD_LINE[:30] + _GOOD_LINE,
     b"\x00\x01\x02\xff\xfe",
     b"[1,2]",
     b"17",
     b"null",
     b'"text"',
     b"x" * 10_000_000,
-    b'{"ts":"%s","event":"inv\xff\xfe"}' % AT.encode(),
-    b'{"ts":"%s","event":"half \\ud800"}' % AT.encode(),
+    b'{"ts":"%s","event":"inv\xff\xfe"}' % LINE_TIME.encode(),
+    b'{"ts":"%s","event":"half \\ud800"}' % LINE_TIME.encode(),
     _line(ts="not a time", event="x"),
     _line(ts=17, event="x"),
     _line(event="no time"),
-    _line(ts=AT),
-    b'{"ts":"%s","event":"\x00"}' % AT.encode(),
+    _line(ts=LINE_TIME),
+    b'{"ts":"%s","event":"\x00"}' % LINE_TIME.encode(),
 ]
 """Lines that are none."""
-BLANK = [b"", b"   ", b"\t\r"]
+BLANK_LINES = [b"", b"   ", b"\t\r"]
 
 
 def write_hostile_log(path: Path) -> Path:
     """Write all of them, mixed; the last has no newline."""
     mixed: list[bytes] = []
-    for number in range(max(len(GOOD), len(BAD))):
-        mixed += [*GOOD[number : number + 1], *BLANK[number : number + 1], *BAD[number : number + 1]]
+    for number in range(max(len(ODD_GOOD_LINES), len(BAD_LINES))):
+        mixed += [
+            *ODD_GOOD_LINES[number : number + 1],
+            *BLANK_LINES[number : number + 1],
+            *BAD_LINES[number : number + 1],
+        ]
     path.write_bytes(b"\n".join(mixed))
     return path

@@ -12,22 +12,22 @@ from hdrh.histogram import HdrHistogram
 
 from chat_ops.cli import main
 
-START = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+START_TIME = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 Row = dict[str, Any]
 
 
 def at(seconds: float) -> str:
     """Return the time so many seconds after `START`, as the log writes it."""
-    return (START + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (START_TIME + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def line(seconds: float, event: str, /, *, node: str = "n", level: str = "info", **fields: Any) -> Row:
+def log_line(seconds: float, event: str, /, *, node: str = "n", level: str = "info", **fields: Any) -> Row:
     """Return a line; a field that is None is not there."""
     given = {"ts": at(seconds), "level": level, "event": event, "node": node, **fields}
     return {key: value for key, value in given.items() if value is not None}
 
 
-def histogram(*values: int) -> str:
+def encoded_histogram(*values: int) -> str:
     """Return durations in µs as the server writes them."""
     counts = HdrHistogram(1, 3_600_000_000, 3)
     for value in values:
@@ -36,19 +36,19 @@ def histogram(*values: int) -> str:
     return encoded.decode()
 
 
-def interval(seconds: float, /, *, node: str = "n", **fields: Any) -> Row:
+def interval_line(seconds: float, /, *, node: str = "n", **fields: Any) -> Row:
     """Return the line of an interval of 10 s that ends then."""
     usual: Row = {"interval_s": 10.0, "sessions": 1, "messages": 0, "opened": 0, "closed": {}, "refused": {}}
-    return line(seconds, "interval", node=node, **{**usual, "errors": {}, "lagging": 0, **fields})
+    return log_line(seconds, "interval", node=node, **{**usual, "errors": {}, "lagging": 0, **fields})
 
 
-def write(path: Path, lines: Iterable[Row]) -> str:
+def write_log(path: Path, lines: Iterable[Row]) -> str:
     """Write the lines in this order; return the path as an argument."""
     path.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
     return str(path)
 
 
-class Answer:
+class ReportAnswer:
     """What a report said: its tables as rows by name, its exit code, and what it told on standard error."""
 
     def __init__(self, *args: object) -> None:
@@ -64,8 +64,8 @@ class Answer:
         return [row for row in found if row.pop("table") == table]
 
 
-def ask(report: str, *args: object) -> Answer:
+def run_report(report: str, *args: object) -> ReportAnswer:
     """Run `chat-logs REPORT --json …`, which is to succeed."""
-    answer = Answer(report, "--json", *args)
+    answer = ReportAnswer(report, "--json", *args)
     assert answer.code == 0, answer.errors
     return answer

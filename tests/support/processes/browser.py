@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 30.0
-FLAGS = (
+PAGE_TIMEOUT_S = 30.0
+CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +32,7 @@ FLAGS = (
 """`--remote-debugging-pipe`: commands come on descriptor 3, answers go to 4, each ended by a NUL."""
 
 
-def chromium() -> str:
+def find_chromium() -> str:
     """Return the program's path; without one, the test is skipped, or fails where the tools are required."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
@@ -50,8 +50,8 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._session = ""
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
+        self.requested_urls: list[str] = []
+        self.console_errors: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log"):
@@ -60,25 +60,25 @@ class Browser:
     def open(self, page: Path) -> None:
         self._call("Page.navigate", url=page.as_uri())
 
-    def value(self, expression: str) -> Any:
+    def evaluate(self, expression: str) -> Any:
         """Return what an expression is in the page."""
-        told = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        reply = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
-    def until(self, expression: str) -> Any:
+    def wait_for(self, expression: str) -> Any:
         """Wait until an expression holds in the page, and return it."""
-        deadline = time.monotonic() + PATIENCE
-        while not (found := self.value(expression)):
-            assert time.monotonic() < deadline, f"{expression} did not come true; {self.complaints}"
+        deadline = time.monotonic() + PAGE_TIMEOUT_S
+        while not (found := self.evaluate(expression)):
+            assert time.monotonic() < deadline, f"{expression} did not come true; {self.console_errors}"
             time.sleep(0.02)
         return found
 
     def drag(self, element: str, begin: float, end: float) -> None:
         """Press the mouse over an element, move it and let it go; places are shares of its width."""
         box = f"document.querySelector({json.dumps(element)})"
-        self.value(f"{box}.scrollIntoView({{ block: 'center' }})")
-        left, top, width, height = self.value(
+        self.evaluate(f"{box}.scrollIntoView({{ block: 'center' }})")
+        left, top, width, height = self.evaluate(
             f"(() => {{ const box = {box}.getBoundingClientRect();"
             " return [box.left, box.top, box.width, box.height]; })()"
         )
@@ -94,45 +94,45 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while True:
-            told = self._next()
-            if told.get("id") == self._number:
-                assert "error" not in told, told
-                result: dict[str, Any] = told["result"]
+            message_in = self._next_message()
+            if message_in.get("id") == self._number:
+                assert "error" not in message_in, message_in
+                result: dict[str, Any] = message_in["result"]
                 return result
-            self._note(told)
+            self._handle_notification(message_in)
 
-    def _next(self) -> dict[str, Any]:
+    def _next_message(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             some = os.read(self._answers, 1 << 16)
             assert some, "the browser has gone"
             self._buffer += some
-        told, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(told)
+        frame, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(frame)
         return message
 
-    def _note(self, told: dict[str, Any]) -> None:
-        params = told.get("params", {})
-        match told.get("method"):
+    def _handle_notification(self, message: dict[str, Any]) -> None:
+        params = message.get("params", {})
+        match message.get("method"):
             case "Network.requestWillBeSent":
-                self.asked.append(params["request"]["url"])
+                self.requested_urls.append(params["request"]["url"])
             case "Runtime.exceptionThrown":
-                self.complaints.append(json.dumps(params["exceptionDetails"]))
+                self.console_errors.append(json.dumps(params["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if params["type"] in {"error", "warning", "assert"}:
-                self.complaints.append(json.dumps(params["args"]))
+                self.console_errors.append(json.dumps(params["args"]))
             case "Log.entryAdded" if params["entry"]["level"] in {"error", "warning"}:
-                self.complaints.append(params["entry"]["text"])
+                self.console_errors.append(params["entry"]["text"])
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
+def run_browser(folder: Path) -> Iterator[Browser]:
     """Start a browser whose profile is in `folder`, and end it."""
-    program = chromium()
+    program = find_chromium()
     to_it, commands = os.pipe()
     answers, from_it = os.pipe()
     # A shell puts the two ends where the browser looks for them.
     script = f'exec "$0" "$@" 3<&{to_it} 4>&{from_it}'
     process = subprocess.Popen(
-        ["bash", "-c", script, program, *FLAGS, f"--user-data-dir={folder}"],
+        ["bash", "-c", script, program, *CHROMIUM_FLAGS, f"--user-data-dir={folder}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -144,6 +144,6 @@ def browser(folder: Path) -> Iterator[Browser]:
         yield Browser(commands, answers)
     finally:
         process.kill()
-        process.wait(PATIENCE)
+        process.wait(PAGE_TIMEOUT_S)
         os.close(commands)
         os.close(answers)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from support.processes.peer import Peer
+from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess
-from support.processes.wire import Wire
+from support.processes.wire import RawConnection
 
 __all__ = ["Connect", "Dial", "StartServer", "connect", "dial", "server", "start_server"]
 
-Connect = Callable[..., Peer]
-Dial = Callable[..., Wire]
+Connect = Callable[..., NdjsonPeer]
+Dial = Callable[..., RawConnection]
 StartServer = Callable[..., ServerProcess]
 
 
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     one = ServerProcess(tmp_path_factory.mktemp("server"), "--rate-messages", "0", "--rate-bytes", "0")
     yield one
     code = one.stop()
-    assert code == 0, one.errors()
+    assert code == 0, one.stderr_text()
     assert not one.entries("internal_error")
 
 
@@ -49,8 +49,8 @@ def dial() -> Iterator[Dial]:
     """Open connections that say nothing by themselves."""
     with ExitStack() as stack:
 
-        def open_one(server: ServerProcess, **how: Any) -> Wire:
-            return stack.enter_context(Wire(server.port, **how))
+        def open_one(server: ServerProcess, **how: Any) -> RawConnection:
+            return stack.enter_context(RawConnection(server.port, **how))
 
         yield open_one
 
@@ -60,8 +60,8 @@ def connect() -> Iterator[Connect]:
     """Connect native clients: `connect(server)` has no name yet, `connect(server, "ann")` has."""
     with ExitStack() as stack:
 
-        def open_one(server: ServerProcess, name: str = "", *, wire: Any = None, **hello: Any) -> Peer:
-            peer = stack.enter_context(Peer(server.port, **(wire or {})))
+        def open_one(server: ServerProcess, name: str = "", *, wire: Any = None, **hello: Any) -> NdjsonPeer:
+            peer = stack.enter_context(NdjsonPeer(server.port, **(wire or {})))
             if name:
                 peer.hello(name, **hello)
             return peer

@@ -4,18 +4,18 @@ import itertools
 import json
 from typing import Any
 
-from support.processes.wire import Ended, Wire
+from support.processes.wire import ConnectionEnded, RawConnection
 
 Frame = dict[str, Any]
 _numbers = itertools.count(1)
 
 
-def unique(name: str) -> str:
+def unique_name(name: str) -> str:
     """Return a name that no other test has."""
     return f"{name}-{next(_numbers)}"
 
 
-class Peer(Wire):
+class NdjsonPeer(RawConnection):
     """A connection that speaks NDJSON; not yet named."""
 
     username = ""
@@ -23,14 +23,14 @@ class Peer(Wire):
     raw = b""
     """The last frame as it came."""
 
-    def tell(self, kind: str, /, **fields: object) -> None:
+    def send_frame(self, kind: str, /, **fields: object) -> None:
         """Send a frame; a field named by a word of Python ends in `_`."""
         frame = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
         self.send(json.dumps(frame, ensure_ascii=False).encode() + b"\n")
 
-    def frame(self) -> Frame:
+    def next_frame(self) -> Frame:
         """Return the next frame, whatever it is."""
-        self.raw = self.line()
+        self.raw = self.read_line()
         frame: Frame = json.loads(self.raw)
         return frame
 
@@ -40,18 +40,18 @@ class Peer(Wire):
         passed = []
         try:
             while True:
-                frame = self.frame()
+                frame = self.next_frame()
                 if all(frame.get(key) == value for key, value in wanted.items()):
                     return frame
                 passed.append(frame)
-        except (Ended, TimeoutError) as error:
+        except (ConnectionEnded, TimeoutError) as error:
             raise AssertionError(f"no {wanted} in {passed} before {error!r}") from error
 
     def ask(self, kind: str, /, **fields: object) -> Frame:
         """Send a command and return its answer, by its `ref`."""
-        ref = unique("ref")
-        self.tell(kind, **{"ref": ref, **fields})
-        while (frame := self.frame()).get("ref") != fields.get("ref", ref) or (
+        ref = unique_name("ref")
+        self.send_frame(kind, **{"ref": ref, **fields})
+        while (frame := self.next_frame()).get("ref") != fields.get("ref", ref) or (
             frame["type"] == "message" and frame["from"] != self.id
         ):
             pass
@@ -59,8 +59,8 @@ class Peer(Wire):
 
     def hello(self, name: str = "user", /, **fields: object) -> Frame:
         """Come in under a name made unique; return the welcome."""
-        self.tell("hello", **{"username": unique(name), **fields})
-        welcome = self.frame()
+        self.send_frame("hello", **{"username": unique_name(name), **fields})
+        welcome = self.next_frame()
         assert welcome["type"] == "welcome", welcome
         self.username, self.id = welcome["username"], welcome["id"]
         return welcome
@@ -71,19 +71,19 @@ class Peer(Wire):
         assert answer["type"] == "message", answer
         return answer
 
-    def refused(self, kind: str, /, **fields: object) -> str:
+    def expect_refusal(self, kind: str, /, **fields: object) -> str:
         """Send a command that fails; return the code, having seen a sentence and the `ref`."""
         answer = self.ask(kind, **fields)
         assert answer["type"] == "error", answer
         assert answer["message"], answer
         return str(answer["code"])
 
-    def so_far(self) -> list[Frame]:
+    def frames_so_far(self) -> list[Frame]:
         """Return every frame that has come up to now."""
-        mark = unique("mark")
-        self.tell("ping", id=mark)
+        mark = unique_name("mark")
+        self.send_frame("ping", id=mark)
         frames = []
-        while (frame := self.frame()) != {
+        while (frame := self.next_frame()) != {
             "type": "pong",
             "id": mark,
             "timestamp": frame.get("timestamp"),
@@ -91,8 +91,8 @@ class Peer(Wire):
             frames.append(frame)
         return frames
 
-    def bye(self) -> Frame:
+    def expect_bye(self) -> Frame:
         """Return the `bye`, which is to be the last frame."""
         frame = self.expect("bye")
-        assert self.rest() == b""
+        assert self.read_to_end() == b""
         return frame

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-PATIENCE = 20.0
+TIMEOUT_S = 20.0
 """Seconds until a condition counts as failed: the machine may be busy; nothing waits that long when well."""
-BIN = Path(sys.executable).parent
+BIN_DIR = Path(sys.executable).parent
 
 T = TypeVar("T")
-Entry = dict[str, Any]
+LogLine = dict[str, Any]
 
 
-def environment(folder: Path) -> dict[str, str]:
+def clean_environment(folder: Path) -> dict[str, str]:
     """Return an environment in which nothing of the person who runs the tests matters."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}
     return kept | {"HOME": str(folder), "LC_ALL": "C.UTF-8"}
@@ -26,7 +26,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def eventually(condition: Callable[[], T], what: str = "it") -> T:
     """Wait until `condition` holds, and return what it returned."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen in time"
         time.sleep(0.01)
@@ -49,9 +49,9 @@ class ServerProcess:
         self.folder = folder
         self.log_path = folder / "server.log"
         self.flags = (*flags, "--log-file", str(self.log_path)) if log_file else flags
-        self.errors_path = folder / "server.err"
+        self.stderr_path = folder / "server.err"
         self.port = 0
-        self._environ = environment(folder) | dict(environ or {})
+        self._environ = clean_environment(folder) | dict(environ or {})
         self._open_files = open_files
         self._stdout = stdout
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,11 +69,19 @@ class ServerProcess:
 
     def start(self, *flags: str, wait: bool = True) -> None:
         """Start it, and by default wait until it listens."""
-        command = [str(BIN / "chat-server"), "--port", "0", "--data-dir", str(self.data), *self.flags, *flags]
+        command = [
+            str(BIN_DIR / "chat-server"),
+            "--port",
+            "0",
+            "--data-dir",
+            str(self.data),
+            *self.flags,
+            *flags,
+        ]
         if self._open_files:
             command = ["sh", "-c", f'ulimit -n {self._open_files} && exec "$@"', "sh", *command]
         self._written = self.log_path.stat().st_size if self.log_path.exists() else 0
-        with self.log_path.open("ab") as log, self.errors_path.open("wb") as errors:
+        with self.log_path.open("ab") as log, self.stderr_path.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
                 env=self._environ,
@@ -82,44 +90,44 @@ class ServerProcess:
                 stderr=errors,
             )
         if wait:
-            self.port = self.logged("server_started")["port"]
+            self.port = self.wait_logged("server_started")["port"]
 
-    def send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self) -> int:
+    def wait_exit(self) -> int:
         """Return the exit code, once there is one."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_S)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop it in order; return the exit code."""
-        self.send(number)
-        return self.wait()
+        self.send_signal(number)
+        return self.wait_exit()
 
     def kill(self) -> None:
         """End it at once; nothing happens if it has ended."""
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
 
-    def errors(self) -> str:
+    def stderr_text(self) -> str:
         """Return what it said on standard error."""
-        return self.errors_path.read_text()
+        return self.stderr_path.read_text()
 
     def raw_log(self) -> str:
         """Return the log of this run."""
         return self.log_path.read_bytes()[self._written :].decode()
 
-    def entries(self, event: str | None = None, **fields: object) -> list[Entry]:
+    def entries(self, event: str | None = None, **fields: object) -> list[LogLine]:
         """Return the lines of this run's log that match; a last line that is being written does not count."""
         whole, _, _ = self.raw_log().rpartition("\n")
-        return matching(whole, event, **fields)
+        return matching_lines(whole, event, **fields)
 
-    def logged(self, event: str, **fields: object) -> Entry:
+    def wait_logged(self, event: str, **fields: object) -> LogLine:
         """Wait for a line of the log that matches, and return it."""
 
-        def found() -> Entry | None:
+        def found() -> LogLine | None:
             lines = self.entries(event, **fields)
-            assert lines or self.process.poll() is None, f"it ended without {event}: {self.errors()}"
+            assert lines or self.process.poll() is None, f"it ended without {event}: {self.stderr_text()}"
             return lines[0] if lines else None
 
         entry = eventually(found, f"the line {event}")
@@ -127,11 +135,11 @@ class ServerProcess:
         return entry
 
 
-def matching(text: str, event: str | None = None, **fields: object) -> list[Entry]:
+def matching_lines(text: str, event: str | None = None, **fields: object) -> list[LogLine]:
     """Return the lines of a log that are of this event and have these fields."""
     lines = []
     for line in text.splitlines():
-        entry: Entry = json.loads(line)
+        entry: LogLine = json.loads(line)
         if (
             event in {None, entry["event"]}
             and fields.items()

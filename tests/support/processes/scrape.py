@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.processes.process import PATIENCE
+from support.processes.process import TIMEOUT_S
 
 Labels = frozenset[tuple[str, str]]
 Series = tuple[str, Labels]
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     status: int
     headers: dict[str, str]
     body: str
@@ -25,13 +25,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def get(port: int, path: str, *, method: str = "GET", accept: str = "*/*") -> Reply:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+def http_get(port: int, path: str, *, method: str = "GET", accept: str = "*/*") -> HttpReply:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request(method, path, headers={"Accept": accept})
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, headers, response.read().decode())
+        return HttpReply(response.status, headers, response.read().decode())
     finally:
         connection.close()
 
@@ -49,7 +49,7 @@ class Scrape:
 
     @classmethod
     def of(cls, port: int) -> "Scrape":
-        reply = get(port, "/metrics")
+        reply = http_get(port, "/metrics")
         assert reply.status == 200, reply
         return cls(reply.body)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from support.processes.process import ServerProcess, eventually
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def counted(server: ServerProcess, field: str, key: str) -> int:
@@ -13,11 +13,11 @@ def counted(server: ServerProcess, field: str, key: str) -> int:
     return sum(line[field].get(key, 0) for line in server.entries("interval"))
 
 
-def counts(server: ServerProcess, field: str, key: str, least: int = 1) -> None:
+def wait_counted(server: ServerProcess, field: str, key: str, least: int = 1) -> None:
     """Wait until at least so many have been counted."""
     eventually(lambda: counted(server, field, key) >= least, f"{least} {field} {key}")
 
 
-def resident(server: ServerProcess) -> int:
+def resident_bytes(server: ServerProcess) -> int:
     """Return the resident memory of the server process in bytes (proc(5))."""
-    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * PAGE
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * PAGE_BYTES

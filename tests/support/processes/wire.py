@@ -3,24 +3,24 @@
 import socket
 from typing import Self
 
-from support.processes.process import PATIENCE
+from support.processes.process import TIMEOUT_S
 
 
-class Ended(Exception):  # noqa: N818  an end is no error
+class ConnectionEnded(Exception):  # noqa: N818  an end is no error
     """The server closed the connection."""
 
 
-class Wire:
+class RawConnection:
     """A connection that reads lines."""
 
     def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(TIMEOUT_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # bytes go when the test sends them
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._held = b""
+        self._unread = b""
         try:
             self.sock.connect((host, port))
         except BaseException:
@@ -36,21 +36,21 @@ class Wire:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def line(self) -> bytes:
+    def read_line(self) -> bytes:
         """Return the next line without its newline; raise `Ended` where there is none."""
-        while b"\n" not in self._held:
+        while b"\n" not in self._unread:
             data = self.sock.recv(1 << 16)
             if not data:
-                raise Ended(self._held)
-            self._held += data
-        line, _, self._held = self._held.partition(b"\n")
+                raise ConnectionEnded(self._unread)
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
         return line
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """Return all that comes until the server closes."""
         while data := self.sock.recv(1 << 16):
-            self._held += data
-        rest, self._held = self._held, b""
+            self._unread += data
+        rest, self._unread = self._unread, b""
         return rest
 
     def half_close(self) -> None:

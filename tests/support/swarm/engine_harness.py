@@ -23,7 +23,7 @@ from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.plan import Plan
 from chat_swarm.model.schema import AuditResult, Interval
 from support.fakes.fake_server import make_message, make_welcome
-from support.processes.process import PATIENCE
+from support.processes.process import TIMEOUT_S
 
 Kind = TypeVar("Kind", bound=Command)
 Bots = TypeVar("Bots", bound=Member)
@@ -54,7 +54,7 @@ class Swarm:
         return bots
 
     def until(self, condition: Callable[[], object], what: str = "it") -> None:
-        assert self.engine.reactor.run(PATIENCE, lambda: bool(condition())), f"{what} did not happen in time"
+        assert self.engine.reactor.run(TIMEOUT_S, lambda: bool(condition())), f"{what} did not happen in time"
 
     def turn(self) -> None:
         self.engine.reactor.turn()

@@ -18,7 +18,7 @@ from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Scope, Summary
 from chat_swarm.results import run_directory
 from chat_swarm.results.finished_run import FinishedRun
-from support.processes.process import BIN, environment, eventually
+from support.processes.process import BIN_DIR, clean_environment, eventually
 
 TESTS = Path(__file__).parents[2]
 BOTS = TESTS.parent / "loadtest" / "bots.py"
@@ -88,9 +88,9 @@ class SwarmProcess:
             head += ["--master-bind-port", own, "--master-port", own]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [str(BIN / "locust"), "-f", str(BOTS), *head, *flags],
+                [str(BIN_DIR / "locust"), "-f", str(BOTS), *head, *flags],
                 cwd=folder,
-                env=environment(folder),
+                env=clean_environment(folder),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

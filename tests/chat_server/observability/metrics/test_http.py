@@ -13,8 +13,8 @@ import pytest
 from chat_server.observability.metrics import http
 from chat_server.observability.metrics.http import MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_READS, MetricsServer
 from support.log_files.log_setup import open_files, until
-from support.processes.process import PATIENCE
-from support.processes.scrape import get
+from support.processes.process import TIMEOUT_S
+from support.processes.scrape import http_get
 
 
 class Snapshots:
@@ -53,7 +53,7 @@ class Site:
         self.server.start()
 
     def dial(self) -> Any:
-        return gevent.socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return gevent.socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT_S)
 
     def ask(self, request: bytes) -> bytes:
         peer = self.dial()
@@ -167,7 +167,7 @@ def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
         except OSError:
             break
         gevent.sleep(0.001)
-    assert status(answered.get(timeout=PATIENCE)) == 431
+    assert status(answered.get(timeout=TIMEOUT_S)) == 431
     peer.close()
 
 
@@ -206,7 +206,7 @@ def test_scrapers_by_the_dozen_are_one_snapshot(
 ) -> None:
     monkeypatch.setattr(http, "SNAPSHOT_MAX_AGE_S", 60.0)
     peers = [gevent.spawn(site.get, "/metrics") for _ in range(MAX_CONNECTIONS)]
-    gevent.joinall(peers, timeout=PATIENCE)
+    gevent.joinall(peers, timeout=TIMEOUT_S)
     assert {status(peer.value) for peer in peers} == {200}
     assert snapshots.taken == 1
 
@@ -230,7 +230,7 @@ def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
 
     def ask() -> None:
         for path in ("/healthz", "/readyz", "/metrics"):
-            found[path] = get(site.port, path).status
+            found[path] = http_get(site.port, path).status
 
     asking = threading.Thread(target=ask)
     asking.start()

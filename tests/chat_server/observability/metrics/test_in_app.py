@@ -13,7 +13,7 @@ from chat_server.app import Server
 from chat_server.engines.factory import CannotStart
 from chat_server.observability.event_log import setup
 from support.log_files.log_setup import NO_ENVIRONMENT, config, lines
-from support.processes.process import PATIENCE
+from support.processes.process import TIMEOUT_S
 from support.processes.scrape import free_port
 
 
@@ -33,14 +33,14 @@ def server(path: Path) -> Iterator[Server]:
 
 def say(server: Server, **frame: Any) -> Any:
     """Send one frame and return the first one that comes back."""
-    peer = gevent.socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+    peer = gevent.socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
     with peer:
         peer.sendall(json.dumps(frame).encode() + b"\n")
         return json.loads(peer.makefile("rb").readline())
 
 
 def scrape(server: Server, path: str) -> tuple[int, str]:
-    peer = gevent.socket.create_connection(("127.0.0.1", server.config.metrics_port), timeout=PATIENCE)
+    peer = gevent.socket.create_connection(("127.0.0.1", server.config.metrics_port), timeout=TIMEOUT_S)
     with peer:
         peer.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
         answer = peer.makefile("rb").read().decode()
