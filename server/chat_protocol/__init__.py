@@ -1,7 +1,8 @@
-"""What travels between Greenroom's programs: commands, events, names and the codecs of three dialects.
+"""The wire protocol, without I/O: commands, events, names, and the codecs of three dialects.
 
-Knows bytes and values. Must not know sockets, clocks, logs, the server or the client: whoever owns a
-connection feeds `receive(bytes)` and sends what `encode(event)` returns.
+Imports msgspec and nothing of ours: no sockets, clocks, logs, server or client. The owner of a connection
+passes what it reads to `Codec.receive(bytes)` and sends what `Codec.encode(event)` returns.
+Open `commands.py` and `events.py` first, then `dialects/base.py`.
 """
 
 PROTOCOL_VERSION = 1

@@ -1,7 +1,7 @@
-"""What comes in: one frozen Struct a command, by the names of the wire.
+"""Commands, client to server: one frozen Struct each, with the field names of the wire.
 
-The tagged union `WireCommand` is the native protocol's whole vocabulary. The four classes after it
-have no wire type of their own: the codecs of the other dialects make them.
+The tagged union `WireCommand` holds all commands of NDJSON. The four classes after it have no wire type: the
+codecs of the other dialects make them.
 """
 
 import typing
@@ -18,13 +18,13 @@ Seq = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class Command(Struct, frozen=True, kw_only=True, gc=False):
-    """What every command may carry: `ref`, repeated by each direct answer."""
+    """Base of all commands; `ref` is the client's own id, repeated in each direct answer."""
 
     ref: Ref | None = None
 
 
 class Resume(Struct, frozen=True):
-    """Where a client stood: the session's secret, the epoch and the last seq seen in each room."""
+    """Position of a client that reconnects: session secret, epoch, and last seq received in each room."""
 
     session: str
     epoch: str = ""
@@ -32,7 +32,7 @@ class Resume(Struct, frozen=True):
 
 
 class Hello(Command, tag="hello", frozen=True, kw_only=True):
-    """Open the session under a name."""
+    """Open a session under a name, or resume one."""
 
     username: str
     rooms: list[str] | None = None
@@ -42,7 +42,7 @@ class Hello(Command, tag="hello", frozen=True, kw_only=True):
 
 
 class Message(Command, tag="message", frozen=True, kw_only=True, gc=False):
-    """Say something in a room (default: the lobby), or `to` one user."""
+    """Send a message to a room (default: the lobby), or `to` one user."""
 
     message: str
     room: str | None = None
@@ -50,7 +50,7 @@ class Message(Command, tag="message", frozen=True, kw_only=True, gc=False):
 
 
 class Join(Command, tag="join", frozen=True, kw_only=True, gc=False):
-    """Enter a public room."""
+    """Join a public room."""
 
     room: str
 
@@ -62,25 +62,25 @@ class Leave(Command, tag="leave", frozen=True, kw_only=True, gc=False):
 
 
 class Open(Command, tag="open", frozen=True, kw_only=True, gc=False):
-    """Open the conversation with a user."""
+    """Open a conversation with a user."""
 
     peer: str = field(name="with")
 
 
 class Close(Command, tag="close", frozen=True, kw_only=True, gc=False):
-    """Close the conversation with a user; its history stays."""
+    """Close the conversation with a user; its history is kept."""
 
     peer: str = field(name="with")
 
 
 class Rooms(Command, tag="rooms", frozen=True, kw_only=True, gc=False):
-    """List public rooms, those after a name."""
+    """List the public rooms, from the one after a name on."""
 
     after: str | None = None
 
 
 class Who(Command, tag="who", frozen=True, kw_only=True, gc=False):
-    """List users, of one room or all, those after a name."""
+    """List the users of a room, or all, from the one after a name on."""
 
     room: str | None = None
     after: str | None = None
@@ -91,7 +91,7 @@ class Servers(Command, tag="servers", frozen=True, kw_only=True, gc=False):
 
 
 class History(Command, tag="history", frozen=True, kw_only=True, gc=False):
-    """Read a room's messages before or after a seq; the newest when neither is given."""
+    """Read a room's messages before or after a seq; the newest if neither is given."""
 
     room: str
     before: Seq | None = None
@@ -100,31 +100,31 @@ class History(Command, tag="history", frozen=True, kw_only=True, gc=False):
 
 
 class Rtt(Command, tag="rtt", frozen=True, kw_only=True, gc=False):
-    """Ask for a user's round-trip times, one's own by default."""
+    """Request a user's round-trip times; default: those of the sender."""
 
     username: str | None = None
 
 
 class Ping(Command, tag="ping", frozen=True, kw_only=True, gc=False):
-    """Ask for a `pong`."""
+    """Request a `pong`."""
 
     id: PingId | None = None
 
 
 class Pong(Command, tag="pong", frozen=True, kw_only=True, gc=False):
-    """Answer the server's ping."""
+    """Answer a ping of the server; `id` is that of the ping."""
 
     id: PingId
 
 
 class Rename(Command, tag="rename", frozen=True, kw_only=True, gc=False):
-    """Take another name."""
+    """Change the name of the session."""
 
     username: str
 
 
 class Quit(Command, tag="quit", frozen=True, kw_only=True, gc=False):
-    """End the session for good."""
+    """End the session; it cannot be resumed."""
 
     reason: Annotated[str, Meta(max_length=1000)] | None = None
 
@@ -153,21 +153,21 @@ WIRE_TYPES: Final[frozenset[str]] = frozenset(
 
 
 class Arrive(Command, frozen=True, kw_only=True, gc=False):
-    """Plain text: come in as a guest, see what was said last."""
+    """Plain text: enter the lobby under a guest name and receive its last messages."""
 
 
 class Switch(Command, frozen=True, kw_only=True, gc=False):
-    """Plain text: leave the current room for another."""
+    """Plain text: leave the current room and join another."""
 
     room: str
 
 
 class Help(Command, frozen=True, kw_only=True, gc=False):
-    """Plain text: say what can be typed."""
+    """Plain text: list the commands."""
 
 
 class Say(Command, frozen=True, kw_only=True, gc=False):
-    """Two-field JSON: take the name if it is not one's own yet, then say the message in the lobby."""
+    """Two-field JSON: take the name if the session has another, then send the message to the lobby."""
 
     username: str
     message: str

@@ -1,7 +1,7 @@
-"""The closed lists of error codes and of reasons for ending a connection, and what a peer did wrong.
+"""Error codes, reasons for ending a connection (both closed lists), and protocol violations of a peer.
 
-A `Fault` is a value, not an exception: a codec hands it on in its place among the commands, so that a
-broken frame between two good ones is answered between them.
+A `Fault` is a value, not an exception: a codec returns it in its place among the commands, so that a broken
+frame between two valid ones is answered between them.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ import msgspec
 
 
 class ErrorCode(StrEnum):
-    """Codes of the `error` event."""
+    """Codes of the `error` event; docs/protocol.md says what each means."""
 
     BAD_FRAME = "bad_frame"
     UNKNOWN_TYPE = "unknown_type"
@@ -32,7 +32,7 @@ class ErrorCode(StrEnum):
 
 
 class ByeReason(StrEnum):
-    """Reasons in the `bye` event; after `replaced` and `kicked` a client does not come back by itself."""
+    """Reasons of the `bye` event; after those in `NO_RECONNECT_REASONS` a client does not reconnect."""
 
     QUIT = "quit"
     SHUTDOWN = "shutdown"
@@ -47,14 +47,15 @@ class ByeReason(StrEnum):
 
 
 NO_RECONNECT_REASONS: Final = frozenset({ByeReason.QUIT, ByeReason.REPLACED, ByeReason.KICKED})
-"""Reasons after which a client stays away until a person asks it to come back."""
+"""Reasons after which a client MUST NOT reconnect until its user asks for it."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What the peer did wrong, where it did it.
+    """A protocol violation by the peer, in its place among the decoded commands.
 
-    `bye` ends the connection with that reason after the error; `close` ends it without a `bye` (the peer
-    does not speak our protocol). Neither: the session goes on.
+    `message` is the sentence for the `error` event, `ref` that of the invalid command if it could be read.
+    `bye` ends the connection with that reason after the error; `close` ends it without a `bye`, as the peer
+    speaks another protocol. With neither, the session continues.
     """
 
     code: ErrorCode
@@ -65,7 +66,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Refused(Exception):  # noqa: N818  a refusal is the peer's error, not the program's
-    """A command that the server will not carry out: the peer erred, and is told the code and a sentence."""
+    """Raised for a valid command that is rejected: `code`, `message` and `retry_after` (s) go to the peer."""
 
     def __init__(self, code: ErrorCode, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

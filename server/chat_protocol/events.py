@@ -1,7 +1,7 @@
-"""What goes out: one frozen Struct an event, by the names of the wire.
+"""Events, server to client: one frozen Struct each, with the field names of the wire.
 
 Times in `…_ms` are milliseconds, `timestamp` and `since` are seconds since the Unix epoch (UTC), `after` in
-`Bye` and `retry_after` are seconds to wait. Optional fields stay off the wire when they have nothing to say.
+`Bye` and `retry_after` are seconds to wait. Optional fields are omitted from the wire at their default.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from chat_protocol.errors import ByeReason, ErrorCode
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every event may carry: the `ref` of the command that it answers."""
+    """Base of all events; `ref` is that of the command which the event answers."""
 
     ref: str | None = None
 
 
 class RoomState(Struct, frozen=True, omit_defaults=True):
-    """A room in a list: its last seq, its members; `with` names the other side of a conversation."""
+    """A room in a list: last seq, number of members; `peer` (`with`) is the other side of a conversation."""
 
     room: str
     seq: int
@@ -27,7 +27,7 @@ class RoomState(Struct, frozen=True, omit_defaults=True):
 
 
 class ServerIdentity(Struct, frozen=True):
-    """Which program, and which of several, answers."""
+    """The server program, its version, and its node name among several."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class ServerIdentity(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """What the server accepts; 0 means no limit. Rates are per second and session."""
+    """Limits of the server for a session; 0 means no limit. Rates are per second."""
 
     frame_bytes: int
     message_bytes: int
@@ -48,7 +48,12 @@ class Limits(Struct, frozen=True):
 
 
 class Welcome(Event, tag="welcome", frozen=True, kw_only=True, omit_defaults=True):
-    """The first frame after a good `hello`."""
+    """The answer to a valid `hello`, and the first event of a session or of its resumption.
+
+    `ping_interval` is in seconds (0: no pings). `session` is the secret for a resume, if the session is
+    resumable; `epoch` changes when seqs may have been issued twice. If the list of rooms is too long for one
+    frame, `more` is set and `after` is the last room in it.
+    """
 
     protocol: int
     id: str
@@ -65,10 +70,10 @@ class Welcome(Event, tag="welcome", frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class MessageEvent(Event, tag="message", frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One message of a room, as every member gets it.
+    """One message of a room, as every member receives it; `again` marks an acknowledgement that is repeated.
 
-    It holds no containers, so it can be in no cycle. Rooms keep many: were the garbage collector told of
-    them, it would look at tens of thousands at once, and all would wait for as many milliseconds.
+    `gc=False`: it holds no containers, so it cannot be part of a cycle. Rooms keep tens of thousands of them,
+    and a collection that traversed them all would stop the server for tens of milliseconds.
     """
 
     room: str
@@ -82,7 +87,7 @@ class MessageEvent(Event, tag="message", frozen=True, kw_only=True, omit_default
 
 
 class Joined(Event, tag="joined", frozen=True, kw_only=True, omit_defaults=True):
-    """The room is entered; the next message in it is `seq + 1`."""
+    """The room has been joined; its next message is `seq + 1`, `count` is the number of members."""
 
     room: str
     seq: int
@@ -90,13 +95,13 @@ class Joined(Event, tag="joined", frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Left(Event, tag="left", frozen=True, kw_only=True, omit_defaults=True):
-    """The room is left."""
+    """The room has been left."""
 
     room: str
 
 
 class Opened(Event, tag="opened", frozen=True, kw_only=True, omit_defaults=True):
-    """The conversation is open; the next message in it is `seq + 1`."""
+    """The conversation with `peer` is open (opened by `by`); its next message is `seq + 1`."""
 
     room: str
     peer: str = field(name="with")
@@ -105,7 +110,7 @@ class Opened(Event, tag="opened", frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Closed(Event, tag="closed", frozen=True, kw_only=True, omit_defaults=True):
-    """The conversation is closed, its history kept."""
+    """The conversation with `peer` has been closed by `by`; its history is kept."""
 
     room: str
     peer: str = field(name="with")
@@ -113,7 +118,7 @@ class Closed(Event, tag="closed", frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RoomList(Event, tag="rooms", frozen=True, kw_only=True, omit_defaults=True):
-    """Public rooms by name; ask again `after` the last one while there are `more`."""
+    """A page of the public rooms, by name; if `more` is set, the next page begins `after` the last one."""
 
     rooms: Sequence[RoomState]
     more: bool
@@ -121,7 +126,7 @@ class RoomList(Event, tag="rooms", frozen=True, kw_only=True, omit_defaults=True
 
 
 class User(Struct, frozen=True, omit_defaults=True):
-    """A connected user: last round trip in ms (None: not measured yet), connected since, messages behind."""
+    """A connected user: last RTT in ms (None: not measured yet), connected since, messages it lags behind."""
 
     username: str
     rtt_ms: float | None
@@ -130,7 +135,7 @@ class User(Struct, frozen=True, omit_defaults=True):
 
 
 class UserList(Event, tag="who", frozen=True, kw_only=True, omit_defaults=True):
-    """Users by name; ask again `after` the last one while there are `more`."""
+    """A page of the users, by name; if `more` is set, the next page begins `after` the last one."""
 
     users: Sequence[User]
     more: bool
@@ -139,7 +144,7 @@ class UserList(Event, tag="who", frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ServerState(Struct, frozen=True):
-    """One server: its address, clients, and median round trip to its clients in ms (None: not measured)."""
+    """One server: its address, number of clients, and median RTT to them in ms (None: not measured)."""
 
     node: str
     address: str
@@ -148,15 +153,15 @@ class ServerState(Struct, frozen=True):
 
 
 class ServerList(Event, tag="servers", frozen=True, kw_only=True, omit_defaults=True):
-    """All servers."""
+    """The servers of the cluster."""
 
     servers: Sequence[ServerState]
 
 
 class HistoryPage(Event, tag="history", frozen=True, kw_only=True, omit_defaults=True):
-    """Messages of a room, ascending; `more` are to be had in the direction that was asked.
+    """A page of a room's messages, ascending.
 
-    To go on: ask `after` or `before` the value given here.
+    If `more` is set, the next page in the same direction begins at the `after` or `before` given here.
     """
 
     room: str
@@ -167,7 +172,7 @@ class HistoryPage(Event, tag="history", frozen=True, kw_only=True, omit_defaults
 
 
 class RttReport(Event, tag="rtt", frozen=True, kw_only=True):
-    """Round-trip times of a user in ms, by ping and by the kernel (`tcp_ms`); None: not measured."""
+    """Round-trip times of a user in ms, by pings and from the kernel (`tcp_ms`); None: not measured."""
 
     username: str
     last_ms: float | None
@@ -179,20 +184,20 @@ class RttReport(Event, tag="rtt", frozen=True, kw_only=True):
 
 
 class PingEvent(Event, tag="ping", frozen=True, kw_only=True, omit_defaults=True):
-    """The server asks for a `pong`."""
+    """A ping from the server, to be answered with a `pong` of the same `id`."""
 
     id: str
 
 
 class PongEvent(Event, tag="pong", frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a client's `ping`."""
+    """The answer to a client's `ping`, with the server's time."""
 
     id: str | int | None
     timestamp: float
 
 
 class Renamed(Event, tag="renamed", frozen=True, kw_only=True, omit_defaults=True):
-    """A user has another name."""
+    """A user has changed names, from `old` to `username`."""
 
     sender: str = field(name="from")
     old: str
@@ -200,7 +205,7 @@ class Renamed(Event, tag="renamed", frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Presence(Event, tag="presence", frozen=True, kw_only=True, omit_defaults=True):
-    """Who came and went since the last one; in large rooms only the count."""
+    """Users that joined and left a room since the last such event; in large rooms the count only."""
 
     room: str
     count: int
@@ -209,7 +214,7 @@ class Presence(Event, tag="presence", frozen=True, kw_only=True, omit_defaults=T
 
 
 class Error(Event, tag="error", frozen=True, kw_only=True, omit_defaults=True):
-    """A command that was not carried out, and why."""
+    """A command was rejected, or the server failed; `message` is a sentence for people."""
 
     code: ErrorCode
     message: str
@@ -217,7 +222,7 @@ class Error(Event, tag="error", frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Gap(Event, tag="gap", frozen=True, kw_only=True, omit_defaults=True):
-    """These seqs can no longer be had."""
+    """The messages with these seqs, both included, have been deleted and are not available."""
 
     room: str
     first: int
@@ -225,7 +230,7 @@ class Gap(Event, tag="gap", frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Bye(Event, tag="bye", frozen=True, kw_only=True, omit_defaults=True):
-    """The last frame."""
+    """The last event of a connection, and why the server ends it."""
 
     reason: ByeReason
     message: str | None = None
@@ -255,6 +260,6 @@ WireEvent = (
 
 
 class Notice(Event, tag="notice", frozen=True, kw_only=True, omit_defaults=True):
-    """Plain text only: a sentence from the server, as the answer to /help."""
+    """Plain text only: lines from the server, such as the answer to /help."""
 
     text: str

@@ -1,27 +1,24 @@
-"""Events in English sentences, for dialects whose readers are people.
-
-Knows events. Must not know how a dialect frames a line.
-"""
+"""Events as English sentences, for plain text, two-field JSON, the console and the client."""
 
 from chat_protocol import events
 from chat_protocol.errors import ByeReason
 
 _BYE_SENTENCES = {
     ByeReason.QUIT: "good-bye",
-    ByeReason.SHUTDOWN: "the server is shutting down; good-bye",
-    ByeReason.TIMEOUT: "no answer for too long; good-bye",
-    ByeReason.STALLED: "you read too slowly to keep up; good-bye",
-    ByeReason.FRAME_TOO_LARGE: "that was too large; good-bye",
-    ByeReason.FLOODING: "too much, too fast; good-bye",
-    ByeReason.REPLACED: "you have come back on another connection; good-bye",
-    ByeReason.KICKED: "you were asked to leave; good-bye",
-    ByeReason.TOO_MANY_CONNECTIONS: "the server is full; please try again later",
-    ByeReason.HELLO_TIMEOUT: "you did not say who you are in time; good-bye",
+    ByeReason.SHUTDOWN: "the server is shutting down",
+    ByeReason.TIMEOUT: "connection timed out: no answer for too long",
+    ByeReason.STALLED: "connection stalled: you read too slowly",
+    ByeReason.FRAME_TOO_LARGE: "the frame was too large",
+    ByeReason.FLOODING: "rate limit exceeded too often",
+    ByeReason.REPLACED: "replaced: the session continues on another connection",
+    ByeReason.KICKED: "you were kicked",
+    ByeReason.TOO_MANY_CONNECTIONS: "the server is full; try again later",
+    ByeReason.HELLO_TIMEOUT: "no hello was received in time",
 }
 
 
 def event_sentences(event: events.Event) -> list[str]:
-    """Say what `event` means; an empty list where there is nothing for a person to know."""
+    """Return the sentences for `event`, one a line; empty for events that are not shown to people."""
     match event:
         case events.Welcome():
             return [_welcome(event)]
@@ -42,12 +39,7 @@ def event_sentences(event: events.Event) -> list[str]:
                 f"{server.node} at {server.address}: {server.clients} clients" for server in event.servers
             ]
         case events.RttReport():
-            return [
-                (
-                    f"{event.username}: last {_format_ms(event.last_ms)}, "
-                    f"by the kernel {_format_ms(event.tcp_ms)}"
-                )
-            ]
+            return [f"{event.username}: last {_format_ms(event.last_ms)}, kernel {_format_ms(event.tcp_ms)}"]
         case events.Renamed():
             return [f"{event.old} is now {event.username}"]
         case events.Presence():
@@ -56,7 +48,7 @@ def event_sentences(event: events.Event) -> list[str]:
             wait = f" (try again in {event.retry_after:g} s)" if event.retry_after else ""
             return [f"{event.message}{wait}"]
         case events.Gap():
-            return [f"messages {event.first} to {event.last} of {event.room} can no longer be had"]
+            return [f"messages {event.first} to {event.last} of {event.room} are no longer available"]
         case events.Bye():
             return [event.message or _BYE_SENTENCES[event.reason]]
         case events.Notice():
@@ -96,7 +88,7 @@ def _format_user(user: events.User) -> str:
 
 
 def format_lag(behind: int) -> str:
-    """Say how many messages somebody is behind."""
+    """Return `1 message behind`, `1,234 messages behind`."""
     return f"{behind:,} {'message' if behind == 1 else 'messages'} behind"
 
 

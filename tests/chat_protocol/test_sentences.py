@@ -49,7 +49,7 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
     (events.ServerList(servers=[events.ServerState("n", "h:1", 3, None)]), ["n at h:1: 3 clients"]),
     (
         events.RttReport(username="ann", last_ms=1.25, min_ms=1, p50_ms=1, p99_ms=1, samples=1, tcp_ms=None),
-        ["ann: last 1.2 ms, by the kernel not measured yet"],
+        ["ann: last 1.2 ms, kernel not measured yet"],
     ),
     (events.Renamed(sender="i", old="ann", username="anna"), ["ann is now anna"]),
     (
@@ -62,7 +62,7 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
         events.Error(code=ErrorCode.RATE_LIMITED, message="slower", retry_after=2.5),
         ["slower (try again in 2.5 s)"],
     ),
-    (events.Gap(room="dev", first=3, last=9), ["messages 3 to 9 of dev can no longer be had"]),
+    (events.Gap(room="dev", first=3, last=9), ["messages 3 to 9 of dev are no longer available"]),
     (events.Bye(reason=ByeReason.KICKED, message="out"), ["out"]),
     (events.Notice(text="one\ntwo"), ["one", "two"]),
 ]

@@ -119,25 +119,25 @@ class NdjsonDriver(Driver):
         self.send(_json(type="hello", username=name))
         self.expect_notice("welcome", name)
 
-    def saying(self, text: str) -> bytes:
+    def encode_message(self, text: str) -> bytes:
         return _json(type="message", message=text)
 
-    def renaming(self, name: str) -> bytes:
+    def encode_rename(self, name: str) -> bytes:
         return _json(type="rename", username=name)
 
-    def telling(self, name: str, text: str) -> bytes:
+    def encode_private(self, name: str, text: str) -> bytes:
         return _json(type="message", to=name, message=text)
 
-    def asking_who(self) -> bytes:
+    def encode_list_users(self) -> bytes:
         return _json(type="who")
 
-    def asking_rooms(self) -> bytes:
+    def encode_list_rooms(self) -> bytes:
         return _json(type="rooms")
 
-    def joining(self, room: str) -> bytes:
+    def encode_join(self, room: str) -> bytes:
         return _json(type="join", room=room)
 
-    def leaving(self) -> bytes:
+    def encode_quit(self) -> bytes:
         return _json(type="quit")
 
     def wait_for_server_reads(self) -> None:
@@ -166,13 +166,13 @@ class TwoFieldDriver(Driver):
 
     def enter(self, name: str) -> None:
         self.name = name
-        self.send(self.saying(unique_name("hello")))
+        self.send(self.encode_message(unique_name("hello")))
         self.expect_notice("welcome", name)
 
-    def saying(self, text: str) -> bytes:
+    def encode_message(self, text: str) -> bytes:
         return _json(username=self.name, message=text)
 
-    def renaming(self, name: str) -> bytes:
+    def encode_rename(self, name: str) -> bytes:
         return _json(username=name, message=unique_name("renamed"))
 
     def read(self) -> None:
@@ -197,25 +197,25 @@ class PlainTextDriver(Driver):
         self.send(f"/nick {name}\n".encode())
         self.expect_notice("is now", name)
 
-    def saying(self, text: str) -> bytes:
+    def encode_message(self, text: str) -> bytes:
         return text.encode() + b"\n"
 
-    def renaming(self, name: str) -> bytes:
+    def encode_rename(self, name: str) -> bytes:
         return f"/nick {name}\n".encode()
 
-    def telling(self, name: str, text: str) -> bytes:
+    def encode_private(self, name: str, text: str) -> bytes:
         return f"/msg {name} {text}\n".encode()
 
-    def asking_who(self) -> bytes:
+    def encode_list_users(self) -> bytes:
         return b"/who\n"
 
-    def asking_rooms(self) -> bytes:
+    def encode_list_rooms(self) -> bytes:
         return b"/rooms\n"
 
-    def joining(self, room: str) -> bytes:
+    def encode_join(self, room: str) -> bytes:
         return f"/join {room}\n".encode()
 
-    def leaving(self) -> bytes:
+    def encode_quit(self) -> bytes:
         return b"bye\n"
 
     def read(self) -> None:

@@ -1,4 +1,4 @@
-"""What a codec is: the shape that the connection and the room rely on."""
+"""The codec protocol that connections and rooms rely on, and the numbers of the dialects."""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -13,26 +13,26 @@ NDJSON: Final = 0
 TWO_FIELD: Final = 1
 PLAIN_TEXT: Final = 2
 DIALECT_NAMES: Final = ("ndjson", "simple", "text")
-"""Names of the dialects, by number: rooms keep their members by dialect number."""
+"""Names of the dialects in logs and metrics, by number. Rooms group their members by dialect number."""
 
 
 class Encoder(Protocol):
-    """The outgoing half: one for each dialect, shared by all sessions, so it keeps no state."""
+    """The outgoing half of a codec. Stateless: one per dialect, shared by all sessions."""
 
     def encode(self, event: Event) -> bytes:
-        """Return the event as the dialect writes it, empty if the dialect has no word for it."""
+        """Return the event as bytes of the dialect; empty if the dialect cannot express it."""
 
     def encode_messages(self, events: Sequence[MessageEvent]) -> bytes:
-        """Return a batch of one room's messages as one chunk."""
+        """Return a batch of messages of one room as one chunk."""
 
 
 class Codec(Encoder, Protocol):
-    """A dialect's two halves, one object a connection."""
+    """Both halves of a dialect; one object per connection, as decoding keeps partial frames."""
 
     dialect: int
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
-        """Return what `data` completes: commands and faults, in the order of their bytes."""
+        """Return the commands and faults that `data` completes, in the order of their bytes."""
 
     def receive_eof(self) -> Sequence[Incoming]:
-        """Return what the end of input completes."""
+        """Return the commands and faults that the end of input completes."""

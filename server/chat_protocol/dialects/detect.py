@@ -1,8 +1,7 @@
-"""The first bytes of a connection choose its dialect, once.
+"""Dialect detection from the first bytes of a connection; other protocols are rejected with a hint.
 
-Knows the beginnings of dialects and of other protocols. Until it has chosen, what goes wrong is answered in
-the native dialect. `successor` is the codec that takes over. A choice hangs on the bytes so far alone, never
-on how many of them came at a time.
+Until the dialect is known, faults are answered in NDJSON. `DialectDetector.successor` is the codec that takes
+over. The result depends on the bytes received, never on how they were split into reads.
 """
 
 import json
@@ -22,8 +21,8 @@ from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
-# What may stand before the first character: spaces and blank lines (so may a web request begin, RFC 9112 2.2,
-# and so does the binary PROXY header), a byte order mark, what telnet says on its own account (RFC 854).
+# Skipped before the first character: spaces and blank lines (a web request may begin so, RFC 9112 2.2, and
+# the binary PROXY header does), a byte order mark, and telnet negotiation (RFC 854).
 _LEADING_BYTES = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf|\xff(?:[\xfb-\xfe].|[\xf0-\xf9]))*", re.DOTALL)
 _PARTIAL_LEADING_BYTES = re.compile(rb"\xef\xbb?|\xff[\xfb-\xfe]?")
 _HTTP_METHODS: Final = frozenset(
@@ -33,9 +32,9 @@ _IRC_COMMANDS: Final = frozenset({b"CAP", b"NICK", b"USER", b"PASS"})
 _HTTP_REQUEST_LINE = re.compile(rb"\S+ \S+ HTTP/\d")
 # Control characters, unless one is the option of a telnet command.
 _BINARY_BYTES = re.compile(rb"(?<!\xff[\xfb-\xfe])[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_TLS_HANDSHAKE_BYTE: Final = 0x16  # the type of a TLS connection's first record (RFC 8446, 5.1)
+_TLS_HANDSHAKE_BYTE: Final = 0x16  # content type of a TLS connection's first record (RFC 8446, 5.1)
 
-_prefix_decoder = json.JSONDecoder(parse_int=str)  # as text: Python's int() refuses more than 4,300 digits
+_prefix_decoder = json.JSONDecoder(parse_int=str)  # as text: Python's int() rejects more than 4,300 digits
 _JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}\[\]]', re.DOTALL)
 
 
@@ -64,18 +63,18 @@ class DialectDetector:
     encode_messages = staticmethod(ndjson.encode_messages)
 
     def __init__(self) -> None:
-        self._first_line = bytearray()  # a first line that is no JSON
-        self._first_char_seen = False  # whether `_first_line` begins with the first character
-        self._objects: ObjectSplitter | None = None  # holds a first line that is
-        self._splitter_bytes = 0  # bytes that the splitter was fed
+        self._first_line = bytearray()  # a first line that is not JSON
+        self._first_char_seen = False  # whether the leading bytes have been skipped
+        self._objects: ObjectSplitter | None = None  # buffers a first line that is JSON
+        self._splitter_bytes = 0  # bytes passed to the splitter before this read
         self._first_object_checked = (
-            False  # whether an unfinished first object was looked at, at its first newline
+            False  # whether an unfinished first object was examined at its first newline
         )
-        self._gave_up = False  # whether the connection was given up
+        self._gave_up = False  # whether the peer speaks another protocol, or sent too large a frame
         self.successor: Codec | None = None
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
-        """Return faults until the dialect is known, then all that has come so far."""
+        """Return faults until the dialect is known, then everything that was received so far."""
         if self._gave_up:
             return []
         if self._objects is not None:
@@ -94,10 +93,10 @@ class DialectDetector:
         if first == ord("{"):
             self._objects = ObjectSplitter()
             begun = bytes(held)
-            held.clear()  # the splitter keeps it
+            held.clear()  # the splitter buffers it now
             return self._detect_json(self._objects, begun)
         if first == _TLS_HANDSHAKE_BYTE:
-            return self._give_up(_foreign_protocol("TLS is not set up here"))
+            return self._give_up(_foreign_protocol("TLS is not supported; connect without it"))
         return self._detect_text(looked)
 
     def receive_eof(self) -> Sequence[Incoming]:
@@ -111,7 +110,7 @@ class DialectDetector:
         return [*found, *self.successor.receive_eof()] if self.successor else found
 
     def _hand_over(self, codec: Codec, data: bytes, first: Sequence[Incoming]) -> Sequence[Incoming]:
-        """Hand over to `codec`, which takes `data` up from where the dialect begins."""
+        """Make `codec` the successor; it decodes `data`, the stream from where the dialect begins."""
         self.successor = codec
         self._first_line.clear()
         return [*first, *codec.receive(data)] if data else first
@@ -122,11 +121,11 @@ class DialectDetector:
         return [fault]
 
     def _detect_json(self, objects: ObjectSplitter, data: bytes) -> Sequence[Incoming]:
-        """Decide by the first whole object: with a `type` it is native, without one it is two-field JSON."""
+        """Decide by the first whole object: NDJSON if it has a `type`, else two-field JSON."""
         faults: list[Incoming] = []
         start = 0
         while start < len(data):
-            # A line at a time, since the end of the first line may decide.
+            # Line by line, as the end of the first line may decide.
             end = data.find(b"\n", start) + 1 or len(data)
             for piece in objects.feed(data[start:end]):
                 has_type = _has_type(piece.text)
@@ -152,12 +151,12 @@ class DialectDetector:
         return faults
 
     def _detect_text(self, looked: int) -> Sequence[Incoming]:
-        """Decide by the first line, once it is whole: text, or a protocol that is not spoken here."""
+        """Decide by the first whole line: plain text, or a protocol that is not supported."""
         held = self._first_line
         newline = held.find(b"\n", looked)
         size = len(held) if newline < 0 else newline
         if _BINARY_BYTES.search(held, looked, min(size, MAX_FRAME_BYTES + 1)):
-            return self._give_up(_foreign_protocol("these bytes are not text"))
+            return self._give_up(_foreign_protocol("the first bytes are binary, not text"))
         if size - held.endswith(b"\r", 0, size) > MAX_FRAME_BYTES:
             return self._give_up(ndjson.FRAME_TOO_LARGE)
         if newline < 0:
@@ -169,18 +168,18 @@ class DialectDetector:
                 _foreign_protocol("this is a chat server, not a web server; use chat-client, or nc")
             )
         if word in _IRC_COMMANDS:
-            return self._give_up(_foreign_protocol("IRC is not spoken here; use chat-client, or nc"))
+            return self._give_up(_foreign_protocol("IRC is not supported; use chat-client, or nc"))
         if word == b"PROXY":
-            return self._give_up(_foreign_protocol("the PROXY protocol is not spoken here"))
+            return self._give_up(_foreign_protocol("the PROXY protocol is not supported"))
         try:
             line.decode()
         except UnicodeDecodeError:
-            return self._give_up(_foreign_protocol("these bytes are not UTF-8 text"))
+            return self._give_up(_foreign_protocol("the text is not UTF-8"))
         return self._hand_over(PlainTextCodec(), bytes(held), [Arrive()])
 
 
 def _has_type(text: bytes) -> bool | Fault:
-    """Tell whether the object has a `type`, or what is wrong with it."""
+    """Return whether the object has a `type`, or a fault if it cannot be decoded."""
     try:
         return _decode_type(text).type is not msgspec.UNSET
     except (*ndjson.DECODE_ERRORS, RecursionError) as error:
@@ -188,10 +187,10 @@ def _has_type(text: bytes) -> bool | Fault:
 
 
 def _is_broken_native_frame(line: bytes) -> bool:
-    """Tell whether `line`, an object that goes on over a newline, is a broken native frame.
+    """Return whether `line`, an object that continues after a newline, is a broken NDJSON frame.
 
-    Two-field JSON may spread over lines, a native frame may not: a `type` gives it away, and so does JSON
-    that is wrong before its end.
+    Two-field JSON may span lines, an NDJSON frame may not. It is NDJSON if it has a `type`, and broken if the
+    JSON is invalid before its end.
     """
     depth = 0
     for token in _JSON_TOKEN.finditer(line):

@@ -1,7 +1,4 @@
-"""The native dialect: one JSON object a line.
-
-Knows the wire's JSON. Must not know who sent it or what will come of it.
-"""
+"""NDJSON, the native dialect: one JSON object a line. Encoding and decoding, for server and client."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -17,18 +14,18 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 _decode_command: Callable[[bytes], WireCommand] = msgspec.json.Decoder(WireCommand).decode
 _decode_event: Callable[[bytes], WireEvent] = msgspec.json.Decoder(WireEvent).decode
 _encoder = msgspec.json.Encoder()
-_PATH_MARK = " - at `$"  # where msgspec's sentence turns to the place
-_MAX_QUOTED_CHARS = 200  # code points of such a sentence that a peer gets: it may quote the frame
+_PATH_MARK = " - at `$"  # in msgspec's sentence, before the path of the field
+_MAX_QUOTED_CHARS = 200  # of such a sentence in an error: it may quote the frame
 
 FRAME_TOO_LARGE: Final = Fault(
     ErrorCode.FRAME_TOO_LARGE,
-    f"a frame has at most {MAX_FRAME_BYTES} bytes",
+    f"the frame is longer than {MAX_FRAME_BYTES} bytes",
     bye=ByeReason.FRAME_TOO_LARGE,
 )
 
 
 class _FrameProbe(msgspec.Struct):
-    """What can be said of a frame that is not a command."""
+    """The fields that are read from a frame which is not a valid command."""
 
     type: Any = None
     ref: Any = None
@@ -36,18 +33,18 @@ class _FrameProbe(msgspec.Struct):
 
 _decode_probe = msgspec.json.Decoder(_FrameProbe).decode
 DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError)
-"""What a decoder raises for bytes that are not JSON or not UTF-8; too deep a nesting is a RecursionError."""
+"""Raised by decoders for bytes that are not JSON or not UTF-8; for deep nesting it is RecursionError."""
 
 
 def undecodable_fault(error: Exception, wanted: str) -> Fault:
-    """Return the fault of bytes that `error` says are not `wanted`."""
+    """Return the fault for bytes that are not `wanted` (a noun phrase), as `error` says."""
     if isinstance(error, RecursionError):
-        return Fault(ErrorCode.BAD_FRAME, "the JSON is nested too deep")
+        return Fault(ErrorCode.BAD_FRAME, "the JSON is nested too deeply")
     return Fault(ErrorCode.BAD_FRAME, f"not {wanted}: {str(error)[:_MAX_QUOTED_CHARS]}")
 
 
 def decode_command(line: bytes) -> Incoming:
-    """Return the command on `line`, or what is wrong with it."""
+    """Return the command on `line` (without its newline), or a fault."""
     try:
         return _decode_command(line)
     except msgspec.ValidationError as error:
@@ -57,14 +54,14 @@ def decode_command(line: bytes) -> Incoming:
 
 
 def encode(event: msgspec.Struct) -> bytes:
-    """Return a command or an event as a line."""
+    """Return a command or an event as one line, with its newline."""
     return _encoder.encode(event) + b"\n"
 
 
 def decode_event(line: bytes) -> Event | None:
-    """Return the server's event on `line`; None for one that this version does not know.
+    """Return the server's event on `line`; None for a type that this version does not know.
 
-    Raises `msgspec.DecodeError`, and nothing else, for what is not JSON or lacks a field.
+    Raises `msgspec.DecodeError`, and nothing else, for invalid JSON and for invalid or missing fields.
     """
     try:
         return _decode_event(line)
@@ -77,12 +74,12 @@ def decode_event(line: bytes) -> Event | None:
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
-    """Return a batch of messages as one chunk of lines."""
+    """Return a batch of messages as one chunk, a line each."""
     return _encoder.encode_lines(events)
 
 
 class NdjsonCodec:
-    """The server's side of the native dialect."""
+    """The server's codec of NDJSON."""
 
     __slots__ = ("_lines", "_overflow_reported")
 
@@ -92,10 +89,10 @@ class NdjsonCodec:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
-        self._overflow_reported = False  # whether the peer was told that a frame was too large
+        self._overflow_reported = False  # whether FRAME_TOO_LARGE has been returned
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
-        """Return what `data` completes; blank lines are nothing."""
+        """Return the commands and faults that `data` completes; blank lines are skipped."""
         lines = self._lines
         found = [decode_command(line) for line in lines.feed(data) if line]
         if lines.overflowed and not self._overflow_reported:
@@ -104,22 +101,22 @@ class NdjsonCodec:
         return found
 
     def receive_eof(self) -> Sequence[Incoming]:
-        """Return the command on a last line without a newline."""
+        """Return the command on a last line without newline."""
         line = self._lines.take_unfinished()
         return [decode_command(line)] if line else []
 
 
 def _explain_invalid(line: bytes, problem: str) -> Fault:
-    """Say what a well-formed frame lacks, in the words of the wire."""
+    """Return the fault of a frame that is not a valid command, with the field's name on the wire."""
     try:
         probe = _decode_probe(line)
     except (*DECODE_ERRORS, RecursionError) as error:
-        # Not an object; or worse stands behind the wrong field at which the first decoder stopped.
+        # Not an object; or invalid JSON after the invalid field, where the first decoder had stopped.
         return undecodable_fault(error, "a JSON object on one line")
     ref = probe.ref if isinstance(probe.ref, str) and 1 <= len(probe.ref) <= MAX_REF_CHARS else None
     kind = probe.type
     if not isinstance(kind, str):
-        return Fault(ErrorCode.UNKNOWN_TYPE, "a frame has a `type`, a string", ref)
+        return Fault(ErrorCode.UNKNOWN_TYPE, "a frame needs a `type`, which is a string", ref)
     if kind not in WIRE_TYPES:
         return Fault(ErrorCode.UNKNOWN_TYPE, f"no frame is of type {kind[:MAX_REF_CHARS]!r}", ref)
     what, at, place = problem.rpartition(_PATH_MARK)

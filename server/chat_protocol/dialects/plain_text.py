@@ -1,7 +1,7 @@
 r"""Plain text, for `nc` and telnet: a line is a message, `/word` is a command.
 
-The server writes `[14:03] ann: hi` (UTC) and `* sentence` for everything else. Further lines of a message are
-indented, so no message can forge a line of its own; neither can characters that move the cursor.
+The server writes messages as `[14:03] ann: hi` (UTC) and all other events as `* sentence`. Continuation lines
+are indented and control characters replaced, so a message cannot forge a line of the server or of a user.
 """
 
 import functools
@@ -18,24 +18,22 @@ from chat_protocol.framing.lines import LineBuffer
 
 HELP: Final = (
     "/nick NAME  take a name     /join ROOM  go to another room\n"
-    "/who  who is connected      /rooms  which rooms there are\n"
-    "/msg NAME text  say it to one user only     //text  say a line that begins with /\n"
+    "/who  list the users        /rooms  list the rooms\n"
+    "/msg NAME text  send to one user only       //text  send a line that begins with /\n"
     "bye or quit  leave"
 )
 GREETING: Final = "Greenroom: type a line to say it in the lobby, /help for more, bye to leave"
 
-_CONTINUATION: Final = (
-    "\n    "  # short, so that 8,192 line breaks still make less than a frame of 65,536 bytes
-)
-# All that a terminal or `str.splitlines` may take for a line's end.
+_CONTINUATION: Final = "\n    "  # short: 8,192 line breaks must fit a frame of 65,536 bytes
+# Everything that a terminal or `str.splitlines` may treat as a line end.
 _LINE_BREAK = re.compile("\r\n|[\n-\r\x1c-\x1e\x85\u2028\u2029]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-# What telnet sends of its own: IAC, a command, and for WILL to DONT an option; or a subnegotiation (RFC 854).
+# Telnet negotiation (RFC 854): IAC, a command, and for WILL to DONT an option; or a subnegotiation.
 _TELNET_COMMAND = re.compile(rb"\xff(?:[\xfb-\xfe].?|\xfa[^\xff]*\xff\xf0|[\xf0-\xfa])")
 
 
 def encode(event: Event) -> bytes:
-    """Return the event as lines of text."""
+    """Return the event as lines of UTF-8 text."""
     if isinstance(event, MessageEvent):
         return _message_line(event).encode()
     if isinstance(event, HistoryPage):
@@ -44,16 +42,16 @@ def encode(event: Event) -> bytes:
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
-    """Return a batch of messages as one chunk."""
+    """Return a batch of messages as one chunk, a line each and indented lines where one has line breaks."""
     return "".join(map(_message_line, events)).encode()
 
 
 def decode_line(line: bytes) -> Incoming | None:
-    """Return what a person meant by `line`, None for an empty one."""
+    """Return the command on `line` (without its newline), or a fault; None for a blank line."""
     try:
         text = strip_telnet(line).decode()
     except UnicodeDecodeError:
-        return Fault(ErrorCode.BAD_FRAME, "that line was not UTF-8 text")
+        return Fault(ErrorCode.BAD_FRAME, "the line is not UTF-8")
     if not text.strip():
         return None
     if text.strip() in {"bye", "quit"}:
@@ -67,12 +65,12 @@ def decode_line(line: bytes) -> Incoming | None:
 
 
 def strip_telnet(line: bytes) -> bytes:
-    """Return `line` without what a telnet client sends on its own account."""
+    """Return `line` without telnet negotiation (RFC 854)."""
     return _TELNET_COMMAND.sub(b"", line) if b"\xff" in line else line
 
 
 class PlainTextCodec:
-    """The server's side of plain text."""
+    """The server's codec of plain text."""
 
     __slots__ = ("_lines", "_overflow_reported")
 
@@ -82,10 +80,10 @@ class PlainTextCodec:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
-        self._overflow_reported = False  # whether the peer was told that a line was too large
+        self._overflow_reported = False  # whether FRAME_TOO_LARGE has been returned
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
-        """Return what `data` completes."""
+        """Return the commands and faults that `data` completes."""
         found = [command for line in self._lines.feed(data) if (command := decode_line(line)) is not None]
         if self._lines.overflowed and not self._overflow_reported:
             self._overflow_reported = True
@@ -93,13 +91,13 @@ class PlainTextCodec:
         return found
 
     def receive_eof(self) -> Sequence[Incoming]:
-        """Return what a last line without a newline means."""
+        """Return the command on a last line without newline."""
         command = decode_line(self._lines.take_unfinished())
         return [] if command is None else [command]
 
 
 def _message_line(event: MessageEvent) -> str:
-    """Write one message; a conversation's says whose it is."""
+    """Return one message as a line; those of a conversation are marked `(private ROOM)`."""
     clock = _clock(event.timestamp // 60)
     text = _sanitize(event.message)
     if event.room[:1] == "@":
@@ -109,12 +107,12 @@ def _message_line(event: MessageEvent) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _clock(minutes: float) -> str:
-    """Write the time of day of whole `minutes` since the Unix epoch: a batch's messages mostly share it."""
+    """Return HH:MM of `minutes` since the Unix epoch, UTC; cached, as the messages of a batch share it."""
     return f"{int(minutes) // 60 % 24:02}:{int(minutes) % 60:02}"
 
 
 def _sanitize(text: str) -> str:
-    """Indent the further lines of `text`, and replace what else a terminal would obey."""
+    """Indent the continuation lines of `text`, and replace control characters by U+FFFD."""
     return text if text.isprintable() else _CONTROL.sub("\ufffd", _LINE_BREAK.sub(_CONTINUATION, text))
 
 
@@ -137,6 +135,6 @@ def _parse_command(word: str, rest: str) -> Incoming:
             return commands.Quit()
         case "nick" | "join" | "msg":
             usage = {"nick": "/nick NAME", "join": "/join ROOM", "msg": "/msg NAME text"}[word]
-            return Fault(ErrorCode.INVALID_FIELD, f"it goes like this: {usage}")
+            return Fault(ErrorCode.INVALID_FIELD, f"usage: {usage}")
         case _:
-            return Fault(ErrorCode.UNKNOWN_TYPE, f"no command /{word[:32]}; /help lists them")
+            return Fault(ErrorCode.UNKNOWN_TYPE, f"no command /{word[:32]}; /help lists the commands")

@@ -1,4 +1,4 @@
-"""The table of dialects: the encoder of each, by dialect number (`base.py`)."""
+"""The table of dialects: the encoder of each, by dialect number (see `base.py`)."""
 
 from typing import Final
 

@@ -1,7 +1,6 @@
 """Two-field JSON: objects of `username` and `message`, with or without newlines between them.
 
-Knows how to say everything in two fields and a timestamp; what is not a person's message comes from the
-username `server`. Must not know sessions or rooms beyond what an event tells.
+Messages of users go out with a timestamp; all other events as sentences from the username `server`.
 """
 
 from collections.abc import Sequence
@@ -20,14 +19,14 @@ from chat_protocol.names import SERVER_NAME
 
 
 class InboundObject(msgspec.Struct):
-    """What a client sends."""
+    """What a client sends: a message, and the name under which."""
 
     username: str
     message: str
 
 
 class OutboundObject(msgspec.Struct, omit_defaults=True):
-    """What the server sends; `timestamp` in seconds since the Unix epoch where there is a message."""
+    """What the server sends; messages of users have a `timestamp`, in seconds since the Unix epoch."""
 
     username: str
     message: str
@@ -39,20 +38,20 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def decode_object(text: bytes, *, balanced: bool = True) -> Incoming:
-    """Return the message in the object `text`, or what is wrong with it."""
+    """Return the command in the object `text`, or a fault; unless `balanced`, `text` is junk."""
     if not balanced:
-        return Fault(ErrorCode.BAD_FRAME, "not a JSON object of username and message")
+        return Fault(ErrorCode.BAD_FRAME, "not a JSON object with username and message")
     try:
         pair = _decode(text)
     except msgspec.ValidationError as error:
-        return Fault(ErrorCode.INVALID_FIELD, f"an object has the strings username and message: {error}")
+        return Fault(ErrorCode.INVALID_FIELD, f"an object needs the strings username and message: {error}")
     except (*DECODE_ERRORS, RecursionError) as error:
         return undecodable_fault(error, "a JSON object")
     return Say(username=pair.username, message=pair.message)
 
 
 def encode(event: Event) -> bytes:
-    """Return the event as two-field lines, one for each thing it says."""
+    """Return the event as lines of two-field JSON, one for each sentence."""
     if isinstance(event, MessageEvent):
         return encode_messages((event,))
     return b"".join(
@@ -62,14 +61,14 @@ def encode(event: Event) -> bytes:
 
 
 def encode_messages(events: Sequence[MessageEvent]) -> bytes:
-    """Return a batch of messages as one chunk."""
+    """Return a batch of messages as one chunk, a line each."""
     return _encoder.encode_lines(
         [OutboundObject(event.username, event.message, event.timestamp) for event in events]
     )
 
 
 class TwoFieldCodec:
-    """The server's side of two-field JSON."""
+    """The server's codec of two-field JSON."""
 
     __slots__ = ("_objects", "_overflow_reported")
 
@@ -79,10 +78,10 @@ class TwoFieldCodec:
 
     def __init__(self) -> None:
         self._objects = ObjectSplitter()
-        self._overflow_reported = False  # whether the peer was told that an object was too large
+        self._overflow_reported = False  # whether FRAME_TOO_LARGE has been returned
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
-        """Return what `data` completes."""
+        """Return the commands and faults that `data` completes."""
         found = [decode_object(piece.text, balanced=piece.balanced) for piece in self._objects.feed(data)]
         if self._objects.overflowed and not self._overflow_reported:
             self._overflow_reported = True
@@ -90,7 +89,7 @@ class TwoFieldCodec:
         return found
 
     def receive_eof(self) -> Sequence[Incoming]:
-        """Return what the end of input leaves unfinished."""
+        """Return a fault for an unfinished object at the end of input."""
         return [
             decode_object(piece.text, balanced=piece.balanced) for piece in self._objects.take_unfinished()
         ]

@@ -1,4 +1,4 @@
-"""Cuts a byte stream into frames: lines, and JSON objects by their braces.
+"""Framing: a byte stream cut into lines, or into JSON objects by their braces.
 
 Imports nothing of ours.
 Open `lines.py` first.

@@ -1,6 +1,6 @@
-"""Cuts a stream of bytes into JSON objects by their braces, newline or not, looking at each byte once.
+"""Cuts a byte stream into JSON objects by their braces, with or without newlines; each byte is scanned once.
 
-Knows braces and strings. Must not know what an object means, nor whether it is valid JSON.
+Only braces and strings are looked at: a piece need not be valid JSON.
 """
 
 import re
@@ -10,11 +10,11 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 _OUTSIDE_STRING = re.compile(rb'["{}]')
 _INSIDE_STRING = re.compile(rb'["\\\n]')
-_NOT_SEPARATOR = re.compile(rb"[^\s,]")  # anything that is neither space nor a comma between two objects
+_NOT_SEPARATOR = re.compile(rb"[^\s,]")  # neither white space nor a comma between objects
 
 
 class Piece(NamedTuple):
-    """An object with balanced braces, or junk, and where in the stream it begins and ends."""
+    """An object (`balanced`) or junk, and the offsets in the stream where it begins and ends."""
 
     text: bytes
     balanced: bool
@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
 
 class ObjectSplitter:
-    """Finds whole objects; what stands between them, or breaks inside a string, is junk up to a newline."""
+    """Splits off whole objects. Other bytes, and objects broken inside a string, are junk up to a newline."""
 
     __slots__ = (
         "_buffer",
@@ -39,7 +39,7 @@ class ObjectSplitter:
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._buffer = bytearray()
         self._buffer_start = 0  # bytes of the stream before `_buffer`
-        self._scanned = 0  # bytes of `_buffer` that need no second look
+        self._scanned = 0  # bytes of `_buffer` that have been scanned
         self._depth = 0
         self._in_string = False
         self._in_junk = False
@@ -47,7 +47,7 @@ class ObjectSplitter:
         self.overflowed = False
 
     def feed(self, data: bytes) -> list[Piece]:
-        """Return the objects and the junk that `data` completes, in order."""
+        """Return the objects and junk that `data` completes, in order; above `limit`, sets `overflowed`."""
         found: list[Piece] = []
         if self.overflowed:
             return found
@@ -92,11 +92,11 @@ class ObjectSplitter:
         return found
 
     def peek_unfinished(self) -> bytes:
-        """Return what has come of the object, or the junk, that is not finished."""
+        """Return the bytes of the unfinished object or junk."""
         return bytes(self._buffer)
 
     def take_unfinished(self) -> list[Piece]:
-        """Return an unfinished object as junk."""
+        """Return and clear the unfinished object, as junk, for the end of input."""
         rest = bytes(self._buffer).strip()
         self._buffer.clear()
         return (
@@ -111,9 +111,9 @@ class ObjectSplitter:
         )
 
     def _scan_object(self, held: bytearray, at: int) -> tuple[int, bool]:
-        """Go on from `at` to where the object ends, breaks (`_in_junk` is set) or must wait for more bytes.
+        """Scan from `at` to where the object ends, breaks (`_in_junk` is set) or needs more bytes.
 
-        Returns the place, and whether the object ended there.
+        Returns the offset, and whether the object ended there.
         """
         while True:
             found = (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(held, at)
@@ -121,11 +121,11 @@ class ObjectSplitter:
                 return len(held), False
             at = found.end()
             match held[found.start()]:
-                case 0x5C:  # a backslash: the byte behind it means nothing here
+                case 0x5C:  # a backslash escapes the byte after it
                     if at == len(held):
                         return found.start(), False
-                    at += held[at] != 0x0A  # but a raw newline breaks the string nonetheless
-                case 0x0A:  # a JSON string holds no raw newline: this one was never closed
+                    at += held[at] != 0x0A  # but not a raw newline, which breaks the string
+                case 0x0A:  # JSON strings contain no raw newline: this one was never closed
                     self._in_junk = True
                     return found.start(), False
                 case 0x22:

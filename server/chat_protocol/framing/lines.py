@@ -1,22 +1,19 @@
-"""A bounded line buffer that looks at each byte once.
-
-Knows bytes and newlines. Must not know what a line means.
-"""
+"""A bounded line buffer; each byte is scanned once."""
 
 from typing import Final
 
 MAX_FRAME_BYTES: Final = 65_536
-"""Bytes in a line or object from a client, its newline not counted."""
+"""Limit for a line or JSON object from a client, its line end not counted."""
 
 
 class LineBuffer:
-    """Cuts a stream of bytes into lines of at most `limit` bytes."""
+    """Cuts a byte stream into lines of at most `limit` bytes."""
 
     __slots__ = ("_buffer", "limit", "overflowed")
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._buffer: bytearray | None = (
-            None  # made only for a line that comes in pieces: idle sessions pay nothing
+            None  # made only for a line that arrives in pieces: idle sessions need none
         )
         self.limit = limit
         self.overflowed = False
@@ -24,7 +21,7 @@ class LineBuffer:
     def feed(self, data: bytes) -> list[bytes]:
         r"""Return the lines that `data` completes, without their `\n` or `\r\n`.
 
-        A line over the limit sets `overflowed`; lines before it are still returned, nothing is after it.
+        A line over the limit sets `overflowed`: the lines before it are returned, and nothing after it.
         """
         if self.overflowed:
             return []
@@ -52,7 +49,7 @@ class LineBuffer:
         return [line[:-1] if line.endswith(b"\r") else line for line in lines]
 
     def take_unfinished(self) -> bytes:
-        """Take the unfinished last line at the end of input (empty if there is none)."""
+        """Return and clear a last line without newline, at the end of input; empty if there is none."""
         rest = b"" if self._buffer is None else bytes(self._buffer).removesuffix(b"\r")
         self._buffer = None
         return rest

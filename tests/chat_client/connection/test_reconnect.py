@@ -261,7 +261,7 @@ def test_a_refusal_for_good_ends_it(fake_server: Scripted, connect: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("reason", "sentence"), [("replaced", "another connection"), ("kicked", "asked to leave")]
+    ("reason", "sentence"), [("replaced", "another connection"), ("kicked", "you were kicked")]
 )
 def test_who_was_replaced_or_kicked_is_told_and_stays_away(
     fake_server: Scripted, connect: Any, reason: str, sentence: str

@@ -302,7 +302,7 @@ def test_server_and_name_are_asked_for_until_they_fit(server: Any, terminal: Any
         ann.type("127.0.0.1:1" + ENTER)
         ann.see("Username [tester]: ")
         ann.type("no good" + ENTER)
-        ann.see("a name holds letters")
+        ann.see("a name may contain letters")
         ann.type("asked-bob" + ENTER)
         ann.see("nobody listens there")
         ann.type(server.address + ENTER)

@@ -72,7 +72,7 @@ def test_what_can_no_longer_be_had_is_said(fake_server: Any, terminal: Any) -> N
     server.log.append(make_message(81))
     server.connection().cut()
     server.connection().send(Gap(room="lobby", first=1, last=80), make_message(81))
-    ann.see("messages 1 to 80 of lobby can no longer be had", "1 message caught up", "bob: 81")
+    ann.see("messages 1 to 80 of lobby are no longer available", "1 message caught up", "bob: 81")
 
 
 def test_a_new_session_is_called_one(fake_server: Any, terminal: Any) -> None:
@@ -90,7 +90,7 @@ def test_who_is_replaced_is_told_why(fake_server: Any, terminal: Any) -> None:
     ann.see("lobby> ")
     server.connection().send(Bye(reason=ByeReason.REPLACED))
     assert ann.exit_code() == 4
-    assert "the session has ended: you have come back on another connection" in ann.screen
+    assert "the session has ended: replaced: the session continues on another connection" in ann.screen
 
 
 def test_who_shows_who_lags(fake_server: Any, terminal: Any) -> None:
