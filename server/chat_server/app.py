@@ -1,6 +1,6 @@
-"""The composition root: puts the server together, starts it, and stops it without losing anything.
+"""The composition root: builds the server from its parts, starts it, and stops it without losing messages.
 
-Knows every part and no part's insides. Tests start it too: `Server(config, log).start()`, then `stop()`.
+Tests use it, too: `Server(config, log).start()`, then `stop()`.
 """
 
 import os
@@ -41,24 +41,24 @@ from chat_server.settings.load import Config
 from chat_server.vocabulary import LogEvent
 
 TICK_INTERVAL_S = 0.1
-"""Seconds between two looks at pings, presence and deadlines."""
+"""Seconds between two checks of pings, presence and deadlines."""
 
 LOOP_LAG_WARNING_MS = 250.0
-"""Milliseconds by which the loop may be late before the log warns of it: people notice about that much."""
+"""Lag of the event loop above which the log warns: users notice about that much."""
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The clocks of the machine."""
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
 
 class Server:
-    """One server process: from its settings to its last log line."""
+    """A server process, from its settings to its last log line."""
 
     def __init__(self, config: Config, log: EventLog) -> None:
-        """Open the store and the port; raise `CannotStart` with one line for a person where that fails."""
+        """Open the store and the port. Raises `CannotStart` with one line for the user if that fails."""
         self.config = config
         self.log = log.logger
         self.sink = log.sink
@@ -67,7 +67,7 @@ class Server:
         self._stopping = False
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
-        # First: a port in use must not leave a new data file behind.
+        # Before the store: a port in use must not leave a new data file behind.
         listening = _listen_or_fail("", config.host, config.port)
         self._metrics_listening: socket.socket | None = None
         try:
@@ -95,16 +95,16 @@ class Server:
                 resume_hold=config.resume_hold,
             )
         except StoreUnavailable as error:
-            raise CannotStart(f"the data in {self.store_name} cannot be read: {error}") from error
+            raise CannotStart(f"cannot read the data in {self.store_name}: {error}") from error
         self.ingest = self.hub.ingest = self.commit_loop.ingest = Ingest(
             self.store,
             self.clock,
             lambda: self.hub.stats,
-            bound=config.ingest_bytes,
-            patience=config.store_patience,
+            max_bytes=config.ingest_bytes,
+            patience_s=config.store_patience,
             wake=self.commit_loop.wake,
-            opened=self.hub.conversations.opened,
-            revive=self.hub.conversations.revive,
+            on_opening_done=self.hub.conversations.finish_opening,
+            reopen=self.hub.conversations.reopen,
         )
         self.reporter = LogReporter(self.log, self.hub, config.store_path)
         self.maintenance = StoreMaintenance(
@@ -116,7 +116,7 @@ class Server:
             retention_messages=config.retention_messages,
             retention_seconds=config.retention_seconds,
             clock=self.clock.time,
-            on_trimmed=self.hub.trimmed,
+            on_trimmed=self.hub.trim_tails,
         )
         if config.log_messages:
             self.ingest.on_stored = self.reporter.messages_stored
@@ -132,9 +132,9 @@ class Server:
             on_failed=self._on_connection_failed,
         )
         self.hub.on_welcome = self.reporter.session_opened
-        self.hub.feeder.on_lagging = self.reporter.reader_lagging
-        self.hub.feeder.on_caught_up = self.reporter.reader_caught_up
-        self.backfill_loop = BackfillLoop(self.log, self.hub.feeder)
+        self.hub.backfill.on_lagging = self.reporter.reader_lagging
+        self.hub.backfill.on_caught_up = self.reporter.reader_caught_up
+        self.backfill_loop = BackfillLoop(self.log, self.hub.backfill)
         self.listener = Listener(
             listening,
             self.connections,
@@ -172,12 +172,12 @@ class Server:
 
     @property
     def address(self) -> str:
-        """HOST:PORT as a client would be told."""
+        """HOST:PORT, as a client would write it."""
         host = self.config.host
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def start(self) -> None:
-        """Listen, and run everything that runs beside the connections."""
+        """Start all greenlets and threads, then accept connections."""
         self.sink.start()
         self.hub.address = self.address
         self.loop_lag.start()
@@ -207,7 +207,7 @@ class Server:
             self.log.warning(LogEvent.EPOCH_CHANGED, epoch=self.store.epoch, reason="the log's end was lost")
 
     def stop(self, reason: str) -> None:
-        """Stop gracefully: store and deliver what was accepted, say `bye`, write the last lines."""
+        """Stop gracefully: store and deliver accepted messages, send `bye`, write the last log lines."""
         if self._stopping:
             return
         self._stopping = True
@@ -216,21 +216,21 @@ class Server:
         self.listener.stop()
         deadline = self.clock.monotonic() + self.config.drain_timeout
         self.connections.stop_reading()
-        # What was accepted is stored and told first; with a store that fails, until it is refused.
+        # Accepted messages are stored and acknowledged first, or refused if the store keeps failing.
         while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
         for connection in list(self.connections.registered):
-            connection.end(
+            connection.close_with_bye(
                 ByeReason.SHUTDOWN, after=round(random.uniform(0, self.config.reconnect_spread), 2)
             )
         while self.connections.registered and self.clock.monotonic() < deadline:
             gevent.sleep(0.01)
         for connection in list(self.connections.registered):
             session = connection.session
-            told = session.closed or session.away or session.link is not connection
-            if not told:  # else it was told, and only waits for its peer to hang up
+            told = session.closed or session.held or session.link is not connection
+            if not told:  # else the peer has its `bye`, and has only to close
                 self.reporter.session_closed(connection)
-        gevent.sleep(0.01)  # what those who left last leave to the store
+        gevent.sleep(0.01)  # let the last disconnects reach the store
         gevent.killall(self._greenlets)
         self._finish(reason)
 
@@ -240,7 +240,7 @@ class Server:
         self.loop_lag.stop()
         try:
             self.store.close()
-        except Exception as error:  # noqa: BLE001  a failing disk must not keep the last lines from the log
+        except Exception as error:  # noqa: BLE001  a failing disk must not prevent the last log lines
             self.log.error(LogEvent.STORE_FAILED, store=self.store_name, error=str(error))
         if self.metrics_server is not None:
             self.metrics_server.stop()
@@ -250,7 +250,7 @@ class Server:
         self.stopped.set()
 
     def apply(self, config: Config) -> None:
-        """Let the reloadable settings of `config` hold from now on."""
+        """Apply the reloadable settings of `config`."""
         self.config = config
         self.hub.limits = limits_of(config)
         self.connections.address_limits.limits = address_limits_of(config)
@@ -270,10 +270,10 @@ class Server:
     def _tick(self) -> None:
         hub = self.hub
         for duty in (
-            hub.presences.flush,
+            hub.presence_updates.flush,
             hub.heartbeat.tick,
-            hub.feeder.tick,
-            hub.seats.tick,
+            hub.backfill.tick,
+            hub.resumable.tick,
             hub.conversations.tick,
             self.connections.end_hello_timeouts,
         ):
@@ -292,7 +292,7 @@ class Server:
         self.reporter.write_interval(lag_max_ms=lag.max_ms, bytes_direct=bytes_direct)
 
     def _constant_metrics(self) -> dict[str, Value]:
-        """Return the metrics that do not change."""
+        """Return the metrics that do not change while the server runs."""
         config, store = self.config, self.store
         kept = isinstance(store, SqliteStore)
         labels = (__version__, config.node, "sqlite" if kept else "memory", config.sync if kept else "")
@@ -312,14 +312,14 @@ class Server:
 
     def _on_loop_blocked(self, stack: str, seconds: float) -> None:
         self.log.error(LogEvent.HUB_BLOCKED, stack=stack, duration_s=round(seconds, 3))
-        self.sink.flush()  # the greenlet that writes the log cannot run now
+        self.sink.flush()  # the greenlet that writes the log is blocked, too
 
     def _on_loop_unblocked(self, seconds: float) -> None:
         self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
 
 
 def _listen_or_fail(flag_prefix: str, host: str, port: int) -> socket.socket:
-    """Listen, or raise `CannotStart`; `what` stands in front of the flags' names."""
+    """Return a listening socket, or raise `CannotStart`; `flag_prefix` precedes the flags' names in its text."""
     try:
         return listen(host, port)
     except socket.gaierror as error:
@@ -357,12 +357,12 @@ def address_limits_of(config: Config) -> AddressLimitSettings:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return it."""
+    """Raise the soft limit of open files to the hard limit; return the limit in force."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = 1_048_576  # Linux's own ceiling by default (fs.nr_open)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # some systems have a lower ceiling of their own
+    except (OSError, ValueError):  # some systems have a lower maximum
         return soft
     return hard

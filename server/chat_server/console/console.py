@@ -1,7 +1,7 @@
-"""The operator's seat: the person at the server's terminal, a member of the lobby like any other.
+"""The operator's console: reads the server's terminal, and takes part in the lobby as an ordinary session.
 
-Knows the terminal (prompt_toolkit, in a native thread of its own, so that the loop never waits for keys) and
-speaks to the core as any session does: commands in, events out. Must not know sockets.
+prompt_toolkit reads the terminal in a native thread, so that the event loop never waits for keys. Everything
+else runs in the loop, and uses the core as any session does: commands in, events out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chat_protocol import LOBBY, commands, sentences
 from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
-from chat_server.console.link import NoNetwork
+from chat_server.console.link import ConsoleLink
 from chat_server.core.sessions.session import Session
 from chat_server.observability.event_log import to_printable
 
@@ -29,29 +29,29 @@ if TYPE_CHECKING:
     from chat_server.core.commands.router import Router
 
 HELP: Final = (
-    "A line goes to everyone in the lobby.  /msg NAME text   to one user   /who   who is connected\n"
-    "/rooms  which rooms there are   /kick NAME  send somebody away for a minute   /help  this\n"
-    "/quit  stop the server   bye  say good-bye to the lobby, then stop the server"
+    "A line is sent to the lobby.  /msg NAME text   message to one user   /who   connected users\n"
+    "/rooms  list of rooms   /kick NAME  disconnect a user for a minute   /help  this help\n"
+    "/quit  stop the server   bye  send `bye` to the lobby, then stop the server"
 )
 
 
 def has_terminal() -> bool:
-    """Tell whether somebody can type and read here."""
+    """Return whether standard input and output are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
 
 
 class Outbox:
-    """The console's outbox: takes chunks of lines, as a socket would, and shows the events on them."""
+    """The console's outbox: decodes the lines that a socket would get, and shows their events."""
 
     def __init__(self, show: Callable[[WireEvent], None]) -> None:
-        self.queue = True  # so that the fan-out hands everything to `offer`
-        self.waiting = 0
-        self.moved_at = 0.0
-        self.full = self.shut = False
+        self.queue = True  # not None, so that `fan_out` calls `offer`
+        self.queued_bytes = 0
+        self.progress_at = 0.0
+        self.full = self.closed = False
         self._show = show
 
     def offer(self, data: bytes) -> bool:
-        """Show the events in `data`."""
+        """Show the events in `data`; always accepts them."""
         self.put(data)
         return True
 
@@ -63,7 +63,7 @@ class Outbox:
                 self._show(event)
 
 
-class Console(NoNetwork):
+class Console(ConsoleLink):
     """The operator's session, and the thread that reads the terminal."""
 
     def __init__(self, hub: Hub, router: Router, stop: Callable[[str], None]) -> None:
@@ -79,15 +79,15 @@ class Console(NoNetwork):
         self.session = Session(self, Outbox(self._show_event), hub.clock.monotonic())
 
     def start(self) -> None:
-        """Take the seat."""
-        self._hub.operator(self.session)
-        self._hub.join(self._hub.room(LOBBY), self.session)
+        """Join the lobby, and start reading the terminal."""
+        self._hub.activate_operator(self.session)
+        self._hub.join_room(self._hub.find_or_make_room(LOBBY), self.session)
         self._wake.start(self._line_ready.set)
         self._greenlet = gevent.spawn(self._serve)
         self._thread.start()
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Stop the prompt, and restore the terminal."""
         self._wake.stop()
         prompt = self._prompt
         if prompt is not None and prompt.app.is_running and prompt.app.loop is not None:
@@ -97,7 +97,7 @@ class Console(NoNetwork):
     # The native thread
 
     def _read_terminal(self) -> None:
-        """Hand on what is typed; None at the end (Ctrl-C, Ctrl-D)."""
+        """Queue each line that is typed, and None at the end (Ctrl-C, Ctrl-D)."""
         from prompt_toolkit import PromptSession  # noqa: PLC0415  only a console needs it
         from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
 
@@ -113,7 +113,7 @@ class Console(NoNetwork):
         self._lines.append(line)
         self._wake.send()
 
-    # The hub's thread
+    # The event loop's thread
 
     def _serve(self) -> None:
         self._print(HELP)
@@ -131,7 +131,7 @@ class Console(NoNetwork):
                     self._print(f"! {refusal.message}")
 
     def _run_line(self, line: str) -> None:
-        """Do what a line says."""
+        """Execute a line: a message for the lobby, or a command. Raises `Refused`."""
         word, _, rest = line.partition(" ")
         rest = rest.strip()
         match word:
@@ -140,7 +140,7 @@ class Console(NoNetwork):
             case "bye" | "quit" | "/quit" if not rest:
                 if word == "bye":
                     self._dispatch(commands.Message(message="bye", room=LOBBY))
-                    self._hub.settle(self.session)
+                    self._hub.wait_own_delivered(self.session)
                 self._stop("console")
             case "/help":
                 self._print(HELP)
@@ -154,9 +154,9 @@ class Console(NoNetwork):
             case "/kick" if rest:
                 self._kick(rest)
             case "/msg" | "/kick":
-                raise Refused(ErrorCode.INVALID_FIELD, "it goes like this: /msg NAME text, /kick NAME")
+                raise Refused(ErrorCode.INVALID_FIELD, "usage: /msg NAME text, /kick NAME")
             case _ if word.startswith("/") and not word.startswith("//"):
-                raise Refused(ErrorCode.UNKNOWN_TYPE, f"no command {word}; /help lists them")
+                raise Refused(ErrorCode.UNKNOWN_TYPE, f"unknown command {word}; /help lists the commands")
             case _:
                 text = line[1:] if line.startswith("//") else line
                 self._dispatch(commands.Message(message=text, room=LOBBY))
@@ -166,14 +166,14 @@ class Console(NoNetwork):
         self._router.dispatch(self.session, command)
 
     def _kick(self, name: str) -> None:
-        user = self._hub.names.user(name)
+        user = self._hub.directory.require_user(name)
         if user is self.session:
-            raise Refused(ErrorCode.INVALID_FIELD, "to leave, type bye")
+            raise Refused(ErrorCode.INVALID_FIELD, "you cannot kick yourself; type bye to stop the server")
         self._hub.kick(user)
-        self._print(f"* {to_printable(user.name)} was asked to leave, and stays out for a minute")
+        self._print(f"* {to_printable(user.name)} was asked to leave, and cannot come back for a minute")
 
     def _show_event(self, event: WireEvent) -> None:
-        """Put an event on the terminal; peers' control characters stay what they are: text."""
+        """Print an event; control characters of peers are escaped."""
         match event:
             case MessageEvent():
                 minute = int(event.timestamp // 60)
@@ -200,11 +200,11 @@ class Console(NoNetwork):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    # Link: what the core asks of a connection
+    # The port `Link`: called by the core
 
     address = "console"
 
-    def end(
+    def close_with_bye(
         self,
         reason: ByeReason,
         message: str | None = None,

@@ -1,16 +1,13 @@
-"""A link without a network: for the console.
-
-Knows how to wait in gevent. Must not know sockets or terminals.
-"""
+"""The console's link: the port `Link` without a network connection."""
 
 from gevent.event import Event
 
 from chat_server.core.ports.link import Signal
-from chat_server.core.sessions.detached import Nowhere
+from chat_server.core.sessions.detached import DetachedLink
 
 
-class NoNetwork(Nowhere):
-    """The half of `core.ports.Link` that needs no connection: a greenlet serves it, and can wait."""
+class ConsoleLink(DetachedLink):
+    """A link without a connection, whose session is served by a greenlet, so that it can wait."""
 
     def wait(self, signal: Signal) -> None:
         """Wait for `signal`."""
@@ -18,5 +15,5 @@ class NoNetwork(Nowhere):
         signal.wait()
 
     def new_signal(self) -> Event:
-        """Make a signal to wait for."""
+        """Return a new signal for `wait`."""
         return Event()

@@ -12,9 +12,9 @@ from typing import Final
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
 from chat_server.core.delivery.batch import Batch
-from chat_server.core.delivery.ingest import event_of
-from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
-from chat_server.core.ports.store import UNBOUNDED
+from chat_server.core.delivery.ingest import message_event
+from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
+from chat_server.core.ports.store import UNBOUNDED_BYTES
 
 TRIM_STEP_MESSAGES: Final = 500
 """Messages that one `trim` deletes at most."""
@@ -37,11 +37,11 @@ class MemoryStore:
         """Return nothing: a memory store begins empty."""
         return []
 
-    def sessions(self) -> list[SessionRecord]:
+    def resumable_sessions(self) -> list[SessionRecord]:
         """Return nothing: whoever comes back within a run is known to the hub."""
         return []
 
-    def talks(self, identities: Collection[int]) -> list[Talk]:  # noqa: ARG002  the port's
+    def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:  # noqa: ARG002  the port's
         """Return nothing."""
         return []
 
@@ -56,7 +56,7 @@ class MemoryStore:
 
     def append(self, batch: Batch) -> None:
         """Store the batch; it cannot fail."""
-        for record in batch.records.rooms if batch.records else ():
+        for record in batch.registry_changes.rooms if batch.registry_changes else ():
             self._create_room(record)
         for draft in batch.messages:
             record = draft.room.record
@@ -64,7 +64,7 @@ class MemoryStore:
             self._last_id += 1
             draft.seq, draft.id = record.seq, self._last_id
             kept = self._messages[record.id]
-            kept.append((draft.id, event_of(draft, batch.timestamp)))
+            kept.append((draft.id, message_event(draft, batch.timestamp)))
             self._places[draft.id] = (record.id, draft.seq)
             if len(kept) > self._messages_per_room:
                 self._drop_oldest(record.id)
@@ -77,7 +77,7 @@ class MemoryStore:
         limit: int,
         *,
         newest: bool,
-        size: int = UNBOUNDED,
+        size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
         """Return what is kept of the range."""
         kept = self._messages.get(room.id, ())
@@ -91,7 +91,7 @@ class MemoryStore:
                 size -= len(event.message.encode())
         return found[::-1] if newest else found
 
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return a message that is still kept."""
         place = self._places.get(message_id)
         if place is None:

@@ -1,4 +1,4 @@
-"""The greenlet that commits what is queued as soon as there is something."""
+"""The greenlet that commits queued messages as soon as there are any."""
 
 import time
 from collections.abc import Callable
@@ -12,25 +12,25 @@ from chat_server.core.delivery.ingest import Ingest
 from chat_server.vocabulary import LogEvent
 
 STORE_RETRY_INTERVAL_S = 1.0
-"""Seconds after which a store that failed is tried again when nobody says anything."""
+"""Seconds after which a failed store is retried while no messages arrive."""
 
 REFUSED_LOG_INTERVAL_S = 1.0
-"""Seconds between two lines about refused messages, however many there are."""
+"""Minimum of seconds between two log lines about refused messages."""
 
 
 class CommitLoop:
-    """The one greenlet that commits. It parks in the hub, which is cheaper than an Event at each commit."""
+    """The only greenlet that commits. It waits in gevent's hub, which is cheaper than an Event per commit."""
 
     def __init__(self, log: FilteringBoundLogger, store_name: str) -> None:
         self._log = log
         self._store_name = store_name
         self._gevent_hub: Any = gevent.get_hub()
         self._requested = False
-        self._parked_switch: Callable[[], object] | None = None  # of a parked greenlet
+        self._parked_switch: Callable[[], object] | None = None  # set while the greenlet waits
         self._failing_since: float | None = None
-        self._refused_logged = 0  # messages whose refusal was told
+        self._refused_logged = 0  # refused messages that have been logged
         self._refused_logged_at = 0.0
-        self._retry: gevent.Greenlet | None = None  # wakes us to try a store that failed
+        self._retry: gevent.Greenlet | None = None  # retries a failed store
         self._not_paused = Event()
         self._not_paused.set()
         self._idle = Event()
@@ -38,23 +38,23 @@ class CommitLoop:
         self.ingest: Ingest
 
     def wake(self) -> None:
-        """Commit soon: after all readers that are ready now have had their turn."""
+        """Request a commit: it runs after all readers that are ready now."""
         self._requested = True
         if self._parked_switch is not None:
             self._gevent_hub.loop.run_callback(self._parked_switch)
             self._parked_switch = None
 
     def pause(self) -> None:
-        """Commit nothing until `resume`; return when the commit under way is done. May wait."""
+        """Suspend commits until `resume`; return when the current one is done. May wait."""
         self._not_paused.clear()
         self._idle.wait()
 
     def resume(self) -> None:
-        """Go on committing."""
+        """Allow commits again."""
         self._not_paused.set()
 
     def run(self) -> None:
-        """Commit until killed."""
+        """Commit on request until killed."""
         commit = self.ingest.commit
         switch = gevent.getcurrent().switch
         while True:
@@ -72,32 +72,32 @@ class CommitLoop:
                     gevent.sleep(retry_delay_s)
                     retry_delay_s = commit()
                     self._log_store_state()
-            except Exception as error:  # noqa: BLE001  ours; the next batch is tried all the same
+            except Exception as error:  # noqa: BLE001  a bug of ours must not stop later commits
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
             self._idle.set()
             if self.ingest.last_error is not None and (self._retry is None or self._retry.ready()):
                 self._retry = gevent.spawn_later(STORE_RETRY_INTERVAL_S, self.wake)
 
     def _log_store_state(self) -> None:
-        """Say in the log when the store begins to fail, what was refused meanwhile, and when it is back."""
+        """Log when the store starts to fail, how many messages were refused, and when it works again."""
         ingest = self.ingest
         if ingest.last_error is None and self._failing_since is None:
             return
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-            self._refused_logged = ingest.refused
+            self._refused_logged = ingest.refused_messages
             self._log.error(
                 LogEvent.STORE_FAILED,
                 store=self._store_name,
                 error=ingest.last_error,
-                queue_bytes=ingest.size,
+                queue_bytes=ingest.queued_bytes,
             )
-        refused = ingest.refused - self._refused_logged
+        refused = ingest.refused_messages - self._refused_logged
         recovered = ingest.last_error is None
         if refused and (recovered or now - self._refused_logged_at > REFUSED_LOG_INTERVAL_S):
             self._refused_logged_at = now
-            self._refused_logged = ingest.refused
+            self._refused_logged = ingest.refused_messages
             duration = round(now - self._failing_since, 3)
             self._log.error(
                 LogEvent.BATCH_REFUSED, error=ingest.last_error, count=refused, duration_s=duration

@@ -196,7 +196,7 @@ class AddressLimits:
         """
         now = self._clock.monotonic()
         entry = self._connection_buckets.use(key, now)
-        wait = entry.bucket.take(now)
+        wait = entry.bucket.take_token(now)
         if not wait:
             return 0.0
         wait = min(max(wait, entry.promised_until - now), MAX_RETRY_AFTER_S)
@@ -223,7 +223,7 @@ class AddressLimits:
         bucket = self._failed_hello_buckets.bucket_of(key)
         if bucket is None:
             return 0.0
-        wait = bucket.take(now)
+        wait = bucket.take_token(now)
         if not wait:
             bucket.charge(-1, now)
             return 0.0
@@ -241,7 +241,7 @@ class AddressLimits:
             return
         now = self._clock.monotonic()
         bucket = self._failed_hello_buckets.use(key, now).bucket
-        if bucket.debt(now) < MAX_HELLO_DELAY_S:  # else a long attack would delay hellos long after its end
+        if bucket.debt_seconds(now) < MAX_HELLO_DELAY_S:  # or a long attack would delay hellos long after it
             bucket.charge(1, now)
 
     def floods_hellos(self, connection: Hashable) -> bool:

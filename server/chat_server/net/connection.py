@@ -146,7 +146,7 @@ class Connection:
             except OSError as error:
                 self.end_reason = self.end_reason or _reset_reason(error)
                 return True
-            router.accept(self.session, len(data))
+            router.record_input(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
                 self._handle(self.codec.receive_eof())
@@ -168,7 +168,7 @@ class Connection:
             outbox.cork()
             slice_ends = self.now() + TIME_SLICE_S
         for item in items:
-            if outbox.shut and isinstance(item, QUERY_COMMANDS):
+            if outbox.closed and isinstance(item, QUERY_COMMANDS):
                 continue  # the peer cannot get the answer any more
             try:
                 connections.router.dispatch(self.session, item)
@@ -176,11 +176,11 @@ class Connection:
                 self._report_internal_error(error, item.ref)
             if isinstance(item, Fault) and item.close:
                 self.end_reason = self.end_reason or item.code
-            if outbox.waiting > connections.outbox_bytes // 2:
+            if outbox.queued_bytes > connections.outbox_bytes // 2:
                 self._wait_drained()
             if connections.ingest.full:
                 signal = self.new_signal()
-                connections.ingest.on_room(signal)
+                connections.ingest.notify_when_space(signal)
                 self.wait(signal)
             if many and self.now() > slice_ends:
                 outbox.uncork()
@@ -193,7 +193,7 @@ class Connection:
     def _report_internal_error(self, error: Exception, ref: str | None) -> None:
         """Log the error with its context, and send the peer `internal`."""
         self._connections.on_failed(self, error)
-        self.session.answer(
+        self.session.send_if_open(
             Error(
                 code=ErrorCode.INTERNAL,
                 message="internal server error; the outcome is unknown, retry with the same ref",
@@ -217,7 +217,7 @@ class Connection:
     def _wait_drained(self) -> None:
         """Stop handling commands until the peer has read the answers to earlier ones."""
         self.outbox.uncork()
-        if not self.outbox.waiting or self.end_reason is not None:
+        if not self.outbox.queued_bytes or self.end_reason is not None:
             return
         self._drained = Event()
         self.session.paused = True
@@ -236,7 +236,7 @@ class Connection:
         gevent_hub, outbox = self._connections.gevent_hub, self.outbox
         with gevent.Timeout(CLOSE_LINGER_S, False):
             try:
-                if outbox.waiting:
+                if outbox.queued_bytes:
                     self._drained = Event()
                     self._drained.wait()
                 self.sock.shutdown(socket.SHUT_WR)
@@ -262,11 +262,11 @@ class Connection:
         return f"[{self.host}]:{self._port}" if ":" in self.host else f"{self.host}:{self._port}"
 
     @property
-    def site(self) -> str:
+    def address_key(self) -> str:
         """What counts as one address of the peer's."""
         return self._connections.address_limits.limited_key(self.host)
 
-    def end(
+    def close_with_bye(
         self,
         reason: ByeReason,
         message: str | None = None,
@@ -274,11 +274,11 @@ class Connection:
         ref: str | None = None,
     ) -> None:
         """Send `bye` and close, once all queued bytes are sent. Does not switch."""
-        if not self.outbox.shut:  # else `bye` is queued already, or the peer has gone
+        if not self.outbox.closed:  # else `bye` is queued already, or the peer has gone
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
             self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
             self.outbox.close_input()
-        self._connections.feeder.ready(self.session)  # stops a backfill that waits for this peer
+        self._connections.backfill.mark_ready(self.session)  # stops a backfill that waits for this peer
         if self._drained is not None:
             self._drained.set()
         if self.end_reason is None:  # else it is ending already
@@ -290,15 +290,15 @@ class Connection:
         self.session = session
         session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
 
-    def position(self) -> int:
+    def bytes_written(self) -> int:
         """Return the bytes written to the peer so far, including those queued here and in the kernel."""
         try:
             queued = fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))
         except OSError:  # closed meanwhile, or no Linux
             return 0
-        return self.taken() + int.from_bytes(queued, sys.byteorder) + self.outbox.waiting
+        return self.bytes_acked() + int.from_bytes(queued, sys.byteorder) + self.outbox.queued_bytes
 
-    def taken(self) -> int:
+    def bytes_acked(self) -> int:
         """Return how many bytes the peer's kernel has acknowledged."""
         try:
             info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
@@ -306,7 +306,7 @@ class Connection:
         except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
             return 0
 
-    def taking(self) -> bool:
+    def made_progress(self) -> bool:
         """Return whether the peer has read bytes since the last call, as far as the kernel knows.
 
         Acknowledged bytes may be unread in the peer's buffers; that it reads them shows in its window.
@@ -321,15 +321,17 @@ class Connection:
             return bool(unsent)
         return window > before[1] or (bool(unsent) and acknowledged > before[0])
 
-    def may_hello(self) -> float:
+    def hello_delay(self) -> float:
         """Return 0, or the seconds until a hello of this connection will be accepted."""
         address_limits = self._connections.address_limits
         wait = address_limits.hello_delay(self.host, self)
         if address_limits.floods_hellos(self):
-            self.end(ByeReason.FLOODING, "too many hello attempts before retry_after had elapsed", after=wait)
+            self.close_with_bye(
+                ByeReason.FLOODING, "too many hello attempts before retry_after had elapsed", after=wait
+            )
         return wait
 
-    def failed_hello(self) -> None:
+    def record_failed_hello(self) -> None:
         """Count a failed hello for the peer's address."""
         self._connections.address_limits.record_failed_hello(self.host)
 
@@ -373,8 +375,8 @@ class Connection:
         """Wake a reader that waits for its peer to read, and the backfill of the session."""
         if self._drained is not None:
             self._drained.set()
-        if self.session.behind is not None:
-            self._connections.feeder.ready(self.session)
+        if self.session.lagging is not None:
+            self._connections.backfill.mark_ready(self.session)
 
     def on_overflow(self) -> None:
         """End a connection whose outbox has overflowed, without a `bye`, which the peer would not read."""

@@ -35,7 +35,7 @@ class Connections:
     ) -> None:
         self.router = router
         self.hub = hub
-        self.feeder = hub.feeder
+        self.backfill = hub.backfill
         self.ingest = ingest
         self.clock = clock
         self.address_limits = address_limits
@@ -65,12 +65,12 @@ class Connections:
         """Detach the session once its messages are stored; without a `quit` it may be resumed. May wait."""
         session = connection.session
         try:
-            self.hub.settle(session)
+            self.hub.wait_own_delivered(session)
             if session.record is None:
-                self.hub.part(session)
+                self.hub.persist_closings(session)
             self._on_closed(connection)
         finally:
-            self.hub.depart(session)
+            self.hub.disconnect(session)
 
     def unregister(self, connection: Connection) -> None:
         """Remove a closed connection."""
@@ -95,6 +95,6 @@ class Connections:
             del self.unnamed[connection]
             if not connection.session.id:
                 seconds = f"{self._hello_timeout_s:g} seconds"
-                connection.end(
+                connection.close_with_bye(
                     ByeReason.HELLO_TIMEOUT, f"no hello within {seconds}; type a line, or send hello"
                 )

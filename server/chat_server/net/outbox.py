@@ -62,19 +62,19 @@ class Outbox:
         "_corked",
         "_limit_bytes",
         "_watcher",
-        "moved_at",
+        "closed",
+        "progress_at",
         "queue",
+        "queued_bytes",
         "send",
-        "shut",
-        "waiting",
     )
 
     def __init__(self, connection: Connection, limit_bytes: int) -> None:
         self.send = connection.sock.send
         self.queue: list[bytes | memoryview] | None = None
-        self.waiting = 0
-        self.moved_at = 0.0
-        self.shut = False  # accepts nothing more: `bye` is queued, or the peer has gone
+        self.queued_bytes = 0
+        self.progress_at = 0.0
+        self.closed = False  # accepts nothing more: `bye` is queued, or the peer has gone
         self._connection = connection
         self._limit_bytes = limit_bytes
         self._corked = False
@@ -82,7 +82,7 @@ class Outbox:
 
     def put(self, data: bytes) -> None:
         """Send or queue `data`, and count its bytes for the connection."""
-        if self.shut:
+        if self.closed:
             return
         self._connection.bytes_direct += len(data)
         self.put_uncounted(data)
@@ -105,35 +105,35 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether the queue is over its bound, or the outbox accepts nothing more."""
-        return self.waiting > self._limit_bytes or self.shut
+        return self.queued_bytes > self._limit_bytes or self.closed
 
     def offer(self, data: bytes) -> bool:
         """Send or queue `data` and return True, or return False if the queue would exceed its bound.
 
         An empty outbox accepts any size, so that nothing is ever too long for it.
         """
-        if self.waiting and self.waiting + len(data) > self._limit_bytes and not self.shut:
+        if self.queued_bytes and self.queued_bytes + len(data) > self._limit_bytes and not self.closed:
             self.uncork()
-            if self.waiting and self.waiting + len(data) > self._limit_bytes and not self.shut:
+            if self.queued_bytes and self.queued_bytes + len(data) > self._limit_bytes and not self.closed:
                 return False
         self.put_uncounted(data)
         return True
 
     def enqueue(self, data: bytes) -> None:
         """Queue unread bytes, and watch for writability; twice the bound ends the connection."""
-        if self.shut:
+        if self.closed:
             return
         if self.queue is None:
             self.queue = []
         self.queue.append(data)
-        self.waiting += len(data)
+        self.queued_bytes += len(data)
         if self._corked:
-            if self.waiting > self._limit_bytes // 2:  # the reader may be waiting: do not delay its answers
+            if self.queued_bytes > self._limit_bytes // 2:  # the reader may be waiting: do not delay
                 self.uncork()
             return
         if self._watcher is None:
             self._watch()
-        if self.waiting > 2 * self._limit_bytes:  # by answers alone: they may take as much as messages
+        if self.queued_bytes > 2 * self._limit_bytes:  # by answers alone: they may take as much as messages
             self.close_input()
             self._connection.call_soon(self._connection.on_overflow)
 
@@ -165,29 +165,29 @@ class Outbox:
                 self.discard()
                 return
             if sent:
-                self.waiting -= sent
-                self.moved_at = self._connection.now()
+                self.queued_bytes -= sent
+                self.progress_at = self._connection.now()
             if sent != size:
                 queue[:count] = [memoryview(data)[sent:]]  # no copy of the rest for a slow peer
                 if self._watcher is None:
                     self._watch()
                 return
             del queue[:count]
-        self.queue = [] if self.shut else None
+        self.queue = [] if self.closed else None
         self._unwatch()
         self._connection.on_drained()
 
     def close_input(self) -> None:
         """Accept nothing more: the last frame is queued."""
-        self.shut = True
+        self.closed = True
         if self.queue is None:
             self.queue = []
 
     def discard(self) -> None:
         """Drop everything: the peer has gone, which its reader notices by itself."""
-        self.shut = True
+        self.closed = True
         self.queue = []
-        self.waiting = 0
+        self.queued_bytes = 0
         self._unwatch()
         self._connection.on_drained()
 
@@ -197,7 +197,7 @@ class Outbox:
         del self._connection, self.send
 
     def _watch(self) -> None:
-        self.moved_at = self._connection.now()
+        self.progress_at = self._connection.now()
         self._watcher = self._connection.loop.io(self._connection.sock.fileno(), EV_WRITE)
         self._watcher.start(self.flush)
 

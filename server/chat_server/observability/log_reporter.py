@@ -13,10 +13,10 @@ from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
 from chat_protocol.dialects.base import DIALECT_NAMES
-from chat_server.core.base.interval_stats import RoomStats, Stats, Tally
+from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
-from chat_server.core.delivery.batch import Draft
-from chat_server.core.sessions.cursor import Behind
+from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.sessions.cursor import LaggingRooms
 from chat_server.core.sessions.session import Session
 from chat_server.net.connection import Connection
 from chat_server.observability.rejection_counter import RejectionCounter
@@ -67,26 +67,26 @@ class LogReporter:
             resumed=resumed,
         )
 
-    def reader_lagging(self, session: Session, behind: Behind) -> None:
+    def reader_lagging(self, session: Session, behind: LaggingRooms) -> None:
         """Say who reads too slowly, and by how much."""
         self._log.warning(
             LogEvent.READER_LAGGING,
             session_id=session.id,
             username=session.name,
             address=session.link.address,
-            behind=behind.missing(),
-            waiting_bytes=session.outbox.waiting,
+            behind=behind.missing_messages(),
+            waiting_bytes=session.outbox.queued_bytes,
             duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
         )
 
-    def reader_caught_up(self, session: Session, behind: Behind) -> None:
+    def reader_caught_up(self, session: Session, behind: LaggingRooms) -> None:
         """Say who has caught up, of those that were said to lag."""
         self._log.info(
             LogEvent.READER_CAUGHT_UP,
             session_id=session.id,
             username=session.name,
             address=session.link.address,
-            messages=behind.messages,
+            messages=behind.messages_sent,
             duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
         )
 
@@ -112,9 +112,9 @@ class LogReporter:
             messages_out=messages_out,
             bytes_in=connection.bytes_in,
             bytes_out=connection.bytes_direct + room_bytes,
-            rtt_min_ms=round(rtt.minimum, 3) if rtt else None,
-            rtt_p50_ms=rtt.percentile(50) if rtt else None,
-            rtt_p99_ms=rtt.percentile(99) if rtt else None,
+            rtt_min_ms=round(rtt.minimum_ms, 3) if rtt else None,
+            rtt_p50_ms=rtt.percentile_ms(50) if rtt else None,
+            rtt_p99_ms=rtt.percentile_ms(99) if rtt else None,
             rtt_samples=rtt.count if rtt else 0,
             tcp_rtt_ms=connection.tcp_rtt_ms(),
             reason=str(reason),
@@ -135,7 +135,7 @@ class LogReporter:
         self._hub.stats.refused["too_many_connections"] += 1
         self._rejections.record(address, reason)
 
-    def messages_stored(self, drafts: list[Draft]) -> None:
+    def messages_stored(self, drafts: list[QueuedMessage]) -> None:
         """Say of each message that it was stored, never what it said."""
         for draft in drafts:
             self._log.info(
@@ -151,7 +151,7 @@ class LogReporter:
         """Sum up what happened since the last time, and begin anew."""
         hub = self._hub
         now = hub.clock.monotonic()
-        stats, hub.stats = hub.stats, Stats(name for name, _ in hub.stats.busiest())
+        stats, hub.stats = hub.stats, IntervalStats(name for name, _ in hub.stats.busiest_rooms())
         for refused in self._rejections.take_counts():
             self._log.warning(
                 LogEvent.CONNECTION_REFUSED,
@@ -165,8 +165,8 @@ class LogReporter:
             LogEvent.INTERVAL,
             interval_s=round(now - self._interval_began_at, 3),
             sessions=len(hub.sessions),
-            held=hub.seats.held,
-            lagging=len(hub.feeder.behind),
+            held=hub.resumable.held_count,
+            lagging=len(hub.backfill.lagging_sessions),
             caught_up=stats.caught_up,
             messages=stats.messages,
             commits=stats.commits,
@@ -180,9 +180,9 @@ class LogReporter:
             accept_to_commit=encode_histogram(stats.accept_to_commit),
             commit_to_sent=encode_histogram(stats.commit_to_sent),
             rtt=encode_histogram(stats.rtt),
-            rooms=[_room_line(name, room) for name, room in stats.busiest()],
+            rooms=[_room_line(name, room) for name, room in stats.busiest_rooms()],
             loop_lag_max_ms=round(lag_max_ms, 3),
-            queue_bytes=hub.ingest.size,
+            queue_bytes=hub.ingest.queued_bytes,
             rss_bytes=resident_bytes(),
             **self.disk_sizes(),
         )

@@ -1,7 +1,7 @@
 """The core on a stage: a clock that stands still, outboxes that decode what they get, a store that can fail.
 
-Waiting, in the core, is `Link.wait`. Here it lets the others act first (`Stage.meanwhile`), and then commits
-until the signal is set: so every switch of greenlets that the core allows is a line in a test.
+Waiting, in the core, is `Link.wait`. Here it lets the others act first (`Stage.during_wait`), and then
+commits until the signal is set: so every switch of greenlets that the core allows is a line in a test.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from chat_protocol.events import ServerIdentity
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
-from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.sessions.session import Session
-from support.fakes.failing_store import FlakyStore
+from support.fakes.failing_store import FailingStore
 
 if TYPE_CHECKING:
     from chat_server.core.ports.link import Outbox as OutboxPort
@@ -52,36 +52,36 @@ class Outbox:
 
     def __init__(self) -> None:
         self.data = b""
-        self.waiting = 0
-        self.moved_at = 0.0
-        self.arrived = 0  # bytes of which the peer's kernel has said so
-        self.shut = False
+        self.queued_bytes = 0
+        self.progress_at = 0.0
+        self.acked = 0  # bytes of which the peer's kernel has said so
         self.closed = False
-        self.stopped = False  # its peer reads nothing
+        self.torn_down = False
+        self.peer_stopped = False  # its peer reads nothing
         self.limit = 1000
         self.drained: Callable[[], None] = lambda: None
 
     @property
     def full(self) -> bool:
-        return self.waiting > self.limit or self.shut
+        return self.queued_bytes > self.limit or self.closed
 
     def put(self, data: bytes) -> None:
-        assert not self.closed, data
-        if self.shut:
+        assert not self.torn_down, data
+        if self.closed:
             return
         self.data += data
-        if self.stopped:
-            self.waiting += len(data)
+        if self.peer_stopped:
+            self.queued_bytes += len(data)
 
     def offer(self, data: bytes) -> bool:
-        if self.waiting and self.waiting + len(data) > self.limit and not self.shut:
+        if self.queued_bytes and self.queued_bytes + len(data) > self.limit and not self.closed:
             return False
         self.put(data)
         return True
 
     def drain(self) -> None:
         """Let the peer take all that waits."""
-        self.waiting = 0
+        self.queued_bytes = 0
         self.drained()
 
 
@@ -103,16 +103,16 @@ class Link:
     def __init__(self, stage: Stage, address: str) -> None:
         self._stage = stage
         self.address = address
-        self.site = ""
+        self.address_key = ""
         self.ended: Any = None
         self.bye_ref: str | None = None
-        self.reads = False
+        self.progressing = False
         self.hello_wait = 0.0
         self.failed_hellos = 0
         self.peer: Peer
         self.tcp_ms: float | None = 0.5
 
-    def end(
+    def close_with_bye(
         self,
         reason: ByeReason,
         message: str | None = None,
@@ -122,30 +122,30 @@ class Link:
         del message, after
         if self.ended is None:
             self.ended, self.bye_ref = reason, ref
-            self.peer.outbox.shut = True
-            self._stage.hub.feeder.ready(self.peer.session)
+            self.peer.outbox.closed = True
+            self._stage.hub.backfill.mark_ready(self.peer.session)
             if reason is ByeReason.REPLACED:
-                self._stage.meanwhile.append(self.peer.goes)  # its greenlet finds out, and leaves
+                self._stage.during_wait.append(self.peer.disconnect)  # its greenlet finds out, and leaves
 
     def adopt(self, session: Session) -> None:
         self.peer.session = session
         session.link, session.outbox, session.dialect = self, self.peer.outbox, self.peer.dialect
-        self.peer.outbox.drained = lambda: self._stage.hub.feeder.ready(session)
+        self.peer.outbox.drained = lambda: self._stage.hub.backfill.mark_ready(session)
 
-    def position(self) -> int:
+    def bytes_written(self) -> int:
         return len(self.peer.outbox.data)
 
-    def taken(self) -> int:
-        return self.peer.outbox.arrived
+    def bytes_acked(self) -> int:
+        return self.peer.outbox.acked
 
-    def may_hello(self) -> float:
+    def hello_delay(self) -> float:
         return self.hello_wait
 
-    def failed_hello(self) -> None:
+    def record_failed_hello(self) -> None:
         self.failed_hellos += 1
 
-    def taking(self) -> bool:
-        return self.reads
+    def made_progress(self) -> bool:
+        return self.progressing
 
     def tcp_rtt_ms(self) -> float | None:
         return self.tcp_ms
@@ -155,8 +155,8 @@ class Link:
 
     def wait(self, signal: Any) -> None:
         stage = self._stage
-        while stage.meanwhile:
-            stage.meanwhile.pop(0)()
+        while stage.during_wait:
+            stage.during_wait.pop(0)()
         for _ in range(1000):
             if signal.is_set:
                 return
@@ -164,7 +164,7 @@ class Link:
             if again is not None:
                 stage.clock.advance(again)
             self.peer.outbox.drain()  # who waits for an answer reads
-            stage.feed()
+            stage.run_backfill()
         raise AssertionError("the signal that is waited for was never set")
 
 
@@ -179,8 +179,8 @@ class Peer:
         self.dialect = dialect
         self.session = Session(self.link, self.outbox, stage.clock.now)
         self.session.dialect = dialect
-        self.outbox.drained = lambda: stage.hub.feeder.ready(self.session)
-        self._taken = 0
+        self.outbox.drained = lambda: stage.hub.backfill.mark_ready(self.session)
+        self._received = 0
 
     @property
     def name(self) -> str:
@@ -200,15 +200,15 @@ class Peer:
         """All frames so far."""
         return [json.loads(line) for line in self.lines]
 
-    def take(self, kind: str | None = None) -> list[Frame]:
+    def receive(self, kind: str | None = None) -> list[Frame]:
         """What came since the last time, of one type if one is named (the others are dropped)."""
-        data, self._taken = self.outbox.data[self._taken :], len(self.outbox.data)
+        data, self._received = self.outbox.data[self._received :], len(self.outbox.data)
         frames: list[Frame] = [json.loads(line) for line in data.splitlines()]
         return [frame for frame in frames if kind is None or frame["type"] == kind]
 
-    def one(self, kind: str) -> Frame:
+    def receive_one(self, kind: str) -> Frame:
         """The only frame that came since the last time, which is of that type."""
-        frames = self.take()
+        frames = self.receive()
         assert [frame["type"] for frame in frames] == [kind], frames
         return frames[0]
 
@@ -220,25 +220,25 @@ class Peer:
             if frame["type"] == "message" and "again" not in frame and room in {None, frame["room"]}
         ]
 
-    def does(self, command: commands.Command | Fault, size: int = 0) -> None:
+    def execute(self, command: commands.Command | Fault, size: int = 0) -> None:
         """Send a command; it may be carried out only after a commit."""
-        self.stage.router.accept(self.session, size)
+        self.stage.router.record_input(self.session, size)
         self.stage.router.dispatch(self.session, command)  # type: ignore[arg-type]
 
-    def says(
+    def send_message(
         self, text: str = "hi", room: str | None = None, *, to: str | None = None, ref: str | None = None
     ) -> None:
-        self.does(commands.Message(message=text, room=room, to=to, ref=ref))
+        self.execute(commands.Message(message=text, room=room, to=to, ref=ref))
 
-    def goes(self, *, for_good: bool = False) -> None:
+    def disconnect(self, *, for_good: bool = False) -> None:
         """Be cut off: as a connection does it, once what was said is stored."""
         session = self.session
         if session.link is not self.link:
             return
         session.for_good |= for_good
-        self.stage.hub.settle(session)
-        self.stage.hub.depart(session)
-        self.outbox.closed = self.outbox.shut = True
+        self.stage.hub.wait_own_delivered(session)
+        self.stage.hub.disconnect(session)
+        self.outbox.torn_down = self.outbox.closed = True
 
 
 class Stage:
@@ -248,12 +248,12 @@ class Stage:
         self, *, limits: Limits = NO_LIMITS, store: Any = None, patience: float = 1.0, bound: int = 1 << 20
     ) -> None:
         self.clock = Clock()
-        self.store: Any = store or FlakyStore()
-        self.meanwhile: list[Callable[[], None]] = []
-        if isinstance(self.store, FlakyStore):
-            self.store.meanwhile = self.meanwhile
+        self.store: Any = store or FailingStore()
+        self.during_wait: list[Callable[[], None]] = []
+        if isinstance(self.store, FailingStore):
+            self.store.during_read = self.during_wait
         self.wakes = 0
-        self.stored: list[Draft] = []
+        self.stored: list[QueuedMessage] = []
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
             store=self.store,
@@ -267,11 +267,11 @@ class Stage:
             self.store,
             self.clock,
             lambda: self.hub.stats,
-            bound=bound,
-            patience=patience,
+            max_bytes=bound,
+            patience_s=patience,
             wake=self._wake,
-            opened=self.hub.conversations.opened,
-            revive=self.hub.conversations.revive,
+            on_opening_done=self.hub.conversations.finish_opening,
+            reopen=self.hub.conversations.reopen,
         )
         self.hub.ingest = self.ingest
         self.ingest.on_stored = self.stored.extend
@@ -290,18 +290,18 @@ class Stage:
         """Somebody who is in `rooms` (the lobby by default), and has read the welcome."""
         peer = self.connect(dialect)
         wanted = list(rooms) if rooms else None
-        peer.does(commands.Hello(username=name, rooms=wanted, resumable=resumable))
+        peer.execute(commands.Hello(username=name, rooms=wanted, resumable=resumable))
         assert peer.id, peer.lines
-        peer.outbox.arrived = len(peer.outbox.data)
-        peer._taken = len(peer.outbox.data)
+        peer.outbox.acked = len(peer.outbox.data)
+        peer._received = len(peer.outbox.data)
         return peer
 
-    def feed(self) -> None:
+    def run_backfill(self) -> None:
         """Let the feeder run until nobody can be fed now."""
         for _ in range(10_000):
-            if self.hub.feeder.idle:
+            if self.hub.backfill.idle:
                 return
-            self.hub.feeder.step()
+            self.hub.backfill.step()
         raise AssertionError("the feeder never came to rest")
 
     def commit(self) -> None:
@@ -318,21 +318,21 @@ class Stage:
         """Look for what should not be there, when nothing is on its way."""
         hub = self.hub
         assert self.ingest.idle
-        assert {session.key for session in hub.sessions.values()} <= set(hub.names)
+        assert {session.key for session in hub.sessions.values()} <= set(hub.directory)
         assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
         for session in hub.sessions.values():
             assert not session.closed
             assert session.pending == 0
-            assert hub.names[session.key] is session
+            assert hub.directory[session.key] is session
             opened = [room for room in hub.conversations.by_pair.values() if room.opener is session]
-            assert session.conversations == len(opened)
+            assert session.opened_count == len(opened)
             for room in session.rooms.values():
                 assert session in room.members
-            for room in session.talks:
+            for room in session.conversations:
                 assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
             refs = session.refs or {}
             assert len(refs) <= 1024
-            assert not any(isinstance(entry, Draft) for entry in refs.values())
+            assert not any(isinstance(entry, QueuedMessage) for entry in refs.values())
         for room in hub.rooms.values():
             assert room.members or room.record.id
         for pair, room in hub.conversations.by_pair.items():

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from chat_protocol import names
-from chat_server.core.delivery.batch import Batch, Draft
-from chat_server.core.ports.records import IdentityRecord, Origin, Records, RoomRecord, SessionRecord
+from chat_server.core.delivery.batch import Batch, QueuedMessage
+from chat_server.core.ports.records import IdentityRecord, Origin, RegistryChanges, RoomRecord, SessionRecord
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import SqliteStore
 
@@ -75,26 +75,26 @@ class Pen:
         self._at += 1
         batch.timestamp = self._at
         for number, (room, text) in enumerate(said):
-            batch.messages.append(Draft(room, self.author, "ann", text, f"ref {number}", 0.0))
+            batch.messages.append(QueuedMessage(room, self.author, "ann", text, f"ref {number}", 0.0))
             if not room.record.id and not room.record.queued:
-                batch.records = batch.records or Records()
-                batch.records.rooms.append(room.record)
+                batch.registry_changes = batch.registry_changes or RegistryChanges()
+                batch.registry_changes.rooms.append(room.record)
                 room.record.queued = True
         if not self.author.identity_stored:
             self.author.identity_stored = True
-            batch.records = batch.records or Records()
-            batch.records.identities.append(IdentityRecord(self.author.identity, "ann"))
+            batch.registry_changes = batch.registry_changes or RegistryChanges()
+            batch.registry_changes.identities.append(IdentityRecord(self.author.identity, "ann"))
         if sessions:
-            batch.records = batch.records or Records()
-            batch.records.sessions.extend(sessions)
+            batch.registry_changes = batch.registry_changes or RegistryChanges()
+            batch.registry_changes.sessions.extend(sessions)
         return batch
 
-    def write(self, *said: tuple[Any, str]) -> list[Draft]:
+    def write(self, *said: tuple[Any, str]) -> list[QueuedMessage]:
         batch = self.batch(*said)
         self.store.append(batch)
         return batch.messages
 
-    def say(self, room: str, *texts: str) -> list[Draft]:
+    def say(self, room: str, *texts: str) -> list[QueuedMessage]:
         """Write messages into a public room, one batch each."""
         return [self.write((self.room(room), text))[0] for text in texts]
 

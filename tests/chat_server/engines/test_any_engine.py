@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.delivery.ingest import event_of
+from chat_server.core.delivery.ingest import message_event
 from chat_server.core.ports.records import RoomRecord
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import SqliteStore
@@ -62,7 +62,7 @@ def test_any_range_is_what_a_plain_list_has(
                 said = pen.batch(*((pen.room(name), f"{number}") for name in batch))
                 store.append(said)
                 for draft in said.messages:
-                    model[draft.room.name].append(event_of(draft, said.timestamp))
+                    model[draft.room.name].append(message_event(draft, said.timestamp))
                 after, before, limit, newest = ranges[number % len(ranges)]
                 for name, log in model.items():
                     wanted = [event for event in log if after < event.seq < before]
@@ -76,8 +76,8 @@ def test_a_message_is_found_by_its_place_in_the_log(store: Any, make_pen: type[P
     batch = pen.batch((pen.room("a"), "one"), (pen.room("b"), "two"))
     store.append(batch)
     for draft in batch.messages:
-        assert store.find(draft.id) == (draft.room.record.id, event_of(draft, batch.timestamp))
-    assert store.find(99) is None
+        assert store.find_message(draft.id) == (draft.room.record.id, message_event(draft, batch.timestamp))
+    assert store.find_message(99) is None
 
 
 def test_a_room_that_is_not_stored_has_nothing(store: Any) -> None:

@@ -15,7 +15,7 @@ def test_each_room_keeps_its_newest(make_pen: type[Pen]) -> None:
     room = pen.room("a").record
     kept = [event.seq for event in store.read(room, 0, 9, 9, newest=True)]
     assert kept == [3, 4, 5]
-    assert [store.find(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
+    assert [store.find_message(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
     assert len(store._places) == 3
 
 

@@ -69,7 +69,7 @@ class Retention(RuleBasedStateMachine):
             for connection in (self.store._connection, reads._connection, reads._checkpoint_connection):
                 connection.execute("PRAGMA synchronous = OFF")  # processes die here, not machines
         self.pen = self.make_pen(self.store)
-        for talk in self.store.talks([1]):
+        for talk in self.store.conversations_of([1]):
             self.pen.rooms[TALK] = self.pen.conversation(TALK, (1, 2))
             self.pen.rooms[TALK].record = talk.room
         self.pen.rooms.setdefault(TALK, self.pen.conversation(TALK, (1, 2)))
@@ -190,7 +190,7 @@ class Retention(RuleBasedStateMachine):
                 found = self.store.read(record, 0, 10**6, 10**6, newest=newest)
                 assert [(event.seq, event.message) for event in found] == kept
         for one in self.kept[:1] + self.kept[-1:]:
-            found = self.store.find(one.id)
+            found = self.store.find_message(one.id)
             assert found is not None
             assert (found[1].seq, found[1].message) == (one.seq, one.text)
 

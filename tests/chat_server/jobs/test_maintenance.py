@@ -152,7 +152,7 @@ class Failing:
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
-        self.commits = self.size = self.refused = 0
+        self.commits = self.queued_bytes = self.refused_messages = 0
         self.last_error: str | None = None
 
     def commit(self) -> None:

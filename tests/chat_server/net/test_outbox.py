@@ -113,11 +113,11 @@ class Play:
     def step(self, word: str, *args: int) -> None:
         getattr(self, word)(*args)
         assert self.taken.startswith(self.peer.received)
-        if not self.outbox.shut:
+        if not self.outbox.closed:
             corked = self.outbox._corked
-            assert len(self.taken) - len(self.peer.received) == self.outbox.waiting
-            assert (self.outbox.waiting > 0) <= (self.outbox.queue is not None)
-            assert corked or not self.outbox.waiting or self.peer.watching is not None
+            assert len(self.taken) - len(self.peer.received) == self.outbox.queued_bytes
+            assert (self.outbox.queued_bytes > 0) <= (self.outbox.queue is not None)
+            assert corked or not self.outbox.queued_bytes or self.peer.watching is not None
 
     def offer(self, size: int) -> None:
         self.offered(size, self.outbox.offer)
@@ -126,19 +126,19 @@ class Play:
         self.offered(size, lambda piece: not fan_out([self.outbox], piece))
 
     def offered(self, size: int, offer: Callable[[bytes], bool]) -> None:
-        piece, shut, waited = self.piece(size), self.outbox.shut, self.outbox.waiting
+        piece, shut, waited = self.piece(size), self.outbox.closed, self.outbox.queued_bytes
         if offer(piece):
             self.taken += b"" if shut else piece
-            assert self.outbox.waiting <= max(LIMIT, size) or shut or waited > LIMIT
+            assert self.outbox.queued_bytes <= max(LIMIT, size) or shut or waited > LIMIT
         else:
-            assert self.outbox.waiting + size > LIMIT
+            assert self.outbox.queued_bytes + size > LIMIT
 
     def put(self, size: int) -> None:
-        piece, shut = self.piece(size), self.outbox.shut
+        piece, shut = self.piece(size), self.outbox.closed
         self.outbox.put(piece)
         self.taken += b"" if shut else piece
-        if self.outbox.waiting > 2 * LIMIT:
-            assert self.outbox.shut  # far too much: it is to be ended
+        if self.outbox.queued_bytes > 2 * LIMIT:
+            assert self.outbox.closed  # far too much: it is to be ended
 
     def cork(self) -> None:
         self.outbox.cork()
@@ -166,7 +166,7 @@ def test_bytes_come_in_order_each_once(play: list[tuple[Any, ...]]) -> None:
     peer.takes(100_000)
     if not peer.gone:
         assert peer.received == stage.taken
-        assert outbox.waiting == 0
+        assert outbox.queued_bytes == 0
         assert peer.watching is None
     assert len(peer.later) <= 1
 
@@ -176,7 +176,7 @@ def test_many_small_pieces_go_out_together_and_a_long_one_alone() -> None:
     peer.outbox.cork()
     for size in (10, 20, COALESCE_BYTES, 5):
         peer.outbox.queue.append(b"x" * size)  # type: ignore[union-attr]
-        peer.outbox.waiting += size
+        peer.outbox.queued_bytes += size
     peer.room = 10 * COALESCE_BYTES
     peer.outbox.uncork()
     assert peer.sent == [COALESCE_BYTES + 30, 5]

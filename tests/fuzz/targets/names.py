@@ -3,8 +3,8 @@
 import unicodedata
 
 from chat_protocol.names import MAX_NAME_CHARS, fold, is_reserved, validate_name
-from chat_server.core.names.confusables import Lookalikes
-from chat_server.core.names.scripts import problem
+from chat_server.core.names.confusables import Confusables
+from chat_server.core.names.scripts import mixing_problem
 from chat_server.core.names.skeletons import imitates_reserved, skeleton
 
 
@@ -29,14 +29,14 @@ def check(data: bytes) -> None:
 
 def _looks(name: str, key: str) -> None:
     assert skeleton(skeleton(name)) == skeleton(name)
-    sentence = problem(name)
+    sentence = mixing_problem(name)
     assert sentence is None or sentence.isprintable()
     assert not (name.isascii() and (sentence or imitates_reserved(name, key)))
     assert is_reserved(key) in {True, False}
-    lookalikes = Lookalikes()
-    lookalikes.add(name, key)
-    assert lookalikes.taken_by(name, key) is None
-    assert lookalikes.taken_by(name, "another key") == (None if name.isascii() else name)
-    lookalikes.remove(key)
+    lookalikes = Confusables()
+    lookalikes.add_name(name, key)
+    assert lookalikes.find_confusable(name, key) is None
+    assert lookalikes.find_confusable(name, "another key") == (None if name.isascii() else name)
+    lookalikes.remove_name(key)
     assert not lookalikes._ascii
-    assert not lookalikes._others
+    assert not lookalikes._non_ascii

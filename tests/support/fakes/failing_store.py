@@ -5,18 +5,18 @@ from collections.abc import Callable
 from chat_protocol.events import MessageEvent
 from chat_server.core.delivery.batch import Batch
 from chat_server.core.ports.records import RoomRecord
-from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
+from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
 from chat_server.engines.memory import MemoryStore
 
 
-class FlakyStore(MemoryStore):
+class FailingStore(MemoryStore):
     """Fails while `failing`, and remembers what it has stored."""
 
     def __init__(self) -> None:
         super().__init__(100_000)
         self.failing: str | None = None
         self.unreadable = False
-        self.meanwhile: list[Callable[[], None]] = []
+        self.during_read: list[Callable[[], None]] = []
         self.broken: Exception | None = None
         self.batches: list[Batch] = []
 
@@ -36,15 +36,15 @@ class FlakyStore(MemoryStore):
         limit: int,
         *,
         newest: bool,
-        size: int = UNBOUNDED,
+        size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
         if self.unreadable:
             raise StoreUnavailable("unreadable")
-        while self.meanwhile:  # it waits for the disk
-            self.meanwhile.pop(0)()
+        while self.during_read:  # it waits for the disk
+            self.during_read.pop(0)()
         return super().read(room, after, before, limit, newest=newest, size=size)
 
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
         if self.unreadable:
             raise StoreUnavailable("unreadable")
-        return super().find(message_id)
+        return super().find_message(message_id)

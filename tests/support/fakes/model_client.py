@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Peer
 
 ROOMS = ("lobby", "Garden")
-OUTBOX = 600
+OUTBOX_BYTES = 600
 """Bytes that may wait: two messages and an answer."""
 
 
-class Client:
+class ModelClient:
     """What a client knows, over all its connections."""
 
     def __init__(self, name: str, lines: dict[tuple[str, int], set[bytes]]) -> None:
@@ -24,7 +24,7 @@ class Client:
         self.lines = lines  # (room, seq) -> the bytes in which anybody got it
         self.peer: Peer | None = None
         self.id = self.session = self.epoch = ""
-        self.stands: dict[str, int] = {}
+        self.positions: dict[str, int] = {}
         self.seen: dict[str, list[int]] = defaultdict(list)
         self.unacknowledged: dict[str, commands.Message] = {}
         self.acknowledged: set[str] = set()
@@ -35,29 +35,29 @@ class Client:
     def hello(self) -> commands.Hello:
         if not self.session:
             return commands.Hello(username=self.name, rooms=list(ROOMS), resumable=True)
-        resume = commands.Resume(session=self.session, epoch=self.epoch, rooms=dict(self.stands))
+        resume = commands.Resume(session=self.session, epoch=self.epoch, rooms=dict(self.positions))
         return commands.Hello(username=self.name, resumable=True, resume=resume)
 
-    def begin(self, peer: Peer) -> None:
+    def attach(self, peer: Peer) -> None:
         self.peer = peer
-        self.peer.outbox.limit = OUTBOX
+        self.peer.outbox.limit = OUTBOX_BYTES
         self._read = 0
 
     def read(self, lost: float = 0.0) -> None:
         """Read what has come; of what has not been read, a part may be `lost`."""
         assert self.peer is not None
         outbox = self.peer.outbox
-        end = len(outbox.data) - outbox.waiting
+        end = len(outbox.data) - outbox.queued_bytes
         if lost:
             kept = self._read + int((end - self._read) * (1 - lost))
             end = kept
         for line in outbox.data[self._read : end].splitlines(keepends=True):
             if line.endswith(b"\n"):
                 self._read += len(line)
-                self._take(line, json.loads(line))
-        outbox.arrived = max(outbox.arrived, self._read)
+                self._receive(line, json.loads(line))
+        outbox.acked = max(outbox.acked, self._read)
 
-    def _take(self, line: bytes, frame: dict[str, Any]) -> None:
+    def _receive(self, line: bytes, frame: dict[str, Any]) -> None:
         if frame.get("ref") in self.before and frame["type"] != "error":
             assert not self.before[frame["ref"]] & set(self.unacknowledged)
         match frame["type"]:
@@ -65,9 +65,9 @@ class Client:
                 self._welcome(frame)
             case "joined" | "opened":
                 room, seq = frame["room"], frame["seq"]
-                assert self.stands.setdefault(room, seq) == seq
+                assert self.positions.setdefault(room, seq) == seq
             case "left" | "closed":
-                self.stands.pop(frame["room"], None)
+                self.positions.pop(frame["room"], None)
             case "message":
                 self._message(line, frame)
             case "error" if "ref" in frame:
@@ -83,17 +83,17 @@ class Client:
             assert (frame["id"], frame["session"]) == (self.id, self.session)
         self.id, self.session, self.epoch = frame["id"], frame["session"], frame["epoch"]
         states = {room["room"]: room["seq"] for room in frame["rooms"]}
-        assert self.stands.items() <= states.items()  # it goes on where its client stands, everywhere
-        self.stands = states
+        assert self.positions.items() <= states.items()  # it goes on where its client stands, everywhere
+        self.positions = states
 
     def _message(self, line: bytes, frame: dict[str, Any]) -> None:
         room, seq = frame["room"], frame["seq"]
         if frame["from"] == self.id:
             self.acknowledged.add(frame["ref"])
             self.unacknowledged.pop(frame["ref"], None)
-        if "again" in frame or (room not in self.stands and frame["from"] == self.id):
+        if "again" in frame or (room not in self.positions and frame["from"] == self.id):
             return  # an acknowledgement only
-        assert seq == self.stands[room] + 1, (room, seq, self.stands)
-        self.stands[room] = seq
+        assert seq == self.positions[room] + 1, (room, seq, self.positions)
+        self.positions[room] = seq
         self.seen[room].append(seq)
         self.lines[room, seq].add(line)

@@ -12,7 +12,7 @@ from typing import Final
 
 Tally = dict[int, int]
 
-BUSIEST: Final = 10
+BUSIEST_ROOMS: Final = 10
 """Rooms that get histograms of their own: those that were busiest in the interval before."""
 
 
@@ -42,7 +42,7 @@ class RoomStats:
         self.commit_to_sent: Tally | None = {} if tallied else None
 
 
-class Stats:
+class IntervalStats:
     """What the server did in the interval."""
 
     __slots__ = (
@@ -78,14 +78,14 @@ class Stats:
         self.rtt: Tally = {}
         self.rooms = {name: RoomStats(tallied=True) for name in busiest}
 
-    def room(self, name: str) -> RoomStats:
+    def room_stats(self, name: str) -> RoomStats:
         """Return the counts of a room."""
-        own = self.rooms.get(name)
-        if own is None:
-            self.rooms[name] = own = RoomStats(tallied=len(self.rooms) < BUSIEST)
-        return own
+        stats = self.rooms.get(name)
+        if stats is None:
+            self.rooms[name] = stats = RoomStats(tallied=len(self.rooms) < BUSIEST_ROOMS)
+        return stats
 
-    def busiest(self) -> list[tuple[str, RoomStats]]:
+    def busiest_rooms(self) -> list[tuple[str, RoomStats]]:
         """Return the rooms with the most deliveries, most first."""
-        active = ((name, own) for name, own in self.rooms.items() if own.messages)
-        return heapq.nlargest(BUSIEST, active, key=lambda room: room[1].deliveries)
+        active = ((name, stats) for name, stats in self.rooms.items() if stats.messages)
+        return heapq.nlargest(BUSIEST_ROOMS, active, key=lambda room: room[1].deliveries)

@@ -9,15 +9,15 @@ from chat_server.core.base.limits import Limits
 class TokenBucket:
     """Allows `rate` a second on the long run and `burst` at once (RFC 2697 calls it a token bucket)."""
 
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
+    __slots__ = ("_burst", "_rate", "_refilled_at", "_tokens")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate = rate
         self._burst = max(burst, 1)
         self._tokens = self._burst
-        self._at = now
+        self._refilled_at = now
 
-    def take(self, now: float) -> float:
+    def take_token(self, now: float) -> float:
         """Take one token; return 0, or the seconds until there is one."""
         self._refill(now)
         if self._tokens >= 1:
@@ -30,7 +30,7 @@ class TokenBucket:
         self._refill(now)
         self._tokens -= amount
 
-    def debt(self, now: float) -> float:
+    def debt_seconds(self, now: float) -> float:
         """Return the seconds until the bucket is not in debt, 0 if it is not."""
         if self._tokens >= 0:
             return 0.0
@@ -38,8 +38,8 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate)
 
     def _refill(self, now: float) -> None:
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        self._tokens = min(self._burst, self._tokens + (now - self._refilled_at) * self._rate)
+        self._refilled_at = now
 
 
 class Allowance:

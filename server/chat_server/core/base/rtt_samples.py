@@ -7,33 +7,33 @@ import math
 from array import array
 from typing import Final
 
-KEPT: Final = 64
+SAMPLES_KEPT: Final = 64
 
 
 class RttSamples:
     """Samples in milliseconds, oldest first."""
 
-    __slots__ = ("_recent", "count", "minimum")
+    __slots__ = ("_recent", "count", "minimum_ms")
 
     def __init__(self) -> None:
         self._recent = array("f")
         self.count = 0
-        self.minimum = float("inf")
+        self.minimum_ms = float("inf")
 
-    def add(self, milliseconds: float) -> None:
+    def record(self, milliseconds: float) -> None:
         """Take a sample."""
         self.count += 1
-        self.minimum = min(self.minimum, milliseconds)
+        self.minimum_ms = min(self.minimum_ms, milliseconds)
         self._recent.append(milliseconds)
-        if len(self._recent) > KEPT:
+        if len(self._recent) > SAMPLES_KEPT:
             del self._recent[0]
 
     @property
-    def last(self) -> float:
+    def last_ms(self) -> float:
         """The newest sample."""
         return round(self._recent[-1], 3)
 
-    def percentile(self, percent: float) -> float:
+    def percentile_ms(self, percent: float) -> float:
         """Return the nearest-rank percentile of the samples kept."""
         ranked = sorted(self._recent)
         return round(ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)], 3)

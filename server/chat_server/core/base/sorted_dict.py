@@ -6,11 +6,11 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-MANY: Final = 1000
+MAX_PENDING_KEYS: Final = 1000
 """Keys that may have come or gone before it is better to sort all anew (20,000: 2.5 ms; one mended: 2 µs)."""
 
 
-class Ordered(dict[str, T]):
+class SortedDict(dict[str, T]):
     """A dict whose keys can be read in order from anywhere, at the cost of what is read.
 
     For dicts that are asked for a page now and then, and change in between: an order once made is mended with
@@ -26,28 +26,28 @@ class Ordered(dict[str, T]):
 
     def __setitem__(self, key: str, value: T) -> None:
         if key not in self:
-            self._note(key)
+            self._mark_changed(key)
         super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
-        self._note(key)
+        self._mark_changed(key)
 
-    def following(self, after: str) -> Iterator[str]:
+    def keys_after(self, after: str) -> Iterator[str]:
         """Yield the keys after `after` in order. MUST NOT be changed meanwhile."""
-        order = self._ordered()
+        order = self._sorted_keys()
         for at in range(bisect_right(order, after), len(order)):
             yield order[at]
 
-    def _note(self, key: str) -> None:
+    def _mark_changed(self, key: str) -> None:
         if self._order is None:
             return
         self._changed[key] = None
-        if len(self._changed) > MANY:
+        if len(self._changed) > MAX_PENDING_KEYS:
             self._order = None
             self._changed.clear()
 
-    def _ordered(self) -> list[str]:
+    def _sorted_keys(self) -> list[str]:
         order = self._order
         if order is None:
             self._order = order = sorted(self)

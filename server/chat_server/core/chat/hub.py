@@ -15,26 +15,26 @@ from statistics import median
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Closed, RoomState, ServerIdentity
-from chat_server.core.base.interval_stats import Stats
+from chat_server.core.base.interval_stats import IntervalStats
 from chat_server.core.base.limits import Limits
-from chat_server.core.base.sorted_dict import Ordered
-from chat_server.core.chat.conversations import Conversations, cursor_of, stand
-from chat_server.core.chat.presence import Presences
-from chat_server.core.delivery.backfill import Feeder
-from chat_server.core.delivery.batch import Draft, Opening
+from chat_server.core.base.sorted_dict import SortedDict
+from chat_server.core.chat.conversations import Conversations, cursor_of, position
+from chat_server.core.chat.presence import PresenceUpdates
+from chat_server.core.delivery.backfill import Backfill
+from chat_server.core.delivery.batch import QueuedMessage, QueuedOpening
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.room import Room
 from chat_server.core.names import scripts
-from chat_server.core.names.confusables import Lookalikes
+from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.directory import Directory
 from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import FanOut
-from chat_server.core.ports.records import Origin, RoomRecord, SessionRecord, Standing
+from chat_server.core.ports.records import ConversationState, Origin, RoomRecord, SessionRecord
 from chat_server.core.ports.store import Store
 from chat_server.core.sessions import detached
-from chat_server.core.sessions.cursor import Behind
+from chat_server.core.sessions.cursor import LaggingRooms
 from chat_server.core.sessions.heartbeat import Heartbeat
-from chat_server.core.sessions.resumable import RESUME_HOLD, Seats
+from chat_server.core.sessions.resumable import RESUME_HOLD_S, ResumableSessions
 from chat_server.core.sessions.session import Session
 
 
@@ -56,7 +56,7 @@ class Hub:
         limits: Limits,
         ping_interval: float,
         stalled_timeout: float,
-        resume_hold: float = RESUME_HOLD,
+        resume_hold: float = RESUME_HOLD_S,
     ) -> None:
         self.server = server
         self.address = ""
@@ -65,142 +65,142 @@ class Hub:
         self.limits = limits
         self.ping_interval = ping_interval
         self.ingest: Ingest
-        self.stats = Stats()
+        self.stats = IntervalStats()
         self.sessions: dict[str, Session] = {}  # connected, by public id
-        self.names = Directory(clock)  # connected or held
+        self.directory = Directory(clock)  # connected or held
         self.identities: dict[int, Session] = {}  # as `names`
-        self.rooms: Ordered[Room] = Ordered()  # public, by folded name
-        self.seats = Seats(clock, resume_hold, lambda: self.limits, self._expire)
-        self.feeder = Feeder(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
+        self.rooms: SortedDict[Room] = SortedDict()  # public, by folded name
+        self.resumable = ResumableSessions(clock, resume_hold, lambda: self.limits, self._expire)
+        self.backfill = Backfill(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
         self.conversations = Conversations(
             self.identities,
             self._new_room,
-            self.feeder,
+            self.backfill,
             limits=lambda: self.limits,
-            queue=self._queue_opening,
-            note=self._note,
+            enqueue_opening=self._enqueue_opening,
+            enqueue_state=self._save_conversation_state,
         )
-        self.presences = Presences(clock)
+        self.presence_updates = PresenceUpdates(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
         self.on_welcome: Callable[[Session, bool], None] = lambda _session, _resumed: None
-        self._recent_rtt: deque[float] = deque(maxlen=512)
-        self._room_names = Lookalikes()
+        self._recent_rtt_ms: deque[float] = deque(maxlen=512)
+        self._room_names = Confusables()
         self._fan_out = fan_out
         for record in store.public_rooms():
             self.rooms[record.key] = self._new_room(record)
-            self._room_names.add(record.name, record.key)
-        for seat in store.sessions():
-            self.restore(seat)
-        for talk in store.talks(self.identities.keys()):
-            self.conversations.restore(talk)
+            self._room_names.add_name(record.name, record.key)
+        for session_record in store.resumable_sessions():
+            self.restore_session(session_record)
+        for stored in store.conversations_of(self.identities.keys()):
+            self.conversations.restore(stored)
 
     # Sessions
 
-    def enter(self, session: Session, public_id: str, identity: int) -> None:
+    def activate(self, session: Session, public_id: str, identity: int) -> None:
         """Take in a session that has claimed its name: from now on others find it."""
         session.id = public_id
         session.identity = identity
-        session.since = self.clock.time()
-        session.talks = {}
+        session.connected_at = self.clock.time()
+        session.conversations = {}
         self.sessions[public_id] = session
         self.identities[identity] = session
         self.stats.opened += 1
 
-    def depart(self, session: Session) -> None:
+    def disconnect(self, session: Session) -> None:
         """Let a session go from its connection: out of its rooms and, if its seat is not held, for good."""
-        if session.closed or session.away:
+        if session.closed or session.held:
             return
-        self.heartbeat.remove(session)
-        self.feeder.forget(session)
+        self.heartbeat.unwatch(session)
+        self.backfill.stop_feeding(session)
         for room in list(session.rooms.values()):
             if not room.is_conversation:
-                self.leave(room, session)
+                self.leave_room(room, session)
         self.sessions.pop(session.id, None)
-        if session.for_good or session.record is None or session.link.taken() < session.welcomed_at:
-            self.end(session)  # a client that never got its welcome has no secret to come back with
+        if session.for_good or session.record is None or session.link.bytes_acked() < session.welcome_end:
+            self.close_session(session)  # a client that never got its welcome has no secret to come back with
         else:
             self._hold(session)
-        for signal in session.leaving or ():
+        for signal in session.disconnect_signals or ():
             signal.set()
-        session.leaving = None
+        session.disconnect_signals = None
 
     def _hold(self, session: Session) -> None:
         """Hold the seat of a session that was cut: its name, its refs and its conversations wait for it."""
         for room in session.rooms.values():
-            room.cut(session, room.head)
-        unheard = session.unheard_of()
-        session.unheard = None
-        session.away = True
-        site = session.link.site
+            room.leave_feed(session, room.head)
+        unconfirmed = session.unconfirmed_openings()
+        session.unconfirmed = None
+        session.held = True
+        address_key = session.link.address_key
         session.outbox, session.link = detached.OUTBOX, detached.LINK
-        for room, cursor in list(session.behind.cursors.items() if session.behind is not None else ()):
-            if cursor.known and cursor.last is None:
-                self.feeder.drop(session, room)  # its client knows how far it has come
-        for room, (since, _) in unheard.items():
-            cursor = cursor_of(session, room) or self.feeder.cursor(session, room, since)
+        for room, cursor in list(session.lagging.cursors.items() if session.lagging is not None else ()):
+            if cursor.client_knows and cursor.closed_event is None:
+                self.backfill.drop_cursor(session, room)  # its client knows how far it has come
+        for room, (since, _) in unconfirmed.items():
+            cursor = cursor_of(session, room) or self.backfill.fall_behind(session, room, since)
             cursor.seq = min(cursor.seq, since)
-            cursor.known = False
-            if session not in room.members and cursor.last is None:
+            cursor.client_knows = False
+            if session not in room.members and cursor.closed_event is None:
                 peer = self.conversations.peer_name(room, session)
-                cursor.end(room, Closed(room=room.name, peer=peer, by=peer or session.name))
-        self.seats.hold(session, site)
+                cursor.end_with(room, Closed(room=room.name, peer=peer, by=peer or session.name))
+        self.resumable.hold(session, address_key)
 
-    def part(self, session: Session) -> None:
+    def persist_closings(self, session: Session) -> None:
         """Store that the session's conversations are closed, if it does not come back. May wait."""
-        talks = [room for room in session.rooms.values() if room.is_conversation]
-        noted = [self.conversations.note_closing(room, session) for room in talks]
-        if any(noted) or (session.for_good and session.record is not None):
+        conversations = [room for room in session.rooms.values() if room.is_conversation]
+        saved = [self.conversations.save_closing(room, session) for room in conversations]
+        if any(saved) or (session.for_good and session.record is not None):
             if session.record is not None:
-                self.ingest.end(session.id)
-            self.catch_up(session)
+                self.ingest.forget_session(session.id)
+            self.wait_delivered(session)
 
     def _expire(self, session: Session) -> None:
         """End a held session: first for the store, and, when that has had a moment, for everybody."""
         if session.for_good:
-            self.end(session)
+            self.close_session(session)
             return
         session.for_good = True
         for room in session.rooms.values():
-            self.conversations.note_closing(room, session)
-        self.ingest.end(session.id)
-        self.seats.defer(session)
+            self.conversations.save_closing(room, session)
+        self.ingest.forget_session(session.id)
+        self.resumable.start_expiry(session)
 
-    def end(self, session: Session) -> None:
+    def close_session(self, session: Session) -> None:
         """Let go of a session that does not come back: its conversations, its name, its seat."""
         session.closed = True
-        self.seats.remove(session)
+        self.resumable.unregister(session)
         for room in list(session.rooms.values()):
             self.conversations.close(room, session, None)
-        session.behind = None
-        self.names.release(session)
+        session.lagging = None
+        self.directory.release(session)
         if session.id:
             del self.identities[session.identity]
-            self.conversations.forget(session)
+            self.conversations.forget_conversations_of(session)
             if session.record is not None:
-                self.ingest.end(session.id)
+                self.ingest.forget_session(session.id)
 
-    def restore(self, record: SessionRecord) -> None:
+    def restore_session(self, record: SessionRecord) -> None:
         """Hold the seat of a session that was there when the server ended."""
         session = Session(detached.LINK, detached.OUTBOX, self.clock.monotonic())
-        session.away = session.identity_stored = session.refs_stored = True
+        session.held = session.identity_stored = session.refs_to_load = True
         session.id, session.identity, session.record = record.id, record.identity, record
         self.identities[record.identity] = session
-        self.names.take(record.name, names.fold(record.name), session)
-        self.seats.add(session)
-        self.seats.hold(session)
+        self.directory.assign(record.name, names.fold(record.name), session)
+        self.resumable.register(session)
+        self.resumable.hold(session)
 
     def kick(self, session: Session) -> None:
         """Send somebody away, and keep the name out for a while."""
-        self.names.banish(session.key)
+        self.directory.block_name(session.key)
         session.for_good = True
-        if session.away:
-            self.end(session)
+        if session.held:
+            self.close_session(session)
         else:
-            session.link.end(ByeReason.KICKED)
+            session.link.close_with_bye(ByeReason.KICKED)
 
     # Public rooms
 
-    def room(self, name: str) -> Room:
+    def find_or_make_room(self, name: str) -> Room:
         """Return the public room of that name, or a new one (`join` registers it), or raise `Refused`."""
         room = self.rooms.get(name)
         if room is not None:
@@ -210,18 +210,18 @@ class Hub:
         except ValueError as error:
             raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {error}") from None
         key = names.fold(shown)
-        return self.rooms.get(key) or self._found(shown, key)
+        return self.rooms.get(key) or self._make_room(shown, key)
 
-    def _found(self, shown: str, key: str) -> Room:
+    def _make_room(self, shown: str, key: str) -> Room:
         """Return a new public room, or raise `Refused`."""
-        mixed = scripts.problem(shown)
+        mixed = scripts.mixing_problem(shown)
         if mixed is not None:
             raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {mixed}")
-        alike = self._room_names.taken_by(shown, key)
+        alike = self._room_names.find_confusable(shown, key)
         if alike is not None:
             raise Refused(ErrorCode.NAME_TAKEN, f"the room {shown} would look like the room {alike}")
         room = self._new_room(RoomRecord(shown, key))
-        self.check_rooms([room])
+        self.check_new_rooms([room])
         return room
 
     def check_room_limit(self, count: int) -> None:
@@ -229,142 +229,144 @@ class Hub:
         if count > self.limits.max_rooms > 0:
             raise Refused(ErrorCode.TOO_MANY, f"a session is in at most {self.limits.max_rooms} rooms")
 
-    def check_rooms(self, rooms: Iterable[Room]) -> None:
+    def check_new_rooms(self, rooms: Iterable[Room]) -> None:
         """Raise `Refused` if those of `rooms` that are new may not come into being together."""
         new = [room for room in rooms if room.key not in self.rooms]
         if new and len(self.rooms) + len(new) > self.limits.max_public_rooms > 0:
             raise Refused(ErrorCode.TOO_MANY, "there are too many rooms; join one of those")
         if len(new) > 1:
-            found = Lookalikes()
+            confusables = Confusables()
             for room in new:
-                alike = found.taken_by(room.name, room.key)
+                alike = confusables.find_confusable(room.name, room.key)
                 if alike is not None:
                     raise Refused(ErrorCode.NAME_TAKEN, f"the room {room.name} looks like the room {alike}")
-                found.add(room.name, room.key)
+                confusables.add_name(room.name, room.key)
 
-    def join(self, room: Room, session: Session, *, behind: bool = False) -> Room:
+    def join_room(self, room: Room, session: Session, *, lagging: bool = False) -> Room:
         """Make the session a member of a public room; return the room as it is registered.
 
         With `behind` it has a cursor, and is fed from the log first.
         """
         if room.key not in self.rooms:
             self.rooms[room.key] = room
-            self._room_names.add(room.name, room.key)
+            self._room_names.add_name(room.name, room.key)
         room = self.rooms[room.key]
         if session not in room.members:
-            if behind:
-                room.add_behind(session)
+            if lagging:
+                room.add_lagging_member(session)
             else:
-                room.add(session)
-            self.presences.joined(room, session.name)
+                room.add_member(session)
+            self.presence_updates.note_joined(room, session.name)
         return room
 
-    def leave(self, room: Room, session: Session) -> None:
+    def leave_room(self, room: Room, session: Session) -> None:
         """End a membership; a room without members and messages is gone."""
-        room.remove(session)
-        self.feeder.drop(session, room)
-        self.presences.left(room, session.name)
+        room.remove_member(session)
+        self.backfill.drop_cursor(session, room)
+        self.presence_updates.note_left(room, session.name)
         record = room.record
         if not room.members and not record.id and not record.queued and room.key in self.rooms:
             del self.rooms[room.key]
-            self._room_names.remove(room.key)
-            self.presences.forget(room)
+            self._room_names.remove_name(room.key)
+            self.presence_updates.forget_room(room)
 
-    def trimmed(self, lasts: Mapping[int, int]) -> None:
+    def trim_tails(self, lasts: Mapping[int, int]) -> None:
         """Forget what the store no longer keeps: by the id of a room everything up to a seq."""
         for rooms in (self.rooms, self.conversations.by_name):
             for room in rooms.values():
                 last = lasts.get(room.record.id)
                 if last is not None:
-                    room.forget_before(last)
+                    room.trim_tail(last)
 
-    def joined_room(self, name: str, session: Session) -> Room:
+    def require_joined(self, name: str, session: Session) -> Room:
         """Return the room in which the session says something, or raise `Refused`."""
         room = session.rooms.get(name) or session.rooms.get(names.fold(name))
         if room is None:
             if name.startswith("@"):
-                return self.conversations.reopened(name, session)
+                return self.conversations.require_reopened(name, session)
             raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
         return room
 
-    def readable_room(self, name: str, session: Session) -> Room:
+    def require_readable(self, name: str, session: Session) -> Room:
         """Return a room that the session may read, or raise `Refused`."""
         room = session.rooms.get(names.fold(name))
         if room is not None:
             return room
         if name.startswith("@"):
-            return self.conversations.own(name, session)
+            return self.conversations.require_own(name, session)
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
 
     # What is said of rooms and round trips
 
-    def welcomed(self, session: Session, *, resumed: bool) -> None:
+    def start_watching(self, session: Session, *, resumed: bool) -> None:
         """Begin to watch over a session that has got its welcome."""
-        self.heartbeat.add(session)
+        self.heartbeat.watch(session)
         self.on_welcome(session, resumed)
 
-    def measured(self, milliseconds: float) -> None:
+    def record_rtt(self, milliseconds: float) -> None:
         """Take a round trip of any session as a sample of this server's."""
-        self._recent_rtt.append(milliseconds)
+        self._recent_rtt_ms.append(milliseconds)
 
-    def median_rtt(self) -> float | None:
+    def median_rtt_ms(self) -> float | None:
         """Return the median of the last round trips in ms, None before the first."""
-        return round(median(self._recent_rtt), 3) if self._recent_rtt else None
+        return round(median(self._recent_rtt_ms), 3) if self._recent_rtt_ms else None
 
-    def state(self, room: Room, session: Session) -> RoomState:
+    def room_state(self, room: Room, session: Session) -> RoomState:
         """Describe a room to one of its members: where that one stands, and how many are there."""
         if not room.is_conversation:
-            return RoomState(room.name, stand(room, session), len(room.members))
-        present = sum(not member.away for member in room.members)
+            return RoomState(room.name, position(room, session), len(room.members))
+        present = sum(not member.held for member in room.members)
         peer, cursor = self.conversations.peer_name(room, session), cursor_of(session, room)
-        if not peer and cursor is not None and cursor.last is not None:
-            peer = cursor.last.peer  # who has gone for good
-        return RoomState(room.name, stand(room, session), present, peer)
+        if not peer and cursor is not None and cursor.closed_event is not None:
+            peer = cursor.closed_event.peer  # who has gone for good
+        return RoomState(room.name, position(room, session), present, peer)
 
-    def submit(self, session: Session, room: Room, text: str, ref: str | None) -> None:
+    def submit_message(self, session: Session, room: Room, text: str, ref: str | None) -> None:
         """Queue a message of a session in a room of its own."""
         session.messages_in += 1
-        self.ingest.submit(Draft(room, session, session.name, text, ref, session.read_at))
+        self.ingest.submit(QueuedMessage(room, session, session.name, text, ref, session.read_at))
 
-    def operator(self, session: Session) -> None:
+    def activate_operator(self, session: Session) -> None:
         """Take in the person at the server's terminal."""
         session.origin = Origin.SERVER
-        self.names.take(names.SERVER_NAME, names.SERVER_NAME, session)
-        self.enter(session, new_public_id(), self.store.new_identity())
+        self.directory.assign(names.SERVER_NAME, names.SERVER_NAME, session)
+        self.activate(session, new_public_id(), self.store.new_identity())
 
-    def _queue_opening(self, opening: Opening) -> None:
-        self.ingest.open(opening)
+    def _enqueue_opening(self, opening: QueuedOpening) -> None:
+        self.ingest.open_conversation(opening)
 
-    def _note(self, standing: Standing) -> None:
-        self.ingest.note(standing)
+    def _save_conversation_state(self, state: ConversationState) -> None:
+        self.ingest.save_conversation_state(state)
 
     def _new_room(self, record: RoomRecord) -> Room:
-        return Room(record, self._fan_out, self.feeder)
+        return Room(record, self._fan_out, self.backfill)
 
     # Waiting
 
-    def settle(self, session: Session) -> None:
+    def wait_own_delivered(self, session: Session) -> None:
         """Wait until what the session has said is stored and told, also to itself. May wait."""
         if session.pending:
-            self.catch_up(session)
-        while session.behind is not None and session.behind.owes() and not session.outbox.shut:
-            self._wait_fed(session, session.behind)
+            self.wait_delivered(session)
+        while (
+            session.lagging is not None and session.lagging.owes_own_message() and not session.outbox.closed
+        ):
+            self._wait_progress(session, session.lagging)
 
-    def fed(self, session: Session, room: Room) -> None:
+    def wait_caught_up(self, session: Session, room: Room) -> None:
         """Wait until the session, if it is behind, has got what the room has by now. May wait."""
         head = room.head
         while (cursor := cursor_of(session, room)) is not None and cursor.seq < head:
-            if session.outbox.shut or session.behind is None:
+            if session.outbox.closed or session.lagging is None:
                 return
-            self._wait_fed(session, session.behind)
+            self._wait_progress(session, session.lagging)
 
     @staticmethod
-    def _wait_fed(session: Session, behind: Behind) -> None:
-        behind.signal = session.link.new_signal()
-        session.link.wait(behind.signal)
+    def _wait_progress(session: Session, lagging: LaggingRooms) -> None:
+        lagging.progress_signal = session.link.new_signal()
+        session.link.wait(lagging.progress_signal)
 
-    def catch_up(self, session: Session) -> None:
+    def wait_delivered(self, session: Session) -> None:
         """Wait until what anybody has said by now is stored and told, or refused. May wait."""
         signal = session.link.new_signal()
-        self.ingest.barrier(signal)
+        self.ingest.add_barrier(signal)
         session.link.wait(signal)

@@ -11,43 +11,43 @@ from chat_protocol.events import Presence
 from chat_server.core.delivery.room import Room
 from chat_server.core.ports.clock import Clock
 
-INTERVAL: Final = 0.9
+PRESENCE_INTERVAL_S: Final = 0.9
 """Seconds between two presences of a room; with the ticker's own step at most one second."""
 
-LARGE_INTERVAL: Final = 5.0
-LARGE: Final = 100
+LARGE_ROOM_INTERVAL_S: Final = 5.0
+LARGE_ROOM_MEMBERS: Final = 100
 """Members above which a room is told the count only."""
 
 
-class Presences:
+class PresenceUpdates:
     """The rooms whose members have changed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed: dict[Room, None] = {}
 
-    def joined(self, room: Room, name: str) -> None:
+    def note_joined(self, room: Room, name: str) -> None:
         """Note that somebody came: whatever was before, they are here now."""
-        room.left.pop(name, None)
-        room.joined[name] = None
-        self._note(room)
+        room.left_names.pop(name, None)
+        room.joined_names[name] = None
+        self._mark_changed(room)
 
-    def left(self, room: Room, name: str) -> None:
+    def note_left(self, room: Room, name: str) -> None:
         """Note that somebody went, also one who has just come: a newcomer may have seen them in `who`."""
-        room.joined.pop(name, None)
-        room.left[name] = None
-        self._note(room)
+        room.joined_names.pop(name, None)
+        room.left_names[name] = None
+        self._mark_changed(room)
 
-    def renamed(self, room: Room, old: str, new: str) -> None:
+    def note_renamed(self, room: Room, old: str, new: str) -> None:
         """Let somebody who has just come be told of under the new name.
 
         `renamed` is told at once: that the name had gone before would be taken for its new bearer.
         """
-        came = room.joined.pop(old, 0) is None
-        if room.left.pop(new, 0) == 0 and came:
-            room.joined[new] = None
+        newly_joined = room.joined_names.pop(old, 0) is None
+        if room.left_names.pop(new, 0) == 0 and newly_joined:
+            room.joined_names[new] = None
 
-    def forget(self, room: Room) -> None:
+    def forget_room(self, room: Room) -> None:
         """Drop a room that is gone: nobody is left to be told."""
         self._changed.pop(room, None)
 
@@ -56,30 +56,30 @@ class Presences:
         now = self._clock.monotonic()
         deliveries = 0
         for room in list(self._changed):
-            large = len(room.members) > LARGE
-            if now - room.shown_at < (LARGE_INTERVAL if large else INTERVAL):
+            large = len(room.members) > LARGE_ROOM_MEMBERS
+            if now - room.presence_sent_at < (LARGE_ROOM_INTERVAL_S if large else PRESENCE_INTERVAL_S):
                 continue
             del self._changed[room]
-            deliveries += self._tell(room, now, large=large)
+            deliveries += self._send_update(room, now, large=large)
         return deliveries
 
-    def _note(self, room: Room) -> None:
+    def _mark_changed(self, room: Room) -> None:
         if room not in self._changed:
             self._changed[room] = None
             if len(room.members) <= 1:  # nobody else to hurry for
-                room.shown_at = self._clock.monotonic()
-        if len(room.members) > LARGE:
-            room.joined.clear()
-            room.left.clear()
-        elif len(room.left) > LARGE:  # many came and went: the count tells the rest
-            del room.left[next(iter(room.left))]
+                room.presence_sent_at = self._clock.monotonic()
+        if len(room.members) > LARGE_ROOM_MEMBERS:
+            room.joined_names.clear()
+            room.left_names.clear()
+        elif len(room.left_names) > LARGE_ROOM_MEMBERS:  # many came and went: the count tells the rest
+            del room.left_names[next(iter(room.left_names))]
 
     @staticmethod
-    def _tell(room: Room, now: float, *, large: bool) -> int:
-        joined, left = list(room.joined), list(room.left)
-        room.joined.clear()
-        room.left.clear()
-        room.shown_at = now
+    def _send_update(room: Room, now: float, *, large: bool) -> int:
+        joined, left = list(room.joined_names), list(room.left_names)
+        room.joined_names.clear()
+        room.left_names.clear()
+        room.presence_sent_at = now
         if not room.members or not (large or joined or left):
             return 0
         event = Presence(
@@ -88,7 +88,7 @@ class Presences:
             joined=None if large else joined,
             left=None if large else left,
         )
-        present = room.dialects()
+        present = room.dialects_present()
         room.broadcast(
             [encoder.encode(event) if here else b"" for encoder, here in zip(ENCODERS, present, strict=True)]
         )

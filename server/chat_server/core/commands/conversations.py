@@ -3,7 +3,7 @@
 from chat_protocol.commands import Close, Open
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Opened
-from chat_server.core.chat.conversations import stand
+from chat_server.core.chat.conversations import position
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Room
 from chat_server.core.sessions.session import Session
@@ -11,15 +11,15 @@ from chat_server.core.sessions.session import Session
 
 def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     """Open the conversation with a user; both sides get `opened`. An open one says where one stands."""
-    peer = hub.names.user(command.peer)
+    peer = hub.directory.require_user(command.peer)
     if peer is session:
         raise Refused(ErrorCode.INVALID_FIELD, "a conversation needs somebody else")
-    room = hub.conversations.between(session, peer)
+    room = hub.conversations.get_or_create(session, peer)
     if room.opener is None:
-        hub.conversations.open(room, session, peer, command.ref)
+        hub.conversations.queue_opening(room, session, peer, command.ref)
         return
     if session not in room.members:
-        hub.catch_up(session)  # its opening, which may be the other side's, is still on its way
+        hub.wait_delivered(session)  # its opening, which may be the other side's, is still on its way
     if session.closed:
         return
     if session not in room.members:
@@ -27,25 +27,25 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
             raise Refused(ErrorCode.NO_SUCH_USER, f"{peer.name} has just left")
         raise Refused(ErrorCode.UNAVAILABLE, "the conversation could not be opened; try again")
     by = room.opener.name if room.opener is not None else peer.name
-    session.send(Opened(room=room.name, peer=peer.name, by=by, seq=stand(room, session), ref=command.ref))
+    session.send(Opened(room=room.name, peer=peer.name, by=by, seq=position(room, session), ref=command.ref))
 
 
 def close_conversation(hub: Hub, session: Session, command: Close) -> None:
     """Close the conversation with a user, once all that was said in it is told; both sides get `closed`."""
-    hub.settle(session)
+    hub.wait_own_delivered(session)
     if session.closed:
         return
-    room = _with(hub, session, command.peer)
-    if hub.conversations.note_closing(room, session):
-        hub.catch_up(session)
-    hub.fed(session, room)
+    room = _require_open_with(hub, session, command.peer)
+    if hub.conversations.save_closing(room, session):
+        hub.wait_delivered(session)
+    hub.wait_caught_up(session, room)
     if not session.closed:
-        hub.conversations.close(_with(hub, session, command.peer), session, command.ref)
+        hub.conversations.close(_require_open_with(hub, session, command.peer), session, command.ref)
 
 
-def _with(hub: Hub, session: Session, username: str) -> Room:
+def _require_open_with(hub: Hub, session: Session, username: str) -> Room:
     """Return the open conversation with a user, or raise `Refused`."""
-    peer = hub.names.user(username)
+    peer = hub.directory.require_user(username)
     pair = (min(session.identity, peer.identity), max(session.identity, peer.identity))
     room = hub.conversations.by_pair.get(pair)
     if room is None or session not in room.members:

@@ -15,17 +15,17 @@ def ping(hub: Hub, session: Session, command: Ping) -> None:
 
 def pong(hub: Hub, session: Session, command: Pong) -> None:
     """Take the answer to the last ping as a sample; a late or foreign one only shows that the peer lives."""
-    session.unanswered = 0
+    session.missed_pings = 0
     if not session.ping_id or str(command.id) != session.ping_id:
         return
-    took = session.read_at - session.ping_at
+    took = session.read_at - session.ping_sent_at
     if took < 0:
         return  # it was here before the ping went out: a guess
     session.ping_id = ""
     if session.rtt is None:
         session.rtt = RttSamples()
-    session.rtt.add(took * 1000)
-    hub.measured(took * 1000)
+    session.rtt.record(took * 1000)
+    hub.record_rtt(took * 1000)
     tally = hub.stats.rtt
     key = microseconds(took)
     tally[key] = tally.get(key, 0) + 1
@@ -33,15 +33,15 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
 
 def rtt(hub: Hub, session: Session, command: Rtt) -> None:
     """Report the round-trip times of a user, one's own by default."""
-    user = session if command.username is None else hub.names.user(command.username)
+    user = session if command.username is None else hub.directory.require_user(command.username)
     samples = user.rtt
     session.send(
         RttReport(
             username=user.name,
-            last_ms=samples.last if samples else None,
-            min_ms=round(samples.minimum, 3) if samples else None,
-            p50_ms=samples.percentile(50) if samples else None,
-            p99_ms=samples.percentile(99) if samples else None,
+            last_ms=samples.last_ms if samples else None,
+            min_ms=round(samples.minimum_ms, 3) if samples else None,
+            p50_ms=samples.percentile_ms(50) if samples else None,
+            p99_ms=samples.percentile_ms(99) if samples else None,
             samples=samples.count if samples else 0,
             tcp_ms=user.link.tcp_rtt_ms(),
             ref=command.ref,

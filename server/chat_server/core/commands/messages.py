@@ -5,9 +5,9 @@ from chat_protocol.commands import Message, Say
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.message_text import text_problem
 from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.sessions import check_failures, come_in, take_name
-from chat_server.core.delivery.batch import Draft
-from chat_server.core.delivery.ingest import again
+from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
+from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.delivery.ingest import as_repeated
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.core.sessions.session import Session
 
@@ -20,50 +20,50 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         raise Refused(ErrorCode.INVALID_FIELD, problem)
     ref = command.ref
     if ref is not None and session.refs is not None and ref in session.refs:
-        _say_again(hub, session, ref)
+        _answer_repeated(hub, session, ref)
         return
     if command.to is None:
         name = session.default_room if command.room is None else command.room
         room = session.rooms.get(name)
         if room is None:
-            room = hub.joined_room(name, session)
+            room = hub.require_joined(name, session)
     else:
         if command.room is not None:
             raise Refused(ErrorCode.INVALID_FIELD, "a message goes to a room or to a user, not to both")
-        peer = hub.names.user(command.to)
+        peer = hub.directory.require_user(command.to)
         if peer is session:
             raise Refused(ErrorCode.INVALID_FIELD, "a message to oneself needs no server")
-        room = hub.conversations.between(session, peer)
+        room = hub.conversations.get_or_create(session, peer)
         if room.opener is None:
-            hub.conversations.open(room, session, peer, None)
-    hub.submit(session, room, text, ref)
+            hub.conversations.queue_opening(room, session, peer, None)
+    hub.submit_message(session, room, text, ref)
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:
     """Two-field JSON: take the name if it is not one's own, then say the message in the lobby."""
     naming = True
     if not session.id:
-        check_failures(session)
-        come_in(hub, session, command.username, [LOBBY])
+        check_failed_hellos(session)
+        open_session(hub, session, command.username, [LOBBY])
     elif command.username != session.name and names.fold(command.username) != session.key:
-        take_name(hub, session, command.username, None)
+        change_name(hub, session, command.username, None)
     else:
         naming = False
     if command.message or not naming:  # one may say who one is before there is anything to say
         message(hub, session, Message(message=command.message, room=LOBBY))
 
 
-def _say_again(hub: Hub, session: Session, ref: str) -> None:
+def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
     """Answer a message whose ref was used: with the first one's event, once that is stored."""
     assert session.refs is not None
     entry = session.refs[ref]
-    if isinstance(entry, Draft):
+    if isinstance(entry, QueuedMessage):
         entry.repeats += 1
         return
     try:
-        found = hub.store.find(entry)
+        found = hub.store.find_message(entry)
     except StoreUnavailable as error:
         raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
     if found is None:
         raise Refused(ErrorCode.INVALID_FIELD, "a message with this ref was sent, and is no longer kept")
-    session.answer(again(found[1]))
+    session.send_if_open(as_repeated(found[1]))

@@ -5,54 +5,58 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomList, RoomState
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.names import fold
-from chat_server.core.base.pages import LIST_PAGE, first, fitting
-from chat_server.core.chat.conversations import stand
+from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page
+from chat_server.core.chat.conversations import position
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Room
-from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
+from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
 from chat_server.core.sessions.session import Session
 
 
 def join(hub: Hub, session: Session, command: Join) -> None:
     """Enter a room; entering it again says where one stands."""
-    room = _enter(hub, session, command.room)
-    session.send(Joined(room=room.name, seq=stand(room, session), count=len(room.members), ref=command.ref))
+    room = _enter_room(hub, session, command.room)
+    session.send(
+        Joined(room=room.name, seq=position(room, session), count=len(room.members), ref=command.ref)
+    )
 
 
 def leave(hub: Hub, session: Session, command: Leave) -> None:
     """Leave a room, once what the session said is stored, and it has got what was said there."""
-    room = _public(session, command.room)
-    hub.settle(session)
-    hub.fed(session, room)
+    room = _require_leavable(session, command.room)
+    hub.wait_own_delivered(session)
+    hub.wait_caught_up(session, room)
     if session.closed:
         return
-    room = _public(session, command.room)
-    hub.leave(room, session)
+    room = _require_leavable(session, command.room)
+    hub.leave_room(room, session)
     session.send(Left(room=room.name, ref=command.ref))
 
 
 def switch(hub: Hub, session: Session, command: Switch) -> None:
     """Plain text: leave the current room and enter another."""
-    hub.settle(session)
+    hub.wait_own_delivered(session)
     old = session.rooms.get(session.default_room)
     if old is not None:
-        hub.fed(session, old)
+        hub.wait_caught_up(session, old)
     if session.closed:
         return
-    room = _enter(hub, session, command.room, leaving=old)
+    room = _enter_room(hub, session, command.room, leaving=old)
     if old is not None and old is not room:
-        hub.leave(old, session)
+        hub.leave_room(old, session)
     session.default_room = room.key
-    session.send(Joined(room=room.name, seq=stand(room, session), count=len(room.members), ref=command.ref))
+    session.send(
+        Joined(room=room.name, seq=position(room, session), count=len(room.members), ref=command.ref)
+    )
 
 
 def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
     """List the public rooms that have members or messages."""
     after = fold(command.after) if command.after else ""
-    known = map(hub.rooms.__getitem__, hub.rooms.following(after))
-    page, more = first((room for room in known if room.members or room.head), LIST_PAGE)
+    known = map(hub.rooms.__getitem__, hub.rooms.keys_after(after))
+    page, more = first_page((room for room in known if room.members or room.head), PAGE_ENTRIES)
     states = [RoomState(room.name, room.head, len(room.members)) for room in page]
-    fit = fitting(states)
+    fit = count_fitting(states)
     more = more or fit < len(states)
     last = states[fit - 1].room if more and fit else None
     session.send(RoomList(rooms=states[:fit], more=more, after=last, ref=command.ref))
@@ -60,20 +64,20 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
 
 def history(hub: Hub, session: Session, command: History) -> None:
     """Read messages of a room before or after a seq; the newest when neither is given."""
-    room = hub.readable_room(command.room, session)
+    room = hub.require_readable(command.room, session)
     if command.before is not None and command.after is not None:
         raise Refused(ErrorCode.INVALID_FIELD, "history is read before or after a seq, not both")
     forward = command.after is not None
-    messages = read(
+    messages = read_messages(
         hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME_BYTES
     )
     if session.closed:
         return
     if forward:
-        messages = messages[: fitting(messages)]
+        messages = messages[: count_fitting(messages)]
         more = messages[-1].seq < room.head if messages else False
     else:
-        messages = messages[len(messages) - fitting(messages[::-1]) :]
+        messages = messages[len(messages) - count_fitting(messages[::-1]) :]
         more = messages[0].seq > 1 if messages else False
     session.send(
         HistoryPage(
@@ -87,14 +91,14 @@ def history(hub: Hub, session: Session, command: History) -> None:
     )
 
 
-def read(
+def read_messages(
     hub: Hub,
     room: Room,
     *,
     before: int | None = None,
     after: int | None = None,
     limit: int,
-    size: int = UNBOUNDED,
+    size: int = UNBOUNDED_BYTES,
 ) -> list[MessageEvent]:
     """Return messages of a room that have been delivered, from the tail or the store. May wait."""
     upper = room.head + 1 if before is None else min(before, room.head + 1)
@@ -102,7 +106,7 @@ def read(
     newest = after is None
     if lower + 1 >= upper:
         return []
-    found = room.recall(lower, upper, limit, newest=newest)
+    found = room.read_tail(lower, upper, limit, newest=newest)
     if found is not None:
         return found
     try:
@@ -111,19 +115,19 @@ def read(
         raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
 
 
-def _enter(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
+def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
     if name.startswith("@"):
-        hub.conversations.own(name, session)
+        hub.conversations.require_own(name, session)
         raise Refused(ErrorCode.FORBIDDEN, "a conversation is opened with its user, not joined")
-    room = hub.room(name)
+    room = hub.find_or_make_room(name)
     if session not in room.members:
         kept = sum(not room.is_conversation for room in session.rooms.values() if room is not leaving)
         hub.check_room_limit(kept + 1)
-        room = hub.join(room, session)
+        room = hub.join_room(room, session)
     return room
 
 
-def _public(session: Session, name: str) -> Room:
+def _require_leavable(session: Session, name: str) -> Room:
     """Return the public room that the session is to leave."""
     room = session.rooms.get(fold(name))
     if room is None:

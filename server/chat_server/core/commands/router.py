@@ -25,7 +25,7 @@ MAX_REFUSALS: Final = 1000
 Handler = Callable[[Hub, Session, Any], None]
 
 
-class Spec(Struct, frozen=True):
+class CommandSpec(Struct, frozen=True):
     """What the router knows of a command.
 
     `named`: the session must have said hello. `counted`: it takes one from the allowance of messages.
@@ -39,28 +39,30 @@ class Spec(Struct, frozen=True):
     metered: bool = True
 
 
-TABLE: Final[dict[type[commands.Command], Spec]] = {
-    commands.Message: Spec(messages.message, "say something in a room or to a user"),
-    commands.Say: Spec(messages.say, "take a name, say something", named=False),
-    commands.Ping: Spec(latency.ping, "ask for a pong", counted=False),
-    commands.Pong: Spec(latency.pong, "answer a ping", counted=False, metered=False),
-    commands.Hello: Spec(sessions.hello, "open the session under a name", named=False),
-    commands.Arrive: Spec(sessions.arrive, "come in as a guest", named=False, counted=False, metered=False),
-    commands.Rename: Spec(sessions.rename, "take another name"),
-    commands.Quit: Spec(
-        sessions.leave_for_good, "end the session", named=False, counted=False, metered=False
+TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
+    commands.Message: CommandSpec(messages.message, "say something in a room or to a user"),
+    commands.Say: CommandSpec(messages.say, "take a name, say something", named=False),
+    commands.Ping: CommandSpec(latency.ping, "ask for a pong", counted=False),
+    commands.Pong: CommandSpec(latency.pong, "answer a ping", counted=False, metered=False),
+    commands.Hello: CommandSpec(sessions.hello, "open the session under a name", named=False),
+    commands.Arrive: CommandSpec(
+        sessions.arrive, "come in as a guest", named=False, counted=False, metered=False
     ),
-    commands.Help: Spec(sessions.explain, "say what can be typed"),
-    commands.Join: Spec(rooms.join, "enter a room"),
-    commands.Leave: Spec(rooms.leave, "leave a room"),
-    commands.Switch: Spec(rooms.switch, "go from the current room to another"),
-    commands.Rooms: Spec(rooms.list_rooms, "list the rooms"),
-    commands.History: Spec(rooms.history, "read what was said"),
-    commands.Open: Spec(conversations.open_conversation, "open a conversation"),
-    commands.Close: Spec(conversations.close_conversation, "close a conversation"),
-    commands.Who: Spec(presence.who, "list the users"),
-    commands.Servers: Spec(presence.servers, "list the servers"),
-    commands.Rtt: Spec(latency.rtt, "ask for round-trip times"),
+    commands.Rename: CommandSpec(sessions.rename, "take another name"),
+    commands.Quit: CommandSpec(
+        sessions.quit_session, "end the session", named=False, counted=False, metered=False
+    ),
+    commands.Help: CommandSpec(sessions.show_help, "say what can be typed"),
+    commands.Join: CommandSpec(rooms.join, "enter a room"),
+    commands.Leave: CommandSpec(rooms.leave, "leave a room"),
+    commands.Switch: CommandSpec(rooms.switch, "go from the current room to another"),
+    commands.Rooms: CommandSpec(rooms.list_rooms, "list the rooms"),
+    commands.History: CommandSpec(rooms.history, "read what was said"),
+    commands.Open: CommandSpec(conversations.open_conversation, "open a conversation"),
+    commands.Close: CommandSpec(conversations.close_conversation, "close a conversation"),
+    commands.Who: CommandSpec(presence.who, "list the users"),
+    commands.Servers: CommandSpec(presence.servers, "list the servers"),
+    commands.Rtt: CommandSpec(latency.rtt, "ask for round-trip times"),
 }
 
 
@@ -70,7 +72,7 @@ class Router:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def accept(self, session: Session, size: int) -> None:
+    def record_input(self, session: Session, size: int) -> None:
         """Note that `size` bytes have come from the session, now."""
         hub = self._hub
         now = hub.clock.monotonic()
@@ -85,7 +87,7 @@ class Router:
     def dispatch(self, session: Session, incoming: Incoming) -> None:
         """Carry out one command, or answer what is wrong with it. May wait where its handler does."""
         if isinstance(incoming, Fault):
-            self._fault(session, incoming)
+            self._answer_fault(session, incoming)
             return
         spec = TABLE[type(incoming)]
         try:
@@ -97,26 +99,26 @@ class Router:
             if spec.counted:
                 session.refusals = 0
         except Refused as refusal:
-            self._refuse(session, refusal, incoming.ref)
+            self._answer_refusal(session, refusal, incoming.ref)
 
-    def _refuse(self, session: Session, refusal: Refused, ref: str | None) -> None:
+    def _answer_refusal(self, session: Session, refusal: Refused, ref: str | None) -> None:
         self._hub.stats.errors[refusal.code] += 1
         session.refusals += 1
-        session.answer(
+        session.send_if_open(
             Error(code=refusal.code, message=refusal.message, ref=ref, retry_after=refusal.retry_after)
         )
         if session.refusals >= MAX_REFUSALS:
-            session.link.end(ByeReason.FLOODING)
+            session.link.close_with_bye(ByeReason.FLOODING)
 
-    def _fault(self, session: Session, fault: Fault) -> None:
+    def _answer_fault(self, session: Session, fault: Fault) -> None:
         self._hub.stats.errors[fault.code] += 1
         session.refusals += 1
-        session.answer(Error(code=fault.code, message=fault.message, ref=fault.ref))
+        session.send_if_open(Error(code=fault.code, message=fault.message, ref=fault.ref))
         if fault.bye is not None:
-            self._hub.settle(session)  # what came before it was good, and is to be acknowledged
-            session.link.end(fault.bye)
+            self._hub.wait_own_delivered(session)  # what came before it was good, and is to be acknowledged
+            session.link.close_with_bye(fault.bye)
         elif session.refusals >= MAX_REFUSALS:
-            session.link.end(ByeReason.FLOODING)
+            session.link.close_with_bye(ByeReason.FLOODING)
 
 
 def _charge(session: Session, *, counted: bool) -> None:
@@ -127,9 +129,9 @@ def _charge(session: Session, *, counted: bool) -> None:
     now = session.read_at
     wait = 0.0
     if allowance.bytes is not None:
-        wait = allowance.bytes.debt(now)
+        wait = allowance.bytes.debt_seconds(now)
     if counted and not wait and allowance.messages is not None:
-        wait = allowance.messages.take(now)
+        wait = allowance.messages.take_token(now)
     if wait:
         seconds = math.ceil(wait * 100) / 100  # not a moment too early
         raise Refused(ErrorCode.RATE_LIMITED, "too much, too fast", retry_after=seconds)

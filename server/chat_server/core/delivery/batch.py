@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from chat_server.core.ports.records import Records
+from chat_server.core.ports.records import RegistryChanges
 
 if TYPE_CHECKING:
     from chat_server.core.delivery.room import Room
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.session import Session
 
 
-class Draft(Struct, eq=False):
+class QueuedMessage(Struct, eq=False):
     """A message on its way into the log. The store fills in `seq` (in the room) and `id` (in the log)."""
 
     room: Room
@@ -28,7 +28,7 @@ class Draft(Struct, eq=False):
     id: int = 0
 
 
-class Opening(Struct, eq=False):
+class QueuedOpening(Struct, eq=False):
     """A conversation to be opened once the store has it: its two sessions, and who opened it."""
 
     room: Room
@@ -48,11 +48,11 @@ class Barrier(Struct, eq=False):
 class Batch:
     """What one commit writes. `asides` are what happens between the messages: (index, what) in order."""
 
-    __slots__ = ("asides", "messages", "records", "size", "timestamp")
+    __slots__ = ("interleaved", "messages", "registry_changes", "size_bytes", "timestamp")
 
     def __init__(self) -> None:
-        self.messages: list[Draft] = []
-        self.records: Records | None = None  # most batches have none
-        self.asides: list[tuple[int, Opening | Barrier]] | None = None
-        self.size = 0
+        self.messages: list[QueuedMessage] = []
+        self.registry_changes: RegistryChanges | None = None  # most batches have none
+        self.interleaved: list[tuple[int, QueuedOpening | Barrier]] | None = None
+        self.size_bytes = 0
         self.timestamp = 0.0

@@ -13,21 +13,27 @@ from msgspec import structs
 
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, MessageEvent
-from chat_server.core.base.interval_stats import Stats, microseconds
-from chat_server.core.delivery.batch import Barrier, Batch, Draft, Opening
+from chat_server.core.base.interval_stats import IntervalStats, microseconds
+from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
 from chat_server.core.delivery.room import Room
 from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import Signal
-from chat_server.core.ports.records import IdentityRecord, Records, RoomRecord, SessionRecord, Standing
+from chat_server.core.ports.records import (
+    ConversationState,
+    IdentityRecord,
+    RegistryChanges,
+    RoomRecord,
+    SessionRecord,
+)
 from chat_server.core.ports.store import Store, StoreUnavailable
 from chat_server.core.sessions.session import Session
 
-RETRY_AFTER: Final = 0.05
+RETRY_AFTER_S: Final = 0.05
 """Seconds until a store that failed is tried again."""
 
-SORRY: Final = "the store cannot be written now; send it again"
+STORE_UNAVAILABLE_TEXT: Final = "the store cannot be written now; send it again"
 
-_OVERHEAD: Final = 200  # bytes of memory that a queued message takes beside its text
+_MESSAGE_OVERHEAD_BYTES: Final = 200  # bytes of memory that a queued message takes beside its text
 
 
 class Ingest:
@@ -37,101 +43,101 @@ class Ingest:
         self,
         store: Store,
         clock: Clock,
-        stats: Callable[[], Stats],
+        stats: Callable[[], IntervalStats],
         *,
-        bound: int,
-        patience: float,
+        max_bytes: int,
+        patience_s: float,
         wake: Callable[[], None],
-        opened: Callable[[Opening], None],
-        revive: Callable[[Room, Session], None],
+        on_opening_done: Callable[[QueuedOpening], None],
+        reopen: Callable[[Room, Session], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._stats = stats
-        self._bound = bound
-        self._patience = patience
+        self._max_bytes = max_bytes
+        self._patience_s = patience_s
         self._wake = wake
-        self._opened = opened
-        self._revive = revive
-        self._next = Batch()
-        self._taken: Batch | None = None
+        self._on_opening_done = on_opening_done
+        self._reopen = reopen
+        self._collecting = Batch()
+        self._committing: Batch | None = None
         self._failing_since: float | None = None
-        self._awake = False
-        self._waiters: list[Signal] = []
+        self._commit_requested = False
+        self._space_signals: list[Signal] = []
         self.last_error: str | None = None
-        self.refused = 0  # messages refused since the start, because the store stayed away too long
-        self.on_stored: Callable[[list[Draft]], None] | None = None
+        self.refused_messages = 0  # messages refused since the start, because the store stayed away too long
+        self.on_stored: Callable[[list[QueuedMessage]], None] | None = None
 
     @property
-    def size(self) -> int:
+    def queued_bytes(self) -> int:
         """Bytes that wait for their commit."""
-        return self._next.size + (self._taken.size if self._taken else 0)
+        return self._collecting.size_bytes + (self._committing.size_bytes if self._committing else 0)
 
     @property
     def full(self) -> bool:
         """Tell whether readers must wait (`on_room`) before they submit more."""
-        return self.size > self._bound
+        return self.queued_bytes > self._max_bytes
 
     @property
     def idle(self) -> bool:
         """Tell whether nobody waits for a commit (a note for the store may, after a failure)."""
-        return self._taken is None and not self._next.messages and not self._next.asides
+        return self._committing is None and not self._collecting.messages and not self._collecting.interleaved
 
-    def on_room(self, signal: Signal) -> None:
+    def notify_when_space(self, signal: Signal) -> None:
         """Set `signal` when the queue has room again."""
-        self._waiters.append(signal)
+        self._space_signals.append(signal)
 
-    def submit(self, draft: Draft) -> None:
+    def submit(self, message: QueuedMessage) -> None:
         """Queue a message, with the records that must be stored before it."""
-        author = draft.author
-        batch = self._next
+        author = message.author
+        batch = self._collecting
         if not author.identity_stored:
-            self._store_identity(author)
-        if not draft.room.record.id:
-            self._store_room(draft.room.record)
+            self._queue_identity(author)
+        if not message.room.record.id:
+            self._queue_room(message.room.record)
         author.pending += 1
-        if draft.ref is not None:
-            author.remember(draft.ref, draft)
-        batch.messages.append(draft)
-        batch.size += len(draft.text) + _OVERHEAD
-        if not self._awake:  # as in _rouse: one call less for each message
-            self._awake = True
+        if message.ref is not None:
+            author.remember_ref(message.ref, message)
+        batch.messages.append(message)
+        batch.size_bytes += len(message.text) + _MESSAGE_OVERHEAD_BYTES
+        if not self._commit_requested:  # as in _rouse: one call less for each message
+            self._commit_requested = True
             self._wake()
 
-    def open(self, opening: Opening) -> None:
+    def open_conversation(self, opening: QueuedOpening) -> None:
         """Queue the opening of a conversation; messages submitted later come after it."""
         for session in (opening.opener, opening.peer):
             if not session.identity_stored:
-                self._store_identity(session)
-        self._store_room(opening.room.record)
-        self._aside(opening)
+                self._queue_identity(session)
+        self._queue_room(opening.room.record)
+        self._interleave(opening)
 
-    def save(self, record: SessionRecord, identity: IdentityRecord, signal: Signal) -> Barrier:
+    def save_session(self, record: SessionRecord, identity: IdentityRecord, signal: Signal) -> Barrier:
         """Queue a session to be stored; the barrier is reached when it is."""
-        records = self._records()
-        records.identities.append(identity)
-        records.sessions.append(record)
-        return self.barrier(signal)
+        changes = self._registry_changes()
+        changes.identities.append(identity)
+        changes.sessions.append(record)
+        return self.add_barrier(signal)
 
-    def rename(self, record: SessionRecord, signal: Signal) -> Barrier:
+    def rename_session(self, record: SessionRecord, signal: Signal) -> Barrier:
         """Queue the new name of a session that may be resumed; the barrier is reached when it is stored."""
-        self._records().renamed.append(record)
-        return self.barrier(signal)
+        self._registry_changes().renamed_sessions.append(record)
+        return self.add_barrier(signal)
 
-    def end(self, session_id: str) -> None:
+    def forget_session(self, session_id: str) -> None:
         """Let the store forget a session that cannot be resumed any more."""
-        self._records().ended.append(session_id)
-        self._rouse()
+        self._registry_changes().ended_sessions.append(session_id)
+        self._request_commit()
 
-    def note(self, standing: Standing) -> None:
+    def save_conversation_state(self, state: ConversationState) -> None:
         """Let the store know how a conversation stands; what is queued before it comes first."""
-        self._records().standings.append(standing)
-        self._rouse()
+        self._registry_changes().conversation_states.append(state)
+        self._request_commit()
 
-    def barrier(self, signal: Signal) -> Barrier:
+    def add_barrier(self, signal: Signal) -> Barrier:
         """Set `signal` when all that is queued by now has been committed and delivered, or refused."""
         barrier = Barrier(signal)
-        self._aside(barrier)
+        self._interleave(barrier)
         return barrier
 
     def commit(self) -> float | None:
@@ -140,125 +146,131 @@ class Ingest:
         With nothing queued, a store that has failed is tried with an empty batch: so `last_error` stays true
         also when nobody says anything.
         """
-        self._awake = False
-        if self._taken is None:
-            self._taken, self._next = self._next, Batch()
-        batch = self._taken
+        self._commit_requested = False
+        if self._committing is None:
+            self._committing, self._collecting = self._collecting, Batch()
+        batch = self._committing
         batch.timestamp = round(self._clock.time(), 6)
         try:
-            trial = self.last_error is not None and batch.asides is None
-            if batch.messages or batch.records is not None or trial:
+            trial = self.last_error is not None and batch.interleaved is None
+            if batch.messages or batch.registry_changes is not None or trial:
                 self._store.append(batch)
                 self._failing_since = None  # by nothing else is it known that the store is back
                 self.last_error = None
         except StoreUnavailable as error:
-            return self._failed(str(error))
+            return self._on_append_failed(str(error))
         except Exception:
             self._refuse_all()  # ours; a batch that cannot be stored must not stand before all others
             raise
         committed = self._clock.monotonic()
-        self._taken = None
+        self._committing = None
         try:
             self._deliver(batch, committed)
         except Exception:
-            for _, aside in batch.asides or ():  # ours; but nobody may wait for ever for it
-                if isinstance(aside, Barrier):
-                    aside.failed = True
-                    aside.signal.set()
+            for _, item in batch.interleaved or ():  # ours; but nobody may wait for ever for it
+                if isinstance(item, Barrier):
+                    item.failed = True
+                    item.signal.set()
             raise
-        if self._waiters and not self.full:
-            self._let_in()
+        if self._space_signals and not self.full:
+            self._signal_space()
         return None
 
-    def _aside(self, what: Opening | Barrier) -> None:
-        batch = self._next
-        if batch.asides is None:
-            batch.asides = []
-        batch.asides.append((len(batch.messages), what))
-        self._rouse()
+    def _interleave(self, item: QueuedOpening | Barrier) -> None:
+        batch = self._collecting
+        if batch.interleaved is None:
+            batch.interleaved = []
+        batch.interleaved.append((len(batch.messages), item))
+        self._request_commit()
 
-    def _rouse(self) -> None:
-        if not self._awake:
-            self._awake = True
+    def _request_commit(self) -> None:
+        if not self._commit_requested:
+            self._commit_requested = True
             self._wake()
 
-    def _store_room(self, record: RoomRecord) -> None:
+    def _queue_room(self, record: RoomRecord) -> None:
         if not record.id and not record.queued:
             record.queued = True
-            self._records().rooms.append(record)
+            self._registry_changes().rooms.append(record)
 
-    def _store_identity(self, session: Session) -> None:
+    def _queue_identity(self, session: Session) -> None:
         session.identity_stored = True
-        self._records().identities.append(IdentityRecord(session.identity, session.name))
+        self._registry_changes().identities.append(IdentityRecord(session.identity, session.name))
 
-    def _records(self) -> Records:
-        batch = self._next
-        if batch.records is None:
-            batch.records = Records()
-        return batch.records
+    def _registry_changes(self) -> RegistryChanges:
+        batch = self._collecting
+        if batch.registry_changes is None:
+            batch.registry_changes = RegistryChanges()
+        return batch.registry_changes
 
-    def _failed(self, error: str) -> float | None:
+    def _on_append_failed(self, error: str) -> float | None:
         """Keep what is queued for another try, or refuse it when patience is at its end."""
         now = self._clock.monotonic()
         self.last_error = error
         if self._failing_since is None:
             self._failing_since = now
-        if now - self._failing_since < self._patience:
-            return RETRY_AFTER
+        if now - self._failing_since < self._patience_s:
+            return RETRY_AFTER_S
         self._refuse_all()
         return None
 
     def _refuse_all(self) -> None:
         """Refuse what was taken and what is queued behind it, which may need the records in front of it."""
-        taken, queued = self._taken, self._next
-        self._taken, self._next = None, Batch()
-        for batch in (taken, queued):
+        committing, collecting = self._committing, self._collecting
+        self._committing, self._collecting = None, Batch()
+        for batch in (committing, collecting):
             if batch is not None:
-                self._refuse(batch)
-        self._let_in()
+                self._refuse_batch(batch)
+        self._signal_space()
 
-    def _let_in(self) -> None:
+    def _signal_space(self) -> None:
         """Let those go on that wait for room in the queue."""
-        waiters, self._waiters = self._waiters, []
-        for signal in waiters:
+        signals, self._space_signals = self._space_signals, []
+        for signal in signals:
             signal.set()
 
-    def _refuse(self, batch: Batch) -> None:
+    def _refuse_batch(self, batch: Batch) -> None:
         """Tell the senders that nothing of the batch is stored, and forget that it was under way."""
         self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
-        self.refused += len(batch.messages)
-        records = batch.records or Records()
-        self._carry_over(records)
-        for record in records.rooms:
+        self.refused_messages += len(batch.messages)
+        changes = batch.registry_changes or RegistryChanges()
+        self._carry_over(changes)
+        for record in changes.rooms:
             record.queued = False
-        stored = {identity.id for identity in records.identities}
-        for draft in batch.messages:
-            author = draft.author
+        identity_ids = {identity.id for identity in changes.identities}
+        for message in batch.messages:
+            author = message.author
             author.pending -= 1
-            if author.identity in stored:
+            if author.identity in identity_ids:
                 author.identity_stored = False
-            if draft.ref is not None:
-                author.forget(draft.ref)
-            author.answer(Error(code=ErrorCode.UNAVAILABLE, message=SORRY, ref=draft.ref))
-        for _, aside in batch.asides or ():
-            if isinstance(aside, Barrier):
-                aside.failed = True
-                aside.signal.set()
+            if message.ref is not None:
+                author.forget_ref(message.ref)
+            author.send_if_open(
+                Error(code=ErrorCode.UNAVAILABLE, message=STORE_UNAVAILABLE_TEXT, ref=message.ref)
+            )
+        for _, item in batch.interleaved or ():
+            if isinstance(item, Barrier):
+                item.failed = True
+                item.signal.set()
                 continue
-            for session in (aside.opener, aside.peer):
-                if session.identity in stored:
+            for session in (item.opener, item.peer):
+                if session.identity in identity_ids:
                     session.identity_stored = False
-            aside.failed = True
-            self._opened(aside)
+            item.failed = True
+            self._on_opening_done(item)
 
-    def _carry_over(self, records: Records) -> None:
+    def _carry_over(self, changes: RegistryChanges) -> None:
         """Keep for a later batch what nobody waits for and what is true all the same."""
-        standings = [one for one in records.standings if one.room.id and (one.seq is None or one.closed_by)]
-        if records.renamed or records.ended or standings:
-            kept = self._records()
-            kept.renamed.extend(records.renamed)
-            kept.ended.extend(records.ended)
-            kept.standings.extend(standings)
+        states = [
+            state
+            for state in changes.conversation_states
+            if state.room.id and (state.since is None or state.closed_by)
+        ]
+        if changes.renamed_sessions or changes.ended_sessions or states:
+            next_changes = self._registry_changes()
+            next_changes.renamed_sessions.extend(changes.renamed_sessions)
+            next_changes.ended_sessions.extend(changes.ended_sessions)
+            next_changes.conversation_states.extend(states)
 
     def _deliver(self, batch: Batch, committed: float) -> None:
         stats = self._stats()
@@ -266,102 +278,106 @@ class Ingest:
         if messages:
             stats.commits += 1
             stats.messages += len(messages)
-        if batch.asides is None:
+        if batch.interleaved is None:
             self._publish(messages, batch.timestamp, committed, stats)
             return
-        done = 0
-        for index, aside in batch.asides:
-            self._publish(messages[done:index], batch.timestamp, committed, stats)
-            done = index
-            if isinstance(aside, Barrier):
-                aside.signal.set()
+        published = 0
+        for index, item in batch.interleaved:
+            self._publish(messages[published:index], batch.timestamp, committed, stats)
+            published = index
+            if isinstance(item, Barrier):
+                item.signal.set()
             else:
-                self._opened(aside)
-        self._publish(messages[done:], batch.timestamp, committed, stats)
+                self._on_opening_done(item)
+        self._publish(messages[published:], batch.timestamp, committed, stats)
 
-    def _publish(self, drafts: list[Draft], timestamp: float, committed: float, stats: Stats) -> None:
+    def _publish(
+        self, messages: list[QueuedMessage], timestamp: float, committed: float, stats: IntervalStats
+    ) -> None:
         by_room: dict[Room, list[MessageEvent]] = {}
-        repeats: list[Draft] = []
-        tally = stats.accept_to_commit
+        repeated: list[QueuedMessage] = []
+        commit_tally = stats.accept_to_commit
         rooms = stats.rooms
-        for draft in drafts:
-            author = draft.author
-            room = draft.room
+        for message in messages:
+            author = message.author
+            room = message.room
             author.pending -= 1
-            if author.behind is not None:
-                cursor = author.behind.cursors.get(room)
+            if author.lagging is not None:
+                cursor = author.lagging.cursors.get(room)
                 if cursor is not None:
-                    cursor.own = draft.seq
-            ref = draft.ref
+                    cursor.own_seq = message.seq
+            ref = message.ref
             refs = author.refs
             if ref is not None and refs is not None:
                 if ref in refs:  # else newer ones have pushed it out
-                    refs[ref] = draft.id
-                if draft.repeats:
-                    repeats.append(draft)
-            event = event_of(draft, timestamp)
+                    refs[ref] = message.id
+                if message.repeats:
+                    repeated.append(message)
+            event = message_event(message, timestamp)
             events = by_room.get(room)
             if events is None:
                 by_room[room] = [event]
             else:
                 events.append(event)
-            took = microseconds(committed - draft.accepted_at)
-            tally[took] = tally.get(took, 0) + 1
-            own = rooms.get(room.name)
-            if own is not None and own.accept_to_commit is not None:
-                own.accept_to_commit[took] = own.accept_to_commit.get(took, 0) + 1
+            took_us = microseconds(committed - message.accepted_at)
+            commit_tally[took_us] = commit_tally.get(took_us, 0) + 1
+            room_stats = rooms.get(room.name)
+            if room_stats is not None and room_stats.accept_to_commit is not None:
+                room_stats.accept_to_commit[took_us] = room_stats.accept_to_commit.get(took_us, 0) + 1
         clock = self._clock.monotonic
-        tally = stats.commit_to_sent
+        sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
             if not room.members and room.record.pair is not None:
-                senders = dict.fromkeys(draft.author for draft in drafts if draft.room is room)
-                self._closed_meanwhile(room, events, senders)
+                senders = dict.fromkeys(message.author for message in messages if message.room is room)
+                self._reopen_for_late_messages(room, events, senders)
             deliveries, sent = room.publish(events)
             stats.deliveries += deliveries
             stats.bytes_out += sent
-            took = microseconds(clock() - committed)
-            tally[took] = tally.get(took, 0) + 1
-            own = stats.room(room.name)
-            own.messages += len(events)
-            own.deliveries += deliveries
-            if own.commit_to_sent is not None:
-                own.commit_to_sent[took] = own.commit_to_sent.get(took, 0) + 1
+            took_us = microseconds(clock() - committed)
+            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
+            room_stats = stats.room_stats(room.name)
+            room_stats.messages += len(events)
+            room_stats.deliveries += deliveries
+            if room_stats.commit_to_sent is not None:
+                room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
         if self.on_stored is not None:
-            self.on_stored(drafts)
-        for draft in repeats:
-            for _ in range(draft.repeats):
-                draft.author.answer(again(event_of(draft, timestamp)))
+            self.on_stored(messages)
+        for message in repeated:
+            for _ in range(message.repeats):
+                message.author.send_if_open(as_repeated(message_event(message, timestamp)))
 
-    def _closed_meanwhile(self, room: Room, events: list[MessageEvent], senders: Iterable[Session]) -> None:
+    def _reopen_for_late_messages(
+        self, room: Room, events: list[MessageEvent], senders: Iterable[Session]
+    ) -> None:
         """Open a conversation again for a message that was on its way when it was closed.
 
         If the other side is gone for good, the senders alone are told that theirs are stored.
         """
         for author in senders:
             if not room.members:
-                self._revive(room, author)
+                self._reopen(room, author)
         if not room.members:
             for author in senders:
                 for event in events:
                     if event.sender == author.id:
-                        author.answer(event)
+                        author.send_if_open(event)
 
 
-def again(event: MessageEvent) -> MessageEvent:
+def as_repeated(event: MessageEvent) -> MessageEvent:
     """Return the event as the answer to a message that came twice."""
     return structs.replace(event, again=True)
 
 
-def event_of(draft: Draft, timestamp: float) -> MessageEvent:
+def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
     """Return the event of a message that the store has; the room's name is the one that the store gave it."""
-    author = draft.author
+    author = message.author
     return MessageEvent(
-        room=draft.room.record.name,
-        seq=draft.seq,
+        room=message.room.record.name,
+        seq=message.seq,
         sender=author.id,
-        username=draft.username,
-        message=draft.text,
+        username=message.username,
+        message=message.text,
         timestamp=timestamp,
         origin=author.origin,
-        ref=draft.ref,
+        ref=message.ref,
     )

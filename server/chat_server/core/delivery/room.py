@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from chat_protocol.events import MessageEvent
-    from chat_server.core.delivery.backfill import Feeder
+    from chat_server.core.delivery.backfill import Backfill
     from chat_server.core.ports.link import FanOut, Outbox
     from chat_server.core.ports.records import RoomRecord
 
@@ -29,33 +29,33 @@ TAIL_MESSAGES: Final = 256
 TAIL_BYTES: Final = 64 * 1024
 """How much of what was said last a room keeps in memory; more is read from the store."""
 
-_OVERHEAD: Final = 300  # bytes of memory that a kept message takes beside its text
+_MESSAGE_OVERHEAD_BYTES: Final = 300  # bytes of memory that a kept message takes beside its text
 
 
 class Room:
     """A public room, or the conversation of a pair."""
 
     __slots__ = (
+        "_backfill",
         "_fan_out",
-        "_feeder",
         "_feeds",
-        "_sent",
+        "_sent_bytes",
         "_tail_bytes",
         "head",
-        "joined",
+        "joined_names",
         "key",
-        "left",
+        "left_names",
         "members",
         "name",
+        "opened_seq",
         "opener",
+        "presence_count",
+        "presence_sent_at",
         "record",
-        "shown",
-        "shown_at",
-        "since",
         "tail",
     )
 
-    def __init__(self, record: RoomRecord, fan_out: FanOut, feeder: Feeder) -> None:
+    def __init__(self, record: RoomRecord, fan_out: FanOut, backfill: Backfill) -> None:
         self.record = record
         self.name = record.name
         self.key = record.key
@@ -63,50 +63,50 @@ class Room:
         # -> head and bytes sent when it went live; None while it is behind, or away
         self.members: dict[Session, tuple[int, int] | None] = {}
         self.opener: Session | None = None  # of an open conversation
-        self.since = 0  # head when the conversation was opened
+        self.opened_seq = 0  # head when the conversation was opened
         self.tail: deque[MessageEvent] = deque()
-        self.joined: dict[str, None] = {}  # names to be told of in the next presence
-        self.left: dict[str, None] = {}
-        self.shown = 0  # presences told so far
-        self.shown_at = 0.0
+        self.joined_names: dict[str, None] = {}  # names to be told of in the next presence
+        self.left_names: dict[str, None] = {}
+        self.presence_count = 0  # presences told so far
+        self.presence_sent_at = 0.0
         self._fan_out = fan_out
-        self._feeder = feeder
+        self._backfill = backfill
         self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECT_NAMES)
         self._tail_bytes = 0
-        self._sent = [0] * len(DIALECT_NAMES)  # bytes sent to each live member of a dialect, ever
+        self._sent_bytes = [0] * len(DIALECT_NAMES)  # bytes sent to each live member of a dialect, ever
 
     @property
     def is_conversation(self) -> bool:
         """Tell whether only two identities may enter."""
         return self.record.pair is not None
 
-    def add(self, session: Session) -> None:
+    def add_member(self, session: Session) -> None:
         """Make the session a member: it gets what comes after `head`."""
         session.rooms[self.key] = self
         self.go_live(session)
 
-    def add_behind(self, session: Session) -> None:
+    def add_lagging_member(self, session: Session) -> None:
         """Make the session a member that gets nothing yet: it has a cursor, or no connection."""
         session.rooms[self.key] = self
         self.members[session] = None
 
     def go_live(self, session: Session) -> None:
         """Let a member get what comes after `head`."""
-        self.members[session] = (self.head, self._sent[session.dialect])
+        self.members[session] = (self.head, self._sent_bytes[session.dialect])
         self._feeds[session.dialect][session.outbox] = session
 
-    def cut(self, session: Session, seq: int) -> None:
+    def leave_feed(self, session: Session, seq: int) -> None:
         """Take a member out of the live feed, of which it has got everything up to `seq`."""
-        messages, size = self._delivered(session, seq)
+        messages, size = self._delivered_live(session, seq)
         session.messages_out += messages
         session.bytes_out += size
         if self.members[session] is not None:
             del self._feeds[session.dialect][session.outbox]
             self.members[session] = None
 
-    def remove(self, session: Session) -> None:
+    def remove_member(self, session: Session) -> None:
         """End the membership."""
-        self.cut(session, self.head)
+        self.leave_feed(session, self.head)
         del self.members[session]
         del session.rooms[self.key]
         if not self.members:
@@ -115,7 +115,7 @@ class Room:
 
     def delivered_to(self, session: Session) -> tuple[int, int]:
         """Return the messages and bytes that a live member got: all get the same, so nobody counts each."""
-        return self._delivered(session, self.head)
+        return self._delivered_live(session, self.head)
 
     def publish(self, events: Sequence[MessageEvent]) -> tuple[int, int]:
         """Deliver a batch in the order of its seqs; return the deliveries and their bytes."""
@@ -130,14 +130,14 @@ class Room:
                     deliveries += more
                     sent += size
                     continue
-                refused = self._fan_out(feed, chunk)
-                if refused:
-                    self._fall_behind(dialect, refused, events, events)
-                self._sent[dialect] += len(chunk)
+                overflowed = self._fan_out(feed, chunk)
+                if overflowed:
+                    self._move_to_backfill(dialect, overflowed, events, events)
+                self._sent_bytes[dialect] += len(chunk)
                 sent += len(chunk) * len(feed)
                 deliveries += len(feed) * len(events)
         if self.members:
-            self._keep(events)
+            self._append_tail(events)
         return deliveries, sent
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
@@ -148,16 +148,16 @@ class Room:
         for dialect, chunk in enumerate(encoded):
             feed = self._feeds[dialect]
             if feed and chunk:
-                refused = self._fan_out(feed, chunk)
-                if refused:
-                    self._fall_behind(dialect, refused, (), ())
-        self.shown += 1
+                overflowed = self._fan_out(feed, chunk)
+                if overflowed:
+                    self._move_to_backfill(dialect, overflowed, (), ())
+        self.presence_count += 1
 
-    def dialects(self) -> list[bool]:
+    def dialects_present(self) -> list[bool]:
         """Tell which dialects have members here."""
         return [bool(feed) for feed in self._feeds]
 
-    def recall(self, after: int, before: int, limit: int, *, newest: bool) -> list[MessageEvent] | None:
+    def read_tail(self, after: int, before: int, limit: int, *, newest: bool) -> list[MessageEvent] | None:
         """Answer from the tail what `Store.read` would, or None where the tail does not reach far enough."""
         tail = self.tail
         first = tail[0].seq if tail else self.head + 1
@@ -171,11 +171,11 @@ class Room:
             return None
         return [event for event in tail if wanted <= event.seq < last]
 
-    def forget_before(self, seq: int) -> None:
+    def trim_tail(self, seq: int) -> None:
         """Drop what the store no longer keeps: everything up to `seq`."""
         tail = self.tail
         while tail and tail[0].seq <= seq:
-            self._tail_bytes -= len(tail.popleft().message) + _OVERHEAD
+            self._tail_bytes -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
 
     def _publish_halves(
         self, dialect: int, events: Sequence[MessageEvent], batch: Sequence[MessageEvent]
@@ -188,41 +188,41 @@ class Room:
             deliveries, sent = self._publish_halves(dialect, events[:half], batch)
             more, size = self._publish_halves(dialect, events[half:], batch)
             return deliveries + more, sent + size
-        refused = self._fan_out(feed, chunk)
-        if refused:
-            self._fall_behind(dialect, refused, events, batch)
-        self._sent[dialect] += len(chunk)
+        overflowed = self._fan_out(feed, chunk)
+        if overflowed:
+            self._move_to_backfill(dialect, overflowed, events, batch)
+        self._sent_bytes[dialect] += len(chunk)
         return len(feed) * len(events), len(chunk) * len(feed)
 
-    def _fall_behind(
+    def _move_to_backfill(
         self,
         dialect: int,
-        refused: Iterable[Outbox],
+        overflowed: Iterable[Outbox],
         events: Sequence[MessageEvent],
         batch: Sequence[MessageEvent],
     ) -> None:
         """Cut the feed of those who would not take `events`, a part of `batch`: the log will feed them."""
         feed = self._feeds[dialect]
         seq = events[0].seq - 1 if events else self.head
-        for outbox in refused:
+        for outbox in overflowed:
             session = feed[outbox]
-            own = max((event.seq for event in batch if event.sender == session.id), default=0)
-            self.cut(session, seq)
-            self._feeder.cursor(session, self, seq, own)
+            own_seq = max((event.seq for event in batch if event.sender == session.id), default=0)
+            self.leave_feed(session, seq)
+            self._backfill.fall_behind(session, self, seq, own_seq)
 
-    def _delivered(self, session: Session, seq: int) -> tuple[int, int]:
-        mark = self.members[session]
-        if mark is None:
+    def _delivered_live(self, session: Session, seq: int) -> tuple[int, int]:
+        live_since = self.members[session]
+        if live_since is None:
             return 0, 0
-        head, sent = mark
-        return seq - head, self._sent[session.dialect] - sent
+        head, sent = live_since
+        return seq - head, self._sent_bytes[session.dialect] - sent
 
-    def _keep(self, events: Sequence[MessageEvent]) -> None:
+    def _append_tail(self, events: Sequence[MessageEvent]) -> None:
         tail = self.tail
         tail.extend(events)
         size = self._tail_bytes
         for event in events:
-            size += len(event.message) + _OVERHEAD
+            size += len(event.message) + _MESSAGE_OVERHEAD_BYTES
         while len(tail) > TAIL_MESSAGES or size > TAIL_BYTES:
-            size -= len(tail.popleft().message) + _OVERHEAD
+            size -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
         self._tail_bytes = size

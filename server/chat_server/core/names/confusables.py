@@ -10,33 +10,35 @@ once. While no other name is taken, an ASCII newcomer is not looked up at all.
 from chat_server.core.names.skeletons import ascii_skeleton, skeletons
 
 
-class Lookalikes:
+class Confusables:
     """The taken names; `shown` is a name as written (`names.clean`), `key` the same name folded."""
 
-    __slots__ = ("_ascii", "_others", "_skeletons")
+    __slots__ = ("_ascii", "_non_ascii", "_skeletons")
 
     def __init__(self) -> None:
         # Skeleton -> shown name, or shown names by key where several share it.
         self._ascii: dict[str, str | dict[str, str]] = {}
-        self._others: dict[str, dict[str, str]] = {}  # skeleton -> shown names by key
+        self._non_ascii: dict[str, dict[str, str]] = {}  # skeleton -> shown names by key
         self._skeletons: dict[str, tuple[str, ...]] = {}  # of the others, by key
 
-    def taken_by(self, shown: str, key: str, giving_up: str = "") -> str | None:
+    def find_confusable(self, shown: str, key: str, released_key: str = "") -> str | None:
         """Return the shown name of a holder that cannot be told apart from this one, None if there is none.
 
         The holder of `key` itself is none, nor is the holder of the key `giving_up`, which the asker leaves.
         """
         if shown.isascii():
-            return self._other_holder((ascii_skeleton(key),), key, giving_up) if self._others else None
+            return (
+                self._non_ascii_holder((ascii_skeleton(key),), key, released_key) if self._non_ascii else None
+            )
         wanted = skeletons(shown, key)
         for skeleton in wanted:
             held = self._ascii.get(skeleton)
             for name in (held,) if isinstance(held, str) else (held or {}).values():
-                if name.lower() not in {key, giving_up}:
+                if name.lower() not in {key, released_key}:
                     return name
-        return self._other_holder(wanted, key, giving_up)
+        return self._non_ascii_holder(wanted, key, released_key)
 
-    def add(self, shown: str, key: str) -> None:
+    def add_name(self, shown: str, key: str) -> None:
         """Take in a name whose key is not taken."""
         if shown.isascii():
             skeleton = ascii_skeleton(key)
@@ -48,9 +50,9 @@ class Lookalikes:
             return
         self._skeletons[key] = found = skeletons(shown, key)
         for skeleton in found:
-            self._others.setdefault(skeleton, {})[key] = shown
+            self._non_ascii.setdefault(skeleton, {})[key] = shown
 
-    def remove(self, key: str) -> None:
+    def remove_name(self, key: str) -> None:
         """Give a name back that was added."""
         found = self._skeletons.pop(key, None)
         if found is None:
@@ -62,14 +64,14 @@ class Lookalikes:
                 del held[key]
             return
         for skeleton in found:
-            alike = self._others[skeleton]
+            alike = self._non_ascii[skeleton]
             del alike[key]
             if not alike:
-                del self._others[skeleton]
+                del self._non_ascii[skeleton]
 
-    def _other_holder(self, wanted: tuple[str, ...], key: str, giving_up: str) -> str | None:
+    def _non_ascii_holder(self, wanted: tuple[str, ...], key: str, released_key: str) -> str | None:
         for skeleton in wanted:
-            for held, name in self._others.get(skeleton, {}).items():
-                if held not in {key, giving_up}:
+            for held, name in self._non_ascii.get(skeleton, {}).items():
+                if held not in {key, released_key}:
                     return name
         return None

@@ -8,29 +8,29 @@ from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ErrorCode, Refused
-from chat_server.core.base.sorted_dict import Ordered
+from chat_server.core.base.sorted_dict import SortedDict
 from chat_server.core.names import scripts
-from chat_server.core.names.confusables import Lookalikes
+from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.skeletons import imitates_reserved
 from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.session import Session
 
-KICKED_FOR: Final = 60.0
+KICKED_NAME_BLOCKED_S: Final = 60.0
 """Seconds for which the name of somebody who was kicked stays out."""
 
 _GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike
 
 
-class Directory(Ordered[Session]):
+class Directory(SortedDict[Session]):
     """Sessions, connected or held, by folded name, in the order of names."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
-        self._lookalikes = Lookalikes()
-        self._kicked: dict[str, float] = {}  # folded name -> until when (monotonic)
+        self._confusables = Confusables()
+        self._blocked_until: dict[str, float] = {}  # folded name -> until when (monotonic)
 
-    def user(self, name: str) -> Session:
+    def require_user(self, name: str) -> Session:
         """Return who is here, or held, under `name`, or raise `Refused`."""
         session = self.get(name) or self.get(names.fold(name))
         if session is None or not session.id:
@@ -38,7 +38,7 @@ class Directory(Ordered[Session]):
         return session
 
     @staticmethod
-    def check(name: str) -> tuple[str, str]:
+    def check_name(name: str) -> tuple[str, str]:
         """Return (shown, folded) of a name that a client may choose, or raise `Refused`."""
         try:
             shown = names.validate_name(name)
@@ -47,54 +47,54 @@ class Directory(Ordered[Session]):
         key = names.fold(shown)
         if names.is_reserved(key) or imitates_reserved(shown, key):
             raise Refused(ErrorCode.NAME_INVALID, f"the name {shown} is reserved; choose another")
-        mixed = scripts.problem(shown)
+        mixed = scripts.mixing_problem(shown)
         if mixed is not None:
             raise Refused(ErrorCode.NAME_INVALID, mixed)
         return shown, key
 
     def claim(self, name: str, session: Session) -> None:
         """Give the session a name of its choice, or raise `Refused`."""
-        shown, key = self.check(name)
-        until = self._kicked.get(key)
+        shown, key = self.check_name(name)
+        until = self._blocked_until.get(key)
         if until is not None:
             wait = until - self._clock.monotonic()
             if wait > 0:
                 raise Refused(ErrorCode.FORBIDDEN, f"{shown} was asked to leave", retry_after=round(wait, 1))
-            del self._kicked[key]
+            del self._blocked_until[key]
         holder = self.get(key)
         if holder is not None and holder is not session:
             raise Refused(ErrorCode.NAME_TAKEN, f"the name {shown} is taken; choose another")
-        alike = self._lookalikes.taken_by(shown, key, session.key)
+        alike = self._confusables.find_confusable(shown, key, session.key)
         if alike is not None:
             raise Refused(
                 ErrorCode.NAME_TAKEN, f"the name {shown} looks like {alike}, which is taken; choose another"
             )
-        self.take(shown, key, session)
+        self.assign(shown, key, session)
 
-    def claim_guest(self, session: Session) -> None:
+    def claim_guest_name(self, session: Session) -> None:
         """Give the session a guest's name."""
         while True:
             shown = names.GUEST_PREFIX + "".join(random.choices(_GUEST_LETTERS, k=4))
             if shown not in self:
-                return self.take(shown, shown, session)
+                return self.assign(shown, shown, session)
 
-    def take(self, shown: str, key: str, session: Session) -> None:
+    def assign(self, shown: str, key: str, session: Session) -> None:
         """Give the session a name that is known to be free, in place of its own."""
         self.release(session)
         session.name = shown
         session.key = key
         self[key] = session
-        self._lookalikes.add(shown, key)
+        self._confusables.add_name(shown, key)
 
     def release(self, session: Session) -> None:
         """Give the session's name back, if it has one."""
         if session.key and self.get(session.key) is session:
             del self[session.key]
-            self._lookalikes.remove(session.key)
+            self._confusables.remove_name(session.key)
         session.key = ""
 
-    def banish(self, key: str) -> None:
+    def block_name(self, key: str) -> None:
         """Keep a name out for a while."""
         now = self._clock.monotonic()
-        self._kicked = {key: until for key, until in self._kicked.items() if until > now}
-        self._kicked[key] = now + KICKED_FOR
+        self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
+        self._blocked_until[key] = now + KICKED_NAME_BLOCKED_S

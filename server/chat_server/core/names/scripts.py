@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, cast
 
-_ANY: Final = frozenset({"Zyyy", "Zinh"})  # Common and Inherited go with every script
-_WRITING: Final = {
+_COMMON_SCRIPTS: Final = frozenset({"Zyyy", "Zinh"})  # Common and Inherited go with every script
+_WRITING_SYSTEMS: Final = {
     "Hani": frozenset({"Hanb", "Jpan", "Kore"}),
     "Hira": frozenset({"Jpan"}),
     "Kana": frozenset({"Jpan"}),
@@ -25,11 +25,11 @@ _WRITING: Final = {
 _BESIDE_LATIN: Final = ("Jpan", "Kore", "Hanb")
 
 
-def problem(name: str) -> str | None:
+def mixing_problem(name: str) -> str | None:
     """Say in a sentence why the letters or digits of `name` do not go together, None if they do."""
     if name.isascii():
         return None
-    found = [systems for systems in map(_systems, name) if systems]
+    found = [systems for systems in map(_writing_systems, name) if systems]
     if found and not frozenset.intersection(*found):
         others = [systems for systems in found if "Latn" not in systems]
         if not any(all(system in systems for systems in others) for system in _BESIDE_LATIN):
@@ -45,20 +45,20 @@ def preload() -> None:
     _extensions()
 
 
-def _systems(char: str) -> frozenset[str]:
+def _writing_systems(char: str) -> frozenset[str]:
     """Return the writing systems that a character belongs to, none if it goes with all of them."""
     scripts = _extensions()(char)
-    if scripts & _ANY:
+    if scripts & _COMMON_SCRIPTS:
         return frozenset()
-    return frozenset(scripts).union(*(_WRITING.get(script, ()) for script in scripts))
+    return frozenset(scripts).union(*(_WRITING_SYSTEMS.get(script, ()) for script in scripts))
 
 
 def _scripts_of(name: str) -> str:
     from fontTools.unicodedata import script, script_name  # noqa: PLC0415  as below
 
-    found = dict.fromkeys(each for each in map(script, name) if each not in _ANY)
+    found = dict.fromkeys(each for each in map(script, name) if each not in _COMMON_SCRIPTS)
     for shared in map(_extensions(), name):
-        if not shared & _ANY and not shared & found.keys():
+        if not shared & _COMMON_SCRIPTS and not shared & found.keys():
             found[min(shared)] = None  # named after one of those that share the mark
     return " and ".join(script_name(each) for each in found)
 

@@ -27,12 +27,12 @@ from chat_protocol import names
 
 _ASCII_ALIKE: Final = str.maketrans("01i", "oll")  # beside these only `m`, which is `rn`
 _DOTTED: Final = "lj"  # skeletons of letters that have a dot already
-_MARKS_SEEN: Final = 4
+_MAX_MARKS_IN_A_ROW: Final = 4
 """Marks in a row that a reader tells apart (UTS #39, section 5.4)."""
-_ROUNDS: Final = 8
+_MAX_ROUNDS: Final = 8
 """Steps after which every character has settled; three are needed, as a test shows."""
-_IN_NAMES: Final = "LMN"  # letters, marks, digits
-_DIRECTION: Final = "\u200e"  # the data has it around what is written from right to left
+_NAME_CATEGORIES: Final = "LMN"  # letters, marks, digits
+_LEFT_TO_RIGHT_MARK: Final = "\u200e"  # the data has it around what is written from right to left
 
 
 def ascii_skeleton(key: str) -> str:
@@ -42,8 +42,8 @@ def ascii_skeleton(key: str) -> str:
 
 def skeleton(text: str) -> str:
     """Return what `text` comes down to for the eye: equal for texts that cannot be told apart."""
-    settled = "".join(map(_settled, unicodedata.normalize("NFD", text)))
-    return settled if settled.isascii() else _countable(unicodedata.normalize("NFD", settled))
+    settled = "".join(map(_prototype_of, unicodedata.normalize("NFD", text)))
+    return settled if settled.isascii() else _without_uncountable_marks(unicodedata.normalize("NFD", settled))
 
 
 def skeletons(shown: str, key: str) -> tuple[str, ...]:
@@ -65,10 +65,10 @@ def preload() -> None:
 
 
 @lru_cache(4096)  # far more than all letters that names of one place use; bounded, as peers choose them
-def _settled(char: str) -> str:
+def _prototype_of(char: str) -> str:
     """Return what a character looks like, in a form that looks like nothing else any more."""
     prototypes = _prototypes()
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         alike = "".join(prototypes.get(each, each) for each in char)
         # One by one: in a word, the small form of a capital sigma hangs on its place.
         small = "".join(each.lower() for each in unicodedata.normalize("NFKD", alike)).replace("i", "l")
@@ -79,12 +79,12 @@ def _settled(char: str) -> str:
     return char
 
 
-def _countable(text: str) -> str:
+def _without_uncountable_marks(text: str) -> str:
     kept = [""]
     row = 0
     for char in text:
         if unicodedata.category(char) in {"Mn", "Me"}:
-            if char == kept[-1] or row == _MARKS_SEEN or (char == "\u0307" and kept[-1] in _DOTTED):
+            if char == kept[-1] or row == _MAX_MARKS_IN_A_ROW or (char == "\u0307" and kept[-1] in _DOTTED):
                 continue
             row += 1
         else:
@@ -104,9 +104,9 @@ def _prototypes() -> dict[str, str]:
     alike = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
     found = {}
     for marked, others in alike.items():
-        char = marked.strip(_DIRECTION)
-        if len(char) == len(others) == 1 and unicodedata.category(char)[0] in _IN_NAMES:
-            other = others[0].strip(_DIRECTION)
+        char = marked.strip(_LEFT_TO_RIGHT_MARK)
+        if len(char) == len(others) == 1 and unicodedata.category(char)[0] in _NAME_CATEGORIES:
+            other = others[0].strip(_LEFT_TO_RIGHT_MARK)
             if len(other) > 1 or len(alike[others[0]]) > 1 or other < char:
                 found[char] = other
     return found

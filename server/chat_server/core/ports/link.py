@@ -25,7 +25,7 @@ class Outbox(Protocol):
         """Do as `put`, or, if too much would wait then, take none of it and return False."""
 
     @property
-    def waiting(self) -> int:
+    def queued_bytes(self) -> int:
         """Bytes kept because the peer has not taken them."""
 
     @property
@@ -33,11 +33,11 @@ class Outbox(Protocol):
         """Whether more waits already than what is offered may add to."""
 
     @property
-    def shut(self) -> bool:
+    def closed(self) -> bool:
         """Whether nothing more is taken: the peer has gone, or has been sent away."""
 
     @property
-    def moved_at(self) -> float:
+    def progress_at(self) -> float:
         """When the peer last took bytes that had waited (monotonic seconds)."""
 
 
@@ -61,10 +61,10 @@ class Link(Protocol):
         """The peer's address, for people."""
 
     @property
-    def site(self) -> str:
+    def address_key(self) -> str:
         """What counts as one address of the peer's, empty where no limit for addresses holds."""
 
-    def end(
+    def close_with_bye(
         self,
         reason: ByeReason,
         message: str | None = None,
@@ -76,22 +76,22 @@ class Link(Protocol):
     def adopt(self, session: Session) -> None:
         """Serve `session`, which has come back, in place of the one that said hello. Does not switch."""
 
-    def position(self) -> int:
+    def bytes_written(self) -> int:
         """Return the length of the stream to the peer so far, in bytes, with what waits; 0 if unknown."""
 
-    def taken(self) -> int:
+    def bytes_acked(self) -> int:
         """Return how many bytes of the stream have arrived at the peer's machine; 0 if unknown."""
 
-    def taking(self) -> bool:
+    def made_progress(self) -> bool:
         """Tell whether the peer has taken bytes of what waits for it since this was asked last."""
 
-    def may_hello(self) -> float:
+    def hello_delay(self) -> float:
         """Return 0, or the seconds until a hello of this connection will be heard: its address failed often.
 
         Whoever says hello before that again and again is sent away. Does not switch.
         """
 
-    def failed_hello(self) -> None:
+    def record_failed_hello(self) -> None:
         """Note for the peer's address that a hello failed in a way in which one tries things out."""
 
     def tcp_rtt_ms(self) -> float | None:

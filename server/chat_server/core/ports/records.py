@@ -46,7 +46,7 @@ class SessionRecord(Struct, eq=False):
     secret_hash: bytes
 
 
-class Standing(Struct, eq=False):
+class ConversationState(Struct, eq=False):
     """A conversation that is open since `seq`; with `seq` None it is not open any more.
 
     With `closed_by` it is closed, by that identity, and the other side has still to be told: of that, and of
@@ -54,11 +54,11 @@ class Standing(Struct, eq=False):
     """
 
     room: RoomRecord
-    seq: int | None
+    since: int | None
     closed_by: int | None = None
 
 
-class Talk(Struct, eq=False):
+class StoredConversation(Struct, eq=False):
     """A conversation as the store gives it back: its room, the names of both sides, and how it stands.
 
     `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after
@@ -71,7 +71,7 @@ class Talk(Struct, eq=False):
     closed_by: int | None = None
 
 
-class Records(Struct, eq=False):
+class RegistryChanges(Struct, eq=False):
     """What a batch writes beside messages, and before them; each list in its order.
 
     `renamed` are sessions under their new names (the identity takes it, too). `ended` are public ids of
@@ -81,6 +81,6 @@ class Records(Struct, eq=False):
     rooms: list[RoomRecord] = field(default_factory=list)
     identities: list[IdentityRecord] = field(default_factory=list)
     sessions: list[SessionRecord] = field(default_factory=list)
-    renamed: list[SessionRecord] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
-    standings: list[Standing] = field(default_factory=list)
+    renamed_sessions: list[SessionRecord] = field(default_factory=list)
+    ended_sessions: list[str] = field(default_factory=list)
+    conversation_states: list[ConversationState] = field(default_factory=list)

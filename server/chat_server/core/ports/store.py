@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
+from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
 
 if TYPE_CHECKING:
     from chat_server.core.delivery.batch import Batch
 
-UNBOUNDED: Final = 1 << 62
+UNBOUNDED_BYTES: Final = 1 << 62
 
 
 class StoreUnavailable(Exception):  # noqa: N818  a state of the store, not a mistake
@@ -39,10 +39,10 @@ class Store(Protocol):
         Raises `StoreUnavailable` when nothing of it is stored.
         """
 
-    def sessions(self) -> list[SessionRecord]:
+    def resumable_sessions(self) -> list[SessionRecord]:
         """Return the sessions that may be resumed. Called once, at start; raises `StoreUnavailable`."""
 
-    def talks(self, identities: Collection[int]) -> list[Talk]:
+    def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:
         """Return all conversations, open or closed, of these identities. Called once, at start.
 
         Conversations that are open but belong to none of them are noted as closed: their sides are gone for
@@ -63,7 +63,7 @@ class Store(Protocol):
         limit: int,
         *,
         newest: bool,
-        size: int = UNBOUNDED,
+        size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
         """Return up to `limit` messages with after < seq < before, ascending. May wait.
 
@@ -71,7 +71,7 @@ class Store(Protocol):
         of UTF-8 together, so there is at least one where there are any. Raises `StoreUnavailable`.
         """
 
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Return the room's id and the message of a log row. May wait. Raises `StoreUnavailable`."""
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:

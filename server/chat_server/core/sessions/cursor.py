@@ -17,65 +17,73 @@ if TYPE_CHECKING:
 class Cursor:
     """Where a session stands in one room: everything up to `seq` is in its outbox, or known to its client."""
 
-    __slots__ = ("first", "known", "last", "own", "seq", "shown", "until")
+    __slots__ = (
+        "client_knows",
+        "closed_event",
+        "end_seq",
+        "opened_event",
+        "own_seq",
+        "presence_count",
+        "seq",
+    )
 
-    def __init__(self, seq: int, shown: int, own: int = 0) -> None:
+    def __init__(self, seq: int, presence_count: int, own_seq: int = 0) -> None:
         self.seq = seq
-        self.own = own  # the last own message, which is still to be acknowledged if it lies ahead
-        self.shown = shown  # presences of the room told before: what came later was missed
-        self.known = True  # its client has heard of the room
-        self.first: Opened | None = None  # to be told before anything else
-        self.last: Closed | None = None  # to be told at the end, at `until`
-        self.until: int | None = None
+        self.own_seq = own_seq  # the last own message, which is still to be acknowledged if it lies ahead
+        self.presence_count = presence_count  # presences of the room told before: what came later was missed
+        self.client_knows = True  # its client has heard of the room
+        self.opened_event: Opened | None = None  # to be told before anything else
+        self.closed_event: Closed | None = None  # to be told at the end, at `until`
+        self.end_seq: int | None = None
 
-    def target(self, room: Room) -> int:
+    def target_seq(self, room: Room) -> int:
         """Return the seq up to which the session is to be fed by now."""
-        return room.head if self.until is None else self.until
+        return room.head if self.end_seq is None else self.end_seq
 
-    def begin(self, opened: Opened) -> None:
+    def start_with(self, opened: Opened) -> None:
         """Let the feed begin with `opened`, of which the client has not heard."""
-        self.known = False
-        self.first = opened
+        self.client_knows = False
+        self.opened_event = opened
 
-    def end(self, room: Room, closed: Closed) -> None:
+    def end_with(self, room: Room, closed: Closed) -> None:
         """Let the feed end here, with `closed`."""
-        self.until = room.head
-        self.last = closed
+        self.end_seq = room.head
+        self.closed_event = closed
 
-    def resume(self) -> None:
+    def cancel_end(self) -> None:
         """Take the end back: the conversation is open again, and its closing was never told."""
-        self.until = self.last = None
+        self.end_seq = self.closed_event = None
 
 
-class Behind:
+class LaggingRooms:
     """All cursors of a session, since when it is behind, and what it was fed since."""
 
-    __slots__ = ("cursors", "messages", "signal", "since", "told")
+    __slots__ = ("cursors", "logged", "messages_sent", "progress_signal", "since")
 
     def __init__(self, now: float) -> None:
         self.cursors: dict[Room, Cursor] = {}
         self.since = now
-        self.messages = 0
-        self.told = False  # whether the log says so
-        self.signal: Signal | None = None  # of whoever waits for progress
+        self.messages_sent = 0
+        self.logged = False  # whether the log says so
+        self.progress_signal: Signal | None = None  # of whoever waits for progress
 
-    def missing(self) -> int:
+    def missing_messages(self) -> int:
         """Return the messages that are still to be fed."""
-        return sum(max(0, cursor.target(room) - cursor.seq) for room, cursor in self.cursors.items())
+        return sum(max(0, cursor.target_seq(room) - cursor.seq) for room, cursor in self.cursors.items())
 
-    def owes(self) -> bool:
+    def owes_own_message(self) -> bool:
         """Tell whether an own message is stored and not yet acknowledged."""
-        return any(cursor.own > cursor.seq for cursor in self.cursors.values())
+        return any(cursor.own_seq > cursor.seq for cursor in self.cursors.values())
 
-    def next(self) -> tuple[Room, Cursor]:
+    def next_room(self) -> tuple[Room, Cursor]:
         """Return the room whose turn it is, and put it at the end of the queue."""
         room = next(iter(self.cursors))
         cursor = self.cursors.pop(room)
         self.cursors[room] = cursor
         return room, cursor
 
-    def moved(self) -> None:
+    def signal_progress(self) -> None:
         """Let whoever waits for progress look again."""
-        if self.signal is not None:
-            self.signal.set()
-            self.signal = None
+        if self.progress_signal is not None:
+            self.progress_signal.set()
+            self.progress_signal = None

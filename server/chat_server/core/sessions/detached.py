@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.session import Session
 
 
-class _Outbox:
+class DetachedOutbox:
     """Takes everything and keeps nothing."""
 
-    waiting: Final = 0
-    moved_at: Final = 0.0
+    queued_bytes: Final = 0
+    progress_at: Final = 0.0
     full: Final = True
-    shut: Final = True
+    closed: Final = True
 
     def put(self, data: bytes) -> None:
         """Drop `data`."""
@@ -30,13 +30,13 @@ class _Outbox:
         return True
 
 
-class Nowhere:
+class DetachedLink:
     """A link that goes nowhere."""
 
     address = "away"
-    site = ""
+    address_key = ""
 
-    def end(
+    def close_with_bye(
         self,
         reason: ByeReason,
         message: str | None = None,
@@ -49,23 +49,23 @@ class Nowhere:
         """Fail: nobody says hello here."""
         raise NotImplementedError
 
-    def position(self) -> int:
+    def bytes_written(self) -> int:
         """Return 0: nothing travels."""
         return 0
 
-    def taken(self) -> int:
+    def bytes_acked(self) -> int:
         """Return 0: nothing travels."""
         return 0
 
-    def taking(self) -> bool:
+    def made_progress(self) -> bool:
         """Return False."""
         return False
 
-    def may_hello(self) -> float:
+    def hello_delay(self) -> float:
         """Fail: nobody says hello here."""
         raise NotImplementedError
 
-    def failed_hello(self) -> None:
+    def record_failed_hello(self) -> None:
         """Fail: nobody says hello here."""
         raise NotImplementedError
 
@@ -82,5 +82,5 @@ class Nowhere:
         raise NotImplementedError
 
 
-OUTBOX: Final = _Outbox()
-LINK: Final = Nowhere()
+OUTBOX: Final = DetachedOutbox()
+LINK: Final = DetachedLink()

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from chat_server.core.ports.clock import Clock
     from chat_server.core.sessions.session import Session
 
-UNANSWERED: Final = 2
+MAX_MISSED_PINGS: Final = 2
 """Pings without an answer after which a session is over."""
-SPREAD: Final = 4
+BURST_FACTOR: Final = 4
 """Times as many at once as if all were due evenly: so the last of all waits for a quarter of the interval."""
-AT_ONCE: Final = 16
+EXTRA_SESSIONS_PER_TICK: Final = 16
 """Sessions that a tick may take besides."""
 
 
@@ -38,53 +38,53 @@ class Heartbeat:
         self._interval = interval
         self._stalled_timeout = stalled_timeout
         self._due: dict[Session, float] = {}  # in the order of its times
-        self._count = 0
-        self._ticked = clock.monotonic()
+        self._tick_count = 0
+        self._ticked_at = clock.monotonic()
 
-    def add(self, session: Session) -> None:
+    def watch(self, session: Session) -> None:
         """Watch over a session."""
         self._due[session] = self._clock.monotonic() + self._interval
 
-    def remove(self, session: Session) -> None:
+    def unwatch(self, session: Session) -> None:
         """Stop watching over a session."""
         self._due.pop(session, None)
 
     def tick(self) -> None:
         """Do what is due."""
         now = self._clock.monotonic()
-        share = min(1.0, SPREAD * (now - self._ticked) / self._interval)
-        self._ticked = now
-        most = AT_ONCE + int(share * len(self._due))
+        share = min(1.0, BURST_FACTOR * (now - self._ticked_at) / self._interval)
+        self._ticked_at = now
+        max_sessions = EXTRA_SESSIONS_PER_TICK + int(share * len(self._due))
         due: list[Session] = []
-        for session, when in self._due.items():
-            if when > now or len(due) == most:
+        for session, due_at in self._due.items():
+            if due_at > now or len(due) == max_sessions:
                 break
             due.append(session)
         if not due:
             return
-        self._count += 1
-        ping_id = str(self._count)
+        self._tick_count += 1
+        ping_id = str(self._tick_count)
         ping = ndjson.encode(PingEvent(id=ping_id))  # one id a tick: all that are due get the same bytes
         for session in due:
             del self._due[session]
             self._due[session] = now + self._interval
-            self._watch(session, now, ping_id, ping)
+            self._check_session(session, now, ping_id, ping)
 
-    def _watch(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
+    def _check_session(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
         outbox = session.outbox
-        if outbox.waiting:
-            session.unanswered = 0  # the pings may still be among what waits
-            if now - outbox.moved_at > self._stalled_timeout:
-                session.link.end(ByeReason.STALLED)
+        if outbox.queued_bytes:
+            session.missed_pings = 0  # the pings may still be among what waits
+            if now - outbox.progress_at > self._stalled_timeout:
+                session.link.close_with_bye(ByeReason.STALLED)
             return
         if session.dialect != NDJSON or session.paused:
             return
-        if session.unanswered and session.link.taking():
+        if session.missed_pings and session.link.made_progress():
             return  # it reads, slowly: the pings are still in front of it
-        if session.unanswered >= UNANSWERED:
-            session.link.end(ByeReason.TIMEOUT)
+        if session.missed_pings >= MAX_MISSED_PINGS:
+            session.link.close_with_bye(ByeReason.TIMEOUT)
             return
-        session.unanswered += 1
+        session.missed_pings += 1
         session.ping_id = ping_id
-        session.ping_at = self._clock.monotonic()
+        session.ping_sent_at = self._clock.monotonic()
         outbox.put(ping)

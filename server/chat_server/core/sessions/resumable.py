@@ -13,11 +13,11 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.session import Session
 
-RESUME_HOLD: Final = 300.0
+RESUME_HOLD_S: Final = 300.0
 """Seconds for which a name is held after a cut (docs/protocol.md); a setting."""
 
 
-MOMENT: Final = 0.3
+EXPIRY_GRACE_S: Final = 0.3
 """Seconds for the store to hear of an end before everybody else does."""
 
 
@@ -29,77 +29,77 @@ def hash_secret(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-class Seats:
+class ResumableSessions:
     """The sessions that may come back."""
 
     def __init__(
-        self, clock: Clock, hold: float, limits: Callable[[], Limits], expire: Callable[[Session], None]
+        self, clock: Clock, hold_s: float, limits: Callable[[], Limits], expire: Callable[[Session], None]
     ) -> None:
         self._clock = clock
-        self._hold = hold
+        self._hold_s = hold_s
         self._limits = limits
         self._expire = expire
         self._by_hash: dict[bytes, Session] = {}
-        self._away: dict[Session, tuple[float, str]] = {}  # -> until when, in order, and from which site
-        self._ending: dict[Session, float] = {}  # -> when everybody is to hear of their end
-        self._of_site: dict[str, OrderedDict[Session, None]] = {}  # oldest first
+        self._held: dict[Session, tuple[float, str]] = {}  # -> until when, in order, and from which site
+        self._expiring: dict[Session, float] = {}  # -> when everybody is to hear of their end
+        self._by_address: dict[str, OrderedDict[Session, None]] = {}  # oldest first
 
     @property
-    def held(self) -> int:
+    def held_count(self) -> int:
         """Sessions that are away, their names held."""
-        return len(self._away) + len(self._ending)
+        return len(self._held) + len(self._expiring)
 
-    def find(self, secret: str) -> Session | None:
+    def find_by_secret(self, secret: str) -> Session | None:
         """Return the session with this secret, connected or away."""
         return self._by_hash.get(hash_secret(secret))
 
-    def add(self, session: Session) -> None:
+    def register(self, session: Session) -> None:
         """Take in a session that the store has."""
         assert session.record is not None
         self._by_hash[session.record.secret_hash] = session
 
-    def remove(self, session: Session) -> None:
+    def unregister(self, session: Session) -> None:
         """Forget a session that has ended for good."""
         if session.record is not None:
             self._by_hash.pop(session.record.secret_hash, None)
-        self.take(session)
+        self.stop_holding(session)
 
-    def hold(self, session: Session, site: str = "") -> None:
+    def hold(self, session: Session, address_key: str = "") -> None:
         """Hold the seat of a session that was cut.
 
         Too many are held for a shorter time: each site gives up its own oldest first, so who comes and goes
         in a loop drives out no others. Over the bound for all, `tick` lets the oldest go.
         """
-        self._away[session] = (self._clock.monotonic() + self._hold, site)
-        if site:
-            neighbours = self._of_site.setdefault(site, OrderedDict())
-            neighbours[session] = None
-            if len(neighbours) > self._limits().max_held_per_address > 0:
-                self._expire(next(iter(neighbours)))
+        self._held[session] = (self._clock.monotonic() + self._hold_s, address_key)
+        if address_key:
+            same_address = self._by_address.setdefault(address_key, OrderedDict())
+            same_address[session] = None
+            if len(same_address) > self._limits().max_held_per_address > 0:
+                self._expire(next(iter(same_address)))
 
-    def defer(self, session: Session) -> None:
+    def start_expiry(self, session: Session) -> None:
         """Hold a seat whose time is up for a moment more; nobody can take it any longer."""
-        self.take(session)
-        self._ending[session] = self._clock.monotonic() + MOMENT
+        self.stop_holding(session)
+        self._expiring[session] = self._clock.monotonic() + EXPIRY_GRACE_S
 
-    def take(self, session: Session) -> None:
+    def stop_holding(self, session: Session) -> None:
         """Give a seat back to its session, which has a connection again."""
-        self._ending.pop(session, None)
-        _, site = self._away.pop(session, (0.0, ""))
-        if site:
-            neighbours = self._of_site[site]
-            del neighbours[session]
-            if not neighbours:
-                del self._of_site[site]
+        self._expiring.pop(session, None)
+        _, address_key = self._held.pop(session, (0.0, ""))
+        if address_key:
+            same_address = self._by_address[address_key]
+            del same_address[session]
+            if not same_address:
+                del self._by_address[address_key]
 
     def tick(self) -> None:
         """End the sessions whose time is up, and the oldest of those that are too many."""
-        now, most = self._clock.monotonic(), self._limits().max_held
-        for session, moment in list(self._ending.items()):
-            if moment <= now:
+        now, max_held = self._clock.monotonic(), self._limits().max_held
+        for session, deadline in list(self._expiring.items()):
+            if deadline <= now:
                 self._expire(session)
-        while self._away:
-            session, (until, _) = next(iter(self._away.items()))
-            if until > now and not len(self._away) > most > 0:
+        while self._held:
+            session, (until, _) = next(iter(self._held.items()))
+            if until > now and not len(self._held) > max_held > 0:
                 return
             self._expire(session)

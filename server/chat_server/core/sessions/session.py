@@ -14,14 +14,14 @@ from chat_protocol.dialects.base import NDJSON
 from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import Event
 from chat_server.core.base.rtt_samples import RttSamples
-from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.ports.records import Origin, SessionRecord
 
 if TYPE_CHECKING:
     from chat_server.core.base.rate_limit import Allowance
     from chat_server.core.delivery.room import Room
     from chat_server.core.ports.link import Link, Outbox, Signal
-    from chat_server.core.sessions.cursor import Behind
+    from chat_server.core.sessions.cursor import LaggingRooms
 
 REFS_KEPT: Final = 1024
 """A session's last refs, by which a repeated message is known (docs/protocol.md)."""
@@ -35,48 +35,48 @@ class Session:
 
     __slots__ = (
         "allowance",
-        "away",
-        "behind",
         "bytes_out",
-        "claimant",
         "closed",
+        "connected_at",
         "conversations",
         "default_room",
         "dialect",
+        "disconnect_signals",
         "for_good",
+        "held",
         "id",
         "identity",
         "identity_stored",
         "key",
-        "leaving",
+        "lagging",
         "link",
         "messages_in",
         "messages_out",
+        "missed_pings",
         "name",
+        "newest_claim",
         "number",
+        "opened_count",
         "origin",
         "outbox",
         "paused",
         "pending",
-        "ping_at",
         "ping_id",
+        "ping_sent_at",
         "read_at",
         "record",
         "refs",
-        "refs_stored",
+        "refs_to_load",
         "refusals",
         "rooms",
         "rtt",
-        "since",
-        "talks",
-        "unanswered",
-        "unheard",
-        "welcomed_at",
+        "unconfirmed",
+        "welcome_end",
     )
 
     def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
         self.number = next(_numbers)
-        self.claimant = 0  # the newest connection that wants to go on with it, by its `number`
+        self.newest_claim = 0  # the newest connection that wants to go on with it, by its `number`
         self.link = link
         self.outbox = outbox
         self.dialect = NDJSON
@@ -87,20 +87,22 @@ class Session:
         self.identity = 0
         self.identity_stored = False
         self.record: SessionRecord | None = None  # of one that may be resumed, as the store has it
-        self.since = 0.0
+        self.connected_at = 0.0
         self.closed = False
         self.for_good = False  # it has said good-bye, or was sent away: it does not come back
-        self.away = False  # cut, and its name held until it comes back or its time is up
-        self.leaving: list[Signal] | None = None  # who waits to take over from the present connection
-        self.behind: Behind | None = None  # rooms whose live feed it does not get
+        self.held = False  # cut, and its name held until it comes back or its time is up
+        self.disconnect_signals: list[Signal] | None = (
+            None  # who waits to take over from the present connection
+        )
+        self.lagging: LaggingRooms | None = None  # rooms whose live feed it does not get
         self.rooms: dict[str, Room] = {}
-        self.conversations = 0  # open ones that this session opened
-        self.talks: dict[Room, None] = {}  # conversations, open or closed
-        self.unheard: dict[Room, tuple[int, int]] | None = None  # see `told_of`
-        self.welcomed_at = 0  # length of the stream up to the end of its first welcome
+        self.opened_count = 0  # open ones that this session opened
+        self.conversations: dict[Room, None] = {}  # conversations, open or closed
+        self.unconfirmed: dict[Room, tuple[int, int]] | None = None  # see `told_of`
+        self.welcome_end = 0  # length of the stream up to the end of its first welcome
         self.default_room = LOBBY
-        self.refs: dict[str, Draft | int] | None = None  # ref -> on its way, or its row in the log
-        self.refs_stored = False  # they are still to be read from the store
+        self.refs: dict[str, QueuedMessage | int] | None = None  # ref -> on its way, or its row in the log
+        self.refs_to_load = False  # they are still to be read from the store
         self.paused = False  # the server is not reading from it
         self.pending = 0
         self.allowance: Allowance | None = None
@@ -111,19 +113,19 @@ class Session:
         self.bytes_out = 0
         self.rtt: RttSamples | None = None
         self.ping_id = ""
-        self.ping_at = 0.0
-        self.unanswered = 0
+        self.ping_sent_at = 0.0
+        self.missed_pings = 0
 
     def send(self, event: Event) -> None:
         """Send an event to this session alone; while it is away there is nobody to send it to."""
         self.outbox.put(ENCODERS[self.dialect].encode(event))
 
-    def answer(self, event: Event) -> None:
+    def send_if_open(self, event: Event) -> None:
         """Send an event, unless the session is over by now."""
         if not self.closed:
             self.send(event)
 
-    def remember(self, ref: str, entry: Draft | int) -> None:
+    def remember_ref(self, ref: str, entry: QueuedMessage | int) -> None:
         """Keep `ref` so that the same message is known when it comes again."""
         if self.refs is None:
             self.refs = {}
@@ -131,12 +133,12 @@ class Session:
         if len(self.refs) > REFS_KEPT:
             del self.refs[next(iter(self.refs))]
 
-    def forget(self, ref: str) -> None:
+    def forget_ref(self, ref: str) -> None:
         """Drop a ref whose message was not stored."""
         if self.refs is not None:
             self.refs.pop(ref, None)
 
-    def told_of(self, room: Room, since: int) -> None:
+    def note_unconfirmed(self, room: Room, since: int) -> None:
         """Note that the client was told that a conversation was opened at seq `since`.
 
         If the connection is cut before the bytes of that have arrived, the client cannot ask for what it has
@@ -144,20 +146,20 @@ class Session:
         """
         if self.record is None:
             return
-        unheard = self.unheard_of()
-        unheard.setdefault(room, (since, self.link.position()))
-        self.unheard = unheard
+        unconfirmed = self.unconfirmed_openings()
+        unconfirmed.setdefault(room, (since, self.link.bytes_written()))
+        self.unconfirmed = unconfirmed
 
-    def unheard_of(self) -> dict[Room, tuple[int, int]]:
+    def unconfirmed_openings(self) -> dict[Room, tuple[int, int]]:
         """Return the conversations of whose opening the client has not heard by now: (since, position)."""
-        if not self.unheard:
+        if not self.unconfirmed:
             return {}
-        taken = self.link.taken()
-        return {room: told for room, told in self.unheard.items() if told[1] > taken}
+        acked = self.link.bytes_acked()
+        return {room: opening for room, opening in self.unconfirmed.items() if opening[1] > acked}
 
     def rtt_ms(self) -> float | None:
         """Return the last round trip in ms: by ping if there was one, else the kernel's."""
-        return self.rtt.last if self.rtt is not None else self.link.tcp_rtt_ms()
+        return self.rtt.last_ms if self.rtt is not None else self.link.tcp_rtt_ms()
 
     def delivered(self) -> tuple[int, int]:
         """Return the messages that rooms delivered to this session, and their bytes."""

@@ -15,8 +15,8 @@ from typing import IO, Any, Final, TypeVar
 
 from chat_protocol.events import MessageEvent
 from chat_server.core.delivery.batch import Batch
-from chat_server.core.ports.records import RoomRecord, SessionRecord, Talk
-from chat_server.core.ports.store import UNBOUNDED, StoreUnavailable
+from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
+from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
 from chat_server.engines.sqlite import registry
 from chat_server.engines.sqlite.connect import connect, transaction
 from chat_server.engines.sqlite.reader import LogReader
@@ -98,14 +98,14 @@ class SqliteStore:
             RoomRecord(name, key, id=room, seq=max(heads[room], trimmed)) for room, name, key, trimmed in rows
         ]
 
-    def sessions(self) -> list[SessionRecord]:
+    def resumable_sessions(self) -> list[SessionRecord]:
         """Return the sessions that have not ended; raise `StoreUnavailable`."""
         try:
             return registry.sessions(self._connection)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
-    def talks(self, identities: Collection[int]) -> list[Talk]:
+    def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:
         """Return the conversations of `identities`, and forget who has which of the others open."""
         try:
             found = registry.conversations(self._connection, identities)
@@ -160,14 +160,14 @@ class SqliteStore:
         limit: int,
         *,
         newest: bool,
-        size: int = UNBOUNDED,
+        size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
         """Read a range in the archive's thread."""
         return self._run_in_reader(
             self.reader.read, room.id, room.name, after, before, limit, newest, size, self._last_id
         )
 
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
         """Read one row of the log in the archive's thread."""
         return self._run_in_reader(self.reader.find, message_id)
 
@@ -296,19 +296,19 @@ class SqliteStore:
 
     def _write_batch(self, batch: Batch) -> None:
         connection = self._connection
-        if batch.records is None and len(batch.messages) == 1:
+        if batch.registry_changes is None and len(batch.messages) == 1:
             connection.execute(INSERT, to_row(batch.messages[0], batch.timestamp))  # its own transaction
             return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if batch.records is not None:
+            if batch.registry_changes is not None:
                 self._last_room_id = registry.write_changes(
-                    connection, batch.records, batch.timestamp, self._last_room_id
+                    connection, batch.registry_changes, batch.timestamp, self._last_room_id
                 )
             if batch.messages:
                 timestamp = batch.timestamp
                 connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
-            elif batch.records is None:
+            elif batch.registry_changes is None:
                 for statement in _WRITE_PROBE:
                     connection.execute(statement)
             connection.execute("COMMIT")
@@ -322,7 +322,7 @@ class SqliteStore:
         for draft in batch.messages:
             draft.room.record.seq -= 1
             draft.seq = draft.id = 0
-        for record in batch.records.rooms if batch.records else ():
+        for record in batch.registry_changes.rooms if batch.registry_changes else ():
             if not record.queued:
                 record.id, record.queued = 0, True
                 record.name = record.name.partition("#")[0]  # which no name holds

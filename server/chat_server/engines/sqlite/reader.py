@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.store import UNBOUNDED
+from chat_server.core.ports.store import UNBOUNDED_BYTES
 from chat_server.engines.sqlite import refs, retention
 from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transaction
 from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
@@ -93,7 +93,7 @@ class LogReader:
 
     def _fetch_rows(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
         with contextlib.closing(self._connection.execute(query, wanted)) as cursor:
-            if size >= UNBOUNDED:
+            if size >= UNBOUNDED_BYTES:
                 return cursor.fetchall()
             rows: list[Row] = []
             for row in cursor:
@@ -236,9 +236,7 @@ def _open_or_rebuild_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, 
     try:
         return _open_index_of_epoch(path, epoch)
     except sqlite3.OperationalError as error:
-        code = getattr(
-            error, "sqlite_errorcode", sqlite3.SQLITE_ERROR
-        )  # its own errors have none
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # its own errors have none
         if code != sqlite3.SQLITE_ERROR:  # a lock, or the disk: a new index would not help
             raise
     except (

@@ -8,7 +8,13 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from chat_protocol import names
-from chat_server.core.ports.records import Records, RoomRecord, SessionRecord, Standing, Talk
+from chat_server.core.ports.records import (
+    ConversationState,
+    RegistryChanges,
+    RoomRecord,
+    SessionRecord,
+    StoredConversation,
+)
 from chat_server.engines.sqlite.connect import transaction
 
 _CONVERSATION_IDS = """
@@ -27,7 +33,9 @@ _CONVERSATIONS = """
 """
 
 
-def write_changes(connection: sqlite3.Connection, records: Records, now: float, last_room: int) -> int:
+def write_changes(
+    connection: sqlite3.Connection, records: RegistryChanges, now: float, last_room: int
+) -> int:
     """Write what a batch has beside messages; return the last room's number."""
     connection.executemany(
         "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
@@ -37,11 +45,13 @@ def write_changes(connection: sqlite3.Connection, records: Records, now: float, 
         "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
         [(one.id, one.identity, one.name, one.secret_hash, now) for one in records.sessions],
     )
-    for session in records.renamed:
+    for session in records.renamed_sessions:
         connection.execute("UPDATE sessions SET name = ? WHERE id = ?", (session.name, session.id))
         connection.execute("UPDATE identities SET name = ? WHERE id = ?", (session.name, session.identity))
-    if records.ended:
-        connection.executemany("DELETE FROM sessions WHERE id = ?", [(one,) for one in records.ended])
+    if records.ended_sessions:
+        connection.executemany(
+            "DELETE FROM sessions WHERE id = ?", [(one,) for one in records.ended_sessions]
+        )
     for record in records.rooms:
         last_room += 1
         low, high = record.pair or (None, None)
@@ -51,7 +61,7 @@ def write_changes(connection: sqlite3.Connection, records: Records, now: float, 
             (last_room, name, key, low, high, now),
         )
         record.id, record.name, record.key, record.queued = last_room, name, key, False
-    for standing in records.standings:
+    for standing in records.conversation_states:
         _write_conversation_state(connection, standing)
     return last_room
 
@@ -62,7 +72,7 @@ def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
     return [SessionRecord(*row) for row in rows]
 
 
-def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[Talk]:
+def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[StoredConversation]:
     """Return these identities' conversations, and note as closed those that are nobody's.
 
     The heads (`room.seq`) are those of deleted messages only; the index knows about the others.
@@ -80,7 +90,7 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
         connection.execute("DROP TABLE back")
         connection.execute("DROP TABLE own")
     return [
-        Talk(
+        StoredConversation(
             RoomRecord(name, key, id=room, seq=trimmed, pair=(low, high)),
             (low_name or "", high_name or ""),
             since,
@@ -90,8 +100,8 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
     ]
 
 
-def _write_conversation_state(connection: sqlite3.Connection, standing: Standing) -> None:
-    room, seq, closed_by = standing.room.id, standing.seq, standing.closed_by
+def _write_conversation_state(connection: sqlite3.Connection, standing: ConversationState) -> None:
+    room, seq, closed_by = standing.room.id, standing.since, standing.closed_by
     if seq is None and closed_by is None:
         connection.execute("DELETE FROM standings WHERE room = ?", (room,))
     else:

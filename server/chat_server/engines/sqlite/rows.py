@@ -3,7 +3,7 @@
 from typing import Final
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import Draft
+from chat_server.core.delivery.batch import QueuedMessage
 
 COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin"
 """Of the table `log`, in the order of a `Row`."""
@@ -13,7 +13,7 @@ INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
 Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
 
 
-def to_row(draft: Draft, timestamp: float) -> Row:
+def to_row(draft: QueuedMessage, timestamp: float) -> Row:
     """Return the row of a message that has its seq and its place in the log."""
     author = draft.author
     return (

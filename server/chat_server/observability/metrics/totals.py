@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from chat_server.core.base.interval_stats import Stats
+from chat_server.core.base.interval_stats import IntervalStats
 
 
 class HistogramCounts(NamedTuple):
@@ -69,7 +69,7 @@ class Totals:
         self.tallies = {name: LifetimeHistogram(latencies, 1e-6) for name in TALLY_FIELDS}
         self.lag = LifetimeHistogram(lags, 1e-3)
 
-    def add_interval(self, stats: Stats, lags: Mapping[int, int]) -> None:
+    def add_interval(self, stats: IntervalStats, lags: Mapping[int, int]) -> None:
         """Add an interval that has ended; `lags` is the tally of loop lag in milliseconds."""
         for name in NUMBER_FIELDS:
             self.plain[name] += getattr(stats, name)

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.base.interval_stats import BUSIEST, Stats, microseconds
+from chat_server.core.base.interval_stats import BUSIEST_ROOMS, IntervalStats, microseconds
 
 
 @settings(deadline=None, max_examples=300)
@@ -24,11 +24,11 @@ def test_a_duration_that_is_none_or_negative_counts_as_the_shortest() -> None:
 
 
 def test_the_busiest_rooms_keep_tallies() -> None:
-    stats = Stats(["was busy"])
+    stats = IntervalStats(["was busy"])
     assert stats.rooms["was busy"].accept_to_commit == {}
-    for number in range(BUSIEST + 5):
-        own = stats.room(f"r{number}")
+    for number in range(BUSIEST_ROOMS + 5):
+        own = stats.room_stats(f"r{number}")
         own.messages, own.deliveries = 1, number
-    assert stats.room("r0") is stats.rooms["r0"]
-    assert sum(room.accept_to_commit is not None for room in stats.rooms.values()) == BUSIEST
-    assert [name for name, _ in stats.busiest()] == [f"r{number}" for number in range(14, 4, -1)]
+    assert stats.room_stats("r0") is stats.rooms["r0"]
+    assert sum(room.accept_to_commit is not None for room in stats.rooms.values()) == BUSIEST_ROOMS
+    assert [name for name, _ in stats.busiest_rooms()] == [f"r{number}" for number in range(14, 4, -1)]

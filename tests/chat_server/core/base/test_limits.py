@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 def test_a_bucket_allows_its_burst_at_once_and_then_its_rate() -> None:
     bucket = TokenBucket(rate=2, burst=3, now=10.0)
-    assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
-    assert bucket.take(10.5) == 0
-    assert bucket.take(10.5) == 0.5
-    assert [bucket.take(100.0) for _ in range(4)] == [0, 0, 0, 0.5]  # no more than the burst is saved up
+    assert [bucket.take_token(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
+    assert bucket.take_token(10.5) == 0
+    assert bucket.take_token(10.5) == 0.5
+    assert [bucket.take_token(100.0) for _ in range(4)] == [
+        0,
+        0,
+        0,
+        0.5,
+    ]  # no more than the burst is saved up
 
 
 def test_a_bucket_may_be_in_debt_for_what_has_come_already() -> None:
     bucket = TokenBucket(rate=100, burst=100, now=0.0)
     bucket.charge(300, 0.0)
-    assert bucket.debt(0.0) == 2.0
-    assert bucket.debt(1.5) == 0.5
-    assert bucket.debt(2.0) == 0.0
+    assert bucket.debt_seconds(0.0) == 2.0
+    assert bucket.debt_seconds(1.5) == 0.5
+    assert bucket.debt_seconds(2.0) == 0.0
 
 
 @settings(deadline=None, max_examples=100)
@@ -46,9 +51,9 @@ def test_a_bucket_never_lets_more_through_than_burst_and_rate(
     passed = 0
     for gap in gaps:
         now += gap
-        wait = bucket.take(now)
+        wait = bucket.take_token(now)
         passed += not wait
-        assert wait == 0 or bucket.take(now + wait * 1.001) == 0
+        assert wait == 0 or bucket.take_token(now + wait * 1.001) == 0
         passed += bool(wait)
         now += wait * 1.001
         assert passed <= max(burst, 1) + now * rate + 0.01
@@ -63,8 +68,8 @@ def test_zero_switches_a_limit_off() -> None:
 
 def test_welcome_tells_the_limits(stage: Stage) -> None:
     ann = stage.connect()
-    ann.does(commands.Hello(username="ann"))
-    assert ann.take()[0]["limits"] == {
+    ann.execute(commands.Hello(username="ann"))
+    assert ann.receive()[0]["limits"] == {
         "frame_bytes": 65536,
         "message_bytes": 8192,
         "rooms": 100,
@@ -83,9 +88,9 @@ def test_too_many_messages_are_refused_until_the_time_that_is_told(make_stage: t
     stage = make_stage(limits=Limits(rate_messages=3, rate_messages_burst=5, rate_bytes=0))
     ann = stage.enter("ann")  # hello takes one
     for number in range(6):
-        ann.says(str(number), ref=str(number))
+        ann.send_message(str(number), ref=str(number))
     stage.commit()
-    refused, *stored = ann.take()  # refused at once, before the others are stored
+    refused, *stored = ann.receive()  # refused at once, before the others are stored
     refusals = [refused, *(frame for frame in stored if frame["type"] == "error")]
     assert [(frame["code"], frame["ref"]) for frame in refusals] == [
         ("rate_limited", "4"),
@@ -95,31 +100,31 @@ def test_too_many_messages_are_refused_until_the_time_that_is_told(make_stage: t
     wait = refused["retry_after"]
     assert wait == pytest.approx(1 / 3, abs=0.01)
     stage.clock.advance(wait)  # not a moment longer
-    ann.says("late", ref="5")
+    ann.send_message("late", ref="5")
     stage.commit()
-    assert ann.one("message")["ref"] == "5"
+    assert ann.receive_one("message")["ref"] == "5"
 
 
 def test_too_many_bytes_are_refused_until_the_time_that_is_told(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=1000, rate_bytes_burst=3000))
     ann = stage.enter("ann")
-    ann.does(commands.Message(message="x"), size=4500)
-    error = ann.one("error")
+    ann.execute(commands.Message(message="x"), size=4500)
+    error = ann.receive_one("error")
     assert (error["code"], error["retry_after"]) == ("rate_limited", 1.5)
     stage.clock.advance(1.5)
-    ann.says()
+    ann.send_message()
     stage.commit()
-    assert ann.one("message")["seq"] == 1
+    assert ann.receive_one("message")["seq"] == 1
 
 
 def test_what_costs_nothing_is_answered_even_then(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=1, rate_messages_burst=1, rate_bytes=0))
     ann = stage.enter("ann")
-    ann.does(commands.Who())
-    assert ann.one("error")["code"] == "rate_limited"
-    ann.does(commands.Ping(id="1"))
-    assert ann.one("pong")["id"] == "1"
-    ann.does(commands.Quit())
+    ann.execute(commands.Who())
+    assert ann.receive_one("error")["code"] == "rate_limited"
+    ann.execute(commands.Ping(id="1"))
+    assert ann.receive_one("pong")["id"] == "1"
+    ann.execute(commands.Quit())
     assert ann.link.ended == "quit"
 
 
@@ -127,30 +132,30 @@ def test_limits_that_change_hold_for_those_who_are_here(make_stage: type[Stage])
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0))
     ann = stage.enter("ann")
     stage.hub.limits = msgspec.structs.replace(stage.hub.limits, rate_messages=1, rate_messages_burst=1)
-    ann.says("one")
-    ann.says("two")
-    assert ann.one("error")["code"] == "rate_limited"
+    ann.send_message("one")
+    ann.send_message("two")
+    assert ann.receive_one("error")["code"] == "rate_limited"
 
 
 def test_a_peer_that_does_not_listen_is_sent_away(stage: Stage) -> None:
     ann = stage.enter("ann")
     for _ in range(999):
-        ann.says(room="nowhere")
+        ann.send_message(room="nowhere")
     assert ann.link.ended is None
-    ann.does(commands.Who())  # one good command, and it is forgiven; a ping does not count
+    ann.execute(commands.Who())  # one good command, and it is forgiven; a ping does not count
     for _ in range(999):
-        ann.does(Fault(ErrorCode.BAD_FRAME, "no"))
+        ann.execute(Fault(ErrorCode.BAD_FRAME, "no"))
     assert ann.link.ended is None
-    ann.says(room="nowhere")
+    ann.send_message(room="nowhere")
     assert ann.link.ended == "flooding"
 
 
 def test_pings_are_held_to_the_bytes(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=100, rate_bytes_burst=100))
     ann = stage.enter("ann")
-    ann.take()
-    ann.does(commands.Ping(ref="1"), size=300)
-    assert ann.one("error")["code"] == "rate_limited"
+    ann.receive()
+    ann.execute(commands.Ping(ref="1"), size=300)
+    assert ann.receive_one("error")["code"] == "rate_limited"
     stage.clock.advance(10)
-    ann.does(commands.Ping(ref="2"), size=10)
-    assert ann.one("pong")["ref"] == "2"
+    ann.execute(commands.Ping(ref="2"), size=10)
+    assert ann.receive_one("pong")["ref"] == "2"

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from chat_protocol.events import RoomState, User, UserList
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
-from chat_server.core.base import pages
-from chat_server.core.base.pages import LIST_PAGE, first, fitting, following
-from chat_server.core.base.sorted_dict import Ordered
+from chat_server.core.base import sorted_dict
+from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page, sorted_page_after
+from chat_server.core.base.sorted_dict import SortedDict
 
 
 @settings(deadline=None, max_examples=200)
@@ -16,7 +16,7 @@ def test_pages_go_through_all_once_in_order(keys: set[str], limit: int) -> None:
     found: list[str] = []
     more, after = True, ""
     while more:
-        page, more = following(keys, after, limit)
+        page, more = sorted_page_after(keys, after, limit)
         assert len(page) <= limit
         assert page or not more
         found += page
@@ -26,16 +26,16 @@ def test_pages_go_through_all_once_in_order(keys: set[str], limit: int) -> None:
 
 def test_a_list_stops_before_its_frame_is_too_large() -> None:
     states = [RoomState("r" * 32, 2**62, 10_000, "p" * 3000) for _ in range(100)]
-    fit = fitting(states)
+    fit = count_fitting(states)
     assert 0 < fit < 100
     assert len(msgspec.json.encode(states[:fit])) <= MAX_FRAME_BYTES - 4096
     assert len(msgspec.json.encode(states[: fit + 1])) > MAX_FRAME_BYTES - 4096
 
 
 def test_a_page_of_the_longest_names_fits() -> None:
-    users = [User("\U00010400" * 32, 123_456.789, 1_764_000_000.123) for _ in range(LIST_PAGE)]
+    users = [User("\U00010400" * 32, 123_456.789, 1_764_000_000.123) for _ in range(PAGE_ENTRIES)]
     frame = msgspec.json.encode(UserList(users=users, more=True, after="\U00010400" * 32, ref="\u0800" * 64))
-    assert len(frame) < MAX_FRAME_BYTES or fitting(users) < LIST_PAGE
+    assert len(frame) < MAX_FRAME_BYTES or count_fitting(users) < PAGE_ENTRIES
 
 
 KEYS = st.text("abcé", max_size=3)
@@ -50,8 +50,8 @@ def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
     steps: list[tuple[str, str]], many: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "MANY", many)
-        own: Ordered[int] = Ordered()
+        patch.setattr(sorted_dict, "MAX_PENDING_KEYS", many)
+        own: SortedDict[int] = SortedDict()
         model: dict[str, int] = {}
         for number, (step, key) in enumerate(steps):
             if step == "set":
@@ -59,14 +59,14 @@ def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
             elif step == "delete" and key in model:
                 del own[key], model[key]
             else:
-                assert list(own.following(key)) == sorted(one for one in model if one > key)
+                assert list(own.keys_after(key)) == sorted(one for one in model if one > key)
         assert own == model
-        assert list(own.following("")) == sorted(one for one in model if one)
+        assert list(own.keys_after("")) == sorted(one for one in model if one)
 
 
 def test_reading_goes_no_further_than_the_page() -> None:
     numbers = iter(range(1000))
-    assert first(numbers, 3) == ([0, 1, 2], True)
+    assert first_page(numbers, 3) == ([0, 1, 2], True)
     assert next(numbers) == 4
-    assert first([1, 2], 3) == ([1, 2], False)
-    assert first([1, 2, 3], 3) == ([1, 2, 3], False)
+    assert first_page([1, 2], 3) == ([1, 2], False)
+    assert first_page([1, 2, 3], 3) == ([1, 2, 3], False)

@@ -3,7 +3,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.base.rtt_samples import KEPT, RttSamples
+from chat_server.core.base.rtt_samples import SAMPLES_KEPT, RttSamples
 
 
 @settings(deadline=None, max_examples=100)
@@ -13,11 +13,11 @@ from chat_server.core.base.rtt_samples import KEPT, RttSamples
 def test_a_minimum_a_count_and_the_last_samples_are_kept(samples: list[float], percent: int) -> None:
     rtt = RttSamples()
     for sample in samples:
-        rtt.add(sample)
+        rtt.record(sample)
     assert rtt.count == len(samples)
-    assert rtt.minimum == min(samples)
-    assert rtt.last == round(samples[-1], 3)
-    kept = sorted(samples[-KEPT:])
-    below = sum(one <= rtt.percentile(percent) + 0.001 for one in kept)
+    assert rtt.minimum_ms == min(samples)
+    assert rtt.last_ms == round(samples[-1], 3)
+    kept = sorted(samples[-SAMPLES_KEPT:])
+    below = sum(one <= rtt.percentile_ms(percent) + 0.001 for one in kept)
     assert below >= math.ceil(len(kept) * percent / 100)
-    assert rtt.percentile(100) == round(kept[-1], 3)
+    assert rtt.percentile_ms(100) == round(kept[-1], 3)

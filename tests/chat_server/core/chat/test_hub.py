@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def test_the_operator_is_a_member_like_any_other(stage: Stage) -> None:
-    seat, ann = stage.connect(), stage.enter("ann")
-    stage.hub.operator(seat.session)
-    stage.hub.join(stage.hub.room("lobby"), seat.session)
-    seat.says("dinner is served")
+    operator, ann = stage.connect(), stage.enter("ann")
+    stage.hub.activate_operator(operator.session)
+    stage.hub.join_room(stage.hub.find_or_make_room("lobby"), operator.session)
+    operator.send_message("dinner is served")
     stage.commit()
-    shown = ann.one("message")
+    shown = ann.receive_one("message")
     assert (shown["username"], shown["origin"]) == ("server", "server")
-    ann.says(to="server")
+    ann.send_message(to="server")
     stage.commit()
-    assert seat.messages("@ann,server")
+    assert operator.messages("@ann,server")
     stage.check()
 
 
@@ -30,52 +30,52 @@ def test_the_operator_is_a_member_like_any_other(stage: Stage) -> None:
 
 def test_a_room_is_one_however_it_is_written_and_shown_as_first_written(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "Café"), stage.enter("bob", "CAFE\u0301")
-    ann.says("hi", "CAFÉ")
+    ann.send_message("hi", "CAFÉ")
     stage.commit()
-    assert ann.one("message")["room"] == bob.one("message")["room"] == "Café"
+    assert ann.receive_one("message")["room"] == bob.receive_one("message")["room"] == "Café"
 
 
 def test_a_room_without_members_and_messages_is_gone(stage: Stage) -> None:
     ann = stage.enter("ann", "a", "b")
-    ann.says(room="a")
-    ann.does(commands.Leave(room="a"))
-    ann.does(commands.Leave(room="b"))
+    ann.send_message(room="a")
+    ann.execute(commands.Leave(room="a"))
+    ann.execute(commands.Leave(room="b"))
     assert list(stage.hub.rooms) == ["a"]
     stage.check()
 
 
 def test_a_room_stays_while_its_first_message_is_on_its_way(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
-    ann.says(room="a", ref="1")
-    bob.goes()
+    ann.send_message(room="a", ref="1")
+    bob.disconnect()
     stage.commit()
-    assert ann.take("message")[0]["seq"] == 1
-    ann.goes()
+    assert ann.receive("message")[0]["seq"] == 1
+    ann.disconnect()
     cid = stage.enter("cid", "a")
-    cid.says(room="a")
+    cid.send_message(room="a")
     stage.commit()
-    assert cid.one("message")["seq"] == 2
+    assert cid.receive_one("message")["seq"] == 2
     stage.check()
 
 
 def test_a_room_whose_storing_was_refused_is_stored_with_the_next_message(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.store.failing = "full"
-    ann.says(room="a")
+    ann.send_message(room="a")
     stage.commit()
     stage.store.failing = None
-    ann.says(room="a")
+    ann.send_message(room="a")
     stage.commit()
     assert ann.messages()[0]["seq"] == 1
-    ann.goes()
+    ann.disconnect()
     stage.check()
 
 
 def test_a_room_that_was_never_stored_goes_with_its_last_member(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.store.failing = "full"
-    ann.says(room="a")
-    ann.goes()
+    ann.send_message(room="a")
+    ann.disconnect()
     assert not stage.hub.rooms
     stage.check()
 
@@ -85,39 +85,39 @@ def test_a_room_that_was_never_stored_goes_with_its_last_member(stage: Stage) ->
 
 def test_a_first_message_opens_the_conversation_for_both(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("Bob")
-    ann.says("psst", to="bob", ref="1")
+    ann.send_message("psst", to="bob", ref="1")
     stage.commit()
     for peer, other in ((ann, "Bob"), (bob, "ann")):
-        opened, message = peer.take()
+        opened, message = peer.receive()
         assert opened == {"type": "opened", "room": "@Bob,ann", "with": other, "by": "ann", "seq": 0}
         assert (message["room"], message["seq"], message["ref"]) == ("@Bob,ann", 1, "1")
-    bob.says("what?", "@bob,ANN")
-    ann.says("psst!", to="BOB")
+    bob.send_message("what?", "@bob,ANN")
+    ann.send_message("psst!", to="BOB")
     stage.commit()
-    assert [frame["seq"] for frame in bob.take()] == [2, 3]
+    assert [frame["seq"] for frame in bob.receive()] == [2, 3]
     stage.check()
 
 
 def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("secret", to="bob")
+    ann.send_message("secret", to="bob")
     stage.commit()
-    bob.goes()
+    bob.disconnect()
     bob = stage.enter("bob")
-    bob.does(commands.History(room="@ann,bob"))
-    assert bob.one("error")["code"] == "forbidden"
-    bob.says("hello", to="ann")
+    bob.execute(commands.History(room="@ann,bob"))
+    assert bob.receive_one("error")["code"] == "forbidden"
+    bob.send_message("hello", to="ann")
     stage.commit()
-    opened, message = bob.take()
+    opened, message = bob.receive()
     assert opened["room"] == message["room"] == "@ann,bob#2"
     assert message["seq"] == 1
-    bob.goes()
+    bob.disconnect()
     bob = stage.enter("bob")
-    ann.says("a third", to="bob")
+    ann.send_message("a third", to="bob")
     stage.commit()
     assert bob.messages()[0]["room"] == "@ann,bob#3"
-    ann.goes()
-    bob.goes()
+    ann.disconnect()
+    bob.disconnect()
     stage.check()
     assert not stage.hub.conversations.by_name
 
@@ -125,65 +125,68 @@ def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) ->
 def test_a_conversation_keeps_its_name_when_its_sides_take_others(stage: Stage) -> None:
     """And one that is not open yet takes nothing from it when it goes."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says(to="bob")
+    ann.send_message(to="bob")
     stage.commit()
-    ann.does(commands.Rename(username="zoe"))
+    ann.execute(commands.Rename(username="zoe"))
     other = stage.enter("ann")
     stage.store.failing = "full"
-    other.says(to="bob")
-    other.goes()
+    other.send_message(to="bob")
+    other.disconnect()
     stage.store.failing = None
-    bob.take()
-    bob.says("still here", "@ann,bob")
+    bob.receive()
+    bob.send_message("still here", "@ann,bob")
     stage.commit()
-    assert bob.one("message")["room"] == "@ann,bob"
+    assert bob.receive_one("message")["room"] == "@ann,bob"
     stage.check()
 
 
 def test_one_who_left_before_it_opened_is_gone_and_the_message_acknowledged(stage: Stage) -> None:
     """It was accepted and is stored: under the name that the store gave the conversation."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says(to="bob")
+    ann.send_message(to="bob")
     stage.commit()
-    bob.goes()
+    bob.disconnect()
     bob = stage.enter("bob")
-    ann.take()
-    ann.says("too late", to="bob", ref="1")
-    bob.goes()
+    ann.receive()
+    ann.send_message("too late", to="bob", ref="1")
+    bob.disconnect()
     stage.commit()
-    error, message = ann.take()
+    error, message = ann.receive()
     assert error["code"] == "no_such_user"
     assert (message["ref"], message["room"], message["seq"]) == ("1", "@ann,bob#2", 1)
     stage.check()
-    assert [room.name for room in ann.session.talks] == ["@ann,bob"]  # which she may still read
+    assert [room.name for room in ann.session.conversations] == ["@ann,bob"]  # which she may still read
 
 
 def test_both_open_at_once(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.does(commands.Open(peer="bob", ref="a"))
-    bob.does(commands.Open(peer="ann", ref="b"))  # waits for hers
-    assert ann.one("opened")["ref"] == "a"
-    assert [(frame["type"], frame.get("ref")) for frame in bob.take()] == [("opened", None), ("opened", "b")]
-    assert (ann.session.conversations, bob.session.conversations) == (1, 0)
+    ann.execute(commands.Open(peer="bob", ref="a"))
+    bob.execute(commands.Open(peer="ann", ref="b"))  # waits for hers
+    assert ann.receive_one("opened")["ref"] == "a"
+    assert [(frame["type"], frame.get("ref")) for frame in bob.receive()] == [
+        ("opened", None),
+        ("opened", "b"),
+    ]
+    assert (ann.session.opened_count, bob.session.opened_count) == (1, 0)
     stage.check()
 
 
 def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.store.failing = "full"
-    ann.does(commands.Open(peer="bob", ref="a"))
-    ann.says("psst", to="bob", ref="m")
+    ann.execute(commands.Open(peer="bob", ref="a"))
+    ann.send_message("psst", to="bob", ref="m")
     stage.commit()
-    assert [(frame["code"], frame["ref"]) for frame in ann.take()] == [
+    assert [(frame["code"], frame["ref"]) for frame in ann.receive()] == [
         ("unavailable", "m"),
         ("unavailable", "a"),
     ]
-    assert not bob.take()
+    assert not bob.receive()
     assert not stage.hub.conversations.by_pair
-    assert not ann.session.talks
-    assert not bob.session.talks
+    assert not ann.session.conversations
+    assert not bob.session.conversations
     stage.store.failing = None
-    bob.says("psst", to="ann")
+    bob.send_message("psst", to="ann")
     stage.commit()
     assert ann.messages()[0]["room"] == "@ann,bob"
     stage.check()
@@ -192,67 +195,67 @@ def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
 def test_those_who_wait_for_anothers_opening_are_told_that_it_failed(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.store.failing = "full"
-    ann.does(commands.Open(peer="bob"))
-    bob.does(commands.Open(peer="ann", ref="b"))
-    error = bob.one("error")
+    ann.execute(commands.Open(peer="bob"))
+    bob.execute(commands.Open(peer="ann", ref="b"))
+    error = bob.receive_one("error")
     assert (error["code"], error["ref"]) == ("unavailable", "b")
     stage.check()
 
 
 def test_a_message_on_its_way_opens_a_closed_conversation_again(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("one", to="bob")
+    ann.send_message("one", to="bob")
     stage.commit()
-    ann.take()
-    bob.take()
-    bob.says("two", to="ann", ref="2")
-    ann.does(commands.Close(peer="bob"))
-    assert bob.one("closed")["by"] == "ann"
+    ann.receive()
+    bob.receive()
+    bob.send_message("two", to="ann", ref="2")
+    ann.execute(commands.Close(peer="bob"))
+    assert bob.receive_one("closed")["by"] == "ann"
     stage.commit()
     for peer in (ann, bob):
-        frames = [frame for frame in peer.take() if frame["type"] != "closed"]
+        frames = [frame for frame in peer.receive() if frame["type"] != "closed"]
         assert [(frame["type"], frame["seq"]) for frame in frames] == [("opened", 1), ("message", 2)]
-    assert bob.session.conversations == 1
+    assert bob.session.opened_count == 1
     stage.check()
 
 
 def test_an_opening_behind_a_message_on_its_way_does_not_swallow_it(stage: Stage) -> None:
     """Closed and opened again while the other's message was being stored: it is delivered first."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("one", to="bob")
+    ann.send_message("one", to="bob")
     stage.commit()
-    bob.says("two", to="ann", ref="2")
-    ann.does(commands.Close(peer="bob"))
-    ann.does(commands.Open(peer="bob", ref="o"))
-    ann.take()
-    bob.take()
+    bob.send_message("two", to="ann", ref="2")
+    ann.execute(commands.Close(peer="bob"))
+    ann.execute(commands.Open(peer="bob", ref="o"))
+    ann.receive()
+    bob.receive()
     stage.commit()
-    assert [(frame["type"], frame["seq"]) for frame in bob.take()] == [("opened", 1), ("message", 2)]
-    opened, message, answer = ann.take()
+    assert [(frame["type"], frame["seq"]) for frame in bob.receive()] == [("opened", 1), ("message", 2)]
+    opened, message, answer = ann.receive()
     assert (opened["seq"], message["seq"]) == (1, 2)
     assert (answer["type"], answer["seq"], answer["ref"]) == ("opened", 2, "o")
-    assert (ann.session.conversations, bob.session.conversations) == (0, 1)
+    assert (ann.session.opened_count, bob.session.opened_count) == (0, 1)
     stage.check()
 
 
 def test_an_opening_that_is_refused_does_not_close_what_a_message_has_opened(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("one", to="bob")
+    ann.send_message("one", to="bob")
     stage.commit()
-    bob.says("two", to="ann")
-    ann.does(commands.Close(peer="bob"))
+    bob.send_message("two", to="ann")
+    ann.execute(commands.Close(peer="bob"))
     stage.store.failing = "full"
     stage.ingest.commit()  # the message is taken, and waits for the store
-    ann.does(commands.Open(peer="bob", ref="o"))
+    ann.execute(commands.Open(peer="bob", ref="o"))
     stage.store.failing = None
     stage.ingest.commit()
     stage.store.failing = "full"
-    bob.says("three", to="ann")
+    bob.send_message("three", to="ann")
     stage.commit()
-    assert ann.take("error")[0]["ref"] == "o"
+    assert ann.receive("error")[0]["ref"] == "o"
     stage.check()
     stage.store.failing = None
-    bob.says("four", to="ann")
+    bob.send_message("four", to="ann")
     stage.commit()
     assert [frame["seq"] for frame in ann.messages()] == [1, 2, 3]
     stage.check()
@@ -260,11 +263,11 @@ def test_an_opening_that_is_refused_does_not_close_what_a_message_has_opened(sta
 
 def test_what_one_said_is_told_before_one_closes(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says(to="bob")
-    ann.says(to="bob")
-    ann.does(commands.Close(peer="bob", ref="c"))
-    assert [frame["type"] for frame in bob.take()] == ["opened", "message", "message", "closed"]
-    assert ann.take("closed") == [
+    ann.send_message(to="bob")
+    ann.send_message(to="bob")
+    ann.execute(commands.Close(peer="bob", ref="c"))
+    assert [frame["type"] for frame in bob.receive()] == ["opened", "message", "message", "closed"]
+    assert ann.receive("closed") == [
         {"type": "closed", "room": "@ann,bob", "with": "bob", "by": "ann", "ref": "c"}
     ]
     stage.check()
@@ -272,13 +275,13 @@ def test_what_one_said_is_told_before_one_closes(stage: Stage) -> None:
 
 def test_a_message_to_one_who_is_gone_when_it_is_stored_is_acknowledged(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("one", to="bob")
+    ann.send_message("one", to="bob")
     stage.commit()
-    ann.take()
-    ann.says("two", to="bob", ref="2")
-    bob.goes()
+    ann.receive()
+    ann.send_message("two", to="bob", ref="2")
+    bob.disconnect()
     stage.commit()
-    closed, message = ann.take()
+    closed, message = ann.receive()
     assert closed == {"type": "closed", "room": "@ann,bob", "with": "bob", "by": "bob"}
     assert (message["seq"], message["ref"]) == (2, "2")
     stage.check()
@@ -289,28 +292,28 @@ def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]
     ann = stage.enter("ann")
     for name in ("bob", "cid"):
         stage.enter(name)
-    ann.says(to="bob")
-    ann.does(commands.Open(peer="cid", ref="1"))
-    error = ann.one("error")
+    ann.send_message(to="bob")
+    ann.execute(commands.Open(peer="cid", ref="1"))
+    error = ann.receive_one("error")
     assert (error["code"], error["ref"]) == ("too_many", "1")
-    ann.says(to="cid")
-    assert ann.one("error")["code"] == "too_many"
+    ann.send_message(to="cid")
+    assert ann.receive_one("error")["code"] == "too_many"
     stage.commit()
     assert len(stage.hub.conversations.by_pair) == 1
     stage.check()
-    ann.does(commands.Close(peer="bob"))
-    ann.says(to="cid")
+    ann.execute(commands.Close(peer="bob"))
+    ann.send_message(to="cid")
     stage.commit()
     assert ann.messages()[-1]["room"] == "@ann,cid"
-    assert stage.hub.names.user("cid").conversations == 0  # it counts for the one who opened it
+    assert stage.hub.directory.require_user("cid").opened_count == 0  # it counts for the one who opened it
     stage.check()
 
 
 def test_whether_others_talk_is_nobodys_business(stage: Stage) -> None:
     ann, bob, eve = stage.enter("ann"), stage.enter("bob"), stage.enter("eve")
-    ann.says("secret", to="bob")
+    ann.send_message("secret", to="bob")
     stage.commit()
-    assert not eve.take()
+    assert not eve.receive()
     answers = []
     for name in ("@ann,bob", "@nobody,else"):
         for command in (
@@ -319,9 +322,9 @@ def test_whether_others_talk_is_nobodys_business(stage: Stage) -> None:
             commands.Who(room=name),
             commands.Join(room=name),
         ):
-            eve.does(command)
-            answers.append(eve.one("error")["code"])
+            eve.execute(command)
+            answers.append(eve.receive_one("error")["code"])
     assert answers == ["forbidden"] * 8
-    eve.does(commands.Rooms())
-    assert [room["room"] for room in eve.one("rooms")["rooms"]] == ["lobby"]
-    bob.goes()
+    eve.execute(commands.Rooms())
+    assert [room["room"] for room in eve.receive_one("rooms")["rooms"]] == ["lobby"]
+    bob.disconnect()

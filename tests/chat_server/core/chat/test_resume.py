@@ -29,14 +29,14 @@ def hello(welcome: dict[str, Any], **stands: int) -> commands.Hello:
 
 
 def cut(peer: Peer) -> None:
-    peer.outbox.shut = True
-    peer.goes()
+    peer.outbox.closed = True
+    peer.disconnect()
 
 
 def back(stage: Stage, welcome: dict[str, Any], **stands: int) -> Peer:
     peer = stage.connect()
-    peer.does(hello(welcome, **stands))
-    stage.feed()
+    peer.execute(hello(welcome, **stands))
+    stage.run_backfill()
     return peer
 
 
@@ -47,14 +47,14 @@ def test_the_newest_connection_gets_the_session(stage: Stage) -> None:
     older, newer = stage.connect(), stage.connect()
 
     # When the newer one is heard first
-    newer.does(hello(welcome, lobby=0))
-    older.does(hello(welcome))
+    newer.execute(hello(welcome, lobby=0))
+    older.execute(hello(welcome))
 
     # Then it keeps it, and the older one is told that it was replaced
     assert welcome_of(newer)["resumed"] is True
     assert newer.link.ended is None
     assert (ann.link.ended, older.link.ended) == ("replaced", "replaced")
-    newer.says("still here")
+    newer.send_message("still here")
     stage.commit()
     assert newer.messages()
 
@@ -64,8 +64,8 @@ def test_of_many_at_once_the_newest_gets_it(stage: Stage) -> None:
     welcome = welcome_of(ann)
     peers = [stage.connect() for _ in range(8)]
     for peer in peers[1:]:
-        stage.meanwhile.append(lambda peer=peer: peer.does(hello(welcome)))  # type: ignore[misc]
-    peers[0].does(hello(welcome))
+        stage.during_wait.append(lambda peer=peer: peer.execute(hello(welcome)))  # type: ignore[misc]
+    peers[0].execute(hello(welcome))
     assert [peer.link.ended for peer in peers] == ["replaced"] * 7 + [None]
     assert welcome_of(peers[-1])["resumed"] is True
 
@@ -74,18 +74,18 @@ def test_a_connection_that_has_ended_does_not_take_the_seat(stage: Stage) -> Non
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     late = stage.connect()
-    stage.meanwhile.append(lambda: setattr(late.outbox, "shut", True))
-    late.does(hello(welcome))
+    stage.during_wait.append(lambda: setattr(late.outbox, "closed", True))
+    late.execute(hello(welcome))
     assert not late.frames
-    assert stage.hub.names["ann"].away
+    assert stage.hub.directory["ann"].held
     assert welcome_of(back(stage, welcome))["resumed"] is True
 
 
 def test_who_is_kicked_while_being_replaced_is_out(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
-    stage.meanwhile.append(lambda: stage.hub.kick(ann.session))
+    stage.during_wait.append(lambda: stage.hub.kick(ann.session))
     late = stage.connect()
-    late.does(hello(welcome_of(ann)))
+    late.execute(hello(welcome_of(ann)))
     assert late.frames[0]["code"] == "forbidden"
 
 
@@ -94,16 +94,16 @@ def test_time_away_is_no_latency_and_fills_the_bucket(make_stage: type[Stage]) -
     stage = make_stage(limits=Limits(rate_messages=1, rate_messages_burst=3, rate_bytes=0))
     ann = stage.enter("ann", resumable=True)
     for _ in range(4):
-        ann.says()
-    assert ann.take("error")
+        ann.send_message()
+    assert ann.receive("error")
     welcome = welcome_of(ann)
     cut(ann)
 
     # When they come back after a minute, and say something in the same packet
     stage.clock.advance(60)
     late = stage.connect()
-    stage.router.accept(late.session, 10)
-    late.does(hello(welcome, lobby=3))
+    stage.router.record_input(late.session, 10)
+    late.execute(hello(welcome, lobby=3))
     stage.router.dispatch(late.session, commands.Message(message="back"))
     stage.commit()
 
@@ -122,7 +122,7 @@ def test_more_sessions_than_may_be_held_do_not_keep_the_server_from_starting(mak
         with closing(SqliteStore(path, full_sync=False, offload=inline, read_offload=inline)) as store:
             stage = make_stage(store=store, limits=structs.replace(NO_RATES, max_held=2))
             for _ in range(2):
-                stage.hub.seats.tick()
+                stage.hub.resumable.tick()
                 stage.clock.advance(1)
             resumed = [welcome_of(back(stage, welcome))["resumed"] for welcome in welcomes]
     assert resumed == [False, True, True]
@@ -135,7 +135,7 @@ def test_conversations_that_find_no_place_in_the_welcome_are_opened(stage: Stage
     cut(ann)
     others = [stage.enter(f"{number:03}" + "\u00fc" * 29, resumable=True) for number in range(500)]
     for other in others:
-        other.says("hi", to="ann")
+        other.send_message("hi", to="ann")
     stage.commit()
 
     # When they come back
@@ -175,6 +175,6 @@ def test_a_room_that_is_named_twice_is_one(stage: Stage) -> None:
 
 def test_rooms_that_look_alike_do_not_come_into_being_together(stage: Stage) -> None:
     ann = stage.connect()
-    ann.does(commands.Hello(username="ann", rooms=["copa", "\u0441\u043e\u0440\u0430"]))
+    ann.execute(commands.Hello(username="ann", rooms=["copa", "\u0441\u043e\u0440\u0430"]))
     assert ann.frames[0]["code"] == "name_taken"
     assert not stage.hub.rooms

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_server.core.delivery import backfill, room
 from chat_server.engines.sqlite.log import SqliteStore
-from support.fakes.model_client import ROOMS, Client
+from support.fakes.model_client import ROOMS, ModelClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,12 +97,12 @@ class Play:
         self.stage = stage
         self.reopen = reopen
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
-        self.clients = [Client(name, self.lines) for name in NAMES]
+        self.clients = [ModelClient(name, self.lines) for name in NAMES]
         self.stored: list[tuple[str, str | None]] = []
         self.busy: set[int] = set()
         self.later = False
         self.refs = 0
-        self.sent: list[tuple[Client, str]] = []
+        self.sent: list[tuple[ModelClient, str]] = []
         for who in range(len(NAMES)):
             self.do_come(who)
 
@@ -117,10 +117,10 @@ class Play:
                 self.later = True
             elif self.later and step[0] != "restart":
                 self.later = False
-                self.stage.meanwhile.append(lambda step=step: self.step(step))  # type: ignore[misc]
+                self.stage.during_wait.append(lambda step=step: self.step(step))  # type: ignore[misc]
             else:
                 self.step(step)
-        self.stage.meanwhile.clear()
+        self.stage.during_wait.clear()
         self.healing()
         self.settle()
 
@@ -131,9 +131,9 @@ class Play:
                 self.do_come(who)
                 self.do_drain(who)
             self.stage.commit()
-            self.stage.feed()
+            self.stage.run_backfill()
             self.stage.commit()
-            self.stage.feed()
+            self.stage.run_backfill()
             self.look()
 
     def step(self, step: tuple[Any, ...]) -> None:
@@ -171,9 +171,9 @@ class Play:
             assert not client.unacknowledged
             assert client.peer is not None
             session = client.peer.session
-            assert session.behind is None
-            assert client.stands == {room.name: room.head for room in session.rooms.values()}
-            for talk in session.talks:
+            assert session.lagging is None
+            assert client.positions == {room.name: room.head for room in session.rooms.values()}
+            for talk in session.conversations:
                 if talk.head:
                     assert client.seen[talk.name] == list(range(1, talk.head + 1)), talk.name
 
@@ -193,7 +193,7 @@ class Play:
         command = commands.Message(message=f"text {ref} " + "x" * 80, room=room, to=to, ref=ref)
         client.unacknowledged[ref] = command
         self.sent.append((client, ref))
-        client.peer.does(command)
+        client.peer.execute(command)
 
     def do_say(self, who: int, room: str) -> None:
         self.send(who, room, None)
@@ -224,13 +224,13 @@ class Play:
     def does(self, who: int, command: commands.Command) -> None:
         """Send a command, unless the connection is not read by the server: its answers wait for the peer."""
         peer = self.clients[who].peer
-        if peer is not None and not peer.outbox.waiting:
-            peer.does(command)
+        if peer is not None and not peer.outbox.queued_bytes:
+            peer.execute(command)
 
     def do_stop(self, who: int) -> None:
         peer = self.clients[who].peer
         if peer is not None:
-            peer.outbox.stopped = True
+            peer.outbox.peer_stopped = True
 
     def do_sip(self, who: int) -> None:
         """Read what has come, and nothing more."""
@@ -241,7 +241,7 @@ class Play:
     def do_drain(self, who: int) -> None:
         peer = self.clients[who].peer
         if peer is not None:
-            peer.outbox.stopped = False
+            peer.outbox.peer_stopped = False
             peer.outbox.drain()
 
     def do_cut(self, who: int, lost: float) -> None:
@@ -250,8 +250,8 @@ class Play:
         if peer is not None:
             client.read(lost)
             client.peer = None
-            peer.outbox.shut = True
-            peer.goes()
+            peer.outbox.closed = True
+            peer.disconnect()
 
     def do_come(self, who: int, deaf: bool = False) -> None:
         """Come back; a connection that is still there is given up without a word.
@@ -265,15 +265,15 @@ class Play:
             else:
                 return
         peer = self.stage.connect()
-        client.begin(peer)
-        peer.outbox.stopped = deaf and bool(client.session)
-        peer.does(client.hello())
+        client.attach(peer)
+        peer.outbox.peer_stopped = deaf and bool(client.session)
+        peer.execute(client.hello())
         client.read()
         if not peer.id:  # the store failed: once more
             client.peer = None
             return
         for command in list(client.unacknowledged.values()):
-            peer.does(command)
+            peer.execute(command)
 
     # Steps of the server
 
@@ -291,7 +291,7 @@ class Play:
             self.stage.clock.advance(again)
 
     def feed(self) -> None:
-        self.stage.feed()
+        self.stage.run_backfill()
 
     def restart(self, lost: float) -> None:
         """End the server with all that is not stored, and start another one.
@@ -300,7 +300,7 @@ class Play:
         closing has arrived is looked at once a second.
         """
         assert self.reopen is not None
-        if self.stage.hub.conversations._doubtful:
+        if self.stage.hub.conversations._unconfirmed_closings:
             self.healing()
             self.stage.hub.conversations.tick()
             self.stage.commit()
@@ -309,7 +309,7 @@ class Play:
             if client.peer is not None:
                 client.read(lost)
                 client.peer = None
-        self.stage.meanwhile.clear()
+        self.stage.during_wait.clear()
         self.note()
         self.stage = self.reopen()
 

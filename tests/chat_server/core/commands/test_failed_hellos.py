@@ -35,7 +35,7 @@ def test_what_counts(make_stage: type[Stage], hello: commands.Hello | commands.S
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
     stage.enter("ann")
     other = stage.connect()
-    other.does(hello)
+    other.execute(hello)
     stage.commit()
     assert other.link.failed_hellos == counted
 
@@ -43,8 +43,8 @@ def test_what_counts(make_stage: type[Stage], hello: commands.Hello | commands.S
 def test_a_store_that_fails_is_not_counted(stage: Stage) -> None:
     stage.store.failing = "full"
     ann = stage.connect()
-    ann.does(commands.Hello(username="ann", resumable=True))
-    assert ann.one("error")["code"] == "unavailable"
+    ann.execute(commands.Hello(username="ann", resumable=True))
+    assert ann.receive_one("error")["code"] == "unavailable"
     assert ann.link.failed_hellos == 0
 
 
@@ -60,24 +60,24 @@ def test_a_store_that_fails_is_not_counted(stage: Stage) -> None:
 def test_before_its_time_nothing_is_looked_at(stage: Stage, hello: commands.Hello | commands.Say) -> None:
     ann = stage.connect()
     ann.link.hello_wait = 2.5
-    ann.does(hello)
-    error = ann.one("error")
+    ann.execute(hello)
+    error = ann.receive_one("error")
     assert (error["code"], error["retry_after"], error["ref"]) == ("rate_limited", 2.5, "h")
     assert ann.link.failed_hellos == 0
-    assert not stage.hub.names
+    assert not stage.hub.directory
 
     # And at its time it is
     ann.link.hello_wait = 0.0
-    ann.does(commands.Hello(username="good"))
-    assert ann.one("welcome")["username"] == "good"
+    ann.execute(commands.Hello(username="good"))
+    assert ann.receive_one("welcome")["username"] == "good"
 
 
 def test_the_text_dialect_and_those_who_are_in_notice_nothing(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.link.hello_wait = 2.5
-    ann.does(commands.Rename(username="eve"))
+    ann.execute(commands.Rename(username="eve"))
     assert ann.name == "eve"
     guest = stage.connect(PLAIN_TEXT)
     guest.link.hello_wait = 2.5
-    guest.does(commands.Arrive())
+    guest.execute(commands.Arrive())
     assert guest.name.startswith("guest-")

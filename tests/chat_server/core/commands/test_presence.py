@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 def test_who_lists_a_room_or_everyone(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.enter("Bob", "b")
-    ann.does(commands.Who(ref="w"))
-    assert ann.one("who") == {
+    ann.execute(commands.Who(ref="w"))
+    assert ann.receive_one("who") == {
         "type": "who",
         "users": [
             {"username": "ann", "rtt_ms": 0.5, "since": stage.clock.time()},
@@ -22,34 +22,34 @@ def test_who_lists_a_room_or_everyone(stage: Stage) -> None:
         "more": False,
         "ref": "w",
     }
-    ann.does(commands.Who(room="B"))
-    who = ann.one("who")
+    ann.execute(commands.Who(room="B"))
+    who = ann.receive_one("who")
     assert who["room"] == "b"
     assert [user["username"] for user in who["users"]] == ["Bob"]
 
 
 def test_who_lists_the_sides_of_ones_own_conversation(stage: Stage) -> None:
     ann, _ = stage.enter("ann"), stage.enter("bob")
-    ann.says(to="bob")
+    ann.send_message(to="bob")
     stage.commit()
-    ann.take()
-    ann.does(commands.Who(room="@ann,bob"))
-    assert [user["username"] for user in ann.one("who")["users"]] == ["ann", "bob"]
+    ann.receive()
+    ann.execute(commands.Who(room="@ann,bob"))
+    assert [user["username"] for user in ann.receive_one("who")["users"]] == ["ann", "bob"]
 
 
 def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stage) -> None:
     """A page of those who hold a name and wait for the store must not end the list."""
     ann = stage.enter("ann")
     for number in range(450):
-        stage.hub.names.claim(f"coming{number}", stage.connect().session)
+        stage.hub.directory.claim(f"coming{number}", stage.connect().session)
     for number in range(1000):
         stage.enter(f"n{number:04}" + "é" * 27)
     found: list[str] = []
     more, after = True, None
     while more:
-        ann.does(commands.Who(after=after))
+        ann.execute(commands.Who(after=after))
         assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
-        page = ann.one("who")
+        page = ann.receive_one("who")
         found += [user["username"] for user in page["users"]]
         more, after = page["more"], page.get("after")
     assert len(found) == 1001
@@ -59,11 +59,11 @@ def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stag
 def test_this_server_is_the_only_one(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.hub.address = "127.0.0.1:7072"
-    ann.does(commands.Servers())
-    (server,) = ann.one("servers")["servers"]
+    ann.execute(commands.Servers())
+    (server,) = ann.receive_one("servers")["servers"]
     assert server == {"node": "test", "address": "127.0.0.1:7072", "clients": 1, "rtt_ms": None}
-    stage.hub.measured(2.0)
-    stage.hub.measured(4.0)
-    stage.hub.measured(9.0)
-    ann.does(commands.Servers())
-    assert ann.one("servers")["servers"][0]["rtt_ms"] == 4.0
+    stage.hub.record_rtt(2.0)
+    stage.hub.record_rtt(4.0)
+    stage.hub.record_rtt(9.0)
+    ann.execute(commands.Servers())
+    assert ann.receive_one("servers")["servers"][0]["rtt_ms"] == 4.0

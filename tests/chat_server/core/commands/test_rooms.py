@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 def test_joined_says_where_one_stands(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "Garden"), stage.enter("bob")
-    ann.says(room="Garden")
+    ann.send_message(room="Garden")
     stage.commit()
-    bob.does(commands.Join(room="garden", ref="j"))
-    assert bob.one("joined") == {"type": "joined", "room": "Garden", "seq": 1, "count": 2, "ref": "j"}
-    ann.says(room="Garden")
+    bob.execute(commands.Join(room="garden", ref="j"))
+    assert bob.receive_one("joined") == {"type": "joined", "room": "Garden", "seq": 1, "count": 2, "ref": "j"}
+    ann.send_message(room="Garden")
     stage.commit()
-    assert bob.one("message")["seq"] == 2
-    bob.does(commands.Join(room="GARDEN"))  # again: where one stands now
-    assert bob.one("joined")["seq"] == 2
-    ann.says(room="Garden")
+    assert bob.receive_one("message")["seq"] == 2
+    bob.execute(commands.Join(room="GARDEN"))  # again: where one stands now
+    assert bob.receive_one("joined")["seq"] == 2
+    ann.send_message(room="Garden")
     stage.commit()
-    assert bob.one("message")["seq"] == 3
+    assert bob.receive_one("message")["seq"] == 3
 
 
 def test_one_leaves_after_what_one_said(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
-    ann.says(room="a", ref="1")
-    ann.does(commands.Leave(room="A", ref="l"))
-    message, left = ann.take()
+    ann.send_message(room="a", ref="1")
+    ann.execute(commands.Leave(room="A", ref="l"))
+    message, left = ann.receive()
     assert message["ref"] == "1"
     assert left == {"type": "left", "room": "a", "ref": "l"}
-    bob.says(room="a")
+    bob.send_message(room="a")
     stage.commit()
-    assert not ann.take()
+    assert not ann.receive()
     stage.check()
 
 
@@ -64,29 +64,29 @@ def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> Non
     ann = stage.enter("ann", "a")
     stage.enter("bob", "a")
     stage.enter("cid", "lobby")
-    ann.says(to="bob")
+    ann.send_message(to="bob")
     stage.commit()
-    ann.take()
-    ann.does(command)
-    assert ann.one("error")["code"] == code
+    ann.receive()
+    ann.execute(command)
+    assert ann.receive_one("error")["code"] == code
     stage.check()
 
 
 def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
     guest, ann = stage.connect(PLAIN_TEXT), stage.enter("ann", "garden", "lobby")
-    guest.does(commands.Arrive())
-    guest.says("one")
-    guest.does(commands.Switch(room="Garden"))
-    guest.says("two")
+    guest.execute(commands.Arrive())
+    guest.send_message("one")
+    guest.execute(commands.Switch(room="Garden"))
+    guest.send_message("two")
     stage.commit()
     assert [(frame["room"], frame["message"]) for frame in ann.messages()] == [
         ("lobby", "one"),
         ("garden", "two"),
     ]
     assert list(guest.session.rooms) == ["garden"]
-    guest.does(commands.Switch(room="garden"))
+    guest.execute(commands.Switch(room="garden"))
     assert list(guest.session.rooms) == ["garden"]
-    guest.does(commands.Switch(room="no good"))
+    guest.execute(commands.Switch(room="no good"))
     assert list(guest.session.rooms) == ["garden"]
     stage.check()
 
@@ -94,8 +94,8 @@ def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
 def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=1))
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
-    guest.does(commands.Switch(room="garden"))
+    guest.execute(commands.Arrive())
+    guest.execute(commands.Switch(room="garden"))
     assert list(guest.session.rooms) == ["garden"]
 
 
@@ -103,15 +103,15 @@ def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
     for start in range(0, 1000, 100):
         stage.enter(f"n{start}", *[f"{number:04}" + "é" * 28 for number in range(start, start + 100)])
     ann = stage.enter("ann", "zz")
-    ann.says(room="zz")
-    ann.does(commands.Leave(room="zz"))  # nobody there, but something was said
-    ann.take()
+    ann.send_message(room="zz")
+    ann.execute(commands.Leave(room="zz"))  # nobody there, but something was said
+    ann.receive()
     found: list[str] = []
     more, after = True, None
     while more:
-        ann.does(commands.Rooms(after=after, ref="r"))
+        ann.execute(commands.Rooms(after=after, ref="r"))
         assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
-        page = ann.one("rooms")
+        page = ann.receive_one("rooms")
         assert page["ref"] == "r"
         found += [room["room"] for room in page["rooms"]]
         more, after = page["more"], page.get("after")
@@ -126,13 +126,13 @@ def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
 def test_history_is_read_forwards_and_backwards(stage: Stage) -> None:
     ann = stage.enter("ann")
     for number in range(1, 11):
-        ann.says(str(number))
+        ann.send_message(str(number))
     stage.commit()
-    live = {frame["seq"]: frame for frame in ann.take()}
+    live = {frame["seq"]: frame for frame in ann.receive()}
 
     def read(**how: int) -> tuple[list[int], bool, int | None, int | None]:
-        ann.does(commands.History(room="LOBBY", ref="h", **how))
-        page = ann.one("history")
+        ann.execute(commands.History(room="LOBBY", ref="h", **how))
+        page = ann.receive_one("history")
         assert (page["room"], page["ref"]) == ("lobby", "h")
         assert all(live[one["seq"]] == one | {"type": "message"} for one in page["messages"])
         return [one["seq"] for one in page["messages"]], page["more"], page.get("after"), page.get("before")
@@ -163,22 +163,22 @@ def test_paging_through_a_room_gives_all_of_it_once(
     stage = make_stage()
     ann = stage.enter("ann")
     for size in sizes[recent:]:
-        ann.says('"' * size)
+        ann.send_message('"' * size)
     stage.commit()
-    ann.does(commands.Leave(room="lobby"))
-    ann.does(commands.Join(room="lobby"))
+    ann.execute(commands.Leave(room="lobby"))
+    ann.execute(commands.Join(room="lobby"))
     for size in sizes[:recent]:
-        ann.says('"' * size)
+        ann.send_message('"' * size)
     stage.commit()
-    ann.take()
+    ann.receive()
     found: list[int] = []
     cursor = 0 if forward else None
     more = True
     while more:
         where: dict[str, Any] = {"after" if forward else "before": cursor}
-        ann.does(commands.History(room="lobby", limit=limit, **where))
+        ann.execute(commands.History(room="lobby", limit=limit, **where))
         assert len(ann.lines[-1]) <= MAX_FRAME_BYTES
-        page = ann.one("history")
+        page = ann.receive_one("history")
         seqs = [one["seq"] for one in page["messages"]]
         found = found + seqs if forward else seqs + found
         more, cursor = page["more"], page.get("after" if forward else "before")
@@ -187,32 +187,32 @@ def test_paging_through_a_room_gives_all_of_it_once(
 
 def test_history_that_cannot_be_read_is_unavailable_for_now(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says()
-    ann.does(commands.Leave(room="lobby"))
-    ann.does(commands.Join(room="lobby"))
-    ann.take()
+    ann.send_message()
+    ann.execute(commands.Leave(room="lobby"))
+    ann.execute(commands.Join(room="lobby"))
+    ann.receive()
     stage.store.unreadable = True
-    ann.does(commands.History(room="lobby", ref="h"))
-    error = ann.one("error")
+    ann.execute(commands.History(room="lobby", ref="h"))
+    error = ann.receive_one("error")
     assert (error["code"], error["ref"]) == ("unavailable", "h")
     stage.store.unreadable = False
-    ann.does(commands.History(room="lobby"))
-    assert len(ann.one("history")["messages"]) == 1
+    ann.execute(commands.History(room="lobby"))
+    assert len(ann.receive_one("history")["messages"]) == 1
 
 
 def test_what_is_not_delivered_yet_is_no_history(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says()
-    ann.does(commands.History(room="lobby"))
-    assert ann.one("history")["messages"] == []
+    ann.send_message()
+    ann.execute(commands.History(room="lobby"))
+    assert ann.receive_one("history")["messages"] == []
 
 
 def test_a_closed_conversation_can_be_read(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says("psst", to="bob")
+    ann.send_message("psst", to="bob")
     stage.commit()
-    bob.does(commands.Close(peer="ann"))
+    bob.execute(commands.Close(peer="ann"))
     for peer in (ann, bob):
-        peer.take()
-        peer.does(commands.History(room="@ANN,bob"))
-        assert [one["message"] for one in peer.one("history")["messages"]] == ["psst"]
+        peer.receive()
+        peer.execute(commands.History(room="@ANN,bob"))
+        assert [one["message"] for one in peer.receive_one("history")["messages"]] == ["psst"]

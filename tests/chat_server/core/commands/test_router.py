@@ -38,41 +38,41 @@ def test_every_command_has_its_row() -> None:
 )
 def test_hello_comes_first(stage: Stage, command: commands.Command) -> None:
     peer = stage.connect()
-    peer.does(command)
-    error = peer.one("error")
+    peer.execute(command)
+    error = peer.receive_one("error")
     assert (error["code"], error["ref"]) == ("hello_first", "r")
-    assert not stage.hub.names
-    peer.does(commands.Hello(username="ann"))
-    assert peer.one("welcome")["username"] == "ann"
+    assert not stage.hub.directory
+    peer.execute(commands.Hello(username="ann"))
+    assert peer.receive_one("welcome")["username"] == "ann"
 
 
 def test_one_may_quit_before_hello(stage: Stage) -> None:
     peer = stage.connect()
-    peer.does(commands.Quit(ref="q"))
+    peer.execute(commands.Quit(ref="q"))
     assert (peer.link.ended, peer.link.bye_ref) == ("quit", "q")
 
 
 def test_a_fault_is_answered_in_its_place(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.does(commands.Ping(id=1))
-    ann.does(Fault(ErrorCode.BAD_FRAME, "no", ref="f"))
-    ann.does(commands.Ping(id=2))
-    assert [frame["type"] for frame in ann.take()] == ["pong", "error", "pong"]
+    ann.execute(commands.Ping(id=1))
+    ann.execute(Fault(ErrorCode.BAD_FRAME, "no", ref="f"))
+    ann.execute(commands.Ping(id=2))
+    assert [frame["type"] for frame in ann.receive()] == ["pong", "error", "pong"]
     assert stage.hub.stats.errors["bad_frame"] == 1
     assert ann.link.ended is None
 
 
 def test_a_fault_that_ends_waits_for_what_was_said_before_it(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says(ref="1")
-    ann.does(Fault(ErrorCode.FRAME_TOO_LARGE, "no", bye=ByeReason.FRAME_TOO_LARGE))
-    assert [frame["type"] for frame in ann.take()] == ["error", "message"]
+    ann.send_message(ref="1")
+    ann.execute(Fault(ErrorCode.FRAME_TOO_LARGE, "no", bye=ByeReason.FRAME_TOO_LARGE))
+    assert [frame["type"] for frame in ann.receive()] == ["error", "message"]
     assert ann.link.ended == "frame_too_large"
 
 
 def test_what_comes_in_is_counted(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.does(commands.Ping(), size=17)
+    ann.execute(commands.Ping(), size=17)
     assert stage.hub.stats.bytes_in == 17
-    ann.does(commands.Rename(username="@"))
+    ann.execute(commands.Rename(username="@"))
     assert stage.hub.stats.errors["name_invalid"] == 1

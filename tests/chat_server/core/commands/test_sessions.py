@@ -8,7 +8,7 @@ import pytest
 from chat_protocol import commands
 from chat_protocol.dialects.base import PLAIN_TEXT
 from chat_server.core.base.limits import Limits
-from chat_server.core.chat.presence import LARGE
+from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def test_welcome_is_the_first_frame_and_says_where_one_stands(stage: Stage) -> None:
     ann = stage.enter("ann", "lobby", "Garden")
-    ann.says("hi")
+    ann.send_message("hi")
     stage.commit()
     bob = stage.connect()
-    bob.does(commands.Hello(username="Bob", rooms=["garden", "lobby", "lobby"], ref="h"))
-    welcome = bob.one("welcome")
+    bob.execute(commands.Hello(username="Bob", rooms=["garden", "lobby", "lobby"], ref="h"))
+    welcome = bob.receive_one("welcome")
     assert welcome["rooms"] == [
         {"room": "Garden", "seq": 0, "count": 2},
         {"room": "lobby", "seq": 1, "count": 2},
@@ -29,36 +29,36 @@ def test_welcome_is_the_first_frame_and_says_where_one_stands(stage: Stage) -> N
     assert (welcome["protocol"], welcome["resumed"], welcome["epoch"]) == (1, False, stage.store.epoch)
     assert welcome["ping_interval"] == 30
     assert "session" not in welcome
-    ann.says("next")
+    ann.send_message("next")
     stage.commit()
-    assert bob.one("message")["seq"] == 2
+    assert bob.receive_one("message")["seq"] == 2
 
 
 def test_a_batch_under_way_comes_after_the_welcome_and_counts_from_there(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says("under way")
+    ann.send_message("under way")
     bob = stage.connect()
-    bob.does(commands.Hello(username="bob", resumable=True))  # waits for the store, and so for the message
+    bob.execute(commands.Hello(username="bob", resumable=True))  # waits for the store, and so for the message
     cid = stage.enter("cid")
-    ann.says("next")
+    ann.send_message("next")
     stage.commit()
-    welcome, message = bob.take()
+    welcome, message = bob.receive()
     assert (welcome["type"], welcome["rooms"][0]["seq"]) == ("welcome", 1)
     assert message["seq"] == 2
-    assert cid.one("message")["seq"] == 2
+    assert cid.receive_one("message")["seq"] == 2
 
 
 def test_without_a_list_it_is_the_lobby_and_an_empty_list_is_no_room(stage: Stage) -> None:
     assert list(stage.enter("ann").session.rooms) == ["lobby"]
     bob = stage.connect()
-    bob.does(commands.Hello(username="bob", rooms=[]))
-    assert bob.one("welcome")["rooms"] == []
+    bob.execute(commands.Hello(username="bob", rooms=[]))
+    assert bob.receive_one("welcome")["rooms"] == []
 
 
 def test_hello_is_said_once(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.does(commands.Hello(username="zoe"))
-    assert ann.one("error")["code"] == "already_named"
+    ann.execute(commands.Hello(username="zoe"))
+    assert ann.receive_one("error")["code"] == "already_named"
     assert ann.name == "ann"
 
 
@@ -67,12 +67,12 @@ def test_hello_is_said_once(stage: Stage) -> None:
 )
 def test_a_hello_that_is_refused_leaves_nothing(stage: Stage, rooms: list[str], code: str | None) -> None:
     peer = stage.connect()
-    peer.does(commands.Hello(username="ann", rooms=rooms))
+    peer.execute(commands.Hello(username="ann", rooms=rooms))
     if code is None:
-        assert peer.one("welcome")
+        assert peer.receive_one("welcome")
         return
-    assert peer.one("error")["code"] == code
-    assert not stage.hub.names
+    assert peer.receive_one("error")["code"] == code
+    assert not stage.hub.directory
     assert not stage.hub.rooms
     stage.check()
 
@@ -80,16 +80,16 @@ def test_a_hello_that_is_refused_leaves_nothing(stage: Stage, rooms: list[str], 
 def test_too_many_rooms_are_refused(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
     peer = stage.connect()
-    peer.does(commands.Hello(username="ann", rooms=["a", "b", "c"]))
-    assert peer.one("error")["code"] == "too_many"
-    peer.does(commands.Hello(username="ann", rooms=["a", "b"]))
-    assert peer.one("welcome")
-    peer.does(commands.Join(room="c"))
-    assert peer.one("error")["code"] == "too_many"
-    peer.does(commands.Join(room="a"))  # is no new one
-    assert peer.one("joined")
+    peer.execute(commands.Hello(username="ann", rooms=["a", "b", "c"]))
+    assert peer.receive_one("error")["code"] == "too_many"
+    peer.execute(commands.Hello(username="ann", rooms=["a", "b"]))
+    assert peer.receive_one("welcome")
+    peer.execute(commands.Join(room="c"))
+    assert peer.receive_one("error")["code"] == "too_many"
+    peer.execute(commands.Join(room="a"))  # is no new one
+    assert peer.receive_one("joined")
     other = stage.enter("bob", "a")
-    other.says(to="ann")  # a conversation does not count
+    other.send_message(to="ann")  # a conversation does not count
     stage.commit()
     assert peer.messages("@ann,bob")
     stage.check()
@@ -98,9 +98,9 @@ def test_too_many_rooms_are_refused(make_stage: type[Stage]) -> None:
 def test_so_many_rooms_that_they_do_not_fit_are_all_entered(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=0))
     peer = stage.connect()
-    peer.does(commands.Hello(username="ann", rooms=[f"{number:04}" + "é" * 28 for number in range(900)]))
+    peer.execute(commands.Hello(username="ann", rooms=[f"{number:04}" + "é" * 28 for number in range(900)]))
     assert len(peer.outbox.data) < 65_536
-    welcome = peer.one("welcome")
+    welcome = peer.receive_one("welcome")
     assert welcome["more"]
     assert welcome["after"] == welcome["rooms"][-1]["room"]
     assert len(peer.session.rooms) == 900
@@ -116,61 +116,61 @@ def test_the_store_has_the_hash_of_the_secret_before_the_client_has_the_secret(s
     def look() -> None:
         assert not peer.lines
 
-    stage.meanwhile.append(look)
-    peer.does(commands.Hello(username="ann", resumable=True))
-    secret = peer.one("welcome")["session"]
+    stage.during_wait.append(look)
+    peer.execute(commands.Hello(username="ann", resumable=True))
+    secret = peer.receive_one("welcome")["session"]
     (batch,) = stage.store.batches
-    (record,) = batch.records.sessions
+    (record,) = batch.registry_changes.sessions
     stored.append(record.secret_hash)
     assert stored == [hashlib.sha256(secret.encode()).digest()]
     assert (record.id, record.identity, record.name) == (peer.id, peer.session.identity, "ann")
     assert len(secret) * 6 >= 128
-    peer.says()
+    peer.send_message()
     stage.commit()
-    assert not stage.store.batches[1].records.identities  # it is stored already
+    assert not stage.store.batches[1].registry_changes.identities  # it is stored already
     stage.check()
 
 
 def test_the_name_is_held_while_the_store_is_waited_for(stage: Stage) -> None:
     ann, other = stage.connect(), stage.connect()
-    stage.meanwhile.append(lambda: other.does(commands.Hello(username="ANN")))
-    ann.does(commands.Hello(username="ann", resumable=True))
-    assert ann.one("welcome")
-    assert other.one("error")["code"] == "name_taken"
+    stage.during_wait.append(lambda: other.execute(commands.Hello(username="ANN")))
+    ann.execute(commands.Hello(username="ann", resumable=True))
+    assert ann.receive_one("welcome")
+    assert other.receive_one("error")["code"] == "name_taken"
 
 
 def test_a_session_that_cannot_be_stored_is_refused_with_nothing_left(stage: Stage) -> None:
     stage.store.failing = "full"
     ann = stage.connect()
-    ann.does(commands.Hello(username="ann", resumable=True, ref="1"))
-    error = ann.one("error")
+    ann.execute(commands.Hello(username="ann", resumable=True, ref="1"))
+    error = ann.receive_one("error")
     assert (error["code"], error["ref"]) == ("unavailable", "1")
-    assert not stage.hub.names
+    assert not stage.hub.directory
     assert not stage.hub.rooms
     stage.store.failing = None
-    ann.does(commands.Hello(username="ann"))
-    assert "session" not in ann.one("welcome")
+    ann.execute(commands.Hello(username="ann"))
+    assert "session" not in ann.receive_one("welcome")
     assert ann.session.record is None
-    ann.says()
+    ann.send_message()
     stage.commit()
     (batch,) = stage.store.batches
-    assert [identity.id for identity in batch.records.identities] == [ann.session.identity]
+    assert [identity.id for identity in batch.registry_changes.identities] == [ann.session.identity]
     stage.check()
 
 
 def test_one_who_is_cut_while_the_store_is_waited_for_does_not_come_in(stage: Stage) -> None:
     ann = stage.connect()
-    stage.meanwhile.append(ann.goes)
-    ann.does(commands.Hello(username="ann", resumable=True))
+    stage.during_wait.append(ann.disconnect)
+    ann.execute(commands.Hello(username="ann", resumable=True))
     assert not stage.hub.sessions
-    assert not stage.hub.names
+    assert not stage.hub.directory
     stage.check()
 
 
 def test_a_session_of_another_run_is_not_resumed_but_begun(stage: Stage) -> None:
     ann = stage.connect()
-    ann.does(commands.Hello(username="ann", resume=commands.Resume(session="unknown")))
-    welcome = ann.one("welcome")
+    ann.execute(commands.Hello(username="ann", resume=commands.Resume(session="unknown")))
+    welcome = ann.receive_one("welcome")
     assert welcome["resumed"] is False
     assert welcome["session"]
 
@@ -181,39 +181,39 @@ def test_a_session_of_another_run_is_not_resumed_but_begun(stage: Stage) -> None
 def test_a_guest_sees_what_was_said_last_and_is_in_the_lobby(stage: Stage) -> None:
     ann = stage.enter("ann")
     for number in range(12):
-        ann.says(f"number {number}")
+        ann.send_message(f"number {number}")
     stage.commit()
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
+    guest.execute(commands.Arrive())
     text = guest.outbox.data.decode()
     assert "number 2\n" in text
     assert "number 1\n" not in text
-    guest.says("me too")
+    guest.send_message("me too")
     stage.commit()
     assert ann.messages()[-1]["username"] == guest.name
     assert guest.outbox.data.decode().endswith("me too\n")
-    guest.does(commands.Arrive())  # once is enough
+    guest.execute(commands.Arrive())  # once is enough
     stage.check()
 
 
 def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says()
+    ann.send_message()
     stage.commit()
-    ann.goes()
+    ann.disconnect()
     stage.store.unreadable = True
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
-    assert guest.name in stage.hub.names
-    guest.says()
+    guest.execute(commands.Arrive())
+    assert guest.name in stage.hub.directory
+    guest.send_message()
     stage.commit()
     assert b"hi\n" in guest.outbox.data
 
 
 def test_help_is_there_for_guests(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
-    guest.does(commands.Help())
+    guest.execute(commands.Arrive())
+    guest.execute(commands.Help())
     assert b"/nick NAME" in guest.outbox.data
 
 
@@ -224,26 +224,26 @@ def test_a_rename_is_told_once_to_each_peer(stage: Stage) -> None:
     ann = stage.enter("ann", "a", "b")
     bob = stage.enter("bob", "a", "b")
     far = stage.enter("far", "c")
-    ann.says(to="bob")
+    ann.send_message(to="bob")
     stage.commit()
-    bob.take()
-    ann.take()
-    ann.does(commands.Rename(username="Zoe", ref="r"))
+    bob.receive()
+    ann.receive()
+    ann.execute(commands.Rename(username="Zoe", ref="r"))
     told = {"type": "renamed", "from": ann.id, "old": "ann", "username": "Zoe"}
-    assert bob.one("renamed") == told
-    assert ann.one("renamed") == told | {"ref": "r"}
-    assert not far.take()
-    assert set(stage.hub.names) == {"zoe", "bob", "far"}
+    assert bob.receive_one("renamed") == told
+    assert ann.receive_one("renamed") == told | {"ref": "r"}
+    assert not far.receive()
+    assert set(stage.hub.directory) == {"zoe", "bob", "far"}
     stage.check()
 
 
 def test_what_was_said_under_the_old_name_comes_before_the_new_one(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says(ref="1")
-    ann.does(commands.Rename(username="zoe"))
-    ann.says(ref="2")
+    ann.send_message(ref="1")
+    ann.execute(commands.Rename(username="zoe"))
+    ann.send_message(ref="2")
     stage.commit()
-    assert [(frame["type"], frame["username"]) for frame in bob.take()] == [
+    assert [(frame["type"], frame["username"]) for frame in bob.receive()] == [
         ("message", "ann"),
         ("renamed", "zoe"),
         ("message", "zoe"),
@@ -252,9 +252,9 @@ def test_what_was_said_under_the_old_name_comes_before_the_new_one(stage: Stage)
 
 def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.does(commands.Rename(username="Ann"))
-    assert ann.one("renamed")["username"] == "Ann"
-    assert stage.hub.names.user("ann").name == "Ann"
+    ann.execute(commands.Rename(username="Ann"))
+    assert ann.receive_one("renamed")["username"] == "Ann"
+    assert stage.hub.directory.require_user("ann").name == "Ann"
     stage.check()
 
 
@@ -263,32 +263,32 @@ def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
 )
 def test_a_rename_that_is_refused_changes_nothing(stage: Stage, name: str, code: str) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.does(commands.Rename(username=name, ref="r"))
-    error = ann.one("error")
+    ann.execute(commands.Rename(username=name, ref="r"))
+    error = ann.receive_one("error")
     assert (error["code"], error["ref"]) == (code, "r")
-    assert not bob.take()
-    assert stage.hub.names.user("ann").id == ann.id
+    assert not bob.receive()
+    assert stage.hub.directory.require_user("ann").id == ann.id
     stage.check()
 
 
 def test_a_name_taken_while_one_waits_is_taken(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says()
+    ann.send_message()
     other = stage.connect()
-    stage.meanwhile.append(lambda: other.does(commands.Hello(username="zoe")))
-    ann.does(commands.Rename(username="zoe"))
-    assert ann.take("error")[0]["code"] == "name_taken"
+    stage.during_wait.append(lambda: other.execute(commands.Hello(username="zoe")))
+    ann.execute(commands.Rename(username="zoe"))
+    assert ann.receive("error")[0]["code"] == "name_taken"
     assert ann.name == "ann"
     stage.check()
 
 
 def test_rooms_with_very_many_members_are_not_told(stage: Stage) -> None:
-    crowd = [stage.enter(f"n{number}", "big") for number in range(LARGE)]
+    crowd = [stage.enter(f"n{number}", "big") for number in range(LARGE_ROOM_MEMBERS)]
     ann = stage.enter("ann", "big", "small")
     bob = stage.enter("bob", "small")
-    ann.does(commands.Rename(username="zoe"))
-    assert bob.one("renamed")
-    assert not any(peer.take() for peer in crowd)
+    ann.execute(commands.Rename(username="zoe"))
+    assert bob.receive_one("renamed")
+    assert not any(peer.receive() for peer in crowd)
 
 
 # Leaving
@@ -296,25 +296,25 @@ def test_rooms_with_very_many_members_are_not_told(stage: Stage) -> None:
 
 def test_good_bye_waits_for_what_was_said(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.says(ref="1")
-    ann.does(commands.Quit(ref="q"))
-    assert ann.one("message")["ref"] == "1"
+    ann.send_message(ref="1")
+    ann.execute(commands.Quit(ref="q"))
+    assert ann.receive_one("message")["ref"] == "1"
     assert (ann.link.ended, ann.link.bye_ref) == ("quit", "q")
 
 
 def test_one_who_is_cut_gets_what_was_said_first(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
-    ann.says(ref="1")
-    ann.goes()
-    assert ann.one("message")["ref"] == "1"
-    assert bob.one("message")["ref"] == "1"
+    ann.send_message(ref="1")
+    ann.disconnect()
+    assert ann.receive_one("message")["ref"] == "1"
+    assert bob.receive_one("message")["ref"] == "1"
     stage.check()
 
 
 def test_the_same_name_again_is_no_news(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.commit()
-    bob.take()
-    ann.does(commands.Rename(username="ann", ref="r"))
-    assert ann.one("renamed")["ref"] == "r"
-    assert not bob.take("renamed")
+    bob.receive()
+    ann.execute(commands.Rename(username="ann", ref="r"))
+    assert ann.receive_one("renamed")["ref"] == "r"
+    assert not bob.receive("renamed")

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def stopped(stage: Stage, name: str) -> Peer:
     """Somebody who reads nothing, and for whom nothing more than one message may wait."""
     peer = stage.enter(name)
-    peer.outbox.stopped = True
+    peer.outbox.peer_stopped = True
     peer.outbox.limit = 1
-    peer.outbox.moved_at = stage.clock.now
+    peer.outbox.progress_at = stage.clock.now
     return peer
 
 
@@ -31,24 +31,24 @@ def seqs(peer: Peer, room: str = "lobby") -> list[int]:
 
 def drained(stage: Stage, peer: Peer) -> None:
     """Let the peer read all that comes from now on."""
-    peer.outbox.stopped = False
+    peer.outbox.peer_stopped = False
     peer.outbox.drain()
-    stage.feed()
+    stage.run_backfill()
 
 
 def say(stage: Stage, peer: Peer, count: int, **how: str) -> None:
     for _ in range(count):
-        peer.says("x", **how)
+        peer.send_message("x", **how)
         stage.commit()
 
 
 def test_who_does_not_read_is_fed_when_it_does(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 5)
-    stage.feed()
+    stage.run_backfill()
     assert seqs(bob) == [1]  # the bound is 1 byte, and an empty outbox takes anything
-    assert bob.session.behind is not None
-    assert bob.session.behind.missing() == 4
+    assert bob.session.lagging is not None
+    assert bob.session.lagging.missing_messages() == 4
     drained(stage, bob)
     assert seqs(bob) == [1, 2, 3, 4, 5]
     assert cursor_of(bob.session, stage.hub.rooms["lobby"]) is None
@@ -62,7 +62,7 @@ def test_who_lags_is_fed_in_chunks_each_when_the_last_is_taken(stage: Stage) -> 
     with patch.object(feeding, "CHUNK_MESSAGES", 2):
         for expected in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7]):
             bob.outbox.drain()
-            stage.feed()
+            stage.run_backfill()
             assert seqs(bob) == expected
 
 
@@ -71,9 +71,9 @@ def test_a_chunk_is_taken_whole_or_not_at_all(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
-    stage.store.meanwhile.append(lambda: bob.does(commands.Servers()))
+    stage.store.during_read.append(lambda: bob.execute(commands.Servers()))
     bob.outbox.drain()
-    stage.feed()
+    stage.run_backfill()
 
     # Then the chunk waits for its turn, and comes once
     assert seqs(bob) == [1]
@@ -85,21 +85,21 @@ def test_who_leaves_while_the_store_is_read_gets_nothing_more(stage: Stage) -> N
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
-    stage.store.meanwhile.append(lambda: stage.hub.leave(stage.hub.rooms["lobby"], bob.session))
+    stage.store.during_read.append(lambda: stage.hub.leave_room(stage.hub.rooms["lobby"], bob.session))
     drained(stage, bob)
     assert seqs(bob) == [1]
-    assert bob.session.behind is None
+    assert bob.session.lagging is None
 
 
 def test_a_long_batch_goes_in_pieces_of_which_each_is_taken_or_not(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
-    bob.outbox.stopped = True
+    bob.outbox.peer_stopped = True
     bob.outbox.limit = 2 * rooms.CHUNK_BYTES
     for _ in range(100):
-        ann.says("x" * 4000)
+        ann.send_message("x" * 4000)
     stage.commit()
-    assert bob.session.behind is not None
-    assert bob.outbox.waiting <= bob.outbox.limit + rooms.CHUNK_BYTES
+    assert bob.session.lagging is not None
+    assert bob.outbox.queued_bytes <= bob.outbox.limit + rooms.CHUNK_BYTES
     got = seqs(bob)
     assert got == list(range(1, len(got) + 1))
     assert 10 < len(got) < 100
@@ -112,14 +112,14 @@ def test_own_messages_are_acknowledged_before_the_answer_to_leave(stage: Stage) 
     # Given somebody who does not read what comes back
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 1)
-    bob.says("mine", ref="m")
+    bob.send_message("mine", ref="m")
     stage.commit()
-    assert bob.session.behind is not None
-    assert bob.session.behind.owes()
+    assert bob.session.lagging is not None
+    assert bob.session.lagging.owes_own_message()
 
     # When they leave, reading at last
-    bob.outbox.stopped = False
-    bob.does(commands.Leave(room="lobby", ref="l"))
+    bob.outbox.peer_stopped = False
+    bob.execute(commands.Leave(room="lobby", ref="l"))
 
     # Then the answer comes after their own message
     order = [frame.get("ref") for frame in bob.frames if frame["type"] in {"message", "left"}]
@@ -129,13 +129,13 @@ def test_own_messages_are_acknowledged_before_the_answer_to_leave(stage: Stage) 
 def test_own_messages_said_while_behind_are_acknowledged_before_quit(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
-    assert bob.session.behind is not None
-    assert not bob.session.behind.owes()
-    bob.says("mine", ref="m")
+    assert bob.session.lagging is not None
+    assert not bob.session.lagging.owes_own_message()
+    bob.send_message("mine", ref="m")
     stage.commit()
-    assert bob.session.behind.owes()
-    bob.outbox.stopped = False
-    bob.does(commands.Quit())
+    assert bob.session.lagging.owes_own_message()
+    bob.outbox.peer_stopped = False
+    bob.execute(commands.Quit())
     assert bob.frames[-1]["ref"] == "m"
     assert bob.link.ended == "quit"
 
@@ -143,17 +143,17 @@ def test_own_messages_said_while_behind_are_acknowledged_before_quit(stage: Stag
 def test_presence_is_dropped_and_made_up_for_by_the_count(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     stage.clock.advance(2)
-    stage.hub.presences.flush()
+    stage.hub.presence_updates.flush()
     say(stage, ann, 2)
-    bob.take()
+    bob.receive()
     cid = stage.enter("cid")
     stage.clock.advance(2)
-    stage.hub.presences.flush()
-    cid.goes(for_good=True)
+    stage.hub.presence_updates.flush()
+    cid.disconnect(for_good=True)
     stage.clock.advance(2)
-    stage.hub.presences.flush()
+    stage.hub.presence_updates.flush()
     drained(stage, bob)
-    (told,) = bob.take("presence")
+    (told,) = bob.receive("presence")
     assert told == {"type": "presence", "room": "lobby", "count": 2}
 
 
@@ -166,32 +166,32 @@ def test_a_store_that_cannot_be_read_is_tried_again(stage: Stage) -> None:
     assert seqs(bob) == [1]
     stage.store.unreadable = False
     stage.clock.advance(2)
-    stage.hub.feeder.tick()
-    stage.feed()
+    stage.hub.backfill.tick()
+    stage.run_backfill()
     assert seqs(bob) == [1, 2, 3, 4]
 
 
 def test_a_conversation_closed_and_opened_again_while_behind_goes_on(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
     say(stage, ann, 1, to="bob")
-    bob.outbox.stopped, bob.outbox.limit = True, 1
+    bob.outbox.peer_stopped, bob.outbox.limit = True, 1
     say(stage, ann, 3, to="bob")
-    ann.does(commands.Close(peer="bob"))
+    ann.execute(commands.Close(peer="bob"))
     say(stage, ann, 2, to="bob")
     drained(stage, bob)
     assert seqs(bob, "@ann,bob") == [1, 2, 3, 4, 5, 6]
     assert [frame["type"] for frame in bob.frames if frame["type"] in {"opened", "closed"}] == ["opened"]
-    assert ann.take("opened")[-1]["seq"] == 4
+    assert ann.receive("opened")[-1]["seq"] == 4
 
 
 def test_the_closing_comes_after_what_was_said(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
     say(stage, ann, 1, to="bob")
-    bob.outbox.stopped, bob.outbox.limit = True, 1
+    bob.outbox.peer_stopped, bob.outbox.limit = True, 1
     say(stage, ann, 3, to="bob")
-    ann.does(commands.Close(peer="bob"))
+    ann.execute(commands.Close(peer="bob"))
     drained(stage, bob)
-    kinds = [(frame["type"], frame.get("seq")) for frame in bob.take() if "room" in frame]
+    kinds = [(frame["type"], frame.get("seq")) for frame in bob.receive() if "room" in frame]
     assert kinds[-4:] == [("message", 2), ("message", 3), ("message", 4), ("closed", None)]
 
 
@@ -200,9 +200,9 @@ def test_a_conversation_in_which_nothing_was_said_is_not_told_to_who_is_behind(
 ) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
-    ann.does(commands.Open(peer="bob"))
+    ann.execute(commands.Open(peer="bob"))
     stage.commit()
-    ann.does(commands.Close(peer="bob"))
+    ann.execute(commands.Close(peer="bob"))
     drained(stage, bob)
     assert not [frame for frame in bob.frames if frame["type"] in {"opened", "closed"}]
 
@@ -211,29 +211,33 @@ def test_a_conversation_in_which_nothing_was_said_is_not_told_to_who_is_behind(
 def test_who_takes_no_byte_for_long_is_stalled(stage: Stage, reads: bool) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
-    bob.outbox.moved_at = stage.clock.now
+    bob.outbox.progress_at = stage.clock.now
     stage.clock.advance(119)
-    stage.hub.feeder.tick()
+    stage.hub.backfill.tick()
     assert bob.link.ended is None
     if reads:
-        bob.outbox.moved_at = stage.clock.now
+        bob.outbox.progress_at = stage.clock.now
     stage.clock.advance(2)
-    stage.hub.feeder.tick()
+    stage.hub.backfill.tick()
     assert bob.link.ended == (None if reads else "stalled")
 
 
 def test_lag_is_told_after_a_second_and_so_is_its_end(stage: Stage) -> None:
     told: list[tuple[str, int]] = []
-    stage.hub.feeder.on_lagging = lambda session, behind: told.append((session.name, behind.missing()))
-    stage.hub.feeder.on_caught_up = lambda session, behind: told.append((session.name, -behind.messages))
+    stage.hub.backfill.on_lagging = lambda session, behind: told.append(
+        (session.name, behind.missing_messages())
+    )
+    stage.hub.backfill.on_caught_up = lambda session, behind: told.append(
+        (session.name, -behind.messages_sent)
+    )
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
-    stage.hub.feeder.tick()
+    stage.hub.backfill.tick()
     assert not told
     stage.clock.advance(1.5)
-    stage.hub.feeder.tick()
+    stage.hub.backfill.tick()
     stage.clock.advance(1.5)
-    stage.hub.feeder.tick()
+    stage.hub.backfill.tick()
     drained(stage, bob)
     assert told == [("bob", 2), ("bob", -2)]
     stage.check()
@@ -242,9 +246,9 @@ def test_lag_is_told_after_a_second_and_so_is_its_end(stage: Stage) -> None:
 def test_who_lags_shows_in_who(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
-    ann.take()
-    ann.does(commands.Who())
-    users = {user["username"]: user.get("behind", 0) for user in ann.one("who")["users"]}
+    ann.receive()
+    ann.execute(commands.Who())
+    users = {user["username"]: user.get("behind", 0) for user in ann.receive_one("who")["users"]}
     assert users == {"ann": 0, "bob": 2}
     drained(stage, bob)
 
@@ -253,18 +257,18 @@ def test_an_opening_that_never_arrived_is_told_again(stage: Stage) -> None:
     """Given a conversation opened, used and closed towards somebody whose connection is dead."""
     bob, ann = stage.enter("bob", resumable=True), stage.enter("ann")
     welcome = next(frame for frame in bob.frames if frame["type"] == "welcome")
-    bob.outbox.arrived = len(bob.outbox.data)
+    bob.outbox.acked = len(bob.outbox.data)
     say(stage, ann, 2, to="bob")
-    ann.does(commands.Close(peer="bob"))
-    assert [frame["type"] for frame in bob.take()][-1] == "closed"
-    bob.outbox.shut = True
-    bob.goes()
+    ann.execute(commands.Close(peer="bob"))
+    assert [frame["type"] for frame in bob.receive()][-1] == "closed"
+    bob.outbox.closed = True
+    bob.disconnect()
 
     # When the client comes back, knowing nothing of it
     back = stage.connect()
     resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={"lobby": 0})
-    back.does(commands.Hello(username="bob", resumable=True, resume=resume))
-    stage.feed()
+    back.execute(commands.Hello(username="bob", resumable=True, resume=resume))
+    stage.run_backfill()
 
     # Then it is told everything, and the end of it
     assert seqs(back, "@ann,bob") == [1, 2]

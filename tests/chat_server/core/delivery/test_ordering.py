@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_protocol.dialects.base import PLAIN_TEXT, TWO_FIELD
 from chat_protocol.dialects.table import ENCODERS
-from chat_server.core.delivery.ingest import event_of
+from chat_server.core.delivery.ingest import message_event
 from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ class Play:
                 self.later = True
             elif self.later:
                 self.later = False
-                self.stage.meanwhile.append(lambda step=step: self.step(step))  # type: ignore[misc]
+                self.stage.during_wait.append(lambda step=step: self.step(step))  # type: ignore[misc]
             else:
                 self.step(step)
-        self.stage.meanwhile.clear()
+        self.stage.during_wait.clear()
         self.heal()
         self.stage.commit()
         self.look()
@@ -172,7 +172,7 @@ class Play:
             assert ref in audit.acknowledged or ref in audit.refused
         events = defaultdict(list)
         for draft in self.stage.stored:
-            event = event_of(draft, 0.0)
+            event = message_event(draft, 0.0)
             events[event.room].append(event)
         for room, said in events.items():
             assert [event.seq for event in said] == list(range(1, len(said) + 1)), room
@@ -197,7 +197,7 @@ class Play:
         audit = self.seats[who]
         ref = f"r{self.refs}"
         self.sent.append((audit, ref))
-        audit.peer.says(f"text {ref}", room, to=to, ref=ref)
+        audit.peer.send_message(f"text {ref}", room, to=to, ref=ref)
 
     def do_say(self, who: int, room: str) -> None:
         self.send(who, room, None)
@@ -208,7 +208,7 @@ class Play:
     def do_reply(self, who: int) -> None:
         """Say something in a conversation by its name, open or closed."""
         session = self.seats[who].peer.session
-        for room in session.talks:
+        for room in session.conversations:
             if room.key in self.stage.hub.conversations.by_name:
                 self.send(who, room.name, None)
                 return
@@ -216,28 +216,28 @@ class Play:
     def do_again(self, who: int) -> None:
         mine = [ref for audit, ref in self.sent if audit is self.seats[who]]
         if mine:
-            self.seats[who].peer.says("not this", ROOMS[0], ref=mine[-1])
+            self.seats[who].peer.send_message("not this", ROOMS[0], ref=mine[-1])
 
     def do_join(self, who: int, room: str) -> None:
-        self.seats[who].peer.does(commands.Join(room=room))
+        self.seats[who].peer.execute(commands.Join(room=room))
 
     def do_leave(self, who: int, room: str) -> None:
-        self.seats[who].peer.does(commands.Leave(room=room))
+        self.seats[who].peer.execute(commands.Leave(room=room))
 
     def do_open(self, pair: tuple[int, int]) -> None:
-        self.seats[pair[0]].peer.does(commands.Open(peer=self.seats[pair[1]].peer.name))
+        self.seats[pair[0]].peer.execute(commands.Open(peer=self.seats[pair[1]].peer.name))
 
     def do_close(self, pair: tuple[int, int]) -> None:
-        self.seats[pair[0]].peer.does(commands.Close(peer=self.seats[pair[1]].peer.name))
+        self.seats[pair[0]].peer.execute(commands.Close(peer=self.seats[pair[1]].peer.name))
 
     def do_rename(self, who: int, name: str) -> None:
-        self.seats[who].peer.does(commands.Rename(username=name))
+        self.seats[who].peer.execute(commands.Rename(username=name))
 
     def do_cut(self, who: int) -> None:
         audit = self.seats[who]
-        audit.peer.goes()
+        audit.peer.disconnect()
         audit.read()
-        taken = self.stage.hub.names
+        taken = self.stage.hub.directory
         self.seats[who] = self.sit(next(name for name in NAMES if name not in taken))
         self.audits.append(self.seats[who])
 

@@ -25,18 +25,18 @@ def events(first: int, count: int, *, size: int = 10) -> list[MessageEvent]:
 
 
 def room_of(stage: Stage, *dialects: int) -> Room:
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
     for dialect in dialects:
-        room.add(stage.connect(dialect).session)
+        room.add_member(stage.connect(dialect).session)
     return room
 
 
 def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
     dialects = (NDJSON, TWO_FIELD, PLAIN_TEXT)
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
     peers = [stage.connect(dialect) for dialect in dialects * 2]
     for peer in peers:
-        room.add(peer.session)
+        room.add_member(peer.session)
     said = events(1, 3)
     deliveries, sent = room.publish(said)
     for peer, dialect in zip(peers, dialects * 2, strict=True):
@@ -49,11 +49,11 @@ def test_a_member_gets_what_comes_after_the_head(stage: Stage) -> None:
     room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     late = stage.connect()
-    room.add(late.session)
+    room.add_member(late.session)
     assert not late.outbox.data
     room.publish(events(4, 2))
     assert [frame["seq"] for frame in late.frames] == [4, 5]
-    room.remove(late.session)
+    room.remove_member(late.session)
     room.publish(events(6, 1))
     assert len(late.frames) == 2
     assert room.head == 6
@@ -63,27 +63,27 @@ def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> N
     room = room_of(stage, NDJSON, PLAIN_TEXT)
     room.publish(events(1, 3))
     ann = stage.connect()
-    room.add(ann.session)
+    room.add_member(ann.session)
     room.publish(events(4, 2))
     assert room.delivered_to(ann.session) == (2, len(ann.outbox.data))
     assert ann.session.delivered() == (2, len(ann.outbox.data))
-    room.remove(ann.session)
+    room.remove_member(ann.session)
     room.publish(events(6, 1))
     assert ann.session.delivered() == (2, len(ann.outbox.data))
-    room.add(ann.session)
+    room.add_member(ann.session)
     room.publish(events(7, 1))
     assert ann.session.delivered() == (3, len(ann.outbox.data))
 
 
 def test_news_that_are_not_in_the_log_go_to_the_dialects_that_have_a_word_for_them(stage: Stage) -> None:
-    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.feeder)
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
     native, plain = stage.connect(), stage.connect(PLAIN_TEXT)
     for peer in (native, plain):
-        room.add(peer.session)
-    assert room.dialects() == [True, False, True]
+        room.add_member(peer.session)
+    assert room.dialects_present() == [True, False, True]
     news = Presence(room="r", count=2)
     room.broadcast([ENCODERS[NDJSON].encode(news), b"", b""])
-    assert native.one("presence")["count"] == 2
+    assert native.receive_one("presence")["count"] == 2
     assert not plain.outbox.data
 
 
@@ -91,15 +91,15 @@ def test_an_empty_room_keeps_no_tail(stage: Stage) -> None:
     room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     (member,) = room.members
-    room.remove(member)
+    room.remove_member(member)
     assert not room.tail
     room.publish(events(4, 1))  # to nobody
-    assert room.recall(0, 5, 10, newest=False) is None
-    assert room.recall(4, 5, 10, newest=False) == []
-    room.add(member)
+    assert room.read_tail(0, 5, 10, newest=False) is None
+    assert room.read_tail(4, 5, 10, newest=False) == []
+    room.add_member(member)
     room.publish(events(5, 1))
-    assert room.recall(4, 6, 10, newest=False) == events(5, 1)
-    assert room.recall(3, 6, 10, newest=False) is None
+    assert room.read_tail(4, 6, 10, newest=False) == events(5, 1)
+    assert room.read_tail(3, 6, 10, newest=False) is None
 
 
 def test_the_tail_is_bounded_by_number_and_by_size(stage: Stage) -> None:
@@ -134,7 +134,7 @@ def test_what_the_tail_recalls_is_what_the_log_has(
     before = min(before, room.head + 1)
     if after + 1 >= before:  # as `commands.rooms.read` asks
         return
-    found = room.recall(after, before, limit, newest=newest)
+    found = room.read_tail(after, before, limit, newest=newest)
     wanted = [event for event in log if after < event.seq < before]
     wanted = wanted[-limit:] if newest else wanted[:limit]
     if found is not None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_protocol import names
-from chat_server.core.names.confusables import Lookalikes
+from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.skeletons import skeletons
 
 WORDS = st.text(
@@ -17,15 +17,15 @@ WORDS = st.text(
 ).map("n".__add__)
 
 
-def taken(*shown: str) -> Lookalikes:
-    lookalikes = Lookalikes()
+def taken(*shown: str) -> Confusables:
+    lookalikes = Confusables()
     for name in shown:
-        lookalikes.add(name, names.fold(name))
+        lookalikes.add_name(name, names.fold(name))
     return lookalikes
 
 
-def holder(lookalikes: Lookalikes, name: str, giving_up: str = "") -> str | None:
-    return lookalikes.taken_by(name, names.fold(name), names.fold(giving_up))
+def holder(lookalikes: Confusables, name: str, giving_up: str = "") -> str | None:
+    return lookalikes.find_confusable(name, names.fold(name), names.fold(giving_up))
 
 
 ALIKE = [
@@ -101,7 +101,7 @@ def test_names_that_a_reader_tells_apart_are_both_free(one: str, other: str) -> 
 def test_ascii_against_ascii_never_collides_while_others_are_taken() -> None:
     lookalikes = taken("paul1", "зина", "ｐａｕｌ２")
     assert holder(lookalikes, "paull") is None
-    lookalikes.add("paull", "paull")
+    lookalikes.add_name("paull", "paull")
     assert holder(lookalikes, "pauI1") is None
     assert holder(lookalikes, "paul2") == "ｐａｕｌ２"
 
@@ -113,7 +113,7 @@ def test_a_newcomer_meets_any_of_several_that_share_a_skeleton() -> None:
     met = []
     for key in ("paul1", "pauli", "paull"):
         met.append(holder(lookalikes, "ｐａｕｌ１"))
-        lookalikes.remove(key)
+        lookalikes.remove_name(key)
     # Then the newcomer is refused until the last has left
     assert met == ["paul1", "PaulI", "paull"]
     assert holder(lookalikes, "ｐａｕｌ１") is None
@@ -133,14 +133,14 @@ def test_a_name_may_be_exchanged_for_one_that_looks_like_it() -> None:
 def test_a_name_that_is_given_back_is_free() -> None:
     for name, alike in (("copa", "сора"), ("сора", "copa")):
         lookalikes = taken(name)
-        lookalikes.remove(name)
+        lookalikes.remove_name(name)
         assert holder(lookalikes, alike) is None
 
 
 def test_a_name_that_was_not_taken_cannot_be_given_back() -> None:
     for key in ("ann", "анна"):
         with pytest.raises(KeyError):
-            Lookalikes().remove(key)
+            Confusables().remove_name(key)
 
 
 @given(st.lists(WORDS, max_size=12, unique_by=names.fold), st.randoms(use_true_random=False))
@@ -148,9 +148,9 @@ def test_adding_and_removing_leaves_nothing_behind(written: list[str], order: Ra
     lookalikes = taken(*written)
     order.shuffle(written)
     for name in written:
-        lookalikes.remove(names.fold(name))
+        lookalikes.remove_name(names.fold(name))
     assert not lookalikes._ascii
-    assert not lookalikes._others
+    assert not lookalikes._non_ascii
     assert not lookalikes._skeletons
 
 

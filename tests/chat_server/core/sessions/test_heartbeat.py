@@ -16,19 +16,19 @@ def tick(stage: Stage, seconds: float = 30.0) -> None:
 
 
 def ping_of(peer: Peer) -> str:
-    ping: str = peer.one("ping")["id"]
+    ping: str = peer.receive_one("ping")["id"]
     return ping
 
 
 def test_a_native_session_is_pinged_every_interval(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage, 29.9)
-    assert not ann.take()
+    assert not ann.receive()
     tick(stage, 0.1)
     first = ping_of(ann)
     tick(stage, 0.1)
-    assert not ann.take()
-    ann.does(commands.Pong(id=first))
+    assert not ann.receive()
+    ann.execute(commands.Pong(id=first))
     tick(stage)
     assert ping_of(ann) != first
 
@@ -38,11 +38,11 @@ def test_each_is_pinged_in_its_own_time(stage: Stage) -> None:
     stage.clock.advance(10)
     bob = stage.enter("bob")
     tick(stage, 20)
-    assert ann.take("ping")
-    assert not bob.take()
+    assert ann.receive("ping")
+    assert not bob.receive()
     tick(stage, 10)
-    assert bob.take("ping")
-    assert not ann.take()
+    assert bob.receive("ping")
+    assert not ann.receive()
 
 
 def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
@@ -53,18 +53,20 @@ def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
     pinged = []
     for _ in range(100):
         tick(stage, 0.1)
-        answers = [(peer, ping["id"]) for peer in crowd for ping in peer.take("ping")]
+        answers = [(peer, ping["id"]) for peer in crowd for ping in peer.receive("ping")]
         for peer, ping in answers:
-            peer.does(commands.Pong(id=ping))
+            peer.execute(commands.Pong(id=ping))
         pinged.append(len(answers))
     # Then no tick takes many of them, and each has its ping soon
-    assert max(pinged) <= heartbeat.AT_ONCE + heartbeat.SPREAD * len(crowd) * 0.1 / 30 + 1
+    assert (
+        max(pinged) <= heartbeat.EXTRA_SESSIONS_PER_TICK + heartbeat.BURST_FACTOR * len(crowd) * 0.1 / 30 + 1
+    )
     assert sum(pinged) == len(crowd)
     assert sum(pinged[:75]) == len(crowd)  # a quarter of the interval
     # And so it stays
     for _ in range(300):
         tick(stage, 0.1)
-        pinged.append(sum(len(peer.take("ping")) for peer in crowd))
+        pinged.append(sum(len(peer.receive("ping")) for peer in crowd))
     assert sum(pinged[300:]) == len(crowd)
     assert max(pinged) < len(crowd) / 8
 
@@ -72,7 +74,7 @@ def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
 def test_a_loop_that_was_late_makes_up_for_it(stage: Stage) -> None:
     crowd = [stage.enter(f"bot{number}") for number in range(100)]
     tick(stage, 60)
-    assert all(len(peer.take("ping")) == 1 for peer in crowd)
+    assert all(len(peer.receive("ping")) == 1 for peer in crowd)
 
 
 def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
@@ -80,20 +82,20 @@ def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
     tick(stage)
     tick(stage)
     assert not ann.link.ended
-    assert len(ann.take("ping")) == 2
+    assert len(ann.receive("ping")) == 2
     tick(stage)
     assert ann.link.ended == "timeout"
-    assert not ann.take()
+    assert not ann.receive()
 
 
 def test_who_reads_slowly_is_not_silent(stage: Stage) -> None:
     """Its pings may still be behind megabytes in its own machine's buffers."""
     ann = stage.enter("ann")
-    ann.link.reads = True
+    ann.link.progressing = True
     for _ in range(5):
         tick(stage)
         assert not ann.link.ended
-    ann.link.reads = False
+    ann.link.progressing = False
     tick(stage)
     tick(stage)
     assert ann.link.ended == "timeout"
@@ -103,7 +105,7 @@ def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
-    ann.does(commands.Pong(id="what?"))
+    ann.execute(commands.Pong(id="what?"))
     tick(stage)
     tick(stage)
     assert not ann.link.ended
@@ -113,7 +115,7 @@ def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
 
 def test_other_dialects_are_not_pinged(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
+    guest.execute(commands.Arrive())
     before = guest.outbox.data
     for _ in range(5):
         tick(stage)
@@ -125,12 +127,12 @@ def test_while_bytes_wait_a_session_is_not_silent_but_may_be_stalled(stage: Stag
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
-    ann.take()
-    ann.outbox.waiting, ann.outbox.moved_at = 1, stage.clock.now
+    ann.receive()
+    ann.outbox.queued_bytes, ann.outbox.progress_at = 1, stage.clock.now
     for _ in range(4):  # 120 s: not more than the limit
         tick(stage)
         assert not ann.link.ended
-    assert not ann.take()  # no ping is piled up on what waits
+    assert not ann.receive()  # no ping is piled up on what waits
     tick(stage)
     assert ann.link.ended == "stalled"
 
@@ -140,9 +142,9 @@ def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage:
     tick(stage)
     tick(stage)
     for _ in range(10):
-        ann.outbox.waiting, ann.outbox.moved_at = 1, stage.clock.now
+        ann.outbox.queued_bytes, ann.outbox.progress_at = 1, stage.clock.now
         tick(stage)
-    ann.outbox.waiting = 0
+    ann.outbox.queued_bytes = 0
     tick(stage)  # its pings were behind all that: it gets two new ones
     tick(stage)
     assert not ann.link.ended
@@ -152,8 +154,8 @@ def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage:
 
 def test_stalled_holds_for_every_dialect(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
-    guest.does(commands.Arrive())
-    guest.outbox.waiting, guest.outbox.moved_at = 1, stage.clock.now
+    guest.execute(commands.Arrive())
+    guest.outbox.queued_bytes, guest.outbox.progress_at = 1, stage.clock.now
     for _ in range(5):
         tick(stage)
     assert guest.link.ended == "stalled"
@@ -167,7 +169,7 @@ def test_time_in_which_the_server_does_not_read_does_not_count(stage: Stage) -> 
     for _ in range(5):
         tick(stage)
     assert not ann.link.ended
-    assert len(ann.take("ping")) == 2
+    assert len(ann.receive("ping")) == 2
     ann.session.paused = False
     tick(stage)
     assert ann.link.ended == "timeout"
@@ -175,6 +177,6 @@ def test_time_in_which_the_server_does_not_read_does_not_count(stage: Stage) -> 
 
 def test_who_has_left_is_watched_no_more(stage: Stage) -> None:
     ann = stage.enter("ann")
-    ann.goes()
+    ann.disconnect()
     tick(stage)
     assert not stage.hub.heartbeat._due

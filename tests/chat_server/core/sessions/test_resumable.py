@@ -17,9 +17,9 @@ NO_RATES = Limits(rate_messages=0, rate_bytes=0)
 
 def cut(peer: Peer, site: str = "") -> dict[str, Any]:
     """Lose the connection; return the welcome of the session."""
-    peer.link.site = site
-    peer.outbox.shut = True
-    peer.goes()
+    peer.link.address_key = site
+    peer.outbox.closed = True
+    peer.disconnect()
     return next(frame for frame in peer.frames if frame["type"] == "welcome")
 
 
@@ -27,7 +27,7 @@ def back(stage: Stage, welcome: dict[str, Any]) -> dict[str, Any]:
     """Try to come back; return the first frame."""
     peer = stage.connect()
     resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={"lobby": 0})
-    peer.does(commands.Hello(username=welcome["username"], resumable=True, resume=resume))
+    peer.execute(commands.Hello(username=welcome["username"], resumable=True, resume=resume))
     return peer.frames[0]
 
 
@@ -35,13 +35,13 @@ def expire(stage: Stage, seconds: float) -> None:
     """Let time pass; the store hears of an end a moment before everybody else does."""
     for pause in (seconds, 1.0):
         stage.clock.advance(pause)
-        stage.hub.seats.tick()
+        stage.hub.resumable.tick()
 
 
 def test_a_seat_is_held_for_its_time_and_not_longer(stage: Stage) -> None:
     first = cut(stage.enter("ann", resumable=True))
     stage.clock.advance(299)
-    stage.hub.seats.tick()
+    stage.hub.resumable.tick()
     assert back(stage, first)["resumed"] is True
     second = cut(stage.enter("bob", resumable=True))
     expire(stage, 301)
@@ -52,14 +52,14 @@ def test_a_seat_that_is_held_takes_no_place_in_its_rooms(stage: Stage) -> None:
     bob = stage.enter("bob")
     cut(stage.enter("ann", resumable=True))
     assert len(stage.hub.rooms["lobby"].members) == 1
-    bob.does(commands.Who())
-    assert [user["username"] for user in bob.take("who")[0]["users"]] == ["bob"]
-    assert stage.hub.seats.held == 1
+    bob.execute(commands.Who())
+    assert [user["username"] for user in bob.receive("who")[0]["users"]] == ["bob"]
+    assert stage.hub.resumable.held_count == 1
 
 
 def test_who_never_got_the_welcome_is_not_held(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
-    ann.outbox.arrived = 10  # bytes, as far as the kernel knows
+    ann.outbox.acked = 10  # bytes, as far as the kernel knows
     cut(ann)
     assert stage.enter("ann").name == "ann"
 
@@ -79,16 +79,16 @@ def test_an_address_drives_out_its_own_only(make_stage: type[Stage]) -> None:
 
     # Then it loses its own oldest, and nobody else loses anything
     expire(stage, 0)
-    assert stage.hub.seats.held == 3
+    assert stage.hub.resumable.held_count == 3
     assert back(stage, honest)["resumed"] is True
     assert [back(stage, welcome)["resumed"] for welcome in strangers] == [False] * 7 + [True] * 2
-    assert stage.hub.seats.held == 0
-    assert not stage.hub.seats._of_site
+    assert stage.hub.resumable.held_count == 0
+    assert not stage.hub.resumable._by_address
 
 
 def test_a_new_name_is_held_and_the_old_one_free(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
-    ann.does(commands.Rename(username="anna"))
+    ann.execute(commands.Rename(username="anna"))
     welcome = cut(ann)
     assert stage.enter("ann").name == "ann"
     again = back(stage, welcome)
@@ -97,16 +97,16 @@ def test_a_new_name_is_held_and_the_old_one_free(stage: Stage) -> None:
 
 def test_who_is_kicked_while_away_is_out(stage: Stage) -> None:
     welcome = cut(stage.enter("ann", resumable=True))
-    stage.hub.kick(stage.hub.names["ann"])
+    stage.hub.kick(stage.hub.directory["ann"])
     assert back(stage, welcome)["code"] == "forbidden"
 
 
 def test_when_a_held_name_is_given_up_its_conversations_end(stage: Stage) -> None:
     ann, bob = stage.enter("ann", resumable=True), stage.enter("bob")
-    bob.says(to="ann")
+    bob.send_message(to="ann")
     stage.commit()
     cut(ann)
-    assert not bob.take("closed")
+    assert not bob.receive("closed")
     expire(stage, 301)
-    assert bob.one("closed")["by"] == "ann"
+    assert bob.receive_one("closed")["by"] == "ann"
     stage.check()

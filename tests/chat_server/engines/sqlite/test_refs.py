@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports.records import Records, SessionRecord
+from chat_server.core.ports.records import RegistryChanges, SessionRecord
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.sqlite import reader, refs
 from chat_server.engines.sqlite.log import SqliteStore
@@ -45,13 +45,13 @@ def make_say(make_pen: type[Pen]) -> Callable[[SqliteStore], Say]:
 def save(store: SqliteStore, pen: Pen, *sessions: str) -> None:
     batch = pen.batch()
     records = [SessionRecord(one, 1, "ann", one.encode()) for one in sessions]
-    batch.records = Records(sessions=records)
+    batch.registry_changes = RegistryChanges(sessions=records)
     store.append(batch)
 
 
 def end(store: SqliteStore, pen: Pen, *sessions: str) -> None:
     batch = pen.batch()
-    batch.records = Records(ended=[*sessions])
+    batch.registry_changes = RegistryChanges(ended_sessions=[*sessions])
     store.append(batch)
 
 

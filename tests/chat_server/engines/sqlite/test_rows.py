@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chat_server.core.delivery.batch import Draft
-from chat_server.core.delivery.ingest import event_of
+from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.delivery.ingest import message_event
 from chat_server.core.ports.records import Origin
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.rows import COLUMNS, from_row, to_row
@@ -16,7 +16,7 @@ def test_a_row_says_what_the_event_said(make_pen: type[Pen]) -> None:
     pen = make_pen(MemoryStore(1))
     pen.author.origin = Origin.SERVER
     for ref in ("r", None):
-        draft = Draft(pen.room("a"), pen.author, "ann", "héllo\n\t", ref, 0.0, seq=7, id=9)
+        draft = QueuedMessage(pen.room("a"), pen.author, "ann", "héllo\n\t", ref, 0.0, seq=7, id=9)
         row: Any = to_row(draft, 1.5)
         assert len(row) == len(COLUMNS.split(","))
-        assert from_row(row, "a") == event_of(draft, 1.5)
+        assert from_row(row, "a") == message_event(draft, 1.5)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports.records import IdentityRecord, Records, RoomRecord, SessionRecord, Standing
+from chat_server.core.ports.records import (
+    ConversationState,
+    IdentityRecord,
+    RegistryChanges,
+    RoomRecord,
+    SessionRecord,
+)
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.sqlite import registry
 from chat_server.engines.sqlite.log import SqliteStore
@@ -24,19 +30,19 @@ def pen(open_store: Open, make_pen: type[Pen]) -> Pen:
     """One who writes into a store where four people are."""
     pen = make_pen(open_store())
     batch = pen.batch()
-    batch.records = Records(identities=[IdentityRecord(*one) for one in PEOPLE.items()])
+    batch.registry_changes = RegistryChanges(identities=[IdentityRecord(*one) for one in PEOPLE.items()])
     pen.store.append(batch)
     return pen
 
 
-def stand(pen: Pen, *standings: Standing, rooms: tuple[RoomRecord, ...] = ()) -> None:
+def stand(pen: Pen, *standings: ConversationState, rooms: tuple[RoomRecord, ...] = ()) -> None:
     batch = pen.batch()
-    batch.records = Records(standings=[*standings], rooms=[*rooms])
+    batch.registry_changes = RegistryChanges(conversation_states=[*standings], rooms=[*rooms])
     pen.store.append(batch)
 
 
 def shown(store: SqliteStore, *identities: int) -> dict[str, tuple[int | None, int | None]]:
-    return {talk.room.name: (talk.since, talk.closed_by) for talk in store.talks(set(identities))}
+    return {talk.room.name: (talk.since, talk.closed_by) for talk in store.conversations_of(set(identities))}
 
 
 def test_all_conversations_of_an_identity_come_back(pen: Pen, open_store: Open) -> None:
@@ -47,37 +53,42 @@ def test_all_conversations_of_an_identity_come_back(pen: Pen, open_store: Open) 
             pen.write((room, str(number)))
     pen.say("lobby", "everybody")
     batch = pen.batch()
-    batch.records = Records(renamed=[SessionRecord("s2", 2, "bobby", b"")])
+    batch.registry_changes = RegistryChanges(renamed_sessions=[SessionRecord("s2", 2, "bobby", b"")])
     pen.store.append(batch)
     pen.store.close()
 
     store = open_store()
-    found = {talk.room.pair: talk for talk in store.talks([1])}
+    found = {talk.room.pair: talk for talk in store.conversations_of([1])}
     assert found.keys() == {(1, 2), (1, 4)}
     talk = found[1, 2]
     assert (talk.room.name, talk.room.key, talk.room.seq) == ("@ann,bob", "@ann,bob", 3)
     assert talk.names == ("ann", "bobby")
     assert (talk.since, talk.closed_by) == (None, None)
     assert [event.message for event in store.read(talk.room, 0, 9, 9, newest=False)] == ["0", "1", "2"]
-    assert {talk.room.pair for talk in store.talks([2, 3, 99])} == {(1, 2), (2, 3), (3, 4)}
-    assert store.talks([]) == []
+    assert {talk.room.pair for talk in store.conversations_of([2, 3, 99])} == {(1, 2), (2, 3), (3, 4)}
+    assert store.conversations_of([]) == []
     assert not store._connection.execute("SELECT name FROM temp.sqlite_master").fetchall()
 
 
 def test_how_a_conversation_stands_survives_a_restart(pen: Pen, open_store: Open) -> None:
     room = pen.conversation("@ann,bob", (1, 2)).record
-    stand(pen, Standing(room, 0), rooms=(room,))  # numbered and opened in one batch
+    stand(pen, ConversationState(room, 0), rooms=(room,))  # numbered and opened in one batch
     assert room.id
     other = pen.conversation("@ann,cat", (1, 3))
     pen.write((other, "hi"))
-    stand(pen, Standing(other.record, 0), Standing(other.record, None), Standing(other.record, 1))
+    stand(
+        pen,
+        ConversationState(other.record, 0),
+        ConversationState(other.record, None),
+        ConversationState(other.record, 1),
+    )
     store = pen.store
     for expected, standing in (
         ((0, None), None),
-        ((7, None), Standing(room, 7)),
-        ((7, 2), Standing(room, 7, 2)),
-        ((None, 2), Standing(room, None, 2)),
-        ((None, None), Standing(room, None)),
+        ((7, None), ConversationState(room, 7)),
+        ((7, 2), ConversationState(room, 7, 2)),
+        ((None, 2), ConversationState(room, None, 2)),
+        ((None, None), ConversationState(room, None)),
     ):
         if standing is not None:
             stand(pen, standing)
@@ -88,18 +99,18 @@ def test_how_a_conversation_stands_survives_a_restart(pen: Pen, open_store: Open
 
 def test_a_conversation_of_none_who_may_come_back_is_closed(pen: Pen) -> None:
     rooms = {pair: pen.conversation("@x,y", pair).record for pair in ((1, 2), (2, 3), (3, 4))}
-    stand(pen, *(Standing(room, 0) for room in rooms.values()), rooms=tuple(rooms.values()))
+    stand(pen, *(ConversationState(room, 0) for room in rooms.values()), rooms=tuple(rooms.values()))
     assert shown(pen.store, 1) == {"@x,y": (0, None)}
-    open_ones = [talk.room.pair for talk in pen.store.talks(PEOPLE) if talk.since is not None]
+    open_ones = [talk.room.pair for talk in pen.store.conversations_of(PEOPLE) if talk.since is not None]
     assert open_ones == [(1, 2)]
 
 
 def test_twenty_thousand_identities_are_found_by_index(pen: Pen) -> None:
     batch = pen.batch()
     rooms = [RoomRecord(f"@{n}", f"@{n}", pair=(n, n + 1)) for n in range(10, 1000)]
-    batch.records = Records(rooms=rooms)
+    batch.registry_changes = RegistryChanges(rooms=rooms)
     pen.store.append(batch)
-    assert len(pen.store.talks(range(20_000))) == len(rooms)
+    assert len(pen.store.conversations_of(range(20_000))) == len(rooms)
     connection = pen.store._connection
     connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {registry._CONVERSATION_IDS}")]
@@ -111,6 +122,6 @@ def test_twenty_thousand_identities_are_found_by_index(pen: Pen) -> None:
 def test_a_log_that_cannot_be_read_is_unavailable(pen: Pen) -> None:
     pen.store._connection.execute("DROP TABLE standings")
     with pytest.raises(StoreUnavailable, match="no such table"):
-        pen.store.talks([1])
+        pen.store.conversations_of([1])
     with pytest.raises(StoreUnavailable, match="no such table"):  # and not: there is a table back
-        pen.store.talks([1])
+        pen.store.conversations_of([1])

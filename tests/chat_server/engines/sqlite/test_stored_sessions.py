@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_server.core.delivery.batch import Batch
-from chat_server.core.ports.records import IdentityRecord, Records, SessionRecord
+from chat_server.core.ports.records import IdentityRecord, RegistryChanges, SessionRecord
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.sqlite.log import SqliteStore
 
@@ -26,36 +26,41 @@ def session(number: int, name: str) -> SessionRecord:
     return SessionRecord(f"s{number}", number, name, hashlib.sha256(name.encode()).digest())
 
 
-def write(store: SqliteStore, records: Records) -> None:
+def write(store: SqliteStore, records: RegistryChanges) -> None:
     batch = Batch()
     batch.timestamp = 1.7e9
-    batch.records = records
+    batch.registry_changes = records
     store.append(batch)
 
 
-def saved(*sessions: SessionRecord) -> Records:
-    return Records(
+def saved(*sessions: SessionRecord) -> RegistryChanges:
+    return RegistryChanges(
         identities=[IdentityRecord(one.identity, one.name) for one in sessions], sessions=[*sessions]
     )
 
 
 def shown(store: SqliteStore) -> list[tuple[str, int, str, bytes]]:
-    return [(one.id, one.identity, one.name, one.secret_hash) for one in store.sessions()]
+    return [(one.id, one.identity, one.name, one.secret_hash) for one in store.resumable_sessions()]
 
 
 def test_sessions_come_back_under_their_last_names_until_they_have_ended(open_store: Open) -> None:
     ann, bob, cat = session(1, "ann"), session(2, "bob"), session(3, "cat")
     store = open_store()
-    assert store.sessions() == []
+    assert store.resumable_sessions() == []
     write(store, saved(ann, bob, cat))
-    write(store, Records(renamed=[session(1, "anna"), session(1, "ann-marie")], ended=["s2"]))
+    write(
+        store,
+        RegistryChanges(
+            renamed_sessions=[session(1, "anna"), session(1, "ann-marie")], ended_sessions=["s2"]
+        ),
+    )
     store.close()
 
     store = open_store()
     assert shown(store) == [("s1", 1, "ann-marie", ann.secret_hash), ("s3", 3, "cat", cat.secret_hash)]
     assert store.new_identity() == 4  # ended or not, an identity is never given twice
-    write(store, Records(ended=["s1", "s3", "nobody"]))
-    assert store.sessions() == []
+    write(store, RegistryChanges(ended_sessions=["s1", "s3", "nobody"]))
+    assert store.resumable_sessions() == []
 
 
 def test_no_session_comes_back_when_the_epoch_changes(open_store: Open, path: Path) -> None:
@@ -65,14 +70,14 @@ def test_no_session_comes_back_when_the_epoch_changes(open_store: Open, path: Pa
     path.with_name(path.name + "-mark").unlink()
     store = open_store()
     assert store.epoch_changed
-    assert store.sessions() == []
+    assert store.resumable_sessions() == []
     assert store.new_identity() == 2
 
 
 def test_the_identity_takes_the_new_name_too(open_store: Open, path: Path) -> None:
     store = open_store()
     write(store, saved(session(1, "ann")))
-    write(store, Records(renamed=[session(1, "anna")]))
+    write(store, RegistryChanges(renamed_sessions=[session(1, "anna")]))
     store.close()
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT name FROM identities").fetchall() == [("anna",)]
@@ -81,10 +86,10 @@ def test_the_identity_takes_the_new_name_too(open_store: Open, path: Path) -> No
 def test_what_is_saved_renamed_and_ended_in_one_batch_has_ended(open_store: Open) -> None:
     store = open_store()
     records = saved(session(1, "ann"), session(2, "bob"))
-    records.renamed.append(session(2, "bobby"))
-    records.ended.append("s1")
+    records.renamed_sessions.append(session(2, "bobby"))
+    records.ended_sessions.append("s1")
     write(store, records)
-    assert [(one.id, one.name) for one in store.sessions()] == [("s2", "bobby")]
+    assert [(one.id, one.name) for one in store.resumable_sessions()] == [("s2", "bobby")]
 
 
 def test_records_of_a_batch_that_fails_are_not_stored(open_store: Open, make_pen: type[Pen]) -> None:
@@ -96,22 +101,22 @@ def test_records_of_a_batch_that_fails_are_not_stored(open_store: Open, make_pen
         "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.log BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
     batch = pen.batch((pen.room("a"), "hi"))
-    assert batch.records
-    batch.records.ended.append("s1")
-    batch.records.renamed.append(session(2, "bobby"))
+    assert batch.registry_changes
+    batch.registry_changes.ended_sessions.append("s1")
+    batch.registry_changes.renamed_sessions.append(session(2, "bobby"))
     with pytest.raises(StoreUnavailable, match="refused"):
         store.append(batch)
-    assert [one.name for one in store.sessions()] == ["ann", "bob"]
+    assert [one.name for one in store.resumable_sessions()] == ["ann", "bob"]
     store._connection.execute("DROP TRIGGER refuse")
     store.append(batch)
-    assert [one.name for one in store.sessions()] == ["bobby"]
+    assert [one.name for one in store.resumable_sessions()] == ["bobby"]
 
 
 def test_a_log_that_cannot_be_read_is_unavailable(open_store: Open) -> None:
     store = open_store()
     store._connection.execute("DROP TABLE sessions")
     with pytest.raises(StoreUnavailable, match="no such table"):
-        store.sessions()
+        store.resumable_sessions()
 
 
 def test_a_data_file_of_the_first_version_is_brought_up_to_date(
@@ -120,7 +125,7 @@ def test_a_data_file_of_the_first_version_is_brought_up_to_date(
     store = open_store()
     pen = make_pen(store)
     pen.say("a", "one", "two")
-    write(store, Records(sessions=[session(1, "ann")]))
+    write(store, RegistryChanges(sessions=[session(1, "ann")]))
     epoch = store.epoch
     store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -136,8 +141,8 @@ def test_a_data_file_of_the_first_version_is_brought_up_to_date(
         other.execute("PRAGMA user_version = 1")
     store = open_store()
     assert store.epoch == epoch
-    assert [one.name for one in store.sessions()] == ["ann"]
+    assert [one.name for one in store.resumable_sessions()] == ["ann"]
     assert [(record.name, record.seq) for record in store.public_rooms()] == [("a", 2)]
     assert read_texts(store, pen.room("a")) == ["one", "two"]
     assert store.trim(keep=1, before=0.0) == {1: 1}
-    assert store.talks([1]) == []
+    assert store.conversations_of([1]) == []

@@ -63,7 +63,7 @@ def test_each_room_keeps_its_newest(store: Any, make_pen: type[Pen], read_texts:
     assert read_texts(store, pen.room("a")) == ["3", "4", "5"]
     assert read_texts(store, pen.room("b")) == ["1", "2"]
     assert read_texts(store, talk) == ["2", "3", "4"]
-    assert [store.find(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
+    assert [store.find_message(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
     assert [draft.seq for draft in pen.say("a", "6")] == [6]
 
 
@@ -138,7 +138,7 @@ def test_a_head_outlives_its_messages_and_a_restart(
         store = open_store()
         assert (store.epoch, store.epoch_changed) == (epoch, False)
         assert {record.name: record.seq for record in store.public_rooms()} == {"a": 3, "b": 1}
-        assert [one.room.seq for one in store.talks([1])] == [2]
+        assert [one.room.seq for one in store.conversations_of([1])] == [2]
     pen = make_pen(store)
     (draft,) = pen.say("a", "4")
     assert (draft.seq, draft.id) == (4, 7)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
-from chat_server.core.base.interval_stats import Stats
+from chat_server.core.base.interval_stats import IntervalStats
 from chat_server.observability.loop_watchdog import LagSummary
 from chat_server.observability.metrics.exposition import Format, render_page
 from chat_server.observability.metrics.snapshot import MetricsCollector
@@ -45,13 +45,13 @@ class Stage:
 
     def __init__(self) -> None:
         self.hub: Any = Bunch(
-            stats=Stats(),
+            stats=IntervalStats(),
             sessions=Crowd(),
-            seats=Bunch(held=3),
-            feeder=Bunch(behind=Crowd()),
+            resumable=Bunch(held_count=3),
+            backfill=Bunch(lagging_sessions=Crowd()),
             rooms=Crowd(),
             conversations=Bunch(by_name=Crowd()),
-            ingest=Bunch(refused=0, size=17),
+            ingest=Bunch(refused_messages=0, queued_bytes=17),
         )
         self.reporter: Any = Bunch(disk_sizes=lambda: {"store_bytes": 1, "wal_bytes": 2, "free_bytes": 3})
         self.metrics = MetricsCollector(
@@ -70,8 +70,8 @@ class Stage:
         )
 
     @property
-    def stats(self) -> Stats:
-        stats: Stats = self.hub.stats
+    def stats(self) -> IntervalStats:
+        stats: IntervalStats = self.hub.stats
         return stats
 
     def scrape(self) -> Scrape:
@@ -79,7 +79,7 @@ class Stage:
 
     def interval(self, bytes_direct: int = 0, lags: dict[int, int] | None = None) -> None:
         self.metrics.add_interval(LagSummary(0.0, lags or {}), bytes_direct)
-        self.hub.stats = Stats()
+        self.hub.stats = IntervalStats()
 
 
 def test_every_row_of_the_table_is_on_the_page_and_nothing_else() -> None:
