@@ -1,7 +1,7 @@
 """The command `chat-server`.
 
-The program does not monkey-patch: it works on raw non-blocking sockets and gevent's own loop, so native
-threads stay native, for the store, the log and the console.
+MUST NOT monkey-patch: the server uses raw non-blocking sockets and gevent's loop, so that the threads of the
+store, the log and the console stay native.
 """
 
 import gc
@@ -25,27 +25,27 @@ from chat_server.vocabulary import LogEvent
 
 
 def main() -> int:
-    """Run a server until it is told to stop; return the exit code."""
+    """Run a server until a signal or the console stops it; return the exit code."""
     argv, environ = sys.argv[1:], dict(os.environ)
     config = settings.load(argv, environ)
     if config.console and not console.has_terminal():
-        sys.stderr.write("chat-server: --console needs a terminal to type at; run it without\n")
+        sys.stderr.write("chat-server: --console needs a terminal to type at; start the server without it\n")
         return 2
     try:
-        if config.console and not config.log_file:  # the terminal is taken
+        if config.console and not config.log_file:  # the console uses the terminal
             config = replace(config, log_file=str(_log_path_in_data_dir(config)))
         log = event_log.setup(config, environ)
         server = Server(config, log)
     except CannotStart as error:
         return _fail(str(error))
     except OSError as error:
-        return _fail(f"the log cannot be written to {error.filename or config.log_file}: {error.strerror}")
+        return _fail(f"cannot write the log to {error.filename or config.log_file}: {error.strerror}")
     _handle_signals(server, argv, environ)
     server.start()
     _print_addresses(server, config)
     operator_console = _start_console(server) if config.console else None
     gc.collect()
-    gc.freeze()  # what lives as long as the program need not be looked at again
+    gc.freeze()  # objects that live as long as the program need no further collection
     gc.set_threshold(50_000, 20, 50)
     server.stopped.wait()
     if operator_console is not None:
@@ -63,7 +63,7 @@ def _start_console(server: Server) -> console.Console:
 
 
 def _log_path_in_data_dir(config: Config) -> Path:
-    """Return where the log goes when the console has the terminal: beside the data."""
+    """Return the log file that is used while the console has the terminal: in the data folder."""
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return config.data_dir / "chat-server.log"
 
@@ -72,7 +72,7 @@ def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) ->
     stops: list[str] = []
 
     def stop(name: str) -> None:
-        if stops:  # somebody is in a hurry
+        if stops:  # a second signal: stop at once
             server.sink.flush()
             os._exit(1)
         stops.append(name)
@@ -103,8 +103,8 @@ def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) ->
 
 
 def _print_addresses(server: Server, config: Config) -> None:
-    """Say in plain words where it listens, where its data lies and how to connect."""
-    data = f"in {server.store_name}" if config.store_path else "in memory, and gone when it stops"
+    """Print on stderr where the server listens, where it stores messages, and how to connect."""
+    data = f"in {server.store_name}" if config.store_path else "in memory, and lost when it stops"
     host = config.host
     reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     port = "" if server.port == settings.Config().port else f" --port {server.port}"

@@ -227,8 +227,8 @@ class Server:
             gevent.sleep(0.01)
         for connection in list(self.connections.registered):
             session = connection.session
-            told = session.closed or session.held or session.link is not connection
-            if not told:  # else the peer has its `bye`, and has only to close
+            reported = session.closed or session.held or session.link is not connection
+            if not reported:  # else it has been logged, and waits for its peer to close
                 self.reporter.session_closed(connection)
         gevent.sleep(0.01)  # let the last disconnects reach the store
         gevent.killall(self._greenlets)
@@ -319,7 +319,7 @@ class Server:
 
 
 def _listen_or_fail(flag_prefix: str, host: str, port: int) -> socket.socket:
-    """Return a listening socket, or raise `CannotStart`; `flag_prefix` precedes the flags' names in its text."""
+    """Return a listening socket, or raise `CannotStart`, with `flag_prefix` in front of the flags' names."""
     try:
         return listen(host, port)
     except socket.gaierror as error:

@@ -157,7 +157,7 @@ def test_console_kick_blocks_the_name(terminal: Terminal, join: Connect) -> None
 def test_console_unknown_command_is_not_sent(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
     terminal.type("/kik ann\r")
-    terminal.until("no command /kik")
+    terminal.until("unknown command /kik")
     terminal.type("/kick nobody\r")
     terminal.until("nobody here is called nobody")
 

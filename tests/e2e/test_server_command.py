@@ -29,7 +29,7 @@ def test_the_banner_says_where_and_how(start_server: StartServer, connect: Conne
 
 def test_the_banner_says_so_where_nothing_is_kept(start_server: StartServer) -> None:
     server = start_server("--store", "memory")
-    assert "gone when it stops" in server.stderr_text()
+    assert "lost when it stops" in server.stderr_text()
     assert not server.data.exists()
 
 

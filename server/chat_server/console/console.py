@@ -40,7 +40,7 @@ def has_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
 
 
-class Outbox:
+class ConsoleOutbox:
     """The console's outbox: decodes the lines that a socket would get, and shows their events."""
 
     def __init__(self, show: Callable[[WireEvent], None]) -> None:
@@ -76,7 +76,7 @@ class Console(ConsoleLink):
         self._prompt: Any = None
         self._thread = threading.Thread(target=self._read_terminal, name="console", daemon=True)
         self._greenlet: gevent.Greenlet | None = None
-        self.session = Session(self, Outbox(self._show_event), hub.clock.monotonic())
+        self.session = Session(self, ConsoleOutbox(self._show_event), hub.clock.monotonic())
 
     def start(self) -> None:
         """Join the lobby, and start reading the terminal."""

@@ -1,6 +1,6 @@
-"""A store without a disk: nothing survives the process, and each room keeps its newest messages only.
+"""A store in memory: nothing survives the process, and each room keeps its newest messages only.
 
-Knows records and lists. `epoch` is new at each start, so no client takes its seqs for those of another run.
+`epoch` is new at each start, so that no client confuses its seqs with those of another run.
 """
 
 import secrets
@@ -17,11 +17,11 @@ from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConv
 from chat_server.core.ports.store import UNBOUNDED_BYTES
 
 TRIM_STEP_MESSAGES: Final = 500
-"""Messages that one `trim` deletes at most."""
+"""Maximum of messages deleted by one `trim`."""
 
 
 class MemoryStore:
-    """Keeps `kept` messages a room."""
+    """A store that keeps the last `messages_per_room` messages of each room."""
 
     def __init__(self, messages_per_room: int) -> None:
         self.epoch = secrets.token_hex(8)
@@ -29,43 +29,43 @@ class MemoryStore:
         self._messages: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
         self._last_room_id = 0
         self._places: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
-        self._name_uses: dict[str, int] = {}  # conversations of the same names, counted
+        self._name_uses: dict[str, int] = {}  # number of conversations by name
         self._last_identity = 0
         self._last_id = 0
 
     def public_rooms(self) -> Iterable[RoomRecord]:
-        """Return nothing: a memory store begins empty."""
+        """Return nothing: the store is empty at the start."""
         return []
 
     def resumable_sessions(self) -> list[SessionRecord]:
-        """Return nothing: whoever comes back within a run is known to the hub."""
+        """Return nothing: the hub knows all sessions of this run."""
         return []
 
     def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:  # noqa: ARG002  the port's
-        """Return nothing."""
+        """Return nothing: no conversation survives a restart."""
         return []
 
     def refs(self, session: str, limit: int) -> dict[str, int]:  # noqa: ARG002  the port's
-        """Return nothing: sessions remember their refs themselves."""
+        """Return nothing: sessions keep their refs in memory."""
         return {}
 
     def new_identity(self) -> int:
-        """Return the next number."""
+        """Return the next identity number."""
         self._last_identity += 1
         return self._last_identity
 
     def append(self, batch: Batch) -> None:
-        """Store the batch; it cannot fail."""
+        """Store the batch; never fails."""
         for record in batch.registry_changes.rooms if batch.registry_changes else ():
             self._create_room(record)
-        for draft in batch.messages:
-            record = draft.room.record
+        for message in batch.messages:
+            record = message.room.record
             record.seq += 1
             self._last_id += 1
-            draft.seq, draft.id = record.seq, self._last_id
+            message.seq, message.id = record.seq, self._last_id
             kept = self._messages[record.id]
-            kept.append((draft.id, message_event(draft, batch.timestamp)))
-            self._places[draft.id] = (record.id, draft.seq)
+            kept.append((message.id, message_event(message, batch.timestamp)))
+            self._places[message.id] = (record.id, message.seq)
             if len(kept) > self._messages_per_room:
                 self._drop_oldest(record.id)
 
@@ -79,7 +79,7 @@ class MemoryStore:
         newest: bool,
         size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
-        """Return what is kept of the range."""
+        """Return the messages of the range that are still kept; for the parameters see `Store.read`."""
         kept = self._messages.get(room.id, ())
         found: list[MessageEvent] = []
         begin = max(0, after + 1 - kept[0][1].seq) if kept else 0
@@ -92,7 +92,7 @@ class MemoryStore:
         return found[::-1] if newest else found
 
     def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Return a message that is still kept."""
+        """Return the room id and the message, None if it is no longer kept."""
         place = self._places.get(message_id)
         if place is None:
             return None
@@ -101,7 +101,7 @@ class MemoryStore:
         return room, kept[seq - kept[0][1].seq][1]
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
-        """Delete the oldest, up to `STEP` of them; never the very last message, as on disk."""
+        """Delete up to `TRIM_STEP_MESSAGES` of the oldest messages; never the very last one, as on disk."""
         trimmed: dict[int, int] = {}
         left = TRIM_STEP_MESSAGES
         while before and left and self._places:
@@ -124,7 +124,7 @@ class MemoryStore:
         del self._places[message_id]
 
     def close(self) -> None:
-        """Do nothing: there is nothing to keep."""
+        """Do nothing: there is no file to close."""
 
     def _create_room(self, record: RoomRecord) -> None:
         self._last_room_id += 1

@@ -30,7 +30,7 @@ class BackfillLoop:
             while not backfill.idle:
                 try:
                     backfill.step()
-                except Exception as error:  # noqa: BLE001  a bug of ours must not stop the backfill of other sessions
+                except Exception as error:  # noqa: BLE001  a bug of ours must not stop other sessions
                     self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
                 if time.monotonic() > slice_ends:
                     gevent.sleep(SLICE_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Maintains the store about once a second, in a greenlet: checkpoints, index, retention, free disk space."""
+"""Maintenance of the store about once a second: checkpoints, index, retention, free disk space."""
 
 import time
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from chat_server.observability.log_reporter import LogReporter
 from chat_server.vocabulary import LogEvent
 
 MAINTENANCE_INTERVAL_S = 1.0
-"""Seconds between checkpoints: what a loss of power can cost with `--sync normal`."""
+"""Seconds between checkpoints: what a power loss can cost with `--sync normal`."""
 
 DISK_CHECK_INTERVAL_S = 30.0
-"""Seconds between looks at the free space."""
+"""Seconds between checks of the free disk space."""
 
 TRIM_INTERVAL_S = 10.0
-"""Seconds between looks for messages that are kept too long, when the last one found no more."""
+"""Seconds between retention rounds, after one that has found nothing more to delete."""
 
 TRIM_STEPS_PER_ROUND = 50
-"""Steps of one round of trimming: with their pauses about a second of it, then a checkpoint is due."""
+"""Steps of a retention round: with their pauses about a second, then a checkpoint is due."""
 
 TRIM_PAUSE_S = 0.01
-"""Seconds between two steps, in which commits and readers have their turn."""
+"""Seconds between two steps, in which commits and readers can run."""
 
 
 class StoreMaintenance:
@@ -45,10 +45,10 @@ class StoreMaintenance:
         clock: Callable[[], float] = time.time,
         on_trimmed: Callable[[dict[int, int]], None] = lambda _trimmed: None,
     ) -> None:
-        """Keep `store` in shape.
+        """Maintain `store`.
 
-        `retention_messages` (a room) and `retention_seconds` are limits, 0 for none; `clock` says how late it
-        is (seconds since the epoch). `on_trimmed` is told what was deleted: by room id the last seq.
+        `retention_messages` (per room) and `retention_seconds` are limits, 0 for none; `clock` returns
+        seconds since 1970. `on_trimmed` is called with the deletions: last deleted seq by room id.
         """
         self._log = log
         self._store = store
@@ -56,16 +56,16 @@ class StoreMaintenance:
         self._reporter = reporter
         self._disk_warning_bytes = disk_warning_bytes
         self._disk_low = False
-        self._last_index_error = ""  # of the last maintenance
+        self._last_index_error = ""  # empty if the last maintenance succeeded
         self._retention_messages = retention_messages
         self._retention_seconds = retention_seconds
         self._clock = clock
         self._on_trimmed = on_trimmed
-        self._last_trim_error = ""  # of the last round of trimming
+        self._last_trim_error = ""  # empty if the last retention round succeeded
         self._trim_due_at = 0.0  # by the loop's clock
 
     def run(self) -> None:
-        """Maintain until killed."""
+        """Maintain the store until killed."""
         disk_checked_at = 0.0
         while True:
             self._maintain()
@@ -77,7 +77,7 @@ class StoreMaintenance:
             gevent.sleep(MAINTENANCE_INTERVAL_S)
 
     def check_disk(self) -> None:
-        """Warn once when the disk is nearly full, and again only after it was not."""
+        """Log a warning when free space falls below the limit; once, until it has been above it again."""
         if not isinstance(self._store, SqliteStore):
             return
         sizes = self._reporter.disk_sizes()
@@ -103,11 +103,11 @@ class StoreMaintenance:
             if str(error) != self._last_index_error:  # once, not once a second
                 self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
             self._last_index_error = str(error)
-        except Exception as error:  # noqa: BLE001  ours; the keeper goes on
+        except Exception as error:  # noqa: BLE001  a bug of ours must not stop maintenance
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _trim(self) -> None:
-        """Let go of messages that are kept too long: one round, if one is due."""
+        """Run a retention round, if one is due."""
         if not (self._retention_messages or self._retention_seconds):
             return
         if gevent.get_hub().loop.now() < self._trim_due_at:
@@ -121,7 +121,7 @@ class StoreMaintenance:
             if str(error) != self._last_trim_error:  # once, as above
                 self._log.warning(LogEvent.INDEX_FAILED, error=str(error))
             self._last_trim_error = str(error)
-        except Exception as error:  # noqa: BLE001  ours; the keeper goes on
+        except Exception as error:  # noqa: BLE001  a bug of ours must not stop maintenance
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
         if rooms:
             self._log.info(LogEvent.TRIMMED, count=len(rooms))
@@ -129,7 +129,7 @@ class StoreMaintenance:
             self._trim_due_at = gevent.get_hub().loop.now() + TRIM_INTERVAL_S
 
     def _trim_steps(self, rooms: set[int]) -> bool:
-        """Trim until nothing is left or the round is full; collect rooms, tell whether there may be more."""
+        """Delete until nothing is left or the round is over; fill `rooms`; return whether to go on."""
         for _ in range(TRIM_STEPS_PER_ROUND):
             before = self._clock() - self._retention_seconds if self._retention_seconds else 0.0
             trimmed = self._store.trim(keep=self._retention_messages, before=max(before, 0.0))
@@ -141,7 +141,7 @@ class StoreMaintenance:
         return True
 
     def _truncate_wal(self, size: int) -> None:
-        """Hold the writer up until the write-ahead log is in the file: it would only grow."""
+        """Pause commits until a checkpoint has emptied the write-ahead log, which else would only grow."""
         assert isinstance(self._store, SqliteStore)
         started = gevent.get_hub().loop.now()
         self._commit_loop.pause()

@@ -129,9 +129,7 @@ def _shorten_for_terminal(_logger: object, _level: str, fields: Fields) -> Field
         elif key == "rooms" and isinstance(value, list):
             shown[key] = {room["room"]: room["messages"] for room in value}
         else:
-            shown[key] = (
-                to_printable(value) if isinstance(value, str) else value
-            )  # all else is shown by its repr
+            shown[key] = to_printable(value) if isinstance(value, str) else value  # others by their repr
     return shown
 
 

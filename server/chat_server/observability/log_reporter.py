@@ -1,7 +1,4 @@
-"""What the server says of itself in its log: sessions, intervals, trouble.
-
-Knows the vocabulary and how tallies become histograms. Must not decide anything.
-"""
+"""Writes the lines of the event log: sessions, intervals, errors. MUST NOT change what it reports on."""
 
 import os
 import shutil
@@ -25,11 +22,11 @@ from chat_server.vocabulary import LogEvent
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 3_600_000_000
 SIGNIFICANT_DIGITS: Final = 3
-"""Range and precision of every histogram in the log: 1 µs to an hour, three significant digits."""
+"""Range and precision of every histogram in the event log: 1 µs to 1 h, three significant digits."""
 
 _scratch_histogram: Final = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
-"""One for all, emptied after use: each has some 100 KiB and is in a cycle with its encoder, and the garbage
-collector runs rarely here."""
+"""Shared, and reset for each use: a histogram has about 100 KiB and is in a cycle with its encoder, and
+garbage collection is rare here."""
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -46,7 +43,7 @@ def encode_histogram(tally: Tally | None) -> str | None:
 
 
 class LogReporter:
-    """Writes the lines that tell how the server is doing."""
+    """Writes the lines about sessions and intervals, and counts rejections."""
 
     def __init__(self, log: FilteringBoundLogger, hub: Hub, store_path: Path | None) -> None:
         self._log = log
@@ -57,7 +54,7 @@ class LogReporter:
         self._rejections = RejectionCounter()
 
     def session_opened(self, session: Session, resumed: bool) -> None:
-        """Say who has come in, or come back."""
+        """Log a session that was opened or resumed."""
         self._log.info(
             LogEvent.SESSION_OPENED,
             session_id=session.id,
@@ -68,7 +65,7 @@ class LogReporter:
         )
 
     def reader_lagging(self, session: Session, behind: LaggingRooms) -> None:
-        """Say who reads too slowly, and by how much."""
+        """Log a session that reads too slowly."""
         self._log.warning(
             LogEvent.READER_LAGGING,
             session_id=session.id,
@@ -80,7 +77,7 @@ class LogReporter:
         )
 
     def reader_caught_up(self, session: Session, behind: LaggingRooms) -> None:
-        """Say who has caught up, of those that were said to lag."""
+        """Log that a session which was logged as lagging has caught up."""
         self._log.info(
             LogEvent.READER_CAUGHT_UP,
             session_id=session.id,
@@ -91,7 +88,7 @@ class LogReporter:
         )
 
     def session_closed(self, connection: Connection) -> None:
-        """Sum up a session that ends; connections that never had a name are counted only."""
+        """Log the end of a session with its totals; connections without a session are only counted."""
         session = connection.session
         stats = self._hub.stats
         reason = connection.end_reason or "closed_by_peer"
@@ -121,7 +118,7 @@ class LogReporter:
         )
 
     def internal_error(self, connection: Connection, error: Exception) -> None:
-        """Tell of a fault of ours, with its context."""
+        """Log an unexpected exception with its session and connection."""
         self._log.error(
             LogEvent.INTERNAL_ERROR,
             exc_info=error,
@@ -131,24 +128,24 @@ class LogReporter:
         )
 
     def connection_rejected(self, address: str, reason: str) -> None:
-        """Count a connection that was turned away; the interval line and one of its own tell of it."""
+        """Count a rejected connection for the interval line and the lines of rejections."""
         self._hub.stats.refused["too_many_connections"] += 1
         self._rejections.record(address, reason)
 
-    def messages_stored(self, drafts: list[QueuedMessage]) -> None:
-        """Say of each message that it was stored, never what it said."""
-        for draft in drafts:
+    def messages_stored(self, messages: list[QueuedMessage]) -> None:
+        """Log each stored message, never its text."""
+        for message in messages:
             self._log.info(
                 LogEvent.MESSAGE,
-                room=draft.room.name,
-                seq=draft.seq,
-                session_id=draft.author.id,
-                username=draft.username,
-                message_bytes=len(draft.text.encode()),
+                room=message.room.name,
+                seq=message.seq,
+                session_id=message.author.id,
+                username=message.username,
+                message_bytes=len(message.text.encode()),
             )
 
     def write_interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
-        """Sum up what happened since the last time, and begin anew."""
+        """Log the counts since the last call, and reset them."""
         hub = self._hub
         now = hub.clock.monotonic()
         stats, hub.stats = hub.stats, IntervalStats(name for name, _ in hub.stats.busiest_rooms())
@@ -190,7 +187,7 @@ class LogReporter:
         self._bytes_direct_reported = bytes_direct
 
     def disk_sizes(self) -> dict[str, int]:
-        """Return the store's sizes and the free space beside it, in bytes."""
+        """Return the store's sizes and the free disk space in bytes, by field of the log; empty in memory."""
         path = self._store_path
         if path is None:
             return {}
@@ -201,12 +198,12 @@ class LogReporter:
 
 
 def with_plain_keys(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts by plain strings: an enumeration's member is shown as such on a terminal."""
+    """Return counts by plain strings: on a terminal, an enumeration's member would be shown as such."""
     return {str(key): count for key, count in counts.items()}
 
 
 def resident_bytes() -> int:
-    """Return the resident memory of this process (proc(5)), 0 where there is no such file."""
+    """Return the resident memory of this process in bytes (proc(5)), 0 if the system has no such file."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     except OSError:  # no Linux

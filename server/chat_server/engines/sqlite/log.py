@@ -1,8 +1,8 @@
-"""The log in SQLite: appended to by the hub, indexed and read by one native thread.
+"""The message log in SQLite: appended to in the event loop, indexed and read in one native thread.
 
-Knows SQL and files. Must not know rooms' members or sessions' sockets. The hub's connection only appends: a
-commit takes microseconds, since it writes to the page cache (`--sync normal`) and never waits for a lock
-(busy_timeout 0). All else goes to the `LogReader`, which has connections of its own in a thread of its own.
+The loop's connection only appends: a commit takes microseconds, since it writes to the page cache (`--sync
+normal`) and never waits for a lock (busy_timeout 0). Everything else goes to the `LogReader`, which has
+connections and a thread of its own.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
 from chat_server.engines.sqlite.tail_guard import TailGuard
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
-"""A longer write-ahead log pauses ingest until a checkpoint has taken it in."""
+"""Size of the write-ahead log above which commits pause until a checkpoint has emptied it."""
 
 T = TypeVar("T")
 
@@ -34,21 +34,21 @@ _WRITE_PROBE: Final = (
     "INSERT INTO meta (key, value) VALUES ('trial', '')",
     "DELETE FROM meta WHERE key = 'trial'",
 )
-"""What an empty batch writes: a page as it was before. An empty transaction would write none, so it would not
-notice that the disk is full."""
+"""Statements of an empty batch: they rewrite a page without a change. An empty transaction would write
+nothing, and so not notice a full disk."""
 
 Offload = Callable[..., Any]
-"""Runs a function in a native thread while the caller's greenlet waits (gevent's ThreadPool.apply)."""
+"""Runs a function in a native thread while the calling greenlet waits (gevent's ThreadPool.apply)."""
 
 
-class StoreLocked(Exception):  # noqa: N818  says what is the matter
-    """Another server holds the data file."""
+class StoreLocked(Exception):  # noqa: N818  a state of the file
+    """Another server uses the data file."""
 
 
 class SqliteStore:
-    """One data file, held for life by one server.
+    """One data file, locked by one server while it runs.
 
-    Raises `StoreLocked`, `SchemaTooNew`, `OSError` or `sqlite3.Error` where the file cannot be used.
+    Raises `StoreLocked`, `SchemaTooNew`, `OSError` or `sqlite3.Error` if the file cannot be used.
     """
 
     def __init__(self, path: Path, *, full_sync: bool, offload: Offload, read_offload: Offload) -> None:
@@ -71,11 +71,9 @@ class SqliteStore:
             self._file_lost = False
             self._deleted_unindexed: dict[
                 int, int
-            ] = {}  # what was deleted and has still to be forgotten by the index
-            self._next_trim_room = 1  # the room at which the next look for too many messages begins
-            self._index_cleaned = (
-                False  # whether the index was freed of what the last run deleted from the log alone
-            )
+            ] = {}  # last deleted seq by room, still to be deleted from the index
+            self._next_trim_room = 1  # the room at which the next retention scan starts
+            self._index_cleaned = False  # whether deletions of the last run have reached the index
             self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
             self._known_inodes = self._current_inodes()
@@ -86,7 +84,7 @@ class SqliteStore:
             raise
 
     def public_rooms(self) -> Iterable[RoomRecord]:
-        """Return all public rooms with their last seqs; raise `StoreUnavailable`."""
+        """Return all public rooms with their last seqs. Raises `StoreUnavailable`."""
         try:
             rows = self._connection.execute(
                 "SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id"
@@ -99,41 +97,42 @@ class SqliteStore:
         ]
 
     def resumable_sessions(self) -> list[SessionRecord]:
-        """Return the sessions that have not ended; raise `StoreUnavailable`."""
+        """Return the sessions that have not ended. Raises `StoreUnavailable`."""
         try:
             return registry.sessions(self._connection)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
     def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:
-        """Return the conversations of `identities`, and forget who has which of the others open."""
+        """Return the conversations of `identities`, and close all others. Raises `StoreUnavailable`."""
         try:
             found = registry.conversations(self._connection, identities)
-            heads = self.reader.heads([talk.room.id for talk in found], self._last_id)
+            heads = self.reader.heads([conversation.room.id for conversation in found], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        for talk in found:
-            talk.room.seq = max(talk.room.seq, heads[talk.room.id])
+        for conversation in found:
+            conversation.room.seq = max(conversation.room.seq, heads[conversation.room.id])
         return found
 
     def new_identity(self) -> int:
-        """Return the next number; it is stored with the first thing that needs it."""
+        """Return the next identity number; it is stored with the first batch that uses it."""
         self._last_identity += 1
         return self._last_identity
 
     def append(self, batch: Batch) -> None:
         """Commit the batch. May wait for the disk with `--sync full`, never otherwise.
 
-        An empty one leaves nothing behind, but is written as any other: it shows whether one can be.
+        An empty batch changes nothing, but is written like any other, so that it shows whether writes
+        succeed.
         """
         if self._file_lost:
             self._check_file()
         last_id = self._last_id
-        for draft in batch.messages:
-            record = draft.room.record
-            record.seq = draft.seq = record.seq + 1
+        for message in batch.messages:
+            record = message.room.record
+            record.seq = message.seq = record.seq + 1
             last_id += 1
-            draft.id = last_id
+            message.id = last_id
         try:
             if self._full_sync:
                 self._offload(self._write_batch, batch)
@@ -149,7 +148,7 @@ class SqliteStore:
         self._tail_guard.advance(last_id)
 
     def refs(self, session: str, limit: int) -> dict[str, int]:
-        """Look a session's refs up in the archive's thread."""
+        """Read a session's refs, in the reader thread."""
         return self._run_in_reader(self.reader.refs, session, limit, self._last_id)
 
     def read(
@@ -162,24 +161,24 @@ class SqliteStore:
         newest: bool,
         size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
-        """Read a range in the archive's thread."""
+        """Read a range of messages, in the reader thread."""
         return self._run_in_reader(
             self.reader.read, room.id, room.name, after, before, limit, newest, size, self._last_id
         )
 
     def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Read one row of the log in the archive's thread."""
+        """Read one row of the log, in the reader thread."""
         return self._run_in_reader(self.reader.find, message_id)
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
         """Delete up to `retention.TRIM_STEP_MESSAGES` messages between commits; the reader thread finds them.
 
-        The log's last row stays whatever its age: what ids and the mark were given out rests on it.
+        The last row of the log is kept whatever its age: the next id and the tail guard depend on it.
         """
         self._check_file()
         found = self._find_surplus(keep, before)
         if found:
-            trimmed = {one.room: one.seq for one in found}  # in the order of the seqs: the last one counts
+            trimmed = {one.room: one.seq for one in found}  # ascending, so the last seq of a room remains
             try:
                 if self._full_sync:
                     self._offload(self._delete_messages, found, trimmed)
@@ -194,7 +193,7 @@ class SqliteStore:
         return deleted
 
     def _find_surplus(self, keep: int, before: float) -> list[SurplusMessage]:
-        """Return what is to be deleted next; begins with the rooms where it found something last time."""
+        """Return the messages to delete next; the scan starts at the room where it last found some."""
         found: list[SurplusMessage] = (
             self._run_in_reader(self.reader.surplus_by_age, before, self._last_id) if before else []
         )
@@ -224,16 +223,16 @@ class SqliteStore:
             )
 
     def _check_file(self) -> None:
-        """Notice that the data file or its write-ahead log was removed or replaced: writing is of no use."""
+        """Raise `StoreUnavailable` if the data file or its write-ahead log was removed or replaced."""
         found = self._current_inodes()
-        if self._known_inodes[1] is None:  # the log is begun with the first write
+        if self._known_inodes[1] is None:  # SQLite creates it with the first write
             self._known_inodes[1] = found[1]
         self._file_lost = found != self._known_inodes
         if self._file_lost:
             raise StoreUnavailable(f"{self.path} was removed or replaced while in use: restart the server")
 
     def _current_inodes(self) -> list[tuple[int, int] | None]:
-        """Return which files there are, None where there is none."""
+        """Return device and inode of the data file and its write-ahead log, None for a missing file."""
         found: list[tuple[int, int] | None] = []
         for path in (self.path, self.path.with_name(self.path.name + "-wal")):
             try:
@@ -244,16 +243,16 @@ class SqliteStore:
         return found
 
     def maintain(self, *, truncate: bool = False) -> int:
-        """Index what is new and take the write-ahead log into the data file; return the log's bytes.
+        """Update the index and checkpoint the write-ahead log; return the bytes of the write-ahead log.
 
-        Called about once a second: this is the fsync that bounds what a loss of power can cost. `truncate`
-        empties the log; appends must pause meanwhile. May wait. Raises `StoreUnavailable`.
+        Called about once a second: its fsync bounds what a power loss can cost. `truncate` empties the
+        write-ahead log; appends MUST pause meanwhile. May wait. Raises `StoreUnavailable`.
         """
         self._check_file()
         return self._run_in_reader(self.reader.maintain, self._last_id, truncate)
 
     def _run_in_reader(self, function: Callable[..., T], *args: Any) -> T:
-        """Let the archive do something in its thread; raise `StoreUnavailable`."""
+        """Run a method of the reader in its thread and return its result. Raises `StoreUnavailable`."""
         try:
             answer: T = self._read_offload(function, *args)
         except sqlite3.Error as error:
@@ -261,22 +260,22 @@ class SqliteStore:
         return answer
 
     def close(self) -> None:
-        """Take everything into the file and let go of it.
+        """Checkpoint the write-ahead log and close the files.
 
-        Raises `sqlite3.Error` where that fails, and has let go all the same.
+        Raises `sqlite3.Error` if the checkpoint fails; the files are closed in any case.
         """
         clean = False
         try:
             self.reader.close(self._last_id)
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            clean = not busy  # else another program reads the file, and the write-ahead log stays
+            clean = not busy  # else another program reads the file, and the write-ahead log remains
         finally:
             self._connection.close()
             self._tail_guard.close(clean=clean)
             self._lock.close()
 
     def _begin_epoch(self) -> tuple[str, bool]:
-        """Return the epoch: the one of last time if the log has all that was in it, else a new one."""
+        """Return the epoch, and whether it replaces an earlier one because the log has lost its tail."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         epoch = row[0] if row else ""
         changed = bool(epoch)
@@ -284,7 +283,9 @@ class SqliteStore:
             epoch = secrets.token_hex(8)
             with transaction(self._connection):
                 self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
-                self._connection.execute("DELETE FROM sessions")  # none can be resumed, so no name is held
+                self._connection.execute(
+                    "DELETE FROM sessions"
+                )  # none can be resumed, so no name must be held
         else:
             changed = False
         self._tail_guard.mark_in_use(self._last_id, epoch, synced=self._full_sync)
@@ -307,7 +308,7 @@ class SqliteStore:
                 )
             if batch.messages:
                 timestamp = batch.timestamp
-                connection.executemany(INSERT, [to_row(draft, timestamp) for draft in batch.messages])
+                connection.executemany(INSERT, [to_row(message, timestamp) for message in batch.messages])
             elif batch.registry_changes is None:
                 for statement in _WRITE_PROBE:
                     connection.execute(statement)
@@ -318,19 +319,19 @@ class SqliteStore:
             raise
 
     def _undo_batch(self, batch: Batch) -> None:
-        """Take back the numbers of a batch that is not stored."""
-        for draft in batch.messages:
-            draft.room.record.seq -= 1
-            draft.seq = draft.id = 0
+        """Reset seqs, ids and names in a batch that was not stored."""
+        for message in batch.messages:
+            message.room.record.seq -= 1
+            message.seq = message.id = 0
         for record in batch.registry_changes.rooms if batch.registry_changes else ():
             if not record.queued:
                 record.id, record.queued = 0, True
-                record.name = record.name.partition("#")[0]  # which no name holds
+                record.name = record.name.partition("#")[0]  # no name contains "#"
                 record.key = record.key.partition("#")[0]
 
 
 def _lock_data_file(path: Path) -> IO[str]:
-    """Hold the data file for life; raise `StoreLocked` with the pid that does."""
+    """Lock the data file until exit. Raises `StoreLocked` with the pid of the server that holds it."""
     descriptor = os.open(path.with_name(path.name + "-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     file = os.fdopen(descriptor, "r+")
     try:

@@ -1,7 +1,4 @@
-"""The register: identities, sessions, rooms and conversations as rows: written with batches, read at a start.
-
-Knows SQL and records. Must not know messages. Who calls `write` has begun the transaction.
-"""
+"""The registry of identities, sessions, rooms and conversations: written with batches, read at the start."""
 
 import sqlite3
 from collections.abc import Collection
@@ -34,25 +31,25 @@ _CONVERSATIONS = """
 
 
 def write_changes(
-    connection: sqlite3.Connection, records: RegistryChanges, now: float, last_room: int
+    connection: sqlite3.Connection, changes: RegistryChanges, now: float, last_room: int
 ) -> int:
-    """Write what a batch has beside messages; return the last room's number."""
+    """Write the changes of a batch; return the last room id. The caller has begun the transaction."""
     connection.executemany(
         "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
-        [(one.id, one.kind, one.name, now) for one in records.identities],
+        [(one.id, one.kind, one.name, now) for one in changes.identities],
     )
     connection.executemany(
         "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
-        [(one.id, one.identity, one.name, one.secret_hash, now) for one in records.sessions],
+        [(one.id, one.identity, one.name, one.secret_hash, now) for one in changes.sessions],
     )
-    for session in records.renamed_sessions:
+    for session in changes.renamed_sessions:
         connection.execute("UPDATE sessions SET name = ? WHERE id = ?", (session.name, session.id))
         connection.execute("UPDATE identities SET name = ? WHERE id = ?", (session.name, session.identity))
-    if records.ended_sessions:
+    if changes.ended_sessions:
         connection.executemany(
-            "DELETE FROM sessions WHERE id = ?", [(one,) for one in records.ended_sessions]
+            "DELETE FROM sessions WHERE id = ?", [(one,) for one in changes.ended_sessions]
         )
-    for record in records.rooms:
+    for record in changes.rooms:
         last_room += 1
         low, high = record.pair or (None, None)
         name, key = (record.name, record.key) if low is None else _unique_name(connection, record)
@@ -61,8 +58,8 @@ def write_changes(
             (last_room, name, key, low, high, now),
         )
         record.id, record.name, record.key, record.queued = last_room, name, key, False
-    for standing in records.conversation_states:
-        _write_conversation_state(connection, standing)
+    for state in changes.conversation_states:
+        _write_conversation_state(connection, state)
     return last_room
 
 
@@ -73,9 +70,9 @@ def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
 
 
 def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[StoredConversation]:
-    """Return these identities' conversations, and note as closed those that are nobody's.
+    """Return the conversations of these identities, and close all others, whose users cannot come back.
 
-    The heads (`room.seq`) are those of deleted messages only; the index knows about the others.
+    `room.seq` is the last deleted seq only; the caller takes the heads of kept messages from the index.
     """
     connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
     connection.execute("CREATE TEMP TABLE own (id INTEGER PRIMARY KEY)")
@@ -84,7 +81,7 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
             connection.executemany("INSERT OR IGNORE INTO back VALUES (?)", [(one,) for one in identities])
             connection.execute(f"INSERT INTO own {_CONVERSATION_IDS}")
         rows = connection.execute(_CONVERSATIONS).fetchall()
-        with suppress(sqlite3.OperationalError):  # the disk is full: what nobody comes back to can wait
+        with suppress(sqlite3.OperationalError):  # the disk is full: the deletion can wait
             connection.execute("DELETE FROM standings WHERE room NOT IN (SELECT id FROM own)")
     finally:
         connection.execute("DROP TABLE back")
@@ -100,8 +97,8 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
     ]
 
 
-def _write_conversation_state(connection: sqlite3.Connection, standing: ConversationState) -> None:
-    room, seq, closed_by = standing.room.id, standing.since, standing.closed_by
+def _write_conversation_state(connection: sqlite3.Connection, state: ConversationState) -> None:
+    room, seq, closed_by = state.room.id, state.since, state.closed_by
     if seq is None and closed_by is None:
         connection.execute("DELETE FROM standings WHERE room = ?", (room,))
     else:
@@ -109,11 +106,11 @@ def _write_conversation_state(connection: sqlite3.Connection, standing: Conversa
 
 
 def _unique_name(connection: sqlite3.Connection, record: RoomRecord) -> tuple[str, str]:
-    """Return the conversation's name, numbered if other identities had one of the same names."""
+    """Return name and key of a conversation, numbered if earlier ones of other identities have the name."""
     name, key = record.name, record.key
     (taken,) = connection.execute(
         "SELECT count(*) FROM rooms WHERE key = ? OR key > ? AND key < ?",
-        (key, f"{key}#", f"{key}$"),  # the character after "#": all the numbered ones
+        (key, f"{key}#", f"{key}$"),  # "$" follows "#": the range of all numbered names
     ).fetchone()
     if taken:
         name = f"{name}#{taken + 1}"

@@ -1,4 +1,4 @@
-"""The shape of a message in the log, and its way back into an event."""
+"""Converts between messages and rows of the table `log`."""
 
 from typing import Final
 
@@ -6,32 +6,32 @@ from chat_protocol.events import MessageEvent
 from chat_server.core.delivery.batch import QueuedMessage
 
 COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin"
-"""Of the table `log`, in the order of a `Row`."""
+"""Columns of the table `log`, in the order of a `Row`."""
 
 INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names only
 
 Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
 
 
-def to_row(draft: QueuedMessage, timestamp: float) -> Row:
-    """Return the row of a message that has its seq and its place in the log."""
-    author = draft.author
+def to_row(message: QueuedMessage, timestamp: float) -> Row:
+    """Return the row of a message whose `seq` and `id` are set."""
+    author = message.author
     return (
-        draft.id,
-        draft.room.record.id,
-        draft.seq,
+        message.id,
+        message.room.record.id,
+        message.seq,
         author.id,
         author.identity,
-        draft.ref,
-        draft.username,
-        draft.text,
+        message.ref,
+        message.username,
+        message.text,
         timestamp,
         author.origin,
     )
 
 
 def from_row(row: Row, room: str) -> MessageEvent:
-    """Return the event of a row of the log."""
+    """Return the event of a log row; `room` is the name of its room."""
     _, _, seq, session, _, ref, username, text, at, origin = row
     return MessageEvent(
         room=room,
@@ -46,6 +46,6 @@ def from_row(row: Row, room: str) -> MessageEvent:
 
 
 def text_bytes(row: Row) -> int:
-    """Return how many bytes of UTF-8 the message's text has."""
+    """Return the bytes of the message's text in UTF-8."""
     text = row[7]
     return len(text) if text.isascii() else len(text.encode())
