@@ -1,0 +1,3 @@
+from support.fixtures import start_server
+
+__all__ = ["start_server"]
