@@ -134,14 +134,16 @@ def test_each_damaged_file_is_named_and_piped_ones_too(tmp_path: Path, gz: bytes
     assert "unpacked: … | zcat | chat-logs … -" in done.stderr.decode()
 
 
-@given(st.data())
-def test_no_bit_of_packed_data_can_flip_unseen(data: st.DataObject) -> None:
-    whole = gzip.compress(b'{"ts":"2026-11-21T09:00:00Z"}\n' * 9 + bytes(range(256)), mtime=0)
+def test_no_bit_of_packed_data_can_flip_unseen() -> None:
+    data = b'{"ts":"2026-11-21T09:00:00Z"}\n' * 9 + bytes(range(256))
+    whole = gzip.compress(data, mtime=0)
     # What comes before says when and how it was packed: no line depends on it.
-    at = data.draw(st.integers(10, len(whole) - 1))
-    flipped = bytearray(whole)
-    flipped[at] ^= 1 << data.draw(st.integers(0, 7))
-    assert compression_check.check_gzip(io.BytesIO(flipped))
+    for bit in range(8 * 10, 8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        if not compression_check.check_gzip(io.BytesIO(flipped)):
+            # Padding up to the next byte (RFC 1951, 3.2.3) is under no checksum, and no byte depends on it.
+            assert gzip.decompress(flipped) == data, bit
 
 
 @given(st.data())
