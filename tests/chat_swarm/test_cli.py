@@ -71,7 +71,7 @@ def test_slo_judges_a_finished_run(
         (["slo", "RUN", "delivry.p99<5ms"], "did you mean delivery.p99?"),
         (["slo", "nowhere", "lost=0"], "there is no directory nowhere"),
         (["report", "nowhere\x1b[2J"], "there is no directory nowhere?[2J"),
-        (["compare", "RUN", "RUN", "--fail-if", "lost=0"], "is no bound of a change"),
+        (["compare", "RUN", "RUN", "--fail-if", "lost=0"], "is not a bound"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(

@@ -1,4 +1,4 @@
-"""A finished run: its files, figures, SLOs, comparison, drift and verdict.
+"""A finished run: its files, metrics, SLOs, comparison, drift and verdict.
 
 Imports `model` only.
 Open `finished_run.py` first, then `run_directory.py`.

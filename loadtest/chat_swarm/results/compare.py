@@ -1,7 +1,4 @@
-"""Two runs side by side: each figure, how it changed, and whether by more than noise.
-
-Knows which figures are compared and what makes two runs hard to compare. Must not know terminals.
-"""
+"""Compares two runs: how each figure changed, and whether by more than noise."""
 
 import math
 import re
@@ -30,17 +27,17 @@ _LATENCY_STATS: Final = ("p50", "p99", "p99.9", "max")
 _ALWAYS_COMPARED: Final = ("sent.rate", "delivered.rate", "connected")
 _SERVER_METRICS: Final = ("server.cpu_us_per_delivery", "server.cpu_cores", "server.rss_kib_per_connection")
 _NOT_OPTIONS: Final = frozenset({"report", "run", "slo"})
-"""Options that change nothing of what is measured."""
+"""Options that do not affect the measurements."""
 
 _LARGE_RATIO: Final = 10.0
-"""How many times as much a figure is in one run as in the other when that is said, noise known or not."""
+"""From this ratio on a figure is pointed out even if its noise is unknown."""
 
 _RSS_BEFORE_RATIO: Final = 1.25
-"""How much larger a server may be before a run than before another, to have been started alike."""
+"""A larger ratio of the servers' resident memory before the runs is warned about."""
 
 
 class ComparedMetric(Struct, kw_only=True, frozen=True):
-    """A figure of both runs, in `unit`; `beyond` is None where noise is not known."""
+    """A figure of both runs, in `unit`. `beyond`: changed by more than noise; None if noise is unknown."""
 
     name: str
     unit: str
@@ -48,21 +45,21 @@ class ComparedMetric(Struct, kw_only=True, frozen=True):
     a: float | None
     b: float | None
     change: float | None = None
-    """(B - A) ÷ A; None where either is missing; `from_nothing` where A is 0 and B is not."""
+    """(B - A) ÷ A; None if either is missing, or if A is 0 and B is not (`from_nothing`)."""
     from_nothing: bool = False
     beyond: bool | None = None
     noise_a: tuple[float, float] | None = None
-    """The interval's low and high end."""
+    """Low and high end of the confidence interval."""
     noise_b: tuple[float, float] | None = None
 
     @property
     def relative_change(self) -> float | None:
-        """The change as a number that can be compared."""
+        """The change as a share; infinite if it is from 0."""
         return math.inf if self.from_nothing else self.change
 
     @property
     def large_ratio(self) -> float | None:
-        """How many times as much the greater is, where that is by far; None where the other is 0."""
+        """Ratio of the greater to the smaller value if it is at least `_LARGE_RATIO`; None if one is 0."""
         if not self.a or not self.b:
             return None
         times = max(self.a, self.b) / min(self.a, self.b)
@@ -70,7 +67,7 @@ class ComparedMetric(Struct, kw_only=True, frozen=True):
 
 
 class BoundResult(Struct, kw_only=True, frozen=True):
-    """How a term of `--fail-if` fared."""
+    """The result of one term of `--fail-if`."""
 
     text: str
     failed: bool
@@ -78,7 +75,7 @@ class BoundResult(Struct, kw_only=True, frozen=True):
 
 
 class Comparison(Struct, kw_only=True):
-    """All that is said of two runs."""
+    """The comparison of two runs; `--json` prints it."""
 
     a: str
     b: str
@@ -86,17 +83,17 @@ class Comparison(Struct, kw_only=True):
     warnings: list[str]
     lines: list[ComparedMetric]
     too_short: str = ""
-    """Why no figure's noise is known, and the way out; "" if both runs are long enough."""
+    """Why noise cannot be computed, and the way out; "" if both runs are long enough."""
     verdicts: list[BoundResult] = []
 
     @property
     def failed(self) -> bool:
-        """Whether a term of `--fail-if` came true."""
+        """Whether any term of `--fail-if` is broken."""
         return any(verdict.failed for verdict in self.verdicts)
 
 
 class ChangeBound(Struct, frozen=True):
-    """A term of `--fail-if`: a change of a figure, as a share, that is too much."""
+    """A term of `--fail-if`: a change of a figure, as a share, that fails the comparison."""
 
     text: str
     ref: MetricRef
@@ -108,14 +105,12 @@ _BOUND_PATTERN: Final = re.compile(r"([^<>=]+?)\s*(<=|>=|<|>)\s*([+-]?\d+(?:\.\d
 
 
 def parse_bounds(text: str) -> list[ChangeBound]:
-    """Return the terms of `--fail-if`, as in `delivery.p99>+20%,sent.rate<-5%`; or ValueError."""
+    """Return the terms of `--fail-if`, as in `delivery.p99>+20%,sent.rate<-5%`. Raises `ValueError`."""
     bounds = []
     for part in (part.strip() for part in text.split(",")):
         found = _BOUND_PATTERN.fullmatch(part)
         if found is None or not found[4]:
-            raise ValueError(
-                f"{part!r} is no bound of a change: write for example delivery.p99>+20% or sent.rate<-5%"
-            )
+            raise ValueError(f"{part!r} is not a bound; write for example delivery.p99>+20% or sent.rate<-5%")
         bounds.append(ChangeBound(part, parse_metric_ref(found[1]), found[2], float(found[3]) / 100))
     return bounds
 
@@ -123,7 +118,7 @@ def parse_bounds(text: str) -> list[ChangeBound]:
 def compare(
     a: FinishedRun, b: FinishedRun, scope: str | None = None, bounds: list[ChangeBound] | None = None
 ) -> Comparison:
-    """Return what changed from run A to run B, over the scope that is named or each run's headline."""
+    """Return what changed from run A to run B, over `scope`, or over each run's headline scope."""
     scopes = (scope or a.summary.headline, scope or b.summary.headline)
     sides = _RunPair(a, b, scopes)
     names = dict.fromkeys([*_compared_names(sides), *(bound.ref.name for bound in bounds or ())])
@@ -140,7 +135,7 @@ def compare(
 
 
 class _RunPair:
-    """Both runs and what they measured."""
+    """Both runs and their measurements."""
 
     def __init__(self, a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) -> None:
         self._runs = (a, b)
@@ -151,7 +146,7 @@ class _RunPair:
         self._scopes = scopes
 
     def compare_metric(self, ref: MetricRef) -> ComparedMetric:
-        """Return a figure of both."""
+        """Return a figure of both runs, compared."""
         a, b = (look_up_metric(ref, of).value for of in self.measurements)
         ranges = [self._confidence_interval(ref, value, side) for side, value in enumerate((a, b))]
         nothing = a == 0 and b is not None and b > 0
@@ -193,13 +188,13 @@ def _beyond_noise(
     if ref.kind is MetricKind.FAULT or (
         ref.kind is MetricKind.COUNT and 0 in {a, b} and ref.subject in FAILURE_COUNTS
     ):
-        return True  # there is no noise in whether a message was lost, or in the first error
+        return True  # whether a message was lost, or the first error, is not noise
     first, second = ranges
     return first.is_disjoint(second) if first and second else None
 
 
 def _compared_names(sides: _RunPair) -> Iterator[str]:
-    """Yield the figures that are worth a line."""
+    """Yield the names of the figures that are compared."""
     for metric in METRICS:
         if any(_sample_count(of, metric.name) for of in sides.measurements):
             yield from (f"{metric.name}.{part}" for part in _LATENCY_STATS)
@@ -228,9 +223,9 @@ def _check_bound(bound: ChangeBound, compared: ComparedMetric) -> BoundResult:
     if compared.beyond is None:
         return BoundResult(
             text=bound.text,
-            failed=True,  # a bound that nobody can judge must not let anything through
-            why=f"it changed by {_percent(change)}, and these runs cannot tell whether that is noise"
-            f" (for most figures, {MIN_RUN_SECONDS} steady seconds and more can)",
+            failed=True,  # a bound that cannot be decided must not pass
+            why=f"it changed by {_percent(change)}, and whether that is noise is unknown"
+            f" (most figures need {MIN_RUN_SECONDS} steady seconds)",
         )
     within = "beyond" if compared.beyond else "but not beyond"
     return BoundResult(
@@ -239,11 +234,11 @@ def _check_bound(bound: ChangeBound, compared: ComparedMetric) -> BoundResult:
 
 
 def _percent(change: float) -> str:
-    return "more than any share: it was 0" if math.isinf(change) else f"{100 * change:+.1f} %"
+    return "more than any percentage (it was 0)" if math.isinf(change) else f"{100 * change:+.1f} %"
 
 
 def _explain_too_short(a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) -> str:
-    """Return why no figure's noise can be known, and what to do; "" if it can."""
+    """Return why noise cannot be computed, and what to do; "" if it can."""
     short = [
         f"{name} has {plural(seconds, 'second' if scope == 'all' else f'{scope} second')}"
         for name, run, scope in (("A", a, scopes[0]), ("B", b, scopes[1]))
@@ -252,17 +247,17 @@ def _explain_too_short(a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) 
     if not short:
         return ""
     return (
-        f"Too short to tell noise from change: {' and '.join(short)}; each run needs {MIN_RUN_SECONDS}, so"
-        " make it longer (-t; the ramp counts for nothing). Or repeat both a few times, and look whether one"
-        " A differs from another as much as from B."
+        f"Too short to separate noise from change: {' and '.join(short)}; each run needs {MIN_RUN_SECONDS}."
+        " Make it longer (-t; the ramp does not count), or repeat both a few times and see whether two runs"
+        " of A differ as much as A and B do."
     )
 
 
 def _warnings(a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) -> Iterator[str]:
-    """Yield what makes the two hard to compare."""
+    """Yield what makes the two runs hard to compare."""
     first, second = a.summary, b.summary
     if scopes[0] != scopes[1]:
-        yield f"the figures of A are over its {scopes[0]} seconds, those of B over its {scopes[1]} seconds"
+        yield f"A is measured over its {scopes[0]} seconds, B over its {scopes[1]} seconds"
     for what, left, right in (
         ("option", first.options, second.options),
         ("bots:", first.bots, second.bots),
@@ -281,7 +276,7 @@ def _warnings(a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) -> Iterat
                 " (--scope clean leaves them out)"
             )
         if not run.summary.generator.stamped:
-            yield f"the kernel stamped nothing in {name}: its latencies hold the bots' own lag"
+            yield f"no kernel receive timestamps in {name}: its latencies include the bots' own lag"
         if not run.summary.audit.passed:
             yield f"the audit of {name} failed: a server that loses messages has less to do"
     if first.server is not None and second.server is not None:
@@ -289,7 +284,7 @@ def _warnings(a: FinishedRun, b: FinishedRun, scopes: tuple[str, str]) -> Iterat
         if max(sizes) > _RSS_BEFORE_RATIO * min(sizes):
             yield (
                 f"before its first bot the server held {size(sizes[0])} in A, {size(sizes[1])} in B: one"
-                " of them had served others before, so its memory per connection says little"
+                " of them had served other clients, so its memory per connection is unreliable"
             )
     seconds = [run.scope(scope).seconds for run, scope in zip((a, b), scopes, strict=True)]
     if min(seconds) and max(seconds) / min(seconds) > 2:

@@ -1,23 +1,20 @@
-"""How far a figure of a run may be off by chance: an interval, from the run's own seconds.
+"""Confidence intervals of a run's figures, by a block bootstrap over the run's own seconds.
 
-Knows rows and statistics. Must not know files or other runs.
+Method. The seconds of a scope are cut into blocks of five consecutive ones (longer in a long run: at most
+forty blocks), since neighbouring seconds are correlated. A thousand times, as many blocks are drawn as there
+are, with replacement, and the figure is computed from the drawn blocks (Efron 1979, Künsch 1989). The spread
+of the thousand gives a 98 % interval, widened by Student's t for the small number of blocks, and never
+narrower than `MIN_HALF_WIDTH_SHARE` to each side. Two figures differ beyond noise when their intervals do not
+overlap.
 
-What is done. The seconds of a scope are cut into blocks of five consecutive ones (longer in a long run: at
-most forty blocks), since neighbouring seconds resemble each other. A thousand times, as many blocks are
-drawn as there are, with replacement, and the figure is computed from what was drawn (a block bootstrap;
-Efron 1979, Künsch 1989). The spread of the thousand gives an interval for 98 %, widened by Student's t for
-the few blocks there are, and never narrower than `MIN_HALF_WIDTH_SHARE` to each side. Two figures differ
-beyond noise when their intervals do not overlap.
+Of each second's latencies eight quantiles are known (timeline.csv). Between them the logarithm of the latency
+is interpolated linearly in the number of nines; a resample's percentile is read from the sum of its seconds'
+distributions. Only the spread comes from there: the interval is put around the exact figure.
 
-A second's latencies are known by eight of their quantiles (timeline.csv). Between those the logarithm of the
-latency is taken to be linear in the number of nines, and a drawn sample's percentile is read from the sum of
-its seconds' distributions so made. Only the spread comes from there: the interval is put around the exact
-figure.
-
-Its weakness. A run cannot know what differs between runs: how memory was laid out, what else the machine
-did, how warm it was. `MIN_HALF_WIDTH_SHARE` stands for that and is a guess. When it matters, make three runs
-of each and look whether A and A differ, too. Of a maximum, of a count of rare failures and of a percentile
-beyond which lie fewer than ten samples nothing can be said this way, and nothing is.
+Limits. A run cannot measure what differs between runs: memory layout, other load, temperature.
+`MIN_HALF_WIDTH_SHARE` covers that and is a guess. When it matters, make three runs of each and see whether A
+differs from A, too. There is no interval for a maximum, for a count of rare failures, or for a percentile
+with fewer than ten samples beyond it.
 """
 
 import math
@@ -31,15 +28,15 @@ from chat_swarm.model.schema import Quantiles, Row
 from chat_swarm.results.metric_refs import MetricKind, MetricRef
 
 MIN_HALF_WIDTH_SHARE: Final = 0.025
-"""The least half-width of an interval, as a share of the figure: drift between runs that no run can see."""
+"""Least half-width of an interval, as a share of the figure: variation between runs, invisible in one run."""
 
 BLOCK_SECONDS: Final = 5
 MAX_BLOCKS: Final = 40
 MIN_BLOCKS: Final = 5
 MIN_RUN_SECONDS: Final = BLOCK_SECONDS * MIN_BLOCKS
-"""Seconds that a run must have for any figure's noise to be known."""
+"""Seconds that a scope needs for its figures to have intervals."""
 MIN_TAIL_SAMPLES: Final = 10
-"""Samples that must lie beyond a percentile for its spread to be known."""
+"""Samples that must lie beyond a percentile for it to have an interval."""
 
 _RESAMPLES: Final = 1000
 _GRID_POINTS: Final = 512
@@ -51,21 +48,21 @@ Floats = npt.NDArray[np.float64]
 
 
 class ConfidenceInterval(NamedTuple):
-    """A figure and how far from it the next such run may come out by chance, in the figure's unit."""
+    """A figure and the range in which an identical run would come out by chance, in the figure's unit."""
 
     low: float
     value: float
     high: float
 
     def is_disjoint(self, other: "ConfidenceInterval") -> bool:
-        """Return whether the two do not overlap."""
+        """Return whether the two intervals do not overlap."""
         return self.high < other.low or other.high < self.low
 
 
 def confidence_interval(
     ref: MetricRef, value: float, rows: Sequence[Row], connected: int = 0
 ) -> ConfidenceInterval | None:
-    """Return the interval of a figure whose value is known, None where the seconds cannot tell."""
+    """Return the interval around `value`; None if it cannot be computed from these rows."""
     blocks = _block_count(len(rows))
     if blocks < MIN_BLOCKS or value <= 0:
         return None
@@ -77,7 +74,7 @@ def confidence_interval(
         return None
     drawn = drawn[np.isfinite(drawn) & (drawn > 0)]
     if len(drawn) < _RESAMPLES * 0.9:
-        return None  # too rare an event to be in every sample
+        return None  # too rare to be in every resample
     logs = np.log(drawn)
     wide = _small_sample_factor(blocks)
     middle = float(np.median(logs))
@@ -91,9 +88,9 @@ def _block_count(seconds: int) -> int:
 
 
 def _small_sample_factor(blocks: int) -> float:
-    """Return what a bootstrap of so few blocks must be widened by.
+    """Return the factor by which a bootstrap of few blocks must be widened.
 
-    Student's t in place of the normal's 2.33 (Cornish and Fisher's expansion), and n / (n - 1) of variance.
+    Student's t in place of the normal's 2.33 (Cornish-Fisher expansion), and n / (n - 1) of variance.
     """
     z, df = 2.326348, blocks - 1
     t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
@@ -103,10 +100,10 @@ def _small_sample_factor(blocks: int) -> float:
 def _resample(
     ref: MetricRef, rows: Sequence[Row], connected: int, block: npt.NDArray[np.intp], weights: Floats
 ) -> Floats | None:
-    """Return the figure of each drawn sample; `weights` says how often each block is in it."""
+    """Return the figure of each resample; `weights[resample, block]` is how often the block is drawn."""
 
     def total(take: Callable[[Row], float]) -> Floats:
-        """Return a sum over the seconds of each drawn sample."""
+        """Return a sum over the seconds of each resample."""
         return weights @ np.bincount(block, weights=[take(row) for row in rows])
 
     subject = ref.subject
@@ -157,7 +154,7 @@ def _resample_latency(
 
 
 def _survival(short: Quantiles, grid: Floats) -> Floats:
-    """Return the share of a second's samples that were over each point of a grid of logarithms."""
+    """Return the share of a second's samples above each point of a grid of log latencies."""
     values = np.log(np.maximum([getattr(short, part) for part in _QUANTILES], 1))
     values = (
         np.maximum.accumulate(values) + np.arange(len(_QUANTILES)) * 1e-9
@@ -170,7 +167,7 @@ def _survival(short: Quantiles, grid: Floats) -> Floats:
 
 
 def _crossing(survival: Floats, grid: Floats, level: float) -> Floats:
-    """Return for each row of falling shares the value at which it falls to `level`."""
+    """Return, for each row of decreasing shares, the latency at which it falls to `level`."""
     after = np.clip((survival > level).sum(axis=1), 1, survival.shape[1] - 1)
     row = np.arange(len(survival))
     above = np.maximum(survival[row, after - 1], level)

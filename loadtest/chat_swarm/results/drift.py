@@ -1,10 +1,7 @@
-"""Whether a soak drifts: the slope of latency and of the server's memory, with its uncertainty.
+"""Detects drift in a soak: slope of latency and of the server's memory, with its uncertainty.
 
-Knows rows of a timeline. Must not know how they came about, nor how a drift is shown. Pure.
-
-A straight line is laid through the medians of equal pieces of the time: medians, so that single stalls do not
-tilt it; pieces, since neighbouring seconds resemble each other and a line through them all would believe
-itself too much.
+Linear regression through the medians of equal segments of time: medians, so that single stalls do not tilt
+the line; segments, since neighbouring seconds are correlated and would make the uncertainty too small.
 """
 
 import math
@@ -18,10 +15,10 @@ from chat_swarm.model.schema import Row
 
 MAX_SEGMENTS: Final = 30
 MIN_SEGMENTS: Final = 8
-"""Pieces below which nothing is said."""
+"""With fewer segments no slope is reported."""
 CONFIDENCE_LEVEL: Final = 0.99
-"""Chance that the true slope is within the uncertainty, if it is a line. Several figures are looked at, of
-which one in twenty would seem to drift by chance if this were 95 %."""
+"""Probability that the true slope is within the uncertainty, if it is a line. Several figures are tested; at
+95 % one in twenty would drift by chance."""
 SOAK_SHAPE: Final = "soak"
 
 _HOUR_S: Final = 3_600.0
@@ -29,7 +26,7 @@ _HOUR_S: Final = 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A figure's change an hour, ± `uncertainty`, in `unit`."""
+    """A figure's change per hour, ± `uncertainty`, in `unit`."""
 
     metric: str
     unit: str
@@ -40,12 +37,12 @@ class Drift:
 
     @property
     def is_significant(self) -> bool:
-        """Whether it changed by more than chance explains."""
+        """Whether the change is larger than its uncertainty."""
         return abs(self.per_hour) > self.uncertainty
 
     @property
     def sentence(self) -> str:
-        """The finding in words."""
+        """The finding as a sentence."""
         verdict = "drifts" if self.is_significant else "does not drift"
         share = f" ({100 * self.per_hour / self.mean:+.2g} % of its mean)" if self.mean else ""
         change = f"{self.per_hour:+.3g} ± {self.uncertainty:.2g} {self.unit} an hour{share}"
@@ -69,9 +66,9 @@ _DRIFT_METRICS: Final[tuple[tuple[str, str, Callable[[Row], float | None]], ...]
 
 
 def find_drifts(rows: Sequence[Row]) -> list[Drift]:
-    """Return what can be said about the seconds of a soak (of the steady ones, where no step is named so).
+    """Return the drift of each figure over the seconds of a soak (the steady ones, if no step is named so).
 
-    Marked seconds are left out: they speak of the generator.
+    Marked seconds are excluded: they measure the generator.
     """
     soaked = [row for row in rows if row.step == SOAK_SHAPE] or [row for row in rows if row.phase == "steady"]
     found = []
@@ -96,7 +93,7 @@ def find_drifts(rows: Sequence[Row]) -> list[Drift]:
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """Return (slope, half of its interval) of points in the order of time; None if they are too few."""
+    """Return (slope, half-width of its interval) of points in order of time; None if there are too few."""
     segments = min(MAX_SEGMENTS, len(points) // 2)
     if segments < MIN_SEGMENTS or points[0][0] == points[-1][0]:
         return None
@@ -112,7 +109,7 @@ def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float] | No
 
 
 def _autocorrelation_factor(rest: list[float], squares: float) -> float:
-    """Return how much wider the interval must be for what neighbouring pieces have in common (lag 1)."""
+    """Return the factor that widens the interval for the lag-1 autocorrelation of the residuals."""
     if not squares:
         return 1.0
     common = math.fsum(one * other for one, other in pairwise(rest)) / squares
@@ -121,7 +118,7 @@ def _autocorrelation_factor(rest: list[float], squares: float) -> float:
 
 
 def _student_t(freedom: int) -> float:
-    """Return Student's t for `SURE`, two-sided (Cornish and Fisher's expansion, to 1 % from 6 degrees on)."""
+    """Return two-sided Student's t for `CONFIDENCE_LEVEL` (Cornish-Fisher; within 1 % from 6 degrees on)."""
     z = NormalDist().inv_cdf((1 + CONFIDENCE_LEVEL) / 2)
     return (
         z

@@ -1,7 +1,4 @@
-"""A finished run: its summary, its seconds and its histograms, together.
-
-Knows what belongs together. Must not know files, nor how anything is shown.
-"""
+"""A finished run in memory: summary, one row per second, histograms."""
 
 from dataclasses import dataclass, field
 
@@ -14,22 +11,22 @@ HistogramsByScope = dict[str, dict[str, Histogram]]
 
 @dataclass(slots=True, kw_only=True)
 class FinishedRun:
-    """All that a run directory holds."""
+    """The contents of a run directory."""
 
     summary: Summary
     rows: list[Row] = field(default_factory=list)
     histograms: HistogramsByScope = field(default_factory=dict)
 
     def scope(self, name: str) -> Scope:
-        """Return the figures over some of the seconds; empty ones if there were none such."""
+        """Return the figures of a scope (`all`, `steady`, `clean`); an empty scope if it had no seconds."""
         return self.summary.scopes.get(name) or Scope()
 
     def histograms_of(self, scope: str) -> dict[str, Histogram]:
-        """Return metric → histogram over some of the seconds."""
+        """Return metric → histogram of a scope."""
         return {metric: scopes[scope] for metric, scopes in self.histograms.items() if scope in scopes}
 
     def rows_of(self, scope: str) -> list[Row]:
-        """Return the seconds of a scope: all, the steady ones, or the steady ones that are not marked."""
+        """Return the rows of a scope: `all`, `steady`, or `clean` (steady and not marked)."""
         match scope:
             case "steady":
                 return [row for row in self.rows if row.phase == "steady"]

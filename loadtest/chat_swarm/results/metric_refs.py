@@ -1,7 +1,6 @@
-"""The names of figures, as an SLO and a comparison use them: `delivery.p99`, `sent.rate`, `lost`.
+"""Names of figures, as SLOs and comparisons use them: `delivery.p99`, `sent.rate`, `lost`.
 
-Knows which names there are, their units and where a run holds their values. Must not know conditions, nor
-how values are shown.
+Parses a name, and looks up its value in a run.
 """
 
 import difflib
@@ -17,18 +16,18 @@ from chat_swarm.model.schema import GeneratorFigures, Quantiles, Scope, ServerFi
 from chat_swarm.results.finished_run import FinishedRun
 
 STARTUP_METRICS: Final = frozenset({"connect", "login"})
-"""Latencies that are had once a bot, while the load rises: they are of the whole run, whatever the scope."""
+"""Latencies measured once per bot, during the ramp: taken from the whole run, whatever the scope."""
 
 FAILURE_COUNTS: Final = frozenset(
     {"connects", "connect_failures", "logins", "refused", "errors", "byes", "not_resumed", "foreign"}
 )
-"""Counts that are of the whole run, whatever the scope: a failure before the steady phase is one too."""
+"""Counts taken from the whole run, whatever the scope: a failure before the steady phase is one too."""
 
 _LATENCY_STATS: Final = ("p50", "p90", "p99", "p99.9", "p99.99", "mean", "min", "max", "count")
 
 
 class MetricKind(Enum):
-    """How a figure is found."""
+    """Where a figure's value comes from."""
 
     LATENCY = "latency"
     COUNT = "count"
@@ -39,9 +38,9 @@ class MetricKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MetricRef:
-    """One figure: of `subject`, and of its distribution `percent`, or `stat` where it is no percentile.
+    """A parsed name: the `subject`, and of a latency the percentile `percent` or the statistic `stat`.
 
-    `unit` is that of its value: µs, /s, KiB, cores, or nothing.
+    `unit` is the unit of its value: µs, /s, KiB, cores, or "".
     """
 
     name: str
@@ -53,7 +52,7 @@ class MetricRef:
 
 
 class MetricValue(NamedTuple):
-    """A value, or why there is none."""
+    """A value, or the reason why there is none."""
 
     value: float | None
     why: str = ""
@@ -61,7 +60,7 @@ class MetricValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurements:
-    """What figures are taken from: a scope, and what is of the whole run (the scope itself, if not given)."""
+    """What figures are looked up in: a scope, and the whole run for those that ignore scopes (if given)."""
 
     scope: Scope
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
@@ -74,7 +73,7 @@ class Measurements:
 
 
 def measurements_of(run: FinishedRun, scope: str) -> Measurements:
-    """Return what a finished run measured over a scope."""
+    """Return the measurements of a finished run over a scope."""
     return Measurements(
         scope=run.scope(scope),
         histograms=run.histograms_of(scope),
@@ -90,9 +89,9 @@ def measurements_of(run: FinishedRun, scope: str) -> Measurements:
 def _of_server(take: Callable[[ServerFigures], float | None]) -> Callable[[Measurements], MetricValue]:
     def look(of: Measurements) -> MetricValue:
         if of.server is None:
-            return MetricValue(None, "the server's process was not watched")
+            return MetricValue(None, "the server's process was not sampled")
         value = take(of.server)
-        return MetricValue(value, "" if value is not None else "there was nothing to divide by")
+        return MetricValue(value, "" if value is not None else "there is nothing to divide it by")
 
     return look
 
@@ -100,7 +99,7 @@ def _of_server(take: Callable[[ServerFigures], float | None]) -> Callable[[Measu
 def _of_generator(take: Callable[[GeneratorFigures], float | None]) -> Callable[[Measurements], MetricValue]:
     def look(of: Measurements) -> MetricValue:
         value = take(of.generator) if of.generator else None
-        return MetricValue(value, "" if value is not None else "the generator was not watched")
+        return MetricValue(value, "" if value is not None else "the generator was not sampled")
 
     return look
 
@@ -128,19 +127,19 @@ _SINGLE_VALUE_READERS: Final[dict[str, tuple[str, Callable[[Measurements], Metri
 }
 
 SINGLE_VALUES: Final = tuple(_SINGLE_VALUE_READERS)
-"""Figures that are one number a run."""
+"""Figures that are a single number per run."""
 
 _PLAIN_NAMES: Final = (*FAULTS, *COUNTS, *SINGLE_VALUES)
 
 
 def parse_metric_ref(text: str) -> MetricRef:
-    """Return the figure of this name; ValueError names what is wrong, and what would be right."""
+    """Return the parsed name. Raises `ValueError` with the problem and the nearest valid name."""
     if text in _SINGLE_VALUE_READERS:
         return MetricRef(text, MetricKind.SINGLE, text, unit=_SINGLE_VALUE_READERS[text][0])
     subject, dot, stat = text.partition(".")
     if subject in METRIC:
         if not dot:
-            raise ValueError(f"{text!r} is a latency: say which part of it, for example {subject}.p99")
+            raise ValueError(f"{text!r} is a latency: name a statistic of it, for example {subject}.p99")
         return _parse_latency(text, subject, stat)
     if subject in COUNTS or subject in FAULTS:
         if not dot:
@@ -148,8 +147,8 @@ def parse_metric_ref(text: str) -> MetricRef:
         if subject in COUNTS and stat == "rate":
             return MetricRef(text, MetricKind.RATE, subject, unit="/s")
         right = f"{subject} or {subject}.rate" if subject in COUNTS else subject
-        raise ValueError(f"{text!r} is no figure: write {right}")
-    raise ValueError(f"{text!r} is no figure{_suggest_name(text)}")
+        raise ValueError(f"{text!r} is not a figure: write {right}")
+    raise ValueError(f"{text!r} is not a figure{_suggest_name(text)}")
 
 
 def _parse_latency(text: str, metric: str, stat: str) -> MetricRef:
@@ -158,36 +157,36 @@ def _parse_latency(text: str, metric: str, stat: str) -> MetricRef:
     if stat == "count":
         return MetricRef(text, MetricKind.LATENCY, metric, stat=stat)
     if found := re.fullmatch(r"p(?:99(9+)|(\d{1,3}(?:\.\d{1,6})?))", stat, re.ASCII):
-        # p999 is how many write 99.9 %: there is no percentile over 100 that it could be mistaken for.
+        # p999 is a common spelling of 99.9 %; it is unambiguous, as no percentile is over 100.
         percent = float(f"99.{found[1]}" if found[1] else found[2])
         if percent <= 100:
             return MetricRef(text, MetricKind.LATENCY, metric, unit="µs", percent=percent)
         raise ValueError(f"{text!r}: {stat} is over 100 percent; write for example {metric}.p99.9")
     near = difflib.get_close_matches(stat, _LATENCY_STATS, n=1, cutoff=0.3)
     raise ValueError(
-        f"{text!r}: {stat!r} is no part of a latency{f', did you mean {metric}.{near[0]}?' if near else ''}"
-        " (there are p50, p99, p99.9 and any other percentile, min, mean, max, count)"
+        f"{text!r}: {stat!r} is not a statistic{f', did you mean {metric}.{near[0]}?' if near else ''}"
+        " (use p50, p99, p99.9 or any other percentile, min, mean, max, count)"
     )
 
 
 def _suggest_name(text: str) -> str:
-    """Return ", did you mean …?" for a name that is nearly right, else the kinds of names that there are."""
+    """Return ", did you mean …?" for a near miss, else the list of valid names."""
     subject, dot, stat = text.partition(".")
     if near := difflib.get_close_matches(text, _PLAIN_NAMES, n=1, cutoff=0.75):
         return f", did you mean {near[0]}?"
     if near := difflib.get_close_matches(subject, (*METRIC, *COUNTS, *FAULTS, "server"), n=1, cutoff=0.6):
         if near[0] == "server":
             among = ", ".join(name for name in SINGLE_VALUES if name.startswith("server."))
-            return f"; of the server there are {among}"
+            return f"; the server's figures are {among}"
         return f", did you mean {near[0]}{dot}{stat}?"
     return (
-        f"; there are latencies ({', '.join(METRIC)}; as in delivery.p99), counts ({', '.join(COUNTS)};"
+        f"; figures are latencies ({', '.join(METRIC)}; as in delivery.p99), counts ({', '.join(COUNTS)};"
         f" as in sent or sent.rate), faults ({', '.join(FAULTS)}) and {', '.join(SINGLE_VALUES)}"
     )
 
 
 def look_up_metric(ref: MetricRef, of: Measurements) -> MetricValue:
-    """Return the figure's value in the figure's unit."""
+    """Return the figure's value, in its unit."""
     subject = ref.subject
     match ref.kind:
         case MetricKind.SINGLE:
@@ -199,7 +198,7 @@ def look_up_metric(ref: MetricRef, of: Measurements) -> MetricValue:
             return MetricValue(float(scope.counts.get(subject, 0)))
         case MetricKind.RATE:
             if not of.scope.seconds:
-                return MetricValue(None, "there was no second to count in")
+                return MetricValue(None, "the scope has no seconds")
             rate = of.scope.rates.get(subject)
             return MetricValue(of.scope.counts.get(subject, 0) / of.scope.seconds if rate is None else rate)
         case MetricKind.LATENCY:

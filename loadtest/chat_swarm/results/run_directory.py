@@ -1,12 +1,12 @@
-"""The run directory: where a run's files are, how they are written so that none is half there, and read.
+"""Writes (atomically) and reads the files of a run directory.
 
-Knows files. Must not know how any of them looks inside.
+The files of a run:
 
-    summary.json       everything in short; written last, so that a directory that has it is whole
-    timeline.csv       one line a second (results/timeline_csv.py has the columns)
+    summary.json       all results; written last, so a directory that has it is complete
+    timeline.csv       one line per second (results/timeline_csv.py has the columns)
     NAME.hgrm          percentile distribution of each latency, ms, over the headline's scope
     histograms.json    metric → scope → HDR histogram (V2, compressed, base64)
-    report.html        all of it to look at, in one file
+    report.html        the report, self-contained
 """
 
 import os
@@ -35,18 +35,21 @@ SUMMARY_VERSION: Final = 1
 
 
 class RunDirectoryError(Exception):
-    """A run directory that cannot be used; the sentence says why, and what to do."""
+    """Raised for a run directory that cannot be used; the sentence says why, and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """A directory that a run may write to."""
+    """A directory to which a run can be written."""
 
     path: Path
 
     @classmethod
     def create(cls, report: Path | None, run: str, now: datetime | None = None) -> "RunDirectory":
-        """Make the directory, or take the one that is given, and try that it can be written to."""
+        """Make the directory (`report`, or a new one under swarm-runs/) and test that it is writable.
+
+        Raises `RunDirectoryError`.
+        """
         path = report if report is not None else _default_path(run, now or datetime.now(UTC))
         if (path / SUMMARY_FILE).exists():
             raise RunDirectoryError(
@@ -66,10 +69,10 @@ class RunDirectory:
     def write(
         self, run: FinishedRun, render: Callable[[FinishedRun], str], out: TextIO | None = None
     ) -> list[str]:
-        """Write all files; return a sentence for each that could not be.
+        """Write all files; return a sentence for each that could not be written.
 
-        The summary goes to `out` (stdout) where it cannot be written: a full disk must not cost the result
-        of an hour.
+        If summary.json cannot be written, it is printed to `out` (default stdout): a full disk must not cost
+        the result of a long run.
         """
         problems = []
         for name, make in self._files(run, render):
@@ -82,8 +85,8 @@ class RunDirectory:
                     problems.append("the summary was printed instead")
             except ImportError as error:
                 problems.append(f"{name} was not made: {error.name} is missing; install greenroom[loadtest]")
-            except Exception as error:  # noqa: BLE001  a mistake of ours in one file must not cost the others
-                problems.append(f"{name} was not made, by a mistake of this program: {error!r}")
+            except Exception as error:  # noqa: BLE001  a bug in one file must not cost the others
+                problems.append(f"{name} was not made (internal error: {error!r})")
         return problems
 
     @staticmethod
@@ -100,7 +103,7 @@ class RunDirectory:
 
 
 def read_run(directory: Path) -> FinishedRun:
-    """Return the run that a directory holds; RunDirectoryError says what is wrong with it."""
+    """Return the run in a directory. Raises `RunDirectoryError`."""
     if not directory.is_dir():
         raise RunDirectoryError(f"there is no directory {directory}")
     if not (directory / SUMMARY_FILE).exists():
@@ -114,7 +117,7 @@ def read_run(directory: Path) -> FinishedRun:
 
 
 def write_report(directory: Path, page: str) -> Path:
-    """Replace the report of a run; RunDirectoryError if that cannot be done."""
+    """Replace a run's report.html; return its path. Raises `RunDirectoryError`."""
     try:
         _write_atomically(directory / REPORT_FILE, page)
     except OSError as error:
@@ -125,12 +128,12 @@ def write_report(directory: Path, page: str) -> Path:
 
 
 def encode_summary(summary: Summary) -> str:
-    """Return summary.json's text."""
+    """Return the text of summary.json."""
     return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode()
 
 
 def _default_path(run: str, now: datetime) -> Path:
-    """Return the default path: swarm-runs/<UTC time>-<run>, and a number if there is one already."""
+    """Return the default path, swarm-runs/<UTC time>-<run>, with a number appended if it exists."""
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run}"
     path = Path(RUNS_DIRECTORY) / name
     number = 2
@@ -141,7 +144,7 @@ def _default_path(run: str, now: datetime) -> Path:
 
 
 def _write_atomically(path: Path, text: str) -> None:
-    """Write a file so that there is either the old one or the whole new one."""
+    """Write a file so that after a crash there is either the old or the complete new one (fsync, rename)."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
@@ -169,7 +172,7 @@ def _read_summary(path: Path) -> Summary:
         version = msgspec.json.decode(text, type=dict[str, object]).get("version")
         if version == SUMMARY_VERSION:
             return msgspec.json.decode(text, type=Summary)
-    except msgspec.MsgspecError as error:  # of JSON that is none, and of JSON that is something else
+    except msgspec.MsgspecError as error:  # invalid JSON, or JSON of another shape
         raise RunDirectoryError(f"{path} is broken: {error}") from None
     raise RunDirectoryError(
         f"{path} is of version {version}, and this chat-swarm reads version {SUMMARY_VERSION}:"

@@ -1,12 +1,12 @@
-"""Service level objectives: `delivery.p99<50ms,lost=0`.
+"""Service level objectives (SLOs): parsing and evaluation of `delivery.p99<50ms,lost=0`.
 
-Knows the grammar, and how a condition fares against what was measured. Must not know files or options.
+The grammar:
 
     SLO       = condition *("," condition)
     condition = figure operator number [unit]
     figure    = see metric_refs.py: delivery.p99, lost, sent.rate, connected, server.cpu_us_per_delivery
     operator  = "<" / "<=" / ">" / ">=" / "=" / "=="
-    unit      = "us" / "µs" / "ms" / "s"  for latencies, where it must be said; "/s", "KiB", "cores" may be
+    unit      = "us" / "µs" / "ms" / "s"  for latencies, required; "/s", "KiB", "MiB", "cores" are optional
 """
 
 import operator
@@ -49,7 +49,7 @@ _UNIT_FACTORS: Final[dict[str, dict[str, float]]] = {
     "cores": {"": 1.0, "cores": 1.0},
     "": {"": 1.0},
 }
-"""Unit of a figure → units that one may write → how many of the figure's they are."""
+"""Unit of a figure → units accepted for it → factor to the figure's unit."""
 
 _CONDITION_PATTERN: Final = re.compile(r"([^<>=!]*)([<>=!]+)(.*)", re.DOTALL)
 _LIMIT_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(\S*)", re.ASCII)
@@ -57,7 +57,7 @@ _LIMIT_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(\S*)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One term of an SLO; `limit` is in `unit`, and one `unit` is `factor` of the figure's own units."""
+    """One condition of an SLO; `limit` is in `unit`, and one `unit` is `factor` of the figure's units."""
 
     text: str
     ref: MetricRef
@@ -68,32 +68,32 @@ class Condition:
 
 
 def parse_slo(text: str) -> tuple[Condition, ...]:
-    """Return the conditions of an SLO; ValueError says in a sentence what is wrong with which."""
+    """Return the conditions of an SLO. Raises `ValueError` with a sentence that quotes the wrong one."""
     parts = [part.strip() for part in text.split(",")]
     if not any(parts):
         raise ValueError("the SLO is empty; write for example delivery.p99<50ms,lost=0")
     if not all(parts):
-        raise ValueError(f"in {text!r} is a comma with no condition beside it")
+        raise ValueError(f"{text!r} has a comma without a condition before or after it")
     return tuple(_parse_condition(part) for part in parts)
 
 
 def _parse_condition(text: str) -> Condition:
     found = _CONDITION_PATTERN.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} compares nothing: write for example delivery.p99<50ms or lost=0")
+        raise ValueError(f"{text!r} has no comparison: write for example delivery.p99<50ms or lost=0")
     name, sign, right = (part.strip() for part in found.groups())
     if not name:
-        raise ValueError(f"{text!r} does not say of what: write for example delivery.p99{text}")
+        raise ValueError(f"{text!r} does not name a figure: write for example delivery.p99{text}")
     ref = parse_metric_ref(name)
     if sign not in OPERATORS:
-        raise ValueError(f"in {text!r}, {sign!r} is no comparison: there are {' '.join(OPERATORS)}")
+        raise ValueError(f"in {text!r}, {sign!r} is not an operator: use one of {' '.join(OPERATORS)}")
     limit = _LIMIT_PATTERN.fullmatch(right)
     if limit is None:
-        raise ValueError(f"in {text!r}, {right!r} is no limit: write a number from 0 on, and its unit")
+        raise ValueError(f"in {text!r}, {right!r} is not a limit: write a number of at least 0 and its unit")
     unit = limit[2]
     units = _UNIT_FACTORS[ref.unit]
     if ref.unit == "µs" and not unit and ref.kind is MetricKind.SINGLE:
-        unit = "us"  # the name says it
+        unit = "us"  # it is part of the name, as in server.cpu_us_per_delivery
     if unit not in units:
         raise ValueError(_wrong_unit(text, ref, limit[1], unit))
     return Condition(f"{name}{sign}{limit[1]}{limit[2]}", ref, sign, float(limit[1]), unit, units[unit])
@@ -101,15 +101,15 @@ def _parse_condition(text: str) -> Condition:
 
 def _wrong_unit(text: str, ref: MetricRef, number: str, unit: str) -> str:
     if ref.unit == "µs":
-        what = f"{unit!r} is no unit of time" if unit else "the unit is missing"
+        what = f"{unit!r} is not a unit of time" if unit else "the unit is missing"
         return f"in {text!r} {what}: write {number}ms, {number}us or {number}s"
     known = [name for name in _UNIT_FACTORS[ref.unit] if name]
     also = f" ({' or '.join(known)} may follow it)" if known else ""
-    return f"in {text!r}, {unit!r} is no unit of {ref.name}: write just {number}{also}"
+    return f"in {text!r}, {unit!r} is not a unit of {ref.name}: write just {number}{also}"
 
 
 def evaluate(slo: str | tuple[Condition, ...], of: Measurements, scope: str) -> Objective:
-    """Return how an SLO fared over the scope of that name; what was not measured has not been kept."""
+    """Return the result of an SLO over a scope; a figure that was not measured breaks its condition."""
     conditions = parse_slo(slo) if isinstance(slo, str) else slo
     terms = [_evaluate_condition(condition, of) for condition in conditions]
     text = slo if isinstance(slo, str) else ",".join(condition.text for condition in conditions)

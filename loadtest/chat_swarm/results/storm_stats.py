@@ -1,7 +1,4 @@
-"""What the storms of a run came to, in sentences: how many were cut, who came back, and how soon.
-
-Knows a run. Must not know where the sentences are shown.
-"""
+"""Describes a run's storms in sentences: connections cut, sessions resumed, time to resume, catch-up."""
 
 from typing import Final
 
@@ -11,13 +8,13 @@ from chat_swarm.model.units import count, microseconds, plural
 from chat_swarm.results.finished_run import FinishedRun
 
 STORM_SHAPE: Final = "storm"
-"""The shape, and with what the names of its seconds begin."""
+"""Name of the shape, and prefix of its step names."""
 _MAX_LISTED_STORMS: Final = 5
-"""Storms whose moments are listed."""
+"""Up to so many storms are listed with their times."""
 
 
 def describe_storms(run: FinishedRun) -> list[str]:
-    """Return what they did; nothing if the run's shape was another."""
+    """Return sentences about the storms; empty if the run had another shape."""
     if run.summary.shape != STORM_SHAPE:
         return []
     began: dict[str, int] = {}
@@ -26,13 +23,13 @@ def describe_storms(run: FinishedRun) -> list[str]:
             began.setdefault(row.step, row.t)
     if not began:
         every = run.summary.options.get("shape_every", 0)
-        when = f"{every:g} s after all bots are there (--shape-every)"
-        return [f"None came: the first is {when}, and the run was over before."]
+        when = f"{every:g} s after all bots are connected (--shape-every)"
+        return [f"No storm: the first is {when}, and the run ended before that."]
     return [_describe_cuts(run, list(began.values())), *_describe_wait(run), *_describe_catch_up(run)]
 
 
 def all_resumed(run: FinishedRun) -> bool:
-    """Return whether all that were cut came back to the sessions that they had."""
+    """Return whether all cut connections resumed their sessions."""
     counts = run.scope("all").counts
     return 0 < counts.get("cuts", 0) == counts.get("resumed", 0)
 
@@ -40,24 +37,24 @@ def all_resumed(run: FinishedRun) -> bool:
 def _describe_cuts(run: FinishedRun, starts: list[int]) -> str:
     counts = run.scope("all").counts
     cut, back, fresh = (counts.get(name, 0) for name in ("cuts", "resumed", "not_resumed"))
-    others = ", ChurnBots' own goings with them" if run.summary.bots.get("ChurnBot") else ""
+    others = ", including ChurnBots' own cuts" if run.summary.bots.get("ChurnBot") else ""
     text = f"{plural(len(starts), 'storm')} ({_list_times(starts)}) cut {plural(cut, 'connection')}{others};"
-    text += f"{' all' if back == cut else ''} {count(back)} came back to their sessions"
+    text += f"{' all' if back == cut else ''} {count(back)} resumed their sessions"
     if back != cut:
-        text += f", {count(fresh)} to new ones" if fresh else ""
-        text += f", {count(cut - back - fresh)} had not come back at the end" if cut > back + fresh else ""
+        text += f", {count(fresh)} got new ones" if fresh else ""
+        text += f", {count(cut - back - fresh)} were still away at the end" if cut > back + fresh else ""
     resume = run.scope("all").metrics.get("resume") or Quantiles()
     if not resume.count:
         return f"{text}."
-    known = f" of {count(resume.count)} that were timed" if resume.count < back else ""
-    return f"{text}; the slowest return{known} took {microseconds(resume.max)}."
+    known = f" of {count(resume.count)} timed ones" if resume.count < back else ""
+    return f"{text}; the slowest resume{known} took {microseconds(resume.max)}."
 
 
 def _describe_wait(run: FinishedRun) -> list[str]:
     resume = run.scope("all").metrics.get("resume")
     own = (
-        f"Of each return up to {CUT_WAIT * 1000:g} ms, at random, is the bot's own wait before it connects"
-        " again."
+        f"Each resume includes up to {CUT_WAIT * 1000:g} ms, at random, that the bot waits before it"
+        " reconnects."
     )
     return [own] if resume is not None and resume.count else []
 
@@ -73,7 +70,7 @@ def _describe_catch_up(run: FinishedRun) -> list[str]:
     scope = run.scope("all")
     number = scope.counts.get("caught_up", 0)
     if not number:
-        return ["They missed nothing meanwhile."] if all_resumed(run) else []
+        return ["They missed no messages."] if all_resumed(run) else []
     late = scope.metrics.get("catch_up") or Quantiles()
-    last = f", at most {microseconds(late.max)} after it was sent" if late.count else ""
-    return [f"What they missed, {plural(number, 'message')}, reached them in the end{last}."]
+    last = f", at most {microseconds(late.max)} after being sent" if late.count else ""
+    return [f"The bots caught up with {plural(number, 'missed message')}{last}."]

@@ -1,7 +1,4 @@
-"""timeline.csv: one line for each second of a run, flat, so that any program reads it.
-
-Knows the columns. Must not know files.
-"""
+"""Encodes and decodes timeline.csv: one line per second of a run, flat."""
 
 import csv
 import io
@@ -15,7 +12,7 @@ from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name in the file, what it means, and how it is had from a row (None: an empty field)."""
+    """A column: its name in the file, its meaning, and its value of a row (None: an empty field)."""
 
     name: str
     meaning: str
@@ -50,9 +47,9 @@ COLUMNS: Final = (
     Column("t", "seconds since the run began", _field("t")),
     Column("unix", "the second, since the epoch, UTC", _field("unix")),
     Column("phase", "ramp, steady or drain", _field("phase")),
-    Column("step", "what the load shape was doing", _field("step")),
+    Column("step", "the load shape's step", _field("step")),
     Column("bots", "bots that were started and not stopped", _field("bots")),
-    Column("connected", "bots whose session stood", _field("connected")),
+    Column("connected", "bots with a session", _field("connected")),
     *(Column(name, meaning, _count_in("counts", name)) for name, meaning in COUNTS.items()),
     *(Column(name, f"audit: {meaning}", _count_in("faults", name)) for name, meaning in FAULTS.items()),
     *(
@@ -60,7 +57,7 @@ COLUMNS: Final = (
         for metric in METRICS
         for column in (
             Column(
-                f"{metric.name}_count", f"{metric.meaning}: how many", _quantile(metric.name, "count")
+                f"{metric.name}_count", f"{metric.meaning}: samples", _quantile(metric.name, "count")
             ),
             *(
                 Column(
@@ -72,20 +69,20 @@ COLUMNS: Final = (
             ),
         )
     ),
-    Column("loop_lag_worst_us", "the worst loop lag of all bot processes, µs", _field("loop_lag_max_us")),
+    Column("loop_lag_worst_us", "the largest loop lag of all bot processes, µs", _field("loop_lag_max_us")),
     Column("cpu", "cores used by the generator's busiest process", _field("cpu")),
     Column("marked", "why the generator did not keep up; empty if it did", _field("marked")),
     Column("server_cpu", "cores used by the server", _sample("server", "cpu")),
     Column("server_rss_bytes", "resident memory of the server", _sample("server", "rss_bytes")),
     Column("server_descriptors", "open descriptors of the server", _sample("server", "descriptors")),
-    Column("others_cpu", "cores that other programs kept busy on this machine", _sample("machine", "others")),
-    Column("stolen_cpu", "cores that a hypervisor withheld from it", _sample("machine", "stolen")),
+    Column("others_cpu", "cores used by other programs on this machine", _sample("machine", "others")),
+    Column("stolen_cpu", "cores stolen by a hypervisor", _sample("machine", "stolen")),
 )  # fmt: skip
-"""All columns, in their order. Percentiles are named p50 to p9999, which is 99.99 %."""
+"""All columns, in the order of the file. p999 is the 99.9th percentile, p9999 the 99.99th."""
 
 
 def encode(rows: Iterable[Row]) -> str:
-    """Return the file's text, with a header; the fields of a latency that had no sample are empty."""
+    """Return the file's text, with a header; the fields of a latency without samples are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in COLUMNS])
@@ -95,7 +92,7 @@ def encode(rows: Iterable[Row]) -> str:
 
 
 def decode(text: str) -> list[Row]:
-    """Return the rows of a file; ValueError for what is none."""
+    """Return the rows of a file. Raises `ValueError` with the column or line that is wrong."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
     missing = [column.name for column in COLUMNS if column.name not in (reader.fieldnames or ())]
     if missing:
@@ -103,7 +100,7 @@ def decode(text: str) -> list[Row]:
         raise ValueError(f"the timeline has no column {missing[0]}{more}")
     try:
         return [_decode_row(fields) for fields in reader]
-    except (TypeError, ValueError, csv.Error) as error:  # a line cut short, no number, no CSV
+    except (TypeError, ValueError, csv.Error) as error:  # a truncated line, an invalid number, invalid CSV
         raise ValueError(f"line {reader.line_num} of the timeline: {error}") from None
 
 

@@ -1,4 +1,4 @@
-"""The report is one file that needs nothing else, believes no text, and draws what was measured."""
+"""The report is a self-contained file, escapes all text, and draws what was measured."""
 
 import base64
 import gzip
@@ -21,7 +21,7 @@ from support.swarm.synthetic_run import synthetic_run, with_faults
 
 
 class Page(HTMLParser):
-    """What stands in a page: elements with their attributes, text, and the contents of scripts by id."""
+    """The parts of a page: elements with attributes, text, and the contents of scripts by id."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ def test_each_plot_has_its_place_and_its_caption(page: Page) -> None:
 
 def test_plotly_knows_all_that_is_drawn(page: Page) -> None:
     for plot in page.plots().values():
-        go.Figure(plot["figure"])  # raises for a property that there is not
+        go.Figure(plot["figure"])  # raises for an unknown property
 
 
 def trace(plot: dict[str, Any], name: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def trace(plot: dict[str, Any], name: str) -> dict[str, Any]:
 def test_the_plots_hold_what_was_measured(run: FinishedRun, page: Page) -> None:
     plots = page.plots()
     curve = trace(plots["percentiles"], "delivery")
-    # The histogram knows the greatest value exactly, as does the curve.
+    # The histogram has the exact maximum, and so has the curve.
     assert curve["y"][-1] == run.scope("steady").metrics["delivery"].max / 1000
     assert trace(plots["percentiles"], "bot lag")["line"]["dash"] == "dash"
     assert trace(plots["percentiles"], "SLO: must be below")["y"] == [50.0]
@@ -159,7 +159,7 @@ def test_faults_and_steps_are_shown() -> None:
     assert "2 lost, 1 repeated" in page.text
     assert "swarm-17" in page.text
     assert "rate_limited 7" in page.text
-    assert "2,000 messages a second held; 3,000 broke" in page.text
+    assert "2,000 messages per second held; 3,000 broke" in page.text
     names = [trace["name"] for trace in page.plots()["faults"]["figure"]["data"]]
     assert names[:2] == ["lost", "repeated"]
     labels = [note["text"] for note in page.plots()["delivery-time"]["figure"]["layout"]["annotations"]]
@@ -167,7 +167,7 @@ def test_faults_and_steps_are_shown() -> None:
 
 
 def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
-    """Given a run all of whose texts try to be HTML, when it is rendered, then it has the usual elements."""
+    """Given a run whose texts are all HTML, when it is rendered, then the page has the usual elements only."""
     evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>`<b>`"
     run = synthetic_run(
         steady=6,

@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed, what is noise, and what makes them hard to compare."""
+"""Comparison of two runs: changes, noise, and what makes runs hard to compare."""
 
 import math
 import re
@@ -74,14 +74,14 @@ def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(
 def test_compare_of_short_runs_says_that_noise_is_unknown(
     seconds: tuple[int, int], scope: str | None, said: str
 ) -> None:
-    # Given runs of some seconds, of which the second has a far longer tail
+    # Given two short runs
     a, b = (synthetic_run(seed=one, steady=long, samples=200) for one, long in enumerate(seconds))
-    # When they are compared, then it is said that nobody can know, and what to do
+    # When they are compared, then the result says that noise is unknown, and the way out
     found = compare(a, b, scope)
     assert said in found.too_short
     assert bool(found.too_short) is bool(said)
     shown = format_table(found, colour=False)
-    assert ("Too short to tell noise from change" in shown) is bool(said)
+    assert ("Too short to separate noise from change" in shown) is bool(said)
     # And never that nothing has changed
     assert ("figures changed beyond noise" in shown) is not bool(said)
     assert ("(-t; " in shown) is bool(said)
@@ -132,7 +132,7 @@ def test_compare_separates_generator_metrics_from_server_metrics(before: Finishe
         ({"bots": {"LurkerBot": 9}}, "bots: LurkerBot differs: none in A, 9 in B"),
         ({"machine": {"cores": 64}}, "machine: cores differs: 2 in A, 64 in B"),
         ({"shape": "burst"}, "the load shape differs: none in A, burst in B"),
-        ({"headline": "clean"}, "steady seconds, those of B over its clean seconds"),
+        ({"headline": "clean"}, "A is measured over its steady seconds, B over its clean seconds"),
     ],
 )
 def test_what_makes_runs_hard_to_compare_is_said(
@@ -169,7 +169,7 @@ def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: Fin
         ("delivery.p99>+500%", False),
         ("delivery.p50>+0%", False),  # it changed, but not beyond noise
         ("sent.rate<-5%", False),
-        ("delivery.max>+1%", True),  # nothing is known of a maximum's noise
+        ("delivery.max>+1%", True),  # the noise of a maximum is unknown
         ("delivery.p50>+5%,delivery.p99>=+20%", True),
         ("catch_up.p99>+5%", True),  # it was not measured
     ],
@@ -194,7 +194,7 @@ def test_a_change_from_nothing_is_more_than_any_share(before: FinishedRun) -> No
     "text", ["", "delivery.p99", "delivery.p99>20", "delivery.p99>x%", "nonsense>+5%", "lost=0"]
 )
 def test_a_bound_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"write for example|is no figure"):
+    with pytest.raises(ValueError, match=r"write for example|is not a figure"):
         parse_bounds(text)
 
 

@@ -1,4 +1,4 @@
-"""What is noise is mostly called noise, and what is not is found."""
+"""Confidence intervals: equal distributions mostly overlap, real changes do not."""
 
 from itertools import combinations
 
@@ -45,7 +45,7 @@ def test_draws_of_one_distribution_are_rarely_called_different(alike: list[Finis
 
 
 def test_a_p99_that_is_half_as_much_again_is_found(alike: list[FinishedRun]) -> None:
-    """Given runs whose tails are stretched until p99 is half as much again, each pair is told apart."""
+    """Given runs whose p99 is 1.5 times as large, nearly every pair of intervals is disjoint."""
     before = ranges("delivery.p99", alike[:4])
     slower = [
         ConfidenceInterval(found.low * 1.5, found.value * 1.5, found.high * 1.5)

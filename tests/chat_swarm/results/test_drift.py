@@ -1,4 +1,4 @@
-"""That drift is seen where there is some, and not where there is none."""
+"""Drift is found where there is some, and not where there is none."""
 
 import random
 
@@ -11,7 +11,7 @@ from chat_swarm.results.drift import _student_t, find_drifts, fit_slope
 
 
 def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:
-    """Return noise of deviation 1 in which each second keeps a part of the one before."""
+    """Return noise of standard deviation 1 with autocorrelation `memory`."""
     source, value, made = random.Random(seed), 0.0, []
     for _ in range(seconds):
         value = memory * value + (1 - memory**2) ** 0.5 * source.gauss(0, 1)
@@ -27,7 +27,7 @@ def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
         found = fit_slope(points)
         assert found is not None
         missed += abs(found[0] - 0.002) > found[1]
-    assert missed <= 12  # 3 are expected of 300, and some more where seconds are much alike
+    assert missed <= 12  # 3 of 300 are expected, and a few more with strong autocorrelation
 
 
 def test_a_slope_that_matters_is_found() -> None:
@@ -62,7 +62,7 @@ def test_students_t_is_that_of_the_tables(freedom: int, known: float) -> None:
 
 
 def test_what_is_said_of_a_soak() -> None:
-    # Given a server that leaks 1 MiB in 100 s, seen by a generator that stalled in its rise and once later
+    # Given a server that leaks 1 MiB in 100 s, and a generator that stalled during the rise and once later
     wobble = noise(2, 700)
 
     def p99(t: int) -> int:
@@ -82,9 +82,9 @@ def test_what_is_said_of_a_soak() -> None:
         )
         for t in range(700)
     ]
-    # When its rows are looked at
+    # When its rows are analysed
     found = {one.metric: one for one in find_drifts(rows)}
-    # Then memory drifts and latency does not, and of what was never seen nothing is said
+    # Then memory drifts, latency does not, and figures without samples are left out
     assert set(found) == {"delivery p50", "delivery p99", "server memory"}
     assert found["server memory"].is_significant
     assert found["server memory"].per_hour == pytest.approx(36, rel=0.01)

@@ -1,4 +1,4 @@
-"""A run's files come back as they were, are whole or not there, and survive a disk that is full."""
+"""A run's files are read back unchanged, are written completely or not at all, and survive a full disk."""
 
 import errno
 import io

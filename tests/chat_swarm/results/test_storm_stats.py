@@ -1,4 +1,4 @@
-"""What is said of a storm: how many were cut, who came back, how soon, and what they had missed."""
+"""Sentences about storms: connections cut, sessions resumed, time to resume, messages caught up."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from support.swarm.synthetic_run import synthetic_run
 
 
 def stormy(*starts: int, bots: dict[str, int] | None = None, timed: int = 0, **counts: int) -> FinishedRun:
-    """Return a run with storms at these seconds; `timed` of the returns and of the missed messages are."""
+    """Return a run with storms at these seconds; `timed` is the number of timed resumes and catch-ups."""
     run = synthetic_run(steady=20, samples=200, shape="storm", options={"shape_every": 30.0})
     for row in run.rows:
         number = sum(1 for start in starts if start <= row.t)
@@ -31,15 +31,13 @@ def test_storms_after_which_all_resumed_are_described_in_full() -> None:
     run = stormy(12, 18, timed=60, cuts=60, resumed=60, caught_up=1_234)
     cut, waited, missed = describe_storms(run)
     assert cut == (
-        "2 storms (at 12 and 18 s) cut 60 connections; all 60 came back to their sessions;"
-        " the slowest return took 101 ms."
+        "2 storms (at 12 and 18 s) cut 60 connections; all 60 resumed their sessions;"
+        " the slowest resume took 101 ms."
     )
     assert waited == (
-        "Of each return up to 100 ms, at random, is the bot's own wait before it connects again."
+        "Each resume includes up to 100 ms, at random, that the bot waits before it reconnects."
     )
-    assert missed == (
-        "What they missed, 1,234 messages, reached them in the end, at most 72 ms after it was sent."
-    )
+    assert missed == ("The bots caught up with 1,234 missed messages, at most 72 ms after being sent.")
     text = format_summary(run)
     assert all(sentence in text for sentence in describe_storms(run))
     assert "  storms            2 storms (at 12 and 18 s) cut" in text
@@ -55,8 +53,8 @@ def test_storms_without_full_return_count_the_missing() -> None:
     run = stormy(15, timed=20, cuts=30, resumed=25, not_resumed=3)
     cut, *_ = describe_storms(run)
     assert cut == (
-        "1 storm (at 15 s) cut 30 connections; 25 came back to their sessions, 3 to new ones,"
-        " 2 had not come back at the end; the slowest return of 20 that were timed took 101 ms."
+        "1 storm (at 15 s) cut 30 connections; 25 resumed their sessions, 3 got new ones,"
+        " 2 were still away at the end; the slowest resume of 20 timed ones took 101 ms."
     )
     assert not all_resumed(run)
     (check,) = (one for one in checks(run) if one.title == "Storms")
@@ -66,14 +64,13 @@ def test_storms_without_full_return_count_the_missing() -> None:
 def test_nothing_is_claimed_of_what_nobody_timed() -> None:
     (said,) = describe_storms(stormy(15, cuts=30))
     assert said == (
-        "1 storm (at 15 s) cut 30 connections; 0 came back to their sessions,"
-        " 30 had not come back at the end."
+        "1 storm (at 15 s) cut 30 connections; 0 resumed their sessions, 30 were still away at the end."
     )
 
 
 def test_what_churn_adds_to_the_cuts_is_said() -> None:
     run = stormy(15, bots={"ChurnBot": 5}, cuts=30, resumed=30)
-    assert "cut 30 connections, ChurnBots' own goings with them; all 30" in describe_storms(run)[0]
+    assert "cut 30 connections, including ChurnBots' own cuts; all 30" in describe_storms(run)[0]
 
 
 def test_many_storms_are_not_listed() -> None:
@@ -84,7 +81,8 @@ def test_many_storms_are_not_listed() -> None:
 def test_a_run_that_was_too_short_for_its_first_storm_says_so() -> None:
     (said,) = describe_storms(stormy())
     assert said == (
-        "None came: the first is 30 s after all bots are there (--shape-every), and the run was over before."
+        "No storm: the first is 30 s after all bots are connected (--shape-every), and the run ended before"
+        " that."
     )
     assert f"  storms            {said}" in format_summary(stormy())
 

@@ -1,4 +1,4 @@
-"""What is said of a generator that was slow or fell silent, of storms, and of a run that is not on disk."""
+"""Verdict sentences for slow generators, silent processes, incomplete audits and unwritten files."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def marked(*reasons: str, steady: int = 20, steps: bool = False) -> FinishedRun:
 def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     # Given a run in which one of the processes died
     run = marked(*[SILENT] * 6)
-    # Then all that is said of it names what it was
+    # Then all sentences name the silent process
     said = verdict.generator_sentence(run)
     assert said.startswith("A bot process did not report in 6 seconds of 20 (30 %)")
     assert verdict.severity(run) == "bad"
@@ -39,7 +39,7 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     assert (tile.value, tile.note) == ("6 of 20", f"{SILENT}: 6")
     (warning,) = (one for one in compare(run, run).warnings if "of A's" in one)
     assert f"in 6 seconds of A's 20 {SILENT}" in warning
-    # And none speaks of a generator that was too slow
+    # And none calls the generator too slow
     for words in (text, hint, warning):
         assert "bottleneck" not in words
         assert "too slow" not in words
@@ -65,8 +65,8 @@ def test_audit_check_shows_the_notes_of_an_incomplete_audit() -> None:
 @pytest.mark.parametrize(
     ("reasons", "said"),
     [
-        ([SILENT], "A bot process did not report in 1 second of 60 (1.67 %); the rest is sound"),
-        ([SLOW], "The generator was late in 1 second of 60 (1.67 %); the rest is sound"),
+        ([SILENT], "A bot process did not report in 1 second of 60 (1.67 %); the rest is reliable"),
+        ([SLOW], "The generator was late in 1 second of 60 (1.67 %); the rest is reliable"),
         (
             [SLOW, SILENT],
             "The generator was late in 1 second of 60 (1.67 %), and a bot process did not report in 1 second",
@@ -93,13 +93,13 @@ def test_a_run_that_could_not_be_written_has_not_passed(tmp_path: Path) -> None:
     # Given a run that passed, and a full disk
     run, full = synthetic_run(samples=200), ["summary.json could not be written: No space left on device"]
     assert run.summary.passed
-    # When it is told, then its first line is what the exit code says, and no file is promised
+    # When the summary is printed, then its first line agrees with the exit code, and it names no report
     text = format_summary(run, tmp_path, full)
-    assert text.splitlines()[0].endswith(": FAILED: NOT WRITTEN DOWN (PASSED BY ITS FIGURES)")
+    assert text.splitlines()[0].endswith(": FAILED: FILES NOT WRITTEN (THE MEASUREMENTS PASSED)")
     assert f"ERROR: {full[0]}" in text
     assert "report.html" not in text
 
 
 def test_a_run_that_failed_and_could_not_be_written_says_both() -> None:
     text = format_summary(with_faults(synthetic_run(samples=200)), None, ["no space"])
-    assert text.splitlines()[0].endswith(": FAILED: THE AUDIT; AND NOT WRITTEN DOWN")
+    assert text.splitlines()[0].endswith(": FAILED: THE AUDIT; AND FILES NOT WRITTEN")

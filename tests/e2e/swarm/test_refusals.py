@@ -100,7 +100,7 @@ def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Ended]
     full = ended["full"]
     assert full.code == 1
     (first,) = (line for line in full.out.splitlines() if line.startswith("Swarm run "))
-    assert first.endswith("FAILED: NOT WRITTEN DOWN (PASSED BY ITS FIGURES)")
+    assert first.endswith("FAILED: FILES NOT WRITTEN (THE MEASUREMENTS PASSED)")
     assert "summary.json could not be written" in full.out
     assert '"passed": true' in full.out  # what could not be written is printed
 
