@@ -8,7 +8,7 @@ import random
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gevent
 from gevent.event import Event
@@ -215,14 +215,15 @@ class Server:
         self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.hub.sessions))
         self.listener.stop()
         deadline = self.clock.monotonic() + self.config.drain_timeout
-        self.connections.stop_reading()
+        self.connections.stop_reading(self.config.drain_timeout)
         # Accepted messages are stored and acknowledged first, or refused if the store keeps failing.
         while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
-        for connection in list(self.connections.registered):
-            connection.close_with_bye(
-                ByeReason.SHUTDOWN, after=round(random.uniform(0, self.config.reconnect_spread), 2)
-            )
+        unanswered = self._say_bye(list(self.connections.registered))
+        while unanswered and self.clock.monotonic() < deadline:
+            gevent.sleep(0.01)
+            unanswered = self._say_bye(unanswered)
+        self._say_bye(unanswered, even_unanswered=True)
         while self.connections.registered and self.clock.monotonic() < deadline:
             gevent.sleep(0.01)
         for connection in list(self.connections.registered):
@@ -233,6 +234,17 @@ class Server:
         gevent.sleep(0.01)  # let the last disconnects reach the store
         gevent.killall(self._greenlets)
         self._finish(reason)
+
+    def _say_bye(
+        self, connections: Sequence[Connection], *, even_unanswered: bool = False
+    ) -> list[Connection]:
+        """Send `bye` to the connections that await no acknowledgement, or to all; return the others."""
+        unanswered = [one for one in connections if not even_unanswered and one.awaits_acknowledgement()]
+        for connection in connections:
+            if connection not in unanswered:
+                after = round(random.uniform(0, self.config.reconnect_spread), 2)
+                connection.close_with_bye(ByeReason.SHUTDOWN, after=after)
+        return unanswered
 
     def _finish(self, reason: str) -> None:
         self.watchdog.stop()

@@ -55,7 +55,7 @@ def test_a_stop_loses_nothing(
     start_server: StartServer, connect: Connect, number: signal.Signals, sync: str
 ) -> None:
     # Given somebody in full flow, and others in every dialect
-    server = start_server("--rate-messages", "0", "--sync", sync, "--drain-timeout", "1")
+    server = start_server("--rate-messages", "0", "--sync", sync, "--drain-timeout", "60")
     ann, bob = connect(server, "ann"), connect(server, "bob")
     text, simple = connect(server), connect(server)
     text.send(b"hello\n")
@@ -94,6 +94,29 @@ def test_a_stop_loses_nothing(
     stored = [frame for frame in whole_history(connect(server, "reader")) if frame["from"] == ann.id]
     assert [frame["ref"] for frame in stored] == [f"r{number}" for number in range(51 + len(own))]
     assert stored[51:] == own
+
+
+def test_stop_acknowledges_a_slow_reader_before_its_bye(start_server: StartServer, connect: Connect) -> None:
+    # Given a peer that has not read for a while, and whose own message waits behind those of others
+    flags = ("--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K", "--drain-timeout", "60")
+    server = start_server(*flags)
+    ann, bob = connect(server, "ann", wire={"receive_buffer": 4096}), connect(server, "bob")
+    for _ in range(500):
+        bob.say("x" * 4000)
+    server.wait_logged("reader_lagging", username=ann.username)
+    ann.send_frame("message", message="mine", ref="mine")
+    bob.expect("message", ref="mine")
+
+    # When the server is stopped
+    server.send_signal(signal.SIGTERM)
+    assert bob.expect_bye()["reason"] == "shutdown"
+    bob.close()
+
+    # Then the message is acknowledged before the bye
+    ann.expect("message", ref="mine")
+    assert ann.expect_bye()["reason"] == "shutdown"
+    ann.close()
+    assert server.wait_exit() == 0
 
 
 def test_stop_with_peer_still_connected_logs_it_once(start_server: StartServer, connect: Connect) -> None:

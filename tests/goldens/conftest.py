@@ -1,3 +1,3 @@
-from support.fixtures import start_server
+from support.processes.fixtures import start_server
 
 __all__ = ["start_server"]

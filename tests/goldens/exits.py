@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from goldens import old_data, old_run
-from support.peer import Peer
-from support.process import BIN, PATIENCE, ServerProcess, environment
-from support.scrape import free_port
+from support.processes.peer import NdjsonPeer
+from support.processes.process import BIN_DIR, TIMEOUT_S, ServerProcess, clean_environment
+from support.processes.scrape import free_port
 
 LOG = str(old_data.DATA / "server.log")
 RUN = str(old_run.DATA)
@@ -106,16 +106,16 @@ def ends(folder: Path) -> list[Exit]:
         newer.execute("PRAGMA user_version = 999")
     server = ServerProcess(folder)
     try:
-        with Peer(server.port) as ann, socket.create_server(("127.0.0.1", 0)) as silent:
-            ann.tell("hello", username="ann")
+        with NdjsonPeer(server.port) as ann, socket.create_server(("127.0.0.1", 0)) as silent:
+            ann.send_frame("hello", username="ann")
             ann.id = ann.expect("welcome")["id"]
             ann.say("hello")
             known = {"folder": folder, "port": server.port, "free": free_port(), "data": server.data}
             known |= {"silent": silent.getsockname()[1], "log": LOG, "run": RUN}
             with ThreadPoolExecutor(4) as pool:
                 found = list(pool.map(lambda one: _try(one, folder, known), TRIES))
-            ann.tell("quit")
-            ann.bye()
+            ann.send_frame("quit")
+            ann.expect_bye()
         return [*found, *_signals(folder, server)]
     finally:
         server.kill()
@@ -124,12 +124,12 @@ def ends(folder: Path) -> list[Exit]:
 def _try(one: Try, folder: Path, known: dict[str, object]) -> Exit:
     name, *arguments = one.command.split()
     done = subprocess.run(
-        [BIN / name, *(argument.format_map(known) for argument in arguments)],
-        env=environment(folder) | {"COLUMNS": "200", "NO_COLOR": "1"},
+        [BIN_DIR / name, *(argument.format_map(known) for argument in arguments)],
+        env=clean_environment(folder) | {"COLUMNS": "200", "NO_COLOR": "1"},
         input=one.stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=TIMEOUT_S * 2,
         check=False,
     )
     own = [line for line in done.stderr.splitlines() if line.startswith(f"{name}: ")]
@@ -150,17 +150,17 @@ def _signals(folder: Path, server: ServerProcess) -> list[Exit]:
         server.start()
     for command in ("rtt", "tail"):
         client = subprocess.Popen(
-            [BIN / "chat-client", command, "--port", str(server.port), "--username", f"{command}er"],
-            env=environment(folder),
+            [BIN_DIR / "chat-client", command, "--port", str(server.port), "--username", f"{command}er"],
+            env=clean_environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         try:
-            server.logged("session_opened", username=f"{command}er")
+            server.wait_logged("session_opened", username=f"{command}er")
             time.sleep(0.2)  # until it waits
             client.send_signal(signal.SIGINT)
-            found.append(Exit(f"chat-client {command}: SIGINT", client.wait(PATIENCE), ""))
+            found.append(Exit(f"chat-client {command}: SIGINT", client.wait(TIMEOUT_S), ""))
         finally:
             client.kill()
             client.wait()

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from support.process import BIN, PATIENCE, environment
+from support.processes.process import BIN_DIR, TIMEOUT_S, clean_environment
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("chat-server", "chat-client", "chat-logs", "chat-swarm")
@@ -111,12 +111,12 @@ def _ask(folder: Path, command: Sequence[str]) -> Page:
     name, *arguments = command
     flags = [] if command == SWARM else ["--help"]
     done = subprocess.run(
-        [BIN / name, *arguments, *flags],
-        env=environment(folder) | {"COLUMNS": "9999", "NO_COLOR": "1"},
+        [BIN_DIR / name, *arguments, *flags],
+        env=clean_environment(folder) | {"COLUMNS": "9999", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 3,
+        timeout=TIMEOUT_S * 3,
         check=True,
     )
     text = done.stdout.replace(str(folder), "~")

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS, HISTOGRAMS
-from support.peer import Peer
-from support.process import ServerProcess, eventually
-from support.scrape import free_port, get
+from support.processes.peer import NdjsonPeer
+from support.processes.process import ServerProcess, eventually
+from support.processes.scrape import free_port, http_get
 
 _FAMILY = re.compile(r"# TYPE (?P<name>\S+) (?P<kind>\S+)")
 _SERIES = re.compile(r"(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? \S+")
@@ -24,10 +24,10 @@ def metrics(folder: Path) -> str:
     port = free_port()
     server = ServerProcess(folder, "--metrics-port", str(port), "--node", "tower")
     try:
-        with Peer(server.port) as ann:
+        with NdjsonPeer(server.port) as ann:
             ann.hello("ann")
             ann.say("hi")
-            page = get(port, "/metrics").body
+            page = http_get(port, "/metrics").body
     finally:
         server.kill()
     lines: list[str] = []
@@ -47,12 +47,12 @@ def log_lines(folder: Path) -> str:
     flags = ("--log-messages", "--log-interval", "0.1", "--node", "tower")
     server = ServerProcess(folder, *flags)
     try:
-        with Peer(server.port) as ann:
+        with NdjsonPeer(server.port) as ann:
             ann.hello("ann")
             ann.say("hi")
             eventually(lambda: server.entries("interval", messages=1), "the interval of the message")
-            ann.tell("quit")
-            ann.bye()
+            ann.send_frame("quit")
+            ann.expect_bye()
         assert server.stop() == 0
     finally:
         server.kill()

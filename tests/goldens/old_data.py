@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from support.peer import Peer
-from support.process import ServerProcess
+from support.processes.peer import NdjsonPeer
+from support.processes.process import ServerProcess
 
 DATA = Path(__file__).with_name("data") / "old-data"
 FACTS = DATA / "facts.json"
@@ -38,7 +38,7 @@ def make(folder: Path) -> None:
     server = ServerProcess(folder, *FLAGS, log_file=True)
     try:
         facts = _play(server)
-        server.logged("interval", sessions=0)
+        server.wait_logged("interval", sessions=0)
         assert server.stop() == 0
     finally:
         server.kill()
@@ -51,7 +51,7 @@ def make(folder: Path) -> None:
 
 def _play(server: ServerProcess) -> dict[str, Any]:
     with ExitStack() as stack:
-        ann, bob, cy = (stack.enter_context(Peer(server.port)) for _ in range(3))
+        ann, bob, cy = (stack.enter_context(NdjsonPeer(server.port)) for _ in range(3))
         welcomes = [
             peer.ask("hello", username=name, rooms=["lobby", "kitchen"], resumable=name != "cy")
             for peer, name in ((ann, "ann"), (bob, "Bob"), (cy, "cy"))

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from support.process import BIN, PATIENCE, ServerProcess, environment
+from support.processes.process import BIN_DIR, TIMEOUT_S, ServerProcess, clean_environment
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).with_name("data") / "old-run"
@@ -43,14 +43,14 @@ def run(folder: Path) -> Path:
     try:
         subprocess.run(
             [
-                *(BIN / "locust", "-f", ROOT / "loadtest" / "bots.py", "--headless", "--only-summary"),
+                *(BIN_DIR / "locust", "-f", ROOT / "loadtest" / "bots.py", "--headless", "--only-summary"),
                 *("--host", f"127.0.0.1:{server.port}", "--report", path, *FLAGS),
             ],
             cwd=folder,
-            env=environment(folder),
+            env=clean_environment(folder),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE * 4,
+            timeout=TIMEOUT_S * 4,
             check=True,
         )
     finally:

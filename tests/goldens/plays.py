@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from support.process import PATIENCE, ServerProcess
+from support.processes.process import TIMEOUT_S, ServerProcess
 
 END = "the connection is closed"
 NOTHING = "(nothing)"
@@ -96,11 +96,11 @@ def _steps(lines: list[str]) -> Iterator[tuple[str, dict[str, int]]]:
     yield done, due
 
 
-class Peer:
+class NdjsonPeer:
     """A connection, line by line; None is its end."""
 
     def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held = b""
         self._ended = False
@@ -135,8 +135,8 @@ class Stage:
         self.sentences: list[str] = []
         self._server = server
         self._writing = writing
-        self._patience = PATIENCE
-        self._peers: dict[str, Peer] = {}
+        self._patience = TIMEOUT_S
+        self._peers: dict[str, NdjsonPeer] = {}
         self._locks: list[sqlite3.Connection] = []
         self._words: dict[str, str] = {}  # by value
         self._passed: dict[str, list[str]] = {}  # what came unasked and was left out
@@ -180,7 +180,7 @@ class Stage:
         """Wait for an event that comes unasked, or for a line of text that has this word."""
         while True:
             passed = self._passed.get(name)
-            line = passed.pop(0) if passed else self._peers[name].next(PATIENCE)
+            line = passed.pop(0) if passed else self._peers[name].next(TIMEOUT_S)
             assert line is not None, f"{name} waits for {kind}"
             if kind in ({json.loads(line)["type"]} if line.startswith('{"type"') else line.split()):
                 self._write(name, [line])
@@ -192,7 +192,7 @@ class Stage:
 
     def do_lock(self, name: str) -> None:
         """Lock a file of the server's data until the end of the scene, as another program would."""
-        lock = sqlite3.connect(self._server.data / name, isolation_level=None, timeout=PATIENCE)
+        lock = sqlite3.connect(self._server.data / name, isolation_level=None, timeout=TIMEOUT_S)
         self._locks.append(lock)
         lock.execute("BEGIN IMMEDIATE")
 
@@ -202,7 +202,7 @@ class Stage:
 
     def do_restart(self) -> None:
         """Start the server again; those who were connected are not any more."""
-        assert self._server.wait() in {0, -9}
+        assert self._server.wait_exit() in {0, -9}
         for name in list(self._peers):
             self._peers.pop(name).cut()
         self._server.start()
@@ -222,9 +222,9 @@ class Stage:
         for lock in self._locks:
             lock.close()
 
-    def _peer(self, name: str) -> Peer:
+    def _peer(self, name: str) -> NdjsonPeer:
         if name not in self._peers:
-            self._peers[name] = Peer(self._server.port)
+            self._peers[name] = NdjsonPeer(self._server.port)
         return self._peers[name]
 
     def _send(self, name: str, what: str) -> None:

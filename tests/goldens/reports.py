@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from goldens import old_data, old_run
-from support.process import BIN, PATIENCE, environment
+from support.processes.process import BIN_DIR, TIMEOUT_S, clean_environment
 
 REPORTS = (
     "summary",
@@ -59,12 +59,12 @@ def swarm(folder: Path) -> str:
 
 def _output(folder: Path, name: str, *arguments: str) -> str:
     done = subprocess.run(
-        [BIN / name, *arguments],
-        env=environment(folder),
+        [BIN_DIR / name, *arguments],
+        env=clean_environment(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE * 2,
+        timeout=TIMEOUT_S * 2,
         check=True,
     )
     return done.stdout

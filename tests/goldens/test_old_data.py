@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from goldens import old_data
-from support.peer import Frame, Peer
-from support.process import ServerProcess
+from support.processes.peer import Frame, NdjsonPeer
+from support.processes.process import ServerProcess
 
 FACTS = json.loads(old_data.FACTS.read_text())
 LAST = old_data.MESSAGES
 KITCHEN = LAST // 2
-Resume = Callable[..., tuple[Peer, Frame]]
+Resume = Callable[..., tuple[NdjsonPeer, Frame]]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
     path = old_data.copy(tmp_path / "old")
     one = ServerProcess(tmp_path, "--store", f"sqlite:///{path}", "--rate-messages", "0")
     yield one
-    assert one.stop() == 0, one.errors()
+    assert one.stop() == 0, one.stderr_text()
     assert not [entry for entry in one.entries() if entry["level"] not in {"debug", "info"}]
 
 
@@ -34,8 +34,8 @@ def resume(server: ServerProcess) -> Iterator[Resume]:
     """Let people come back: `resume("ann", lobby=5)` has seen the lobby up to 5."""
     peers = []
 
-    def come_back(who: str, name: str = "", **rooms: int) -> tuple[Peer, Frame]:
-        peers.append(Peer(server.port))
+    def come_back(who: str, name: str = "", **rooms: int) -> tuple[NdjsonPeer, Frame]:
+        peers.append(NdjsonPeer(server.port))
         known = {"session": FACTS[who]["session"], "epoch": FACTS["epoch"], "rooms": rooms}
         peers[-1].id = FACTS[who]["id"]
         welcome = peers[-1].ask("hello", username=name or who, resumable=True, resume=known)
@@ -103,8 +103,8 @@ def test_the_conversation_is_still_there(resume: Resume) -> None:
 def test_the_names_are_held(resume: Resume, server: ServerProcess) -> None:
     _, welcome = resume("ann", "Ann-Marie")
     assert welcome["resumed"]
-    with Peer(server.port) as other:
-        assert other.refused("hello", username="bob") == "name_taken"
+    with NdjsonPeer(server.port) as other:
+        assert other.expect_refusal("hello", username="bob") == "name_taken"
 
 
 def test_a_copy_without_its_mark_begins_a_new_epoch(tmp_path: Path) -> None:
@@ -112,10 +112,10 @@ def test_a_copy_without_its_mark_begins_a_new_epoch(tmp_path: Path) -> None:
     path.with_name("greenroom.db-mark").unlink()
     one = ServerProcess(tmp_path, "--store", f"sqlite:///{path}")
     try:
-        assert one.logged("server_started")["epoch"] != FACTS["epoch"]
-        assert one.logged("epoch_changed")
-        with Peer(one.port) as cy:
-            cy.tell("hello", username="cy", rooms=["lobby"])
+        assert one.wait_logged("server_started")["epoch"] != FACTS["epoch"]
+        assert one.wait_logged("epoch_changed")
+        with NdjsonPeer(one.port) as cy:
+            cy.send_frame("hello", username="cy", rooms=["lobby"])
             assert cy.expect("welcome")["rooms"][0]["seq"] == LAST
         assert one.stop() == 0
     finally:
@@ -127,8 +127,8 @@ def test_an_index_that_is_missing_is_made_again(tmp_path: Path) -> None:
     path.with_name("greenroom.db-index").unlink()
     one = ServerProcess(tmp_path, "--store", f"sqlite:///{path}")
     try:
-        with Peer(one.port) as cy:
-            cy.tell("hello", username="cy", rooms=["lobby"])
+        with NdjsonPeer(one.port) as cy:
+            cy.send_frame("hello", username="cy", rooms=["lobby"])
             assert cy.expect("welcome")["rooms"][0]["seq"] == LAST
             assert cy.ask("history", room="lobby", after=0, limit=3)["messages"] == FACTS["first"]
         assert one.stop() == 0

@@ -1,4 +1,4 @@
-"""Each setting may stand in a file and in the environment, under the names that it had."""
+"""Each setting may stand in a file and in the clean_environment, under the names that it had."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from goldens import book
-from support.fixtures import StartServer
+from support.processes.fixtures import StartServer
 
 OF_THE_SERVER = book.read("options.txt").partition("== chat-server\n")[2].partition("\n\n")[0]
 SETTINGS = re.findall(r"^--(\S+?)(?:,| (\S+)) .*?\[default (.*?); (CHAT_\w+)", OF_THE_SERVER, re.MULTILINE)
@@ -41,12 +41,14 @@ def test_a_file_may_set_them_all(dash: str, start_server: StartServer, tmp_path:
     ]
     file.write_text("\n".join(lines))
     server = start_server("--config", str(file), "--sync", "never", wait=False)
-    assert server.wait() == 2
-    assert server.errors().startswith("chat-server: --sync:"), server.errors()  # flags are read last
+    assert server.wait_exit() == 2
+    assert server.stderr_text().startswith("chat-server: --sync:"), (
+        server.stderr_text()
+    )  # flags are read last
 
 
 def test_the_environment_may_set_them_all(start_server: StartServer, tmp_path: Path) -> None:
     environ = {variable: value for value, variable in values(tmp_path).values()}
     server = start_server("--sync", "never", environ=environ, wait=False)
-    assert server.wait() == 2
-    assert server.errors().startswith("chat-server: --sync:"), server.errors()
+    assert server.wait_exit() == 2
+    assert server.stderr_text().startswith("chat-server: --sync:"), server.stderr_text()

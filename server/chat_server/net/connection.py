@@ -234,7 +234,7 @@ class Connection:
     def _linger(self, *, peer_closed: bool) -> None:
         """Let the peer read its last bytes, and read its own, so that no reset overtakes the `bye`."""
         gevent_hub, outbox = self._connections.gevent_hub, self.outbox
-        with gevent.Timeout(CLOSE_LINGER_S, False):
+        with gevent.Timeout(max(CLOSE_LINGER_S, self._connections.drain_timeout_s), False):
             try:
                 if outbox.queued_bytes:
                     self._drained = Event()
@@ -289,6 +289,13 @@ class Connection:
         """Serve a resumed session, in place of the one that sent the hello."""
         self.session = session
         session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
+
+    def awaits_acknowledgement(self) -> bool:
+        """Return whether the peer has yet to get its own message back, and still can."""
+        session = self.session
+        if self.outbox.closed or session.link is not self:
+            return False
+        return session.pending > 0 or (session.lagging is not None and session.lagging.owes_own_message())
 
     def bytes_written(self) -> int:
         """Return the bytes written to the peer so far, including those queued here and in the kernel."""

@@ -46,6 +46,7 @@ class Connections:
         self.unnamed: dict[Connection, float] = {}  # -> deadline for hello, ascending
         self._bytes_direct_closed = 0  # sent to connections that have closed
         self.reading_stopped = False
+        self.drain_timeout_s = 0.0  # while the server does not stop
         self.on_failed = on_failed
         self._on_closed = on_closed
         self._hello_timeout_s = hello_timeout
@@ -57,9 +58,10 @@ class Connections:
         self.unnamed[connection] = connection.opened_at + self._hello_timeout_s
         return connection
 
-    def stop_reading(self) -> None:
-        """Read no more commands from any connection: the server is stopping."""
+    def stop_reading(self, drain_timeout: float) -> None:
+        """Read no more commands from any connection: the server stops within `drain_timeout` seconds."""
         self.reading_stopped = True
+        self.drain_timeout_s = drain_timeout
 
     def on_disconnect(self, connection: Connection) -> None:
         """Detach the session once its messages are stored; without a `quit` it may be resumed. May wait."""
