@@ -1,6 +1,8 @@
-"""A chat client as a library (`Client`) and as a command (`chat-client`, in cli.py).
+"""Chat client: a library (`Client`) and the command `chat-client` (cli.py).
 
-Blocking sockets and threads; no dependency on the server's code nor on gevent.
+Blocking sockets and threads. Imports `chat_protocol`, and never the server's code or gevent; programs patched
+by gevent can use it. The public API is `__all__`, documented in docs/api.md.
+Open `client.py` first, then `connection/reconnect.py`.
 """
 
 from chat_client.address import Address, parse_address

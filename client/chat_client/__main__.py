@@ -1,4 +1,4 @@
-"""`python -m chat_client`: the same as the command `chat-client`."""
+"""Entry point of `python -m chat_client`, the same as the command `chat-client`."""
 
 import sys
 

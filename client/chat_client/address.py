@@ -1,7 +1,4 @@
-"""Addresses of servers as people write them: `HOST`, `HOST:PORT`, `[::1]:7072`, `::1`.
-
-Knows spelling only. Must not resolve names or connect.
-"""
+"""Server addresses: parsing `HOST`, `HOST:PORT`, `[::1]:7072` and `::1`, without resolving host names."""
 
 from typing import NamedTuple
 
@@ -11,7 +8,11 @@ _MAX_PORT = 65_535  # RFC 9293: 16 bits
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """Address of a server; `str()` gives `HOST:PORT`, with brackets around an IPv6 address.
+
+    - `host`: name or IP address.
+    - `port`: TCP port, 1 to 65,535 (default 7072).
+    """
 
     host: str
     port: int = DEFAULT_PORT
@@ -21,12 +22,18 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
-    """Return the address that `text` means, or raise ValueError with the reason."""
+    """Parse the address of a server.
+
+    - `text`: `HOST`, `HOST:PORT`, `[IPV6]:PORT`, or an IPv6 address without a port.
+    - `default_port`: the port if `text` has none (default 7072).
+
+    Raises `ValueError` with a sentence that contains `text`.
+    """
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{text!r}: an IPv6 address with a port is written [::1]:{DEFAULT_PORT}")
+            raise ValueError(f"{text!r}: write an IPv6 address with a port as [::1]:{DEFAULT_PORT}")
         port = rest[1:] if rest else ""
     elif text.count(":") > 1:
         host, port = text, ""  # an IPv6 address without brackets can have no port
@@ -34,17 +41,17 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
     else:
         host, rest, port = text.partition(":")
     if not host or any(char.isspace() or char in "/,@" for char in host):
-        raise ValueError(f"{text!r}: a server is written HOST:PORT")
+        raise ValueError(f"{text!r} is not an address, write HOST:PORT")
     return Address(host, parse_port(port) if rest else default_port)
 
 
 def parse_port(text: str) -> int:
-    """Return a port number, or raise ValueError with the reason."""
+    """Return a port number. Raises `ValueError` with a sentence that contains `text`."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PORT):
-        raise ValueError(f"{text!r} is no port: 1 to {_MAX_PORT}")
+        raise ValueError(f"{text!r} is not a port number from 1 to {_MAX_PORT}")
     return int(text)
 
 
 def parse_servers(text: str) -> list[Address]:
-    """Return the addresses in a comma-separated list, as in CHAT_SERVER."""
+    """Return the addresses in a comma-separated list, as in CHAT_SERVER; errors as in `parse_address`."""
     return [parse_address(part) for part in text.split(",") if part.strip()]

@@ -1,7 +1,6 @@
 """The command `chat-client`: options, subcommands, exit codes.
 
-Knows which part does what, and imports it only then: prompt_toolkit takes longer to import than a script's
-message takes to be said.
+Subcommands are imported when they run: importing prompt_toolkit takes longer than sending a script's message.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from chat_protocol import LOBBY
 from chat_protocol.names import validate_name
 
 _DESCRIPTION = """\
-Talk in a Greenroom chat server. Without a subcommand: in this terminal.
+Chat on a Greenroom server. Without a subcommand: interactive, in this terminal.
 
   chat-client                                   asks for server and name
   chat-client --server chat.example:7072 --username ann
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        discard_stdout()  # `| head` has what it wanted: no error
+        discard_stdout()  # the reader, such as `| head`, has closed the pipe: not an error
         return ExitCode.OK
     except ChatError as error:
         print_to_stderr(str(error))
@@ -57,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
-    # A script that is told to stop ends as by Ctrl-C: it says what is not acknowledged.
+    # SIGTERM is handled like Ctrl-C: unacknowledged messages are reported.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 must not raise
     match options.subcommand:
         case "send":
             from chat_client.commands.send import run_send  # noqa: PLC0415  see the top of the file
@@ -82,9 +81,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
 
             return run_rtt(settings, options.count, options.interval)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print_to_stderr(
-            "there is no terminal here; in scripts use: chat-client send, tail or rtt (see --help)"
-        )
+        print_to_stderr("not a terminal; in scripts use chat-client send, tail or rtt (see --help)")
         return ExitCode.USAGE
     from chat_client.terminal.app import run_terminal  # noqa: PLC0415  as above
 
@@ -92,12 +89,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
 
 
 def _check_names(options: argparse.Namespace, settings: Settings) -> None:
-    """Refuse names that no server would take, before any connection; ValueError says why."""
+    """Reject names that no server accepts, before connecting. Raises `ValueError` with the flag."""
     interactive = options.subcommand is None
     for flag, name in (
         ("--room", getattr(options, "room", None)),
         ("--to", getattr(options, "to", None)),
-        # At a terminal a wrong name is asked for again.
+        # At a terminal, an invalid name leads to a new prompt.
         ("--username", None if interactive else settings.username),
     ):
         if name is not None:
@@ -117,7 +114,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     version = importlib.metadata.version("greenroom")
     parser.add_argument("--version", action="version", version=f"chat-client {version}")
-    parser.add_argument("--room", default=LOBBY, help=f"room to begin in (default: {LOBBY})")
+    parser.add_argument("--room", default=LOBBY, help=f"room to start in (default: {LOBBY})")
     add_options(parser)
     subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", title="for scripts")
 
@@ -133,31 +130,31 @@ def _make_parser() -> argparse.ArgumentParser:
         add_options(added)
         return added
 
-    send = subcommand("send", "say something, and return when the server has acknowledged it")
+    send = subcommand("send", "send a message, and return when the server has acknowledged it")
     where = send.add_mutually_exclusive_group()
-    where.add_argument("--room", default=argparse.SUPPRESS, help=f"room to say it in (default: {LOBBY})")
-    where.add_argument("--to", metavar="NAME", default=None, help="say it to this user only")
+    where.add_argument("--room", default=argparse.SUPPRESS, help=f"room to send to (default: {LOBBY})")
+    where.add_argument("--to", metavar="NAME", default=None, help="send to this user only")
     send.add_argument(
-        "text", metavar="TEXT", nargs="*", help="the message; without it, each line of stdin is one"
+        "text", metavar="TEXT", nargs="*", help="the message; without it, each line of stdin is a message"
     )
 
-    tail = subcommand("tail", "print what is said in a room, one message a line")
-    tail.add_argument("--room", default=argparse.SUPPRESS, help=f"room to listen to (default: {LOBBY})")
+    tail = subcommand("tail", "print the messages of a room, one a line")
+    tail.add_argument("--room", default=argparse.SUPPRESS, help=f"room to follow (default: {LOBBY})")
     tail.add_argument(
-        "--json", action="store_true", help="print the events of the wire, one JSON object a line"
+        "--json", action="store_true", help="print messages as the protocol's events, one JSON object a line"
     )
     tail.add_argument(
-        "--since", metavar="SEQ", type=argument_type(_count), help="first everything after this seq"
+        "--since", metavar="SEQ", type=argument_type(_count), help="first print the messages after this seq"
     )
     tail.add_argument(
         "-n",
         dest="count",
         metavar="COUNT",
         type=argument_type(_count),
-        help="wait for so many messages (those after --since first, then live ones), then stop",
+        help="stop after COUNT messages (those after --since first, then new ones)",
     )
     tail.add_argument(
-        "--reconnect", action="store_true", help="come back after a lost connection, without a hole"
+        "--reconnect", action="store_true", help="reconnect after a lost connection, without missing messages"
     )
 
     rtt = subcommand("rtt", "measure round-trip times to the server, like ping")
@@ -174,18 +171,18 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         type=argument_type(positive_seconds),
         default=1.0,
-        help="between pings (default: 1)",
+        help="seconds between pings (default: 1)",
     )
     return parser
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise ValueError(f"{text!r} is not a number from 0 on")
+        raise ValueError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 
 def _positive_count(text: str) -> int:
     if (number := _count(text)) == 0:
-        raise ValueError(f"{text!r} is not a number from 1 on")
+        raise ValueError(f"{text!r} is not a whole number from 1")
     return number

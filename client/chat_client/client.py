@@ -1,8 +1,8 @@
-"""The library: a chat session as an object.
+"""The client library: a chat session as an object.
 
-Knows what a program may ask and say. Connections are kept by connection/reconnect.py, answers awaited in
-connection/pending.py, state lives in connection/session.py. Blocking sockets and threads only, so it works as
-it is in programs patched by gevent.
+connection/reconnect.py keeps the connection, connection/pending.py holds commands until they are answered,
+connection/session.py the state of the session. Uses blocking sockets and threads only, so it also works in
+programs patched by gevent.
 """
 
 import itertools
@@ -44,21 +44,34 @@ from chat_protocol.events import (
 from chat_protocol.message_text import text_problem
 
 EventT = TypeVar("EventT", bound=Event)
-_MEASURE_TIMEOUT_S = 3.0  # seconds for measuring several servers: a slower one is not the quickest
+_MEASURE_TIMEOUT_S = 3.0  # for each server when several are measured: a slower one is not the quickest
 _Handler = Callable[[Event], object]
 
 
 class Client:
     """A session with a chat server: `with Client("ann") as client: client.say("hi")`.
 
-    `servers` is an address, or several of which the quickest is taken. `timeout` (seconds) is for connecting,
-    greeting and each answer. With `reconnect` a lost connection comes back by itself, what was not
-    acknowledged is sent again, and `Back` says when all that was missed has come. `resumable` (default: as
-    `reconnect`) asks the server to keep the session for that; `resume`, which another client's `resume` gave,
-    goes on with that one's session. `ping_every` (seconds, 0: never) feeds `samples`. `backlog` is how many
-    events wait for a slow program before the oldest give way to an `Overrun`.
+    - `username`: the name; `connect` raises `Refused` if it is taken or invalid.
+    - `servers`: an address, or several of which the quickest is chosen (default `127.0.0.1:7072`).
+    - `rooms`: the rooms to join on connecting (default: the lobby).
+    - `reconnect`: reconnect after a lost connection, resend unacknowledged messages, and report it by the
+      events `Lost` and `Back` (default False).
+    - `resumable`: let the server keep the session while there is no connection (default: as `reconnect`).
+    - `resume`: take over the session of another client, from its property `resume` (default None).
+    - `timeout`: seconds for connecting, for the handshake and for each answer (default 10).
+    - `ping_every`: seconds between pings that feed `samples`; 0 for none (default 30).
+    - `backlog`: number of events kept for a slow program; above it the oldest are dropped and an `Overrun`
+      reports their number (default 10,000).
+    - `program`: name of the program, up to 100 characters, sent to the server (default `chat_client`).
+    - `backoff`: waits between attempts to reconnect (default: growing from 0.5 to 30 s, randomised).
 
-    Any thread may call any method. Iterate in one thread; calling methods from inside the loop is fine.
+    Attributes: `addresses` (from `servers`), `address` (the chosen one), `measured` (results of `measure_all`
+    if there are several), `timeout`, `samples` (RTTs: `last_ms`, `min_ms`, `percentile_ms(50)`, `count`).
+
+    Any thread may call any method. Iterate over the events in one thread only; the loop may call methods.
+    Raises `ValueError` for an invalid address, or none. Methods that send a command raise `Refused` if the
+    server rejects it, `TimedOut` without an answer, `ConnectionLost` without a connection, and `Ended` after
+    the client has been closed.
     """
 
     def __init__(
@@ -79,7 +92,7 @@ class Client:
         several = [servers] if isinstance(servers, (str, Address)) else list(servers)
         self.addresses = [parse_address(one) if isinstance(one, str) else one for one in several]
         if not self.addresses:
-            raise ValueError("a client needs the address of a server")
+            raise ValueError("no server address given; pass at least one")
         self.address = self.addresses[0]
         self.measured: list[MeasuredServer] = []
         self.timeout = timeout
@@ -103,31 +116,39 @@ class Client:
     # The session.
 
     def connect(self) -> Welcome:
-        """Connect and say hello; raise ConnectionFailed, ConnectionLost (with `bye`) or Refused."""
+        """Connect and open the session; return the server's `Welcome`.
+
+        Raises `ConnectionFailed`, `Refused`, or `ConnectionLost` (with `bye`) if the server closes at once.
+        """
         return self._reconnector.start()
 
     def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
-        """Say good-bye and wait up to `timeout` seconds until all that was said before is acknowledged.
+        """End the session after all messages have been acknowledged, then close the client.
 
-        While a lost connection is being brought back, that is waited for if something is not acknowledged.
+        - `reason`: up to 1,000 characters, sent to the server (default None).
+        - `timeout`: seconds to wait, also for a reconnect if messages are unacknowledged (default: the
+          client's `timeout`). The client is closed then in any case; see `unacknowledged`.
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while link := self._reconnector.wait_for_link(deadline if self._waits_for_reconnect else 0.0):
             try:
                 self._reconnector.send_or_queue(commands.Quit(reason=reason))
             except ChatError:
-                continue  # the connection went first
+                continue  # the connection was lost first
             self._reconnector.wait_for_link_end(link, deadline)
             if time.monotonic() >= deadline:
                 break
         self.close()
 
     def close(self) -> None:
-        """End it at once; whatever waits for an answer gets Ended. A resumable session is given up."""
+        """Close the connection at once, and end the session even if it is resumable.
+
+        Calls that wait for an answer raise `Ended`.
+        """
         self._reconnector.shut_down(Ended("the client has been closed"))
 
     def cut(self) -> None:
-        """Break the connection as a failing network would; with `reconnect` it comes back."""
+        """Break the connection as a network failure would; with `reconnect` the client then reconnects."""
         self._reconnector.break_connection()
 
     def __enter__(self) -> Self:
@@ -141,27 +162,27 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection at this moment."""
+        """Whether there is a connection now."""
         return self._reconnector.link is not None
 
     @property
     def loss(self) -> ConnectionLost | None:
-        """Why there is no connection at this moment; None while there is one."""
+        """Why there is no connection now; None while there is one."""
         return None if self.connected else self._reconnector.last_loss
 
     @property
     def username(self) -> str:
-        """Our name, as the server shows it."""
+        """The current name of the session, as the server shows it."""
         return self._session.username
 
     @property
     def id(self) -> str:
-        """The public id of the session: the `sender` of our own messages."""
+        """The public id of the session: the `sender` of its messages. Empty before `connect`."""
         return self._session.id
 
     @property
     def welcome(self) -> Welcome:
-        """What the server said first; ConnectionLost before that."""
+        """The `Welcome` of the current or last connection. Raises `ConnectionLost` before `connect`."""
         if self._session.welcome is None:
             raise ConnectionLost("not connected yet")
         return self._session.welcome
@@ -170,24 +191,27 @@ class Client:
     def resume(self) -> commands.Resume | None:
         """What another `Client(resume=...)` needs to take over this session; None if it is not resumable.
 
-        It holds the session's secret: whoever has it is this user.
+        It contains the session's secret: a program that has it can act as this user.
         """
         return self._session.resume
 
     @property
     def joined_rooms(self) -> Mapping[str, RoomView]:
-        """The rooms and conversations we are in, by folded name (`chat_protocol.names.fold`)."""
+        """The joined rooms and open conversations, by folded name (`chat_protocol.names.fold`).
+
+        Each has `room`, `seq` (last received), `count` (members), and `peer` (None for a public room).
+        """
         return self._session.rooms
 
     @property
     def unacknowledged(self) -> list[commands.Message]:
-        """What was said and is not known to be stored, in its order."""
+        """The messages sent and not acknowledged as stored, in order; also after the end of the session."""
         return self._pending.unacknowledged()
 
     # Events.
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield events as they come, until quit() or close(); raise ConnectionLost if the session is lost."""
+        """Yield events until `quit` or `close`. Raises `ConnectionLost` if the session is lost."""
         while True:
             try:
                 event = self._inbox.get()
@@ -196,11 +220,18 @@ class Client:
             yield event
 
     def next_event(self, timeout: float | None = None) -> Event:
-        """Return the next event; TimedOut after `timeout` seconds, Ended or ConnectionLost at the end."""
+        """Return the next event, waiting `timeout` seconds (default None: without limit).
+
+        Raises `TimedOut` after that, and `Ended` or `ConnectionLost` if there will be no more events.
+        """
         return self._inbox.get(timeout)
 
     def on(self, kind: type[EventT], handler: Callable[[EventT], object]) -> None:
-        """Let `run` call `handler` for each event of a class (`Event`: for all)."""
+        """Register a handler for `run`.
+
+        - `kind`: class of events; `Event` for all.
+        - `handler`: called with each event of that class, in the order of registration.
+        """
 
         def call(event: Event) -> None:
             assert isinstance(event, kind)
@@ -209,19 +240,24 @@ class Client:
         self._handlers.append((kind, call))
 
     def run(self) -> None:
-        """Call the handlers, in this thread, until the end."""
+        """Iterate over the events in this thread, and call the registered handlers for each."""
         for event in self:
             for kind, handler in self._handlers:
                 if isinstance(event, kind):
                     handler(event)
 
-    # Saying things.
+    # Messages.
 
     def send(self, text: str, room: str | None = None, to: str | None = None) -> Pending[MessageEvent]:
-        """Say `text` in a room (default: the lobby) or `to` one user; return at once.
+        """Send a message without waiting for its acknowledgement; see `Pending.wait`.
 
-        While 512 are under way it waits for one to be acknowledged, then raises TimedOut. ValueError is for
-        what can be no message: empty, over 8,192 bytes, control characters.
+        - `text`: 1 to 8,192 bytes of UTF-8, without control characters but line feed and tab.
+        - `room`: a joined room (default None: the lobby).
+        - `to`: a user, in place of `room`; opens the conversation if necessary (default None).
+
+        While 512 messages are unacknowledged it waits for one of them, and raises `TimedOut` after the
+        client's `timeout`. Raises `ValueError` for invalid text. With `reconnect`, messages sent while there
+        is no connection wait for the next one.
         """
         if (problem := text_problem(text)) is not None:
             raise ValueError(problem)
@@ -233,74 +269,87 @@ class Client:
     def say(
         self, text: str, room: str | None = None, to: str | None = None, timeout: float | None = None
     ) -> MessageEvent:
-        """Say `text` and return it as the server has stored it; errors as for `send` and Pending.wait."""
+        """Send a message and return it as stored by the server, with its `seq`.
+
+        Parameters and errors are those of `send` and of `Pending.wait`; `timeout` in seconds for the
+        acknowledgement (default: the client's `timeout`).
+        """
         return self.send(text, room, to).wait(self.timeout if timeout is None else timeout)
 
     # Rooms and conversations.
 
     def join(self, room: str) -> Joined:
-        """Enter a room."""
+        """Join a public room; `Joined` has its last seq."""
         return self._ask(commands.Join(room=room), Joined)
 
     def leave(self, room: str) -> Left:
-        """Leave a room, once our own messages in it are stored."""
+        """Leave a public room, after the session's own messages in it have been stored."""
         return self._ask(commands.Leave(room=room), Left)
 
     def open(self, username: str) -> Opened:
-        """Open the conversation with a user."""
+        """Open the conversation with a user; its messages are then events of both sides."""
         return self._ask(commands.Open(peer=username), Opened)
 
     def close_conversation(self, username: str) -> Closed:
-        """Close the conversation with a user; a new message opens it again."""
+        """Close the conversation with a user, for both sides; a new message opens it again."""
         return self._ask(commands.Close(peer=username), Closed)
 
-    # Questions.
+    # Queries.
 
     def who(self, room: str | None = None) -> list[User]:
-        """Return the users in a room, or everyone connected."""
+        """Return the users in a room, or all connected users (default None), by name."""
         return paging.all_users(self._ask, room)
 
     def rooms(self) -> list[RoomState]:
-        """Return the public rooms that have members or messages."""
+        """Return the public rooms that have members or messages, by name."""
         return paging.all_rooms(self._ask)
 
     def history(
         self, room: str, *, before: int | None = None, after: int | None = None, limit: int | None = 50
     ) -> list[MessageEvent]:
-        """Return messages of a room we are in, ascending: the newest, those before, or those after a seq.
+        """Return stored messages of a joined room, ascending: by default the newest.
 
-        `limit` may be any number; None, with `after`, means all there are.
+        - `room`: a joined room or open conversation.
+        - `before`: only messages before this seq, the newest of them (default None).
+        - `after`: only messages after this seq, the oldest of them (default None).
+        - `limit`: number of messages; None for all, with `after` only, else `ValueError` (default 50).
         """
         if after is not None:
             return list(itertools.islice(self.log(room, after), limit))
         if limit is None:
-            raise ValueError("history without a limit needs `after`")
+            raise ValueError("history(limit=None) needs `after`")
         return paging.newest_messages(self._ask, room, before, limit)
 
     def log(self, room: str, after: int = 0) -> Iterator[MessageEvent]:
-        """Yield a room's messages after a seq, ascending, up to the newest; a page at a time."""
+        """Yield all stored messages of a joined room after a seq (default 0: from the first), ascending.
+
+        They are fetched in pages of 500 while iterating.
+        """
         return paging.messages_after(self._ask, room, after)
 
     def servers(self) -> list[ServerState]:
-        """Return the servers that the server knows of, itself among them."""
+        """Return the servers of the cluster, including the connected one."""
         return list(self._ask(commands.Servers(), ServerList).servers)
 
     def rtt(self, username: str | None = None) -> RttReport:
-        """Return what the server has measured of a user's connection, our own by default."""
+        """Return the round-trip times of a user, measured by the server (default None: of this session)."""
         return self._ask(commands.Rtt(username=username), RttReport)
 
     def ping(self, timeout: float | None = None) -> float:
-        """Return one round trip to the server in milliseconds, measured here and kept in `samples`."""
+        """Measure one round trip to the server; return it in milliseconds and add it to `samples`.
+
+        `timeout` in seconds (default: the client's `timeout`).
+        """
         ref = self._pending.new_ref()
         return self._ask(commands.Ping(id=ref, ref=ref), RoundTrip, timeout).ms
 
     def tcp_ms(self) -> float | None:
-        """Return the kernel's own smoothed round trip, without the programs at both ends; None if untold."""
+        """Return the kernel's smoothed RTT in milliseconds (tcp(7), TCP_INFO); None if not available."""
         link = self._reconnector.link
         return None if link is None else link.tcp_ms()
 
     def rename(self, username: str) -> None:
-        """Take another name; while a lost connection is being brought back, ask for this one then."""
+        """Change the name of the session; while reconnecting, request it with the next connection."""
         if self._reconnector.reconnecting:
             self._session.request_name(username)
             return

@@ -1,22 +1,22 @@
-"""What can go wrong for a client, as exceptions with a sentence that a person can read.
-
-Knows the protocol's codes. Must not know sockets or terminals.
-"""
+"""Exceptions of the client library; `str()` of each is a sentence for people."""
 
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Bye
 
 
 class ChatError(Exception):
-    """The base of all that this package raises by itself."""
+    """Base of all exceptions that this package raises by itself."""
 
 
 class ConnectionFailed(ChatError):  # noqa: N818  the name says it
-    """No session could be had: nobody listens, the name is unknown, or it is not a chat server."""
+    """Raised when no session can be opened: connection refused, unknown host, or not a chat server."""
 
 
 class ConnectionLost(ChatError):  # noqa: N818  as above
-    """The connection is gone, or there is none at the moment; `bye` is the server's last word, if any."""
+    """Raised when the connection is lost, or there is none now.
+
+    - `bye`: the server's `Bye` event with the reason, None if the connection ended without one.
+    """
 
     def __init__(self, message: str, bye: Bye | None = None) -> None:
         super().__init__(message)
@@ -24,7 +24,12 @@ class ConnectionLost(ChatError):  # noqa: N818  as above
 
 
 class Refused(ChatError):  # noqa: N818  a refusal is an answer, not a failure of the program
-    """The server will not do it; `retry_after` is in seconds, None where waiting does not help."""
+    """Raised when the server rejects a command.
+
+    - `code`: the error code of the protocol.
+    - `message`: a sentence for people.
+    - `retry_after`: seconds to wait before the command can succeed, None if waiting does not help.
+    """
 
     def __init__(self, code: ErrorCode, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -34,8 +39,8 @@ class Refused(ChatError):  # noqa: N818  a refusal is an answer, not a failure o
 
 
 class TimedOut(ChatError, TimeoutError):  # noqa: N818  as TimeoutError itself says
-    """No answer came in the time that was given; the command may still be carried out."""
+    """Raised when no answer arrives within the timeout; the server may still carry out the command."""
 
 
-class Ended(ChatError):  # noqa: N818  no error: somebody called quit() or close()
-    """The client has been closed by its own program."""
+class Ended(ChatError):  # noqa: N818  not an error: quit() or close() was called
+    """Raised by calls that are pending or made after `quit` or `close` of the same client."""

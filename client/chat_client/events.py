@@ -1,13 +1,18 @@
-"""Events that the client itself makes, beside those of the wire.
+"""Events made by the client itself, in addition to those of the wire.
 
-They come out of the same iteration, so that one loop sees everything in its order.
+They are part of the same iteration, so that one loop sees everything in order.
 """
 
 from chat_protocol.events import Bye, Event
 
 
 class Lost(Event, frozen=True, kw_only=True):
-    """The connection is gone (or could not be had again); the next try comes in `wait` seconds."""
+    """The connection is lost, or an attempt to reconnect has failed; the client will try again.
+
+    - `message`: the reason, as a sentence for people.
+    - `wait`: seconds until the next attempt.
+    - `bye`: the server's `Bye` event, None if the connection ended without one.
+    """
 
     message: str
     wait: float
@@ -15,11 +20,13 @@ class Lost(Event, frozen=True, kw_only=True):
 
 
 class Back(Event, frozen=True, kw_only=True):
-    """There is a connection again, after `seconds` without one, and all that was missed has come before this.
+    """The connection is restored; in a resumed session all missed messages have been delivered before this.
 
-    `resumed`: the session goes on, and `caught_up` messages were missed and have come (of 100 rooms at most;
-    what the server no longer has is told as `Gap` and not counted). Otherwise it is a new session: what was
-    said meanwhile is in the log only.
+    - `seconds`: time without a connection.
+    - `caught_up`: number of missed messages that were delivered, of at most 100 rooms; 0 in a new session.
+      Messages that the server no longer has are reported by a `Gap` and not counted.
+    - `resumed`: whether the session was resumed. If False it is a new session, and messages sent by others in
+      the meantime are in the log only (`Client.log`).
     """
 
     seconds: float
@@ -28,12 +35,15 @@ class Back(Event, frozen=True, kw_only=True):
 
 
 class Overrun(Event, frozen=True, kw_only=True):
-    """The program took events too slowly: `count` old ones were dropped here. `history` has the messages."""
+    """The program reads events too slowly, and the oldest were dropped; the log has the messages.
+
+    - `count`: number of events dropped.
+    """
 
     count: int
 
 
 class RoundTrip(Event, frozen=True, kw_only=True):
-    """A ping of ours was answered after `ms` milliseconds."""
+    """The answer to a ping of the client, `ms` milliseconds after it was sent."""
 
     ms: float

@@ -1,7 +1,7 @@
-"""A room's messages without a hole and without a repeat, whatever happens to the connection meanwhile.
+"""Following a room: its messages without gaps or repeats, across lost connections.
 
-Knows seqs and the log. The live feed is there first, then the log is read, then what was seen already is
-dropped from the feed; any later jump in the seqs is filled from the log in the same way.
+The room is joined first, then the log is read, and messages already seen are dropped from the live events. A
+later jump in the seqs is filled from the log in the same way.
 """
 
 import contextlib
@@ -17,25 +17,29 @@ from chat_protocol.names import fold
 def follow(
     client: Client, room: str, since: int | None = None, notice: Callable[[Event], object] = lambda _: None
 ) -> Iterator[MessageEvent]:
-    """Yield the messages of `room`, which the client has joined, after seq `since` (None: from now on).
+    """Yield the messages of a room, each once and in order, until the client is closed.
 
-    `notice` is told what a person should know: Lost, Back, Overrun, Gap. ConnectionLost ends it unless
-    the client reconnects.
+    - `client`: a connected client that has joined the room. Its events are consumed by this iteration.
+    - `room`: name of the room.
+    - `since`: yield the messages after this seq (default None: new messages only).
+    - `notice`: called with each `Lost`, `Back`, `Overrun`, and `Gap` of the room (default: ignore them).
+
+    Raises `ValueError` if the room is not joined, and `ConnectionLost` if the connection is lost for good.
     """
     key = fold(room)
     entered = client.joined_rooms.get(key)
     if entered is None:
-        raise ValueError(f"{room} has not been joined")
+        raise ValueError(f"the room {room} has not been joined")
     epoch = client.welcome.epoch
     last = _room_position(client.welcome, key, entered.seq) if since is None else since
-    # An interrupted reading of the log is no end: the welcome of the next connection starts it again, and
-    # without a next connection the iteration raises.
+    # If reading the log is interrupted, the welcome of the next connection starts it again; without a next
+    # connection, the iteration raises.
     if since is not None:
         with contextlib.suppress(ConnectionLost):
             for message in client.log(room, last):
                 yield message
                 last = message.seq
-    first = True  # the welcome of the connection that we already have is the first event
+    first = True  # the first event is the welcome of the current connection
     for event in client:
         match event:
             case MessageEvent() if fold(event.room) == key and event.seq > last:
@@ -51,11 +55,11 @@ def follow(
             case Welcome() if first:
                 first = False
             case Welcome() if event.epoch != epoch:
-                # Seqs may have been given out anew: the ones we knew mean nothing now.
+                # Seqs may have been issued twice: those of the old epoch are meaningless now.
                 epoch = event.epoch
                 last = _room_position(event, key, 0)
             case Welcome() if event.resumed and last >= _room_position(event, key, last):
-                pass  # what was missed comes by itself
+                pass  # the server sends the missed messages
             case Welcome() | Overrun():
                 if isinstance(event, Overrun):
                     notice(event)

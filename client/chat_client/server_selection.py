@@ -1,7 +1,7 @@
-"""Which of several servers answers quickest.
+"""Server selection: round-trip times to several servers, measured in parallel.
 
-Measures with a ping before any hello: the server's answer, whatever it says, is a round trip. All are
-measured at once, so the time is that of the slowest that answers, at most `timeout`.
+Measured by pings before the hello: any answer completes a round trip. The whole takes as long as the slowest
+server that answers.
 """
 
 import threading
@@ -17,11 +17,11 @@ from chat_protocol.commands import Ping
 from chat_protocol.events import Bye
 
 MEASURE_ROUNDS = 3
-"""Round trips measured with each; the least counts, as the others have more waiting in them."""
+"""Round trips per server. The minimum counts: the others contain more queueing."""
 
 
 class MeasuredServer(Struct, frozen=True):
-    """What came of one server: `rtt_ms` milliseconds, or the `problem`."""
+    """Result for one server: `rtt_ms` in milliseconds, or the `problem` as a sentence."""
 
     address: Address
     rtt_ms: float | None = None
@@ -29,7 +29,7 @@ class MeasuredServer(Struct, frozen=True):
 
 
 def measure(address: Address, timeout: float) -> MeasuredServer:
-    """Return the least of a few round trips to one server, in at most `timeout` seconds each step."""
+    """Return the minimum of a few round trips to one server; `timeout` in seconds for each step."""
     try:
         link = dial(address, timeout)
     except ConnectionFailed as error:
@@ -43,7 +43,14 @@ def measure(address: Address, timeout: float) -> MeasuredServer:
 
 
 def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[MeasuredServer]:
-    """Return what came of each, the quickest first, those that do not answer last."""
+    """Measure the round-trip time to each server, all at once.
+
+    - `addresses`: the servers.
+    - `timeout`: seconds for connecting and for each of three round trips (default 3).
+
+    Returns a result for each server, the quickest first and those without an answer last: `address`, `rtt_ms`
+    (milliseconds, None without an answer) and `problem` (a sentence, None with an answer). Raises nothing.
+    """
     found: list[MeasuredServer] = []
     threads = [
         threading.Thread(target=lambda where=address: found.append(measure(where, timeout)), daemon=True)
@@ -57,7 +64,7 @@ def measure_all(addresses: Sequence[Address], timeout: float = 3.0) -> list[Meas
 
 
 def choose_server(results: Sequence[MeasuredServer]) -> MeasuredServer:
-    """Return the first of sorted results if it has answered, or raise ConnectionFailed."""
+    """Return the first of sorted results. Raises `ConnectionFailed` if no server has answered."""
     if not results or results[0].rtt_ms is None:
         problems = "; ".join(result.problem or "" for result in results)
         raise ConnectionFailed(f"no server answers: {problems}")
@@ -65,7 +72,13 @@ def choose_server(results: Sequence[MeasuredServer]) -> MeasuredServer:
 
 
 def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> MeasuredServer:
-    """Return the server that answers quickest, or raise ConnectionFailed if none does."""
+    """Return the server with the smallest round-trip time.
+
+    - `addresses`: the servers.
+    - `timeout`: seconds for connecting and for each of three round trips (default 3).
+
+    Returns its result, as in `measure_all`. Raises `ConnectionFailed` if no server answers.
+    """
     return choose_server(measure_all(addresses, timeout))
 
 

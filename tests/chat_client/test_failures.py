@@ -85,7 +85,7 @@ def silent(connection: socket.socket) -> None:
 
 
 def test_silence_is_a_failed_connection(peer: Any) -> None:
-    with pytest.raises(ConnectionFailed, match=r"silent|did not answer"):
+    with pytest.raises(ConnectionFailed, match=r"nothing received|no answer to hello"):
         Client("ann", peer(silent).address, timeout=0.2).connect()
 
 
@@ -97,7 +97,7 @@ def test_a_silent_server_is_not_the_quickest(server: Any, peer: Any) -> None:
     assert {result.address for result in results if result.rtt_ms is None} == {quiet, dead}
     with Client("choosy", [dead, here]) as client:
         assert client.address == here
-    with pytest.raises(ConnectionFailed, match="nobody listens"):
+    with pytest.raises(ConnectionFailed, match="connection refused"):
         Client("choosy", [dead, dead]).connect()
 
 

@@ -1,19 +1,16 @@
-"""When to try again: waits that grow, and differ between clients so that they do not come back all at once.
-
-Knows numbers. Must not sleep, nor know what is being tried.
-"""
+"""Exponential backoff with jitter, so that clients do not reconnect all at once. The caller sleeps."""
 
 import random
 from collections.abc import Callable
 
 FIRST_WAIT_S = 0.5
-"""Seconds before the first try: a restarted server needs about that."""
+"""Before the first attempt: a server needs about that to restart."""
 MAX_WAIT_S = 30.0
-"""Seconds at most: a person who fixed the network should not wait longer."""
+"""Upper limit: after the network has been repaired, nobody should wait longer."""
 
 
 class Backoff:
-    """Waits of half to the whole of 0.5, 1, 2 … 30 seconds."""
+    """Random waits of 50 to 100 % of 0.5, 1, 2 … 30 seconds (`first` to `longest`)."""
 
     def __init__(
         self,
@@ -27,12 +24,12 @@ class Backoff:
         self._attempts = 0
 
     def next_wait(self, after: float | None = None) -> float:
-        """Return the seconds to wait; not less than `after`, which the server asked for."""
+        """Return the seconds to wait before the next attempt; at least `after`, requested by the server."""
         step = min(self._longest, self._first * 2.0 ** min(self._attempts, 32))
         self._attempts += 1
         wait = step * (0.5 + self._random_fraction() / 2)
         return wait if after is None else max(wait, after + step * self._random_fraction())
 
     def reset(self) -> None:
-        """Begin anew, after a connection that lasted."""
+        """Start again with the first wait, after a connection that was stable."""
         self._attempts = 0

@@ -1,7 +1,7 @@
-"""How fast to speak so that the server's rate limits are never met.
+"""Client-side rate limiting: keeps below the limits in the server's `welcome`.
 
-Knows the limits that `welcome` told and a clock that is handed in. Must not sleep: it says how long to wait.
-A text of many lines then arrives whole and in order, where refusals in the middle would tear it apart.
+A text of many lines then arrives complete and in order, instead of being rejected in part. Computes only: the
+caller sleeps.
 """
 
 import time
@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from chat_protocol.events import Limits
 
-_RATE_SHARE = 0.95  # of the sustained rate: clocks differ
-_BURST_SHARE = 0.8  # of the burst: packets may arrive closer together than they were sent
-_FRAME_OVERHEAD_BYTES = 200  # bytes of a frame beside its text: type, room, ref, quotes
+_RATE_SHARE = 0.95  # of the sustained rate, as clocks differ
+_BURST_SHARE = 0.8  # of the burst, as packets may arrive closer together than they were sent
+_FRAME_OVERHEAD_BYTES = 200  # of a frame besides its text: type, room, ref, quotes
 
 
 class Pacer:
-    """Two token buckets, messages and bytes; a limit of 0 is none."""
+    """Two token buckets, for messages and bytes; a limit of 0 means no limit. `clock` in seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -23,7 +23,7 @@ class Pacer:
         self._bytes = _TokenBucket(limits.bytes_per_second, limits.byte_burst, clock())
 
     def next_wait(self, size: int) -> float:
-        """Take a message of `size` bytes; return the seconds to wait before it is sent."""
+        """Account for a message of `size` bytes; return the seconds to wait before sending it."""
         now = self._clock()
         return max(self._messages.consume(1, now), self._bytes.consume(size + _FRAME_OVERHEAD_BYTES, now))
 

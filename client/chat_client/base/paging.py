@@ -1,7 +1,4 @@
-"""Lists that come in pages: ask again, after the last one, while there are more.
-
-Knows commands and pages. Must not know how a question travels: `ask` is handed in.
-"""
+"""Paged lists: fetches the pages of users, rooms and history. How a command travels is up to `ask`."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,14 +6,14 @@ from chat_protocol import commands
 from chat_protocol.events import Event, HistoryPage, MessageEvent, RoomList, RoomState, User, UserList
 
 Ask = Callable[[commands.Command, type[Event]], Event]
-"""Sends a command, returns its answer, which is of the class given."""
+"""Sends a command and returns its answer, an event of the given class."""
 
 PAGE_MESSAGES = 500
-"""Messages to ask for at a time: the most that the protocol allows."""
+"""Messages per page: the maximum of the protocol."""
 
 
 def all_users(ask: Ask, room: str | None) -> list[User]:
-    """Return the users of a room, or everyone connected."""
+    """Return the users of a room, or all connected users, by name."""
     users: list[User] = []
     after: str | None = None
     while True:
@@ -29,7 +26,7 @@ def all_users(ask: Ask, room: str | None) -> list[User]:
 
 
 def all_rooms(ask: Ask) -> list[RoomState]:
-    """Return the public rooms."""
+    """Return the public rooms, by name."""
     rooms: list[RoomState] = []
     after: str | None = None
     while True:
@@ -42,7 +39,7 @@ def all_rooms(ask: Ask) -> list[RoomState]:
 
 
 def newest_messages(ask: Ask, room: str, before: int | None, limit: int) -> list[MessageEvent]:
-    """Return the last `limit` messages (before a seq), ascending."""
+    """Return the last `limit` messages of a room (before a seq), ascending."""
     messages: list[MessageEvent] = []
     while len(messages) < limit:
         page = _history_page(
@@ -56,7 +53,7 @@ def newest_messages(ask: Ask, room: str, before: int | None, limit: int) -> list
 
 
 def messages_after(ask: Ask, room: str, after: int) -> Iterator[MessageEvent]:
-    """Yield the messages after a seq, ascending, up to the newest; a page at a time."""
+    """Yield the messages of a room after a seq, ascending, up to the newest; fetched page by page."""
     while True:
         page = _history_page(ask, commands.History(room=room, after=after, limit=PAGE_MESSAGES))
         yield from page.messages

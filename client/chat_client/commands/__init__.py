@@ -1,4 +1,4 @@
-"""The subcommands for scripts: send, tail, rtt.
+"""Subcommands for scripts: send, tail, rtt.
 
 Imports `client`, `text` and `options`; never `terminal`.
 Open `send.py` first.

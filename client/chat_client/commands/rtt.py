@@ -1,6 +1,6 @@
-"""`chat-client rtt`: round trips to the server, as ping(8) shows them.
+"""`chat-client rtt`: round-trip times to the server, printed like ping(8).
 
-Knows how to time and to sum up. The figures are ours; `tcp` is the kernel's, without the programs.
+`time` is measured by this program; `tcp` is the kernel's, without the two programs.
 """
 
 import sys
@@ -17,7 +17,7 @@ _PERCENTILES = (50, 90, 99)
 
 
 def run_rtt(settings: Settings, count: int | None, interval: float) -> ExitCode:
-    """Ping `count` times (None: until Ctrl-C), print a line each and a summary; return the exit code."""
+    """Ping every `interval` seconds, `count` times (None: until Ctrl-C), and print; return the exit code."""
     client = open_client(settings, rooms=[], ping_every=0)
     server = client.welcome.server
     samples = RttSamples(kept=100_000)
@@ -31,7 +31,7 @@ def run_rtt(settings: Settings, count: int | None, interval: float) -> ExitCode:
             sent += 1
             _ping_once(client, samples, sent)
     except KeyboardInterrupt:
-        code = ExitCode.OK if count is None else ExitCode.INTERRUPTED  # without a count that is how it ends
+        code = ExitCode.OK if count is None else ExitCode.INTERRUPTED  # without a count it is the normal end
     except ChatError as error:
         print_to_stderr(str(error))
         code = exit_code(error)

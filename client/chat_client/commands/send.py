@@ -1,7 +1,7 @@
-"""`chat-client send`: say something and return when the server has it.
+"""`chat-client send`: sends messages and returns when the server has acknowledged them.
 
-Knows lines and acknowledgements. Must not write to stdout. A lost connection is brought back, for as long as
-one answer may take (`--timeout`), so that a long stream outlives a restart of the server.
+Never writes to stdout. Reconnects for as long as one answer may take (`--timeout`), so that a long stream
+survives a restart of the server.
 """
 
 import collections
@@ -25,10 +25,10 @@ from chat_protocol.message_text import text_problem
 
 
 def run_send(settings: Settings, words: list[str], room: str, to: str | None) -> ExitCode:
-    """Say the words as one message, or each line of stdin as one; `to` comes before `room`."""
+    """Send the words as one message, or each line of stdin as one; `to` takes precedence over `room`."""
     text = " ".join(words)
     if words and not text.strip():
-        print_to_stderr("not sent: a message needs more than blanks")
+        print_to_stderr("not sent: the message is blank")
         return ExitCode.REFUSED
     lines = iter([text]) if words else _stdin_lines()
     client = open_client(settings, rooms=[] if to is not None else [room], reconnect=True)
@@ -48,17 +48,17 @@ def run_send(settings: Settings, words: list[str], room: str, to: str | None) ->
         return ExitCode.INTERRUPTED
     client.quit()
     if not sender.line_count:
-        print_to_stderr("nothing to send: stdin held no line with text")
+        print_to_stderr("nothing to send: stdin contained no text")
         return ExitCode.USAGE
     return ExitCode.REFUSED if sender.rejected_count else ExitCode.OK
 
 
 class _Sender:
-    """Says lines at the pace that the server allows and follows up each one."""
+    """Sends lines within the server's rate limits and waits for each acknowledgement."""
 
     def __init__(self, client: Client, room: str | None, to: str | None) -> None:
-        self.line_count = 0  # taken so far
-        self.rejected_count = 0  # lines that can be no message
+        self.line_count = 0  # read so far
+        self.rejected_count = 0  # lines that are not valid messages
         self._client = client
         self._room = room
         self._to = to
@@ -66,7 +66,7 @@ class _Sender:
         self._in_flight: collections.deque[Pending[MessageEvent]] = collections.deque()
 
     def send_line(self, line: str) -> None:
-        """Send a line, in pieces if it is too long for one message."""
+        """Send a line, as several messages if it is too long for one."""
         self.line_count += 1
         for piece in split_text(line):
             if (problem := text_problem(piece)) is not None:
@@ -77,7 +77,7 @@ class _Sender:
         self.follow_up(len(self._in_flight), wait=False)
 
     def follow_up(self, leave: int, *, wait: bool = True) -> None:
-        """Follow up what is under way until only `leave` are; without `wait` only what is answered."""
+        """Handle acknowledgements until only `leave` are missing; without `wait`, those that have arrived."""
         while self._in_flight and (len(self._in_flight) > leave if wait else self._in_flight[0].done):
             pending = self._in_flight.popleft()
             try:
@@ -85,7 +85,7 @@ class _Sender:
             except Refused as refused:
                 if refused.code is not ErrorCode.RATE_LIMITED:
                     raise
-                # Rare, as we keep a pace: somebody lowered the limits meanwhile.
+                # Rare, as the pacer keeps below the limits: they have been lowered meanwhile.
                 time.sleep(refused.retry_after or 1.0)
                 assert isinstance(pending.command, Message)
                 self._send(pending.command.message)

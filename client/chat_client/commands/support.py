@@ -1,6 +1,6 @@
-"""What the subcommands for scripts share: a session under some free name, and words on stderr.
+"""Shared by the subcommands for scripts: connecting under a free name, and messages on stderr.
 
-Knows settings and the library. Must not write to stdout, which holds data only.
+Never writes to stdout, which is for data only.
 """
 
 import os
@@ -16,7 +16,7 @@ from chat_protocol.errors import ErrorCode
 
 
 def print_to_stderr(sentence: str) -> None:
-    """Say something to the person, not to the pipe."""
+    """Print a sentence to stderr, sanitized and with the program's name."""
     sys.stderr.write(f"chat-client: {one_line(sentence)}\n")
     sys.stderr.flush()
 
@@ -24,7 +24,7 @@ def print_to_stderr(sentence: str) -> None:
 def open_client(
     settings: Settings, *, rooms: Iterable[str], reconnect: bool = False, ping_every: float = 30.0
 ) -> Client:
-    """Return a connected client; a name that was not demanded by flag gives way to one with a suffix."""
+    """Return a connected client. If the name is taken, tries others with a suffix unless given by a flag."""
     joined = list(rooms)
     names = list(script_names(settings.username))
     if settings.strict_name and settings.username is not None:
@@ -48,7 +48,7 @@ def open_client(
             if len(client.addresses) > 1:
                 print_to_stderr(_chosen_server_sentence(client))
             return client
-    raise AssertionError("there is always a name to try")
+    raise AssertionError("script_names yields at least one name")
 
 
 def _chosen_server_sentence(client: Client) -> str:
@@ -59,5 +59,5 @@ def _chosen_server_sentence(client: Client) -> str:
 
 
 def discard_stdout() -> None:
-    """Let nothing more be written after the reader of our output has gone, not even at exit."""
+    """Redirect stdout to /dev/null after its reader has closed the pipe, so that exiting does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""`chat-client tail`: what is said in a room, as data on stdout.
+"""`chat-client tail`: prints the messages of a room to stdout, as text or JSON lines.
 
-Knows how a message is written for a pipe. Diagnostics go to stderr.
+Diagnostics go to stderr.
 """
 
 import sys
@@ -20,7 +20,7 @@ from chat_protocol.events import Event, Gap, MessageEvent
 def run_tail(
     settings: Settings, room: str, *, as_json: bool, since: int | None, count: int | None, reconnect: bool
 ) -> ExitCode:
-    """Print messages until `count` of them or the end of the session; return the exit code."""
+    """Print messages, `count` of them or until the session ends; return the exit code."""
     client = open_client(settings, rooms=[room], reconnect=reconnect)
     painter = Painter(colours=False)
     left = count
@@ -28,7 +28,7 @@ def run_tail(
         for message in follow(client, room, since, _report_event) if left != 0 else ():
             line = _json_line(message) if as_json else message_text(message, painter)
             sys.stdout.write(line + "\n")
-            sys.stdout.flush()  # whoever reads the pipe reads along
+            sys.stdout.flush()  # a reader of the pipe gets each message at once
             if left is not None:
                 left -= 1
                 if left == 0:
@@ -56,8 +56,8 @@ def _report_event(event: Event) -> None:
         case Back():
             print_to_stderr(back_text(event))
         case Gap():
-            print_to_stderr(f"messages {event.first} to {event.last} can no longer be had")
+            print_to_stderr(f"messages {event.first} to {event.last} are no longer available")
         case Overrun():
-            print_to_stderr("falling behind; reading on from the log")
+            print_to_stderr("output is too slow; continuing from the log")
         case _:
             pass

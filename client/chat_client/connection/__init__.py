@@ -1,4 +1,4 @@
-"""One session over many connections: handshake, reading, resending, resuming, catching up.
+"""A session over many connections: handshake, reading, reconnecting, resuming, resending, catching up.
 
 Imports `base`, `chat_protocol` and the client's `errors` and `events`.
 Open `reconnect.py` first, then `link.py`.

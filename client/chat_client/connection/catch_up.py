@@ -1,8 +1,7 @@
-"""When a resumed session has got all that it missed.
+"""Catch-up after a resume: determines when a session has received all messages that it missed.
 
-Knows seqs. `welcome` says where the session stands in each room, not how far the room has come, so each room
-is asked for its newest message: once that has come too, nothing of the time away is missing. Must not know
-sockets.
+`welcome` has the session's position in each room, not the room's head. So each room is queried for its newest
+message; once that one has been received, nothing is missing.
 """
 
 import itertools
@@ -14,34 +13,34 @@ from chat_protocol.events import Closed, Event, Gap, HistoryPage, Left, MessageE
 from chat_protocol.names import fold
 
 MAX_QUERIED_ROOMS = 100
-"""Rooms that are asked and waited for; each question counts as a message for the server's limits."""
+"""Rooms that are queried and waited for; each query counts as a message for the server's limits."""
 
 
 class CatchUp:
-    """What a session still misses; made when it has been welcomed again."""
+    """What a resumed session has not yet received; made after the welcome that resumes it."""
 
     def __init__(self, session: ClientSession, new_ref: Callable[[], str]) -> None:
         self._session = session
         views = itertools.islice(session.rooms.values(), MAX_QUERIED_ROOMS)
         self.queries = [History(room=view.room, limit=1, ref=new_ref()) for view in views]
         self._unanswered = {query.ref: fold(query.room) for query in self.queries}
-        self._heads: dict[str, int] = {}  # of rooms where more is to come
+        self._heads: dict[str, int] = {}  # of rooms with missing messages
         self._received_counts = dict.fromkeys(
             self._unanswered.values(), 0
-        )  # messages, while more may be to come
+        )  # messages received while their room was not complete
 
     @property
     def complete(self) -> bool:
-        """Whether all is here."""
+        """Whether nothing is missing."""
         return not self._unanswered and not self._heads
 
     @property
     def count(self) -> int:
-        """How many messages were missed and have come."""
+        """Number of missed messages that have been received."""
         return sum(self._received_counts.values())
 
     def handle_answer(self, event: Event) -> bool:
-        """Take the answer to one of our questions; tell whether `event` is one. A refusal is an answer."""
+        """Handle the answer to a query, which may be an error; return whether `event` was one."""
         key = self._unanswered.pop(event.ref, None)
         if key is None:
             return False
@@ -50,12 +49,12 @@ class CatchUp:
             head = event.messages[-1].seq if event.messages else 0
             if view.seq < head:
                 self._heads[key] = head
-            else:  # those behind the head were said since, and have no gaps
+            else:  # those after the head are newer, without gaps
                 self._received_counts[key] = max(0, self._received_counts[key] - (view.seq - head))
         return True
 
     def observe(self, event: Event) -> None:
-        """Note an event that the session has taken in."""
+        """Update for an event that the session has applied."""
         match event:
             case MessageEvent():
                 key = fold(event.room)

@@ -1,7 +1,4 @@
-"""Frames of the server as events, leniently where a newer server may say more than this version knows.
-
-Knows the wire. Must not know sockets.
-"""
+"""Lenient decoding of the server's frames: a newer server may send values unknown to this version."""
 
 from typing import Any
 
@@ -22,11 +19,11 @@ _decode_probe = msgspec.json.Decoder(_FrameProbe).decode
 
 
 def decode_frame(line: bytes) -> Event | None:
-    """Return the event, None for one that this version does not know; ValueError if it is none at all."""
+    """Return the event, None for an unknown type. Raises `ValueError` for an invalid frame."""
     try:
         return decode_event(line)
     except msgspec.ValidationError as error:
-        # A code or reason that a newer server added must still end the call or the session it speaks of.
+        # An unknown code or reason must still end the command or the session that it is about.
         return _decode_unknown_value(line, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"not a frame of the chat protocol: {line[:60]!r}") from error
@@ -43,4 +40,4 @@ def _decode_unknown_value(line: bytes, problem: str) -> Event:
         return Error(code=ErrorCode.INTERNAL, message=message, ref=ref)
     if probe.type == "bye":
         return Bye(reason=ByeReason.SHUTDOWN, message=message)
-    raise ValueError(f"a broken frame came from the server: {problem}")
+    raise ValueError(f"invalid frame from the server: {problem}")

@@ -1,7 +1,6 @@
-"""The first exchange on a new connection, while nobody else may use it: hello, welcome, a question or two.
+"""Handshake of a new connection, before it is published: hello, welcome, and queries to reconcile messages.
 
-Knows the order of greeting. Must not know what the session is or what an answer is for. What comes beside the
-answers is kept for whoever reads on.
+Runs in the thread that connects. Events that are not answers are kept for the reader.
 """
 
 import collections
@@ -20,17 +19,17 @@ Answer = TypeVar("Answer", bound=Event)
 
 
 class Handshake:
-    """A link that is not open to the program yet; each answer may take `timeout` seconds."""
+    """Exclusive use of a new link; `timeout` in seconds for each answer."""
 
     def __init__(self, link: Link, timeout: float) -> None:
         self._link = link
         self._timeout = timeout
-        self._unread: collections.deque[Event] = collections.deque()  # not looked at yet
+        self._unread: collections.deque[Event] = collections.deque()  # not examined yet
         self._other_events: list[Event] = []
         self._request_count = 0
 
     def exchange_hello(self, hello: Hello) -> Welcome:
-        """Say hello and return the welcome; Refused, ConnectionFailed, or ConnectionLost with its `bye`."""
+        """Send hello, return the welcome. Raises `Refused`, `ConnectionFailed` or `ConnectionLost`."""
         self._link.send(hello)
         deadline = time.monotonic() + self._timeout
         while True:
@@ -43,7 +42,7 @@ class Handshake:
                     pass
 
     def request(self, command: Command, expects: type[Answer]) -> Answer:
-        """Return the answer to a command; errors as in `greet`."""
+        """Send a command and return its answer; errors as in `exchange_hello`."""
         self._request_count += 1
         ref = f"door-{self._request_count}"
         self._link.send(msgspec.structs.replace(command, ref=ref))
@@ -57,14 +56,14 @@ class Handshake:
             self._other_events.append(event)
 
     def leftover_events(self) -> list[Event]:
-        """Return what came beside the answers and behind them, in its order."""
+        """Return the events received that are no answers, in order."""
         return [*self._other_events, *self._unread]
 
     def _next_event(self, deadline: float) -> Event:
         while not self._unread:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ConnectionFailed(f"the server did not answer the greeting within {self._timeout:g} s")
+                raise ConnectionFailed(f"no answer to hello within {self._timeout:g} s")
             try:
                 self._unread.extend(self._link.read(left))
             except ConnectionLost as error:
@@ -76,5 +75,5 @@ class Handshake:
 
 
 def bye_sentence(bye: Bye) -> str:
-    """Say why the server ended the session."""
+    """Return why the server ended the session, as a sentence."""
     return " ".join(event_sentences(bye))

@@ -1,7 +1,6 @@
-"""Events on their way from the connection's thread to the program's loop.
+"""Bounded queue of events, from the connection's thread to the program's loop.
 
-Bounded, and never a reason for the connection's thread to wait: an answer that the program waits for may be
-right behind. Knows nothing about what an event means.
+`put` MUST NOT block: the next event may be the answer that the program waits for.
 """
 
 import collections
@@ -14,7 +13,7 @@ from chat_protocol.events import Event
 
 
 class Inbox:
-    """A queue of at most `limit` events; over it the oldest give way to an Overrun."""
+    """A queue of at most `limit` events; above it the oldest are dropped and counted in an `Overrun`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -33,14 +32,14 @@ class Inbox:
             self._changed.notify()
 
     def put_end(self, error: ChatError) -> None:
-        """Nothing comes any more, because of `error`; what is there can still be taken."""
+        """End the queue with `error`, which `get` raises once the queue is empty."""
         with self._changed:
             if self._end_error is None:
                 self._end_error = error
             self._changed.notify_all()
 
     def get(self, timeout: float | None = None) -> Event:
-        """Return the next event; raise TimedOut, or why there will be none."""
+        """Return the next event. Raises `TimedOut` after `timeout` seconds, or the error of `put_end`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._events and not self._dropped:

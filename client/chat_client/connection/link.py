@@ -1,8 +1,7 @@
-"""One TCP connection that speaks NDJSON: commands go in, events come out, pings are timed.
+"""A TCP connection that carries NDJSON: sends commands, returns events, measures pings.
 
-Knows sockets, threads and frames. Must not know names, rooms, or what an answer means. Sending never
-blocks the caller: a thread of the link's own writes, so a reader that answers pings cannot be held up by a
-server that does not read.
+A writer thread per link does the writing, so that sending never blocks: a reader that answers pings cannot be
+blocked by a server that does not read.
 """
 
 import collections
@@ -21,22 +20,20 @@ from chat_protocol.events import Event, PongEvent
 from chat_protocol.framing.lines import LineBuffer
 
 _RECEIVE_BYTES = 65_536
-_CLOSE_FLUSH_S = 2.0  # seconds that closing waits for the last bytes to leave
+_CLOSE_FLUSH_S = 2.0  # how long `close` waits for queued commands to be written
 _TCP_INFO_RTT_OFFSET = 68  # offset of tcpi_rtt in struct tcp_info, linux/tcp.h; 32 bits, microseconds
 
 
 def dial(address: Address, timeout: float) -> "Link":
-    """Return an open link, or raise ConnectionFailed; `timeout` in seconds, for each address of the host."""
+    """Connect; `timeout` in seconds, for each IP address of the host. Raises `ConnectionFailed`."""
     try:
         sock = socket.create_connection(address, timeout)
     except socket.gaierror as error:
-        raise ConnectionFailed(
-            f"{address}: the host {address.host!r} is not known ({error.strerror})"
-        ) from error
+        raise ConnectionFailed(f"{address}: unknown host {address.host!r} ({error.strerror})") from error
     except TimeoutError as error:
         raise ConnectionFailed(f"{address}: no answer within {timeout:g} s") from error
     except ConnectionRefusedError as error:
-        raise ConnectionFailed(f"{address}: nobody listens there") from error
+        raise ConnectionFailed(f"{address}: connection refused") from error
     except (OSError, UnicodeError) as error:  # UnicodeError: a host that IDNA cannot encode
         raise ConnectionFailed(f"{address}: {getattr(error, 'strerror', None) or error}") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -51,33 +48,33 @@ class Link:
         self._lines = LineBuffer()
         self._unsent: collections.deque[Command] = collections.deque()
         self._wake = threading.Condition()
-        self._sent_ns: dict[str | int | None, int] = {}  # pings under way, by id
+        self._sent_ns: dict[str | int | None, int] = {}  # unanswered pings, by id
         self._write_problem: str | None = None
         self._closing = False
-        self._ping_interval_s: float | None = None  # seconds between pings of our own accord
+        self._ping_interval_s: float | None = None  # between automatic pings
         self._ping_count = 0
         self._writer = threading.Thread(target=self._write_loop, name="chat-client writer", daemon=True)
         self._writer.start()
 
     def send(self, command: Command) -> None:
-        """Put `command` behind those that wait to be written. Never blocks, never raises."""
+        """Queue `command` for the writer thread. Never blocks, never raises."""
         with self._wake:
             self._unsent.append(command)
             self._wake.notify()
 
     def ping_every(self, seconds: float) -> None:
-        """Ping at this interval from now on; the answers come out of `read` as RoundTrip."""
+        """Ping at this interval from now on; `read` returns the answers as `RoundTrip`."""
         with self._wake:
             self._ping_interval_s = seconds
             self._wake.notify()
 
     def read(self, timeout: float | None) -> list[Event]:
-        """Wait for bytes, return the events they complete; ConnectionLost at the end or after `timeout`."""
+        """Wait for bytes and return the events they complete. Raises `ConnectionLost`, also on timeout."""
         try:
             self._sock.settimeout(timeout)
             data = self._sock.recv(_RECEIVE_BYTES)
         except TimeoutError:
-            raise ConnectionLost(f"the server has been silent for {timeout:g} s") from None
+            raise ConnectionLost(f"connection timed out: nothing received for {timeout:g} s") from None
         except OSError as error:
             raise ConnectionLost(self._write_problem or _explain_os_error(error)) from error
         received_ns = time.perf_counter_ns()
@@ -88,11 +85,11 @@ class Link:
         except ValueError as error:
             raise ConnectionLost(str(error)) from error
         if self._lines.overflowed:
-            raise ConnectionLost("the server sent a line longer than the protocol allows")
+            raise ConnectionLost("the server sent a frame longer than the protocol allows")
         return [self._time_pong(event, received_ns) for event in frames if event is not None]
 
     def tcp_ms(self) -> float | None:
-        """Return the kernel's smoothed round-trip time, None where it does not tell."""
+        """Return the kernel's smoothed RTT in ms (TCP_INFO), None if it is not available."""
         if not hasattr(socket, "TCP_INFO"):
             return None
         try:
@@ -102,18 +99,18 @@ class Link:
         return int.from_bytes(info[_TCP_INFO_RTT_OFFSET:], byteorder="little") / 1000 or None
 
     def abort(self) -> None:
-        """Break the connection as a failing network would; the reader notices."""
+        """Break the connection as a network failure would; `read` then raises `ConnectionLost`."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the connection, after what waits to be written if the peer takes it at once."""
+        """Close the connection, after writing queued commands if the peer accepts them within two seconds."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         if threading.current_thread() is not self._writer:
             self._writer.join(_CLOSE_FLUSH_S)
-        # shutdown wakes a thread that is in recv or send; close alone would leave it there.
+        # shutdown wakes a thread that blocks in recv or send; close alone does not.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
@@ -127,7 +124,7 @@ class Link:
         return RoundTrip(ms=(received_ns - sent_ns) / 1e6, ref=event.ref)
 
     def _write_loop(self) -> None:
-        """Write what waits, all of it at once; ping when it is time."""
+        """Thread: write all queued commands at once; ping when due."""
         due = time.monotonic()
         while True:
             with self._wake:
@@ -148,14 +145,14 @@ class Link:
             except OSError as error:
                 self._write_problem = _explain_os_error(error)
                 with contextlib.suppress(OSError):
-                    self._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which reports the trouble
+                    self._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which reports the problem
                 return
 
     def _write_commands(self, commands: list[Command]) -> None:
         data = b"".join(map(encode, commands))
         pings = [command.id for command in commands if isinstance(command, Ping)]
         if pings:
-            # Answers that never came must not pile up; a dict keeps the order of insertion.
+            # Pings without an answer must not accumulate; a dict keeps the order of insertion.
             for old in list(self._sent_ns)[: max(0, len(self._sent_ns) - 64)]:
                 self._sent_ns.pop(old, None)
             self._sent_ns |= dict.fromkeys(pings, time.perf_counter_ns())
@@ -165,8 +162,8 @@ class Link:
 def _explain_os_error(error: OSError) -> str:
     match error:
         case TimeoutError():
-            return "the server takes no more bytes"
+            return "connection timed out: the server does not read"
         case ConnectionResetError() | BrokenPipeError():
-            return "the connection was reset by the other side"
+            return "connection reset by the server"
         case _:
             return error.strerror or str(error)

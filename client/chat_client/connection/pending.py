@@ -1,8 +1,7 @@
-"""What was asked and not answered yet.
+"""Pending commands: sent and not answered yet, by ref.
 
-Knows refs, commands and their answers. Must not know sockets. A message stays here until the server has
-acknowledged or refused it, over a lost connection too if the client comes back; everything else fails with
-its connection.
+A message stays pending until the server has acknowledged or rejected it, also over a lost connection if the
+client reconnects. All other commands fail with their connection.
 """
 
 import itertools
@@ -17,13 +16,17 @@ from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Event, MessageEvent
 
 MAX_UNACKNOWLEDGED_MESSAGES = 512
-"""Messages under way at a time: half of the 1,024 refs that the server remembers of a session."""
+"""Unacknowledged messages at a time: half of the 1,024 refs that the server remembers of a session."""
 
 Answer = TypeVar("Answer", bound=Event)
 
 
 class Pending(Generic[Answer]):
-    """A command under way; `wait` for its answer in any thread."""
+    """A command that has been sent, and its answer or error. Thread-safe; made by `Client.send`.
+
+    - `command`: the command, with its `ref`.
+    - `expects`: class of the event that answers it.
+    """
 
     def __init__(self, command: Command, expects: type[Answer]) -> None:
         self.command = command
@@ -36,16 +39,20 @@ class Pending(Generic[Answer]):
 
     @property
     def done(self) -> bool:
-        """Whether there is an answer or an error."""
+        """Whether there is an answer or an error, so that `wait` returns at once."""
         return self._done.is_set()
 
     @property
     def error(self) -> ChatError | None:
-        """Why there is no answer, once that is known."""
+        """The error in place of an answer; None if there is none, or none yet."""
         return self._error
 
     def wait(self, timeout: float | None = None) -> Answer:
-        """Return the answer; raise Refused, ConnectionLost, Ended, or TimedOut after `timeout` seconds."""
+        """Return the answer, waiting `timeout` seconds (default None: without limit).
+
+        Raises `TimedOut` after that, `Refused` if the server rejected the command, and `ConnectionLost` or
+        `Ended` if there will be no answer.
+        """
         if not self._done.wait(timeout):
             raise TimedOut(f"no answer within {timeout:g} s")
         if self._error is not None:
@@ -54,7 +61,10 @@ class Pending(Generic[Answer]):
         return self._answer
 
     def then(self, callback: "Callable[[Pending[Answer]], None]") -> None:
-        """Call `callback` when done: in the connection's thread, where it MUST NOT wait for anything."""
+        """Call `callback` with this object once there is an answer or an error.
+
+        It is called in the thread of the connection, where it MUST NOT block; or at once, if `done`.
+        """
         with self._lock:
             if not self._done.is_set():
                 self._callback = callback
@@ -62,7 +72,7 @@ class Pending(Generic[Answer]):
         callback(self)
 
     def settle(self, answer: Answer | None = None, error: ChatError | None = None) -> None:
-        """Give it its answer or its error, once."""
+        """Set the answer or the error; used by the client. Only the first call has an effect."""
         with self._lock:
             if self._done.is_set():
                 return
@@ -74,11 +84,11 @@ class Pending(Generic[Answer]):
 
 
 class PendingCommands:
-    """All pending commands of a client, by ref. Any thread may call any method."""
+    """All pending commands of a client. Thread-safe."""
 
     def __init__(self, limit: int = MAX_UNACKNOWLEDGED_MESSAGES) -> None:
         self._limit = limit
-        # The prefix keeps the refs of two programs that resume one session apart.
+        # The prefix distinguishes the refs of two programs that resume the same session.
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -86,11 +96,11 @@ class PendingCommands:
         self._others: dict[str, Pending[Event]] = {}
 
     def new_ref(self) -> str:
-        """Return a ref that this client has not used."""
+        """Return a new ref, unique in this client."""
         return f"{self._prefix}-{next(self._numbers)}"
 
     def expect_answer(self, command: Command, expects: type[Answer]) -> Pending[Answer]:
-        """Expect an answer of that class to `command`, which has a new ref."""
+        """Register `command`, which has a new ref, to be answered by an event of class `expects`."""
         assert command.ref is not None
         pending = Pending(command, expects)
         with self._changed:
@@ -98,24 +108,24 @@ class PendingCommands:
         return pending
 
     def expect_acknowledgement(self, command: Message, timeout: float | None) -> Pending[MessageEvent]:
-        """Expect the acknowledgement of `command`; waits while too many are under way, then TimedOut."""
+        """Register a message; wait while too many are pending. Raises `TimedOut` after `timeout` s."""
         assert command.ref is not None
         pending = Pending(command, MessageEvent)
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._messages) < self._limit, timeout):
-                raise TimedOut(f"{self._limit} messages are still not acknowledged")
+                raise TimedOut(f"{self._limit} messages are not acknowledged yet; wait before sending more")
             self._messages[command.ref] = pending
         return pending
 
     def discard(self, pending: Pending[Answer]) -> None:
-        """Drop a command that nobody waits for any more."""
+        """Remove a command whose answer is no longer awaited."""
         with self._changed:
             self._others.pop(pending.command.ref or "", None)
             if self._messages.pop(pending.command.ref or "", None) is not None:
                 self._changed.notify_all()
 
     def acknowledge_message(self, event: MessageEvent) -> bool:
-        """Settle the message that `event`, from our own session, acknowledges; tell whether there was one."""
+        """Settle the message that `event` of this session acknowledges; return whether there was one."""
         with self._changed:
             pending = self._messages.pop(event.ref or "", None)
             self._changed.notify_all()
@@ -125,7 +135,7 @@ class PendingCommands:
         return True
 
     def answer_command(self, event: Event) -> bool:
-        """Settle the command that `event` answers; tell whether there was one."""
+        """Settle the command that `event` answers; return whether there was one."""
         with self._changed:
             pending = self._others.get(event.ref or "")
             if pending is None or not isinstance(event, pending.expects):
@@ -135,9 +145,9 @@ class PendingCommands:
         return True
 
     def refuse_command(self, event: Error) -> bool:
-        """Settle the command that `event` refuses; tell whether there was one.
+        """Settle the command that `event` rejects; return whether there was one.
 
-        `unavailable` settles no message: whether it is stored is not known, and it has to be sent again.
+        `unavailable` does not settle a message: it is unknown whether it was stored, so it must be resent.
         """
         ref = event.ref or ""
         with self._changed:
@@ -154,20 +164,20 @@ class PendingCommands:
         return message is not None or other is not None
 
     def find_message(self, ref: str | None) -> Message | None:
-        """Return the message under way that has this ref."""
+        """Return the pending message with this ref, None if there is none."""
         with self._changed:
             pending = self._messages.get(ref or "")
         return None if pending is None else _pending_message(pending)
 
     def unacknowledged(self) -> list[Message]:
-        """Return the messages under way, in the order of their sending."""
+        """Return the pending messages, in the order of sending."""
         with self._changed:
             return [_pending_message(pending) for pending in self._messages.values()]
 
     def fail_all(self, error: ChatError, *, messages: bool) -> None:
-        """Settle everything that waits with `error`; `messages` too, if there is no coming back.
+        """Settle all pending commands with `error`; with `messages` those too, if there will be no reconnect.
 
-        They stay listed as unacknowledged even then, so that a program can say what became of them.
+        Messages stay listed as unacknowledged even then, so that a program can report them.
         """
         with self._changed:
             failed: list[Pending[Event]] = list(self._others.values())

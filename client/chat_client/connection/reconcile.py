@@ -1,7 +1,7 @@
-"""Which messages of an ended session were stored, though their acknowledgement never came.
+"""Reconciliation after an ended session: finds messages that were stored without being acknowledged.
 
-Knows the log. A new session's refs are new to the server, so a message that goes again would be stored again:
-what the log holds of the old session, behind what it had seen, needs no sending. Must not know sockets.
+The server does not know the refs of another session, so that resending a stored message would store it twice.
+Messages of the old session that are in the log, after its last seq, are not resent.
 """
 
 import itertools
@@ -16,13 +16,13 @@ from chat_protocol.commands import Message
 from chat_protocol.events import MessageEvent
 
 MAX_SEARCHED_MESSAGES = 100_000
-"""Messages of a room that are looked at: what was under way lies close behind what was seen last."""
+"""Messages searched per room: unacknowledged ones are close after the last seq that was received."""
 
 
 def stored_messages(
     ask: paging.Ask, ended: ClientSession, messages: Iterable[Message]
 ) -> Iterator[MessageEvent]:
-    """Yield those of the ended session's `messages` that the log has, of rooms that may be read."""
+    """Yield those of the ended session's `messages` that are in the log, from rooms that are readable."""
     wanted: dict[str, tuple[RoomView, set[str | None]]] = {}
     for message in messages:
         view = ended.find_conversation(message.to) if message.to else ended.find_room(message.room or LOBBY)
@@ -37,7 +37,7 @@ def stored_messages(
         try:
             yield from itertools.islice(found, len(refs))
         except Refused:
-            continue  # not readable in the new session: they go again
+            continue  # not readable in the new session: they are resent
 
 
 def _own_messages(

@@ -1,7 +1,6 @@
-"""Keeps a session going: says hello, reads, hands events on, and comes back when the connection is lost.
+"""Connects, reads, dispatches events, and reconnects when the connection is lost.
 
-Knows the order in which these happen. Must not know the program's questions (client.py) nor how bytes travel
-(connection/link.py). One thread runs `_run`; it alone reads, and it alone changes the session.
+One thread runs `_run`; it alone reads from the link, and it alone changes the session.
 """
 
 import threading
@@ -37,28 +36,27 @@ from chat_protocol.events import (
     Welcome,
 )
 
-_STEADY_CONNECTION_S = (
-    10.0  # seconds a connection lasts before the waits begin anew: a server may accept and fall at once
-)
-_SILENT_PING_INTERVALS = 3  # intervals without a single byte after which the other side is gone
-_MIN_SILENCE_S = 20.0  # seconds: a server that is busy for less must not be left in droves
+# How long a connection lasts before the backoff is reset: a server may accept connections and crash at once.
+_STEADY_CONNECTION_S = 10.0
+_SILENT_PING_INTERVALS = 3  # without a byte received, after which the connection counts as lost
+_MIN_SILENCE_S = 20.0  # shorter stalls of the server must not make all clients reconnect at once
 _RETRYABLE_REFUSALS = frozenset(
     {
-        ErrorCode.NAME_TAKEN,  # our own old connection may hold it until the server notices its end
+        ErrorCode.NAME_TAKEN,  # the old connection may hold it until the server notices its end
         ErrorCode.UNAVAILABLE,
         ErrorCode.RATE_LIMITED,
         ErrorCode.TOO_MANY,
         ErrorCode.INTERNAL,
     }
 )
-"""Refusals of a hello that may be different the next time, once there has been a session."""
+"""Errors in answer to a hello after which to try again, if there has been a session."""
 _ANSWER_EVENTS = (RoomList, UserList, ServerList, HistoryPage, RttReport, PongEvent)
-"""Events that are for whoever asked, and nothing to the program's loop."""
-_THREAD_JOIN_S = 1.0  # seconds that stopping waits for the thread, which may be in the middle of connecting
+"""Events that are answers only, and not passed to the program's loop."""
+_THREAD_JOIN_S = 1.0  # how long `shut_down` waits for the thread, which may be connecting
 
 
 class Reconnector:
-    """The connection of a client and its thread."""
+    """The connection of a client, and the thread that reads from it and replaces it."""
 
     def __init__(
         self,
@@ -77,39 +75,39 @@ class Reconnector:
         self._pending = pending
         self._inbox = inbox
         self._samples = samples
-        self._backoff = backoff  # None: the first loss is the end
+        self._backoff = backoff  # None: never reconnect
         self._timeout = timeout
         self._ping_every = ping_every
         self._changed = threading.Condition()  # guards _link, _resend_queue and _end_error
         self._link: Link | None = None
-        self._resend_queue: ResendQueue | None = None  # what goes out on _link
+        self._resend_queue: ResendQueue | None = None  # commands to send on `_link`
         self._end_error: ChatError | None = None
-        self._early_events: list[Event] = []  # came in one piece with the welcome
+        self._early_events: list[Event] = []  # received together with the welcome
         self._lost_at: float | None = None  # when the last connection ended
         self._catch_up: CatchUp | None = None
-        self._away_s = 0.0  # seconds without a connection, before this one
+        self._away_s = 0.0  # without a connection, before this one
         self.last_loss = ConnectionLost("not connected")  # why there is no connection, while there is none
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chat-client reader", daemon=True)
 
     @property
     def link(self) -> Link | None:
-        """The open connection, None while there is none."""
+        """The open link, None while there is none."""
         return self._link
 
     @property
     def reconnecting(self) -> bool:
-        """Whether there was a connection and there will be one again."""
+        """Whether the connection is lost and attempts to reconnect continue."""
         return self._link is None and self._end_error is None and self._thread.is_alive()
 
     def start(self) -> Welcome:
-        """Say hello in the caller's thread, then read in our own; errors as in `Client.connect`."""
+        """Connect in the caller's thread, then start the reader thread; errors as in `Client.connect`."""
         welcome = self._open_connection()
         self._thread.start()
         return welcome
 
     def send_or_queue(self, command: Command) -> None:
-        """Send now; a message may wait for the next connection instead. ConnectionLost or Ended otherwise."""
+        """Send now, or queue a message for the next connection. Raises `ConnectionLost` or `Ended`."""
         with self._changed:
             if self._end_error is not None:
                 raise self._end_error
@@ -119,25 +117,25 @@ class Reconnector:
                 raise self.last_loss
 
     def break_connection(self) -> None:
-        """Break the connection, if there is one, without a word to the server."""
+        """Break the connection, if there is one, without a `quit`."""
         link = self._link
         if link is not None:
             link.abort()
 
     def shut_down(self, error: ChatError) -> None:
-        """End it all; what waits is told `error`."""
+        """Close the connection and stop the thread; everything pending fails with `error`."""
         self._stopped.set()
         self._finish(error)
         link = self._link
         if link is not None:
             if self._session.resumable:
-                link.send(Quit())  # or the server would keep the name for a session that nobody comes back to
+                link.send(Quit())  # else the server would hold the session and its name
             link.close()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_THREAD_JOIN_S)
 
     def wait_for_link(self, deadline: float) -> Link | None:
-        """Return the connection once there is one; None at `deadline` (monotonic) or at the end."""
+        """Return the link once there is one; None at `deadline` (monotonic seconds) or at the end."""
         with self._changed:
             left = deadline - time.monotonic()
             self._changed.wait_for(
@@ -146,7 +144,7 @@ class Reconnector:
             return self._link if self._end_error is None else None
 
     def wait_for_link_end(self, link: Link, deadline: float) -> None:
-        """Wait until this connection has ended, at most until `deadline` (monotonic)."""
+        """Wait until this link has ended, at most until `deadline` (monotonic seconds)."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._link is not link or self._end_error is not None,
@@ -163,8 +161,8 @@ class Reconnector:
                 if not self._reconnect(lost):
                     return
         except BaseException as error:
-            # A mistake of ours or of a callback: nobody may wait for ever for a thread that is gone.
-            self._finish(ConnectionLost(f"the client failed: {error!r}"))
+            # A bug here or in a callback: pending calls must not wait for a thread that has ended.
+            self._finish(ConnectionLost(f"internal error in the client: {error!r}"))
             raise
 
     def _read_until_lost(self) -> ConnectionLost:
@@ -188,7 +186,7 @@ class Reconnector:
             return lost
 
     def _silence_timeout_s(self) -> float | None:
-        """Return the seconds without a byte after which the connection counts as lost."""
+        """Return the seconds without a byte received after which the connection counts as lost."""
         welcome = self._session.welcome
         assert welcome is not None
         intervals = [seconds for seconds in (welcome.ping_interval, self._ping_every) if seconds > 0]
@@ -205,7 +203,7 @@ class Reconnector:
                 return
             case MessageEvent() if event.sender == self._session.id:
                 self._pending.acknowledge_message(event)
-                if event.again:  # an answer to us alone: in its own place it came already or is still to come
+                if event.again:  # a repeated acknowledgement: the message itself has its place in the room
                     return
             case Error() | HistoryPage() if self._catch_up is not None and self._catch_up.handle_answer(
                 event
@@ -230,13 +228,13 @@ class Reconnector:
             self._report_caught_up()
 
     def _report_caught_up(self) -> None:
-        """Say so, if everything that was missed is here."""
+        """Report `Back` if all missed messages have been received."""
         if self._catch_up is not None and self._catch_up.complete:
             self._inbox.put(Back(seconds=self._away_s, caught_up=self._catch_up.count, resumed=True))
             self._catch_up = None
 
     def _reconnect(self, lost: ConnectionLost) -> bool:
-        """Try to connect until it succeeds; tell whether there is a connection."""
+        """Try to connect until it succeeds or is hopeless; return whether there is a connection."""
         stays_away = lost.bye is not None and lost.bye.reason in NO_RECONNECT_REASONS
         if self._backoff is None or stays_away or self._stopped.is_set():
             asked = lost.bye is not None and lost.bye.reason is ByeReason.QUIT
@@ -269,13 +267,13 @@ class Reconnector:
                 after = bye.after if bye is not None else None
             except ConnectionFailed as failed:
                 message, bye = str(failed), None
-            except Ended:  # somebody closed the client while we greeted
+            except Ended:  # the client was closed during the handshake
                 return False
             else:
                 return True
 
     def _open_connection(self) -> Welcome:
-        """Connect, say hello, and send again what was not acknowledged."""
+        """Connect, exchange hello, and resend unacknowledged messages."""
         link = self._dial()
         handshake = Handshake(link, self._timeout)
         returns = self._session.resume is not None or self._lost_at is not None
@@ -310,7 +308,7 @@ class Reconnector:
         return welcome
 
     def _start_catch_up(self, link: Link) -> None:
-        """Ask how far each room has come, and for the name that was wanted meanwhile."""
+        """Query the head of each room, and request the name that was set meanwhile."""
         self._catch_up = CatchUp(self._session, self._pending.new_ref)
         for query in self._catch_up.queries:
             link.send(query)

@@ -1,8 +1,7 @@
-"""What goes out once more on a new connection, in its order and no faster than the server allows.
+"""Resend queue: unacknowledged messages go out on a new connection, in order and within the rate limits.
 
-Knows the messages that are not acknowledged and the pace. While some of them wait, everything else waits
-behind them, so that nothing that was said later is stored earlier. One object a connection. Any thread may
-call it.
+While messages wait, all later commands wait behind them, so that messages are stored in the order of sending.
+One object per connection. Thread-safe.
 """
 
 import collections
@@ -15,12 +14,12 @@ from chat_client.connection.pending import PendingCommands
 from chat_protocol.commands import Command, Message
 from chat_protocol.events import Limits
 
-_EARLY_SEND_S = 0.05  # seconds too early that do no harm: the pace leaves a part of the burst unused
-_UNAVAILABLE_RETRY_S = 1.0  # seconds before a message goes again that the server could not store
+_EARLY_SEND_S = 0.05  # shorter waits are skipped: the pacer leaves a part of the burst unused
+_UNAVAILABLE_RETRY_S = 1.0  # before a message is resent that the server could not store
 
 
 class ResendQueue:
-    """The waiting commands of one connection."""
+    """The queued commands of one connection."""
 
     def __init__(self, link: Link, pending: PendingCommands, limits: Limits) -> None:
         self._link = link
@@ -28,19 +27,19 @@ class ResendQueue:
         self._pacer = Pacer(limits)
         self._lock = threading.Lock()
         self._waiting: collections.deque[Command] = collections.deque()
-        self._unavailable_refs: set[str] = set()  # refs of messages that were `unavailable`
-        self._pace_timer: threading.Timer | None = None  # for the first that waits
-        self._retry_timer: threading.Timer | None = None  # for those that were refused
+        self._unavailable_refs: set[str] = set()  # refs of messages answered by `unavailable`
+        self._pace_timer: threading.Timer | None = None  # for the first queued command
+        self._retry_timer: threading.Timer | None = None  # for `_unavailable_refs`
         self._cancelled = False
 
     def send_unacknowledged(self) -> None:
-        """Send all that is not acknowledged."""
+        """Send all unacknowledged messages."""
         with self._lock:
             self._waiting.extend(self._pending.unacknowledged())
             self._send_due()
 
     def send(self, command: Command) -> None:
-        """Send a new command, behind those that wait."""
+        """Send a new command, after the queued ones."""
         with self._lock:
             if not self._waiting:
                 self._link.send(command)
@@ -48,7 +47,7 @@ class ResendQueue:
                 self._waiting.append(command)
 
     def retry_unavailable(self, ref: str | None, after: float | None) -> None:
-        """Let a message that may or may not be stored go again, with the same ref."""
+        """Resend a message that may have been stored, with the same ref, after `after` seconds."""
         if ref is None or self._pending.find_message(ref) is None:
             return
         with self._lock:
@@ -57,7 +56,7 @@ class ResendQueue:
             self._unavailable_refs.add(ref)
 
     def cancel(self) -> None:
-        """Send nothing more."""
+        """Drop the queue and stop the timers, as the connection has ended."""
         with self._lock:
             self._cancelled = True
             self._waiting.clear()
@@ -72,7 +71,7 @@ class ResendQueue:
             self._send_due()
 
     def _send_due(self) -> None:
-        """Send until it is time to wait; MUST be called with the lock held."""
+        """Send queued commands until the pacer demands a wait; MUST be called with the lock held."""
         while self._waiting and self._pace_timer is None and not self._cancelled:
             command = self._waiting[0]
             size = len(command.message.encode()) if isinstance(command, Message) else 0

@@ -1,7 +1,6 @@
-"""What the server has told this client: its id and name, its rooms and where it stands in them.
+"""State of the session at the client: id, name, rooms, and the position in each room.
 
-Knows events. Must not know sockets, threads or who waits for what. This is what a resume is made of: the
-secret, the epoch and the last seq of each room.
+Updated from events only. A resume consists of the secret, the epoch and the last seq of each room.
 """
 
 from collections.abc import Iterable
@@ -26,12 +25,12 @@ from chat_protocol.names import fold
 
 _RESUME_ROOMS_BYTES = (
     40 * 1024
-)  # for rooms in a hello, whose frame has 65,536 and names the public ones twice
-_ROOM_OVERHEAD_BYTES = 24  # of a room beside its name: quotes, colon, comma, a seq of up to 2**62
+)  # of the rooms in a resume: a frame has 65,536, and hello has the public rooms twice
+_ROOM_OVERHEAD_BYTES = 24  # besides the name: quotes, colon, comma, a seq of up to 2**62
 
 
 class RoomView(Struct):
-    """A room as this client sees it; `peer` is the other side of a conversation."""
+    """A joined room: last seq received, members, and the `peer` of a conversation (None: a public room)."""
 
     room: str
     seq: int
@@ -40,7 +39,7 @@ class RoomView(Struct):
 
 
 class ClientSession:
-    """The state of a session. One thread writes, others may read."""
+    """The state of a session. One thread writes, any thread may read."""
 
     def __init__(
         self,
@@ -60,13 +59,13 @@ class ClientSession:
         self._secret = None if resume is None else resume.session
         self._initial_rooms = list(rooms)
         self._client = client
-        self._requested_name: str | None = None  # a name to ask for when there is a connection again
+        self._requested_name: str | None = None  # a name to request on the next connection
         for room, seq in () if resume is None else resume.rooms.items():
             self._set_room(RoomView(room, seq, 0, "" if room.startswith("@") else None))
 
     @property
     def resume(self) -> Resume | None:
-        """What another connection needs to go on with this session; None if that cannot be."""
+        """What another connection needs to resume this session; None if it is not resumable."""
         if self._secret is None:
             return None
         seqs: dict[str, int] = {}
@@ -74,12 +73,12 @@ class ClientSession:
         for view in sorted(self.rooms.values(), key=lambda view: view.peer is not None):
             left -= len(view.room.encode()) + _ROOM_OVERHEAD_BYTES
             if left < 0:
-                break  # conversations come by themselves, from further back than need be
+                break  # conversations are resumed by the server, with more repeats
             seqs[view.room] = view.seq
         return Resume(session=self._secret, epoch=self.epoch, rooms=seqs)
 
     def hello(self) -> Hello:
-        """Return the first command of the next connection."""
+        """Return the `hello` for the next connection."""
         rooms = self._initial_rooms
         if self.welcome is not None:
             rooms = [view.room for view in self.rooms.values() if view.peer is None]
@@ -92,36 +91,36 @@ class ClientSession:
         )
 
     def apply_welcome(self, welcome: Welcome) -> None:
-        """Go on with what `welcome` says; unless it resumes the session, nothing from before holds."""
+        """Take over the state in `welcome`; unless it resumes the session, the old state is dropped."""
         rooms = {fold(state.room): _room_view(state) for state in welcome.rooms}
         if welcome.resumed:
             for key, before in self.rooms.items():
                 if key in rooms:
-                    rooms[key].seq = max(rooms[key].seq, before.seq)  # what was seen stays seen
+                    rooms[key].seq = max(rooms[key].seq, before.seq)  # seen messages stay seen
                 elif welcome.more:  # the list was too long for a frame
                     rooms[key] = before
         if welcome.session is not None or not welcome.resumed:
             self._secret = welcome.session
         if not welcome.resumed:
-            self._requested_name = None  # the hello has asked for it
+            self._requested_name = None  # the hello has requested it
         self.welcome = welcome
         self.id = welcome.id
         self.username = welcome.username
         self.epoch = welcome.epoch
-        # One assignment: a thread that reads sees the old rooms or the new ones, never half of them.
+        # One assignment: other threads see the old rooms or the new ones, never a mixture.
         self.rooms = rooms
 
     def request_name(self, username: str) -> None:
-        """Ask for another name with the next connection."""
+        """Request another name with the next connection."""
         self._requested_name = username
 
     def pop_requested_name(self) -> str | None:
-        """Return the name that a resumed session still has to ask for, once."""
+        """Return and clear the name that a resumed session has to request; None if there is none."""
         requested, self._requested_name = self._requested_name, None
         return None if requested == self.username else requested
 
     def apply_event(self, event: Event) -> bool:
-        """Take in what `event` changes; tell whether it is news: no message is, the second time."""
+        """Update the state for `event`; return False for a message that was already received."""
         match event:
             case MessageEvent():
                 view = self.rooms.get(fold(event.room))
@@ -150,11 +149,11 @@ class ClientSession:
         return True
 
     def find_room(self, name: str) -> RoomView | None:
-        """Return the room of that name if we are in it."""
+        """Return the joined room of that name, None if it is not joined."""
         return self.rooms.get(fold(name))
 
     def find_conversation(self, username: str) -> RoomView | None:
-        """Return the open conversation with a user."""
+        """Return the open conversation with a user, None if there is none."""
         key = fold(username)
         return next(
             (view for view in self.rooms.values() if view.peer is not None and fold(view.peer) == key), None
@@ -165,7 +164,7 @@ class ClientSession:
 
     def _apply_opened(self, event: Opened) -> None:
         known = self.find_room(event.room)
-        # Told again after coming back, it must not take us back behind what was seen.
+        # When repeated after a resume, it must not set the position back.
         seq = event.seq if known is None else max(event.seq, known.seq)
         self._set_room(RoomView(event.room, seq, 2, event.peer))
 

@@ -1,4 +1,4 @@
-"""What the command line and the environment say: server, name, exit codes.
+"""Options from the command line and the environment, default names, exit codes.
 
 Imports `chat_protocol` and the client's `address` and `errors`.
 Open `settings.py` first.

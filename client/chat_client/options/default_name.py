@@ -1,7 +1,4 @@
-"""Under which name to come: what was asked for, or one made from the user's own.
-
-Knows names. Must not know whether the server has them free.
-"""
+"""Default user names: from the login name, with random suffixes for scripts."""
 
 import getpass
 import itertools
@@ -11,15 +8,15 @@ from collections.abc import Iterator
 from chat_protocol.names import MAX_NAME_CHARS, fold, is_reserved, validate_name
 
 _SUFFIXED_NAMES = 3
-_SUFFIX_CHARS = 5  # characters of "-x7f2"
+_SUFFIX_CHARS = 5  # as in "-x7f2"
 
 
 def default_username() -> str:
-    """Return the login name as far as it is a name for a chat, else `user`."""
+    """Return the login name, reduced to a valid chat name, else `user`."""
     try:
         login = getpass.getuser()
     except (OSError, KeyError):
-        login = ""  # no such user in this container
+        login = ""  # the container has no such user
     for start in range(len(login)):
         kept = "".join(char for char in login[start:] if char.isalnum() or char in "._-")[:MAX_NAME_CHARS]
         try:
@@ -32,7 +29,7 @@ def default_username() -> str:
 
 
 def script_names(wanted: str | None) -> Iterator[str]:
-    """Yield names to try, the plain one first, then with a random suffix: two scripts may run at a time."""
+    """Yield names to try: the plain one, then with random suffixes, as several scripts may run at a time."""
     base = wanted or default_username()
     yield base
     for _ in itertools.repeat(None, _SUFFIXED_NAMES):

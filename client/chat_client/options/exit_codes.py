@@ -1,7 +1,4 @@
-"""Exit codes: a closed list, for scripts.
-
-Knows exceptions. Must not print or exit.
-"""
+"""Exit codes of `chat-client`, a closed list for scripts."""
 
 from enum import IntEnum
 
@@ -10,14 +7,14 @@ from chat_protocol.errors import ByeReason
 
 
 class ExitCode(IntEnum):
-    """What a command says with its end."""
+    """Exit code of a command."""
 
     OK = 0
     USAGE = 2
     CONNECTION = 3
     REFUSED = 4
     TIMEOUT = 5
-    INTERRUPTED = 130  # 128 + SIGINT, as shells do
+    INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 EXIT_CODES_HELP = """\
@@ -36,7 +33,7 @@ _REFUSAL_REASONS = frozenset(
 
 
 def exit_code(error: ChatError) -> ExitCode:
-    """Return the code that tells a script about `error`."""
+    """Return the exit code for `error`."""
     match error:
         case Refused():
             return ExitCode.REFUSED

@@ -1,7 +1,4 @@
-"""What the command line and the environment say about server and name.
-
-Knows options. Must not connect or ask.
-"""
+"""Settings of `chat-client` from the command line and the environment: servers, name, timeout."""
 
 import argparse
 import os
@@ -14,7 +11,7 @@ from chat_protocol import DEFAULT_PORT
 
 
 class Settings(Struct, frozen=True):
-    """`servers` is empty if none was named; `strict_name`: exactly this name, or none."""
+    """`servers` is empty if none was given; with `strict_name`, no other name is tried; `timeout` in s."""
 
     servers: list[Address]
     username: str | None
@@ -23,12 +20,12 @@ class Settings(Struct, frozen=True):
 
     @property
     def effective_servers(self) -> list[Address]:
-        """The servers to use: without any named, the one on this machine."""
+        """The servers to use; if none was given, the local one on the default port."""
         return self.servers or [Address("127.0.0.1", DEFAULT_PORT)]
 
 
 def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings; flags come before the environment. ValueError says what is wrong."""
+    """Return the settings; flags take precedence over the environment. Raises `ValueError`."""
     servers: list[Address] = getattr(options, "server", None) or []
     host: str | None = getattr(options, "host", None)
     port: int | None = getattr(options, "port", None)
@@ -54,7 +51,7 @@ def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every subcommand takes, before or behind its name."""
+    """Add the options common to all subcommands, which may come before or after the subcommand."""
     group = parser.add_argument_group("server and name")
     group.add_argument(
         "--server",
@@ -62,8 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=argument_type(parse_address),
         default=argparse.SUPPRESS,
-        help="server to talk to; give it several times and the quickest that answers is taken "
-        "(environment: CHAT_SERVER, several separated by commas)",
+        help="address of the server; if repeated, the quickest that answers is used "
+        "(environment: CHAT_SERVER, comma-separated)",
     )
     group.add_argument("--host", default=argparse.SUPPRESS, help="host of the server (default: this machine)")
     group.add_argument(
@@ -76,30 +73,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--username",
         metavar="NAME",
         default=argparse.SUPPRESS,
-        help="name to come under (environment: CHAT_USERNAME)",
+        help="user name (environment: CHAT_USERNAME)",
     )
     group.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=argument_type(positive_seconds),
         default=argparse.SUPPRESS,
-        help="how long to wait for a connection and for each answer (default: 10)",
+        help="seconds to wait for a connection and for each answer (default: 10)",
     )
 
 
 def positive_seconds(text: str) -> float:
-    """Return a number of seconds, or raise ValueError with the reason."""
+    """Return a number of seconds above 0. Raises `ValueError` with a sentence."""
     try:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number < 86_400:  # a day; also refuses nan
-        raise ValueError(f"{text!r}: a number of seconds above 0")
+    if not 0 < number < 86_400:  # a day; also rejects nan
+        raise ValueError(f"{text!r} is not a number of seconds above 0 and below 86400")
     return number
 
 
 def argument_type(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """Return `parse` as an argparse type whose refusal says why."""
+    """Return `parse` as an argparse type, whose error messages are those of its `ValueError`."""
 
     def checked(text: str) -> object:
         try:

@@ -1,7 +1,7 @@
-"""Typed commands and lines, carried out.
+"""Executes typed commands and lines.
 
-Knows what each command asks of the session. Must not know keys. Runs in a thread of its own, a line at a
-time in the order of typing: a line typed right behind `/join dev` is said in dev.
+Runs in a thread of its own, one line at a time in the order of typing, so that a line typed directly after
+`/join dev` is sent to dev.
 """
 
 import time
@@ -24,11 +24,11 @@ from chat_protocol.events import MessageEvent, User
 from chat_protocol.names import fold
 from chat_protocol.sentences import format_lag
 
-_MAX_HISTORY_MESSAGES = 1000  # messages that /history shows at a time
+_MAX_HISTORY_MESSAGES = 1000  # limit for /history
 
 
 class Actions:
-    """Carries out what was typed."""
+    """Executes the user's inputs: a handler for each command."""
 
     def __init__(self, state: ChatState) -> None:
         self._state = state
@@ -50,7 +50,7 @@ class Actions:
         }
 
     def carry_out(self, typed: UserInput) -> None:
-        """Do it; what goes wrong is said on the screen."""
+        """Execute an input; errors are shown on the screen."""
         try:
             match typed:
                 case TextInput():
@@ -60,7 +60,7 @@ class Actions:
                 case InvalidInput():
                     self._state.screen.warn(typed.sentence)
                 case GoodbyeInput():
-                    self._close("")  # terminal/app.py leaves by itself; only a conversation's bye comes here
+                    self._close("")  # app.py handles leaving; here it closes a conversation
         except (ChatError, ValueError) as error:
             self._state.screen.warn(str(error))
         self._state.refresh()
@@ -77,20 +77,20 @@ class Actions:
     def _send(self, text: str, room: str | None, to: str | None) -> None:
         pieces = split_text(text.strip("\n"))
         if len(pieces) > 1:
-            self._state.screen.notice(f"too long for one message: sent as {len(pieces)}")
+            self._state.screen.notice(f"too long for one message: sent as {len(pieces)} messages")
         for index, piece in enumerate(pieces):
             time.sleep(self._pacer.next_wait(len(piece.encode())))
             try:
                 self._state.client.send(piece, room, to).then(self._follow_up)
             except (ChatError, ValueError) as error:
                 unsaid = "\n".join(pieces[index:])
-                self._state.screen.warn(f"not said ({error}): {unsaid}")
+                self._state.screen.warn(f"not sent ({error}): {unsaid}")
                 return
 
     def _follow_up(self, pending: Pending[MessageEvent]) -> None:
-        if isinstance(pending.error, Refused):  # what was merely not answered is accounted for on leaving
+        if isinstance(pending.error, Refused):  # unanswered messages are reported on leaving
             text = getattr(pending.command, "message", "")
-            self._state.screen.warn(f"not said ({pending.error}): {text}")
+            self._state.screen.warn(f"not sent ({pending.error}): {text}")
         self._state.refresh()
 
     def _help(self, _: str) -> None:
@@ -123,10 +123,10 @@ class Actions:
         current = self._state.views.current
         peer = argument.removeprefix("@") or (current.peer if current is not None else None)
         if peer is None:
-            raise ValueError("this is no conversation; /close NAME closes the one with NAME")
+            raise ValueError("this is a room; use /close NAME to close a conversation")
         view = self._state.views.with_peer(peer)
         if view is not None and fold(view.room) not in self._state.client.joined_rooms:
-            self._state.leave(view.room)  # a new session has not opened it yet: nothing to tell the server
+            self._state.leave(view.room)  # not opened in the new session: nothing to close at the server
             return
         closed = self._state.client.close_conversation(peer)
         self._state.screen.notice(f"conversation with {closed.peer} closed")
@@ -164,14 +164,12 @@ class Actions:
 
     def _history(self, argument: str) -> None:
         if argument and not (argument.isascii() and argument.isdigit() and len(argument) < 9):
-            raise ValueError("it goes like this: /history 50")
+            raise ValueError("usage: /history [N]")
         view = self._state.views.current
         if view is None:
             raise ValueError("you are in no room")
         limit = max(1, min(int(argument or 50), _MAX_HISTORY_MESSAGES))
-        past = self._state.client.history(
-            view.room, limit=limit + 1
-        )  # one more tells whether there are older
+        past = self._state.client.history(view.room, limit=limit + 1)  # one more, to see if there are older
         older = len(past) > limit
         past = past[-limit:]
         with self._state.lock:
@@ -212,11 +210,11 @@ class Actions:
         key = fold(argument.removeprefix("@"))
         if key in state.ignored:
             state.ignored.discard(key)
-            state.ignored_ids.clear()  # those of others are learned again with their next message
+            state.ignored_ids.clear()  # those of others are added again with their next message
             state.screen.notice(f"{argument} is no longer ignored")
         else:
             state.ignored.add(key)
-            state.screen.notice(f"what {argument} says is hidden; /ignore {argument} shows it again")
+            state.screen.notice(f"messages of {argument} are hidden; /ignore {argument} shows them again")
 
 
 def _user_state(user: User) -> str:

@@ -1,8 +1,7 @@
-"""The interactive client at a terminal: the prompt, its keys, and the threads around it.
+"""The interactive client: the prompt, its keys, and the threads around it.
 
-Knows prompt_toolkit. Must not know what commands or events mean (terminal/actions.py,
-terminal/event_presenter.py). The prompt runs in the main thread; typed lines are carried out in one thread
-and events shown in another, so that a slow server never stops the typing.
+The prompt runs in the main thread; inputs are executed in a second thread (actions.py) and events shown in a
+third (event_presenter.py), so that a slow server never blocks typing.
 """
 
 import contextlib
@@ -39,21 +38,21 @@ from chat_client.text.split_text import split_text
 from chat_protocol.errors import ByeReason
 
 PASTE_CONFIRM_LINE_BREAKS = 3
-"""Lines in one message above which the person is asked first: a paste may hold what was not meant."""
+"""Line breaks in a message from which to ask for confirmation: a paste may contain unintended text."""
 
-_FINISH_INPUTS_S = 5.0  # seconds that leaving waits for lines that are still being carried out
+_FINISH_INPUTS_S = 5.0  # how long leaving waits for inputs that are being executed
 
 
-_QUIT_TIMEOUT_S = 3.0  # seconds that leaving waits for the server: a person who leaves wants to be gone
+_QUIT_TIMEOUT_S = 3.0  # how long leaving waits for the server
 
 
 def run_terminal(settings: Settings, room: str) -> ExitCode:
-    """Talk until the person leaves; return the exit code."""
+    """Run the interactive client until the user leaves; return the exit code."""
     try:
         client = open_session(settings, room)
     except EOFError:
         return ExitCode.OK
-    with patch_stdout(raw=True):  # raw: our own colours; what others wrote has been made harmless
+    with patch_stdout(raw=True):  # raw: for our colours; the text of others has been sanitized
         terminal = TerminalApp(client, room)
         code = terminal.run()
     _print_unacknowledged([message.message for message in client.unacknowledged] + terminal.unsent)
@@ -61,7 +60,7 @@ def run_terminal(settings: Settings, room: str) -> ExitCode:
 
 
 class TerminalApp:
-    """One stay in a chat."""
+    """The interactive client: one session at one terminal."""
 
     def __init__(self, client: Client, room: str) -> None:
         self._client = client
@@ -72,7 +71,7 @@ class TerminalApp:
         self._presenter = EventPresenter(self._state)
         self._actions = Actions(self._state)
         self._inputs: queue.Queue[UserInput] = queue.Queue()
-        self._current_input: UserInput | None = None  # what is being carried out
+        self._current_input: UserInput | None = None  # being executed
         self._end_error: ChatError | None = None
         self._leaving = False
         self._dumb_terminal = is_dumb_terminal()
@@ -82,12 +81,12 @@ class TerminalApp:
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,
             bottom_toolbar=self._status_bar,
-            erase_when_done=True,  # the line comes back as the server's echo: that is its acknowledgement
+            erase_when_done=True,  # the line reappears as the server's echo, its acknowledgement
             refresh_interval=1.0,
         )
 
     def run(self) -> ExitCode:
-        """Read lines until the end; return the exit code."""
+        """Read and execute lines until the end; return the exit code."""
         signal.signal(signal.SIGTERM, lambda *_: self._close_prompt())
         self._state.screen.notice(
             f"connected to {self._client.address} as {self._client.username}; /help lists the commands"
@@ -103,7 +102,7 @@ class TerminalApp:
 
     @property
     def unsent(self) -> list[str]:
-        """What was typed and not carried out when the session ended."""
+        """Lines that were typed and not executed when the session ended."""
         left = [self._current_input, *self._inputs.queue]
         return [typed.text for typed in left if isinstance(typed, TextInput)]
 
@@ -122,26 +121,26 @@ class TerminalApp:
                 elif not self._handle_line(line):
                     break
                 if self._dumb_terminal:
-                    self._wait_for_inputs()  # nothing can be put above a prompt that is there already
+                    self._wait_for_inputs()  # a dumb terminal cannot print above an open prompt
             except KeyboardInterrupt:
                 typed = self._prompt.default_buffer.text
                 draft = ""
                 if armed and not typed:
                     return ExitCode.OK
                 armed = True
-                self._state.screen.notice("Ctrl-C again, or Ctrl-D, leaves")
+                self._state.screen.notice("press Ctrl-C again, or Ctrl-D, to leave")
             except EOFError:
                 break
         if self._end_error is not None:
             self._state.screen.warn(f"the session has ended: {self._end_error}")
             bye = self._end_error.bye if isinstance(self._end_error, ConnectionLost) else None
             if bye is not None and bye.reason == ByeReason.KICKED:
-                self._state.screen.warn(f"the name {self._client.username} stays out for about a minute")
+                self._state.screen.warn(f"the name {self._client.username} is blocked for about a minute")
             return exit_code(self._end_error)
         return ExitCode.OK
 
     def _handle_line(self, line: str) -> bool:
-        """Pass a line on; tell whether the person stays."""
+        """Parse a line and queue it; return False if it ends the program."""
         typed = parse_input(line)
         if typed is None:
             return True
@@ -149,7 +148,7 @@ class TerminalApp:
             isinstance(typed, CommandInput) and typed.command.name == "quit"
         )
         if leaves:
-            self._wait_for_inputs()  # which room is in front depends on the lines before
+            self._wait_for_inputs()  # the current room depends on the lines before
             current = self._state.views.current
             in_conversation = current is not None and current.peer is not None
             if not (isinstance(typed, GoodbyeInput) and typed.word == "bye" and in_conversation):
@@ -174,8 +173,8 @@ class TerminalApp:
             typed = self._current_input = self._inputs.get()
             try:
                 self._actions.carry_out(typed)
-            except Exception as error:  # noqa: BLE001  a mistake of ours must not end the chat or show a traceback
-                self._state.screen.warn(f"that went wrong in the client itself: {error!r}")
+            except Exception as error:  # noqa: BLE001  a bug must not end the chat or print a traceback
+                self._state.screen.warn(f"internal error in the client: {error!r}")
             finally:
                 self._current_input = None
                 self._inputs.task_done()
@@ -186,7 +185,7 @@ class TerminalApp:
                 try:
                     self._presenter.present_event(event)
                 except Exception as error:  # noqa: BLE001  as above
-                    self._state.screen.warn(f"that went wrong in the client itself: {error!r}")
+                    self._state.screen.warn(f"internal error in the client: {error!r}")
         except ChatError as error:
             self._end_error = error
         else:
@@ -194,7 +193,7 @@ class TerminalApp:
         self._close_prompt()
 
     def _wait_for_inputs(self) -> None:
-        """Wait until all typed lines have been carried out, within reason."""
+        """Wait until all queued inputs have been executed, at most `_FINISH_INPUTS_S`."""
         deadline = time.monotonic() + _FINISH_INPUTS_S
         while self._inputs.unfinished_tasks and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -202,7 +201,7 @@ class TerminalApp:
     def _status_bar(self) -> str:
         breaks = self._prompt.default_buffer.text.count("\n")
         if breaks >= PASTE_CONFIRM_LINE_BREAKS:
-            return f" {breaks + 1} lines: Enter asks before they are sent, Ctrl-C drops them"
+            return f" {breaks + 1} lines: Enter asks before sending, Ctrl-C discards them"
         return status_text(self._state, self._prompt.app.output.get_size().columns, get_cwidth)
 
     def _close_if_ended(self) -> None:
@@ -210,7 +209,7 @@ class TerminalApp:
             self._close_prompt()
 
     def _close_prompt(self) -> None:
-        """Let the open prompt return, from any thread."""
+        """Make the open prompt return. Thread-safe."""
         self._leaving = True
         app = self._app_session.app
         if app is not None and app.loop is not None:
@@ -227,7 +226,7 @@ class _TabCompleter(Completer):
         self._state = state
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """Yield what Tab offers."""
+        """Yield the completions for Tab."""
         del complete_event
         names = [*self._state.names.values()]
         rooms = [*self._state.rooms.values()]
@@ -243,7 +242,7 @@ def _exit_prompt(session: AppSession) -> None:
 
 
 def _print_unacknowledged(left: list[str]) -> None:
-    """Say what is not known to have arrived, all of it, so that nothing is lost."""
+    """Print all lines that were not acknowledged, so that the user still has them."""
     if not left:
         return
     was = "was" if len(left) == 1 else "were"

@@ -1,7 +1,4 @@
-"""What Tab offers: commands, names and rooms, by what stands before the cursor.
-
-Knows the commands' arguments. Must not know the terminal.
-"""
+"""Tab completion of commands, names and rooms, from the text before the cursor."""
 
 from collections.abc import Iterable
 
@@ -13,7 +10,7 @@ _NAME_COMMANDS = frozenset({"chat", "close", "msg", "rtt", "ignore"})
 
 
 def candidates(before: str, names: Iterable[str], rooms: Iterable[str]) -> tuple[str, list[str]]:
-    """Return the word that is being typed and what it may become."""
+    """Return the word at the cursor and its completions."""
     line = before.lstrip()
     word = line.rpartition(" ")[2]
     if line.startswith("/") and not line.startswith("//"):
@@ -30,7 +27,7 @@ def candidates(before: str, names: Iterable[str], rooms: Iterable[str]) -> tuple
             return word, []
     if not word:
         return word, []
-    ending = ": " if word == line else " "  # at the beginning of a line a name is an address
+    ending = ": " if word == line else " "  # a name at the start of a line addresses that user
     return word, [name + ending for name in _starting_with(word, names)]
 
 

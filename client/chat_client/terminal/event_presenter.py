@@ -1,7 +1,6 @@
-"""Events of the session, as the person sees them.
+"""Shows the session's events on the screen.
 
-Knows what each event means for the screen. Must not know typed lines. Runs in a thread of its own and may ask
-the server things, as answers are read by another.
+Runs in a thread of its own, and may wait for the server: answers are read by another thread.
 """
 
 import collections
@@ -28,22 +27,22 @@ from chat_protocol.events import (
 from chat_protocol.names import fold
 from chat_protocol.sentences import event_sentences
 
-_MAX_CAUGHT_UP_MESSAGES = 200  # messages shown after coming back; more would bury what is said now
-_MORE_HINT = "/history shows more of them"
+_MAX_CAUGHT_UP_MESSAGES = 200  # shown after a reconnect; more would bury new messages
+_MORE_HINT = "/history shows more"
 
 
 class EventPresenter:
-    """Takes events off the session, one after the other."""
+    """Shows events one by one, in their order."""
 
     def __init__(self, state: ChatState) -> None:
         self._state = state
         self._epoch = state.client.welcome.epoch
-        # What came in the room in front since the session was resumed; None when nothing is being caught up.
+        # Messages of the current room since the resume; None if there is no catch-up.
         self._caught_up: collections.deque[MessageEvent] | None = None
         self._caught_up_count = 0
 
     def present_event(self, event: Event) -> None:
-        """Show what `event` says."""
+        """Show an event on the screen, or update the state for it."""
         state = self._state
         match event:
             case MessageEvent():
@@ -72,7 +71,7 @@ class EventPresenter:
                     self._present_new_session(state.client.welcome)
             case Overrun():
                 state.screen.warn(
-                    f"{event.count} events came too fast to be shown; /history has the messages"
+                    f"{event.count} events came too fast and were dropped; /history has the messages"
                 )
             case Error() | Gap():
                 for sentence in event_sentences(event):
@@ -120,11 +119,9 @@ class EventPresenter:
 
     def _lost(self, event: Lost) -> None:
         state = self._state
-        if (
-            event.message != state.last_loss
-        ):  # the same again each time says nothing new; the status line counts
+        if event.message != state.last_loss:  # do not repeat it; the status line shows it
             state.screen.warn(
-                f"not connected: {event.message}; trying again in {event.wait:.1f} s; what you send waits"
+                f"not connected: {event.message}; trying again in {event.wait:.1f} s; messages are queued"
             )
         state.last_loss = event.message
 
@@ -138,7 +135,7 @@ class EventPresenter:
             self._caught_up_count += 1
 
     def _present_caught_up(self) -> None:
-        """Show what was caught up: all of it, or a screenful if it is more than a person would read."""
+        """Show the messages of a catch-up: all, or only the last ones if there are very many."""
         held, self._caught_up = self._caught_up, None
         if not held:
             return
@@ -146,13 +143,13 @@ class EventPresenter:
             held = collections.deque(held, maxlen=SHOWN_MESSAGES)
             missed = format_count(self._caught_up_count, "message")
             self._state.screen.notice(
-                f"{missed} in this room meanwhile; the last {SHOWN_MESSAGES} ({_MORE_HINT}):"
+                f"{missed} missed in this room; the last {SHOWN_MESSAGES} ({_MORE_HINT}):"
             )
         for message in held:
             self._state.present_message(message)
 
     def _present_new_session(self, welcome: Welcome) -> None:
-        """Go on in a new session: what was said meanwhile is fetched and shown, or counted."""
+        """Continue in a new session: fetch the missed messages, and show or count them."""
         state = self._state
         same = welcome.epoch == self._epoch
         self._epoch = welcome.epoch
@@ -176,7 +173,7 @@ class EventPresenter:
                 )
                 missed = state.client.history(current.room, limit=SHOWN_MESSAGES)
         except ChatError as error:
-            state.screen.warn(f"what was said meanwhile cannot be shown: {error}")
+            state.screen.warn(f"the missed messages cannot be shown: {error}")
             return
         for message in missed:
             state.present_message(message)

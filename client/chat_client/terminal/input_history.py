@@ -1,7 +1,4 @@
-"""The typed lines of earlier days, in a file that nobody else may read.
-
-Knows where state belongs. Must not know what the lines mean.
-"""
+"""Persistent input history, in a file with mode 0600 in the user's state directory (XDG)."""
 
 import os
 from pathlib import Path
@@ -9,11 +6,11 @@ from pathlib import Path
 import platformdirs
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-_MAX_FILE_BYTES = 1024 * 1024  # bytes: years of typing; over it the older half goes
+_MAX_FILE_BYTES = 1024 * 1024  # years of typing; above it the older half is dropped
 
 
 def open_history() -> History:
-    """Return the history, in memory only if the file cannot be had."""
+    """Return the history; in memory only if the file cannot be opened."""
     path = platformdirs.user_state_path("greenroom") / "chat-history"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -27,7 +24,7 @@ def open_history() -> History:
 
 
 def _shorten(path: Path) -> None:
-    """Drop the older half; entries begin with an empty line and a comment with their time."""
+    """Drop the older half; entries begin with a blank line and a comment with their time."""
     data = path.read_bytes()
     cut = data.find(b"\n# ", len(data) // 2)
     if cut >= 0:

@@ -1,7 +1,4 @@
-"""What a typed line means: something to say, a command, a good-bye, or a command that does not exist.
-
-Knows the commands and their help. Must not carry them out.
-"""
+"""Parses typed lines into text, a command, a goodbye, or invalid input; the commands and their help."""
 
 import difflib
 from typing import Final
@@ -10,9 +7,9 @@ from msgspec import Struct
 
 
 class SlashCommand(Struct, frozen=True):
-    """A command: `usage` behind its name, what it does; `needs` is how many words it cannot do without.
+    """A command: its arguments (`usage`), help, and number of required words.
 
-    `single` says what its argument is, where it is one word at most.
+    `single_word` names the argument of a command that accepts one word only.
     """
 
     name: str
@@ -26,18 +23,18 @@ COMMANDS: Final = {
     command.name: command
     for command in (
         SlashCommand("help", "", "this list"),
-        SlashCommand("join", "ROOM", "enter a room, or go back to one", 1, "room name"),
+        SlashCommand("join", "ROOM", "join a room, or return to it", 1, "room name"),
         SlashCommand("leave", "[ROOM]", "leave a room", single_word="room name"),
-        SlashCommand("chat", "NAME", "talk with one person only", 1, "name"),
+        SlashCommand("chat", "NAME", "open a conversation with one user", 1, "name"),
         SlashCommand("close", "[NAME]", "close a conversation (so does bye)"),
-        SlashCommand("msg", "NAME text", "say one thing to one person", 2),
-        SlashCommand("rooms", "", "which rooms there are"),
-        SlashCommand("who", "[ROOM]", "who is here"),
-        SlashCommand("servers", "", "which servers there are"),
+        SlashCommand("msg", "NAME text", "send one message to one user", 2),
+        SlashCommand("rooms", "", "list the rooms"),
+        SlashCommand("who", "[ROOM]", "list the users here"),
+        SlashCommand("servers", "", "list the servers"),
         SlashCommand("history", "[N]", "the last N messages of this room"),
         SlashCommand("rtt", "[NAME]", "round-trip times"),
-        SlashCommand("nick", "NAME", "take another name", 1, "name"),
-        SlashCommand("ignore", "[NAME]", "hide what NAME says, or show it again"),
+        SlashCommand("nick", "NAME", "change your name", 1, "name"),
+        SlashCommand("ignore", "[NAME]", "hide messages of NAME, or show them again"),
         SlashCommand("quit", "", "leave (so do bye, quit and Ctrl-D)"),
     )
 }
@@ -49,26 +46,26 @@ _MIN_SIMILARITY = (
 
 
 class TextInput(Struct, frozen=True):
-    """Something to say."""
+    """Text to send."""
 
     text: str
 
 
 class CommandInput(Struct, frozen=True):
-    """A command to carry out."""
+    """A command to execute."""
 
     command: SlashCommand
     argument: str
 
 
 class InvalidInput(Struct, frozen=True):
-    """Nothing to send; the sentence says why."""
+    """Invalid input; the sentence says why."""
 
     sentence: str
 
 
 class GoodbyeInput(Struct, frozen=True):
-    """`bye` or `quit`: in a conversation the first closes it."""
+    """`bye` or `quit`: leave; in a conversation, `bye` closes it instead."""
 
     word: str
 
@@ -77,7 +74,7 @@ UserInput = TextInput | CommandInput | InvalidInput | GoodbyeInput
 
 
 def parse_input(line: str) -> UserInput | None:
-    """Return what `line` means, None for an empty one."""
+    """Parse a line; None for a blank one."""
     stripped = line.strip()
     if not stripped:
         return None
@@ -93,24 +90,24 @@ def parse_input(line: str) -> UserInput | None:
     if command is None:
         return InvalidInput(_unknown_command(word))
     if len(argument.split(maxsplit=1)) < command.required_words:
-        return InvalidInput(f"it goes like this: /{command.name} {command.usage}")
+        return InvalidInput(f"usage: /{command.name} {command.usage}")
     if command.single_word and len(argument.split(maxsplit=1)) > 1:
         return InvalidInput(
-            f"a {command.single_word} holds no spaces; it goes like this: /{command.name} {command.usage}"
+            f"a {command.single_word} contains no spaces; usage: /{command.name} {command.usage}"
         )
     return CommandInput(command, argument)
 
 
 def help_lines() -> list[str]:
-    """Return the help, a line for each command."""
+    """Return the help text, a line for each command."""
     width = max(len(f"{command.name} {command.usage}") for command in COMMANDS.values())
     lines = [
         f"/{f'{command.name} {command.usage}':<{width}}  {command.help}" for command in COMMANDS.values()
     ]
     return [
         *lines,
-        f"{'//text':<{width + 1}}  say a line that begins with /",
-        "Tab completes commands, names and rooms; the arrows bring back earlier lines.",
+        f"{'//text':<{width + 1}}  send a line that begins with /",
+        "Tab completes commands, names and rooms; the arrow keys recall earlier lines.",
     ]
 
 
@@ -118,4 +115,4 @@ def _unknown_command(word: str) -> str:
     shown = word if len(word) <= 32 else word[:32] + "…"
     nearest = difflib.get_close_matches(word.lower(), COMMANDS, 1, _MIN_SIMILARITY)
     hint = f"did you mean /{nearest[0]}?" if nearest else "/help lists the commands"
-    return f"there is no /{shown}, so nothing was sent; {hint} (//{shown} says it)"
+    return f"there is no /{shown}, so nothing was sent; {hint} (//{shown} sends it as text)"

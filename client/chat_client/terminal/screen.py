@@ -1,7 +1,7 @@
-"""The part of the terminal above the line that is being typed: lines go there and stay.
+"""Writes lines to the terminal, above the prompt.
 
-Knows how to write whole lines. Must not know the chat. `sys.stdout` is looked up at each write: while the
-prompt is open it is prompt_toolkit's, which puts lines above the prompt.
+`sys.stdout` is looked up at each write: while the prompt is open, it is prompt_toolkit's, which prints above
+the prompt.
 """
 
 import os
@@ -16,36 +16,36 @@ _FALLBACK_COLUMNS = 80
 
 
 def wants_colours() -> bool:
-    """Tell whether colours are welcome (no-color.org: NO_COLOR set and not empty means no)."""
+    """Return whether to use colours (no-color.org: NO_COLOR set and not empty means no)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
 
 
 class Screen:
-    """Writes lines. Any thread may."""
+    """Writes whole lines. Thread-safe; `cells` returns the columns of a text."""
 
     def __init__(self, painter: Painter, cells: Callable[[str], int]) -> None:
         self.painter = painter
         self._cells = cells
 
     def write_message(self, event: MessageEvent, *, place: str = "", mentioned: bool = False) -> None:
-        """Write a message."""
+        """Write a message of a room or conversation."""
         text = message_text(
             event, self.painter, place=place, mentioned=mentioned, width=_usable_columns(), cells=self._cells
         )
         self._write(text)
 
     def notice(self, sentence: str) -> None:
-        """Write what is nobody's message: a sentence behind `*`, which no message begins with."""
+        """Write a sentence of the client or the server, marked by `*`, which no message begins with."""
         lines = wrap_lines(f"* {sanitize(sentence)}", _usable_columns(), self._cells)
         self._write("\n".join(map(self.painter.dim, lines)))
 
     def warn(self, sentence: str) -> None:
-        """Write what the person should not miss."""
+        """Write an important notice, in bold."""
         lines = wrap_lines(f"* {sanitize(sentence)}", _usable_columns(), self._cells)
         self._write("\n".join(map(self.painter.bold, lines)))
 
     def ring_bell(self) -> None:
-        """Ring the bell."""
+        """Ring the terminal's bell."""
         sys.stdout.write("\a")
         sys.stdout.flush()
 
@@ -55,7 +55,7 @@ class Screen:
 
 
 def _usable_columns() -> int:
-    """Return the columns to use: one less than there are, as some terminals wrap at the last one."""
+    """Return the columns to use: one less than available, as some terminals wrap at the last one."""
     try:
         return os.get_terminal_size(1).columns - 1
     except OSError:

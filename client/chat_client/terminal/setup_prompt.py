@@ -1,7 +1,4 @@
-"""From settings to a session at a terminal: asks for what is missing, asks again for what does not fit.
-
-Knows questions and answers. Must not know the chat that follows.
-"""
+"""Opens the session of the interactive client: prompts for server and name if missing or rejected."""
 
 from prompt_toolkit import PromptSession
 
@@ -15,11 +12,11 @@ from chat_protocol.errors import ErrorCode
 from chat_protocol.names import validate_name
 
 PING_INTERVAL_S = 5.0
-"""Seconds between the pings behind the status line: live, and nothing to a server."""
+"""Between the pings for the status line: current, and no load for a server."""
 
 
 def open_session(settings: Settings, room: str) -> Client:
-    """Return a connected client; raises what the library raises where asking again would not help."""
+    """Return a connected client. Raises `ChatError` where another prompt would not help."""
     servers = settings.servers
     asked = not servers
     username = settings.username
@@ -41,7 +38,7 @@ def open_session(settings: Settings, room: str) -> Client:
         except Refused as refused:
             if refused.code not in {ErrorCode.NAME_TAKEN, ErrorCode.NAME_INVALID, ErrorCode.FORBIDDEN}:
                 raise
-            _print_line(f"Not under that name: {refused.message}")
+            _print_line(f"Name not accepted: {refused.message}")
             username = None
         else:
             return client
@@ -66,7 +63,7 @@ def _connect(settings: Settings, servers: list[Address], username: str, room: st
         if result.rtt_ms is None:
             _print_line(f"  {result.problem}")
         else:
-            chosen = "  <- taken, the quickest" if result.address == client.address else ""
+            chosen = "  <- the quickest, used" if result.address == client.address else ""
             _print_line(f"  {result.address}: {result.rtt_ms:.1f} ms{chosen}")
     return client
 

@@ -1,8 +1,7 @@
-"""What the interactive client has before it: the session, the views, the screen, whom it knows and ignores.
+"""State of the interactive client: session, views, screen, known names, ignored users.
 
-Knows how a view is entered and how a message is shown. Must not know typed lines (terminal/actions.py), other
-events (terminal/event_presenter.py) or the prompt (terminal/app.py). Two threads use it, one for typed lines
-and one for events; `lock` is held while something is shown, never while the server is asked.
+Two threads use it: one executes inputs (actions.py), one shows events (event_presenter.py). `lock` is held
+while something is shown, and MUST NOT be held while waiting for the server.
 """
 
 import threading
@@ -17,29 +16,29 @@ from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
 SHOWN_MESSAGES = 20
-"""Messages shown on entering a room: about a screen."""
+"""Shown on entering a room: about a screenful."""
 
 
 class ChatState:
-    """The state of the interactive client."""
+    """The state of the interactive client, and how messages are shown or counted as unread."""
 
     def __init__(self, client: Client, screen: Screen, refresh: Callable[[], None]) -> None:
         self.client = client
         self.screen = screen
-        self.refresh = refresh  # lets the prompt and the status line be drawn anew
+        self.refresh = refresh  # redraws the prompt and the status line
         self.views = ViewList()
         self.lock = threading.RLock()
-        self.names: dict[str, str] = {}  # folded name -> as it is shown, for completion
+        self.names: dict[str, str] = {}  # folded name -> displayed name, for completion
         self.rooms: dict[str, str] = {}
         self.ignored: set[str] = set()  # folded names
-        self.ignored_ids: set[str] = set()  # sessions of those, so that a new name does not help
+        self.ignored_ids: set[str] = set()  # their session ids, so that renaming does not help
         self.last_loss = ""  # why there is no connection
-        self._entering: tuple[str, list[MessageEvent]] | None = None  # a room, and what came in it meanwhile
+        self._entering: tuple[str, list[MessageEvent]] | None = None  # a room, and new messages in it
 
     def enter(self, room: str, peer: str | None = None) -> None:
-        """Put a room in front and show its last messages."""
+        """Make a room current and show its last messages."""
         with self.lock:
-            # From here on live messages of this room wait, so that they come behind the older ones.
+            # From here on, new messages of this room are kept back until the older ones are shown.
             self._entering = (fold(room), [])
         past: list[MessageEvent] = []
         try:
@@ -59,7 +58,7 @@ class ChatState:
         self.refresh()
 
     def leave(self, room: str) -> None:
-        """Close a view; if it was in front, go back to the one before it."""
+        """Close a view; if it was current, return to the one before it."""
         with self.lock:
             was_current = self.views.drop(room)
             back = self.views.current
@@ -77,22 +76,22 @@ class ChatState:
         self.refresh()
 
     def show_past(self, view: View, past: Iterable[MessageEvent]) -> None:
-        """Show messages of a view that is in front; MUST be called with `lock` held."""
+        """Show stored messages of the current view; MUST be called with `lock` held."""
         for event in past:
             if not self.is_hidden(event):
                 self.screen.write_message(event, place=_privacy_mark(view))
 
     def learn_name(self, username: str) -> None:
-        """Keep a name for completion."""
+        """Add a name to the completions."""
         self.names[fold(username)] = username
 
     def learn_room(self, view: View) -> None:
-        """Keep a public room for completion."""
+        """Add a public room to the completions."""
         if view.peer is None:
             self.rooms[fold(view.room)] = view.room
 
     def is_hidden(self, event: MessageEvent) -> bool:
-        """Tell whether the person does not want to see this."""
+        """Return whether the sender is ignored."""
         if fold(event.username) in self.ignored and event.sender != self.client.id:
             self.ignored_ids.add(event.sender)
         return event.sender in self.ignored_ids
@@ -105,7 +104,7 @@ class ChatState:
             peer = joined.peer if joined is not None and joined.peer is not None else event.username
         view = self.views.get(event.room) or self.views.add(event.room, peer)
         if event.seq <= view.seq:
-            return  # it was among the last messages that were shown
+            return  # shown already on entering
         view.seq = event.seq
         if not own:
             self.learn_name(event.username)
@@ -135,5 +134,5 @@ class ChatState:
 
 
 def _privacy_mark(view: View) -> str:
-    """Return what tells a private message of the view in front from a public one above it."""
+    """Return the mark of a private message of the current view, which distinguishes it from public ones."""
     return "" if view.peer is None else "(private)"

@@ -1,7 +1,4 @@
-"""The line at the bottom: what is wrong or the round trip, room, unread counts.
-
-Knows what a desk holds. Must not know the terminal; what comes from others is made harmless here.
-"""
+"""Prompt and status line: connection or round-trip time, room, unread counts. Text of others is sanitized."""
 
 from collections.abc import Callable
 
@@ -11,13 +8,13 @@ from chat_protocol.names import fold
 
 
 def prompt_text(state: ChatState) -> str:
-    """Return what stands before the typed line."""
+    """Return the prompt: the current room or conversation."""
     view = state.views.current
     return one_line(f"{view.label if view is not None else '(no room)'}> ")
 
 
 def status_text(state: ChatState, columns: int, cells: Callable[[str], int] = len) -> str:
-    """Return the status line: what matters most first; where it is narrow, the least is left out."""
+    """Return the status line, most important parts first; the others are omitted if it is too narrow."""
     trouble = _connection_parts(state)
     view = state.views.current
     room = view.label if view is not None else ""
@@ -37,7 +34,7 @@ def status_text(state: ChatState, columns: int, cells: Callable[[str], int] = le
         (*trouble, here, unread, name),
         (*trouble, room, unread, name),
         (*trouble, room, unread),
-        (*trouble, unread),  # the room is in the prompt, too
+        (*trouble, unread),  # the room is also in the prompt
     ):
         line = one_line(" " + " | ".join(part for part in parts if part))
         if cells(line) <= columns:

@@ -1,7 +1,7 @@
-"""Messages and notices as lines of a terminal or of a script's output.
+"""Rendering of messages and notices as lines, for a terminal or a script's output.
 
-Knows how a line looks. Must not write it. Everything that comes from others passes through text/sanitize.py
-here, and every line after a message's first is indented, so that no message can look like a line of its own.
+All text of other users is sanitized here (text/sanitize.py), and continuation lines of a message are
+indented, so that no message can forge a line.
 """
 
 import re
@@ -26,7 +26,7 @@ _SGR_COLOURS = (
 
 
 class Painter:
-    """Makes parts of a line stand out, or not (NO_COLOR, TERM=dumb, a pipe)."""
+    """Styles parts of a line by SGR sequences; unless `colours`, returns text unchanged."""
 
     def __init__(self, *, colours: bool) -> None:
         self.colours = colours
@@ -36,15 +36,15 @@ class Painter:
         return self._sgr("1", text)
 
     def dim(self, text: str) -> str:
-        """Return `text` in the background."""
+        """Return `text` in faint style."""
         return self._sgr("2", text)
 
     def highlight(self, text: str) -> str:
-        """Return `text` as nobody can miss it."""
+        """Return `text` in bold and inverse."""
         return self._sgr("1;7", text)
 
     def name(self, username: str) -> str:
-        """Return a name in a colour of its own, the same in every program and on every day."""
+        """Return a name in bold, in a colour computed from it: the same everywhere and every time."""
         return self._sgr(
             f"1;{_SGR_COLOURS[zlib.crc32(fold(username).encode()) % len(_SGR_COLOURS)]}", username
         )
@@ -54,15 +54,15 @@ class Painter:
 
 
 def format_clock(timestamp: float) -> str:
-    """Return HH:MM in local time."""
+    """Return HH:MM in local time; `timestamp` in seconds since the Unix epoch."""
     try:
         return time.strftime("%H:%M", time.localtime(timestamp))
     except (ValueError, OverflowError, OSError):
-        return "--:--"  # a timestamp that is no time must not break the display
+        return "--:--"  # an invalid timestamp must not break the display
 
 
 def mentions(text: str, username: str) -> bool:
-    """Tell whether `text` names that user: as a word, in any case."""
+    """Return whether `text` contains the user's name as a word, in any case."""
     return re.search(rf"(?<![\w.-]){re.escape(fold(username))}(?![\w-])", fold(text)) is not None
 
 
@@ -75,10 +75,10 @@ def message_text(
     width: int = 0,
     cells: Callable[[str], int] = len,
 ) -> str:
-    """Return a message as lines: `14:03 bob: text`, with `place` before the name if it is not the open room.
+    """Return a message as lines, `14:03 bob: text`, with `place` before the name if it is not the open room.
 
-    `width` in columns (0: no wrapping) and `cells`, which measures text, keep a long line from running on at
-    the left edge, where it could look like another message.
+    Long lines are wrapped with an indent, as the terminal's own wrapping could make them look like another
+    message: `width` in columns (0: no wrapping), `cells` returns the columns of a text.
     """
     when = format_clock(event.timestamp)
     shown_name = one_line(event.username)
@@ -92,14 +92,14 @@ def message_text(
     lines = list(wrap_lines(head + sanitize(event.message), width, cells))
     body = lines[0].removeprefix(head)
     if not lines[0].startswith(head):
-        return "\n".join(lines)  # narrower than its own beginning: no colours, but nothing lost
+        return "\n".join(lines)  # narrower than the head: complete, but without colours
     first = f"{painter.dim(when)} {prefix}{painter.highlight(mark.strip()) + ' ' if mark else ''}{painted} "
     rest = [body, *lines[1:]]
     return first + "\n".join(painter.bold(line) if mentioned else line for line in rest)
 
 
 def back_text(event: Back) -> str:
-    """Say that there is a connection again, and what became of the time without."""
+    """Return a sentence for a `Back` event."""
     away = format_duration(event.seconds)
     if not event.resumed:
         return f"back after {away}, in a new session"
@@ -109,7 +109,7 @@ def back_text(event: Back) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length of time as a person says it."""
+    """Return a duration for people: `4.0 s`, `90 s`, `5 min`, `2 h 10 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -124,7 +124,7 @@ def format_count(count: int, noun: str) -> str:
 
 
 def wrap_lines(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:
-    """Yield the lines of `text`, the first at the edge, all others indented, none over `width` columns."""
+    """Yield the lines of `text`, all but the first indented, wrapped at `width` columns."""
     first = True
     for line in text.split("\n"):
         rest = line
@@ -141,7 +141,7 @@ def wrap_lines(text: str, width: int, cells: Callable[[str], int]) -> Iterator[s
 
 
 def _wrap_position(text: str, room: int, cells: Callable[[str], int]) -> int:
-    """Return where a line of `room` columns ends: after a space, or in the middle of a long word."""
+    """Return the index at which to wrap a line of `room` columns: after a space, or inside a long word."""
     used = 0
     space = 0
     for index, char in enumerate(text):

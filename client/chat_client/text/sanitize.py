@@ -1,8 +1,7 @@
-"""Text from others, made harmless for a terminal.
+"""Sanitizing of untrusted text for terminals.
 
-Knows Unicode. Must not know who wrote the text. What a terminal would obey or a reader could not see is shown
-as what it is, `<U+202E>`; nothing is dropped in silence. The server refuses most of this already; the client
-does not rely on that.
+Control and invisible characters are shown by code point, as `<U+202E>`, and not dropped. The server rejects
+most of them already; the client does not rely on that.
 """
 
 import re
@@ -10,16 +9,16 @@ import unicodedata
 from typing import Final
 
 MAX_COMBINING_MARKS: Final = 6
-"""Combining marks kept on a character: enough for every script in use, too few to paint over other lines."""
+"""Combining marks kept per character: enough for all scripts in use, too few to cover other lines."""
 
-_TAB: Final = "    "  # a real tab stops at columns that the terminal chooses
-_JOINERS: Final = "\u200c\u200d"  # needed by Persian and Indic scripts and by emoji; they move nothing
+_TAB: Final = "    "  # the width of a real tab depends on the terminal
+_JOINERS: Final = "\u200c\u200d"  # used by Persian, Indic scripts and emoji; without effect on the cursor
 _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NOT_PLAIN_ASCII = re.compile(r"[^\n\x20-\x7e]")
 
 
 def sanitize(text: str) -> str:
-    r"""Return `text` with line breaks (`\n`) only, and nothing that a terminal would act upon."""
+    r"""Return `text` without control or invisible characters but `\n`."""
     if text.isascii() and text.isprintable():
         return text
     shown: list[str] = []
@@ -36,7 +35,7 @@ def sanitize(text: str) -> str:
         if category in {"Mn", "Me"}:
             marks += 1
             if marks > MAX_COMBINING_MARKS:
-                continue  # the only thing left out: the marks before it tell that it is meant to disturb
+                continue  # the only characters dropped
         elif char not in _JOINERS:
             marks = 0
             if category in _HIDDEN_CATEGORIES:
@@ -46,12 +45,12 @@ def sanitize(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` harmless and on one line, as a name or a sentence has to be."""
+    """Return `text` sanitized and on one line, for names and sentences."""
     return sanitize(text).replace("\n", " ")
 
 
 def escape_json_controls(json_text: str) -> str:
-    r"""Return JSON with what `harmless` would show as `\u` escapes: the same value, safe to look at."""
+    r"""Return JSON of the same value, with control and invisible characters as `\u` escapes."""
     if json_text.isascii() and json_text.isprintable():
         return json_text
     return "".join(

@@ -1,7 +1,4 @@
-"""A long text as several messages, cut where a reader would pause.
-
-Knows text and bytes. Must not know who says it.
-"""
+"""Splitting of long text into several messages, at paragraphs, lines, sentences or words."""
 
 import re
 import unicodedata
@@ -9,13 +6,13 @@ import unicodedata
 from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 _JOINER = "\u200d"
-# In the order of preference: a paragraph, a line, a sentence, a word.
+# In order of preference: paragraph, line, sentence, word.
 _BREAKS = (re.compile(r"\n\n+"), re.compile(r"\n"), re.compile(r"(?<=[.!?;])\s+"), re.compile(r"\s+"))
-_MIN_PIECE_SHARE = 0.5  # of the room: a break before that would make more messages than a reader likes
+_MIN_PIECE_SHARE = 0.5  # of the limit: earlier breaks would make too many messages
 
 
 def split_text(text: str, limit: int = MAX_MESSAGE_BYTES) -> list[str]:
-    """Return `text` in pieces of at most `limit` bytes of UTF-8; only white space at the cuts is left out."""
+    """Return pieces of at most `limit` bytes of UTF-8; only white space at the breaks is dropped."""
     pieces = []
     while len(text.encode()) > limit:
         window = text[: _fitting_chars(text, limit)]
@@ -31,12 +28,12 @@ def split_text(text: str, limit: int = MAX_MESSAGE_BYTES) -> list[str]:
 
 
 def _fitting_chars(text: str, limit: int) -> int:
-    """Return how many code points from the first take at most `limit` bytes."""
+    """Return the number of leading code points that fit in `limit` bytes."""
     return len(text[:limit].encode()[:limit].decode(errors="ignore"))
 
 
 def _find_break(window: str) -> tuple[int, int]:
-    """Return where the piece ends and where the next begins."""
+    """Return the end of this piece and the start of the next."""
     least = int(len(window) * _MIN_PIECE_SHARE)
     for pattern in _BREAKS:
         last = None
@@ -48,7 +45,7 @@ def _find_break(window: str) -> tuple[int, int]:
 
 
 def _character_boundary(text: str, at: int) -> int:
-    """Return a place at or shortly before `at` that parts no letter from its marks, if there is one."""
+    """Return an index at or up to 32 before `at` that does not separate a letter from its marks, if any."""
     for place in range(at, max(at - 32, 1), -1):
         joined = text[place - 1] == _JOINER or text[place] == _JOINER
         if not joined and not unicodedata.combining(text[place]):

@@ -100,7 +100,7 @@ def test_blank_lines_are_skipped_and_nothing_else_is_wrong_usage(server: Any, ru
     ("arguments", "said"),
     [
         (["--nonsense"], "nonsense"),
-        (["send", "--server", "a:b", "x"], "'b' is no port"),
+        (["send", "--server", "a:b", "x"], "'b' is not a port"),
         (["send", "--server", "a:1", "--host", "b", "x"], "not both"),
         (["send", "--room", "a b", "x"], "--room 'a b'"),
         (["send", "--room", "a", "--to", "b", "x"], "not allowed with"),
@@ -129,7 +129,7 @@ def test_a_wrong_environment_is_named(run: Run) -> None:
 def test_no_connection_exits_3(run: Run) -> None:
     done = run("send", "--server", "127.0.0.1:1", "x")
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "chat-client: 127.0.0.1:1: nobody listens there\n"
+    assert done.stderr == "chat-client: 127.0.0.1:1: connection refused\n"
 
 
 def test_no_answer_exits_5_and_counts_what_is_not_acknowledged(start_server: Any, spawn: Any) -> None:
@@ -152,7 +152,7 @@ def test_no_answer_exits_5_and_counts_what_is_not_acknowledged(start_server: Any
 def test_the_server_may_come_from_the_environment(server: Any, run: Run) -> None:
     done = run("send", "--room", "env", "hi", CHAT_SERVER=f"127.0.0.1:1,{server.address}")
     assert done.returncode == 0
-    assert f"{server.address} is the only one that answers; 127.0.0.1:1: nobody" in done.stderr
+    assert f"{server.address} is the only one that answers; 127.0.0.1:1: connection refused" in done.stderr
 
 
 def test_tail_prints_what_is_there_and_then_what_comes(server: Any, spawn: Any) -> None:

@@ -156,7 +156,7 @@ def test_commands_answer(server: Any, terminal: Any) -> None:
         ann.type("/nick cmd-anna" + ENTER)
         ann.see("you are now cmd-anna", "cmd-anna at")
         ann.type("/ignore cmd-bob" + ENTER)
-        ann.see("what cmd-bob says is hidden")
+        ann.see("messages of cmd-bob are hidden")
         bob.say("unheard", "cmd")
         with Client("cmd-cy", server.address, rooms=["cmd"]) as cy:
             cy.say("right behind it", "cmd")
@@ -304,22 +304,22 @@ def test_server_and_name_are_asked_for_until_they_fit(server: Any, terminal: Any
         ann.type("no good" + ENTER)
         ann.see("a name may contain letters")
         ann.type("asked-bob" + ENTER)
-        ann.see("nobody listens there")
+        ann.see("connection refused")
         ann.type(server.address + ENTER)
-        ann.see("Not under that name")
+        ann.see("Name not accepted")
         ann.type("asked-ann" + ENTER)
         ann.see("lobby> ", "asked-ann at")
 
 
 def test_the_quickest_server_is_named(server: Any, terminal: Any) -> None:
     ann = terminal("--server", "127.0.0.1:1", "--server", server.address, "--username", "quick-ann")
-    ann.see("measuring 2 servers", "the quickest", "127.0.0.1:1: nobody listens there", "lobby> ")
+    ann.see("measuring 2 servers", "the quickest", "127.0.0.1:1: connection refused", "lobby> ")
 
 
 def test_no_server_is_one_plain_line(terminal: Any) -> None:
     ann = terminal("--server", "127.0.0.1:1", "--username", "ann")
     assert ann.exit_code() == 3
-    assert ann.lines[0] == "chat-client: 127.0.0.1:1: nobody listens there"
+    assert ann.lines[0] == "chat-client: 127.0.0.1:1: connection refused"
 
 
 def test_no_color_means_none(server: Any, terminal: Any) -> None:
@@ -382,6 +382,6 @@ def test_who_is_shown_the_door_is_told_and_leaves(terminal: Any, peer: Any) -> N
     ann = terminal("--server", bad.address, "--username", "ann")
     assert ann.exit_code() == 4
     assert "the session has ended: not today" in ann.screen
-    assert "the name ann stays out for about a minute" in ann.screen
+    assert "the name ann is blocked for about a minute" in ann.screen
     assert "Traceback" not in ann.screen
     assert bad.connections == 1

@@ -33,7 +33,7 @@ def test_without_a_near_command_none_is_suggested() -> None:
 def test_words_too_many_are_refused_not_dropped(line: str) -> None:
     wrong = parse_input(line)
     assert isinstance(wrong, InvalidInput)
-    assert "name holds no spaces" in wrong.sentence
+    assert "name contains no spaces" in wrong.sentence
 
 
 @pytest.mark.parametrize("line", [" /quit", "/QUIT", "/quit  "])
@@ -47,7 +47,7 @@ def test_two_slashes_say_one() -> None:
 
 
 def test_a_command_that_lacks_something_says_how_it_goes() -> None:
-    assert parse_input("/msg bob") == InvalidInput("it goes like this: /msg NAME text")
+    assert parse_input("/msg bob") == InvalidInput("usage: /msg NAME text")
     assert parse_input("/msg bob hi there") == CommandInput(COMMANDS["msg"], "bob hi there")
 
 
