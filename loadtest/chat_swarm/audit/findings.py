@@ -5,10 +5,10 @@ Knows shapes. Must not know how they are found nor what they amount to.
 
 from msgspec import Struct
 
-from chat_swarm.model.schema import Fault
+from chat_swarm.model.schema import AuditFault
 
 
-class Tail(Struct, array_like=True):
+class FinalPosition(Struct, array_like=True):
     """A receiver that was followed to the end, and where it stood then."""
 
     bot: str
@@ -16,7 +16,7 @@ class Tail(Struct, array_like=True):
     slow: bool
 
 
-class Skip(Struct, array_like=True):
+class SkippedCounters(Struct, array_like=True):
     """Counters from `first` to `last` that a sender left out, noticed at the message `seq`."""
 
     sender: str
@@ -25,7 +25,7 @@ class Skip(Struct, array_like=True):
     seq: int
 
 
-class Refusals(Struct, array_like=True):
+class ExcusedCounters(Struct, array_like=True):
     """Counters of a sender that will rightly be missing, as ranges."""
 
     room: str
@@ -44,7 +44,7 @@ class RoomFault(Struct, array_like=True, frozen=True):
     detail: str
 
 
-class Record(Struct, array_like=True):
+class RoomLogExport(Struct, array_like=True):
     """What was shown in a room: see audit/room_log.py."""
 
     base: int
@@ -56,7 +56,7 @@ class Record(Struct, array_like=True):
     """Digests of what is too old to have entries."""
 
 
-class Findings(Struct, kw_only=True):
+class ProcessFindings(Struct, kw_only=True):
     """One process's audit."""
 
     receivers: int
@@ -64,16 +64,16 @@ class Findings(Struct, kw_only=True):
     explained_gaps: int
     counts: dict[str, int]
     """Faults of single receivers and senders; no other process has found the same."""
-    faults: list[Fault]
+    faults: list[AuditFault]
     """The first of those."""
     room_faults: list[RoomFault]
     """Faults in what a room holds: other processes may have found the same."""
     spilled: dict[str, int]
     """How many more of these there were, by kind."""
     heads: dict[str, int]
-    tails: dict[str, list[Tail]]
-    skips: dict[str, list[Skip]]
-    refused: list[Refusals]
-    records: dict[str, Record]
+    tails: dict[str, list[FinalPosition]]
+    skips: dict[str, list[SkippedCounters]]
+    refused: list[ExcusedCounters]
+    records: dict[str, RoomLogExport]
     notes: list[str]
     """Why the check was not whole."""

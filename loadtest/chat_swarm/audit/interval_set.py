@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 
-class Ranges:
+class IntervalSet:
     """Numbers as ascending ranges that neither touch nor overlap; ends are inside."""
 
     __slots__ = ("_firsts", "_lasts")
@@ -41,10 +41,10 @@ class Ranges:
         """Remove the numbers from `first` to `last`; return those that were there, as ranges."""
         low = bisect_left(self._lasts, first)
         high = bisect_right(self._firsts, last)
-        removed = [(max(one, first), min(other, last)) for one, other in self._between(low, high)]
+        removed = [(max(one, first), min(other, last)) for one, other in self._slice(low, high)]
         kept = [
             (one, other)
-            for start, end in self._between(low, high)
+            for start, end in self._slice(low, high)
             for one, other in ((start, first - 1), (last + 1, end))
             if one <= other
         ]
@@ -52,10 +52,10 @@ class Ranges:
         self._lasts[low:high] = [other for _, other in kept]
         return removed
 
-    def _between(self, low: int, high: int) -> list[tuple[int, int]]:
+    def _slice(self, low: int, high: int) -> list[tuple[int, int]]:
         return list(zip(self._firsts[low:high], self._lasts[low:high], strict=True))
 
 
-def span(first: int, last: int) -> str:
+def range_text(first: int, last: int) -> str:
     """Return how a person reads the range."""
     return str(first) if first == last else f"{first} to {last}"

@@ -8,15 +8,15 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from chat_swarm.audit.findings import Record
-from chat_swarm.audit.room_log import BLOCK, COUNTER, COUNTER_BITS
-from chat_swarm.model.schema import Fault
+from chat_swarm.audit.findings import RoomLogExport
+from chat_swarm.audit.room_log import BLOCK_SEQS, COUNTER_BITS, COUNTER_MASK
+from chat_swarm.model.schema import AuditFault
 
-Message = tuple[str, int]
+MessageKey = tuple[str, int]
 """A sender and its counter."""
 
 
-def messages(record: Record) -> Iterator[tuple[int, Message]]:
+def decode_entries(record: RoomLogExport) -> Iterator[tuple[int, MessageKey]]:
     """Yield what has an entry: its seq and the message."""
     entries = array("Q", record.entries)
     if sys.byteorder == "big":
@@ -24,36 +24,36 @@ def messages(record: Record) -> Iterator[tuple[int, Message]]:
     senders = ["", *record.senders]
     for seq, entry in enumerate(entries, record.base):
         if entry:
-            yield seq, (senders[entry >> COUNTER_BITS], entry & COUNTER)
+            yield seq, (senders[entry >> COUNTER_BITS], entry & COUNTER_MASK)
 
 
-def differences(room: str, records: list[Record]) -> Iterator[Fault]:
+def find_mismatches(room: str, records: list[RoomLogExport]) -> Iterator[AuditFault]:
     """Yield the seqs under which processes were shown different messages, one or more times."""
-    if all(_alike(one, other) for one, other in pairwise(records)):
+    if all(_equal(one, other) for one, other in pairwise(records)):
         return
-    known: dict[int, Message] = {}
+    known: dict[int, MessageKey] = {}
     for record in records:
-        for seq, message in messages(record):
+        for seq, message in decode_entries(record):
             first = known.setdefault(seq, message)
             if first != message:
-                yield _fault(room, first[0], seq, seq, f"{seq} is {_words(first)}", _words(message))
-    yield from _old_differences(room, records)
+                yield _mismatch(room, first[0], seq, seq, f"{seq} is {_describe(first)}", _describe(message))
+    yield from _digest_mismatches(room, records)
 
 
-def _old_differences(room: str, records: Iterable[Record]) -> Iterator[Fault]:
+def _digest_mismatches(room: str, records: Iterable[RoomLogExport]) -> Iterator[AuditFault]:
     known: dict[int, int] = {}
     for record in records:
         for block, digest in record.blocks.items():
             first = known.setdefault(block, digest)
             # Where different seqs were shown, the messages cannot be compared.
             if first >> 32 == digest >> 32 and first != digest:
-                start, end = block * BLOCK - BLOCK + 1, block * BLOCK
-                yield _fault(
+                start, end = block * BLOCK_SEQS - BLOCK_SEQS + 1, block * BLOCK_SEQS
+                yield _mismatch(
                     room, "", start, end, f"one of {start} to {end} is one message", "a different message"
                 )
 
 
-def _alike(one: Record, other: Record) -> bool:
+def _equal(one: RoomLogExport, other: RoomLogExport) -> bool:
     return (one.base, one.senders, one.entries, one.blocks) == (
         other.base,
         other.senders,
@@ -62,10 +62,10 @@ def _alike(one: Record, other: Record) -> bool:
     )
 
 
-def _words(message: Message) -> str:
+def _describe(message: MessageKey) -> str:
     return f"message {message[1]} of {message[0]}"
 
 
-def _fault(room: str, bot: str, first: int, last: int, one: str, other: str) -> Fault:
+def _mismatch(room: str, bot: str, first: int, last: int, one: str, other: str) -> AuditFault:
     detail = f"{one} to one process, and {other} to another"
-    return Fault(kind="mismatched", room=room, bot=bot, first=first, last=last, detail=detail)
+    return AuditFault(kind="mismatched", room=room, bot=bot, first=first, last=last, detail=detail)

@@ -13,70 +13,70 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
-from chat_swarm.audit.process_audit import Audit
-from chat_swarm.bots.connection import Address
-from chat_swarm.bots.frame_cache import Frames
-from chat_swarm.bots.slots import PAIR, ROOM, Ask, Layout, SeatBook
-from chat_swarm.bots.source_addresses import Sources
-from chat_swarm.loop.event_loop import TICK_NS, Reactor
-from chat_swarm.loop.rx_timestamps import Stamping
+from chat_swarm.audit.process_audit import ProcessAudit
+from chat_swarm.bots.connection import SocketAddress
+from chat_swarm.bots.frame_cache import FrameCache
+from chat_swarm.bots.slots import PAIR_SLOT, ROOM_SLOT, RoomLayout, SlotPool, SlotRequest
+from chat_swarm.bots.source_addresses import SourceAddresses
+from chat_swarm.loop.event_loop import LAG_PROBE_PERIOD_NS, EventLoop
+from chat_swarm.loop.rx_timestamps import RxTimestamping
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.plan import Plan
+from chat_swarm.model.plan import RunPlan
 from chat_swarm.model.recorder import Recorder
-from chat_swarm.model.schema import Interval
+from chat_swarm.model.schema import ProcessSecond
 
 log = logging.getLogger(__name__)
 
-_SECOND_NS: Final = 1_000_000_000
-_EARLY_NS: Final = 5_000_000
+_NS_PER_S: Final = 1_000_000_000
+_EARLY_TIMER_NS: Final = 5_000_000
 """How much too early a second's timer may ring: more than a clock that is being set slews in a second."""
-_BUSY: Final = 0.95
+_BUSY_CORES: Final = 0.95
 """Share of a core over which a process of bots is its own bottleneck: Python uses no more than one."""
-_WARNINGS: Final = 20
-NEW: Final = 5
+_WARNINGS_KEPT: Final = 20
+FIRST_LOGIN_S: Final = 5
 """Seconds that a bot may take to get in before it counts as one that did not."""
 
-Sink = Callable[[Interval, dict[str, Histogram]], object]
+Sink = Callable[[ProcessSecond, dict[str, Histogram]], object]
 
 
-class Member(Protocol):
+class Bot(Protocol):
     """A bot, as far as the run as a whole has to do with it. None of these may block."""
 
     name: str
     up: bool
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, process: "BotProcess") -> None:
         """Be a bot of this engine."""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start."""
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Stop for good."""
 
-    def cut(self) -> None:
+    def cut_connection(self) -> None:
         """Lose the connection, and come back."""
 
-    def retimed(self) -> None:
+    def apply_rate(self) -> None:
         """Follow `Engine.rate_factor`."""
 
-    def stopped(self) -> None:
+    def stop_sending(self) -> None:
         """Say nothing more."""
 
-    def unacknowledged(self) -> int:
+    def count_unacknowledged(self) -> int:
         """Return how many messages wait for their echo."""
 
-    def was_there(self) -> bool:
+    def had_session(self) -> bool:
         """Return whether it has ever had a session."""
 
-    def is_new(self) -> bool:
+    def is_first_login_pending(self) -> bool:
         """Return whether it has begun within the last seconds, and nothing has failed."""
 
-    def reckon(self) -> None:
+    def report_unanswered(self) -> None:
         """Tell the audit what was never answered."""
 
 
-class Engine:
+class BotProcess:
     """All bots of one process in one run.
 
     `address` is the server's, resolved; `ask` sends for seats (bots/slots.py); `sink` gets each second's
@@ -85,73 +85,75 @@ class Engine:
 
     def __init__(
         self,
-        plan: Plan,
-        run: str,
-        address: Address,
+        plan: RunPlan,
+        run_id: str,
+        address: SocketAddress,
         *,
-        process: int = 0,
+        process_number: int = 0,
         processes: int = 1,
-        ask: Callable[[Ask], None],
+        send_slot_request: Callable[[SlotRequest], None],
         sink: Sink,
     ) -> None:
         self.plan = plan
-        self.run: Final = run
+        self.run_id: Final = run_id
         self.address: Final = address
-        self.process: Final = process
-        self.audit: Final = Audit()
+        self.process_number: Final = process_number
+        self.audit: Final = ProcessAudit()
         self.recorder: Final = Recorder()
-        self.frames: Final = Frames(run, self.audit)
-        self._stamping: Final = Stamping()
-        self.reactor: Final = Reactor(self._lagged, self.erred)
-        self.layout: Final = Layout(plan.room_size, plan.rooms)
-        blocks = {ROOM: self.layout.block(processes), PAIR: 1}
-        self.seats: Final = SeatBook(f"{run}.{process}", blocks, ask)
-        self.sources: Final = Sources(ip_address(address[0]), plan.source_addresses, process, processes)
-        self.bots: Final[set[Member]] = set()
-        self.counters: Final[dict[str, int]] = {}
+        self.frame_cache: Final = FrameCache(run_id, self.audit)
+        self._rx_timestamping: Final = RxTimestamping()
+        self.loop: Final = EventLoop(self._record_loop_lag, self.count_internal_error)
+        self.layout: Final = RoomLayout(plan.room_size, plan.rooms)
+        request_sizes = {ROOM_SLOT: self.layout.request_size(processes), PAIR_SLOT: 1}
+        self.slots: Final = SlotPool(f"{run_id}.{process_number}", request_sizes, send_slot_request)
+        self.source_addresses: Final = SourceAddresses(
+            ip_address(address[0]), plan.source_addresses, process_number, processes
+        )
+        self.bots: Final[set[Bot]] = set()
+        self.last_counters: Final[dict[str, int]] = {}
         """Name of a bot that has ended → its last message's counter."""
         self.connected = 0
         self.peak_connected = 0
-        self.stopping = False
+        self.sending_stopped = False
         """Whether nothing more is to be said."""
         self.rate_factor = 1.0
-        self.random: Final = random.Random(f"{run}.{process}")
+        self.random: Final = random.Random(f"{run_id}.{process_number}")
         self.errors: Final[collections.Counter[str]] = collections.Counter()
         """Error code, reason or errno → how often."""
         self.warnings: Final[list[str]] = []
-        self.offset_ns = clock_offset_ns()
+        self.wall_offset_ns = clock_offset_ns()
         """The wall clock less the monotonic one."""
         self.clock_step_ns = 0
-        self._new: set[Member] = set()  # on their way in when sending stopped: nobody can blame them
+        self._logging_in: set[Bot] = set()  # on their way in when sending stopped: nobody can blame them
         self._sink = sink
         self._lag_max_ns = 0
         self._cpu_ns = time.process_time_ns()
-        self._second_ns = time.monotonic_ns()
+        self._second_start_ns = time.monotonic_ns()
         self._closed = False
-        self._wait_for_next_second()
+        self._schedule_next_second()
 
     # What bots ask for.
 
-    def name_of(self, kind: str, seat: int) -> str:
+    def name_of(self, kind: str, slot: int) -> str:
         """Return the username of who has a seat."""
-        return f"{self.run}{kind[0]}{seat}"
+        return f"{self.run_id}{kind[0]}{slot}"
 
-    def room_of(self, seat: int) -> str:
+    def room_of(self, slot: int) -> str:
         """Return the room of a seat."""
-        return f"{self.plan.room_prefix}-{self.layout.room(seat)[0]}"
+        return f"{self.plan.room_prefix}-{self.layout.room_and_place(slot)[0]}"
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of `metrics.COUNTS`."""
         self.recorder.counts[name] += number
 
-    def error(self, what: str, *, fault: bool = True) -> None:
+    def count_error(self, what: str, *, fault: bool = True) -> None:
         """Note a code, reason or errno; one that is no fault of the server's is noted, and not counted."""
         self.errors[what] += 1
         self.count("errors", int(fault))
 
     def warn(self, sentence: str) -> None:
         """Tell whoever reads the report."""
-        if len(self.warnings) < _WARNINGS and sentence not in self.warnings:
+        if len(self.warnings) < _WARNINGS_KEPT and sentence not in self.warnings:
             self.warnings.append(sentence)
 
     # What the run asks for.
@@ -160,134 +162,134 @@ class Engine:
         """Have all bots say `factor` times as much as planned."""
         self.rate_factor = factor
         for bot in list(self.bots):
-            bot.retimed()
+            bot.apply_rate()
 
-    def cut(self, share: float, spread_seconds: float) -> int:
+    def cut_connections(self, share: float, spread_seconds: float) -> int:
         """Cut a share of the connections within so many seconds; they come back. Return how many."""
-        there = sorted((bot for bot in self.bots if bot.up), key=lambda bot: bot.name)
-        victims = self.random.sample(there, min(len(there), round(share * len(there))))
+        connected = sorted((bot for bot in self.bots if bot.up), key=lambda bot: bot.name)
+        victims = self.random.sample(connected, min(len(connected), round(share * len(connected))))
         for number, bot in enumerate(victims):
-            self.reactor.after(spread_seconds * number / max(1, len(victims)), bot.cut)
+            self.loop.call_later(spread_seconds * number / max(1, len(victims)), bot.cut_connection)
         return len(victims)
 
     def stop_sending(self) -> None:
         """Say nothing more; acknowledgements and deliveries are still taken."""
-        self.stopping = True
-        self._new = {bot for bot in self.bots if bot.is_new()}
+        self.sending_stopped = True
+        self._logging_in = {bot for bot in self.bots if bot.is_first_login_pending()}
         for bot in list(self.bots):
-            bot.stopped()
+            bot.stop_sending()
 
-    def unacknowledged(self) -> int:
+    def count_unacknowledged(self) -> int:
         """Return how many messages of bots whose session stands wait for their echo."""
-        return sum(bot.unacknowledged() for bot in self.bots if bot.up)
+        return sum(bot.count_unacknowledged() for bot in self.bots if bot.up)
 
     def heads(self) -> dict[str, int]:
         """Return the highest seq that is known here of each room."""
         return self.audit.heads()
 
-    def behind(self, heads: Mapping[str, int]) -> int:
+    def count_behind(self, heads: Mapping[str, int]) -> int:
         """Return how many receivers have not got all up to these seqs, or have no session to get it by."""
-        return self.audit.behind(heads) + self.away()
+        return self.audit.count_behind(heads) + self.count_away()
 
-    def away(self) -> int:
+    def count_away(self) -> int:
         """Return how many bots are without the session that they had."""
-        return sum(bot.was_there() and not bot.up for bot in self.bots)
+        return sum(bot.had_session() and not bot.up for bot in self.bots)
 
-    def final(self) -> dict[str, Any]:
+    def final_report(self) -> dict[str, Any]:
         """Return what the whole run's reckoning needs from this process."""
         for bot in self.bots:
-            bot.reckon()
+            bot.report_unanswered()
         return {
-            "audit": self.audit.final(),
+            "audit": self.audit.final_report(),
             "errors": dict(self.errors),
             "warnings": list(self.warnings),
-            "never_there": sum(not bot.was_there() for bot in self.bots - self._new),
-            "away": self.away(),
-            "unstamped": self.recorder.unstamped,
-            "early": self.recorder.early,
+            "never_there": sum(not bot.had_session() for bot in self.bots - self._logging_in),
+            "away": self.count_away(),
+            "unstamped": self.recorder.unstamped_reads,
+            "early": self.recorder.early_deliveries,
             "clock_step_us": self.clock_step_ns // 1000,
             "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "unknown_frames": self.frames.unknown,
+            "unknown_frames": self.frame_cache.unknown_frames,
         }
 
     def close(self) -> None:
         """End all bots and give the descriptors back."""
         for bot in list(self.bots):
-            bot.end()
+            bot.shut_down()
         self._closed = True
-        self.reactor.close()
-        self._stamping.close()
+        self.loop.close()
+        self._rx_timestamping.close()
 
     # Its own time.
 
-    def _lagged(self, nanoseconds: int) -> None:
+    def _record_loop_lag(self, nanoseconds: int) -> None:
         self._lag_max_ns = max(self._lag_max_ns, nanoseconds)
-        self.recorder.lag(nanoseconds, TICK_NS)
+        self.recorder.add_loop_lag(nanoseconds, LAG_PROBE_PERIOD_NS)
 
-    def erred(self, error: BaseException) -> None:
+    def count_internal_error(self, error: BaseException) -> None:
         """Note a mistake of our own."""
-        self.error("swarm_erred")
+        self.count_error("swarm_erred")
         self.warn(f"The swarm itself erred, so its figures are doubtful: {error!r}")
 
     def _every_second(self) -> None:
         if self._closed:
             return
-        self.account()
-        self.seats.ask_again()
-        self._wait_for_next_second()
+        self.report_second()
+        self.slots.repeat_requests()
+        self._schedule_next_second()
 
-    def _wait_for_next_second(self) -> None:
+    def _schedule_next_second(self) -> None:
         # The wall clock's: so the seconds of all processes are the same ones.
-        self.reactor.at(time.monotonic_ns() + to_next_second(time.time_ns()), self._every_second)
+        self.loop.call_at(time.monotonic_ns() + ns_to_next_second(time.time_ns()), self._every_second)
 
-    def account(self) -> None:
+    def report_second(self) -> None:
         """Hand on what happened since the last time."""
         now, cpu = time.monotonic_ns(), time.process_time_ns()
-        seconds = max(now - self._second_ns, 1) / _SECOND_NS
+        seconds = max(now - self._second_start_ns, 1) / _NS_PER_S
         offset = clock_offset_ns()
-        self.clock_step_ns = max(self.clock_step_ns, abs(offset - self.offset_ns))
-        self.offset_ns = offset
-        counts, histograms = self.recorder.take()
-        interval = Interval(
-            unix=second_of(self._second_ns + offset, now + offset),
-            process=self.process,
+        self.clock_step_ns = max(self.clock_step_ns, abs(offset - self.wall_offset_ns))
+        self.wall_offset_ns = offset
+        counts, histograms = self.recorder.flush()
+        interval = ProcessSecond(
+            unix=second_covered(self._second_start_ns + offset, now + offset),
+            process=self.process_number,
             seconds=seconds,
             bots=len(self.bots),
             connected=self.connected,
             counts=counts,
             faults=self.audit.take_faults(),
-            cpu=(cpu - self._cpu_ns) / _SECOND_NS / seconds,
+            cpu=(cpu - self._cpu_ns) / _NS_PER_S / seconds,
             loop_lag_max_us=self._lag_max_ns // 1000,
         )
-        interval.marked = self._why_marked(interval, histograms.get("send_lag"))
-        self._second_ns, self._cpu_ns, self._lag_max_ns = now, cpu, 0
+        interval.marked = self._overload_reason(interval, histograms.get("send_lag"))
+        self._second_start_ns, self._cpu_ns, self._lag_max_ns = now, cpu, 0
         self._sink(interval, histograms)
 
-    def _why_marked(self, interval: Interval, send_lag: Histogram | None) -> str:
+    def _overload_reason(self, interval: ProcessSecond, send_lag: Histogram | None) -> str:
         """Say why the generator was the bottleneck in a second; empty if it was not."""
         limit = self.plan.lag_limit
         if interval.loop_lag_max_us > limit * 1e6:
             return f"loop lag over {limit * 1e3:g} ms"
-        if interval.cpu > _BUSY:
-            return f"CPU over {_BUSY:.0%} of a core"
+        if interval.cpu > _BUSY_CORES:
+            return f"CPU over {_BUSY_CORES:.0%} of a core"
         if send_lag is not None and send_lag.largest > limit * 1e6:
             return f"sent late by over {limit * 1e3:g} ms"  # it makes up for the second before
         return ""
 
 
-def to_next_second(wall_ns: int) -> int:
+def ns_to_next_second(wall_ns: int) -> int:
     """Return in how many ns the second after this one begins; one that is about to begin has begun."""
-    return _SECOND_NS - (wall_ns + _EARLY_NS) % _SECOND_NS + _EARLY_NS
+    return _NS_PER_S - (wall_ns + _EARLY_TIMER_NS) % _NS_PER_S + _EARLY_TIMER_NS
 
 
-def second_of(begun_ns: int, ended_ns: int) -> int:
+def second_covered(begun_ns: int, ended_ns: int) -> int:
     """Return the second that an account from one moment to another, in ns of the wall clock, is of.
 
     That is the middle one of those which ended within it, or the one that both moments are in. So no two
     accounts in a row that each see a second's end are of the same one, however late they are.
     """
-    begun, ended = begun_ns + _EARLY_NS, ended_ns + _EARLY_NS
-    return (begun + ended - ended % _SECOND_NS) // 2 // _SECOND_NS
+    begun, ended = begun_ns + _EARLY_TIMER_NS, ended_ns + _EARLY_TIMER_NS
+    return (begun + ended - ended % _NS_PER_S) // 2 // _NS_PER_S
 
 
 def clock_offset_ns() -> int:
@@ -302,7 +304,7 @@ def clock_offset_ns() -> int:
     return best
 
 
-def spare_the_collector() -> None:
+def reduce_gc_pauses() -> None:
     """Have the garbage collector look rarely: bots make few cycles, and each look at them all is a pause."""
     gc.collect()
     gc.freeze()

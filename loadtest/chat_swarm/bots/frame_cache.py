@@ -15,85 +15,85 @@ import msgspec
 
 from chat_protocol.dialects.ndjson import decode_event
 from chat_protocol.events import Event, MessageEvent
-from chat_swarm.audit.process_audit import Audit
+from chat_swarm.audit.process_audit import ProcessAudit
 from chat_swarm.bots import payload
 
-_KEPT_BYTES: Final = 4 * 2**20
-_SHARED: Final = (b'{"type":"message"', b'{"type":"presence"')
+_CACHE_BYTES: Final = 4 * 2**20
+_SHARED_PREFIXES: Final = (b'{"type":"message"', b'{"type":"presence"')
 """How frames begin that several bots get in the same bytes."""
 
 
-class Said(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """One message; `sent_ns` is 0 if no bot of this run has said it."""
 
     seq: int
-    name: str
+    sender: str
     counter: int
     planned_ns: int
     sent_ns: int
 
 
-class Run:
+class MessageRun:
     """Messages of one room with contiguous seqs, as one read has brought them."""
 
-    __slots__ = ("count", "first", "last", "names", "only", "room", "said")
+    __slots__ = ("count", "first", "last", "messages", "room", "senders", "single")
 
-    def __init__(self, room: str, said: list[Said]) -> None:
+    def __init__(self, room: str, messages: list[ReceivedMessage]) -> None:
         self.room: Final = room
-        self.said: Final = said
-        self.first: Final = said[0].seq
-        self.last: Final = said[-1].seq
-        self.count: Final = len(said)
-        self.only: Final = said[0] if len(said) == 1 else None
-        self.names: Final = frozenset(one.name for one in said if one.sent_ns)
+        self.messages: Final = messages
+        self.first: Final = messages[0].seq
+        self.last: Final = messages[-1].seq
+        self.count: Final = len(messages)
+        self.single: Final = messages[0] if len(messages) == 1 else None
+        self.senders: Final = frozenset(one.sender for one in messages if one.sent_ns)
         """Whose messages these are: the bots that find their own echo here."""
 
 
-class Chunk(NamedTuple):
+class DecodedRead(NamedTuple):
     """What one read has brought, in order; `run` is set if that is one run and nothing else."""
 
-    run: Run | None
-    items: tuple[Run | Event, ...]
+    only_run: MessageRun | None
+    items: tuple[MessageRun | Event, ...]
 
 
-class Frames:
+class FrameCache:
     """Decodes for all bots of a process. `run` is the run's id: what others said is not ours to time."""
 
-    def __init__(self, run: str, audit: Audit) -> None:
-        self._run: Final = run
+    def __init__(self, run_id: str, audit: ProcessAudit) -> None:
+        self._run_id: Final = run_id
         self._audit: Final = audit
-        self._kept: dict[bytes, Chunk] = {}
+        self._cached: dict[bytes, DecodedRead] = {}
         self._order: deque[bytes] = deque()
-        self._kept_bytes = 0
-        self.unknown = 0
+        self._cached_bytes = 0
+        self.unknown_frames = 0
         """Frames of a type that this version does not know."""
 
-    def read(self, data: bytes) -> Chunk:
+    def decode(self, data: bytes) -> DecodedRead:
         """Return what whole lines say; ValueError if one is not a frame of the protocol."""
-        chunk = self._kept.get(data)
-        if chunk is None:
-            items = tuple(self._runs(data))
+        decoded = self._cached.get(data)
+        if decoded is None:
+            items = tuple(self._decode_items(data))
             only = items[0] if len(items) == 1 else None
-            chunk = Chunk(only if isinstance(only, Run) else None, items)
-            if data.startswith(_SHARED):
-                self._keep(data, chunk)
-        return chunk
+            decoded = DecodedRead(only if isinstance(only, MessageRun) else None, items)
+            if data.startswith(_SHARED_PREFIXES):
+                self._add_to_cache(data, decoded)
+        return decoded
 
-    def _keep(self, data: bytes, chunk: Chunk) -> None:
+    def _add_to_cache(self, data: bytes, decoded: DecodedRead) -> None:
         # One goes for one that comes: to forget all at once takes milliseconds, and so does the garbage
         # collector, which takes the next ten thousand for growth.
-        self._kept[data] = chunk
+        self._cached[data] = decoded
         self._order.append(data)
-        self._kept_bytes += len(data)
-        while self._kept_bytes > _KEPT_BYTES:
+        self._cached_bytes += len(data)
+        while self._cached_bytes > _CACHE_BYTES:
             oldest = self._order.popleft()
-            del self._kept[oldest]
-            self._kept_bytes -= len(oldest)
+            del self._cached[oldest]
+            self._cached_bytes -= len(oldest)
 
-    def _runs(self, data: bytes) -> Iterator[Run | Event]:
+    def _decode_items(self, data: bytes) -> Iterator[MessageRun | Event]:
         """Yield the events, contiguous messages of a room gathered."""
         room = ""
-        said: list[Said] = []
+        run: list[ReceivedMessage] = []
         for line in data.splitlines():
             if not line:
                 continue
@@ -102,27 +102,27 @@ class Frames:
             except msgspec.DecodeError as error:
                 raise ValueError(f"not a frame of the protocol: {line[:80]!r} ({error})") from error
             if isinstance(event, MessageEvent) and not event.again:
-                one = self._said(event)
-                if said and event.room == room and one.seq == said[-1].seq + 1:
-                    said.append(one)
+                one = self._received_message(event)
+                if run and event.room == room and one.seq == run[-1].seq + 1:
+                    run.append(one)
                     continue
-                if said:
-                    yield Run(room, said)
-                room, said = event.room, [one]
+                if run:
+                    yield MessageRun(room, run)
+                room, run = event.room, [one]
                 continue
-            if said:
-                yield Run(room, said)
-                said = []
+            if run:
+                yield MessageRun(room, run)
+                run = []
             if event is None:
-                self.unknown += 1
+                self.unknown_frames += 1
             else:
                 yield event
-        if said:
-            yield Run(room, said)
+        if run:
+            yield MessageRun(room, run)
 
-    def _said(self, event: MessageEvent) -> Said:
-        mark = payload.read(self._run, event.message)
-        if mark is None:
-            return Said(event.seq, event.username, 0, 0, 0)
-        self._audit.shown(event.room, event.seq, event.username, mark.counter)
-        return Said(event.seq, event.username, mark.counter, mark.planned_ns, mark.sent_ns)
+    def _received_message(self, event: MessageEvent) -> ReceivedMessage:
+        header = payload.parse_header(self._run_id, event.message)
+        if header is None:
+            return ReceivedMessage(event.seq, event.username, 0, 0, 0)
+        self._audit.observe_message(event.room, event.seq, event.username, header.counter)
+        return ReceivedMessage(event.seq, event.username, header.counter, header.planned_ns, header.sent_ns)

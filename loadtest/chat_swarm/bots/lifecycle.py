@@ -7,222 +7,226 @@ Knows seats, connections and retries. Must not know frames: a bot greets in `con
 import time
 from typing import Final
 
-from chat_swarm.bots.bot_process import NEW, Engine
-from chat_swarm.bots.connection import Wire
-from chat_swarm.bots.slots import ROOM, Waiting
-from chat_swarm.model.plan import CUT_WAIT
+from chat_swarm.bots.bot_process import FIRST_LOGIN_S, BotProcess
+from chat_swarm.bots.connection import BotConnection
+from chat_swarm.bots.slots import ROOM_SLOT, SlotWaiter
+from chat_swarm.model.plan import CUT_RECONNECT_MAX_S
 
-_FIRST_RETRY: Final = 0.5
-_LAST_RETRY: Final = 10.0
+_FIRST_RETRY_S: Final = 0.5
+_MAX_RETRY_S: Final = 10.0
 
 
-class Lifeline:
+class BotLifecycle:
     """The connections of one bot, one after the other."""
 
     __slots__ = (
-        "_asked_seconds",
-        "_came_ns",
         "_closing",
-        "_retry_seconds",
-        "_serial",
-        "_source",
-        "_waiting",
-        "begun_ns",
-        "engine",
+        "_generation",
+        "_min_wait_s",
+        "_retry_s",
+        "_slot_waiter",
+        "_source_address",
+        "_started_ns",
+        "attempt_ns",
+        "connection",
         "lost_ns",
         "name",
-        "seat",
+        "process",
+        "slot",
         "up",
-        "wire",
     )
 
-    receive_buffer = 0
+    receive_buffer_bytes = 0
     """Bytes that the kernel takes for it before it has read them; 0: as many as the kernel likes."""
-    seat_kind = ROOM
+    slot_kind = ROOM_SLOT
     """What it needs: a place in a room, or in a pair."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, process: BotProcess) -> None:
+        self.process = process
         self.name = ""
-        self.seat = -1
+        self.slot = -1
         self.up = False
         """Whether its session stands."""
-        self.wire: Wire | None = None
-        self.begun_ns = 0
+        self.connection: BotConnection | None = None
+        self.attempt_ns = 0
         """When it began to connect, or to greet."""
         self.lost_ns = 0
         """When its last connection was lost; 0: never."""
-        self._waiting: Waiting | None = None
+        self._slot_waiter: SlotWaiter | None = None
         self._closing = False
-        self._source: str | None = None
-        self._asked_seconds = 0.0  # for which the server has asked to be left alone
-        self._retry_seconds = _FIRST_RETRY
-        self._serial = 0
-        self._came_ns = 0
+        self._source_address: str | None = None
+        self._min_wait_s = 0.0  # for which the server has asked to be left alone
+        self._retry_s = _FIRST_RETRY_S
+        self._generation = 0
+        self._started_ns = 0
 
-    def seated(self) -> None:
+    def on_slot(self) -> None:
         """Take note of the seat and the name."""
 
-    def farewell(self) -> None:
+    def send_quit(self) -> None:
         """Say good-bye on a connection that stands."""
 
-    def ended(self) -> None:
+    def on_shut_down(self) -> None:
         """Let go of what is followed: there will be no more."""
 
     # What the run asks of every bot.
 
-    def retimed(self) -> None:
+    def apply_rate(self) -> None:
         """Follow the engine's rate factor."""
 
-    def stopped(self) -> None:
+    def stop_sending(self) -> None:
         """Say nothing more: the run is at its end."""
 
-    def unacknowledged(self) -> int:
+    def count_unacknowledged(self) -> int:
         """Return how many of its messages wait for their echo."""
         return 0
 
-    def was_there(self) -> bool:
+    def had_session(self) -> bool:
         """Return whether it has ever had a session."""
         return self.up or self.lost_ns > 0
 
-    def is_new(self) -> bool:
+    def is_first_login_pending(self) -> bool:
         """Return whether it is on its first way in."""
-        return not self.was_there() and self._serial <= 1 and time.time_ns() < self._came_ns + NEW * 10**9
+        return (
+            not self.had_session()
+            and self._generation <= 1
+            and time.time_ns() < self._started_ns + FIRST_LOGIN_S * 10**9
+        )
 
-    def reckon(self) -> None:
+    def report_unanswered(self) -> None:
         """Tell the audit what was never answered: the drain is over."""
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start; it lives until `end`."""
-        self._came_ns = time.time_ns()
-        self.engine.bots.add(self)
-        self._waiting = self.engine.seats.wait(self.seat_kind, self._seated)
+        self._started_ns = time.time_ns()
+        self.process.bots.add(self)
+        self._slot_waiter = self.process.slots.acquire_slot(self.slot_kind, self._take_slot)
 
-    def end(self) -> None:
+    def shut_down(self) -> None:
         """Say good-bye, if anybody listens, and be gone."""
         if self._closing:
             return
         self._closing = True
-        if self._waiting is not None:
-            self._waiting.cancel()
-        if self.wire is not None:
+        if self._slot_waiter is not None:
+            self._slot_waiter.cancel()
+        if self.connection is not None:
             if self.up:
-                self.farewell()
-            self.wire.close()
-            self.wire = None
-        self._down()
-        self.ended()
-        self._give_back()
-        if self.seat >= 0:
-            self.engine.seats.give_back(self.seat_kind, self.seat)
-        self.engine.bots.discard(self)
+                self.send_quit()
+            self.connection.close()
+            self.connection = None
+        self._mark_down()
+        self.on_shut_down()
+        self._release_source_address()
+        if self.slot >= 0:
+            self.process.slots.release_slot(self.slot_kind, self.slot)
+        self.process.bots.discard(self)
 
-    def cut(self) -> None:
+    def cut_connection(self) -> None:
         """Lose the connection without a word, and come back."""
-        if self.wire is None or self._closing:
+        if self.connection is None or self._closing:
             return
-        self.wire.cut()
-        self._gone()
-        self._again(self.engine.random.uniform(0, CUT_WAIT))
+        self.connection.reset()
+        self._drop_connection()
+        self._reconnect_after(self.process.random.uniform(0, CUT_RECONNECT_MAX_S))
 
-    def _seated(self, seat: int) -> None:
-        self.seat = seat
-        self.name = self.engine.name_of(self.seat_kind, seat)
-        self.seated()
+    def _take_slot(self, slot: int) -> None:
+        self.slot = slot
+        self.name = self.process.name_of(self.slot_kind, slot)
+        self.on_slot()
         self._connect()
 
     def _connect(self) -> None:
-        if self._closing or self.wire is not None:
+        if self._closing or self.connection is not None:
             return
-        engine = self.engine
-        self._serial += 1
-        self._source = engine.sources.take()
-        self.begun_ns = time.time_ns()
-        self.wire = Wire(self, engine.reactor, engine.recorder)
+        process = self.process
+        self._generation += 1
+        self._source_address = process.source_addresses.acquire_address()
+        self.attempt_ns = time.time_ns()
+        self.connection = BotConnection(self, process.loop, process.recorder)
         try:
-            self.wire.connect(engine.address, self._source, self.receive_buffer)
+            self.connection.connect(process.address, self._source_address, self.receive_buffer_bytes)
         except OSError as error:
-            self.wire = None
-            self._failed(str(error.strerror or error))
+            self.connection = None
+            self._retry_after_failure(str(error.strerror or error))
             return
-        serial = self._serial
-        engine.reactor.after(engine.plan.connect_timeout, lambda: self._late(serial))
+        generation = self._generation
+        process.loop.call_later(process.plan.connect_timeout, lambda: self._on_connect_timeout(generation))
 
-    def _late(self, serial: int) -> None:
-        if serial == self._serial and self.wire is not None and not self.up:
-            self.wire.close()
-            self._failed(f"no welcome within {self.engine.plan.connect_timeout:g} s")
+    def _on_connect_timeout(self, generation: int) -> None:
+        if generation == self._generation and self.connection is not None and not self.up:
+            self.connection.close()
+            self._retry_after_failure(f"no welcome within {self.process.plan.connect_timeout:g} s")
 
-    def _failed(self, reason: str, *, fault: bool = True) -> None:
+    def _retry_after_failure(self, reason: str, *, fault: bool = True) -> None:
         """Try again later: this connection has come to nothing."""
-        self.engine.count("connect_failures", int(fault))
-        self.engine.error(reason, fault=fault)
-        self._gone()
-        self._again(self.engine.random.uniform(0.5, 1.0) * self._retry_seconds)
-        self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY)
+        self.process.count("connect_failures", int(fault))
+        self.process.count_error(reason, fault=fault)
+        self._drop_connection()
+        self._reconnect_after(self.process.random.uniform(0.5, 1.0) * self._retry_s)
+        self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S)
 
-    def _again(self, seconds: float) -> None:
-        self.engine.reactor.after(self._asked_seconds + seconds, self._connect)
-        self._asked_seconds = 0.0
+    def _reconnect_after(self, seconds: float) -> None:
+        self.process.loop.call_later(self._min_wait_s + seconds, self._connect)
+        self._min_wait_s = 0.0
 
-    def _gone(self) -> None:
-        self.wire = None
-        self._give_back()
+    def _drop_connection(self) -> None:
+        self.connection = None
+        self._release_source_address()
         if self.up:
             self.lost_ns = time.time_ns()
-            self.engine.count("cuts")
-            self._down()
+            self.process.count("cuts")
+            self._mark_down()
 
-    def _give_back(self) -> None:
-        if self._source is not None:
-            self.engine.sources.give_back(self._source)
-            self._source = None
+    def _release_source_address(self) -> None:
+        if self._source_address is not None:
+            self.process.source_addresses.release_address(self._source_address)
+            self._source_address = None
 
-    def _down(self) -> None:
+    def _mark_down(self) -> None:
         if self.up:
             self.up = False
-            self.engine.connected -= 1
+            self.process.connected -= 1
 
-    def lost(self, reason: str) -> None:
+    def on_lost(self, reason: str) -> None:
         """Come back."""
         if self._closing:
             return
         if not self.up:
-            self._failed(reason)
+            self._retry_after_failure(reason)
             return
-        self.engine.error(reason)
-        self._gone()
-        self._again(self.engine.random.uniform(0.1, 1.0) * self._retry_seconds)
+        self.process.count_error(reason)
+        self._drop_connection()
+        self._reconnect_after(self.process.random.uniform(0.1, 1.0) * self._retry_s)
 
-    def stands(self) -> None:
+    def mark_session_up(self) -> None:
         """Take note that the session stands."""
         self.up = True
-        self._retry_seconds = _FIRST_RETRY
-        self.engine.connected += 1
-        self.engine.peak_connected = max(self.engine.peak_connected, self.engine.connected)
+        self._retry_s = _FIRST_RETRY_S
+        self.process.connected += 1
+        self.process.peak_connected = max(self.process.peak_connected, self.process.connected)
 
-    def wait_at_least(self, seconds: float) -> None:
+    def delay_reconnect(self, seconds: float) -> None:
         """Come back no sooner than that: the server has asked for it."""
-        self._asked_seconds = max(seconds, self._asked_seconds)
+        self._min_wait_s = max(seconds, self._min_wait_s)
 
     @property
-    def serial(self) -> int:
+    def generation(self) -> int:
         """How manieth connection this is: a timer of an old one finds another number, and does nothing."""
-        return self._serial
+        return self._generation
 
-    def give_up(self, reason: str, *, fault: bool = True) -> None:
+    def abandon_attempt(self, reason: str, *, fault: bool = True) -> None:
         """Close a connection that will come to nothing, and try again."""
-        if self.wire is not None:
-            self.wire.close()
-        self._failed(reason, fault=fault)
+        if self.connection is not None:
+            self.connection.close()
+        self._retry_after_failure(reason, fault=fault)
 
-    def connected(self) -> None:
+    def on_connected(self) -> None:
         """Greet."""
         raise NotImplementedError
 
-    def writable(self) -> None:
+    def on_writable(self) -> None:
         """Send what was held back."""
 
-    def read(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
+    def on_lines(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
         """Take what came."""
         raise NotImplementedError

@@ -8,18 +8,18 @@ nanoseconds since the epoch, so that a receiver in any process of the machine ca
 
 from typing import Final, NamedTuple
 
-from chat_swarm.model.plan import MIN_PAYLOAD
+from chat_swarm.model.plan import MIN_PAYLOAD_BYTES
 
-_FORM: Final = "s1"
+_FORMAT: Final = "s1"
 _PADDING: Final = "what is said here means nothing and is only as long as it was asked to be; " * 110
 
-MAX_RUN: Final = 8
+RUN_ID_CHARS: Final = 8
 """Characters of a run's id."""
 
-assert len(f"{_FORM} {'r' * MAX_RUN} {10**9} {2**63} {2**63} ") <= MIN_PAYLOAD
+assert len(f"{_FORMAT} {'r' * RUN_ID_CHARS} {10**9} {2**63} {2**63} ") <= MIN_PAYLOAD_BYTES
 
 
-class Stamp(NamedTuple):
+class PayloadHeader(NamedTuple):
     """What a text says of itself: the sender's how manieth it is, planned and sent in ns since the epoch."""
 
     counter: int
@@ -27,18 +27,18 @@ class Stamp(NamedTuple):
     sent_ns: int
 
 
-def write(run: str, counter: int, planned_ns: int, sent_ns: int, size: int) -> str:
+def build_text(run_id: str, counter: int, planned_ns: int, sent_ns: int, size: int) -> str:
     """Return a text of `size` characters (ASCII, nothing that JSON escapes); never less than its stamp."""
-    text = f"{_FORM} {run} {counter} {planned_ns} {sent_ns} "
+    text = f"{_FORMAT} {run_id} {counter} {planned_ns} {sent_ns} "
     return text + _PADDING[: size - len(text)] if size > len(text) else text
 
 
-def read(run: str, text: str) -> Stamp | None:
+def parse_header(run_id: str, text: str) -> PayloadHeader | None:
     """Return the stamp of a message of this run; None for what anybody else said."""
     parts = text.split(" ", 5)
-    if len(parts) < 6 or parts[0] != _FORM or parts[1] != run:  # six: the stamp ends in a space
+    if len(parts) < 6 or parts[0] != _FORMAT or parts[1] != run_id:  # six: the stamp ends in a space
         return None
     try:
-        return Stamp(int(parts[2]), int(parts[3]), int(parts[4]))
+        return PayloadHeader(int(parts[2]), int(parts[3]), int(parts[4]))
     except ValueError:
         return None  # somebody's joke: not ours

@@ -10,133 +10,138 @@ from chat_protocol.commands import Open
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error, Opened
-from chat_swarm.bots.bot_process import Engine
-from chat_swarm.bots.sender import Talker
-from chat_swarm.bots.session import Bot
-from chat_swarm.bots.slots import PAIR, partner
+from chat_swarm.bots.bot_process import BotProcess
+from chat_swarm.bots.sender import Sender
+from chat_swarm.bots.session import BotSession
+from chat_swarm.bots.slots import PAIR_SLOT, partner_slot
 
-_SIP_SECONDS: Final = 0.25
+_SLOW_READ_INTERVAL_S: Final = 0.25
 
 
-class Lurker(Bot):
+class Lurker(BotSession):
     """Reads a room and says nothing."""
 
     __slots__ = ()
 
 
-class Chatter(Talker):
+class Chatter(Sender):
     """Talks in a room, whether anybody answers or not (an open loop)."""
 
     __slots__ = ()
 
     @property
     def rate(self) -> float:
-        return self.engine.plan.message_rate
+        return self.process.plan.message_rate
 
     @property
-    def destination(self) -> str:
-        return f'"room":"{self.speaks_in}"'
+    def destination_field(self) -> str:
+        return f'"room":"{self.target_room}"'
 
     @property
-    def speaks_in(self) -> str:
-        return self.engine.room_of(self.seat)
+    def target_room(self) -> str:
+        return self.process.room_of(self.slot)
 
-    def ready(self) -> None:
-        self.start_saying()
+    def on_session_ready(self) -> None:
+        self.start_sending()
 
 
-class Direct(Talker):
+class Direct(Sender):
     """Talks with its partner, with at most a window of messages unacknowledged (a closed loop)."""
 
     __slots__ = ("_room", "_thinking")
 
-    seat_kind = PAIR
+    slot_kind = PAIR_SLOT
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
+    def __init__(self, process: BotProcess) -> None:
+        super().__init__(process)
         self._room = ""
         self._thinking = False
 
     @property
-    def partner(self) -> str:
+    def partner_name(self) -> str:
         """The username of the other of the pair."""
-        return self.engine.name_of(PAIR, partner(self.seat))
+        return self.process.name_of(PAIR_SLOT, partner_slot(self.slot))
 
     @property
     def rate(self) -> float:
-        return self.engine.plan.direct_rate
+        return self.process.plan.direct_rate
 
     @property
-    def destination(self) -> str:
-        return f'"to":"{self.partner}"'
+    def destination_field(self) -> str:
+        return f'"to":"{self.partner_name}"'
 
     @property
-    def speaks_in(self) -> str:
+    def target_room(self) -> str:
         return self._room
 
-    def rooms(self) -> list[str]:
+    def rooms_to_join(self) -> list[str]:
         return []
 
-    def ready(self) -> None:
+    def on_session_ready(self) -> None:
         if self._room in self.receivers:
-            self.start_saying()  # after a cut
+            self.start_sending()  # after a cut
         else:
             # Whoever comes second finds the other; the first one's try fails, and `opened` comes to it then.
-            self.tell(encode(Open(peer=self.partner)))
+            self.send_frame(encode(Open(peer=self.partner_name)))
 
-    def opened(self, event: Opened) -> None:
+    def on_opened(self, event: Opened) -> None:
         self._room = event.room
-        self.start_saying()
+        self.start_sending()
 
-    def start_saying(self) -> None:
+    def start_sending(self) -> None:
         if self._room in self.receivers:  # else `opened` begins: there is nobody to talk to yet
-            super().start_saying()
+            super().start_sending()
 
-    def free(self) -> bool:
+    def can_send(self) -> bool:
         there = self._room in self.receivers
-        return there and not self._thinking and len(self.pending) < self.engine.plan.window
+        return there and not self._thinking and len(self.pending) < self.process.plan.window
 
-    def answered(self) -> None:
-        pause = self.engine.plan.think_time.draw(self.random)
+    def on_answered(self) -> None:
+        pause = self.process.plan.think_time.draw(self.random)
         if pause > 0:
             self._thinking = True
             since_ns = time.monotonic_ns()
-            self.engine.reactor.after(pause, lambda: self._thought(since_ns))
+            self.process.loop.call_later(pause, lambda: self._end_thinking(since_ns))
         else:
-            self.say_on()
+            self.send_due()
 
-    def _thought(self, since_ns: int) -> None:
+    def _end_thinking(self, since_ns: int) -> None:
         self._thinking = False
-        self.pause(since_ns)
-        self.say_on()
+        self.exclude_pause(since_ns)
+        self.send_due()
 
-    def expected(self, event: Error) -> bool:
+    def is_expected_error(self, event: Error) -> bool:
         unopened = self._room not in self.receivers and event.ref is None
         return event.code is ErrorCode.NO_SUCH_USER and unopened
 
 
-class Slow(Bot):
+class Slow(BotSession):
     """Reads a room far too slowly: it takes a few bytes now and then, until the run is at its end."""
 
     __slots__ = ()
 
     excused = True
     timed = False
-    receive_buffer = 4096  # else the kernel would take megabytes for it, and the server notice nothing
+    receive_buffer_bytes = 4096  # else the kernel would take megabytes for it, and the server notice nothing
 
-    def ready(self) -> None:
-        if self.wire is not None and not self.engine.stopping:
-            self.wire.pause()
-            self._sip_later(self.serial)  # not now: what came with the welcome is still to be taken
+    def on_session_ready(self) -> None:
+        if self.connection is not None and not self.process.sending_stopped:
+            self.connection.pause_reading()
+            self._schedule_read(self.generation)  # not now: what came with the welcome is still to be taken
 
-    def stopped(self) -> None:
-        if self.wire is not None:
-            self.wire.go_on()
+    def stop_sending(self) -> None:
+        if self.connection is not None:
+            self.connection.resume_reading()
 
-    def _sip(self, serial: int) -> None:
-        if serial == self.serial and self.up and self.wire is not None and self.wire.paused:
-            self.wire.sip(max(1, int(self.engine.plan.slow_rate * _SIP_SECONDS)))
-            self._sip_later(serial)
+    def _read_some(self, generation: int) -> None:
+        if (
+            generation == self.generation
+            and self.up
+            and self.connection is not None
+            and self.connection.paused
+        ):
+            self.connection.read_some(max(1, int(self.process.plan.slow_rate * _SLOW_READ_INTERVAL_S)))
+            self._schedule_read(generation)
 
-    def _sip_later(self, serial: int) -> None:
-        self.engine.reactor.after(_SIP_SECONDS, lambda: self._sip(serial))
+    def _schedule_read(self, generation: int) -> None:
+        self.process.loop.call_later(_SLOW_READ_INTERVAL_S, lambda: self._read_some(generation))

@@ -12,20 +12,20 @@ from typing import Final
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error
 from chat_swarm.bots import payload
-from chat_swarm.bots.bot_process import Engine
-from chat_swarm.bots.frame_cache import Run
+from chat_swarm.bots.bot_process import BotProcess
+from chat_swarm.bots.frame_cache import MessageRun
 from chat_swarm.bots.schedule import Schedule, period_of, phase_of
-from chat_swarm.bots.session import Bot
+from chat_swarm.bots.session import BotSession
 
-_BURST: Final = 100
+_BURST_MESSAGES: Final = 100
 """Messages that a bot that is late sends in one turn of the loop."""
 _HELD_UP_NS: Final = 50_000_000
 """A slot that is later than this was held up; any other is only in this turn of the loop."""
-_UNAVAILABLE_RETRY: Final = 1.0
+_UNAVAILABLE_RETRY_S: Final = 1.0
 """Seconds before a message goes again that the server could not store."""
 
 
-class Pending:
+class PendingMessage:
     """A message that is not acknowledged yet; moments in ns since the epoch."""
 
     __slots__ = ("counter", "planned_ns", "sent_ns", "size")
@@ -37,17 +37,17 @@ class Pending:
         self.size = size
 
 
-class Talker(Bot):
+class Sender(BotSession):
     """A bot with a schedule. Its kind gives `rate` and `destination`, and may refuse a slot in `free`."""
 
-    __slots__ = ("_armed_ns", "_held_up", "_schedule", "counter", "pending")
+    __slots__ = ("_held_up", "_schedule", "_timer_ns", "counter", "pending")
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self.pending: dict[int, Pending] = {}
+    def __init__(self, process: BotProcess) -> None:
+        super().__init__(process)
+        self.pending: dict[int, PendingMessage] = {}
         self.counter = 0
         self._schedule: Schedule | None = None
-        self._armed_ns = 0  # when the timer that counts will ring; 0: none will
+        self._timer_ns = 0  # when the timer that counts will ring; 0: none will
         self._held_up = False  # whether a slot that was due could not be used, and not by the bot's own fault
 
     @property
@@ -56,183 +56,185 @@ class Talker(Bot):
         raise NotImplementedError
 
     @property
-    def destination(self) -> str:
+    def destination_field(self) -> str:
         """The part of a message's frame that says where it goes."""
         raise NotImplementedError
 
     @property
-    def speaks_in(self) -> str:
+    def target_room(self) -> str:
         """The room in which its messages appear."""
         raise NotImplementedError
 
-    def free(self) -> bool:
+    def can_send(self) -> bool:
         """Return whether one more message may be said now; if not, `say_on` is called when it may."""
         return True
 
     # The schedule.
 
-    def start_saying(self) -> None:
+    def start_sending(self) -> None:
         """Say something at each slot from now on; or go on with it after a pause."""
         if self._schedule is None:
-            rate = self.rate * self.engine.rate_factor
+            rate = self.rate * self.process.rate_factor
             if rate <= 0:
                 return
-            self._schedule = Schedule(time.monotonic_ns(), period_of(rate), phase_of(self.seat))
-        self.say_on()
+            self._schedule = Schedule(time.monotonic_ns(), period_of(rate), phase_of(self.slot))
+        self.send_due()
 
-    def retimed(self) -> None:
-        rate = self.rate * self.engine.rate_factor
+    def apply_rate(self) -> None:
+        rate = self.rate * self.process.rate_factor
         if self._schedule is not None and rate > 0:
-            self._schedule.retime(time.monotonic_ns(), period_of(rate))
+            self._schedule.change_period(time.monotonic_ns(), period_of(rate))
         elif self._schedule is not None:
             self._schedule = None
         elif self.up:
-            self.start_saying()
-        self.say_on()
+            self.start_sending()
+        self.send_due()
 
-    def pause(self, since_ns: int) -> None:
+    def exclude_pause(self, since_ns: int) -> None:
         """Let the time since then be none in which anything was planned: the bot wanted to say nothing."""
         if self._schedule is not None:
             self._schedule.delay(time.monotonic_ns() - since_ns)
 
-    def say_on(self) -> None:
+    def send_due(self) -> None:
         """Say all that is due, and wait for the next slot; what cannot be said now keeps its moment."""
         schedule = self._schedule
-        if schedule is None or self.engine.stopping:
+        if schedule is None or self.process.sending_stopped:
             return
         if not self.up:
             self._held_up = True
             return
         metric = "held_up" if self._held_up else "send_lag"
-        for _ in range(_BURST):
+        for _ in range(_BURST_MESSAGES):
             if schedule.next_ns > time.monotonic_ns():
                 self._held_up = False
                 break
-            if self.wire is None or self.wire.blocked or not self.free():
+            if self.connection is None or self.connection.blocked or not self.can_send():
                 self._held_up = True
                 return  # `writable`, an acknowledgement or the next `welcome` calls again
-            self._say_something(schedule.next_ns, metric)
+            self._send_message(schedule.next_ns, metric)
             schedule.advance()
-        self._arm(schedule.next_ns)
+        self._arm_timer(schedule.next_ns)
 
-    def _arm(self, moment_ns: int) -> None:
-        if not self._armed_ns or moment_ns < self._armed_ns:
-            self._armed_ns = moment_ns
-            self.engine.reactor.at(moment_ns, self._rung)
+    def _arm_timer(self, due_ns: int) -> None:
+        if not self._timer_ns or due_ns < self._timer_ns:
+            self._timer_ns = due_ns
+            self.process.loop.call_at(due_ns, self._on_timer)
 
-    def _rung(self) -> None:
+    def _on_timer(self) -> None:
         # Timers are not taken back: one that was armed before another, earlier one finds that one's moment.
-        if self._armed_ns and time.monotonic_ns() >= self._armed_ns:
-            self._armed_ns = 0
-            self.say_on()
+        if self._timer_ns and time.monotonic_ns() >= self._timer_ns:
+            self._timer_ns = 0
+            self.send_due()
 
-    def _say_something(self, planned_ns: int, metric: str) -> None:
-        engine = self.engine
-        size = int(engine.plan.payload_bytes.draw(self.random))
+    def _send_message(self, planned_ns: int, metric: str) -> None:
+        process = self.process
+        size = int(process.plan.payload_bytes.draw(self.random))
         self.counter += 1
         now = time.time_ns()
-        pending = Pending(self.counter, planned_ns + engine.offset_ns, now, size)
+        pending = PendingMessage(self.counter, planned_ns + process.wall_offset_ns, now, size)
         self.pending[self.counter] = pending
-        frame = self._frame(pending)
-        recorder = engine.recorder
+        frame = self._encode_message(pending)
+        recorder = process.recorder
         recorder.counts["sent"] += 1
         recorder.counts["sent_bytes"] += len(frame)
-        recorder.add(metric, now - pending.planned_ns)
-        self.tell(frame)
+        recorder.add_sample(metric, now - pending.planned_ns)
+        self.send_frame(frame)
 
-    def _frame(self, pending: Pending) -> bytes:
+    def _encode_message(self, pending: PendingMessage) -> bytes:
         """Return the frame: names and stamps are ASCII and hold nothing that JSON would escape."""
-        text = payload.write(
-            self.engine.run, pending.counter, pending.planned_ns, pending.sent_ns, pending.size
+        text = payload.build_text(
+            self.process.run_id, pending.counter, pending.planned_ns, pending.sent_ns, pending.size
         )
         return (
-            f'{{"type":"message",{self.destination},"ref":"{pending.counter}","message":"{text}"}}\n'.encode()
-        )
+            f'{{"type":"message",{self.destination_field},"ref":"{pending.counter}","message":"{text}"}}\n'
+        ).encode()
 
-    def stopped(self) -> None:
+    def stop_sending(self) -> None:
         # Slots that were held up until the end must not vanish: they are the stall's.
         schedule = self._schedule
         late = -1 if schedule is None else time.monotonic_ns() - schedule.next_ns
         if schedule is not None and late > _HELD_UP_NS:
-            self.engine.count("unsent", 1 + late // schedule.period_ns)
+            self.process.count("unsent", 1 + late // schedule.period_ns)
 
     # What became of it.
 
-    def writable(self) -> None:
-        self.say_on()
+    def on_writable(self) -> None:
+        self.send_due()
 
-    def seated(self) -> None:
+    def on_slot(self) -> None:
         # Who had the seat before had the name, too: one sender's counters never begin anew in a run.
-        self.counter = self.engine.counters.get(self.name, 0)
+        self.counter = self.process.last_counters.get(self.name, 0)
 
-    def ended(self) -> None:
-        self.engine.counters[self.name] = self.counter
-        self._let_go()
-        super().ended()
+    def on_shut_down(self) -> None:
+        self.process.last_counters[self.name] = self.counter
+        self._abandon_pending()
+        super().on_shut_down()
 
-    def echoes(self, run: Run, received_ns: int, *, exact: bool) -> None:
-        last = run.said[-1] if exact else None
-        for said in run.said:
-            if said.name == self.name:
-                self.echo(run.room, said.seq, said.counter, received_ns, exact=said is last)
+    def on_own_messages(self, run: MessageRun, received_ns: int, *, exact: bool) -> None:
+        last = run.messages[-1] if exact else None
+        for message in run.messages:
+            if message.sender == self.name:
+                self.on_own_message(
+                    run.room, message.seq, message.counter, received_ns, exact=message is last
+                )
 
-    def echo(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
+    def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
         pending = self.pending.pop(counter, None)
         if pending is None:
             return  # sent once more over a cut, and it was stored the first time
-        recorder = self.engine.recorder
+        recorder = self.process.recorder
         recorder.counts["acknowledged"] += 1
-        self.engine.audit.acknowledged(room, seq)
+        self.process.audit.note_durable(room, seq)
         sent = pending.sent_ns
-        if sent > self.live_since_ns and (exact or self.sure(sent, received_ns)):
-            recorder.ack_received.append(received_ns)
-            recorder.ack_sent.append(sent)
-            recorder.ack_planned.append(pending.planned_ns)
+        if sent > self.live_since_ns and (exact or self.is_timing_exact(sent, received_ns)):
+            recorder.ack_received_ns.append(received_ns)
+            recorder.ack_sent_ns.append(sent)
+            recorder.ack_planned_ns.append(pending.planned_ns)
         elif sent > self.live_since_ns and self.was_held_up(pending.planned_ns, sent, received_ns):
-            recorder.add("ack_response", received_ns - pending.planned_ns)
-        self.answered()
+            recorder.add_sample("ack_response", received_ns - pending.planned_ns)
+        self.on_answered()
 
-    def refusal(self, event: Error, counter: int) -> None:
-        engine = self.engine
+    def on_refused(self, event: Error, counter: int) -> None:
+        process = self.process
         if counter not in self.pending:
             return
         # An error may also come for what is stored later, behind later ones: the audit must not expect it.
-        engine.audit.refused(self.speaks_in, self.name, counter)
+        process.audit.excuse_counter(self.target_room, self.name, counter)
         if event.code is ErrorCode.UNAVAILABLE:
             # It may be stored or not: the same ref asks, and never makes a second message.
-            engine.reactor.after(event.retry_after or _UNAVAILABLE_RETRY, lambda: self._repeat(counter))
+            process.loop.call_later(event.retry_after or _UNAVAILABLE_RETRY_S, lambda: self._resend(counter))
             return
         del self.pending[counter]
-        engine.count("refused")
-        self.answered()
+        process.count("refused")
+        self.on_answered()
 
-    def answered(self) -> None:
+    def on_answered(self) -> None:
         """Go on: one message less is unacknowledged."""
 
-    def resumed(self) -> None:
+    def on_resumed(self) -> None:
         for counter in sorted(self.pending):
-            self._repeat(counter)
+            self._resend(counter)
 
-    def _repeat(self, counter: int) -> None:
+    def _resend(self, counter: int) -> None:
         pending = self.pending.get(counter)
         if pending is not None and self.up:
-            self.tell(self._frame(pending))
+            self.send_frame(self._encode_message(pending))
 
-    def forget(self) -> None:
+    def drop_session_state(self) -> None:
         # The session that they belong to is gone, and nobody can tell any more whether they were stored.
-        self._let_go()
-        super().forget()
+        self._abandon_pending()
+        super().drop_session_state()
 
-    def _let_go(self) -> None:
-        if not self.engine.stopping:
-            self.engine.count("abandoned", len(self.pending))
+    def _abandon_pending(self) -> None:
+        if not self.process.sending_stopped:
+            self.process.count("abandoned", len(self.pending))
         for counter in self.pending:
-            self.engine.audit.refused(self.speaks_in, self.name, counter)
+            self.process.audit.excuse_counter(self.target_room, self.name, counter)
         self.pending.clear()
 
-    def unacknowledged(self) -> int:
+    def count_unacknowledged(self) -> int:
         return len(self.pending)
 
-    def reckon(self) -> None:
+    def report_unanswered(self) -> None:
         if self.pending and self.up:
-            self.engine.audit.unanswered(self.speaks_in, self.name, len(self.pending))
+            self.process.audit.count_unanswered(self.target_room, self.name, len(self.pending))

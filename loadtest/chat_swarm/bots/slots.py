@@ -15,16 +15,16 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final, TypedDict
 
-ASK: Final = "swarm_seats"
+SLOT_REQUEST_MESSAGE: Final = "swarm_seats"
 """Locust's name of the message with an `Ask`, worker → master."""
-ANSWER: Final = "swarm_seated"
+SLOT_GRANT_MESSAGE: Final = "swarm_seated"
 """Locust's name of the message with an `Answer`, master → worker."""
 
-ROOM: Final = "room"
-PAIR: Final = "pair"
+ROOM_SLOT: Final = "room"
+PAIR_SLOT: Final = "pair"
 
 
-class Ask(TypedDict):
+class SlotRequest(TypedDict):
     """`book` wants `count` seats. `number` counts its asks of that kind from 1; a repeat has the same one."""
 
     book: str
@@ -33,7 +33,7 @@ class Ask(TypedDict):
     count: int
 
 
-class Answer(TypedDict):
+class SlotGrant(TypedDict):
     """The seats for ask `number` of `book`."""
 
     book: str
@@ -43,168 +43,172 @@ class Answer(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RoomLayout:
     """What a seat's number means: rooms of `room_size` in turn, or `rooms` rooms filled evenly."""
 
     room_size: int
     rooms: int = 0
 
-    def room(self, seat: int) -> tuple[int, int]:
+    def room_and_place(self, slot: int) -> tuple[int, int]:
         """Return (number of the room, place in it)."""
         if self.rooms:
-            place, room = divmod(seat, self.rooms)
+            place, room = divmod(slot, self.rooms)
             return room, place
-        return divmod(seat, self.room_size)
+        return divmod(slot, self.room_size)
 
-    def block(self, processes: int) -> int:
+    def request_size(self, processes: int) -> int:
         """Return how many room seats to ask for at most, so that a room is mixed of all processes."""
         return max(1, self.room_size // (2 * processes))
 
 
-def partner(seat: int) -> int:
+def partner_slot(slot: int) -> int:
     """Return the other seat of a pair."""
-    return seat ^ 1
+    return slot ^ 1
 
 
-class Usher:
+class SlotAllocator:
     """Gives out seats, lowest free first."""
 
     def __init__(self) -> None:
         self._next: dict[str, int] = {}
         self._free: dict[str, list[int]] = {}
-        self._given: dict[tuple[str, str], list[int]] = {}
-        self._last: dict[tuple[str, str], Answer] = {}
+        self._granted: dict[tuple[str, str], list[int]] = {}
+        self._last_grants: dict[tuple[str, str], SlotGrant] = {}
 
-    def answer(self, ask: Ask) -> Answer | None:
+    def allocate(self, request: SlotRequest) -> SlotGrant | None:
         """Return the answer; to an ask that came twice the same again, to one that is out of date none."""
-        key = ask["book"], ask["kind"]
-        last = self._last.get(key)
-        if last is not None and ask["number"] <= last["number"]:
-            return last if ask["number"] == last["number"] else None
-        seats = [self._seat(ask["kind"]) for _ in range(ask["count"])]
-        self._given.setdefault(key, []).extend(seats)
-        answer = Answer(book=ask["book"], kind=ask["kind"], number=ask["number"], seats=seats)
-        self._last[key] = answer
-        return answer
+        key = request["book"], request["kind"]
+        last = self._last_grants.get(key)
+        if last is not None and request["number"] <= last["number"]:
+            return last if request["number"] == last["number"] else None
+        slots = [self._next_slot(request["kind"]) for _ in range(request["count"])]
+        self._granted.setdefault(key, []).extend(slots)
+        grant = SlotGrant(book=request["book"], kind=request["kind"], number=request["number"], seats=slots)
+        self._last_grants[key] = grant
+        return grant
 
-    def gone(self, book: str) -> None:
+    def free_pool(self, pool: str) -> None:
         """Free all seats of a book whose process has ended. It MUST NOT come back under that name."""
-        for key in [key for key in self._given if key[0] == book]:
-            for seat in self._given.pop(key):
-                heappush(self._free.setdefault(key[1], []), seat)
-            self._last.pop(key, None)
+        for key in [key for key in self._granted if key[0] == pool]:
+            for slot in self._granted.pop(key):
+                heappush(self._free.setdefault(key[1], []), slot)
+            self._last_grants.pop(key, None)
 
-    def _seat(self, kind: str) -> int:
+    def _next_slot(self, kind: str) -> int:
         if free := self._free.get(kind):
             return heappop(free)
-        seat = self._next.get(kind, 0)
-        self._next[kind] = seat + 1
-        return seat
+        slot = self._next.get(kind, 0)
+        self._next[kind] = slot + 1
+        return slot
 
 
-class Waiting:
+class SlotWaiter:
     """A bot's place in the queue for a seat."""
 
-    __slots__ = ("then",)
+    __slots__ = ("on_slot",)
 
-    def __init__(self, then: Callable[[int], None]) -> None:
-        self.then: Callable[[int], None] | None = then
+    def __init__(self, on_slot: Callable[[int], None]) -> None:
+        self.on_slot: Callable[[int], None] | None = on_slot
 
     def cancel(self) -> None:
         """Want no seat any more. One that was given already must be given back instead."""
-        self.then = None
+        self.on_slot = None
 
 
-class _Shelf:
+class _KindPool:
     """What a book knows about one kind."""
 
-    __slots__ = ("asked", "busy", "free", "number", "queue", "taken")
+    __slots__ = ("free", "last_number", "outstanding", "serving", "taken", "waiters")
 
     def __init__(self) -> None:
-        self.queue: deque[Waiting] = deque()
+        self.waiters: deque[SlotWaiter] = deque()
         self.free: list[int] = []
         self.taken: set[int] = set()
-        self.number = 0
-        self.asked: Ask | None = None
-        self.busy = False
+        self.last_number = 0
+        self.outstanding: SlotRequest | None = None
+        self.serving = False
 
 
-class SeatBook:
+class SlotPool:
     """The seats of one process. `ask` hands an `Ask` on; it may be answered before it returns."""
 
-    def __init__(self, name: str, blocks: dict[str, int], ask: Callable[[Ask], None]) -> None:
+    def __init__(
+        self, name: str, request_sizes: dict[str, int], send_request: Callable[[SlotRequest], None]
+    ) -> None:
         """Be known as `name`, which MUST differ from that of any other book, also of earlier runs.
 
         `blocks` says for each kind how many seats to ask for at once, at most.
         """
         self._name = name
-        self._blocks = blocks
-        self._ask = ask
-        self._shelves = {kind: _Shelf() for kind in blocks}
+        self._request_sizes = request_sizes
+        self._send_request = send_request
+        self._pools = {kind: _KindPool() for kind in request_sizes}
 
-    def wait(self, kind: str, then: Callable[[int], None]) -> Waiting:
+    def acquire_slot(self, kind: str, on_slot: Callable[[int], None]) -> SlotWaiter:
         """Call `then` with a seat, now or later."""
-        waiting = Waiting(then)
-        self._shelves[kind].queue.append(waiting)
-        self._serve(kind)
-        return waiting
+        waiter = SlotWaiter(on_slot)
+        self._pools[kind].waiters.append(waiter)
+        self._serve_waiters(kind)
+        return waiter
 
-    def give_back(self, kind: str, seat: int) -> None:
+    def release_slot(self, kind: str, slot: int) -> None:
         """Free a seat for the next bot of this process."""
-        shelf = self._shelves[kind]
-        shelf.taken.remove(seat)
-        heappush(shelf.free, seat)
-        self._serve(kind)
+        pool = self._pools[kind]
+        pool.taken.remove(slot)
+        heappush(pool.free, slot)
+        self._serve_waiters(kind)
 
-    def answered(self, answer: Answer) -> None:
+    def on_grant(self, grant: SlotGrant) -> None:
         """Take an answer. One that came before, or is for another book, changes nothing."""
-        shelf = self._shelves.get(answer["kind"])
+        pool = self._pools.get(grant["kind"])
         if (
-            shelf is None
-            or shelf.asked is None
-            or answer["book"] != self._name
-            or answer["number"] != shelf.asked["number"]
+            pool is None
+            or pool.outstanding is None
+            or grant["book"] != self._name
+            or grant["number"] != pool.outstanding["number"]
         ):
             return
-        shelf.asked = None
-        for seat in answer["seats"]:
-            heappush(shelf.free, seat)
-        self._serve(answer["kind"])
+        pool.outstanding = None
+        for slot in grant["seats"]:
+            heappush(pool.free, slot)
+        self._serve_waiters(grant["kind"])
 
-    def ask_again(self) -> None:
+    def repeat_requests(self) -> None:
         """Repeat what was not answered; to be called about once a second, since a message may be lost."""
-        for shelf in self._shelves.values():
-            if shelf.asked is not None:
-                self._ask(shelf.asked)
+        for pool in self._pools.values():
+            if pool.outstanding is not None:
+                self._send_request(pool.outstanding)
 
-    def _serve(self, kind: str) -> None:
-        shelf = self._shelves[kind]
-        if shelf.busy:  # called by what the loop below calls; the loop goes on
+    def _serve_waiters(self, kind: str) -> None:
+        pool = self._pools[kind]
+        if pool.serving:  # called by what the loop below calls; the loop goes on
             return
-        shelf.busy = True
+        pool.serving = True
         try:
             while True:
-                while shelf.queue and shelf.queue[0].then is None:
-                    shelf.queue.popleft()
-                if shelf.queue and shelf.free:
-                    self._seat(shelf)
-                elif shelf.queue and shelf.asked is None:
+                while pool.waiters and pool.waiters[0].on_slot is None:
+                    pool.waiters.popleft()
+                if pool.waiters and pool.free:
+                    self._assign_lowest(pool)
+                elif pool.waiters and pool.outstanding is None:
                     # Never more than are wanted now: a seat in reserve would be a hole in a room.
-                    shelf.number += 1
-                    wanted = (waiting for waiting in shelf.queue if waiting.then is not None)
-                    count = sum(1 for _ in islice(wanted, self._blocks[kind]))
-                    shelf.asked = Ask(book=self._name, kind=kind, number=shelf.number, count=count)
-                    self._ask(shelf.asked)
+                    pool.last_number += 1
+                    open_waiters = (waiting for waiting in pool.waiters if waiting.on_slot is not None)
+                    count = sum(1 for _ in islice(open_waiters, self._request_sizes[kind]))
+                    pool.outstanding = SlotRequest(
+                        book=self._name, kind=kind, number=pool.last_number, count=count
+                    )
+                    self._send_request(pool.outstanding)
                 else:
                     return
         finally:
-            shelf.busy = False
+            pool.serving = False
 
     @staticmethod
-    def _seat(shelf: _Shelf) -> None:
-        waiting = shelf.queue.popleft()
-        then, waiting.then = waiting.then, None
-        seat = heappop(shelf.free)
-        shelf.taken.add(seat)
-        if then is not None:
-            then(seat)
+    def _assign_lowest(pool: _KindPool) -> None:
+        waiter = pool.waiters.popleft()
+        on_slot, waiter.on_slot = waiter.on_slot, None
+        slot = heappop(pool.free)
+        pool.taken.add(slot)
+        if on_slot is not None:
+            on_slot(slot)

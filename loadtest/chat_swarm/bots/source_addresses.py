@@ -14,26 +14,26 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import count
 from typing import Final
 
-Address = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 
-PER_ADDRESS: Final = 12_000
+CONNECTIONS_PER_ADDRESS: Final = 12_000
 """Connections from one loopback address: well under half of the ephemeral ports, so that a free one is found
 at once, also while closed ones wait in TIME_WAIT."""
 
-_LOOPBACK: Final = ip_network("127.0.0.0/8")
-_FIRST: Final = IPv4Address("127.0.0.1")
+_LOOPBACK_NETWORK: Final = ip_network("127.0.0.0/8")
+_FIRST_LOOPBACK: Final = IPv4Address("127.0.0.1")
 
 
-class Sources:
+class SourceAddresses:
     """The local addresses of one process, with what each carries."""
 
     def __init__(
         self,
-        target: Address,
-        given: Sequence[Address] = (),
+        target: IpAddress,
+        given: Sequence[IpAddress] = (),
         process: int = 0,
         processes: int = 1,
-        per_address: int = PER_ADDRESS,
+        per_address: int = CONNECTIONS_PER_ADDRESS,
     ) -> None:
         """Serve process number `process` of `processes`, which has loopback addresses of its own."""
         if not 0 <= process < processes:
@@ -42,35 +42,35 @@ class Sources:
         if wrong:
             raise ValueError(f"{target} cannot be reached from {', '.join(wrong)}: IPv4 and IPv6 do not mix.")
         self._per_address = per_address
-        self._fill: dict[str, int] = {str(address): 0 for address in given}
-        self._more: Iterator[str] | None = None
-        if not given and target in _LOOPBACK:
-            self._more = (str(_FIRST + number) for number in count(process, processes))
+        self._connections: dict[str, int] = {str(address): 0 for address in given}
+        self._unused_loopback: Iterator[str] | None = None
+        if not given and target in _LOOPBACK_NETWORK:
+            self._unused_loopback = (str(_FIRST_LOOPBACK + number) for number in count(process, processes))
 
     @property
-    def fill(self) -> dict[str, int]:
+    def connection_counts(self) -> dict[str, int]:
         """Connections by address, of those that were ever used."""
-        return dict(self._fill)
+        return dict(self._connections)
 
-    def take(self) -> str | None:
+    def acquire_address(self) -> str | None:
         """Return the address to bind to; None: let the kernel choose.
 
         Given addresses are filled evenly. Loopback addresses are filled one after the other.
         """
-        if self._more is not None:
-            free = (address for address, used in self._fill.items() if used < self._per_address)
-            address = next(free, None) or next(self._more)
-        elif self._fill:
-            address = min(self._fill, key=self._fill.__getitem__)
+        if self._unused_loopback is not None:
+            free = (address for address, used in self._connections.items() if used < self._per_address)
+            address = next(free, None) or next(self._unused_loopback)
+        elif self._connections:
+            address = min(self._connections, key=self._connections.__getitem__)
         else:
             return None
-        self._fill[address] = self._fill.get(address, 0) + 1
+        self._connections[address] = self._connections.get(address, 0) + 1
         return address
 
-    def give_back(self, address: str | None) -> None:
+    def release_address(self, address: str | None) -> None:
         """Say that a connection from what `take` gave has ended."""
         if address is None:
             return
-        if self._fill.get(address, 0) < 1:
+        if self._connections.get(address, 0) < 1:
             raise ValueError(f"No connection is known from {address}.")
-        self._fill[address] -= 1
+        self._connections[address] -= 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from chat_swarm.model.schema import Row, Scope
+from chat_swarm.model.schema import Scope, TimelineRow
 from chat_swarm.runner.coordinator import Coordinator
 
 _CURVE_PERCENTILES: Final = [
@@ -45,7 +45,7 @@ class CoordinatorSource:
         """Take note that a run is over and its files are written."""
         self._finished.append(directory)
 
-    def rows(self, since: int) -> Sequence[Row]:
+    def rows(self, since: int) -> Sequence[TimelineRow]:
         """Return whole rows of `since` and later: the last one still waits for the sample of the server."""
         if self._coordinator.collector is None:
             return []

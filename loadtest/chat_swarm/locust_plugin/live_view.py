@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from chat_swarm.model.metric_names import FAULTS, METRICS
-from chat_swarm.model.schema import Row, Scope
+from chat_swarm.model.schema import Scope, TimelineRow
 
 MAX_ROWS: Final = 3600
 """Rows of one answer: an hour is some 400 KB; a page that lacks more asks again at once."""
@@ -50,7 +50,7 @@ class LiveSource(Protocol):
     def finished(self) -> Sequence[Path]:
         """The directories of this process's runs that are over, the newest last; only ever grows."""
 
-    def rows(self, since: int) -> Sequence[Row]:
+    def rows(self, since: int) -> Sequence[TimelineRow]:
         """Return the rows of `since` and later; what was returned once does not change any more."""
 
     def scopes(self) -> Mapping[str, Scope]:
@@ -72,7 +72,7 @@ class LiveView:
         self._figures: dict[str, Any] = {}
         self._stale_at = -1.0
         self._run = source.run
-        self._last: Row | None = None
+        self._last: TimelineRow | None = None
         self._marked = 0
 
     def data(self, run: str, since: int) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class LiveView:
             self._last = row
 
 
-def _row(row: Row) -> list[Any]:
+def _row(row: TimelineRow) -> list[Any]:
     values: list[Any] = [row.t, row.phase, row.step, row.bots, row.connected]
     values += (row.counts.get(name, 0) for name in ("sent", "delivered"))
     for name in _TIMELINE_METRICS:
@@ -157,7 +157,7 @@ def _table(scope: Scope) -> list[dict[str, Any]]:
         {
             "metric": metric.name,
             "meaning": metric.meaning,
-            "of_server": metric.of_server,
+            "of_server": metric.measures_server,
             "per_second": round(found.count / scope.seconds, 1) if scope.seconds else 0.0,
             "p50": found.p50 / 1000,
             "p90": found.p90 / 1000,
@@ -175,7 +175,7 @@ def _audit(faults: Mapping[str, int]) -> str:
     return ", ".join(found) or "nothing lost, repeated, reordered or otherwise wrong so far"
 
 
-def _generator(last: Row | None, marked: int) -> str:
+def _generator(last: TimelineRow | None, marked: int) -> str:
     if last is None:
         return "no second is over yet"
     said = f"busiest process {last.cpu:.2f} of a core, loop lag up to {last.loop_lag_max_us / 1000:.1f} ms"

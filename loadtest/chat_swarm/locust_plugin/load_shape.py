@@ -19,10 +19,10 @@ from locust import LoadTestShape
 from locust.env import Environment
 from locust.runners import STATE_INIT, STATE_STOPPED, WorkerRunner
 
-from chat_swarm.model.stages import NO_SHAPE, SHAPES, ShapePlan, Stage, reachable
-from chat_swarm.shapes.capacity_run import LimitRun
-from chat_swarm.shapes.run_control import Conductor
-from chat_swarm.shapes.timed import StageRun
+from chat_swarm.model.stages import NO_SHAPE, SHAPES, ShapePlan, Stage, reachable_users
+from chat_swarm.shapes.capacity_run import CapacityRun
+from chat_swarm.shapes.run_control import RunControl
+from chat_swarm.shapes.timed import TimedRun
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ other try while this one lasts."""
 class _ActiveShape(Protocol):
     """A shape under way."""
 
-    def at(self, t: float, users: int) -> Stage | None: ...
+    def stage_at(self, t: float, users: int) -> Stage | None: ...
     def finish(self) -> None: ...
 
 
@@ -46,7 +46,7 @@ class SwarmShape(LoadTestShape):
 
     def __init__(
         self,
-        conductor: Conductor,
+        conductor: RunControl,
         read_plan: Callable[[], ShapePlan],
         max_users: float = math.inf,
         kind: str = "",
@@ -76,14 +76,14 @@ class SwarmShape(LoadTestShape):
         if self._idle > MAX_IDLE_TICKS:
             _LOG.error("No run began: a master needs at least one worker.")
             return None
-        stage = self._active.at(t, users)
+        stage = self._active.stage_at(t, users)
         if stage is None:
             self._stage = None
-            self._conductor.label("")
+            self._conductor.set_label("")
             return None
         if stage != self._stage:
             self._stage = stage
-            target = reachable(stage, t, users)
+            target = reachable_users(stage, t, users)
             if target != stage.users:
                 _LOG.warning(
                     "%s: only %d of %d users can be there in time at %g a second",
@@ -103,10 +103,10 @@ class SwarmShape(LoadTestShape):
         if stage is None or stage == self._applied:
             return
         self._applied = stage
-        self._conductor.label(stage.label)
-        self._conductor.rate(stage.rate_factor)
+        self._conductor.set_label(stage.label)
+        self._conductor.set_rate(stage.rate_factor)
         if stage.cut_share:
-            self._conductor.cut(stage.cut_share, stage.cut_spread)
+            self._conductor.cut_connections(stage.cut_share, stage.cut_spread)
 
     def finish(self) -> None:
         """Write steps and limit to the conductor."""
@@ -118,13 +118,13 @@ class SwarmShape(LoadTestShape):
         self._idle = 0
         plan = self._read_plan()
         plan = replace(plan, kind=self._kind or plan.kind)
-        if complaint := plan.complaint():
+        if complaint := plan.invalid_reason():
             _LOG.error("No shape: %s.", complaint)
             return False
         if plan.kind == "limit":
-            self._active = LimitRun(plan, self._conductor, self._max_users)
+            self._active = CapacityRun(plan, self._conductor, self._max_users)
         else:
-            self._active = StageRun(plan, self._conductor)
+            self._active = TimedRun(plan, self._conductor)
         return True
 
 
@@ -134,7 +134,7 @@ class ShapeChooser:
     def __init__(
         self,
         environment: Environment,
-        conductor: Conductor,
+        conductor: RunControl,
         read_plan: Callable[[], ShapePlan],
         max_users: float,
     ) -> None:
@@ -179,7 +179,7 @@ class ShapeChooser:
 
 def install(
     environment: Environment,
-    conductor: Conductor,
+    conductor: RunControl,
     read_plan: Callable[[], ShapePlan],
     max_users: float = math.inf,
 ) -> ShapeChooser | None:
@@ -192,7 +192,7 @@ def install(
     if isinstance(environment.runner, WorkerRunner):
         return None
     plan = read_plan()
-    if plan.kind != NO_SHAPE and (complaint := plan.complaint()):
+    if plan.kind != NO_SHAPE and (complaint := plan.invalid_reason()):
         _LOG.error("No shape: %s.", complaint)
         sys.exit(2)
     shapes = ShapeChooser(environment, conductor, read_plan, max_users)

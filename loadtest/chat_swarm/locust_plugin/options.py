@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chat_protocol.message_text import MAX_MESSAGE_BYTES
 from chat_protocol.names import validate_name
 from chat_swarm.model import distributions
-from chat_swarm.model.plan import BOTS, DEFAULT_PORT, MIN_PAYLOAD, Plan
+from chat_swarm.model.plan import BOT_CLASSES, DEFAULT_PORT, MIN_PAYLOAD_BYTES, RunPlan
 from chat_swarm.model.stages import SHAPES, ShapePlan
 from chat_swarm.results.slo import parse_slo
 from chat_swarm.runner import preflight
@@ -82,7 +82,7 @@ OPTIONS: Final = (
            f"seconds that a DirectBot waits after an echo: {distributions.FORMS}",
            high=DAY_S, distribution=True),
     Option("payload-bytes", "160", "BYTES", f"size of a message's text, in bytes: {distributions.FORMS}",
-           low=MIN_PAYLOAD, high=MAX_MESSAGE_BYTES, distribution=True),
+           low=MIN_PAYLOAD_BYTES, high=MAX_MESSAGE_BYTES, distribution=True),
     Option("ping-interval", 10.0, "SECONDS", "seconds between two pings of a bot; 0: none", high=DAY_S),
     Option("churn-stay", "10", "SECONDS", "seconds that a ChurnBot stays, likewise a distribution",
            high=DAY_S, distribution=True),
@@ -176,11 +176,11 @@ def add_options(parser: "LocustArgumentParser") -> None:
     parser.parse_args = checked
 
 
-def build_plan(options: Namespace, host: str | None) -> Plan:
+def build_plan(options: Namespace, host: str | None) -> RunPlan:
     """Return the run that `options` ask for, against `host`. Raises PlanError."""
     values = {option.dest: _validate(option, getattr(options, option.dest)) for option in OPTIONS}
     shape = build_shape_plan(options)
-    if complaint := shape.complaint():
+    if complaint := shape.invalid_reason():
         raise PlanError(f"--shape {shape.kind}: {complaint}")
     slo = values["slo"].strip()
     if shape.kind == "limit" and not slo:
@@ -192,7 +192,7 @@ def build_plan(options: Namespace, host: str | None) -> Plan:
             raise PlanError(f"--slo {slo!r}: {refused}") from None
     name, port = _parse_address(host or DEFAULT_HOST)
     weights = _weights(values, getattr(options, "user_classes", None) or ())
-    return Plan(
+    return RunPlan(
         host=name,
         port=port,
         weights=tuple((kind, weight) for kind, weight in weights.items() if weight),
@@ -291,10 +291,10 @@ def on_init(environment: "Environment", **_: object) -> None:
 
 def _weights(values: Mapping[str, Any], chosen: Collection[str]) -> dict[str, int]:
     """Return the weight of each kind; of those that Locust was told by name, all, at least 1 each."""
-    weights = {kind: int(values[f"{kind.removesuffix('Bot').lower()}_weight"]) for kind in BOTS}
-    if chosen and not set(BOTS) <= set(chosen):
+    weights = {kind: int(values[f"{kind.removesuffix('Bot').lower()}_weight"]) for kind in BOT_CLASSES}
+    if chosen and not set(BOT_CLASSES) <= set(chosen):
         weights = {kind: max(1, weight) if kind in chosen else 0 for kind, weight in weights.items()}
-    others = set(chosen) - set(BOTS)  # of a locustfile of one's own
+    others = set(chosen) - set(BOT_CLASSES)  # of a locustfile of one's own
     if not any(weights.values()) and not others:
         raise PlanError("--chatter-weight 0 and all other weights 0: no bots; give one kind a weight over 0")
     return weights

@@ -26,7 +26,7 @@ from chat_swarm.locust_plugin import load_shape, options, signals, web
 from chat_swarm.locust_plugin.live_source import CoordinatorSource
 from chat_swarm.locust_plugin.stats_feed import StatsFeed
 from chat_swarm.locust_plugin.users import SwarmUser
-from chat_swarm.model.plan import Plan
+from chat_swarm.model.plan import RunPlan
 from chat_swarm.report.terminal_summary import format_summary
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError
@@ -171,7 +171,7 @@ class SwarmPlugin:
 
     # A run.
 
-    def prepare(self, plan: Plan) -> None:
+    def prepare(self, plan: RunPlan) -> None:
         """Find out before the first run whether its files can be written; RunDirectoryError if not."""
         self._name_run()
         self.directory = RunDirectory.create(plan.report, self._run_name)
@@ -179,7 +179,7 @@ class SwarmPlugin:
     def _name_run(self) -> None:
         self._run_name = "".join(secrets.choice(_RUN_NAME_LETTERS) for _ in range(5))
 
-    def _begin_run(self, coordinator: Coordinator, plan: Plan) -> None:
+    def _begin_run(self, coordinator: Coordinator, plan: RunPlan) -> None:
         if self.directory is None:
             self._name_run()
             report = plan.report

@@ -11,7 +11,7 @@ from operator import mul
 from locust import stats as locust_stats
 from locust.stats import RequestStats, StatsEntry, StatsError
 
-from chat_swarm.model.metric_names import Metric
+from chat_swarm.model.metric_names import LatencyMetric
 
 
 class StatsFeed:
@@ -26,7 +26,7 @@ class StatsFeed:
         self._stats = stats
 
     def add_samples(
-        self, metric: Metric, samples: Iterable[tuple[float, int]], length_bytes: int = 0
+        self, metric: LatencyMetric, samples: Iterable[tuple[float, int]], length_bytes: int = 0
     ) -> None:
         """Count (milliseconds, how often) pairs under the metric's name; in the total if it is of the server.
 
@@ -36,7 +36,7 @@ class StatsFeed:
         if not pairs:
             return
         values, counts = zip(*pairs, strict=True)
-        batch = StatsEntry(self._stats, metric.name, metric.kind)
+        batch = StatsEntry(self._stats, metric.name, metric.locust_type)
         now = time.time()
         batch.num_requests = sum(counts)
         batch.num_reqs_per_sec[int(now)] = batch.num_requests
@@ -49,18 +49,20 @@ class StatsFeed:
         times = batch.response_times
         for value, count in pairs:
             times[bucket(value)] += count
-        self._extend(batch, of_server=metric.of_server)
+        self._extend(batch, of_server=metric.measures_server)
 
-    def add_failures(self, what: Metric | str, error: str, count: int = 1, kind: str = "audit") -> None:
+    def add_failures(
+        self, what: LatencyMetric | str, error: str, count: int = 1, kind: str = "audit"
+    ) -> None:
         """Count failures under the metric's name, or under a name of its own and `kind`."""
         if count <= 0:
             return
-        name, kind = (what, kind) if isinstance(what, str) else (what.name, what.kind)
+        name, kind = (what, kind) if isinstance(what, str) else (what.name, what.locust_type)
         now = time.time()
         batch = StatsEntry(self._stats, name, kind)
         batch.num_failures = count
         batch.num_fail_per_sec[int(now)] = count
-        self._extend(batch, of_server=isinstance(what, str) or what.of_server)
+        self._extend(batch, of_server=isinstance(what, str) or what.measures_server)
         key = StatsError.create_key(kind, name, error)
         entry = self._stats.errors.setdefault(key, StatsError(kind, name, error))
         entry.occurrences += count

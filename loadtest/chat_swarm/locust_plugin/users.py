@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent.pool import Group
 from locust import User
 
-from chat_swarm.bots.bot_process import Member
+from chat_swarm.bots.bot_process import Bot
 from chat_swarm.bots.churn import Churn
 from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
 from chat_swarm.runner.locust_worker import LocustWorker
@@ -29,7 +29,7 @@ class SwarmUser(User):
 
     abstract = True
     tasks = [_live_on]  # noqa: RUF012  as Locust declares it
-    bot_class: ClassVar[type[Member]]
+    bot_class: ClassVar[type[Bot]]
     worker: ClassVar[LocustWorker | None] = None
     """Of this process; locust_plugin/plugin.py sets it."""
     ready: ClassVar[Event] = Event()

@@ -12,15 +12,15 @@ from typing import Final
 
 SO_TIMESTAMPNS: Final = 35
 """From <asm-generic/socket.h>; the socket module has no name for it before Python 3.14."""
-ANCILLARY: Final = _socket.CMSG_SPACE(16)
+ANCILLARY_BYTES: Final = _socket.CMSG_SPACE(16)
 """Bytes beside the data that a read takes: one struct timespec."""
 
-_PATIENCE: Final = 1.0
+_ENABLE_TIMEOUT_S: Final = 1.0
 """Seconds; a kernel that does not stamp by then never will, and the report says so."""
-_PAUSE: Final = 0.001
+_PROBE_INTERVAL_S: Final = 0.001
 
 
-class Stamping:
+class RxTimestamping:
     """A connection on loopback whose bytes are stamped; blocks until they are, for a second at most."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Stamping:
             self._writer = _socket.socket(fileno=descriptor)
         finally:
             listening.close()
-        self.works = self._wait()
+        self.enabled = self._wait_until_enabled()
         """Whether the kernel stamps."""
 
     def close(self) -> None:
@@ -43,11 +43,11 @@ class Stamping:
         self._reader.close()
         self._writer.close()
 
-    def _wait(self) -> bool:
-        end = time.monotonic() + _PATIENCE
+    def _wait_until_enabled(self) -> bool:
+        end = time.monotonic() + _ENABLE_TIMEOUT_S
         while True:
             self._writer.send(b"?")
-            _, ancillary, _, _ = self._reader.recvmsg(1, ANCILLARY)
+            _, ancillary, _, _ = self._reader.recvmsg(1, ANCILLARY_BYTES)
             if ancillary or time.monotonic() > end:
                 return bool(ancillary)
-            time.sleep(_PAUSE)
+            time.sleep(_PROBE_INTERVAL_S)

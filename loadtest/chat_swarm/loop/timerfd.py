@@ -12,8 +12,8 @@ import os
 from typing import Final
 
 _CLOCK_MONOTONIC: Final = 1
-_ABSOLUTE: Final = 1  # TFD_TIMER_ABSTIME
-_SECOND: Final = 1_000_000_000
+_TFD_TIMER_ABSTIME: Final = 1  # TFD_TIMER_ABSTIME
+_NS_PER_S: Final = 1_000_000_000
 
 
 class _Timespec(ctypes.Structure):
@@ -24,26 +24,26 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
-class Alarm:
+class TimerFd:
     """One alarm; `fd` is readable when it rings."""
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._settime = libc.timerfd_settime
         self._spec: Final = _Itimerspec()
-        self._at: Final = ctypes.byref(self._spec)
+        self._spec_pointer: Final = ctypes.byref(self._spec)
         self.fd: Final[int] = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self.fd < 0:
-            raise _failed("timerfd_create")
+            raise _os_error("timerfd_create")
 
-    def set(self, moment_ns: int) -> None:
+    def arm(self, due_ns: int) -> None:
         """Ring at `moment_ns` of time.monotonic_ns(); at once if that has passed."""
         value = self._spec.value
-        value.seconds, value.nanoseconds = divmod(max(1, moment_ns), _SECOND)  # 0 would switch it off
-        if self._settime(self.fd, _ABSOLUTE, self._at, None):
-            raise _failed("timerfd_settime")
+        value.seconds, value.nanoseconds = divmod(max(1, due_ns), _NS_PER_S)  # 0 would switch it off
+        if self._settime(self.fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None):
+            raise _os_error("timerfd_settime")
 
-    def hush(self) -> None:
+    def clear(self) -> None:
         """Be readable no longer, until it is set again."""
         with contextlib.suppress(BlockingIOError):  # it was set anew since it rang
             os.read(self.fd, 8)
@@ -53,6 +53,6 @@ class Alarm:
         os.close(self.fd)
 
 
-def _failed(call: str) -> OSError:
+def _os_error(call: str) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, f"{call}: {os.strerror(number)}")

@@ -8,39 +8,41 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class LatencyMetric:
     """A latency in whole microseconds: `kind` is its type in Locust's table, `meaning` from when to when.
 
     `of_server` tells whether it speaks of the server, or else of the generator itself.
     """
 
     name: str
-    kind: str
+    locust_type: str
     meaning: str
-    of_server: bool = True
+    measures_server: bool = True
 
 
 METRICS: Final = (
-    Metric("connect", "tcp", "connect(2) called → the connection stands"),
-    Metric("login", "hello", "`hello` sent → `welcome` received"),
-    Metric("rtt", "ping", "`ping` sent → `pong` received"),
-    Metric("ack", "send", "message sent → its own echo received: it is durable"),
-    Metric("ack_response", "send", "message planned → its own echo received"),
-    Metric("delivery", "receive", "message sent → received, once for each receiver"),
-    Metric("delivery_response", "receive", "message planned → received, once for each receiver"),
-    Metric(
+    LatencyMetric("connect", "tcp", "connect(2) called → the connection stands"),
+    LatencyMetric("login", "hello", "`hello` sent → `welcome` received"),
+    LatencyMetric("rtt", "ping", "`ping` sent → `pong` received"),
+    LatencyMetric("ack", "send", "message sent → its own echo received: it is durable"),
+    LatencyMetric("ack_response", "send", "message planned → its own echo received"),
+    LatencyMetric("delivery", "receive", "message sent → received, once for each receiver"),
+    LatencyMetric("delivery_response", "receive", "message planned → received, once for each receiver"),
+    LatencyMetric(
         "held_up", "send", "message planned → sent, where the bot could not: cut off, or nothing was taken"
     ),
-    Metric("catch_up", "receive", "message sent → received by a bot that was away or behind then"),
-    Metric("resume", "hello", "connection cut → `welcome` of the resumed session received"),
-    Metric("bot_lag", "lag", "received by the kernel → seen by the bot", of_server=False),
-    Metric("send_lag", "lag", "message planned → sent, where only the bot itself was late", of_server=False),
-    Metric("loop_lag", "lag", "a timer of the event loop due → run", of_server=False),
+    LatencyMetric("catch_up", "receive", "message sent → received by a bot that was away or behind then"),
+    LatencyMetric("resume", "hello", "connection cut → `welcome` of the resumed session received"),
+    LatencyMetric("bot_lag", "lag", "received by the kernel → seen by the bot", measures_server=False),
+    LatencyMetric(
+        "send_lag", "lag", "message planned → sent, where only the bot itself was late", measures_server=False
+    ),
+    LatencyMetric("loop_lag", "lag", "a timer of the event loop due → run", measures_server=False),
 )
 """All latencies, in the order in which they are shown. Sent and seen are moments of the generator's clock,
 received is the kernel's stamp of the bytes (SO_TIMESTAMPNS), planned is the schedule's absolute moment."""
 
-METRIC: Final = {metric.name: metric for metric in METRICS}
+METRIC_BY_NAME: Final = {metric.name: metric for metric in METRICS}
 
 COUNTS: Final = {
     "sent": "messages handed to the kernel",

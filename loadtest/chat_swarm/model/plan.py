@@ -13,30 +13,30 @@ from typing import Final
 from chat_swarm.model.distributions import Distribution, constant
 from chat_swarm.model.stages import ShapePlan
 
-MIN_PAYLOAD: Final = 80
+MIN_PAYLOAD_BYTES: Final = 80
 """Bytes that a message needs for its stamp."""
 
-BOTS: Final = ("ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot")
+BOT_CLASSES: Final = ("ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot")
 """The kinds of bots: the names of the Locust users."""
 
 DEFAULT_PORT: Final = 7072
 
-CUT_WAIT: Final = 0.1
+CUT_RECONNECT_MAX_S: Final = 0.1
 """Seconds that a bot whose connection was cut waits at most, at random, before it connects again: as clients
 should, or all of them would come at the same moment."""
 
-SERVER_RATE: Final = 100.0
+SERVER_MESSAGES_PER_S: Final = 100.0
 """Messages a second that a server takes of a session on the long run, by default (`--rate-messages`)."""
 
-SERVER_BYTES: Final = 256 * 1024
+SERVER_BYTES_PER_S: Final = 256 * 1024
 """Bytes a second, likewise (`--rate-bytes`)."""
 
-FRAME_BYTES: Final = 80
+FRAME_OVERHEAD_BYTES: Final = 80
 """What a `message` command holds beside its text, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RunPlan:
     """The options of a run; rates are per second, times in seconds."""
 
     host: str = "127.0.0.1"
@@ -97,15 +97,15 @@ class Plan:
             if kind not in kinds:
                 continue
             said = f"--{option}-rate {rate:g}"
-            if rate > SERVER_RATE:
+            if rate > SERVER_MESSAGES_PER_S:
                 yield (
-                    f"{said}: more than {SERVER_RATE:g} messages a second of one session are refused "
-                    f"unless the server runs with --rate-messages 0"
+                    f"{said}: more than {SERVER_MESSAGES_PER_S:g} messages a second of one session are "
+                    f"refused unless the server runs with --rate-messages 0"
                 )
-            if (of_each := rate * (size + FRAME_BYTES)) > SERVER_BYTES:
+            if (of_each := rate * (size + FRAME_OVERHEAD_BYTES)) > SERVER_BYTES_PER_S:
                 yield (
                     f"{said} with --payload-bytes {self.payload_bytes.text}: each bot sends {of_each:,.0f} "
-                    f"bytes a second; {SERVER_BYTES:,} are read unless the server has --rate-bytes 0"
+                    f"bytes a second; {SERVER_BYTES_PER_S:,} are read unless the server has --rate-bytes 0"
                 )
         if not self.drain:
             yield "--drain 0: what is under way when sending stops is not awaited, so the audit is not whole"

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from msgspec import Struct, field
 
-SILENT: Final = "a bot process did not report"
+SILENT_PROCESS_REASON: Final = "a bot process did not report"
 """Why a second is marked that lacks a process which has reported before."""
 
 
-class Interval(Struct, kw_only=True):
+class ProcessSecond(Struct, kw_only=True):
     """One second of one process. Histograms are as `Histogram.pack` gives them."""
 
     unix: int
@@ -70,7 +70,7 @@ class MachineSample(Struct, kw_only=True, frozen=True):
     """Withheld by a hypervisor."""
 
 
-class Row(Struct, kw_only=True):
+class TimelineRow(Struct, kw_only=True):
     """One second of the whole swarm: a row of timeline.csv."""
 
     t: int
@@ -93,7 +93,7 @@ class Row(Struct, kw_only=True):
     machine: MachineSample | None = None
 
 
-class Fault(Struct, kw_only=True, frozen=True):
+class AuditFault(Struct, kw_only=True, frozen=True):
     """One thing that the audit found; `kind` is one of `metrics.FAULTS`; seqs from `first` to `last`."""
 
     kind: str
@@ -121,7 +121,7 @@ class AuditResult(Struct, kw_only=True):
     """Receivers that had not got everything when the drain's time was over."""
     notes: list[str] = []
     """Why the check was not whole, if it was not."""
-    faults: list[Fault] = []
+    faults: list[AuditFault] = []
     """The first hundred."""
 
 
@@ -173,7 +173,7 @@ class GeneratorFigures(Struct, kw_only=True):
     """Cores that a hypervisor withheld from it."""
 
 
-class Term(Struct, kw_only=True, frozen=True):
+class SloTerm(Struct, kw_only=True, frozen=True):
     """One condition of an SLO: `value` is what was measured, in the unit of `limit`."""
 
     text: str
@@ -191,7 +191,7 @@ class Objective(Struct, kw_only=True):
     text: str
     scope: str
     passed: bool
-    terms: list[Term] = []
+    terms: list[SloTerm] = []
 
 
 class Step(Struct, kw_only=True):
@@ -210,7 +210,7 @@ class Step(Struct, kw_only=True):
     objective: Objective | None = None
 
 
-class Limit(Struct, kw_only=True):
+class CapacityResult(Struct, kw_only=True):
     """What `--shape limit` found. `at_least`: the generator or the time, not the server, gave up first."""
 
     by: str
@@ -246,7 +246,7 @@ class Summary(Struct, kw_only=True):
     objective: Objective | None = None
     shape: str = ""
     steps: list[Step] = []
-    limit: Limit | None = None
+    limit: CapacityResult | None = None
     errors: dict[str, int] = {}
     """Error code, reason or errno → how often."""
     remarks: list[str] = []
@@ -257,7 +257,7 @@ class Summary(Struct, kw_only=True):
     exit_code: int = 0
 
     @property
-    def unseen(self) -> int:
+    def untimed_deliveries(self) -> int:
         """Deliveries of the headline's seconds that were read too late to be timed; 0 if they do not matter.
 
         They do from one in a hundred on. SlowBots and ChurnBots never time what they read.

@@ -20,11 +20,11 @@ SHAPES: Final = {
 }
 """All shapes, and what each does."""
 
-DEFAULT_FACTOR: Final = {"burst": 5.0, "limit": 1.25}
-SLACK: Final = 0.1
+DEFAULT_FACTORS: Final = {"burst": 5.0, "limit": 1.25}
+STAGE_SLACK_S: Final = 0.1
 """Seconds by which a stage may come late and still have that second: Locust asks about once a second."""
 
-STEP_SECONDS: Final = 30.0
+DEFAULT_STEP_S: Final = 30.0
 """A step where no run time is given, and how long a ramp's users then stay when all are there: a run that
 ended as soon as they are would have no steady second to speak of."""
 
@@ -62,9 +62,9 @@ class ShapePlan:
     @property
     def multiplier(self) -> float:
         """The factor, or the shape's own default."""
-        return self.factor or DEFAULT_FACTOR.get(self.kind, 1.0)
+        return self.factor or DEFAULT_FACTORS.get(self.kind, 1.0)
 
-    def complaint(self) -> str:
+    def invalid_reason(self) -> str:
         """Return why the plan makes no sense; "" if it does."""
         checks = (
             (self.kind not in SHAPES, f"there is no shape {self.kind!r}; there are {', '.join(SHAPES)}"),
@@ -107,13 +107,13 @@ class Stage:
     cut_share: float = 0.0
     """Part of the connections to cut when the stage begins."""
     cut_spread: float = 0.0
-    ends: float | None = None
+    ends_at: float | None = None
     """Seconds since the run began, if that is known."""
-    counts: bool = True
+    is_step: bool = True
     """Whether it is a step for the summary; a rise is none."""
 
 
-def stage(plan: ShapePlan, t: float, up_at: float | None) -> Stage | None:
+def planned_stage(plan: ShapePlan, t: float, up_at: float | None) -> Stage | None:
     """Return what `plan` wants `t` seconds after the run began; None: the run is over.
 
     `up_at` is when all the users first ran, None as long as they do not.
@@ -126,27 +126,29 @@ def stage(plan: ShapePlan, t: float, up_at: float | None) -> Stage | None:
 def _ramp(plan: ShapePlan, t: float, _up_at: float | None) -> Stage | None:
     seconds = plan.run_time or plan.users / plan.spawn_rate
     if t >= seconds:
-        ends = seconds + STEP_SECONDS
+        ends = seconds + DEFAULT_STEP_S
         if t >= ends:
             return None
         return Stage(
-            label=f"all {plan.users:,} users", users=plan.users, spawn_rate=plan.spawn_rate, ends=ends
+            label=f"all {plan.users:,} users", users=plan.users, spawn_rate=plan.spawn_rate, ends_at=ends
         )
-    return Stage(label="ramp", users=plan.users, spawn_rate=plan.users / seconds, ends=seconds)
+    return Stage(label="ramp", users=plan.users, spawn_rate=plan.users / seconds, ends_at=seconds)
 
 
 def _steps(plan: ShapePlan, t: float, _up_at: float | None) -> Stage | None:
-    seconds = plan.run_time / plan.steps if plan.run_time else STEP_SECONDS
+    seconds = plan.run_time / plan.steps if plan.run_time else DEFAULT_STEP_S
     number = math.floor(t / seconds) + 1
     if number > plan.steps:
         return None
     users = math.ceil(plan.users * number / plan.steps)
     label = f"step {number} of {plan.steps}: {users:,} users"
-    return Stage(label=label, users=users, spawn_rate=plan.spawn_rate, ends=number * seconds)
+    return Stage(label=label, users=users, spawn_rate=plan.spawn_rate, ends_at=number * seconds)
 
 
 def _rise(plan: ShapePlan) -> Stage:
-    return Stage(label="rise", users=plan.users, spawn_rate=plan.spawn_rate, ends=plan.run_time, counts=False)
+    return Stage(
+        label="rise", users=plan.users, spawn_rate=plan.spawn_rate, ends_at=plan.run_time, is_step=False
+    )
 
 
 def _burst(plan: ShapePlan, t: float, up_at: float | None) -> Stage:
@@ -162,7 +164,7 @@ def _burst(plan: ShapePlan, t: float, up_at: float | None) -> Stage:
         users=plan.users,
         spawn_rate=plan.spawn_rate,
         rate_factor=factor,
-        ends=up_at + number * plan.every + ends,
+        ends_at=up_at + number * plan.every + ends,
     )
 
 
@@ -176,14 +178,14 @@ def _storm(plan: ShapePlan, t: float, up_at: float | None) -> Stage:
         spawn_rate=plan.spawn_rate,
         cut_share=plan.share if number else 0.0,
         cut_spread=plan.spread,
-        ends=up_at + (number + 1) * plan.every,
+        ends_at=up_at + (number + 1) * plan.every,
     )
 
 
 def _soak(plan: ShapePlan, _t: float, up_at: float | None) -> Stage:
     if up_at is None:
         return _rise(plan)
-    return Stage(label="soak", users=plan.users, spawn_rate=plan.spawn_rate, ends=plan.run_time)
+    return Stage(label="soak", users=plan.users, spawn_rate=plan.spawn_rate, ends_at=plan.run_time)
 
 
 _STAGES: Final[dict[str, Callable[[ShapePlan, float, float | None], Stage | None]]] = {
@@ -196,13 +198,13 @@ _STAGES: Final[dict[str, Callable[[ShapePlan, float, float | None], Stage | None
 """Those whose stages follow from the time alone; the search for the limit follows from what is measured."""
 
 
-def reachable(wanted: Stage, t: float, users: int) -> int:
+def reachable_users(wanted: Stage, t: float, users: int) -> int:
     """Return how many of the wanted users can be there when the stage ends, from `users` now.
 
     Locust's master asks nobody for anything while it starts users, so it must not be told to start more than
     it can within the stage, or the run would end late.
     """
-    if wanted.ends is None:
+    if wanted.ends_at is None:
         return wanted.users
-    most = max(1, math.ceil((wanted.ends - t) * wanted.spawn_rate - 1e-9))
+    most = max(1, math.ceil((wanted.ends_at - t) * wanted.spawn_rate - 1e-9))
     return max(users - most, min(users + most, wanted.users))

@@ -61,12 +61,12 @@ def in_unit(value: float | None, unit: str) -> str:
     return f"{text}{unit}" if unit == "/s" else f"{text} {unit}".rstrip()
 
 
-def share(part: float, whole: float) -> str:
+def percentage(part: float, whole: float) -> str:
     """Return a percentage."""
     return f"{100 * part / whole:.3g} %" if whole else DASH
 
 
-def change(value: float) -> str:
+def signed_percentage(value: float) -> str:
     """Return a relative change as a signed percentage; `inf` is a change from nothing."""
     if value == float("inf"):
         return "from 0"

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from chat_swarm.model.units import DASH, change, in_unit, plural, printable, significant
+from chat_swarm.model.units import DASH, in_unit, plural, printable, signed_percentage, significant
 from chat_swarm.results.compare import ComparedMetric, Comparison
 
 _BOLD: Final = "\x1b[1m"
@@ -73,7 +73,7 @@ def _cells(line: ComparedMetric) -> tuple[str, ...]:
         line.name,
         in_unit(line.a, line.unit),
         in_unit(line.b, line.unit),
-        DASH if relative is None or line.a == line.b else change(relative),
+        DASH if relative is None or line.a == line.b else signed_percentage(relative),
         note,
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from chat_swarm.model.metric_names import METRIC
+from chat_swarm.model.metric_names import METRIC_BY_NAME
 from chat_swarm.model.schema import Quantiles, Scope
 from chat_swarm.model.units import DASH, count, duration, microseconds, plural, significant, size
 from chat_swarm.results import verdict
@@ -110,7 +110,7 @@ def checks(run: FinishedRun) -> Iterator[VerdictCheck]:
 def delivery_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     """Yield delivery's latencies, which the run is about."""
     delivery = run.scope(run.summary.headline).metrics.get("delivery") or Quantiles()
-    meaning = METRIC["delivery"].meaning
+    meaning = METRIC_BY_NAME["delivery"].meaning
     for label, value in (
         ("Delivery p50", delivery.p50),
         ("p99", delivery.p99),
@@ -193,7 +193,7 @@ def generator_tiles(run: FinishedRun) -> Iterator[ReportTile]:
         meaning = "kept busy on the master's machine by what is neither the swarm nor the server"
         yield _tile("Other programs", f"{others} cores", meaning, f"{withheld} withheld by a hypervisor")
     worst = max((row.loop_lag_max_us for row in run.rows_of(run.summary.headline)), default=None)
-    yield _tile("Loop lag, worst", microseconds(worst), METRIC["loop_lag"].meaning)
+    yield _tile("Loop lag, worst", microseconds(worst), METRIC_BY_NAME["loop_lag"].meaning)
     yield _tile(
         "Memory per bot", size(own.rss_bytes_per_bot), "resident ÷ bots", f"{size(own.rss_bytes)} in all"
     )
@@ -241,7 +241,7 @@ def _split(shown: str) -> tuple[str, str]:
 
 def _latency_tile(scope: Scope, metric: str, label: str) -> ReportTile:
     short = scope.metrics.get(metric)
-    meaning = METRIC[metric].meaning
+    meaning = METRIC_BY_NAME[metric].meaning
     if short is None or not short.count:
         return _tile(label, DASH, meaning, "not measured")
     note = f"p50 {microseconds(short.p50)}, p99.9 {microseconds(short.p999)}"

@@ -6,9 +6,9 @@ Knows histograms and an SLO's terms. Must not know pages.
 import math
 from typing import Any, Final
 
-from chat_swarm.model.hgrm import curve
-from chat_swarm.model.metric_names import METRIC
-from chat_swarm.model.schema import Term
+from chat_swarm.model.hgrm import percentile_curve
+from chat_swarm.model.metric_names import METRIC_BY_NAME
+from chat_swarm.model.schema import SloTerm
 from chat_swarm.report.plotly_layout import (
     BLUE,
     GREEN,
@@ -47,7 +47,7 @@ def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
     """Return the plot over a scope's seconds, None if nothing was measured in them."""
     histograms = run.histograms_of(scope)
     curves = {
-        name: curve(histograms[name])
+        name: percentile_curve(histograms[name])
         for name in _CURVE_STYLES
         if name in histograms and histograms[name].count
     }
@@ -75,7 +75,7 @@ def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
     ys.append([ms * _SLO_HEADROOM_RATIO for _, ms, _ in limits])
     powers = range(1, math.floor(math.log10(most)) + 1)
     ticks = [1.0, 2.0, 4.0] + [10.0**power for power in powers]
-    meanings = "; ".join(f"{name.replace('_', ' ')}: {METRIC[name].meaning}" for name in curves)
+    meanings = "; ".join(f"{name.replace('_', ' ')}: {METRIC_BY_NAME[name].meaning}" for name in curves)
     return Plot(
         id="percentiles",
         title="Percentile curves",
@@ -110,7 +110,7 @@ def format_percentile(odds: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
-def _slo_point(term: Term) -> tuple[float, float, str] | None:
+def _slo_point(term: SloTerm) -> tuple[float, float, str] | None:
     """Return where an upper bound of a latency is in the plot, and its text."""
     name, less, _ = term.text.partition("<")
     if not less or term.unit not in _MS_PER_UNIT:

@@ -48,7 +48,7 @@ def latencies(scope: Scope) -> ReportTable:
         short = scope.metrics.get(metric.name) or Quantiles()
         if short.count:
             values = [microseconds(getattr(short, part)) for part in _QUANTILE_COLUMNS.values()]
-            style = "" if metric.of_server else "own"
+            style = "" if metric.measures_server else "own"
             rows.append(
                 TableRow(cells=[metric.name, count(short.count), *values, metric.meaning], style=style)
             )

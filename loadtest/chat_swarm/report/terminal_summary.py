@@ -13,9 +13,9 @@ from chat_swarm.model.units import (
     count,
     duration,
     microseconds,
+    percentage,
     plural,
     printable,
-    share,
     significant,
     size,
 )
@@ -97,7 +97,7 @@ def _rate(value: float | None) -> str:
 
 def _refused(scope: Scope) -> str:
     refused = scope.counts.get("refused", 0)
-    return f" ({share(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
+    return f" ({percentage(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
 
 
 def _server(run: FinishedRun) -> str:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Final, TypeVar
 
 from chat_swarm.model.metric_names import FAULTS
-from chat_swarm.model.schema import Row
+from chat_swarm.model.schema import TimelineRow
 from chat_swarm.report.plotly_layout import (
     BLUE,
     GREEN,
@@ -47,14 +47,14 @@ _FAILURE_COLOURS: Final = {
 _MIB_BYTES: Final = 2**20
 
 Values = list[float | None]
-RowReader = Callable[[Row], float | None]
+RowReader = Callable[[TimelineRow], float | None]
 _T = TypeVar("_T")
 
 
 class TimeSeries:
     """The rows of a run as series of at most `MAX_POINTS` points."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[TimelineRow]) -> None:
         self.seconds_per_point = max(1, math.ceil(len(rows) / MAX_POINTS))
         self._groups = [
             rows[at : at + self.seconds_per_point] for at in range(0, len(rows), self.seconds_per_point)
@@ -87,7 +87,7 @@ class TimeSeries:
         return self.mean(lambda row: row.counts.get(name, 0))
 
 
-def _values(group: Sequence[Row], take: RowReader) -> list[float]:
+def _values(group: Sequence[TimelineRow], take: RowReader) -> list[float]:
     return [value for row in group if (value := take(row)) is not None]
 
 
@@ -152,7 +152,7 @@ class _Backdrop:
         return layout(x, y, shapes=[*self.shapes, *self.steps], annotations=notes, **more)
 
 
-def _spans(rows: Sequence[Row], key: Callable[[Row], _T]) -> Iterator[tuple[_T, int, int]]:
+def _spans(rows: Sequence[TimelineRow], key: Callable[[TimelineRow], _T]) -> Iterator[tuple[_T, int, int]]:
     """Yield each value of `key` that lasts, and from when to when."""
     for value, group in groupby(rows, key):
         stretch = list(group)

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC, METRICS
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC_BY_NAME, METRICS
 from chat_swarm.model.units import plural, significant, size
 from chat_swarm.results import verdict as verdict_text
 from chat_swarm.results.confidence import MIN_RUN_SECONDS, ConfidenceInterval, confidence_interval
@@ -174,7 +174,7 @@ class _RunPair:
 
 def _of_server(ref: MetricRef) -> bool:
     if ref.kind is MetricKind.LATENCY:
-        return METRIC[ref.subject].of_server
+        return METRIC_BY_NAME[ref.subject].measures_server
     return not ref.subject.startswith("generator.")
 
 

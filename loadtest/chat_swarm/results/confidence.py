@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chat_swarm.model.schema import Quantiles, Row
+from chat_swarm.model.schema import Quantiles, TimelineRow
 from chat_swarm.results.metric_refs import MetricKind, MetricRef
 
 MIN_HALF_WIDTH_SHARE: Final = 0.025
@@ -60,7 +60,7 @@ class ConfidenceInterval(NamedTuple):
 
 
 def confidence_interval(
-    ref: MetricRef, value: float, rows: Sequence[Row], connected: int = 0
+    ref: MetricRef, value: float, rows: Sequence[TimelineRow], connected: int = 0
 ) -> ConfidenceInterval | None:
     """Return the interval around `value`; None if it cannot be computed from these rows."""
     blocks = _block_count(len(rows))
@@ -98,11 +98,11 @@ def _small_sample_factor(blocks: int) -> float:
 
 
 def _resample(
-    ref: MetricRef, rows: Sequence[Row], connected: int, block: npt.NDArray[np.intp], weights: Floats
+    ref: MetricRef, rows: Sequence[TimelineRow], connected: int, block: npt.NDArray[np.intp], weights: Floats
 ) -> Floats | None:
     """Return the figure of each resample; `weights[resample, block]` is how often the block is drawn."""
 
-    def total(take: Callable[[Row], float]) -> Floats:
+    def total(take: Callable[[TimelineRow], float]) -> Floats:
         """Return a sum over the seconds of each resample."""
         return weights @ np.bincount(block, weights=[take(row) for row in rows])
 
@@ -128,7 +128,7 @@ def _resample(
 
 
 def _resample_latency(
-    ref: MetricRef, rows: Sequence[Row], block: npt.NDArray[np.intp], weights: Floats
+    ref: MetricRef, rows: Sequence[TimelineRow], block: npt.NDArray[np.intp], weights: Floats
 ) -> Floats | None:
     shorts = [row.metrics.get(ref.subject) or Quantiles() for row in rows]
     counts = np.array([short.count for short in shorts], dtype=np.float64)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import NormalDist, fmean, linear_regression, median
 from typing import Final
 
-from chat_swarm.model.schema import Row
+from chat_swarm.model.schema import TimelineRow
 
 MAX_SEGMENTS: Final = 30
 MIN_SEGMENTS: Final = 8
@@ -49,15 +49,15 @@ class Drift:
         return f"{self.metric} {verdict}: {change}, over {self.seconds:,.0f} s"
 
 
-def _latency_reader(name: str, quantile: str) -> Callable[[Row], float | None]:
-    def value(row: Row) -> float | None:
+def _latency_reader(name: str, quantile: str) -> Callable[[TimelineRow], float | None]:
+    def value(row: TimelineRow) -> float | None:
         figures = row.metrics.get(name)
         return float(getattr(figures, quantile)) if figures is not None and figures.count else None
 
     return value
 
 
-_DRIFT_METRICS: Final[tuple[tuple[str, str, Callable[[Row], float | None]], ...]] = (
+_DRIFT_METRICS: Final[tuple[tuple[str, str, Callable[[TimelineRow], float | None]], ...]] = (
     ("delivery p50", "µs", _latency_reader("delivery", "p50")),
     ("delivery p99", "µs", _latency_reader("delivery", "p99")),
     ("ack p99", "µs", _latency_reader("ack", "p99")),
@@ -65,7 +65,7 @@ _DRIFT_METRICS: Final[tuple[tuple[str, str, Callable[[Row], float | None]], ...]
 )
 
 
-def find_drifts(rows: Sequence[Row]) -> list[Drift]:
+def find_drifts(rows: Sequence[TimelineRow]) -> list[Drift]:
     """Return the drift of each figure over the seconds of a soak (the steady ones, if no step is named so).
 
     Marked seconds are excluded: they measure the generator.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.schema import Row, Scope, Summary
+from chat_swarm.model.schema import Scope, Summary, TimelineRow
 
 HistogramsByScope = dict[str, dict[str, Histogram]]
 """Metric → scope → histogram."""
@@ -14,7 +14,7 @@ class FinishedRun:
     """The contents of a run directory."""
 
     summary: Summary
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TimelineRow] = field(default_factory=list)
     histograms: HistogramsByScope = field(default_factory=dict)
 
     def scope(self, name: str) -> Scope:
@@ -25,7 +25,7 @@ class FinishedRun:
         """Return metric → histogram of a scope."""
         return {metric: scopes[scope] for metric, scopes in self.histograms.items() if scope in scopes}
 
-    def rows_of(self, scope: str) -> list[Row]:
+    def rows_of(self, scope: str) -> list[TimelineRow]:
         """Return the rows of a scope: `all`, `steady`, or `clean` (steady and not marked)."""
         match scope:
             case "steady":

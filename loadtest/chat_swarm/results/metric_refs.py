@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC_BY_NAME
 from chat_swarm.model.schema import GeneratorFigures, Quantiles, Scope, ServerFigures
 from chat_swarm.results.finished_run import FinishedRun
 
@@ -137,7 +137,7 @@ def parse_metric_ref(text: str) -> MetricRef:
     if text in _SINGLE_VALUE_READERS:
         return MetricRef(text, MetricKind.SINGLE, text, unit=_SINGLE_VALUE_READERS[text][0])
     subject, dot, stat = text.partition(".")
-    if subject in METRIC:
+    if subject in METRIC_BY_NAME:
         if not dot:
             raise ValueError(f"{text!r} is a latency: name a statistic of it, for example {subject}.p99")
         return _parse_latency(text, subject, stat)
@@ -174,14 +174,17 @@ def _suggest_name(text: str) -> str:
     subject, dot, stat = text.partition(".")
     if near := difflib.get_close_matches(text, _PLAIN_NAMES, n=1, cutoff=0.75):
         return f", did you mean {near[0]}?"
-    if near := difflib.get_close_matches(subject, (*METRIC, *COUNTS, *FAULTS, "server"), n=1, cutoff=0.6):
+    if near := difflib.get_close_matches(
+        subject, (*METRIC_BY_NAME, *COUNTS, *FAULTS, "server"), n=1, cutoff=0.6
+    ):
         if near[0] == "server":
             among = ", ".join(name for name in SINGLE_VALUES if name.startswith("server."))
             return f"; the server's figures are {among}"
         return f", did you mean {near[0]}{dot}{stat}?"
     return (
-        f"; figures are latencies ({', '.join(METRIC)}; as in delivery.p99), counts ({', '.join(COUNTS)};"
-        f" as in sent or sent.rate), faults ({', '.join(FAULTS)}) and {', '.join(SINGLE_VALUES)}"
+        f"; figures are latencies ({', '.join(METRIC_BY_NAME)}; as in delivery.p99), counts ("
+        f"{', '.join(COUNTS)}; as in sent or sent.rate), faults ({', '.join(FAULTS)})"
+        f" and {', '.join(SINGLE_VALUES)}"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from chat_swarm.model.hgrm import distribution
+from chat_swarm.model.hgrm import percentile_distribution
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Summary
 from chat_swarm.results import timeline_csv
@@ -97,7 +97,7 @@ class RunDirectory:
         yield TIMELINE_FILE, lambda: timeline_csv.encode(run.rows)
         for metric, histogram in run.histograms_of(run.summary.headline).items():
             if histogram.count:
-                yield f"{metric}.hgrm", lambda histogram=histogram: distribution(histogram)  # type: ignore[misc]
+                yield f"{metric}.hgrm", lambda histogram=histogram: percentile_distribution(histogram)  # type: ignore[misc]
         yield REPORT_FILE, lambda: render(run)
         yield SUMMARY_FILE, lambda: encode_summary(run.summary)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chat_swarm.model.schema import Objective, Term
+from chat_swarm.model.schema import Objective, SloTerm
 from chat_swarm.results.metric_refs import (
     Measurements,
     MetricKind,
@@ -116,10 +116,10 @@ def evaluate(slo: str | tuple[Condition, ...], of: Measurements, scope: str) -> 
     return Objective(text=text, scope=scope, passed=all(term.passed for term in terms), terms=terms)
 
 
-def _evaluate_condition(condition: Condition, of: Measurements) -> Term:
+def _evaluate_condition(condition: Condition, of: Measurements) -> SloTerm:
     found = look_up_metric(condition.ref, of)
     value = None if found.value is None else found.value / condition.factor
-    return Term(
+    return SloTerm(
         text=condition.text,
         passed=value is not None and OPERATORS[condition.operator](value, condition.limit),
         value=value,

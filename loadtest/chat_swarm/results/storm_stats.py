@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from chat_swarm.model.plan import CUT_WAIT
+from chat_swarm.model.plan import CUT_RECONNECT_MAX_S
 from chat_swarm.model.schema import Quantiles
 from chat_swarm.model.units import count, microseconds, plural
 from chat_swarm.results.finished_run import FinishedRun
@@ -53,8 +53,8 @@ def _describe_cuts(run: FinishedRun, starts: list[int]) -> str:
 def _describe_wait(run: FinishedRun) -> list[str]:
     resume = run.scope("all").metrics.get("resume")
     own = (
-        f"Each resume includes up to {CUT_WAIT * 1000:g} ms, at random, that the bot waits before it"
-        " reconnects."
+        f"Each resume includes up to {CUT_RECONNECT_MAX_S * 1000:g} ms, at random, that the bot waits"
+        " before it reconnects."
     )
     return [own] if resume is not None and resume.count else []
 

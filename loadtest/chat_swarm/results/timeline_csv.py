@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
-from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample
+from chat_swarm.model.schema import MachineSample, Quantiles, ServerSample, TimelineRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,19 +16,19 @@ class Column:
 
     name: str
     meaning: str
-    value_of: Callable[[Row], Any]
+    value_of: Callable[[TimelineRow], Any]
 
 
-def _field(name: str) -> Callable[[Row], Any]:
+def _field(name: str) -> Callable[[TimelineRow], Any]:
     return lambda row: getattr(row, name)
 
 
-def _count_in(name: str, key: str) -> Callable[[Row], Any]:
+def _count_in(name: str, key: str) -> Callable[[TimelineRow], Any]:
     return lambda row: getattr(row, name).get(key, 0)
 
 
-def _quantile(metric: str, part: str) -> Callable[[Row], Any]:
-    def take(row: Row) -> Any:
+def _quantile(metric: str, part: str) -> Callable[[TimelineRow], Any]:
+    def take(row: TimelineRow) -> Any:
         short = row.metrics.get(metric)
         if short is None or not short.count:
             return 0 if part == "count" else None
@@ -37,7 +37,7 @@ def _quantile(metric: str, part: str) -> Callable[[Row], Any]:
     return take
 
 
-def _sample(of: str, name: str) -> Callable[[Row], Any]:
+def _sample(of: str, name: str) -> Callable[[TimelineRow], Any]:
     return lambda row: getattr(getattr(row, of), name, None)
 
 
@@ -81,7 +81,7 @@ COLUMNS: Final = (
 """All columns, in the order of the file. p999 is the 99.9th percentile, p9999 the 99.99th."""
 
 
-def encode(rows: Iterable[Row]) -> str:
+def encode(rows: Iterable[TimelineRow]) -> str:
     """Return the file's text, with a header; the fields of a latency without samples are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -91,7 +91,7 @@ def encode(rows: Iterable[Row]) -> str:
     return out.getvalue()
 
 
-def decode(text: str) -> list[Row]:
+def decode(text: str) -> list[TimelineRow]:
     """Return the rows of a file. Raises `ValueError` with the column or line that is wrong."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
     missing = [column.name for column in COLUMNS if column.name not in (reader.fieldnames or ())]
@@ -104,7 +104,7 @@ def decode(text: str) -> list[Row]:
         raise ValueError(f"line {reader.line_num} of the timeline: {error}") from None
 
 
-def _decode_row(fields: dict[str, str]) -> Row:
+def _decode_row(fields: dict[str, str]) -> TimelineRow:
     server = None
     if fields["server_cpu"]:
         server = ServerSample(
@@ -115,7 +115,7 @@ def _decode_row(fields: dict[str, str]) -> Row:
     machine = None
     if fields["others_cpu"]:
         machine = MachineSample(others=float(fields["others_cpu"]), stolen=float(fields["stolen_cpu"]))
-    return Row(
+    return TimelineRow(
         t=int(fields["t"]),
         unix=int(fields["unix"]),
         phase=fields["phase"],

@@ -5,8 +5,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from chat_swarm.model.metric_names import FAULTS
-from chat_swarm.model.schema import SILENT, AuditResult, GeneratorFigures, Limit, Row, Term
-from chat_swarm.model.units import count, in_unit, microseconds, plural, share, significant
+from chat_swarm.model.schema import (
+    SILENT_PROCESS_REASON,
+    AuditResult,
+    CapacityResult,
+    GeneratorFigures,
+    SloTerm,
+    TimelineRow,
+)
+from chat_swarm.model.units import count, in_unit, microseconds, percentage, plural, significant
 from chat_swarm.results.finished_run import FinishedRun
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
@@ -48,7 +55,7 @@ def audit_sentence(result: AuditResult) -> str:
     return f"clean: {checked}" if result.passed else f"incomplete: {checked}"
 
 
-def term_value(one: Term) -> str:
+def term_value(one: SloTerm) -> str:
     """Return the value measured for a condition of an SLO, with its unit, or why there is none."""
     return one.why if one.value is None else in_unit(one.value * _unit_factor(one.unit), _base_unit(one.unit))
 
@@ -67,7 +74,7 @@ def marked_seconds(run: FinishedRun) -> tuple[int, int]:
     return sum(1 for row in rows if row.marked), len(rows)
 
 
-def _headline_rows(run: FinishedRun) -> list[Row]:
+def _headline_rows(run: FinishedRun) -> list[TimelineRow]:
     """Return the headline scope's rows, including marked ones."""
     return run.rows_of(run.summary.headline if run.summary.headline != "clean" else "steady")
 
@@ -78,11 +85,11 @@ def kept_up(run: FinishedRun) -> bool:
     return marked <= BOTTLENECK_SHARE * seconds
 
 
-def why_marked(rows: Sequence[Row]) -> str:
+def why_marked(rows: Sequence[TimelineRow]) -> str:
     """Return why some of these seconds are marked, as a clause; "" if none is."""
     reasons = {row.marked for row in rows if row.marked}
-    clauses = [_BOTTLENECK] if reasons - {SILENT} else []
-    return " or ".join(clauses + ([SILENT] if SILENT in reasons else []))
+    clauses = [_BOTTLENECK] if reasons - {SILENT_PROCESS_REASON} else []
+    return " or ".join(clauses + ([SILENT_PROCESS_REASON] if SILENT_PROCESS_REASON in reasons else []))
 
 
 def severity(run: FinishedRun) -> str:
@@ -102,27 +109,27 @@ def generator_sentence(run: FinishedRun) -> str:
             " they are upper bounds of the server's."
         )
     marked, seconds = marked_seconds(run)
-    if not marked and (unseen := run.summary.unseen):
-        part = share(unseen, run.scope(run.summary.headline).counts["delivered"])
+    if not marked and (untimed := run.summary.untimed_deliveries):
+        part = percentage(untimed, run.scope(run.summary.headline).counts["delivered"])
         return f"No second is marked, but {part} of the deliveries were read too late to be timed."
     if not marked:
         return f"The generator kept up: no second is marked{f', and {late}' if late else ''}."
-    silent = sum(1 for row in _headline_rows(run) if row.marked == SILENT)
+    silent = sum(1 for row in _headline_rows(run) if row.marked == SILENT_PROCESS_REASON)
     slow = marked - silent
 
     def of(some: int) -> str:
-        return f"{plural(some, 'second')} of {seconds:,} ({share(some, seconds)})"
+        return f"{plural(some, 'second')} of {seconds:,} ({percentage(some, seconds)})"
 
     if kept_up(run):
         parts = [f"The generator was late in {of(slow)}"] if slow else []
-        parts += [f"{SILENT} in {of(silent)}"] if silent else []
+        parts += [f"{SILENT_PROCESS_REASON} in {of(silent)}"] if silent else []
         text = ", and ".join(parts)
         return f"{_capitalise(text)}; the rest is reliable{f', and {late}' if late else ''}."
     sentences = []
     if silent:
         sentences.append(
-            f"{_capitalise(SILENT)} in {of(silent)}: it died, was killed or was stopped; its log may"
-            " say why. Its bots sent nothing then, so the rates are not the server's limit;"
+            f"{_capitalise(SILENT_PROCESS_REASON)} in {of(silent)}: it died, was killed or was stopped; its"
+            " log may say why. Its bots sent nothing then, so the rates are not the server's limit;"
             " the measured latencies are valid."
         )
     if slow:
@@ -139,7 +146,7 @@ def _capitalise(clause: str) -> str:
     return clause[0].upper() + clause[1:]
 
 
-def limit_sentence(found: Limit) -> str:
+def limit_sentence(found: CapacityResult) -> str:
     """Return the result of a capacity search."""
     unit = "messages per second" if found.by == "rate" else "connections"
     why = f": {found.why}" if found.why else ""

@@ -15,7 +15,14 @@ from typing import Final
 
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import METRICS
-from chat_swarm.model.schema import SILENT, Interval, MachineSample, Row, Scope, ServerSample
+from chat_swarm.model.schema import (
+    SILENT_PROCESS_REASON,
+    MachineSample,
+    ProcessSecond,
+    Scope,
+    ServerSample,
+    TimelineRow,
+)
 
 REPORT_WAIT_S: Final = 5
 """How long a second waits for missing reports. A later report counts in the scopes, but changes no row."""
@@ -40,7 +47,7 @@ class _Second:
     __slots__ = ("counts", "faults", "histograms", "parts")
 
     def __init__(self) -> None:
-        self.parts: dict[int, Interval] = {}
+        self.parts: dict[int, ProcessSecond] = {}
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.histograms: dict[str, Histogram] = {}
@@ -79,7 +86,7 @@ class Collector:
 
     def __init__(self, began_unix: float, processes: int) -> None:
         self.began_unix: Final = int(began_unix)
-        self.rows: list[Row] = []
+        self.rows: list[TimelineRow] = []
         self.tallies: Final = {"all": ScopeTally(), "steady": ScopeTally(), "clean": ScopeTally()}
         self.marked: Counter[str] = Counter()
         self.peak_connected = 0
@@ -95,7 +102,7 @@ class Collector:
 
     # Input.
 
-    def add_report(self, report: Interval, histograms: dict[str, Histogram]) -> None:
+    def add_report(self, report: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         """Add one second of one process."""
         self._first_unix.setdefault(report.process, report.unix)
         if report.unix <= self._last_unix:
@@ -114,7 +121,7 @@ class Collector:
         merge_histograms(second.histograms, histograms)
         self._close_ready_seconds()
 
-    def add_packed_report(self, report: Interval) -> None:
+    def add_packed_report(self, report: ProcessSecond) -> None:
         """Add one second of another process, whose histograms come packed inside the report."""
         self.add_report(
             report, {name: Histogram.unpack(packed) for name, packed in report.histograms.items()}
@@ -203,9 +210,9 @@ class Collector:
         marked = next((part.marked for part in parts if part.marked), "")
         # During the drain, a process that has sent its final report is expected to be silent.
         if not marked and phase != DRAIN and self._is_silent(unix, second.parts):
-            marked = SILENT
+            marked = SILENT_PROCESS_REASON
         server, machine = self._samples.pop(unix, (None, None))
-        row = Row(
+        row = TimelineRow(
             t=unix - self.began_unix,
             unix=unix,
             phase=phase,
@@ -242,7 +249,7 @@ class Collector:
         elif row.phase == DRAIN:
             self._add_drained(second.histograms, marked=bool(marked))
 
-    def _add_late(self, report: Interval, histograms: dict[str, Histogram]) -> None:
+    def _add_late(self, report: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         row = next((row for row in reversed(self.rows) if row.unix == report.unix), None)
         phase = self._phase(report.unix) if row is None else row.phase
         marked = bool(report.marked or (row is not None and row.marked))

@@ -14,9 +14,9 @@ import gevent
 import msgspec
 from gevent.event import Event as Flag
 
-from chat_swarm.bots.slots import ANSWER, ASK, Usher
-from chat_swarm.model.plan import Plan
-from chat_swarm.model.schema import Interval, Limit, Objective, Row, Step
+from chat_swarm.bots.slots import SLOT_GRANT_MESSAGE, SLOT_REQUEST_MESSAGE, SlotAllocator
+from chat_swarm.model.plan import RunPlan
+from chat_swarm.model.schema import CapacityResult, Objective, ProcessSecond, Step, TimelineRow
 from chat_swarm.results.metric_refs import Measurements
 from chat_swarm.results.slo import evaluate
 from chat_swarm.runner import ipc
@@ -51,16 +51,16 @@ class Coordinator:
     def __init__(self, send: SendToWorkers) -> None:
         self._send = send
         self.collector: Collector | None = None
-        self.plan = Plan()
+        self.plan = RunPlan()
         self.run = ""
         self.running = False
         self.probe: ServerProbe | None = None
         self.rss_before = 0
         self.steps: list[Step] = []
-        self.limit: Limit | None = None
+        self.limit: CapacityResult | None = None
         self.finals: dict[int, dict[str, Any]] = {}
         self.notes: list[str] = []
-        self._usher = Usher()
+        self._usher = SlotAllocator()
         self._process_numbers: dict[str, int] = {}
         self._heads: dict[int, dict[str, int]] = {}
         self._answered = Flag()
@@ -78,16 +78,16 @@ class Coordinator:
             ipc.SECOND: lambda data, _: self._on_second(data),
             ipc.HEADS: lambda data, _: self._store_answer(self._heads, data, data["heads"]),
             ipc.FINAL: lambda data, _: self._store_answer(self.finals, data, data),
-            ASK: self._assign_slot,
+            SLOT_REQUEST_MESSAGE: self._assign_slot,
         }
 
     # Start and end of a run.
 
-    def begin_run(self, plan: Plan, run: str, workers: list[str], missing: Collection[str] = ()) -> None:
+    def begin_run(self, plan: RunPlan, run: str, workers: list[str], missing: Collection[str] = ()) -> None:
         """Begin a run on these workers (ids); the `missing` ones of them may never get bots."""
         self.abandon()
         self.plan, self.run = plan, run
-        self._usher = Usher()
+        self._usher = SlotAllocator()
         self._process_numbers = {client: number for number, client in enumerate(workers)}
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
@@ -182,13 +182,13 @@ class Coordinator:
             self.collector.add_report(data["interval"], data["histograms"])
         else:
             self.collector.add_packed_report(
-                msgspec.convert(data["interval"], Interval, builtin_types=(bytes,))
+                msgspec.convert(data["interval"], ProcessSecond, builtin_types=(bytes,))
             )
 
     def _assign_slot(self, data: Any, client: str) -> None:
-        answer = self._usher.answer(data)
+        answer = self._usher.allocate(data)
         if answer is not None:
-            self._send(ANSWER, dict(answer), client)
+            self._send(SLOT_GRANT_MESSAGE, dict(answer), client)
 
     # Samples of the server, and phases.
 
@@ -244,17 +244,17 @@ class Coordinator:
         """Return the seconds since the run began; 0.0 between runs."""
         return time.time() - self.collector.began_unix if self.running and self.collector is not None else 0.0
 
-    def rate(self, factor: float) -> None:
+    def set_rate(self, factor: float) -> None:
         """Have all bots send at `factor` times the planned rate from now on."""
         if factor != self._rate_factor:
             self._rate_factor = factor
             self._send(ipc.RATE, {"factor": factor})
 
-    def cut(self, share: float, spread_seconds: float) -> None:
+    def cut_connections(self, share: float, spread_seconds: float) -> None:
         """Cut a share of all connections, spread over `spread_seconds`."""
         self._send(ipc.CUT, {"share": share, "spread": spread_seconds})
 
-    def label(self, text: str) -> None:
+    def set_label(self, text: str) -> None:
         """Set the load shape's step name for rows from now on."""
         if self.collector is not None:
             self.collector.add_label(time.time(), text)
@@ -274,7 +274,9 @@ class Coordinator:
             generator_bound=sum(bool(row.marked) for row in rows) > _BOTTLENECK_SHARE * max(1, len(rows)),
         )
 
-    def _evaluate_slo(self, rows: list[Row], histograms: dict[str, Any], scope: Any) -> Objective | None:
+    def _evaluate_slo(
+        self, rows: list[TimelineRow], histograms: dict[str, Any], scope: Any
+    ) -> Objective | None:
         if not self.plan.slo:
             return None
         faults: dict[str, int] = {}

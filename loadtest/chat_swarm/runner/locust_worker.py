@@ -14,12 +14,12 @@ from typing import Any, Final, Protocol
 import gevent
 import msgspec
 
-from chat_swarm.bots.bot_process import Engine, Member, raise_descriptor_limit, spare_the_collector
-from chat_swarm.bots.slots import ANSWER, ASK
+from chat_swarm.bots.bot_process import Bot, BotProcess, raise_descriptor_limit, reduce_gc_pauses
+from chat_swarm.bots.slots import SLOT_GRANT_MESSAGE, SLOT_REQUEST_MESSAGE
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.metric_names import METRIC, Metric
-from chat_swarm.model.plan import Plan
-from chat_swarm.model.schema import Interval
+from chat_swarm.model.metric_names import METRIC_BY_NAME, LatencyMetric
+from chat_swarm.model.plan import RunPlan
+from chat_swarm.model.schema import ProcessSecond
 from chat_swarm.runner import ipc
 from chat_swarm.runner.preflight import resolve_server
 
@@ -41,7 +41,9 @@ class SendToMaster(Protocol):
 class LocustStats(Protocol):
     """Locust's statistics; implemented in locust_plugin/stats_feed.py."""
 
-    def add_samples(self, metric: Metric, samples: list[tuple[float, int]], length_bytes: int = 0) -> None:
+    def add_samples(
+        self, metric: LatencyMetric, samples: list[tuple[float, int]], length_bytes: int = 0
+    ) -> None:
         """Add (milliseconds, count) pairs to a metric's row."""
 
     def add_failures(self, what: str, error: str, count: int = 1, kind: str = "audit") -> None:
@@ -52,13 +54,13 @@ class LocustWorker:
     """The bots of this process. `local`: the coordinator is in the same process, so nothing is serialised."""
 
     def __init__(self, send: SendToMaster, tables: LocustStats, *, local: bool) -> None:
-        self.engine: Engine | None = None
+        self.engine: BotProcess | None = None
         self._send = send
         self._locust_stats = tables
         self._local = local
         self._watcher: Any = None
         self._run_name = ""
-        self._starting: list[Member] = []
+        self._starting: list[Bot] = []
         self._reported_errors: Counter[str] = Counter()
         self._rss_before = 0
         self._final_sent = False
@@ -70,27 +72,33 @@ class LocustWorker:
         """Return message name → handler; a handler gets the message's data."""
         return {
             ipc.RATE: lambda data: self._with_engine(lambda engine: engine.set_rate(data["factor"])),
-            ipc.CUT: lambda data: self._with_engine(lambda engine: engine.cut(data["share"], data["spread"])),
+            ipc.CUT: lambda data: self._with_engine(
+                lambda engine: engine.cut_connections(data["share"], data["spread"])
+            ),
             ipc.STOP_SENDING: lambda _: self._with_engine(self._stop_sending),
             ipc.CATCH_UP: lambda data: self._with_engine(
                 lambda engine: self._catch_up(engine, data["heads"])
             ),
-            ANSWER: lambda data: self._with_engine(lambda engine: engine.seats.answered(data)),
+            SLOT_GRANT_MESSAGE: lambda data: self._with_engine(lambda engine: engine.slots.on_grant(data)),
         }
 
-    def _with_engine(self, act: Callable[[Engine], object]) -> None:
+    def _with_engine(self, act: Callable[[BotProcess], object]) -> None:
         if self.engine is not None:
             act(self.engine)
 
-    def _stop_sending(self, engine: Engine) -> None:
+    def _stop_sending(self, engine: BotProcess) -> None:
         engine.stop_sending()
-        gevent.spawn(self._call_when_done, engine, lambda: not engine.unacknowledged(), self._send_heads)
+        gevent.spawn(
+            self._call_when_done, engine, lambda: not engine.count_unacknowledged(), self._send_heads
+        )
 
-    def _catch_up(self, engine: Engine, heads: dict[str, int]) -> None:
-        gevent.spawn(self._call_when_done, engine, lambda: not engine.behind(heads), self._send_final_report)
+    def _catch_up(self, engine: BotProcess, heads: dict[str, int]) -> None:
+        gevent.spawn(
+            self._call_when_done, engine, lambda: not engine.count_behind(heads), self._send_final_report
+        )
 
     def _call_when_done(
-        self, engine: Engine, done: Callable[[], bool], then: Callable[[Engine], None]
+        self, engine: BotProcess, done: Callable[[], bool], then: Callable[[BotProcess], None]
     ) -> None:
         """Call `then` once `done()` is true, or after the drain's time; not if the run has been replaced."""
         end = time.monotonic() + engine.plan.drain
@@ -99,20 +107,22 @@ class LocustWorker:
         if engine is self.engine:
             then(engine)
 
-    def _send_heads(self, engine: Engine) -> None:
-        report = {"run": engine.run, "process": engine.process, "heads": engine.heads()}
+    def _send_heads(self, engine: BotProcess) -> None:
+        report = {"run": engine.run_id, "process": engine.process_number, "heads": engine.heads()}
         self._send(ipc.HEADS, report)
 
-    def _send_final_report(self, engine: Engine) -> None:
-        engine.account()
+    def _send_final_report(self, engine: BotProcess) -> None:
+        engine.report_second()
         self._final_sent = True
-        final = engine.final()
-        final.update(run=engine.run, process=engine.process, rss_before=self._rss_before, pid=os.getpid())
+        final = engine.final_report()
+        final.update(
+            run=engine.run_id, process=engine.process_number, rss_before=self._rss_before, pid=os.getpid()
+        )
         self._send(ipc.FINAL, final)
 
     # Start and end of a run.
 
-    def start_run(self, plan: Plan, run_description: dict[str, Any], worker_id: str) -> None:
+    def start_run(self, plan: RunPlan, run_description: dict[str, Any], worker_id: str) -> None:
         """Prepare for the bots of a run, as the worker `worker_id` of `ipc.RUN_DESCRIPTION`.
 
         Raises `OSError` if the server's name cannot be resolved.
@@ -120,26 +130,26 @@ class LocustWorker:
         self.stop_run()
         processes = run_description["processes"]
         raise_descriptor_limit()
-        engine = Engine(
+        engine = BotProcess(
             plan,
             run_description["run"],
             resolve_server(plan.host, plan.port),
-            process=processes[worker_id],
+            process_number=processes[worker_id],
             processes=len(processes),
-            ask=lambda ask: self._send(ASK, dict(ask)),
+            send_slot_request=lambda ask: self._send(SLOT_REQUEST_MESSAGE, dict(ask)),
             sink=self._report_second,
         )
-        self._run_name = engine.run
+        self._run_name = engine.run_id
         engine.set_rate(run_description["factor"])
         self._rss_before = _rss_bytes()
         self._final_sent = False
         self._reported_errors.clear()
         self.engine = engine
-        self._watcher = gevent.get_hub().loop.io(engine.reactor.fileno(), _EV_READ)
-        self._watcher.start(engine.reactor.turn)
-        spare_the_collector()
+        self._watcher = gevent.get_hub().loop.io(engine.loop.fileno(), _EV_READ)
+        self._watcher.start(engine.loop.run_once)
+        reduce_gc_pauses()
 
-    def start_bot(self, bot: Member) -> None:
+    def start_bot(self, bot: Bot) -> None:
         """Start a bot, together with others that come within `_START_BATCH_S`, in random order.
 
         Locust starts a second's worth of users class by class. Slots are given in the order of requests, so
@@ -148,22 +158,22 @@ class LocustWorker:
         assert self.engine is not None
         self._starting.append(bot)
         if len(self._starting) == 1:
-            self.engine.reactor.after(_START_BATCH_S, self._begin_bots)
+            self.engine.loop.call_later(_START_BATCH_S, self._begin_bots)
 
     def _begin_bots(self) -> None:
         starting, self._starting = self._starting, []
-        if self.engine is None or self.engine.stopping:
+        if self.engine is None or self.engine.sending_stopped:
             return  # a bot that starts during the drain would never get a session
         self.engine.random.shuffle(starting)
         for bot in starting:
-            bot.begin()
+            bot.start()
 
-    def end_bot(self, bot: Member) -> None:
+    def end_bot(self, bot: Bot) -> None:
         """Stop a bot, whether it has begun or not."""
         if bot in self._starting:
             self._starting.remove(bot)
         else:
-            bot.end()
+            bot.shut_down()
 
     def stop_run(self) -> None:
         """Stop all bots and release the run's descriptors. Does nothing if there is no run."""
@@ -175,7 +185,7 @@ class LocustWorker:
         self.engine.close()
         self.engine = None
 
-    def _report_second(self, report: Interval, histograms: dict[str, Histogram]) -> None:
+    def _report_second(self, report: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         if self._final_sent:
             return
         self._feed_locust_stats(report, histograms)
@@ -187,11 +197,11 @@ class LocustWorker:
             plain = msgspec.to_builtins(report, builtin_types=(bytes,))
             self._send(ipc.SECOND, {"run": self._run_name, "interval": plain})
 
-    def _feed_locust_stats(self, report: Interval, histograms: dict[str, Histogram]) -> None:
+    def _feed_locust_stats(self, report: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         for name, histogram in histograms.items():
             samples = [(value / 1000, count) for value, count in histogram.buckets()]
             size = report.counts.get("received_bytes", 0) if name == "delivery" else 0
-            self._locust_stats.add_samples(METRIC[name], samples, size)
+            self._locust_stats.add_samples(METRIC_BY_NAME[name], samples, size)
         for fault, count in report.faults.items():
             self._locust_stats.add_failures(fault, f"audit: {fault}", count)
         assert self.engine is not None

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from chat_swarm.bots.connection import Address
-from chat_swarm.bots.source_addresses import Sources
-from chat_swarm.model.plan import Plan
+from chat_swarm.bots.connection import SocketAddress
+from chat_swarm.bots.source_addresses import SourceAddresses
+from chat_swarm.model.plan import RunPlan
 from chat_swarm.results.run_directory import RUNS_DIRECTORY, RunDirectory, RunDirectoryError
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe
 
@@ -17,7 +17,7 @@ SPARE_DESCRIPTORS: Final = 200
 """Descriptors that a bot process needs besides its connections."""
 
 
-def resolve_server(host: str, port: int) -> Address:
+def resolve_server(host: str, port: int) -> SocketAddress:
     """Return the server's address, IPv4 if it has one. Raises `OSError` with a sentence if there is none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -28,7 +28,7 @@ def resolve_server(host: str, port: int) -> Address:
     return address[:2] if found[0][0] == socket.AF_INET else address  # type: ignore[no-any-return]
 
 
-def find_problem(plan: Plan, bots: int = 0) -> str:
+def find_problem(plan: RunPlan, bots: int = 0) -> str:
     """Return why the run cannot work, with the way out; "" if no problem is known.
 
     `bots` is the number of bots per process.
@@ -44,7 +44,7 @@ def find_problem(plan: Plan, bots: int = 0) -> str:
     except OSError as error:
         return f"{error.strerror}; give the server's address with --host"
     try:
-        Sources(ip_address(target[0]), plan.source_addresses)
+        SourceAddresses(ip_address(target[0]), plan.source_addresses)
     except ValueError as error:
         return f"--source-addresses: {error}"
     try:
@@ -62,7 +62,7 @@ def find_problem(plan: Plan, bots: int = 0) -> str:
     return ""
 
 
-def find_unbindable_source(plan: Plan) -> str:
+def find_unbindable_source(plan: RunPlan) -> str:
     """Return a sentence that names the first source address that this machine cannot bind; "" if none."""
     for source in plan.source_addresses:
         family = socket.AF_INET if source.version == 4 else socket.AF_INET6

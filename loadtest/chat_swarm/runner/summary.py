@@ -5,9 +5,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from chat_swarm.audit.merge import reckon
+from chat_swarm.audit.merge import merge_audits
 from chat_swarm.model.metric_names import METRICS
-from chat_swarm.model.schema import SILENT, GeneratorFigures, Limit, Row, Scope, ServerFigures, Step, Summary
+from chat_swarm.model.schema import (
+    SILENT_PROCESS_REASON,
+    CapacityResult,
+    GeneratorFigures,
+    Scope,
+    ServerFigures,
+    Step,
+    Summary,
+    TimelineRow,
+)
 from chat_swarm.model.units import plural
 from chat_swarm.results.drift import SOAK_SHAPE, find_drifts
 from chat_swarm.results.finished_run import FinishedRun, HistogramsByScope
@@ -56,7 +65,7 @@ def summarize_run(
     leave_out_marked: bool,
     shape: str,
     steps: Sequence[Step],
-    limit: Limit | None,
+    limit: CapacityResult | None,
 ) -> FinishedRun:
     """Return the finished run, judged.
 
@@ -79,7 +88,7 @@ def summarize_run(
         *_session_problems(finals, scopes["all"]),
         *_silent_senders(bots, options, scopes["all"]),
     ]
-    audit = reckon([dict(final["audit"]) for final in finals.values()], notes=broken)
+    audit = merge_audits([dict(final["audit"]) for final in finals.values()], notes=broken)
     errors: Counter[str] = Counter()
     for final in finals.values():
         errors.update(final["errors"])
@@ -197,7 +206,7 @@ def _server(collector: Collector, scope: Scope, known: tuple[int, str, int]) -> 
     )
 
 
-def _total(rows: Sequence[Row], name: str) -> int:
+def _total(rows: Sequence[TimelineRow], name: str) -> int:
     return sum(row.counts.get(name, 0) for row in rows)
 
 
@@ -210,7 +219,7 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
         found.append("The bots were never all connected for a whole second: all figures cover the whole run.")
     if any_bot_logged_in(summary) and not summary.audit.checked and not summary.audit.notes:
         found.append("No bot of this run received a message: the audit checked nothing.")
-    silent = generator.marked.get(SILENT, 0)
+    silent = generator.marked.get(SILENT_PROCESS_REASON, 0)
     slow = generator.marked_seconds - silent
     of = f"of {summary.scopes['steady'].seconds:.0f} steady seconds"
     if slow and summary.headline != "clean":
@@ -259,7 +268,7 @@ def _warnings(summary: Summary, finals: Mapping[int, Mapping[str, Any]]) -> list
             f"{early:,} deliveries were received before they were sent: the machines' clocks differ,"
             " and every latency between two machines is off by as much."
         )
-    if unseen := summary.unseen:
+    if unseen := summary.untimed_deliveries:
         found.append(
             f"{unseen:,} of {scope.counts['delivered']:,} deliveries were read too late to be timed: the bots"
             " were too slow."

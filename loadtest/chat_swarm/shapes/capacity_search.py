@@ -13,24 +13,24 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from chat_swarm.model.schema import Limit, Term
+from chat_swarm.model.schema import CapacityResult, SloTerm
 from chat_swarm.shapes.run_control import Window
 
 MAX_TRIALS: Final = 100
 """Trials of a search, at most: a bound, far above what any sensible search needs."""
 
-UNANSWERED: Final = 0.05
+UNANSWERED_MAX_SHARE: Final = 0.05
 """Part of the messages that may be sent in the measured seconds and not be answered in them: with more, a
 queue is growing somewhere. (Those that are answered just after the last second are made up for by those from
 just before the first.)"""
 
-FEW: Final = 10
+UNANSWERED_FREE_MESSAGES: Final = 10
 """Messages that may stay unanswered however few are sent."""
 
-LONG_US: Final = 500_000
+SEND_WAIT_MAX_US: Final = 500_000
 """Time for which messages may wait to be sent, because their bots could not: more is never made up."""
 
-REFUSED: Final = 0.01
+REFUSED_MAX_SHARE: Final = 0.01
 """Part of the messages that the server may refuse while the load counts as held."""
 
 
@@ -44,12 +44,12 @@ class Trial:
     """Why it did not hold."""
 
 
-def _shown(term: Term) -> str:
+def _term_text(term: SloTerm) -> str:
     value = term.why if term.value is None else f"{term.value:g} {term.unit}".strip()
     return f"{term.text} ({value})"
 
 
-def trial(measured: Window, whole: Window) -> Trial:
+def judge_step(measured: Window, whole: Window) -> Trial:
     """Judge a step from its measured seconds and from all of its seconds, those of its rise too."""
     counts = measured.figures.counts
     sent, refused = counts.get("sent", 0), counts.get("refused", 0)
@@ -57,16 +57,16 @@ def trial(measured: Window, whole: Window) -> Trial:
     unanswered = sent - sum(counts.get(name, 0) for name in ("refused", "acknowledged", "abandoned"))
     whys = []
     if measured.objective is not None and not measured.objective.passed:
-        broken = [_shown(term) for term in measured.objective.terms if not term.passed]
+        broken = [_term_text(term) for term in measured.objective.terms if not term.passed]
         whys.append(f"the SLO broke: {', '.join(broken)}")
     if failures := whole.figures.counts.get("connect_failures", 0):
         whys.append(f"{failures:,} connections failed")
-    if refused > sent * REFUSED:
+    if refused > sent * REFUSED_MAX_SHARE:
         whys.append(f"the server refused {refused:,} of {sent:,} messages")
-    if unanswered > max(sent * UNANSWERED, FEW):
+    if unanswered > max(sent * UNANSWERED_MAX_SHARE, UNANSWERED_FREE_MESSAGES):
         whys.append(f"{unanswered:,} of {sent:,} messages were not answered in time")
     held_up = measured.figures.metrics.get("held_up")
-    if held_up is not None and held_up.count > sent * UNANSWERED and held_up.p50 > LONG_US:
+    if held_up is not None and held_up.count > sent * UNANSWERED_MAX_SHARE and held_up.p50 > SEND_WAIT_MAX_US:
         late = f"half of them over {held_up.p50 / 1_000_000:.1f} s"
         whys.append(f"{held_up.count:,} of {sent:,} messages waited to be sent, {late}")
     why = "; ".join(whys)
@@ -76,7 +76,7 @@ def trial(measured: Window, whole: Window) -> Trial:
 
 
 @dataclass(slots=True, kw_only=True)
-class LimitSearch:
+class CapacitySearch:
     """The state of a search. `load` is what to try next, None when it is over."""
 
     start: float
@@ -86,11 +86,11 @@ class LimitSearch:
     """What is added instead, if above 0."""
     precision: float = 0.05
     """The search ends when broke ÷ held is at most 1 + this."""
-    whole: bool = False
+    whole_numbers: bool = False
     """Whether loads are whole numbers (users)."""
-    least: float = 0.0
+    min_load: float = 0.0
     """The lowest load to try; 0: a thousandth of `start`."""
-    most: float = math.inf
+    max_load: float = math.inf
     """The highest load that the generator can make at all."""
     load: float | None = field(init=False)
     held: float | None = field(init=False, default=None)
@@ -107,10 +107,10 @@ class LimitSearch:
         """Begin at `start`."""
         if self.start <= 0 or self.factor <= 1 or self.precision <= 0 or self.addend < 0:
             raise ValueError(f"No search can begin at {self.start} in steps of {self.factor}.")
-        self.least = self.least or (1.0 if self.whole else self.start / 1000)
-        self.load = self._round(min(self.start, self.most))
+        self.min_load = self.min_load or (1.0 if self.whole_numbers else self.start / 1000)
+        self.load = self._round(min(self.start, self.max_load))
 
-    def judge(self, outcome: Trial) -> None:
+    def record_trial(self, outcome: Trial) -> None:
         """Say how `load` fared."""
         if self.load is None:
             raise ValueError("The search is over.")
@@ -123,7 +123,8 @@ class LimitSearch:
         elif outcome.generator_bound:
             self.at_least = True
             self.stop(
-                f"the generator did not keep up at {self.load:g}{'' if self.whole else ' times the rate'}"
+                f"the generator did not keep up at {self.load:g}"
+                f"{'' if self.whole_numbers else ' times the rate'}"
             )
         else:
             self.broke, self._broke_why = self.load, outcome.why
@@ -140,10 +141,10 @@ class LimitSearch:
             self.at_least = True
         self.why = f"{why}; {self._broke_why}" if self._broke_why else why
 
-    def limit(self, unit: float = 1.0) -> Limit:
+    def result(self, unit: float = 1.0) -> CapacityResult:
         """Return what was found; a load of 1 is `unit` of what the limit is counted in."""
-        return Limit(
-            by="users" if self.whole else "rate",
+        return CapacityResult(
+            by="users" if self.whole_numbers else "rate",
             held=None if self.held is None else self.held * unit,
             broke=None if self.broke is None else self.broke * unit,
             at_least=self.at_least,
@@ -151,7 +152,7 @@ class LimitSearch:
         )
 
     def _round(self, load: float) -> float:
-        return float(round(load)) if self.whole else load
+        return float(round(load)) if self.whole_numbers else load
 
     def _next(self) -> None:
         """Choose the next load from what held and what broke."""
@@ -163,13 +164,13 @@ class LimitSearch:
                 self.stop("found")
                 return
         elif held is not None:
-            if held >= self.most:
+            if held >= self.max_load:
                 self.stop("this is all that the generator can make")
                 return
             load = self._up(held)
         else:
             assert broke is not None
-            if broke <= self.least:
+            if broke <= self.min_load:
                 self.stop("not even the lowest load held")
                 return
             load = self._down(broke)
@@ -177,8 +178,8 @@ class LimitSearch:
 
     def _up(self, load: float) -> float:
         higher = load + self.addend if self.addend else load * self.factor
-        return min(self.most, math.ceil(higher) if self.whole else higher)
+        return min(self.max_load, math.ceil(higher) if self.whole_numbers else higher)
 
     def _down(self, load: float) -> float:
         lower = load - self.addend if self.addend else load / self.factor
-        return max(self.least, math.floor(lower) if self.whole else lower)
+        return max(self.min_load, math.floor(lower) if self.whole_numbers else lower)

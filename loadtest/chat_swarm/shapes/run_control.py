@@ -6,7 +6,7 @@ Knows the contract, and how steps are booked. Must not know Locust, nor how proc
 from dataclasses import dataclass
 from typing import Protocol
 
-from chat_swarm.model.schema import Limit, Objective, Scope, Step
+from chat_swarm.model.schema import CapacityResult, Objective, Scope, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,26 +21,26 @@ class Window:
     they say little about the server."""
 
 
-class Conductor(Protocol):
+class RunControl(Protocol):
     """The run, as a shape sees it. All of it is for the master, or for the only process."""
 
     steps: list[Step]
     """What a shape writes down for the summary."""
-    limit: Limit | None
+    limit: CapacityResult | None
 
     def elapsed(self) -> float:
         """Return the seconds since the run began, on the clock of `Row.t`; 0.0 while none is on."""
         ...
 
-    def rate(self, factor: float) -> None:
+    def set_rate(self, factor: float) -> None:
         """Have all bots say messages at `factor` times the rate of the options, from now on."""
         ...
 
-    def cut(self, share: float, spread_seconds: float) -> None:
+    def cut_connections(self, share: float, spread_seconds: float) -> None:
         """Cut a share of all connections over some seconds (0: at once); they come back and resume."""
         ...
 
-    def label(self, text: str) -> None:
+    def set_label(self, text: str) -> None:
         """Name what is going on, for `Row.step`, from now on."""
         ...
 
@@ -53,7 +53,7 @@ class Conductor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Closed:
+class _PastStep:
     label: str
     start: int
     end: int
@@ -62,7 +62,7 @@ class _Closed:
     storm: bool
 
 
-def aftermath(figures: Scope) -> str:
+def storm_outcome(figures: Scope) -> str:
     """Return how the connections that a storm cut came back, from the figures of its seconds."""
     cuts, resumed = figures.counts.get("cuts", 0), figures.counts.get("resumed", 0)
     resume = figures.metrics.get("resume")
@@ -70,34 +70,34 @@ def aftermath(figures: Scope) -> str:
     return f"{cuts:,} cut, {resumed:,} resumed{last}"
 
 
-class StepBook:
+class StepWriter:
     """Steps of a shape, written to the conductor when all processes have reported their seconds."""
 
-    def __init__(self, conductor: Conductor) -> None:
-        self._conductor = conductor
-        self._waiting: list[_Closed] = []
+    def __init__(self, run_control: RunControl) -> None:
+        self._run_control = run_control
+        self._waiting: list[_PastStep] = []
 
-    def close(
+    def end_step(
         self, label: str, start: int, end: int, bots: int, rate_factor: float, *, storm: bool = False
     ) -> None:
         """Say that a step went over the seconds start <= t < end. An empty one is left out."""
         if end > start:
             self._waiting.append(
-                _Closed(label=label, start=start, end=end, bots=bots, rate_factor=rate_factor, storm=storm)
+                _PastStep(label=label, start=start, end=end, bots=bots, rate_factor=rate_factor, storm=storm)
             )
 
-    def settle(self) -> None:
+    def write_reported(self) -> None:
         """Write down the steps whose seconds are all there, in their order."""
         while self._waiting:
             first = self._waiting[0]
-            window = self._conductor.window(first.start, first.end)
+            window = self._run_control.window(first.start, first.end)
             if window is None:
                 return
             self._waiting.pop(0)
             held = None if window.objective is None or window.generator_bound else window.objective.passed
-            self._conductor.steps.append(
+            self._run_control.steps.append(
                 Step(
-                    label=f"{first.label}: {aftermath(window.figures)}" if first.storm else first.label,
+                    label=f"{first.label}: {storm_outcome(window.figures)}" if first.storm else first.label,
                     start=first.start,
                     end=first.end,
                     bots=first.bots,

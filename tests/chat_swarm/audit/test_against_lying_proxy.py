@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.fakes.lying_proxy import End, Feed, Lies, options
+from support.fakes.lying_proxy import DeliveryQueue, Endpoint, InjectedFaults, options
 
 TESTS = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -27,8 +27,8 @@ def message(seq: int, room: str = "hall", **fields: object) -> bytes:
     return json.dumps(frame, separators=(",", ":")).encode() + b"\n"
 
 
-def lies(*arguments: str) -> Lies:
-    return Lies(options(["--to", "1", *arguments]))
+def lies(*arguments: str) -> InjectedFaults:
+    return InjectedFaults(options(["--to", "1", *arguments]))
 
 
 def seqs(data: bytes, room: str = "hall") -> list[int]:
@@ -42,27 +42,27 @@ def done(told: Told, what: str) -> list[int]:
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 10**6))
 def test_without_orders_all_passes_as_it_is(cuts: list[int], seed: int) -> None:
-    feed = Feed(lies("--seed", str(seed)))
+    feed = DeliveryQueue(lies("--seed", str(seed)))
     stream = b"".join(message(seq) + b'{"type":"pong"}\n' for seq in range(20)) + b'{"type'
     given_out, left = b"", stream
     for cut in cuts:
-        feed.take(left[:cut], 1.0)
+        feed.add_bytes(left[:cut], 1.0)
         left = left[cut:]
-        given_out += feed.give(1.0)
-    feed.take(left, 1.0)
-    assert given_out + feed.rest() == stream
+        given_out += feed.pop_due(1.0)
+    feed.add_bytes(left, 1.0)
+    assert given_out + feed.pop_all() == stream
     assert feed.size == 0
 
 
 @given(st.integers(0, 10**6))
 def test_what_is_done_is_what_is_told(seed: int) -> None:
     order = lies("--seed", str(seed), "--drop", "30", "--repeat", "30", "--swap", "30")
-    feed = Feed(order)
+    feed = DeliveryQueue(order)
     got = b""
     for seq in range(1, 301):
-        feed.take(message(seq) + message(seq, "den", again=True), 1.0)
-        got += feed.give(1.0)
-    got = got + feed.rest()
+        feed.add_bytes(message(seq) + message(seq, "den", again=True), 1.0)
+        got += feed.pop_due(1.0)
+    got = got + feed.pop_all()
     expected = [seq for seq in range(1, 301) if seq not in done(order.done, "dropped")]
     for seq in done(order.done, "swapped"):
         place = expected.index(seq)
@@ -80,30 +80,30 @@ def test_what_is_done_is_what_is_told(seed: int) -> None:
 
 def test_what_follows_a_delayed_message_waits_with_it() -> None:
     order = lies("--delay", "20", "--delay-ms", "200")
-    feed = Feed(order)
+    feed = DeliveryQueue(order)
     first = 0
     for seq in range(1, 41):
-        feed.take(message(seq), 1.0)
+        feed.add_bytes(message(seq), 1.0)
         first = first or (seq if order.counts["delayed"] else 0)
-    assert seqs(feed.give(1.0)) == list(range(1, first))
-    assert feed.wakes() == pytest.approx(1.2)
-    assert seqs(feed.give(1.1)) == []
-    assert seqs(feed.give(1.3)) == list(range(first, 41))
-    assert feed.wakes() is None
+    assert seqs(feed.pop_due(1.0)) == list(range(1, first))
+    assert feed.next_due() == pytest.approx(1.2)
+    assert seqs(feed.pop_due(1.1)) == []
+    assert seqs(feed.pop_due(1.3)) == list(range(first, 41))
+    assert feed.next_due() is None
 
 
 def test_a_message_that_no_other_follows_is_not_held_for_ever() -> None:
     order = lies("--swap-once", "--seed", "2")
-    feed = Feed(order)
+    feed = DeliveryQueue(order)
     seq = 0
-    while feed.wakes() is None:
+    while feed.next_due() is None:
         seq += 1
-        feed.take(message(seq), 1.0)
-        feed.give(1.0)
+        feed.add_bytes(message(seq), 1.0)
+        feed.pop_due(1.0)
     assert seq < 100
-    feed.take(message(1, "den"), 1.0)
-    assert seqs(feed.give(1.5)) == []
-    assert seqs(feed.give(2.5)) == [seq]
+    feed.add_bytes(message(1, "den"), 1.0)
+    assert seqs(feed.pop_due(1.5)) == []
+    assert seqs(feed.pop_due(2.5)) == [seq]
     assert order.counts["swapped"] == 0
 
 
@@ -117,7 +117,7 @@ def listening() -> Iterator[socket.socket]:
 def test_what_a_socket_does_not_take_at_once_is_not_forgotten(listening: socket.socket) -> None:
     data = bytes(range(256)) * (1 << 17)  # 32 MiB: more than the kernel holds
     with socket.create_connection(listening.getsockname()) as sock, listening.accept()[0] as peer:
-        end, got = End(sock), bytearray()
+        end, got = Endpoint(sock), bytearray()
         end.write(data)
         assert end.unsent
         end.write(b"more")

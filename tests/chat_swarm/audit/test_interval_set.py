@@ -5,14 +5,14 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.audit.interval_set import Ranges, span
+from chat_swarm.audit.interval_set import IntervalSet, range_text
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 8)))
 
 
 @given(STEPS)
 def test_they_hold_what_a_set_would_hold(steps: list[tuple[bool, int, int]]) -> None:
-    ranges, plain = Ranges(), set[int]()
+    ranges, plain = IntervalSet(), set[int]()
     for adds, first, size in steps:
         numbers = set(range(first, first + size + 1))
         if adds:
@@ -29,5 +29,5 @@ def test_they_hold_what_a_set_would_hold(steps: list[tuple[bool, int, int]]) -> 
 
 
 def test_a_span_reads_as_one_would_say_it() -> None:
-    assert span(4, 4) == "4"
-    assert span(4, 6) == "4 to 6"
+    assert range_text(4, 4) == "4"
+    assert range_text(4, 6) == "4 to 6"

@@ -2,17 +2,17 @@
 
 import pytest
 
-from chat_swarm.audit.process_audit import Audit
+from chat_swarm.audit.process_audit import ProcessAudit
 from chat_swarm.model.schema import AuditResult
-from support.swarm.audits import deliver, end, found, says
+from support.swarm.audits import deliver, found_faults, merged_result, observe_messages
 
 
 def story(*runs: tuple[int, int], head: int = 0) -> AuditResult:
     """Return the result for one receiver that came in at 40."""
-    audit = Audit()
-    deliver(audit, audit.joined("c9-17", "hall", 40), *runs)
-    audit.acknowledged("hall", head)
-    return end(audit)
+    audit = ProcessAudit()
+    deliver(audit, audit.follow("c9-17", "hall", 40), *runs)
+    audit.note_durable("hall", head)
+    return merged_result(audit)
 
 
 # What a receiver is shown.
@@ -26,7 +26,7 @@ def test_a_whole_stream_passes() -> None:
 
 def test_a_seq_that_is_left_out_is_lost() -> None:
     result = story((41, 41), (43, 44))
-    assert found(result) == {"lost": 1}
+    assert found_faults(result) == {"lost": 1}
     (fault,) = result.faults
     assert (fault.room, fault.bot, fault.first, fault.last) == ("hall", "c9-17", 42, 42)
     assert fault.detail == "c9-17 was shown 41 and then 43"
@@ -39,21 +39,21 @@ def test_the_first_seq_may_be_the_one_that_is_lost() -> None:
 
 def test_what_comes_after_a_later_one_is_reordered_and_not_lost() -> None:
     result = story((41, 41), (43, 43), (42, 42), (44, 44))
-    assert found(result) == {"reordered": 1}
+    assert found_faults(result) == {"reordered": 1}
     assert result.faults[0].detail == "c9-17 was shown 42 after 43"
     assert (result.faults[0].first, result.checked) == (42, 4)
 
 
 def test_what_comes_twice_is_repeated() -> None:
     result = story((41, 42), (42, 44))
-    assert found(result) == {"repeated": 1}
+    assert found_faults(result) == {"repeated": 1}
     assert result.faults[0].detail == "c9-17 was shown 42 again, when it had got to 42"
     assert result.checked == 5
 
 
 def test_a_run_may_be_late_and_again_and_new_at_once() -> None:
     result = story((41, 41), (43, 43), (41, 45))
-    assert found(result) == {"repeated": 2, "reordered": 1}
+    assert found_faults(result) == {"repeated": 2, "reordered": 1}
     assert {(fault.kind, fault.first, fault.last) for fault in result.faults} == {
         ("reordered", 42, 42),
         ("repeated", 41, 41),
@@ -63,88 +63,88 @@ def test_a_run_may_be_late_and_again_and_new_at_once() -> None:
 
 def test_what_never_comes_at_the_end_is_lost() -> None:
     result = story((41, 48), head=50)
-    assert found(result) == {"lost": 2}
+    assert found_faults(result) == {"lost": 2}
     assert result.unfinished == 1
     assert result.faults[0].detail == "c9-17 was never shown 49 to 50: it stood at 48 at the end"
 
 
 def test_the_head_of_a_room_may_be_known_to_another_process_only() -> None:
     # Given a room with receivers in two processes
-    here, there = Audit(), Audit()
-    behind = here.joined("ann", "hall", 0)
-    ahead = there.joined("bob", "hall", 0)
+    here, there = ProcessAudit(), ProcessAudit()
+    behind = here.follow("ann", "hall", 0)
+    ahead = there.follow("bob", "hall", 0)
 
     # When only one of them gets the last message
     deliver(here, behind, (1, 4))
     deliver(there, ahead, (1, 5))
 
     # Then the process of the other cannot know, and the reckoning does
-    assert here.behind(here.heads()) == 0
-    assert here.behind(there.heads()) == 1
-    assert here.behind({"elsewhere": 9}) == 0
-    assert found(end(here, there)) == {"lost": 1}
+    assert here.count_behind(here.heads()) == 0
+    assert here.count_behind(there.heads()) == 1
+    assert here.count_behind({"elsewhere": 9}) == 0
+    assert found_faults(merged_result(here, there)) == {"lost": 1}
 
 
 def test_what_a_receiver_stands_at_when_it_comes_in_is_owed_to_those_before_it() -> None:
-    audit = Audit()
-    deliver(audit, audit.joined("ann", "hall", 0), (1, 4))
-    audit.joined("bob", "hall", 5)
-    assert found(end(audit)) == {"lost": 1}
+    audit = ProcessAudit()
+    deliver(audit, audit.follow("ann", "hall", 0), (1, 4))
+    audit.follow("bob", "hall", 5)
+    assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
 def test_who_has_left_is_owed_nothing_more() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 4))
-    audit.left(receiver)
-    audit.left(receiver)
-    audit.odd(receiver, 9, 9)
-    audit.gap(receiver, 9, 9)
-    audit.acknowledged("hall", 9)
-    result = end(audit)
-    assert found(result) == {}
+    audit.unfollow(receiver)
+    audit.unfollow(receiver)
+    audit.observe_out_of_sequence(receiver, 9, 9)
+    audit.observe_gap(receiver, 9, 9)
+    audit.note_durable("hall", 9)
+    result = merged_result(audit)
+    assert found_faults(result) == {}
     assert (result.checked, result.receivers, result.unfinished) == (4, 1, 0)
 
 
 def test_what_one_has_got_who_has_left_is_owed_to_the_others() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 5))
-    audit.left(receiver)
-    deliver(audit, audit.joined("bob", "hall", 0), (1, 4))
-    assert found(end(audit)) == {"lost": 1}
+    audit.unfollow(receiver)
+    deliver(audit, audit.follow("bob", "hall", 0), (1, 4))
+    assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
 def test_who_has_left_had_its_losses() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 1), (3, 3))
-    audit.left(receiver)
-    assert found(end(audit)) == {"lost": 1}
+    audit.unfollow(receiver)
+    assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
 @pytest.mark.parametrize("gone", [False, True])
 def test_who_comes_back_in_a_new_session_stands_somewhere_else(gone: bool) -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 4))
     if gone:
-        audit.left(receiver)
+        audit.unfollow(receiver)
     audit.rejoined(receiver, 9)
     deliver(audit, receiver, (10, 12), (14, 14))
-    result = end(audit)
-    assert found(result) == {"lost": 1}
+    result = merged_result(audit)
+    assert found_faults(result) == {"lost": 1}
     assert result.faults[0].first == 13
     assert (result.checked, result.receivers) == (8, 1)
 
 
 def test_a_slow_one_need_not_come_to_the_end() -> None:
-    audit = Audit()
-    receiver = audit.joined("slow", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("slow", "hall", 0)
     receiver.slow = True
     deliver(audit, receiver, (1, 4))
-    audit.acknowledged("hall", 9)
-    result = end(audit)
+    audit.note_durable("hall", 9)
+    result = merged_result(audit)
     assert result.passed
     assert result.unfinished == 1
     assert "1 bots that read slowly" in result.notes[0]
@@ -154,114 +154,114 @@ def test_a_slow_one_need_not_come_to_the_end() -> None:
 
 
 def test_a_gap_told_to_one_that_was_there_is_a_fault() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 1))
-    audit.gap(receiver, 2, 4)
+    audit.observe_gap(receiver, 2, 4)
     deliver(audit, receiver, (5, 5))
-    result = end(audit)
-    assert found(result) == {"gaps": 3}
+    result = merged_result(audit)
+    assert found_faults(result) == {"gaps": 3}
     assert (result.checked, result.explained_gaps) == (2, 0)
     assert "ann was told that 2 to 4 can no longer be had" in result.faults[0].detail
 
 
 def test_a_gap_told_to_one_that_was_away_is_explained() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
-    audit.gap(receiver, 1, 4)
+    audit.observe_gap(receiver, 1, 4)
     deliver(audit, receiver, (5, 5))
-    result = end(audit)
+    result = merged_result(audit)
     assert result.passed
     assert (result.checked, result.explained_gaps) == (1, 4)
 
 
 def test_a_gap_covers_itself_only() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
     deliver(audit, receiver, (1, 1))
-    audit.gap(receiver, 3, 4)
-    assert found(end(audit)) == {"lost": 1}
+    audit.observe_gap(receiver, 3, 4)
+    assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
 def test_a_gap_may_explain_what_seemed_lost() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
     deliver(audit, receiver, (1, 1), (4, 4))
-    audit.gap(receiver, 2, 3)
-    assert found(end(audit)) == {}
+    audit.observe_gap(receiver, 2, 3)
+    assert found_faults(merged_result(audit)) == {}
 
 
 # Faults as they come, and limits.
 
 
 def test_a_second_tells_what_was_found_in_it() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     assert audit.take_faults() == {}
     deliver(audit, receiver, (3, 3))
-    says(audit, (3, "ann", 1), (3, "ann", 2))
+    observe_messages(audit, (3, "ann", 1), (3, "ann", 2))
     assert audit.take_faults() == {"lost": 2, "mismatched": 1}
     deliver(audit, receiver, (2, 2))
     assert audit.take_faults() == {"reordered": 1}
     deliver(audit, receiver, (5, 5), (7, 7))
     assert audit.take_faults() == {"lost": 1}
-    assert found(end(audit)) == {"lost": 3, "mismatched": 1, "reordered": 1}
+    assert found_faults(merged_result(audit)) == {"lost": 3, "mismatched": 1, "reordered": 1}
 
 
 def test_what_got_no_answer_is_a_fault() -> None:
-    audit = Audit()
-    audit.unanswered("hall", "ann", 0)
+    audit = ProcessAudit()
+    audit.count_unanswered("hall", "ann", 0)
     assert audit.take_faults() == {}
-    audit.unanswered("hall", "ann", 2)
-    result = end(audit)
-    assert found(result) == {"unanswered": 2}
+    audit.count_unanswered("hall", "ann", 2)
+    result = merged_result(audit)
+    assert found_faults(result) == {"unanswered": 2}
     assert result.faults[0].detail == "2 of ann's messages were neither acknowledged nor refused"
 
 
 def test_of_a_flood_of_faults_all_are_counted_and_each_kind_is_told() -> None:
-    audit = Audit()
-    receiver = audit.joined("ann", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("ann", "hall", 0)
     for seq in range(2, 8_002, 2):
         deliver(audit, receiver, (seq, seq))
-    says(audit, *((seq, "bob", 1) for seq in range(1, 3_001)))
-    audit.unanswered("hall", "ann", 1)
-    result = end(audit)
+    observe_messages(audit, *((seq, "bob", 1) for seq in range(1, 3_001)))
+    audit.count_unanswered("hall", "ann", 1)
+    result = merged_result(audit)
     assert result.counts["lost"] == 4_000
     assert result.counts["repeated"] == 2_999
     assert len(result.faults) == 100
-    assert len(audit.final()["faults"]) == 100
+    assert len(audit.final_report()["faults"]) == 100
     assert {fault.kind for fault in result.faults} == {"lost", "repeated", "unanswered"}
 
 
 def test_what_was_not_checked_does_not_pass() -> None:
-    result = end(Audit(), notes=("process 3 did not answer",))
+    result = merged_result(ProcessAudit(), notes=("process 3 did not answer",))
     assert not result.passed
     assert result.notes == ["process 3 did not answer"]
 
 
 def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_swarm.audit.fault_log.KEPT_COUNTERS", 2)
-    audit = Audit()
+    monkeypatch.setattr("chat_swarm.audit.fault_log.COUNTER_RANGES_KEPT", 2)
+    audit = ProcessAudit()
     for counter in (1, 2, 3, 4, 6, 8):
-        audit.refused("hall", "ann", counter)
-    assert not audit.final()["notes"]
+        audit.excuse_counter("hall", "ann", counter)
+    assert not audit.final_report()["notes"]
     for counter in (10, 12):
-        audit.refused("hall", "ann", counter)
-    says(audit, (1, "ann", 11), (2, "ann", 13))
-    result = end(audit)
+        audit.excuse_counter("hall", "ann", counter)
+    observe_messages(audit, (1, "ann", 11), (2, "ann", 13))
+    result = merged_result(audit)
     assert not result.passed
     assert result.counts["lost"] == 0  # nobody knows whether 12 was refused
     assert result.notes == ["more than 2 ranges of refused counters: what senders left out is not checked"]
 
 
 def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chat_swarm.audit.fault_log.KEPT_COUNTERS", 2)
-    audit = Audit()
-    says(audit, *((seq, "ann", 2 * seq) for seq in range(1, 6)))
-    result = end(audit)
+    monkeypatch.setattr("chat_swarm.audit.fault_log.COUNTER_RANGES_KEPT", 2)
+    audit = ProcessAudit()
+    observe_messages(audit, *((seq, "ann", 2 * seq) for seq in range(1, 6)))
+    result = merged_result(audit)
     assert not result.passed
     assert result.counts["lost"] == 0
     assert result.notes == ["more than 2 ranges of skipped counters: what senders left out is not checked"]

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec import msgpack
 
-from chat_swarm.audit.merge import reckon
-from chat_swarm.audit.process_audit import Audit, Receiver
-from chat_swarm.model.schema import AuditResult, Fault
+from chat_swarm.audit.merge import merge_audits
+from chat_swarm.audit.process_audit import ProcessAudit, Receiver
+from chat_swarm.model.schema import AuditFault, AuditResult
 
 ROOM = "hall"
 SEEDS = st.integers(0, 2**32).map(random.Random)
@@ -104,7 +104,7 @@ class Run:
 
     def result(self) -> AuditResult:
         """Tell it all to audits, the bots in any order among each other, and return the reckoning."""
-        audits = [Audit() for _ in range(self.processes)]
+        audits = [ProcessAudit() for _ in range(self.processes)]
         delivered = sum(
             last - first + 1 for bot in self.bots for stay in bot.stays for first, last in stay.runs
         )
@@ -117,13 +117,13 @@ class Run:
                 told.remove(one)
         for seq, message in enumerate(self.messages, 1):
             if seq not in self.unacknowledged:
-                self._of(audits, message).acknowledged(ROOM, seq)
+                self._of(audits, message).note_durable(ROOM, seq)
         for message in self.refused:
-            self._of(audits, message).refused(ROOM, message.sender, message.counter)
-        audits[0].unanswered(ROOM, "ann", self.unanswered)
+            self._of(audits, message).excuse_counter(ROOM, message.sender, message.counter)
+        audits[0].count_unanswered(ROOM, "ann", self.unanswered)
         found = [audit.take_faults() for audit in audits]
         assert not any(audit.take_faults() for audit in audits)
-        result = reckon([msgpack.decode(msgpack.encode(audit.final())) for audit in audits])
+        result = merge_audits([msgpack.decode(msgpack.encode(audit.final_report())) for audit in audits])
         assert result.checked == delivered
         assert result.passed == (not any(result.counts.values()))
         assert {fault.kind for fault in result.faults} == {k for k, n in result.counts.items() if n}
@@ -131,29 +131,29 @@ class Run:
         self.told = sum(sum(faults.values()) for faults in found)
         return result
 
-    def _of(self, audits: list[Audit], message: Message) -> Audit:
+    def _of(self, audits: list[ProcessAudit], message: Message) -> ProcessAudit:
         return audits[sum(message.sender.encode()) % len(audits)]
 
-    def _tell(self, bot: Bot, audit: Audit) -> Iterator[None]:
+    def _tell(self, bot: Bot, audit: ProcessAudit) -> Iterator[None]:
         receiver: Receiver | None = None
         for stay in bot.stays:
             if receiver is None or self.source.random() < 0.3:
                 if receiver is not None:
-                    audit.left(receiver)
-                receiver = audit.joined(bot.name, ROOM, stay.start)
+                    audit.unfollow(receiver)
+                receiver = audit.follow(bot.name, ROOM, stay.start)
             else:
                 audit.rejoined(receiver, stay.start)
             for first, last in stay.runs:
                 for seq in range(first, last + 1):
                     message = self.changed.get((bot.process, seq), self.messages[seq - 1])
-                    audit.shown(ROOM, seq, message.sender, message.counter)
+                    audit.observe_message(ROOM, seq, message.sender, message.counter)
                 if first == receiver.position + 1:
                     receiver.position = last
                 else:
-                    audit.odd(receiver, first, last)
+                    audit.observe_out_of_sequence(receiver, first, last)
                 yield
         if receiver is not None and not bot.stays_on:
-            audit.left(receiver)
+            audit.unfollow(receiver)
 
 
 def perfect(source: random.Random, processes: int = 0) -> Run:
@@ -188,7 +188,7 @@ def counted(result: AuditResult) -> dict[str, int]:
     return {kind: number for kind, number in result.counts.items() if number}
 
 
-def only(result: AuditResult) -> Fault:
+def only(result: AuditResult) -> AuditFault:
     """Return the fault if there is one only."""
     assert len(result.faults) == 1, result
     return result.faults[0]
@@ -198,8 +198,8 @@ def only(result: AuditResult) -> Fault:
 def small_logs() -> Iterator[None]:
     """Let entries leave the window soon."""
     with (
-        mock.patch.multiple("chat_swarm.audit.room_log", WINDOW=12, BLOCK=4, PATIENCE=5),
-        mock.patch("chat_swarm.audit.log_diff.BLOCK", 4),
+        mock.patch.multiple("chat_swarm.audit.room_log", WINDOW_SEQS=12, BLOCK_SEQS=4, HOLE_PATIENCE_SEQS=5),
+        mock.patch("chat_swarm.audit.log_diff.BLOCK_SEQS", 4),
     ):
         yield
 

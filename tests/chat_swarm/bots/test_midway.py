@@ -12,162 +12,164 @@ from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import Bye, Error, Opened, PingEvent
 from chat_swarm.bots import lifecycle
 from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
-from chat_swarm.loop.rx_timestamps import Stamping
+from chat_swarm.loop.rx_timestamps import RxTimestamping
 from chat_swarm.model import distributions
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.schema import Interval
-from support.swarm.engine_harness import ServerEnd, Swarm, echo
+from chat_swarm.model.schema import ProcessSecond
+from support.swarm.engine_harness import ScriptedServer, SwarmHarness, echo
 
 OPENED = Opened(room="@a,b", peer="b", by="b", seq=0)
 
 
 @pytest.fixture
-def begin(end: ServerEnd) -> Iterator[Any]:
-    begun: list[Swarm] = []
+def begin(scripted_server: ScriptedServer) -> Iterator[Any]:
+    begun: list[SwarmHarness] = []
 
-    def one(**plan: Any) -> Swarm:
-        begun.append(Swarm(end.port, **plan))
+    def one(**plan: Any) -> SwarmHarness:
+        begun.append(SwarmHarness(scripted_server.port, **plan))
         return begun[-1]
 
     yield one
     for swarm in begun:
-        swarm.engine.close()
+        swarm.process.close()
 
 
-def alone(swarm: Swarm, end: ServerEnd) -> Any:
+def alone(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Any:
     """Have the pair's other one be away."""
-    line = end.accept(swarm)
+    line = scripted_server.accept(swarm)
     line.greet()
-    ask = line.next(Open)
+    ask = line.expect(Open)
     line.send(Error(code=ErrorCode.NO_SUCH_USER, message="nobody", ref=ask.ref))
     return line
 
 
-def test_nobody_talks_to_a_partner_who_is_not_there_yet(begin: Any, end: ServerEnd) -> None:
+def test_nobody_talks_to_a_partner_who_is_not_there_yet(begin: Any, scripted_server: ScriptedServer) -> None:
     # Given a bot whose partner has not come
     swarm = begin(direct_rate=200.0)
-    [bot] = swarm.begin(Direct)
-    line = alone(swarm, end)
+    [bot] = swarm.start_bots(Direct)
+    line = alone(swarm, scripted_server)
     # When the rate is changed
-    swarm.engine.set_rate(2.0)
-    swarm.engine.reactor.run(0.1)
+    swarm.process.set_rate(2.0)
+    swarm.process.loop.run_for(0.1)
     # Then it waits for the partner
-    assert not line.came()
+    assert not line.received_lines()
     assert not bot.pending
     line.send(OPENED)
-    line.next(Message)
+    line.expect(Message)
 
 
 def test_nor_after_it_has_come_back_alone(
-    begin: Any, end: ServerEnd, monkeypatch: pytest.MonkeyPatch
+    begin: Any, scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given two that have talked, and the next slot is a while away
-    monkeypatch.setattr(lifecycle, "_FIRST_RETRY", 0.02)
+    monkeypatch.setattr(lifecycle, "_FIRST_RETRY_S", 0.02)
     swarm = begin(direct_rate=3.0)
-    [bot] = swarm.begin(Direct)
-    line = alone(swarm, end)
+    [bot] = swarm.start_bots(Direct)
+    line = alone(swarm, scripted_server)
     line.send(OPENED)
-    line.send(echo(bot.name, line.next(Message), 1, room="@a,b"))
-    swarm.until(lambda: swarm.count("acknowledged") == 1)
+    line.send(echo(bot.name, line.expect(Message), 1, room="@a,b"))
+    swarm.wait_until(lambda: swarm.count_of("acknowledged") == 1)
     # When one comes back first, as a new session
     line.reset()
-    line = alone(swarm, end)
+    line = alone(swarm, scripted_server)
     said = bot.counter
-    swarm.engine.reactor.run(0.4)
+    swarm.process.loop.run_for(0.4)
     # Then it says nothing until the other is there
     assert (bot.counter, bot.pending) == (said, {})
     line.send(OPENED)
-    line.next(Message)
+    line.expect(Message)
 
 
-def test_to_think_is_not_to_be_held_up(begin: Any, end: ServerEnd) -> None:
+def test_to_think_is_not_to_be_held_up(begin: Any, scripted_server: ScriptedServer) -> None:
     # Given a bot that thinks for long before it goes on, with a slot every 20 ms
     swarm = begin(direct_rate=50.0, think_time=distributions.parse("0.2"))
-    [bot] = swarm.begin(Direct)
-    line = alone(swarm, end)
+    [bot] = swarm.start_bots(Direct)
+    line = alone(swarm, scripted_server)
     line.send(OPENED)
     for seq in (1, 2, 3):
-        line.send(echo(bot.name, line.next(Message), seq, room="@a,b"))
-    swarm.until(lambda: swarm.count("acknowledged") == 3)
+        line.send(echo(bot.name, line.expect(Message), seq, room="@a,b"))
+    swarm.wait_until(lambda: swarm.count_of("acknowledged") == 3)
     # Then no message was planned while it thought
-    assert swarm.samples("ack_response") == 3
+    assert swarm.sample_count("ack_response") == 3
     assert swarm.histograms["ack_response"].largest < 200_000 + swarm.histograms["ack"].largest
 
 
-def test_a_slow_bot_that_is_connecting_as_the_run_stops_still_gets_in(begin: Any, end: ServerEnd) -> None:
+def test_a_slow_bot_that_is_connecting_as_the_run_stops_still_gets_in(
+    begin: Any, scripted_server: ScriptedServer
+) -> None:
     swarm = begin()
-    [bot] = swarm.begin(Slow)
-    assert bot.wire is not None
-    swarm.engine.stop_sending()
-    line = end.accept(swarm)
+    [bot] = swarm.start_bots(Slow)
+    assert bot.connection is not None
+    swarm.process.stop_sending()
+    line = scripted_server.accept(swarm)
     line.greet()
-    swarm.until(lambda: bot.up)
+    swarm.wait_until(lambda: bot.up)
     # And who was on the way then is not one who never came
-    swarm.begin(Lurker)
-    assert swarm.engine.final()["never_there"] == 1
+    swarm.start_bots(Lurker)
+    assert swarm.process.final_report()["never_there"] == 1
 
 
 def test_who_is_on_the_way_in_as_the_run_stops_is_not_blamed(begin: Any) -> None:
     swarm = begin()
-    swarm.begin(Lurker, 3)
-    swarm.engine.stop_sending()
-    assert swarm.engine.final()["never_there"] == 0
+    swarm.start_bots(Lurker, 3)
+    swarm.process.stop_sending()
+    assert swarm.process.final_report()["never_there"] == 0
 
 
 def test_who_is_refused_stays_away_as_long_as_the_bye_says(
-    begin: Any, end: ServerEnd, monkeypatch: pytest.MonkeyPatch
+    begin: Any, scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swarm = begin()
     waits: list[float] = []
-    after = swarm.engine.reactor.after
+    after = swarm.process.loop.call_later
 
     def spied(seconds: float, callback: Any) -> None:
         waits.append(seconds)
         after(seconds, callback)
 
-    swarm.begin(Lurker)
-    line = end.accept(swarm)
-    line.next(Hello)
-    monkeypatch.setattr(swarm.engine.reactor, "after", spied)
+    swarm.start_bots(Lurker)
+    line = scripted_server.accept(swarm)
+    line.expect(Hello)
+    monkeypatch.setattr(swarm.process.loop, "call_later", spied)
     refused = Error(code=ErrorCode.TOO_MANY, message="full")
     line.send(refused, refused, Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, after=5.0))
-    swarm.until(lambda: swarm.count("connect_failures"))
+    swarm.wait_until(lambda: swarm.count_of("connect_failures"))
     assert [wait >= 5.0 for wait in waits] == [True]
-    assert swarm.count("connect_failures") == swarm.count("byes") == 1
+    assert swarm.count_of("connect_failures") == swarm.count_of("byes") == 1
 
 
-def test_a_name_that_is_still_taken_is_no_failure(begin: Any, end: ServerEnd) -> None:
+def test_a_name_that_is_still_taken_is_no_failure(begin: Any, scripted_server: ScriptedServer) -> None:
     swarm = begin()
-    swarm.begin(Lurker)
-    line = end.accept(swarm)
-    line.next(Hello)
+    swarm.start_bots(Lurker)
+    line = scripted_server.accept(swarm)
+    line.expect(Hello)
     line.send(Error(code=ErrorCode.NAME_TAKEN, message="taken"))
-    end.accept(swarm).greet()
-    swarm.until(lambda: swarm.count("logins"))
-    assert swarm.count("connect_failures") == swarm.count("errors") == 0
+    scripted_server.accept(swarm).greet()
+    swarm.wait_until(lambda: swarm.count_of("logins"))
+    assert swarm.count_of("connect_failures") == swarm.count_of("errors") == 0
 
 
 def test_what_was_said_on_a_connection_that_is_gone_is_not_of_the_next_one(
-    begin: Any, end: ServerEnd
+    begin: Any, scripted_server: ScriptedServer
 ) -> None:
     # Given a read whose first line is answered on a connection that is dead
     swarm = begin(message_rate=50.0)
-    swarm.begin(Chatter)
-    line = end.accept(swarm)
+    swarm.start_bots(Chatter)
+    line = scripted_server.accept(swarm)
     line.greet()
-    said = line.next(Message)
+    said = line.expect(Message)
     line.send(PingEvent(id="1"), Error(code=ErrorCode.RATE_LIMITED, message="slow", ref=said.ref))
     line.reset()
     time.sleep(0.05)
     # Then the rest of it is neither a refused hello nor a second loss
-    end.accept(swarm).greet()
-    swarm.until(lambda: swarm.count("logins") == 2)
-    assert (swarm.count("cuts"), swarm.count("connect_failures")) == (1, 0)
+    scripted_server.accept(swarm).greet()
+    swarm.wait_until(lambda: swarm.count_of("logins") == 2)
+    assert (swarm.count_of("cuts"), swarm.count_of("connect_failures")) == (1, 0)
 
 
 def test_the_kernel_stamps_from_before_the_first_bot() -> None:
-    stamping = Stamping()
-    assert stamping.works
+    stamping = RxTimestamping()
+    assert stamping.enabled
     stamping.close()
 
 
@@ -176,4 +178,4 @@ def test_a_second_in_which_the_swarm_makes_up_for_its_own_lateness_is_marked(beg
     for lag_us, marked in ((90_000, ""), (150_000, "sent late by over 100 ms")):
         lags = Histogram()
         lags.record(np.array([lag_us], dtype=np.int64))
-        assert swarm.engine._why_marked(Interval(unix=0, process=0), lags) == marked
+        assert swarm.process._overload_reason(ProcessSecond(unix=0, process=0), lags) == marked

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.bots.schedule import BURST, NANOSECONDS, Schedule, period_of, phase_of
+from chat_swarm.bots.schedule import BURST_SLOTS, NS_PER_S, Schedule, period_of, phase_of
 
 moments = st.integers(0, 2**62)
-periods = st.integers(1, 3_600 * NANOSECONDS)
+periods = st.integers(1, 3_600 * NS_PER_S)
 phases = st.integers(0, 2**64 - 1)
 
 
@@ -46,15 +46,15 @@ def test_a_late_bot_sends_its_backlog_a_burst_at_a_turn_and_is_timed_from_what_w
     # Given a bot with a slot every 10 ns that nobody has looked at for 20 slots
     schedule = Schedule(0, 10)
     # When it gets turn after turn at moment 195
-    turns = [schedule.turn(195) for _ in range(4)]
+    turns = [schedule.pop_due(195) for _ in range(4)]
     sent = [moment for turn in turns for moment in turn]
     # Then it sends all of them, in order, never more than a burst at once
-    assert [len(turn) for turn in turns] == [BURST, BURST, 20 - 2 * BURST, 0]
+    assert [len(turn) for turn in turns] == [BURST_SLOTS, BURST_SLOTS, 20 - 2 * BURST_SLOTS, 0]
     assert sent == list(range(0, 200, 10))
     assert schedule.next_ns == 200
 
 
-@given(moments, periods, phases, st.lists(st.integers(0, 5 * NANOSECONDS), max_size=30))
+@given(moments, periods, phases, st.lists(st.integers(0, 5 * NS_PER_S), max_size=30))
 def test_whenever_its_turns_come_no_slot_is_forgotten(
     start: int, period: int, phase: int, waits: list[int]
 ) -> None:
@@ -62,8 +62,8 @@ def test_whenever_its_turns_come_no_slot_is_forgotten(
     first, now, planned = schedule.next_ns, start, []
     for wait in waits:
         now += wait
-        turn = schedule.turn(now)
-        assert len(turn) <= BURST
+        turn = schedule.pop_due(now)
+        assert len(turn) <= BURST_SLOTS
         assert all(moment <= now for moment in turn)
         planned += turn
     assert planned == [first + slot * period for slot in range(len(planned))]
@@ -77,7 +77,7 @@ def test_a_new_rate_keeps_the_bots_spread(bots: int, old: int, new: int) -> None
     waits = [schedule.next_ns - now for schedule in schedules]
     # When the rate changes
     for schedule in schedules:
-        schedule.retime(now, new)
+        schedule.change_period(now, new)
     # Then each has the same part of the new period before it as it had of the old one
     for wait, schedule in zip(waits, schedules, strict=True):
         assert schedule.next_ns == now + wait * new // old
@@ -98,14 +98,14 @@ def test_what_is_owed_at_a_new_rate_is_what_the_old_rate_planned(
     for wait, new in changes:
         now += wait
         while punctual.next_ns < now:
-            planned += punctual.turn(punctual.next_ns)
-        late.retime(now, new)
-        punctual.retime(now, new)
+            planned += punctual.pop_due(punctual.next_ns)
+        late.change_period(now, new)
+        punctual.change_period(now, new)
     now += rest
     while punctual.next_ns <= now:
-        planned += punctual.turn(punctual.next_ns)
+        planned += punctual.pop_due(punctual.next_ns)
     owed = []
-    while turn := late.turn(now):
+    while turn := late.pop_due(now):
         owed += turn
     assert owed == planned
     assert late.next_ns == punctual.next_ns
@@ -134,4 +134,4 @@ def test_a_period_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 ns"):
         Schedule(0, 0)
     with pytest.raises(ValueError, match="at least 1 ns"):
-        Schedule(0, 1).retime(0, 0)
+        Schedule(0, 1).change_period(0, 0)

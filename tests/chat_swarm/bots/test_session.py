@@ -11,235 +11,262 @@ from chat_protocol.events import Gap, PingEvent, PongEvent
 from chat_swarm.bots import payload
 from chat_swarm.bots import session as bots
 from chat_swarm.bots.profiles import Chatter, Lurker
-from support.swarm.engine_harness import RUN, Line, ServerEnd, Swarm, spoken
+from support.swarm.engine_harness import RUN_ID, ScriptedServer, ServerConnection, SwarmHarness, message_from
 
 HALL = "hall-0"
 
 
 @pytest.fixture
-def swarm(end: ServerEnd) -> Iterator[Swarm]:
-    one = Swarm(end.port, resumable=True, message_rate=50.0)
+def swarm(scripted_server: ScriptedServer) -> Iterator[SwarmHarness]:
+    one = SwarmHarness(scripted_server.port, resumable=True, message_rate=50.0)
     yield one
-    one.engine.close()
+    one.process.close()
 
 
-def greeted(swarm: Swarm, end: ServerEnd, bot: Lurker | Chatter) -> Line:
-    line = end.accept(swarm)
+def greeted(swarm: SwarmHarness, scripted_server: ScriptedServer, bot: Lurker | Chatter) -> ServerConnection:
+    line = scripted_server.accept(swarm)
     line.greet()
-    swarm.until(lambda: bot.up, "the session")
+    swarm.wait_until(lambda: bot.up, "the session")
     return line
 
 
-def lurker(swarm: Swarm, end: ServerEnd) -> tuple[Lurker, Line]:
-    [bot] = swarm.begin(Lurker)
-    return bot, greeted(swarm, end, bot)
+def lurker(swarm: SwarmHarness, scripted_server: ScriptedServer) -> tuple[Lurker, ServerConnection]:
+    [bot] = swarm.start_bots(Lurker)
+    return bot, greeted(swarm, scripted_server, bot)
 
 
-def chatter(swarm: Swarm, end: ServerEnd) -> tuple[Chatter, Line]:
-    [bot] = swarm.begin(Chatter)
-    return bot, greeted(swarm, end, bot)
+def chatter(swarm: SwarmHarness, scripted_server: ScriptedServer) -> tuple[Chatter, ServerConnection]:
+    [bot] = swarm.start_bots(Chatter)
+    return bot, greeted(swarm, scripted_server, bot)
 
 
-def shown(swarm: Swarm, number: int) -> None:
-    swarm.until(lambda: swarm.count("delivered") >= number, f"{number} deliveries")
+def shown(swarm: SwarmHarness, number: int) -> None:
+    swarm.wait_until(lambda: swarm.count_of("delivered") >= number, f"{number} deliveries")
 
 
-def late(swarm: Swarm, metric: str) -> list[tuple[int, int]]:
+def late(swarm: SwarmHarness, metric: str) -> list[tuple[int, int]]:
     return [(value, count) for value, count in swarm.histograms[metric].buckets() if value >= 9_900_000]
 
 
 class TestMoments:
-    def test_a_bot_that_is_late_is_not_the_servers_lateness(self, swarm: Swarm, end: ServerEnd) -> None:
+    def test_a_bot_that_is_late_is_not_the_servers_lateness(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
         # Given a message that has come while nobody read
-        _, line = lurker(swarm, end)
+        _, line = lurker(swarm, scripted_server)
         before = time.time_ns()
-        line.send(spoken(1, "ann", 1, before))
+        line.send(message_from(1, "ann", 1, before))
         came_ns = time.time_ns() - before
         time.sleep(0.06)
         # When the bot gets to it
         shown(swarm, 1)
-        swarm.account()
+        swarm.flush_counts()
         # Then the wait is bot lag, and no part of the delivery
         assert swarm.histograms["delivery"].largest * 1000 <= came_ns
         assert swarm.histograms["bot_lag"].largest >= 60_000
 
-    def test_of_lines_that_waited_only_the_last_has_a_moment(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
-        line.send(spoken(1, "ann", 1))
+    def test_of_lines_that_waited_only_the_last_has_a_moment(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
+        line.send(message_from(1, "ann", 1))
         time.sleep(0.05)
-        line.send(spoken(2, "ann", 2))
+        line.send(message_from(2, "ann", 2))
         shown(swarm, 2)
-        counts = swarm.account()
+        counts = swarm.flush_counts()
         assert (counts["delivered"], counts["untimed"]) == (2, 1)
         assert swarm.histograms["delivery"].largest < 50_000
 
-    def test_lines_that_a_server_kept_back_are_all_late(self, swarm: Swarm, end: ServerEnd) -> None:
+    def test_lines_that_a_server_kept_back_are_all_late(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
         # Given messages that were sent long ago
-        _, line = lurker(swarm, end)
+        _, line = lurker(swarm, scripted_server)
         ago = time.time_ns() - 10**9
         # When the server hands them out at once, to a bot that is there
-        line.send(*(spoken(seq, "ann", seq, ago) for seq in range(1, 6)))
+        line.send(*(message_from(seq, "ann", seq, ago) for seq in range(1, 6)))
         shown(swarm, 5)
         # Then each of them was delivered late
-        assert swarm.account()["untimed"] == 0
+        assert swarm.flush_counts()["untimed"] == 0
         assert swarm.histograms["delivery"].count == 5
         assert swarm.histograms["delivery"].smallest >= 950_000
 
-    def test_an_echo_that_waited_among_others_has_no_moment(self, swarm: Swarm, end: ServerEnd) -> None:
-        bot, line = chatter(swarm, end)
-        first, second = line.next(Message), line.next(Message)
-        swarm.engine.stop_sending()
-        line.send(spoken(1, bot.name, 1, ref=first.ref))
+    def test_an_echo_that_waited_among_others_has_no_moment(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        bot, line = chatter(swarm, scripted_server)
+        first, second = line.expect(Message), line.expect(Message)
+        swarm.process.stop_sending()
+        line.send(message_from(1, bot.name, 1, ref=first.ref))
         time.sleep(0.05)
-        line.send(spoken(2, bot.name, 2, ref=second.ref))
+        line.send(message_from(2, bot.name, 2, ref=second.ref))
         shown(swarm, 2)
-        assert swarm.account()["acknowledged"] == 2
+        assert swarm.flush_counts()["acknowledged"] == 2
         assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
 
     def test_what_was_held_up_before_it_was_sent_is_timed_from_its_plan_even_so(
-        self, swarm: Swarm, end: ServerEnd
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given messages that should have been sent ten seconds ago, when all bots stood still
-        bot, line = chatter(swarm, end)
-        mine = [line.next(Message), line.next(Message)]
-        swarm.engine.stop_sending()
+        bot, line = chatter(swarm, scripted_server)
+        mine = [line.expect(Message), line.expect(Message)]
+        swarm.process.stop_sending()
         for pending in bot.pending.values():
             pending.planned_ns -= 10 * 10**9
         now = time.time_ns()
-        text = payload.write(RUN, 1, now - 10 * 10**9, now, 100)
+        text = payload.build_text(RUN_ID, 1, now - 10 * 10**9, now, 100)
         # When what comes of them waits among others
-        line.send(spoken(1, bot.name, 1, ref=mine[0].ref), spoken(2, "ann", 1, message=text))
+        line.send(message_from(1, bot.name, 1, ref=mine[0].ref), message_from(2, "ann", 1, message=text))
         time.sleep(0.05)
-        line.send(spoken(3, bot.name, 2, ref=mine[1].ref))
+        line.send(message_from(3, bot.name, 2, ref=mine[1].ref))
         shown(swarm, 3)
         # Then nobody knows when the server delivered it, and all the same it was late by what it was
-        assert swarm.account()["untimed"] == 2
+        assert swarm.flush_counts()["untimed"] == 2
         assert swarm.histograms["delivery"].count == swarm.histograms["ack"].count == 1
         assert sum(count for _, count in late(swarm, "ack_response")) == 2
         assert sum(count for _, count in late(swarm, "delivery_response")) == 1
 
-    def test_a_pong_that_waited_among_others_has_no_moment(self, end: ServerEnd) -> None:
-        swarm = Swarm(end.port, ping_interval=0.05)
+    def test_a_pong_that_waited_among_others_has_no_moment(self, scripted_server: ScriptedServer) -> None:
+        swarm = SwarmHarness(scripted_server.port, ping_interval=0.05)
         try:
-            _, line = lurker(swarm, end)
-            line.next(Ping)
+            _, line = lurker(swarm, scripted_server)
+            line.expect(Ping)
             line.send(PongEvent(id=None, timestamp=0.0))
             time.sleep(0.05)
-            line.send(spoken(1, "ann", 1))
+            line.send(message_from(1, "ann", 1))
             shown(swarm, 1)
-            assert not swarm.samples("rtt")
-            line.next(Ping)
+            assert not swarm.sample_count("rtt")
+            line.expect(Ping)
             line.send(PongEvent(id=None, timestamp=0.0))
-            swarm.until(lambda: swarm.samples("rtt") == 1)
+            swarm.wait_until(lambda: swarm.sample_count("rtt") == 1)
         finally:
-            swarm.engine.close()
+            swarm.process.close()
 
-    def test_a_welcome_that_waited_among_others_has_no_moment(self, swarm: Swarm, end: ServerEnd) -> None:
-        [bot] = swarm.begin(Lurker)
-        line = end.accept(swarm)
+    def test_a_welcome_that_waited_among_others_has_no_moment(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        [bot] = swarm.start_bots(Lurker)
+        line = scripted_server.accept(swarm)
         line.greet()
         time.sleep(0.05)
-        line.send(spoken(1, "ann", 1))
-        swarm.until(lambda: bot.up)
-        assert swarm.account()["logins"] == 1
+        line.send(message_from(1, "ann", 1))
+        swarm.wait_until(lambda: bot.up)
+        assert swarm.flush_counts()["logins"] == 1
         assert "login" not in swarm.histograms
         assert swarm.histograms["connect"].count == 1
 
     def test_a_line_that_came_before_the_stamped_byte_has_no_moment(
-        self, swarm: Swarm, end: ServerEnd
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, end)
-        whole = encode(spoken(2, "ann", 2))
-        line.send(spoken(1, "ann", 1))
+        _, line = lurker(swarm, scripted_server)
+        whole = encode(message_from(2, "ann", 2))
+        line.send(message_from(1, "ann", 1))
         time.sleep(0.05)
-        line.raw(whole[:20])
+        line.send_bytes(whole[:20])
         shown(swarm, 1)
-        counts = swarm.account()
+        counts = swarm.flush_counts()
         assert (counts["delivered"], counts["untimed"]) == (1, 1)
-        line.raw(whole[20:])
+        line.send_bytes(whole[20:])
         shown(swarm, 2)
-        assert swarm.account()["delivered"] == 2
+        assert swarm.flush_counts()["delivered"] == 2
         assert swarm.histograms["delivery"].count == 1
 
-    def test_what_a_full_read_left_is_claimed_by_nobody(self, swarm: Swarm, end: ServerEnd) -> None:
+    def test_what_a_full_read_left_is_claimed_by_nobody(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
         # Given more than one read holds, that has waited for the bot
-        _, line = lurker(swarm, end)
+        _, line = lurker(swarm, scripted_server)
         for seq in range(1, 501):
-            line.send(spoken(seq, "ann", seq))
+            line.send(message_from(seq, "ann", seq))
         time.sleep(0.05)
-        line.send(spoken(501, "ann", 501))
+        line.send(message_from(501, "ann", 501))
         # When it is read in several turns
         shown(swarm, 501)
         # Then only the very last has a moment
-        assert swarm.account()["untimed"] == 500
+        assert swarm.flush_counts()["untimed"] == 500
         assert swarm.histograms["delivery"].count == 1
 
-    def test_what_others_say_is_not_timed(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
+    def test_what_others_say_is_not_timed(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
+        _, line = lurker(swarm, scripted_server)
         line.send(
-            spoken(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80), spoken(2, "bob", 1, message="hi")
+            message_from(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80),
+            message_from(2, "bob", 1, message="hi"),
         )
         shown(swarm, 2)
-        assert swarm.account()["foreign"] == 2
+        assert swarm.flush_counts()["foreign"] == 2
         assert "delivery" not in swarm.histograms
-        assert swarm.audit().passed
+        assert swarm.merged_audit().passed
 
 
 class TestGaps:
-    def test_a_bot_that_was_there_all_the_time_can_have_no_gap(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
-        line.send(Gap(room=HALL, first=1, last=3), spoken(4, "ann", 1))
+    def test_a_bot_that_was_there_all_the_time_can_have_no_gap(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
+        line.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
         shown(swarm, 1)
-        found = swarm.audit()
+        found = swarm.merged_audit()
         assert not found.passed
         assert (found.counts["gaps"], found.counts["lost"], found.explained_gaps) == (3, 0, 0)
 
     @pytest.mark.parametrize("long_ago", [False, True])
     def test_what_was_missed_is_explained_only_while_it_catches_up(
-        self, swarm: Swarm, end: ServerEnd, long_ago: bool, monkeypatch: pytest.MonkeyPatch
+        self,
+        swarm: SwarmHarness,
+        scripted_server: ScriptedServer,
+        long_ago: bool,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # Given a bot that was cut and came back
-        bot, line = lurker(swarm, end)
-        line.end()
-        line = end.accept(swarm)
+        bot, line = lurker(swarm, scripted_server)
+        line.close()
+        line = scripted_server.accept(swarm)
         line.greet(resumed=True)
-        swarm.until(lambda: bot.up and bot.was_there() and swarm.count("resumed"))
+        swarm.wait_until(lambda: bot.up and bot.had_session() and swarm.count_of("resumed"))
         # When it is told of a gap, at once or long after
         if long_ago:
-            monkeypatch.setattr(bots, "_CATCHING_UP_NS", 0)
-        line.send(Gap(room=HALL, first=1, last=3), spoken(4, "ann", 1))
+            monkeypatch.setattr(bots, "_CATCH_UP_WINDOW_NS", 0)
+        line.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
         shown(swarm, 1)
         # Then it was away, or it was not
-        found = swarm.audit()
+        found = swarm.merged_audit()
         assert found.passed is not long_ago
         assert (found.counts["gaps"], found.explained_gaps) == ((3, 0) if long_ago else (0, 3))
 
 
 class TestFaults:
-    def test_a_server_that_skips_repeats_and_swaps_is_found_out(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
-        _, other = lurker(swarm, end)
-        log = [spoken(seq, "ann", seq) for seq in range(1, 8)]
+    def test_a_server_that_skips_repeats_and_swaps_is_found_out(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
+        _, other = lurker(swarm, scripted_server)
+        log = [message_from(seq, "ann", seq) for seq in range(1, 8)]
         other.send(*log)
         line.send(*(log[place] for place in (0, 2, 2, 4, 3, 6, 5)))
         shown(swarm, 14)
-        counts = swarm.quiet().counts
+        counts = swarm.drain_and_audit().counts
         assert (counts["lost"], counts["repeated"], counts["reordered"]) == (1, 1, 2)
 
-    def test_two_messages_under_one_seq_are_found(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
-        _, other = lurker(swarm, end)
-        line.send(spoken(1, "ann", 1))
-        other.send(spoken(1, "bob", 1))
+    def test_two_messages_under_one_seq_are_found(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
+        _, other = lurker(swarm, scripted_server)
+        line.send(message_from(1, "ann", 1))
+        other.send(message_from(1, "bob", 1))
         shown(swarm, 2)
-        assert swarm.quiet().counts["mismatched"] == 1
+        assert swarm.drain_and_audit().counts["mismatched"] == 1
 
-    def test_another_rooms_message_is_noted(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
-        line.send(spoken(1, "ann", 1, room="den"))
-        swarm.until(lambda: swarm.engine.errors["message_of_no_room_of_ours"])
+    def test_another_rooms_message_is_noted(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
+        line.send(message_from(1, "ann", 1, room="den"))
+        swarm.wait_until(lambda: swarm.process.errors["message_of_no_room_of_ours"])
 
-    def test_a_server_that_is_asked_for_pings_gets_an_answer(self, swarm: Swarm, end: ServerEnd) -> None:
-        _, line = lurker(swarm, end)
+    def test_a_server_that_is_asked_for_pings_gets_an_answer(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
+        _, line = lurker(swarm, scripted_server)
         line.send(PingEvent(id="x7"))
-        assert line.next(Pong).id == "x7"
+        assert line.expect(Pong).id == "x7"

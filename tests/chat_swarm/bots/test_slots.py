@@ -8,100 +8,127 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from chat_swarm.bots.slots import PAIR, ROOM, Answer, Ask, Layout, SeatBook, Usher, Waiting, partner
+from chat_swarm.bots.slots import (
+    PAIR_SLOT,
+    ROOM_SLOT,
+    RoomLayout,
+    SlotAllocator,
+    SlotGrant,
+    SlotPool,
+    SlotRequest,
+    SlotWaiter,
+    partner_slot,
+)
 
 ROOM_SIZE = 6
 
 
-def nothing(_: Ask) -> None:
+def nothing(_: SlotRequest) -> None:
     """Lose an ask."""
 
 
-def one_process(blocks: dict[str, int]) -> SeatBook:
-    usher, books = Usher(), list[SeatBook]()
+def one_process(blocks: dict[str, int]) -> SlotPool:
+    usher, books = SlotAllocator(), list[SlotPool]()
 
-    def ask(wanted: Ask) -> None:
-        answer = usher.answer(wanted)
+    def ask(wanted: SlotRequest) -> None:
+        answer = usher.allocate(wanted)
         assert answer is not None
-        books[0].answered(answer)
+        books[0].on_grant(answer)
 
-    books.append(SeatBook("only", blocks, ask))
+    books.append(SlotPool("only", blocks, ask))
     return books[0]
 
 
 def test_one_process_is_answered_at_once_and_fills_room_after_room() -> None:
-    book, seats = one_process({ROOM: 3, PAIR: 1}), list[int]()
+    book, seats = one_process({ROOM_SLOT: 3, PAIR_SLOT: 1}), list[int]()
     for _ in range(10):
-        book.wait(ROOM, seats.append)
+        book.acquire_slot(ROOM_SLOT, seats.append)
     assert seats == list(range(10))
     pairs: list[int] = []
     for _ in range(3):
-        book.wait(PAIR, pairs.append)
+        book.acquire_slot(PAIR_SLOT, pairs.append)
     assert pairs == [0, 1, 2]
 
 
 def test_a_seat_that_was_given_back_is_the_next_to_be_given() -> None:
-    book, seats = one_process({ROOM: 3}), list[int]()
+    book, seats = one_process({ROOM_SLOT: 3}), list[int]()
     for _ in range(4):
-        book.wait(ROOM, seats.append)
-    book.give_back(ROOM, 1)
-    book.wait(ROOM, seats.append)
+        book.acquire_slot(ROOM_SLOT, seats.append)
+    book.release_slot(ROOM_SLOT, 1)
+    book.acquire_slot(ROOM_SLOT, seats.append)
     assert seats == [0, 1, 2, 3, 1]
 
 
 def test_a_bot_may_ask_for_more_from_within_its_answer() -> None:
-    book, seats = one_process({ROOM: 3}), list[int]()
+    book, seats = one_process({ROOM_SLOT: 3}), list[int]()
 
     def then(seat: int) -> None:
         seats.append(seat)
         if len(seats) < 2_000:
-            book.wait(ROOM, then)
+            book.acquire_slot(ROOM_SLOT, then)
 
-    book.wait(ROOM, then)
+    book.acquire_slot(ROOM_SLOT, then)
     assert seats == list(range(2_000))
 
 
 def test_who_gave_up_waiting_gets_no_seat_and_none_is_lost() -> None:
     # Given an ask under way for a bot that then gives up
-    asks, seats = list[Ask](), list[int]()
-    usher, book = Usher(), SeatBook("a", {ROOM: 2}, asks.append)
-    waiting = book.wait(ROOM, seats.append)
+    asks, seats = list[SlotRequest](), list[int]()
+    usher, book = SlotAllocator(), SlotPool("a", {ROOM_SLOT: 2}, asks.append)
+    waiting = book.acquire_slot(ROOM_SLOT, seats.append)
     waiting.cancel()
     # When the answer comes
-    answer = usher.answer(asks[0])
+    answer = usher.allocate(asks[0])
     assert answer is not None
-    book.answered(answer)
+    book.on_grant(answer)
     # Then the next bot has the seat, and nobody is asked
     assert seats == []
-    book.wait(ROOM, seats.append)
+    book.acquire_slot(ROOM_SLOT, seats.append)
     assert (seats, len(asks)) == ([0], 1)
 
 
 def test_an_answer_for_another_book_or_kind_changes_nothing() -> None:
-    asks, seats = list[Ask](), list[int]()
-    book = SeatBook("a", {ROOM: 2}, asks.append)
-    book.wait(ROOM, seats.append)
-    book.answered(Answer(book="b", kind=ROOM, number=1, seats=[5]))
-    book.answered(Answer(book="a", kind=PAIR, number=1, seats=[5]))
-    book.answered(Answer(book="a", kind=ROOM, number=2, seats=[5]))
+    asks, seats = list[SlotRequest](), list[int]()
+    book = SlotPool("a", {ROOM_SLOT: 2}, asks.append)
+    book.acquire_slot(ROOM_SLOT, seats.append)
+    book.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, seats=[5]))
+    book.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, seats=[5]))
+    book.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, seats=[5]))
     assert seats == []
 
 
 def test_the_seats_of_a_process_that_ended_are_given_again_lowest_first() -> None:
-    usher = Usher()
+    usher = SlotAllocator()
     for book in ("a", "b"):
-        usher.answer(Ask(book=book, kind=ROOM, number=1, count=3))
-    usher.gone("a")
-    answer = usher.answer(Ask(book="c", kind=ROOM, number=1, count=4))
+        usher.allocate(SlotRequest(book=book, kind=ROOM_SLOT, number=1, count=3))
+    usher.free_pool("a")
+    answer = usher.allocate(SlotRequest(book="c", kind=ROOM_SLOT, number=1, count=4))
     assert answer is not None
     assert answer["seats"] == [0, 1, 2, 6]
 
 
 def test_a_seat_has_a_room_and_a_place() -> None:
-    assert [Layout(3).room(seat) for seat in range(5)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-    assert [Layout(3, rooms=2).room(seat) for seat in range(5)] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)]
-    assert [partner(seat) for seat in range(4)] == [1, 0, 3, 2]
-    assert (Layout(20).block(1), Layout(20).block(2), Layout(20).block(4), Layout(1).block(8)) == (
+    assert [RoomLayout(3).room_and_place(seat) for seat in range(5)] == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (1, 0),
+        (1, 1),
+    ]
+    assert [RoomLayout(3, rooms=2).room_and_place(seat) for seat in range(5)] == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+        (0, 2),
+    ]
+    assert [partner_slot(seat) for seat in range(4)] == [1, 0, 3, 2]
+    assert (
+        RoomLayout(20).request_size(1),
+        RoomLayout(20).request_size(2),
+        RoomLayout(20).request_size(4),
+        RoomLayout(1).request_size(8),
+    ) == (
         10,
         5,
         2,
@@ -114,27 +141,27 @@ def test_rooms_are_mixed_of_all_processes_that_ask_in_turn(
     processes: int, room_size: int, rooms: int
 ) -> None:
     # Given processes that start their bots at the same time, all at once
-    usher, layout = Usher(), Layout(room_size)
-    asks: dict[str, Ask] = {}
+    usher, layout = SlotAllocator(), RoomLayout(room_size)
+    asks: dict[str, SlotRequest] = {}
     rooms_of: dict[int, Counter[str]] = {}
     books = {}
     for name in [f"p{number}" for number in range(processes)]:
 
-        def ask(wanted: Ask, name: str = name) -> None:
+        def ask(wanted: SlotRequest, name: str = name) -> None:
             asks[name] = wanted
 
         def then(seat: int, name: str = name) -> None:
-            rooms_of.setdefault(layout.room(seat)[0], Counter())[name] += 1
+            rooms_of.setdefault(layout.room_and_place(seat)[0], Counter())[name] += 1
 
-        books[name] = SeatBook(name, {ROOM: layout.block(processes)}, ask)
+        books[name] = SlotPool(name, {ROOM_SLOT: layout.request_size(processes)}, ask)
         for _ in range(room_size * rooms):
-            books[name].wait(ROOM, then)
+            books[name].acquire_slot(ROOM_SLOT, then)
     # When their asks are answered in turn
     while asks:
         for name in list(asks):
-            answer = usher.answer(asks.pop(name))
+            answer = usher.allocate(asks.pop(name))
             assert answer is not None
-            books[name].answered(answer)
+            books[name].on_grant(answer)
     # Then every room has bots of every process
     assert all(len(here) == processes for here in rooms_of.values())
 
@@ -144,25 +171,25 @@ class Seating(RuleBasedStateMachine):
 
     @initialize(processes=st.integers(1, 3))
     def begin(self, processes: int) -> None:
-        self.usher = Usher()
-        self.asks: list[Ask] = []
-        self.answers: list[Answer] = []
+        self.usher = SlotAllocator()
+        self.asks: list[SlotRequest] = []
+        self.answers: list[SlotGrant] = []
         self.seated: dict[tuple[str, str], list[int]] = {}
-        self.waiting: list[tuple[str, str, Waiting]] = []
+        self.waiting: list[tuple[str, str, SlotWaiter]] = []
         self.given_up = False
-        self.books: dict[str, SeatBook] = {}
+        self.books: dict[str, SlotPool] = {}
         for number in range(processes):
-            blocks = {ROOM: Layout(ROOM_SIZE).block(processes), PAIR: 1}
-            self.books[f"p{number}"] = SeatBook(f"p{number}", blocks, self.asks.append)
+            blocks = {ROOM_SLOT: RoomLayout(ROOM_SIZE).request_size(processes), PAIR_SLOT: 1}
+            self.books[f"p{number}"] = SlotPool(f"p{number}", blocks, self.asks.append)
 
     def taker(self, name: str, kind: str) -> Callable[[int], None]:
         return self.seated.setdefault((name, kind), []).append
 
-    @rule(data=st.data(), kind=st.sampled_from([ROOM, PAIR]), bots=st.integers(1, 9))
+    @rule(data=st.data(), kind=st.sampled_from([ROOM_SLOT, PAIR_SLOT]), bots=st.integers(1, 9))
     def bots_come(self, data: st.DataObject, kind: str, bots: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.books)))
         for _ in range(bots):
-            self.waiting.append((name, kind, self.books[name].wait(kind, self.taker(name, kind))))
+            self.waiting.append((name, kind, self.books[name].acquire_slot(kind, self.taker(name, kind))))
 
     @rule(data=st.data())
     def a_bot_goes(self, data: st.DataObject) -> None:
@@ -170,11 +197,11 @@ class Seating(RuleBasedStateMachine):
             (name, kind), seat = data.draw(st.sampled_from(taken))
             self.given_up = True
             self.seated[name, kind].remove(seat)
-            self.books[name].give_back(kind, seat)
+            self.books[name].release_slot(kind, seat)
 
     @rule(data=st.data())
     def a_bot_gives_up_waiting(self, data: st.DataObject) -> None:
-        if standing := [place for place in self.waiting if place[2].then is not None]:
+        if standing := [place for place in self.waiting if place[2].on_slot is not None]:
             self.given_up = True
             data.draw(st.sampled_from(standing))[2].cancel()
 
@@ -184,7 +211,9 @@ class Seating(RuleBasedStateMachine):
             ask = self.asks[data.draw(st.integers(0, len(self.asks) - 1))]
             if not keep:
                 self.asks.remove(ask)
-            answer = self.usher.answer(msgspec.msgpack.decode(msgspec.msgpack.encode(ask), type=Ask))
+            answer = self.usher.allocate(
+                msgspec.msgpack.decode(msgspec.msgpack.encode(ask), type=SlotRequest)
+            )
             if answer is not None:
                 self.answers.append(answer)
 
@@ -194,8 +223,8 @@ class Seating(RuleBasedStateMachine):
             answer = self.answers[data.draw(st.integers(0, len(self.answers) - 1))]
             if not keep:
                 self.answers.remove(answer)
-            copy = msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=Answer)
-            self.books[copy["book"]].answered(copy)
+            copy = msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=SlotGrant)
+            self.books[copy["book"]].on_grant(copy)
 
     @rule()
     def all_that_travels_is_lost(self) -> None:
@@ -204,24 +233,24 @@ class Seating(RuleBasedStateMachine):
 
     @invariant()
     def no_seat_is_taken_twice(self) -> None:
-        for wanted in (ROOM, PAIR):
+        for wanted in (ROOM_SLOT, PAIR_SLOT):
             taken = [seat for (_, kind), seats in self.seated.items() if kind == wanted for seat in seats]
             assert len(taken) == len(set(taken))
 
     def teardown(self) -> None:
         """Given that messages travel at last, all who wait are seated, and rooms are full but the last."""
         for _ in range(10_000):
-            if not any(place[2].then is not None for place in self.waiting):
+            if not any(place[2].on_slot is not None for place in self.waiting):
                 break
             for book in self.books.values():
-                book.ask_again()
+                book.repeat_requests()
             for ask in [self.asks.pop(0) for _ in range(len(self.asks))]:
-                if (answer := self.usher.answer(ask)) is not None:
-                    self.books[answer["book"]].answered(answer)
-        assert not any(place[2].then is not None for place in self.waiting)
+                if (answer := self.usher.allocate(ask)) is not None:
+                    self.books[answer["book"]].on_grant(answer)
+        assert not any(place[2].on_slot is not None for place in self.waiting)
         self.no_seat_is_taken_twice()
         if not self.given_up:
-            for wanted in (ROOM, PAIR):
+            for wanted in (ROOM_SLOT, PAIR_SLOT):
                 taken = [seat for (_, kind), seats in self.seated.items() if kind == wanted for seat in seats]
                 assert sorted(taken) == list(range(len(taken)))
 

@@ -6,33 +6,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.bots.source_addresses import PER_ADDRESS, Sources
+from chat_swarm.bots.source_addresses import CONNECTIONS_PER_ADDRESS, SourceAddresses
 
 HERE = IPv4Address("127.0.0.1")
 
 
 def test_loopback_addresses_are_filled_one_after_the_other() -> None:
-    sources = Sources(HERE)
-    taken = [sources.take() for _ in range(2 * PER_ADDRESS + 1)]
-    assert taken[0] == taken[PER_ADDRESS - 1] == "127.0.0.1"
-    assert taken[PER_ADDRESS] == taken[2 * PER_ADDRESS - 1] == "127.0.0.2"
+    sources = SourceAddresses(HERE)
+    taken = [sources.acquire_address() for _ in range(2 * CONNECTIONS_PER_ADDRESS + 1)]
+    assert taken[0] == taken[CONNECTIONS_PER_ADDRESS - 1] == "127.0.0.1"
+    assert taken[CONNECTIONS_PER_ADDRESS] == taken[2 * CONNECTIONS_PER_ADDRESS - 1] == "127.0.0.2"
     assert taken[-1] == "127.0.0.3"
 
 
 def test_what_was_given_back_is_taken_first() -> None:
-    sources = Sources(HERE, per_address=2)
-    assert [sources.take() for _ in range(4)] == ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2"]
-    sources.give_back("127.0.0.1")
-    assert [sources.take() for _ in range(2)] == ["127.0.0.1", "127.0.0.3"]
+    sources = SourceAddresses(HERE, per_address=2)
+    assert [sources.acquire_address() for _ in range(4)] == [
+        "127.0.0.1",
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.0.0.2",
+    ]
+    sources.release_address("127.0.0.1")
+    assert [sources.acquire_address() for _ in range(2)] == ["127.0.0.1", "127.0.0.3"]
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 600))
 def test_processes_share_no_address(processes: int, per_address: int, bots: int) -> None:
     seen: set[str | None] = set()
     for process in range(processes):
-        sources = Sources(HERE, process=process, processes=processes, per_address=per_address)
-        taken = [sources.take() for _ in range(bots)]
-        assert max(sources.fill.values()) <= per_address
+        sources = SourceAddresses(HERE, process=process, processes=processes, per_address=per_address)
+        taken = [sources.acquire_address() for _ in range(bots)]
+        assert max(sources.connection_counts.values()) <= per_address
         assert all(ip_address(str(address)) in ip_network("127.0.0.0/8") for address in taken)
         assert seen.isdisjoint(taken)
         seen |= set(taken)
@@ -40,34 +45,34 @@ def test_processes_share_no_address(processes: int, per_address: int, bots: int)
 
 def test_given_addresses_are_filled_evenly() -> None:
     given_addresses = [IPv4Address(f"10.0.0.{last}") for last in (4, 5, 6)]
-    sources = Sources(IPv4Address("10.0.0.1"), given_addresses)
-    assert [sources.take() for _ in range(4)] == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.4"]
-    sources.give_back("10.0.0.6")
-    assert sources.take() == "10.0.0.6"
-    assert sources.fill == {"10.0.0.4": 2, "10.0.0.5": 1, "10.0.0.6": 1}
+    sources = SourceAddresses(IPv4Address("10.0.0.1"), given_addresses)
+    assert [sources.acquire_address() for _ in range(4)] == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.4"]
+    sources.release_address("10.0.0.6")
+    assert sources.acquire_address() == "10.0.0.6"
+    assert sources.connection_counts == {"10.0.0.4": 2, "10.0.0.5": 1, "10.0.0.6": 1}
 
 
 @pytest.mark.parametrize("target", [IPv4Address("192.0.2.1"), IPv6Address("::1"), IPv6Address("2001:db8::1")])
 def test_elsewhere_the_kernel_chooses(target: IPv4Address | IPv6Address) -> None:
-    sources = Sources(target)
-    assert sources.take() is None
-    sources.give_back(None)
-    assert sources.fill == {}
+    sources = SourceAddresses(target)
+    assert sources.acquire_address() is None
+    sources.release_address(None)
+    assert sources.connection_counts == {}
 
 
 def test_nothing_can_be_given_back_that_was_not_taken() -> None:
-    sources = Sources(HERE)
-    sources.give_back(sources.take())
+    sources = SourceAddresses(HERE)
+    sources.release_address(sources.acquire_address())
     for address in ("127.0.0.1", "127.0.0.9"):
         with pytest.raises(ValueError, match="No connection"):
-            sources.give_back(address)
+            sources.release_address(address)
 
 
 def test_ipv6_is_not_reached_from_ipv4() -> None:
     with pytest.raises(ValueError, match=r"::1 cannot be reached from 127\.0\.0\.1"):
-        Sources(IPv6Address("::1"), [HERE])
+        SourceAddresses(IPv6Address("::1"), [HERE])
 
 
 def test_a_process_outside_the_count_is_refused() -> None:
     with pytest.raises(ValueError, match="no process 2 among 2"):
-        Sources(HERE, process=2, processes=2)
+        SourceAddresses(HERE, process=2, processes=2)

@@ -14,7 +14,7 @@ from chat_swarm.locust_plugin.live_view import (
     LiveView,
 )
 from chat_swarm.model.metric_names import METRICS
-from chat_swarm.model.schema import Quantiles, Row, Scope, ServerSample
+from chat_swarm.model.schema import Quantiles, Scope, ServerSample, TimelineRow
 
 
 class Made:
@@ -25,12 +25,12 @@ class Made:
         self.running = True
         self.run_directory: Path | None = None
         self.finished: list[Path] = []
-        self.made: list[Row] = []
+        self.made: list[TimelineRow] = []
         self.found: dict[str, Scope] = {}
         self.wrong: dict[str, int] = {}
         self.asked = 0
 
-    def rows(self, since: int) -> Sequence[Row]:
+    def rows(self, since: int) -> Sequence[TimelineRow]:
         return self.made[since:]
 
     def scopes(self) -> Mapping[str, Scope]:
@@ -59,8 +59,8 @@ def view(source: Made, now: list[float]) -> LiveView:
     return LiveView(source, lambda: now[0])
 
 
-def seconds(number: int, marked: str = "") -> list[Row]:
-    return [Row(t=t, unix=t, phase="steady", marked=marked) for t in range(number)]
+def seconds(number: int, marked: str = "") -> list[TimelineRow]:
+    return [TimelineRow(t=t, unix=t, phase="steady", marked=marked) for t in range(number)]
 
 
 def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: LiveView, source: Made) -> None:
@@ -72,7 +72,7 @@ def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: LiveView
 
 def test_a_row_holds_its_second_in_the_columns_order(view: LiveView, source: Made) -> None:
     source.made = [
-        Row(
+        TimelineRow(
             t=0,
             unix=5,
             phase="ramp",

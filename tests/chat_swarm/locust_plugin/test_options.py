@@ -21,7 +21,7 @@ from chat_swarm.locust_plugin.options import (
     with_form_values,
 )
 from chat_swarm.model.distributions import constant
-from chat_swarm.model.plan import BOTS, Plan
+from chat_swarm.model.plan import BOT_CLASSES, RunPlan
 from chat_swarm.model.stages import ShapePlan
 
 
@@ -41,7 +41,7 @@ def parser() -> ArgumentParser:
 
 def test_with_no_options_the_plan_is_the_default_plan() -> None:
     a_run_worth_starting = ShapePlan(users=1000, spawn_rate=100)
-    assert build_plan(parser().parse_args([]), None) == Plan(shape=a_run_worth_starting)
+    assert build_plan(parser().parse_args([]), None) == RunPlan(shape=a_run_worth_starting)
 
 
 def test_every_option_says_what_a_run_is_to_do() -> None:
@@ -217,7 +217,7 @@ class TestForm:
 class TestWeights:
     @pytest.fixture
     def environment(self) -> SimpleNamespace:
-        classes = {kind: type(kind, (), {"weight": 1}) for kind in BOTS}
+        classes = {kind: type(kind, (), {"weight": 1}) for kind in BOT_CLASSES}
         return SimpleNamespace(available_user_classes=classes, user_classes=list(classes.values()))
 
     @staticmethod
@@ -235,17 +235,17 @@ class TestWeights:
 
     def test_a_worker_keeps_all_for_the_master_names_them(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(worker=True))  # type: ignore[arg-type]
-        assert set(self.running(environment)) == set(BOTS)
+        assert set(self.running(environment)) == set(BOT_CLASSES)
 
     def test_those_that_are_named_run_and_no_others(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(user_classes=["LurkerBot"]))  # type: ignore[arg-type]
         assert self.running(environment) == {"LurkerBot": 1}
 
     def test_naming_all_is_naming_none(self, environment: SimpleNamespace) -> None:
-        apply_weights(environment, options(user_classes=[*BOTS]))  # type: ignore[arg-type]
+        apply_weights(environment, options(user_classes=[*BOT_CLASSES]))  # type: ignore[arg-type]
         assert self.running(environment) == {"ChatterBot": 1}
 
     def test_no_weight_at_all_is_refused_and_changes_nothing(self, environment: SimpleNamespace) -> None:
         with pytest.raises(PlanError, match="no bots"):
             apply_weights(environment, options(chatter_weight=0))  # type: ignore[arg-type]
-        assert set(self.running(environment)) == set(BOTS)
+        assert set(self.running(environment)) == set(BOT_CLASSES)

@@ -10,7 +10,7 @@ from collections import Counter
 from locust.env import Environment
 from locust.stats import RequestStats, setup_distributed_stats_event_listeners, get_percentile_stats_summary
 from chat_swarm.locust_plugin.stats_feed import StatsFeed
-from chat_swarm.model.metric_names import METRIC
+from chat_swarm.model.metric_names import METRIC_BY_NAME
 
 now = [1_000_000.5]
 time.time = lambda: now[0]
@@ -66,16 +66,16 @@ def run(seed, distributed):
     for second in range(30):
         now[0] += 1
         for name in ("ack", "delivery"):
-            metric = METRIC[name]
+            metric = METRIC_BY_NAME[name]
             values = [round(source.lognormvariate(1, 2), 3) for _ in range(source.randrange(40))]
             for value in values:
-                one_by_one.log_request(metric.kind, name, value, 160)
+                one_by_one.log_request(metric.locust_type, name, value, 160)
             feed.add_samples(metric, Counter(values).items(), 160 * len(values))
         for _ in range(failed := source.randrange(3)):
             one_by_one.log_error("audit", "lost", "lost: a message")
             one_by_one.log_error("send", "ack", "rate_limited")
         feed.add_failures("lost", "lost: a message", failed)
-        feed.add_failures(METRIC["ack"], "rate_limited", failed)
+        feed.add_failures(METRIC_BY_NAME["ack"], "rate_limited", failed)
         if second % 3 == 2:
             report_one(), report_batched()
     return table(shown_one), table(shown_batched)
@@ -83,8 +83,8 @@ def run(seed, distributed):
 
 def lag():
     stats = RequestStats()
-    StatsFeed(stats).add_samples(METRIC["bot_lag"], [(3.5, 4)])
-    StatsFeed(stats).add_failures(METRIC["bot_lag"], "stall")
+    StatsFeed(stats).add_samples(METRIC_BY_NAME["bot_lag"], [(3.5, 4)])
+    StatsFeed(stats).add_failures(METRIC_BY_NAME["bot_lag"], "stall")
     entry = stats.entries["bot_lag", "lag"]
     return [entry.num_requests, entry.num_failures, stats.total.num_requests, stats.total.num_failures]
 
@@ -93,13 +93,13 @@ def own_buckets():
     from locust import stats as module
     module.bucket_response_time = lambda ms: round(ms, 1)
     stats = RequestStats()
-    StatsFeed(stats).add_samples(METRIC["rtt"], [(0.34, 2), (0.31, 1)])
+    StatsFeed(stats).add_samples(METRIC_BY_NAME["rtt"], [(0.34, 2), (0.31, 1)])
     return sorted(stats.total.response_times.items())
 
 
 def nothing():
     stats = RequestStats()
-    StatsFeed(stats).add_samples(METRIC["rtt"], [])
+    StatsFeed(stats).add_samples(METRIC_BY_NAME["rtt"], [])
     StatsFeed(stats).add_failures("lost", "lost", 0)
     return len(stats.entries) + len(stats.errors)
 

@@ -25,7 +25,7 @@ import gevent
 from locust import User, events
 
 from chat_swarm.locust_plugin import options, web
-from chat_swarm.model.schema import Quantiles, Row, Scope
+from chat_swarm.model.schema import Quantiles, Scope, TimelineRow
 
 
 class Bot(User):
@@ -47,7 +47,8 @@ class Figures:
     finished = [Path("runs/first")]
 
     def rows(self, since):
-        return [Row(t=t, unix=t, phase="steady", metrics={"delivery": figures}) for t in range(since, 5)]
+        metrics = {"delivery": figures}
+        return [TimelineRow(t=t, unix=t, phase="steady", metrics=metrics) for t in range(since, 5)]
 
     def scopes(self):
         return {"steady": Scope(seconds=5.0, metrics={"delivery": figures, "bot_lag": figures})}

@@ -11,165 +11,165 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_swarm.loop.event_loop import TICK_NS, Reactor
+from chat_swarm.loop.event_loop import LAG_PROBE_PERIOD_NS, EventLoop
 from chat_swarm.loop.native_epoll import EPOLLIN, EPOLLOUT
-from chat_swarm.loop.timerfd import Alarm
+from chat_swarm.loop.timerfd import TimerFd
 
-PATIENCE = 20.0
+PATIENCE_S = 20.0
 
 
-class Told:
+class LoopRecorder:
     def __init__(self) -> None:
         self.lags: list[int] = []
         self.errors: list[Exception] = []
-        self.reactor = Reactor(self.lags.append, self.errors.append)
+        self.loop = EventLoop(self.lags.append, self.errors.append)
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    one = Told()
+def recorded() -> Iterator[LoopRecorder]:
+    one = LoopRecorder()
     yield one
-    one.reactor.close()
+    one.loop.close()
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-5, 20), max_size=30))
 def test_timers_ring_in_order_and_never_early(delays: list[int]) -> None:
-    one = Told()
-    with contextlib.closing(one.reactor):
-        rung: list[tuple[int, int]] = []
+    one = LoopRecorder()
+    with contextlib.closing(one.loop):
+        fired: list[tuple[int, int]] = []
         start = time.monotonic_ns()
 
-        def ring(moment: int) -> None:
-            rung.append((moment, time.monotonic_ns()))
+        def fire(due_ns: int) -> None:
+            fired.append((due_ns, time.monotonic_ns()))
 
-        moments = [start + delay * 100_000 for delay in delays]
-        for moment in moments:
-            one.reactor.at(moment, lambda moment=moment: ring(moment))  # type: ignore[misc]
-        assert one.reactor.run(PATIENCE, lambda: len(rung) == len(moments))
-        assert [moment for moment, _ in rung] == sorted(moments)
-        assert all(when >= moment for moment, when in rung)
-
-
-def test_a_timer_that_is_set_between_two_turns_waits_for_no_other(told: Told) -> None:
-    told.reactor.turn()
-    moment = time.monotonic_ns() + 1_000_000
-    told.reactor.at(moment, lambda: None)
-    told.reactor.at(moment + 500_000, lambda: None)
-    assert told.reactor._alarm_ns == moment
+        due_times_ns = [start + delay * 100_000 for delay in delays]
+        for due_ns in due_times_ns:
+            one.loop.call_at(due_ns, lambda due_ns=due_ns: fire(due_ns))  # type: ignore[misc]
+        assert one.loop.run_for(PATIENCE_S, lambda: len(fired) == len(due_times_ns))
+        assert [due_ns for due_ns, _ in fired] == sorted(due_times_ns)
+        assert all(when >= due_ns for due_ns, when in fired)
 
 
-def test_its_descriptor_is_readable_when_a_timer_is_due(told: Told) -> None:
+def test_a_timer_that_is_set_between_two_turns_waits_for_no_other(recorded: LoopRecorder) -> None:
+    recorded.loop.run_once()
+    due_ns = time.monotonic_ns() + 1_000_000
+    recorded.loop.call_at(due_ns, lambda: None)
+    recorded.loop.call_at(due_ns + 500_000, lambda: None)
+    assert recorded.loop._timer_due_ns == due_ns
+
+
+def test_its_descriptor_is_readable_when_a_timer_is_due(recorded: LoopRecorder) -> None:
     # As gevent's loop uses it: nobody waits in the reactor
-    rung: list[int] = []
-    told.reactor.after(0.005, lambda: rung.append(1))
-    told.reactor.turn()
-    deadline = time.monotonic() + PATIENCE
+    fired: list[int] = []
+    recorded.loop.call_later(0.005, lambda: fired.append(1))
+    recorded.loop.run_once()
+    deadline = time.monotonic() + PATIENCE_S
     with select.epoll() as outer:
-        outer.register(told.reactor.fileno(), select.EPOLLIN)
-        while not rung:
+        outer.register(recorded.loop.fileno(), select.EPOLLIN)
+        while not fired:
             assert time.monotonic() < deadline
-            assert outer.poll(PATIENCE)
-            told.reactor.turn()
+            assert outer.poll(PATIENCE_S)
+            recorded.loop.run_once()
 
 
-def test_who_fails_stops_nobody(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_fails_stops_nobody(recorded: LoopRecorder, caplog: pytest.LogCaptureFixture) -> None:
     one, other = socket.socketpair()
     with one, other:
-        rung: list[str] = []
+        fired: list[str] = []
 
         def fail(*_: object) -> None:
             raise ValueError("on purpose")
 
-        told.reactor.watch(one.fileno(), EPOLLOUT, fail)
-        told.reactor.watch(other.fileno(), EPOLLOUT, lambda _: rung.append("socket"))
-        told.reactor.after(0, fail)
-        told.reactor.after(0, lambda: rung.append("timer"))
-        assert told.reactor.run(PATIENCE, lambda: {"socket", "timer"} <= set(rung))
-        assert [str(error) for error in told.errors][:2] == ["on purpose", "on purpose"]
+        recorded.loop.watch(one.fileno(), EPOLLOUT, fail)
+        recorded.loop.watch(other.fileno(), EPOLLOUT, lambda _: fired.append("socket"))
+        recorded.loop.call_later(0, fail)
+        recorded.loop.call_later(0, lambda: fired.append("timer"))
+        assert recorded.loop.run_for(PATIENCE_S, lambda: {"socket", "timer"} <= set(fired))
+        assert [str(error) for error in recorded.errors][:2] == ["on purpose", "on purpose"]
         assert "the swarm erred" in caplog.text
-        told.reactor.forget(one.fileno())
-        told.reactor.forget(other.fileno())
+        recorded.loop.unwatch(one.fileno())
+        recorded.loop.unwatch(other.fileno())
 
 
-def test_who_was_forgotten_in_a_turn_is_not_called_in_it(told: Told) -> None:
+def test_who_was_forgotten_in_a_turn_is_not_called_in_it(recorded: LoopRecorder) -> None:
     one, other = socket.socketpair()
     with one, other:
         called: list[int] = []
 
         def only(mine: socket.socket, theirs: socket.socket) -> None:
             called.append(mine.fileno())
-            told.reactor.forget(theirs.fileno())
+            recorded.loop.unwatch(theirs.fileno())
 
-        told.reactor.watch(one.fileno(), EPOLLOUT, lambda _: only(one, other))
-        told.reactor.watch(other.fileno(), EPOLLOUT, lambda _: only(other, one))
-        told.reactor.turn()
+        recorded.loop.watch(one.fileno(), EPOLLOUT, lambda _: only(one, other))
+        recorded.loop.watch(other.fileno(), EPOLLOUT, lambda _: only(other, one))
+        recorded.loop.run_once()
         assert len(called) == 1
-        told.reactor.forget(called[0])
-        told.reactor.forget(called[0])
-        assert not told.reactor.handlers
+        recorded.loop.unwatch(called[0])
+        recorded.loop.unwatch(called[0])
+        assert not recorded.loop.handlers
 
 
-def test_a_loop_that_is_held_up_tells_by_how_much(told: Told) -> None:
-    told.reactor.run(PATIENCE, lambda: bool(told.lags))
-    del told.lags[:]
+def test_a_loop_that_is_held_up_tells_by_how_much(recorded: LoopRecorder) -> None:
+    recorded.loop.run_for(PATIENCE_S, lambda: bool(recorded.lags))
+    del recorded.lags[:]
     time.sleep(0.1)
-    told.reactor.run(PATIENCE, lambda: bool(told.lags))
-    assert told.lags[0] >= 100_000_000 - TICK_NS
-    assert min(told.lags) >= 0
+    recorded.loop.run_for(PATIENCE_S, lambda: bool(recorded.lags))
+    assert recorded.lags[0] >= 100_000_000 - LAG_PROBE_PERIOD_NS
+    assert min(recorded.lags) >= 0
 
 
-def test_the_moment_before_a_read_moves_only_when_all_has_been_read(told: Told) -> None:
-    told.reactor.turn()
-    told.reactor.turn()
-    before = told.reactor.previous_ns
+def test_the_moment_before_a_read_moves_only_when_all_has_been_read(recorded: LoopRecorder) -> None:
+    recorded.loop.run_once()
+    recorded.loop.run_once()
+    before = recorded.loop.previous_poll_ns
     # Given a turn that left something unread
-    told.reactor.behind = True
-    told.reactor.turn()
-    assert told.reactor.previous_ns == before
+    recorded.loop.has_backlog = True
+    recorded.loop.run_once()
+    assert recorded.loop.previous_poll_ns == before
     # Then it moves on after the next, that has read it
-    told.reactor.turn()
-    assert told.reactor.previous_ns > before
-    assert told.reactor.previous_ns <= time.time_ns()
+    recorded.loop.run_once()
+    assert recorded.loop.previous_poll_ns > before
+    assert recorded.loop.previous_poll_ns <= time.time_ns()
 
 
 def _note(called: set[int], fd: int, _: int) -> None:
     called.add(fd)
 
 
-def test_more_than_one_turn_serves_leave_the_moment_where_it_was(told: Told) -> None:
+def test_more_than_one_turn_serves_leave_the_moment_where_it_was(recorded: LoopRecorder) -> None:
     pairs = [socket.socketpair() for _ in range(300)]
     ends = [end for pair in pairs for end in pair]
     called: set[int] = set()
     try:
         for end in ends:
-            told.reactor.watch(end.fileno(), EPOLLIN | EPOLLOUT, partial(_note, called, end.fileno()))
-        told.reactor.turn()
-        before = told.reactor.previous_ns
-        assert told.reactor.behind
-        told.reactor.turn()
-        assert told.reactor.previous_ns == before
+            recorded.loop.watch(end.fileno(), EPOLLIN | EPOLLOUT, partial(_note, called, end.fileno()))
+        recorded.loop.run_once()
+        before = recorded.loop.previous_poll_ns
+        assert recorded.loop.has_backlog
+        recorded.loop.run_once()
+        assert recorded.loop.previous_poll_ns == before
         assert len(called) == len(ends)
     finally:
         for end in ends:
-            told.reactor.forget(end.fileno())
+            recorded.loop.unwatch(end.fileno())
             end.close()
 
 
 def test_an_alarm_rings_once_at_its_moment() -> None:
-    alarm = Alarm()
+    timer = TimerFd()
     try:
         with select.epoll() as epoll:
-            epoll.register(alarm.fd, select.EPOLLIN)
+            epoll.register(timer.fd, select.EPOLLIN)
             assert not epoll.poll(0)
-            moment = time.monotonic_ns() + 3_000_000
-            alarm.set(moment)
-            assert epoll.poll(PATIENCE)
-            assert time.monotonic_ns() >= moment
-            alarm.hush()
+            due_ns = time.monotonic_ns() + 3_000_000
+            timer.arm(due_ns)
+            assert epoll.poll(PATIENCE_S)
+            assert time.monotonic_ns() >= due_ns
+            timer.clear()
             assert not epoll.poll(0)
-            alarm.hush()
-            alarm.set(0)
-            assert epoll.poll(PATIENCE)
+            timer.clear()
+            timer.arm(0)
+            assert epoll.poll(PATIENCE_S)
     finally:
-        alarm.close()
+        timer.close()

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_swarm.model.hgrm import curve, distribution
+from chat_swarm.model.hgrm import percentile_curve, percentile_distribution
 from chat_swarm.model.histogram import Histogram
 
 samples = st.lists(st.integers(1, 2_000_000), min_size=1, max_size=300)
@@ -30,7 +30,7 @@ def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
     made = histogram(values)
     out = io.BytesIO()
     made.to_hdr().output_percentile_distribution(out, 1000.0)
-    theirs, ours = out.getvalue().decode(), distribution(made)
+    theirs, ours = out.getvalue().decode(), percentile_distribution(made)
 
     assert ours.splitlines()[:2] == theirs.splitlines()[:2]
     assert ours.splitlines()[-1] == theirs.splitlines()[-1]
@@ -44,7 +44,7 @@ def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
 
 @given(samples)
 def test_mean_deviation_and_maximum_are_in_milliseconds(values: list[int]) -> None:
-    found = re.findall(r"= +([\d.]+)[,\]]", distribution(histogram(values)))
+    found = re.findall(r"= +([\d.]+)[,\]]", percentile_distribution(histogram(values)))
     mean, deviation, most, count = (float(number) for number in found[:4])
     assert math.isclose(mean, np.mean(values) / 1000, rel_tol=1e-3, abs_tol=1e-3)
     assert math.isclose(deviation, np.std(values) / 1000, rel_tol=2e-2, abs_tol=max(values) / 1e6 + 1e-3)
@@ -54,7 +54,7 @@ def test_mean_deviation_and_maximum_are_in_milliseconds(values: list[int]) -> No
 
 @given(samples)
 def test_a_curve_rises_from_the_least_to_the_greatest(values: list[int]) -> None:
-    x, y = curve(histogram(values))
+    x, y = percentile_curve(histogram(values))
     assert len(x) == len(y)
     assert x == sorted(x)
     assert y == sorted(y)
@@ -64,11 +64,11 @@ def test_a_curve_rises_from_the_least_to_the_greatest(values: list[int]) -> None
 
 def test_a_curve_goes_through_the_percentiles() -> None:
     made = histogram(list(range(1, 100_001)))
-    points = dict(zip(*curve(made), strict=True))
+    points = dict(zip(*percentile_curve(made), strict=True))
     assert math.isclose(points[10.0], made.percentile(90) / 1000)
     assert math.isclose(points[1000.0], made.percentile(99.9) / 1000)
 
 
 def test_of_nothing_there_is_no_curve() -> None:
-    assert curve(Histogram()) == ([], [])
-    assert "1.000000000000          0" in distribution(Histogram())
+    assert percentile_curve(Histogram()) == ([], [])
+    assert "1.000000000000          0" in percentile_distribution(Histogram())

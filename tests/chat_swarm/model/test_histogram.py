@@ -8,10 +8,10 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.model.histogram import DIGITS, HIGHEST, LOWEST, Histogram, index_of
+from chat_swarm.model.histogram import HIGHEST_US, LOWEST_US, SIGNIFICANT_DIGITS, Histogram, index_of
 
 VALUES = st.one_of(
-    st.integers(0, HIGHEST),
+    st.integers(0, HIGHEST_US),
     st.integers(0, 29).flatmap(lambda bits: st.integers(max(0, (1 << bits) - 2), (1 << bits) + 2)),
 )
 SAMPLES = st.lists(VALUES, min_size=1, max_size=200)
@@ -27,21 +27,21 @@ def recorded(values: list[int]) -> Histogram:
 def same(one: Histogram, other: Histogram) -> bool:
     return (
         bool((one.counts == other.counts).all())
-        and (one.count, one.total, one.smallest, one.largest)
-        == (other.count, other.total, other.smallest, other.largest)
+        and (one.count, one.value_sum, one.smallest, one.largest)
+        == (other.count, other.value_sum, other.smallest, other.largest)
         and one.quantiles() == other.quantiles()
     )
 
 
 @given(SAMPLES)
 def test_each_value_is_where_hdr_puts_it(values: list[int]) -> None:
-    hdr = HdrHistogram(LOWEST, HIGHEST, DIGITS)
+    hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     assert index_of(np.array(values)).tolist() == [hdr._counts_index_for(value) for value in values]
 
 
 @given(SAMPLES)
 def test_counts_and_extremes_are_hdrs(values: list[int]) -> None:
-    ours, hdr = recorded(values), HdrHistogram(LOWEST, HIGHEST, DIGITS)
+    ours, hdr = recorded(values), HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     for value in values:
         hdr.record_value(value)
     assert ours.counts.tolist() == list(hdr.counts)
@@ -60,7 +60,7 @@ def test_a_percentile_is_a_sample_to_three_digits(values: list[int], percent: fl
 
 @given(SAMPLES)
 def test_percentiles_where_ranks_are_whole_are_hdrs(values: list[int]) -> None:
-    hdr = HdrHistogram(LOWEST, HIGHEST, DIGITS)
+    hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     for value in values:
         hdr.record_value(value)
     ours = recorded(values)
@@ -119,8 +119,8 @@ def test_what_is_not_encoded_is_refused() -> None:
 
 
 def test_what_is_out_of_range_counts_at_its_end() -> None:
-    histogram = recorded([-5, HIGHEST + 1])
-    assert histogram.percentiles([50, 100]) == [0, HIGHEST]
+    histogram = recorded([-5, HIGHEST_US + 1])
+    assert histogram.percentiles([50, 100]) == [0, HIGHEST_US]
     assert histogram.count == 2
 
 

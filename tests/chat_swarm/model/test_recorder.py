@@ -38,42 +38,42 @@ def test_metrics_are_those_of_single_samples(
     for start, late, service, lag in deliveries:
         planned = NOW + start
         sent, received, seen = planned + late, planned + late + service, planned + late + service + lag
-        recorder.planned.append(planned)
-        recorder.sent.append(sent)
-        recorder.received.append(received)
-        recorder.seen.append(seen)
+        recorder.planned_ns.append(planned)
+        recorder.sent_ns.append(sent)
+        recorder.received_ns.append(received)
+        recorder.seen_ns.append(seen)
         wanted["delivery"].append(service)
         wanted["delivery_response"].append(late + service)
         wanted["bot_lag"].append(lag)
     for start, late, service, _ in acks:
-        recorder.ack_planned.append(NOW + start)
-        recorder.ack_sent.append(NOW + start + late)
-        recorder.ack_received.append(NOW + start + late + service)
+        recorder.ack_planned_ns.append(NOW + start)
+        recorder.ack_sent_ns.append(NOW + start + late)
+        recorder.ack_received_ns.append(NOW + start + late + service)
         wanted["ack"].append(service)
         wanted["ack_response"].append(late + service)
     for metric, wait in sparse:
-        recorder.add(metric, wait)
+        recorder.add_sample(metric, wait)
         wanted[metric].append(wait)
-    _, histograms = recorder.take()
+    _, histograms = recorder.flush()
     assert {name: histogram.buckets() for name, histogram in histograms.items()} == naive(wanted)
 
 
 def test_what_was_taken_is_gone() -> None:
     recorder = Recorder()
     recorder.counts["sent"] += 3
-    recorder.add("rtt", 5000)
-    recorder.received.append(3)
-    for samples in (recorder.seen, recorder.sent, recorder.planned):
+    recorder.add_sample("rtt", 5000)
+    recorder.received_ns.append(3)
+    for samples in (recorder.seen_ns, recorder.sent_ns, recorder.planned_ns):
         samples.append(2)
-    counts, histograms = recorder.take()
+    counts, histograms = recorder.flush()
     assert counts == {"sent": 3}
     assert set(histograms) == {"rtt", "delivery", "delivery_response", "bot_lag"}
-    assert recorder.take() == ({}, {})
+    assert recorder.flush() == ({}, {})
     assert set(recorder.counts) == set(COUNTS)
 
 
 def test_a_loop_that_stood_still_missed_its_ticks_too() -> None:
     recorder = Recorder()
-    recorder.lag(95_000, 20_000)
-    _, histograms = recorder.take()
+    recorder.add_loop_lag(95_000, 20_000)
+    _, histograms = recorder.flush()
     assert histograms["loop_lag"].buckets() == [(value, 1) for value in (15, 35, 55, 75, 95)]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.model.schema import Limit, Objective, Quantiles, Scope, Step
-from chat_swarm.model.stages import STEP_SECONDS, ShapePlan, Stage, reachable, stage
+from chat_swarm.model.schema import CapacityResult, Objective, Quantiles, Scope, Step
+from chat_swarm.model.stages import DEFAULT_STEP_S, ShapePlan, Stage, planned_stage, reachable_users
 from chat_swarm.shapes.run_control import Window
-from chat_swarm.shapes.timed import StageRun
+from chat_swarm.shapes.timed import TimedRun
 
 RAMP = ShapePlan(kind="ramp", users=600, spawn_rate=50.0, run_time=60.0)
 STEPS = ShapePlan(kind="steps", users=100, spawn_rate=50.0, run_time=50.0, steps=5)
@@ -23,7 +23,7 @@ class Heard:
     """A conductor that has the figures of all seconds before `reported`."""
 
     steps: list[Step] = field(default_factory=list)
-    limit: Limit | None = None
+    limit: CapacityResult | None = None
     reported: float = 0.0
     figures: Scope = field(default_factory=Scope)
     objective: Objective | None = None
@@ -32,11 +32,11 @@ class Heard:
     def elapsed(self) -> float:
         return 0.0
 
-    def rate(self, factor: float) -> None: ...
+    def set_rate(self, factor: float) -> None: ...
 
-    def cut(self, share: float, spread_seconds: float) -> None: ...
+    def cut_connections(self, share: float, spread_seconds: float) -> None: ...
 
-    def label(self, text: str) -> None: ...
+    def set_label(self, text: str) -> None: ...
 
     def window(self, since_t: int, until_t: int) -> Window | None:
         assert since_t < until_t
@@ -46,48 +46,52 @@ class Heard:
 
 
 def labels(plan: ShapePlan, moments: list[float], up_at: float | None = 0.0) -> list[str]:
-    wanted = [stage(plan, t, up_at) for t in moments]
+    wanted = [planned_stage(plan, t, up_at) for t in moments]
     return [one.label if one else "over" for one in wanted]
 
 
 def test_a_ramp_takes_all_the_run_time() -> None:
-    wanted = stage(RAMP, 0.0, None)
+    wanted = planned_stage(RAMP, 0.0, None)
     assert wanted is not None
     assert (wanted.users, wanted.spawn_rate) == (600, 10.0)
-    assert stage(RAMP, 59.9, None) == wanted
-    assert stage(RAMP, 60.0, None) is None
+    assert planned_stage(RAMP, 59.9, None) == wanted
+    assert planned_stage(RAMP, 60.0, None) is None
 
 
 def test_a_ramp_without_run_time_goes_by_the_spawn_rate_and_then_stays() -> None:
     plan = replace(RAMP, run_time=None)
-    wanted = stage(plan, 0.0, None)
+    wanted = planned_stage(plan, 0.0, None)
     assert wanted is not None
-    assert (wanted.spawn_rate, wanted.ends) == (50.0, 12.0)
+    assert (wanted.spawn_rate, wanted.ends_at) == (50.0, 12.0)
     # Then there are seconds in which all are there, also where none was in the ramp's own
-    staying = stage(plan, 12.0, None)
+    staying = planned_stage(plan, 12.0, None)
     assert staying is not None
-    assert (staying.label, staying.users, staying.ends) == ("all 600 users", 600, 12.0 + STEP_SECONDS)
-    assert stage(plan, 11.9 + STEP_SECONDS, 12.0) == staying
-    assert stage(plan, 12.0 + STEP_SECONDS, 12.0) is None
+    assert (staying.label, staying.users, staying.ends_at) == ("all 600 users", 600, 12.0 + DEFAULT_STEP_S)
+    assert planned_stage(plan, 11.9 + DEFAULT_STEP_S, 12.0) == staying
+    assert planned_stage(plan, 12.0 + DEFAULT_STEP_S, 12.0) is None
 
 
 def test_steps_are_equal_in_height_and_length() -> None:
-    steps = [stage(STEPS, t, None) for t in (0.0, 9.9, 10.0, 20.0, 30.0, 49.9)]
+    steps = [planned_stage(STEPS, t, None) for t in (0.0, 9.9, 10.0, 20.0, 30.0, 49.9)]
     assert [one.users for one in steps if one] == [20, 20, 40, 60, 80, 100]
-    assert stage(STEPS, 50.0, None) is None
+    assert planned_stage(STEPS, 50.0, None) is None
     assert labels(STEPS, [12.0]) == ["step 2 of 5: 40 users"]
 
 
 def test_a_burst_comes_every_so_often_and_goes_again() -> None:
     moments = [0.0, 9.9, 10.0, 11.9, 12.0, 19.9, 20.0]
     assert labels(BURST, moments) == ["calm 1", "calm 1", "burst 1", "burst 1", "calm 2", "calm 2", "burst 2"]
-    assert [one.rate_factor for t in (9.9, 10.0, 12.0) if (one := stage(BURST, t, 0.0))] == [1.0, 5.0, 1.0]
+    assert [one.rate_factor for t in (9.9, 10.0, 12.0) if (one := planned_stage(BURST, t, 0.0))] == [
+        1.0,
+        5.0,
+        1.0,
+    ]
     assert labels(BURST, [0.0, 500.0], up_at=None) == ["rise", "rise"]
 
 
 def test_a_storm_cuts_when_it_begins() -> None:
     assert labels(STORM, [3.0, 12.9, 13.0, 23.0], up_at=3.0) == ["calm", "calm", "storm 1", "storm 2"]
-    calm, storm = stage(STORM, 3.0, 3.0), stage(STORM, 13.0, 3.0)
+    calm, storm = planned_stage(STORM, 3.0, 3.0), planned_stage(STORM, 13.0, 3.0)
     assert calm is not None
     assert storm is not None
     assert (calm.cut_share, storm.cut_share, storm.cut_spread) == (0.0, 0.25, 1.0)
@@ -112,15 +116,15 @@ plans = st.builds(
 
 @given(plans, st.floats(0, 20_000), st.none() | st.floats(0, 5_000))
 def test_whatever_is_wanted_is_possible(plan: ShapePlan, t: float, up_at: float | None) -> None:
-    assert plan.complaint() == ""
-    wanted = stage(plan, t, up_at if up_at is not None and up_at <= t else None)
+    assert plan.invalid_reason() == ""
+    wanted = planned_stage(plan, t, up_at if up_at is not None and up_at <= t else None)
     if wanted is None:
         return
     assert plan.run_time is None or t < plan.run_time
     assert 1 <= wanted.users <= plan.users
     assert wanted.spawn_rate > 0
     assert wanted.rate_factor > 0
-    assert wanted.ends is None or wanted.ends >= t
+    assert wanted.ends_at is None or wanted.ends_at >= t
 
 
 @given(
@@ -129,7 +133,7 @@ def test_whatever_is_wanted_is_possible(plan: ShapePlan, t: float, up_at: float 
 def test_no_more_users_are_asked_for_than_can_come_in_time(
     users: int, wanted: int, rate: float, t: float, left: float
 ) -> None:
-    target = reachable(Stage(label="", users=wanted, spawn_rate=rate, ends=t + left), t, users)
+    target = reachable_users(Stage(label="", users=wanted, spawn_rate=rate, ends_at=t + left), t, users)
     assert min(users, wanted) <= target <= max(users, wanted)
     assert (abs(target - users) - 1) / rate <= left + 1e-6
     assert target == wanted or abs(target - users) + 1 >= left * rate - 1e-6
@@ -157,22 +161,22 @@ def test_no_more_users_are_asked_for_than_can_come_in_time(
     ],
 )
 def test_a_plan_that_makes_no_sense_says_why(plan: ShapePlan, complaint: str) -> None:
-    assert complaint in plan.complaint()
+    assert complaint in plan.invalid_reason()
 
 
 def test_a_step_is_booked_from_when_its_users_are_there_once_its_figures_are() -> None:
     # Given steps of 10 s, whose users need 3 s
     heard = Heard(objective=Objective(text="", scope="all", passed=True))
-    run = StageRun(STEPS, heard)
+    run = TimedRun(STEPS, heard)
     for t in range(3):
-        run.at(float(t), t * 6)
+        run.stage_at(float(t), t * 6)
     for t in range(3, 12):
-        run.at(t + 0.05, 20)
+        run.stage_at(t + 0.05, 20)
     # When the figures of the first one are not there yet, nothing is booked
     assert heard.steps == []
     # Then it is, without its rise
     heard.reported = 10
-    run.at(12.0, 40)
+    run.stage_at(12.0, 40)
     assert [(step.label, step.start, step.end, step.bots, step.held) for step in heard.steps] == [
         ("step 1 of 5: 20 users", 3, 10, 20, True)
     ]
@@ -180,9 +184,9 @@ def test_a_step_is_booked_from_when_its_users_are_there_once_its_figures_are() -
 
 def test_what_was_under_way_when_the_run_ended_is_booked_once() -> None:
     heard = Heard(reported=99, generator_bound=True)
-    run = StageRun(SOAK, heard)
+    run = TimedRun(SOAK, heard)
     for t in range(8):
-        run.at(float(t), 100)
+        run.stage_at(float(t), 100)
     run.finish()
     run.finish()
     assert [(step.label, step.start, step.end, step.held) for step in heard.steps] == [("soak", 0, 7, None)]
@@ -193,7 +197,7 @@ def test_a_storm_says_how_the_connections_came_back() -> None:
         counts={"cuts": 1_250, "resumed": 1_249}, metrics={"resume": Quantiles(count=1_249, max=2_345_678)}
     )
     heard = Heard(reported=99, figures=figures)
-    run = StageRun(STORM, heard)
+    run = TimedRun(STORM, heard)
     for t in range(21):
-        run.at(float(t), 100)
+        run.stage_at(float(t), 100)
     assert heard.steps[1].label == "storm 1: 1,250 cut, 1,249 resumed, the last after 2.35 s"

@@ -12,7 +12,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
-from chat_swarm.model.schema import Fault
+from chat_swarm.model.schema import AuditFault
 from chat_swarm.report.html import embed_plots, render
 from chat_swarm.report.plotly_layout import Plot
 from chat_swarm.report.time_plots import MAX_POINTS, TimeSeries
@@ -185,7 +185,7 @@ def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
     run.rows[12].step = run.rows[13].marked = evil
     run.summary.generator.marked = {evil: 1}
     run.summary.audit.notes = [evil]
-    run.summary.audit.faults = [Fault(kind="lost", room=evil, bot=evil, first=1, last=2, detail=evil)]
+    run.summary.audit.faults = [AuditFault(kind="lost", room=evil, bot=evil, first=1, last=2, detail=evil)]
     text = render(run)
     page = Page(text)
     assert [tag for tag, _ in page.elements].count("script") == 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.model.schema import Quantiles, Row, ServerSample
+from chat_swarm.model.schema import Quantiles, ServerSample, TimelineRow
 from chat_swarm.results.drift import _student_t, find_drifts, fit_slope
 
 
@@ -69,7 +69,7 @@ def test_what_is_said_of_a_soak() -> None:
         return 900_000 if t < 100 or 300 <= t < 360 else 900
 
     rows = [
-        Row(
+        TimelineRow(
             t=t,
             unix=t,
             phase="steady",

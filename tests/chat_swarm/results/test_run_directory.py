@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.model.hgrm import distribution
+from chat_swarm.model.hgrm import percentile_distribution
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
-from chat_swarm.model.schema import MachineSample, Quantiles, Row, ServerSample, Summary
+from chat_swarm.model.schema import MachineSample, Quantiles, ServerSample, Summary, TimelineRow
 from chat_swarm.results import run_directory
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read_run, write_report
@@ -29,7 +29,7 @@ quantiles = st.builds(
 )
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), max_size=12)
 rows = st.builds(
-    Row,
+    TimelineRow,
     t=st.integers(-1, 10**6),
     unix=counted,
     phase=st.sampled_from(["ramp", "steady", "drain"]),
@@ -48,7 +48,7 @@ rows = st.builds(
 
 
 @given(st.lists(rows, max_size=3))
-def test_a_timeline_comes_back_as_it_was(written: list[Row]) -> None:
+def test_a_timeline_comes_back_as_it_was(written: list[TimelineRow]) -> None:
     assert decode(encode(written)) == written
 
 
@@ -111,7 +111,7 @@ def test_the_directory_holds_what_other_programs_read(run: FinishedRun, tmp_path
     names = {path.name for path in directory.path.iterdir()}
     assert names >= {"summary.json", "timeline.csv", "histograms.json", "report.html", "delivery.hgrm"}
     assert not [name for name in names if name.startswith(".")]
-    assert (directory.path / "delivery.hgrm").read_text() == distribution(
+    assert (directory.path / "delivery.hgrm").read_text() == percentile_distribution(
         run.histograms["delivery"]["steady"]
     )
 

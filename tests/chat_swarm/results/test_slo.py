@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC
+from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC_BY_NAME
 from chat_swarm.model.schema import Quantiles, Scope
 from chat_swarm.results.metric_refs import SINGLE_VALUES, Measurements, measurements_of, parse_metric_ref
 from chat_swarm.results.slo import OPERATORS, evaluate, parse_slo
@@ -15,7 +15,7 @@ percentiles = st.one_of(
     st.sampled_from(["p50", "p95", "p99", "p99.9", "p999", "p9999", "p100", "min", "mean", "max"]),
     st.decimals(0, 100, places=3).map(lambda number: f"p{number}"),
 )
-latencies = st.builds("{}.{}".format, st.sampled_from(sorted(METRIC)), percentiles)
+latencies = st.builds("{}.{}".format, st.sampled_from(sorted(METRIC_BY_NAME)), percentiles)
 others = st.sampled_from([*COUNTS, *FAULTS, *(f"{name}.rate" for name in COUNTS), "connected"])
 spaces = st.sampled_from(["", " "])
 numbers = st.decimals(0, 100_000, places=2).map(str)
@@ -24,7 +24,7 @@ numbers = st.decimals(0, 100_000, places=2).map(str)
 @st.composite
 def conditions(draw: st.DrawFn) -> tuple[str, str, str, str, str]:
     name = draw(st.one_of(latencies, others))
-    unit = draw(st.sampled_from(["us", "µs", "ms", "s"])) if name.split(".")[0] in METRIC else ""
+    unit = draw(st.sampled_from(["us", "µs", "ms", "s"])) if name.split(".")[0] in METRIC_BY_NAME else ""
     sign = draw(st.sampled_from(sorted(OPERATORS)))
     number = draw(numbers)
     gaps = [draw(spaces) for _ in range(4)]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from chat_swarm.model.schema import SILENT
+from chat_swarm.model.schema import SILENT_PROCESS_REASON
 from chat_swarm.report import page, tables
 from chat_swarm.report.terminal_summary import format_summary
 from chat_swarm.results import verdict
 from chat_swarm.results.compare import compare
 from chat_swarm.results.finished_run import FinishedRun
-from support.swarm.synthetic_run import RAMP, synthetic_run, with_faults
+from support.swarm.synthetic_run import RAMP_S, synthetic_run, with_faults
 
 SLOW = "loop lag over 100 ms"
 
@@ -19,7 +19,7 @@ def marked(*reasons: str, steady: int = 20, steps: bool = False) -> FinishedRun:
     """Return a run whose first steady seconds are marked, each for one of these reasons."""
     run = synthetic_run(steady=steady, samples=200, steps=steps)
     for number, reason in enumerate(reasons):
-        run.rows[RAMP + number].marked = reason
+        run.rows[RAMP_S + number].marked = reason
     run.summary.generator.marked_seconds = len(reasons)
     run.summary.generator.marked = {reason: reasons.count(reason) for reason in reasons}
     return run
@@ -27,18 +27,18 @@ def marked(*reasons: str, steady: int = 20, steps: bool = False) -> FinishedRun:
 
 def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
     # Given a run in which one of the processes died
-    run = marked(*[SILENT] * 6)
+    run = marked(*[SILENT_PROCESS_REASON] * 6)
     # Then all sentences name the silent process
     said = verdict.generator_sentence(run)
     assert said.startswith("A bot process did not report in 6 seconds of 20 (30 %)")
     assert verdict.severity(run) == "bad"
     text, hint = format_summary(run), page.time_hint(run)
     assert said in text
-    assert f"6 seconds in which {SILENT}." in hint
+    assert f"6 seconds in which {SILENT_PROCESS_REASON}." in hint
     (tile,) = (one for one in page.generator_tiles(run) if one.label == "Marked seconds")
-    assert (tile.value, tile.note) == ("6 of 20", f"{SILENT}: 6")
+    assert (tile.value, tile.note) == ("6 of 20", f"{SILENT_PROCESS_REASON}: 6")
     (warning,) = (one for one in compare(run, run).warnings if "of A's" in one)
-    assert f"in 6 seconds of A's 20 {SILENT}" in warning
+    assert f"in 6 seconds of A's 20 {SILENT_PROCESS_REASON}" in warning
     # And none calls the generator too slow
     for words in (text, hint, warning):
         assert "bottleneck" not in words
@@ -47,11 +47,11 @@ def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
 
 
 def test_generator_sentence_separates_slow_from_silent() -> None:
-    run = marked(SLOW, SILENT, SLOW, SILENT, SILENT)
+    run = marked(SLOW, SILENT_PROCESS_REASON, SLOW, SILENT_PROCESS_REASON, SILENT_PROCESS_REASON)
     said = verdict.generator_sentence(run)
     assert "A bot process did not report in 3 seconds of 20 (15 %)" in said
     assert "The generator was the bottleneck in 2 seconds of 20 (10 %)" in said
-    assert verdict.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT}"
+    assert verdict.why_marked(run.rows) == f"the generator was the bottleneck or {SILENT_PROCESS_REASON}"
 
 
 def test_audit_check_shows_the_notes_of_an_incomplete_audit() -> None:
@@ -65,10 +65,13 @@ def test_audit_check_shows_the_notes_of_an_incomplete_audit() -> None:
 @pytest.mark.parametrize(
     ("reasons", "said"),
     [
-        ([SILENT], "A bot process did not report in 1 second of 60 (1.67 %); the rest is reliable"),
+        (
+            [SILENT_PROCESS_REASON],
+            "A bot process did not report in 1 second of 60 (1.67 %); the rest is reliable",
+        ),
         ([SLOW], "The generator was late in 1 second of 60 (1.67 %); the rest is reliable"),
         (
-            [SLOW, SILENT],
+            [SLOW, SILENT_PROCESS_REASON],
             "The generator was late in 1 second of 60 (1.67 %), and a bot process did not report in 1 second",
         ),
     ],
@@ -78,7 +81,12 @@ def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [(SILENT, SILENT), (SLOW, "was the bottleneck"), ("", "was the bottleneck")]
+    ("reason", "said"),
+    [
+        (SILENT_PROCESS_REASON, SILENT_PROCESS_REASON),
+        (SLOW, "was the bottleneck"),
+        ("", "was the bottleneck"),
+    ],
 )
 def test_a_step_says_what_its_generator_did(reason: str, said: str) -> None:
     run = marked(*[reason] * 9, steady=30, steps=True)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.schema import Interval, MachineSample, ServerSample
+from chat_swarm.model.schema import MachineSample, ProcessSecond, ServerSample
 from chat_swarm.runner.collector import DRAIN, RAMP, REPORT_WAIT_S, STEADY, Collector
 
 BEGAN = 1000
@@ -22,11 +22,13 @@ def latency(*values: int) -> Histogram:
     return histogram
 
 
-def interval(unix: int, process: int = 0, marked: str = "", **counts: int) -> Interval:
-    return Interval(unix=unix, process=process, bots=2, connected=1, counts=counts, marked=marked, cpu=0.5)
+def interval(unix: int, process: int = 0, marked: str = "", **counts: int) -> ProcessSecond:
+    return ProcessSecond(
+        unix=unix, process=process, bots=2, connected=1, counts=counts, marked=marked, cpu=0.5
+    )
 
 
-def many(processes: int) -> list[tuple[Interval, dict[str, Histogram]]]:
+def many(processes: int) -> list[tuple[ProcessSecond, dict[str, Histogram]]]:
     """Return seconds of all processes, each with its own counts and values."""
     return [
         (

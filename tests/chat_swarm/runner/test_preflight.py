@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from chat_swarm.model.plan import Plan
+from chat_swarm.model.plan import RunPlan
 from chat_swarm.runner.preflight import find_problem, find_unbindable_source
 
 ELSEWHERE = "203.0.113.7"
@@ -24,7 +24,7 @@ ELSEWHERE = "203.0.113.7"
     ],
 )
 def test_an_address_that_this_machine_does_not_have_is_named(sources: list[str], named: str) -> None:
-    said = find_unbindable_source(Plan(source_addresses=tuple(ip_address(one) for one in sources)))
+    said = find_unbindable_source(RunPlan(source_addresses=tuple(ip_address(one) for one in sources)))
     assert named in said
     assert bool(said) is bool(named)
     assert "\n" not in said
@@ -32,9 +32,9 @@ def test_an_address_that_this_machine_does_not_have_is_named(sources: list[str],
 
 def test_an_address_is_tried_on_any_free_port() -> None:
     with socket.create_server(("127.0.0.1", 0)):
-        assert find_unbindable_source(Plan(source_addresses=(ip_address("127.0.0.1"),))) == ""
+        assert find_unbindable_source(RunPlan(source_addresses=(ip_address("127.0.0.1"),))) == ""
 
 
 def test_addresses_of_another_kind_than_the_servers_are_refused() -> None:
-    said = find_problem(Plan(host="127.0.0.1", source_addresses=(ip_address("::1"),)))
+    said = find_problem(RunPlan(host="127.0.0.1", source_addresses=(ip_address("::1"),)))
     assert said == ("--source-addresses: 127.0.0.1 cannot be reached from ::1: IPv4 and IPv6 do not mix.")

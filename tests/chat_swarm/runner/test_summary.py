@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chat_swarm.audit.process_audit import Audit
+from chat_swarm.audit.process_audit import ProcessAudit
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.schema import Interval, MachineSample, ServerSample, Summary
+from chat_swarm.model.schema import MachineSample, ProcessSecond, ServerSample, Summary
 from chat_swarm.runner.collector import Collector
 from chat_swarm.runner.summary import summarize_run
 
@@ -16,13 +16,13 @@ BEGAN = 5000
 
 def final(**more: Any) -> dict[str, Any]:
     """Return a process's final report, of one room without faults."""
-    audit = Audit()
-    receiver = audit.joined("bot", "hall", 0)
+    audit = ProcessAudit()
+    receiver = audit.follow("bot", "hall", 0)
     for seq in range(1, 11):
-        audit.shown("hall", seq, "bot", seq)
+        audit.observe_message("hall", seq, "bot", seq)
         receiver.position = seq
     plain: dict[str, Any] = {
-        "audit": audit.final(),
+        "audit": audit.final_report(),
         "errors": {},
         "warnings": [],
         "never_there": 0,
@@ -45,7 +45,7 @@ def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
     each = {"sent": 5, "delivered": 10, "acknowledged": 5} | counts
     if seconds:
         collector.add_report(
-            Interval(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {}
+            ProcessSecond(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {}
         )
     for second in range(1, seconds):
         latency = Histogram()
@@ -53,7 +53,7 @@ def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
         marked = "loop lag" if second == mark else ""
         collector.add_samples(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
         collector.add_report(
-            Interval(
+            ProcessSecond(
                 unix=BEGAN + second, process=0, bots=2, connected=2, counts=dict(each), marked=marked, cpu=0.3
             ),
             {"delivery": latency},
@@ -128,10 +128,10 @@ def test_a_process_that_was_not_heard_of_fails_the_run() -> None:
 
 
 def test_a_fault_fails_the_run() -> None:
-    audit = Audit()
-    receiver = audit.joined("bot", "hall", 0)
-    audit.odd(receiver, 2, 2)
-    summary = summed(None, final(audit=audit.final()))
+    audit = ProcessAudit()
+    receiver = audit.follow("bot", "hall", 0)
+    audit.observe_out_of_sequence(receiver, 2, 2)
+    summary = summed(None, final(audit=audit.final_report()))
     assert not summary.passed
     assert summary.audit.counts["lost"] == 1
 
@@ -160,10 +160,11 @@ def test_summary_of_silent_process_does_not_warn_of_slowness() -> None:
     for second in range(12):
         for process in (0, 1) if second % 2 else (0,):
             collector.add_report(
-                Interval(unix=BEGAN + second, process=process, counts={"logins": 1, "sent": 1}, bots=1), {}
+                ProcessSecond(unix=BEGAN + second, process=process, counts={"logins": 1, "sent": 1}, bots=1),
+                {},
             )
         if second == 1:
-            collector.add_report(Interval(unix=BEGAN, process=1, counts={}, bots=1), {})
+            collector.add_report(ProcessSecond(unix=BEGAN, process=1, counts={}, bots=1), {})
     collector.finish()
     # Then the summary says so, and does not call the generator slow
     summary = summed(collector)
@@ -193,7 +194,7 @@ def test_summary_of_abandoned_messages_warns_and_advises_resumable(
 
 def test_unseen_is_only_what_should_have_been_seen_and_matters() -> None:
     def unseen(untimed: int, **more: Any) -> int:
-        return summed(collected(delivered=1000, untimed=untimed), **more).unseen
+        return summed(collected(delivered=1000, untimed=untimed), **more).untimed_deliveries
 
     assert unseen(10) == 0
     assert unseen(11) == 33  # in three steady seconds
@@ -213,7 +214,9 @@ def test_summary_of_doubtful_measurements_warns() -> None:
 
 
 def test_an_audit_that_had_nothing_to_check_says_so() -> None:
-    [warning] = summed(collected(sent=0), final(audit=Audit().final()), bots={"LurkerBot": 2}).warnings
+    [warning] = summed(
+        collected(sent=0), final(audit=ProcessAudit().final_report()), bots={"LurkerBot": 2}
+    ).warnings
     assert "checked nothing" in warning
 
 

@@ -7,21 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.model.schema import Limit, Objective, Quantiles, Scope, Step, Term
+from chat_swarm.model.schema import CapacityResult, Objective, Quantiles, Scope, SloTerm, Step
 from chat_swarm.model.stages import ShapePlan, Stage
-from chat_swarm.shapes.capacity_run import PATIENCE, LimitRun
-from chat_swarm.shapes.capacity_search import MAX_TRIALS, LimitSearch, Trial, trial
+from chat_swarm.shapes.capacity_run import REPORT_TIMEOUT_S, CapacityRun
+from chat_swarm.shapes.capacity_search import MAX_TRIALS, CapacitySearch, Trial, judge_step
 from chat_swarm.shapes.run_control import Window
 
 HELD, BROKE = Trial(held=True), Trial(held=False, why="too slow")
 BOUND = Trial(held=False, generator_bound=True)
 
 
-def run_to_end(search: LimitSearch, capacity: float) -> list[float]:
+def run_to_end(search: CapacitySearch, capacity: float) -> list[float]:
     loads = []
     while search.load is not None:
         loads.append(search.load)
-        search.judge(HELD if search.load <= capacity else BROKE)
+        search.record_trial(HELD if search.load <= capacity else BROKE)
     return loads
 
 
@@ -29,7 +29,7 @@ def run_to_end(search: LimitSearch, capacity: float) -> list[float]:
 def test_a_hidden_capacity_is_found_to_the_precision(
     capacity: float, factor: float, precision: float
 ) -> None:
-    search = LimitSearch(start=1.0, factor=factor, precision=precision)
+    search = CapacitySearch(start=1.0, factor=factor, precision=precision)
     loads = run_to_end(search, capacity)
     growth = abs(math.log(capacity)) / math.log(factor) + 2
     bisection = max(0.0, math.log2(math.log(factor) / math.log(1 + precision))) + 2
@@ -43,7 +43,7 @@ def test_a_hidden_capacity_is_found_to_the_precision(
 
 @given(st.integers(1, 5_000), st.integers(1, 5_000), st.floats(1.1, 3), st.floats(0.01, 0.5))
 def test_users_are_whole(start: int, capacity: int, factor: float, precision: float) -> None:
-    search = LimitSearch(start=float(start), factor=factor, precision=precision, whole=True)
+    search = CapacitySearch(start=float(start), factor=factor, precision=precision, whole_numbers=True)
     loads = run_to_end(search, capacity)
     assert all(load == int(load) >= 1 for load in loads)
     if len(loads) < MAX_TRIALS:
@@ -56,11 +56,11 @@ def test_users_are_whole(start: int, capacity: int, factor: float, precision: fl
 @given(st.floats(5, 50), st.lists(st.booleans(), max_size=200))
 def test_single_hiccups_change_nothing(capacity: float, hiccups: list[bool]) -> None:
     # Given a server that breaks now and then for no reason, but never twice running
-    search, calm = LimitSearch(start=1.0), LimitSearch(start=1.0)
+    search, calm = CapacitySearch(start=1.0), CapacitySearch(start=1.0)
     hiccup = iter(hiccups)
     while search.load is not None:
         spoilt = search.attempt == 1 and next(hiccup, False)
-        search.judge(BROKE if spoilt or search.load > capacity else HELD)
+        search.record_trial(BROKE if spoilt or search.load > capacity else HELD)
     # Then the same is found as without
     run_to_end(calm, capacity)
     assert (search.held, search.broke) == (calm.held, calm.broke)
@@ -68,11 +68,11 @@ def test_single_hiccups_change_nothing(capacity: float, hiccups: list[bool]) -> 
 
 @given(st.lists(st.sampled_from([HELD, BROKE, BOUND]), min_size=MAX_TRIALS), st.booleans())
 def test_it_ends_whatever_it_is_told(outcomes: list[Trial], whole: bool) -> None:
-    search = LimitSearch(start=7.0, whole=whole)
+    search = CapacitySearch(start=7.0, whole_numbers=whole)
     for outcome in outcomes:
         if search.load is None:
             break
-        search.judge(outcome)
+        search.record_trial(outcome)
     assert search.load is None
     assert search.trials <= MAX_TRIALS
     assert search.why
@@ -81,7 +81,7 @@ def test_it_ends_whatever_it_is_told(outcomes: list[Trial], whole: bool) -> None
 
 
 def test_by_addition() -> None:
-    assert run_to_end(LimitSearch(start=10.0, addend=10.0, precision=0.5, whole=True), 35)[:5] == [
+    assert run_to_end(CapacitySearch(start=10.0, addend=10.0, precision=0.5, whole_numbers=True), 35)[:5] == [
         10,
         20,
         30,
@@ -91,41 +91,41 @@ def test_by_addition() -> None:
 
 
 def test_a_generator_that_gives_up_ends_it_with_at_least() -> None:
-    search = LimitSearch(start=100.0, factor=2.0, whole=True)
-    search.judge(HELD)
-    search.judge(BOUND)
+    search = CapacitySearch(start=100.0, factor=2.0, whole_numbers=True)
+    search.record_trial(HELD)
+    search.record_trial(BOUND)
     assert search.load == 200  # once may be chance
-    search.judge(BOUND)
-    assert search.limit() == Limit(
+    search.record_trial(BOUND)
+    assert search.result() == CapacityResult(
         by="users", held=100.0, broke=None, at_least=True, why="the generator did not keep up at 200"
     )
 
 
 def test_a_server_that_holds_nothing() -> None:
-    search = LimitSearch(start=4.0, factor=2.0, whole=True)
+    search = CapacitySearch(start=4.0, factor=2.0, whole_numbers=True)
     assert run_to_end(search, 0) == [4, 4, 2, 2, 1, 1]
-    assert search.limit().held is None
+    assert search.result().held is None
     assert "not even the lowest load held; too slow" in search.why
 
 
 def test_no_more_is_tried_than_the_generator_can_make() -> None:
-    search = LimitSearch(start=100.0, factor=2.0, whole=True, most=300)
+    search = CapacitySearch(start=100.0, factor=2.0, whole_numbers=True, max_load=300)
     assert run_to_end(search, 10_000) == [100, 200, 300]
     assert search.at_least
 
 
 def test_nothing_is_judged_when_it_is_over() -> None:
-    search = LimitSearch(start=1.0)
+    search = CapacitySearch(start=1.0)
     search.stop("enough")
     search.stop("again")
     assert search.why == "enough"
     with pytest.raises(ValueError, match="over"):
-        search.judge(HELD)
+        search.record_trial(HELD)
 
 
 def test_a_search_that_cannot_move_is_refused() -> None:
     with pytest.raises(ValueError, match="No search"):
-        LimitSearch(start=1.0, factor=1.0)
+        CapacitySearch(start=1.0, factor=1.0)
 
 
 # ---- how a step is judged
@@ -142,7 +142,7 @@ def window(
     bound: bool = False,
     metrics: dict[str, Quantiles] | None = None,
 ) -> Window:
-    term = Term(text="delivery.p99<100ms", passed=passed, value=123.4, limit=100.0, unit="ms")
+    term = SloTerm(text="delivery.p99<100ms", passed=passed, value=123.4, limit=100.0, unit="ms")
     objective = Objective(text="", scope="all", passed=passed, terms=[term])
     return Window(
         figures=Scope(counts=counts, metrics=metrics or {}), objective=objective, generator_bound=bound
@@ -180,7 +180,7 @@ QUIET = window({})
     ],
 )
 def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
-    assert trial(measured, whole) == Trial(held=False, why=why)
+    assert judge_step(measured, whole) == Trial(held=False, why=why)
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,16 @@ def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
     ],
 )
 def test_what_holds(counts: dict[str, int]) -> None:
-    assert trial(window(counts), QUIET) == HELD
+    assert judge_step(window(counts), QUIET) == HELD
 
 
 @pytest.mark.parametrize("held_up", [waited(5, 2_000_000), waited(50, 400_000)])
 def test_to_wait_a_little_or_seldom_breaks_nothing(held_up: dict[str, Quantiles]) -> None:
-    assert trial(window({"sent": 100, "acknowledged": 100}, metrics=held_up), QUIET) == HELD
+    assert judge_step(window({"sent": 100, "acknowledged": 100}, metrics=held_up), QUIET) == HELD
 
 
 def test_a_bound_generator_says_nothing_about_the_server() -> None:
-    assert trial(window({}, bound=True), QUIET) == BOUND
+    assert judge_step(window({}, bound=True), QUIET) == BOUND
 
 
 # ---- the search in time
@@ -215,7 +215,7 @@ class Simulated:
     capacity: float
     base: float = 200.0
     steps: list[Step] = field(default_factory=list)
-    limit: Limit | None = None
+    limit: CapacityResult | None = None
     now: float = 0.0
     load: float = 0.0
     silent: bool = False
@@ -225,11 +225,11 @@ class Simulated:
     def elapsed(self) -> float:
         return self.now
 
-    def rate(self, factor: float) -> None: ...
+    def set_rate(self, factor: float) -> None: ...
 
-    def cut(self, share: float, spread_seconds: float) -> None: ...
+    def cut_connections(self, share: float, spread_seconds: float) -> None: ...
 
-    def label(self, text: str) -> None: ...
+    def set_label(self, text: str) -> None: ...
 
     def window(self, since_t: int, until_t: int) -> Window | None:
         assert since_t < until_t
@@ -242,12 +242,12 @@ class Simulated:
         )
 
 
-def play(run: LimitRun, server: Simulated, seconds: int) -> list[Stage]:
+def play(run: CapacityRun, server: Simulated, seconds: int) -> list[Stage]:
     """Have Locust ask once a second, and bring the users at the spawn rate."""
     stages: list[Stage] = []
     users = 0
     for _ in range(seconds):
-        wanted = run.at(server.now, users)
+        wanted = run.stage_at(server.now, users)
         if wanted is None:
             break
         if not stages or wanted != stages[-1]:
@@ -261,7 +261,7 @@ def play(run: LimitRun, server: Simulated, seconds: int) -> list[Stage]:
 def test_the_rate_is_raised_at_constant_users() -> None:
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
-    stages = play(LimitRun(plan, server), server, 600)
+    stages = play(CapacityRun(plan, server), server, 600)
     assert {one.users for one in stages} == {20}
     assert server.limit is not None
     assert server.limit.by == "rate"
@@ -284,10 +284,10 @@ def test_what_a_broken_step_has_left_behind_is_not_the_next_ones_doing() -> None
     # Given a hiccup as the first step is measured, and a connection that still fails in the rest after it
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=3.0, measure=3.0)
-    run = LimitRun(plan, server)
+    run = CapacityRun(plan, server)
     server.failures.add(4)
     while len(server.steps) < 2:
-        stage = run.at(server.now, 20)
+        stage = run.stage_at(server.now, 20)
         assert stage is not None
         if stage.label.startswith("rest") and len(server.failures) == 1:
             server.failures.add(int(server.now) + 1)
@@ -300,7 +300,7 @@ def test_what_a_broken_step_has_left_behind_is_not_the_next_ones_doing() -> None
 def test_users_are_raised_at_a_constant_rate() -> None:
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, by="users")
-    stages = play(LimitRun(plan, server), server, 2_000)
+    stages = play(CapacityRun(plan, server), server, 2_000)
     assert {one.rate_factor for one in stages} == {0.25, 1.0}
     assert server.limit is not None
     assert server.limit.held is not None
@@ -310,7 +310,7 @@ def test_users_are_raised_at_a_constant_rate() -> None:
 def test_the_run_time_ends_it_with_what_is_known() -> None:
     server = Simulated(capacity=1e9)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, run_time=30.0)
-    play(LimitRun(plan, server), server, 600)
+    play(CapacityRun(plan, server), server, 600)
     assert server.now < 32
     assert server.limit is not None
     assert (server.limit.at_least, server.limit.broke, server.limit.why) == (
@@ -324,8 +324,8 @@ def test_the_run_time_ends_it_with_what_is_known() -> None:
 def test_a_process_that_falls_silent_does_not_hang_the_search() -> None:
     server = Simulated(capacity=1e9, silent=True)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
-    play(LimitRun(plan, server), server, 600)
-    assert server.now < 2 * (PATIENCE + 12)
+    play(CapacityRun(plan, server), server, 600)
+    assert server.now < 2 * (REPORT_TIMEOUT_S + 12)
     assert server.limit is not None
     assert server.limit.at_least
     assert [step.generator_bound for step in server.steps] == [True, True]
@@ -334,8 +334,8 @@ def test_a_process_that_falls_silent_does_not_hang_the_search() -> None:
 def test_a_user_that_never_comes_does_not_hang_the_search() -> None:
     server = Simulated(capacity=1e9)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
-    run = LimitRun(plan, server)
+    run = CapacityRun(plan, server)
     while server.now < 60 and not server.steps:
-        run.at(server.now, 19)
+        run.stage_at(server.now, 19)
         server.now += 1
-    assert server.steps[0].start <= 20 / 10 + PATIENCE + 2 + 1
+    assert server.steps[0].start <= 20 / 10 + REPORT_TIMEOUT_S + 2 + 1

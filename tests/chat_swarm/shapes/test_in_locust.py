@@ -13,26 +13,26 @@ import json, sys, time
 from locust import User, constant, events, task
 from locust.env import Environment
 import gevent
-from chat_swarm import shapes
-from chat_swarm.conductor import Window
-from chat_swarm.results import Scope
-from chat_swarm.stages import ShapePlan
+from chat_swarm.locust_plugin import load_shape
+from chat_swarm.model.schema import Scope
+from chat_swarm.model.stages import ShapePlan
+from chat_swarm.shapes.run_control import Window
 
 class Idle(User):
     @task
     def rest(self):
         gevent.sleep(60)
 
-class Conductor:
+class RunControl:
     def __init__(self):
         self.steps, self.limit, self.began, self.heard = [], None, 0.0, []
     def elapsed(self):
         return time.monotonic() - self.began if self.began else 0.0
-    def rate(self, factor):
+    def set_rate(self, factor):
         self.heard.append(["rate", factor])
-    def cut(self, share, spread):
+    def cut_connections(self, share, spread):
         self.heard.append(["cut", share, spread])
-    def label(self, text):
+    def set_label(self, text):
         self.heard.append(["label", text])
     def window(self, since, until):
         return Window(figures=Scope())
@@ -40,40 +40,40 @@ class Conductor:
 environment = Environment(user_classes=[Idle], events=events)
 runner = environment.create_local_runner()
 page = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
-conductor = Conductor()
+run_control = RunControl()
 chosen = {"kind": "none", "run_time": 5.0}
 
 @environment.events.test_start.add_listener
 def begin(**_):
-    conductor.began = time.monotonic()
-    conductor.heard.append("begun")
+    run_control.began = time.monotonic()
+    run_control.heard.append("begun")
 
 @environment.events.test_stop.add_listener
 def end(**_):
-    conductor.began = 0.0
-    conductor.heard.append("ended")
+    run_control.began = 0.0
+    run_control.heard.append("ended")
     placed.finish()
 
 def read():
     return ShapePlan(users=4, spawn_rate=40.0, every=1.9, lasting=0.5, share=0.25, **chosen)
 
-placed = shapes.install(environment, conductor, read)
+placed = load_shape.install(environment, run_control, read)
 client = page.app.test_client()
 form = {"user_count": 4, "spawn_rate": 40}
 
 def run(shape, seconds):
     chosen["kind"] = shape
-    conductor.heard.clear()
-    conductor.steps.clear()
+    run_control.heard.clear()
+    run_control.steps.clear()
     answer = client.post("/swarm", data={**form, "shape": shape}).get_json()
     with gevent.Timeout(20):
         if seconds:
             gevent.sleep(seconds)
             client.post("/stop")
-        while "ended" not in conductor.heard:
+        while "ended" not in run_control.heard:
             gevent.sleep(0.05)
-    steps = [step.label for step in conductor.steps]
-    print(json.dumps({"answer": answer, "heard": conductor.heard, "steps": steps}), flush=True)
+    steps = [step.label for step in run_control.steps]
+    print(json.dumps({"answer": answer, "heard": run_control.heard, "steps": steps}), flush=True)
 
 run("storm", 0)
 run("none", 0.3)
@@ -82,11 +82,11 @@ run("none", 0.3)
 BAD = """
 from locust import User, events, task
 from locust.env import Environment
-from chat_swarm import shapes
-from chat_swarm.stages import ShapePlan
+from chat_swarm.locust_plugin import load_shape
+from chat_swarm.model.stages import ShapePlan
 environment = Environment(user_classes=[User], events=events)
 environment.create_local_runner()
-shapes.install(environment, None, lambda: ShapePlan(kind="burst", lasting=40.0))
+load_shape.install(environment, None, lambda: ShapePlan(kind="burst", lasting=40.0))
 """
 
 LOADTEST = Path(__file__).parents[3] / "loadtest"

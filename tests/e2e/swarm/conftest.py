@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from support.processes.process import ServerProcess
-from support.swarm.swarm_runs import Ended, Liar, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, LyingProxyProcess, SwarmProcess
 
 StartSwarm = Callable[..., SwarmProcess]
-StartLiar = Callable[..., Liar]
+StartLiar = Callable[..., LyingProxyProcess]
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +44,10 @@ def start_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSwarm
 @pytest.fixture(scope="module")
 def start_liar() -> Iterator[StartLiar]:
     """Start liars: `start_liar(port, flags)`."""
-    started: list[Liar] = []
+    started: list[LyingProxyProcess] = []
 
-    def start(port: int, *flags: str) -> Liar:
-        started.append(Liar(port, *flags))
+    def start(port: int, *flags: str) -> LyingProxyProcess:
+        started.append(LyingProxyProcess(port, *flags))
         return started[-1]
 
     yield start
@@ -80,11 +80,11 @@ def search(meek: ServerProcess, start_swarm: StartSwarm) -> SwarmProcess:
 
 
 @pytest.fixture(scope="session")
-def chat_runs(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[Ended]:  # noqa: ARG001
+def chat_runs(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[FinishedSwarm]:  # noqa: ARG001
     """Two runs of the same kind, at the same time: full rooms that talk, and nothing else happens."""
     flags = (
         *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),
         *("--ping-interval", "1", "--slo", "delivery.p50<60s,lost=0", "--json", "--csv", "locust"),
     )
     swarms = [start_swarm(f"talk{number}", arena.port, *flags) for number in (1, 2)]
-    return [one.end() for one in swarms]
+    return [one.wait_finished() for one in swarms]

@@ -17,7 +17,7 @@ TESTS: Final = Path(__file__).parents[2]
 sys.path[:0] = [str(TESTS), str(TESTS.parent / "loadtest"), str(TESTS.parent / "server")]
 
 from support.processes.process import ServerProcess  # noqa: E402  after the path
-from support.swarm.swarm_runs import BOTS, Ended  # noqa: E402  as above
+from support.swarm.swarm_runs import LOCUSTFILE, FinishedSwarm  # noqa: E402  as above
 
 METRICS: Final = ("delivery", "ack", "delivery_response", "bot_lag", "loop_lag", "send_lag")
 PATIENCE: Final = 120.0
@@ -39,7 +39,9 @@ def pinned(core: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-def measure(plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int]) -> tuple[Ended, float]:
+def measure(
+    plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int]
+) -> tuple[FinishedSwarm, float]:
     """Run the swarm against a server of its own; return it, and how long the server waited for its core."""
     server = ServerProcess(folder, "--rate-messages", "0", "--rate-bytes", "0")
     busy = [
@@ -53,7 +55,7 @@ def measure(plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int])
         report = folder / "report"
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "locust", "-f", str(BOTS), "--headless", "--only-summary"),
+                *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
                 *("--host", f"127.0.0.1:{server.port}", "--report", str(report)),
                 *("-u", str(plan.bots), "-r", str(max(1, plan.bots // 4)), "-t", f"{plan.seconds}s"),
                 *("--message-rate", str(plan.rate), "--room-size", str(plan.room_size)),
@@ -65,7 +67,7 @@ def measure(plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int])
             timeout=plan.seconds + PATIENCE,
             preexec_fn=pinned(cores[1]),
         )
-        return Ended(done.returncode, done.stdout, done.stderr, report), waited_ms(server.process.pid)
+        return FinishedSwarm(done.returncode, done.stdout, done.stderr, report), waited_ms(server.process.pid)
     finally:
         for one in busy:
             one.kill()
@@ -89,7 +91,7 @@ def main() -> int:
     if len(cores) < 2:
         print("This needs two cores: one for the server, one for the swarm.")
         return 2
-    runs: list[Ended] = []
+    runs: list[FinishedSwarm] = []
     waits: list[float] = []
     with tempfile.TemporaryDirectory() as where:
         for hogs in (0, plan.hogs):

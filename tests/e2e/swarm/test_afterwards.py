@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.processes.process import BIN_DIR, clean_environment
-from support.swarm.swarm_runs import BOTS, Ended
+from support.swarm.swarm_runs import LOCUSTFILE, FinishedSwarm
 
 
 def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -23,7 +23,7 @@ def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_two_runs_side_by_side(chat_runs: list[Ended], tmp_path: Path) -> None:
+def test_two_runs_side_by_side(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
     one, other = chat_runs
     done = chat_swarm(tmp_path, "compare", str(one.path), str(other.path))
     assert done.returncode == 0, done.stderr
@@ -35,13 +35,13 @@ def test_two_runs_side_by_side(chat_runs: list[Ended], tmp_path: Path) -> None:
     assert found
 
 
-def test_a_run_has_changed_by_nothing_from_itself(chat_runs: list[Ended], tmp_path: Path) -> None:
+def test_a_run_has_changed_by_nothing_from_itself(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
     path = str(chat_runs[0].path)
     done = chat_swarm(tmp_path, "compare", path, path, "--fail-if", "delivery.p99>+1%,sent.rate<-1%")
     assert done.returncode == 0, done.stdout
 
 
-def test_report_of_a_run_without_one_is_written(chat_runs: list[Ended], tmp_path: Path) -> None:
+def test_report_of_a_run_without_one_is_written(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
     copy = shutil.copytree(chat_runs[0].path, tmp_path / "copy")
     (copy / "report.html").unlink()
     done = chat_swarm(tmp_path, "report", str(copy))
@@ -53,7 +53,9 @@ def test_report_of_a_run_without_one_is_written(chat_runs: list[Ended], tmp_path
     ("slo", "code"),
     [("lost=0,delivery.p50<60s,connected>=30", 0), ("delivery.p50<0.001us,lost=0", 1), ("delivery.p99<5", 2)],
 )
-def test_a_run_is_judged_by_another_slo(chat_runs: list[Ended], tmp_path: Path, slo: str, code: int) -> None:
+def test_a_run_is_judged_by_another_slo(
+    chat_runs: list[FinishedSwarm], tmp_path: Path, slo: str, code: int
+) -> None:
     done = chat_swarm(tmp_path, "slo", str(chat_runs[0].path), slo)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("BROKEN" in done.stdout) == (code == 1)
@@ -71,4 +73,4 @@ def test_the_installed_locustfile_is_that_of_the_thin_one(tmp_path: Path) -> Non
     assert done.returncode == 0
     installed = Path(done.stdout.strip())
     assert installed.is_file()
-    assert f"chat_swarm.{installed.stem} import" in BOTS.read_text()
+    assert f"chat_swarm.{installed.stem} import" in LOCUSTFILE.read_text()

@@ -10,36 +10,36 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from chat_swarm.model.metric_names import FAULTS, METRIC
+from chat_swarm.model.metric_names import FAULTS, METRIC_BY_NAME
 from chat_swarm.model.schema import Summary
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended
+from support.swarm.swarm_runs import FinishedSwarm
 
 RARE = {"resume", "catch_up", "held_up"}
 """Latencies that nothing in such a run has."""
 
 
 @pytest.fixture(scope="module")
-def chat_run(chat_runs: list[Ended]) -> Ended:
+def chat_run(chat_runs: list[FinishedSwarm]) -> FinishedSwarm:
     return chat_runs[0]
 
 
-def test_the_run_passes(chat_run: Ended) -> None:
-    chat_run.clean()
+def test_the_run_passes(chat_run: FinishedSwarm) -> None:
+    chat_run.assert_clean()
     assert (chat_run.summary.passed, chat_run.summary.exit_code) == (True, 0)
     assert "PASSED" in chat_run.err
     assert not chat_run.summary.errors
 
 
-def test_the_directory_is_named_and_holds_every_file(chat_run: Ended) -> None:
+def test_the_directory_is_named_and_holds_every_file(chat_run: FinishedSwarm) -> None:
     assert str(chat_run.path / "report.html") in chat_run.err
-    latencies = {f"{name}.hgrm" for name in METRIC if name not in RARE | {"connect", "login"}}
+    latencies = {f"{name}.hgrm" for name in METRIC_BY_NAME if name not in RARE | {"connect", "login"}}
     found = {file.name for file in chat_run.path.iterdir()}
     assert found >= {"summary.json", "timeline.csv", "histograms.json", "report.html", *latencies}
     assert not [name for name in found if name.startswith(".")]
 
 
-def test_the_summary_is_what_it_says_to_be(chat_run: Ended) -> None:
+def test_the_summary_is_what_it_says_to_be(chat_run: FinishedSwarm) -> None:
     summary = msgspec.json.decode((chat_run.path / "summary.json").read_bytes(), type=Summary)
     assert summary.target.startswith("127.0.0.1:")
     assert summary.bots == {"ChatterBot": 30}
@@ -50,7 +50,7 @@ def test_the_summary_is_what_it_says_to_be(chat_run: Ended) -> None:
     assert set(summary.audit.counts) == set(FAULTS)
 
 
-def test_each_second_has_a_line_and_a_phase(chat_run: Ended) -> None:
+def test_each_second_has_a_line_and_a_phase(chat_run: FinishedSwarm) -> None:
     rows = chat_run.run.rows
     phases = [row.phase for row in rows]
     assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
@@ -61,7 +61,7 @@ def test_each_second_has_a_line_and_a_phase(chat_run: Ended) -> None:
     assert max(row.connected for row in rows) == 30
 
 
-def test_the_distributions_hold_what_was_delivered(chat_run: Ended) -> None:
+def test_the_distributions_hold_what_was_delivered(chat_run: FinishedSwarm) -> None:
     for file in chat_run.path.glob("*.hgrm"):
         text = file.read_text()
         metric = file.stem
@@ -84,7 +84,7 @@ class Links(HTMLParser):
                 self.found.append(value or "")
 
 
-def test_the_report_needs_nothing_else(chat_run: Ended) -> None:
+def test_the_report_needs_nothing_else(chat_run: FinishedSwarm) -> None:
     page = (chat_run.path / "report.html").read_text()
     links = Links()
     links.feed(page)
@@ -93,7 +93,7 @@ def test_the_report_needs_nothing_else(chat_run: Ended) -> None:
     assert "Plotly.newPlot" in page or "Plotly.react" in page
 
 
-def test_what_was_sent_is_what_came(chat_run: Ended) -> None:
+def test_what_was_sent_is_what_came(chat_run: FinishedSwarm) -> None:
     timed = chat_run.whole.metrics["delivery"].count
     assert chat_run.count("sent") == chat_run.count("acknowledged")
     # An echo that came among other lines to a bot that was late has no moment
@@ -104,7 +104,7 @@ def test_what_was_sent_is_what_came(chat_run: Ended) -> None:
     assert chat_run.summary.audit.rooms == 5
 
 
-def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run: Ended) -> None:
+def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run: FinishedSwarm) -> None:
     steady = [row for row in chat_run.run.rows if row.phase == "steady"]
     sent = sum(row.counts.get("sent", 0) for row in steady)
     delivered = sum(row.counts.get("delivered", 0) for row in steady)
@@ -112,7 +112,7 @@ def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run:
     assert abs(delivered - 6 * sent) <= 6 * statistics.mean(row.counts.get("sent", 0) for row in steady)
 
 
-def test_the_server_counted_the_same(chat_run: Ended, arena: ServerProcess) -> None:
+def test_the_server_counted_the_same(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
     run = chat_run.summary.run
 
     def closed() -> list[dict[str, int]]:
@@ -124,7 +124,9 @@ def test_the_server_counted_the_same(chat_run: Ended, arena: ServerProcess) -> N
     assert sum(line["messages_out"] for line in lines) == chat_run.count("delivered")
 
 
-def test_each_member_was_delivered_each_message_of_its_room(chat_run: Ended, arena: ServerProcess) -> None:
+def test_each_member_was_delivered_each_message_of_its_room(
+    chat_run: FinishedSwarm, arena: ServerProcess
+) -> None:
     # Given who was in which room when each message was stored, in the order of the server's log
     run = chat_run.summary.run
     members = Counter[str]()
@@ -141,13 +143,16 @@ def test_each_member_was_delivered_each_message_of_its_room(chat_run: Ended, are
     assert owed == chat_run.count("delivered") == chat_run.summary.audit.checked
 
 
-def test_locusts_tables_have_the_same_names_and_counts(chat_run: Ended) -> None:
+def test_locusts_tables_have_the_same_names_and_counts(chat_run: FinishedSwarm) -> None:
     # Given Locust's own --json, beside our closing words, and its own CSV
     entries = json.loads(chat_run.out)  # nothing else is said there
     with next(chat_run.path.parent.glob("locust_stats.csv")).open() as file:
         lines = list(csv.DictReader(file))
     # Then all three know the same
-    ours = {(METRIC[name].kind, name): short.count for name, short in chat_run.whole.metrics.items()}
+    ours = {
+        (METRIC_BY_NAME[name].locust_type, name): short.count
+        for name, short in chat_run.whole.metrics.items()
+    }
     assert {(one["method"], one["name"]): one["num_requests"] for one in entries} == ours
     assert {
         (one["Type"], one["Name"]): int(one["Request Count"]) for one in lines if one["Name"] != "Aggregated"
@@ -155,7 +160,7 @@ def test_locusts_tables_have_the_same_names_and_counts(chat_run: Ended) -> None:
     assert not any(int(one["Failure Count"]) for one in lines)
 
 
-def test_the_server_was_watched_from_outside(chat_run: Ended, arena: ServerProcess) -> None:
+def test_the_server_was_watched_from_outside(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
     server = chat_run.summary.server
     assert server is not None
     assert server.pid == arena.process.pid

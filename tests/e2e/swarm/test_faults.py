@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from chat_swarm.model.schema import Fault
+from chat_swarm.model.schema import AuditFault
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, Liar, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, LyingProxyProcess, SwarmProcess
 
 DELAY_MS = 200
 FAULTS = {
@@ -24,7 +24,7 @@ Seen = set[tuple[str, int]]
 class Lied(NamedTuple):
     """What the swarm found, and what the proxy says that it did."""
 
-    swarm: Ended
+    swarm: FinishedSwarm
     truth: dict[str, Any]
 
     @property
@@ -49,7 +49,7 @@ def lied(
         tmp_path_factory.mktemp("rare"), "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2"
     )
     try:
-        liars: dict[str, Liar] = {}
+        liars: dict[str, LyingProxyProcess] = {}
         swarms: dict[str, SwarmProcess] = {}
         for name, flags in FAULTS.items():
             rare = name == "rare"
@@ -58,12 +58,12 @@ def lied(
             if not rare:
                 load = ("-u", "20", "--room-size", "10", "--message-rate", "5", "-t", "4s")
             swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", "1", *load)
-        ended = {name: swarm.end() for name, swarm in swarms.items() if name != "rare"}
+        ended = {name: swarm.wait_finished() for name, swarm in swarms.items() if name != "rare"}
         eventually(
             lambda: sum(line["deliveries"] for line in own.entries("interval")) > MANY, f"{MANY} deliveries"
         )
         ended["rare"] = swarms["rare"].interrupt()
-        yield {name: Lied(ended[name], liar.confess()) for name, liar in liars.items()}
+        yield {name: Lied(ended[name], liar.stop_and_report()) for name, liar in liars.items()}
     finally:
         own.kill()
 
@@ -107,17 +107,17 @@ def test_any_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
     assert (swarm.code, swarm.summary.passed, swarm.summary.exit_code) == (1, False, 1)
     assert not swarm.summary.audit.passed
     assert "FAILED: THE AUDIT" in swarm.out
-    fault: Fault = swarm.summary.audit.faults[0]
+    fault: AuditFault = swarm.summary.audit.faults[0]
     assert fault.room.startswith(f"{name}-")
     assert fault.room in (swarm.path / "report.html").read_text()
 
 
 def test_what_came_late_is_late_and_nothing_worse(lied: dict[str, Lied]) -> None:
     late = lied["delay"]
-    late.swarm.clean()
+    late.swarm.assert_clean()
     # Given that each hold-up delays one at least
     assert late.truth["delayed"] > 0
-    assert late.swarm.at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
+    assert late.swarm.count_at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
     assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
     # Then it shows in the ninety-ninth percentile, and not in the median of the same
     assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990

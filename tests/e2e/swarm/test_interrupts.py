@@ -8,7 +8,7 @@ import pytest
 
 from support.processes.fixtures import StartServer
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 10
 WAYS = {
@@ -23,7 +23,7 @@ WAYS = {
 
 
 @pytest.fixture(scope="module")
-def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
+def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, FinishedSwarm]:
     load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "5")
     swarms: dict[str, SwarmProcess] = {
         name: start_swarm(name, arena.port, *load, *flags) for name, (_, _, flags) in WAYS.items()
@@ -38,13 +38,13 @@ def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, Ended]:
     for name, swarm in swarms.items():
         number, group, _ = WAYS[name]
         swarm.signal(number, group=group)
-    return {name: swarm.end() for name, swarm in swarms.items()}
+    return {name: swarm.wait_finished() for name, swarm in swarms.items()}
 
 
 @pytest.mark.parametrize("name", [name for name in WAYS if name != "broken-int"])
-def test_the_run_is_judged_and_written(interrupted: dict[str, Ended], name: str) -> None:
+def test_the_run_is_judged_and_written(interrupted: dict[str, FinishedSwarm], name: str) -> None:
     one = interrupted[name]
-    one.clean()
+    one.assert_clean()
     assert one.summary.audit.notes == []
     assert one.summary.bots == {"ChatterBot": BOTS}
     assert (one.path / "report.html").stat().st_size > 1 << 16
@@ -52,7 +52,7 @@ def test_the_run_is_judged_and_written(interrupted: dict[str, Ended], name: str)
     assert "Traceback" not in one.err
 
 
-def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, Ended]) -> None:
+def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, FinishedSwarm]) -> None:
     one = interrupted["broken-int"]
     assert one.code == one.summary.exit_code == 1
     assert one.summary.audit.passed
@@ -77,9 +77,9 @@ def test_second_interrupt_skips_the_drain(start_server: StartServer, start_swarm
         eventually(lambda: unread(server.port), "a message that it has not read")
         # When Ctrl-C comes, and once more while the end is waited for
         swarm.signal(signal.SIGINT, group=True)
-        eventually(lambda: "Sending has stopped" in swarm.said(), "the drain")
+        eventually(lambda: "Sending has stopped" in swarm.output(), "the drain")
         swarm.signal(signal.SIGINT, group=True)
-        one = swarm.end()
+        one = swarm.wait_finished()
     finally:
         server.process.send_signal(signal.SIGCONT)
     # Then what is known is judged and written all the same

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 WINDOW = 2
 LATE_MS = 200
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict[str, Ended]:
+def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict[str, FinishedSwarm]:
     """All kinds; and four DirectBots that would talk without end, if their echoes were not held up."""
     assert callable(start_swarm)
     assert callable(start_liar)
@@ -46,28 +46,28 @@ def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict
     )
     eventually(lambda: server.entries("reader_lagging"), "a slow reader")
     eventually(lambda: len(server.entries("session_opened", resumed=True)) > 5, "bots that come back")
-    return {"mixed": mixed.interrupt(), "heldup": held_up.end()}
+    return {"mixed": mixed.interrupt(), "heldup": held_up.wait_finished()}
 
 
 @pytest.fixture(scope="module")
-def mixed(runs: dict[str, Ended]) -> Ended:
+def mixed(runs: dict[str, FinishedSwarm]) -> FinishedSwarm:
     return runs["mixed"]
 
 
-def test_nobody_misses_anything(mixed: Ended) -> None:
-    mixed.clean()
+def test_nobody_misses_anything(mixed: FinishedSwarm) -> None:
+    mixed.assert_clean()
     assert mixed.summary.audit.unfinished == 0
     assert mixed.summary.generator.processes == 2
 
 
-def test_all_kinds_were_there_by_their_weights(mixed: Ended) -> None:
+def test_all_kinds_were_there_by_their_weights(mixed: FinishedSwarm) -> None:
     bots = mixed.summary.bots
     assert sum(bots.values()) == 50
     assert set(bots) == {"ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot"}
     assert bots["ChatterBot"] > bots["LurkerBot"] > bots["SlowBot"] > 0
 
 
-def test_rooms_hold_bots_of_both_processes(mixed: Ended, server: ServerProcess) -> None:
+def test_rooms_hold_bots_of_both_processes(mixed: FinishedSwarm, server: ServerProcess) -> None:
     # Given that each process has source addresses of its own, and names that tell the seat
     run = mixed.summary.run
     processes = defaultdict[int, set[str]](set)
@@ -80,7 +80,7 @@ def test_rooms_hold_bots_of_both_processes(mixed: Ended, server: ServerProcess) 
     assert all(len(addresses) == 2 for addresses in processes.values()), processes
 
 
-def test_cut_bots_came_back_to_their_sessions(mixed: Ended, server: ServerProcess) -> None:
+def test_cut_bots_came_back_to_their_sessions(mixed: FinishedSwarm, server: ServerProcess) -> None:
     assert mixed.count("cuts") > 0
     # One that came back after the last account has not been counted
     assert 5 < mixed.count("resumed") <= len(server.entries("session_opened", resumed=True))
@@ -88,7 +88,7 @@ def test_cut_bots_came_back_to_their_sessions(mixed: Ended, server: ServerProces
     assert 0 < mixed.histogram("resume").count <= mixed.count("resumed")
 
 
-def test_slow_bots_were_behind(mixed: Ended, server: ServerProcess) -> None:
+def test_slow_bots_were_behind(mixed: FinishedSwarm, server: ServerProcess) -> None:
     run = mixed.summary.run
     lagging = {line["username"] for line in server.entries("reader_lagging")}
     assert lagging
@@ -96,9 +96,9 @@ def test_slow_bots_were_behind(mixed: Ended, server: ServerProcess) -> None:
     assert mixed.count("untimed") > 0
 
 
-def test_a_window_bounds_what_is_under_way(runs: dict[str, Ended]) -> None:
+def test_a_window_bounds_what_is_under_way(runs: dict[str, FinishedSwarm]) -> None:
     heldup = runs["heldup"]
-    heldup.clean()
+    heldup.assert_clean()
     rounds = heldup.summary.seconds / (LATE_MS / 1000) + 1
     assert 4 * WINDOW < heldup.count("sent") <= 4 * WINDOW * rounds
     assert heldup.histogram("ack").smallest >= LATE_MS * 1000 * 0.99
@@ -110,7 +110,7 @@ def test_senders_and_readers_share_the_rooms(arena: ServerProcess, start_swarm: 
     # Given as many readers as talkers, who all come within the same second
     load = ("-u", "40", "-r", "400", "--room-size", "10", "--message-rate", "10", "-t", "3s")
     swarm: SwarmProcess = start_swarm("shared", arena.port, *load, "--lurker-weight", "1")
-    swarm.end().clean()
+    swarm.wait_finished().assert_clean()
     # Then no room is silent
     rooms = {line["room"] for line in arena.entries("message") if line["room"].startswith("shared-")}
     assert rooms == {f"shared-{number}" for number in range(4)}

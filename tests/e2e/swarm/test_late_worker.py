@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.processes.process import BIN_DIR, ServerProcess, clean_environment, eventually
-from support.swarm.swarm_runs import BOTS, PATIENCE, Ended, SwarmProcess, free_port
+from support.swarm.swarm_runs import LOCUSTFILE, RUN_TIMEOUT_S, FinishedSwarm, SwarmProcess, free_port
 
 USERS = 8
 LOGINS = USERS + USERS // 2
@@ -22,7 +22,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[int], None]]:
 
     def start(port: int) -> None:
         with (tmp_path / f"worker-{len(started)}.err").open("wb") as err:
-            command = [str(BIN_DIR / "locust"), "-f", str(BOTS), "--worker", "--master-port", str(port)]
+            command = [str(BIN_DIR / "locust"), "-f", str(LOCUSTFILE), "--worker", "--master-port", str(port)]
             started.append(
                 subprocess.Popen(
                     command,
@@ -36,7 +36,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[int], None]]:
     yield start
     try:
         for number, one in enumerate(started):
-            assert one.wait(PATIENCE) == 0
+            assert one.wait(RUN_TIMEOUT_S) == 0
             assert "Traceback" not in (tmp_path / f"worker-{number}.err").read_text()
     finally:
         for one in started:
@@ -61,7 +61,7 @@ def test_a_worker_that_comes_late_takes_its_share(
     before = len(senders(arena))
     eventually(lambda: len(senders(arena)) > before + 15 * USERS, "talk of all")
     swarm.signal(signal.SIGINT)
-    one: Ended = swarm.end()
+    one: FinishedSwarm = swarm.wait_finished()
     # Then its bots have lived as the others have
     assert one.code == 0, one.err
     assert not any(one.summary.audit.counts.values()), one.summary.audit

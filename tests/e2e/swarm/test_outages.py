@@ -9,7 +9,7 @@ import pytest
 
 from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
 TALKATIVE = 20
@@ -21,7 +21,7 @@ SERVER = ("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
 class Outage(NamedTuple):
     """A swarm that lived through one, how long it was, and the highest seq of each room afterwards."""
 
-    swarm: Ended
+    swarm: FinishedSwarm
     seconds: float
     heads: dict[str, int]
 
@@ -83,7 +83,7 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
 
 
 def test_nobody_misses_what_was_said_around_a_servers_death(outages: dict[str, Outage]) -> None:
-    outages["killed"].swarm.clean()
+    outages["killed"].swarm.assert_clean()
 
 
 def test_all_that_was_said_is_stored_once(outages: dict[str, Outage]) -> None:
@@ -105,17 +105,17 @@ def test_a_servers_death_shows_in_the_figures(outages: dict[str, Outage]) -> Non
 
 def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) -> None:
     swarm, seconds, _ = outages["stopped"]
-    swarm.clean()
+    swarm.assert_clean()
     half = seconds / 2
     planned = int(half * TALKATIVE) - 1  # of each bot in the first half, which wait for the second
-    assert swarm.at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
-    assert swarm.at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
+    assert swarm.count_at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
+    assert swarm.count_at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
     # With a window of one, only what was under way waits in the service time
-    assert 0 < swarm.at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
+    assert 0 < swarm.count_at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
 
 
 def test_and_the_bots_are_not_to_blame_for_it(outages: dict[str, Outage]) -> None:
     swarm, seconds, _ = outages["stopped"]
-    waited = swarm.at_least("delivery_response", seconds / 2 * 1e6)
-    assert swarm.at_least("bot_lag", seconds / 2 * 1e6) < waited / 2
+    waited = swarm.count_at_least("delivery_response", seconds / 2 * 1e6)
+    assert swarm.count_at_least("bot_lag", seconds / 2 * 1e6) < waited / 2
     assert swarm.histogram("bot_lag").percentile(90) < seconds / 2 * 1e6

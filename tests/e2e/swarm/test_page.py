@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chat_swarm.locust_plugin.options import OPTIONS
-from chat_swarm.model.metric_names import METRIC
+from chat_swarm.model.metric_names import METRIC_BY_NAME
 from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import SwarmProcess, free_port
 
@@ -26,7 +26,7 @@ class Page:
         self._host = f"127.0.0.1:{server_port}"
 
     def is_there(self) -> bool:
-        assert self.swarm.process.poll() is None, self.swarm.said()
+        assert self.swarm.process.poll() is None, self.swarm.output()
         try:
             return "<html" in self.text("/")
         except urllib.error.URLError:
@@ -107,7 +107,7 @@ def test_a_run_from_the_form_to_its_report(page: Page) -> None:
     eventually(lambda: len(page.json("/swarm/data")["rows"]) > 2, "live figures")
     stats = page.json("/stats/requests")
     names = {one["name"] for one in stats["stats"]} - {"Aggregated"}
-    assert names <= set(METRIC)
+    assert names <= set(METRIC_BY_NAME)
     assert names >= {"connect", "login", "delivery", "delivery_response", "ack", "bot_lag", "loop_lag"}
     (tab,) = (one for one in stats["extended_stats"] if one["key"] == "swarm")
     assert {line["metric"] for line in tab["data"]} & names

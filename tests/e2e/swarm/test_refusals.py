@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess, free_port
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess, free_port
 
 WRONG = {
     "slo-unit": ("--slo", "delivery.p99<50"),
@@ -36,8 +36,11 @@ TOGETHER = 4
 
 @pytest.fixture(scope="module")
 def ended(
-    arena: ServerProcess, start_swarm: Any, chat_runs: list[Ended], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Ended]:
+    arena: ServerProcess,
+    start_swarm: Any,
+    chat_runs: list[FinishedSwarm],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, FinishedSwarm]:
     """All of these commands: three that begin a run, and those that are wrong."""
     port = free_port()
     file = tmp_path_factory.mktemp("file") / "file"
@@ -50,29 +53,29 @@ def ended(
         "full": start_swarm("full", arena.port, *load),
     }
     full = running["full"]
-    eventually(lambda: "All users spawned" in full.said(), "all bots")
+    eventually(lambda: "All users spawned" in full.output(), "all bots")
     (full.report / "summary.json").mkdir()  # after it was tried, as a disk that has become full
     commands = {
         **WRONG,
         "holds": ("--report", str(chat_runs[0].path)),
         "unwritable": ("--report", str(file / "run")),
     }
-    done: dict[str, Ended] = {}
+    done: dict[str, FinishedSwarm] = {}
     names = list(commands)
     for first in range(0, len(names), TOGETHER):
         some = names[first : first + TOGETHER]
         swarms = {name: start_swarm(name, port, "-u", "2", "-t", "20s", *commands[name]) for name in some}
         done |= {name: swarm.end() for name, swarm in swarms.items()}
-    return done | {name: swarm.end() for name, swarm in running.items()}
+    return done | {name: swarm.wait_finished() for name, swarm in running.items()}
 
 
-def lines(one: Ended) -> list[str]:
+def lines(one: FinishedSwarm) -> list[str]:
     """Return what was said on standard error besides that Locust starts."""
     return [line for line in one.err.splitlines() if "/INFO/" not in line]
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_option_is_one_line_and_two(ended: dict[str, Ended], name: str) -> None:
+def test_a_wrong_option_is_one_line_and_two(ended: dict[str, FinishedSwarm], name: str) -> None:
     one = ended[name]
     assert one.code == 2, one.err
     (line,) = lines(one)
@@ -81,7 +84,9 @@ def test_a_wrong_option_is_one_line_and_two(ended: dict[str, Ended], name: str) 
     assert not one.path.exists()
 
 
-def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], chat_runs: list[Ended]) -> None:
+def test_a_directory_that_holds_a_run_is_kept(
+    ended: dict[str, FinishedSwarm], chat_runs: list[FinishedSwarm]
+) -> None:
     one = ended["holds"]
     assert one.code == 2
     (line,) = lines(one)
@@ -89,14 +94,14 @@ def test_a_directory_that_holds_a_run_is_kept(ended: dict[str, Ended], chat_runs
     assert chat_runs[0].summary.run in chat_runs[0].out + chat_runs[0].err
 
 
-def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, Ended]) -> None:
+def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, FinishedSwarm]) -> None:
     one = ended["unwritable"]
     assert one.code == 2
     (line,) = lines(one)
     assert "cannot be written to" in line
 
 
-def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Ended]) -> None:
+def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, FinishedSwarm]) -> None:
     full = ended["full"]
     assert full.code == 1
     (first,) = (line for line in full.out.splitlines() if line.startswith("Swarm run "))
@@ -105,7 +110,7 @@ def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Ended]
     assert '"passed": true' in full.out  # what could not be written is printed
 
 
-def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, Ended]) -> None:
+def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, FinishedSwarm]) -> None:
     broken = ended["broken"]
     assert broken.code == 1
     summary = broken.summary
@@ -121,7 +126,7 @@ def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, Ended])
     assert "BROKEN" in broken.out
 
 
-def test_where_no_server_is_no_run_passes(ended: dict[str, Ended]) -> None:
+def test_where_no_server_is_no_run_passes(ended: dict[str, FinishedSwarm]) -> None:
     nobody, nowhere = ended["nobody"], ended["nowhere"]
     assert nobody.code == 1
     assert not nobody.summary.passed

@@ -7,7 +7,7 @@ import pytest
 
 from chat_swarm.model.schema import Step
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
 FACTOR = 4
@@ -24,7 +24,7 @@ def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def shaped(
     arena: ServerProcess, stormy: ServerProcess, search: SwarmProcess, start_swarm: Any
-) -> dict[str, Ended]:
+) -> dict[str, FinishedSwarm]:
     load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "2", "--shape")
     burst = ("burst", "--shape-every", "3", "--shape-for", "2", "--shape-factor", str(FACTOR), "-t", "10s")
     swarms: dict[str, SwarmProcess] = {
@@ -38,20 +38,20 @@ def shaped(
     )
     back = 3 * BOTS // 2  # of three storms, so that two are over
     eventually(lambda: len(stormy.entries("session_opened", resumed=True)) >= back, "three storms")
-    return {"storm": storm.interrupt(), **{name: swarm.end() for name, swarm in swarms.items()}}
+    return {"storm": storm.interrupt(), **{name: swarm.wait_finished() for name, swarm in swarms.items()}}
 
 
-def steps(one: Ended, word: str) -> list[Step]:
+def steps(one: FinishedSwarm, word: str) -> list[Step]:
     return [step for step in one.summary.steps if step.label.startswith(word)]
 
 
 @pytest.mark.parametrize("name", ["storm", "burst", "steps", "ramp"])
-def test_no_shape_loses_anything(shaped: dict[str, Ended], name: str) -> None:
-    shaped[name].clean()
+def test_no_shape_loses_anything(shaped: dict[str, FinishedSwarm], name: str) -> None:
+    shaped[name].assert_clean()
     assert shaped[name].summary.shape == name
 
 
-def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, Ended]) -> None:
+def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, FinishedSwarm]) -> None:
     for one in shaped.values():
         assert one.summary.steps
         for step in one.summary.steps:
@@ -60,7 +60,7 @@ def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, Ended]) -> 
             assert step.bots <= BOTS
 
 
-def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, Ended]) -> None:
+def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, FinishedSwarm]) -> None:
     storm = shaped["storm"]
     # The run's end may have come upon the last one
     found = [step for step in steps(storm, "storm") if step.end - step.start >= 2]
@@ -76,7 +76,7 @@ def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, Ended]) -> N
     assert 0 < storm.histogram("resume").count <= storm.count("resumed")
 
 
-def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, Ended]) -> None:
+def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, FinishedSwarm]) -> None:
     burst = shaped["burst"]
     (during, *_) = steps(burst, "burst")
     before, *_ = steps(burst, "calm")
@@ -85,7 +85,7 @@ def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, Ended
     assert FACTOR / 2 < ratio < FACTOR * 1.5
 
 
-def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, Ended]) -> None:
+def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, FinishedSwarm]) -> None:
     limit = shaped["limit"]
     assert limit.code == 0, limit.out
     found = limit.summary.limit
@@ -104,14 +104,14 @@ def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, Ended]) -> None
     assert limit.summary.objective is None
 
 
-def test_steps_rise_evenly(shaped: dict[str, Ended]) -> None:
+def test_steps_rise_evenly(shaped: dict[str, FinishedSwarm]) -> None:
     assert [step.bots for step in shaped["steps"].summary.steps] == [BOTS // 2, BOTS]
     labels = [row.step for row in shaped["steps"].run.rows if row.step]
     assert labels == sorted(labels)
     assert {label.partition(":")[0] for label in labels} == {"step 1 of 2", "step 2 of 2"}
 
 
-def test_a_ramp_rises_all_the_time(shaped: dict[str, Ended]) -> None:
+def test_a_ramp_rises_all_the_time(shaped: dict[str, FinishedSwarm]) -> None:
     bots = [row.bots for row in shaped["ramp"].run.rows if row.phase != "drain"]
     assert bots == sorted(bots)
     assert bots[0] < bots[-1] <= BOTS  # the first second may be a moment only, with nobody there yet

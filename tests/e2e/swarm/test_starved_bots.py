@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.processes.process import ServerProcess, eventually
-from support.swarm.swarm_runs import Ended, SwarmProcess
+from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 STOPPED = 0.6
 AWAKE = 0.4
@@ -17,7 +17,7 @@ BOTS = 40
 
 
 @pytest.fixture(scope="module")
-def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Ended:
+def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> FinishedSwarm:
     """Two processes whose bots share all rooms, and one of them stands still again and again."""
     server = ServerProcess(
         tmp_path_factory.mktemp("starved"),
@@ -46,19 +46,19 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Ended
         server.kill()
 
 
-def test_nothing_is_lost_by_it(starved: Ended) -> None:
-    starved.clean()
+def test_nothing_is_lost_by_it(starved: FinishedSwarm) -> None:
+    starved.assert_clean()
     assert starved.summary.generator.processes == 2
 
 
-def test_its_lag_is_shown(starved: Ended) -> None:
+def test_its_lag_is_shown(starved: FinishedSwarm) -> None:
     assert starved.histogram("loop_lag").largest >= STOPPED * 1e6 * 0.9
-    assert starved.at_least("bot_lag", STOPPED / 2 * 1e6) >= TIMES
-    assert starved.at_least("send_lag", STOPPED / 2 * 1e6) >= TIMES
+    assert starved.count_at_least("bot_lag", STOPPED / 2 * 1e6) >= TIMES
+    assert starved.count_at_least("send_lag", STOPPED / 2 * 1e6) >= TIMES
     assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED * 1e6 * 0.9
 
 
-def test_the_seconds_are_marked_with_the_reason(starved: Ended) -> None:
+def test_the_seconds_are_marked_with_the_reason(starved: FinishedSwarm) -> None:
     marked = [row for row in starved.run.rows if row.marked]
     assert len(marked) >= TIMES - 1
     assert {row.marked for row in marked} >= {"loop lag over 100 ms"}
@@ -69,16 +69,16 @@ def test_the_seconds_are_marked_with_the_reason(starved: Ended) -> None:
     assert any("too slow" in warning for warning in starved.summary.warnings)
 
 
-def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: Ended) -> None:
+def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: FinishedSwarm) -> None:
     assert starved.count("untimed") > 0
     timed = starved.whole.metrics["delivery"].count
     assert timed + starved.count("untimed") + starved.count("caught_up") == starved.count("delivered")
 
 
-def test_the_servers_latency_does_not_hold_it(starved: Ended) -> None:
+def test_the_servers_latency_does_not_hold_it(starved: FinishedSwarm) -> None:
     # What was seen late is in the lag, and not in the latency
-    late = starved.at_least("bot_lag", STOPPED / 2 * 1e6)
-    assert starved.at_least("delivery", STOPPED / 2 * 1e6) < late / 2
+    late = starved.count_at_least("bot_lag", STOPPED / 2 * 1e6)
+    assert starved.count_at_least("delivery", STOPPED / 2 * 1e6) < late / 2
     delivery = starved.histogram("delivery", "steady")
     assert delivery.percentile(50) < STOPPED / 2 * 1e6
     assert delivery.percentile(90) < STOPPED / 2 * 1e6

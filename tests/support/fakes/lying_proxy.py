@@ -21,25 +21,27 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-_PIECE: Final = 1 << 16
-_HELD: Final = 1 << 20  # bytes that wait for a client before the server's are left in the kernel
-_RESET: Final = struct.pack("ii", 1, 0)
-_TOLD: Final = 1_000  # faults that are told one by one
-_ONCE: Final = 50  # what happens once, happens at one of so many deliveries, twice as many at most
-_SWAP_SECONDS: Final = 1.0  # how long a message waits for the next, to be swapped with it
-_START: Final = b'{"type":"message"'
+_READ_BYTES: Final = 1 << 16
+_BUFFERED_BYTES: Final = 1 << 20  # bytes that wait for a client before the server's are left in the kernel
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+_FAULTS_LISTED: Final = 1_000  # faults that are told one by one
+_ONCE_PER_DELIVERIES: Final = (
+    50  # what happens once, happens at one of so many deliveries, twice as many at most
+)
+_SWAP_WAIT_S: Final = 1.0  # how long a message waits for the next, to be swapped with it
+_MESSAGE_PREFIX: Final = b'{"type":"message"'
 
 
-class Chance:
+class RandomTrigger:
     """Strikes one delivery in `every` on average, at random distances of at most twice that; or but one."""
 
     def __init__(self, source: random.Random, every: int, *, once: bool) -> None:
         self._source = source
-        self._every = every or (_ONCE if once else 0)
+        self._every = every or (_ONCE_PER_DELIVERIES if once else 0)
         self._once = once and not every
         self._left = self._draw()
 
-    def strikes(self) -> bool:
+    def fires(self) -> bool:
         self._left -= 1
         if self._left:
             return False
@@ -50,106 +52,108 @@ class Chance:
         return self._source.randrange(1, 2 * self._every) if self._every else 0
 
 
-class Lies:
+class InjectedFaults:
     """What is done to all deliveries together, and a list of it."""
 
     def __init__(self, plan: argparse.Namespace) -> None:
         source = random.Random(plan.seed)
-        self.drop = Chance(source, plan.drop, once=plan.drop_once)
-        self.repeat = Chance(source, plan.repeat, once=plan.repeat_once)
-        self.swap = Chance(source, plan.swap, once=plan.swap_once)
-        self.delay = Chance(source, plan.delay, once=False)
+        self.drop = RandomTrigger(source, plan.drop, once=plan.drop_once)
+        self.repeat = RandomTrigger(source, plan.repeat, once=plan.repeat_once)
+        self.swap = RandomTrigger(source, plan.swap, once=plan.swap_once)
+        self.delay = RandomTrigger(source, plan.delay, once=False)
         self.delay_seconds: float = plan.delay_ms / 1e3
         self.counts = Counter[str](connections=0, deliveries=0, dropped=0, repeated=0, swapped=0, delayed=0)
         self.done: list[dict[str, Any]] = []
 
-    def did(self, what: str, line: bytes) -> None:
+    def record(self, what: str, line: bytes) -> None:
         self.counts[what] += 1
-        if len(self.done) < _TOLD:
+        if len(self.done) < _FAULTS_LISTED:
             frame = json.loads(line)
             self.done.append({"what": what, "room": frame["room"], "seq": frame["seq"]})
 
 
 def is_delivery(line: bytes) -> bool:
     """Return whether the line is a message in its place; an answer to a message sent again is none."""
-    if not line.startswith(_START) and json.loads(line).get("type") != "message":
+    if not line.startswith(_MESSAGE_PREFIX) and json.loads(line).get("type") != "message":
         return False
     return b'"again":true' not in line  # quotes within a text are escaped
 
 
-class Feed:
+class DeliveryQueue:
     """What one client is to get, and when: in the order in which it came, but for what is swapped."""
 
-    def __init__(self, lies: Lies) -> None:
-        self._lies = lies
+    def __init__(self, faults: InjectedFaults) -> None:
+        self._faults = faults
         self._partial = b""
-        self._held: tuple[float, bytes] | None = None  # until when it waits for its neighbour
+        self._swap_waiting: tuple[float, bytes] | None = None  # until when it waits for its neighbour
         self._due = 0.0
-        self._waiting: deque[tuple[float, bytes]] = deque()
+        self._queue: deque[tuple[float, bytes]] = deque()
         self.size = 0
 
-    def take(self, data: bytes, now: float) -> None:
+    def add_bytes(self, data: bytes, now: float) -> None:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._line(line + b"\n", now)
+            self._add_line(line + b"\n", now)
 
-    def wakes(self) -> float | None:
+    def next_due(self) -> float | None:
         """Return when there is something to give."""
-        due = [] if self._held is None else [self._held[0]]
-        if self._waiting:
-            due.append(self._waiting[0][0])
+        due = [] if self._swap_waiting is None else [self._swap_waiting[0]]
+        if self._queue:
+            due.append(self._queue[0][0])
         return min(due) if due else None
 
-    def give(self, now: float) -> bytes:
+    def pop_due(self, now: float) -> bytes:
         """Return what is due."""
-        if self._held is not None and self._held[0] <= now:  # nothing more came: let it go in its place
-            line, self._held = self._held[1], None
-            self._put(line, now)
+        if (
+            self._swap_waiting is not None and self._swap_waiting[0] <= now
+        ):  # nothing more came: let it go in its place
+            line, self._swap_waiting = self._swap_waiting[1], None
+            self._enqueue(line, now)
         ready = []
-        while self._waiting and self._waiting[0][0] <= now:
-            ready.append(self._waiting.popleft()[1])
+        while self._queue and self._queue[0][0] <= now:
+            ready.append(self._queue.popleft()[1])
         data = b"".join(ready)
         self.size -= len(data)
         return data
 
-    def rest(self) -> bytes:
+    def pop_all(self) -> bytes:
         """Return all there is, as the server has ended."""
-        last = b"" if self._held is None else self._held[1]
-        data = b"".join(line for _, line in self._waiting) + last + self._partial
-        self._waiting.clear()
-        self._held = None
+        last = b"" if self._swap_waiting is None else self._swap_waiting[1]
+        data = b"".join(line for _, line in self._queue) + last + self._partial
+        self._queue.clear()
+        self._swap_waiting = None
         self._partial = b""
         self.size = 0
         return data
 
-    def _line(self, line: bytes, now: float) -> None:
-        lies = self._lies
+    def _add_line(self, line: bytes, now: float) -> None:
+        faults = self._faults
         if not is_delivery(line):
-            self._put(line, now)
+            self._enqueue(line, now)
             return
-        lies.counts["deliveries"] += 1
-        if self._held is not None and _room(self._held[1]) == _room(line):
-            held, self._held = self._held[1], None
-            self._put(line, now)
-            self._put(held, now)
-            lies.did("swapped", held)
-        elif lies.drop.strikes():
-            lies.did("dropped", line)
-        elif lies.repeat.strikes():
-            self._put(line + line, now)
-            lies.did("repeated", line)
-        elif self._held is None and lies.swap.strikes():
-            self._held = now + _SWAP_SECONDS, line
-        elif lies.delay.strikes():
-            self._due = max(self._due, now + lies.delay_seconds)
-            self._put(line, now)
-            lies.did("delayed", line)
+        faults.counts["deliveries"] += 1
+        if self._swap_waiting is not None and _room(self._swap_waiting[1]) == _room(line):
+            held, self._swap_waiting = self._swap_waiting[1], None
+            self._enqueue(line, now)
+            self._enqueue(held, now)
+            faults.record("swapped", held)
+        elif faults.drop.fires():
+            faults.record("dropped", line)
+        elif faults.repeat.fires():
+            self._enqueue(line + line, now)
+            faults.record("repeated", line)
+        elif self._swap_waiting is None and faults.swap.fires():
+            self._swap_waiting = now + _SWAP_WAIT_S, line
+        elif faults.delay.fires():
+            self._due = max(self._due, now + faults.delay_seconds)
+            self._enqueue(line, now)
+            faults.record("delayed", line)
         else:
-            self._put(line, now)
+            self._enqueue(line, now)
 
-    def _put(self, line: bytes, now: float) -> None:
+    def _enqueue(self, line: bytes, now: float) -> None:
         self._due = max(self._due, now)
-        self._waiting.append((self._due, line))
+        self._queue.append((self._due, line))
         self.size += len(line)
 
 
@@ -158,7 +162,7 @@ def _room(line: bytes) -> str:
     return room
 
 
-class End:
+class Endpoint:
     """One end of a link: a socket, and what waits to be written to it."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -166,8 +170,8 @@ class End:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.unsent = b""
-        self.ended = False  # it sends no more
-        self.watched = 0
+        self.at_eof = False  # it sends no more
+        self.watched_events = 0
 
     def write(self, data: bytes) -> None:
         if self.unsent or not data:
@@ -180,26 +184,26 @@ class End:
         self.unsent = data[sent:]
 
 
-class Link:
+class ProxiedConnection:
     """A client, and our connection to the server for it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, lies: Lies) -> None:
-        self.client = End(client)
-        self.server = End(server)
-        self.feed = Feed(lies)
-        self.wakes: float | None = None
+    def __init__(self, client: socket.socket, server: socket.socket, faults: InjectedFaults) -> None:
+        self.client = Endpoint(client)
+        self.server = Endpoint(server)
+        self.deliveries = DeliveryQueue(faults)
+        self.timer_due: float | None = None
         self.closed = False
 
 
-class Faulty:
+class LyingProxy:
     """Listens on a port of the loopback; all connections go on to another."""
 
-    def __init__(self, listen: int, to: int, lies: Lies) -> None:
+    def __init__(self, listen: int, to: int, faults: InjectedFaults) -> None:
         self._to = to
-        self._lies = lies
+        self._faults = faults
         self._selector = selectors.DefaultSelector()
-        self._alarms: list[tuple[float, int, Link]] = []
-        self._serial = 0
+        self._timers: list[tuple[float, int, ProxiedConnection]] = []
+        self._timer_sequence = 0
         self._listening = socket.create_server(("127.0.0.1", listen), backlog=1024)
         self._listening.setblocking(False)
         self._selector.register(self._listening, selectors.EVENT_READ)
@@ -208,17 +212,17 @@ class Faulty:
 
     def run(self) -> None:
         while not self.stopping:
-            pause = 0.1 if not self._alarms else min(0.1, max(0.0, self._alarms[0][0] - time.monotonic()))
+            pause = 0.1 if not self._timers else min(0.1, max(0.0, self._timers[0][0] - time.monotonic()))
             for key, events in self._selector.select(pause):
                 if key.data is None:
                     self._accept()
                 else:
-                    self._turn(key.data, key.fileobj, events)
+                    self._serve(key.data, key.fileobj, events)
             now = time.monotonic()
-            while self._alarms and self._alarms[0][0] <= now:
-                link = heapq.heappop(self._alarms)[2]
-                link.wakes = None
-                self._turn(link, None, 0)
+            while self._timers and self._timers[0][0] <= now:
+                link = heapq.heappop(self._timers)[2]
+                link.timer_due = None
+                self._serve(link, None, 0)
         for key in list(self._selector.get_map().values()):
             if key.data is not None:
                 self._close(key.data)
@@ -237,10 +241,10 @@ class Faulty:
             server.close()
             client.close()
             return
-        self._lies.counts["connections"] += 1
-        self._watch(Link(client, server, self._lies))
+        self._faults.counts["connections"] += 1
+        self._watch(ProxiedConnection(client, server, self._faults))
 
-    def _turn(self, link: Link, sock: object, events: int) -> None:
+    def _serve(self, link: ProxiedConnection, sock: object, events: int) -> None:
         if link.closed:
             return
         try:
@@ -252,64 +256,64 @@ class Faulty:
         except OSError:  # one was cut: so is the other
             self._close(link, reset=True)
             return
-        if link.server.ended and not link.client.unsent:
+        if link.server.at_eof and not link.client.unsent:
             self._close(link)
         else:
             self._watch(link)
 
-    def _read(self, link: Link, end: End) -> None:
-        data = end.sock.recv(_PIECE)
+    def _read(self, link: ProxiedConnection, end: Endpoint) -> None:
+        data = end.sock.recv(_READ_BYTES)
         if end is link.client:
-            end.ended = not data
+            end.at_eof = not data
             link.server.write(data)
         elif data:
-            link.feed.take(data, time.monotonic())
+            link.deliveries.add_bytes(data, time.monotonic())
         else:
-            end.ended = True
-            link.client.write(link.feed.rest())
+            end.at_eof = True
+            link.client.write(link.deliveries.pop_all())
 
-    def _write(self, link: Link) -> None:
+    def _write(self, link: ProxiedConnection) -> None:
         for end in (link.client, link.server):
             if end.unsent:
                 data, end.unsent = end.unsent, b""
                 end.write(data)
         if not link.client.unsent:
-            link.client.write(link.feed.give(time.monotonic()))
-        if link.client.ended and not link.server.unsent:
+            link.client.write(link.deliveries.pop_due(time.monotonic()))
+        if link.client.at_eof and not link.server.unsent:
             with contextlib.suppress(OSError):  # it has been done, or the server is gone
                 link.server.sock.shutdown(socket.SHUT_WR)
 
-    def _watch(self, link: Link) -> None:
-        full = len(link.client.unsent) + link.feed.size > _HELD
+    def _watch(self, link: ProxiedConnection) -> None:
+        full = len(link.client.unsent) + link.deliveries.size > _BUFFERED_BYTES
         for end, reads in (
-            (link.client, not link.client.ended and len(link.server.unsent) <= _HELD),
-            (link.server, not link.server.ended and not full),
+            (link.client, not link.client.at_eof and len(link.server.unsent) <= _BUFFERED_BYTES),
+            (link.server, not link.server.at_eof and not full),
         ):
             wanted = selectors.EVENT_READ * reads | selectors.EVENT_WRITE * bool(end.unsent)
-            if wanted == end.watched:
+            if wanted == end.watched_events:
                 continue
-            if not end.watched:
+            if not end.watched_events:
                 self._selector.register(end.sock, wanted, link)
             elif wanted:
                 self._selector.modify(end.sock, wanted, link)
             else:
                 self._selector.unregister(end.sock)
-            end.watched = wanted
-        wakes = None if link.client.unsent else link.feed.wakes()
-        if wakes is not None and (link.wakes is None or wakes < link.wakes):
-            link.wakes = wakes
-            self._serial += 1
-            heapq.heappush(self._alarms, (wakes, self._serial, link))
+            end.watched_events = wanted
+        timer_due = None if link.client.unsent else link.deliveries.next_due()
+        if timer_due is not None and (link.timer_due is None or timer_due < link.timer_due):
+            link.timer_due = timer_due
+            self._timer_sequence += 1
+            heapq.heappush(self._timers, (timer_due, self._timer_sequence, link))
 
-    def _close(self, link: Link, *, reset: bool = False) -> None:
+    def _close(self, link: ProxiedConnection, *, reset: bool = False) -> None:
         link.closed = True
         for end in (link.client, link.server):
-            if end.watched:
+            if end.watched_events:
                 self._selector.unregister(end.sock)
-                end.watched = 0
+                end.watched_events = 0
             if reset:
                 with contextlib.suppress(OSError):
-                    end.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    end.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             end.sock.close()
 
 
@@ -330,17 +334,17 @@ def main() -> None:
     plan = options()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    lies = Lies(plan)
-    faulty = Faulty(plan.listen, plan.to, lies)
+    faults = InjectedFaults(plan)
+    proxy = LyingProxy(plan.listen, plan.to, faults)
 
     def stop(*_: object) -> None:
-        faulty.stopping = True
+        proxy.stopping = True
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    print(f"listening on 127.0.0.1:{faulty.port}", file=sys.stderr, flush=True)
-    faulty.run()
-    print(json.dumps({**lies.counts, "seed": plan.seed, "done": lies.done}), flush=True)
+    print(f"listening on 127.0.0.1:{proxy.port}", file=sys.stderr, flush=True)
+    proxy.run()
+    print(json.dumps({**faults.counts, "seed": plan.seed, "done": faults.done}), flush=True)
 
 
 if __name__ == "__main__":

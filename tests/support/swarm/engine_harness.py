@@ -15,118 +15,120 @@ from typing import Any, TypeVar
 from chat_protocol.commands import Command, Hello, Message
 from chat_protocol.dialects.ndjson import decode_command, encode
 from chat_protocol.events import Event, MessageEvent, RoomState, Welcome
-from chat_swarm.audit.merge import reckon
+from chat_swarm.audit.merge import merge_audits
 from chat_swarm.bots import payload
-from chat_swarm.bots.bot_process import Engine, Member
-from chat_swarm.bots.slots import Ask, Usher
+from chat_swarm.bots.bot_process import Bot, BotProcess
+from chat_swarm.bots.slots import SlotAllocator, SlotRequest
 from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.plan import Plan
-from chat_swarm.model.schema import AuditResult, Interval
+from chat_swarm.model.plan import RunPlan
+from chat_swarm.model.schema import AuditResult, ProcessSecond
 from support.fakes.fake_server import make_message, make_welcome
 from support.processes.process import TIMEOUT_S
 
 Kind = TypeVar("Kind", bound=Command)
-Bots = TypeVar("Bots", bound=Member)
-RUN = "k7q"
+Bots = TypeVar("Bots", bound=Bot)
+RUN_ID = "k7q"
 
 
-class Swarm:
+class SwarmHarness:
     """An engine, its bots, and all that it has accounted for."""
 
     def __init__(self, port: int, **plan: Any) -> None:
-        self.intervals: list[Interval] = []
+        self.intervals: list[ProcessSecond] = []
         self.counts: Counter[str] = Counter()
         self.histograms: dict[str, Histogram] = {}
-        self._usher = Usher()
+        self._allocator = SlotAllocator()
         options: dict[str, Any] = {"ping_interval": 0.0, "room_size": 1000, "room_prefix": "hall"}
-        self.engine = Engine(
-            Plan(port=port, **options | plan),
-            RUN,
+        self.process = BotProcess(
+            RunPlan(port=port, **options | plan),
+            RUN_ID,
             ("127.0.0.1", port),
-            ask=self._ask,
+            send_slot_request=self._send_slot_request,
             sink=self._sink,
         )
 
-    def begin(self, kind: type[Bots], number: int = 1) -> list[Bots]:
-        bots = [kind(self.engine) for _ in range(number)]
+    def start_bots(self, kind: type[Bots], number: int = 1) -> list[Bots]:
+        bots = [kind(self.process) for _ in range(number)]
         for bot in bots:
-            bot.begin()
+            bot.start()
         return bots
 
-    def until(self, condition: Callable[[], object], what: str = "it") -> None:
-        assert self.engine.reactor.run(TIMEOUT_S, lambda: bool(condition())), f"{what} did not happen in time"
+    def wait_until(self, condition: Callable[[], object], what: str = "it") -> None:
+        assert self.process.loop.run_for(TIMEOUT_S, lambda: bool(condition())), (
+            f"{what} did not happen in time"
+        )
 
-    def turn(self) -> None:
-        self.engine.reactor.turn()
+    def run_once(self) -> None:
+        self.process.loop.run_once()
 
-    def account(self) -> Counter[str]:
+    def flush_counts(self) -> Counter[str]:
         """Have all be accounted for; return what was counted until now."""
-        self.engine.account()
+        self.process.report_second()
         return self.counts
 
-    def count(self, name: str) -> int:
+    def count_of(self, name: str) -> int:
         """Return how often something has happened until now."""
-        return self.counts[name] + self.engine.recorder.counts[name]
+        return self.counts[name] + self.process.recorder.counts[name]
 
-    def samples(self, metric: str) -> int:
+    def sample_count(self, metric: str) -> int:
         """Return how many latencies there are."""
-        self.engine.account()
+        self.process.report_second()
         return self.histograms[metric].count if metric in self.histograms else 0
 
-    def audit(self) -> AuditResult:
-        return reckon([self.engine.final()["audit"]])
+    def merged_audit(self) -> AuditResult:
+        return merge_audits([self.process.final_report()["audit"]])
 
-    def quiet(self) -> AuditResult:
+    def drain_and_audit(self) -> AuditResult:
         """Stop sending, wait for all that is under way, and reckon."""
-        self.engine.stop_sending()
-        self.until(lambda: not self.engine.unacknowledged(), "the last acknowledgement")
-        heads = self.engine.heads()
-        self.until(lambda: not self.engine.behind(heads), "the last delivery")
-        self.engine.account()
-        return self.audit()
+        self.process.stop_sending()
+        self.wait_until(lambda: not self.process.count_unacknowledged(), "the last acknowledgement")
+        heads = self.process.heads()
+        self.wait_until(lambda: not self.process.count_behind(heads), "the last delivery")
+        self.process.report_second()
+        return self.merged_audit()
 
-    def _ask(self, ask: Ask) -> None:
-        answer = self._usher.answer(ask)
-        assert answer is not None
-        self.engine.seats.answered(answer)
+    def _send_slot_request(self, request: SlotRequest) -> None:
+        grant = self._allocator.allocate(request)
+        assert grant is not None
+        self.process.slots.on_grant(grant)
 
-    def _sink(self, interval: Interval, histograms: dict[str, Histogram]) -> None:
+    def _sink(self, interval: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         self.intervals.append(interval)
         self.counts.update(interval.counts)
         for name, histogram in histograms.items():
             self.histograms.setdefault(name, Histogram()).add(histogram)
 
 
-class Line:
+class ServerConnection:
     """The server's end of one bot's connection."""
 
-    def __init__(self, sock: socket.socket, swarm: Swarm) -> None:
+    def __init__(self, sock: socket.socket, swarm: SwarmHarness) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         self.sock = sock
         self.swarm = swarm
-        self.ended = False
+        self.peer_closed = False
         self._data = b""
 
-    def raw(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         while data:
             try:
                 data = data[self.sock.send(data) :]
             except BlockingIOError:
-                self.swarm.turn()
+                self.swarm.run_once()
 
     def send(self, *events: Event) -> None:
-        self.raw(b"".join(map(encode, events)))
+        self.send_bytes(b"".join(map(encode, events)))
 
-    def next(self, kind: type[Kind]) -> Kind:
+    def expect(self, kind: type[Kind]) -> Kind:
         """Return the bot's next command, which must be of that class."""
-        self.swarm.until(self._has_line, f"a {kind.__name__}")
+        self.swarm.wait_until(self._has_line, f"a {kind.__name__}")
         line, _, self._data = self._data.partition(b"\n")
         command = decode_command(line)
         assert isinstance(command, kind), command
         return command
 
-    def came(self) -> list[bytes]:
+    def received_lines(self) -> list[bytes]:
         """Return the whole lines that have come by now."""
         self._read()
         *lines, self._data = self._data.split(b"\n")
@@ -134,13 +136,13 @@ class Line:
 
     def greet(self, *events: Event, **more: object) -> Welcome:
         """Answer the hello: the bot stands at the beginning of its rooms."""
-        hello = self.next(Hello)
+        hello = self.expect(Hello)
         fields: dict[str, Any] = {"username": hello.username} | more
         answer = make_welcome(*(RoomState(room, 0, 1) for room in hello.rooms or ()), **fields)
         self.send(answer, *events)
         return answer
 
-    def end(self) -> None:
+    def close(self) -> None:
         self.sock.close()
 
     def reset(self) -> None:
@@ -155,19 +157,19 @@ class Line:
         with contextlib.suppress(BlockingIOError):
             while piece := self.sock.recv(1 << 16):
                 self._data += piece
-            self.ended = True
+            self.peer_closed = True
 
 
-class ServerEnd:
+class ScriptedServer:
     """Listens; the test accepts."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.setblocking(False)
         self.port: int = self._listening.getsockname()[1]
-        self._lines: list[Line] = []
+        self._connections: list[ServerConnection] = []
 
-    def accept(self, swarm: Swarm) -> Line:
+    def accept(self, swarm: SwarmHarness) -> ServerConnection:
         taken: list[socket.socket] = []
 
         def try_it() -> bool:
@@ -175,24 +177,24 @@ class ServerEnd:
                 taken.append(self._listening.accept()[0])
             return bool(taken)
 
-        swarm.until(try_it, "a connection")
-        self._lines.append(Line(taken[0], swarm))
-        return self._lines[-1]
+        swarm.wait_until(try_it, "a connection")
+        self._connections.append(ServerConnection(taken[0], swarm))
+        return self._connections[-1]
 
-    def has_caller(self) -> bool:
+    def has_connection(self) -> bool:
         """Take what calls, if anything does; for tests in which nobody should."""
         with contextlib.suppress(BlockingIOError):
             self._listening.accept()[0].close()
             return True
         return False
 
-    def refuse(self) -> None:
+    def stop_listening(self) -> None:
         """Listen no more."""
         self._listening.close()
 
     def close(self) -> None:
         self._listening.close()
-        for line in self._lines:
+        for line in self._connections:
             line.sock.close()
 
 
@@ -202,17 +204,17 @@ def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
     return make_message(seq, fields.pop("room"), name, **fields)
 
 
-def stamped(message: Message) -> payload.Stamp:
+def header_of(message: Message) -> payload.PayloadHeader:
     """Return what a bot's message says of itself."""
-    found = payload.read(RUN, message.message)
+    found = payload.parse_header(RUN_ID, message.message)
     assert found is not None
     return found
 
 
-def spoken(
+def message_from(
     seq: int, sender: str, counter: int, sent_ns: int = 0, room: str = "hall-0", **more: Any
 ) -> MessageEvent:
     """Return a message of this run; `sent_ns` 0: it is sent now."""
     sent = sent_ns or time.time_ns()
-    fields: dict[str, Any] = {"message": payload.write(RUN, counter, sent, sent, 100)} | more
+    fields: dict[str, Any] = {"message": payload.build_text(RUN_ID, counter, sent, sent, 100)} | more
     return make_message(seq, room, sender, **fields)

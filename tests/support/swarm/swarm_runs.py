@@ -21,8 +21,8 @@ from chat_swarm.results.finished_run import FinishedRun
 from support.processes.process import BIN_DIR, clean_environment, eventually
 
 TESTS = Path(__file__).parents[2]
-BOTS = TESTS.parent / "loadtest" / "bots.py"
-PATIENCE = 90.0
+LOCUSTFILE = TESTS.parent / "loadtest" / "bots.py"
+RUN_TIMEOUT_S = 90.0
 """Seconds that a run may take in all, on however busy a machine."""
 
 
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 @dataclass(frozen=True)
-class Ended:
+class FinishedSwarm:
     """A swarm that has ended: its exit code, what it said, and where its files are."""
 
     code: int
@@ -61,11 +61,11 @@ class Ended:
     def histogram(self, metric: str, scope: str = "all") -> Histogram:
         return self.run.histograms[metric][scope]
 
-    def at_least(self, metric: str, microseconds: float) -> int:
+    def count_at_least(self, metric: str, microseconds: float) -> int:
         """Return how many samples of a latency were so long."""
         return sum(count for value, count in self.histogram(metric).buckets() if value >= microseconds)
 
-    def clean(self) -> None:
+    def assert_clean(self) -> None:
         """Check that the run passed and that nobody misses anything."""
         audit = self.summary.audit
         assert self.code == 0, self.err + self.out
@@ -88,7 +88,7 @@ class SwarmProcess:
             head += ["--master-bind-port", own, "--master-port", own]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [str(BIN_DIR / "locust"), "-f", str(BOTS), *head, *flags],
+                [str(BIN_DIR / "locust"), "-f", str(LOCUSTFILE), *head, *flags],
                 cwd=folder,
                 env=clean_environment(folder),
                 stdin=subprocess.DEVNULL,
@@ -97,7 +97,7 @@ class SwarmProcess:
                 start_new_session=True,
             )
 
-    def said(self, stream: str = "err") -> str:
+    def output(self, stream: str = "err") -> str:
         return self._file(stream).read_text()
 
     def children(self) -> list[int]:
@@ -116,28 +116,28 @@ class SwarmProcess:
             return True
         return False
 
-    def end(self) -> Ended:
+    def wait_finished(self) -> FinishedSwarm:
         """Wait until it has ended; none of its processes may outlive it."""
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(RUN_TIMEOUT_S)
         eventually(self.is_gone, "the end of all its processes")
-        return Ended(code, self.said("out"), self.said("err"), self.report)
+        return FinishedSwarm(code, self.output("out"), self.output("err"), self.report)
 
-    def interrupt(self) -> Ended:
+    def interrupt(self) -> FinishedSwarm:
         """End it as Ctrl-C does."""
         self.signal(signal.SIGINT, group=True)
-        return self.end()
+        return self.wait_finished()
 
     def kill(self) -> None:
         """End whatever is left of it."""
         if not self.is_gone():
             self.signal(signal.SIGKILL, group=True)
-        self.process.wait(PATIENCE)
+        self.process.wait(RUN_TIMEOUT_S)
 
     def _file(self, stream: str) -> Path:
         return self.folder / f"locust.{stream}"
 
 
-class Liar:
+class LyingProxyProcess:
     """The proxy of support/fakes/lying_proxy.py on the way to a server, as a subprocess."""
 
     def __init__(self, server_port: int, *flags: str) -> None:
@@ -151,13 +151,13 @@ class Liar:
         assert self._process.stderr is not None
         self.port = int(self._process.stderr.readline().rpartition(":")[2])
 
-    def confess(self) -> dict[str, Any]:
+    def stop_and_report(self) -> dict[str, Any]:
         """End it; return what it did: counts, and `done` one by one."""
         self._process.terminate()
-        out, err = self._process.communicate(timeout=PATIENCE)
+        out, err = self._process.communicate(timeout=RUN_TIMEOUT_S)
         assert self._process.returncode == 0, err
-        told: dict[str, Any] = json.loads(out)
-        return told
+        report: dict[str, Any] = json.loads(out)
+        return report
 
     def kill(self) -> None:
         self._process.kill()

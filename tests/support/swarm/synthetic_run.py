@@ -6,24 +6,24 @@ import numpy as np
 
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import (
+    AuditFault,
     AuditResult,
-    Fault,
+    CapacityResult,
     GeneratorFigures,
-    Limit,
     Quantiles,
-    Row,
     Scope,
     ServerFigures,
     ServerSample,
     Step,
     Summary,
+    TimelineRow,
 )
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.metric_refs import measurements_of
 from chat_swarm.results.slo import evaluate
 
-RAMP = 10
-DRAIN = 4
+RAMP_S = 10
+DRAIN_S = 4
 
 
 def synthetic_run(
@@ -43,18 +43,18 @@ def synthetic_run(
 ) -> FinishedRun:
     """Return a run; `tail` stretches delivery's tail, `drift` is how much its seconds differ, in e-folds."""
     source = np.random.default_rng(seed)
-    made = _Maker(source, bots, messages, fan_out, tail, drift, samples)
+    made = _SecondMaker(source, bots, messages, fan_out, tail, drift, samples)
     rows = []
-    for t in range(RAMP + steady + DRAIN):
-        phase = "ramp" if t < RAMP else "steady" if t < RAMP + steady else "drain"
+    for t in range(RAMP_S + steady + DRAIN_S):
+        phase = "ramp" if t < RAMP_S else "steady" if t < RAMP_S + steady else "drain"
         rows.append(made.second(t, phase, lagging=t in marked))
     if steps:
-        for row in rows[RAMP : RAMP + steady]:
-            row.step = f"{(row.t - RAMP) // 15 * 1000 + 1000} messages/s"
+        for row in rows[RAMP_S : RAMP_S + steady]:
+            row.step = f"{(row.t - RAMP_S) // 15 * 1000 + 1000} messages/s"
     return _finish(made, rows, slo, steps=steps, summary=summary)
 
 
-class _Maker:
+class _SecondMaker:
     def __init__(
         self,
         source: np.random.Generator,
@@ -70,19 +70,19 @@ class _Maker:
         self.histograms: dict[str, dict[str, Histogram]] = {}
         self._wander = 0.0
 
-    def second(self, t: int, phase: str, *, lagging: bool) -> Row:
+    def second(self, t: int, phase: str, *, lagging: bool) -> TimelineRow:
         source = self.source
         self._wander = 0.7 * self._wander + self.drift * float(source.normal())
-        loud = 0.0 if phase == "drain" else min(1.0, (t + 1) / RAMP)
+        loud = 0.0 if phase == "drain" else min(1.0, (t + 1) / RAMP_S)
         sent = int(source.poisson(self.messages * loud))
         delivered = sent * self.fan_out
         lag = 60.0 if lagging else 1.0
-        row = Row(
+        row = TimelineRow(
             t=t,
             unix=1_790_000_000 + t,
             phase=phase,
-            bots=int(self.bots * min(1.0, (t + 1) / RAMP)),
-            connected=int(self.bots * min(1.0, (t + 1) / RAMP)),
+            bots=int(self.bots * min(1.0, (t + 1) / RAMP_S)),
+            connected=int(self.bots * min(1.0, (t + 1) / RAMP_S)),
             counts={
                 "sent": sent,
                 "sent_bytes": sent * 190,
@@ -90,7 +90,11 @@ class _Maker:
                 "delivered": delivered,
                 "received_bytes": delivered * 260,
                 "pings": int(self.bots / 10 * loud),
-                **({"connects": self.bots // RAMP, "logins": self.bots // RAMP} if phase == "ramp" else {}),
+                **(
+                    {"connects": self.bots // RAMP_S, "logins": self.bots // RAMP_S}
+                    if phase == "ramp"
+                    else {}
+                ),
                 **({"errors": 3, "refused": 3} if lagging else {}),
             },
             loop_lag_max_us=int(2_500 * lag * (1 + source.random())),
@@ -98,13 +102,13 @@ class _Maker:
             marked="loop lag 231 ms" if lagging else "",
             server=ServerSample(
                 cpu=0.06 + delivered * 28e-6 * float(source.normal(1, 0.03)),
-                rss_bytes=int(48e6 + 10_300 * self.bots * min(1.0, (t + 1) / RAMP) + t * 9e4),
+                rss_bytes=int(48e6 + 10_300 * self.bots * min(1.0, (t + 1) / RAMP_S) + t * 9e4),
                 descriptors=40 + self.bots,
             ),
         )
         for name, middle, width, wanted in self._latencies(lag):
             number = min(
-                self.samples, {"connect": self.bots // RAMP, "login": self.bots // RAMP}.get(name, sent)
+                self.samples, {"connect": self.bots // RAMP_S, "login": self.bots // RAMP_S}.get(name, sent)
             )
             if name in {"connect", "login"} and phase != "ramp":
                 continue
@@ -128,7 +132,7 @@ class _Maker:
             ("loop_lag", 60 * lag, 1.0, 1),
         ]
 
-    def _record(self, row: Row, name: str, values: Any) -> None:
+    def _record(self, row: TimelineRow, name: str, values: Any) -> None:
         second = Histogram()
         second.record(values)
         row.metrics[name] = second.quantiles()
@@ -139,7 +143,7 @@ class _Maker:
             self.histograms.setdefault(name, {}).setdefault(scope, Histogram()).add(second)
 
 
-def _scope(rows: list[Row], histograms: dict[str, dict[str, Histogram]], name: str) -> Scope:
+def _scope(rows: list[TimelineRow], histograms: dict[str, dict[str, Histogram]], name: str) -> Scope:
     counts: dict[str, int] = {}
     for row in rows:
         for key, number in row.counts.items():
@@ -156,7 +160,9 @@ def _scope(rows: list[Row], histograms: dict[str, dict[str, Histogram]], name: s
     )
 
 
-def _finish(made: _Maker, rows: list[Row], slo: str, *, steps: bool, summary: dict[str, Any]) -> FinishedRun:
+def _finish(
+    made: _SecondMaker, rows: list[TimelineRow], slo: str, *, steps: bool, summary: dict[str, Any]
+) -> FinishedRun:
     run = FinishedRun(summary=None, rows=rows, histograms=made.histograms)  # type: ignore[arg-type]  # made just below
     steady = run.rows_of("steady")
     delivered = sum(row.counts["delivered"] for row in steady)
@@ -238,8 +244,8 @@ def _add_steps(run: FinishedRun, slo: str) -> None:
         run.summary.steps.append(
             Step(
                 label=f"{(number + 1) * 1000} messages/s",
-                start=RAMP + number * 15,
-                end=RAMP + number * 15 + 15,
+                start=RAMP_S + number * 15,
+                end=RAMP_S + number * 15 + 15,
                 bots=run.summary.peak_connected,
                 rate_factor=float(number + 1),
                 held=number < count - 1,
@@ -247,7 +253,7 @@ def _add_steps(run: FinishedRun, slo: str) -> None:
                 objective=objective,
             )
         )
-    run.summary.limit = Limit(
+    run.summary.limit = CapacityResult(
         by="rate",
         held=(count - 1) * 1000.0,
         broke=count * 1000.0,
@@ -262,8 +268,8 @@ def with_faults(run: FinishedRun) -> FinishedRun:
     run.summary.audit.passed = False
     run.summary.audit.counts = {"lost": 2, "repeated": 1}
     run.summary.audit.faults = [
-        Fault(kind="lost", room="swarm-17", bot="bot-204", first=318, last=319),
-        Fault(kind="repeated", room="swarm-3", bot="bot-61", first=77, last=77, detail="shown twice"),
+        AuditFault(kind="lost", room="swarm-17", bot="bot-204", first=318, last=319),
+        AuditFault(kind="repeated", room="swarm-3", bot="bot-61", first=77, last=77, detail="shown twice"),
     ]
     run.summary.passed = False
     run.summary.exit_code = 1
