@@ -1,1 +1,1 @@
-"""The swarm: thousands of bots on real sockets that tell the server's latency from their own lag."""
+"""The swarm: a load generator of thousands of bots on real sockets, which measures its own lag apart."""

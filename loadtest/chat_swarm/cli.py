@@ -1,7 +1,7 @@
-"""The command `chat-swarm`: what is done with runs once they are over.
+"""The command `chat-swarm`: compares, reports and evaluates finished runs.
 
-Knows subcommands and exit codes (0 fine; 1 an SLO or a bound is broken; 2 wrong usage or no such run). Must
-not know how anything is computed. What needs numpy, plotly or Locust is imported only when it is used.
+Exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage or no such run; 130 interrupted. Modules that
+need numpy, plotly or Locust are imported inside the subcommands that use them.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 _INTRODUCTION: Final = """\
-Look at runs of the swarm, Greenroom's load test. A run is made by Locust:
+Compare, report and evaluate runs of the swarm, Greenroom's load test. Locust makes a run:
 
   locust -f $(chat-swarm locustfile)
   locust -f $(chat-swarm locustfile) --headless -u 5000 -r 500 -t 60s --slo "delivery.p99<50ms,lost=0"
 
-and leaves a directory under swarm-runs/, which these read.
+and writes it to a directory under swarm-runs/, which these subcommands read.
 """
-_EXIT_CODES_HELP: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no run there"
+_EXIT_CODES_HELP: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no such run"
 _INSTALL_HINT: Final = "install greenroom[loadtest]"
 
 EXIT_OK: Final = 0
@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.act
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 must not raise
     try:
         return run(options)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as with `| head`
         return EXIT_OK
     except ImportError as error:
         _print_error(f"{error.name} is not installed: {_INSTALL_HINT}")
@@ -132,27 +132,26 @@ def _parser() -> argparse.ArgumentParser:
         of.add_argument(
             "--scope",
             choices=("steady", "clean", "all"),
-            help="the seconds to look at: the steady ones, those of them that are not marked (in which the"
-            " generator was the bottleneck, or a process of it did not report), or all (default: what the"
-            " run's own headline is)",
+            help="which seconds to evaluate: steady; clean, which excludes marked ones (the generator was the"
+            " bottleneck, or a process of it did not report); or all (default: the run's headline scope)",
         )
 
-    compare = subcommand("compare", _compare, "two runs side by side, and what changed beyond noise")
-    compare.add_argument("run_a", metavar="RUN_A", type=Path, help="a run's directory")
-    compare.add_argument("run_b", metavar="RUN_B", type=Path, help="the directory of the later run")
-    compare.add_argument("--json", action="store_true", help="print it as JSON")
+    compare = subcommand("compare", _compare, "compare two runs, and show what changed beyond noise")
+    compare.add_argument("run_a", metavar="RUN_A", type=Path, help="directory of the first run")
+    compare.add_argument("run_b", metavar="RUN_B", type=Path, help="directory of the second run")
+    compare.add_argument("--json", action="store_true", help="print JSON")
     compare.add_argument(
         "--fail-if",
         metavar="BOUNDS",
-        help='exit 1 if a figure changed by so much, and beyond noise: "delivery.p99>+20%%,sent.rate<-5%%"',
+        help='exit 1 if a figure changed by more, beyond noise, as in "delivery.p99>+20%%,sent.rate<-5%%"',
     )
     scope(compare)
 
-    report = subcommand("report", _report, "make a run's report.html anew, and print its path")
-    report.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    report = subcommand("report", _report, "rewrite a run's report.html, and print its path")
+    report.add_argument("run", metavar="RUN", type=Path, help="directory of the run")
 
-    slo = subcommand("slo", _slo, "judge a run by an SLO")
-    slo.add_argument("run", metavar="RUN", type=Path, help="a run's directory")
+    slo = subcommand("slo", _slo, "evaluate an SLO on a run")
+    slo.add_argument("run", metavar="RUN", type=Path, help="directory of the run")
     slo.add_argument("slo", metavar="SLO", help='conditions, as in "delivery.p99<50ms,lost=0"')
     scope(slo)
 

@@ -1,7 +1,7 @@
-"""The locustfile: the users that Locust may start, and the options and events that make them a swarm.
+"""The locustfile: user classes, and the listeners that add the swarm's options and events to Locust.
 
-`locust -f loadtest/bots.py`, or, installed: `locust -f "$(chat-swarm locustfile)"`. A locustfile of one's own
-may import from here and add users.
+`locust -f loadtest/bots.py`, or, installed: `locust -f "$(chat-swarm locustfile)"`. Another locustfile may
+import from here and add user classes.
 """
 
 from locust import events

@@ -1,7 +1,4 @@
-"""The run as a page sees it while it goes on: what `live.Source` asks, from the control and its collector.
-
-Knows both. Must not know HTTP, nor how anything is shown.
-"""
+"""The `LiveSource` of a real run: answers the live page's queries from the coordinator and its collector."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +12,11 @@ _CURVE_PERCENTILES: Final = [
     *(100 - 10.0**-power * step for power in range(-1, 4) for step in (1, 0.75, 0.5, 0.3, 0.2)),
     100.0,
 ]
-"""Where a curve has its points: evenly at first, then five for each nine."""
+"""Points of a percentile curve: every 5 % up to 90 %, then five for each nine."""
 
 
 class CoordinatorSource:
-    """A `live.Source`."""
+    """Implements `live_view.LiveSource` for the coordinator's current run."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -28,25 +25,25 @@ class CoordinatorSource:
 
     @property
     def run(self) -> str:
-        """The run's name; empty before the first."""
+        """The current run's name; "" before the first run."""
         return self._coordinator.run
 
     @property
     def running(self) -> bool:
-        """Whether rows still come."""
+        """Whether the run is still going."""
         return self._coordinator.running
 
     @property
     def finished(self) -> Sequence[Path]:
-        """The directories of the runs that are over, the newest last."""
+        """The directories of finished runs, newest last."""
         return self._finished
 
     def add_finished(self, directory: Path) -> None:
-        """Take note that a run is over and its files are written."""
+        """Add the directory of a finished run whose files are written."""
         self._finished.append(directory)
 
     def rows(self, since: int) -> Sequence[TimelineRow]:
-        """Return whole rows of `since` and later: the last one still waits for the sample of the server."""
+        """Return complete rows from `since` on: during a run the last row still lacks its server sample."""
         if self._coordinator.collector is None:
             return []
         rows = self._coordinator.collector.rows
@@ -56,11 +53,11 @@ class CoordinatorSource:
         return rows[first:]
 
     def scopes(self) -> Mapping[str, Scope]:
-        """Return the figures so far."""
+        """Return the figures so far, by scope."""
         return {} if self._coordinator.collector is None else self._coordinator.collector.scopes()
 
     def curve(self, metric: str) -> Sequence[tuple[float, int]]:
-        """Return (percentile, µs) of the steady seconds so far, or of all if there are none yet."""
+        """Return (percentile, µs) points of the steady seconds so far, or of all if there are none yet."""
         if self._coordinator.collector is None:
             return []
         tallies = self._coordinator.collector.tallies
@@ -72,7 +69,7 @@ class CoordinatorSource:
         return list(zip(points, histogram.percentiles(points), strict=True))
 
     def faults(self) -> Mapping[str, int]:
-        """Return what the audit has found so far."""
+        """Return the audit's fault counts so far."""
         found: dict[str, int] = {}
         for row in self._coordinator.collector.rows if self._coordinator.collector is not None else ():
             for name, count in row.faults.items():

@@ -1,7 +1,4 @@
-"""A run while it runs: what the web page shows, as JSON.
-
-Knows the schema of results and the closed lists of metrics and faults. Must not know Locust nor HTTP.
-"""
+"""Data of the live page, as JSON values: new rows, latency table, audit, generator, percentile curves."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +9,13 @@ from chat_swarm.model.metric_names import FAULTS, METRICS
 from chat_swarm.model.schema import Scope, TimelineRow
 
 MAX_ROWS: Final = 3600
-"""Rows of one answer: an hour is some 400 KB; a page that lacks more asks again at once."""
+"""Rows per response: an hour is about 400 KB; a page that lacks more asks again at once."""
 
 CURVE_METRICS: Final = ("delivery", "delivery_response", "ack", "rtt", "bot_lag")
 """The metrics whose percentile curves the page draws."""
 
 FIGURES_MAX_AGE_S: Final = 0.9
-"""Seconds for which the figures of a scope are not asked for again, however many pages look."""
+"""Figures are cached for this long, however many pages poll."""
 
 _TIMELINE_METRICS: Final = ("delivery", "bot_lag")
 """The metrics of the timeline."""
@@ -28,19 +25,19 @@ TIMELINE_COLUMNS: Final = (
     *(f"{name}_{quantile}" for name in _TIMELINE_METRICS for quantile in ("p50", "p99", "p999", "max")),
     *("loop_lag_max", "cpu", "server_cpu", "server_rss", "marked"),
 )
-"""What a row of the page's timeline holds, in this order; latencies in µs, rates per second."""
+"""The values of a timeline row, in this order; latencies in µs, rates per second."""
 
 
 class LiveSource(Protocol):
-    """Who knows the run. Whatever is asked is answered without waiting."""
+    """Where the live page's data comes from. No method may block."""
 
     @property
     def run(self) -> str:
-        """The run's name; another one means that rows begin anew. Empty before the first."""
+        """The current run's name; a new name means that rows start again. "" before the first run."""
 
     @property
     def running(self) -> bool:
-        """Whether rows still come."""
+        """Whether the run is still going."""
 
     @property
     def run_directory(self) -> Path | None:
@@ -48,23 +45,23 @@ class LiveSource(Protocol):
 
     @property
     def finished(self) -> Sequence[Path]:
-        """The directories of this process's runs that are over, the newest last; only ever grows."""
+        """The directories of this process's finished runs, newest last; it only grows."""
 
     def rows(self, since: int) -> Sequence[TimelineRow]:
-        """Return the rows of `since` and later; what was returned once does not change any more."""
+        """Return the rows from `since` on; a row that was returned once MUST NOT change any more."""
 
     def scopes(self) -> Mapping[str, Scope]:
-        """Return the figures so far, by the scope's name."""
+        """Return the figures so far, by scope."""
 
     def curve(self, metric: str) -> Sequence[tuple[float, int]]:
-        """Return (percentile from 0 to 100, µs) of the headline's scope so far, rising; empty: no samples."""
+        """Return (percentile 0 to 100, µs) points of the headline scope so far, ascending."""
 
     def faults(self) -> Mapping[str, int]:
-        """Return what the audit has found so far, by the names of `metrics.FAULTS`."""
+        """Return the audit's fault counts so far, by the names of `metric_names.FAULTS`."""
 
 
 class LiveView:
-    """What pages ask for, from a source."""
+    """Answers the live page's requests from a source; `clock` is monotonic, in seconds."""
 
     def __init__(self, source: LiveSource, clock: Callable[[], float] = time.monotonic) -> None:
         self.source = source
@@ -76,7 +73,7 @@ class LiveView:
         self._marked = 0
 
     def data(self, run: str, since: int) -> dict[str, Any]:
-        """Return the rows from `since` on, or all if `run` is not the present run; and the figures."""
+        """Return the rows from `since` on, or all if `run` is not the current run; and the figures."""
         source = self.source
         begin = max(0, since) if run == source.run else 0
         rows = source.rows(begin)
@@ -119,13 +116,13 @@ class LiveView:
         return self._figures
 
     def tab_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the table in Locust's own page, which knows no other layout than one table."""
+        """Return the rows of the tab in Locust's own page, which can show nothing but one table."""
         figures = self.figures()
         words = {"audit": figures["audit"], "generator": figures["generator"]}
         return [*figures["table"], *({"metric": name, "meaning": text} for name, text in words.items())]
 
     def reports(self) -> list[dict[str, Any]]:
-        """Return the finished runs that have a report, the newest first."""
+        """Return the finished runs that have a report, newest first."""
         return [
             {"number": number, "name": path.name}
             for number, path in reversed(list(enumerate(self.source.finished)))
@@ -133,7 +130,7 @@ class LiveView:
         ]
 
     def _count_marked(self) -> None:
-        """Count the marked seconds of the rows that have come since."""
+        """Count the marked seconds of new rows."""
         if self._run != self.source.run:
             self._run, self._last, self._marked = self.source.run, None, 0
         for row in self.source.rows(self._last.t + 1 if self._last else 0):
@@ -152,7 +149,7 @@ def _row(row: TimelineRow) -> list[Any]:
 
 
 def _table(scope: Scope) -> list[dict[str, Any]]:
-    """Return a row for each metric that has samples: a second, and milliseconds."""
+    """Return a row for each metric that has samples: rate per second, latencies in ms."""
     return [
         {
             "metric": metric.name,
@@ -172,12 +169,12 @@ def _table(scope: Scope) -> list[dict[str, Any]]:
 
 def _audit(faults: Mapping[str, int]) -> str:
     found = [f"{faults[name]:,} {name}" for name in FAULTS if faults.get(name)]
-    return ", ".join(found) or "nothing lost, repeated, reordered or otherwise wrong so far"
+    return ", ".join(found) or "no faults so far: nothing lost, repeated or reordered"
 
 
 def _generator(last: TimelineRow | None, marked: int) -> str:
     if last is None:
-        return "no second is over yet"
+        return "no second measured yet"
     said = f"busiest process {last.cpu:.2f} of a core, loop lag up to {last.loop_lag_max_us / 1000:.1f} ms"
     seconds = "no second" if not marked else f"{marked} second{'s' if marked > 1 else ''}"
     return f"{said} in the last second; {seconds} marked so far" + (

@@ -1,9 +1,7 @@
-"""Load shapes in Locust: put in place when one is asked for, and driven by Locust's own clockwork.
+"""Load shapes in Locust: installs the shape of the options, and drives it from Locust's `tick`.
 
-Knows Locust's shape hook, and the conductor. Must not know how the run does what it is asked.
-
-Locust calls `tick` about once a second in a greenlet of its own. Its master asks nothing while it starts
-users, so a stage is never given more users than can be there when it ends (`stages.reachable`).
+Locust calls `tick` about once a second, in its own greenlet. The master does not call it while it starts
+users, so a stage never gets more users than can be started before it ends (`stages.reachable`).
 """
 
 import logging
@@ -27,21 +25,21 @@ from chat_swarm.shapes.timed import TimedRun
 _LOG: Final = logging.getLogger(__name__)
 
 MAX_IDLE_TICKS: Final = 10
-"""Times that Locust may ask before the run has begun. A master without workers begins none, and would take no
-other try while this one lasts."""
+"""Ticks after which a shape gives up if the run has not begun: a master without workers never begins one, and
+accepts no other run meanwhile."""
 
 
 class _ActiveShape(Protocol):
-    """A shape under way."""
+    """A load shape in progress."""
 
     def stage_at(self, t: float, users: int) -> Stage | None: ...
     def finish(self) -> None: ...
 
 
 class SwarmShape(LoadTestShape):
-    """The shape of the options, in whatever run comes next."""
+    """The load shape of the options, for Locust's next run."""
 
-    abstract = True  # Locust makes one of every other shape class that it finds in a locustfile
+    abstract = True  # Locust instantiates any other shape class that it finds in a locustfile
     use_common_options = True
 
     def __init__(
@@ -62,10 +60,10 @@ class SwarmShape(LoadTestShape):
         self._applied: Stage | None = None
         self._target = (0, 1.0)
         self._idle = 0
-        """How often Locust has asked while no run was on."""
+        """Consecutive ticks without a run."""
 
     def tick(self) -> tuple[int, float] | None:
-        """Return (users, users to start or stop a second), or None when the shape is over."""
+        """Return (users, spawn rate per second), or None when the shape is over."""
         if self._greenlet is not gevent.getcurrent():  # Locust has a new one for each run
             self._greenlet = gevent.getcurrent()
             if not self._start_shape():
@@ -74,7 +72,7 @@ class SwarmShape(LoadTestShape):
         t, users = self._conductor.elapsed(), int(self.get_current_user_count())  # type: ignore[no-untyped-call]
         self._idle = 0 if t > 0 else self._idle + 1
         if self._idle > MAX_IDLE_TICKS:
-            _LOG.error("No run began: a master needs at least one worker.")
+            _LOG.error("The run did not begin: a master needs at least one worker.")
             return None
         stage = self._active.stage_at(t, users)
         if stage is None:
@@ -86,7 +84,7 @@ class SwarmShape(LoadTestShape):
             target = reachable_users(stage, t, users)
             if target != stage.users:
                 _LOG.warning(
-                    "%s: only %d of %d users can be there in time at %g a second",
+                    "%s: only %d of %d users can be started in time at %g per second",
                     stage.label,
                     target,
                     stage.users,
@@ -98,7 +96,7 @@ class SwarmShape(LoadTestShape):
         return self._target
 
     def apply_stage(self) -> None:
-        """Do what the present stage wants besides users. The first one begins before the run has."""
+        """Set label, rate and cuts of the current stage. The first stage begins before the run does."""
         stage = self._stage
         if stage is None or stage == self._applied:
             return
@@ -129,7 +127,7 @@ class SwarmShape(LoadTestShape):
 
 
 class ShapeChooser:
-    """What Locust may choose from, in the master or the only process."""
+    """Sets the shape of Locust's next run, in the master or the only process."""
 
     def __init__(
         self,
@@ -151,12 +149,12 @@ class ShapeChooser:
             environment.web_ui.app.before_request(self._before_request)
 
     def choose(self, kind: str) -> None:
-        """Have the next run take a shape, or none: then Locust does what it does without shapes."""
+        """Set the shape of the next run; `NO_SHAPE` leaves users and rate to Locust."""
         self._environment.shape_class = None if kind == NO_SHAPE else self._shape
         self._shape.runner = self._environment.runner
 
     def finish(self) -> None:
-        """Write steps and limit to the conductor: when the run is over and its last second is in.
+        """Write steps and limit to the conductor, after the run's last second is reported.
 
         Does nothing if the run had no shape.
         """
@@ -168,7 +166,7 @@ class ShapeChooser:
             self._environment.shape_class.apply_stage()
 
     def _before_request(self) -> None:
-        """Look at the web form before Locust does, which only asks whether there is a shape."""
+        """Apply the web form's shape before Locust handles the form: it only checks if a shape is set."""
         runner = self._environment.runner
         if request.method != "POST" or request.endpoint != "locust.swarm" or runner is None:
             return
@@ -183,11 +181,11 @@ def install(
     read_plan: Callable[[], ShapePlan],
     max_users: float = math.inf,
 ) -> ShapeChooser | None:
-    """Put the shape of the options in place; to be called in Locust's `init` event. None in a worker.
+    """Install the shape of the options, in Locust's `init` event. Returns None in a worker.
 
-    MUST come after the run's own `test_start` listener was added: the first stage's label and rate are given
-    to the conductor right after it. `most` is how many users all processes together can hold. Ends the
-    program with code 2 if the options make no sense.
+    MUST be called after the plugin's own `test_start` listener was added, since the first stage's label and
+    rate are set right after it. `max_users` is the capacity of all processes. Exits with code 2 if the
+    options are invalid.
     """
     if isinstance(environment.runner, WorkerRunner):
         return None

@@ -1,10 +1,8 @@
-"""The swarm in Locust: which of Locust's events begin, follow and end a run.
+"""The swarm as a Locust plugin: maps Locust's events to the start, course and end of a run.
 
-Knows Locust's events, runners and messages. Must not know bots, nor how figures come about.
-
-Locust has three kinds of processes: the master, its workers, and the only one of a run without workers.
-The control lives in the first and the last, a station of bots in the last two, and they speak by messages
-only, so there is one way of doing things, not three.
+Locust has three kinds of processes: master, worker, and the only process of a run without workers. The
+coordinator lives in the first and the last, a `LocustWorker` in the last two. They communicate by messages
+only, even within one process, so all three cases run the same code.
 """
 
 import logging
@@ -38,12 +36,12 @@ from chat_swarm.runner.summary import summarize_run
 log = logging.getLogger(__name__)
 
 _SPARE_DESCRIPTORS: Final = 200
-_CSV_WRITE_S: Final = 0.1  # seconds that Locust may take to write its CSV files
+_CSV_WRITE_S: Final = 0.1  # for Locust to write its CSV files
 _RUN_NAME_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class SwarmPlugin:
-    """The swarm's part in one Locust process."""
+    """The swarm in one Locust process: listens to Locust's events, owns coordinator and worker."""
 
     def __init__(self, environment: Environment, runner: Runner) -> None:
         self.environment = environment
@@ -74,7 +72,7 @@ class SwarmPlugin:
                 runner.register_message(name, _coordinator_listener(heard))
 
     def add_listeners(self) -> None:
-        """Have Locust call."""
+        """Add the listeners to Locust's events."""
         events = self.environment.events
         for event, listener in (
             (events.test_start, self.on_test_start),
@@ -98,7 +96,7 @@ class SwarmPlugin:
     # Locust's events.
 
     def on_test_start(self, **_: object) -> None:
-        """Begin: the control first, since a station of the same process is told by it."""
+        """Begin a run: the coordinator first, since a worker in the same process needs its description."""
         options_now = self.environment.parsed_options or Namespace()
         plan = options.build_plan(options_now, self.environment.host)
         try:
@@ -112,23 +110,23 @@ class SwarmPlugin:
             self._abort()
 
     def on_spawning_complete(self, **_: object) -> None:
-        """Take note that the ramp is over."""
+        """Record that all bots were started."""
         if self.coordinator is not None:
-            self._count_bots()  # there may be fewer at the end: the page and shapes can take some away
+            self._count_bots()  # there may be fewer at the end: the page and shapes can stop some
             self.coordinator.mark_spawned()
 
     def on_worker_connect(self, client_id: str, **_: object) -> None:
-        """Take in a worker that came late."""
+        """Add a worker that connected during a run."""
         if self.coordinator is not None:
             self.coordinator.add_worker(client_id)
             self._publish_run_description(self.coordinator)
 
     def on_test_stopping(self, **_: object) -> None:
-        """Bring the run to a quiet end, while all bots are still there, and judge it."""
+        """Drain the run, while all bots still run, and judge it."""
         if self.coordinator is None:
             return
         if self._ending:
-            # Ctrl-C while another greenlet of Locust's has begun to end the run: that one writes it down.
+            # Ctrl-C while another greenlet of Locust is already ending the run: that one writes the results.
             self.coordinator.skip_drain()
             self._ended.wait()
             return
@@ -146,13 +144,13 @@ class SwarmPlugin:
         self._count_bots()
         drain = coordinator.plan.drain
         log.info(
-            "Sending has stopped; acknowledgements are awaited, then deliveries (%g s each at most).", drain
+            "Sending has stopped; waiting for acknowledgements, then deliveries (at most %g s each).", drain
         )
         try:
             coordinator.drain()
         except KeyboardInterrupt:
-            coordinator.notes.append("the end of the run was interrupted, before all was received")
-        # Locust logs what a listener of its events raises, and goes on: then this stands.
+            coordinator.notes.append("the end of the run was interrupted before all messages were received")
+        # Locust only logs exceptions of its listeners; if one is raised below, this exit code remains.
         before, self.environment.process_exit_code = self.environment.process_exit_code, 2
         if self.shapes is not None:
             self.shapes.finish()
@@ -160,19 +158,19 @@ class SwarmPlugin:
         self.environment.process_exit_code = max(before or 0, code)
 
     def skip_drain(self) -> None:
-        """Wait no longer for what is under way, if the run is ending."""
+        """End the drain at once, if the run is ending."""
         if self.coordinator is not None and self._ending:
             self.coordinator.skip_drain()
 
     def on_test_stop(self, **_: object) -> None:
-        """Give back what the run had; Locust has ended the bots."""
+        """Release the run's descriptors; Locust has stopped the bots."""
         if self.worker is not None:
             self.worker.stop_run()
 
     # A run.
 
     def prepare(self, plan: RunPlan) -> None:
-        """Find out before the first run whether its files can be written; RunDirectoryError if not."""
+        """Create the first run's directory in advance. Raises `RunDirectoryError` if it is not writable."""
         self._name_run()
         self.directory = RunDirectory.create(plan.report, self._run_name)
 
@@ -191,7 +189,7 @@ class SwarmPlugin:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         workers, missing = [ipc.LOCAL_ID], []
         if isinstance(self.runner, MasterRunner):
-            # It keeps one that has died for a minute: it may come back.
+            # Locust lists a worker that has died for another minute, as it may come back.
             workers = [one.id for one in self.runner.clients.all]
             missing = [one.id for one in self.runner.clients.all if one.state == STATE_MISSING]
         if self.live_source is not None:
@@ -199,18 +197,18 @@ class SwarmPlugin:
         coordinator.begin_run(plan, self._run_name, workers, missing)
 
     def _publish_run_description(self, coordinator: Coordinator) -> None:
-        """Put what the stations must know among the options: Locust sends these with its orders."""
+        """Put the run's description among the parsed options, which Locust sends with its spawn messages."""
         if self.environment.parsed_options is not None:
             setattr(self.environment.parsed_options, ipc.RUN_DESCRIPTION, coordinator.run_description())
 
     def _own_run_description(self) -> tuple[dict[str, Any], str]:
-        """Return what this process must know, and who it is."""
+        """Return the run's description and this process's worker id."""
         if self.coordinator is not None:
             return self.coordinator.run_description(), ipc.LOCAL_ID
         assert isinstance(self.runner, WorkerRunner)
         run_description = getattr(self.environment.parsed_options, ipc.RUN_DESCRIPTION, None)
         if run_description is None or self.runner.client_id not in run_description["processes"]:
-            raise RuntimeError("this process was not told of the run: is the master of another version?")
+            raise RuntimeError("the master sent no description of the run: is it of another version?")
         return run_description, self.runner.client_id
 
     def _count_bots(self) -> None:
@@ -223,7 +221,7 @@ class SwarmPlugin:
             self._peak_bots[name] = max(self._peak_bots[name], count)
 
     def _write_results(self, coordinator: Coordinator) -> int:
-        """Judge the run, write it down, say it; return the exit code that it deserves."""
+        """Summarise the run, write its files, print the result; return the exit code."""
         assert coordinator.collector is not None
         assert self.directory is not None
         plan = coordinator.plan
@@ -250,25 +248,25 @@ class SwarmPlugin:
         if self.live_source is not None:
             self.live_source.add_finished(self.directory.path)
         self.directory = None
-        # Locust's own code is 1 after any error; what errors mean here, the audit and the SLO say.
+        # Locust's own code is 1 after any failure; here only the audit and the SLO decide.
         return max(run.summary.exit_code, int(bool(problems)))
 
     def _print_result(self, text: str) -> None:
-        """Print the run's result: after Locust's own tables, if it is about to print them and end."""
+        """Print the run's result; with `--headless` after Locust's own tables, in `on_quit`."""
         if self.environment.parsed_options is not None and self.environment.parsed_options.headless:
             self._closing_text = text
         else:
             print(text)  # noqa: T201  this command's output
 
     def on_quitting(self, **_: object) -> None:
-        """Let Locust finish its files, which is possible only now; signals.py has ended the run."""
+        """Let Locust finish its CSV files, which is only possible now; signals.py has ended the run."""
         self._let_locust_write(emptied=True)
 
     def _let_locust_write(self, *, emptied: bool) -> None:
         """Wait until Locust has written its CSV files once more.
 
-        It does so once a second, and not at its end: the last second would be in its tables, and not in its
-        files. Its JSON empties the tables, so with that the moment is before all workers' last words.
+        It writes them once a second, but not at the end, so the last second would be missing. Its JSON output
+        empties the statistics, so with that the wait must come before (`emptied`).
         """
         given = self.environment.parsed_options
         if self.coordinator is None or given is None or not given.csv_prefix:
@@ -277,10 +275,10 @@ class SwarmPlugin:
             gevent.sleep(CSV_STATS_INTERVAL_SEC + _CSV_WRITE_S)
 
     def on_quit(self, **_: object) -> None:
-        """Say at the very end what a run without a page has come to."""
+        """Print the result of a headless run, after everything else."""
         given = self.environment.parsed_options
         if self._closing_text:
-            # With --json Locust's standard output is for programs.
+            # With --json, standard output is for programs.
             out = sys.stderr if given is not None and given.json else sys.stdout
             print(self._closing_text, file=out, flush=True)
             self._closing_text = ""
@@ -291,32 +289,32 @@ class SwarmPlugin:
         if self.coordinator is not None:
             self.coordinator.abandon()
         headless = self.environment.parsed_options is None or self.environment.parsed_options.headless
-        # Not in this greenlet, which Locust kills to stop its starting of users.
+        # Not in this greenlet: Locust kills it to stop starting users.
         gevent.spawn(self.runner.quit if headless else self.runner.stop)
 
 
 def _max_bots(given: Namespace) -> int:
-    """Return how many bots all processes can hold: each needs a descriptor, and Locust some for itself."""
+    """Return how many bots all processes can hold: one descriptor each, and some spare for Locust."""
     processes = max(1, getattr(given, "processes", None) or getattr(given, "expect_workers", None) or 1)
     return processes * (raise_descriptor_limit() - _SPARE_DESCRIPTORS)
 
 
 def _render(run: FinishedRun) -> str:
-    from chat_swarm.report.html import render  # noqa: PLC0415  plotly takes a second to load: not while bots run
+    from chat_swarm.report.html import render  # noqa: PLC0415  plotly takes a second to import: not while bots run
 
     return render(run)
 
 
 def round_response_time(milliseconds: float) -> float:
-    """Return a latency to two significant digits, for Locust's tables.
+    """Return a latency with two significant digits, for Locust's tables.
 
-    Locust's own rounding knows whole milliseconds only, which a server of this kind stays below.
+    Locust's own rounding is to whole milliseconds, and many latencies here are below one.
     """
     return float(f"{milliseconds:.2g}")
 
 
 def _shown_options(given: Namespace | None) -> dict[str, Any]:
-    """Return our options and Locust's own that shape a run, as they were given."""
+    """Return the swarm's options and those of Locust that affect a run, as given."""
     names = [*(one.dest for one in options.OPTIONS), "num_users", "spawn_rate", "run_time", "processes"]
     return {name: getattr(given, name) for name in names if hasattr(given, name)}
 
@@ -330,11 +328,11 @@ def _coordinator_listener(listener: Any) -> Any:
 
 
 def on_init(environment: Environment, runner: Runner, **_: object) -> None:
-    """Put the swarm into a Locust process; for Locust's `init` event."""
+    """Install the swarm in a Locust process, in Locust's `init` event."""
     plugin = SwarmPlugin(environment, runner)
     plugin.add_listeners()
     if isinstance(runner, WorkerRunner) and runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
-        plugin.on_test_start()  # the run was on already, and the order to join it was quicker than this
+        plugin.on_test_start()  # the order to join a running run came before this event
     SwarmUser.ready.set()
     signals.install(environment, runner, plugin.skip_drain)
     options_now = environment.parsed_options

@@ -1,13 +1,11 @@
-"""Ctrl-C and SIGTERM: a run that is interrupted is brought to its quiet end and judged, as any other.
+"""Ctrl-C and SIGTERM: an interrupted run is drained and judged like any other.
 
-Knows signals and Locust's end. Must not know what a run is.
+A terminal sends SIGINT to all processes of `--processes`, and a service manager SIGTERM. By default Locust's
+workers would quit at once, and the master would wait for their reports.
 
-A terminal sends Ctrl-C to all processes of `--processes`, and so does a service manager with SIGTERM.
-Locust's workers would leave at once, and the master would wait for what they have to say.
-
-Python raises KeyboardInterrupt wherever it is at that moment: in a bot, between counting a message and
-sending it, say, and the audit would miss that message. Here it is raised in Locust's main greenlet only,
-which waits for it, between two turns of the loop.
+By default Python raises `KeyboardInterrupt` at any instruction, for example in a bot between counting a
+message and sending it, and the audit would report that message as lost. Here it is raised only in Locust's
+main greenlet, between two turns of the loop.
 """
 
 import signal
@@ -30,7 +28,7 @@ def _interrupt() -> None:
 
 
 class InterruptHandler:
-    """Ctrl-C ends the run; the next one cuts its drain short, but not what it has come to."""
+    """Handles SIGINT in the master or the only process: ends the run; the second skips the drain."""
 
     def __init__(self, runner: Runner, skip_drain: Callable[[], None]) -> None:
         self._runner = runner
@@ -38,43 +36,43 @@ class InterruptHandler:
         self._ending = False
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """Take a Ctrl-C; a signal handler."""
+        """Handle SIGINT. Runs as a signal handler: MUST NOT block."""
         if self._ending:
-            self._ending = False  # whoever asks a third time does not want to hear of it either
+            self._ending = False  # a third signal interrupts Locust itself
             gevent.get_hub().loop.run_callback_threadsafe(self._skip_drain)
         else:
             _interrupt()
 
     def end_run(self, **_: object) -> None:
-        """Bring the run to its end; Locust settles the exit code first, and only then asks for this."""
+        """Stop the run, on Locust's `quitting` event: Locust reads the exit code right after it."""
         self._ending = True
         if self._runner.state not in _ENDED_STATES:
             self._runner.stop()
 
 
 class WorkerSignalHandler:
-    """A bot process leaves its end to the master while a run is on, but for who asks twice."""
+    """Handles signals in a worker: during a run the master ends it, so only the second signal interrupts."""
 
     def __init__(self) -> None:
         self._signalled = False
 
     def on_test_start(self, **_: object) -> None:
-        """Take the signals over; at each run's beginning, after Locust has."""
+        """Install the handlers, at the start of each run: Locust installs its own before that."""
         self._signalled = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        station = SwarmUser.worker
-        if self._signalled or station is None or station.engine is None:
+        worker = SwarmUser.worker
+        if self._signalled or worker is None or worker.engine is None:
             _interrupt()
         self._signalled = True
 
 
 def install(environment: Environment, runner: Runner, skip_drain: Callable[[], None]) -> None:
-    """Be ready for interruptions, in Locust's `init` event. `hurry` cuts a drain short, if there is one."""
+    """Install the handlers, in Locust's `init` event. `skip_drain` ends a drain, if there is one."""
     interrupts = InterruptHandler(runner, skip_drain)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is somebody else's matter
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is handled elsewhere
         signal.signal(signal.SIGINT, interrupts.on_signal)
     if not isinstance(runner, WorkerRunner):
         environment.events.quitting.add_listener(interrupts.end_run)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Samples by the batch into Locust's own tables, as if each had been a Locust event.
+"""Feeds samples into Locust's statistics in batches, with the result of one request event per sample.
 
-Knows Locust's statistics. Must not know how samples come about. An event for each of 20,000 deliveries a
-second would cost Locust most of a core; a batch of them costs under a millisecond.
+An event for each of 20,000 deliveries a second would cost Locust most of a core; a batch costs under a
+millisecond.
 """
 
 import time
@@ -15,9 +15,9 @@ from chat_swarm.model.metric_names import LatencyMetric
 
 
 class StatsFeed:
-    """Adds to one RequestStats: the environment's, once Locust has made its runner (a worker's is new then).
+    """Adds to one `RequestStats`: the runner's, since a worker's runner has its own.
 
-    What a worker adds travels to the master with Locust's own reports.
+    What a worker adds reaches the master by Locust's own reports.
     """
 
     __slots__ = ("_stats",)
@@ -28,9 +28,9 @@ class StatsFeed:
     def add_samples(
         self, metric: LatencyMetric, samples: Iterable[tuple[float, int]], length_bytes: int = 0
     ) -> None:
-        """Count (milliseconds, how often) pairs under the metric's name; in the total if it is of the server.
+        """Add (milliseconds, count) pairs to the metric's row, and to the total if it measures the server.
 
-        Each is there at least once. `length_bytes` is the size of all together. All count for this second.
+        Counts are at least 1. `length_bytes` is the total size. All samples count for the current second.
         """
         pairs = tuple(samples)
         if not pairs:
@@ -54,7 +54,7 @@ class StatsFeed:
     def add_failures(
         self, what: LatencyMetric | str, error: str, count: int = 1, kind: str = "audit"
     ) -> None:
-        """Count failures under the metric's name, or under a name of its own and `kind`."""
+        """Add `count` failures to the metric's row, or to a row of that name and `kind`."""
         if count <= 0:
             return
         name, kind = (what, kind) if isinstance(what, str) else (what.name, what.locust_type)
@@ -74,8 +74,8 @@ class StatsFeed:
         for entry in (own, self._stats.total) if of_server else (own,):
             now, last = batch.last_request_timestamp, entry.last_request_timestamp
             if now is not None:
-                # As Locust does for a single request: what was there when a second ended is kept for the
-                # page's percentiles of the last ten. `extend` would keep the second's first batch only.
+                # As Locust does for a single request: the state at the end of a second is cached for the
+                # page's percentiles of the last ten seconds. `extend` alone would cache the first batch only.
                 if entry.use_response_times_cache and last is not None and int(now) > int(last):
                     entry._cache_response_times(int(now) - 1)  # noqa: SLF001
                 entry.last_request_timestamp = now

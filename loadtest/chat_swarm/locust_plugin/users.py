@@ -1,8 +1,6 @@
-"""The Locust users: shells around bots. Locust starts and stops them; the reactor makes them live.
+"""The Locust user classes: Locust starts and stops them, and each owns a bot that runs in the event loop.
 
-Knows Locust's User and the kinds of bots. Must not know frames.
-
-A shell's greenlet is parked until Locust ends it: fifteen thousand of them cost memory, and no time.
+A user's greenlet only waits until Locust kills it: fifteen thousand of them cost memory, but no CPU.
 """
 
 from typing import ClassVar, Final
@@ -21,66 +19,66 @@ _RUNNING: Final = "running"  # Locust's word for the state
 
 
 def _live_on(user: "SwarmUser") -> None:
-    """Do nothing: Locust takes a user without a task for a mistake, but a bot's life is the reactor's."""
+    """Do nothing: Locust refuses a user class without tasks, but the bots run in the event loop."""
 
 
 class SwarmUser(User):
-    """A bot for Locust: `kind` makes it, from the engine of its process."""
+    """A Locust user that owns a bot: an instance of `bot_class`, made with the engine of its process."""
 
     abstract = True
     tasks = [_live_on]  # noqa: RUF012  as Locust declares it
     bot_class: ClassVar[type[Bot]]
     worker: ClassVar[LocustWorker | None] = None
-    """Of this process; locust_plugin/plugin.py sets it."""
+    """This process's worker; set by plugin.py."""
     ready: ClassVar[Event] = Event()
-    """Set by locust_plugin/plugin.py, too: Locust may have users begin before it says that it is there."""
+    """Set by plugin.py when it has been installed: Locust may start users before its `init` event."""
 
     def start(self, group: Group) -> gevent.Greenlet:
-        """Start the bot; Locust counts the greenlet that is returned."""
+        """Start the bot; return the greenlet, which Locust counts as a running user."""
         self._group = group
         self._state = _RUNNING
         self._greenlet = group.spawn(_run_bot, self)
         return self._greenlet
 
-    def stop(self, force: bool = False) -> bool:  # noqa: ARG002  there is no task that could be finished first
-        """End the bot; what it had under way was awaited when the run began to stop."""
+    def stop(self, force: bool = False) -> bool:  # noqa: ARG002  there is no task to finish first
+        """Stop the bot; its outstanding messages were awaited when the run began to stop."""
         self._group.killone(self._greenlet)
         return True
 
 
 def _run_bot(user: SwarmUser) -> None:
     SwarmUser.ready.wait()
-    station = SwarmUser.worker
-    if station is None or station.engine is None:
-        return  # the run could not begin, and has said why
-    bot = type(user).bot_class(station.engine)
-    station.start_bot(bot)
+    worker = SwarmUser.worker
+    if worker is None or worker.engine is None:
+        return  # the run could not begin, and the reason was logged
+    bot = type(user).bot_class(worker.engine)
+    worker.start_bot(bot)
     try:
         gevent.get_hub().switch()  # until it is killed
     finally:
-        station.end_bot(bot)
+        worker.end_bot(bot)
 
 
 class ChatterBot(SwarmUser):
-    """Talks in a room, by a schedule of its own, whatever the server does."""
+    """Sends to a room by its own schedule, however slow the server is (open loop)."""
 
     bot_class = Chatter
 
 
 class DirectBot(SwarmUser):
-    """Talks to one other, with a window of messages that are not acknowledged."""
+    """Sends to one other bot, with a window of unacknowledged messages (closed loop)."""
 
     bot_class = Direct
 
 
 class LurkerBot(SwarmUser):
-    """Reads a room and says nothing."""
+    """Reads a room and sends nothing."""
 
     bot_class = Lurker
 
 
 class ChurnBot(SwarmUser):
-    """Connects, says something, leaves or is cut, and comes back; by the client library."""
+    """Connects, sends, leaves or is cut off, and comes back; uses the client library."""
 
     bot_class = Churn
 

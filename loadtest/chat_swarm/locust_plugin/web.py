@@ -1,7 +1,6 @@
-"""The swarm in Locust's web page: a tab, a check of its form, and a page of ours with live plots.
+"""The swarm in Locust's web UI: a tab, validation of its form, and the live page with plots.
 
-Knows Locust's web UI and HTTP. Must not know how a figure comes about (locust_plugin/live_view.py's Source
-does). All that a page needs is served from the installed packages; nothing is fetched from elsewhere.
+Everything that the page needs is served from the installed packages; nothing is fetched from elsewhere.
 """
 
 import logging
@@ -43,7 +42,7 @@ TAB_COLUMNS: Final = {
     "p999": "p99.9 (ms)",
     "max": "max (ms)",
 }
-"""The tab's columns. None is called `name`: Locust would sort the rows by it."""
+"""The tab's columns. None may be called `name`: Locust would sort the rows by it."""
 
 _PAGE_FOLDER: Final = Path(__file__).parent / "page"
 _REPORT_FOLDER: Final = Path(__file__).parents[1] / "report" / "page"
@@ -64,9 +63,9 @@ _REPORT_CSP: Final = (
 
 
 def install(environment: Environment, source: LiveSource) -> None:
-    """Extend Locust's page, if there is one; in Locust's `init` event, before the load shapes are installed.
+    """Extend Locust's web UI, if there is one; in Locust's `init` event.
 
-    MUST come before others that look at a form, so that a refused one reaches nobody.
+    MUST be called before load shapes are installed, so that their form handler never sees a refused form.
     """
     web_ui = environment.web_ui
     if web_ui is None or web_ui.app is None:
@@ -92,7 +91,7 @@ def install(environment: Environment, source: LiveSource) -> None:
 
 
 def _fill_form_from_options(app: flask.Flask, options: Namespace) -> None:
-    """Have the form show what the last run had: Locust would fill it from the command line at each reload."""
+    """Have the form show the last run's values; Locust would fill it from the command line at each reload."""
 
     def fill(_: object, context: dict[str, Any], **__: object) -> None:
         for name, field in context.get("template_args", {}).get("extra_options", {}).items():
@@ -102,33 +101,34 @@ def _fill_form_from_options(app: flask.Flask, options: Namespace) -> None:
 
 
 def _reject_cross_origin() -> Response | None:
-    """Refuse what a page of another site asks for: Locust itself answers to any site, forms too."""
+    """Refuse cross-origin requests: Locust itself accepts them from any site, forms included."""
     origin = request.headers.get("Origin")
     if origin is None or urlsplit(origin).netloc == request.host:
         return None
-    log.error("Refused: a page of %r asked for %s", origin, request.path)
-    return Response("This page answers to itself only.\n", status=403, mimetype="text/plain")
+    log.error("Refused: cross-origin request from %r for %s", origin, request.path)
+    return Response("Cross-origin requests are not allowed.\n", status=403, mimetype="text/plain")
 
 
 def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
-    """Refuse a form that no run can have, in words that Locust's page shows; give the classes their weights.
+    """Refuse an invalid form, with a sentence that Locust's page shows; set the classes' weights.
 
-    Before Locust looks at it: Locust's own conversion stops half-way, and after it the dispatcher is made.
+    Runs before Locust handles the form: its own conversion stops at the first error, half applied, and then
+    it makes the dispatcher.
     """
     options, runner = environment.parsed_options, environment.runner
     if request.endpoint != "locust.swarm" or options is None or runner is None:
         return None
     if web_ui.web_login and not current_user.is_authenticated:
-        return None  # Locust turns it away
+        return None  # Locust refuses it
     try:
         new = with_form_values(options, request.form)
         if runner.state in {STATE_SPAWNING, STATE_RUNNING}:
             names = changed_options(options, new)
             if (host := request.form.get("host")) and not same_server(host, environment.host):
-                # Locust would take it, and go on as before.
+                # Locust would accept it, and go on with the old one.
                 names.insert(0, f"the host (now {environment.host})")
             if names:
-                raise PlanError(f"{', '.join(names)} cannot change in a run: stop it first")  # noqa: TRY301
+                raise PlanError(f"{', '.join(names)} cannot change during a run: stop it first")  # noqa: TRY301
             return None
         if runner.state not in {STATE_INIT, STATE_STOPPED}:
             raise PlanError(f"the last run is still {runner.state}; try again when it has stopped")  # noqa: TRY301
@@ -145,7 +145,7 @@ def _check_form(environment: Environment, web_ui: WebUI) -> Response | None:
 
 
 def _extend_response(response: Response, view: LiveView) -> Response:
-    """Add the tab's rows to the figures that Locust's page asks for, and a link to the page itself."""
+    """Add the tab's rows to Locust's statistics, and a link to the live page to its index."""
     if request.endpoint == "locust.request_stats" and response.is_json:
         extended = {**response.get_json(), "extended_stats": [{"key": TAB_KEY, "data": view.tab_rows()}]}
         response.set_data(msgspec.json.encode(extended))
@@ -155,7 +155,7 @@ def _extend_response(response: Response, view: LiveView) -> Response:
 
 
 def _page_routes(web_ui: WebUI, view: LiveView, base: str | None) -> Blueprint:
-    """Return the routes of our own page; with `--web-login`, only for those who are logged in."""
+    """Return the live page's routes; with `--web-login` they require a login."""
     pages = Blueprint("swarm", __name__, url_prefix=base)
     guarded: Callable[[Callable[..., Response]], Callable[..., Response]] = web_ui.auth_required_if_enabled
 
@@ -169,12 +169,12 @@ def _page_routes(web_ui: WebUI, view: LiveView, base: str | None) -> Blueprint:
     def data() -> Response:
         since = request.args.get("since", default=0, type=int)
         found = view.data(request.args.get("run", ""), since)
-        return Response(msgspec.json.encode(found), mimetype="application/json")  # Flask's would be indented
+        return Response(msgspec.json.encode(found), mimetype="application/json")  # not jsonify: it indents
 
     @pages.get("/swarm/plotly.js")
     @guarded
     def plotly() -> Response:
-        found = find_spec("plotly")  # not imported: that would hold up the bots of this process
+        found = find_spec("plotly")  # not imported: that would block the bots of this process
         if found is None or not found.submodule_search_locations:
             flask.abort(404)
         where = Path(found.submodule_search_locations[0]) / "package_data"
@@ -195,7 +195,7 @@ def _page_routes(web_ui: WebUI, view: LiveView, base: str | None) -> Blueprint:
             flask.abort(404)
         directory = finished[number].resolve()
         if not (directory / name).resolve().is_relative_to(directory):
-            flask.abort(404)  # Flask refuses `..`; this also refuses links that lead out
+            flask.abort(404)  # Flask refuses `..`; this also refuses symbolic links that lead out
         return _with_csp(send_from_directory(directory, name), _REPORT_CSP)
 
     return pages

@@ -1,4 +1,4 @@
-"""A run as a page and as a summary for the terminal: plots, tables, comparison.
+"""Reports of a run: an HTML page with plots and tables, a terminal summary, a comparison table.
 
 Imports `model` and `results`.
 Open `html.py` first.

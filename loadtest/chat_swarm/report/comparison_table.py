@@ -1,7 +1,4 @@
-"""A comparison of two runs as a table for a terminal, and as JSON.
-
-Knows a comparison. Must not know runs.
-"""
+"""Formats a comparison of two runs, as a table for a terminal or as JSON."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -20,12 +17,12 @@ _HEADINGS: Final = ("figure", "A", "B", "change", "")
 
 
 def as_json(found: Comparison) -> str:
-    """Return it as JSON: numbers in the unit that stands beside them."""
+    """Return the comparison as JSON; each number is in the `unit` of its line."""
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
 
 
 def format_table(found: Comparison, *, colour: bool) -> str:
-    """Return warnings, the table and what became of the bounds."""
+    """Return warnings, the table of figures, a legend and the results of the bounds."""
     paint = _paint if colour else _plain
     lines = [f"A = {printable(found.a)}, B = {printable(found.b)}, {found.scope} seconds"]
     lines += [paint(f"WARNING: {printable(warning)}", _YELLOW) for warning in found.warnings]
@@ -84,23 +81,23 @@ def _legend(found: Comparison) -> Iterator[str]:
     if found.too_short:
         yield found.too_short
         if beyond:
-            yield f"{plural(beyond, 'figure')} changed in which there is no noise: see the table."
+            yield f"{plural(beyond, 'figure')} without noise (faults, first errors) changed: see the table."
     else:
         yield (
-            f"{beyond} of {len(found.lines)} figures changed beyond noise: the intervals that each run's own"
-            " seconds give do not overlap."
+            f"{beyond} of {len(found.lines)} figures changed beyond noise: the confidence intervals of the"
+            " two runs do not overlap."
         )
         if unknown:
             yield (
-                f"Of {len(unknown)} more the noise is not known: maxima, rare events, and what is one number"
-                " a run."
+                f"The noise of {len(unknown)} others is unknown: maxima, rare events, and single numbers per"
+                " run."
             )
     if by_far := [line.name for line in unknown if line.large_ratio is not None]:
         yield (
-            f"Ten times as much or as little, or more: {', '.join(by_far)}. Of what is no maximum that is"
-            " hardly noise."
+            f"Different by a factor of ten or more: {', '.join(by_far)}. Except for maxima, that is hardly"
+            " noise."
         )
-    yield "A single run cannot know what differs between runs; if it matters, repeat both."
+    yield "A single run cannot show variation between runs; if it matters, repeat both."
 
 
 def _paint(text: str, how: str) -> str:

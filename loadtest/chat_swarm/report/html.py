@@ -1,6 +1,4 @@
-"""report.html: one file with everything in it, the plotting library too; it fetches nothing.
-
-Knows how the page's parts are put together. Must not know files of a run.
+"""Renders report.html: a self-contained file, plotting library included, that fetches nothing.
 
 plotly.js comes from plotly's package, 4.8 MB; gzip and base64 make 2 MB of it, and the browser unpacks it
 (DecompressionStream: Chrome 80, Safari 16.4, Firefox 113). Without JavaScript, all figures are in tables.
@@ -25,7 +23,7 @@ from chat_swarm.results.finished_run import FinishedRun
 
 
 def render(run: FinishedRun) -> str:
-    """Return the page."""
+    """Return the page's HTML."""
     summary = run.summary
     latency = [plot for plot in [percentile_plot.percentile_plot(run, summary.headline)] if plot is not None]
     over = list(time_plots.plots(run))
@@ -76,13 +74,13 @@ def render(run: FinishedRun) -> str:
 
 
 def embed_plots(plots: list[Plot]) -> str:
-    """Return the plots as JSON that cannot end the script element which it stands in."""
+    """Return the plots as JSON without `<`, `>` and `&`, so that it cannot end its script element."""
     text = msgspec.json.encode(plots).decode()
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _code_filter(text: str) -> Markup:
-    """Return text whose `backticks` are code elements."""
+    """Return HTML of text, with parts in `backticks` as code elements."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
@@ -90,12 +88,12 @@ def _code_filter(text: str) -> Markup:
 
 
 def _breakable_filter(text: str) -> Markup:
-    """Return a figure's name that may be broken at its dots and underscores."""
+    """Return a figure's name with optional line breaks after dots and underscores."""
     return Markup(re.sub(r"([._])", r"\1<wbr>", str(escape(text))))  # noqa: S704  escaped just here
 
 
 def _unbroken_filter(text: str) -> str:
-    """Return text in which no line ends between a number and its unit."""
+    """Return text with no-break spaces between numbers and units."""
     return re.sub(r"(\d) (%|[mµ]?s\b)", "\\1\u00a0\\2", text)
 
 

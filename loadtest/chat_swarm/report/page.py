@@ -1,7 +1,4 @@
-"""What the report's page says beside its plots: the head, the key figures and the tables.
-
-Knows a run, and which of its figures belong together. Must not know HTML: page/report.html.jinja does.
-"""
+"""Text parts of report.html (page/report.html.jinja): headline, facts, verdict checks, tiles."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -23,7 +20,7 @@ SCOPE_TITLES: Final = {
 
 
 class ReportTile(Struct, kw_only=True):
-    """A key figure: the value, its unit, what it means and what stands below it."""
+    """A key figure: label, value, unit, meaning (tooltip), and a note below it."""
 
     label: str
     value: str
@@ -34,7 +31,7 @@ class ReportTile(Struct, kw_only=True):
 
 
 class VerdictCheck(Struct, kw_only=True):
-    """A part of the verdict; `severity` is good, bad or none."""
+    """A part of the verdict; `severity` is `good`, `bad` or `none`."""
 
     title: str
     text: str
@@ -42,12 +39,12 @@ class VerdictCheck(Struct, kw_only=True):
 
     @property
     def mark(self) -> str:
-        """The sign before it, for those who do not see colours."""
+        """The sign before it, so that it does not depend on colour."""
         return {"good": "✓", "bad": "✗"}.get(self.severity, "i")
 
 
 def headline(run: FinishedRun) -> str:
-    """Return the run in a sentence; of a search for the limit, what it found."""
+    """Return the run in one sentence; of a capacity search, its result."""
     if run.summary.limit is not None:
         return verdict.limit_sentence(run.summary.limit)
     scope = run.scope(run.summary.headline)
@@ -57,13 +54,13 @@ def headline(run: FinishedRun) -> str:
     if not delivery.count:
         return f"{held}, and no delivery was timed"
     return (
-        f"{held}, {_rate(sent)} messages a second in, {_rate(delivered)} deliveries out;"
+        f"{held}, {_rate(sent)} messages per second in, {_rate(delivered)} deliveries out;"
         f" 99 % of them within {microseconds(delivery.p99)}"
     )
 
 
 def facts(run: FinishedRun) -> list[str]:
-    """Return what stands below the headline."""
+    """Return the facts below the headline: time, target, duration, bots, shape."""
     summary = run.summary
     found = [
         summary.started.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC"),
@@ -103,12 +100,12 @@ def checks(run: FinishedRun) -> Iterator[VerdictCheck]:
         )
     elif summary.objective is None:
         yield VerdictCheck(
-            title="No SLO", text='none was given (--slo "delivery.p99<50ms,lost=0")', severity="none"
+            title="No SLO", text='none given; example: --slo "delivery.p99<50ms,lost=0"', severity="none"
         )
 
 
 def delivery_tiles(run: FinishedRun) -> Iterator[ReportTile]:
-    """Yield delivery's latencies, which the run is about."""
+    """Yield the large tiles: delivery latency."""
     delivery = run.scope(run.summary.headline).metrics.get("delivery") or Quantiles()
     meaning = METRIC_BY_NAME["delivery"].meaning
     for label, value in (
@@ -128,13 +125,13 @@ def delivery_tiles(run: FinishedRun) -> Iterator[ReportTile]:
 
 
 def server_tiles(run: FinishedRun) -> Iterator[ReportTile]:
-    """Yield the server's other figures."""
+    """Yield the tiles of the server's other figures."""
     summary = run.summary
     scope = run.scope(summary.headline)
-    yield _tile("Connections", count(summary.peak_connected), "sessions at once, at the peak")
+    yield _tile("Connections", count(summary.peak_connected), "concurrent sessions, at the peak")
     yield _tile("Messages in", f"{_rate(scope.rates.get('sent', 0.0))} /s", "messages handed to the kernel")
     yield _tile(
-        "Deliveries out", f"{_rate(scope.rates.get('delivered', 0.0))} /s", "received, once for each receiver"
+        "Deliveries out", f"{_rate(scope.rates.get('delivered', 0.0))} /s", "received, counted per receiver"
     )
     yield from _server_process_tiles(run)
     for metric, label in (
@@ -152,7 +149,7 @@ def server_tiles(run: FinishedRun) -> Iterator[ReportTile]:
 def _server_process_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     server = run.summary.server
     if server is None:
-        yield _tile("CPU and memory", DASH, "the server from outside", "its process was not watched")
+        yield _tile("CPU and memory", DASH, "the server from outside", "its process was not sampled")
         return
     each = microseconds(server.cpu_us_per_delivery)
     message = microseconds(server.cpu_us_per_message)
@@ -164,7 +161,7 @@ def _server_process_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     yield _tile(
         "Memory per connection",
         size(server.rss_bytes_per_connection),
-        "(resident when all were connected, less before) ÷ connections",
+        "(resident memory with all connected, less before) ÷ connections",
     )
     yield _tile(
         "Memory, peak", size(server.rss_peak_bytes), "resident", f"{size(server.rss_before_bytes)} before"
@@ -172,7 +169,7 @@ def _server_process_tiles(run: FinishedRun) -> Iterator[ReportTile]:
 
 
 def generator_tiles(run: FinishedRun) -> Iterator[ReportTile]:
-    """Yield the swarm's own figures."""
+    """Yield the tiles of the load generator's own figures."""
     own = run.summary.generator
     scope = run.scope(run.summary.headline)
     yield _latency_tile(scope, "bot_lag", "Bot lag, p99")
@@ -189,9 +186,9 @@ def generator_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     cores = f"{significant(own.cpu_cores_peak)} cores"
     yield _tile("CPU, peak", cores, "of the busiest bot process", processes)
     if own.others_cores is not None and own.stolen_cores is not None:
-        others, withheld = significant(own.others_cores), significant(own.stolen_cores)
-        meaning = "kept busy on the master's machine by what is neither the swarm nor the server"
-        yield _tile("Other programs", f"{others} cores", meaning, f"{withheld} withheld by a hypervisor")
+        others, stolen = significant(own.others_cores), significant(own.stolen_cores)
+        meaning = "used on the master's machine by programs other than the swarm and the server"
+        yield _tile("Other programs", f"{others} cores", meaning, f"{stolen} stolen by a hypervisor")
     worst = max((row.loop_lag_max_us for row in run.rows_of(run.summary.headline)), default=None)
     yield _tile("Loop lag, worst", microseconds(worst), METRIC_BY_NAME["loop_lag"].meaning)
     yield _tile(
@@ -200,7 +197,7 @@ def generator_tiles(run: FinishedRun) -> Iterator[ReportTile]:
 
 
 def scope_phrase(run: FinishedRun) -> str:
-    """Return over which seconds the key figures are."""
+    """Return which seconds the key figures cover, and how long they are."""
     name = run.summary.headline
     seconds = duration(run.scope(name).seconds)
     words = {
@@ -212,10 +209,10 @@ def scope_phrase(run: FinishedRun) -> str:
 
 
 def time_hint(run: FinishedRun) -> str:
-    """Return how to read the plots over time."""
+    """Return the hint above the plots over time."""
     marked = sum(1 for row in run.rows if row.marked)
     why = verdict.why_marked(run.rows)
-    grey = "Grey: the ramp, and the drain, in which the bots say nothing and await what is still to come."
+    grey = "Grey: the ramp, and the drain, in which the bots only wait for outstanding messages."
     if not marked:
         return f"{grey} No second is marked. Drag to zoom all plots at once, double-click to see all."
     return (
@@ -234,7 +231,7 @@ def _tile(label: str, shown: str, meaning: str, note: str = "") -> ReportTile:
 
 
 def _split(shown: str) -> tuple[str, str]:
-    """Return number and unit apart, where there is a unit."""
+    """Return (number, unit); the unit is "" if there is none."""
     number, _, unit = shown.rpartition(" ")
     return (number, unit) if number and not unit.isdigit() else (shown, "")
 
@@ -249,7 +246,7 @@ def _latency_tile(scope: Scope, metric: str, label: str) -> ReportTile:
 
 
 def format_value(value: Any) -> str:
-    """Return an option or a fact of the machine as text."""
+    """Return an option's or a machine fact's value as text."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {format_value(one)}" for key, one in value.items()) or DASH
     if isinstance(value, list | tuple):

@@ -1,7 +1,4 @@
-"""The plot of percentile curves: latency over nines.
-
-Knows histograms and an SLO's terms. Must not know pages.
-"""
+"""Plot of percentile curves: latency over the number of nines, with an SLO's limits."""
 
 import math
 from typing import Any, Final
@@ -37,14 +34,14 @@ _CURVE_STYLES: Final = {
     "send_lag": (GREY, "dot", 1.8),
 }
 _MIN_SHOWN_ODDS: Final = 1.1
-"""1 / (1 - quantile) below which nobody looks: the few luckiest would take half of the y axis."""
+"""Points with a smaller 1 / (1 - quantile) are outside the plot: the minima would take half of the y axis."""
 
-_SLO_HEADROOM_RATIO: Final = 1.6  # above an SLO's mark is its text
+_SLO_HEADROOM_RATIO: Final = 1.6  # room for the text above an SLO's mark
 _MS_PER_UNIT: Final = {"us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
-    """Return the plot over a scope's seconds, None if nothing was measured in them."""
+    """Return the plot of a scope; None if it has no samples."""
     histograms = run.histograms_of(scope)
     curves = {
         name: percentile_curve(histograms[name])
@@ -79,7 +76,7 @@ def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
     return Plot(
         id="percentiles",
         title="Percentile curves",
-        caption=f"How long the slowest took. Each nine is as wide as the one before; dashed lines are the"
+        caption=f"Latency by percentile; each nine has the same width. Dashed lines are the"
         f" generator's own lag. {meanings[0].upper()}{meanings[1:]}.",
         wide=True,
         height=470,
@@ -103,7 +100,7 @@ def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
 
 
 def format_percentile(odds: float) -> str:
-    """Return 1 / (1 - quantile) as a percentage with as many nines as it takes."""
+    """Return 1 / (1 - quantile) as a percentage, with as many digits as needed."""
     percent = 100 * (1 - 1 / odds)
     digits = max(0, math.ceil(math.log10(odds) - 1e-9) - 2) + (odds < 100 and percent != int(percent))
     text = f"{percent:.{digits}f}"
@@ -111,7 +108,7 @@ def format_percentile(odds: float) -> str:
 
 
 def _slo_point(term: SloTerm) -> tuple[float, float, str] | None:
-    """Return where an upper bound of a latency is in the plot, and its text."""
+    """Return (x, y in ms, text) of an SLO's upper bound of a latency; None for other conditions."""
     name, less, _ = term.text.partition("<")
     if not less or term.unit not in _MS_PER_UNIT:
         return None
@@ -136,7 +133,7 @@ def _slo_markers(points: list[tuple[float, float, str]]) -> dict[str, Any]:
 
 
 def _slo_label(odds: float, ms: float, text: str) -> dict[str, Any]:
-    # On a logarithmic axis, an annotation stands at the logarithm.
+    # On a logarithmic axis, plotly takes an annotation's position as the logarithm.
     return {
         "x": math.log10(odds),
         "y": math.log10(ms),

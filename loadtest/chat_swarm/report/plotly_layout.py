@@ -1,9 +1,7 @@
-"""What all plots of the report have in common: their frame, colours and axes, as plotly.js wants them.
+"""Layout shared by the report's plots: colours, axes and traces as plotly.js expects them.
 
-Knows plotly's figure format. Must not know what is plotted.
-
-Figures are plain dicts. Colours are written `var(--name)`: page/report.css has them, for light and for dark
-(after Okabe and Ito, 2008, so that the colour-blind tell them apart), and page/report.js puts them in.
+Figures are plain dicts. Colours are written `var(--name)`: page/report.css defines them for light and dark
+(after Okabe and Ito, 2008, distinguishable for the colour-blind), and page/report.js substitutes them.
 """
 
 import math
@@ -35,7 +33,7 @@ Spec = dict[str, Any]
 
 
 class Plot(Struct, kw_only=True):
-    """A plot of the page: `time` is true where its x axis is the run's seconds."""
+    """A plot of the page; `time`: its x axis is the run's seconds. `height` is in CSS pixels."""
 
     id: str
     title: str
@@ -49,7 +47,7 @@ class Plot(Struct, kw_only=True):
 def line_trace(
     name: str, x: Numbers, y: Numbers, colour: str, *, dash: str = "solid", width: float = 2.0, **more: Any
 ) -> Spec:
-    """Return a line; `None` is a gap in it."""
+    """Return a line trace; `None` in `y` is a gap."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -62,7 +60,7 @@ def line_trace(
 
 
 def layout(x: Spec, y: Spec, **more: Any) -> Spec:
-    """Return a layout: no title (the page has it), the legend above, one hover box for all lines."""
+    """Return a layout: no title (the page has it), legend above, one hover box for all lines."""
     return {
         "font": {"family": _FONT, "size": 12.5, "color": _SOFT},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -99,12 +97,12 @@ def _axis() -> Spec:
 
 
 def axis_title(text: str) -> Spec:
-    """Return an axis's title."""
+    """Return an axis title."""
     return {"text": text, "standoff": 8, "font": {"size": 12.5}}
 
 
 def second_axis(title: str, **more: Any) -> Spec:
-    """Return a y axis on the right."""
+    """Return a second y axis, on the right."""
     return {
         **_axis(),
         "overlaying": "y",
@@ -118,12 +116,12 @@ def second_axis(title: str, **more: Any) -> Spec:
 
 
 def linear_axis(title: str, **more: Any) -> Spec:
-    """Return an axis from 0 on."""
+    """Return a linear axis that begins at 0."""
     return {"title": axis_title(title), "rangemode": "tozero", **more}
 
 
 def log_ms_axis(series: Iterable[Numbers]) -> Spec:
-    """Return a logarithmic axis of ms around what is plotted, whose ticks have units."""
+    """Return a logarithmic axis in ms that covers the series; its ticks have units."""
     values = [value for one in series for value in one if value]
     low, high = min(values, default=0.1), max(values, default=10.0)
     least, most = math.log10(low) - 0.08, math.log10(high) + 0.12

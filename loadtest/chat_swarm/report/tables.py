@@ -1,7 +1,4 @@
-"""The report's tables.
-
-Knows a run's figures and their meanings. Must not know HTML.
-"""
+"""Tables of report.html: latencies, counts, audit, faults, steps, errors, options, machine."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -27,14 +24,14 @@ _QUANTILE_COLUMNS: Final = {
 
 
 class TableRow(Struct, kw_only=True):
-    """A row; `style` is how it is shown: good, bad, quiet, own (of the generator), or nothing."""
+    """A row; `style` is its CSS class: `good`, `bad`, `quiet`, `own` (of the generator) or ""."""
 
     cells: list[str]
     style: str = ""
 
 
 class ReportTable(Struct, kw_only=True):
-    """A table; `kind` is how its cells are set: numbers, meaning (its last column is prose) or words."""
+    """A table; `kind` is its CSS class: `numbers`, `meaning` (the last column is prose) or `words`."""
 
     head: list[str]
     rows: list[TableRow]
@@ -42,7 +39,7 @@ class ReportTable(Struct, kw_only=True):
 
 
 def latencies(scope: Scope) -> ReportTable:
-    """Return all latencies of some seconds, with all quantiles."""
+    """Return all latencies of a scope, with all quantiles."""
     rows = []
     for metric in METRICS:
         short = scope.metrics.get(metric.name) or Quantiles()
@@ -59,7 +56,7 @@ def latencies(scope: Scope) -> ReportTable:
 
 
 def counts(run: FinishedRun) -> ReportTable:
-    """Return what was counted, in the whole run and in its headline's seconds."""
+    """Return all counts, of the whole run and of its headline scope."""
     name = run.summary.headline
     whole, some = run.scope("all"), run.scope(name)
     rows = []
@@ -74,7 +71,7 @@ def counts(run: FinishedRun) -> ReportTable:
 
 
 def audit(run: FinishedRun) -> ReportTable:
-    """Return what the audit looks for, and how often it found it."""
+    """Return the audit's kinds of faults with their counts, and how much it checked."""
     found = run.summary.audit
     rows = [
         TableRow(
@@ -84,18 +81,18 @@ def audit(run: FinishedRun) -> ReportTable:
         for kind, meaning in FAULTS.items()
     ]
     for title, number, meaning in (
-        ("checked", found.checked, "messages, once for each receiver"),
-        ("receivers", found.receivers, "pairs of bot and room that were followed"),
-        ("rooms", found.rooms, "whose order was followed"),
-        ("explained gaps", found.explained_gaps, "seqs that can no longer be had, said to bots away or slow"),
-        ("unfinished", found.unfinished, "receivers that had not got everything when the drain was over"),
+        ("checked", found.checked, "messages, counted per receiver"),
+        ("receivers", found.receivers, "pairs of bot and room that were checked"),
+        ("rooms", found.rooms, "whose order was checked"),
+        ("explained gaps", found.explained_gaps, "seqs no longer stored, missed by bots away or slow"),
+        ("unfinished", found.unfinished, "receivers that lacked messages when the drain ended"),
     ):
         rows.append(TableRow(cells=[title, count(number), meaning], style="quiet"))
     return ReportTable(head=["", "found", "meaning"], rows=rows, kind="meaning")
 
 
 def faults(run: FinishedRun) -> ReportTable:
-    """Return the first things that the audit found."""
+    """Return the first faults that the audit found."""
     rows = [
         TableRow(
             cells=[
@@ -113,7 +110,7 @@ def faults(run: FinishedRun) -> ReportTable:
 
 
 def steps(run: FinishedRun) -> ReportTable | None:
-    """Return the steps of the load's shape; None if it had none."""
+    """Return the steps of the load shape; None if it had none."""
     if not run.summary.steps:
         return None
     rows = [
@@ -170,14 +167,14 @@ def _generator_cell(step: Step, run: FinishedRun) -> str:
 
 
 def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> ReportTable:
-    """Return names and what they stand for."""
+    """Return a table of (name, text) pairs."""
     return ReportTable(
         head=list(head), rows=[TableRow(cells=[name, text]) for name, text in values], kind="words"
     )
 
 
 def errors(found: dict[str, int]) -> ReportTable:
-    """Return errors, the commonest first."""
+    """Return errors, the most frequent first."""
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return ReportTable(
         head=["", "times"], rows=[TableRow(cells=[name, count(number)]) for name, number in ordered]
@@ -185,5 +182,5 @@ def errors(found: dict[str, int]) -> ReportTable:
 
 
 def facts(values: dict[str, Any], text: Any) -> ReportTable:
-    """Return the table of a mapping whose values `text` makes readable."""
+    """Return the table of a mapping; `text` formats the values."""
     return pairs(((name.replace("_", " "), text(value)) for name, value in values.items()), ("", ""))

@@ -1,7 +1,4 @@
-"""The closing words of a run, for a terminal: a dozen lines.
-
-Knows a run. Must not know terminals.
-"""
+"""Formats a run's result for a terminal: about a dozen lines."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,15 +26,15 @@ _SHOWN_METRICS: Final = {
     "delivery_response": "planned → received",
     "ack": "sent → own echo",
     "rtt": "ping → pong",
-    "resume": "cut → session again",
-    "catch_up": "what was missed: sent → received",
+    "resume": "cut → session resumed",
+    "catch_up": "missed messages: sent → received",
 }
 
 
 def format_summary(run: FinishedRun, directory: Path | None = None, unwritten: Sequence[str] = ()) -> str:
-    """Return the lines; what a peer or an option has said in them cannot move the cursor.
+    """Return the lines; control characters of peers and options are made visible.
 
-    `unwritten` says which files of the run could not be written, and why.
+    `unwritten` has a sentence for each file of the run that could not be written.
     """
     summary = run.summary
     scope = run.scope(summary.headline)
@@ -62,7 +59,7 @@ def format_summary(run: FinishedRun, directory: Path | None = None, unwritten: S
         _line(
             "load",
             f"{_rate(scope.rates.get('sent'))} messages in{_refused(scope)} and"
-            f" {_rate(scope.rates.get('delivered'))} deliveries out, each second",
+            f" {_rate(scope.rates.get('delivered'))} deliveries out, per second",
         )
     )
     lines += [_line("" if number else "storms", text) for number, text in enumerate(describe_storms(run))]
@@ -103,14 +100,14 @@ def _refused(scope: Scope) -> str:
 def _server(run: FinishedRun) -> str:
     server = run.summary.server
     if server is None:
-        return "not watched (its process is not on this machine, or was not found)"
+        return "not sampled (its process is not on this machine, or was not found)"
     if not server.rss_peak_bytes:
         return "not sampled: the run was too short"
     parts = [f"{significant(server.cpu_cores)} cores"]
     if server.cpu_us_per_delivery is not None:
-        parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU a delivery")
+        parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU per delivery")
     if server.rss_bytes_per_connection is not None:
-        parts.append(f"{size(server.rss_bytes_per_connection)} a connection")
+        parts.append(f"{size(server.rss_bytes_per_connection)} per connection")
     return f"{', '.join(parts)}, {size(server.rss_peak_bytes)} at the peak"
 
 
@@ -122,5 +119,5 @@ def _generator(run: FinishedRun) -> str:
     if lag and lag.count:
         parts.append(f"bot lag p99 {microseconds(lag.p99)}")
     if own.rss_bytes_per_bot is not None:
-        parts.append(f"{size(own.rss_bytes_per_bot)} a bot")
+        parts.append(f"{size(own.rss_bytes_per_bot)} per bot")
     return ", ".join(parts)

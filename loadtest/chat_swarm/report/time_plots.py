@@ -1,9 +1,7 @@
-"""The plots over time: what happened in each second of a run.
+"""Plots over time: each second of a run.
 
-Knows rows. Must not know pages.
-
-A page cannot show each second of a day. Beyond `MAX_POINTS` seconds, each point is of several: the worst of
-their latencies, lags and CPU of the generator; the mean of the rest.
+Beyond `MAX_POINTS` seconds, each point covers several: the maximum of their latencies, lags and CPU of the
+generator; the mean of the rest.
 """
 
 import math
@@ -62,18 +60,18 @@ class TimeSeries:
         self.x: list[float] = [group[0].t for group in self._groups]
 
     def worst(self, take: RowReader) -> Values:
-        """Return the greatest of each point's seconds, None where none has a value."""
+        """Return the maximum of each point's seconds; None where none has a value."""
         return [_round(max(values)) if (values := _values(group, take)) else None for group in self._groups]
 
     def mean(self, take: RowReader) -> Values:
-        """Return the mean of each point's seconds, None where none has a value."""
+        """Return the mean of each point's seconds; None where none has a value."""
         return [
             _round(sum(values) / len(values)) if (values := _values(group, take)) else None
             for group in self._groups
         ]
 
     def quantile(self, metric: str, part: str) -> Values:
-        """Return a part of a latency, ms."""
+        """Return a quantile of a latency, in ms."""
         return self.worst(
             lambda row: (
                 max(getattr(short, part), 1) / 1000
@@ -83,7 +81,7 @@ class TimeSeries:
         )
 
     def count(self, name: str) -> Values:
-        """Return a count, each second."""
+        """Return a count, per second."""
         return self.mean(lambda row: row.counts.get(name, 0))
 
 
@@ -111,7 +109,7 @@ def plots(run: FinishedRun) -> Iterator[Plot]:
 
 
 class _Backdrop:
-    """What stands behind the lines of all plots: phases, steps, marked seconds; points are in the middle."""
+    """Background of all plots: phases, steps, marked seconds. A second spans t - 0.5 to t + 0.5."""
 
     def __init__(self, run: FinishedRun) -> None:
         rows = run.rows
@@ -143,7 +141,7 @@ class _Backdrop:
         self.labels = [_note(start, label, y=0.93) for label, start in steps] if len(steps) <= 24 else []
 
     def plot_layout(self, y: Spec, *, labels: bool = False, **more: object) -> Spec:
-        """Return the layout of a plot over time."""
+        """Return the layout of a plot over time, with this background."""
         x = {
             "title": axis_title("seconds since the run began"),
             "range": [self.first - 0.5, self.last - 0.5],
@@ -153,7 +151,7 @@ class _Backdrop:
 
 
 def _spans(rows: Sequence[TimelineRow], key: Callable[[TimelineRow], _T]) -> Iterator[tuple[_T, int, int]]:
-    """Yield each value of `key` that lasts, and from when to when."""
+    """Yield (value of `key`, start, end) for each run of equal values."""
     for value, group in groupby(rows, key):
         stretch = list(group)
         yield value, stretch[0].t, stretch[-1].t + 1
@@ -193,13 +191,13 @@ def _latencies(seconds: TimeSeries, backdrop: _Backdrop) -> Iterator[Plot]:
     of = (
         ""
         if seconds.seconds_per_point == 1
-        else f" Each point is the worst of {seconds.seconds_per_point} seconds."
+        else f" Each point is the maximum of {seconds.seconds_per_point} seconds."
     )
     yield Plot(
         id="delivery-time",
         title="Delivery, second by second",
-        caption="Message sent → received, by the kernel's stamp, at each receiver; dashed, for comparison,"
-        f" how long the bots took to see what had arrived.{of}",
+        caption="Message sent → received, by kernel timestamps, at each receiver; dashed, for comparison,"
+        f" how long the bots took to read what had arrived.{of}",
         time=True,
         wide=True,
         height=380,
@@ -218,9 +216,7 @@ def _latencies(seconds: TimeSeries, backdrop: _Backdrop) -> Iterator[Plot]:
     )
 
 
-_SECOND_AXIS_RATIO: Final = (
-    1.4  # deliveries follow what is sent: two scales keep the lines from lying on each other
-)
+_SECOND_AXIS_RATIO: Final = 1.4  # the lines have the same shape: another scale keeps them apart
 _MS_HOVER: Final = "%{y:.3~g} ms"
 _RATE_HOVER: Final = "%{y:,.4~r} /s"
 
@@ -230,7 +226,7 @@ def _rates(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="rates",
         title="Messages in, deliveries out",
-        caption="Each second; sent, the thin line, on a scale of its own on the right.",
+        caption="Per second; sent (thin line) on the right axis.",
         time=True,
         figure={
             "data": [
@@ -264,7 +260,7 @@ def _bots(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="connections",
         title="Connections",
-        caption="Bots whose session stands, and bots that were started.",
+        caption="Bots with a session, and bots started.",
         time=True,
         figure={
             "data": [
@@ -280,7 +276,7 @@ def _server(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="server",
         title="The server, from outside",
-        caption="CPU of its process; its resident memory, dotted, on the right.",
+        caption="CPU of its process; resident memory (dotted) on the right axis.",
         time=True,
         figure={
             "data": [
@@ -310,8 +306,8 @@ def _generator(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
     return Plot(
         id="generator",
         title="The generator itself",
-        caption="CPU of its busiest process, and of all programs that are neither it nor the server; dotted,"
-        " on the right, the worst lateness of its event loops: how far it was from being the bottleneck.",
+        caption="CPU of its busiest process, and of all programs except it and the server; loop lag (dotted)"
+        " on the right axis: how far it was from being the bottleneck.",
         time=True,
         figure={
             "data": [
@@ -342,7 +338,7 @@ def _generator(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
 
 
 def _faults(run: FinishedRun, seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
-    """Return what went wrong; an empty plot says that nothing did."""
+    """Return the plot of faults and failures; an empty one says that there were none."""
     data = []
     for name, colour in zip(FAULTS, _FAULT_COLOURS, strict=True):
         if any(row.faults.get(name) for row in run.rows):
@@ -357,14 +353,14 @@ def _faults(run: FinishedRun, seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
             data.append(
                 {"type": "bar", "name": shown, "x": seconds.x, "y": values, "marker": {"color": colour}}
             )
-    axis = linear_axis("each second", **({} if data else {"range": [0, 1], "showticklabels": False}))
+    axis = linear_axis("per second", **({} if data else {"range": [0, 1], "showticklabels": False}))
     frame = backdrop.plot_layout(axis, barmode="stack", showlegend=True)
     if not data:
         frame["annotations"] = [_NO_FAULTS_NOTE]
     return Plot(
         id="faults",
-        title="What went wrong",
-        caption="Faults that the audit found, errors, and connections lost, each second.",
+        title="Faults and errors",
+        caption="Faults found by the audit, errors, and lost connections, per second.",
         time=True,
         wide=True,
         height=230,
@@ -373,7 +369,7 @@ def _faults(run: FinishedRun, seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
 
 
 _NO_FAULTS_NOTE: Final[Spec] = {
-    "text": "nothing went wrong",
+    "text": "no faults, no errors",
     "xref": "paper",
     "yref": "paper",
     "x": 0.5,

@@ -1,4 +1,4 @@
-"""What the live page is told of a run, from made-up seconds."""
+"""Data of the live page, from synthetic rows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from chat_swarm.model.schema import Quantiles, Scope, ServerSample, TimelineRow
 
 
 class Made:
-    """A source whose run the test makes."""
+    """A source whose data the test sets."""
 
     def __init__(self) -> None:
         self.run = "one"
@@ -67,7 +67,7 @@ def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: LiveView
     source.run = ""
     data = view.data("", 0)
     assert (data["run"], data["rows"], data["table"], data["next"]) == ("", [], [], 0)
-    assert data["generator"] == "no second is over yet"
+    assert data["generator"] == "no second measured yet"
 
 
 def test_a_row_holds_its_second_in_the_columns_order(view: LiveView, source: Made) -> None:

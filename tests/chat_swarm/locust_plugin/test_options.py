@@ -1,4 +1,4 @@
-"""Options: what they ask for is the plan; what no run can have is refused in a sentence with the way out."""
+"""Options become the plan; invalid ones are refused in a sentence with the way out."""
 
 import shlex
 from argparse import ArgumentParser, Namespace
@@ -35,7 +35,7 @@ def parser() -> ArgumentParser:
     one = ArgumentParser(prog="locust")
     one.add_argument("--host")
     one.add_argument("user_classes", nargs="*")
-    add_options(one)  # type: ignore[arg-type]  # what it needs of Locust's, any parser has
+    add_options(one)  # type: ignore[arg-type]  # any argparse parser has what it uses
     return one
 
 
@@ -205,9 +205,11 @@ class TestForm:
         assert old == options()
 
     def test_what_is_no_number_is_refused(self) -> None:
-        with pytest.raises(PlanError, match=r"--room-size '20\.5' is no whole number; write one such as 20"):
+        with pytest.raises(
+            PlanError, match=r"--room-size '20\.5' is not a whole number; write for example 20"
+        ):
             with_form_values(options(), {"room_size": "20.5"})
-        with pytest.raises(PlanError, match="--drain 'long' is no number; write one such as 10"):
+        with pytest.raises(PlanError, match="--drain 'long' is not a number; write for example 10"):
             with_form_values(options(), {"drain": "long"})
 
     def test_an_unticked_box_is_false(self) -> None:

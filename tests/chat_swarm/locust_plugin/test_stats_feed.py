@@ -1,4 +1,4 @@
-"""Batches in Locust's tables: as events fired one by one. In a process of its own, for Locust patches it."""
+"""Batches give the same Locust tables as single events. In a subprocess, since Locust patches its process."""
 
 import json
 import subprocess
@@ -109,7 +109,7 @@ print(json.dumps({"runs": [run(seed, distributed) for seed in range(5) for distr
 """
 
 
-def test_batches_make_the_tables_that_single_events_make() -> None:
+def test_stats_feed_batches_give_the_tables_of_single_events() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         capture_output=True,
@@ -130,4 +130,4 @@ def test_batches_make_the_tables_that_single_events_make() -> None:
         assert batched[2] == percentiles
     assert found["lag"] == [4, 1, 0, 0], "the generator's own lag is in no total of the server's"
     assert found["nothing"] == 0
-    assert found["own_buckets"] == [[0.3, 3]], "a bucket function that a user has put in Locust is used"
+    assert found["own_buckets"] == [[0.3, 3]], "a bucket function that a user has set in Locust is used"

@@ -1,4 +1,4 @@
-"""The swarm in Locust's page: asked over HTTP, of a real Locust with made-up figures."""
+"""The swarm in Locust's web UI: requests over HTTP to a real Locust with synthetic figures."""
 
 import json
 import re
@@ -123,14 +123,14 @@ class Locust:
             return json.load(answer)
 
     def arguments(self) -> Any:
-        """Return what Locust tells its page at a load: unlike its figures, they are never seconds old."""
+        """Return the arguments of Locust's page; unlike its statistics, they are not cached."""
         return json.loads(self.get("/").split("window.templateArgs = ")[1].split("\n")[0])
 
     def spawned(self) -> list[str]:
         return re.findall(r"All users spawned: (\{.*\})", self.log())
 
     def started(self) -> dict[str, int]:
-        """Wait until the bots that were asked for last are up; return how many there are of each kind."""
+        """Wait until the bots of the last form are up; return class → number."""
         eventually(lambda: len(self.spawned()) > self._before, "all bots")
         eventually(lambda: self.arguments()["state"] == "running", "a run")
         return {kind: number for kind, number in json.loads(self.spawned()[-1]).items() if number}
@@ -249,9 +249,9 @@ class TestForm:
     def test_what_no_run_can_have_is_refused_in_words(self, locust: Locust) -> None:
         for fields, sentence in (
             ({"room_size": 1}, "--room-size 1 is out of range"),
-            ({"room_size": "many"}, "--room-size 'many' is no whole number"),
+            ({"room_size": "many"}, "--room-size 'many' is not a whole number"),
             ({"chatter_weight": 0}, "no bots; give one kind a weight over 0"),
-            ({"host": "http://x"}, "--host 'http://x' is no address"),
+            ({"host": "http://x"}, "--host 'http://x' is not an address"),
         ):
             answer = locust.submit(**fields)
             assert answer["success"] is False
@@ -273,15 +273,15 @@ class TestForm:
         assert alone.submit(chatter_weight=1, slow_weight=0, room_size=30)["success"]
         assert alone.started() == {"ChatterBot": 6}
         refused = alone.submit(user_count=8, room_size=31)
-        assert refused["message"] == "--room-size cannot change in a run: stop it first"
-        # Nor can the server: Locust itself would agree, and go on with the one that it has
+        assert refused["message"] == "--room-size cannot change during a run: stop it first"
+        # Nor can the host: Locust itself would accept it, and go on with the old one
         before = alone.arguments()["host"]
         refused = alone.submit(user_count=8, room_size=30, host="127.0.0.1:7099")
         assert refused["success"] is False
-        assert refused["message"] == f"the host (now {before}) cannot change in a run: stop it first"
+        assert refused["message"] == f"the host (now {before}) cannot change during a run: stop it first"
         assert alone.arguments()["host"] == refused["host"] == before
         assert alone.arguments()["user_count"] == 6
-        # The same one in other words is no other one
+        # Another spelling of the same host is accepted
         assert before.startswith("tcp://")
         assert alone.submit(user_count=8, room_size=30, host=before.removeprefix("tcp://"))["success"]
         eventually(lambda: alone.arguments()["user_count"] == 8, "eight bots")

@@ -1,5 +1,5 @@
 "use strict";
-/* Asks for the run's new seconds, once a second, and draws them. All text goes in as text, never as markup. */
+/* Requests the run's new seconds, once a second, and draws them. All text is inserted as text, never as markup. */
 (function () {
   const MOST_POINTS = 900;
   const SETTINGS = { displayModeBar: false, responsive: true };
@@ -54,7 +54,7 @@
     at("audit").textContent = data.audit;
     at("audit").parentElement.classList.toggle("bad", data.faults > 0);
     at("generator").textContent = data.generator;
-    const scope = "Over " + whole(data.seconds) + (data.scope === "steady" ? " steady seconds" : " seconds, the ramp's too");
+    const scope = "Over " + whole(data.seconds) + (data.scope === "steady" ? " steady seconds" : " seconds, including the ramp");
     at("curve-scope").textContent = scope + "; both axes are logarithmic.";
     at("table-scope").textContent = scope + "; milliseconds";
     at("reports").replaceChildren(...data.reports.map((report) => {
@@ -121,7 +121,7 @@
     }), SETTINGS);
   }
 
-  /* Of a long run, several seconds make a point: the worst latency of them, the mean of the rest. */
+  /* In a long run each point covers several seconds: maximum of latencies, mean of the rest. */
   function points() {
     const index = Object.fromEntries(seen.columns.map((name, place) => [name, place]));
     const size = Math.ceil(seen.rows.length / MOST_POINTS) || 1;
@@ -225,7 +225,7 @@
       if (data.more) soon = 0;
       at("notice").hidden = true;
     } catch (error) {
-      at("notice").textContent = "The figures stand still: Locust does not answer (" + error.message + ").";
+      at("notice").textContent = "Not updating: Locust does not answer (" + error.message + ").";
       at("notice").hidden = false;
     }
     setTimeout(ask, soon);

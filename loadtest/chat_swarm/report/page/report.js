@@ -19,7 +19,7 @@
     document.head.append(script);
   }
 
-  /* A figure names colours as var(--name), so that both colour schemes have their own. */
+  /* Figures name colours as var(--name), so that each colour scheme defines its own. */
   function coloured(value, style) {
     if (typeof value === "string") {
       return value.startsWith("var(--") ? style.getPropertyValue(value.slice(4, -1)).trim() : value;
@@ -45,7 +45,7 @@
     }));
   }
 
-  /* Plots over time show the same seconds: zooming one zooms all. */
+  /* Plots over time share their x axis: zooming one zooms all. */
   function tie() {
     const tied = plots.filter((one) => one.time).map((one) => document.getElementById(one.id));
     let busy = false;
