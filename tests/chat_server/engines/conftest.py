@@ -1,4 +1,4 @@
-"""Stores to write into, and what is written: drafts as the core hands them over."""
+"""Stores, and a writer that makes batches as the core does."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SERVER = Path(__file__).parents[3] / "server"
 
 
 def inline(function: Callable[..., Any], *args: Any) -> Any:
-    """What offloads, without a thread."""
+    """Replace an offload by a direct call."""
     return function(*args)
 
 
 @dataclasses.dataclass(eq=False)
 class Room:
-    """What of a room a store sees."""
+    """The part of a room that engines use."""
 
     record: RoomRecord
 
@@ -40,7 +40,7 @@ class Room:
 
 @dataclasses.dataclass(eq=False)
 class Author:
-    """What of a session a store sees."""
+    """The part of a session that engines use."""
 
     identity: int
     id: str = "session"
@@ -50,7 +50,7 @@ class Author:
 
 
 class Pen:
-    """Writes into a store as one session would."""
+    """Writes to a store, as one session does."""
 
     def __init__(self, store: Any) -> None:
         self.store = store
@@ -59,7 +59,7 @@ class Pen:
         self._at = 1.7e9
 
     def room(self, name: str) -> Any:
-        """A public room: as the store knows it, or a new one."""
+        """Return a public room: the stored one, or a new one."""
         if name not in self.rooms:
             known = {record.key: record for record in self.store.public_rooms()}
             record = known.get(names.fold(name)) or RoomRecord(name, names.fold(name))
@@ -70,7 +70,7 @@ class Pen:
         return Room(RoomRecord(name, names.fold(name), pair=pair))
 
     def batch(self, *said: tuple[Any, str], sessions: tuple[SessionRecord, ...] = ()) -> Batch:
-        """A batch with all the records that it needs."""
+        """Return a batch with these messages and the registry changes that they need."""
         batch = Batch()
         self._at += 1
         batch.timestamp = self._at
@@ -95,7 +95,7 @@ class Pen:
         return batch.messages
 
     def say(self, room: str, *texts: str) -> list[QueuedMessage]:
-        """Write messages into a public room, one batch each."""
+        """Write messages to a public room, one batch each."""
         return [self.write((self.room(room), text))[0] for text in texts]
 
 
@@ -110,7 +110,7 @@ def open_at(path: Path | str, *, full: bool = False) -> SqliteStore:
 
 @contextlib.contextmanager
 def program(source: str, *args: object, stdin: int | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a Python program that has the server and this file's names; end it, and leave no pipe open."""
+    """Run a Python program with the names of this file imported; kill it at exit."""
     environment = os.environ | {"PYTHONPATH": f"{SERVER}:{Path(__file__).parent}"}
     modules = (
         "from pathlib import Path",
@@ -137,7 +137,7 @@ def program(source: str, *args: object, stdin: int | None = None) -> Iterator[su
 
 
 def open_files(folder: Path) -> list[str]:
-    """What this process holds open in a folder."""
+    """Return the files in a folder that this process has open."""
     opened = []
     listing = Path("/proc/self/fd")
     for descriptor in listing.iterdir() if listing.exists() else ():  # Linux
@@ -178,7 +178,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_store(path: Path) -> Iterator[Callable[..., SqliteStore]]:
-    """Open the store at `path`; those still open are closed in the end."""
+    """Return a function that opens the store at `path`; stores are closed after the test."""
     opened: list[SqliteStore] = []
 
     def open_one(where: Path = path, *, full: bool = False) -> SqliteStore:
@@ -200,7 +200,7 @@ def open_store(path: Path) -> Iterator[Callable[..., SqliteStore]]:
 
 @pytest.fixture(params=["memory", "sqlite", "sqlite, synced"])
 def store(request: pytest.FixtureRequest, open_store: Callable[..., SqliteStore]) -> Any:
-    """Every store there is."""
+    """A store of each engine."""
     if request.param == "memory":
         return MemoryStore(10_000)
     return open_store(full=request.param != "sqlite")

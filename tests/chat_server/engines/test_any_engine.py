@@ -1,4 +1,4 @@
-"""What holds for every store."""
+"""Behaviour of every engine."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ batches = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), min
 ranges = st.tuples(st.integers(0, 40), st.integers(0, 42), st.integers(1, 30), st.booleans())
 
 
-def test_each_room_has_seqs_of_its_own_without_a_gap(
-    store: Any, make_pen: type[Pen], read_texts: Texts
-) -> None:
+def test_seqs_of_each_room_have_no_gap(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
     pen = make_pen(store)
     a, b = pen.room("a"), pen.room("b")
-    drafts = pen.write((a, "one"), (b, "eins"), (a, "two"))
-    drafts += pen.write((b, "zwei"))
-    drafts += pen.write((a, "three"))
-    assert [draft.seq for draft in drafts] == [1, 1, 2, 2, 3]
-    assert len({draft.id for draft in drafts}) == 5
+    messages = pen.write((a, "one"), (b, "eins"), (a, "two"))
+    messages += pen.write((b, "zwei"))
+    messages += pen.write((a, "three"))
+    assert [message.seq for message in messages] == [1, 1, 2, 2, 3]
+    assert len({message.id for message in messages}) == 5
     assert (a.record.seq, b.record.seq) == (3, 2)
     assert read_texts(store, a) == ["one", "two", "three"]
     assert read_texts(store, b) == ["eins", "zwei"]
@@ -45,7 +43,7 @@ def test_each_room_has_seqs_of_its_own_without_a_gap(
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 @settings(deadline=None, max_examples=30)
 @given(batches=batches, ranges=st.lists(ranges, min_size=1, max_size=8))
-def test_any_range_is_what_a_plain_list_has(
+def test_read_of_any_range_equals_list_model(
     kind: str, make_pen: type[Pen], batches: list[list[str]], ranges: list[tuple[int, int, int, bool]]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -61,8 +59,8 @@ def test_any_range_is_what_a_plain_list_has(
             for number, batch in enumerate(batches):
                 said = pen.batch(*((pen.room(name), f"{number}") for name in batch))
                 store.append(said)
-                for draft in said.messages:
-                    model[draft.room.name].append(message_event(draft, said.timestamp))
+                for message in said.messages:
+                    model[message.room.name].append(message_event(message, said.timestamp))
                 after, before, limit, newest = ranges[number % len(ranges)]
                 for name, log in model.items():
                     wanted = [event for event in log if after < event.seq < before]
@@ -71,26 +69,29 @@ def test_any_range_is_what_a_plain_list_has(
                     assert store.read(record, after, before, limit, newest=newest) == wanted
 
 
-def test_a_message_is_found_by_its_place_in_the_log(store: Any, make_pen: type[Pen]) -> None:
+def test_find_message_returns_message_by_log_row(store: Any, make_pen: type[Pen]) -> None:
     pen = make_pen(store)
     batch = pen.batch((pen.room("a"), "one"), (pen.room("b"), "two"))
     store.append(batch)
-    for draft in batch.messages:
-        assert store.find_message(draft.id) == (draft.room.record.id, message_event(draft, batch.timestamp))
+    for message in batch.messages:
+        assert store.find_message(message.id) == (
+            message.room.record.id,
+            message_event(message, batch.timestamp),
+        )
     assert store.find_message(99) is None
 
 
-def test_a_room_that_is_not_stored_has_nothing(store: Any) -> None:
+def test_read_of_unknown_room_is_empty(store: Any) -> None:
     assert store.read(RoomRecord("x", "x"), 0, 10, 10, newest=True) == []
 
 
-def test_identities_are_given_once(store: Any) -> None:
+def test_new_identity_never_repeats(store: Any) -> None:
     given_out = [store.new_identity() for _ in range(100)]
     assert len(set(given_out)) == 100
     assert min(given_out) > 0
 
 
-def test_conversations_of_the_same_names_are_told_apart(
+def test_conversations_of_the_same_names_get_numbers(
     store: Any, make_pen: type[Pen], read_texts: Texts
 ) -> None:
     pen = make_pen(store)
@@ -118,7 +119,7 @@ def test_conversations_of_the_same_names_are_told_apart(
     limit=st.integers(1, 15),
     newest=st.booleans(),
 )
-def test_taking_stops_once_the_texts_have_more_than_enough_bytes(
+def test_read_stops_at_size_in_bytes(
     store: Any, make_pen: type[Pen], said: list[str], size: int, limit: int, *, newest: bool
 ) -> None:
     pen = make_pen(store)
@@ -135,7 +136,7 @@ def test_taking_stops_once_the_texts_have_more_than_enough_bytes(
     assert [event.message for event in found] == (taken[::-1] if newest else taken)
 
 
-def test_a_clock_that_is_set_back_breaks_nothing(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
+def test_clock_set_back_keeps_order_of_seqs(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
     pen = make_pen(store)
     for at in (1.7e9, 1.6e9, 0.0, 1.65e9):
         batch = pen.batch((pen.room("a"), f"{at:g}"), (pen.room("b"), f"{at:g}"))

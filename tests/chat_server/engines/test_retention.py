@@ -1,4 +1,4 @@
-"""Trimming against a plain model: whatever is said, deleted, cut short and restarted, in whatever order."""
+"""Retention against a list model: random writes, deletions, failures and restarts, in any order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from chat_server.engines.sqlite import log, reader, retention
 if TYPE_CHECKING:
     from chat_server.engines.conftest import Pen
 
-TALK = "@ann,bob"
+CONVERSATION = "@ann,bob"
 SUFFIXES = ("", "-wal", "-mark", "-index", "-index-wal")
 keeps = st.integers(0, 6)
 
@@ -43,7 +43,7 @@ class Said(NamedTuple):
 
 
 class Retention(RuleBasedStateMachine):
-    """What is kept is one list, in the order of the log; all else follows from it."""
+    """The model is the list of kept messages, in the order of the log."""
 
     make_pen: type[Pen]
     open_at: Callable[[Path], Any]
@@ -58,7 +58,7 @@ class Retention(RuleBasedStateMachine):
         self.heads: dict[str, int] = {}
         self.at = 1000.0
         self.said = 0
-        self.older: dict[str, bytes] | None = None  # an index from before
+        self.older: dict[str, bytes] | None = None  # a copy of an earlier index
         self.open()
         self.epoch = self.store.epoch
 
@@ -67,12 +67,12 @@ class Retention(RuleBasedStateMachine):
         if not self.in_memory:
             reads = self.store.reader
             for connection in (self.store._connection, reads._connection, reads._checkpoint_connection):
-                connection.execute("PRAGMA synchronous = OFF")  # processes die here, not machines
+                connection.execute("PRAGMA synchronous = OFF")  # tests kill processes, not machines
         self.pen = self.make_pen(self.store)
-        for talk in self.store.conversations_of([1]):
-            self.pen.rooms[TALK] = self.pen.conversation(TALK, (1, 2))
-            self.pen.rooms[TALK].record = talk.room
-        self.pen.rooms.setdefault(TALK, self.pen.conversation(TALK, (1, 2)))
+        for conversation in self.store.conversations_of([1]):
+            self.pen.rooms[CONVERSATION] = self.pen.conversation(CONVERSATION, (1, 2))
+            self.pen.rooms[CONVERSATION].record = conversation.room
+        self.pen.rooms.setdefault(CONVERSATION, self.pen.conversation(CONVERSATION, (1, 2)))
         for name in "abc":
             self.pen.room(name)
 
@@ -81,7 +81,7 @@ class Retention(RuleBasedStateMachine):
         self.folder.cleanup()
 
     @rule(
-        said=st.lists(st.sampled_from(["a", "b", "c", TALK]), min_size=1, max_size=6),
+        said=st.lists(st.sampled_from(["a", "b", "c", CONVERSATION]), min_size=1, max_size=6),
         later=st.integers(-40, 60),
     )
     def say(self, said: list[str], later: int) -> None:
@@ -95,14 +95,14 @@ class Retention(RuleBasedStateMachine):
         )
         batch.timestamp = self.at
         self.store.append(batch)
-        for name, draft in zip(said, batch.messages, strict=True):
+        for name, message in zip(said, batch.messages, strict=True):
             self.heads[name] = self.heads.get(name, 0) + 1
-            assert draft.seq == self.heads[name]
-            assert not self.kept or draft.id > self.kept[-1].id
-            self.kept.append(Said(draft.id, name, draft.seq, draft.text, self.at))
+            assert message.seq == self.heads[name]
+            assert not self.kept or message.id > self.kept[-1].id
+            self.kept.append(Said(message.id, name, message.seq, message.text, self.at))
 
     def may_go(self, keep: int, before: float) -> set[int]:
-        """The rows that have to go."""
+        """Return the ids of the rows to delete."""
         aged = []
         for one in self.kept[:-1] if before else ():
             if one.at >= before:
@@ -112,7 +112,7 @@ class Retention(RuleBasedStateMachine):
         return {*aged, *crowded}
 
     def forget(self, trimmed: dict[int, int], allowed: set[int]) -> None:
-        """Take out of the model what the store says it has deleted."""
+        """Remove from the model what the store reports as deleted."""
         names = {self.pen.rooms[name].record.id: name for name in self.heads}
         for room, seq in trimmed.items():
             gone = [one for one in self.kept if one.room == names[room] and one.seq <= seq]
@@ -135,14 +135,14 @@ class Retention(RuleBasedStateMachine):
     @precondition(lambda self: not self.in_memory)
     @rule(keep=keeps, die=st.booleans())
     def trim_by_half(self, keep: int, die: bool) -> None:
-        """Delete from the log; then the index is out of order, and perhaps the process dies, too."""
+        """Delete from the log, then fail on the index; the process may die, too."""
         allowed = self.may_go(keep, 0.0)
         broken = patch.object(
             retention, "delete_places", side_effect=sqlite3.OperationalError("disk I/O error")
         )
         with broken, suppress(StoreUnavailable):
             assert self.store.trim(keep=keep, before=0.0) == {}
-        trimmed = dict(self.store._deleted_unindexed)  # nothing if it had to tidy up first
+        trimmed = dict(self.store._deleted_unindexed)  # empty if stale entries had to be deleted first
         self.forget(trimmed, allowed)
         if die:
             self.reopen(killed=True, old_index=False)
@@ -176,7 +176,7 @@ class Retention(RuleBasedStateMachine):
         return {suffix: file.read_bytes() for suffix, file in files.items() if file.exists()}
 
     def put_back(self, files: dict[str, bytes]) -> None:
-        """Make the files what they were, in place: the mark knows the log's inode."""
+        """Restore the files in place: the tail guard checks the inode of the log."""
         for suffix, data in files.items():
             Path(f"{self.path}{suffix}").write_bytes(data)
 
@@ -196,7 +196,7 @@ class Retention(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("in_memory", [False, True], ids=["sqlite", "memory"])
-def test_reads_return_what_is_kept_and_seqs_never_repeat(
+def test_trim_in_any_play_keeps_reads_equal_to_model(
     make_pen: type[Pen], open_at: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 3)

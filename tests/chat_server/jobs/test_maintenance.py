@@ -1,4 +1,4 @@
-"""The keeper's retention: when it looks, how much it does at once, whom it tells. And the writer's tries."""
+"""Retention rounds of the maintenance, and retries of the commit loop."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ Lines = list[tuple[str, LogEvent, dict[str, Any]]]
 
 
 class Log:
-    """Remembers its lines."""
+    """A logger that records its lines."""
 
     def __init__(self) -> None:
         self.lines: Lines = []
@@ -27,7 +27,7 @@ class Log:
 
 
 class Store(MemoryStore):
-    """Says in turn what it was told to, then that nothing is left."""
+    """A store whose `trim` returns or raises the given answers in turn, then returns nothing."""
 
     def __init__(self, *answers: dict[int, int] | Exception) -> None:
         super().__init__(10)
@@ -55,14 +55,14 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(log: Log) -> Iterator[Callable[..., None]]:
-    """Start a keeper; it is stopped in the end."""
+    """Return a function that starts a maintenance; it is stopped after the test."""
     greenlets: list[gevent.Greenlet] = []
 
     def start(store: MemoryStore, **settings: Any) -> None:
-        nobody: Any = None
-        anyone: Any = log
-        kept = StoreMaintenance(anyone, store, nobody, nobody, disk_warning_bytes=0, **settings)
-        greenlets.append(gevent.spawn(kept.run))
+        unused: Any = None
+        logger: Any = log
+        maintenance_job = StoreMaintenance(logger, store, unused, unused, disk_warning_bytes=0, **settings)
+        greenlets.append(gevent.spawn(maintenance_job.run))
 
     yield start
     gevent.killall(greenlets)
@@ -73,34 +73,36 @@ def until(condition: Callable[[], object]) -> None:
         if condition():
             return
         gevent.sleep(0.0005)
-    pytest.fail("it never came to that")
+    pytest.fail("the condition never became true")
 
 
 def turns(count: int = 30) -> None:
-    """Let the keeper have its turn some times."""
+    """Let other greenlets run `count` times."""
     for _ in range(count):
         gevent.sleep(0.0)
 
 
-def test_it_trims_until_nothing_is_left_and_tells_of_each_step(start: Callable[..., None], log: Log) -> None:
+def test_maintenance_trims_until_done_and_reports_each_step(start: Callable[..., None], log: Log) -> None:
     store = Store({1: 10}, {1: 20, 2: 5})
-    told: list[dict[int, int]] = []
-    start(store, retention_messages=7, on_trimmed=told.append)
+    reported: list[dict[int, int]] = []
+    start(store, retention_messages=7, on_trimmed=reported.append)
     until(lambda: len(store.asked) == 3)
     turns()
-    assert store.asked == [(7, 0.0)] * 3  # and does not look again so soon
-    assert told == [{1: 10}, {1: 20, 2: 5}]
+    assert store.asked == [(7, 0.0)] * 3  # and not again before the interval
+    assert reported == [{1: 10}, {1: 20, 2: 5}]
     assert log.lines == [("info", LogEvent.TRIMMED, {"count": 2})]
 
 
-def test_it_looks_again_after_a_while(start: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maintenance_starts_a_new_round_after_the_interval(
+    start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
     store = Store()
     start(store, retention_messages=7)
     until(lambda: len(store.asked) > 3)
 
 
-def test_a_round_is_bounded_and_the_next_one_goes_on(
+def test_maintenance_round_is_bounded_and_continued(
     start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "TRIM_STEPS_PER_ROUND", 4)
@@ -112,7 +114,7 @@ def test_a_round_is_bounded_and_the_next_one_goes_on(
     assert [line[1:] for line in log.lines] == [(LogEvent.TRIMMED, {"count": 1})] * 3
 
 
-def test_age_is_counted_from_the_clock_also_when_it_is_set_back(
+def test_maintenance_age_follows_a_clock_set_back(
     start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
@@ -120,17 +122,17 @@ def test_age_is_counted_from_the_clock_also_when_it_is_set_back(
     store = Store()
     start(store, retention_seconds=100.0, clock=lambda: times.pop(0) if len(times) > 1 else times[0])
     until(lambda: len(store.asked) >= 3)
-    assert store.asked[:3] == [(0, 900.0), (0, 300.0), (0, 0.0)]  # 0: older than all that there can be
+    assert store.asked[:3] == [(0, 900.0), (0, 300.0), (0, 0.0)]  # 0: nothing is older
 
 
-def test_without_limits_it_never_looks(start: Callable[..., None]) -> None:
+def test_maintenance_without_limits_never_trims(start: Callable[..., None]) -> None:
     store = Store()
     start(store)
     turns()
     assert store.asked == []
 
 
-def test_a_store_that_cannot_be_trimmed_is_told_once_and_tried_again(
+def test_maintenance_logs_failing_trim_once_and_retries(
     start: Callable[..., None], log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "TRIM_INTERVAL_S", 0.0)
@@ -141,14 +143,14 @@ def test_a_store_that_cannot_be_trimmed_is_told_once_and_tried_again(
     turns()
     assert [(level, event) for level, event, _ in log.lines] == [
         ("warning", LogEvent.INDEX_FAILED),
-        ("info", LogEvent.TRIMMED),  # what went well before
+        ("info", LogEvent.TRIMMED),  # the step before the error
         ("error", LogEvent.INTERNAL_ERROR),
         ("info", LogEvent.TRIMMED),
     ]
 
 
 class Failing:
-    """An ingest whose store refuses as often as it is told to."""
+    """An ingest whose first `failures` commits fail."""
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
@@ -161,21 +163,21 @@ class Failing:
 
 
 @pytest.mark.parametrize("failures", [0, 1, 5])
-def test_the_writer_tries_a_store_that_fails_until_it_works(
+def test_commit_loop_retries_failing_store_until_it_works(
     log: Log, monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     monkeypatch.setattr(commit_loop, "STORE_RETRY_INTERVAL_S", 0.0)
-    anyone: Any = log
+    logger: Any = log
     ingest: Any = Failing(failures)
-    writer = CommitLoop(anyone, "the store")
-    writer.ingest = ingest
-    running = gevent.spawn(writer.run)
+    commit_loop_job = CommitLoop(logger, "the store")
+    commit_loop_job.ingest = ingest
+    running = gevent.spawn(commit_loop_job.run)
     try:
-        writer.wake()  # once: nobody says anything more
+        commit_loop_job.wake()  # once: no more messages arrive
         until(lambda: ingest.commits > failures)
         turns()
-        assert ingest.commits == failures + 1  # one that works is left alone
+        assert ingest.commits == failures + 1  # no retry after a success
     finally:
         running.kill()
-    told = [event for _, event, _ in log.lines]
-    assert told == ([LogEvent.STORE_FAILED, LogEvent.STORE_RECOVERED] if failures else [])
+    reported = [event for _, event, _ in log.lines]
+    assert reported == ([LogEvent.STORE_FAILED, LogEvent.STORE_RECOVERED] if failures else [])

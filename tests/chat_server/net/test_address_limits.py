@@ -1,4 +1,4 @@
-"""What one address may do: every rule of net/address_limits.py, with a clock that stands still."""
+"""Limits per address: every rule of net/address_limits.py, with a manual clock."""
 
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -42,7 +42,7 @@ def with_limits(clock: Clock, **limits: Any) -> AddressLimits:
     return AddressLimits(AddressLimitSettings(**off | limits), clock)
 
 
-# What counts as one
+# Keys of addresses
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def with_limits(clock: Clock, **limits: Any) -> AddressLimits:
         ("::ffff:127.0.0.1", "127.0.0.1"),
     ],
 )
-def test_what_counts_as_one_address(host: str, expected: str) -> None:
+def test_address_key_of_host(host: str, expected: str) -> None:
     assert address_key(host) == expected
 
 
 @settings(deadline=None, max_examples=50)
 @given(prefix=st.integers(2**61, 2**63), one=st.integers(0, 2**64 - 1), other=st.integers(0, 2**64 - 1))
-def test_the_last_64_bits_change_nothing(prefix: int, one: int, other: int) -> None:
+def test_address_key_ignores_last_64_bits(prefix: int, one: int, other: int) -> None:
     hosts = [str(IPv6Address(prefix << 64 | low)) for low in (one, other)]
     assert address_key(hosts[0]) == address_key(hosts[1])
     assert address_key(hosts[0]) != address_key(str(IPv6Address(prefix + 1 << 64 | one)))
@@ -75,38 +75,38 @@ def test_the_last_64_bits_change_nothing(prefix: int, one: int, other: int) -> N
 # Connections
 
 
-def test_connections_at_once(clock: Clock) -> None:
-    # Given a site with as many as it may have, over different ways to write it
+def test_admit_beyond_maximum_is_rejected(clock: Clock) -> None:
+    # Given an address with its maximum of connections, in two notations
     table = with_limits(clock, connections=2)
     assert [table.admit(host) for host in (PEER, f"::ffff:{PEER}")] == [None, None]
 
-    # Then it gets no more, others do, and when one leaves there is a place
-    refusal = table.admit(PEER)
-    assert refusal is not None
-    assert PEER in refusal.message
-    assert refusal.retry_after_s > 0
+    # Then further ones are rejected, others are not, and a closed one frees its slot
+    rejection = table.admit(PEER)
+    assert rejection is not None
+    assert PEER in rejection.message
+    assert rejection.retry_after_s > 0
     assert table.admit("192.0.2.8") is None
     table.release(PEER, "connection")
     assert table.admit(PEER) is None
 
 
-def test_connections_a_second(clock: Clock) -> None:
-    # Given a site that has used up its burst
+def test_admit_beyond_rate_is_rejected_with_staggered_times(clock: Clock) -> None:
+    # Given an address that has used up its burst
     table = with_limits(clock, rate_connections=10, rate_connections_burst=3)
     assert [table.admit(PEER) for _ in range(3)] == [None] * 3
 
-    # When more come, then each is told a time of its own, and others are let in
-    refusals = [table.admit(PEER) for _ in range(3)]
-    assert [refusal.retry_after_s for refusal in refusals if refusal] == pytest.approx(
+    # When more come, then each gets a different time, and other addresses are admitted
+    rejections = [table.admit(PEER) for _ in range(3)]
+    assert [rejection.retry_after_s for rejection in rejections if rejection] == pytest.approx(
         [0.1, 0.2, 0.3], abs=0.011
     )
     assert table.admit("192.0.2.8") is None
 
-    # And those who come back when they were told to are let in
+    # And those that come back in time are admitted
     start = clock.now
-    for refusal in refusals:
-        assert refusal
-        clock.now = start + refusal.retry_after_s
+    for rejection in rejections:
+        assert rejection
+        clock.now = start + rejection.retry_after_s
         assert table.admit(PEER) is None
 
 
@@ -116,27 +116,27 @@ def test_connections_a_second(clock: Clock) -> None:
     burst=st.integers(1, 50),
     gaps=st.lists(st.floats(0, 0.5), min_size=1, max_size=150),
 )
-def test_no_more_get_in_than_burst_and_rate(rate: float, burst: int, gaps: list[float]) -> None:
+def test_admit_never_exceeds_burst_and_rate(rate: float, burst: int, gaps: list[float]) -> None:
     clock = Clock()
     table = with_limits(clock, rate_connections=rate, rate_connections_burst=burst)
     start, let_in = clock.now, 0
     for gap in gaps:
         clock.now += gap
-        refusal = table.admit(PEER)
-        let_in += refusal is None
-        assert refusal is None or 0 < refusal.retry_after_s <= MAX_RETRY_AFTER_S
+        rejection = table.admit(PEER)
+        let_in += rejection is None
+        assert rejection is None or 0 < rejection.retry_after_s <= MAX_RETRY_AFTER_S
         assert let_in <= burst + rate * (clock.now - start) + 0.001
 
 
-def test_the_last_of_a_storm_are_not_sent_away_for_good(clock: Clock) -> None:
+def test_admit_in_a_storm_bounds_retry_after(clock: Clock) -> None:
     table = with_limits(clock, rate_connections=1, rate_connections_burst=1)
-    told = [refusal.retry_after_s for _ in range(1000) if (refusal := table.admit(PEER))]
-    assert max(told) == MAX_RETRY_AFTER_S
+    waits = [rejection.retry_after_s for _ in range(1000) if (rejection := table.admit(PEER))]
+    assert max(waits) == MAX_RETRY_AFTER_S
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("limited", [False, True])
-def test_this_machine_is_exempt_unless_it_is_not(clock: Clock, host: str, *, limited: bool) -> None:
+def test_loopback_is_exempt_unless_limited(clock: Clock, host: str, *, limited: bool) -> None:
     table = with_limits(
         clock,
         connections=5,
@@ -152,7 +152,7 @@ def test_this_machine_is_exempt_unless_it_is_not(clock: Clock, host: str, *, lim
     assert (table.hello_delay(host, "other") > 0) is limited
 
 
-def test_zero_is_no_limit(clock: Clock) -> None:
+def test_limits_of_zero_reject_nothing(clock: Clock) -> None:
     table = with_limits(clock)
     for number in range(100):
         assert table.admit(PEER) is None
@@ -161,7 +161,7 @@ def test_zero_is_no_limit(clock: Clock) -> None:
     assert table.tracked_counts() == (0, 0)
 
 
-def test_limits_that_change_hold_at_once(clock: Clock) -> None:
+def test_changed_limits_apply_at_once(clock: Clock) -> None:
     table = with_limits(clock)
     table.admit(PEER)
     table.limits = AddressLimitSettings(connections=1)
@@ -174,7 +174,7 @@ def test_limits_that_change_hold_at_once(clock: Clock) -> None:
 
 
 def failing(table: AddressLimits, connection: str, times: int = 1) -> list[float]:
-    """Say as many wrong hellos; return what was answered to each: 0 where it was heard."""
+    """Send failing hellos; return the delay of each, 0 if it was accepted."""
     waits = []
     for _ in range(times):
         waits.append(table.hello_delay(PEER, connection))
@@ -183,22 +183,22 @@ def failing(table: AddressLimits, connection: str, times: int = 1) -> list[float
     return waits
 
 
-def test_only_what_fails_counts(clock: Clock) -> None:
+def test_hello_delay_counts_failed_hellos_only(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=2)
     assert [table.hello_delay(PEER, "good") for _ in range(100)] == [0] * 100
     assert failing(table, "eve", 3) == [0, 0, 1]
 
 
-def test_a_hello_is_heard_in_its_turn_whatever_the_neighbours_do(clock: Clock) -> None:
-    # Given a site whose burst is used up, and which goes on trying
+def test_delayed_hello_is_accepted_in_time_despite_others(clock: Clock) -> None:
+    # Given an address that has used up its burst and goes on failing
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=2)
     failing(table, "eve", 3)
 
-    # When somebody good says hello from there
+    # When another connection there sends a hello
     wait = table.hello_delay(PEER, "ann")
     assert wait == 2  # after eve
 
-    # Then it is heard when it was told, though others have taken every token
+    # Then it is accepted in time, though others have taken every token
     start = clock.now
     while clock.now + 0.1 < start + wait:
         clock.now += 0.1
@@ -209,14 +209,14 @@ def test_a_hello_is_heard_in_its_turn_whatever_the_neighbours_do(clock: Clock) -
     assert table.hello_delay(PEER, "ann") == 0
 
 
-def test_limits_that_are_lifted_let_everybody_in(clock: Clock) -> None:
+def test_lifted_limits_accept_delayed_hellos(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     assert failing(table, "eve", 2) == [0, 1]
     table.limits = AddressLimitSettings(rate_failed_hellos=0)
     assert table.hello_delay(PEER, "eve") == 0
 
 
-def test_a_turn_that_is_not_used_is_given_back(clock: Clock) -> None:
+def test_unused_reservation_is_returned(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     table.admit(PEER)
     assert failing(table, "eve", 2) == [0, 1]
@@ -224,7 +224,7 @@ def test_a_turn_that_is_not_used_is_given_back(clock: Clock) -> None:
     assert table.hello_delay(PEER, "ann") == 1
 
 
-def test_who_does_not_wait_is_known(clock: Clock) -> None:
+def test_early_hellos_beyond_maximum_count_as_flooding(clock: Clock) -> None:
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     failing(table, "eve", 1 + address_limits.MAX_EARLY_HELLOS)
     assert not table.floods_hellos("eve")
@@ -233,15 +233,15 @@ def test_who_does_not_wait_is_known(clock: Clock) -> None:
     assert not table.floods_hellos("ann")
 
 
-def test_nobody_waits_longer_than_the_longest_turn(clock: Clock) -> None:
-    # Given a thousand connections of one site, all of which fail as often as they are heard
+def test_hello_delay_never_exceeds_maximum(clock: Clock) -> None:
+    # Given a thousand connections of one address, all of which always fail
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=20)
     for _ in range(30):
         clock.now += MAX_HELLO_DELAY_S
         for eve in range(1000):
             failing(table, f"eve{eve}")
 
-    # Then somebody good is heard after that time at the latest, and when they stop it is soon forgotten
+    # Then another one is accepted after the maximum, and without delay soon after they stop
     assert table.hello_delay(PEER, "ann") == MAX_HELLO_DELAY_S
     clock.now += 2 * MAX_HELLO_DELAY_S
     assert table.hello_delay(PEER, "ann") == table.hello_delay(PEER, "bob") == 0
@@ -253,7 +253,7 @@ def test_nobody_waits_longer_than_the_longest_turn(clock: Clock) -> None:
     burst=st.integers(1, 10),
     steps=st.lists(st.tuples(st.floats(0, 2), st.sampled_from("abcde"), st.booleans()), max_size=200),
 )
-def test_what_is_told_holds_and_the_rate_too(
+def test_hello_delay_is_kept_and_rate_holds_in_any_play(
     rate: float, burst: int, steps: list[tuple[float, str, bool]]
 ) -> None:
     clock = Clock()
@@ -264,7 +264,7 @@ def test_what_is_told_holds_and_the_rate_too(
         clock.now += gap
         wait = table.hello_delay(PEER, connection)
         if wait:
-            # Then nobody's time is put off, and it is not longer than the longest
+            # Then no time is extended, nor over the maximum
             at = clock.now + wait
             assert at <= promised.setdefault(connection, at) + 0.011
             assert wait <= MAX_HELLO_DELAY_S
@@ -274,17 +274,17 @@ def test_what_is_told_holds_and_the_rate_too(
         if not good:
             table.record_failed_hello(PEER)
             failed += 1
-        # And no more fail than the rate allows, but for those who waited longest
+        # And failures stay within the rate, but for those after the maximum delay
         assert (
             failed
             <= burst + rate * (clock.now - start) + 5 * ((clock.now - start) / MAX_HELLO_DELAY_S) + 0.001
         )
 
 
-# The table
+# Memory
 
 
-def test_many_addresses_take_no_more_than_the_bound(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_of_many_addresses_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address_limits, "MAX_TRACKED_ADDRESSES", 100)
     limits = {"rate_connections": 1, "rate_connections_burst": 2, "rate_failed_hellos": 1}
     table = with_limits(clock, **limits)
@@ -293,7 +293,7 @@ def test_many_addresses_take_no_more_than_the_bound(clock: Clock, monkeypatch: p
         assert table.admit(host) is None
         table.record_failed_hello(host)
         assert max(table.tracked_counts()) <= 100
-    # and who came last is still known, and so is who comes again and again
+    # and recently used ones are kept
     assert table.admit("2001:db8:0:3e7::ffff") is None
     assert isinstance(table.admit("2001:db8:0:3e7::ffff"), Rejection)
     for number in range(1000):
@@ -301,7 +301,7 @@ def test_many_addresses_take_no_more_than_the_bound(clock: Clock, monkeypatch: p
         assert (table.admit(PEER) is None) is (number < 2)
 
 
-def test_what_is_full_again_is_forgotten(clock: Clock) -> None:
+def test_full_buckets_are_dropped(clock: Clock) -> None:
     limits = {"rate_connections": 1, "rate_connections_burst": 5, "rate_failed_hellos": 1}
     table = with_limits(clock, **limits, rate_failed_hellos_burst=5)
     for number in range(500):
@@ -313,19 +313,19 @@ def test_what_is_full_again_is_forgotten(clock: Clock) -> None:
     assert failures <= 6 + MAX_HELLO_DELAY_S
 
 
-def test_what_is_in_debt_is_not_forgotten(clock: Clock) -> None:
-    # Given a site whose failures are paid for some time ahead
+def test_buckets_in_debt_are_kept(clock: Clock) -> None:
+    # Given an address with a debt of several seconds
     table = with_limits(clock, rate_failed_hellos=1, rate_failed_hellos_burst=2)
     for number in range(12):
         failing(table, str(number))
-    # When others fail later, when its burst alone would be full again
+    # When others fail after its burst alone would be full again
     clock.now += 3
     table.record_failed_hello("192.0.2.8")
-    # Then it still waits
+    # Then its delay remains
     assert table.hello_delay(PEER, "ann") == 8
 
 
-def test_nothing_remains_of_those_who_left(clock: Clock) -> None:
+def test_released_connections_leave_nothing(clock: Clock) -> None:
     table = with_limits(clock, connections=5, rate_failed_hellos=1, rate_failed_hellos_burst=1)
     for number in range(50):
         table.admit(PEER)

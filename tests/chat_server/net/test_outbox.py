@@ -1,4 +1,4 @@
-"""The outbox: whatever a peer takes and when, its bytes come in order, each once; offers whole or not."""
+"""The outbox: whenever the peer reads, bytes arrive in order, once; an offer is accepted whole or not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ steps = st.one_of(
 
 
 class Watcher:
-    """A write watcher: fires when the peer takes more."""
+    """A write watcher: fires when the peer reads."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -42,11 +42,11 @@ class Watcher:
         self.peer.watching = None
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class Peer:
-    """A socket with room for so many bytes, its loop, and its connection."""
+    """A socket with space for so many bytes, its loop, and its connection."""
 
     def __init__(self) -> None:
         self.room = 0
@@ -73,7 +73,7 @@ class Peer:
         return len(taken)
 
     def takes(self, size: int) -> None:
-        """Let the peer take so many bytes more; the loop tells who waits for that."""
+        """Let the peer read so many bytes; the loop calls the watcher."""
         self.room += size
         while self.room and self.watching is not None:
             self.watching()
@@ -98,12 +98,12 @@ class Peer:
 
 
 class Play:
-    """Carries out steps and checks after each."""
+    """Runs steps, and checks invariants after each."""
 
     def __init__(self) -> None:
         self.peer = Peer()
         self.outbox = self.peer.outbox
-        self.taken = b""  # all that the outbox has accepted
+        self.taken = b""  # bytes that the outbox has accepted
         self.count = 0
 
     def piece(self, size: int) -> bytes:
@@ -138,7 +138,7 @@ class Play:
         self.outbox.put(piece)
         self.taken += b"" if shut else piece
         if self.outbox.queued_bytes > 2 * LIMIT:
-            assert self.outbox.closed  # far too much: it is to be ended
+            assert self.outbox.closed  # over twice the bound: the connection ends
 
     def cork(self) -> None:
         self.outbox.cork()
@@ -157,7 +157,7 @@ class Play:
 
 
 @given(play=st.lists(steps, max_size=60))
-def test_bytes_come_in_order_each_once(play: list[tuple[Any, ...]]) -> None:
+def test_outbox_in_any_play_sends_bytes_in_order_once(play: list[tuple[Any, ...]]) -> None:
     stage = Play()
     for step in play:
         stage.step(*step)
@@ -171,7 +171,7 @@ def test_bytes_come_in_order_each_once(play: list[tuple[Any, ...]]) -> None:
     assert len(peer.later) <= 1
 
 
-def test_many_small_pieces_go_out_together_and_a_long_one_alone() -> None:
+def test_outbox_joins_small_chunks_and_sends_long_one_alone() -> None:
     peer = Peer()
     peer.outbox.cork()
     for size in (10, 20, COALESCE_BYTES, 5):

@@ -15,7 +15,7 @@ from chat_server.vocabulary import LogEvent
 from support.log_files.log_setup import NO_ENVIRONMENT, config, lines
 
 
-def test_a_line_is_one_json_object_with_the_common_fields_first(log: EventLog, path: Path) -> None:
+def test_line_is_json_object_with_common_fields_first(log: EventLog, path: Path) -> None:
     before = datetime.now(UTC)
     log.logger.info(LogEvent.SESSION_OPENED, session_id="s1", username="ann\n\u202e", address="::1:9")
     log.sink.flush()
@@ -29,13 +29,13 @@ def test_a_line_is_one_json_object_with_the_common_fields_first(log: EventLog, p
     assert path.read_bytes().count(b"\n") == 1
 
 
-def test_fields_with_nothing_to_say_are_left_out(log: EventLog, path: Path) -> None:
+def test_fields_without_value_are_left_out(log: EventLog, path: Path) -> None:
     log.logger.info(LogEvent.SESSION_CLOSED, rtt_min_ms=None, messages_in=0, reason="")
     log.sink.flush()
     assert list(lines(path)[0])[4:] == ["messages_in", "reason"]
 
 
-def test_what_is_bound_stands_in_each_line(log: EventLog, path: Path) -> None:
+def test_bound_fields_are_in_each_line(log: EventLog, path: Path) -> None:
     session = log.logger.bind(session_id="s1")
     session.warning(LogEvent.INTERNAL_ERROR)
     session.error(LogEvent.INTERNAL_ERROR)
@@ -46,7 +46,7 @@ def test_what_is_bound_stands_in_each_line(log: EventLog, path: Path) -> None:
     ]
 
 
-def test_the_level_is_the_least_that_is_logged(path: Path) -> None:
+def test_lines_below_the_level_are_not_logged(path: Path) -> None:
     log = setup(config(path, log_level="warning"), NO_ENVIRONMENT)
     log.logger.debug(LogEvent.MESSAGE)
     log.logger.info(LogEvent.MESSAGE)
@@ -66,7 +66,7 @@ def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLog, 
             log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=True)  # noqa: G201  one of the ways
         if way == "method":
             log.logger.exception(LogEvent.INTERNAL_ERROR)
-    if way in given:  # also later than in the handler
+    if way in given:  # also after the handler
         log.logger.error(LogEvent.INTERNAL_ERROR, exc_info=given[way])
     log.sink.flush()
     (line,) = lines(path)
@@ -75,7 +75,7 @@ def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLog, 
     assert "exc_info" not in line
 
 
-def test_no_value_can_make_logging_fail(log: EventLog, path: Path) -> None:
+def test_logging_never_fails_whatever_the_value(log: EventLog, path: Path) -> None:
     loop: list[object] = []
     loop.append(loop)
     odd = {"error": "\udcff", "count": 2**70, "path": Path("/x"), "rooms": {"a": {1, 2}}, "reason": loop}
@@ -89,7 +89,7 @@ def test_no_value_can_make_logging_fail(log: EventLog, path: Path) -> None:
 
 
 def on_a_terminal(environ: Mapping[str, str], event: LogEvent, **fields: object) -> str:
-    """Return what the line writes to a terminal."""
+    """Return the line as it is written to a terminal."""
     ours, theirs = pty.openpty()
     attributes = termios.tcgetattr(theirs)
     attributes[1] &= ~termios.OPOST  # or the terminal turns \n into \r\n
@@ -111,17 +111,17 @@ def test_a_terminal_gets_colours_and_the_time_of_day() -> None:
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_gets_no_colours_where_they_are_not_wanted(environ: Mapping[str, str]) -> None:
+def test_terminal_without_colours_if_not_wanted(environ: Mapping[str, str]) -> None:
     shown = on_a_terminal(environ, LogEvent.SESSION_OPENED, username="ann")
     assert "\x1b" not in shown
     assert "username=ann" in shown
 
 
-def test_an_empty_no_color_means_nothing() -> None:
+def test_empty_no_color_is_ignored() -> None:
     assert "\x1b[" in on_a_terminal({"NO_COLOR": ""}, LogEvent.SESSION_OPENED, username="ann")
 
 
-def test_escape_codes_in_values_do_nothing_to_a_terminal() -> None:
+def test_escape_codes_in_values_are_escaped_on_a_terminal() -> None:
     evil = "\x1b[2J\x9b\r\n\x07\u202e\u200b"
     shown = on_a_terminal(
         {"NO_COLOR": "1"},
@@ -140,7 +140,7 @@ def test_stacks_keep_their_lines_on_a_terminal() -> None:
     assert "one\n  two" in on_a_terminal({"NO_COLOR": "1"}, LogEvent.STACKS, stack="one\n  two")
 
 
-def test_histograms_are_not_for_the_eye() -> None:
+def test_histograms_are_left_out_on_a_terminal() -> None:
     shown = on_a_terminal(
         {"NO_COLOR": "1"},
         LogEvent.INTERVAL,

@@ -10,7 +10,7 @@ from chat_server.observability.log_reporter import HIGHEST_US, LOWEST_US, SIGNIF
 @given(
     st.lists(st.dictionaries(st.integers(1, 2 * HIGHEST_US), st.integers(1, 1000), max_size=20), max_size=4)
 )
-def test_each_histogram_has_its_own_tally_and_nothing_else(tallies: list[dict[int, int]]) -> None:
+def test_encode_histogram_has_its_tally_only(tallies: list[dict[int, int]]) -> None:
     for tally in tallies:
         fresh = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
         for value, count in tally.items():
@@ -18,7 +18,7 @@ def test_each_histogram_has_its_own_tally_and_nothing_else(tallies: list[dict[in
         assert encode_histogram(tally) == (fresh.encode().decode() if tally else None)
 
 
-def test_a_histogram_leaves_no_garbage() -> None:
+def test_encode_histogram_leaves_no_garbage() -> None:
     encode_histogram({1: 1})
     gc.collect()
     for number in range(50):

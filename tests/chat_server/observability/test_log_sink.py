@@ -25,7 +25,7 @@ from support.log_files.log_setup import (
 )
 
 
-def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: EventLog, path: Path) -> None:
+def test_sink_writes_lines_queued_before_and_after_start(log: EventLog, path: Path) -> None:
     log.logger.info(LogEvent.SERVER_STARTED)
     log.sink.start()
     until(lambda: len(lines(path)) == 1)
@@ -34,9 +34,7 @@ def test_the_writer_writes_what_was_queued_before_it_started_and_after(log: Even
     assert [line["event"] for line in lines(path)] == ["server_started", "server_stopping"]
 
 
-def test_the_writer_runs_in_the_thread_pool_and_lines_keep_their_order(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sink_writes_in_thread_pool_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[int] = set()
     really = log_sink._write
 
@@ -57,7 +55,7 @@ def test_the_writer_runs_in_the_thread_pool_and_lines_keep_their_order(
     assert threading.get_ident() not in threads
 
 
-def test_threads_may_log_while_the_hub_sleeps(log: EventLog, path: Path) -> None:
+def test_sink_accepts_lines_from_threads_while_loop_is_idle(log: EventLog, path: Path) -> None:
     log.sink.start()
     gevent.sleep(0)
 
@@ -68,14 +66,14 @@ def test_threads_may_log_while_the_hub_sleeps(log: EventLog, path: Path) -> None
     threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
     for thread in threads:
         thread.start()
-    until(lambda: path.exists() and path.read_bytes().count(b"\n") == 1500)  # nobody else wakes the writer
+    until(lambda: path.exists() and path.read_bytes().count(b"\n") == 1500)  # nothing else wakes the writer
     for thread in threads:
         thread.join()
     for name in "abc":
         assert [line["count"] for line in lines(path) if line["reason"] == name] == list(range(500))
 
 
-def test_a_thread_may_flush_while_the_hub_is_blocked(log: EventLog, path: Path) -> None:
+def test_sink_flush_in_thread_works_while_loop_is_blocked(log: EventLog, path: Path) -> None:
     log.sink.start()
 
     def report() -> None:
@@ -84,11 +82,11 @@ def test_a_thread_may_flush_while_the_hub_is_blocked(log: EventLog, path: Path) 
 
     thread = threading.Thread(target=report)
     thread.start()
-    thread.join()  # native: the hub of this thread cannot run meanwhile
+    thread.join()  # a native join: the loop of this thread is blocked
     assert [line["event"] for line in lines(path)] == ["hub_blocked"]
 
 
-def test_more_than_one_chunk(path: Path) -> None:
+def test_sink_writes_more_than_one_chunk(path: Path) -> None:
     sink = LogSink(str(path))
     line = b"x" * 99_999 + b"\n"
     for _ in range(3 * MAX_CHUNK_BYTES // len(line)):
@@ -99,7 +97,7 @@ def test_more_than_one_chunk(path: Path) -> None:
     sink.close()
 
 
-def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
+def test_idle_sink_does_not_keep_loop_alive() -> None:
     code = (
         "import gevent; from chat_server.observability.log_sink import LogSink; "
         "LogSink().start(); gevent.wait()"
@@ -107,11 +105,11 @@ def test_an_idle_sink_does_not_keep_a_loop_alive() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=SERVER, check=True, timeout=60)
 
 
-# ---- a new file
+# ---- reopen
 
 
-def test_reopen_after_a_rename(log: EventLog, path: Path) -> None:
-    path.write_text("{}\n")  # what a run before this one wrote stays
+def test_reopen_after_rename_writes_new_file(log: EventLog, path: Path) -> None:
+    path.write_text("{}\n")  # lines of an earlier run stay
     log.sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)
     until(lambda: len(lines(path)) == 2)
@@ -129,7 +127,7 @@ def test_reopen_after_a_rename(log: EventLog, path: Path) -> None:
     assert lines(path)[0]["path"] == str(path)
 
 
-def test_a_reopen_that_fails_keeps_the_old_file_and_says_so(
+def test_failed_reopen_keeps_old_file_and_logs_error(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "logs"
@@ -148,9 +146,7 @@ def test_a_reopen_that_fails_keeps_the_old_file_and_says_so(
     assert "No such file or directory" in capfd.readouterr().err
 
 
-def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reopen_repeats_partly_written_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     really = log_sink._write
     full = OSError(28, "No space left on device")
     left = [14]
@@ -177,23 +173,23 @@ def test_a_line_begun_in_the_old_file_is_whole_in_the_new_one(
     assert path.read_bytes() == b"second line\n"
 
 
-# ---- trouble
+# ---- failures
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path: Path) -> None:
+def test_setup_in_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         setup(config(tmp_path / "nowhere" / "chat.log"), NO_ENVIRONMENT)
     with pytest.raises(IsADirectoryError):
         setup(config(tmp_path), NO_ENVIRONMENT)
 
 
-def test_a_named_pipe_without_a_reader_is_an_error_and_not_a_hang(tmp_path: Path) -> None:
+def test_setup_with_pipe_without_reader_raises(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="No such device or address"):
         setup(config(tmp_path / "fifo"), NO_ENVIRONMENT)
 
 
-def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
+def test_full_disk_keeps_lines_and_reports_once_a_minute(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
@@ -210,7 +206,7 @@ def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
     until(lambda: sink.write_failures > failures + 20)
     assert capfd.readouterr().err == said
 
-    path.unlink()  # somebody makes room
+    path.unlink()  # space is free again
     sink.put(b"two\n")
     sink.reopen()
     until(lambda: path.exists() and path.read_bytes() == b"one\ntwo\n")
@@ -218,13 +214,13 @@ def test_a_full_disk_loses_nothing_and_is_told_once_a_minute(
     assert capfd.readouterr().err == ""
 
 
-def test_the_report_of_lost_lines_waits_for_room(path: Path) -> None:
+def test_report_of_dropped_lines_waits_for_space(path: Path) -> None:
     path.symlink_to("/dev/full")
     sink = LogSink(str(path), max_queue_bytes=300, retry_interval_s=0.001)
     log = setup(config(""), NO_ENVIRONMENT, sink=sink)
     sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)
-    until(lambda: sink.write_failures)  # the first line is on its way, and stays there
+    until(lambda: sink.write_failures)  # the first line is being written, without success
     for _ in range(10):
         log.logger.info(LogEvent.INTERVAL)
     dropped = sink.lines_dropped
@@ -239,7 +235,7 @@ def test_the_report_of_lost_lines_waits_for_room(path: Path) -> None:
     assert lines(path)[-1]["count"] == sink.lines_dropped
 
 
-def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_flush_reports_lines_that_are_left(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path.symlink_to("/dev/full")
     sink = LogSink(str(path))
     sink.put(b"one\n")
@@ -249,7 +245,7 @@ def test_lines_left_at_the_end_are_told(path: Path, capfd: pytest.CaptureFixture
     sink.close()
 
 
-def test_a_closed_pipe_stops_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+def test_closed_pipe_does_not_stop_the_sink(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
     os.close(pipe.reader)
     sink = LogSink(descriptor=pipe.writer, retry_interval_s=0.001)
     sink.start()
@@ -259,12 +255,12 @@ def test_a_closed_pipe_stops_nothing(pipe: Pipe, capfd: pytest.CaptureFixture[st
     sink.close()
 
 
-def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: Pipe) -> None:
+def test_paused_reader_drops_lines_without_blocking(pipe: Pipe) -> None:
     sink = LogSink(descriptor=pipe.writer, max_queue_bytes=20_000, retry_interval_s=0.001)
     log = setup(config(""), NO_ENVIRONMENT, sink=sink)
     sink.start()
     number = 0
-    while sink.lines_dropped < 10:  # the loop runs on, though nobody reads
+    while sink.lines_dropped < 10:  # the loop goes on without a reader
         number += 1
         log.logger.info(LogEvent.MESSAGE, seq=number)
         gevent.sleep(0)
@@ -286,19 +282,19 @@ def test_a_reader_who_pauses_holds_up_nobody_and_loses_what_does_not_fit(pipe: P
     assert [line["count"] for line in read if line["event"] == "log_lines_dropped"] == [dropped]
 
 
-def test_flush_gives_up_on_a_reader_who_does_not_read(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
+def test_flush_gives_up_on_a_stalled_reader(pipe: Pipe, capfd: pytest.CaptureFixture[str]) -> None:
     sink = LogSink(descriptor=pipe.writer)
     for _ in range(10):
         sink.put(b"x" * 999 + b"\n")
     assert not sink.flush(stall_timeout_s=0.01)
     assert "not reading" in capfd.readouterr().err
-    assert sink.write_failures == 0  # it is slow, and not broken
+    assert sink.write_failures == 0  # slow is no failure
     pipe.read()
     assert not sink.flush(stall_timeout_s=0.01)
     sink.close(stall_timeout_s=0.01)
 
 
-def test_close_gives_the_file_back_and_later_lines_are_counted(path: Path) -> None:
+def test_close_closes_file_and_counts_later_lines(path: Path) -> None:
     held = open_files()
     sink = LogSink(str(path))
     sink.put(b"")
@@ -326,7 +322,7 @@ PROGRAM = """
 """
 
 
-def test_trouble_is_not_written_to_a_file_that_took_the_place_of_standard_error(tmp_path: Path) -> None:
+def test_closed_stderr_is_never_written_to(tmp_path: Path) -> None:
     # With standard error closed, the next file that is opened gets its number.
     program = f"import os\nos.open({str(tmp_path / 'store.db')!r}, os.O_RDWR | os.O_CREAT)\n"
     run = subprocess.run(

@@ -52,7 +52,7 @@ def rounded(lag: LagSummary) -> LagSummary:
     return LagSummary(round(lag.max_ms, 3), lag.tally)
 
 
-def test_a_loop_in_time_is_not_late(lag: LoopLagMeter, clock: Clock) -> None:
+def test_meter_of_punctual_loop_has_no_lag(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 0.1
     lag._tick()
     clock.now += 0.1004
@@ -60,31 +60,31 @@ def test_a_loop_in_time_is_not_late(lag: LoopLagMeter, clock: Clock) -> None:
     assert rounded(lag.take_summary()) == LagSummary(0.4, {0: 2})
 
 
-def test_lateness_is_what_is_over_the_tick(lag: LoopLagMeter, clock: Clock) -> None:
+def test_meter_lag_is_time_beyond_the_interval(lag: LoopLagMeter, clock: Clock) -> None:
     for gap in (0.1, 0.35, 0.107):
         clock.now += gap
         lag._tick()
     assert rounded(lag.take_summary()) == LagSummary(250, {0: 1, 250: 1, 7: 1})
 
 
-def test_taking_begins_a_new_interval(lag: LoopLagMeter, clock: Clock) -> None:
+def test_take_summary_resets_the_meter(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 0.2
     lag._tick()
     lag.take_summary()
     assert lag.take_summary() == LagSummary(0.0, {})
 
 
-def test_a_tick_that_is_still_due_counts_as_late(lag: LoopLagMeter, clock: Clock) -> None:
+def test_take_summary_includes_overdue_tick(lag: LoopLagMeter, clock: Clock) -> None:
     clock.now += 3.1
     assert rounded(lag.take_summary()) == LagSummary(3000, {})
 
 
-def test_a_tick_comes_a_whole_tick_after_the_last_however_late_that_was() -> None:
+def test_meter_ticks_a_whole_interval_after_a_late_tick() -> None:
     lag = LoopLagMeter()
     lag.start()
     beats = [lag.last_ran_at]
     while len(beats) < 5:
-        free = time.monotonic() + 0.07  # busy, with a look at the timers now and then
+        free = time.monotonic() + 0.07  # busy, with the timers polled in between
         while time.monotonic() < free:
             pass
         gevent.sleep(0.001)
@@ -95,7 +95,7 @@ def test_a_tick_comes_a_whole_tick_after_the_last_however_late_that_was() -> Non
     assert sum(lag.take_summary().tally.values()) == 4
 
 
-def test_measuring_does_not_keep_a_loop_alive() -> None:
+def test_meter_does_not_keep_loop_alive() -> None:
     code = (
         "import gevent; from chat_server.observability.loop_watchdog import LoopLagMeter; "
         "LoopLagMeter().start(); gevent.wait()"
@@ -113,7 +113,7 @@ BLOCKER = """
     reports = []
 
     def count_every_grain_of_sand():
-        while not reports:  # busy until the watch has spoken, and as no greenlet can
+        while not reports:  # busy until the watchdog has reported
             sum(range(1000))
 
     lag = LoopLagMeter()
@@ -135,7 +135,7 @@ BLOCKER = """
 """
 
 
-def test_a_blocked_hub_is_named_once_with_the_function_that_blocks_it() -> None:
+def test_watchdog_reports_blocked_loop_once_with_stack() -> None:
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(BLOCKER)],
         cwd=SERVER,
@@ -151,7 +151,7 @@ def test_a_blocked_hub_is_named_once_with_the_function_that_blocks_it() -> None:
 
 
 class Reports:
-    """A watch whose thread is not started: the test looks when it wants to."""
+    """A watchdog whose thread is not started: the test calls its checks."""
 
     def __init__(self, lag: LoopLagMeter) -> None:
         self.said: list[object] = []
@@ -168,7 +168,7 @@ def reports(lag: LoopLagMeter) -> Reports:
     return Reports(lag)
 
 
-def test_a_blockage_is_reported_once_and_its_end_with_its_length(
+def test_watchdog_reports_end_of_blockage_with_duration(
     lag: LoopLagMeter, clock: Clock, reports: Reports
 ) -> None:
     clock.now += 0.9
@@ -184,12 +184,12 @@ def test_a_blockage_is_reported_once_and_its_end_with_its_length(
     clock.now += 1
     lag._tick()
     clock.now += 0.1
-    lag._tick()  # runs again before the thread looks
+    lag._tick()  # runs again before the next check
     reports.look()
     assert reports.said == ["blocked 1.15", pytest.approx(4.15)]
 
 
-def test_a_second_blockage_right_after_the_first_is_another(
+def test_watchdog_reports_second_blockage_separately(
     lag: LoopLagMeter, clock: Clock, reports: Reports
 ) -> None:
     clock.now += 2
@@ -200,7 +200,7 @@ def test_a_second_blockage_right_after_the_first_is_another(
     assert reports.said == ["blocked 2", pytest.approx(2.0), "blocked 3"]
 
 
-def test_a_report_that_fails_neither_ends_the_watch_nor_comes_again(lag: LoopLagMeter, clock: Clock) -> None:
+def test_watchdog_failing_callback_is_not_repeated(lag: LoopLagMeter, clock: Clock) -> None:
     calls: list[str] = []
 
     def fail(_stack: str, _seconds: float) -> None:
@@ -217,8 +217,8 @@ def test_a_report_that_fails_neither_ends_the_watch_nor_comes_again(lag: LoopLag
     assert calls == ["blocked", "free"]
 
 
-def test_the_thread_survives_a_failing_report() -> None:
-    lag = LoopLagMeter()  # not started: to the watch the loop is blocked at once
+def test_watchdog_thread_survives_failing_callback() -> None:
+    lag = LoopLagMeter()  # not started: to the watchdog the loop is blocked at once
     failed, freed = threading.Event(), threading.Event()
 
     def fail(_stack: str, _seconds: float) -> None:
@@ -235,7 +235,7 @@ def test_the_thread_survives_a_failing_report() -> None:
     assert not watching._thread.is_alive()
 
 
-def test_it_looks_at_most_four_times_a_second() -> None:
+def test_watchdog_checks_at_most_four_times_a_second() -> None:
     assert loop_watchdog.CHECK_INTERVAL_S >= 0.25
 
 
@@ -251,7 +251,7 @@ def wait_in_a_raw_greenlet() -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_stacks_show_all_greenlets_equal_ones_together(frozen: bool) -> None:
+def test_greenlet_stacks_groups_equal_stacks(frozen: bool) -> None:
     bell = Event()
     waiting = [gevent.spawn(wait_for_the_bell, bell) for _ in range(50)]
     gevent.sleep(0)
@@ -273,12 +273,12 @@ def test_stacks_show_all_greenlets_equal_ones_together(frozen: bool) -> None:
     assert text.count("in wait_for_the_bell") == 1
     assert "50 x greenlet\n" in text
     assert "in wait_in_a_raw_greenlet" in text
-    assert "test_stacks_show_all_greenlets_equal_ones_together" in text  # the running one
+    assert "test_greenlet_stacks_groups_equal_stacks" in text  # the running one
     assert "(has not started)" in text
     assert text.index("50 x") < text.index("1 x")
 
 
-def test_stacks_show_native_threads_by_name() -> None:
+def test_greenlet_stacks_names_native_threads() -> None:
     done = threading.Event()
     thread = threading.Thread(target=done.wait, name="a-native-thread")
     thread.start()
@@ -288,7 +288,7 @@ def test_stacks_show_native_threads_by_name() -> None:
     assert "1 x thread a-native-thread\n" in text
 
 
-def test_a_report_of_stacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_greenlet_stacks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_watchdog, "MAX_STACKS", 1)
     bell = Event()
     waiting = [gevent.spawn(wait_for_the_bell, bell), gevent.spawn(bell.wait)]

@@ -10,7 +10,7 @@ from chat_server.observability.rejection_counter import (
 )
 
 
-def test_those_turned_away_most_come_first() -> None:
+def test_counts_are_in_descending_order() -> None:
     counts = RejectionCounter()
     for address, times in (("192.0.2.1", 2), ("192.0.2.2", 5), ("192.0.2.3", 1)):
         for _ in range(times):
@@ -25,27 +25,27 @@ def test_those_turned_away_most_come_first() -> None:
     assert counts.take_counts() == []
 
 
-def test_an_attacker_of_many_addresses_gets_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_of_many_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejection_counter, "MAX_ADDRESSES_COUNTED", 100)
     counts = RejectionCounter()
     for number in range(1000):
         counts.record(f"2001:db8:0:{number:x}::/64", "fast")
         counts.record("192.0.2.1", "full")
         assert len(counts._counts) <= 100
-    told = counts.take_counts()
-    assert len(told) == MAX_ADDRESSES_REPORTED + 1
-    assert told[0] == RejectionCount("192.0.2.1", "full", 1000)
-    assert told[-1] == RejectionCount(
+    reported = counts.take_counts()
+    assert len(reported) == MAX_ADDRESSES_REPORTED + 1
+    assert reported[0] == RejectionCount("192.0.2.1", "full", 1000)
+    assert reported[-1] == RejectionCount(
         None, "others", 1000 - (MAX_ADDRESSES_REPORTED - 1), 100 - MAX_ADDRESSES_REPORTED
     )
     assert counts.take_counts() == []
 
 
 @given(st.lists(st.tuples(st.sampled_from([str(number) for number in range(60)]), st.sampled_from("ab"))))
-def test_nobody_is_lost(refused: list[tuple[str, str]]) -> None:
+def test_counts_in_any_play_miss_no_rejection(refused: list[tuple[str, str]]) -> None:
     counts = RejectionCounter()
     for address, reason in refused:
         counts.record(address, reason)
-    told = counts.take_counts()
-    assert sum(one.times for one in told) == len(refused)
-    assert len(told) <= MAX_ADDRESSES_REPORTED + 1
+    reported = counts.take_counts()
+    assert sum(one.times for one in reported) == len(refused)
+    assert len(reported) <= MAX_ADDRESSES_REPORTED + 1

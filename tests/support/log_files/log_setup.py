@@ -1,4 +1,4 @@
-"""What tests of the log share: settings, lines read back, a pipe whose reader pauses."""
+"""Helpers for tests of the event log: settings, lines read back, a pipe whose reader can pause."""
 
 import fcntl
 import json
@@ -37,7 +37,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 class Pipe:
-    """A pipe whose reader reads when the test wants it."""
+    """A pipe that is read only when the test calls `read`."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -56,6 +56,3 @@ class Pipe:
                 os.close(descriptor)
             except OSError:
                 continue
-
-
-# ---- what a line looks like

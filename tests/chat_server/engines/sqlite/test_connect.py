@@ -8,7 +8,7 @@ import pytest
 from chat_server.engines.sqlite.connect import connect
 
 
-def test_what_is_said_is_nobody_elses(tmp_path: Path) -> None:
+def test_new_file_is_private(tmp_path: Path) -> None:
     path = tmp_path / "a #?%.db"
     with closing(connect(path, full_sync=False)) as connection:
         connection.execute("CREATE TABLE t (a)")
@@ -17,7 +17,7 @@ def test_what_is_said_is_nobody_elses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_it_waits_for_nothing_and_does_nothing_by_itself(tmp_path: Path, *, full: bool) -> None:
+def test_connection_has_no_lock_timeout_and_no_automatic_checkpoint(tmp_path: Path, *, full: bool) -> None:
     with closing(connect(tmp_path / "db", full_sync=full)) as connection:
         asked = {
             name: connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -31,10 +31,10 @@ def test_it_waits_for_nothing_and_does_nothing_by_itself(tmp_path: Path, *, full
     }
 
 
-def test_a_file_that_is_no_database_is_let_go_of(tmp_path: Path, held: Callable[[Path], list[str]]) -> None:
+def test_failed_connect_closes_the_file(tmp_path: Path, held: Callable[[Path], list[str]]) -> None:
     path = tmp_path / "db"
     path.write_bytes(b"not a database, but long enough to look like one" * 100)
     with pytest.raises(sqlite3.DatabaseError) as raised:
         connect(path, full_sync=False)
-    assert raised.tb  # which keeps all that was not closed
+    assert raised.tb  # the traceback keeps open files alive
     assert held(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The log on disk: all or nothing, and what an unwilling disk costs."""
+"""The SQLite log: atomic batches, full disks, locks, checkpoints."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Texts = Callable[..., list[str]]
 Run = Callable[..., AbstractContextManager[subprocess.Popen[str]]]
 
 
-# All or nothing
+# Atomic batches
 
 
-def test_a_batch_that_fails_leaves_nothing_and_can_be_stored_later(
+def test_failed_batch_is_rolled_back_and_can_be_retried(
     open_store: Open, make_pen: type[Pen], read_texts: Texts
 ) -> None:
     store = open_store()
@@ -40,43 +40,43 @@ def test_a_batch_that_fails_leaves_nothing_and_can_be_stored_later(
         "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.log WHEN new.text = 'bad' "
         "BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
-    old, new, talk = pen.room("old"), pen.room("new"), pen.conversation("@ann,bob", (3, 4))
-    batch = pen.batch((old, "two"), (new, "first"), (talk, "hello"), (old, "bad"), (new, "second"))
+    old, new, conversation = pen.room("old"), pen.room("new"), pen.conversation("@ann,bob", (3, 4))
+    batch = pen.batch((old, "two"), (new, "first"), (conversation, "hello"), (old, "bad"), (new, "second"))
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="refused"):
             store.append(batch)
-        assert [(draft.seq, draft.id) for draft in batch.messages] == [(0, 0)] * 5
-        assert (old.record.seq, new.record.seq, talk.record.seq) == (1, 0, 0)
-        assert [(record.id, record.queued) for record in (new.record, talk.record)] == [(0, True)] * 2
-        assert (talk.record.name, talk.record.key) == ("@ann,bob", "@ann,bob")
+        assert [(message.seq, message.id) for message in batch.messages] == [(0, 0)] * 5
+        assert (old.record.seq, new.record.seq, conversation.record.seq) == (1, 0, 0)
+        assert [(record.id, record.queued) for record in (new.record, conversation.record)] == [(0, True)] * 2
+        assert (conversation.record.name, conversation.record.key) == ("@ann,bob", "@ann,bob")
         assert read_texts(store, old) == ["one"]
         assert [record.name for record in store.public_rooms()] == ["old"]
     store._connection.execute("DROP TRIGGER refuse")
     store.append(batch)
-    assert [draft.seq for draft in batch.messages] == [2, 1, 1, 3, 2]
-    assert [draft.id for draft in batch.messages] == [3, 4, 5, 6, 7]
-    assert talk.record.name == "@ann,bob#2"
+    assert [message.seq for message in batch.messages] == [2, 1, 1, 3, 2]
+    assert [message.id for message in batch.messages] == [3, 4, 5, 6, 7]
+    assert conversation.record.name == "@ann,bob#2"
     assert read_texts(store, old) == ["one", "two", "bad"]
     assert read_texts(store, new) == ["first", "second"]
     assert store._connection.total_changes > before
 
 
-def test_a_message_that_fails_alone_leaves_nothing(
+def test_failed_single_message_is_rolled_back(
     open_store: Open, make_pen: type[Pen], read_texts: Texts
 ) -> None:
     store = open_store()
     pen = make_pen(store)
     pen.say("a", "one")
-    with pytest.raises(UnicodeEncodeError):  # not the store's fault, and not to be tried for ever
+    with pytest.raises(UnicodeEncodeError):  # an error of the caller, not to be retried
         pen.say("a", "\ud800")
     with pytest.raises(UnicodeEncodeError):
         pen.write((pen.room("a"), "two"), (pen.room("b"), "\ud800"))
-    (draft,) = pen.say("a", "two")
-    assert draft.seq == 2
+    (message,) = pen.say("a", "two")
+    assert message.seq == 2
     assert read_texts(store, pen.room("a")) == ["one", "two"]
 
 
-def test_a_log_locked_by_another_program_is_not_waited_for(
+def test_append_to_locked_log_fails_without_waiting(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, run_program: Run, path: Path
 ) -> None:
     store = open_store()
@@ -105,29 +105,27 @@ print("free", flush=True)
             with pytest.raises(StoreUnavailable, match="locked"):
                 store.append(pen.batch())
             assert read_texts(store, pen.room("a")) == ["one"]
-        assert time.monotonic() - began < 2.5  # sqlite3's own patience would be five seconds for each
+        assert time.monotonic() - began < 2.5  # sqlite3's default timeout is 5 s each
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "free\n"
-    (draft,) = pen.say("a", "two")
-    assert draft.seq == 2
+    (message,) = pen.say("a", "two")
+    assert message.seq == 2
 
 
-def test_an_empty_batch_leaves_nothing_behind(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts
-) -> None:
+def test_empty_batch_changes_nothing(open_store: Open, make_pen: type[Pen], read_texts: Texts) -> None:
     store = open_store()
     pen = make_pen(store)
     pen.say("a", "one")
     before = list(store._connection.iterdump())
     store.append(pen.batch())
     assert list(store._connection.iterdump()) == before
-    (draft,) = pen.say("a", "two")
-    assert (draft.seq, draft.id) == (2, 2)
+    (message,) = pen.say("a", "two")
+    assert (message.seq, message.id) == (2, 2)
     assert read_texts(store, pen.room("a")) == ["one", "two"]
 
 
-def test_an_empty_batch_shows_that_the_disk_is_full(run_program: Run, path: Path) -> None:
+def test_empty_batch_on_full_disk_raises_unavailable(run_program: Run, path: Path) -> None:
     fill = """
 import resource
 store = open_at(sys.argv[1])
@@ -148,7 +146,7 @@ store.close()
     assert output.split() == ["refused", "stored"]
 
 
-def test_a_full_disk_refuses_and_then_goes_on(
+def test_append_on_full_disk_fails_and_later_succeeds(
     open_store: Open, read_texts: Texts, run_program: Run, path: Path
 ) -> None:
     fill = """
@@ -190,17 +188,17 @@ print(json.dumps([stored, refused, seqs]))
     assert [text.split()[0] for text in read_texts(store, record)] == stored
 
 
-# Where it cannot begin
+# Failures to open
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_of_the_system(run_program: Run) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="greenroom-"))  # not in tmp_path, which others may not enter
+def test_open_in_read_only_folder_raises_os_error(run_program: Run) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="greenroom-"))  # not in tmp_path, which other users cannot enter
     try:
         folder.chmod(0o555)
         attempt = """
 import os
 if os.geteuid() == 0:
-    os.setuid(65534)  # to root, every folder can be written
+    os.setuid(65534)  # root can write to every folder
 try:
     store = open_at(sys.argv[1])
 except OSError as error:
@@ -214,15 +212,13 @@ except OSError as error:
         folder.rmdir()
 
 
-def test_a_file_where_the_folder_should_be_is_an_error_of_the_system(
-    open_store: Open, tmp_path: Path
-) -> None:
+def test_open_below_a_file_raises_os_error(open_store: Open, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((NotADirectoryError, FileExistsError)):
         open_store(tmp_path / "file" / "db")
 
 
-def test_a_file_that_is_no_database_is_refused_and_let_go_of(open_store: Open, path: Path) -> None:
+def test_open_of_foreign_file_fails_and_releases_it(open_store: Open, path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is somebody's diary, and not a database " * 100)
     with pytest.raises(sqlite3.DatabaseError):
@@ -232,10 +228,10 @@ def test_a_file_that_is_no_database_is_refused_and_let_go_of(open_store: Open, p
     open_store()
 
 
-# Upkeep
+# Maintenance
 
 
-def test_a_checkpoint_takes_the_write_ahead_log_into_the_file(
+def test_maintain_checkpoints_the_wal(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
     store = open_store()
@@ -250,7 +246,7 @@ def test_a_checkpoint_takes_the_write_ahead_log_into_the_file(
     assert len(read_texts(store, pen.room("a"))) == 101
 
 
-def test_maintenance_that_cannot_be_done_now_is_unavailable(
+def test_maintain_with_locked_index_raises_unavailable(
     open_store: Open, make_pen: type[Pen], path: Path
 ) -> None:
     store = open_store()
@@ -262,15 +258,13 @@ def test_maintenance_that_cannot_be_done_now_is_unavailable(
             store.maintain()
         with pytest.raises(StoreUnavailable, match="locked"):
             store.read(pen.room("a").record, 0, 9, 9, newest=True)
-        pen.say("a", "two")  # the log itself goes on
+        pen.say("a", "two")  # the log itself still works
     store.maintain()
     assert len(store.read(pen.room("a").record, 0, 9, 9, newest=True)) == 2
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_appends_and_deletions_leave_the_hub_only_if_they_wait_for_the_disk(
-    path: Path, make_pen: type[Pen], *, full: bool
-) -> None:
+def test_writes_are_offloaded_only_with_full_sync(path: Path, make_pen: type[Pen], *, full: bool) -> None:
     offloaded: list[Any] = []
 
     def offload(function: Callable[..., Any], *args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The index is derived: whatever happens to it, the log has all that was in it."""
+"""The index is derived from the log: any damage is repaired by rebuilding it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def empty(index: Path) -> None:
 
 
 def damage_within(index: Path) -> None:
-    """Such that it can be opened, and fails when it is read."""
+    """Damage it so that it can be opened, but not read."""
     with index.open("r+b") as file:
         file.seek(PAGE_BYTES)  # the second page: the root of `place`
         file.write(b"\xff" * PAGE_BYTES)
@@ -73,7 +73,7 @@ def by_sql(statement: str) -> Callable[[Path], None]:
     ids=["deleted", "overwritten", "cut", "emptied", "damaged", "newer", "tableless", "markless", "foreign"],
 )
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
-def test_an_index_that_is_no_good_is_made_anew(
+def test_unusable_index_is_rebuilt_at_open(
     open_store: Open,
     make_pen: type[Pen],
     read_texts: Texts,
@@ -96,7 +96,7 @@ def test_an_index_that_is_no_good_is_made_anew(
         store.close()
 
 
-def test_an_index_that_is_behind_is_brought_up_to_date(
+def test_outdated_index_is_updated_at_open(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)  # in many steps
@@ -115,10 +115,10 @@ def test_an_index_that_is_behind_is_brought_up_to_date(
     assert read_texts(store, record) == ALL
 
 
-def test_an_index_damaged_while_in_use_is_made_anew_once(
+def test_index_damaged_in_use_is_rebuilt_once(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
-    """A disk that goes on damaging it is a matter for people."""
+    """Repeated damage is a failure of the disk, which a rebuild cannot repair."""
     store = open_store()
     pen = make_pen(store)
     pen.say("a", *ALL)
@@ -133,11 +133,11 @@ def test_an_index_damaged_while_in_use_is_made_anew_once(
         else:
             with pytest.raises(StoreUnavailable, match="malformed"):
                 read_texts(store, pen.room("a"))
-    (draft,) = pen.say("a", "the log goes on")
-    assert draft.seq == len(ALL) + 1
+    (message,) = pen.say("a", "the log goes on")
+    assert message.seq == len(ALL) + 1
 
 
-def test_a_failed_start_lets_go_of_everything(
+def test_failed_open_closes_all_files(
     open_store: Open, path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_store().close()
@@ -155,10 +155,8 @@ def test_a_failed_start_lets_go_of_everything(
     open_store()
 
 
-def test_rooms_are_known_though_the_index_cannot_be_written(
-    open_store: Open, make_pen: type[Pen], path: Path
-) -> None:
-    """A full disk, or a lock: no reason not to start."""
+def test_open_with_locked_index_still_reads_heads(open_store: Open, make_pen: type[Pen], path: Path) -> None:
+    """A full disk or a lock must not prevent a start."""
     index = path.with_name(path.name + "-index")
     store = open_store()
     make_pen(store).say("a", "one", "two")

@@ -1,4 +1,4 @@
-"""Refs after a restart: a message sent again must not become a second one."""
+"""Refs after a restart: a message that is sent again must not be stored twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Say = Callable[..., list[int]]
 
 @pytest.fixture
 def make_say(make_pen: type[Pen]) -> Callable[[SqliteStore], Say]:
-    """Make a function that lets a session say messages with refs; it returns their rows."""
+    """Return a factory of functions that write messages with refs and return their log rows."""
 
     def make(store: SqliteStore) -> Say:
         pen = make_pen(store)
@@ -32,10 +32,10 @@ def make_say(make_pen: type[Pen]) -> Callable[[SqliteStore], Say]:
         def say(session: str, *said: str | None) -> list[int]:
             pen.author.id = session
             batch = pen.batch(*((pen.room("a"), "hi") for _ in said))
-            for draft, ref in zip(batch.messages, said, strict=True):
-                draft.ref = ref
+            for message, ref in zip(batch.messages, said, strict=True):
+                message.ref = ref
             store.append(batch)
-            return [draft.id for draft in batch.messages]
+            return [message.id for message in batch.messages]
 
         return say
 
@@ -83,7 +83,7 @@ def foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [None, delete_index, first_version, foreign])
-def test_a_session_that_may_be_resumed_finds_its_refs_after_a_restart(
+def test_refs_of_resumable_session_survive_restart(
     open_store: Open,
     make_pen: type[Pen],
     make_say: Callable[[SqliteStore], Say],
@@ -108,7 +108,7 @@ def test_a_session_that_may_be_resumed_finds_its_refs_after_a_restart(
     assert store.refs("nobody", 9) == {}
 
 
-def test_the_newest_refs_count(
+def test_refs_beyond_limit_are_the_newest(
     open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
 ) -> None:
     store = open_store()
@@ -120,7 +120,7 @@ def test_the_newest_refs_count(
     assert [*store.refs("s1", 9).items()] == [*newest.items()]
 
 
-def test_refs_of_sessions_that_cannot_be_resumed_are_not_kept(
+def test_refs_of_guest_sessions_are_not_indexed(
     open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
 ) -> None:
     store = open_store()
@@ -133,13 +133,13 @@ def test_refs_of_sessions_that_cannot_be_resumed_are_not_kept(
     assert stored(store) == {"s1": 1}
 
 
-def test_what_is_not_needed_any_more_is_pruned_in_steps(
+def test_prune_deletes_surplus_refs_in_bounded_steps(
     open_store: Open,
     make_pen: type[Pen],
     make_say: Callable[[SqliteStore], Say],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Given sessions that have ended, and one with too many refs, when time goes by, these go away."""
+    """Given ended sessions, and one with too many refs, the surplus is deleted by maintenance."""
     monkeypatch.setattr(refs, "PRUNE_STEP_REFS", 300)
     store = open_store()
     pen = make_pen(store)
@@ -160,7 +160,7 @@ def test_what_is_not_needed_any_more_is_pruned_in_steps(
     assert stored(store) == {}
 
 
-def test_many_sessions_are_pruned_in_turn(
+def test_prune_of_many_sessions_continues_where_it_stopped(
     open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
 ) -> None:
     store = open_store()
@@ -181,7 +181,7 @@ def test_many_sessions_are_pruned_in_turn(
     assert sessions[0] not in stored(store)
 
 
-def test_an_index_that_cannot_be_written_is_unavailable(
+def test_refs_of_locked_index_raises_unavailable(
     open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say], path: Path
 ) -> None:
     store = open_store()

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from chat_server.engines.conftest import Pen
 
 
-def test_a_row_says_what_the_event_said(make_pen: type[Pen]) -> None:
+def test_row_of_message_converts_back_to_its_event(make_pen: type[Pen]) -> None:
     pen = make_pen(MemoryStore(1))
     pen.author.origin = Origin.SERVER
     for ref in ("r", None):
-        draft = QueuedMessage(pen.room("a"), pen.author, "ann", "héllo\n\t", ref, 0.0, seq=7, id=9)
-        row: Any = to_row(draft, 1.5)
+        message = QueuedMessage(pen.room("a"), pen.author, "ann", "héllo\n\t", ref, 0.0, seq=7, id=9)
+        row: Any = to_row(message, 1.5)
         assert len(row) == len(COLUMNS.split(","))
-        assert from_row(row, "a") == message_event(draft, 1.5)
+        assert from_row(row, "a") == message_event(message, 1.5)

@@ -23,7 +23,7 @@ def version(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
-def test_each_step_is_taken_once(connection: sqlite3.Connection) -> None:
+def test_migrate_runs_each_step_once(connection: sqlite3.Connection) -> None:
     migrate(connection, (FIRST,), "it")
     assert version(connection) == 1
     migrate(connection, (FIRST, SECOND), "it")
@@ -32,7 +32,7 @@ def test_each_step_is_taken_once(connection: sqlite3.Connection) -> None:
     assert connection.execute("SELECT count(*) FROM two").fetchone() == (1,)
 
 
-def test_a_step_that_fails_is_not_half_taken(connection: sqlite3.Connection) -> None:
+def test_migrate_rolls_back_failed_step(connection: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.Error):
         migrate(connection, (FIRST, "CREATE TABLE two (b); INSERT INTO nowhere VALUES (1);"), "it")
     connection.execute("ROLLBACK")
@@ -41,7 +41,7 @@ def test_a_step_that_fails_is_not_half_taken(connection: sqlite3.Connection) -> 
 
 
 @pytest.mark.parametrize("migrations", [LOG_MIGRATIONS, PLACE_MIGRATIONS])
-def test_a_newer_schema_is_refused_untouched(
+def test_migrate_refuses_newer_schema_unchanged(
     connection: sqlite3.Connection, migrations: tuple[str, ...]
 ) -> None:
     migrate(connection, migrations, "it")
@@ -51,7 +51,7 @@ def test_a_newer_schema_is_refused_untouched(
     assert version(connection) == 99
 
 
-def test_a_data_file_of_a_later_program_is_refused_and_let_go_of(
+def test_open_of_newer_data_file_fails_and_releases_it(
     open_store: Callable[..., SqliteStore], path: Path, held: Callable[[Path], list[str]]
 ) -> None:
     open_store().close()
@@ -65,7 +65,7 @@ def test_a_data_file_of_a_later_program_is_refused_and_let_go_of(
     open_store()  # the lock is free
 
 
-def test_the_first_version_has_identities_and_sessions(
+def test_first_version_has_identities_and_sessions(
     open_store: Callable[..., SqliteStore], path: Path
 ) -> None:
     open_store()

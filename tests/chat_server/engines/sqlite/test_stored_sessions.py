@@ -1,4 +1,4 @@
-"""Who may come back after a restart: sessions, under their last names, until they have ended."""
+"""Resumable sessions after a restart: kept under their last names until they end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def shown(store: SqliteStore) -> list[tuple[str, int, str, bytes]]:
     return [(one.id, one.identity, one.name, one.secret_hash) for one in store.resumable_sessions()]
 
 
-def test_sessions_come_back_under_their_last_names_until_they_have_ended(open_store: Open) -> None:
+def test_sessions_are_read_with_last_names_until_ended(open_store: Open) -> None:
     ann, bob, cat = session(1, "ann"), session(2, "bob"), session(3, "cat")
     store = open_store()
     assert store.resumable_sessions() == []
@@ -58,12 +58,12 @@ def test_sessions_come_back_under_their_last_names_until_they_have_ended(open_st
 
     store = open_store()
     assert shown(store) == [("s1", 1, "ann-marie", ann.secret_hash), ("s3", 3, "cat", cat.secret_hash)]
-    assert store.new_identity() == 4  # ended or not, an identity is never given twice
+    assert store.new_identity() == 4  # an identity is never issued twice
     write(store, RegistryChanges(ended_sessions=["s1", "s3", "nobody"]))
     assert store.resumable_sessions() == []
 
 
-def test_no_session_comes_back_when_the_epoch_changes(open_store: Open, path: Path) -> None:
+def test_sessions_are_dropped_with_a_new_epoch(open_store: Open, path: Path) -> None:
     store = open_store()
     write(store, saved(session(1, "ann")))
     store.close()
@@ -74,7 +74,7 @@ def test_no_session_comes_back_when_the_epoch_changes(open_store: Open, path: Pa
     assert store.new_identity() == 2
 
 
-def test_the_identity_takes_the_new_name_too(open_store: Open, path: Path) -> None:
+def test_rename_changes_name_of_the_identity(open_store: Open, path: Path) -> None:
     store = open_store()
     write(store, saved(session(1, "ann")))
     write(store, RegistryChanges(renamed_sessions=[session(1, "anna")]))
@@ -83,7 +83,7 @@ def test_the_identity_takes_the_new_name_too(open_store: Open, path: Path) -> No
         assert other.execute("SELECT name FROM identities").fetchall() == [("anna",)]
 
 
-def test_what_is_saved_renamed_and_ended_in_one_batch_has_ended(open_store: Open) -> None:
+def test_session_saved_renamed_and_ended_in_one_batch_is_gone(open_store: Open) -> None:
     store = open_store()
     records = saved(session(1, "ann"), session(2, "bob"))
     records.renamed_sessions.append(session(2, "bobby"))
@@ -92,8 +92,8 @@ def test_what_is_saved_renamed_and_ended_in_one_batch_has_ended(open_store: Open
     assert [(one.id, one.name) for one in store.resumable_sessions()] == [("s2", "bobby")]
 
 
-def test_records_of_a_batch_that_fails_are_not_stored(open_store: Open, make_pen: type[Pen]) -> None:
-    """Given a batch that ends one session and renames another, when it is refused, neither has happened."""
+def test_registry_changes_of_failed_batch_are_rolled_back(open_store: Open, make_pen: type[Pen]) -> None:
+    """Given a failed batch that ends one session and renames another, both are unchanged."""
     store = open_store()
     pen = make_pen(store)
     write(store, saved(session(1, "ann"), session(2, "bob")))
@@ -112,14 +112,14 @@ def test_records_of_a_batch_that_fails_are_not_stored(open_store: Open, make_pen
     assert [one.name for one in store.resumable_sessions()] == ["bobby"]
 
 
-def test_a_log_that_cannot_be_read_is_unavailable(open_store: Open) -> None:
+def test_sessions_of_unreadable_log_raises_unavailable(open_store: Open) -> None:
     store = open_store()
     store._connection.execute("DROP TABLE sessions")
     with pytest.raises(StoreUnavailable, match="no such table"):
         store.resumable_sessions()
 
 
-def test_a_data_file_of_the_first_version_is_brought_up_to_date(
+def test_data_file_of_first_version_is_migrated(
     open_store: Open, make_pen: type[Pen], read_texts: Callable[..., list[str]], path: Path
 ) -> None:
     store = open_store()

@@ -1,4 +1,4 @@
-"""What of the log survives a restart, a death, a loss of power; and that one server alone holds it."""
+"""The log after a restart, a kill and a power loss; and its lock against a second server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ sys.stdin.read()
 
 
 def write_and_die(run_program: Run, path: Path, count: int, of: int = 100_000) -> list[int]:
-    """Let a real process write `of` batches and be killed after `count`; return what it said was stored."""
+    """Let a process write `of` batches and be killed after `count`; return what it reported as stored."""
     with run_program(WRITE, path, of, stdin=subprocess.PIPE) as process:
         assert process.stdout
         lines = [process.stdout.readline() for _ in range(count)]
@@ -49,10 +49,10 @@ def write_and_die(run_program: Run, path: Path, count: int, of: int = 100_000) -
     return [int(line) for line in lines if line.endswith("\n")]
 
 
-# What survives
+# Restart, kill, power loss
 
 
-def test_a_restart_keeps_history_rooms_and_epoch(
+def test_restart_keeps_history_rooms_and_epoch(
     open_store: Open, make_pen: type[Pen], read_texts: Texts
 ) -> None:
     store = open_store()
@@ -73,17 +73,15 @@ def test_a_restart_keeps_history_rooms_and_epoch(
     }
     assert read_texts(store, rooms["garden"]) == ["one", "two"]
     pen = make_pen(store)
-    assert pen.author.identity == 2  # the next after those that are stored
-    (draft,) = pen.say("garden", "three")
-    assert (draft.seq, draft.id) == (3, 5)
+    assert pen.author.identity == 2  # the next after the stored ones
+    (message,) = pen.say("garden", "three")
+    assert (message.seq, message.id) == (3, 5)
     room = pen.conversation("@ann,bob", (3, 4))
     pen.write((room, "psst"))
     assert room.record.name == "@ann,bob#2"
 
 
-def test_nothing_is_left_beside_the_file_but_what_belongs_there(
-    open_store: Open, make_pen: type[Pen], path: Path
-) -> None:
+def test_close_leaves_only_the_files_of_the_engine(open_store: Open, make_pen: type[Pen], path: Path) -> None:
     store = open_store()
     make_pen(store).say("a", "one")
     store.close()
@@ -96,9 +94,7 @@ def test_nothing_is_left_beside_the_file_but_what_belongs_there(
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_of_a_sessions_secret_only_the_hash_is_stored(
-    open_store: Open, make_pen: type[Pen], path: Path
-) -> None:
+def test_session_secret_is_stored_as_hash_only(open_store: Open, make_pen: type[Pen], path: Path) -> None:
     store = open_store()
     pen = make_pen(store)
     record = SessionRecord("public-id", pen.author.identity, "ann", hashlib.sha256(b"s3cret").digest())
@@ -111,10 +107,10 @@ def test_of_a_sessions_secret_only_the_hash_is_stored(
     assert identities == [(1, "guest", "ann")]
 
 
-def test_what_was_stored_survives_the_death_of_the_process(
+def test_stored_messages_survive_kill_of_the_process(
     open_store: Open, run_program: Run, read_texts: Texts, path: Path
 ) -> None:
-    """Also in the midst of a batch, which is there as a whole or not at all; and twice in a row."""
+    """Also in the middle of a batch, which is stored whole or not at all; and twice in a row."""
     open_store().close()
     with closing(sqlite3.connect(path)) as other:
         (epoch,) = other.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
@@ -131,14 +127,14 @@ def test_what_was_stored_survives_the_death_of_the_process(
     first_run, second_run = numbers[:second], numbers[second:]
     assert first_run == list(range(1, len(first_run) + 1))
     assert second_run == list(range(1, len(second_run) + 1))
-    assert 0 <= len(first_run) - len(said) <= 1  # it may have died before it could say so
+    assert 0 <= len(first_run) - len(said) <= 1  # it may have died before its report
     assert 0 <= len(second_run) - len(said_again) <= 1
 
 
-def test_a_log_that_has_lost_its_end_has_another_epoch(
+def test_log_without_its_tail_gets_new_epoch(
     open_store: Open, run_program: Run, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
-    """As after a loss of power: seqs are given out anew, and clients are to know."""
+    """As after a power loss: seqs are issued a second time, which clients must notice."""
     open_store().close()
     write_and_die(run_program, path, 35, of=35)  # no checkpoint yet
     wal = path.with_name(path.name + "-wal")
@@ -151,8 +147,8 @@ def test_a_log_that_has_lost_its_end_has_another_epoch(
     assert kept == [str(number) for number in range(1, len(kept) + 1)]
     assert 0 < len(kept) < 35
     assert len(kept) == rooms["a"].seq
-    (draft,) = make_pen(store).say("a", "anew")
-    assert draft.seq == len(kept) + 1
+    (message,) = make_pen(store).say("a", "anew")
+    assert message.seq == len(kept) + 1
     assert read_texts(store, rooms["a"]) == [*kept, "anew"]
     store.close()
     store = open_store()
@@ -160,7 +156,7 @@ def test_a_log_that_has_lost_its_end_has_another_epoch(
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_backup_in_the_logs_place_has_another_epoch(
+def test_restored_backup_gets_new_epoch(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, *, in_place: bool
 ) -> None:
     store = open_store()
@@ -185,10 +181,10 @@ def test_a_backup_in_the_logs_place_has_another_epoch(
     assert read_texts(store, record) == ["one", "2"]
 
 
-def test_a_stop_is_clean_only_if_all_is_in_the_file(
+def test_stop_with_a_remaining_wal_is_not_clean(
     open_store: Open, make_pen: type[Pen], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another program that reads keeps the write-ahead log: with the power, that might go."""
+    """While another program reads, the write-ahead log remains, and could be lost with the power."""
     store = open_store()
     epoch = store.epoch
     make_pen(store).say("a", "one")
@@ -205,7 +201,7 @@ def test_a_stop_is_clean_only_if_all_is_in_the_file(
     assert open_store().epoch != epoch
 
 
-def test_what_was_not_synced_is_not_trusted_because_it_will_be(
+def test_unsynced_log_is_not_trusted_after_switch_to_full_sync(
     open_store: Open, run_program: Run, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     open_store().close()
@@ -214,10 +210,10 @@ def test_what_was_not_synced_is_not_trusted_because_it_will_be(
     assert open_store(full=True).epoch_changed
 
 
-# One server a file
+# Lock of the data file
 
 
-def test_a_second_server_is_refused_and_told_by_whom(open_store: Open) -> None:
+def test_second_store_in_process_is_refused_with_pid(open_store: Open) -> None:
     store = open_store()
     with pytest.raises(StoreLocked, match=f"process id {os.getpid()}$"):
         open_store()
@@ -225,7 +221,7 @@ def test_a_second_server_is_refused_and_told_by_whom(open_store: Open) -> None:
     open_store()
 
 
-def test_a_second_process_is_refused_until_the_first_is_dead(
+def test_second_process_is_refused_until_first_has_died(
     open_store: Open, run_program: Run, path: Path
 ) -> None:
     with run_program(WRITE, path, 1, stdin=subprocess.PIPE) as process:

@@ -18,20 +18,20 @@ def beside(log: Path) -> Path:
     return log.with_name("log-mark")
 
 
-def test_a_log_that_has_all_that_was_marked_is_trusted(log: Path, beside: Path) -> None:
+def test_guard_matches_log_with_all_recorded_rows(log: Path, beside: Path) -> None:
     one = TailGuard(beside, log)
     one.mark_in_use(5, "e", synced=False)
     one.advance(9)
-    other = TailGuard(beside, log)  # the process died: what is in the mapping is there
+    other = TailGuard(beside, log)  # the process died; the mapping survives it
     assert other.matches(9, "e")
-    assert other.matches(10, "e")  # killed between the commit and the mark
+    assert other.matches(10, "e")  # killed between the commit and `advance`
     assert not other.matches(8, "e")
     assert not other.matches(9, "f")
     one.close(clean=True)
     other.close(clean=True)
 
 
-def test_without_a_mark_nothing_is_trusted(log: Path, beside: Path) -> None:
+def test_guard_without_record_matches_nothing(log: Path, beside: Path) -> None:
     one = TailGuard(beside, log)
     assert not one.matches(0, "e")
     one.close(clean=True)
@@ -41,7 +41,7 @@ def test_without_a_mark_nothing_is_trusted(log: Path, beside: Path) -> None:
     other.close(clean=True)
 
 
-def test_another_file_in_its_place_is_not_trusted(log: Path, beside: Path) -> None:
+def test_guard_does_not_match_replaced_log(log: Path, beside: Path) -> None:
     one = TailGuard(beside, log)
     one.mark_in_use(5, "e", synced=True)
     one.close(clean=True)
@@ -56,21 +56,21 @@ def test_another_file_in_its_place_is_not_trusted(log: Path, beside: Path) -> No
     ("clean", "synced", "trusted"),
     [(False, False, False), (True, False, True), (False, True, True), (True, True, True)],
 )
-def test_after_a_loss_of_power_only_what_was_synced_is_trusted(
+def test_guard_after_reboot_matches_only_synced_log(
     log: Path, beside: Path, monkeypatch: pytest.MonkeyPatch, *, clean: bool, synced: bool, trusted: bool
 ) -> None:
     one = TailGuard(beside, log)
     one.mark_in_use(5, "e", synced=synced)
     one.close(clean=clean)
     other = TailGuard(beside, log)
-    assert other.matches(5, "e")  # the machine has been on
-    monkeypatch.setattr(tail_guard, "boot_id", lambda: "another start of the machine")
+    assert other.matches(5, "e")  # the same boot
+    monkeypatch.setattr(tail_guard, "boot_id", lambda: "another boot")
     assert other.matches(5, "e") is trusted
     other.close(clean=True)
 
 
-def test_its_place_on_the_disk_is_taken_at_once(log: Path, beside: Path) -> None:
-    """A page that is only sized and cannot be had later would kill the process."""
+def test_guard_file_is_allocated_at_once(log: Path, beside: Path) -> None:
+    """Writing to a page without disk space behind it would kill the process (SIGBUS)."""
     one = TailGuard(beside, log)
     status = beside.stat()
     one.close(clean=True)

@@ -1,4 +1,4 @@
-"""Deleting what is kept too long: what goes, what stays, and that nobody takes its seq."""
+"""Retention: which messages are deleted, and that their seqs are not reused."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Texts = Callable[..., list[str]]
 
 
 def all_of(store: Any, *, keep: int = 0, before: float = 0.0) -> Iterator[dict[int, int]]:
-    """Trim until nothing is left; the bound is far above what any test needs."""
+    """Trim until nothing is left, in at most 1,000 steps."""
     for _ in range(1000):
         trimmed = store.trim(keep=keep, before=before)
         if not trimmed:
             return
         yield trimmed
-    pytest.fail("it would go on for ever")
+    pytest.fail("trim never ends")
 
 
 def places(store: SqliteStore) -> list[tuple[int, int]]:
@@ -37,38 +37,44 @@ def places(store: SqliteStore) -> list[tuple[int, int]]:
 
 
 def write_at(pen: Pen, room: Any, *times: float) -> None:
-    """Write messages that say when they were written."""
+    """Write messages with these timestamps, and with them as text."""
     for at in times:
         batch = pen.batch((room, f"{at:g}"))
         batch.timestamp = at
         pen.store.append(batch)
 
 
-def test_without_limits_nothing_is_deleted(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
+def test_trim_without_limits_deletes_nothing(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
     pen = make_pen(store)
     pen.say("a", "one", "two")
     assert store.trim(keep=0, before=0.0) == {}
     assert read_texts(store, pen.room("a")) == ["one", "two"]
 
 
-def test_each_room_keeps_its_newest(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
+def test_trim_by_count_keeps_newest_of_each_room(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
     pen = make_pen(store)
-    drafts = pen.say("a", *"12345")
+    messages = pen.say("a", *"12345")
     pen.say("b", *"12")
-    talk = pen.conversation("@ann,bob", (1, 2))
+    conversation = pen.conversation("@ann,bob", (1, 2))
     for text in "1234":
-        pen.write((talk, text))
+        pen.write((conversation, text))
     ids = {name: pen.room(name).record.id for name in "ab"}
-    assert list(all_of(store, keep=3)) == [{ids["a"]: 2, talk.record.id: 1}]
+    assert list(all_of(store, keep=3)) == [{ids["a"]: 2, conversation.record.id: 1}]
     assert read_texts(store, pen.room("a")) == ["3", "4", "5"]
     assert read_texts(store, pen.room("b")) == ["1", "2"]
-    assert read_texts(store, talk) == ["2", "3", "4"]
-    assert [store.find_message(draft.id) is not None for draft in drafts] == [False, False, True, True, True]
-    assert [draft.seq for draft in pen.say("a", "6")] == [6]
+    assert read_texts(store, conversation) == ["2", "3", "4"]
+    assert [store.find_message(message.id) is not None for message in messages] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert [message.seq for message in pen.say("a", "6")] == [6]
 
 
-def test_age_goes_by_the_order_of_the_log(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
-    """Given a clock that was set back, what stands behind a young message waits for it."""
+def test_trim_by_age_stops_at_first_newer_log_row(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
+    """After the clock was set back, old rows that follow a newer one in the log are deleted with it."""
     pen = make_pen(store)
     a, b = pen.room("a"), pen.room("b")
     write_at(pen, a, 100)
@@ -83,9 +89,7 @@ def test_age_goes_by_the_order_of_the_log(store: Any, make_pen: type[Pen], read_
     assert (read_texts(store, a), read_texts(store, b)) == (["300"], [])
 
 
-def test_the_last_message_of_all_stays_until_it_is_not_the_last(
-    store: Any, make_pen: type[Pen], read_texts: Texts
-) -> None:
+def test_trim_never_deletes_last_row_of_the_log(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
     pen = make_pen(store)
     write_at(pen, pen.room("a"), 1, 2)
     assert list(all_of(store, before=1e9)) == [{1: 1}]
@@ -93,12 +97,12 @@ def test_the_last_message_of_all_stays_until_it_is_not_the_last(
     write_at(pen, pen.room("b"), 3)
     assert list(all_of(store, before=1e9)) == [{1: 2}]
     assert read_texts(store, pen.room("a")) == []
-    (draft,) = pen.say("a", "three")
-    assert draft.seq == 3
+    (message,) = pen.say("a", "three")
+    assert message.seq == 3
     assert read_texts(store, pen.room("a")) == ["three"]
 
 
-def test_much_is_deleted_in_short_steps(
+def test_trim_of_many_messages_takes_bounded_steps(
     store: Any, make_pen: type[Pen], read_texts: Texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 10)
@@ -121,15 +125,15 @@ def test_much_is_deleted_in_short_steps(
     assert [len(read_texts(store, room)) for room in rooms] == [0] * 6 + [1]
 
 
-def test_a_head_outlives_its_messages_and_a_restart(
+def test_trimmed_room_keeps_its_head_after_restart(
     open_store: Open, make_pen: type[Pen], read_texts: Texts
 ) -> None:
     store = open_store()
     epoch = store.epoch
     pen = make_pen(store)
     pen.say("a", *"123")
-    talk = pen.conversation("@ann,bob", (1, 2))
-    pen.write((talk, "1"), (talk, "2"))
+    conversation = pen.conversation("@ann,bob", (1, 2))
+    pen.write((conversation, "1"), (conversation, "2"))
     pen.say("b", "the last of all")
     assert len(list(all_of(store, before=2e9))) == 1
     assert places(store) == [(3, 1)]
@@ -140,15 +144,15 @@ def test_a_head_outlives_its_messages_and_a_restart(
         assert {record.name: record.seq for record in store.public_rooms()} == {"a": 3, "b": 1}
         assert [one.room.seq for one in store.conversations_of([1])] == [2]
     pen = make_pen(store)
-    (draft,) = pen.say("a", "4")
-    assert (draft.seq, draft.id) == (4, 7)
+    (message,) = pen.say("a", "4")
+    assert (message.seq, message.id) == (4, 7)
     assert read_texts(store, pen.room("a")) == ["4"]
 
 
-def test_what_the_log_lost_and_the_index_kept_is_skipped_and_tidied_up(
+def test_stale_index_entries_are_skipped_and_deleted(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
-    """Given a process that died between the deletions in the log and in the index, nothing is amiss."""
+    """Given a process that died between the deletion from the log and the one from the index."""
     store = open_store()
     pen = make_pen(store)
     pen.say("a", *"12345")
@@ -168,7 +172,7 @@ def test_what_the_log_lost_and_the_index_kept_is_skipped_and_tidied_up(
     assert store.trim(keep=1, before=0.0) == {1: 4}
 
 
-def test_what_the_log_lost_does_not_hide_what_is_to_be_deleted(
+def test_stale_index_entries_do_not_hide_surplus_messages(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 2)
@@ -184,7 +188,7 @@ def test_what_the_log_lost_does_not_hide_what_is_to_be_deleted(
     assert read_texts(store, pen.room("a")) == ["6"]
 
 
-def test_what_the_index_could_not_forget_is_told_and_forgotten_next_time(
+def test_trim_with_locked_index_reports_deletions_next_time(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
     store = open_store()
@@ -201,7 +205,7 @@ def test_what_the_index_could_not_forget_is_told_and_forgotten_next_time(
     assert store.trim(keep=3, before=0.0) == {}
 
 
-def test_a_log_that_cannot_be_written_keeps_everything(
+def test_trim_of_locked_log_deletes_nothing(
     open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
 ) -> None:
     store = open_store()
@@ -218,9 +222,7 @@ def test_a_log_that_cannot_be_written_keeps_everything(
         store.trim(keep=1, before=0.0)
 
 
-def test_an_index_that_is_behind_is_brought_up_to_date_first(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts
-) -> None:
+def test_trim_updates_index_first(open_store: Open, make_pen: type[Pen], read_texts: Texts) -> None:
     store = open_store()
     pen = make_pen(store)
     pen.say("a", *"12345")
@@ -230,8 +232,8 @@ def test_an_index_that_is_behind_is_brought_up_to_date_first(
     assert read_texts(store, pen.room("a")) == ["4", "5"]
 
 
-def test_rooms_with_nothing_to_delete_are_not_read_through(open_store: Open, make_pen: type[Pen]) -> None:
-    """Two seeks for each, through the key of the index; no scan of all places."""
+def test_trim_of_rooms_without_surplus_scans_no_index(open_store: Open, make_pen: type[Pen]) -> None:
+    """Two seeks a room through the primary key of the index; no scan."""
     store = open_store()
     make_pen(store).say("a", "1")
     statements: list[str] = []

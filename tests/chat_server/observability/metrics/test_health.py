@@ -1,4 +1,4 @@
-"""When a server is of use, and when not."""
+"""When a server is ready, and when not."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from chat_server.observability.metrics.health import LOOP_BLOCKED_AFTER_S, Healt
 
 
 class Parts:
-    """The ingest, the loop's beat and the clock, all that health looks at."""
+    """Ingest, loop lag and clock: everything that health reads."""
 
     def __init__(self) -> None:
         self.last_error: str | None = None
@@ -26,7 +26,7 @@ def serving() -> tuple[Parts, Health]:
     return parts, health
 
 
-def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
+def test_health_is_ready_only_while_serving() -> None:
     parts: Any = Parts()
     health = Health(parts, parts, parts)
     assert health.not_ready_reason() == "the server is starting"
@@ -36,7 +36,7 @@ def test_a_server_is_of_use_from_its_start_to_its_end() -> None:
     assert health.not_ready_reason() == "the server is stopping"
 
 
-def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
+def test_health_with_failing_store_is_not_ready_until_commit() -> None:
     parts, health = serving()
     parts.last_error = "database is locked"
     assert health.not_ready_reason() == "the message store cannot be written"
@@ -44,20 +44,20 @@ def test_a_store_that_refuses_is_trouble_until_it_takes_a_batch() -> None:
     assert not health.not_ready_reason()
 
 
-def test_a_store_that_refuses_is_trouble_also_when_nobody_waits_for_it() -> None:
-    # Given a store that has refused, so that nothing is queued any more
+def test_health_with_failing_store_and_empty_queue_is_not_ready() -> None:
+    # Given a failed commit, after which nothing is queued
     parts, health = serving()
     parts.last_error = "disk full"
     assert health.store_failing
 
-    # Then no time makes it well, but a batch that it takes
+    # Then only a successful commit makes it ready, however late
     parts.now = parts.last_ran_at = 100_000.0
     assert health.not_ready_reason() == "the message store cannot be written"
     parts.last_error = None
     assert not health.not_ready_reason()
 
 
-def test_a_blocked_loop_is_trouble() -> None:
+def test_health_with_blocked_loop_is_not_ready() -> None:
     parts, health = serving()
     parts.now += LOOP_BLOCKED_AFTER_S + 2
     assert health.not_ready_reason() == "the event loop has not run for 7 s"

@@ -1,4 +1,4 @@
-"""The port for scrapers, and those who misuse it. Peers are greenlets: the loop must run meanwhile."""
+"""The metrics port, and its misuse. Peers are greenlets: the loop must run meanwhile."""
 
 import gc
 import socket
@@ -31,7 +31,7 @@ class Snapshots:
 
 
 class Taken:
-    """A snapshot that says which one it is."""
+    """A snapshot with its number as value."""
 
     def __init__(self, hub: Any, number: int) -> None:
         self.hub = hub
@@ -68,7 +68,7 @@ class Site:
 
 
 def rest(peer: Any) -> bytes:
-    """Return what comes until the end; nothing if it was reset."""
+    """Return all bytes until the peer closes; stop at a reset."""
     got = b""
     try:
         while data := peer.recv(65536):
@@ -105,7 +105,7 @@ def site(open_site: Callable[..., Site]) -> Site:
     return open_site()
 
 
-def test_the_three_pages(site: Site) -> None:
+def test_server_answers_its_three_paths(site: Site) -> None:
     metrics = site.get("/metrics")
     assert metrics.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4")
     assert b"\ngreenroom_sessions 1.0\n" in metrics
@@ -113,13 +113,13 @@ def test_the_three_pages(site: Site) -> None:
     assert site.get("/readyz?verbose=1").endswith(b"\r\n\r\nready\n")
 
 
-def test_who_is_not_ready_says_why(open_site: Callable[..., Site]) -> None:
+def test_readyz_not_ready_gives_reason(open_site: Callable[..., Site]) -> None:
     answer = open_site(trouble="the message store cannot be written").get("/readyz")
     assert status(answer) == 503
     assert answer.endswith(b"\r\n\r\nthe message store cannot be written\n")
 
 
-def test_a_head_has_no_body(site: Site) -> None:
+def test_head_request_has_no_body(site: Site) -> None:
     answer = site.ask(b"HEAD /healthz HTTP/1.1\r\n\r\n")
     assert status(answer) == 200
     assert answer.endswith(b"\r\n\r\n")
@@ -149,13 +149,13 @@ def test_a_head_has_no_body(site: Site) -> None:
         (b"GET /metrics HTTP/1.1\r\naccept:\r\nAccept\r\n:\r\n\r\n", 200),
     ],
 )
-def test_odd_requests_are_answered_in_a_word(site: Site, request_: bytes, code: int) -> None:
+def test_malformed_request_gets_status_code(site: Site, request_: bytes, code: int) -> None:
     assert status(site.ask(request_)) == code
     assert status(site.get("/metrics")) == 200
     assert not site.failures
 
 
-def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
+def test_request_in_too_many_pieces_gets_431(site: Site) -> None:
     peer = site.dial()
     sent = b"GET /metrics HTTP/1.1\r\n" + b"a: b\r\n" * MAX_READS
     answered = gevent.spawn(rest, peer)
@@ -171,21 +171,21 @@ def test_what_comes_in_too_small_pieces_is_not_awaited(site: Site) -> None:
     peer.close()
 
 
-def test_nobody_can_sit_on_all_the_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_cannot_occupy_all_slots(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 60.0)
-    # Given more peers than there are places, each of which begins a request and never ends it
-    sitting = [site.dial() for _ in range(2 * MAX_CONNECTIONS)]
-    for peer in sitting:
+    # Given more peers than slots, each of which begins a request and never ends it
+    idle = [site.dial() for _ in range(2 * MAX_CONNECTIONS)]
+    for peer in idle:
         peer.sendall(b"GET /metrics HT")
 
-    # Then a scraper is served all the same, and those who came first have had to go
+    # Then a scraper is served all the same, and the oldest peers are closed
     assert status(site.get("/metrics")) == 200
-    assert rest(sitting[0]) == b""
-    for peer in sitting:
+    assert rest(idle[0]) == b""
+    for peer in idle:
         peer.close()
 
 
-def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfinished_request_is_closed_at_deadline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 0.1)
     slow = site.dial()
     slow.sendall(b"GET /metrics HT")
@@ -193,7 +193,7 @@ def test_who_does_not_finish_is_closed(site: Site, monkeypatch: pytest.MonkeyPat
     slow.close()
 
 
-def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_response_is_closed_at_deadline(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECTION_DEADLINE_S", 0.1)
     deaf = site.dial()
     deaf.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -201,7 +201,7 @@ def test_who_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch
     deaf.close()
 
 
-def test_scrapers_by_the_dozen_are_one_snapshot(
+def test_concurrent_scrapes_share_one_snapshot(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SNAPSHOT_MAX_AGE_S", 60.0)
@@ -211,7 +211,7 @@ def test_scrapers_by_the_dozen_are_one_snapshot(
     assert snapshots.taken == 1
 
 
-def test_a_snapshot_that_is_old_is_taken_anew(
+def test_outdated_snapshot_is_replaced(
     site: Site, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "SNAPSHOT_MAX_AGE_S", 0.0)
@@ -220,7 +220,7 @@ def test_a_snapshot_that_is_old_is_taken_anew(
     assert snapshots.taken == 2
 
 
-def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
+def test_blocked_loop_does_not_block_health_checks(
     open_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a loop that is blocked
@@ -234,16 +234,16 @@ def test_a_blocked_loop_does_not_hinder_the_answers_that_need_none(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    asking.join()  # this thread is the loop's
+    asking.join()  # this thread runs the loop
 
-    # Then the process answers, says that it is of no use, and has no figures to tell
+    # Then health checks are answered, and metrics are unavailable
     assert found == {"/healthz": 200, "/readyz": 503, "/metrics": 503}
 
-    # And when the loop runs again, all is well
+    # And when the loop runs again, metrics are back
     assert status(site.get("/metrics")) == 200
 
 
-def test_a_fault_of_ours_is_told_and_costs_one_answer(open_site: Callable[..., Site]) -> None:
+def test_exception_costs_one_response_and_is_reported(open_site: Callable[..., Site]) -> None:
     class Broken:
         def values(self) -> NoReturn:
             raise RuntimeError("ours")
@@ -254,22 +254,22 @@ def test_a_fault_of_ours_is_told_and_costs_one_answer(open_site: Callable[..., S
     assert status(site.get("/healthz")) == 200
 
 
-def test_nothing_is_left_after_the_stop(snapshots: Snapshots) -> None:
+def test_stop_leaves_no_threads_and_files(snapshots: Snapshots) -> None:
     threads, files = threading.active_count(), open_files()
     for _ in range(3):
         site = Site(snapshots.take, "")
-        sitting = site.dial()
+        idle = site.dial()
         assert status(site.get("/metrics")) == 200
         site.server.stop()
         with pytest.raises(OSError, match="refused"):
             site.dial()
-        assert rest(sitting) == b""
-        sitting.close()
+        assert rest(idle) == b""
+        idle.close()
         gc.collect()
     assert threading.active_count() == threads
     assert open_files() <= files + 1  # the event loop of the tests itself
 
 
-def test_a_stop_right_after_the_start(snapshots: Snapshots) -> None:
+def test_stop_right_after_start_works(snapshots: Snapshots) -> None:
     for _ in range(20):
         Site(snapshots.take, "").server.stop()

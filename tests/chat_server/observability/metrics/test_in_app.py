@@ -1,4 +1,4 @@
-"""The composition root wires the metrics up: a whole server in this process, and a scraper beside it."""
+"""Metrics of a whole server in this process, with a scraper."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ def server(path: Path) -> Iterator[Server]:
 
 
 def say(server: Server, **frame: Any) -> Any:
-    """Send one frame and return the first one that comes back."""
+    """Send one frame and return the first answer."""
     peer = gevent.socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S)
     with peer:
         peer.sendall(json.dumps(frame).encode() + b"\n")
@@ -48,37 +48,37 @@ def scrape(server: Server, path: str) -> tuple[int, str]:
     return int(head.split()[1]), body
 
 
-def test_it_is_ready_once_it_listens(server: Server) -> None:
+def test_server_is_ready_once_it_listens(server: Server) -> None:
     assert scrape(server, "/readyz") == (200, "ready\n")
     assert "\ngreenroom_ready 1.0\n" in scrape(server, "/metrics")[1]
 
 
-def test_a_server_without_files_has_no_sizes(server: Server) -> None:
+def test_server_in_memory_has_no_disk_metrics(server: Server) -> None:
     page = scrape(server, "/metrics")[1]
     assert 'store="memory"' in page
     assert "greenroom_store_bytes" not in page
 
 
-def test_a_fault_of_ours_is_counted_for_metrics_and_log(
+def test_internal_error_is_counted_in_metrics_and_log(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a server with a fault
+    # Given a server with a bug
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("ours")
 
     monkeypatch.setattr(server.connections.router, "dispatch", fail)
 
-    # When a peer meets it
+    # When a command triggers it
     assert say(server, type="hello", username="ann")["code"] == "internal"
 
-    # Then it is counted, for both
+    # Then both count it
     assert '\ngreenroom_errors_total{code="internal"} 1.0\n' in scrape(server, "/metrics")[1]
     server.stop("test")
     (interval,) = (line for line in lines(path) if line["event"] == "interval")
     assert interval["errors"] == {"internal": 1}
 
 
-def test_a_port_that_is_taken_frees_the_other_one(server: Server, path: Path) -> None:
+def test_metrics_port_in_use_releases_the_chat_port(server: Server, path: Path) -> None:
     port = free_port()
     settings = config(path, port=port, store="memory", metrics_port=server.config.metrics_port)
     log = setup(settings, NO_ENVIRONMENT)

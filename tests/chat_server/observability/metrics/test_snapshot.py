@@ -1,4 +1,4 @@
-"""Figures become metrics: totals that only grow, in one step that looks at no session."""
+"""Snapshots: totals that only grow, taken without iterating over sessions."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ Bunch: Final[Any] = SimpleNamespace
 
 
 class Crowd(dict[str, Any]):
-    """Sessions that must not be looked at one by one."""
+    """Sessions that must not be iterated over."""
 
     def __len__(self) -> int:
         return 10_000
@@ -37,11 +37,11 @@ class Crowd(dict[str, Any]):
 
     @staticmethod
     def fail() -> NoReturn:
-        pytest.fail("a snapshot looks at each session")
+        pytest.fail("a snapshot iterates over sessions")
 
 
 class Stage:
-    """A server's parts, as far as metrics see them."""
+    """The parts of a server that metrics read."""
 
     def __init__(self) -> None:
         self.hub: Any = Bunch(
@@ -95,7 +95,7 @@ def test_every_row_of_the_table_is_on_the_page_and_nothing_else() -> None:
             assert families[name].documentation == row.meaning
 
 
-def test_both_formats_say_the_same() -> None:
+def test_both_formats_have_the_same_values() -> None:
     stage = Stage()
     stage.stats.accept_to_commit = {70: 2, 1_000_000: 1}
     values = stage.metrics.take_snapshot().values()
@@ -121,7 +121,7 @@ def test_the_scraper_chooses_the_format(accept: str, form: Format) -> None:
     assert Format.wanted(accept) is form
 
 
-def test_nothing_is_put_into_the_registry_that_the_process_shares() -> None:
+def test_default_registry_stays_empty() -> None:
     Stage().scrape()
     assert not any(family.name.startswith("greenroom") for family in REGISTRY.collect())
 
@@ -138,7 +138,7 @@ happenings = st.lists(
 
 
 @given(happenings)
-def test_counters_only_grow_and_miss_nothing(story: list[tuple[str, Any]]) -> None:
+def test_counters_in_any_play_grow_and_miss_nothing(story: list[tuple[str, Any]]) -> None:
     # Given messages, ends of sessions, and intervals at any time between them
     stage = Stage()
     took: list[int] = []
@@ -158,13 +158,13 @@ def test_counters_only_grow_and_miss_nothing(story: list[tuple[str, Any]]) -> No
             direct += value
             stage.interval(direct)
         else:
-            # When somebody scrapes, then nothing is less than it was
+            # When it is scraped, then no counter has decreased
             now = stage.scrape().counters()
             assert all(now[series] >= count for series, count in before.items())
             assert not before or now.keys() == before.keys()
             before = now
 
-    # And in the end all of it is there, once
+    # And in the end everything is counted, once
     scrape = stage.scrape()
     assert scrape.value("greenroom_messages_total") == len(took)
     assert scrape.value("greenroom_sent_bytes_total") == 10 * len(took) + direct
@@ -180,7 +180,7 @@ def test_counters_only_grow_and_miss_nothing(story: list[tuple[str, Any]]) -> No
         assert counted == sum(value <= round(bound * 1e6) for value in took)
 
 
-def test_a_scrape_changes_nothing_for_the_log() -> None:
+def test_scrape_does_not_change_interval_counts() -> None:
     stage = Stage()
     stage.stats.rtt = {5: 1}
     stage.stats.errors["forbidden"] += 1
@@ -190,7 +190,7 @@ def test_a_scrape_changes_nothing_for_the_log() -> None:
     assert stage.stats.errors == {"forbidden": 1}
 
 
-def test_the_loops_lag_is_in_seconds() -> None:
+def test_loop_lag_is_in_seconds() -> None:
     stage = Stage()
     stage.interval(lags={0: 90, 3: 9, 1200: 1})
     scrape, name = stage.scrape(), "greenroom_loop_lag_seconds"
@@ -201,7 +201,7 @@ def test_the_loops_lag_is_in_seconds() -> None:
     assert scrape.value(f"{name}_sum") == pytest.approx(1.227)
 
 
-def test_a_data_folder_that_has_gone_costs_its_own_metrics_only() -> None:
+def test_missing_data_folder_omits_disk_metrics_only() -> None:
     stage = Stage()
 
     def gone() -> NoReturn:
@@ -213,7 +213,7 @@ def test_a_data_folder_that_has_gone_costs_its_own_metrics_only() -> None:
     assert scrape.value("greenroom_sessions") == 10_000
 
 
-def test_the_process_is_described_as_by_the_usual_collectors() -> None:
+def test_process_metrics_equal_those_of_prometheus_client() -> None:
     scrape = Stage().scrape()
     usual = {"process_resident_memory_bytes", "process_start_time_seconds", "process_max_fds"}
     theirs = {sample.name: sample.value for family in REGISTRY.collect() for sample in family.samples}
@@ -224,7 +224,7 @@ def test_the_process_is_described_as_by_the_usual_collectors() -> None:
     )
 
 
-def test_a_bound_belongs_to_its_bucket() -> None:
+def test_value_equal_to_bound_is_in_its_bucket() -> None:
     assert bisect_left([50, 100], 100) == 1  # as Prometheus: le, not lt
     stage = Stage()
     stage.stats.rtt = {100: 1}

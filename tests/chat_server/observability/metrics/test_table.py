@@ -1,4 +1,4 @@
-"""The table of metrics keeps Prometheus' rules, and speaks the log's language."""
+"""The table of metrics follows Prometheus' conventions, and uses the names of the log."""
 
 import re
 
@@ -9,7 +9,7 @@ BOUNDED = {"node", "store", "sync", "version"}
 """Labels without a closed list: a server has one value of each."""
 
 
-def test_names_are_as_prometheus_wants_them() -> None:
+def test_metric_names_follow_prometheus_conventions() -> None:
     # https://prometheus.io/docs/practices/naming/
     assert len({row.name for row in METRICS}) == len(METRICS)
     for row in METRICS:
@@ -20,26 +20,26 @@ def test_names_are_as_prometheus_wants_them() -> None:
         assert not re.search(r"_(ms|us|s|kb|kib|percent)(_|$)", row.name), "base units only"
 
 
-def test_meanings_are_sentences() -> None:
+def test_metric_meanings_are_sentences() -> None:
     assert [row.name for row in METRICS if not re.fullmatch(r"[A-Z0-9].*\.", row.meaning, re.DOTALL)] == []
 
 
-def test_what_the_log_counts_too_bears_its_name() -> None:
+def test_metrics_of_log_fields_bear_their_names() -> None:
     of_intervals = set(EVENTS[LogEvent.INTERVAL].fields)
     for row in METRICS:
         if row.field:
             assert row.field in FIELDS
             assert row.field in of_intervals
-    told = {row.field for row in METRICS}
+    counted = {row.field for row in METRICS}
     # Rooms would be series without end; a scrape covers no interval; the lag is a histogram here.
-    assert of_intervals - told == {"interval_s", "rooms", "loop_lag_max_ms"}
+    assert of_intervals - counted == {"interval_s", "rooms", "loop_lag_max_ms"}
     same = {"greenroom_received_bytes_total": "bytes_in", "greenroom_sent_bytes_total": "bytes_out"}
     for row in METRICS:
         if row.field and row.field != "rss_bytes":
             assert row.field in row.name or same.get(row.name) == row.field, row.name
 
 
-def test_labels_have_closed_lists_and_tell_nobody_apart() -> None:
+def test_metric_labels_have_closed_lists_without_users() -> None:
     for row in METRICS:
         if row.values:
             assert len(row.labels) == 1
@@ -50,12 +50,12 @@ def test_labels_have_closed_lists_and_tell_nobody_apart() -> None:
         assert not {"username", "user", "room", "address", "session_id"} & set(row.labels)
 
 
-def test_bounds_are_in_order() -> None:
+def test_histogram_bounds_are_ascending() -> None:
     for row in METRICS:
         assert bool(row.bounds) == (row.kind is MetricType.HISTOGRAM)
         assert list(row.bounds) == sorted(set(row.bounds))
 
 
-def test_a_page_stays_small() -> None:
+def test_page_has_few_series() -> None:
     series = sum(len(row.bounds) + 3 if row.bounds else max(1, len(row.values)) for row in METRICS)
     assert series < 200
