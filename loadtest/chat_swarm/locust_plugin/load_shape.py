@@ -44,13 +44,13 @@ class SwarmShape(LoadTestShape):
 
     def __init__(
         self,
-        conductor: RunControl,
+        run_control: RunControl,
         read_plan: Callable[[], ShapePlan],
         max_users: float = math.inf,
         kind: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._conductor = conductor
+        self._run_control = run_control
         self._read_plan = read_plan
         self._max_users = max_users
         self._kind = kind
@@ -69,7 +69,7 @@ class SwarmShape(LoadTestShape):
             if not self._start_shape():
                 return None
         assert self._active is not None
-        t, users = self._conductor.elapsed(), int(self.get_current_user_count())  # type: ignore[no-untyped-call]
+        t, users = self._run_control.elapsed(), int(self.get_current_user_count())  # type: ignore[no-untyped-call]
         self._idle = 0 if t > 0 else self._idle + 1
         if self._idle > MAX_IDLE_TICKS:
             _LOG.error("The run did not begin: a master needs at least one worker.")
@@ -77,7 +77,7 @@ class SwarmShape(LoadTestShape):
         stage = self._active.stage_at(t, users)
         if stage is None:
             self._stage = None
-            self._conductor.set_label("")
+            self._run_control.set_label("")
             return None
         if stage != self._stage:
             self._stage = stage
@@ -101,13 +101,13 @@ class SwarmShape(LoadTestShape):
         if stage is None or stage == self._applied:
             return
         self._applied = stage
-        self._conductor.set_label(stage.label)
-        self._conductor.set_rate(stage.rate_factor)
+        self._run_control.set_label(stage.label)
+        self._run_control.set_rate(stage.rate_factor)
         if stage.cut_share:
-            self._conductor.cut_connections(stage.cut_share, stage.cut_spread)
+            self._run_control.cut_connections(stage.cut_share, stage.cut_spread)
 
     def finish(self) -> None:
-        """Write steps and limit to the conductor."""
+        """Write steps and limit to the run control."""
         if self._active is not None:
             self._active.finish()
 
@@ -120,9 +120,9 @@ class SwarmShape(LoadTestShape):
             _LOG.error("No shape: %s.", complaint)
             return False
         if plan.kind == "limit":
-            self._active = CapacityRun(plan, self._conductor, self._max_users)
+            self._active = CapacityRun(plan, self._run_control, self._max_users)
         else:
-            self._active = TimedRun(plan, self._conductor)
+            self._active = TimedRun(plan, self._run_control)
         return True
 
 
@@ -132,18 +132,20 @@ class ShapeChooser:
     def __init__(
         self,
         environment: Environment,
-        conductor: RunControl,
+        run_control: RunControl,
         read_plan: Callable[[], ShapePlan],
         max_users: float,
     ) -> None:
         self._environment = environment
-        self._shape = SwarmShape(conductor, read_plan, max_users)
+        self._shape = SwarmShape(run_control, read_plan, max_users)
         environment.events.test_start.add_listener(self._on_test_start)  # type: ignore[no-untyped-call]
         if environment.web_ui is None or environment.web_ui.app is None:
             return
         if environment.web_ui.userclass_picker_is_active:
             environment.available_shape_classes = {
-                kind: SwarmShape(conductor, read_plan, max_users, kind) for kind in SHAPES if kind != NO_SHAPE
+                kind: SwarmShape(run_control, read_plan, max_users, kind)
+                for kind in SHAPES
+                if kind != NO_SHAPE
             }
         else:
             environment.web_ui.app.before_request(self._before_request)
@@ -154,7 +156,7 @@ class ShapeChooser:
         self._shape.runner = self._environment.runner
 
     def finish(self) -> None:
-        """Write steps and limit to the conductor, after the run's last second is reported.
+        """Write steps and limit to the run control, after the run's last second is reported.
 
         Does nothing if the run had no shape.
         """
@@ -177,7 +179,7 @@ class ShapeChooser:
 
 def install(
     environment: Environment,
-    conductor: RunControl,
+    run_control: RunControl,
     read_plan: Callable[[], ShapePlan],
     max_users: float = math.inf,
 ) -> ShapeChooser | None:
@@ -193,6 +195,6 @@ def install(
     if plan.kind != NO_SHAPE and (complaint := plan.invalid_reason()):
         _LOG.error("No shape: %s.", complaint)
         sys.exit(2)
-    shapes = ShapeChooser(environment, conductor, read_plan, max_users)
+    shapes = ShapeChooser(environment, run_control, read_plan, max_users)
     shapes.choose(plan.kind)
     return shapes

@@ -64,17 +64,17 @@ class WorkerSignalHandler:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         worker = SwarmUser.worker
-        if self._signalled or worker is None or worker.engine is None:
+        if self._signalled or worker is None or worker.bot_process is None:
             _interrupt()
         self._signalled = True
 
 
 def install(environment: Environment, runner: Runner, skip_drain: Callable[[], None]) -> None:
     """Install the handlers, in Locust's `init` event. `skip_drain` ends a drain, if there is one."""
-    interrupts = InterruptHandler(runner, skip_drain)
+    handler = InterruptHandler(runner, skip_drain)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is handled elsewhere
-        signal.signal(signal.SIGINT, interrupts.on_signal)
+        signal.signal(signal.SIGINT, handler.on_signal)
     if not isinstance(runner, WorkerRunner):
-        environment.events.quitting.add_listener(interrupts.end_run)  # type: ignore[no-untyped-call]
+        environment.events.quitting.add_listener(handler.end_run)  # type: ignore[no-untyped-call]
     elif environment.parsed_options is not None and environment.parsed_options.processes:
         environment.events.test_start.add_listener(WorkerSignalHandler().on_test_start)  # type: ignore[no-untyped-call]

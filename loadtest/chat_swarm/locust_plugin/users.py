@@ -23,7 +23,7 @@ def _live_on(user: "SwarmUser") -> None:
 
 
 class SwarmUser(User):
-    """A Locust user that owns a bot: an instance of `bot_class`, made with the engine of its process."""
+    """A Locust user that owns a bot: an instance of `bot_class`, made with its process's `BotProcess`."""
 
     abstract = True
     tasks = [_live_on]  # noqa: RUF012  as Locust declares it
@@ -49,9 +49,9 @@ class SwarmUser(User):
 def _run_bot(user: SwarmUser) -> None:
     SwarmUser.ready.wait()
     worker = SwarmUser.worker
-    if worker is None or worker.engine is None:
+    if worker is None or worker.bot_process is None:
         return  # the run could not begin, and the reason was logged
-    bot = type(user).bot_class(worker.engine)
+    bot = type(user).bot_class(worker.bot_process)
     worker.start_bot(bot)
     try:
         gevent.get_hub().switch()  # until it is killed

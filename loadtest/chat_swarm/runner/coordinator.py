@@ -1,7 +1,7 @@
 """Coordinates a run over all bot processes: start, phases, samples of the server, drain.
 
 Runs in the master, or in the only process of a local run. Reaches the workers by the messages of ipc.py only;
-Locust's events are handled in locust_plugin/plugin.py. Implements the `Conductor` port of load shapes
+Locust's events are handled in locust_plugin/plugin.py. Implements the `RunControl` port of load shapes
 (shapes/run_control.py). `drain` blocks the calling greenlet.
 """
 

@@ -54,7 +54,7 @@ class LocustWorker:
     """The bots of this process. `local`: the coordinator is in the same process, so nothing is serialised."""
 
     def __init__(self, send: SendToMaster, tables: LocustStats, *, local: bool) -> None:
-        self.engine: BotProcess | None = None
+        self.bot_process: BotProcess | None = None
         self._send = send
         self._locust_stats = tables
         self._local = local
@@ -71,52 +71,69 @@ class LocustWorker:
     def listeners(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         """Return message name → handler; a handler gets the message's data."""
         return {
-            ipc.RATE: lambda data: self._with_engine(lambda engine: engine.set_rate(data["factor"])),
-            ipc.CUT: lambda data: self._with_engine(
-                lambda engine: engine.cut_connections(data["share"], data["spread"])
+            ipc.RATE: lambda data: self._with_bot_process(
+                lambda bot_process: bot_process.set_rate(data["factor"])
             ),
-            ipc.STOP_SENDING: lambda _: self._with_engine(self._stop_sending),
-            ipc.CATCH_UP: lambda data: self._with_engine(
-                lambda engine: self._catch_up(engine, data["heads"])
+            ipc.CUT: lambda data: self._with_bot_process(
+                lambda bot_process: bot_process.cut_connections(data["share"], data["spread"])
             ),
-            SLOT_GRANT_MESSAGE: lambda data: self._with_engine(lambda engine: engine.slots.on_grant(data)),
+            ipc.STOP_SENDING: lambda _: self._with_bot_process(self._stop_sending),
+            ipc.CATCH_UP: lambda data: self._with_bot_process(
+                lambda bot_process: self._catch_up(bot_process, data["heads"])
+            ),
+            SLOT_GRANT_MESSAGE: lambda data: self._with_bot_process(
+                lambda bot_process: bot_process.slots.on_grant(data)
+            ),
         }
 
-    def _with_engine(self, act: Callable[[BotProcess], object]) -> None:
-        if self.engine is not None:
-            act(self.engine)
+    def _with_bot_process(self, act: Callable[[BotProcess], object]) -> None:
+        if self.bot_process is not None:
+            act(self.bot_process)
 
-    def _stop_sending(self, engine: BotProcess) -> None:
-        engine.stop_sending()
+    def _stop_sending(self, bot_process: BotProcess) -> None:
+        bot_process.stop_sending()
         gevent.spawn(
-            self._call_when_done, engine, lambda: not engine.count_unacknowledged(), self._send_heads
+            self._call_when_done,
+            bot_process,
+            lambda: not bot_process.count_unacknowledged(),
+            self._send_heads,
         )
 
-    def _catch_up(self, engine: BotProcess, heads: dict[str, int]) -> None:
+    def _catch_up(self, bot_process: BotProcess, heads: dict[str, int]) -> None:
         gevent.spawn(
-            self._call_when_done, engine, lambda: not engine.count_behind(heads), self._send_final_report
+            self._call_when_done,
+            bot_process,
+            lambda: not bot_process.count_behind(heads),
+            self._send_final_report,
         )
 
     def _call_when_done(
-        self, engine: BotProcess, done: Callable[[], bool], then: Callable[[BotProcess], None]
+        self, bot_process: BotProcess, done: Callable[[], bool], then: Callable[[BotProcess], None]
     ) -> None:
         """Call `then` once `done()` is true, or after the drain's time; not if the run has been replaced."""
-        end = time.monotonic() + engine.plan.drain
-        while engine is self.engine and not done() and time.monotonic() < end:
+        end = time.monotonic() + bot_process.plan.drain
+        while bot_process is self.bot_process and not done() and time.monotonic() < end:
             gevent.sleep(_DRAIN_POLL_S)
-        if engine is self.engine:
-            then(engine)
+        if bot_process is self.bot_process:
+            then(bot_process)
 
-    def _send_heads(self, engine: BotProcess) -> None:
-        report = {"run": engine.run_id, "process": engine.process_number, "heads": engine.heads()}
+    def _send_heads(self, bot_process: BotProcess) -> None:
+        report = {
+            "run": bot_process.run_id,
+            "process": bot_process.process_number,
+            "heads": bot_process.heads(),
+        }
         self._send(ipc.HEADS, report)
 
-    def _send_final_report(self, engine: BotProcess) -> None:
-        engine.report_second()
+    def _send_final_report(self, bot_process: BotProcess) -> None:
+        bot_process.report_second()
         self._final_sent = True
-        final = engine.final_report()
+        final = bot_process.final_report()
         final.update(
-            run=engine.run_id, process=engine.process_number, rss_before=self._rss_before, pid=os.getpid()
+            run=bot_process.run_id,
+            process=bot_process.process_number,
+            rss_before=self._rss_before,
+            pid=os.getpid(),
         )
         self._send(ipc.FINAL, final)
 
@@ -130,7 +147,7 @@ class LocustWorker:
         self.stop_run()
         processes = run_description["processes"]
         raise_descriptor_limit()
-        engine = BotProcess(
+        bot_process = BotProcess(
             plan,
             run_description["run"],
             resolve_server(plan.host, plan.port),
@@ -139,14 +156,14 @@ class LocustWorker:
             send_slot_request=lambda ask: self._send(SLOT_REQUEST_MESSAGE, dict(ask)),
             sink=self._report_second,
         )
-        self._run_name = engine.run_id
-        engine.set_rate(run_description["factor"])
+        self._run_name = bot_process.run_id
+        bot_process.set_rate(run_description["factor"])
         self._rss_before = _rss_bytes()
         self._final_sent = False
         self._reported_errors.clear()
-        self.engine = engine
-        self._watcher = gevent.get_hub().loop.io(engine.loop.fileno(), _EV_READ)
-        self._watcher.start(engine.loop.run_once)
+        self.bot_process = bot_process
+        self._watcher = gevent.get_hub().loop.io(bot_process.loop.fileno(), _EV_READ)
+        self._watcher.start(bot_process.loop.run_once)
         reduce_gc_pauses()
 
     def start_bot(self, bot: Bot) -> None:
@@ -155,16 +172,16 @@ class LocustWorker:
         Locust starts a second's worth of users class by class. Slots are given in the order of requests, so
         without shuffling each class would have its own rooms, and readers would sit in silent ones.
         """
-        assert self.engine is not None
+        assert self.bot_process is not None
         self._starting.append(bot)
         if len(self._starting) == 1:
-            self.engine.loop.call_later(_START_BATCH_S, self._begin_bots)
+            self.bot_process.loop.call_later(_START_BATCH_S, self._begin_bots)
 
     def _begin_bots(self) -> None:
         starting, self._starting = self._starting, []
-        if self.engine is None or self.engine.sending_stopped:
+        if self.bot_process is None or self.bot_process.sending_stopped:
             return  # a bot that starts during the drain would never get a session
-        self.engine.random.shuffle(starting)
+        self.bot_process.random.shuffle(starting)
         for bot in starting:
             bot.start()
 
@@ -178,12 +195,12 @@ class LocustWorker:
     def stop_run(self) -> None:
         """Stop all bots and release the run's descriptors. Does nothing if there is no run."""
         self._starting = []
-        if self.engine is None:
+        if self.bot_process is None:
             return
         self._watcher.stop()
         self._watcher.close()
-        self.engine.close()
-        self.engine = None
+        self.bot_process.close()
+        self.bot_process = None
 
     def _report_second(self, report: ProcessSecond, histograms: dict[str, Histogram]) -> None:
         if self._final_sent:
@@ -204,8 +221,8 @@ class LocustWorker:
             self._locust_stats.add_samples(METRIC_BY_NAME[name], samples, size)
         for fault, count in report.faults.items():
             self._locust_stats.add_failures(fault, f"audit: {fault}", count)
-        assert self.engine is not None
-        errors = self.engine.errors
+        assert self.bot_process is not None
+        errors = self.bot_process.errors
         for what, count in errors.items():
             if count > self._reported_errors[what]:
                 self._locust_stats.add_failures(what, what, count - self._reported_errors[what], "error")
