@@ -60,7 +60,7 @@ class Coordinator:
         self.limit: CapacityResult | None = None
         self.finals: dict[int, dict[str, Any]] = {}
         self.notes: list[str] = []
-        self._usher = SlotAllocator()
+        self._slot_allocator = SlotAllocator()
         self._process_numbers: dict[str, int] = {}
         self._heads: dict[int, dict[str, int]] = {}
         self._answered = Flag()
@@ -87,7 +87,7 @@ class Coordinator:
         """Begin a run on these workers (ids); the `missing` ones of them may never get bots."""
         self.abandon()
         self.plan, self.run = plan, run
-        self._usher = SlotAllocator()
+        self._slot_allocator = SlotAllocator()
         self._process_numbers = {client: number for number, client in enumerate(workers)}
         self._heads, self.finals, self.notes = {}, {}, []
         self.steps, self.limit = [], None
@@ -186,7 +186,7 @@ class Coordinator:
             )
 
     def _assign_slot(self, data: Any, client: str) -> None:
-        answer = self._usher.allocate(data)
+        answer = self._slot_allocator.allocate(data)
         if answer is not None:
             self._send(SLOT_GRANT_MESSAGE, dict(answer), client)
 
