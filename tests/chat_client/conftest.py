@@ -1,4 +1,4 @@
-"""The real server as a subprocess, a pseudo-terminal with a small screen, and a peer that misbehaves."""
+"""Fixtures: the real server as a subprocess, a pseudo-terminal with a screen, fake peers and servers."""
 
 import contextlib
 import json
@@ -24,12 +24,12 @@ import pytest
 from chat_protocol.events import Event
 from support.fakes.fake_server import FakeServer
 
-PATIENCE_S = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
+PATIENCE_S = 30.0  # generous, as the machine may be busy; waits end as soon as their condition holds
 BIN_FOLDER = Path(sys.executable).parent
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """An environment in which nothing of the person who runs the tests matters."""
+    """Return an environment without settings of the user that runs the tests."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}
     kept.pop("NO_COLOR", None)
     home = {
@@ -48,7 +48,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 class ServerProcess:
-    """`chat-server` as a subprocess; `kill` and `start` again keep the port and the data."""
+    """`chat-server` as a subprocess; port and data are kept over `kill` and `start`."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self._folder = folder
@@ -112,7 +112,7 @@ class ServerProcess:
 
 
 class PseudoTerminal:
-    """A command at a pseudo-terminal; `screen` is what a person would see.
+    """A command at a pseudo-terminal; `screen` is the visible text.
 
     Understands as much of ECMA-48 as prompt_toolkit uses, and answers its question where the cursor is.
     """
@@ -161,7 +161,7 @@ class PseudoTerminal:
         os.kill(self._pid, number)
 
     def see(self, *texts: str) -> None:
-        """Wait until all of these are on the screen."""
+        """Wait until all these texts are on the screen."""
         self.until(lambda: all(text in self.screen for text in texts), " and ".join(map(repr, texts)))
 
     def see_line(self, pattern: str) -> None:
@@ -176,7 +176,7 @@ class PseudoTerminal:
             assert alive or condition(), f"ended without {what}:\n{self.screen}"
 
     def exit_code(self) -> int:
-        """Wait for the end."""
+        """Wait for the end of the command; return its exit code."""
         deadline = time.monotonic() + PATIENCE_S
         while self._read(0.05):
             assert time.monotonic() < deadline, f"still running:\n{self.screen}"
@@ -263,7 +263,7 @@ class PseudoTerminal:
 
 
 class FakePeer:
-    """A listener of the test's own that does with its connections what the test says."""
+    """A listener that calls `behave` with each connection."""
 
     def __init__(self, behave: Callable[[socket.socket], object]) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -287,7 +287,7 @@ class FakePeer:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that all tests share: each takes names and rooms of its own."""
+    """A server shared by all tests: each uses its own names and rooms."""
     one = ServerProcess(
         tmp_path_factory.mktemp("server"), "--store", "memory", "--rate-messages", "0", "--rate-bytes", "0"
     )
@@ -297,7 +297,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers of the test's own."""
+    """Start real servers for one test."""
     started: list[ServerProcess] = []
 
     def start(*flags: str) -> ServerProcess:
@@ -326,7 +326,7 @@ def peer() -> Iterator[Callable[[Callable[[socket.socket], object]], FakePeer]]:
 
 @pytest.fixture
 def fake_server() -> Iterator[Callable[..., FakeServer]]:
-    """Start servers that do what the test says."""
+    """Start fake servers with scripted welcomes."""
     started: list[FakeServer] = []
 
     def start(*replies: Event | list[Event]) -> FakeServer:
@@ -363,7 +363,7 @@ def run(env: dict[str, str]) -> Callable[..., "subprocess.CompletedProcess[str]"
 
 @pytest.fixture
 def spawn(env: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start `chat-client` without a terminal, and let it run."""
+    """Start `chat-client` without a terminal; it is killed after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def command(*arguments: str) -> "subprocess.Popen[str]":

@@ -1,4 +1,4 @@
-"""The library against the real server."""
+"""The client library with a real server."""
 
 import threading
 from typing import Any, TypeVar
@@ -116,7 +116,7 @@ def test_pings_go_by_themselves(server: Any) -> None:
 def test_the_servers_pings_are_answered(start_server: Any) -> None:
     server = start_server("--ping-interval", "0.1", "--rate-messages", "0")
     with Client("ponger", server.address, ping_every=0) as client:
-        while client.rtt().samples < 5:  # unanswered, the second one would have ended the session
+        while client.rtt().samples < 5:  # an unanswered ping would have ended the session
             client.ping()
 
 
@@ -155,7 +155,7 @@ def test_closing_lets_out_what_waits_to_be_sent(server: Any) -> None:
             pass
 
 
-def test_a_slow_program_is_told_and_finds_all_in_the_log(server: Any) -> None:
+def test_slow_program_gets_an_overrun_and_follow_reads_the_log(server: Any) -> None:
     with Client("slow", server.address, rooms=["slow"], backlog=10) as slow:
         for number in range(100):
             slow.say(str(number), "slow")
@@ -165,7 +165,7 @@ def test_a_slow_program_is_told_and_finds_all_in_the_log(server: Any) -> None:
         assert [next(found).message for _ in range(100)] == [str(number) for number in range(100)]
 
 
-def test_a_lost_connection_ends_the_session_of_who_did_not_ask_for_more(start_server: Any) -> None:
+def test_lost_connection_without_reconnect_ends_the_session(start_server: Any) -> None:
     server = start_server()
     client = Client("once", server.address)
     client.connect()
@@ -187,7 +187,7 @@ def test_a_shutdown_says_so(start_server: Any) -> None:
     assert lost.value.bye.reason == "shutdown"
 
 
-def test_who_reconnects_is_back_in_the_rooms_and_sends_again_what_was_not_acknowledged(
+def test_reconnect_rejoins_rooms_and_resends_unacknowledged_messages(
     start_server: Any,
 ) -> None:
     server = start_server()

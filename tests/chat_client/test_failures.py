@@ -1,4 +1,4 @@
-"""A peer that is no chat server, or a bad one."""
+"""Peers that are not a chat server, or violate the protocol."""
 
 import socket
 import struct
@@ -118,7 +118,7 @@ def test_unknown_words_of_a_newer_server_do_no_harm(peer: Any) -> None:
 
 
 @pytest.mark.parametrize("reason", ["kicked", "replaced"])
-def test_who_was_sent_away_does_not_come_back(peer: Any, reason: Any) -> None:
+def test_client_kicked_or_replaced_does_not_reconnect(peer: Any, reason: Any) -> None:
     bad = peer(answers(encode(WELCOME), encode(Bye(reason=reason))))
     client = Client("ann", bad.address, reconnect=True)
     client.connect()
@@ -138,7 +138,7 @@ def test_the_server_says_when_to_come_back(peer: Any) -> None:
     client.close()
 
 
-def test_each_try_that_fails_is_told(peer: Any) -> None:
+def test_each_failed_attempt_to_reconnect_is_a_lost_event(peer: Any) -> None:
     bad = peer(answers(encode(WELCOME)))
     client = Client("ann", bad.address, reconnect=True, backoff=Backoff(0.001, 0.002))
     client.connect()
@@ -148,8 +148,8 @@ def test_each_try_that_fails_is_told(peer: Any) -> None:
 
 
 def test_a_hole_in_the_live_feed_is_filled_from_the_log(peer: Any) -> None:
-    # Given a server that has passed over seq 2 (and whose log knows it)
-    told = [
+    # Given a server that has skipped seq 2, which is in its log
+    messages = [
         MessageEvent(
             room="r", seq=seq, sender="x", username="x", message=str(seq), timestamp=0, origin="client"
         )
@@ -159,13 +159,15 @@ def test_a_hole_in_the_live_feed_is_filled_from_the_log(peer: Any) -> None:
     def behave(connection: socket.socket) -> None:
         connection.recv(65536)
         welcome = msgspec.structs.replace(WELCOME, rooms=[RoomState("r", 0, 1)])
-        connection.sendall(encode(welcome) + encode(told[0]) + encode(told[2]))
+        connection.sendall(encode(welcome) + encode(messages[0]) + encode(messages[2]))
         for line in connection.makefile("rb"):
             command = decode_command(line.strip())
             if isinstance(command, History):
                 assert command.after is not None
-                page = HistoryPage(ref=command.ref, room="r", messages=told[command.after : 3], more=False)
-                connection.sendall(encode(told[3]) + encode(page))
+                page = HistoryPage(
+                    ref=command.ref, room="r", messages=messages[command.after : 3], more=False
+                )
+                connection.sendall(encode(messages[3]) + encode(page))
 
     with Client("ann", peer(behave).address, rooms=["r"], ping_every=0, timeout=30) as client:
         found = follow(client, "r")

@@ -1,4 +1,4 @@
-"""The library inside other programs: the bot of the docs, and one patched by gevent."""
+"""The library in other programs: the example bot of the docs, and a program patched by gevent."""
 
 import subprocess
 import sys

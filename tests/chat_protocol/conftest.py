@@ -1,4 +1,4 @@
-"""Strategies for everything that travels: drawn field by field from the Structs' own annotations."""
+"""Hypothesis strategies for commands and events, made from the annotations of their Structs."""
 
 import types
 import typing
@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 
 from chat_protocol import commands, events
 
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.register_profile("patient", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("patient")
 
 NAMES = st.text("abzAZ09éß字.-_", max_size=31).map("n".__add__)
@@ -51,7 +51,7 @@ def values(kind: Any) -> SearchStrategy[Any]:
 
 
 def within(kind: type, meta: msgspec.Meta) -> SearchStrategy[Any]:
-    """Return a strategy for values that keep the limits of `meta`."""
+    """Return a strategy for values within the limits of `meta`."""
     if kind is int:
         low, high = meta.ge, meta.le
         assert low is not None
@@ -61,7 +61,7 @@ def within(kind: type, meta: msgspec.Meta) -> SearchStrategy[Any]:
 
 
 def structs(kind: type[msgspec.Struct]) -> SearchStrategy[Any]:
-    """Return a strategy for instances of `kind`; each optional field is there or not."""
+    """Return a strategy for instances of `kind`, with or without each optional field."""
     required: dict[str, SearchStrategy[Any]] = {}
     optional: dict[str, SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):

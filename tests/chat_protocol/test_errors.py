@@ -30,7 +30,7 @@ def test_a_fault_lets_the_session_go_on_unless_it_says_otherwise() -> None:
     assert not fault.close
 
 
-def test_a_refusal_carries_what_the_peer_is_told() -> None:
+def test_refusal_carries_code_message_and_retry_after() -> None:
     with pytest.raises(Refused, match="slower") as raised:
         raise Refused(ErrorCode.RATE_LIMITED, "slower", retry_after=1.5)
     assert (raised.value.code, raised.value.message, raised.value.retry_after) == (

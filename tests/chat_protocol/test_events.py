@@ -185,9 +185,9 @@ def test_an_event_is_frozen_and_may_answer_a_ref(kind: type[Event]) -> None:
 
 
 def test_a_message_is_none_of_the_garbage_collectors_business() -> None:
-    # Given that it holds nothing that could hold it
+    # Given that it contains no containers
     assert {type(value) for value in msgspec.structs.asdict(HI).values()} <= {str, int, float, bool, NoneType}
-    # Then it never counts as growth that would have the collector look at all that rooms keep
+    # Then messages kept by rooms do not trigger a full collection
     assert not events.MessageEvent.__struct_config__.gc
 
 

@@ -8,7 +8,7 @@ from chat_protocol.message_text import MAX_MESSAGE_BYTES, text_problem
 
 
 def naive(text: str) -> bool:
-    """Tell by the letter of the contract whether `text` may be a message."""
+    """Model: whether `text` is a valid message, by the text of the protocol."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

@@ -10,7 +10,7 @@ from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.sentences import event_sentences
 
 SILENT = (events.MessageEvent, events.HistoryPage, events.PingEvent, events.PongEvent)
-"""Messages are shown as messages; pings are between programs."""
+"""Events without sentences: messages are shown as messages, pings are between programs."""
 
 SPOKEN: list[tuple[events.Event, list[str]]] = [
     (

@@ -13,7 +13,7 @@ __all__ = ["server"]
 
 @pytest.fixture
 def enter(server: ServerProcess) -> Iterator[Callable[..., Driver]]:
-    """Let people come in: `enter("ann", "text")`; names are made unique."""
+    """Connect clients: `enter("ann", "text")`; names are made unique."""
     with ExitStack() as stack:
 
         def one(name: str, dialect: str, *, named: bool = True) -> Driver:

@@ -1,7 +1,7 @@
-"""One small client a dialect, with the same verbs, so that a story can be told once for all of them.
+"""A small client for each dialect, with the same methods, so that one test can run in all dialects.
 
-A driver knows how its dialect says things and how it hears them, and nothing of what should happen.
-`heard` is every message that came, in order; `told` is every sentence of the server's own.
+A driver encodes and decodes its dialect, and contains no expectations of a test. `messages` are all received
+messages, in order; `notices` are all other sentences of the server.
 """
 
 import json
@@ -15,11 +15,11 @@ from support.processes.process import TIMEOUT_S
 from support.processes.wire import ConnectionEnded, RawConnection
 
 Message = tuple[str, str]
-"""Who said it, and what."""
+"""Sender and text."""
 
 
 class Driver(RawConnection):
-    """A person who speaks one dialect."""
+    """A client of one dialect."""
 
     dialect: ClassVar[str]
 
@@ -29,48 +29,48 @@ class Driver(RawConnection):
         self.messages: list[Message] = []
         self.notices: list[str] = []
 
-    # What each dialect has words for
+    # Defined by each dialect
 
     def enter(self, name: str) -> None:
-        """Come in under a name, and wait until that is so."""
+        """Open the session under a name, and wait until the server has accepted it."""
         raise NotImplementedError
 
     def encode_message(self, text: str) -> bytes:
-        """Return the bytes by which one says `text`."""
+        """Return the bytes that send `text`."""
         raise NotImplementedError
 
     def encode_rename(self, name: str) -> bytes:
-        """Return the bytes by which one takes another name."""
+        """Return the bytes that change the name."""
         raise NotImplementedError
 
     def read(self) -> None:
-        """Take one line of the server's."""
+        """Read one line of the server."""
         raise NotImplementedError
 
     def encode_private(self, name: str, text: str) -> bytes:
-        """Return the bytes by which one says `text` to one user."""
+        """Return the bytes that send `text` to one user."""
         raise NotImplementedError
 
     def encode_list_users(self) -> bytes:
-        """Return the bytes by which one asks who is connected."""
+        """Return the bytes that request the list of users."""
         raise NotImplementedError
 
     def encode_list_rooms(self) -> bytes:
-        """Return the bytes by which one asks which rooms there are."""
+        """Return the bytes that request the list of rooms."""
         raise NotImplementedError
 
     def encode_join(self, room: str) -> bytes:
-        """Return the bytes by which one enters a room."""
+        """Return the bytes that join a room."""
         raise NotImplementedError
 
     def encode_quit(self) -> bytes:
-        """Return the bytes by which one says good-bye."""
+        """Return the bytes that end the session."""
         raise NotImplementedError
 
-    # What all can do
+    # Common to all dialects
 
     def say(self, text: str) -> None:
-        """Say something, and wait for one's own echo."""
+        """Send a message, and wait for its echo."""
         self.send(self.encode_message(text))
         self.expect_message(self.name, text)
 
@@ -79,7 +79,7 @@ class Driver(RawConnection):
         self.until(lambda: (name, text) in self.messages, f"{name}: {text[:100]!r}")
 
     def expect_notice(self, *words: str) -> None:
-        """Wait for a sentence of the server's own that has all these words."""
+        """Wait for a notice of the server that contains all these words."""
 
         def found() -> bool:
             return any(all(word in sentence for word in words) for sentence in self.notices)
@@ -87,11 +87,11 @@ class Driver(RawConnection):
         self.until(found, f"a sentence with {words}")
 
     def read_all(self) -> None:
-        """Take everything that has come by now."""
+        """Read everything that was sent before now: send a message and read up to its echo."""
         self.say(unique_name("fence"))
 
     def read_until_closed(self) -> None:
-        """Wait until the server has closed, taking what it says before."""
+        """Read until the server closes the connection."""
         try:
             while True:
                 self.read()
@@ -110,7 +110,7 @@ class Driver(RawConnection):
 
 
 class NdjsonDriver(Driver):
-    """The native dialect; its lobby is where the stories play, so that all three meet."""
+    """NDJSON. Tests use its default room, the lobby, where all dialects meet."""
 
     dialect = "ndjson"
 
@@ -141,7 +141,7 @@ class NdjsonDriver(Driver):
         return _json(type="quit")
 
     def wait_for_server_reads(self) -> None:
-        """Wait until the server has read whatever anybody sent before: two rounds of its loop."""
+        """Wait until the server has read everything sent before by any client: two rounds of its loop."""
         for _ in range(2):
             mark = unique_name("mark")
             self.send(_json(type="ping", id=mark))
@@ -152,7 +152,7 @@ class NdjsonDriver(Driver):
         frame = json.loads(line)
         if frame["type"] == "message":
             self.messages.append((frame["username"], frame["message"]))
-        elif frame["type"] == "presence":  # in the words of the others: who joined is not who left
+        elif frame["type"] == "presence":  # worded as in the other dialects
             for verb in ("joined", "left"):
                 self.notices += [f"{name} {verb} {frame['room']}" for name in frame.get(verb, ())]
         else:
@@ -160,7 +160,7 @@ class NdjsonDriver(Driver):
 
 
 class TwoFieldDriver(Driver):
-    """Two fields."""
+    """Two-field JSON."""
 
     dialect = "simple"
 
@@ -186,7 +186,7 @@ class TwoFieldDriver(Driver):
 
 
 class PlainTextDriver(Driver):
-    """Lines, as with nc."""
+    """Plain text, as with nc."""
 
     dialect = "text"
 

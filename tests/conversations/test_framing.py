@@ -1,4 +1,4 @@
-"""What bytes become, and what is refused, in every dialect: lines, frames, packets, sizes, characters."""
+"""Framing and validation in every dialect: lines, frames, packets, sizes, characters."""
 
 from collections.abc import Callable
 
@@ -17,15 +17,15 @@ each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 @pytest.mark.parametrize("dialect", ["ndjson", "simple"])
 def test_no_message_forges_a_line(enter: Enter, dialect: str, ending: str) -> None:
-    # Given somebody who reads plain text, and somebody who means mischief
+    # Given a reader in plain text, and a malicious user
     reader, mallory = enter("reader", "text"), enter("mallory", dialect)
 
-    # When a message holds what looks like a line of somebody else
+    # When a message contains what looks like a line of another user
     mallory.send(mallory.encode_message(f"hm{ending}[12:00] ann: I resign{ending}* the server says so"))
     mallory.send(mallory.encode_message("end"))
     reader.expect_message(mallory.name, "end")
 
-    # Then nobody else has said it, and it stands at the beginning of no line
+    # Then it is not attributed to another user, and no line begins with it
     assert not any(name == "ann" for name, _ in reader.messages)
     assert not any("the server says so" in sentence for sentence in reader.notices)
     if ending == "\n":
@@ -34,13 +34,13 @@ def test_no_message_forges_a_line(enter: Enter, dialect: str, ending: str) -> No
 
 @each_dialect
 def test_what_is_too_long_is_refused(enter: Enter, dialect: str) -> None:
-    # Given somebody who may say 8,192 bytes at once
+    # Given a user whose messages may have 8,192 bytes
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
-    # When they say one more (in two-byte letters: bytes count, not characters)
+    # When a message has one more (two-byte letters: the limit counts bytes, not characters)
     ann.send(ann.encode_message("é" * 4096 + "x"))
 
-    # Then they are told the limit, and go on; and exactly as much is fine
+    # Then an error names the limit, the session continues, and exactly 8,192 bytes are accepted
     ann.expect_notice("8192", "8193")
     ann.say("é" * 4096)
     bob.expect_message(ann.name, "é" * 4096)
@@ -49,13 +49,13 @@ def test_what_is_too_long_is_refused(enter: Enter, dialect: str) -> None:
 @each_dialect
 @pytest.mark.parametrize("control", ["\x07", "\x1b", "\x00", "\x9b", "\x7f"])
 def test_control_characters_are_refused(enter: Enter, dialect: str, control: str) -> None:
-    # Given somebody
+    # Given a user
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
-    # When they say what a terminal would obey
+    # When a message contains a control character
     ann.send(ann.encode_message(f"ring{control}ring"))
 
-    # Then they are told which character it was, and the session goes on
+    # Then an error names the character, and the session continues
     ann.expect_notice("control character", f"U+{ord(control):04X}")
     ann.say("quiet now")
     bob.expect_message(ann.name, "quiet now")
@@ -84,12 +84,12 @@ def test_an_empty_two_field_message_is_refused(enter: Enter) -> None:
 
 
 def test_two_field_objects_may_name_without_saying(enter: Enter) -> None:
-    # Given a program that says who it is before its person has typed anything
+    # Given a program that sends its name before its user has typed anything
     ann = enter("ann", "simple", named=False)
     ann.send(ann.encode_message(""))
     ann.expect_notice("welcome", ann.name)
 
-    # Then that is no mistake
+    # Then that is not an error
     ann.say("now I speak")
     assert not any("empty" in sentence for sentence in ann.notices)
 
@@ -105,7 +105,7 @@ def test_an_empty_line_of_text_is_nothing(enter: Enter) -> None:
 
 @each_dialect
 def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
-    # Given a very slow line, from its first byte on
+    # Given a very slow connection
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     assert isinstance(bob, NdjsonDriver)
     said = {
@@ -114,19 +114,19 @@ def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
         "text": f"/nick {ann.name}\r\n".encode() + ann.encode_message("slôw ☃"),
     }[dialect]
 
-    # When each byte is sent by itself
+    # When each byte is sent alone
     for byte in said:
         ann.send(bytes([byte]))
         bob.wait_for_server_reads()  # the server has read it by now
 
-    # Then it is as if it had come at once
+    # Then the result is as if all had arrived at once
     bob.expect_message(ann.name, "slôw ☃")
     ann.expect_message(ann.name, "slôw ☃")
 
 
 @each_dialect
 def test_several_frames_in_one_packet(enter: Enter, dialect: str) -> None:
-    # Given everything from the first word to the last in one packet, the last frame cut in two
+    # Given a whole session in one packet, but for the end of the last frame
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     first = {
         "ndjson": f'{{"type":"hello","username":"{ann.name}"}}\n',
@@ -135,12 +135,12 @@ def test_several_frames_in_one_packet(enter: Enter, dialect: str) -> None:
     }
     whole = first[dialect].encode() + b"".join(map(ann.encode_message, ("one", "two", "three")))
 
-    # When it comes so
+    # When it is sent
     ann.send(whole[:-5])
     bob.expect_message(ann.name, "two")
     ann.send(whole[-5:])
 
-    # Then each message is heard, by its sender too
+    # Then each message is delivered, to its sender too
     for one in (ann, bob):
         for text in ("one", "two", "three"):
             one.expect_message(ann.name, text)
@@ -161,7 +161,7 @@ def test_two_field_objects_need_no_newline_between(enter: Enter) -> None:
 
 @each_dialect
 def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str) -> None:
-    # Given a script that says one thing and closes its side: printf 'hi' | nc -N
+    # Given a script that sends one message and closes its side: printf 'hi' | nc -N
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     text = unique_name("hi")
     if dialect == "ndjson":
@@ -172,20 +172,20 @@ def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str)
     # When the server has seen the end
     ann.read_until_closed()
 
-    # Then it has answered before it closed, and the message was said
+    # Then it has answered before closing, and the message is delivered
     assert text in [said for _, said in ann.messages]
     bob.until(lambda: text in [said for _, said in bob.messages], text)
 
 
 @each_dialect
 def test_a_cut_connection_takes_nobody_along(enter: Enter, dialect: str) -> None:
-    # Given one who vanishes in the middle of a frame
+    # Given a user whose connection closes in the middle of a frame
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")
     ann.send(ann.encode_message("never finished")[:-4])
     ann.close()
 
-    # Then the others are told, and go on
+    # Then the others are notified, and continue
     bob.expect_notice(ann.name, "left")
     bob.say("well")
 
@@ -197,10 +197,10 @@ def test_newcomers_in_text_see_what_was_said_last(enter: Enter) -> None:
     for text in texts:
         ann.say(text)
 
-    # When somebody comes with nc
+    # When a user connects with nc
     bob = enter("bob", "text")
 
-    # Then a line of help comes first, then the last ten of them
+    # Then it receives a line of help, then the last ten messages
     assert "/help" in bob.notices[0]
     assert [text for _, text in bob.messages][:10] == texts[2:]
 

@@ -1,6 +1,6 @@
-"""What everybody may rely on, whichever dialect they speak: one suite, told over all three.
+"""Behaviour common to all dialects: one suite, played in all three.
 
-Real sockets, one real server. All meet in the lobby, the one room that every dialect has.
+Real sockets, one real server. All users are in the lobby, the one room that every dialect has.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from support.processes.peer import unique_name
 Enter = Callable[..., Driver]
 
 DIALECTS = ("ndjson", "simple", "text")
-QUERY_DIALECTS = ("ndjson", "text")  # two-field JSON has no words but a name and a message
+QUERY_DIALECTS = ("ndjson", "text")  # two-field JSON has no commands
 
 each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 each_pair = pytest.mark.parametrize(
@@ -25,28 +25,28 @@ each_pair = pytest.mark.parametrize(
 def test_a_message_reaches_everyone_and_echoes_to_its_sender(
     enter: Enter, speaking: str, hearing: str
 ) -> None:
-    # Given two people, each with a dialect
+    # Given two users, each with a dialect
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
-    # When each says something
+    # When each sends a message
     ann.send(ann.encode_message("good morning"))
     bob.send(bob.encode_message("and to you: ünïcödé, 字, 👍"))
 
-    # Then both hear both, the sender too
+    # Then both receive both messages, the sender too
     for one in (ann, bob):
         one.expect_message(ann.name, "good morning")
         one.expect_message(bob.name, "and to you: ünïcödé, 字, 👍")
 
 
 def test_three_dialects_share_one_room(enter: Enter) -> None:
-    # Given one of each
+    # Given a user of each dialect
     people = [enter(dialect, dialect) for dialect in DIALECTS]
 
-    # When all have spoken
+    # When each has sent a message
     for one in people:
         one.say(f"this is {one.name}")
 
-    # Then all have heard all, in one order
+    # Then all have received all of them, in one order
     said = [(one.name, f"this is {one.name}") for one in people]
     for one in people:
         one.read_all()
@@ -55,14 +55,14 @@ def test_three_dialects_share_one_room(enter: Enter) -> None:
 
 @each_pair
 def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
-    # Given somebody who says a hundred things without waiting
+    # Given a user with a hundred messages
     ann, bob = enter("ann", speaking), enter("bob", hearing)
     texts = [f"number {number}" for number in range(100)]
 
-    # When all of it is sent at once
+    # When all of them are sent without waiting
     ann.send(b"".join(map(ann.encode_message, texts)))
 
-    # Then everyone hears each of them once, in order
+    # Then everyone receives each of them once, in order
     for one in (ann, bob):
         one.expect_message(ann.name, texts[-1])
         one.read_all()
@@ -71,7 +71,7 @@ def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
 
 @each_dialect
 def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) -> None:
-    # Given two who speak at the same time, and two who listen in different dialects
+    # Given two users that send at the same time, and two listeners of different dialects
     ann, bob = enter("ann", dialect), enter("bob", dialect)
     listeners = [ann, bob, enter("cat", "ndjson"), enter("dan", "text")]
 
@@ -83,7 +83,7 @@ def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) 
         for speaker in (ann, bob):
             one.expect_message(speaker.name, "turn 29")
 
-    # Then nobody's order differs
+    # Then all receive them in the same order
     turns = [
         [said for said in one.messages if said[0] in {ann.name, bob.name} and "turn" in said[1]]
         for one in listeners
@@ -94,10 +94,10 @@ def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) 
 
 @each_pair
 def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> None:
-    # Given somebody with a name
+    # Given a user with a name
     ann = enter("ann", hearing)
 
-    # When another wants it, in capitals
+    # When another requests it, in capitals
     thief = enter("thief", speaking, named=False)
     thief.name = ann.name.upper()
     if speaking == "ndjson":
@@ -107,7 +107,7 @@ def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> Non
     else:
         thief.send(thief.encode_rename(thief.name))
 
-    # Then it is told so in clear words, and may choose another on the same connection
+    # Then the error says that it is taken, and another name is accepted on the same connection
     thief.expect_notice("taken")
     thief.enter(unique_name("honest"))
     ann.say("still me")
@@ -118,14 +118,14 @@ def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> Non
 @each_dialect
 @pytest.mark.parametrize("name", ["server", "SERVER", "guest-mine", "with,comma", "@at", "x" * 33, "\u200bx"])
 def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
-    # Given somebody who has come in
+    # Given a user
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
-    # When they ask for a name that nobody may have
+    # When it requests an invalid or reserved name
     before = len(ann.notices)
     ann.send(ann.encode_rename(name))
 
-    # Then they are told why, and keep their own
+    # Then an error says why, and the name is unchanged
     ann.read_all()
     assert any("name" in sentence for sentence in ann.notices[before:])
     ann.say("same as ever")
@@ -134,14 +134,14 @@ def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
 
 @each_pair
 def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
-    # Given two who know each other
+    # Given two users
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
-    # When one takes another name
+    # When one changes its name
     old, new = ann.name, unique_name("anna")
     ann.send(ann.encode_rename(new))
 
-    # Then the other is told of both names, and what comes next is under the new one
+    # Then the other is notified of both names, and later messages have the new one
     bob.expect_notice(old, new)
     ann.expect_notice(old, new)
     ann.name = new
@@ -152,18 +152,18 @@ def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
 @pytest.mark.parametrize("hearing", DIALECTS)
 @pytest.mark.parametrize("speaking", QUERY_DIALECTS)
 def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, hearing: str) -> None:
-    # Given three people
+    # Given users of all dialects
     ann, bob = enter("ann", speaking), enter("bob", hearing)
     eves = [enter("eve", dialect) for dialect in DIALECTS]
 
-    # When one of them speaks to another
+    # When one sends a private message to another
     ann.send(ann.encode_private(bob.name, "just between us"))
 
-    # Then these two hear it
+    # Then these two receive it
     for one in (ann, bob):
         one.expect_message(ann.name, "just between us")
 
-    # And nobody else hears, or is told, anything of it
+    # And the others receive neither the message nor a notice of it
     for eve in eves:
         eve.read_all()
         assert not any("between" in text for _, text in eve.messages)
@@ -172,33 +172,33 @@ def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, 
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_a_private_message_to_nobody(enter: Enter, dialect: str) -> None:
-    # Given somebody
+    # Given a user
     ann = enter("ann", dialect)
 
-    # When they speak to a name that nobody has
+    # When it sends a private message to an unknown name
     ann.send(ann.encode_private("nobody-at-all", "hello?"))
 
-    # Then they are told so
+    # Then an error names it
     ann.expect_notice("nobody-at-all")
     ann.read_all()
     assert (ann.name, "hello?") not in ann.messages
 
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
-def test_who_and_rooms(enter: Enter, dialect: str) -> None:
-    # Given people in every dialect
+def test_lists_of_users_and_rooms_are_shown(enter: Enter, dialect: str) -> None:
+    # Given users of every dialect
     ann = enter("ann", dialect)
     others = [enter("other", each) for each in DIALECTS]
 
-    # When one asks who is there, and which rooms there are
+    # When one requests the lists of users and rooms
     ann.send(ann.encode_list_users())
     ann.send(ann.encode_list_rooms())
 
-    # Then all are named, and the lobby is
+    # Then all users are listed, and the lobby
     ann.expect_notice(ann.name, *(one.name for one in others))
     ann.expect_notice("lobby")
 
-    # And somebody who leaves is soon in no list
+    # And a user that has left is no longer listed
     for one in others:
         ann.expect_notice(one.name, "joined")
     others[0].close()
@@ -213,17 +213,17 @@ def test_who_and_rooms(enter: Enter, dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_another_room(enter: Enter, dialect: str) -> None:
-    # Given somebody in a room of their own choice, and somebody in the lobby
+    # Given a user in another room, and one in the lobby
     ann, bob, cat = enter("ann", dialect), enter("bob", "ndjson"), enter("cat", "text")
     room = unique_name("garden")
     ann.send(ann.encode_join(room))
     ann.expect_notice(room)
 
-    # When a third comes into that room and speaks there
+    # When a third joins that room and sends a message
     cat.send(cat.encode_join(room))
     cat.say("roses")
 
-    # Then the first hears it, the lobby does not
+    # Then the first receives it, the lobby does not
     ann.expect_message(cat.name, "roses")
     bob.read_all()
     assert (cat.name, "roses") not in bob.messages
@@ -231,19 +231,19 @@ def test_another_room(enter: Enter, dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
 def test_saying_good_bye(enter: Enter, dialect: str) -> None:
-    # Given somebody who has just said something
+    # Given two users
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")
 
-    # When they say good-bye in the same breath
+    # When one sends a message, quits, and sends another message, all at once
     ann.send(ann.encode_message("last words") + ann.encode_quit() + ann.encode_message("too late"))
 
-    # Then their words are acknowledged, the good-bye is answered, the connection closed
+    # Then the first message is acknowledged, the quit is answered, the connection closed
     ann.read_until_closed()
     assert (ann.name, "last words") in ann.messages
     assert "bye" in ann.notices[-1]
 
-    # And the others hear the words, and that they have left; nothing after the good-bye counts
+    # And the other receives that message and a leave; nothing after the quit counts
     bob.expect_message(ann.name, "last words")
     bob.expect_notice(ann.name, "left")
     assert (ann.name, "too late") not in bob.messages
@@ -261,27 +261,27 @@ def test_words_of_parting_in_text(enter: Enter, word: bytes) -> None:
     ("speaking", "hearing"), [("ndjson", "text"), ("simple", "ndjson"), ("text", "simple")]
 )
 def test_presence(enter: Enter, speaking: str, hearing: str) -> None:
-    # Given somebody who watches
+    # Given a user in the lobby
     bob = enter("bob", hearing)
 
-    # When another comes, and goes without a word
+    # When another joins, and disconnects without a quit
     ann = enter("ann", speaking)
     bob.expect_notice(ann.name, "joined")
     ann.close()
 
-    # Then the first is told of both
+    # Then the first is notified of both
     bob.expect_notice(ann.name, "left")
 
 
 @each_dialect
 def test_a_name_is_free_again_when_its_holder_has_left(enter: Enter, dialect: str) -> None:
-    # Given somebody who has left
+    # Given a user that has left
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")
     ann.close()
     bob.expect_notice(ann.name, "left")
 
-    # When another takes the name, then it is theirs
+    # When another takes the name, then it is accepted
     heir = enter("heir", dialect, named=False)
     heir.enter(ann.name)
     heir.say("I inherited this")

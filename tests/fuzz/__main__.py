@@ -1,7 +1,7 @@
-"""`make fuzz`: each target for a while, in a process of its own, guided by the coverage of our code.
+"""`make fuzz`: runs each fuzz target for a while in its own process, guided by coverage (Atheris, libFuzzer).
 
-What a run finds to be new goes on as the corpus of the next one, in a folder outside the project; an input
-that breaks a promise is kept there too, and becomes an ordinary test once it is understood.
+New inputs become the corpus of the next run, in a folder outside the project. Failing inputs are kept there
+too, and are turned into ordinary tests once they are understood.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from pathlib import Path
 from fuzz.seeds import TARGETS, WORDS, seeds
 
 _PROGRESS = re.compile(r"#(\d+)\s+(\w+)\s+cov: (\d+) ft: (\d+) corp: (\d+)")
-_MAX_INPUT_BYTES = 700  # bytes of an input: the longest seed has a third of that
-_GRACE_S = 60  # seconds beyond its time after which a target is ended
+_MAX_INPUT_BYTES = 700  # the longest seed has a third of that
+_GRACE_S = 60  # after its time, before a target is killed
 
 
 def main() -> int:
-    """Run the targets that were asked for; 0 if every promise held."""
+    """Run the targets given, or all; return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__.splitlines()[0])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=int, default=30, help="time for each target (default: 30)")
@@ -27,14 +27,14 @@ def main() -> int:
         "--finds",
         type=Path,
         default=Path(tempfile.gettempdir()) / "greenroom-fuzz",
-        help="folder that keeps what was found (default: %(default)s)",
+        help="folder for the inputs found (default: %(default)s)",
     )
     options = parser.parse_args()
     if unknown := set(options.targets) - set(TARGETS):
-        parser.error(f"no target is called {', '.join(sorted(unknown))}")
+        parser.error(f"unknown target: {', '.join(sorted(unknown))}; see --help for the list")
     broken = [target for target in options.targets or TARGETS if not _run(target, options)]
     if broken:
-        print(f"broken: {', '.join(broken)}; the inputs are in {options.finds}")
+        print(f"failed: {', '.join(broken)}; the inputs are in {options.finds}")
     return 1 if broken else 0
 
 
@@ -65,11 +65,11 @@ def _run(target: str, options: argparse.Namespace) -> bool:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            print(f"{target:9} did not end in time")
+            print(f"{target:9} timed out")
             return False
     progress = _PROGRESS.findall(done.stderr)
     if not progress or done.returncode:
-        print(f"{target:9} broke a promise:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}")
+        print(f"{target:9} failed:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}")
         return False
     count, _, coverage, features, size = progress[-1]
     first = next((each for each in progress if each[1] == "INITED"), progress[0])

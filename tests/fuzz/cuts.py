@@ -1,4 +1,4 @@
-"""One stream of bytes in many pieces, as a network may cut it."""
+"""Splits a byte stream into pieces, as a network may."""
 
 import itertools
 import random
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def cuts(data: bytes) -> Iterator[list[bytes]]:
-    """Return `data` whole, byte by byte, and cut at random places that are always the same for it."""
+    """Yield `data` whole, byte by byte, and split at random places; deterministic for the same `data`."""
     yield [data]
     yield [data[at : at + 1] for at in range(len(data))]
     dice = random.Random(zlib.crc32(data))
@@ -18,7 +18,7 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
 
 
 def same_for_all_cuts(data: bytes, feed: Callable[[list[bytes]], Any]) -> Any:
-    """Return what `feed` makes of the pieces of `data`, which must not hang on where they are cut."""
+    """Return the result of `feed` for `data`; assert that it does not depend on how `data` is split."""
     first, *others = cuts(data)
     whole = feed(first)
     for pieces in others:

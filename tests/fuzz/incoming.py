@@ -1,4 +1,4 @@
-"""What holds for everything that a server's codec makes of bytes."""
+"""Invariants of everything that a server's codec decodes."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 from fuzz.lines_shown import one_line_each
 
 SHORT_FRAME_BYTES = 300
-"""Bytes of a frame for the fuzzer, so that short inputs pass the limit."""
+"""Frame limit for the fuzzer, so that short inputs exceed it."""
 
 _MAX_SENTENCE_CHARS = 500  # code points
 
 
 @contextlib.contextmanager
 def short_frames() -> Iterator[None]:
-    """Make all codecs that are made meanwhile take frames of `SHORT` bytes at most."""
+    """Set the frame limit to `SHORT_FRAME_BYTES` for codecs made within the context."""
     makers = (LineBuffer.__init__, ObjectSplitter.__init__)
     try:
         for make in makers:
@@ -34,7 +34,7 @@ def short_frames() -> Iterator[None]:
 
 
 def feed_codec(codec: Codec, pieces: Sequence[bytes]) -> list[Incoming]:
-    """Feed the pieces and the end of input; nothing may be kept beyond a frame."""
+    """Feed the pieces and the end of input; assert that no more than a frame is buffered."""
     found: list[Incoming] = []
     for piece in pieces:
         found += codec.receive(piece)
@@ -44,7 +44,7 @@ def feed_codec(codec: Codec, pieces: Sequence[bytes]) -> list[Incoming]:
 
 
 def check_buffers(codec: object) -> None:
-    """Look through a codec's buffers."""
+    """Assert that a codec's buffers are bounded."""
     for name in ("_lines", "_objects"):
         buffer = getattr(codec, name, None)
         if buffer is not None and not buffer.overflowed:
@@ -54,7 +54,7 @@ def check_buffers(codec: object) -> None:
 
 
 def check_items(found: Sequence[Incoming]) -> None:
-    """Hold every fault and command to its own rules."""
+    """Check every fault, and that every command survives encoding and decoding."""
     for item in found:
         if isinstance(item, Fault):
             _fault(item)

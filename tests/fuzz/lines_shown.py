@@ -1,4 +1,4 @@
-"""What may stand in the lines that the plain-text dialect writes."""
+"""Checks the lines written by the plain-text dialect."""
 
 import re
 
@@ -6,7 +6,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def one_line_each(written: bytes, count: int) -> list[str]:
-    """Return the lines of `count` events: each begins one line, its further lines are indented."""
+    """Return the first lines of `count` events; assert that all their other lines are indented."""
     shown = written.decode()
     assert not _CONTROL.search(shown), ascii(shown)
     lines = shown.splitlines()

@@ -1,4 +1,4 @@
-"""One target under the fuzzer, in this process: `python -m fuzz.one TARGET`, then libFuzzer's own options."""
+"""Runs one target under the fuzzer, in this process: `python -m fuzz.one TARGET [libFuzzer options]`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The targets, and the seeds that each begins with: one bytes literal a line in corpus/NAME.txt."""
+"""The fuzz targets, and their seeds: one bytes literal a line in corpus/NAME.txt."""
 
 import ast
 import importlib
@@ -20,5 +20,5 @@ def seeds(target: str) -> list[bytes]:
 
 
 def check_of(target: str) -> Check:
-    """Import a target; under the fuzzer this is where the code is instrumented."""
+    """Import a target and return its check; under the fuzzer, importing instruments the code."""
     return cast("Check", importlib.import_module(f"fuzz.targets.{target}").check)

@@ -1,4 +1,4 @@
-"""The fuzzer's targets, for a moment and without the fuzzer: so they cannot rot."""
+"""Runs the fuzz targets briefly and without the fuzzer, so that they stay valid."""
 
 import random
 import sys
@@ -70,7 +70,7 @@ def test_a_forged_line_would_be_seen(written: bytes) -> None:
 
 
 def steps(feed: Fed, pieces: list[bytes]) -> int:
-    """Count the lines of the protocol's code that run while `pieces` are fed."""
+    """Count the lines of `chat_protocol` that are executed while `pieces` are fed."""
     count = 0
 
     def line(frame: types.FrameType, event: str, _argument: object) -> object:
@@ -130,7 +130,7 @@ def detector_feed() -> Fed:
     ids=ascii,
 )
 def test_the_work_grows_with_the_bytes_and_no_faster(make: Callable[[], Fed], unit: bytes) -> None:
-    # Each time is a stream of its own; twice the bytes may cost twice the steps, and a few to begin with.
+    # Four times the bytes may cost four times the steps, and a constant.
     for cut in (1, len(unit) + 1, 64):
         short, long = unit * 60, unit * 240
         few = steps(make(), [short[at : at + cut] for at in range(0, len(short), cut)])

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from chat_client.base.backoff import Backoff
 
 
-def test_waits_grow_up_to_a_bound_and_begin_anew() -> None:
+def test_backoff_waits_grow_to_the_maximum_and_restart_after_reset() -> None:
     backoff = Backoff(1, 10, random_fraction=lambda: 1.0)
     assert [backoff.next_wait() for _ in range(6)] == [1, 2, 4, 8, 10, 10]
     backoff.reset()

@@ -1,4 +1,4 @@
-"""`send`, `tail` and `rtt` as scripts use them: real commands, a real server."""
+"""`send`, `tail` and `rtt` in scripts: real commands, a real server."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Run = Any
 
 
 def rest(process: Any) -> tuple[str, str]:
-    """Wait for the end, return what else was written (communicate would lose what is buffered)."""
+    """Wait for the end and return the remaining output (communicate would lose what is buffered)."""
     written = process.stdout.read(), process.stderr.read()
     process.wait()
     return written
@@ -144,7 +144,7 @@ def test_no_answer_exits_5_and_counts_what_is_not_acknowledged(start_server: Any
         process.stdin.write("second\nthird\n")
         process.stdin.close()
         assert process.wait(60) == 5
-        # The first may have been frozen on its way to its sender.
+        # The acknowledgement of the first may not have been sent before the freeze.
         assert re.search("[23] messages were not acknowledged", process.stderr.read())
         server.thaw()
 
@@ -181,7 +181,7 @@ def test_tail_writes_json_that_is_safe_to_look_at(server: Any, run: Run) -> None
     assert (event["type"], event["seq"], event["message"]) == ("message", 1, stored.message)
 
 
-def test_tail_comes_back_without_hole_or_repeat_if_told_to(start_server: Any, spawn: Any) -> None:
+def test_tail_with_reconnect_prints_each_message_once_over_a_restart(start_server: Any, spawn: Any) -> None:
     server = start_server()
     tail = spawn("tail", "--server", server.address, "--json", "--since", "0", "-n", "30", "--reconnect")
     lines: list[str] = []
@@ -189,7 +189,7 @@ def test_tail_comes_back_without_hole_or_repeat_if_told_to(start_server: Any, sp
         with Client("writer", server.address) as writer:
             for number in range(10):
                 writer.say(str(part * 10 + number))
-        lines += [] if lines else [tail.stdout.readline()]  # it is connected
+        lines += [] if lines else [tail.stdout.readline()]  # it has connected
         server.kill()
         server.start()
     out, err = rest(tail)

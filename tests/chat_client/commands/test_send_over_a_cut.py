@@ -1,4 +1,4 @@
-"""`send` and `tail` while the server dies and comes back, or does not."""
+"""`send` and `tail` over a restart of the server, or its end."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ def test_a_long_stream_outlives_restarts(start_server: Any, spawn: Any) -> None:
         send.stdin.close()
         assert (send.wait(60), send.stderr.read()) == (0, "")
         assert [event.message for event in look.history("r", after=0, limit=None)] == lines
-        assert [user.username for user in look.who()] == ["look"]  # it has said good-bye
+        assert [user.username for user in look.who()] == ["look"]  # it has sent quit
 
 
 def test_a_server_that_does_not_come_back_is_a_lost_connection(start_server: Any, spawn: Any) -> None:
@@ -44,7 +44,7 @@ def test_a_server_that_does_not_come_back_is_a_lost_connection(start_server: Any
     assert "Traceback" not in error
 
 
-def test_who_interrupts_it_hears_what_is_missing(start_server: Any, spawn: Any) -> None:
+def test_send_when_interrupted_reports_unacknowledged_messages(start_server: Any, spawn: Any) -> None:
     server = start_server()
     with Client("look", server.address) as look:
         send = spawn("send", "--server", server.address, "--timeout", "60")

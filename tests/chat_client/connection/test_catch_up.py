@@ -1,4 +1,4 @@
-"""When a catch-up is over, and how much it was: rules for any order of what comes."""
+"""Catch-up: when it is complete, and its count, for events in any order."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def resumed(*rooms: RoomState) -> tuple[ClientSession, CatchUp]:
 def interleavings(
     draw: st.DrawFn,
 ) -> tuple[list[RoomState], dict[str, int], dict[str, int], list[tuple[str, str]]]:
-    """Rooms, what each lacks at its head, how much of that is gone, and an order for streams and answers."""
+    """Rooms, missing messages of each, how many of them are deleted, and an order of events and answers."""
     count = draw(st.integers(1, 4))
     rooms = [RoomState(f"room-{number}", draw(st.integers(0, 5)), 1) for number in range(count)]
     lacks = {room.room: draw(st.integers(0, 4)) for room in rooms}
@@ -87,16 +87,16 @@ def test_no_more_is_asked_than_the_limits_of_a_server_bear() -> None:
 
 def test_a_hello_with_very_many_conversations_fits_into_a_frame() -> None:
     wide = "\U00010400" * 31
-    talks = [RoomState(f"@{wide}a,{wide}{number}", 2**61, 2, wide) for number in range(1000)]
+    conversations = [RoomState(f"@{wide}a,{wide}{number}", 2**61, 2, wide) for number in range(1000)]
     rooms = [RoomState(f"{wide}{number}", 2**61, 1) for number in range(50)]
-    session, _ = resumed(*talks, *rooms)
+    session, _ = resumed(*conversations, *rooms)
     hello = session.hello()
     assert len(encode(hello)) <= MAX_FRAME_BYTES
     assert hello.resume is not None
     assert set(hello.resume.rooms) > {room.room for room in rooms}
 
 
-def test_what_was_seen_is_no_news_the_second_time() -> None:
+def test_session_ignores_messages_it_has_seen() -> None:
     session, _ = resumed(RoomState("r", 3, 1))
     assert [session.apply_event(make_message(seq, "r")) for seq in (3, 4, 4, 2, 5)] == [
         False,
@@ -105,6 +105,6 @@ def test_what_was_seen_is_no_news_the_second_time() -> None:
         False,
         True,
     ]
-    # A welcome that stands further back than we do does not take us back.
+    # A welcome with an earlier position does not set the session back.
     session.apply_welcome(msgspec.structs.replace(make_welcome(RoomState("r", 4, 1)), resumed=True))
     assert session.rooms["r"].seq == 5

@@ -1,4 +1,4 @@
-"""Coming back, against a server that does what the test says and nothing else."""
+"""Reconnecting and resuming, with a fake server."""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from support.fakes.fake_server import FakeServer, make_message, make_welcome
 Kind = TypeVar("Kind", bound=Event)
 FIRST_WELCOME = make_welcome(RoomState("lobby", 10, 2))
 RESUMED_WELCOME = make_welcome(RoomState("lobby", 12, 2), resumed=True)
-"""Two messages were seen in the meantime."""
+"""The welcome after two more messages have been received."""
 
 Scripted = Callable[..., FakeServer]
 
@@ -65,7 +65,7 @@ def seqs_until_back(client: Client) -> tuple[list[int], Back]:
 
 
 def seen_two(server: FakeServer, client: Client, head: int = 12) -> None:
-    """Let the first connection bring 11 and 12, then break; the log goes on up to `head`."""
+    """Send 11 and 12 on the first connection, then break it; the log continues to `head`."""
     first = server.next_connection()
     server.log += [make_message(seq) for seq in range(1, head + 1)]
     first.send(make_message(11), make_message(12))
@@ -74,7 +74,7 @@ def seen_two(server: FakeServer, client: Client, head: int = 12) -> None:
     first.break_connection()
 
 
-def test_the_session_is_resumed_where_it_stood_and_nothing_is_told_twice(
+def test_reconnect_resumes_at_the_last_seq_and_delivers_each_message_once(
     fake_server: Scripted, connect: Any
 ) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME)
@@ -96,7 +96,7 @@ def test_back_comes_at_once_when_nothing_was_missed(fake_server: Scripted, conne
     seen_two(server, client)
     assert seqs_until_back(client)[1].caught_up == 0
     server.next_connection().break_connection()
-    assert seqs_until_back(client)[1].caught_up == 0  # in no room there is nothing to ask
+    assert seqs_until_back(client)[1].caught_up == 0  # without rooms there is nothing to query
 
 
 def test_the_catch_up_waits_for_every_room(fake_server: Scripted, connect: Any) -> None:
@@ -114,11 +114,11 @@ def test_the_catch_up_waits_for_every_room(fake_server: Scripted, connect: Any) 
     second.send(make_message(11), make_message(1, "dev"), make_message(2, "dev"))
     for _ in range(3):
         until(client, MessageEvent)
-    second.send(Closed(room="left", peer="bob", by="bob"))  # what can come no more is not waited for
+    second.send(Closed(room="left", peer="bob", by="bob"))  # a closed room is not waited for
     assert seqs_until_back(client)[1].caught_up == 3
 
 
-def test_a_gap_is_told_and_is_not_waited_for(fake_server: Scripted, connect: Any) -> None:
+def test_catch_up_with_a_gap_reports_it_and_does_not_wait(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME, RESUMED_WELCOME)
     client = connect(server)
     seen_two(server, client, head=81)
@@ -134,21 +134,21 @@ def test_a_gap_is_told_and_is_not_waited_for(fake_server: Scripted, connect: Any
 def test_what_was_not_acknowledged_goes_again_in_order_and_counts_once(
     fake_server: Scripted, connect: Any
 ) -> None:
-    # Given three messages under way, of which the server has stored the first two, when the connection breaks
+    # Given three unacknowledged messages, of which the server has stored two, when the connection breaks
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME)
     client = connect(server)
     pending = [client.send(text) for text in ("one", "two", "three")]
     first = server.next_connection()
     refs = [first.next_command(Message).ref for _ in pending]
     first.break_connection()
-    # When they go again, and a fourth behind them
+    # When they are resent, and a fourth after them
     second = server.next_connection()
     pending.append(client.send("four"))
     again = [second.next_command(Message) for _ in pending]
     assert [message.message for message in again] == ["one", "two", "three", "four"]
     assert [message.ref for message in again][:3] == refs
     refs = [message.ref for message in again]
-    # Then the echo in the stream and the answer `again` may come in any order: each is told once
+    # Then each is one event, whichever arrives first: its echo, or the acknowledgement with `again`
     own = [make_message(seq, sender="me", ref=ref) for seq, ref in zip((13, 14, 15, 16), refs, strict=True)]
     answers = [msgspec.structs.replace(event, again=True) for event in own]
     second.send(answers[2], own[0], own[1], answers[1], own[2], own[3], make_message(17))
@@ -174,7 +174,7 @@ def test_what_goes_again_keeps_to_the_servers_pace_and_to_its_order(
     first.break_connection()
     second = server.next_connection()
     until(client, Back)
-    client.send("late")  # waits behind the others
+    client.send("late")  # is queued after the others
     assert [second.next_command(Message).message for _ in range(9)] == [*texts, "late"]
 
 
@@ -202,7 +202,7 @@ def test_quitting_waits_behind_what_goes_again(fake_server: Scripted, connect: A
 def test_in_a_new_session_the_log_is_asked_before_anything_goes_again(
     fake_server: Scripted, connect: Any
 ) -> None:
-    # Given two messages under way, of which the server has stored one, and a session that cannot be resumed
+    # Given two unacknowledged messages, one of them stored, and a session that cannot be resumed
     server = fake_server(
         FIRST_WELCOME, make_welcome(RoomState("lobby", 600, 2), id="you", session="other"), FIRST_WELCOME
     )
@@ -214,7 +214,7 @@ def test_in_a_new_session_the_log_is_asked_before_anything_goes_again(
     server.log += [make_message(600, sender="me", ref=refs[0]), make_message(601, sender="else", ref=refs[1])]
     server.before_page.append(make_message(601, sender="else"))
     first.break_connection()
-    # Then only the other one goes again
+    # Then only the other one is resent
     second = server.next_connection()
     assert second.next_command(Message).message == "not stored"
     assert pending[0].wait(30).seq == 600
@@ -263,7 +263,7 @@ def test_a_refusal_for_good_ends_it(fake_server: Scripted, connect: Any) -> None
 @pytest.mark.parametrize(
     ("reason", "sentence"), [("replaced", "another connection"), ("kicked", "you were kicked")]
 )
-def test_who_was_replaced_or_kicked_is_told_and_stays_away(
+def test_client_replaced_or_kicked_reports_it_and_does_not_reconnect(
     fake_server: Scripted, connect: Any, reason: str, sentence: str
 ) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME)
@@ -291,9 +291,9 @@ def test_closing_while_it_comes_back_is_no_failure(fake_server: Scripted, connec
     second = server.next_connection()
     closing = threading.Thread(target=client.close)
     closing.start()
-    list(client)  # from here on it is over
+    list(client)  # the session has ended now
     second.send(RESUMED_WELCOME)
-    closing.join()  # a reader that fails is an error of this test
+    closing.join()  # an exception in the reader fails this test
 
 
 def test_a_session_may_be_taken_over_by_another_client(fake_server: Scripted, connect: Any) -> None:
@@ -334,7 +334,7 @@ def test_rooms_that_were_joined_left_and_opened_are_part_of_the_resume(
     first = server.next_connection()
     first.send(Joined(room="Dev", seq=7, count=1), make_message(8, "Dev"))
     first.send(Opened(room="@ann,bob", peer="bob", by="bob", seq=3), make_message(4, "@ann,bob"))
-    first.send(Opened(room="@ann,bob", peer="bob", by="bob", seq=3))  # told again
+    first.send(Opened(room="@ann,bob", peer="bob", by="bob", seq=3))  # repeated
     for _ in range(2):
         until(client, MessageEvent)
     until(client, Opened)

@@ -1,4 +1,4 @@
-"""What goes out once more: in its order, at the server's pace, everything else behind it."""
+"""The resend queue: order, rate limits, later commands behind it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from chat_protocol.commands import Command, Message, Ping
 from chat_protocol.events import Limits
 
 SLOW = Limits(65536, 8192, 0, 0, messages_per_second=0.001, message_burst=5, bytes_per_second=0, byte_burst=0)
-"""Four may go at once, the fifth in a quarter of an hour."""
+"""Four messages may be sent at once, the fifth after a quarter of an hour."""
 
 
 class RecordingLink:
-    """Takes what is sent."""
+    """Records the commands that are sent."""
 
     def __init__(self) -> None:
         self.sent: list[Command] = []
@@ -33,9 +33,9 @@ def test_it_waits_when_the_pace_says_so_and_the_rest_waits_behind() -> None:
     again = ResendQueue(wire, calls, SLOW)
     again.send_unacknowledged()
     again.send(Ping(id="behind"))
-    again.send(messages[5])  # waits already
+    again.send(messages[5])  # is queued already
     assert wire.sent == messages[:4]
-    again._send_next()  # the time has come
+    again._send_next()  # its wait is over
     assert wire.sent == messages[:5]
     again.cancel()
     again._send_next()

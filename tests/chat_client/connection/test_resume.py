@@ -1,4 +1,4 @@
-"""Coming back to the real server: killed, cut off, replaced. Everything is seen once, in order."""
+"""Resuming with the real server, after a kill, a cut or a takeover: each message once, in order."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 class Reader:
-    """Reads a client's events in a thread of its own."""
+    """Reads a client's events in a thread."""
 
     def __init__(self, client: Client) -> None:
         self.messages: list[MessageEvent] = []
@@ -59,7 +59,7 @@ class Reader:
 
 
 def speak(client: Client, count: int, room: str, disturb: Callable[[int], None]) -> list[MessageEvent]:
-    """Say numbers, let `disturb` do harm in between, and return what was acknowledged."""
+    """Send numbers, call `disturb` in between, and return the acknowledgements."""
     pending = []
     for number in range(count):
         pending.append(client.send(str(number), room))
@@ -82,7 +82,7 @@ def test_a_stream_outlives_the_death_of_the_server(start_server: Any, connect: C
 
     def disturb(number: int) -> None:
         if number % 500 == 240:
-            wait_until(lambda: not ann.unacknowledged)  # or the next death would come before it is back
+            wait_until(lambda: not ann.unacknowledged)  # so that the client is connected before the next kill
         if number % 500 == 250:
             server.kill()
         if number % 500 == 300:
@@ -144,7 +144,7 @@ def test_conversations_go_on_where_they_stood(start_server: Any, connect: Connec
     assert sum(isinstance(event, Opened) for event in reader.events) == 1
 
 
-def test_a_name_is_held_for_who_was_cut_off_and_free_after_quitting(server: Any, connect: Connect) -> None:
+def test_name_is_held_after_a_cut_and_free_after_quit(server: Any, connect: Connect) -> None:
     ann = connect("held-ann", server, backoff=Backoff(1.0, 1.0))
     ann.cut()
     with pytest.raises(Refused) as refused:
@@ -158,12 +158,12 @@ def test_a_name_is_held_for_who_was_cut_off_and_free_after_quitting(server: Any,
     with Client("held-ann", server.address) as again:
         assert again.id != first
     with Client("held-ann", server.address, resumable=True) as closed:
-        closed.close()  # says so too
+        closed.close()  # ends the session too
     with Client("held-ann", server.address) as again:
         assert again.username == "held-ann"
 
 
-def test_who_is_replaced_is_told_and_the_other_goes_on(server: Any, connect: Connect) -> None:
+def test_replaced_client_gets_the_reason_and_the_new_one_continues(server: Any, connect: Connect) -> None:
     ann = connect("twice-ann", server, rooms=["twice"])
     ann.say("here", "twice")
     other = connect("twice-ann", server, resume=ann.resume)
@@ -197,14 +197,14 @@ def test_following_goes_on_over_cuts(server: Any, connect: Connect) -> None:
     ann = connect("follow-ann", server, rooms=["follow"])
     bob = connect("follow-bob", server, rooms=["follow"])
 
-    def talk() -> None:
+    def send_all() -> None:
         for number in range(300):
             if number % 50 == 10:
                 ann.cut()
             bob.say(str(number), "follow")
 
-    talking = threading.Thread(target=talk)
-    talking.start()
+    sending = threading.Thread(target=send_all)
+    sending.start()
     found = follow(ann, "follow", since=0)
     assert [next(found).message for _ in range(300)] == [str(number) for number in range(300)]
-    talking.join()
+    sending.join()

@@ -1,4 +1,4 @@
-"""The interactive client as a person sees it: a real pseudo-terminal, a real server."""
+"""The interactive client at a pseudo-terminal, with a real server."""
 
 import re
 import signal
@@ -25,7 +25,7 @@ CTRL_C, CTRL_D, ENTER, TAB = "\x03", "\x04", "\r", "\t"
 
 
 def last_message(client: Client) -> str:
-    """Return the next message that is not our own."""
+    """Return the text of the next message of another session."""
     while True:
         event = client.next_event(60)
         if isinstance(event, MessageEvent) and event.sender != client.id:
@@ -76,17 +76,17 @@ def test_entering_a_busy_room_shows_every_message_once(server: Any, terminal: An
         stop = threading.Event()
         said: list[int] = []
 
-        def talk() -> None:
+        def send_all() -> None:
             while not stop.is_set() and len(said) < 5000:
                 said.append(len(said))
                 bob.say(f"number {said[-1]}.", "busy")
 
-        talking = threading.Thread(target=talk)
-        talking.start()
+        sending = threading.Thread(target=send_all)
+        sending.start()
         ann.type("/join busy" + ENTER)
         ann.see("busy> ", "number")
         stop.set()
-        talking.join()
+        sending.join()
         ann.see(f"number {said[-1]}.")
         shown = [int(number) for number in re.findall(r"number (\d+)\.", ann.raw)]
         assert shown == list(range(shown[0], said[-1] + 1))
@@ -117,9 +117,9 @@ def test_conversations(server: Any, terminal: Any) -> None:
         ann.see("lobby> ")
         bob.say("are you there?", to="conv-ann")
         ann.see("(private) conv-bob: are you there?", "unread: @conv-bob 1")
-        ann.type("/msg conv-bob in a moment" + ENTER)
-        ann.see("(to conv-bob) conv-ann: in a moment")
-        assert last_message(bob) == "in a moment"
+        ann.type("/msg conv-bob in a minute" + ENTER)
+        ann.see("(to conv-bob) conv-ann: in a minute")
+        assert last_message(bob) == "in a minute"
         ann.type("/chat conv-b" + TAB + ENTER)
         ann.see("@conv-bob> ", "conversation with conv-bob")
         ann.type("now" + ENTER)
@@ -160,7 +160,7 @@ def test_commands_answer(server: Any, terminal: Any) -> None:
         bob.say("unheard", "cmd")
         with Client("cmd-cy", server.address, rooms=["cmd"]) as cy:
             cy.say("right behind it", "cmd")
-        ann.see("right behind it")  # so that what is hidden has come by now
+        ann.see("right behind it")  # so that the hidden message has arrived
         ann.type("/ignore cmd-bob" + ENTER)
         ann.see("no longer ignored")
         bob.say("heard again", "cmd")
@@ -188,7 +188,7 @@ def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
         ann.type(ENTER)
         ann.see("Send these", "[y/N]")
         ann.type(ENTER)
-        ann.see_line("paste> secret 1")  # the draft is back, nothing was sent
+        ann.see_line("paste> secret 1")  # the line is restored, nothing was sent
         ann.type(CTRL_C)
         ann.type("short" + ENTER)
         assert last_message(bob) == "short"
@@ -362,7 +362,7 @@ def test_earlier_lines_are_kept_for_the_user_alone(server: Any, terminal: Any, t
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_who_is_shown_the_door_is_told_and_leaves(terminal: Any, peer: Any) -> None:
+def test_app_when_kicked_shows_the_reason_and_exits(terminal: Any, peer: Any) -> None:
     def behave(connection: socket.socket) -> None:
         connection.recv(65536)
         welcome = Welcome(

@@ -1,4 +1,4 @@
-"""What a person sees of a lost connection, and what is left of typed lines when there is no coming back."""
+"""The interactive client over a lost connection, with a fake server."""
 
 import signal
 from typing import Any
@@ -84,7 +84,7 @@ def test_a_new_session_is_called_one(fake_server: Any, terminal: Any) -> None:
     ann.see("back after", "in a new session", "bob: 1", "bob: 2")
 
 
-def test_who_is_replaced_is_told_why(fake_server: Any, terminal: Any) -> None:
+def test_app_when_replaced_shows_the_reason(fake_server: Any, terminal: Any) -> None:
     server = fake_server(make_welcome(LOBBY))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -93,7 +93,7 @@ def test_who_is_replaced_is_told_why(fake_server: Any, terminal: Any) -> None:
     assert "the session has ended: replaced: the session continues on another connection" in ann.screen
 
 
-def test_who_shows_who_lags(fake_server: Any, terminal: Any) -> None:
+def test_user_list_shows_lagging_users(fake_server: Any, terminal: Any) -> None:
     server = fake_server(make_welcome(LOBBY))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")

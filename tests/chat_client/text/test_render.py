@@ -22,7 +22,7 @@ def test_a_message_is_a_line_with_time_and_name() -> None:
     assert message_text(said("hi bob"), PLAIN, mentioned=True).endswith(" » bob: hi bob")
 
 
-def test_the_servers_own_words_stand_out() -> None:
+def test_message_of_the_server_is_rendered_in_brackets() -> None:
     assert message_text(said("hi", "server", "server"), PLAIN).endswith(" [server] hi")
 
 

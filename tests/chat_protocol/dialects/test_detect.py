@@ -24,7 +24,7 @@ TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
 def detect_pieces(pieces: list[bytes]) -> tuple[Codec, list[Incoming]]:
-    """Feed `pieces` as a connection does: to the chosen codec, once there is one."""
+    """Feed `pieces` as a connection does: to the successor, once there is one."""
     sniffer = DialectDetector()
     found: list[Incoming] = []
     for piece in pieces:
@@ -33,7 +33,7 @@ def detect_pieces(pieces: list[bytes]) -> tuple[Codec, list[Incoming]]:
 
 
 def detect_all_cuts(stream: bytes) -> tuple[type[Codec], list[Incoming]]:
-    """Feed `stream` whole, byte by byte and cut at each place, which must come to the same."""
+    """Feed `stream` whole, byte by byte, and split at each index; assert that the results are equal."""
     whole, found = detect_pieces([stream])
     for pieces in (
         [bytes([byte]) for byte in stream],
@@ -166,7 +166,7 @@ def test_a_first_line_that_is_too_large_is_not_looked_at_beyond_its_bound() -> N
     assert detect_pieces([stream])[1] == detect_pieces([stream[:-1], stream[-1:]])[1] == [FRAME_TOO_LARGE]
 
 
-@pytest.mark.parametrize("depth", [12_000, 30_000])  # Python 3.13 takes 10,000
+@pytest.mark.parametrize("depth", [12_000, 30_000])  # Python 3.13 accepts 10,000
 def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: int) -> None:
     for newline in (b"", b"\n"):
         stream = b'{"a":' + b"[" * depth + newline + b"]" * depth + b"}\n" + PING + b"\n"
@@ -229,22 +229,22 @@ def test_blank_lines_and_what_programs_send_by_themselves_choose_nothing(blank: 
         b"HEAD\n",
     ],
 )
-def test_a_web_request_is_told_where_it_is_and_says_nothing(stream: bytes) -> None:
+def test_web_request_gets_a_hint_and_is_not_a_message(stream: bytes) -> None:
     chosen, found = detect_all_cuts(stream)
     assert_closed(chosen, found, "not a web server")
 
 
 @pytest.mark.parametrize("line", [b"CAP LS 302", b"NICK ann", b"USER ann 0 * :Ann", b"PASS secret", b"NICK"])
-def test_irc_is_told_that_it_is_not_spoken(line: bytes) -> None:
+def test_irc_client_gets_a_hint_and_is_closed(line: bytes) -> None:
     assert_closed(*detect_all_cuts(line + b"\r\n"), "IRC")
 
 
-def test_the_proxy_protocol_is_told_that_it_is_not_spoken() -> None:
+def test_proxy_protocol_gets_a_hint_and_is_closed() -> None:
     assert_closed(*detect_all_cuts(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + PING + b"\n"), "PROXY")
     assert_closed(*detect_all_cuts(b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "not text")
 
 
-def test_tls_is_told_at_its_first_byte() -> None:
+def test_tls_is_rejected_at_its_first_byte() -> None:
     assert_closed(*detect_all_cuts(TLS), "TLS")
     assert_closed(*detect_all_cuts(b"\n" + TLS[:1]), "TLS")
 
@@ -266,12 +266,12 @@ def test_tls_is_told_at_its_first_byte() -> None:
         b"GET \x00 HTTP/1.1\r\n",
     ],
 )
-def test_what_is_not_text_is_told_so(stream: bytes) -> None:
+def test_binary_data_gets_a_hint_and_is_closed(stream: bytes) -> None:
     assert_closed(*detect_all_cuts(stream), "not")
 
 
 def assert_closed(chosen: type[Codec], found: list[Incoming], word: str) -> None:
-    """Hold that nothing was chosen or said: one line that says why, and the connection ends."""
+    """Assert that no dialect was detected, and that the only result is a fault that closes."""
     assert chosen == DialectDetector
     [fault] = found
     assert isinstance(fault, Fault)
@@ -347,7 +347,7 @@ def test_a_first_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connect
 
 @dataclass
 class CountingPattern:
-    """A pattern that counts the bytes it looks at."""
+    """A pattern that counts the bytes it scans."""
 
     pattern: re.Pattern[bytes]
     looked: int = 0
@@ -368,7 +368,7 @@ def test_a_first_line_of_text_is_looked_at_once_though_it_comes_byte_by_byte(
 
 @dataclass
 class CountingJson:
-    """A decoder that counts the characters it is given."""
+    """A decoder that counts the characters it is passed."""
 
     given: list[int] = field(default_factory=list)
 

@@ -67,7 +67,7 @@ LARGE = [
 
 
 def feed_codec(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
-    """Feed `pieces` as a connection does: to the chosen codec, once there is one."""
+    """Feed `pieces` as a connection does: to the successor, once there is one."""
     talker = make()
     found: list[Incoming] = []
     for piece in pieces:

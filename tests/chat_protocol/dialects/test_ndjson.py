@@ -135,7 +135,7 @@ def test_a_frame_that_is_no_command_is_a_fault_and_the_session_goes_on(line: byt
     ],
     ids=["garbage", "bytes", "deep ref", "deep", "digits"],
 )
-def test_whatever_stands_behind_a_wrong_field_is_a_fault_too(behind: bytes, code: ErrorCode) -> None:
+def test_anything_after_an_invalid_field_is_a_fault_too(behind: bytes, code: ErrorCode) -> None:
     assert fault_of(b'{"type":"message","message":1' + behind).code == code
 
 

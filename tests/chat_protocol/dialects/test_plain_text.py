@@ -116,9 +116,9 @@ def test_a_line_that_is_not_utf8_is_a_fault_and_the_next_one_counts(line: bytes)
     assert fault_of(line).code == ErrorCode.BAD_FRAME
 
 
-def test_what_telnet_sends_on_its_own_account_may_stand_anywhere_in_a_line() -> None:
+def test_telnet_negotiation_anywhere_in_a_line_is_removed() -> None:
     for option in range(256):
-        if option != 0x0A:  # the line would end here
+        if option != 0x0A:  # a newline ends the line
             for verb in (b"\xfb", b"\xfc", b"\xfd", b"\xfe"):
                 assert fed([b"h\xff" + verb + bytes([option]) + b"i\n"]) == [Message(message="hi")]
     for command in range(0xF0, 0xFA):

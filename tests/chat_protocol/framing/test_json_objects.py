@@ -29,7 +29,7 @@ FRAGMENTS = (
 
 
 def naive(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
-    """Walk the whole stream byte by byte, as plainly as can be; then what is left is junk."""
+    """Model: scan the whole stream byte by byte; the rest is junk."""
     found: list[Piece] = []
     text = bytearray()
     depth, in_string, escaped, junk, start = 0, False, False, False, 0
@@ -96,7 +96,7 @@ def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join))
-def test_a_piece_says_where_in_the_stream_it_stands(stream: bytes) -> None:
+def test_piece_has_its_offsets_in_the_stream(stream: bytes) -> None:
     found, _ = split([bytes([byte]) for byte in stream])
     assert [stream[piece.start : piece.end] for piece in found] == [piece.text for piece in found]
 
@@ -150,7 +150,7 @@ def test_nothing_is_found_after_an_overflow() -> None:
 
 @dataclass
 class CountingPattern:
-    """A pattern that counts the bytes it looks at."""
+    """A pattern that counts the bytes it scans."""
 
     pattern: re.Pattern[bytes]
     looked: list[int] = field(default_factory=list)

@@ -8,7 +8,7 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
 
 
 def naive(stream: bytes, limit: int) -> tuple[list[bytes], bytes, bool]:
-    """Cut the whole stream at once: the lines, the unfinished rest, whether something was too long."""
+    """Model: split the whole stream into lines, the unfinished rest, and whether a line was too long."""
     *whole, rest = stream.split(b"\n")
     lines: list[bytes] = []
     for line in whole:

@@ -1,4 +1,4 @@
-"""What a client makes of a server's lines: an event, nothing, or one kind of error."""
+"""A client decoding a server's lines: an event, None, or `ValueError`."""
 
 import msgspec
 

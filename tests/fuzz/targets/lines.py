@@ -1,4 +1,4 @@
-"""`LineBuffer`, beside a model that sees the whole stream at once."""
+"""`LineBuffer`, compared with a model that has the whole stream."""
 
 from chat_protocol.framing.lines import LineBuffer
 from fuzz.cuts import same_for_all_cuts

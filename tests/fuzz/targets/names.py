@@ -1,4 +1,4 @@
-"""Names: what is clean, how it folds, what it looks like."""
+"""Names: validation, folding, confusables."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""The native dialect: bytes in, commands and faults out."""
+"""NDJSON: bytes in, commands and faults out."""
 
 from chat_protocol.dialects.base import Incoming
 from chat_protocol.dialects.ndjson import NdjsonCodec

@@ -1,4 +1,4 @@
-"""`ObjectSplitter`, beside a model that sees the whole stream at once, a byte at a time."""
+"""`ObjectSplitter`, compared with a model that has the whole stream and reads it byte by byte."""
 
 from chat_protocol.framing.json_objects import ObjectSplitter, Piece
 from fuzz.cuts import same_for_all_cuts
@@ -35,7 +35,7 @@ def _model(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
             at += 1
             continue
         end, balanced = _object_end(stream, at)
-        if not balanced:  # junk, up to the first newline behind the place that made it so
+        if not balanced:  # junk, up to the first newline after the invalid byte
             newline = stream.find(b"\n", end)
             if end == len(stream) or newline < 0:
                 rest = stream[at:].strip()
@@ -50,7 +50,7 @@ def _model(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
 
 
 def _object_end(stream: bytes, at: int) -> tuple[int, bool]:
-    """Return where the object ends, or where it turns out to be none (the end of input: not finished)."""
+    """Return where the object ends, or where it becomes invalid (the end of input: unfinished)."""
     depth, in_string, escaped = 0, False, False
     for place in range(at, len(stream)):
         byte = stream[place : place + 1]

@@ -1,4 +1,4 @@
-"""What the client shows and sends: harmless for a terminal, and cut where nothing is lost."""
+"""Text of the client: sanitized for terminals, and split without loss."""
 
 import json
 import unicodedata

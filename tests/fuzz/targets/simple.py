@@ -1,4 +1,4 @@
-"""Two-field JSON: bytes in, sayings and faults out; what goes out comes from a user or from `server`."""
+"""Two-field JSON: bytes in, commands and faults out; output is from a user or from `server`."""
 
 import json
 

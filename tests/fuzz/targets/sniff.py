@@ -1,4 +1,4 @@
-"""The first bytes of a connection: the dialect, and what comes of them, hang on the bytes alone."""
+"""Dialect detection: the dialect and the commands depend on the bytes alone, not on their pieces."""
 
 from chat_protocol.dialects.base import Incoming
 from chat_protocol.dialects.detect import DialectDetector

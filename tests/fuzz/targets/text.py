@@ -1,4 +1,4 @@
-"""Plain text: bytes in, commands and faults out; what is written cannot forge a line."""
+"""Plain text: bytes in, commands and faults out; output cannot forge a line."""
 
 from chat_protocol import commands, names
 from chat_protocol.dialects import plain_text
@@ -27,7 +27,7 @@ def check(data: bytes) -> None:
 
 
 def _peer(to: str | None) -> str | None:
-    """Return the other's name in a conversation; names are clean before they get into a room's."""
+    """Return the peer's name if it is valid, as only valid names become part of a room's name."""
     try:
         return names.validate_name(to or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""A server of the test's own: it greets as the test says, has a log, and does the rest only when told to."""
+"""A fake server: answers hello as scripted, serves history from a log, sends other events on request."""
 
 import contextlib
 import queue
@@ -30,7 +30,7 @@ NO_LIMITS = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
 def make_welcome(
     *rooms: RoomState, resumed: bool = False, session: str | None = "secret", **more: object
 ) -> Welcome:
-    """Return a welcome; `more` replaces any other field."""
+    """Return a welcome; `more` overrides other fields."""
     plain = Welcome(
         protocol=1,
         id="me",
@@ -47,7 +47,7 @@ def make_welcome(
 
 
 def make_message(seq: int, room: str = "lobby", sender: str = "bob", **more: object) -> MessageEvent:
-    """Return a message of the room; its text is its seq."""
+    """Return a message of a room; its text is its seq, `more` overrides other fields."""
     plain = MessageEvent(
         room=room, seq=seq, sender=sender, username=sender, message=str(seq), timestamp=0.0, origin="client"
     )
@@ -55,7 +55,7 @@ def make_message(seq: int, room: str = "lobby", sender: str = "bob", **more: obj
 
 
 class FakeConnection:
-    """One connection, after its hello was answered; `hello` is what came."""
+    """One connection; once `greeted` is set, its hello has been answered and is in `hello`."""
 
     def __init__(
         self, sock: socket.socket, log: list[MessageEvent], before_page: list[Event], replies: Iterable[Event]
@@ -73,7 +73,7 @@ class FakeConnection:
         self._sock.sendall(b"".join(map(encode, events)))
 
     def next_command(self, kind: type[Kind]) -> Kind:
-        """Return the next command, which must be of that class."""
+        """Return the next command; assert that it is of that class."""
         command = self._commands.get(timeout=TIMEOUT_S)
         assert isinstance(command, kind), command
         return command
@@ -113,7 +113,7 @@ class FakeConnection:
 class FakeServer:
     """Answers the hello of each connection with the next of `replies`.
 
-    `log` is what history tells, `beside` what comes right before the next page of it.
+    `log` has the messages for history; `before_page` are events sent directly before the next page.
     """
 
     def __init__(self, *replies: Event | Iterable[Event]) -> None:
@@ -128,7 +128,7 @@ class FakeServer:
         self._thread.start()
 
     def next_connection(self) -> FakeConnection:
-        """Return the next connection, once it has been greeted."""
+        """Return the next connection, after its hello has been answered."""
         connection = self._connections.get(timeout=TIMEOUT_S)
         assert connection.greeted.wait(TIMEOUT_S)
         return connection
