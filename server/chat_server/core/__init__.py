@@ -1,1 +1,5 @@
-"""Rooms and routing: commands in, events out, no I/O. What it needs is handed in (ports/link.py)."""
+"""The rules of the chat server, without I/O: commands in, events out.
+
+Imports `chat_protocol` and msgspec; never gevent, sockets, files, `time` or logging: see `ports/`.
+Open `commands/router.py` first, then `chat/hub.py`.
+"""

@@ -1,8 +1,8 @@
-"""Counts and latencies since the last interval line.
+"""Counters and latency tallies of one log interval.
 
-Knows numbers. Must not know where they are written. Latencies are tallies: how often each duration occurred,
-in microseconds rounded to three significant digits, so that recording one costs a dict access on the hot path
-and folding them into a histogram (once an interval, elsewhere) costs one step a distinct value.
+A tally counts how often each duration occurred, in microseconds rounded to three significant digits. So
+recording one costs a dict access on the hot path; converting a tally to a histogram (once an interval, in
+observability/log_reporter.py) costs one step per distinct value.
 """
 
 import heapq
@@ -13,11 +13,11 @@ from typing import Final
 Tally = dict[int, int]
 
 BUSIEST_ROOMS: Final = 10
-"""Rooms that get histograms of their own: those that were busiest in the interval before."""
+"""Rooms with latency tallies of their own: the busiest of the previous interval."""
 
 
 def microseconds(seconds: float) -> int:
-    """Return a duration in µs with three significant digits, at least 1."""
+    """Return a duration in microseconds, rounded down to three significant digits, at least 1."""
     value = int(seconds * 1_000_000)
     if value < 1000:
         return value if value > 0 else 1
@@ -31,7 +31,7 @@ def microseconds(seconds: float) -> int:
 
 
 class RoomStats:
-    """What one room did in the interval. Only the busiest keep tallies: None for the rest."""
+    """Counters of one room. Only the busiest rooms have tallies, the others have None."""
 
     __slots__ = ("accept_to_commit", "commit_to_sent", "deliveries", "messages")
 
@@ -43,7 +43,7 @@ class RoomStats:
 
 
 class IntervalStats:
-    """What the server did in the interval."""
+    """Counters of the server."""
 
     __slots__ = (
         "accept_to_commit",
@@ -68,7 +68,7 @@ class IntervalStats:
         self.commits = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.caught_up = 0  # deliveries from the log, to sessions that were behind
+        self.caught_up = 0  # deliveries from the log, to lagging sessions
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
@@ -79,13 +79,13 @@ class IntervalStats:
         self.rooms = {name: RoomStats(tallied=True) for name in busiest}
 
     def room_stats(self, name: str) -> RoomStats:
-        """Return the counts of a room."""
+        """Return the counters of a room; create them if there are none."""
         stats = self.rooms.get(name)
         if stats is None:
             self.rooms[name] = stats = RoomStats(tallied=len(self.rooms) < BUSIEST_ROOMS)
         return stats
 
     def busiest_rooms(self) -> list[tuple[str, RoomStats]]:
-        """Return the rooms with the most deliveries, most first."""
+        """Return the rooms with the most deliveries, in descending order."""
         active = ((name, stats) for name, stats in self.rooms.items() if stats.messages)
         return heapq.nlargest(BUSIEST_ROOMS, active, key=lambda room: room[1].deliveries)

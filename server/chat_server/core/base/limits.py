@@ -1,7 +1,4 @@
-"""Limits: what a session may send, and how much of everything there may be.
-
-Knows numbers and the time it is given. Must not know what is being limited.
-"""
+"""Limits of a session and of the server; all can be reloaded."""
 
 from msgspec import Struct
 
@@ -11,7 +8,7 @@ from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 
 class Limits(Struct, frozen=True):
-    """The settings that may change while the server runs. Rates are per second and session; 0 is no limit."""
+    """Limits from the settings. Rates are per second and session; 0 means no limit."""
 
     rate_messages: float = 100
     rate_messages_burst: int = 1000
@@ -24,7 +21,7 @@ class Limits(Struct, frozen=True):
     max_held_per_address: int = 1000
 
     def on_wire(self) -> events.Limits:
-        """Return what `welcome` tells a client."""
+        """Return the limits that `welcome` announces to a client."""
         return events.Limits(
             frame_bytes=MAX_FRAME_BYTES,
             message_bytes=MAX_MESSAGE_BYTES,

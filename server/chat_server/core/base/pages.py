@@ -1,7 +1,7 @@
-"""Lists that fit into one frame, and their order.
+"""Pages of lists: as many entries as fit into one frame, in a fixed order.
 
-Knows sizes and names. A frame of the server has at most 65,536 bytes (docs/protocol.md); lists stop early
-and say so.
+A frame of the server has at most 65,536 bytes (docs/protocol.md). A list that is longer is cut, and the event
+says so (`more`).
 """
 
 import heapq
@@ -16,14 +16,14 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 PAGE_ENTRIES: Final = 400
 """Entries in a page of users or rooms: 400 of the longest names still fit."""
 
-_LIST_BYTES: Final = MAX_FRAME_BYTES - 4096  # what a frame holds beside its list
+_LIST_BYTES: Final = MAX_FRAME_BYTES - 4096  # the rest of the frame is for its other fields
 _encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
 
 
 def count_fitting(entries: Sequence[msgspec.Struct]) -> int:
-    """Return how many of `entries`, from the first, fit into one frame together with its other fields."""
+    """Return how many of `entries`, from the first, fit into one frame beside its other fields."""
     size = 0
     for count, entry in enumerate(entries):
         size += len(_encoder.encode(entry)) + 1
@@ -33,12 +33,12 @@ def count_fitting(entries: Sequence[msgspec.Struct]) -> int:
 
 
 def sorted_page_after(keys: Iterable[str], after: str, limit: int) -> tuple[list[str], bool]:
-    """Return the next `limit` keys after `after` in order, and whether there are more. Looks at all keys."""
+    """Return the `limit` smallest keys after `after`, sorted, and whether there are more. Reads all keys."""
     page = heapq.nsmallest(limit + 1, (key for key in keys if key > after))
     return page[:limit], len(page) > limit
 
 
 def first_page(items: Iterable[T], limit: int) -> tuple[list[T], bool]:
-    """Return the first `limit` of what is found, and whether there are more. Looks no further than that."""
+    """Return the first `limit` items, and whether there are more. Reads at most one item more than that."""
     page = list(islice(items, limit + 1))
     return page[:limit], len(page) > limit

@@ -1,13 +1,13 @@
-"""Rate limits: token buckets, and the two buckets of a session.
+"""Token buckets (RFC 2697), and the two of each session: messages and bytes.
 
-Pure: time is handed in.
+Times are monotonic seconds, given by the caller.
 """
 
 from chat_server.core.base.limits import Limits
 
 
 class TokenBucket:
-    """Allows `rate` a second on the long run and `burst` at once (RFC 2697 calls it a token bucket)."""
+    """Allows `rate` tokens a second on average, and `burst` at once."""
 
     __slots__ = ("_burst", "_rate", "_refilled_at", "_tokens")
 
@@ -18,7 +18,7 @@ class TokenBucket:
         self._refilled_at = now
 
     def take_token(self, now: float) -> float:
-        """Take one token; return 0, or the seconds until there is one."""
+        """Take one token; return 0, or the seconds until one is available."""
         self._refill(now)
         if self._tokens >= 1:
             self._tokens -= 1
@@ -26,12 +26,12 @@ class TokenBucket:
         return (1 - self._tokens) / self._rate
 
     def charge(self, amount: float, now: float) -> None:
-        """Take `amount` tokens, though there may be none: what has come has come."""
+        """Take `amount` tokens even if the bucket has fewer: the bytes have already been received."""
         self._refill(now)
         self._tokens -= amount
 
     def debt_seconds(self, now: float) -> float:
-        """Return the seconds until the bucket is not in debt, 0 if it is not."""
+        """Return the seconds until the bucket is out of debt, 0 if it has none."""
         if self._tokens >= 0:
             return 0.0
         self._refill(now)
@@ -43,7 +43,7 @@ class TokenBucket:
 
 
 class Allowance:
-    """One session's two buckets. Made with its first bytes, so that silent sessions carry none."""
+    """The token buckets of one session. Created with its first bytes, so silent sessions cost no memory."""
 
     __slots__ = ("bytes", "limits", "messages")
 

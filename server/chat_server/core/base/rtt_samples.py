@@ -1,7 +1,4 @@
-"""Round-trip times of one session: a minimum, a count and the last 64 samples.
-
-Knows milliseconds. Must not know how they were measured.
-"""
+"""Round-trip times of one session: minimum, count, and the last 64 samples."""
 
 import math
 from array import array
@@ -21,7 +18,7 @@ class RttSamples:
         self.minimum_ms = float("inf")
 
     def record(self, milliseconds: float) -> None:
-        """Take a sample."""
+        """Add a sample, and drop the oldest if there are too many."""
         self.count += 1
         self.minimum_ms = min(self.minimum_ms, milliseconds)
         self._recent.append(milliseconds)
@@ -30,10 +27,10 @@ class RttSamples:
 
     @property
     def last_ms(self) -> float:
-        """The newest sample."""
+        """The newest sample. Raises IndexError if there is none."""
         return round(self._recent[-1], 3)
 
     def percentile_ms(self, percent: float) -> float:
-        """Return the nearest-rank percentile of the samples kept."""
+        """Return a percentile of the kept samples (nearest rank). Raises IndexError if there is none."""
         ranked = sorted(self._recent)
         return round(ranked[max(0, math.ceil(len(ranked) * percent / 100) - 1)], 3)

@@ -1,5 +1,5 @@
-"""Names: the directory of taken names, and which names look alike (UTS #39).
+"""Names of users and rooms: the directory of users, and confusable names (UTS #39).
 
-Imports `core/ports`, `core/base` and `chat_protocol`.
+Imports `core/base`, `core/ports` and `chat_protocol`, and the type `Session`.
 Open `directory.py` first.
 """

@@ -1,30 +1,28 @@
-"""Look-alikes: names that a reader cannot tell apart are not both taken.
+"""Confusable names (UTS #39): a name that looks like a taken one cannot be taken. For users and for rooms.
 
-Knows the taken names by their skeletons. Must not know what a name is of (a user, a room).
-
-Two ASCII names never collide, so that paul1 and paull can both live. An ASCII name has one skeleton that is
-cheap to get, so thousands of them are indexed as they come, and a newcomer in another script is looked up at
-once. While no other name is taken, an ASCII newcomer is not looked up at all.
+Two ASCII names never collide, so paul1 and paull can both exist. An ASCII name has a single skeleton, which
+is cheap to compute, so thousands are indexed as they are added, and a new name in another script is looked up
+in that index. While all taken names are ASCII, a new ASCII name is not looked up at all.
 """
 
 from chat_server.core.names.skeletons import ascii_skeleton, skeletons
 
 
 class Confusables:
-    """The taken names; `shown` is a name as written (`names.clean`), `key` the same name folded."""
+    """The taken names; `shown` is a name as written (`names.validate_name`), `key` the same name folded."""
 
     __slots__ = ("_ascii", "_non_ascii", "_skeletons")
 
     def __init__(self) -> None:
-        # Skeleton -> shown name, or shown names by key where several share it.
+        # Skeleton -> shown name, or shown names by key if several share it.
         self._ascii: dict[str, str | dict[str, str]] = {}
         self._non_ascii: dict[str, dict[str, str]] = {}  # skeleton -> shown names by key
-        self._skeletons: dict[str, tuple[str, ...]] = {}  # of the others, by key
+        self._skeletons: dict[str, tuple[str, ...]] = {}  # of the names that are not ASCII, by key
 
     def find_confusable(self, shown: str, key: str, released_key: str = "") -> str | None:
-        """Return the shown name of a holder that cannot be told apart from this one, None if there is none.
+        """Return the shown name of a taken name that looks like this one, None if there is none.
 
-        The holder of `key` itself is none, nor is the holder of the key `giving_up`, which the asker leaves.
+        The name `key` itself does not count, nor does `released_key`, which its holder is about to give up.
         """
         if shown.isascii():
             return (
@@ -39,7 +37,7 @@ class Confusables:
         return self._non_ascii_holder(wanted, key, released_key)
 
     def add_name(self, shown: str, key: str) -> None:
-        """Take in a name whose key is not taken."""
+        """Add a name; its key must not be taken."""
         if shown.isascii():
             skeleton = ascii_skeleton(key)
             held = self._ascii.setdefault(skeleton, shown)
@@ -53,7 +51,7 @@ class Confusables:
             self._non_ascii.setdefault(skeleton, {})[key] = shown
 
     def remove_name(self, key: str) -> None:
-        """Give a name back that was added."""
+        """Remove a name that was added."""
         found = self._skeletons.pop(key, None)
         if found is None:
             skeleton = ascii_skeleton(key)

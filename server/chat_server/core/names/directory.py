@@ -1,7 +1,4 @@
-"""The directory: who is here, or held, under which name.
-
-Knows names, how they compare and how they look. Must not know what a session does. MUST NOT switch greenlets.
-"""
+"""The directory: all named sessions, connected or held, by name. MUST NOT switch greenlets."""
 
 import random
 from typing import Final
@@ -16,22 +13,22 @@ from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.session import Session
 
 KICKED_NAME_BLOCKED_S: Final = 60.0
-"""Seconds for which the name of somebody who was kicked stays out."""
+"""Seconds for which the name of a kicked user cannot be taken again."""
 
-_GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # none that look alike
+_GUEST_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"  # no two of these look alike
 
 
 class Directory(SortedDict[Session]):
-    """Sessions, connected or held, by folded name, in the order of names."""
+    """Sessions, connected or held, by folded name; sorted by it."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self._confusables = Confusables()
-        self._blocked_until: dict[str, float] = {}  # folded name -> until when (monotonic)
+        self._blocked_until: dict[str, float] = {}  # folded name of a kicked user -> monotonic seconds
 
     def require_user(self, name: str) -> Session:
-        """Return who is here, or held, under `name`, or raise `Refused`."""
+        """Return the user with this name, connected or held, or raise `Refused`."""
         session = self.get(name) or self.get(names.fold(name))
         if session is None or not session.id:
             raise Refused(ErrorCode.NO_SUCH_USER, f"nobody here is called {name[: names.MAX_NAME_CHARS]}")
@@ -39,7 +36,7 @@ class Directory(SortedDict[Session]):
 
     @staticmethod
     def check_name(name: str) -> tuple[str, str]:
-        """Return (shown, folded) of a name that a client may choose, or raise `Refused`."""
+        """Return (shown, folded) of a name that clients may choose, or raise `Refused`."""
         try:
             shown = names.validate_name(name)
         except ValueError as error:
@@ -53,7 +50,7 @@ class Directory(SortedDict[Session]):
         return shown, key
 
     def claim(self, name: str, session: Session) -> None:
-        """Give the session a name of its choice, or raise `Refused`."""
+        """Give the session the name it asks for, or raise `Refused`."""
         shown, key = self.check_name(name)
         until = self._blocked_until.get(key)
         if until is not None:
@@ -72,14 +69,14 @@ class Directory(SortedDict[Session]):
         self.assign(shown, key, session)
 
     def claim_guest_name(self, session: Session) -> None:
-        """Give the session a guest's name."""
+        """Give the session a free guest name."""
         while True:
             shown = names.GUEST_PREFIX + "".join(random.choices(_GUEST_LETTERS, k=4))
             if shown not in self:
                 return self.assign(shown, shown, session)
 
     def assign(self, shown: str, key: str, session: Session) -> None:
-        """Give the session a name that is known to be free, in place of its own."""
+        """Give the session a name that is known to be free, and release its current one."""
         self.release(session)
         session.name = shown
         session.key = key
@@ -87,14 +84,14 @@ class Directory(SortedDict[Session]):
         self._confusables.add_name(shown, key)
 
     def release(self, session: Session) -> None:
-        """Give the session's name back, if it has one."""
+        """Release the session's name, if it has one."""
         if session.key and self.get(session.key) is session:
             del self[session.key]
             self._confusables.remove_name(session.key)
         session.key = ""
 
     def block_name(self, key: str) -> None:
-        """Keep a name out for a while."""
+        """Make the name of a kicked user unavailable for `KICKED_NAME_BLOCKED_S` seconds."""
         now = self._clock.monotonic()
         self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
         self._blocked_until[key] = now + KICKED_NAME_BLOCKED_S

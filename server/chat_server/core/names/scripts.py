@@ -1,11 +1,9 @@
-"""Scripts: which letters a name may mix (UTS #39, sections 5.1 to 5.3).
+"""Scripts that may be mixed in a name (UTS #39, sections 5.1 to 5.3).
 
-Knows the scripts of characters. Must not know who holds a name.
-
-A name is "highly restrictive": of one script, or of Latin and what one of Chinese, Japanese and Korean is
-written with. The Unicode properties come from fontTools: pure Python, MIT, and new with each Unicode. It has
-the Script_Extensions too, which the standard asks for (the mark of a long vowel is Hiragana and Katakana).
-unicodedataplus has them as well, but is compiled, and has wheels for a few versions of Python only.
+The level is "highly restrictive": one script, or Latin with the scripts of either Chinese, Japanese or
+Korean. The Unicode properties come from fontTools: pure Python, MIT, updated with each Unicode version. It
+has the Script_Extensions that the standard requires (the prolonged sound mark is both Hiragana and Katakana).
+unicodedataplus has them as well, but is compiled, and has wheels for a few Python versions only.
 """
 
 import unicodedata
@@ -13,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, cast
 
-_COMMON_SCRIPTS: Final = frozenset({"Zyyy", "Zinh"})  # Common and Inherited go with every script
+_COMMON_SCRIPTS: Final = frozenset({"Zyyy", "Zinh"})  # Common and Inherited match every script
 _WRITING_SYSTEMS: Final = {
     "Hani": frozenset({"Hanb", "Jpan", "Kore"}),
     "Hira": frozenset({"Jpan"}),
@@ -26,7 +24,7 @@ _BESIDE_LATIN: Final = ("Jpan", "Kore", "Hanb")
 
 
 def mixing_problem(name: str) -> str | None:
-    """Say in a sentence why the letters or digits of `name` do not go together, None if they do."""
+    """Return a sentence if the letters or digits of `name` must not be mixed, None if they may."""
     if name.isascii():
         return None
     found = [systems for systems in map(_writing_systems, name) if systems]
@@ -41,12 +39,12 @@ def mixing_problem(name: str) -> str | None:
 
 
 def preload() -> None:
-    """Read the properties now instead of at the first name that is not ASCII."""
+    """Load the Unicode properties now, not with the first name that is not ASCII."""
     _extensions()
 
 
 def _writing_systems(char: str) -> frozenset[str]:
-    """Return the writing systems that a character belongs to, none if it goes with all of them."""
+    """Return the writing systems of a character, an empty set if it belongs to all of them."""
     scripts = _extensions()(char)
     if scripts & _COMMON_SCRIPTS:
         return frozenset()
@@ -59,7 +57,7 @@ def _scripts_of(name: str) -> str:
     found = dict.fromkeys(each for each in map(script, name) if each not in _COMMON_SCRIPTS)
     for shared in map(_extensions(), name):
         if not shared & _COMMON_SCRIPTS and not shared & found.keys():
-            found[min(shared)] = None  # named after one of those that share the mark
+            found[min(shared)] = None  # one of the scripts that share this character
     return " and ".join(script_name(each) for each in found)
 
 

@@ -1,19 +1,18 @@
-"""Skeletons: what a name comes down to for the eye (UTS #39, section 4).
+"""Skeletons of names: equal for names that look alike (UTS #39, section 4).
 
-Knows which characters look like which. Must not know who holds a name.
+The prototypes come from the package homoglyphs-fork: pure Python (no compiler or wheel needed), MIT, and with
+the newest data of all such packages (Unicode 17). confusable-homoglyphs and confusables have older data,
+disarm maps to four scripts only, and the wrappers of ICU need a compiler or 60 MB of libraries. Only its data
+file is read: the package's functions enumerate all combinations of a name.
 
-The prototypes come from the package homoglyphs-fork: pure Python (no compiler, no wheel to wait for), MIT,
-and of all such packages the one with the newest data (Unicode 17). confusable-homoglyphs and confusables
-have older data, disarm folds towards four scripts only, and the wrappers of ICU need a compiler or bring 60
-MB of libraries. Only the data file is read: the package's functions spell out every combination of a name.
+Names are compared without case and shown as written, so this goes beyond the standard:
+- A skeleton ignores case, and `i` counts as `l`, since `I` does. A name has the skeletons of its written
+  form, its folded form and its upper-case form: Cyrillic VE O VE in capitals looks like Latin `BOB`, though
+  its small letters do not look like `bob`.
+- Compatibility forms are resolved (NFKD): fullwidth and mathematical letters differ in style only.
+- Marks that a reader cannot count are dropped: a repeated mark, a dot on an `i`, the fifth mark in a row.
 
-Where this goes beyond the standard, it is because names here compare without case and are shown as written:
-- A skeleton forgets case, and `i` counts as `l`, since `I` does. Each name has the skeletons of its written
-  form, its folded form and its capitals: Cyrillic VE O VE in capitals is Latin `BOB` for the eye, though its
-  small letters are not `bob`.
-- Compatibility forms are resolved (NFKD), as fullwidth and mathematical letters differ in style only.
-- Marks that a reader cannot count are left out: a mark repeated, a dot on an `i`, the fifth mark in a row.
-Invisible characters need no step of their own: names hold none (`names.clean`).
+Invisible characters need no step of their own: `names.validate_name` rejects them.
 """
 
 import importlib.resources
@@ -25,34 +24,34 @@ import msgspec
 
 from chat_protocol import names
 
-_ASCII_ALIKE: Final = str.maketrans("01i", "oll")  # beside these only `m`, which is `rn`
+_ASCII_ALIKE: Final = str.maketrans("01i", "oll")  # besides these, only `m` (looks like `rn`)
 _DOTTED: Final = "lj"  # skeletons of letters that have a dot already
 _MAX_MARKS_IN_A_ROW: Final = 4
-"""Marks in a row that a reader tells apart (UTS #39, section 5.4)."""
+"""Marks in a row that a reader can distinguish (UTS #39, section 5.4)."""
 _MAX_ROUNDS: Final = 8
-"""Steps after which every character has settled; three are needed, as a test shows."""
+"""Bound for the steps to a fixed point; three are needed, as a test shows."""
 _NAME_CATEGORIES: Final = "LMN"  # letters, marks, digits
-_LEFT_TO_RIGHT_MARK: Final = "\u200e"  # the data has it around what is written from right to left
+_LEFT_TO_RIGHT_MARK: Final = "\u200e"  # the data puts it around characters of right-to-left scripts
 
 
 def ascii_skeleton(key: str) -> str:
-    """Return the skeleton of a name that is ASCII; `key` is its folded form. Needs no data."""
+    """Return the skeleton of an ASCII name; `key` is its folded form. Needs no data."""
     return key.translate(_ASCII_ALIKE).replace("m", "rn")
 
 
 def skeleton(text: str) -> str:
-    """Return what `text` comes down to for the eye: equal for texts that cannot be told apart."""
+    """Return the skeleton of `text`: equal for texts that look alike."""
     settled = "".join(map(_prototype_of, unicodedata.normalize("NFD", text)))
     return settled if settled.isascii() else _without_uncountable_marks(unicodedata.normalize("NFD", settled))
 
 
 def skeletons(shown: str, key: str) -> tuple[str, ...]:
-    """Return all skeletons of a name that is not ASCII, by its written form and its folded form."""
+    """Return all skeletons of a name that is not ASCII, from its written and its folded form."""
     return tuple({skeleton(shown), skeleton(key), skeleton(shown.upper())})
 
 
 def imitates_reserved(shown: str, key: str) -> bool:
-    """Tell whether a name cannot be told apart from a reserved one, though it is none by its letters."""
+    """Return whether a name looks like a reserved one without being equal to it."""
     if shown.isascii():
         return False
     server, guest = ascii_skeleton(names.SERVER_NAME), ascii_skeleton(names.GUEST_PREFIX)
@@ -60,17 +59,17 @@ def imitates_reserved(shown: str, key: str) -> bool:
 
 
 def preload() -> None:
-    """Read the data now instead of at the first name that is not ASCII."""
+    """Load the data now, not with the first name that is not ASCII."""
     _prototypes()
 
 
-@lru_cache(4096)  # far more than all letters that names of one place use; bounded, as peers choose them
+@lru_cache(4096)  # more letters than all names of a server have in practice; bounded, as peers choose them
 def _prototype_of(char: str) -> str:
-    """Return what a character looks like, in a form that looks like nothing else any more."""
+    """Return the prototype of a character: the fixed point of the mapping of confusables."""
     prototypes = _prototypes()
     for _ in range(_MAX_ROUNDS):
         alike = "".join(prototypes.get(each, each) for each in char)
-        # One by one: in a word, the small form of a capital sigma hangs on its place.
+        # One by one: in a word, the lower case of a capital sigma depends on its position.
         small = "".join(each.lower() for each in unicodedata.normalize("NFKD", alike)).replace("i", "l")
         after = unicodedata.normalize("NFD", small)
         if after == char:
@@ -95,10 +94,10 @@ def _without_uncountable_marks(text: str) -> str:
 
 @cache
 def _prototypes() -> dict[str, str]:
-    """Read who looks like whom, and choose of each group the one that stands for it.
+    """Load the mapping of each character to its prototype, one per group of confusables.
 
-    The data names each pair in both directions: a prototype beside all who look like it, each of these beside
-    its prototype only. In a group of two either may stand for both.
+    The data lists each pair in both directions: a prototype with all characters that look like it, each of
+    those with its prototype only. In a group of two either can be the prototype.
     """
     path = importlib.resources.files("homoglyphs_fork") / "confusables.json"
     alike = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])

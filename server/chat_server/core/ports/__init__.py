@@ -1,5 +1,5 @@
-"""What the core needs from the world, as protocols and rows: clock, link and outbox, store.
+"""The ports of the core, and the rows that pass through them: clock, link and outbox, store.
 
-Imports `chat_protocol` only.
+Imports `chat_protocol`, and types of the core.
 Open `link.py` first.
 """

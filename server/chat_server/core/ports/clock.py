@@ -1,13 +1,13 @@
-"""The port to time: one clock for durations, one for timestamps."""
+"""The clock port: monotonic time for durations, wall-clock time for timestamps."""
 
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two clocks: one to compare, one to show."""
+    """Time in seconds, for the core and for tests."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow, for durations and deadlines."""
+        """Monotonic time, for durations and deadlines."""
 
     def time(self) -> float:
-        """Seconds since the Unix epoch, UTC, for `timestamp`."""
+        """Seconds since the Unix epoch (UTC), for `timestamp`."""

@@ -1,7 +1,7 @@
 """The port to one peer: its connection (link), its outbox, and signals to wait for.
 
-A port that *may wait* switches greenlets; after it the caller checks again that its session still holds.
-Everything else here MUST NOT switch: the core relies on it for its ordering.
+A method that *may wait* switches greenlets: after it, the caller checks again that its session is still open.
+All other methods MUST NOT switch: the ordering of messages depends on it.
 """
 
 from __future__ import annotations
@@ -16,53 +16,53 @@ if TYPE_CHECKING:
 
 
 class Outbox(Protocol):
-    """Bytes on their way to one peer. Never blocks, never raises, never switches."""
+    """Bytes on their way to one peer. MUST NOT block, raise, or switch greenlets."""
 
     def put(self, data: bytes) -> None:
-        """Send now what the peer takes now, keep the rest: for what must not be left out."""
+        """Send `data`; queue what the peer does not take now. For data that must not be left out."""
 
     def offer(self, data: bytes) -> bool:
-        """Do as `put`, or, if too much would wait then, take none of it and return False."""
+        """Like `put`; but if the queue would be over its bound, take nothing and return False."""
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes kept because the peer has not taken them."""
+        """Bytes in the queue, which the peer has not taken yet."""
 
     @property
     def full(self) -> bool:
-        """Whether more waits already than what is offered may add to."""
+        """Whether the queue is over the bound for `offer`."""
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is taken: the peer has gone, or has been sent away."""
+        """Whether data is dropped: the peer is gone, or `bye` has been queued."""
 
     @property
     def progress_at(self) -> float:
-        """When the peer last took bytes that had waited (monotonic seconds)."""
+        """When the peer last took queued bytes (monotonic seconds)."""
 
 
 FanOut = Callable[[Iterable[Outbox], bytes], Sequence[Outbox]]
-"""Offer the same bytes to many outboxes, return those that did not take them. The hot loop: one call for a
-batch, no call of ours per member."""
+"""Offer the same bytes to many outboxes, return those that did not take them. The hot loop: one call per
+chunk, and no Python call per member."""
 
 
 class Signal(Protocol):
-    """Set once; whoever waits goes on."""
+    """A one-time event that one greenlet waits for (`Link.wait`)."""
 
     def set(self) -> None:
-        """Let the waiter go on."""
+        """Wake the waiting greenlet."""
 
 
 class Link(Protocol):
-    """The session's connection, as far as the core may know it."""
+    """The connection of a session, as seen by the core."""
 
     @property
     def address(self) -> str:
-        """The peer's address, for people."""
+        """The peer's address, for logs and lists."""
 
     @property
     def address_key(self) -> str:
-        """What counts as one address of the peer's, empty where no limit for addresses holds."""
+        """The key by which limits per address count this peer; empty if it is exempt from them."""
 
     def close_with_bye(
         self,
@@ -71,34 +71,34 @@ class Link(Protocol):
         after: float | None = None,
         ref: str | None = None,
     ) -> None:
-        """Say `bye` and close, once what is on its way has gone out. Does not switch."""
+        """Send `bye` and close, once the queued bytes have been sent. Does not switch."""
 
     def adopt(self, session: Session) -> None:
-        """Serve `session`, which has come back, in place of the one that said hello. Does not switch."""
+        """Attach `session`, which is resumed, in place of the one that sent `hello`. Does not switch."""
 
     def bytes_written(self) -> int:
-        """Return the length of the stream to the peer so far, in bytes, with what waits; 0 if unknown."""
+        """Return the bytes written to the peer since it connected, queued ones included; 0 if unknown."""
 
     def bytes_acked(self) -> int:
-        """Return how many bytes of the stream have arrived at the peer's machine; 0 if unknown."""
+        """Return how many of the written bytes the peer's kernel has acknowledged; 0 if unknown."""
 
     def made_progress(self) -> bool:
-        """Tell whether the peer has taken bytes of what waits for it since this was asked last."""
+        """Return whether the peer has taken queued bytes since the last call."""
 
     def hello_delay(self) -> float:
-        """Return 0, or the seconds until a hello of this connection will be heard: its address failed often.
+        """Return 0, or the seconds until this connection may send `hello`: too many from its address failed.
 
-        Whoever says hello before that again and again is sent away. Does not switch.
+        A peer that repeatedly sends `hello` before that is disconnected. Does not switch.
         """
 
     def record_failed_hello(self) -> None:
-        """Note for the peer's address that a hello failed in a way in which one tries things out."""
+        """Count, for the peer's address, a `hello` that may have been probing names or secrets."""
 
     def tcp_rtt_ms(self) -> float | None:
-        """Return the kernel's smoothed round-trip time in ms (TCP_INFO), None if there is none."""
+        """Return the kernel's smoothed round-trip time in ms (TCP_INFO), None if it is unknown."""
 
     def wait(self, signal: Signal) -> None:
-        """Wait for `signal`, with the answers so far sent. May wait."""
+        """Send the answers so far, then wait for `signal`. May wait."""
 
     def new_signal(self) -> Signal:
-        """Make a signal to wait for."""
+        """Return a new signal for `wait`."""

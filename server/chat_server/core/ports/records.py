@@ -1,6 +1,6 @@
 """Rows that pass between the core and the store: rooms, identities, sessions, conversations.
 
-Pure values: no live object of the core, and no SQL.
+Pure values: no live object of the core, no SQL.
 """
 
 from enum import StrEnum
@@ -9,14 +9,14 @@ from msgspec import Struct, field
 
 
 class Origin(StrEnum):
-    """Where a message was written."""
+    """Where a message was written: by a client, or at the server's console."""
 
     CLIENT = "client"
     SERVER = "server"
 
 
 class RoomRecord(Struct, eq=False):
-    """A room as the store knows it. `id` is 0 until the store has it; `seq` is the last one given out.
+    """A stored room. `id` is 0 until it is stored; `seq` is the last one issued.
 
     A conversation has the pair of its identities (lower first) and, until it is stored, a provisional name.
     """
@@ -30,7 +30,7 @@ class RoomRecord(Struct, eq=False):
 
 
 class IdentityRecord(Struct, eq=False):
-    """Who writes: a guest session now, an account later."""
+    """The author of messages: a guest session now, an account later."""
 
     id: int
     name: str
@@ -38,7 +38,7 @@ class IdentityRecord(Struct, eq=False):
 
 
 class SessionRecord(Struct, eq=False):
-    """A session that may be resumed: its public id, whose it is, and the SHA-256 of its secret."""
+    """A resumable session: its public id, its identity, and the SHA-256 of its secret."""
 
     id: str
     identity: int
@@ -47,10 +47,10 @@ class SessionRecord(Struct, eq=False):
 
 
 class ConversationState(Struct, eq=False):
-    """A conversation that is open since `seq`; with `seq` None it is not open any more.
+    """The state of a conversation: open since seq `since`, or, if that is None, closed.
 
-    With `closed_by` it is closed, by that identity, and the other side has still to be told: of that, and of
-    what was said since `seq`.
+    With `closed_by` it was closed by that identity, and the other side has not received the closing yet, nor
+    the messages after `since`.
     """
 
     room: RoomRecord
@@ -59,10 +59,10 @@ class ConversationState(Struct, eq=False):
 
 
 class StoredConversation(Struct, eq=False):
-    """A conversation as the store gives it back: its room, the names of both sides, and how it stands.
+    """A conversation as the store returns it: its room, the names of both sides, and its state.
 
-    `names` are those that the identities had last, in the order of `room.pair`. `since` is the seq after
-    which it was opened, None where it is closed and everybody knows; `closed_by` as in `Standing`.
+    `names` are the last ones of the identities, in the order of `room.pair`. `since` and `closed_by` are as
+    in `ConversationState`; `since` is None if it is closed and both sides know it.
     """
 
     room: RoomRecord
@@ -72,10 +72,10 @@ class StoredConversation(Struct, eq=False):
 
 
 class RegistryChanges(Struct, eq=False):
-    """What a batch writes beside messages, and before them; each list in its order.
+    """What a batch writes besides its messages, and before them; each list in its order.
 
-    `renamed` are sessions under their new names (the identity takes it, too). `ended` are public ids of
-    sessions that cannot be resumed any more: the store forgets them.
+    `renamed_sessions` have their new names, which their identities get as well. `ended_sessions` are public
+    ids of sessions that can no longer be resumed; the store deletes them.
     """
 
     rooms: list[RoomRecord] = field(default_factory=list)

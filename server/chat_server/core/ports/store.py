@@ -1,7 +1,7 @@
-"""The port to the message log.
+"""The port to the message log and to the registry of rooms, identities and sessions.
 
-A call that *may wait* switches greenlets; after it the caller checks again that its session still holds.
-Everything else MUST NOT switch: the core relies on it for its ordering.
+A method that *may wait* switches greenlets: after it, the caller checks again that its session is still open.
+All other methods MUST NOT switch: the ordering of messages depends on it.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ UNBOUNDED_BYTES: Final = 1 << 62
 
 
 class StoreUnavailable(Exception):  # noqa: N818  a state of the store, not a mistake
-    """The store cannot write now; nothing of the batch is stored."""
+    """The store cannot be written or read now. After `append`: nothing of the batch is stored."""
 
 
 class Store(Protocol):
-    """The log. It gives out seqs; what it has committed exists, and nothing else does."""
+    """The message log. It issues seqs; a message exists if and only if it is committed."""
 
     epoch: str
 
     def public_rooms(self) -> Iterable[RoomRecord]:
-        """All public rooms that were ever written in, with their last seqs. Called once, at start."""
+        """Return all stored public rooms with their last seqs. Called once, at start."""
 
     def new_identity(self) -> int:
-        """Return the number of a new identity, never given before."""
+        """Return the number of a new identity, which has never been used."""
 
     def append(self, batch: Batch) -> None:
-        """Commit all of `batch` or nothing; fill in `id`, `name` and `seq` where they are due. May wait.
+        """Commit all of `batch` or nothing; set the `id`, `name` and `seq` that are not set yet. May wait.
 
-        Raises `StoreUnavailable` when nothing of it is stored.
+        Raises `StoreUnavailable` if nothing of it is stored.
         """
 
     def resumable_sessions(self) -> list[SessionRecord]:
-        """Return the sessions that may be resumed. Called once, at start; raises `StoreUnavailable`."""
+        """Return the resumable sessions. Called once, at start. Raises `StoreUnavailable`."""
 
     def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:
         """Return all conversations, open or closed, of these identities. Called once, at start.
 
-        Conversations that are open but belong to none of them are noted as closed: their sides are gone for
-        good. Raises `StoreUnavailable`.
+        Other open conversations are stored as closed, since neither of their sides can be resumed. Raises
+        `StoreUnavailable`.
         """
 
     def refs(self, session: str, limit: int) -> dict[str, int]:
-        """Return the last `limit` refs of a session that may be resumed, oldest first, each with its log row.
+        """Return the last `limit` refs of a resumable session, oldest first, each with its log row.
 
         May wait. Raises `StoreUnavailable`.
         """
@@ -67,18 +67,19 @@ class Store(Protocol):
     ) -> list[MessageEvent]:
         """Return up to `limit` messages with after < seq < before, ascending. May wait.
 
-        `newest` says from which end they are taken. Taking stops once their texts have more than `size` bytes
-        of UTF-8 together, so there is at least one where there are any. Raises `StoreUnavailable`.
+        With `newest` they are the last ones of that range, else the first. Reading stops once their texts
+        exceed `size` bytes of UTF-8 in total, so at least one is returned if there is any. Raises
+        `StoreUnavailable`.
         """
 
     def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Return the room's id and the message of a log row. May wait. Raises `StoreUnavailable`."""
+        """Return the room id and the message of a log row. May wait. Raises `StoreUnavailable`."""
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
-        """Delete some of what is kept too long: one short step. May wait. Raises `StoreUnavailable`.
+        """Delete some messages that exceed the retention limits: one short step. May wait.
 
-        Too long is what has `keep` newer messages in its room (0: no limit), and whatever stands in the log
-        before the first message that is not older than `before` (seconds since the epoch; 0.0: no limit).
-        Returns the last seq deleted by room id; nothing when there is nothing left to delete. Seqs are never
-        given out anew for it.
+        These are messages with `keep` newer ones in their room (0: no limit), and those in the log before the
+        first one that is not older than `before` (seconds since the epoch; 0.0: no limit). Returns the last
+        deleted seq by room id; empty if nothing is left to delete. Seqs are never reused. Raises
+        `StoreUnavailable`.
         """

@@ -1,5 +1,5 @@
-"""Sessions: one peer's state over all its connections, resumable sessions, pings and deadlines.
+"""Sessions: state of a user over all its connections, cursors, resumable sessions, heartbeat.
 
-Imports `core/ports`, `core/base` and `chat_protocol`.
+Imports `core/base`, `core/ports` and `chat_protocol`, and types of `core/delivery`.
 Open `session.py` first.
 """

@@ -1,6 +1,6 @@
-"""The outbox and the link of a session that is away: everything is dropped, since its client is not there.
+"""The outbox and the link of a session without a connection: a held one. They drop everything.
 
-What matters comes to it from the log, once it is back.
+Nothing is lost by that: messages are backfilled from the log when the session is resumed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DetachedOutbox:
-    """Takes everything and keeps nothing."""
+    """Drops everything."""
 
     queued_bytes: Final = 0
     progress_at: Final = 0.0
@@ -25,13 +25,13 @@ class DetachedOutbox:
         """Drop `data`."""
 
     def offer(self, data: bytes) -> bool:
-        """Drop `data`."""
+        """Drop `data` and return True."""
         del data
         return True
 
 
 class DetachedLink:
-    """A link that goes nowhere."""
+    """A link without a connection."""
 
     address = "away"
     address_key = ""
@@ -46,15 +46,15 @@ class DetachedLink:
         """Do nothing: there is no connection."""
 
     def adopt(self, session: Session) -> None:
-        """Fail: nobody says hello here."""
+        """Not supported: only the session of a new connection is replaced."""
         raise NotImplementedError
 
     def bytes_written(self) -> int:
-        """Return 0: nothing travels."""
+        """Return 0: unknown."""
         return 0
 
     def bytes_acked(self) -> int:
-        """Return 0: nothing travels."""
+        """Return 0: unknown."""
         return 0
 
     def made_progress(self) -> bool:
@@ -62,23 +62,23 @@ class DetachedLink:
         return False
 
     def hello_delay(self) -> float:
-        """Fail: nobody says hello here."""
+        """Not supported: a held session receives no commands."""
         raise NotImplementedError
 
     def record_failed_hello(self) -> None:
-        """Fail: nobody says hello here."""
+        """Not supported: a held session receives no commands."""
         raise NotImplementedError
 
     def tcp_rtt_ms(self) -> float | None:
-        """Return None."""
+        """Return None: unknown."""
         return None
 
     def wait(self, signal: Signal) -> None:
-        """Fail: no greenlet serves this session."""
+        """Not supported: no greenlet serves this session."""
         raise NotImplementedError
 
     def new_signal(self) -> Signal:
-        """Fail: no greenlet serves this session."""
+        """Not supported: no greenlet serves this session."""
         raise NotImplementedError
 
 

@@ -1,12 +1,12 @@
-"""Pings and deadlines of all sessions, from one queue.
+"""Pings, and timeouts of silent and stalled peers. One queue for all sessions.
 
-The interval is the same for all, so a queue in the order of joining is in the order of due times, and a tick
-costs what is due and no more. Those who came at the same moment, as all do after a restart, would be due
-together ever after, and everybody would wait meanwhile: a tick takes a few times its fair share at most, so
-that they are spread after the first time.
+The interval is the same for all, so a queue in the order of joining is also in the order of due times, and a
+tick costs only what is due. Sessions that joined at the same time (all of them, after a restart) would be due
+together for ever, and delay all others: so a tick handles at most a few times its fair share, which spreads
+them out after the first round.
 
-A silent peer is one that answers none of two pings, though nothing waits for it; a stalled one takes no byte
-for `stalled_timeout` seconds while bytes wait for it. MUST NOT switch greenlets.
+A silent peer has left two pings unanswered while nothing was queued for it. A stalled peer has taken no byte
+for `stalled_timeout` seconds while bytes were queued for it. MUST NOT switch greenlets.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.session import Session
 
 MAX_MISSED_PINGS: Final = 2
-"""Pings without an answer after which a session is over."""
+"""Unanswered pings after which a session is ended."""
 BURST_FACTOR: Final = 4
-"""Times as many at once as if all were due evenly: so the last of all waits for a quarter of the interval."""
+"""Multiple of the fair share that a tick may handle; so a full round takes a quarter of the interval."""
 EXTRA_SESSIONS_PER_TICK: Final = 16
-"""Sessions that a tick may take besides."""
+"""Sessions that a tick may handle in addition to that."""
 
 
 class Heartbeat:
-    """Pings each native session every `interval` seconds; ends the silent and the stalled."""
+    """Pings each NDJSON session every `interval` seconds; ends silent and stalled ones."""
 
     def __init__(self, clock: Clock, interval: float, stalled_timeout: float) -> None:
         self._clock = clock
         self._interval = interval
         self._stalled_timeout = stalled_timeout
-        self._due: dict[Session, float] = {}  # in the order of its times
+        self._due: dict[Session, float] = {}  # in the order of due times (monotonic seconds)
         self._tick_count = 0
         self._ticked_at = clock.monotonic()
 
     def watch(self, session: Session) -> None:
-        """Watch over a session."""
+        """Start pinging a session, one interval from now."""
         self._due[session] = self._clock.monotonic() + self._interval
 
     def unwatch(self, session: Session) -> None:
-        """Stop watching over a session."""
+        """Stop pinging a session."""
         self._due.pop(session, None)
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Handle the sessions that are due."""
         now = self._clock.monotonic()
         share = min(1.0, BURST_FACTOR * (now - self._ticked_at) / self._interval)
         self._ticked_at = now
@@ -64,7 +64,7 @@ class Heartbeat:
             return
         self._tick_count += 1
         ping_id = str(self._tick_count)
-        ping = ndjson.encode(PingEvent(id=ping_id))  # one id a tick: all that are due get the same bytes
+        ping = ndjson.encode(PingEvent(id=ping_id))  # one id per tick: all that are due get the same bytes
         for session in due:
             del self._due[session]
             self._due[session] = now + self._interval
@@ -73,14 +73,14 @@ class Heartbeat:
     def _check_session(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
         outbox = session.outbox
         if outbox.queued_bytes:
-            session.missed_pings = 0  # the pings may still be among what waits
+            session.missed_pings = 0  # the pings may still be in the queue
             if now - outbox.progress_at > self._stalled_timeout:
                 session.link.close_with_bye(ByeReason.STALLED)
             return
         if session.dialect != NDJSON or session.paused:
             return
         if session.missed_pings and session.link.made_progress():
-            return  # it reads, slowly: the pings are still in front of it
+            return  # it reads slowly: the pings are not the next bytes yet
         if session.missed_pings >= MAX_MISSED_PINGS:
             session.link.close_with_bye(ByeReason.TIMEOUT)
             return

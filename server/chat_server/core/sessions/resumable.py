@@ -1,7 +1,6 @@
-"""Seats: sessions that may be resumed, and those of them that are away, for as long as their names are held.
+"""Resumable sessions, and those of them that are held: without a connection, until their hold time is over.
 
-Knows secrets by their hashes and the time. Must not know what a session takes with it (chat/hub.py).
-MUST NOT switch greenlets.
+What a session keeps while it is held is in chat/hub.py. MUST NOT switch greenlets.
 """
 
 import hashlib
@@ -14,15 +13,15 @@ from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.session import Session
 
 RESUME_HOLD_S: Final = 300.0
-"""Seconds for which a name is held after a cut (docs/protocol.md); a setting."""
+"""Seconds for which a session is held after its connection was lost (docs/protocol.md); a setting."""
 
 
 EXPIRY_GRACE_S: Final = 0.3
-"""Seconds for the store to hear of an end before everybody else does."""
+"""Seconds for the store to commit the end of a session before others see it."""
 
 
 def hash_secret(secret: str) -> bytes:
-    """Return what is kept of a session's secret: enough to know it again, useless to a thief.
+    """Return the stored hash of a session's secret.
 
     The secret has 192 random bits, so a plain SHA-256 cannot be reversed by guessing.
     """
@@ -30,7 +29,7 @@ def hash_secret(secret: str) -> bytes:
 
 
 class ResumableSessions:
-    """The sessions that may come back."""
+    """All resumable sessions by secret, and the held ones by deadline and by address."""
 
     def __init__(
         self, clock: Clock, hold_s: float, limits: Callable[[], Limits], expire: Callable[[Session], None]
@@ -40,35 +39,36 @@ class ResumableSessions:
         self._limits = limits
         self._expire = expire
         self._by_hash: dict[bytes, Session] = {}
-        self._held: dict[Session, tuple[float, str]] = {}  # -> until when, in order, and from which site
-        self._expiring: dict[Session, float] = {}  # -> when everybody is to hear of their end
+        self._held: dict[Session, tuple[float, str]] = {}  # -> (deadline, address key); by deadline
+        self._expiring: dict[Session, float] = {}  # -> when it is closed (monotonic seconds)
         self._by_address: dict[str, OrderedDict[Session, None]] = {}  # oldest first
 
     @property
     def held_count(self) -> int:
-        """Sessions that are away, their names held."""
+        """Number of held sessions."""
         return len(self._held) + len(self._expiring)
 
     def find_by_secret(self, secret: str) -> Session | None:
-        """Return the session with this secret, connected or away."""
+        """Return the session with this secret, connected or held."""
         return self._by_hash.get(hash_secret(secret))
 
     def register(self, session: Session) -> None:
-        """Take in a session that the store has."""
+        """Add a session that is stored."""
         assert session.record is not None
         self._by_hash[session.record.secret_hash] = session
 
     def unregister(self, session: Session) -> None:
-        """Forget a session that has ended for good."""
+        """Remove a session that can no longer be resumed."""
         if session.record is not None:
             self._by_hash.pop(session.record.secret_hash, None)
         self.stop_holding(session)
 
     def hold(self, session: Session, address_key: str = "") -> None:
-        """Hold the seat of a session that was cut.
+        """Hold a session whose connection was lost.
 
-        Too many are held for a shorter time: each site gives up its own oldest first, so who comes and goes
-        in a loop drives out no others. Over the bound for all, `tick` lets the oldest go.
+        If there are too many, some are held for less time. Each address has a bound of its own and loses its
+        own oldest sessions first, so a peer that reconnects in a loop cannot evict those of others. Above the
+        bound for all addresses, `tick` ends the oldest.
         """
         self._held[session] = (self._clock.monotonic() + self._hold_s, address_key)
         if address_key:
@@ -78,12 +78,12 @@ class ResumableSessions:
                 self._expire(next(iter(same_address)))
 
     def start_expiry(self, session: Session) -> None:
-        """Hold a seat whose time is up for a moment more; nobody can take it any longer."""
+        """Keep an expired session until its end is stored; it can no longer be resumed."""
         self.stop_holding(session)
         self._expiring[session] = self._clock.monotonic() + EXPIRY_GRACE_S
 
     def stop_holding(self, session: Session) -> None:
-        """Give a seat back to its session, which has a connection again."""
+        """Stop holding a session: it has a connection again, or is closed."""
         self._expiring.pop(session, None)
         _, address_key = self._held.pop(session, (0.0, ""))
         if address_key:
@@ -93,7 +93,7 @@ class ResumableSessions:
                 del self._by_address[address_key]
 
     def tick(self) -> None:
-        """End the sessions whose time is up, and the oldest of those that are too many."""
+        """End the sessions whose deadline is over, and the oldest ones above the bound."""
         now, max_held = self._clock.monotonic(), self._limits().max_held
         for session, deadline in list(self._expiring.items()):
             if deadline <= now:

@@ -1,7 +1,6 @@
-"""A session: one peer under one name, over all its connections.
+"""A session: one user under one name, over all its connections.
 
-Knows its rooms, its refs and what is still on its way. `link` and `outbox` are those of the present
-connection. Must not know sockets. MUST NOT switch greenlets.
+`link` and `outbox` are those of its current connection. MUST NOT switch greenlets.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.cursor import LaggingRooms
 
 REFS_KEPT: Final = 1024
-"""A session's last refs, by which a repeated message is known (docs/protocol.md)."""
+"""Refs of a session's last messages that are kept, to recognise repeated ones (docs/protocol.md)."""
 
 
-_numbers: Final = itertools.count(1)  # connections in the order in which they came
+_numbers: Final = itertools.count(1)  # connections in the order of their arrival
 
 
 class Session:
-    """One peer. Unnamed until its hello was good; `closed` once it is out of the hub."""
+    """One user. Has no name until `hello` succeeds; `closed` once the hub has removed it."""
 
     __slots__ = (
         "allowance",
@@ -76,7 +75,7 @@ class Session:
 
     def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
         self.number = next(_numbers)
-        self.newest_claim = 0  # the newest connection that wants to go on with it, by its `number`
+        self.newest_claim = 0  # `number` of the newest connection that wants to resume it
         self.link = link
         self.outbox = outbox
         self.dialect = NDJSON
@@ -86,30 +85,28 @@ class Session:
         self.key = ""
         self.identity = 0
         self.identity_stored = False
-        self.record: SessionRecord | None = None  # of one that may be resumed, as the store has it
+        self.record: SessionRecord | None = None  # the stored row, if it is resumable
         self.connected_at = 0.0
         self.closed = False
-        self.for_good = False  # it has said good-bye, or was sent away: it does not come back
-        self.held = False  # cut, and its name held until it comes back or its time is up
-        self.disconnect_signals: list[Signal] | None = (
-            None  # who waits to take over from the present connection
-        )
-        self.lagging: LaggingRooms | None = None  # rooms whose live feed it does not get
+        self.for_good = False  # it has quit or was disconnected by the server: it cannot be resumed
+        self.held = False  # without a connection, but resumable until its hold time is over
+        self.disconnect_signals: list[Signal] | None = None  # of resumes that wait for its disconnect
+        self.lagging: LaggingRooms | None = None  # cursors of rooms that it has no live feed of
         self.rooms: dict[str, Room] = {}
-        self.opened_count = 0  # open ones that this session opened
-        self.conversations: dict[Room, None] = {}  # conversations, open or closed
-        self.unconfirmed: dict[Room, tuple[int, int]] | None = None  # see `told_of`
-        self.welcome_end = 0  # length of the stream up to the end of its first welcome
+        self.opened_count = 0  # open conversations that this session opened
+        self.conversations: dict[Room, None] = {}  # open or closed
+        self.unconfirmed: dict[Room, tuple[int, int]] | None = None  # see `note_unconfirmed`
+        self.welcome_end = 0  # bytes written up to the end of its first `welcome`
         self.default_room = LOBBY
-        self.refs: dict[str, QueuedMessage | int] | None = None  # ref -> on its way, or its row in the log
-        self.refs_to_load = False  # they are still to be read from the store
-        self.paused = False  # the server is not reading from it
+        self.refs: dict[str, QueuedMessage | int] | None = None  # ref -> message in the queue, or its log row
+        self.refs_to_load = False  # they are to be read from the store first
+        self.paused = False  # the server does not read from the connection
         self.pending = 0
         self.allowance: Allowance | None = None
         self.refusals = 0  # in a row
         self.read_at = now
         self.messages_in = 0
-        self.messages_out = 0  # of rooms already left; rooms joined still count their own
+        self.messages_out = 0  # of rooms already left; joined rooms count their own
         self.bytes_out = 0
         self.rtt: RttSamples | None = None
         self.ping_id = ""
@@ -117,16 +114,16 @@ class Session:
         self.missed_pings = 0
 
     def send(self, event: Event) -> None:
-        """Send an event to this session alone; while it is away there is nobody to send it to."""
+        """Send an event to this session; dropped while it is held."""
         self.outbox.put(ENCODERS[self.dialect].encode(event))
 
     def send_if_open(self, event: Event) -> None:
-        """Send an event, unless the session is over by now."""
+        """Send an event, unless the session is closed."""
         if not self.closed:
             self.send(event)
 
     def remember_ref(self, ref: str, entry: QueuedMessage | int) -> None:
-        """Keep `ref` so that the same message is known when it comes again."""
+        """Keep `ref`, to recognise the same message when it is sent again."""
         if self.refs is None:
             self.refs = {}
         self.refs[ref] = entry
@@ -139,10 +136,10 @@ class Session:
             self.refs.pop(ref, None)
 
     def note_unconfirmed(self, room: Room, since: int) -> None:
-        """Note that the client was told that a conversation was opened at seq `since`.
+        """Note that `opened` of a conversation, at seq `since`, was sent and is not acknowledged by TCP yet.
 
-        If the connection is cut before the bytes of that have arrived, the client cannot ask for what it has
-        missed there: it knows nothing of the room. So until then it counts as unheard of.
+        If the connection is lost before the bytes arrive, the client does not know the room and cannot resume
+        it. So until then the opening counts as unconfirmed.
         """
         if self.record is None:
             return
@@ -151,18 +148,18 @@ class Session:
         self.unconfirmed = unconfirmed
 
     def unconfirmed_openings(self) -> dict[Room, tuple[int, int]]:
-        """Return the conversations of whose opening the client has not heard by now: (since, position)."""
+        """Return the openings that the client may not have received: (opened at seq, stream position)."""
         if not self.unconfirmed:
             return {}
         acked = self.link.bytes_acked()
         return {room: opening for room, opening in self.unconfirmed.items() if opening[1] > acked}
 
     def rtt_ms(self) -> float | None:
-        """Return the last round trip in ms: by ping if there was one, else the kernel's."""
+        """Return the last round trip in ms: of a ping if there was one, else the kernel's."""
         return self.rtt.last_ms if self.rtt is not None else self.link.tcp_rtt_ms()
 
     def delivered(self) -> tuple[int, int]:
-        """Return the messages that rooms delivered to this session, and their bytes."""
+        """Return the messages that rooms have delivered to this session, and their bytes."""
         messages, size = self.messages_out, self.bytes_out
         for room in self.rooms.values():
             more, bytes_more = room.delivered_to(self)
