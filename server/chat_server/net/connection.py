@@ -1,8 +1,8 @@
 """A connection: one greenlet reads the socket, decodes commands, passes them to the router, and closes.
 
 The greenlet waits on one persistent read watcher and calls the raw non-blocking `recv` when that fires: no
-exception and no system call without data. Any greenlet MAY call `end`; it MUST NOT switch. Everything else
-runs in the connection's own greenlet. MUST NOT know rooms or the meaning of commands.
+exception and no system call without data. Any greenlet MAY call `close_with_bye`; it MUST NOT switch.
+Everything else runs in the connection's own greenlet. MUST NOT know rooms or the meaning of commands.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Connection:
         self._connections = connections
         self._watcher = connections.loop.io(sock.fileno(), EV_READ)
         self._drained: Event | None = None
-        self._last_progress: tuple[int, int] | None = None  # as `taking` found it last
+        self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
 
     # The greenlet
 
@@ -226,7 +226,7 @@ class Connection:
         self._drained = None
 
     def _wait_for_end(self) -> None:
-        """Wait for `end`, without reading: the server is stopping."""
+        """Wait for `close_with_bye`, without reading: the server is stopping."""
         while self.end_reason is None:  # a drained outbox wakes it, too
             self._drained = Event()
             self._drained.wait()

@@ -56,7 +56,7 @@ class MetricsServer:
         not_ready_reason: Callable[[], str],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """`take` is called in the loop that calls `start`; `trouble` and `on_failed` in another thread."""
+        """`take_snapshot` runs in the loop that calls `start`, the other two in the thread of the server."""
         self._listening = listening
         self._on_failed = on_failed
         self._take_snapshot = take_snapshot
