@@ -7,28 +7,28 @@ from chat_server import vocabulary
 from chat_server.vocabulary import COMMON, EVENTS, FIELDS, LogEvent
 
 
-def test_every_event_says_what_it_means() -> None:
+def test_every_event_has_a_meaning() -> None:
     assert set(EVENTS) == set(LogEvent)
     assert all(event.meaning.endswith(".") for event in EVENTS.values())
 
 
-def test_every_field_of_an_event_is_explained() -> None:
+def test_every_field_of_an_event_has_a_meaning() -> None:
     used = {field for event in EVENTS.values() for field in event.fields} | set(COMMON)
     assert used == set(FIELDS)
 
 
-def test_every_field_is_explained_in_one_sentence() -> None:
+def test_every_meaning_is_one_sentence() -> None:
     wrong = [name for name, meaning in FIELDS.items() if not re.fullmatch(r"[A-Z].*[^.]\.", meaning)]
     assert wrong == []
 
 
-def test_no_event_lists_a_field_twice_or_one_that_every_line_has() -> None:
+def test_event_fields_are_unique_and_not_common() -> None:
     for event in EVENTS.values():
         assert len(set(event.fields)) == len(event.fields)
         assert not set(event.fields) & set(COMMON)
 
 
-def test_a_unit_in_a_name_is_in_the_meaning_too() -> None:
+def test_unit_in_field_name_is_in_its_meaning() -> None:
     words = {"_ms": "millisecond", "_s": "second", "_bytes": "byte"}
     for name, meaning in FIELDS.items():
         unit = next((word for suffix, word in words.items() if name.endswith(suffix)), "")
@@ -40,7 +40,7 @@ def test_names_are_snake_case_and_values_match_their_members() -> None:
     assert all(re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", name) for name in [*FIELDS, *LogEvent])
 
 
-def test_it_imports_the_standard_library_alone() -> None:
+def test_vocabulary_imports_standard_library_only() -> None:
     tree = ast.parse(Path(vocabulary.__file__).read_text(encoding="utf-8"))
     imported = {
         name.partition(".")[0]

@@ -10,7 +10,7 @@ import pytest
 from chat_server.settings.load import Config, ConfigError, flag, load, reload_limits, variable
 from chat_server.settings.table import SETTINGS
 
-NOTHING: Mapping[str, str] = {}
+NO_ENVIRONMENT: Mapping[str, str] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def toml(tmp_path: Path, text: str) -> str:
 
 
 def complaint(
-    capsys: pytest.CaptureFixture[str], argv: list[str], environ: Mapping[str, str] = NOTHING
+    capsys: pytest.CaptureFixture[str], argv: list[str], environ: Mapping[str, str] = NO_ENVIRONMENT
 ) -> str:
     """Return the one line that `load` writes before it gives up with code 2."""
     with pytest.raises(SystemExit) as stop:
@@ -41,11 +41,11 @@ def complaint(
 # ---- the defaults
 
 
-def test_nothing_given_gives_the_defaults() -> None:
-    assert load([], NOTHING) == Config()
+def test_load_without_sources_gives_defaults() -> None:
+    assert load([], NO_ENVIRONMENT) == Config()
 
 
-def test_the_default_of_every_setting_is_allowed_by_its_own_row() -> None:
+def test_every_default_is_valid_for_its_type() -> None:
     defaults = Config()
     for name, setting in SETTINGS.items():
         default = getattr(defaults, name)
@@ -53,14 +53,14 @@ def test_the_default_of_every_setting_is_allowed_by_its_own_row() -> None:
             assert setting.value_type.read(setting.value_type.show(default)) == default, name
 
 
-def test_the_default_store_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
-    assert load(["--data-dir", str(tmp_path)], NOTHING).store_path == tmp_path / "greenroom.db"
+def test_default_store_is_file_in_data_folder(tmp_path: Path) -> None:
+    assert load(["--data-dir", str(tmp_path)], NO_ENVIRONMENT).store_path == tmp_path / "greenroom.db"
 
 
 # ---- the three sources
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(tmp_path: Path) -> None:
+def test_flag_overrides_environment_overrides_file_overrides_default(tmp_path: Path) -> None:
     path = toml(tmp_path, "port = 1\nmax-rooms = 1\nmax_conversations = 1")
     environ = {"CHAT_PORT": "2", "CHAT_MAX_ROOMS": "2", "CHAT_CONFIG": path}
 
@@ -96,38 +96,38 @@ def test_every_setting_can_be_given_in_every_source(tmp_path: Path) -> None:
         for name, text in other.items()
         for part in ([flag(name)] if text == "true" else [flag(name), text])
     ]
-    by_flag = load(flags, NOTHING)
+    by_flag = load(flags, NO_ENVIRONMENT)
     by_variable = load([], {variable(name): text for name, text in other.items()})
     lines = [
         f"{name} = {text if text == 'true' or text.isdecimal() else repr(text)}"
         for name, text in other.items()
     ]
-    by_file = load(["--config", toml(tmp_path, "\n".join(lines))], NOTHING)
+    by_file = load(["--config", toml(tmp_path, "\n".join(lines))], NO_ENVIRONMENT)
 
     assert by_flag == by_variable == by_file
     same = [name for name in SETTINGS if getattr(by_flag, name) == getattr(Config(), name)]
     assert same == ["workers"]  # of which there is one
 
 
-def test_config_flag_beats_config_variable(tmp_path: Path) -> None:
+def test_config_flag_overrides_config_variable(tmp_path: Path) -> None:
     assert load(["--config", toml(tmp_path, "port = 9")], {"CHAT_CONFIG": "/nowhere"}).port == 9
 
 
-def test_the_users_own_file_is_read_if_there_is_one(tmp_path: Path) -> None:
+def test_default_config_file_is_read_if_it_exists(tmp_path: Path) -> None:
     folder = tmp_path / "config" / "greenroom"
     folder.mkdir(parents=True)
     (folder / "chat-server.toml").write_text("port = 8", encoding="utf-8")
-    assert load([], NOTHING).port == 8
-    assert load(["--config", "/dev/null"], NOTHING).port == Config().port
+    assert load([], NO_ENVIRONMENT).port == 8
+    assert load(["--config", "/dev/null"], NO_ENVIRONMENT).port == Config().port
 
 
-def test_an_empty_variable_counts_as_not_set() -> None:
+def test_empty_variable_counts_as_not_set() -> None:
     assert load([], {"CHAT_PORT": "", "CHAT_CONFIG": ""}) == Config()
 
 
-def test_a_switch_can_be_turned_off_again(tmp_path: Path) -> None:
+def test_switch_can_be_turned_off_by_a_later_source(tmp_path: Path) -> None:
     path = toml(tmp_path, "console = true")
-    assert load(["--config", path], NOTHING).console
+    assert load(["--config", path], NO_ENVIRONMENT).console
     assert not load(["--config", path], {"CHAT_CONSOLE": "off"}).console
     assert not load(["--config", path, "--no-console"], {"CHAT_CONSOLE": "1"}).console
 
@@ -152,8 +152,8 @@ def test_a_switch_can_be_turned_off_again(tmp_path: Path) -> None:
         (["--data-dir=~/chat"], "data_dir", Path("~/chat").expanduser()),
     ],
 )
-def test_ways_of_writing_a_value(argv: list[str], name: str, value: object) -> None:
-    assert getattr(load(argv, NOTHING), name) == value
+def test_value_in_any_notation_is_read(argv: list[str], name: str, value: object) -> None:
+    assert getattr(load(argv, NO_ENVIRONMENT), name) == value
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_ways_of_writing_a_value(argv: list[str], name: str, value: object) -> N
         ("sqlite:///~/chat.db", Path("~/chat.db").expanduser()),
     ],
 )
-def test_store_urls(url: str, path: Path | None) -> None:
-    assert load(["--store", url], NOTHING).store_path == path
+def test_store_url_gives_path(url: str, path: Path | None) -> None:
+    assert load(["--store", url], NO_ENVIRONMENT).store_path == path
 
 
 # ---- wrong values
@@ -210,7 +210,7 @@ def test_store_urls(url: str, path: Path | None) -> None:
         ("ping_interval", "0"),
     ],
 )
-def test_a_wrong_value_names_its_source_itself_and_what_is_allowed(
+def test_invalid_value_error_names_source_value_and_range(
     name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     allowed = f"must be {SETTINGS[name].value_type.allowed}, not {text!r}"
@@ -247,7 +247,7 @@ def escaped(text: str) -> str:
         ("node = 4", "4"),
     ],
 )
-def test_a_wrong_kind_of_value_in_the_file(
+def test_invalid_type_in_file_is_an_error(
     line: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = toml(tmp_path, line)
@@ -258,28 +258,28 @@ def test_a_wrong_kind_of_value_in_the_file(
     )
 
 
-def test_more_workers_are_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_than_one_worker_is_refused_with_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert "only one worker process so far" in complaint(capsys, ["--workers", "4"])
 
 
-def test_a_password_in_a_refused_url_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_password_in_invalid_url_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     said = complaint(capsys, ["--store", "postgresql://ann:hush@db/chat"])
     assert "hush" not in said
     assert "postgresql://ann:***@db/chat" in said
 
 
-def test_unknown_flags_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_flag_error_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean --rate-messages?" in complaint(capsys, ["--rate-mesages=5"])
     assert "did you mean --config?" in complaint(capsys, ["--confg", "x"])
     assert "'stray' is not known (" in complaint(capsys, ["stray"])
     assert "'--rate-m' is not known" in complaint(capsys, ["--rate-m", "5"])  # no abbreviations
 
 
-def test_a_flag_without_its_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flag_without_value_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, ["--port"]).startswith("--port: expected one argument")
 
 
-def test_unknown_keys_name_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_key_error_names_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = toml(tmp_path, "rate-mesages = 5")
     said = f"{path}: 'rate-mesages' is not a setting; did you mean rate-messages?"
     assert complaint(capsys, ["--config", path]) == said
@@ -287,12 +287,12 @@ def test_unknown_keys_name_the_nearest(tmp_path: Path, capsys: pytest.CaptureFix
     assert complaint(capsys, ["--config", path]).startswith(f"{path}: 'limits' is not a setting")
 
 
-def test_a_key_given_in_both_spellings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_in_both_spellings_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = toml(tmp_path, "max-rooms = 5\nmax_rooms = 6")
     assert "max_rooms is given twice" in complaint(capsys, ["--config", path])
 
 
-def test_a_file_that_is_no_toml_or_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_without_toml_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = toml(tmp_path, "port = 1\nhost = ?")
     said = complaint(capsys, [], {"CHAT_CONFIG": path})
     assert said.startswith(f"CHAT_CONFIG: '{path}': ")
@@ -301,7 +301,7 @@ def test_a_file_that_is_no_toml_or_no_text(tmp_path: Path, capsys: pytest.Captur
     assert "utf-8" in complaint(capsys, ["--config", path])
 
 
-def test_a_named_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_named_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, ["--config", "/nowhere"]) == "--config: '/nowhere': No such file or directory"
     assert "Not a directory" in complaint(capsys, [], {"CHAT_CONFIG": "/dev/null/x"})
     assert "Is a directory" in complaint(capsys, ["--config", str(tmp_path)])
@@ -321,7 +321,7 @@ def test_help_lists_every_setting_with_unit_default_reason_and_variable(
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setenv("NO_COLOR", "1")
     with pytest.raises(SystemExit) as stop:
-        load(["--help"], NOTHING)
+        load(["--help"], NO_ENVIRONMENT)
     shown = words(capsys.readouterr().out)
     assert stop.value.code == 0
     for name, setting in SETTINGS.items():
@@ -333,12 +333,12 @@ def test_help_lists_every_setting_with_unit_default_reason_and_variable(
     assert "0: no limit; default 100; CHAT_RATE_MESSAGES; read again on SIGHUP]" in shown
 
 
-def test_numbers_that_count_something_say_what() -> None:
+def test_numeric_settings_have_a_unit() -> None:
     numeric = {"N", "BYTES", "SECONDS"}
     assert [name for name, s in SETTINGS.items() if s.value_type.metavar in numeric and not s.unit] == []
 
 
-def test_version_comes_from_the_package() -> None:
+def test_version_is_that_of_the_package() -> None:
     code = "import sys; from chat_server.settings.load import load; load(sys.argv[1:], {})"
     server = Path(__file__).parents[3] / "server"
     run = subprocess.run(
@@ -354,26 +354,26 @@ def test_version_comes_from_the_package() -> None:
 # ---- reload
 
 
-def test_reload_changes_only_what_may_change_while_the_server_runs(tmp_path: Path) -> None:
+def test_reload_changes_reloadable_settings_only(tmp_path: Path) -> None:
     argv = ["--config", toml(tmp_path, "rate-messages = 5\nport = 1")]
-    before = load(argv, NOTHING)
+    before = load(argv, NO_ENVIRONMENT)
     toml(tmp_path, "rate-messages = 6\nmax-rooms = 7\nport = 2")
 
-    after = reload_limits(before, argv, NOTHING)
+    after = reload_limits(before, argv, NO_ENVIRONMENT)
 
     assert (after.config.rate_messages, after.config.max_rooms, after.config.port) == (6, 7, 1)
     assert after.changed == {"rate_messages": 6, "max_rooms": 7}
     assert after.restart_needed == ["port"]
 
 
-def test_reload_of_something_wrong_says_so_and_does_not_exit(tmp_path: Path) -> None:
+def test_reload_of_invalid_settings_raises(tmp_path: Path) -> None:
     argv = ["--config", toml(tmp_path, "")]
-    before = load(argv, NOTHING)
+    before = load(argv, NO_ENVIRONMENT)
     toml(tmp_path, "port = -1")
     with pytest.raises(ConfigError, match="port: must be a whole number"):
-        reload_limits(before, argv, NOTHING)
+        reload_limits(before, argv, NO_ENVIRONMENT)
 
 
-def test_rates_and_maxima_are_what_reloads() -> None:
+def test_reloadable_settings_are_rates_and_maxima() -> None:
     expected = {name for name in SETTINGS if name.startswith(("rate_", "max_"))} | {"limit_loopback"}
     assert {name for name, setting in SETTINGS.items() if setting.reloadable} == expected
