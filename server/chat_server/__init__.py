@@ -1,7 +1,7 @@
 """The Greenroom server: a gevent StreamServer around a core that does no I/O.
 
-The root holds the program (`__main__.py`), the composition root (`app.py`), which imports every package, and
-the log's vocabulary, which imports nothing. Open `app.py` first.
+`app.py`, the composition root, imports every package; `vocabulary.py`, the names of the event log, imports
+none. Open `app.py` first.
 """
 
 from importlib.metadata import PackageNotFoundError, version
