@@ -47,13 +47,6 @@ class ProcessAudit:
             self._finish_receiver(receiver)
             self._followed.discard(receiver)
 
-    def rejoined(self, receiver: Receiver, seq: int) -> None:
-        """Follow it from `seq` on: its session was not resumed, so what it missed is not owed to it."""
-        self._finish_receiver(receiver)
-        receiver.restart_at(seq)
-        if receiver not in self._followed:
-            self._followed.add(receiver)
-
     def observe_out_of_sequence(self, receiver: Receiver, first: int, last: int) -> None:
         """Take a run of seqs that does not follow the receiver's position."""
         if receiver in self._followed:

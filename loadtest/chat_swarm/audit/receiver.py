@@ -36,10 +36,6 @@ class Receiver:
         self._counted_to = self.position
         return shown
 
-    def restart_at(self, seq: int) -> None:
-        """Begin anew after this seq."""
-        self.position = self._counted_to = self._joined_at = seq
-
     def observe_run(self, first: int, last: int, fault_log: FaultLog) -> int:
         """Take a run that does not follow; return how many messages it was shown, with those before it."""
         shown = self.take_uncounted() + last - first + 1

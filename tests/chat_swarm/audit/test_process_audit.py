@@ -123,21 +123,6 @@ def test_who_has_left_had_its_losses() -> None:
     assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_who_comes_back_in_a_new_session_stands_somewhere_else(gone: bool) -> None:
-    audit = ProcessAudit()
-    receiver = audit.follow("ann", "hall", 0)
-    deliver(audit, receiver, (1, 4))
-    if gone:
-        audit.unfollow(receiver)
-    audit.rejoined(receiver, 9)
-    deliver(audit, receiver, (10, 12), (14, 14))
-    result = merged_result(audit)
-    assert found_faults(result) == {"lost": 1}
-    assert result.faults[0].first == 13
-    assert (result.checked, result.receivers) == (8, 1)
-
-
 def test_a_slow_one_need_not_come_to_the_end() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("slow", "hall", 0)

@@ -137,12 +137,9 @@ class Run:
     def _tell(self, bot: Bot, audit: ProcessAudit) -> Iterator[None]:
         receiver: Receiver | None = None
         for stay in bot.stays:
-            if receiver is None or self.source.random() < 0.3:
-                if receiver is not None:
-                    audit.unfollow(receiver)
-                receiver = audit.follow(bot.name, ROOM, stay.start)
-            else:
-                audit.rejoined(receiver, stay.start)
+            if receiver is not None:
+                audit.unfollow(receiver)
+            receiver = audit.follow(bot.name, ROOM, stay.start)
             for first, last in stay.runs:
                 for seq in range(first, last + 1):
                     message = self.changed.get((bot.process, seq), self.messages[seq - 1])

