@@ -1,4 +1,5 @@
-"""Measures what a message costs a server: Greenroom beside a C loop and other servers, in one run.
+"""Benchmark: server CPU per message of Greenroom, a C loop and other chat and messaging servers, in one run.
 
-Knows the servers as programs to start and as bytes on a socket. Must not import any of Greenroom's server.
+Imports `chat_protocol` only; never `chat_server`: servers are programs to start and bytes on a socket.
+Open `bench.py` first, then `workloads.py`.
 """

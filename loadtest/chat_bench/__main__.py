@@ -22,19 +22,19 @@ from chat_bench.table import page
 from chat_bench.wires import TEXT_BYTES
 
 SPARE_DESCRIPTORS: Final = 500
-"""Of the limit of open files: what a server may want for other things than idle connections."""
+"""Of the limit of open files: reserved for what a server opens besides idle connections."""
 
 INTERRUPTED: Final = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+"""Exit code after Ctrl-C, as in shells: 128 + signal number."""
 
 QUICK: Final = {"rounds": 1, "seconds": 0.5, "idle_clients": 3000, "join_clients": 1000, "ping_interval": 2.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench; return 0, 1 if something could not be measured, or 130 if it was interrupted."""
+    """Run the bench; return 0, or 1 if a measurement failed, or 130 if interrupted."""
     options = _parse(arguments)
     if sys.platform != "linux":
-        raise BenchError("this needs Linux: it reads /proc and waits with epoll")
+        raise BenchError("the bench needs Linux: it reads /proc and uses epoll")
     interrupted = False
     clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
     chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name)}
@@ -53,15 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as folder:
         found = _gather(options.systems, Path(folder), results)
         if not found:
-            _print_progress(f"nothing to measure: not here: {', '.join(results.absent)}")
+            _print_progress(f"nothing to measure; not installed: {', '.join(results.absent)}")
             return 1
         results.versions = {system.name: system.version for system in found}
         try:
             Bench(plan, found, Path(folder), results, _print_progress).run()
         except KeyboardInterrupt:
             interrupted = True
-            results.notes.append("Interrupted: this is what was measured until then.")
-    results.notes.append(f"Other programs kept {other_load.cores():.1f} cores busy meanwhile.")
+            results.notes.append("Interrupted: only what was measured until then.")
+    results.notes.append(f"Other programs used {other_load.cores():.1f} cores meanwhile.")
     results.notes += _notes(plan)
     _print_progress(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
@@ -75,9 +75,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measure what messages cost Greenroom, beside a C loop and other servers.",
         epilog="Workloads: " + "; ".join(f"{key}: {title}" for key, title in WORKLOADS.items()) + ".",
     )
-    parser.add_argument("--quick", action="store_true", help="about 40 seconds: shorter, fewer, rougher")
+    parser.add_argument("--quick", action="store_true", help="about 40 seconds: shorter, less precise")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="rounds (default 5, quick 1)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of each (default 1.5, quick 0.5)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="seconds per workload (default 1.5, quick 0.5)"
+    )
     parser.add_argument(
         "--only",
         type=_Choice(WORKLOADS),
@@ -90,10 +92,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_Choice(systems.NAMES),
         default=frozenset(systems.NAMES),
         metavar="greenroom,redis",
-        help=f"systems, out of {', '.join(systems.NAMES)} (default all that are here)",
+        help=f"systems, out of {', '.join(systems.NAMES)} (default all that are installed)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="where all samples go (default bench-results/)"
+        "--json", type=Path, metavar="FILE", help="file for all samples (default: one in bench-results/)"
     )
     return parser.parse_args(arguments)
 
@@ -101,12 +103,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _positive(text: str) -> int:
     number = int(text)
     if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}: allowed are 1 to 1000")
+        raise argparse.ArgumentTypeError(f"{text} is out of range; give 1 to 1000")
     return number
 
 
 class _Choice:
-    """A comma-separated choice out of some names."""
+    """Argument type: a comma-separated choice of names."""
 
     def __init__(self, allowed: Sequence[str] | dict[str, str]) -> None:
         self._allowed = tuple(allowed)
@@ -115,13 +117,13 @@ class _Choice:
         chosen = frozenset(part.strip() for part in text.split(","))
         if unknown := chosen.difference(self._allowed):
             raise argparse.ArgumentTypeError(
-                f"{', '.join(sorted(unknown))}: allowed are {', '.join(self._allowed)}"
+                f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(self._allowed)}"
             )
         return chosen
 
 
 def _gather(names: frozenset[str], folder: Path, results: Results) -> list[System]:
-    """Return the systems that are here, in the order of the columns; note those that are not."""
+    """Return the installed systems, in the order of the columns; add the missing ones to the results."""
     found: list[System] = []
     frame = systems.typical_frame_bytes()
     if "greenroom" in names:
@@ -151,20 +153,20 @@ def _gather(names: frozenset[str], folder: Path, results: Results) -> list[Syste
 
 
 def _notes(plan: Plan) -> list[str]:
-    """Return what a reader of the table must know."""
-    notes = ["Greenroom's messages are durable, and echoed to their sender; the others keep nothing."]
+    """Return the notes that the table needs."""
+    notes = ["Greenroom's messages are durable, and echoed to their sender; the others store nothing."]
     if plan.workloads & {"a", "b"}:
         notes += [
             f"N is {System.receivers:,} receivers; every text has {TEXT_BYTES} bytes.",
             "The C loop sends as many bytes as Greenroom, one send(2) for each receiver, and parses nothing.",
         ]
     if "c" in plan.workloads:
-        notes.append(f"{PAIR_CLIENTS} clients in pairs: a message counts when its partner has it.")
+        notes.append(f"{PAIR_CLIENTS} clients in pairs: a message counts when its receiver has it.")
     if "d" in plan.workloads:
         notes += [
             "Log-ins, joins and idle connections: measured once each.",
             f"{plan.idle_clients:,} idle connections: Greenroom's after all have answered a first ping.",
-            f"{plan.join_clients:,} joins of one room: with the presence that they cause.",
+            f"{plan.join_clients:,} joins of one room: including the presence events that they cause.",
         ]
     return notes
 
@@ -178,12 +180,12 @@ def _write(results: Results, path: Path | None) -> None:
 
 
 def _print_progress(text: str) -> None:
-    """Say what goes on, beside the table, not in it."""
+    """Print progress to standard error, so that standard output has only the table."""
     print(text, file=sys.stderr, flush=True)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
-    """Let SIGTERM end servers and remove folders as Ctrl-C does."""
+    """Make SIGTERM stop servers and remove folders, as Ctrl-C does."""
     del number, frame
     raise KeyboardInterrupt
 

@@ -1,7 +1,4 @@
-"""One run: which workload on which system, when; what is bounded, and what happens when one fails.
-
-Knows systems, workloads and results. Must not know the command line.
-"""
+"""Runs a plan: which workload on which system in which order; time budget and failures."""
 
 import functools
 import time
@@ -27,11 +24,11 @@ WORKLOADS: Final = {
 }
 
 _SPARE_SECONDS: Final = 1.0
-"""What an idle server without pings gets to come to rest before its memory is read."""
+"""Pause before the memory of an idle server without pings is read."""
 
 
 class Plan(Struct, frozen=True):
-    """What to run. All loops end by these numbers."""
+    """What to run, and the bounds of all loops."""
 
     workloads: frozenset[str]
     rounds: int = 5
@@ -42,7 +39,7 @@ class Plan(Struct, frozen=True):
     ping_interval: float = 10.0
     """Seconds between pings in the idle test: longer than the log-ins, so that these are measured alone."""
     budget: float = 300.0
-    """Seconds after which no round begins that would not end."""
+    """Seconds; no round begins that would exceed them."""
 
 
 class Bench:
@@ -64,7 +61,7 @@ class Bench:
         self._failed: set[tuple[str, str]] = set()
 
     def run(self) -> None:
-        """Run all; a workload that fails on a system is noted, and not tried on it again."""
+        """Run all; a workload that fails on a system is recorded, and not tried on it again."""
         start = time.monotonic()
         if "d" in self._plan.workloads:
             self._all("idle", self._idle)
@@ -73,14 +70,14 @@ class Bench:
         for number in range(self._plan.rounds):
             begun = time.monotonic()
             if begun + longest > start + self._plan.budget:
-                self._results.notes.append(f"Stopped after {number} rounds: the time was up.")
+                self._results.notes.append(f"Stopped after {number} rounds: the time budget was used up.")
                 self._results.settings["rounds"] = number
                 break
             self._round(number)
             longest = max(longest, time.monotonic() - begun)
 
     def _round(self, number: int) -> None:
-        """Give each system its turn, a different one first in each round."""
+        """Run the workloads on each system, beginning with a different one in each round."""
         by = number % len(self._systems)
         turns = [*self._systems[by:], *self._systems[:by]]
         if self._plan.workloads & {"a", "b"}:
@@ -121,7 +118,7 @@ class Bench:
         return ", ".join(said)
 
     def _pairs(self, system: System) -> str:
-        """Measure clients that write to each other."""
+        """Measure clients that send to each other."""
         with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
             pairs = workloads.Pairs(crowd, system.wire, PAIR_CLIENTS)
             sample = workloads.measured(server, self._plan.seconds, system.settle, pairs.run)
@@ -130,7 +127,7 @@ class Bench:
         return f"{sample.cpu_us:.2f} µs, {sample.rate:,.0f} messages/s"
 
     def _idle(self, system: System) -> str:
-        """Measure log-ins and what an idle connection keeps in memory."""
+        """Measure log-ins, and the memory of an idle connection."""
         interval = self._plan.ping_interval
         with (
             system.start(self._folder, interval if system.pings else None) as server,
@@ -151,7 +148,7 @@ class Bench:
         return f"{idle.rss_kib:.1f} KiB each, {logins.rate:,.0f} log-ins/s of {logins.cpu_us:.0f} µs"
 
     def _joins(self, system: System) -> str:
-        """Measure a join storm, and what it makes the server tell."""
+        """Measure a join storm, including the presence events that it causes."""
         if not system.many_in_a_room:
             return ""
         with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:

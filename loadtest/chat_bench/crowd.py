@@ -1,9 +1,7 @@
-"""Many client connections on one epoll: opened, logged in, drained.
+"""A pool of client connections on one epoll: opens, logs in, reads, answers pings.
 
-Knows sockets and what the wire says of a login. Must not know what is measured.
-
-It runs beside the server and must not slow it: edge-triggered, so that a socket costs the kernel nothing
-between two arrivals, and with one shared buffer, so that a read allocates nothing.
+It runs beside the server and must not slow it: edge-triggered, so that an idle socket costs the kernel
+nothing, and with one shared buffer, so that a read allocates nothing.
 """
 
 import resource
@@ -18,16 +16,16 @@ from chat_bench.process import BenchError
 from chat_bench.wires import Wire
 
 PATIENCE_SECONDS: Final = 10.0
-"""Silence of this length, while something is due, ends the measurement as failed."""
+"""If nothing arrives for so long while something is due, the measurement has failed."""
 
 BUFFER_BYTES: Final = 256 * 1024
-"""More than any server here has to say to one client at once."""
+"""More than any server here sends to one client at once."""
 
 _PER_ADDRESS: Final = 12_000
-"""Connections from one source address: well under the 28,232 ephemeral ports that Linux gives by default."""
+"""Connections per source address: well below Linux's default of 28,232 ephemeral ports."""
 
 LOGINS_SECONDS: Final = 60.0
-"""All log-ins, or all joins, of a workload end within this."""
+"""Deadline for all log-ins, or all joins, of a workload."""
 
 _TAIL_BYTES: Final = 4096
 
@@ -47,7 +45,7 @@ class Crowd:
         self.buffer: Final = bytearray(BUFFER_BYTES)
         self.sockets: Final[dict[int, socket.socket]] = {}
         self.answered: Final[set[int]] = set()
-        """Who has answered a ping of the server."""
+        """Descriptors of the clients that have answered a ping of the server."""
         self._port = port
         self._wire = wire
         self._deadline = 0.0
@@ -66,8 +64,8 @@ class Crowd:
     def open(self, logins: Iterable[bytes], answer: bytes) -> list[int]:
         """Connect and log in, one connection for each of `logins`; return their descriptors, in order.
 
-        A login is through when `answer` has come; with `answer` empty, when the connection stands. No more
-        than `wire.logins_at_once` wait at a time, so that no listen backlog overflows.
+        A login is done when `answer` has come, or with an empty `answer`, when the connection is established.
+        At most `wire.logins_at_once` wait at a time, so that no listen backlog overflows.
         """
         opened: list[int] = []
         waiting: set[int] = set()
@@ -95,7 +93,7 @@ class Crowd:
         self._take_all(waiting, answer)
 
     def idle(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Read and answer what comes, for so long, or `until` something is true."""
+        """Read input and answer pings for `seconds`, or until `until()` is true."""
         end = time.monotonic() + seconds
         while not until() and (left := end - time.monotonic()) > 0:
             self._take(set(), b"", min(left, 0.1))
@@ -103,7 +101,7 @@ class Crowd:
     def _connect(self) -> socket.socket:
         sock = socket.socket()
         try:
-            # Port 0 is chosen at connect, so that addresses do not run out of ports that differ by target.
+            # The port is chosen at connect: a port is then only taken per target address.
             sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
             sock.bind((f"127.0.0.{1 + len(self.sockets) // _PER_ADDRESS}", 0))
             sock.settimeout(PATIENCE_SECONDS)
@@ -122,7 +120,7 @@ class Crowd:
             self._take(waiting, answer)
 
     def _take(self, waiting: set[int], answer: bytes, patience: float = PATIENCE_SECONDS) -> None:
-        """Read what has come; take off `waiting` who has its `answer`; answer the server's pings."""
+        """Read input; remove clients that got their `answer` from `waiting`; answer the server's pings."""
         events = self.epoll.poll(patience)
         if waiting and (not events or time.monotonic() > self._deadline):
             one = next(iter(waiting))
@@ -140,7 +138,7 @@ class Crowd:
                 self._tails[fd] = data[-_TAIL_BYTES:]
 
     def _read(self, fd: int) -> bytes:
-        """Return all that `fd` has to give."""
+        """Return all input of `fd`."""
         parts: list[bytes] = []
         while True:
             try:

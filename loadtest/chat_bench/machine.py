@@ -1,4 +1,4 @@
-"""The machine that numbers were measured on, and whether others used it meanwhile."""
+"""Describes the machine, and measures the CPU load of other programs."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_model(cpuinfo: str) -> str:
-    """Return the processor's name in /proc/cpuinfo, "unknown" where it tells none."""
+    """Return the processor's name from the text of /proc/cpuinfo; "unknown" if it has none."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -30,7 +30,7 @@ def describe() -> dict[str, str]:
 
 
 def busy_seconds(stat: str) -> float:
-    """Return the CPU time that all cores spent on anything, from /proc/stat, in seconds.
+    """Return the CPU time that all cores were busy, from the text of /proc/stat, in seconds.
 
     proc(5): the first line holds user, nice, system, idle, iowait, irq and softirq, in ticks.
     """
@@ -39,10 +39,10 @@ def busy_seconds(stat: str) -> float:
 
 
 class OtherLoad:
-    """How many cores programs other than this one and what it starts keep busy.
+    """Measures how many cores are used by programs other than this one and its children.
 
-    Numbers from a machine with company are rough: a load generator that waits for its turn sends less at
-    once, and a server that is idle in between pays for being woken.
+    With other load, results are less precise: a load generator that waits for the CPU sends smaller batches,
+    and a server that is idle in between pays for wake-ups.
     """
 
     def __init__(self) -> None:

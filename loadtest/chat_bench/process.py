@@ -1,7 +1,4 @@
-"""A server as a process: started, asked for its CPU time and memory, ended.
-
-Knows /proc and signals. Must not know what the process serves.
-"""
+"""A server process: starts it, reads its CPU time and memory from the kernel, stops it."""
 
 import os
 import shutil
@@ -15,16 +12,16 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 START_SECONDS: Final = 15.0
-"""A server that does not accept connections by then has failed."""
+"""A server that does not accept connections within this time has failed."""
 
 END_SECONDS: Final = 5.0
-"""What a server gets to end in after SIGTERM, before SIGKILL."""
+"""Time between SIGTERM and SIGKILL."""
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
-    """A measurement could not be made; the sentence says why."""
+    """Raised when a measurement fails; the sentence says why."""
 
 
 def stat_cpu_seconds(stat: str) -> float:
@@ -64,28 +61,28 @@ def rss_bytes(pid: int) -> int:
 
 
 def find_program(name: str) -> str | None:
-    """Return where a program is: beside this Python, on the PATH, where servers are kept; or None."""
+    """Return a program's path: beside this Python, on the PATH, or in sbin; None if it is not installed."""
     beside = str(Path(sys.executable).parent)
     path = os.pathsep.join([beside, os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
     return shutil.which(name, path=path)
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on just now."""
+    """Return a free TCP port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """A started server; leaving the context ends it."""
+    """A running server; leaving the context stops it."""
 
     def __init__(self, command: Sequence[str], *, port: int | None, log: Path) -> None:
-        """Start `command`; with `port` None it prints the port that it chose as its first line."""
+        """Start `command`; with `port` None, its first line of output is the port that it chose."""
         self._log = log
         self._name = Path(command[0]).name
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C is for the bench, which then ends the server.
+            # A new session, so that Ctrl-C only reaches the bench, which then stops the server.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -105,12 +102,12 @@ class Server:
         self.stop()
 
     def port(self) -> int:
-        """Return the port, once the server listens there; raise BenchError if it does not come up."""
+        """Return the port, once the server listens there. Raises `BenchError` if it does not start."""
         if self._port is None:
             pipe: IO[bytes] | None = self._process.stdout
             line = pipe.readline() if pipe is not None else b""
             if not line.strip().isdigit():
-                raise self._failed("did not name its port")
+                raise self._failed("did not print its port")
             self._port = int(line)
             return self._port
         deadline = time.monotonic() + START_SECONDS
@@ -134,7 +131,7 @@ class Server:
         return rss_bytes(self.pid)
 
     def stop(self) -> None:
-        """End the server, by force if it must be."""
+        """Stop the server: SIGTERM, then SIGKILL."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -146,6 +143,6 @@ class Server:
             self._process.stdout.close()
 
     def _failed(self, what: str) -> BenchError:
-        """Return an error with the last that the server said."""
+        """Return an error that quotes the end of the server's output."""
         said = self._log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
         return BenchError(f"{self._name} {what}" + (f": {said}" if said else ""))

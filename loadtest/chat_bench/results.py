@@ -1,7 +1,4 @@
-"""What was measured: named samples by system, their medians, and JSON of all of it.
-
-Knows numbers. Must not know how they came about.
-"""
+"""Results: samples by metric and system, their medians and ratios; encoded as JSON."""
 
 import statistics
 from typing import Final
@@ -15,7 +12,7 @@ class Metric(Struct, frozen=True):
     title: str
     digits: int
     ratio: bool = False
-    """Whether systems are compared by it; less is better in all that are."""
+    """Whether it is in the comparison; less is better in all that are."""
 
 
 METRICS: Final = {
@@ -33,7 +30,7 @@ METRICS: Final = {
 
 
 class Summary(Struct, frozen=True):
-    """Several rounds in three numbers."""
+    """Summary of a metric over several rounds."""
 
     median: float
     least: float
@@ -41,12 +38,12 @@ class Summary(Struct, frozen=True):
 
 
 def summarize(samples: list[float]) -> Summary:
-    """Return the median, the least and the most of one or more samples."""
+    """Return median, minimum and maximum of at least one sample."""
     return Summary(statistics.median(samples), min(samples), max(samples))
 
 
 class Results(Struct):
-    """A run of the bench, as it is written to JSON."""
+    """A run of the bench, as written to JSON."""
 
     started: str
     machine: dict[str, str]
@@ -55,22 +52,22 @@ class Results(Struct):
     """The systems in the order of their columns, with their versions."""
     absent: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What a reader of the table must know."""
+    """Notes below the table."""
     failures: list[str] = field(default_factory=list)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By metric and system; one number a round."""
+    """Metric → system → one value per round."""
 
     def add(self, metric: str, system: str, value: float) -> None:
-        """Note one round's value."""
+        """Add one round's value."""
         assert metric in METRICS
         self.samples.setdefault(metric, {}).setdefault(system, []).append(value)
 
     def summary(self, metric: str, system: str) -> Summary | None:
-        """Return what `system` measured, None if it did not."""
+        """Return the summary of a system's samples; None if there are none."""
         samples = self.samples.get(metric, {}).get(system)
         return summarize(samples) if samples else None
 
     def ratio(self, metric: str, system: str, to: str) -> float | None:
-        """Return the quotient of two systems' medians, None if one of them is missing or nothing."""
+        """Return the quotient of two systems' medians; None if one is missing or the divisor is 0."""
         over, under = self.summary(metric, system), self.summary(metric, to)
         return over.median / under.median if over and under and under.median > 0 else None

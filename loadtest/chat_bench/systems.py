@@ -1,7 +1,4 @@
-"""The systems: how each is started, which wire it speaks, what it is called.
-
-Knows commands and configuration files. Must not know what is measured.
-"""
+"""The systems under test: commands, configuration files, and the protocol that each speaks."""
 
 import itertools
 import os
@@ -33,23 +30,23 @@ SOURCE: Final = Path(__file__).with_name("fanout.c")
 
 
 class System(ABC):
-    """A system under measurement: it listens on 127.0.0.1 and keeps its files where it is told."""
+    """A system under test: it listens on 127.0.0.1 and keeps its files in a given folder."""
 
     name: str
     program: str
     wire: Wire
     receivers = 1000
-    """How many a fan-out may have."""
+    """Receivers of a fan-out."""
     has_clients = True
-    """Whether clients can log in and write to each other."""
+    """Whether clients can log in and send to each other."""
     settle = 0.0
-    """Seconds in which work that was put off is done."""
+    """Seconds within which deferred work is done."""
     pings = False
-    """Whether the server pings its clients of itself."""
+    """Whether the server pings its clients."""
     presence_seconds = 0.0
-    """For how long after joins a server still tells members of them."""
+    """Seconds after joins for which presence events are still sent."""
     many_in_a_room = True
-    """Whether 10,000 joins of one room end within this bench's time."""
+    """Whether 10,000 joins of one room fit in the bench's time budget."""
 
     def __init__(self, program: str) -> None:
         self.path = program
@@ -57,10 +54,10 @@ class System(ABC):
 
     @abstractmethod
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return the command that serves on `port`."""
+        """Return the command that serves on `port`, with its files in `folder`."""
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start a server with a folder of its own inside `folder`."""
+        """Start a server, with its own new folder inside `folder`."""
         del ping_interval
         port = free_port()
         own = Path(tempfile.mkdtemp(prefix=f"{self.name.replace(' ', '-')}-", dir=folder))
@@ -75,7 +72,7 @@ class System(ABC):
 
 
 class CLoop(System):
-    """The floor: no protocol, no parsing, one send(2) for each receiver."""
+    """The lower bound: no protocol, no parsing, one send(2) for each receiver."""
 
     name = "C loop"
     program = "cc"
@@ -91,7 +88,7 @@ class CLoop(System):
             raise BenchError(f"fanout.c does not compile: {done.stderr.strip()[:500]}")
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return the loop's command; it takes a free port itself."""
+        """Return the loop's command; it chooses a free port itself."""
         del folder, port
         return [str(self.binary), str(self.receivers)]
 
@@ -102,17 +99,17 @@ class CLoop(System):
 
 
 class Greenroom(System):
-    """All as by default, so durable; only the limits on what one client or address may do are off."""
+    """Default settings, so durable; only limits per client and per address are off."""
 
     name = "greenroom"
     program = "chat-server"
     wire = NdjsonWire()
     settle = 1.0  # Checkpoints come once a second.
     pings = True
-    presence_seconds = 6.0  # In a large room, presence comes at most every 5 s.
+    presence_seconds = 6.0  # In a large room, presence is sent at most every 5 s.
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return `chat-server` with a store of its own."""
+        """Return `chat-server` with its own store."""
         return [
             *(self.path, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
             *("--store", f"sqlite:///{folder}/greenroom.db", "--log-file", f"{folder}/greenroom.log"),
@@ -120,7 +117,7 @@ class Greenroom(System):
         ]
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start `chat-server`, with pings as often as asked."""
+        """Start `chat-server` with this ping interval."""
         port = free_port()
         own = Path(tempfile.mkdtemp(prefix="greenroom-", dir=folder))
         pings = [] if ping_interval is None else ["--ping-interval", f"{ping_interval:g}"]
@@ -128,14 +125,14 @@ class Greenroom(System):
 
 
 class Redis(System):
-    """Pub/sub, nothing kept."""
+    """Redis pub/sub, nothing stored."""
 
     name = "redis"
     program = "redis-server"
     wire = RedisWire()
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return redis-server without persistence and without a limit on what waits for a subscriber."""
+        """Return redis-server without persistence and without a limit of subscribers' output buffers."""
         return [
             *(self.path, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),
             *("--save", "", "--appendonly", "no", "--maxclients", "19000", "--protected-mode", "no"),
@@ -144,30 +141,30 @@ class Redis(System):
 
 
 class Nats(System):
-    """NATS core, nothing kept."""
+    """NATS core, nothing stored."""
 
     name = "nats"
     program = "nats-server"
     wire = NatsWire()
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return nats-server with its pings out of the way."""
+        """Return nats-server with a long ping interval."""
         config = folder / "nats.conf"
         config.write_text(f'listen: "127.0.0.1:{port}"\nping_interval: "10m"\n', encoding="ascii")
         return [self.path, "-c", str(config)]
 
 
 class Mosquitto(System):
-    """MQTT with QoS 0, nothing kept."""
+    """MQTT with QoS 0, nothing stored."""
 
     name = "mosquitto"
     program = "mosquitto"
     wire = MqttWire()
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return mosquitto for anonymous clients, with TCP_NODELAY like all others here."""
+        """Return mosquitto for anonymous clients, with TCP_NODELAY as in all other systems."""
         config = folder / "mosquitto.conf"
-        user = "user root\n" if os.geteuid() == 0 else ""  # It would give up the right to read the folder.
+        user = "user root\n" if os.geteuid() == 0 else ""  # Else it drops the right to read the folder.
         config.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
             f"set_tcp_nodelay true\n{user}",
@@ -177,15 +174,15 @@ class Mosquitto(System):
 
 
 class NgIrcd(System):
-    """IRC, nothing kept."""
+    """IRC, nothing stored."""
 
     name = "ngircd"
     program = "ngircd"
     wire = IrcWire()
-    many_in_a_room = False  # Each join is told to all members, so 10,000 cost 50 million deliveries.
+    many_in_a_room = False  # Each join is announced to all members: 10,000 joins are 50 million deliveries.
 
     def command(self, folder: Path, port: int) -> list[str]:
-        """Return ngircd without look-ups, penalties and limits."""
+        """Return ngircd without DNS look-ups, penalties and limits."""
         config = folder / "ngircd.conf"
         config.write_text(
             "[Global]\nName = bench.example.org\nInfo = bench\nAdminEMail = nobody@example.org\n"
@@ -202,7 +199,7 @@ NAMES: Final = ("c", "greenroom", *(peer.name for peer in PEERS))
 
 
 def locate(wanted: type[System]) -> System | None:
-    """Return the system, or None if its program is not here."""
+    """Return the system, or None if its program is not installed."""
     path = find_program(wanted.program)
     return None if path is None else wanted(path)
 
@@ -214,7 +211,7 @@ def c_loop(folder: Path, frame_bytes: int) -> CLoop | None:
 
 
 def typical_frame_bytes() -> int:
-    """Return how long Greenroom's frame of the bench's text is, by its codec."""
+    """Return the length of Greenroom's frame of the bench's text, by its codec."""
     text = text_with(MARK).decode()
     event = MessageEvent(
         room=ROOM,
@@ -229,7 +226,7 @@ def typical_frame_bytes() -> int:
 
 
 def measure_frame_bytes(system: System, folder: Path) -> int:
-    """Return how long it is on a socket, with a seq of four digits."""
+    """Return the length of that frame as received on a socket, for a seq of four digits."""
     asked = system.wire.login("publisher", ROOM) + system.wire.publish(ROOM, text_with(MARK))
     with (
         system.start(folder) as server,

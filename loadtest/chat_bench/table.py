@@ -1,7 +1,4 @@
-"""Results as a page of Markdown, readable as plain text too.
-
-Knows results. Must not measure.
-"""
+"""Formats results as Markdown tables that are readable as plain text."""
 
 from collections.abc import Sequence
 
@@ -11,7 +8,7 @@ OURS = "greenroom"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows, the first of them the head, as a Markdown table with columns of even width."""
+    """Return rows, of which the first is the head, as a Markdown table with padded columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -19,7 +16,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(results: Results, metric: str, system: str) -> str:
-    """Return a median, with its range when there was more than one round."""
+    """Return a median, with its range if there was more than one round."""
     found = results.summary(metric, system)
     if found is None:
         return "-"
@@ -29,7 +26,7 @@ def cell(results: Results, metric: str, system: str) -> str:
 
 
 def measurements(results: Results) -> str:
-    """Return the table of what was measured."""
+    """Return the table of medians by metric and system."""
     systems = list(results.versions)
     rows = [["CPU of the server process", *(f"{name} {results.versions[name]}".strip() for name in systems)]]
     rows += [
@@ -41,7 +38,7 @@ def measurements(results: Results) -> str:
 
 
 def comparison(results: Results) -> str:
-    """Return the table of our medians divided by the others'; empty when there is nothing to compare."""
+    """Return the table of Greenroom's medians divided by the others'; "" if there are none."""
     others = [name for name in results.versions if name != OURS]
     rows = []
     for metric, shown in METRICS.items():
@@ -52,7 +49,7 @@ def comparison(results: Results) -> str:
 
 
 def page(results: Results) -> str:
-    """Return the whole page."""
+    """Return both tables and the notes."""
     settings = results.settings
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     parts = [measurements(results), comparison(results)]
@@ -63,7 +60,7 @@ def page(results: Results) -> str:
     ]
     lines += results.notes
     if results.absent:
-        lines.append(f"Not here, so not measured: {', '.join(results.absent)}.")
+        lines.append(f"Not installed, so not measured: {', '.join(results.absent)}.")
     lines += [f"Failed: {failure}." for failure in results.failures]
     parts.append("\n".join(f"- {line}" for line in lines))
     return "\n\n".join(part for part in parts if part)

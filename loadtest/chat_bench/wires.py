@@ -1,7 +1,7 @@
-"""What a client of each system writes, and how it knows that it was heard: bytes, no sockets.
+"""The client side of each system's protocol: bytes to send and how to recognise the answers; no sockets.
 
-Every text ends in a mark, a byte that occurs nowhere else in what a server sends. Receivers count marks, so
-that a delivery is counted once however the stream is cut, and presence, pings and replies are not counted.
+Every text ends in a mark, a byte that occurs nowhere else in what a server sends. Receivers count marks, so a
+delivery is counted once however the stream is split, and presence, pings and replies are not counted.
 """
 
 import re
@@ -18,7 +18,7 @@ TEXT_BYTES: Final = 64
 
 
 def text_with(mark: bytes) -> bytes:
-    """Return the message that everybody sends: printable, `TEXT_BYTES` long, `mark` at its end."""
+    """Return the text of all messages: printable, `TEXT_BYTES` long, with `mark` at its end."""
     words = b"the quick brown fox jumps over the lazy dog and runs on and on "
     return words[: TEXT_BYTES - 1].ljust(TEXT_BYTES - 1, b".") + mark
 
@@ -34,14 +34,14 @@ class Wire(ABC):
 
     @abstractmethod
     def login(self, name: str, room: str | None = None) -> bytes:
-        """Return what logs `name` in, to be reached by name, or as a receiver in `room`."""
+        """Return the login of `name`, to be reached by name, or as a receiver in `room`."""
 
     @abstractmethod
     def logged_in(self, room: str | None = None) -> bytes:
-        """Return what a server's answer to `login` is known by."""
+        """Return bytes that occur in the server's answer to `login`."""
 
     def publisher_login(self, name: str, room: str) -> bytes:
-        """Return what logs the publisher of `room` in; `logged_in()` answers it."""
+        """Return the login of the publisher of `room`; it is answered by `logged_in()`."""
         return self.login(name, room)
 
     @abstractmethod
@@ -49,19 +49,19 @@ class Wire(ABC):
         """Return a message to all in `room`."""
 
     def direct(self, name: str, text: bytes) -> bytes:
-        """Return a message to one client; here, one who listens to a room of its own name."""
+        """Return a message to one client; by default one that receives a room of its own name."""
         return self.publish(name, text)
 
     @abstractmethod
     def join(self, room: str) -> bytes:
-        """Return what enters one more room."""
+        """Return the request to join another room."""
 
     @abstractmethod
     def joined(self, room: str) -> bytes:
-        """Return what the answer to `join` is known by."""
+        """Return bytes that occur in the answer to `join`."""
 
     def answer(self, data: bytes) -> bytes:
-        """Return what the server waits for, given what it sent; empty for nothing."""
+        """Return the reply that the server expects to `data`; empty if none."""
         del data
         return b""
 
@@ -163,7 +163,7 @@ class NatsWire(Wire):
         return b"PUB %b %d\r\n%b\r\n" % (room.encode(), len(text), text)
 
     def join(self, room: str) -> bytes:
-        """Return a SUB and the PING that tells when it is done; its id is the room's name, unique here."""
+        """Return a SUB, and a PING whose PONG confirms it; its id is the room's name, unique here."""
         return f"SUB {room} {room}\r\nPING\r\n".encode()
 
     def joined(self, room: str) -> bytes:

@@ -1,7 +1,4 @@
-"""The workloads, each on a fresh server: what is sent, what is counted, when the CPU clock is read.
-
-Knows crowds and servers. Must not know which system it measures.
-"""
+"""The workloads, each on a fresh server: what is sent, what is counted, when the CPU clock is read."""
 
 import time
 from collections.abc import Callable
@@ -16,11 +13,11 @@ from chat_bench.wires import MARK, OTHER_MARK, Wire, text_with
 ROOM: Final = "bench"
 HALL: Final = "hall"
 WARM_UP: Final = 0.25
-"""Part of the measured time that goes before it, unmeasured."""
+"""Length of the unmeasured warm-up, as a share of the measured time."""
 
 
 class Sample(Struct, frozen=True):
-    """One measurement: the server's CPU and the wall time in seconds, how many units, bytes received."""
+    """One measurement: the server's CPU time and wall time in seconds, number of units, bytes received."""
 
     cpu: float
     wall: float
@@ -29,22 +26,22 @@ class Sample(Struct, frozen=True):
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of the server's CPU for each unit."""
+        """Microseconds of the server's CPU per unit."""
         return self.cpu / self.units * 1e6
 
     @property
     def rate(self) -> float:
-        """Units a second."""
+        """Units per second of wall time."""
         return self.units / self.wall
 
     @property
     def size(self) -> float:
-        """Bytes received for each unit."""
+        """Bytes received per unit."""
         return self.received / self.units
 
 
 class Idle(Struct, frozen=True):
-    """What idle connections cost: the log-ins, and the server's memory before and after, in bytes."""
+    """Idle connections: their log-ins, and the server's memory before and after, in bytes."""
 
     logins: Sample
     rss_before: int
@@ -52,16 +49,16 @@ class Idle(Struct, frozen=True):
 
     @property
     def rss_kib(self) -> float:
-        """KiB for each connection."""
+        """KiB per connection."""
         return (self.rss_after - self.rss_before) / self.logins.units / 1024
 
 
 def measured(
     server: Server, seconds: float, settle: float, work: Callable[[float], tuple[int, int]]
 ) -> Sample:
-    """Run `work` for some seconds, after a warm-up; it returns units and bytes.
+    """Run `work(seconds)` after a warm-up; it returns (units, bytes).
 
-    `settle` is for servers that put work off: the CPU of so many seconds after the last message counts too.
+    `settle`: the CPU time of so many seconds after the last message counts, too, for servers that defer work.
     """
     work(seconds * WARM_UP)
     cpu = server.cpu()
@@ -73,7 +70,7 @@ def measured(
 
 
 class FanOut:
-    """One publisher, many receivers: the next messages go out when all receivers have all before."""
+    """One publisher, many receivers: the next messages are sent when all receivers have all previous ones."""
 
     def __init__(self, crowd: Crowd, wire: Wire, receivers: int) -> None:
         logins = (wire.login(f"r{number}", ROOM) for number in range(receivers))
@@ -87,8 +84,8 @@ class FanOut:
         self._message = wire.publish(ROOM, text_with(MARK))
 
     def run(self, seconds: float, in_flight: int) -> tuple[int, int]:
-        """Publish for so long, at least once; return deliveries to receivers and bytes."""
-        # The publisher's own echo is awaited, as it is its acknowledgement, but is no delivery to a receiver.
+        """Publish for `seconds`, at least once; return (deliveries to receivers, bytes)."""
+        # The publisher's own echo is awaited, as its acknowledgement, but does not count as a delivery.
         due = in_flight * (self._receivers + self._wire.echoes)
         send = self._crowd.sockets[self._publisher].send
         burst = self._message * in_flight
@@ -102,7 +99,7 @@ class FanOut:
         return deliveries, received
 
     def _collect(self, due: int) -> int:
-        """Read until `due` marks have come; return the bytes."""
+        """Read until `due` marks have come; return the number of bytes."""
         crowd = self._crowd
         buffer = crowd.buffer
         count = buffer.count
@@ -127,7 +124,7 @@ class FanOut:
 
 
 class Pairs:
-    """Clients in pairs: each sends its next message when its partner's last one has come."""
+    """Clients in pairs: each sends its next message when its partner's last one has arrived."""
 
     def __init__(self, crowd: Crowd, wire: Wire, clients: int) -> None:
         logins = (wire.login(f"u{number}") for number in range(clients))
@@ -142,7 +139,7 @@ class Pairs:
             self._clients[fd] = (sock.recv_into, sock.send, marks[number & 1 ^ 1], frame)
 
     def run(self, seconds: float) -> tuple[int, int]:
-        """Let all talk for so long; return messages that have arrived at their partner, and bytes."""
+        """Send for `seconds`; return (messages received by the partners, bytes)."""
         crowd = self._crowd
         clients = self._clients
         buffer = crowd.buffer
@@ -164,7 +161,7 @@ class Pairs:
                 size = receive(buffer)
                 received += size
                 arrived = count(mark, 0, size)
-                if arrived:  # Two, when the partner's next one overtook the reading of its last.
+                if arrived:  # Two, if the partner's next message came before its last was read.
                     messages += arrived
                     if sending:
                         send(frame * arrived)
@@ -176,7 +173,7 @@ class Pairs:
 
 
 def log_in(server: Server, crowd: Crowd, wire: Wire, clients: int) -> tuple[Sample, list[int]]:
-    """Log clients in, each to be reached by its name."""
+    """Log clients in by name; return the measurement and their descriptors."""
     cpu = server.cpu()
     start = time.monotonic()
     opened = crowd.open((wire.login(f"u{number}") for number in range(clients)), wire.logged_in())
@@ -185,7 +182,7 @@ def log_in(server: Server, crowd: Crowd, wire: Wire, clients: int) -> tuple[Samp
 
 
 def join(server: Server, crowd: Crowd, wire: Wire, members: list[int], settle: float) -> Sample:
-    """Let all enter one room; what they are told of each other for `settle` seconds counts too."""
+    """Let all join one room; presence events of the following `settle` seconds count, too."""
     cpu = server.cpu()
     start = time.monotonic()
     crowd.ask(members, wire.join(HALL), wire.joined(HALL))
@@ -195,7 +192,7 @@ def join(server: Server, crowd: Crowd, wire: Wire, members: list[int], settle: f
 
 
 def reply_to_other(crowd: Crowd, wire: Wire, fd: int, size: int) -> None:
-    """Answer what was no message, if it wants an answer; the end of the stream is a failure."""
+    """Reply to input that is not a message, if needed. Raises `BenchError` at the end of the stream."""
     if not size:
         raise BenchError("the server closed a connection")
     reply = wire.answer(bytes(memoryview(crowd.buffer)[:size]))

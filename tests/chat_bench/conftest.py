@@ -1,4 +1,4 @@
-"""The bench reads /proc and waits with epoll, so it is for Linux alone, and so are its tests."""
+"""The bench reads /proc and uses epoll, so it and its tests run on Linux only."""
 
 import sys
 

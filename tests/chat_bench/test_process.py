@@ -1,4 +1,4 @@
-"""What /proc says, and that servers are started and ended."""
+"""CPU time and memory from /proc; servers are started and stopped."""
 
 import os
 import sys

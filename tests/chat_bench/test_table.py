@@ -1,4 +1,4 @@
-"""Numbers become medians, ratios and a table."""
+"""Medians, ratios and tables of results; the description of the machine."""
 
 import os
 
@@ -66,7 +66,7 @@ def test_the_page_says_what_is_missing_and_what_failed(results: Results) -> None
     results.absent.append("nats (nats-server is not on the PATH)")
     results.failures.append("redis, pairs: 3 messages are missing")
     text = page(results)
-    assert "Not here, so not measured: nats (nats-server is not on the PATH)." in text
+    assert "Not installed, so not measured: nats (nats-server is not on the PATH)." in text
     assert "Failed: redis, pairs: 3 messages are missing." in text
 
 

@@ -1,4 +1,4 @@
-"""Small runs of each workload on the C loop, on Greenroom, and on what else is here."""
+"""Small runs of each workload on the C loop, on Greenroom, and on other installed systems."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_greenroom_is_measured(tmp_path: Path) -> None:
     assert not results.failures
     first = {metric: by_system["greenroom"][0] for metric, by_system in results.samples.items()}
     assert set(first) >= {"fanout_1", "fanout_64", "pairs", "login", "join"}
-    # Ten joins may cost less than a tick, where the kernel shows another process's CPU time in ticks only.
+    # Ten joins may cost less than a tick, if the kernel shows other processes' CPU time only in ticks.
     assert min(first["pairs_rate"], first["login_rate"], first["fanout_bytes"]) > 0
 
 
@@ -96,7 +96,7 @@ def test_a_peer_is_measured(peer: type[System], tmp_path: Path) -> None:
 
 
 class Broken(System):
-    """A server that ends at once."""
+    """A server that exits at once."""
 
     name = "broken"
     program = "false"
@@ -169,7 +169,7 @@ def test_an_interrupted_bench_ends_what_it_started(number: signal.Signals, tmp_p
 
 
 def command_line(pid: str) -> str:
-    """Return a process's program; empty if it is gone."""
+    """Return a process's program; "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
     except OSError:
