@@ -1,4 +1,4 @@
-"""A server that most of these tests share, and swarms and liars that are ended whatever happens."""
+"""Fixtures: a shared server, swarms and lying proxies; all are stopped at the end."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ StartLiar = Callable[..., LyingProxyProcess]
 
 @pytest.fixture(scope="session")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server without limits; each swarm on it has rooms of its own."""
+    """A server without rate limits; each swarm on it has its own rooms."""
     one = ServerProcess(
         tmp_path_factory.mktemp("arena"),
         *("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2", "--log-messages"),
@@ -28,7 +28,7 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def start_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSwarm]:
-    """Start swarms: `start_swarm("name", port, flags)`; the name is also that of its rooms."""
+    """Start swarms: `start_swarm("name", port, *flags)`; the name is also the prefix of its rooms."""
     started: list[SwarmProcess] = []
 
     def start(name: str, port: int, *flags: str, **how: Any) -> SwarmProcess:
@@ -43,7 +43,7 @@ def start_swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartSwarm
 
 @pytest.fixture(scope="module")
 def start_liar() -> Iterator[StartLiar]:
-    """Start liars: `start_liar(port, flags)`."""
+    """Start lying proxies: `start_liar(port, *flags)`."""
     started: list[LyingProxyProcess] = []
 
     def start(port: int, *flags: str) -> LyingProxyProcess:
@@ -57,7 +57,7 @@ def start_liar() -> Iterator[StartLiar]:
 
 @pytest.fixture(scope="session")
 def meek(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that refuses more than 24 messages a second of a session, however fast the machine is."""
+    """A server that limits a session to 24 messages per second, however fast the machine is."""
     flags = ("--rate-messages", "24", "--rate-messages-burst", "24")
     one = ServerProcess(tmp_path_factory.mktemp("meek"), *flags)
     yield one
@@ -66,9 +66,9 @@ def meek(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def search(meek: ServerProcess, start_swarm: StartSwarm) -> SwarmProcess:
-    """A search for the limit, which takes long and little of the machine, so it is begun early.
+    """A capacity search; it takes long but little CPU, so it is started early.
 
-    Each of eight bots says 20 messages a second in its first step, and 38 in its second.
+    Each of eight bots sends 20 messages per second in the first step, and 38 in the second.
     """
     return start_swarm(
         "limit",
@@ -81,7 +81,7 @@ def search(meek: ServerProcess, start_swarm: StartSwarm) -> SwarmProcess:
 
 @pytest.fixture(scope="session")
 def chat_runs(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwarm) -> list[FinishedSwarm]:  # noqa: ARG001
-    """Two runs of the same kind, at the same time: full rooms that talk, and nothing else happens."""
+    """Two equal runs at the same time: full rooms that send messages, and no disturbance."""
     flags = (
         *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),
         *("--ping-interval", "1", "--slo", "delivery.p50<60s,lost=0", "--json", "--csv", "locust"),

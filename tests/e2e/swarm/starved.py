@@ -1,7 +1,7 @@
-"""How far a starved generator spoils the server's latency: `python tests/e2e/swarm/starved.py --help`.
+"""Measures how far a starved generator distorts the server's latency. Not a test.
 
-Not a test: it measures. Server on one core, swarm on another; then the same with a busy loop beside the
-swarm. It prints what both runs say of the server and of the bots, and how the two compare.
+`python tests/e2e/swarm/starved.py --help`. Server on one core, swarm on another; then the same with a busy
+loop beside the swarm. Prints the latencies of server and bots in both runs, and their ratios.
 """
 
 import argparse
@@ -21,17 +21,17 @@ from support.swarm.swarm_runs import LOCUSTFILE, FinishedSwarm  # noqa: E402  as
 
 METRICS: Final = ("delivery", "ack", "delivery_response", "bot_lag", "loop_lag", "send_lag")
 PATIENCE: Final = 120.0
-"""Seconds beyond the run's own."""
+"""Seconds on top of the run's own length."""
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bots", type=int, default=2000)
-    parser.add_argument("--seconds", type=int, default=20, help="of each run, its rise too")
-    parser.add_argument("--rate", type=float, default=0.2, help="messages a second of each bot")
+    parser.add_argument("--seconds", type=int, default=20, help="length of each run, including the ramp")
+    parser.add_argument("--rate", type=float, default=0.2, help="messages per second of each bot")
     parser.add_argument("--room-size", type=int, default=20)
     parser.add_argument("--hogs", type=int, default=1, help="busy loops beside the swarm")
-    parser.add_argument("--nice", type=int, default=0, help="of the server; below 0 others wait for it")
+    parser.add_argument("--nice", type=int, default=0, help="niceness of the server; below 0 it has priority")
     return parser.parse_args()
 
 
@@ -42,7 +42,7 @@ def pinned(core: int) -> Callable[[], None]:
 def measure(
     plan: argparse.Namespace, folder: Path, hogs: int, cores: list[int]
 ) -> tuple[FinishedSwarm, float]:
-    """Run the swarm against a server of its own; return it, and how long the server waited for its core."""
+    """Run the swarm against its own server; return it, and the server's wait for its core in ms."""
     server = ServerProcess(folder, "--rate-messages", "0", "--rate-bytes", "0")
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=pinned(cores[1]))  # noqa: PLW1509
@@ -76,7 +76,7 @@ def measure(
 
 
 def waited_ms(pid: int) -> float:
-    """Return how long a process has been ready to run and was not let: others wanted its core."""
+    """Return how long a process has waited on run queues (schedstat), in ms."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks) / 1e6
 

@@ -1,4 +1,4 @@
-"""What `chat-swarm` makes of real runs: compared, judged anew, reported anew."""
+"""`chat-swarm` on real runs: compare, slo, report."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A run in which nothing goes wrong: what it leaves, and whether all of its figures agree."""
+"""A run without disturbances: its files, and the consistency of its figures."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import FinishedSwarm
 
 RARE = {"resume", "catch_up", "held_up"}
-"""Latencies that nothing in such a run has."""
+"""Latencies without samples in such a run."""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_each_second_has_a_line_and_a_phase(chat_run: FinishedSwarm) -> None:
     rows = chat_run.run.rows
     phases = [row.phase for row in rows]
     assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
-    assert {"ramp", "steady"} <= set(phases)  # a drain that was over within the last second has no line
+    assert {"ramp", "steady"} <= set(phases)  # a drain shorter than the last second has no row
     assert [row.unix for row in rows] == sorted({row.unix for row in rows})
     for name in ("sent", "acknowledged", "delivered", "connects", "received_bytes"):
         assert sum(row.counts.get(name, 0) for row in rows) == chat_run.count(name)
@@ -72,7 +72,7 @@ def test_the_distributions_hold_what_was_delivered(chat_run: FinishedSwarm) -> N
 
 
 class Links(HTMLParser):
-    """What a page would load."""
+    """Collects the resources that a page would load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_the_report_needs_nothing_else(chat_run: FinishedSwarm) -> None:
 def test_what_was_sent_is_what_came(chat_run: FinishedSwarm) -> None:
     timed = chat_run.whole.metrics["delivery"].count
     assert chat_run.count("sent") == chat_run.count("acknowledged")
-    # An echo that came among other lines to a bot that was late has no moment
+    # An echo that a late bot read among other lines has no receive time
     assert 0 <= chat_run.count("sent") - chat_run.whole.metrics["ack"].count <= chat_run.count("untimed")
     assert chat_run.count("delivered") == timed + chat_run.count("untimed") + chat_run.count("caught_up")
     assert chat_run.count("foreign") == 0
@@ -108,7 +108,7 @@ def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run:
     steady = [row for row in chat_run.run.rows if row.phase == "steady"]
     sent = sum(row.counts.get("sent", 0) for row in steady)
     delivered = sum(row.counts.get("delivered", 0) for row in steady)
-    # What was under way as the first of them began, or the last ended, is at most all of one second
+    # Messages in flight at the first or last boundary are at most those of one second
     assert abs(delivered - 6 * sent) <= 6 * statistics.mean(row.counts.get("sent", 0) for row in steady)
 
 
@@ -127,7 +127,7 @@ def test_the_server_counted_the_same(chat_run: FinishedSwarm, arena: ServerProce
 def test_each_member_was_delivered_each_message_of_its_room(
     chat_run: FinishedSwarm, arena: ServerProcess
 ) -> None:
-    # Given who was in which room when each message was stored, in the order of the server's log
+    # Given the members of each room when each message was stored, in the order of the server's log
     run = chat_run.summary.run
     members = Counter[str]()
     owed = stored = 0
@@ -137,18 +137,18 @@ def test_each_member_was_delivered_each_message_of_its_room(
         elif line["event"] == "message" and line["username"].startswith(run):
             stored += 1
             owed += members[line["room"]]
-    # Then that is what was delivered
+    # Then exactly these messages were delivered
     assert members == {f"talk1-{number}": 6 for number in range(5)}
     assert stored == chat_run.count("sent")
     assert owed == chat_run.count("delivered") == chat_run.summary.audit.checked
 
 
 def test_locusts_tables_have_the_same_names_and_counts(chat_run: FinishedSwarm) -> None:
-    # Given Locust's own --json, beside our closing words, and its own CSV
-    entries = json.loads(chat_run.out)  # nothing else is said there
+    # Given Locust's own --json, besides our summary, and its own CSV
+    entries = json.loads(chat_run.out)  # nothing else is printed there
     with next(chat_run.path.parent.glob("locust_stats.csv")).open() as file:
         lines = list(csv.DictReader(file))
-    # Then all three know the same
+    # Then all three agree
     ours = {
         (METRIC_BY_NAME[name].locust_type, name): short.count
         for name, short in chat_run.whole.metrics.items()

@@ -1,4 +1,4 @@
-"""Faults put on purpose between the swarm and an honest server: the audit finds each, and no other."""
+"""Faults injected by a proxy between the swarm and a correct server: the audit finds each, and no other."""
 
 from typing import Any, NamedTuple
 
@@ -22,14 +22,14 @@ Seen = set[tuple[str, int]]
 
 
 class Lied(NamedTuple):
-    """What the swarm found, and what the proxy says that it did."""
+    """A swarm's result, and the proxy's record of the faults that it injected."""
 
     swarm: FinishedSwarm
     truth: dict[str, Any]
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the audit counted, but for noughts."""
+        """The audit's nonzero counts."""
         return {kind: count for kind, count in self.swarm.summary.audit.counts.items() if count}
 
     def done(self) -> Seen:
@@ -44,7 +44,7 @@ class Lied(NamedTuple):
 def lied(
     arena: ServerProcess, start_swarm: Any, start_liar: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """A swarm for each fault, all at once; the rare one goes on until it has had enough deliveries."""
+    """A swarm for each fault, all at once; the rare one runs until it has had enough deliveries."""
     own = ServerProcess(
         tmp_path_factory.mktemp("rare"), "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2"
     )
@@ -72,13 +72,13 @@ def lied(
 def test_each_message_that_was_dropped_is_lost_by_name(lied: dict[str, Lied], name: str) -> None:
     one = lied[name]
     assert one.truth["dropped"] > 0
-    # Who was not shown its own echo misses its acknowledgement too
+    # A bot without its own echo lacks its acknowledgement, too
     unanswered = one.swarm.count("sent") - one.swarm.count("acknowledged")
     assert one.counts.get("lost") == one.truth["dropped"]
     assert one.counts.get("unanswered", 0) == unanswered
     assert {*one.counts} <= {"lost", "unanswered"}
     assert one.found("lost") <= one.done()
-    if one.truth["dropped"] <= 100:  # what a summary names
+    if one.truth["dropped"] <= 100:  # as many as a summary lists
         assert one.found("lost") == one.done()
     assert one.truth["deliveries"] == one.swarm.count("delivered") + one.truth["dropped"]
 
@@ -115,10 +115,10 @@ def test_any_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
 def test_what_came_late_is_late_and_nothing_worse(lied: dict[str, Lied]) -> None:
     late = lied["delay"]
     late.swarm.assert_clean()
-    # Given that each hold-up delays one at least
+    # Given that each hold-up delays at least one delivery
     assert late.truth["delayed"] > 0
     assert late.swarm.count_at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
     assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
-    # Then it shows in the ninety-ninth percentile, and not in the median of the same
+    # Then it shows in the 99th percentile, and not in the median
     assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990
     assert late.swarm.histogram("delivery").percentile(50) < DELAY_MS * 1000

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a run: it ends in order and is judged, and no process stays behind."""
+"""Ctrl-C and SIGTERM during a run: it is drained and judged, and no process is left."""
 
 import signal
 from pathlib import Path
@@ -19,7 +19,7 @@ WAYS = {
     "master-term": (signal.SIGTERM, False, ("--processes", "2")),
     "broken-int": (signal.SIGINT, True, ("--slo", "delivery.p50<0.001us")),
 }
-"""What is sent, whether to all processes as a terminal does, and to which swarm."""
+"""Name → signal, whether it goes to all processes (as from a terminal), and the swarm's flags."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, FinishedSwa
         return len(rooms) > 5 * BOTS
 
     for name in swarms:
-        eventually(lambda name=name: has_traffic(name), f"talk of {name}")  # type: ignore[misc]
+        eventually(lambda name=name: has_traffic(name), f"messages of {name}")  # type: ignore[misc]
     for name, swarm in swarms.items():
         number, group, _ = WAYS[name]
         swarm.signal(number, group=group)
@@ -60,29 +60,29 @@ def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, FinishedSwarm]) -> 
 
 
 def unread(port: int) -> int:
-    """Return the bytes that have come for a server on loopback, and that it has not read."""
+    """Return the bytes in receive queues of a port on loopback."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(int(one[4].split(":")[1], 16) for one in lines if one[1] == f"0100007F:{port:04X}")
 
 
 def test_second_interrupt_skips_the_drain(start_server: StartServer, start_swarm: Any) -> None:
-    # Given a server that has stopped in the middle of a run
+    # Given a server that is stopped during a run
     server = start_server("--log-messages")
     swarm: SwarmProcess = start_swarm(
         "twice", server.port, "-u", "5", "--message-rate", "20", "--drain", "600"
     )
-    eventually(lambda: len(server.entries("message")) > 5, "talk")
+    eventually(lambda: len(server.entries("message")) > 5, "messages")
     server.process.send_signal(signal.SIGSTOP)
     try:
-        eventually(lambda: unread(server.port), "a message that it has not read")
-        # When Ctrl-C comes, and once more while the end is waited for
+        eventually(lambda: unread(server.port), "an unread message")
+        # When Ctrl-C comes, and again during the drain
         swarm.signal(signal.SIGINT, group=True)
         eventually(lambda: "Sending has stopped" in swarm.output(), "the drain")
         swarm.signal(signal.SIGINT, group=True)
         one = swarm.wait_finished()
     finally:
         server.process.send_signal(signal.SIGCONT)
-    # Then what is known is judged and written all the same
+    # Then the run is judged and written all the same
     assert one.code == 1
     assert any("interrupted" in note for note in one.summary.audit.notes)
     assert (one.path / "report.html").stat().st_size > 1 << 16

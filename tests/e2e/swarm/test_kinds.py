@@ -1,4 +1,4 @@
-"""All kinds of bots at once, in two processes: each does what it is for, and nobody misses anything."""
+"""All kinds of bots at once, in two processes: each behaves as specified, and none misses a message."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LATE_MS = 200
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that soon takes a reader for slow."""
+    """A server with small outboxes, on which readers lag soon."""
     one = ServerProcess(
         tmp_path_factory.mktemp("kinds"),
         *("--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K", "--log-interval", "0.2"),
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict[str, FinishedSwarm]:
-    """All kinds; and four DirectBots that would talk without end, if their echoes were not held up."""
+    """All kinds; and four DirectBots behind a proxy that delays their echoes."""
     assert callable(start_swarm)
     assert callable(start_liar)
     mixed: SwarmProcess = start_swarm(
@@ -45,7 +45,7 @@ def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict
         *("--direct-rate", "1000", "--window", str(WINDOW)),
     )
     eventually(lambda: server.entries("reader_lagging"), "a slow reader")
-    eventually(lambda: len(server.entries("session_opened", resumed=True)) > 5, "bots that come back")
+    eventually(lambda: len(server.entries("session_opened", resumed=True)) > 5, "resumed sessions")
     return {"mixed": mixed.interrupt(), "heldup": held_up.wait_finished()}
 
 
@@ -68,7 +68,7 @@ def test_all_kinds_were_there_by_their_weights(mixed: FinishedSwarm) -> None:
 
 
 def test_rooms_hold_bots_of_both_processes(mixed: FinishedSwarm, server: ServerProcess) -> None:
-    # Given that each process has source addresses of its own, and names that tell the seat
+    # Given that each process has its own source addresses, and that names contain the slot
     run = mixed.summary.run
     processes = defaultdict[int, set[str]](set)
     for line in server.entries("session_opened"):
@@ -82,7 +82,7 @@ def test_rooms_hold_bots_of_both_processes(mixed: FinishedSwarm, server: ServerP
 
 def test_cut_bots_came_back_to_their_sessions(mixed: FinishedSwarm, server: ServerProcess) -> None:
     assert mixed.count("cuts") > 0
-    # One that came back after the last account has not been counted
+    # A session that was resumed after the final report is not counted
     assert 5 < mixed.count("resumed") <= len(server.entries("session_opened", resumed=True))
     assert mixed.count("not_resumed") == 0
     assert 0 < mixed.histogram("resume").count <= mixed.count("resumed")
@@ -102,12 +102,12 @@ def test_a_window_bounds_what_is_under_way(runs: dict[str, FinishedSwarm]) -> No
     rounds = heldup.summary.seconds / (LATE_MS / 1000) + 1
     assert 4 * WINDOW < heldup.count("sent") <= 4 * WINDOW * rounds
     assert heldup.histogram("ack").smallest >= LATE_MS * 1000 * 0.99
-    # What was planned and could not be said in time counts in the response, not in the service time
+    # A message that is sent late counts in the response time, not in the service time
     assert heldup.whole.metrics["ack_response"].max > 2 * LATE_MS * 1000
 
 
 def test_senders_and_readers_share_the_rooms(arena: ServerProcess, start_swarm: Any) -> None:
-    # Given as many readers as talkers, who all come within the same second
+    # Given as many readers as senders, which all start within one second
     load = ("-u", "40", "-r", "400", "--room-size", "10", "--message-rate", "10", "-t", "3s")
     swarm: SwarmProcess = start_swarm("shared", arena.port, *load, "--lurker-weight", "1")
     swarm.wait_finished().assert_clean()

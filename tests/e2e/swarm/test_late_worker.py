@@ -1,4 +1,4 @@
-"""Bot processes that are started one by one, as on several machines; one comes while the run is on."""
+"""Workers that are started separately, as on several machines; one connects during the run."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from support.swarm.swarm_runs import LOCUSTFILE, RUN_TIMEOUT_S, FinishedSwarm, S
 
 USERS = 8
 LOGINS = USERS + USERS // 2
-"""The first one ends half of its users, for the second one to begin as many."""
+"""The first worker stops half of its users, and the second starts as many."""
 
 
 @pytest.fixture
@@ -53,16 +53,16 @@ def test_a_worker_that_comes_late_takes_its_share(
     master = ("--master", "--master-bind-port", str(port), "--expect-workers", "1")
     swarm: SwarmProcess = start_swarm("late", arena.port, *load, *master)
     start_worker(port)
-    eventually(lambda: len(senders(arena)) > 5 * USERS, "talk")
-    # When another one comes
+    eventually(lambda: len(senders(arena)) > 5 * USERS, "messages")
+    # When another worker connects
     start_worker(port)
     run = senders(arena)[0][:5]
     eventually(lambda: len(logins(arena, run)) == LOGINS, "its share of the users")
     before = len(senders(arena))
-    eventually(lambda: len(senders(arena)) > before + 15 * USERS, "talk of all")
+    eventually(lambda: len(senders(arena)) > before + 15 * USERS, "messages of all")
     swarm.signal(signal.SIGINT)
     one: FinishedSwarm = swarm.wait_finished()
-    # Then its bots have lived as the others have
+    # Then its bots took part like the others
     assert one.code == 0, one.err
     assert not any(one.summary.audit.counts.values()), one.summary.audit
     assert one.summary.audit.notes == []
@@ -74,11 +74,11 @@ def test_a_worker_that_comes_late_takes_its_share(
 
 
 def senders(arena: ServerProcess) -> list[str]:
-    """Return who has said the messages of this run."""
+    """Return the senders of this run's messages, in order."""
     return [line["username"] for line in arena.entries("message") if line["room"].startswith("late-")]
 
 
 def logins(arena: ServerProcess, run: str) -> list[str]:
-    """Return who has come, in order."""
+    """Return the usernames that logged in, in order."""
     names = [line["username"] for line in arena.entries("session_opened")]
     return [name for name in names if name.startswith(run)]

@@ -1,4 +1,4 @@
-"""The server is killed and comes back, or stands still: nobody loses anything, and the figures show it."""
+"""The server is killed and restarted, or stopped (SIGSTOP): no message is lost, and the figures show it."""
 
 import signal
 import time
@@ -13,13 +13,13 @@ from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
 TALKATIVE = 20
-"""Messages a second of each DirectBot."""
+"""Messages per second of each DirectBot."""
 STOPPED = 1.0
 SERVER = ("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
 
 
 class Outage(NamedTuple):
-    """A swarm that lived through one, how long it was, and the highest seq of each room afterwards."""
+    """A swarm that went through an outage, its length, and each room's highest seq afterwards."""
 
     swarm: FinishedSwarm
     seconds: float
@@ -40,7 +40,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServerPro
 
 @pytest.fixture(scope="module")
 def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]:
-    # Given rooms that talk, of bots that resume, and pairs that talk as fast as they are answered
+    # Given rooms of resuming bots, and pairs that send as fast as they are answered
     mortal, still = servers
     load = ("-u", str(BOTS), "-r", "50")
     crowd: SwarmProcess = start_swarm(
@@ -59,9 +59,9 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
         "--window",
         "1",
     )
-    eventually(lambda: messages(mortal) > 100, "talk")
-    eventually(lambda: messages(still) > 2 * BOTS * TALKATIVE, "talk")
-    # When one server is killed and started again, and the other stands still
+    eventually(lambda: messages(mortal) > 100, "messages")
+    eventually(lambda: messages(still) > 2 * BOTS * TALKATIVE, "messages")
+    # When one server is killed and started again, and the other is stopped
     mortal.kill()
     killed = time.monotonic()
     still.send_signal(signal.SIGSTOP)
@@ -72,9 +72,9 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     stood = time.monotonic() - stopped
     still.send_signal(signal.SIGCONT)
     mortal.port = mortal.wait_logged("server_started")["port"]
-    # Then all come back, and talk on
+    # Then all come back, and go on
     eventually(lambda: len(mortal.entries("session_opened", resumed=True)) == BOTS, "all bots' return")
-    eventually(lambda: messages(mortal) > 100, "talk after the outage")
+    eventually(lambda: messages(mortal) > 100, "messages after the outage")
     ended = crowd.interrupt(), pairs.interrupt()
     with NdjsonPeer(mortal.port) as peer:
         welcome = peer.hello(rooms=["crowd-0", "crowd-1"])
@@ -95,10 +95,10 @@ def test_a_servers_death_shows_in_the_figures(outages: dict[str, Outage]) -> Non
     swarm, seconds, _ = outages["killed"]
     assert swarm.count("cuts") >= BOTS
     assert swarm.count("resumed") == BOTS
-    assert 0 < swarm.histogram("resume").count <= BOTS  # a welcome that was read too late has no moment
+    assert 0 < swarm.histogram("resume").count <= BOTS  # a welcome that was read too late is not timed
     assert swarm.histogram("resume").smallest >= seconds * 1e6 * 0.99
     assert swarm.summary.errors["ECONNREFUSED"] > 0
-    # What was planned meanwhile was said late, and is timed from when it was planned
+    # Messages planned meanwhile were sent late, and are timed from the planned time
     assert swarm.histogram("ack_response").largest >= seconds * 1e6 * 0.99
     assert swarm.histogram("ack_response").largest > swarm.histogram("ack").largest
 
@@ -107,10 +107,10 @@ def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) 
     swarm, seconds, _ = outages["stopped"]
     swarm.assert_clean()
     half = seconds / 2
-    planned = int(half * TALKATIVE) - 1  # of each bot in the first half, which wait for the second
+    planned = int(half * TALKATIVE) - 1  # of each bot in the first half; they wait for the second half
     assert swarm.count_at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
     assert swarm.count_at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
-    # With a window of one, only what was under way waits in the service time
+    # With a window of one, only the message in flight waits in the service time
     assert 0 < swarm.count_at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
 
 

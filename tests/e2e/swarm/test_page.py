@@ -1,4 +1,4 @@
-"""Locust's web page with the swarm in it: a run that is started, watched, stopped and read over HTTP."""
+"""Locust's web UI with the swarm: a run is started, watched, stopped and its report read over HTTP."""
 
 import json
 import urllib.error
@@ -18,7 +18,7 @@ BOTS = 12
 
 
 class Page:
-    """Locust's page, as a browser asks for it."""
+    """Locust's web UI, used as by a browser."""
 
     def __init__(self, swarm: SwarmProcess, port: int, server_port: int) -> None:
         self.swarm = swarm
@@ -45,7 +45,7 @@ class Page:
         return json.loads(self.text(path, form))
 
     def start(self, **changed: str) -> dict[str, Any]:
-        """Fill the form in as the page does, and send it."""
+        """Submit the form as the page does."""
         form = {one.dest: str(one.default) for one in OPTIONS if one.in_page}
         form |= {one.dest: str(one.default).lower() for one in OPTIONS if isinstance(one.default, bool)}
         form |= {"user_count": str(BOTS), "spawn_rate": "50", "host": self._host}
@@ -95,14 +95,14 @@ def test_no_page_of_another_site_is_answered(page: Page, path: str, form: dict[s
 
 
 def test_a_run_from_the_form_to_its_report(page: Page) -> None:
-    # Given a page that serves all of its parts itself
+    # Given a page that loads nothing from elsewhere
     live = page.text("/swarm")
     assert "<html" in live
     assert "http" not in live.replace("http-equiv", "")
     assert len(page.text("/swarm/plotly.js")) > 1 << 20
     # When the form is sent
     assert page.start()["success"] is True
-    # Then the bots come, and Locust's figures and ours have the same names
+    # Then the bots start, and Locust's statistics and ours have the same names
     eventually(lambda: page.json("/stats/requests")["user_count"] == BOTS, "all bots")
     eventually(lambda: len(page.json("/swarm/data")["rows"]) > 2, "live figures")
     stats = page.json("/stats/requests")
@@ -114,9 +114,9 @@ def test_a_run_from_the_form_to_its_report(page: Page) -> None:
     data = page.json("/swarm/data")
     assert data["run"]
     assert data["faults"] == 0
-    # And it is not changed while it is on
+    # And it cannot be changed during the run
     assert page.start(message_rate="7")["success"] is False
-    # When it is stopped, then it is judged, and its report is there
+    # When it is stopped, then it is judged, and its report can be read
     page.text("/stop", {})
     eventually(lambda: page.state() == "stopped", "the stop")
     report = page.text("/swarm/runs/0/report.html")
@@ -130,18 +130,18 @@ def test_a_run_from_the_form_to_its_report(page: Page) -> None:
 
 
 def test_a_second_run_has_nothing_of_the_first_one(page: Page) -> None:
-    # Given a run that is over, and whose report is there
+    # Given a finished run with a report
     first = page.json("/swarm/runs/0/summary.json")
     # When another one is made of other bots
     assert page.start(lurker_weight="1", message_rate="2")["success"] is True
     eventually(lambda: page.json("/stats/requests")["user_count"] == BOTS, "all bots")
     eventually(lambda: len(page.json("/swarm/data")["rows"]) > 2, "live figures")
-    # And some of them are taken away before its end
+    # And some of them are stopped before its end
     assert page.start(lurker_weight="1", message_rate="2", user_count="4")["success"] is True
     eventually(lambda: page.json("/stats/requests")["user_count"] == 4, "fewer bots")
     page.text("/stop", {})
     eventually(lambda: page.state() == "stopped", "the stop")
-    # Then all of its figures are its own, and the bots that left are in them
+    # Then all of its figures are its own, including the bots that were stopped
     second = page.json("/swarm/runs/1/summary.json")
     assert second["run"] != first["run"]
     assert second["passed"] is True

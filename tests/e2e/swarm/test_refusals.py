@@ -1,4 +1,4 @@
-"""What no run can have is refused at once, in one line; what a run was to hold and did not is said."""
+"""Invalid options are refused at once, in one line; a run that broke its conditions says so."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ WRONG = {
     "host": ("--host", "127.0.0.1:99999"),
     "source": ("--source-addresses", "127.0.0.1,203.0.113.7"),
 }
-"""Wrong options; a part of what is said of them is below."""
+"""Invalid options; SAID has a part of the message for each."""
 SAID = {
     "slo-unit": "unit",
     "slo-name": "losses",
@@ -31,7 +31,7 @@ SAID = {
     "source": "203.0.113.7",
 }
 TOGETHER = 4
-"""Started at once: most of a short run is Locust's own start."""
+"""Commands run in parallel: most of a short run is Locust's own start."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def ended(
     chat_runs: list[FinishedSwarm],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, FinishedSwarm]:
-    """All of these commands: three that begin a run, and those that are wrong."""
+    """The results of all commands: those that begin a run, and the invalid ones."""
     port = free_port()
     file = tmp_path_factory.mktemp("file") / "file"
     file.touch()
@@ -54,7 +54,7 @@ def ended(
     }
     full = running["full"]
     eventually(lambda: "All users spawned" in full.output(), "all bots")
-    (full.report / "summary.json").mkdir()  # after it was tried, as a disk that has become full
+    (full.report / "summary.json").mkdir()  # after the check for writability, as when a disk becomes full
     commands = {
         **WRONG,
         "holds": ("--report", str(chat_runs[0].path)),
@@ -70,7 +70,7 @@ def ended(
 
 
 def lines(one: FinishedSwarm) -> list[str]:
-    """Return what was said on standard error besides that Locust starts."""
+    """Return the lines on standard error, except Locust's start messages."""
     return [line for line in one.err.splitlines() if "/INFO/" not in line]
 
 
@@ -107,7 +107,7 @@ def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Finish
     (first,) = (line for line in full.out.splitlines() if line.startswith("Swarm run "))
     assert first.endswith("FAILED: FILES NOT WRITTEN (THE MEASUREMENTS PASSED)")
     assert "summary.json could not be written" in full.out
-    assert '"passed": true' in full.out  # what could not be written is printed
+    assert '"passed": true' in full.out  # the summary is printed instead
 
 
 def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, FinishedSwarm]) -> None:

@@ -1,4 +1,4 @@
-"""Load shapes, each of them small: what they do to the run, and what the steps say of it."""
+"""Load shapes, small ones: their effect on the run, and their steps in the summary."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ FACTOR = 4
 
 @pytest.fixture(scope="module")
 def stormy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server of which the storm's sessions are the only ones."""
+    """A server that only the storm's bots use."""
     one = ServerProcess(tmp_path_factory.mktemp("stormy"), "--rate-messages", "0", "--rate-bytes", "0")
     yield one
     assert one.stop() == 0
@@ -62,7 +62,7 @@ def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, FinishedSwa
 
 def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, FinishedSwarm]) -> None:
     storm = shaped["storm"]
-    # The run's end may have come upon the last one
+    # The run may have ended during the last one
     found = [step for step in steps(storm, "storm") if step.end - step.start >= 2]
     assert found
     for step in found:
@@ -94,7 +94,7 @@ def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, FinishedSwarm])
     assert found.held is not None
     assert found.broke is not None
     assert found.held < found.broke
-    assert found.broke > 160  # what all bots say in the first step
+    assert found.broke > 160  # the rate of all bots in the first step
     held = [step.rate_factor for step in limit.summary.steps if step.held]
     broke = [step.rate_factor for step in limit.summary.steps if step.held is False]
     assert max(held) < min(broke)
@@ -114,5 +114,5 @@ def test_steps_rise_evenly(shaped: dict[str, FinishedSwarm]) -> None:
 def test_a_ramp_rises_all_the_time(shaped: dict[str, FinishedSwarm]) -> None:
     bots = [row.bots for row in shaped["ramp"].run.rows if row.phase != "drain"]
     assert bots == sorted(bots)
-    assert bots[0] < bots[-1] <= BOTS  # the first second may be a moment only, with nobody there yet
+    assert bots[0] < bots[-1] <= BOTS  # the first second may be partial, with no bots yet
     assert len({*bots}) > 2

@@ -1,4 +1,4 @@
-"""A process of bots that stands still: it is told apart from the server, which does not."""
+"""A bot process that is stopped: its stalls are shown as the generator's, not as the server's."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ BOTS = 40
 
 @pytest.fixture(scope="module")
 def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> FinishedSwarm:
-    """Two processes whose bots share all rooms, and one of them stands still again and again."""
+    """Two processes whose bots share all rooms; one is stopped several times."""
     server = ServerProcess(
         tmp_path_factory.mktemp("starved"),
         "--rate-messages",
@@ -34,7 +34,9 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Finis
             server.port,
             *("--processes", "2", "-u", str(BOTS), "-r", "100", "--rooms", "10", "--message-rate", "1.5"),
         )
-        eventually(lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "talk")
+        eventually(
+            lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "messages"
+        )
         victim = swarm.children()[0]
         for _ in range(TIMES):
             os.kill(victim, signal.SIGSTOP)
@@ -76,7 +78,7 @@ def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: FinishedS
 
 
 def test_the_servers_latency_does_not_hold_it(starved: FinishedSwarm) -> None:
-    # What was seen late is in the lag, and not in the latency
+    # Late reads are in the bot lag, and not in the latency
     late = starved.count_at_least("bot_lag", STOPPED / 2 * 1e6)
     assert starved.count_at_least("delivery", STOPPED / 2 * 1e6) < late / 2
     delivery = starved.histogram("delivery", "steady")
