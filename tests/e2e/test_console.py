@@ -143,7 +143,7 @@ def test_console_kick_blocks_the_name(terminal: Terminal, join: Connect) -> None
     terminal.type("/kick ANN\r")
 
     assert ann.expect("bye")["reason"] == "kicked"
-    terminal.until("ann was asked to leave")
+    terminal.until("ann was kicked")
     again = NdjsonPeer(terminal.port)
     try:
         again.send_frame("hello", username="Ann")

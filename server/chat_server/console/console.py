@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HELP: Final = (
     "A line is sent to the lobby.  /msg NAME text   message to one user   /who   connected users\n"
     "/rooms  list of rooms   /kick NAME  disconnect a user for a minute   /help  this help\n"
-    "/quit  stop the server   bye  send `bye` to the lobby, then stop the server"
+    "/quit  stop the server   bye  send 'bye' to the lobby, then stop the server"
 )
 
 
@@ -170,7 +170,7 @@ class Console(ConsoleLink):
         if user is self.session:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot kick yourself; type bye to stop the server")
         self._hub.kick(user)
-        self._print(f"* {to_printable(user.name)} was asked to leave, and cannot come back for a minute")
+        self._print(f"* {to_printable(user.name)} was kicked, and cannot return for a minute")
 
     def _show_event(self, event: WireEvent) -> None:
         """Print an event; control characters of peers are escaped."""

@@ -263,7 +263,7 @@ class Connection:
 
     @property
     def address_key(self) -> str:
-        """What counts as one address of the peer's."""
+        """The rate-limit key of the peer's address, empty if it is exempt from limits."""
         return self._connections.address_limits.limited_key(self.host)
 
     def close_with_bye(

@@ -49,9 +49,7 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
     Raises `OSError` if the log file cannot be opened or standard output is closed.
     """
     if sink is None:
-        if (
-            not config.log_file and sys.stdout is None
-        ):  # it was closed at start: descriptor 1 is, or will be, another file
+        if not config.log_file and sys.stdout is None:  # closed at start: descriptor 1 may be another file
             raise OSError(errno.EBADF, "standard output is closed")
         sink = LogSink(config.log_file)
     # https://no-color.org: set and not empty. A dumb terminal has no colours either.

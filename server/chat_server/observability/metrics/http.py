@@ -88,9 +88,7 @@ class MetricsServer:
     def stop(self) -> None:
         """Stop the thread, and close the port."""
         self._stopping = True
-        if (
-            self._own_loop_wake is not None
-        ):  # else the thread has not come that far, and will see that it is over
+        if self._own_loop_wake is not None:  # else the thread has yet to start, and will see `_stopping`
             self._own_loop_wake.send()
         self._thread.join(timeout=LOOP_TIMEOUT_S)
         self._chat_loop_wake.stop()
@@ -106,16 +104,16 @@ class MetricsServer:
     def _run(self) -> None:
         gevent_hub = gevent.get_hub()
         self._stop_requested = Event()
-        answered = gevent_hub.loop.async_()
-        answered.start(self._on_wake)
-        self._own_loop_wake = answered
+        own_loop_wake = gevent_hub.loop.async_()
+        own_loop_wake.start(self._on_wake)
+        self._own_loop_wake = own_loop_wake
         listener = gevent.socket.socket(fileno=self._listening.detach())
         accepting = gevent.spawn(self._accept, listener)
         if not self._stopping:
             self._stop_requested.wait()
         gevent.killall([accepting, *self._connections.values()])
         listener.close()
-        answered.close()
+        own_loop_wake.close()
         gevent_hub.destroy(destroy_loop=True)
 
     def _on_wake(self) -> None:
