@@ -1,5 +1,5 @@
-"""What the chat consists of: the hub, conversations of two, presence, resuming a session.
+"""The chat: hub, conversations, presence, resuming a session.
 
-Imports `core/delivery`, `core/names` and below.
+Imports `core/delivery`, `core/names`, `core/sessions` and below.
 Open `hub.py` first.
 """

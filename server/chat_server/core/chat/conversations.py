@@ -1,6 +1,25 @@
-"""Conversations of two: which there are, opening and closing them, and who may read them.
+"""Conversations: rooms of two identities; opening, closing, and access to them.
 
-Knows pairs of identities and their rooms. Must not know names of public rooms, nor how an opening is stored.
+Theory of operation. A conversation is a `Room` whose record has a pair of identities. It exists until neither
+identity can return:
+
+    closed --queue_opening--> opening --finish_opening--> open --close--> closed
+                              opening --(rejected, or a side has left)--> closed
+
+Closed: no members, `room.opener` is None. Opening: an opener, no members; the opening is queued among the
+messages, so messages sent right after it are delivered. Open: both sides are members, and it counts for its
+opener (`opened_count`). A message that is stored after its conversation was closed opens it again (`reopen`).
+
+Each side gets `opened` and `closed`: at once if it is live, else through its cursor (`start_with`,
+`end_with`), in order with the messages. An event that was sent may still be lost with its connection. So an
+opening counts as unconfirmed until TCP has acknowledged its bytes, and so does a closing that follows it
+(`_unconfirmed_closings`, checked by `tick`).
+
+For a restart the store keeps a `ConversationState`, if a side is resumable: open since a seq; or closed by
+one side, with the seq from which the other has to be replayed (`_replay_from`); or closed for both. The state
+MUST be stored before a side gets `closed` (`save_closing`): a client that has received it does not name the
+room when it resumes, and would get everything again. "Closed for both" is stored after both have received it.
+
 Nothing here MAY switch greenlets: members and heads change together.
 """
 
@@ -20,11 +39,11 @@ from chat_server.core.sessions.cursor import Cursor
 from chat_server.core.sessions.session import Session
 
 CONVERSATIONS_KEPT: Final = 1000
-"""Conversations of a session that stay readable after their other side has left."""
+"""Closed conversations of a session that stay readable after their other side has left."""
 
 
 class Conversations:
-    """All conversations of those who are connected or may come back, open or closed."""
+    """All conversations, open or closed, of identities that are connected or held."""
 
     def __init__(
         self,
@@ -44,27 +63,27 @@ class Conversations:
         self._limits = limits
         self._enqueue_opening = enqueue_opening
         self._enqueue_state = enqueue_state
-        self._unconfirmed_closings: dict[
-            tuple[Session, Room], None
-        ] = {}  # closed for somebody who may not know of it
+        self._unconfirmed_closings: dict[tuple[Session, Room], None] = {}  # -> None; see above
         backfill.on_close_delivered = self._on_close_delivered
 
     def require_own(self, name: str, session: Session) -> Room:
-        """Return a conversation by name, or raise `Refused`; whether others' exist is nobody's business."""
+        """Return a conversation of the session by name, or raise `Refused`; the same if it does not exist."""
         room = self.by_name.get(names.fold(name))
         if room is None or room.record.pair is None or session.identity not in room.record.pair:
-            raise Refused(ErrorCode.FORBIDDEN, "a conversation belongs to its two users")
+            raise Refused(ErrorCode.FORBIDDEN, "only the two users of a conversation have access to it")
         return room
 
     def get_or_create(self, session: Session, peer: Session) -> Room:
-        """Return the conversation of the two, open or soon to be."""
+        """Return the conversation of two users; create it, closed, if there is none. Raises `Refused`."""
         one, other = session.identity, peer.identity
         pair = (one, other) if one < other else (other, one)
         room = self.by_pair.get(pair)
         if room is None:
             self._check_limit(session)
             if peer.held and peer.lagging is not None and len(peer.lagging.cursors) >= CONVERSATIONS_KEPT:
-                raise Refused(ErrorCode.TOO_MANY, f"too many conversations wait for {peer.name}")
+                raise Refused(
+                    ErrorCode.TOO_MANY, f"{peer.name} is away, and has too many unread conversations"
+                )
             name = names.conversation_name(session.name, peer.name)
             room = self._new_room(RoomRecord(name, names.fold(name), pair=pair))
             self.by_pair[pair] = room
@@ -86,10 +105,10 @@ class Conversations:
             self._enqueue_state(ConversationState(room.record, since))  # stored together with the opening
 
     def finish_opening(self, opening: QueuedOpening) -> None:
-        """Finish an opening that the store has, or with `failed` one that it refused."""
+        """Open a conversation whose opening is stored, or report to the opener that it failed."""
         room, opener, peer, ref = opening.room, opening.opener, opening.peer, opening.ref
         opener.pending -= 1
-        if not opening.failed:  # the store may have numbered it, also if nobody is left to enter
+        if not opening.failed:  # the store may have numbered its name, even if a side has left
             room.name, room.key = room.record.name, room.record.key
             if not peer.closed and not opener.closed:
                 self._admit_both(room, opener, peer, ref)
@@ -97,7 +116,7 @@ class Conversations:
         opener.opened_count -= 1
         if not room.members:
             room.opener = None
-            if not opening.failed:  # it is noted as open
+            if not opening.failed:  # it was stored as open
                 self._save_closed(room)
         if opening.failed:
             opener.send_if_open(Error(code=ErrorCode.UNAVAILABLE, message=STORE_UNAVAILABLE_TEXT, ref=ref))
@@ -109,7 +128,7 @@ class Conversations:
             )
 
     def _admit_both(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
-        """Let both sides in, unless a message that was on its way has opened it meanwhile (`revive`)."""
+        """Make both sides members, unless a queued message has opened the conversation already (`reopen`)."""
         self.by_name[room.key] = room
         if not room.members:
             room.opener = opener
@@ -121,9 +140,9 @@ class Conversations:
         opener.send(Opened(room=room.name, peer=peer.name, by=by, seq=position(room, opener), ref=ref))
 
     def reopen(self, room: Room, author: Session) -> None:
-        """Open a conversation again that was closed while a message for it was being stored.
+        """Open a conversation again that was closed while a message for it was queued.
 
-        Another opening may be queued behind the message: it keeps its own place in its opener's count.
+        Another opening may be queued behind that message; it counts for its own opener.
         """
         peer = self.peer(room, author)
         if peer is None or author.closed:
@@ -134,7 +153,7 @@ class Conversations:
         self.save_state(room, room.head)
 
     def _make_members(self, room: Room, opener: Session, peer: Session, ref: str | None) -> None:
-        """Tell both sides, then let them get what comes after."""
+        """Send `opened` to both sides and make them members."""
         room.opened_seq = room.head
         for session, other in ((opener, peer), (peer, opener)):
             own_ref = ref if session is opener else None
@@ -144,9 +163,9 @@ class Conversations:
             self._make_member(room, session, opened_event)
 
     def _make_member(self, room: Room, session: Session, opened_event: Opened) -> None:
-        """Make one side a member: live, or from the log where it is behind or away."""
+        """Make one side a member: live, or with a cursor if it is lagging or held."""
         cursor = cursor_of(session, room)
-        if cursor is not None:  # it has never heard that the conversation was closed
+        if cursor is not None:  # it has not received `closed` yet
             cursor.cancel_end()
             room.add_lagging_member(session)
             if opened_event.ref is not None:
@@ -160,10 +179,10 @@ class Conversations:
             room.add_member(session)
 
     def save_closing(self, room: Room, by: Session) -> bool:
-        """Let the store know that a conversation is about to be closed; tell whether it has to.
+        """Queue the state that a closing leads to; return whether the caller must wait until it is stored.
 
-        It is to be stored before anybody is told: a client that has heard of the closing names the room no
-        more when it comes back, and would be told everything again if the server had forgotten it.
+        It is stored before anyone receives `closed`: a client that has received it no longer names the room
+        when it resumes, and would be sent everything again if the server had forgotten the closing.
         """
         low, high = self._sides(room)
         if room.opener is None or not any(side is not None and side.record for side in (low, high)):
@@ -177,7 +196,7 @@ class Conversations:
         return True
 
     def close(self, room: Room, by: Session, ref: str | None) -> None:
-        """Close a conversation for both sides; its history stays. `note_closing` comes first."""
+        """Close a conversation for both sides; its history is kept. `save_closing` comes first."""
         members = list(room.members)
         for session in members:
             room.remove_member(session)
@@ -193,7 +212,7 @@ class Conversations:
                 self._backfill.drop_cursor(session, room)
                 session.send_if_open(closed_event)
             elif session is by and cursor is not None:
-                cursor.end_with(room, closed_event)  # something was said just now, and comes before it
+                cursor.end_with(room, closed_event)  # a message was stored just now, and comes first
             else:
                 since = self._deliver_closed(room, session, closed_event)
                 if since is not None:
@@ -201,13 +220,13 @@ class Conversations:
         self.save_state(room, min(replay_seqs, default=None), by.identity)
 
     def _deliver_closed(self, room: Room, session: Session, closed_event: Closed) -> int | None:
-        """Tell the other side, now or after what came before the closing.
+        """Send `closed` to the other side, now or after the messages that it still lacks.
 
-        If it may not hear of that, return the seq after which it has to be told everything.
+        If it may not arrive, return the seq from which everything has to be replayed.
         """
         cursor = cursor_of(session, room)
         if cursor is not None and not cursor.client_knows and cursor.seq == room.head:
-            self._backfill.drop_cursor(session, room)  # opened and closed, and nothing said in between
+            self._backfill.drop_cursor(session, room)  # opened and closed again without a message
             return None
         if cursor is None:
             if not session.held and not session.outbox.full:
@@ -222,7 +241,7 @@ class Conversations:
         return self._replay_from(room, session, cursor.seq)
 
     def tick(self) -> None:
-        """Note which closings have arrived at clients that may not even have heard of the opening."""
+        """Check which closings have arrived at clients that may not have received the opening."""
         for session, room in list(self._unconfirmed_closings):
             if session.held or session.closed or room not in session.unconfirmed_openings():
                 del self._unconfirmed_closings[session, room]
@@ -230,7 +249,7 @@ class Conversations:
                     self._on_close_delivered(session, room)
 
     def save_state(self, room: Room, seq: int | None, closed_by: int | None = None) -> None:
-        """Let the store know how a conversation stands, if one of its sides may come back after a restart."""
+        """Queue the state of a conversation, if one of its sides may be resumed after a restart."""
         if room.record.id and any(
             session is not None and session.record is not None for session in self._sides(room)
         ):
@@ -243,7 +262,7 @@ class Conversations:
             self._save_closed(room)
 
     def _save_closed(self, room: Room) -> None:
-        """Note that a conversation is closed; and by whom, as long as a side has still to be told so."""
+        """Queue the state "closed", with a side that has not received `closed` yet, if there is one."""
         assert room.record.pair is not None
         low, high = self._sides(room)
         for side, other in ((low, room.record.pair[1]), (high, room.record.pair[0])):
@@ -255,7 +274,7 @@ class Conversations:
 
     @staticmethod
     def _replay_from(room: Room, session: Session, seq: int) -> int:
-        """Return the seq after which a side has to be told everything, `seq` at the most."""
+        """Return the seq from which a side has to be replayed: `seq` or less."""
         cursor = cursor_of(session, room)
         unconfirmed = session.unconfirmed_openings().get(room)
         return min(
@@ -270,7 +289,7 @@ class Conversations:
         return self._identities.get(low), self._identities.get(high)
 
     def restore(self, stored: StoredConversation) -> None:
-        """Take in a conversation from before a restart, of sessions that may come back."""
+        """Add a stored conversation of resumable sessions, at start."""
         room = self._new_room(stored.room)
         assert room.record.pair is not None
         self.by_pair[room.record.pair] = room
@@ -283,7 +302,7 @@ class Conversations:
             return
         room.opened_seq = stored.since
         if stored.closed_by is None and None not in sides:
-            # Who opened it is not stored: it counts for the side that has fewer.
+            # The opener is not stored: count it for the side that has opened fewer.
             room.opener = min(
                 (side for side in sides if side is not None), key=lambda side: side.opened_count
             )
@@ -293,40 +312,40 @@ class Conversations:
                 continue
             if room.opener is not None:
                 room.add_lagging_member(side)
-            else:  # it was closed, or its other side is gone for good: that is still to be told
+            else:  # one side has closed it, or is gone: the other has to receive that
                 cursor = self._backfill.fall_behind(side, room, stored.since)
                 cursor.end_with(room, Closed(room=room.name, peer=name, by=name))
 
     def peer_name(self, room: Room, session: Session) -> str:
-        """Return the present name of the other side of a conversation, empty if it has left."""
+        """Return the current name of the other side, empty if it has left for good."""
         peer = self.peer(room, session)
         return peer.name if peer is not None else ""
 
     def peer(self, room: Room, session: Session) -> Session | None:
-        """Return the other side of a conversation, None if it has left."""
+        """Return the other side, None if it has left for good."""
         assert room.record.pair is not None
         first, second = room.record.pair
         return self._identities.get(second if first == session.identity else first)
 
     def require_reopened(self, name: str, session: Session) -> Room:
-        """Return an own conversation that was closed, its opening queued."""
+        """Return a closed conversation of the session, with its opening queued. Raises `Refused`."""
         room = self.require_own(name, session)
         peer = self.peer(room, session)
         if peer is None:
-            raise Refused(ErrorCode.NO_SUCH_USER, "the other side of this conversation has left")
+            raise Refused(ErrorCode.NO_SUCH_USER, "the other user of this conversation has left")
         if room.opener is None:
             self.queue_opening(room, session, peer, None)
         return room
 
     def forget_conversations_of(self, session: Session) -> None:
-        """Drop the conversations of an identity that will not come back; the other side may still read."""
+        """Drop conversations of an identity that cannot return; keep those that the other side may read."""
         for room in list(session.conversations):
             if not room.head or self.peer(room, session) is None:
                 self._forget_conversation(room)
         session.conversations = {}
 
     def _forget_oldest(self, session: Session) -> None:
-        """Drop the oldest conversation whose other side has left: a bot that lives for months meets many."""
+        """Drop the oldest conversation whose other side has left: a long-running bot meets many users."""
         for room in session.conversations:
             if room.head and self.peer(room, session) is None and cursor_of(session, room) is None:
                 self._forget_conversation(room)
@@ -335,7 +354,7 @@ class Conversations:
     def _forget_conversation(self, room: Room) -> None:
         assert room.record.pair is not None
         self.by_pair.pop(room.record.pair, None)
-        if self.by_name.get(room.key) is room:  # one that was never opened may have another's name
+        if self.by_name.get(room.key) is room:  # one that was never stored may share its name with another
             del self.by_name[room.key]
         for identity in room.record.pair:
             session = self._identities.get(identity)
@@ -349,11 +368,11 @@ class Conversations:
 
 
 def cursor_of(session: Session, room: Room) -> Cursor | None:
-    """Return the session's cursor in a room, None where it is live or has nothing to do with it."""
+    """Return the session's cursor in a room, None if it is live there or not a member."""
     return session.lagging.cursors.get(room) if session.lagging is not None else None
 
 
 def position(room: Room, session: Session) -> int:
-    """Return the seq after which the next message comes to the session."""
+    """Return the seq after which the session gets the next message."""
     cursor = cursor_of(session, room)
     return room.head if cursor is None else cursor.seq

@@ -1,8 +1,7 @@
-"""The hub: who is here under which name, which rooms there are, and who talks to whom.
+"""The hub: sessions, public rooms and conversations, and what happens when a session comes or goes.
 
-Knows sessions, names, rooms and conversations. Must not know commands (core/commands), bytes on the wire, or
-how anything is stored. Nothing here MAY switch greenlets, but for `settle`, `fed` and `catch_up`: names,
-members and heads change together.
+Handlers (core/commands) go through it. Nothing here MAY switch greenlets, except `wait_own_delivered`,
+`wait_caught_up`, `wait_delivered` and `persist_closings`: names, members and heads change together.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ from chat_server.core.sessions.session import Session
 
 
 def new_public_id() -> str:
-    """Return an id for a session, unlike any before it (72 random bits)."""
+    """Return a new public id of a session (72 random bits)."""
     return secrets.token_urlsafe(9)
 
 
 class Hub:
-    """The routing core's state."""
+    """The state of the core."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Hub:
         self.stats = IntervalStats()
         self.sessions: dict[str, Session] = {}  # connected, by public id
         self.directory = Directory(clock)  # connected or held
-        self.identities: dict[int, Session] = {}  # as `names`
+        self.identities: dict[int, Session] = {}  # connected or held
         self.rooms: SortedDict[Room] = SortedDict()  # public, by folded name
         self.resumable = ResumableSessions(clock, resume_hold, lambda: self.limits, self._expire)
         self.backfill = Backfill(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
@@ -97,7 +96,7 @@ class Hub:
     # Sessions
 
     def activate(self, session: Session, public_id: str, identity: int) -> None:
-        """Take in a session that has claimed its name: from now on others find it."""
+        """Register a session that has claimed its name: others can find it now."""
         session.id = public_id
         session.identity = identity
         session.connected_at = self.clock.time()
@@ -107,7 +106,7 @@ class Hub:
         self.stats.opened += 1
 
     def disconnect(self, session: Session) -> None:
-        """Let a session go from its connection: out of its rooms and, if its seat is not held, for good."""
+        """Detach a session from its closed connection: it leaves its public rooms, and is held or closed."""
         if session.closed or session.held:
             return
         self.heartbeat.unwatch(session)
@@ -117,7 +116,7 @@ class Hub:
                 self.leave_room(room, session)
         self.sessions.pop(session.id, None)
         if session.for_good or session.record is None or session.link.bytes_acked() < session.welcome_end:
-            self.close_session(session)  # a client that never got its welcome has no secret to come back with
+            self.close_session(session)  # a client that never got its welcome has no secret to resume with
         else:
             self._hold(session)
         for signal in session.disconnect_signals or ():
@@ -125,7 +124,7 @@ class Hub:
         session.disconnect_signals = None
 
     def _hold(self, session: Session) -> None:
-        """Hold the seat of a session that was cut: its name, its refs and its conversations wait for it."""
+        """Hold a session whose connection was lost: it keeps its name, its refs and its conversations."""
         for room in session.rooms.values():
             room.leave_feed(session, room.head)
         unconfirmed = session.unconfirmed_openings()
@@ -135,7 +134,7 @@ class Hub:
         session.outbox, session.link = detached.OUTBOX, detached.LINK
         for room, cursor in list(session.lagging.cursors.items() if session.lagging is not None else ()):
             if cursor.client_knows and cursor.closed_event is None:
-                self.backfill.drop_cursor(session, room)  # its client knows how far it has come
+                self.backfill.drop_cursor(session, room)  # its client knows its position
         for room, (since, _) in unconfirmed.items():
             cursor = cursor_of(session, room) or self.backfill.fall_behind(session, room, since)
             cursor.seq = min(cursor.seq, since)
@@ -146,7 +145,7 @@ class Hub:
         self.resumable.hold(session, address_key)
 
     def persist_closings(self, session: Session) -> None:
-        """Store that the session's conversations are closed, if it does not come back. May wait."""
+        """Store that the session's conversations are closed, before it is closed for good. May wait."""
         conversations = [room for room in session.rooms.values() if room.is_conversation]
         saved = [self.conversations.save_closing(room, session) for room in conversations]
         if any(saved) or (session.for_good and session.record is not None):
@@ -155,7 +154,7 @@ class Hub:
             self.wait_delivered(session)
 
     def _expire(self, session: Session) -> None:
-        """End a held session: first for the store, and, when that has had a moment, for everybody."""
+        """End a held session: first in the store, then, after `EXPIRY_GRACE_S`, for everyone."""
         if session.for_good:
             self.close_session(session)
             return
@@ -166,7 +165,7 @@ class Hub:
         self.resumable.start_expiry(session)
 
     def close_session(self, session: Session) -> None:
-        """Let go of a session that does not come back: its conversations, its name, its seat."""
+        """Remove a session for good: close its conversations, release its name."""
         session.closed = True
         self.resumable.unregister(session)
         for room in list(session.rooms.values()):
@@ -180,7 +179,7 @@ class Hub:
                 self.ingest.forget_session(session.id)
 
     def restore_session(self, record: SessionRecord) -> None:
-        """Hold the seat of a session that was there when the server ended."""
+        """Register a stored session as held, at start."""
         session = Session(detached.LINK, detached.OUTBOX, self.clock.monotonic())
         session.held = session.identity_stored = session.refs_to_load = True
         session.id, session.identity, session.record = record.id, record.identity, record
@@ -190,7 +189,7 @@ class Hub:
         self.resumable.hold(session)
 
     def kick(self, session: Session) -> None:
-        """Send somebody away, and keep the name out for a while."""
+        """Disconnect a user, and block the name for a while."""
         self.directory.block_name(session.key)
         session.for_good = True
         if session.held:
@@ -201,25 +200,28 @@ class Hub:
     # Public rooms
 
     def find_or_make_room(self, name: str) -> Room:
-        """Return the public room of that name, or a new one (`join` registers it), or raise `Refused`."""
+        """Return the public room of that name, or a new one that `join_room` registers. Raises `Refused`."""
         room = self.rooms.get(name)
         if room is not None:
             return room
         try:
             shown = names.validate_name(name)
         except ValueError as error:
-            raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {error}") from None
+            raise Refused(ErrorCode.NAME_INVALID, f"invalid room name: {error}") from None
         key = names.fold(shown)
         return self.rooms.get(key) or self._make_room(shown, key)
 
     def _make_room(self, shown: str, key: str) -> Room:
-        """Return a new public room, or raise `Refused`."""
+        """Return a new public room, not registered yet, or raise `Refused`."""
         mixed = scripts.mixing_problem(shown)
         if mixed is not None:
-            raise Refused(ErrorCode.NAME_INVALID, f"no room can be called that: {mixed}")
+            raise Refused(ErrorCode.NAME_INVALID, f"invalid room name: {mixed}")
         alike = self._room_names.find_confusable(shown, key)
         if alike is not None:
-            raise Refused(ErrorCode.NAME_TAKEN, f"the room {shown} would look like the room {alike}")
+            raise Refused(
+                ErrorCode.NAME_TAKEN,
+                f"the room name {shown} looks like {alike}, which exists; choose another",
+            )
         room = self._new_room(RoomRecord(shown, key))
         self.check_new_rooms([room])
         return room
@@ -227,25 +229,28 @@ class Hub:
     def check_room_limit(self, count: int) -> None:
         """Raise `Refused` if a session may not be in `count` public rooms."""
         if count > self.limits.max_rooms > 0:
-            raise Refused(ErrorCode.TOO_MANY, f"a session is in at most {self.limits.max_rooms} rooms")
+            raise Refused(ErrorCode.TOO_MANY, f"you can be in at most {self.limits.max_rooms} rooms at once")
 
     def check_new_rooms(self, rooms: Iterable[Room]) -> None:
-        """Raise `Refused` if those of `rooms` that are new may not come into being together."""
+        """Raise `Refused` if those of `rooms` that are new may not be created together."""
         new = [room for room in rooms if room.key not in self.rooms]
         if new and len(self.rooms) + len(new) > self.limits.max_public_rooms > 0:
-            raise Refused(ErrorCode.TOO_MANY, "there are too many rooms; join one of those")
+            raise Refused(ErrorCode.TOO_MANY, "the server has too many rooms; join an existing one")
         if len(new) > 1:
             confusables = Confusables()
             for room in new:
                 alike = confusables.find_confusable(room.name, room.key)
                 if alike is not None:
-                    raise Refused(ErrorCode.NAME_TAKEN, f"the room {room.name} looks like the room {alike}")
+                    raise Refused(
+                        ErrorCode.NAME_TAKEN,
+                        f"the room names {room.name} and {alike} look alike; join one of them",
+                    )
                 confusables.add_name(room.name, room.key)
 
     def join_room(self, room: Room, session: Session, *, lagging: bool = False) -> Room:
-        """Make the session a member of a public room; return the room as it is registered.
+        """Make the session a member of a public room; return the registered room.
 
-        With `behind` it has a cursor, and is fed from the log first.
+        With `lagging` it has a cursor, and is backfilled first.
         """
         if room.key not in self.rooms:
             self.rooms[room.key] = room
@@ -260,7 +265,7 @@ class Hub:
         return room
 
     def leave_room(self, room: Room, session: Session) -> None:
-        """End a membership; a room without members and messages is gone."""
+        """Remove a member; a public room without members and messages is deleted."""
         room.remove_member(session)
         self.backfill.drop_cursor(session, room)
         self.presence_updates.note_left(room, session.name)
@@ -271,7 +276,7 @@ class Hub:
             self.presence_updates.forget_room(room)
 
     def trim_tails(self, lasts: Mapping[int, int]) -> None:
-        """Forget what the store no longer keeps: by the id of a room everything up to a seq."""
+        """Drop from memory what the store has deleted: per room id, messages up to a seq."""
         for rooms in (self.rooms, self.conversations.by_name):
             for room in rooms.values():
                 last = lasts.get(room.record.id)
@@ -279,7 +284,7 @@ class Hub:
                     room.trim_tail(last)
 
     def require_joined(self, name: str, session: Session) -> Room:
-        """Return the room in which the session says something, or raise `Refused`."""
+        """Return the room that the session sends to, or raise `Refused`. Reopens a closed conversation."""
         room = session.rooms.get(name) or session.rooms.get(names.fold(name))
         if room is None:
             if name.startswith("@"):
@@ -296,38 +301,38 @@ class Hub:
             return self.conversations.require_own(name, session)
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
 
-    # What is said of rooms and round trips
+    # Room states and round trips
 
     def start_watching(self, session: Session, *, resumed: bool) -> None:
-        """Begin to watch over a session that has got its welcome."""
+        """Start pinging a session that has been sent its welcome, and report it."""
         self.heartbeat.watch(session)
         self.on_welcome(session, resumed)
 
     def record_rtt(self, milliseconds: float) -> None:
-        """Take a round trip of any session as a sample of this server's."""
+        """Add a round trip of any session to those of the server."""
         self._recent_rtt_ms.append(milliseconds)
 
     def median_rtt_ms(self) -> float | None:
-        """Return the median of the last round trips in ms, None before the first."""
+        """Return the median of the last round trips in ms, None if there are none."""
         return round(median(self._recent_rtt_ms), 3) if self._recent_rtt_ms else None
 
     def room_state(self, room: Room, session: Session) -> RoomState:
-        """Describe a room to one of its members: where that one stands, and how many are there."""
+        """Return the state of a room for one of its members: its position, and the members present."""
         if not room.is_conversation:
             return RoomState(room.name, position(room, session), len(room.members))
         present = sum(not member.held for member in room.members)
         peer, cursor = self.conversations.peer_name(room, session), cursor_of(session, room)
         if not peer and cursor is not None and cursor.closed_event is not None:
-            peer = cursor.closed_event.peer  # who has gone for good
+            peer = cursor.closed_event.peer  # it has left for good
         return RoomState(room.name, position(room, session), present, peer)
 
     def submit_message(self, session: Session, room: Room, text: str, ref: str | None) -> None:
-        """Queue a message of a session in a room of its own."""
+        """Queue a message of a session for one of its rooms."""
         session.messages_in += 1
         self.ingest.submit(QueuedMessage(room, session, session.name, text, ref, session.read_at))
 
     def activate_operator(self, session: Session) -> None:
-        """Take in the person at the server's terminal."""
+        """Register the operator at the server's terminal."""
         session.origin = Origin.SERVER
         self.directory.assign(names.SERVER_NAME, names.SERVER_NAME, session)
         self.activate(session, new_public_id(), self.store.new_identity())
@@ -344,7 +349,7 @@ class Hub:
     # Waiting
 
     def wait_own_delivered(self, session: Session) -> None:
-        """Wait until what the session has said is stored and told, also to itself. May wait."""
+        """Wait until the session's own messages are stored and delivered, also to itself. May wait."""
         if session.pending:
             self.wait_delivered(session)
         while (
@@ -353,7 +358,7 @@ class Hub:
             self._wait_progress(session, session.lagging)
 
     def wait_caught_up(self, session: Session, room: Room) -> None:
-        """Wait until the session, if it is behind, has got what the room has by now. May wait."""
+        """Wait until the session has received the room up to its current head. May wait."""
         head = room.head
         while (cursor := cursor_of(session, room)) is not None and cursor.seq < head:
             if session.outbox.closed or session.lagging is None:
@@ -366,7 +371,7 @@ class Hub:
         session.link.wait(lagging.progress_signal)
 
     def wait_delivered(self, session: Session) -> None:
-        """Wait until what anybody has said by now is stored and told, or refused. May wait."""
+        """Wait until everything queued now, by any session, is delivered or rejected. May wait."""
         signal = session.link.new_signal()
         self.ingest.add_barrier(signal)
         session.link.wait(signal)

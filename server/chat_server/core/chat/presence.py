@@ -1,7 +1,7 @@
-"""Who came and who went, gathered: a join storm must not become a storm of news about joins.
+"""Presence: joins and leaves of rooms, batched, so that a join storm does not multiply.
 
-A room's changes go out at most once a second. In a large room the lists are left out, and the count goes out
-at most every five seconds.
+A room gets at most one presence event a second. In a large room the lists of names are left out, and the
+count is sent at most every five seconds.
 """
 
 from typing import Final
@@ -12,47 +12,47 @@ from chat_server.core.delivery.room import Room
 from chat_server.core.ports.clock import Clock
 
 PRESENCE_INTERVAL_S: Final = 0.9
-"""Seconds between two presences of a room; with the ticker's own step at most one second."""
+"""Seconds between two presence events of a room; with the ticker's step, at most one second."""
 
 LARGE_ROOM_INTERVAL_S: Final = 5.0
 LARGE_ROOM_MEMBERS: Final = 100
-"""Members above which a room is told the count only."""
+"""Members above which a room gets the count only."""
 
 
 class PresenceUpdates:
-    """The rooms whose members have changed."""
+    """Rooms whose members have changed since their last presence event."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed: dict[Room, None] = {}
 
     def note_joined(self, room: Room, name: str) -> None:
-        """Note that somebody came: whatever was before, they are here now."""
+        """Note a join; it cancels a leave of the same name."""
         room.left_names.pop(name, None)
         room.joined_names[name] = None
         self._mark_changed(room)
 
     def note_left(self, room: Room, name: str) -> None:
-        """Note that somebody went, also one who has just come: a newcomer may have seen them in `who`."""
+        """Note a leave, even after a join that was not sent yet: others may have seen the name in `who`."""
         room.joined_names.pop(name, None)
         room.left_names[name] = None
         self._mark_changed(room)
 
     def note_renamed(self, room: Room, old: str, new: str) -> None:
-        """Let somebody who has just come be told of under the new name.
+        """List a user that has just joined under the new name.
 
-        `renamed` is told at once: that the name had gone before would be taken for its new bearer.
+        `renamed` is sent at once; a leave of the old name would be taken for the user that has it next.
         """
         newly_joined = room.joined_names.pop(old, 0) is None
         if room.left_names.pop(new, 0) == 0 and newly_joined:
             room.joined_names[new] = None
 
     def forget_room(self, room: Room) -> None:
-        """Drop a room that is gone: nobody is left to be told."""
+        """Drop a room that no longer exists."""
         self._changed.pop(room, None)
 
     def flush(self) -> int:
-        """Tell the rooms whose time has come; return the number of deliveries."""
+        """Send the presence events that are due; return the number of deliveries."""
         now = self._clock.monotonic()
         deliveries = 0
         for room in list(self._changed):
@@ -66,12 +66,12 @@ class PresenceUpdates:
     def _mark_changed(self, room: Room) -> None:
         if room not in self._changed:
             self._changed[room] = None
-            if len(room.members) <= 1:  # nobody else to hurry for
+            if len(room.members) <= 1:  # no other member waits for it
                 room.presence_sent_at = self._clock.monotonic()
         if len(room.members) > LARGE_ROOM_MEMBERS:
             room.joined_names.clear()
             room.left_names.clear()
-        elif len(room.left_names) > LARGE_ROOM_MEMBERS:  # many came and went: the count tells the rest
+        elif len(room.left_names) > LARGE_ROOM_MEMBERS:  # many came and went: the count is enough
             del room.left_names[next(iter(room.left_names))]
 
     @staticmethod

@@ -1,7 +1,6 @@
-"""A session that comes back: its seat is given to a new connection, and it goes on where its client stands.
+"""Resuming a session: its new connection takes it over, and it continues where its client stopped.
 
-Knows seats, rooms and cursors. Must not know the command (commands/sessions.py). `vacate` may wait; `resume`
-MUST NOT switch.
+`take_over` may wait; `resume` MUST NOT switch greenlets.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,25 +15,26 @@ from chat_server.core.delivery.room import Room
 from chat_server.core.sessions.session import REFS_KEPT, Session
 
 MAX_TAKEOVERS: Final = 5
-"""Times that a resume waits for another connection of the session to leave; once is enough, by rights."""
+"""How often a resume waits for the previous connection to close; one is normally enough."""
 
 
 def take_over(hub: Hub, target: Session, claimant: Session) -> bool:
-    """Wait until a session has no connection and its refs are known; tell whether it can be resumed.
+    """Wait until a session has no connection and its refs are loaded; return whether it can be resumed.
 
-    An old connection that still hangs gets `bye` `replaced`, and so does this one if a newer one asks, too: a
-    client that tries again and again, while the server cannot listen, is to end up with its last try. May
-    wait; raises `StoreUnavailable`, and `Refused` when there is nobody left to resume for.
+    A previous connection that still hangs gets `bye` `replaced`; so does `claimant` if a newer connection
+    wants the session, too: a client that retried while the server was busy ends up with its last attempt. May
+    wait. Raises `StoreUnavailable`, and `Refused` if the claimant's connection has ended or the previous one
+    does not end.
     """
     target.newest_claim = max(target.newest_claim, claimant.number)
     for _ in range(MAX_TAKEOVERS):
         if claimant.number < target.newest_claim:
             claimant.link.close_with_bye(ByeReason.REPLACED)
-        if claimant.outbox.closed:  # it has ended while it waited: the seat stays for the next one
+        if claimant.outbox.closed:  # it has ended during the wait: the session stays held for the next one
             raise Refused(ErrorCode.UNAVAILABLE, "the connection has ended")
         if target.refs_to_load:
             refs = hub.store.refs(target.id, REFS_KEPT)
-            if target.refs_to_load:  # still: nobody else was quicker
+            if target.refs_to_load:  # still: no other resume has loaded them
                 target.refs = dict(refs)
                 target.refs_to_load = False
         if target.closed or target.held:
@@ -45,21 +45,21 @@ def take_over(hub: Hub, target: Session, claimant: Session) -> bool:
         target.disconnect_signals.append(signal)
         target.link.close_with_bye(ByeReason.REPLACED)
         claimant.link.wait(signal)
-    raise Refused(ErrorCode.UNAVAILABLE, "the session's other connection does not end; say hello again")
+    raise Refused(ErrorCode.UNAVAILABLE, "the session's previous connection is still open; send hello again")
 
 
 class Resumed(NamedTuple):
-    """Where a session goes on: its rooms, and the conversations that its client did not name, with seqs."""
+    """The rooms that a session continues in, and conversations that its client did not name, with seqs."""
 
     rooms: list[Room]
     unnamed: list[tuple[Room, int]]
 
 
 def resume(hub: Hub, target: Session, claimant: Session, positions: Mapping[str, int]) -> Resumed:
-    """Let `seat`, which is away, go on over the connection of `session`.
+    """Attach `target`, which is held, to the connection of `claimant`.
 
-    `stands` says by room how far its client has come. Public rooms in it are entered again, conversations
-    come by themselves. The caller welcomes the session, which tells it of those, then lets the feeder start.
+    `positions` are the seqs up to which its client has each room. Its public rooms are joined again;
+    conversations are still joined. The caller sends `welcome` with the rooms, then starts the backfill.
     """
     old_cursors = dict(target.lagging.cursors) if target.lagging is not None else {}
     target.lagging = None
@@ -91,7 +91,7 @@ def resume(hub: Hub, target: Session, claimant: Session, positions: Mapping[str,
             unnamed.append((room, cursor.seq))
         if not room.is_conversation:
             hub.join_room(room, target, lagging=True)
-        elif target not in room.members:  # closed meanwhile, or its client has not heard that it was
+        elif target not in room.members:  # closed while it was held, or its client has not received `closed`
             peer = hub.conversations.peer_name(room, target)
             closed_event = old_cursor.closed_event if old_cursor is not None else None
             cursor.end_with(room, closed_event or Closed(room=room.name, peer=peer, by=peer or target.name))
@@ -99,7 +99,7 @@ def resume(hub: Hub, target: Session, claimant: Session, positions: Mapping[str,
 
 
 def announce_conversations(hub: Hub, target: Session, rooms: Iterable[Room]) -> None:
-    """Let conversations for which `welcome` had no place begin with `opened`."""
+    """Let conversations that did not fit into `welcome` begin with `opened`."""
     for room in rooms:
         cursor = cursor_of(target, room)
         if cursor is not None and room.is_conversation:
@@ -109,7 +109,7 @@ def announce_conversations(hub: Hub, target: Session, rooms: Iterable[Room]) -> 
 
 
 def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dict[Room, int]:
-    """Return the rooms that a client names and may be in, and up to which seq it has their messages."""
+    """Return the rooms that a client names and may join, with the seqs up to which it has their messages."""
     named: dict[Room, int] = {}
     public: dict[str, Room] = {}
     for name, seq in positions.items():
@@ -120,14 +120,14 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
                 if private
                 else _add_public_room(hub, name, public)
             )
-        except Refused:  # it can be no room of this session: it is in none of that name
+        except Refused:  # the session cannot have been in a room of that name
             continue
         named[room] = min(seq, room.head, named.get(room, seq))
     return named
 
 
 def _add_public_room(hub: Hub, name: str, chosen: dict[str, Room]) -> Room:
-    """Return the public room of that name and add it to those chosen, or raise `Refused`."""
+    """Return the public room of that name and add it to `chosen`, or raise `Refused`."""
     room = chosen.get(fold(name))
     if room is None:
         hub.check_room_limit(len(chosen) + 1)

@@ -1,1 +1,5 @@
-"""What each command does: one file for each family. A handler takes the hub, the session and the command."""
+"""Commands: the router, and one file of handlers per family of commands.
+
+A handler takes the hub, the session and the command. Imports `core/chat` and below.
+Open `router.py` first, then `messages.py`.
+"""

@@ -1,4 +1,4 @@
-"""Conversations of two: opening and closing them. Saying something in one is in messages.py."""
+"""Handlers that open and close conversations; messages in them are in messages.py."""
 
 from chat_protocol.commands import Close, Open
 from chat_protocol.errors import ErrorCode, Refused
@@ -10,16 +10,16 @@ from chat_server.core.sessions.session import Session
 
 
 def open_conversation(hub: Hub, session: Session, command: Open) -> None:
-    """Open the conversation with a user; both sides get `opened`. An open one says where one stands."""
+    """Open a conversation; both sides get `opened`. If it is open already, answer with the position."""
     peer = hub.directory.require_user(command.peer)
     if peer is session:
-        raise Refused(ErrorCode.INVALID_FIELD, "a conversation needs somebody else")
+        raise Refused(ErrorCode.INVALID_FIELD, "you cannot open a conversation with yourself")
     room = hub.conversations.get_or_create(session, peer)
     if room.opener is None:
         hub.conversations.queue_opening(room, session, peer, command.ref)
         return
     if session not in room.members:
-        hub.wait_delivered(session)  # its opening, which may be the other side's, is still on its way
+        hub.wait_delivered(session)  # its opening, perhaps by the other side, is still queued
     if session.closed:
         return
     if session not in room.members:
@@ -31,7 +31,7 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
 
 
 def close_conversation(hub: Hub, session: Session, command: Close) -> None:
-    """Close the conversation with a user, once all that was said in it is told; both sides get `closed`."""
+    """Close a conversation, once all its messages are delivered; both sides get `closed`."""
     hub.wait_own_delivered(session)
     if session.closed:
         return

@@ -1,4 +1,4 @@
-"""Round-trip times, measured both ways."""
+"""Handlers for round-trip times, measured in both directions."""
 
 from chat_protocol.commands import Ping, Pong, Rtt
 from chat_protocol.events import PongEvent, RttReport
@@ -9,18 +9,18 @@ from chat_server.core.sessions.session import Session
 
 
 def ping(hub: Hub, session: Session, command: Ping) -> None:
-    """Answer at once."""
+    """Answer with `pong`, at once."""
     session.send(PongEvent(id=command.id, timestamp=hub.clock.time(), ref=command.ref))
 
 
 def pong(hub: Hub, session: Session, command: Pong) -> None:
-    """Take the answer to the last ping as a sample; a late or foreign one only shows that the peer lives."""
+    """Record the round trip of the last ping; any `pong` shows that the peer is alive."""
     session.missed_pings = 0
     if not session.ping_id or str(command.id) != session.ping_id:
         return
     took = session.read_at - session.ping_sent_at
     if took < 0:
-        return  # it was here before the ping went out: a guess
+        return  # read before the ping was sent: the id was guessed
     session.ping_id = ""
     if session.rtt is None:
         session.rtt = RttSamples()
@@ -32,7 +32,7 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
 
 
 def rtt(hub: Hub, session: Session, command: Rtt) -> None:
-    """Report the round-trip times of a user, one's own by default."""
+    """Answer with the round-trip times of a user; default: of the sender."""
     user = session if command.username is None else hub.directory.require_user(command.username)
     samples = user.rtt
     session.send(

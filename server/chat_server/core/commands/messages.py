@@ -1,4 +1,4 @@
-"""Saying something: in a room, to a user, or in two fields."""
+"""Handlers that send messages: to a room, to a user, or in two-field JSON."""
 
 from chat_protocol import LOBBY, names
 from chat_protocol.commands import Message, Say
@@ -29,10 +29,10 @@ def message(hub: Hub, session: Session, command: Message) -> None:
             room = hub.require_joined(name, session)
     else:
         if command.room is not None:
-            raise Refused(ErrorCode.INVALID_FIELD, "a message goes to a room or to a user, not to both")
+            raise Refused(ErrorCode.INVALID_FIELD, "a message has either room or to, not both")
         peer = hub.directory.require_user(command.to)
         if peer is session:
-            raise Refused(ErrorCode.INVALID_FIELD, "a message to oneself needs no server")
+            raise Refused(ErrorCode.INVALID_FIELD, "you cannot send a message to yourself")
         room = hub.conversations.get_or_create(session, peer)
         if room.opener is None:
             hub.conversations.queue_opening(room, session, peer, None)
@@ -40,7 +40,7 @@ def message(hub: Hub, session: Session, command: Message) -> None:
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:
-    """Two-field JSON: take the name if it is not one's own, then say the message in the lobby."""
+    """Two-field JSON: take the name if the session has another, then send the message to the lobby."""
     naming = True
     if not session.id:
         check_failed_hellos(session)
@@ -49,12 +49,12 @@ def say(hub: Hub, session: Session, command: Say) -> None:
         change_name(hub, session, command.username, None)
     else:
         naming = False
-    if command.message or not naming:  # one may say who one is before there is anything to say
+    if command.message or not naming:  # an empty message may just announce the name
         message(hub, session, Message(message=command.message, room=LOBBY))
 
 
 def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
-    """Answer a message whose ref was used: with the first one's event, once that is stored."""
+    """Answer a message whose ref was used before with the event of the first one, once that is stored."""
     assert session.refs is not None
     entry = session.refs[ref]
     if isinstance(entry, QueuedMessage):
@@ -63,7 +63,10 @@ def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
     try:
         found = hub.store.find_message(entry)
     except StoreUnavailable as error:
-        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+        raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
     if found is None:
-        raise Refused(ErrorCode.INVALID_FIELD, "a message with this ref was sent, and is no longer kept")
+        raise Refused(
+            ErrorCode.INVALID_FIELD,
+            "a message with this ref was sent, and is no longer stored; use another ref",
+        )
     session.send_if_open(as_repeated(found[1]))

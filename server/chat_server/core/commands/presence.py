@@ -1,4 +1,4 @@
-"""Who is here, and which servers there are."""
+"""Handlers that list users and servers."""
 
 from chat_protocol.commands import Servers, Who
 from chat_protocol.errors import ErrorCode, Refused
@@ -11,7 +11,7 @@ from chat_server.core.sessions.session import Session
 
 
 def who(hub: Hub, session: Session, command: Who) -> None:
-    """List the users of a room, or all that are connected."""
+    """List the users of a room, or all users."""
     after = fold(command.after) if command.after else ""
     room: Room | None = None
     if command.room is not None and command.room.startswith("@"):
@@ -36,9 +36,9 @@ def who(hub: Hub, session: Session, command: Who) -> None:
 
 
 def _users_after(hub: Hub, room: Room | None, after: str) -> tuple[list[Session], bool]:
-    """Return a page of those in a room, or of all, by name; and whether there are more."""
+    """Return a page of the users in a room, or of all, sorted by name; and whether there are more."""
     if room is not None and len(room.members) ** 2 < PAGE_ENTRIES * len(hub.directory):
-        # To sort these few costs less than to pass over all the others.
+        # Sorting these few is cheaper than passing over all other users.
         here = {member.key: member for member in room.members if not member.held}
         page, more = sorted_page_after(here, after, PAGE_ENTRIES)
         return [here[key] for key in page], more
@@ -49,12 +49,12 @@ def _users_after(hub: Hub, room: Room | None, after: str) -> tuple[list[Session]
 
 
 def servers(hub: Hub, session: Session, command: Servers) -> None:
-    """List the servers: so far this one."""
+    """List the servers: this one."""
     this_server = ServerState(hub.server.node, hub.address, len(hub.sessions), hub.median_rtt_ms())
     session.send(ServerList(servers=[this_server], ref=command.ref))
 
 
 def _describe_user(session: Session) -> User:
-    """Describe a user: last round trip, connected since when, and how far behind."""
+    """Return the list entry of a user: last round trip, time of connecting, messages behind."""
     behind = session.lagging.missing_messages() if session.lagging is not None else 0
     return User(session.name, session.rtt_ms(), round(session.connected_at, 3), behind)

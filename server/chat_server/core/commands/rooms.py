@@ -1,4 +1,4 @@
-"""Public rooms: entering, leaving, listing, and reading what was said in any room."""
+"""Handlers of public rooms: join, leave, list; and history of any room."""
 
 from chat_protocol.commands import History, Join, Leave, Rooms, Switch
 from chat_protocol.errors import ErrorCode, Refused
@@ -14,7 +14,7 @@ from chat_server.core.sessions.session import Session
 
 
 def join(hub: Hub, session: Session, command: Join) -> None:
-    """Enter a room; entering it again says where one stands."""
+    """Join a room; a member gets its position again."""
     room = _enter_room(hub, session, command.room)
     session.send(
         Joined(room=room.name, seq=position(room, session), count=len(room.members), ref=command.ref)
@@ -22,7 +22,7 @@ def join(hub: Hub, session: Session, command: Join) -> None:
 
 
 def leave(hub: Hub, session: Session, command: Leave) -> None:
-    """Leave a room, once what the session said is stored, and it has got what was said there."""
+    """Leave a room, once the session's messages are stored and it has received the room's."""
     room = _require_leavable(session, command.room)
     hub.wait_own_delivered(session)
     hub.wait_caught_up(session, room)
@@ -34,7 +34,7 @@ def leave(hub: Hub, session: Session, command: Leave) -> None:
 
 
 def switch(hub: Hub, session: Session, command: Switch) -> None:
-    """Plain text: leave the current room and enter another."""
+    """Plain text: leave the current room and join another."""
     hub.wait_own_delivered(session)
     old = session.rooms.get(session.default_room)
     if old is not None:
@@ -63,10 +63,10 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
 
 
 def history(hub: Hub, session: Session, command: History) -> None:
-    """Read messages of a room before or after a seq; the newest when neither is given."""
+    """Read messages of a room before or after a seq; the newest if neither is given."""
     room = hub.require_readable(command.room, session)
     if command.before is not None and command.after is not None:
-        raise Refused(ErrorCode.INVALID_FIELD, "history is read before or after a seq, not both")
+        raise Refused(ErrorCode.INVALID_FIELD, "history has either before or after, not both")
     forward = command.after is not None
     messages = read_messages(
         hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME_BYTES
@@ -100,7 +100,7 @@ def read_messages(
     limit: int,
     size: int = UNBOUNDED_BYTES,
 ) -> list[MessageEvent]:
-    """Return messages of a room that have been delivered, from the tail or the store. May wait."""
+    """Return messages of a room up to its head, from the tail or the store. May wait."""
     upper = room.head + 1 if before is None else min(before, room.head + 1)
     lower = after or 0
     newest = after is None
@@ -112,13 +112,13 @@ def read_messages(
     try:
         return hub.store.read(room.record, lower, upper, limit, newest=newest, size=size)
     except StoreUnavailable as error:
-        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+        raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
 
 
 def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
     if name.startswith("@"):
         hub.conversations.require_own(name, session)
-        raise Refused(ErrorCode.FORBIDDEN, "a conversation is opened with its user, not joined")
+        raise Refused(ErrorCode.FORBIDDEN, "a conversation cannot be joined; open it with its other user")
     room = hub.find_or_make_room(name)
     if session not in room.members:
         kept = sum(not room.is_conversation for room in session.rooms.values() if room is not leaving)
@@ -128,10 +128,10 @@ def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None =
 
 
 def _require_leavable(session: Session, name: str) -> Room:
-    """Return the public room that the session is to leave."""
+    """Return the public room that the session is to leave, or raise `Refused`."""
     room = session.rooms.get(fold(name))
     if room is None:
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}")
     if room.is_conversation:
-        raise Refused(ErrorCode.INVALID_FIELD, "a conversation is closed, not left")
+        raise Refused(ErrorCode.INVALID_FIELD, "a conversation cannot be left; close it")
     return room

@@ -1,7 +1,7 @@
-"""From command to handler: one table that says what each command does, needs and costs.
+"""The router: a table of all commands, with what each needs and costs, and the dispatch to handlers.
 
-Knows which commands there are. Must not know what they do (core/commands). A handler may wait in a port, and
-raises `Refused` for what it will not do; anything else that escapes it is our error, and the caller's to log.
+A handler may wait in a port, and raises `Refused` if it rejects the command. Any other exception is an
+internal error, which the caller logs.
 """
 
 import math
@@ -20,16 +20,16 @@ from chat_server.core.commands import conversations, latency, messages, presence
 from chat_server.core.sessions.session import Session
 
 MAX_REFUSALS: Final = 1000
-"""Refused commands in a row after which a peer that does not listen is sent away."""
+"""Consecutive rejected commands after which a peer is disconnected."""
 
 Handler = Callable[[Hub, Session, Any], None]
 
 
 class CommandSpec(Struct, frozen=True):
-    """What the router knows of a command.
+    """The handler of a command, and what the command needs and costs.
 
-    `named`: the session must have said hello. `counted`: it takes one from the allowance of messages.
-    `metered`: it is refused while the allowance of bytes is in debt.
+    `named`: the session must have sent `hello`. `counted`: takes a token of the message rate. `metered`:
+    rejected while the byte rate is exceeded.
     """
 
     handler: Handler
@@ -40,24 +40,24 @@ class CommandSpec(Struct, frozen=True):
 
 
 TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
-    commands.Message: CommandSpec(messages.message, "say something in a room or to a user"),
-    commands.Say: CommandSpec(messages.say, "take a name, say something", named=False),
+    commands.Message: CommandSpec(messages.message, "send a message to a room or to a user"),
+    commands.Say: CommandSpec(messages.say, "take a name, send a message", named=False),
     commands.Ping: CommandSpec(latency.ping, "ask for a pong", counted=False),
     commands.Pong: CommandSpec(latency.pong, "answer a ping", counted=False, metered=False),
     commands.Hello: CommandSpec(sessions.hello, "open the session under a name", named=False),
     commands.Arrive: CommandSpec(
-        sessions.arrive, "come in as a guest", named=False, counted=False, metered=False
+        sessions.arrive, "enter as a guest", named=False, counted=False, metered=False
     ),
-    commands.Rename: CommandSpec(sessions.rename, "take another name"),
+    commands.Rename: CommandSpec(sessions.rename, "change the name"),
     commands.Quit: CommandSpec(
         sessions.quit_session, "end the session", named=False, counted=False, metered=False
     ),
-    commands.Help: CommandSpec(sessions.show_help, "say what can be typed"),
-    commands.Join: CommandSpec(rooms.join, "enter a room"),
+    commands.Help: CommandSpec(sessions.show_help, "list the commands"),
+    commands.Join: CommandSpec(rooms.join, "join a room"),
     commands.Leave: CommandSpec(rooms.leave, "leave a room"),
     commands.Switch: CommandSpec(rooms.switch, "go from the current room to another"),
     commands.Rooms: CommandSpec(rooms.list_rooms, "list the rooms"),
-    commands.History: CommandSpec(rooms.history, "read what was said"),
+    commands.History: CommandSpec(rooms.history, "read messages of a room"),
     commands.Open: CommandSpec(conversations.open_conversation, "open a conversation"),
     commands.Close: CommandSpec(conversations.close_conversation, "close a conversation"),
     commands.Who: CommandSpec(presence.who, "list the users"),
@@ -67,13 +67,13 @@ TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
 
 
 class Router:
-    """Carries out what comes in."""
+    """Dispatches commands to their handlers, and answers rejections."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def record_input(self, session: Session, size: int) -> None:
-        """Note that `size` bytes have come from the session, now."""
+        """Count and charge `size` bytes that were just received from the session."""
         hub = self._hub
         now = hub.clock.monotonic()
         session.read_at = now
@@ -85,14 +85,14 @@ class Router:
             allowance.bytes.charge(size, now)
 
     def dispatch(self, session: Session, incoming: Incoming) -> None:
-        """Carry out one command, or answer what is wrong with it. May wait where its handler does."""
+        """Execute one command, or answer why not. May wait if its handler does."""
         if isinstance(incoming, Fault):
             self._answer_fault(session, incoming)
             return
         spec = TABLE[type(incoming)]
         try:
             if spec.named and not session.id:
-                raise Refused(ErrorCode.HELLO_FIRST, "say hello first: say who you are")  # noqa: TRY301
+                raise Refused(ErrorCode.HELLO_FIRST, "send hello first")  # noqa: TRY301
             if spec.metered:
                 _charge(session, counted=spec.counted)
             spec.handler(self._hub, session, incoming)
@@ -115,14 +115,14 @@ class Router:
         session.refusals += 1
         session.send_if_open(Error(code=fault.code, message=fault.message, ref=fault.ref))
         if fault.bye is not None:
-            self._hub.wait_own_delivered(session)  # what came before it was good, and is to be acknowledged
+            self._hub.wait_own_delivered(session)  # commands before it were valid, and are acknowledged
             session.link.close_with_bye(fault.bye)
         elif session.refusals >= MAX_REFUSALS:
             session.link.close_with_bye(ByeReason.FLOODING)
 
 
 def _charge(session: Session, *, counted: bool) -> None:
-    """Take a command from the session's allowance, or raise `Refused`."""
+    """Charge a command to the session's rate limits, or raise `Refused` with `retry_after`."""
     allowance = session.allowance
     if allowance is None:
         return
@@ -133,5 +133,5 @@ def _charge(session: Session, *, counted: bool) -> None:
     if counted and not wait and allowance.messages is not None:
         wait = allowance.messages.take_token(now)
     if wait:
-        seconds = math.ceil(wait * 100) / 100  # not a moment too early
-        raise Refused(ErrorCode.RATE_LIMITED, "too much, too fast", retry_after=seconds)
+        seconds = math.ceil(wait * 100) / 100  # rounded up: not too early
+        raise Refused(ErrorCode.RATE_LIMITED, "rate limit exceeded", retry_after=seconds)

@@ -1,4 +1,4 @@
-"""Coming in, taking another name, and leaving for good."""
+"""Handlers of a session's life: hello, resume, rename, quit; arrival and help of plain text."""
 
 import secrets
 from typing import Final
@@ -22,38 +22,42 @@ from chat_server.core.sessions.resumable import hash_secret
 from chat_server.core.sessions.session import Session
 
 SECRET_BYTES: Final = 24
-"""Random bytes in a session's secret: 192 bits, over the 128 that docs/protocol.md promises."""
+"""Random bytes in a session's secret: 192 bits, above the 128 that docs/protocol.md promises."""
 
 NEVER_ARRIVES: Final = 1 << 62
-"""A place in the stream that is never reached: what was to arrive there was not even sent."""
+"""A stream position that is never acknowledged: the welcome was not even sent."""
 
 ARRIVAL_MESSAGES: Final = 10
-"""What plain text shows on arrival."""
+"""Messages that plain text shows on arrival."""
 
 
 NAME_PROBING_CODES: Final = frozenset({ErrorCode.NAME_TAKEN, ErrorCode.NAME_INVALID})
-"""What a hello is answered that tries out names; an unknown secret counts as well."""
+"""Answers to a hello that may be probing names; an unknown secret counts as well."""
 
 
 def check_failed_hellos(session: Session) -> None:
-    """Raise `Refused` while too many hellos of the peer's address have failed, whatever this one says."""
+    """Raise `Refused` while too many hellos from the peer's address have failed."""
     wait = session.link.hello_delay()
     if wait:
         raise Refused(
-            ErrorCode.RATE_LIMITED, "too many hellos from your address have failed", retry_after=wait
+            ErrorCode.RATE_LIMITED,
+            "too many hellos from your address have failed; wait before the next",
+            retry_after=wait,
         )
 
 
 def hello(hub: Hub, session: Session, command: Hello) -> None:
-    """Open the session under a name; `welcome` is the answer and the first frame."""
+    """Open a session under a name, or resume one; `welcome` is the answer and the first frame."""
     if session.id:
-        raise Refused(ErrorCode.ALREADY_NAMED, f"you are {session.name}; to change that, rename")
+        raise Refused(
+            ErrorCode.ALREADY_NAMED, f"you are already named {session.name}; use rename to change it"
+        )
     check_failed_hellos(session)
     wanted, guessed = command.resume, False
     if wanted is not None:
         if _try_resume(hub, session, command, wanted):
             return
-        # A secret of this epoch that nobody has may be a guess; one of another epoch was good, once.
+        # An unknown secret of this epoch may be a guess; one of another epoch was valid once.
         this_epoch = wanted.epoch in {"", hub.store.epoch}
         guessed = this_epoch and hub.resumable.find_by_secret(wanted.session) is None
         if guessed:
@@ -69,17 +73,17 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
 
 
 def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> bool:
-    """Take over the session whose secret this is; tell whether it could be. May wait."""
+    """Resume the session with this secret; return False if there is none to resume. May wait."""
     target = hub.resumable.find_by_secret(wanted.session)
     if target is None:
         return False
     try:
         resumable = take_over(hub, target, session)
     except StoreUnavailable as error:
-        raise Refused(ErrorCode.UNAVAILABLE, f"the store cannot be read now: {error}") from error
+        raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
     if not resumable:
         return False
-    if wanted.epoch != hub.store.epoch:  # what its client knows is void, and so is its session
+    if wanted.epoch != hub.store.epoch:  # the client's positions are void, and so is its session
         hub.close_session(target)
         return False
     resumed = resume(hub, target, session, wanted.rooms)
@@ -102,9 +106,9 @@ def open_session(
     ref: str | None = None,
     already_counted: bool = False,
 ) -> None:
-    """Claim the name, enter the rooms and send `welcome`, or raise `Refused` with nothing claimed.
+    """Claim the name, join the rooms and send `welcome`, or raise `Refused` with nothing claimed.
 
-    `counted`: it is a failed hello already, whatever comes of it.
+    `already_counted`: the failed hello has been recorded already. May wait if there is a `secret`.
     """
     try:
         entered = [hub.find_or_make_room(name) for name in rooms]
@@ -128,15 +132,15 @@ def open_session(
 
 
 def arrive(hub: Hub, session: Session, command: Arrive) -> None:
-    """Plain text: come in as a guest, with a line of help and what was said last."""
+    """Plain text: enter the lobby as a guest; shows a greeting and the last messages. May wait."""
     del command
     if session.id:
         return
     try:
         page = read_messages(
             hub, hub.find_or_make_room(LOBBY), limit=ARRIVAL_MESSAGES
-        )  # may wait: come in after it
-    except Refused:  # a store that cannot be read now is no reason to keep a guest out
+        )  # may wait: join after it
+    except Refused:  # a guest may come in although the store cannot be read
         page = []
     if session.closed:
         return
@@ -150,18 +154,18 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
 
 
 def show_help(hub: Hub, session: Session, command: Help) -> None:
-    """Plain text: say what can be typed."""
+    """Plain text: list the commands."""
     del hub
     session.send(Notice(text=HELP, ref=command.ref))
 
 
 def rename(hub: Hub, session: Session, command: Rename) -> None:
-    """Take another name, once what was said under the old one is stored."""
+    """Change the name, once messages under the old one are stored."""
     change_name(hub, session, command.username, command.ref)
 
 
 def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> None:
-    """Rename the session and tell each of its peers once, rooms with very many members excepted."""
+    """Rename the session and notify each of its peers once, except in large rooms."""
     hub.directory.check_name(username)
     hub.wait_own_delivered(session)
     if session.closed:
@@ -171,11 +175,11 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
     if session.record is not None and session.name != old:
         session.record = structs.replace(session.record, name=session.name)
         signal = session.link.new_signal()
-        hub.ingest.rename_session(session.record, signal)  # a store that fails now takes it later
+        hub.ingest.rename_session(session.record, signal)  # a store that fails now gets it later
         session.link.wait(signal)
     session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
     if session.name == old:
-        return  # nobody needs to hear of that
+        return  # no other user needs to know
     peers: dict[Session, None] = {}
     for room in session.rooms.values():
         if len(room.members) <= LARGE_ROOM_MEMBERS:
@@ -185,15 +189,15 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
     renamed = Renamed(sender=session.id, old=old, username=session.name)
     encoded = [encoder.encode(renamed) for encoder in ENCODERS]
     for peer in peers:
-        if not peer.outbox.full:  # else the name comes with the next message
+        if not peer.outbox.full:  # else they see it with the next message
             peer.outbox.put(encoded[peer.dialect])
 
 
 def quit_session(hub: Hub, session: Session, command: Quit) -> None:
-    """Say good-bye once all that the session said is stored and told."""
+    """End the session for good, once its messages are stored and delivered."""
     hub.wait_own_delivered(session)
     session.for_good = True
-    hub.persist_closings(session)  # stored before it hears `bye`: a kill must not bring it back
+    hub.persist_closings(session)  # stored before it gets `bye`: a crash must not bring it back
     session.link.close_with_bye(ByeReason.QUIT, ref=command.ref)
 
 
@@ -206,7 +210,7 @@ def _send_welcome(
     *,
     resumed: bool = False,
 ) -> int:
-    """Send `welcome` with as many of the rooms as it has place for; return how many these are."""
+    """Send `welcome` with as many of the rooms as fit; return their number."""
     fit = count_fitting(states)
     session.send(
         Welcome(
@@ -232,7 +236,7 @@ def _send_welcome(
 
 
 def _save_session(hub: Hub, session: Session, record: SessionRecord) -> None:
-    """Store a resumable session before its client hears of it, or raise `Refused`. May wait."""
+    """Store a resumable session before its client gets the secret, or raise `Refused`. May wait."""
     signal = session.link.new_signal()
     barrier = hub.ingest.save_session(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
@@ -241,7 +245,7 @@ def _save_session(hub: Hub, session: Session, record: SessionRecord) -> None:
         session.name = ""
         if not barrier.failed:
             hub.ingest.forget_session(record.id)
-        raise Refused(ErrorCode.UNAVAILABLE, "the session cannot be stored now; say hello again")
+        raise Refused(ErrorCode.UNAVAILABLE, "the session could not be stored; send hello again")
     session.record = record
     session.identity_stored = True
     hub.resumable.register(session)

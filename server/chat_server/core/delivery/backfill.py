@@ -1,11 +1,27 @@
-"""Feeds sessions that are behind from the log, each at its own pace, until they are live again.
+"""Backfill: feeds lagging sessions from the log, each at its own pace, until they are live.
 
-The one mechanism for coming back, falling behind and filling gaps. A session is fed when its outbox is empty,
-a chunk at a time, taken whole or not at all, and never past the room's head. It goes live in the same step in
-which its cursor is found to be at the head, so there is no hole and no repeat between the two.
+Theory of operation. One mechanism serves three cases: a session is resumed, an outbox is full, or a
+conversation is opened or closed while one side cannot be reached. The states of a session in a room:
 
-Knows cursors, the store and the fan-out. Must not know sockets. `step` may wait in `Store.read`, and runs in
-one greenlet only; nothing else here MAY switch.
+    live      in the room's feed: every batch goes to its outbox when it is published
+    lagging   out of the feed, with a cursor: the seq up to which it has everything; fed from here
+    held      without a connection; cursors only where `opened` or `closed` has yet to be delivered
+
+    live --(outbox full)--> lagging --(cursor at head)--> live        held --(resume)--> lagging
+
+`step` serves one session that is ready (its outbox is empty) with one chunk of one room; sessions and rooms
+take turns. An outbox takes a chunk whole or not at all, so backfill queues at most one chunk per session,
+and a slow session delays nobody. No chunk goes beyond the room's head. A drained outbox makes its session
+ready again; `tick` does that where the store failed, ends stalled sessions, and reports long lags.
+
+A session joins the live feed in the same step in which its cursor is found at the head. No switch of
+greenlets is in between, so no message is lost or repeated.
+
+A cursor may begin with `opened` (the client does not know the conversation yet) and end with `closed` at a
+fixed seq. Messages that retention has deleted are reported by one `gap` event.
+
+`step` may wait in `Store.read` and MUST run in one greenlet only; after the wait it checks that session,
+outbox and cursor are still the same. Nothing else here MAY switch.
 """
 
 from __future__ import annotations
@@ -31,18 +47,18 @@ if TYPE_CHECKING:
 
 CHUNK_MESSAGES: Final = 128
 CHUNK_TEXT_BYTES: Final = 32 * 1024
-"""What is read for a chunk at most; with the rest of each frame it mostly fits into `CHUNK_BYTES`. In memory
-messages are several times as long as on the wire, so more would show in the peak."""
+"""Bounds of one read; with the other fields of each frame it mostly fits into `CHUNK_BYTES`. In memory
+messages take several times their size on the wire, so a larger read would raise the peak."""
 
 LAG_LOGGED_AFTER_S: Final = 1.0
-"""Seconds behind after which the log tells of it: anybody may stumble."""
+"""Seconds of lag after which it is reported in the event log; shorter lags are normal."""
 
 CHECK_INTERVAL_S: Final = 1.0
-"""Seconds between two looks at those who are behind."""
+"""Seconds between two checks of all lagging sessions."""
 
 
 class Backfill:
-    """All sessions that are behind."""
+    """All lagging sessions, and the order in which they are served."""
 
     def __init__(
         self,
@@ -52,7 +68,7 @@ class Backfill:
         *,
         stalled_timeout: float,
     ) -> None:
-        self.lagging_sessions: dict[Session, None] = {}  # connected ones
+        self.lagging_sessions: dict[Session, None] = {}  # those that are connected
         self.wake: Callable[[], None] = lambda: None
         self.on_lagging: Callable[[Session, LaggingRooms], None] = lambda _session, _lagging: None
         self.on_caught_up: Callable[[Session, LaggingRooms], None] = lambda _session, _lagging: None
@@ -66,11 +82,11 @@ class Backfill:
 
     @property
     def idle(self) -> bool:
-        """Tell whether nobody can be fed now."""
+        """Return whether no session is ready."""
         return not self._ready
 
     def fall_behind(self, session: Session, room: Room, seq: int, own_seq: int = 0) -> Cursor:
-        """Let a session be behind in a room, everything after `seq` missing; return its cursor."""
+        """Make a session lag in a room, without the messages after `seq`; return its cursor."""
         lagging = session.lagging
         if lagging is None:
             session.lagging = lagging = LaggingRooms(self._clock.monotonic())
@@ -80,13 +96,13 @@ class Backfill:
         return cursor
 
     def mark_ready(self, session: Session) -> None:
-        """Feed a session soon: its outbox is empty, or its connection has ended."""
+        """Serve a session soon: its outbox is empty, or its connection has ended."""
         if session.lagging is not None and session not in self._ready:
             self._ready[session] = None
             self.wake()
 
     def start_resumed(self, session: Session) -> None:
-        """Let a session that has come back go live where it misses nothing, and feed it where it does."""
+        """Make a resumed session live in rooms where it misses nothing, and feed it in the others."""
         if session.lagging is None:
             return
         for room, cursor in list(session.lagging.cursors.items()):
@@ -95,12 +111,12 @@ class Backfill:
         self.mark_ready(session)
 
     def stop_feeding(self, session: Session) -> None:
-        """Feed a session no more: it has no connection."""
+        """Do not serve a session any more: it has no connection."""
         self.lagging_sessions.pop(session, None)
         self._ready.pop(session, None)
 
     def drop_cursor(self, session: Session, room: Room) -> None:
-        """End being behind in a room."""
+        """Remove a session's cursor in a room, if it has one."""
         lagging = session.lagging
         if lagging is None or lagging.cursors.pop(room, None) is None:
             return
@@ -112,17 +128,17 @@ class Backfill:
         lagging.signal_progress()
 
     def step(self) -> None:
-        """Give the next session that is ready one chunk. May wait."""
+        """Send one chunk to the next ready session. May wait."""
         session = next(iter(self._ready))
         del self._ready[session]
         lagging, outbox = session.lagging, session.outbox
         if lagging is None:
             return
         if outbox.closed:
-            lagging.signal_progress()  # whoever waits for progress waits in vain
+            lagging.signal_progress()  # a greenlet that waits for progress must not wait for ever
             return
         if outbox.queued_bytes:
-            return  # its drain makes it ready again
+            return  # `mark_ready` is called when it is empty
         room, cursor = lagging.next_room()
         try:
             self._feed_room(session, lagging, room, cursor)
@@ -132,7 +148,7 @@ class Backfill:
             self._ready[session] = None
 
     def tick(self) -> None:
-        """Look at those who are behind: tell of them, end the stalled, try again where the store failed."""
+        """Report long lags, end stalled sessions, and retry where the store failed."""
         now = self._clock.monotonic()
         if now - self._checked_at < CHECK_INTERVAL_S:
             return
@@ -165,7 +181,7 @@ class Backfill:
                 or outbox.closed
                 or lagging.cursors.get(room) is not cursor
             ):
-                return  # it was cut, or has left the room, meanwhile
+                return  # its connection was lost, or it has left the room, during the read
             data, last = self._encode_chunk(session, room, seq, target, events)
             if not outbox.offer(data):
                 return
@@ -194,9 +210,10 @@ class Backfill:
     def _encode_chunk(
         session: Session, room: Room, after: int, target: int, events: Sequence[MessageEvent]
     ) -> tuple[bytes, int]:
-        """Return what follows `after`, as bytes of at most `CHUNK_BYTES` (or one message), and the last seq.
+        """Return the messages after `after` as at most `CHUNK_BYTES` (or one message), and the last seq.
 
-        What is no longer kept is told as a gap: all of it in front of the first message that is.
+        If messages are missing because retention deleted them, one `gap` event replaces them, in front of the
+        first message that exists.
         """
         encoder = ENCODERS[session.dialect]
         if not events:
@@ -206,7 +223,7 @@ class Backfill:
             gap = encoder.encode(Gap(room=room.name, first=after + 1, last=events[0].seq - 1))
         count = len(events)
         for index in range(1, count):
-            if events[index].seq != events[index - 1].seq + 1:  # trimmed while it was read
+            if events[index].seq != events[index - 1].seq + 1:  # deleted during the read
                 count = index
                 break
         chunk = encoder.encode_messages(events[:count])
@@ -229,8 +246,6 @@ class Backfill:
 
     def _go_live(self, session: Session, room: Room, cursor: Cursor) -> None:
         room.go_live(session)
-        if (
-            room.presence_count != cursor.presence_count
-        ):  # news of presence were dropped: the count makes up for them
+        if room.presence_count != cursor.presence_count:  # it has missed presence events
             session.send(Presence(room=room.name, count=len(room.members)))
         self.drop_cursor(session, room)

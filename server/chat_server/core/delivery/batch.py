@@ -1,4 +1,4 @@
-"""The items of the ingest queue: messages, openings and barriers, and the batch that one commit writes."""
+"""Items of the ingest queue (messages, openings, barriers), and the batch that one commit writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class QueuedMessage(Struct, eq=False):
-    """A message on its way into the log. The store fills in `seq` (in the room) and `id` (in the log)."""
+    """An accepted message on its way to the log. The store sets `seq` (in the room) and `id` (in the log)."""
 
     room: Room
     author: Session
@@ -29,7 +29,7 @@ class QueuedMessage(Struct, eq=False):
 
 
 class QueuedOpening(Struct, eq=False):
-    """A conversation to be opened once the store has it: its two sessions, and who opened it."""
+    """A conversation to be opened once it is stored: its opener, the other side, and the command's ref."""
 
     room: Room
     opener: Session
@@ -39,14 +39,14 @@ class QueuedOpening(Struct, eq=False):
 
 
 class Barrier(Struct, eq=False):
-    """Reached when all that was queued before it is committed and delivered, or (`failed`) refused."""
+    """Reached when everything queued before it is committed and delivered, or rejected (`failed`)."""
 
     signal: Signal
     failed: bool = False
 
 
 class Batch:
-    """What one commit writes. `asides` are what happens between the messages: (index, what) in order."""
+    """What one commit writes. `interleaved`: (index of the message that follows, item), ordered."""
 
     __slots__ = ("interleaved", "messages", "registry_changes", "size_bytes", "timestamp")
 

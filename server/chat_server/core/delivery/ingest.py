@@ -1,9 +1,10 @@
-"""The way into the log: a bounded queue, and one writer that takes all there is.
+"""Ingest: the bounded queue in front of the log; commits batches, then delivers them.
 
-Coalescing needs no timer: what arrives while a commit runs is the next batch. After the commit each room gets
-its part of the batch in the order of the seqs. Commit, then deliver: nobody sees what is not stored.
+Batches need no timer: messages that arrive during a commit form the next batch. Nothing is delivered before
+it is stored. After a commit each room gets its messages in the order of their seqs.
 
-`submit` and `_deliver` MUST NOT switch. `commit` runs in one greenlet only, and may wait in `Store.append`.
+`submit` and `_deliver` MUST NOT switch greenlets. `commit` may wait in `Store.append`, and MUST run in one
+greenlet only.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,15 +30,15 @@ from chat_server.core.ports.store import Store, StoreUnavailable
 from chat_server.core.sessions.session import Session
 
 RETRY_AFTER_S: Final = 0.05
-"""Seconds until a store that failed is tried again."""
+"""Seconds between two attempts to write to a store that fails."""
 
-STORE_UNAVAILABLE_TEXT: Final = "the store cannot be written now; send it again"
+STORE_UNAVAILABLE_TEXT: Final = "message store unavailable; retry with the same ref"
 
-_MESSAGE_OVERHEAD_BYTES: Final = 200  # bytes of memory that a queued message takes beside its text
+_MESSAGE_OVERHEAD_BYTES: Final = 200  # memory of a queued message besides its text
 
 
 class Ingest:
-    """Takes messages and what must keep its place among them; hands batches to the store, then to rooms."""
+    """Queues messages, openings and barriers in order; passes batches to the store, then to rooms."""
 
     def __init__(
         self,
@@ -65,30 +66,30 @@ class Ingest:
         self._commit_requested = False
         self._space_signals: list[Signal] = []
         self.last_error: str | None = None
-        self.refused_messages = 0  # messages refused since the start, because the store stayed away too long
+        self.refused_messages = 0  # since the start, after the store had failed for `patience_s`
         self.on_stored: Callable[[list[QueuedMessage]], None] | None = None
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes that wait for their commit."""
+        """Memory of the messages that are not committed yet, in bytes."""
         return self._collecting.size_bytes + (self._committing.size_bytes if self._committing else 0)
 
     @property
     def full(self) -> bool:
-        """Tell whether readers must wait (`on_room`) before they submit more."""
+        """Return whether readers must wait (`notify_when_space`) before they submit more."""
         return self.queued_bytes > self._max_bytes
 
     @property
     def idle(self) -> bool:
-        """Tell whether nobody waits for a commit (a note for the store may, after a failure)."""
+        """Return whether no session waits for a commit (registry changes may, after a failure)."""
         return self._committing is None and not self._collecting.messages and not self._collecting.interleaved
 
     def notify_when_space(self, signal: Signal) -> None:
-        """Set `signal` when the queue has room again."""
+        """Set `signal` when the queue has space again."""
         self._space_signals.append(signal)
 
     def submit(self, message: QueuedMessage) -> None:
-        """Queue a message, with the records that must be stored before it."""
+        """Queue a message, and the registry changes that must be stored before it."""
         author = message.author
         batch = self._collecting
         if not author.identity_stored:
@@ -100,12 +101,12 @@ class Ingest:
             author.remember_ref(message.ref, message)
         batch.messages.append(message)
         batch.size_bytes += len(message.text) + _MESSAGE_OVERHEAD_BYTES
-        if not self._commit_requested:  # as in _rouse: one call less for each message
+        if not self._commit_requested:  # `_request_commit`, inlined: this saves a call per message
             self._commit_requested = True
             self._wake()
 
     def open_conversation(self, opening: QueuedOpening) -> None:
-        """Queue the opening of a conversation; messages submitted later come after it."""
+        """Queue an opening of a conversation; messages submitted later come after it."""
         for session in (opening.opener, opening.peer):
             if not session.identity_stored:
                 self._queue_identity(session)
@@ -113,38 +114,38 @@ class Ingest:
         self._interleave(opening)
 
     def save_session(self, record: SessionRecord, identity: IdentityRecord, signal: Signal) -> Barrier:
-        """Queue a session to be stored; the barrier is reached when it is."""
+        """Queue a session to be stored; returns a barrier behind it."""
         changes = self._registry_changes()
         changes.identities.append(identity)
         changes.sessions.append(record)
         return self.add_barrier(signal)
 
     def rename_session(self, record: SessionRecord, signal: Signal) -> Barrier:
-        """Queue the new name of a session that may be resumed; the barrier is reached when it is stored."""
+        """Queue the new name of a resumable session; returns a barrier behind it."""
         self._registry_changes().renamed_sessions.append(record)
         return self.add_barrier(signal)
 
     def forget_session(self, session_id: str) -> None:
-        """Let the store forget a session that cannot be resumed any more."""
+        """Queue the deletion of a session that can no longer be resumed."""
         self._registry_changes().ended_sessions.append(session_id)
         self._request_commit()
 
     def save_conversation_state(self, state: ConversationState) -> None:
-        """Let the store know how a conversation stands; what is queued before it comes first."""
+        """Queue a conversation's state; it is stored after what was queued before."""
         self._registry_changes().conversation_states.append(state)
         self._request_commit()
 
     def add_barrier(self, signal: Signal) -> Barrier:
-        """Set `signal` when all that is queued by now has been committed and delivered, or refused."""
+        """Return a barrier that sets `signal` when all that is queued now is delivered or rejected."""
         barrier = Barrier(signal)
         self._interleave(barrier)
         return barrier
 
     def commit(self) -> float | None:
-        """Commit and deliver what is queued. Return seconds until the next try, None if none is due.
+        """Commit and deliver the queue. Return the seconds until a retry is due, None if none is.
 
-        With nothing queued, a store that has failed is tried with an empty batch: so `last_error` stays true
-        also when nobody says anything.
+        After a failure an empty queue is committed as well, as a probe: so `last_error` is cleared even if
+        nobody sends a message. May wait.
         """
         self._commit_requested = False
         if self._committing is None:
@@ -155,19 +156,19 @@ class Ingest:
             trial = self.last_error is not None and batch.interleaved is None
             if batch.messages or batch.registry_changes is not None or trial:
                 self._store.append(batch)
-                self._failing_since = None  # by nothing else is it known that the store is back
+                self._failing_since = None  # only a successful write proves that the store works again
                 self.last_error = None
         except StoreUnavailable as error:
             return self._on_append_failed(str(error))
         except Exception:
-            self._refuse_all()  # ours; a batch that cannot be stored must not stand before all others
+            self._refuse_all()  # a bug; a batch that cannot be stored must not block those behind it
             raise
         committed = self._clock.monotonic()
         self._committing = None
         try:
             self._deliver(batch, committed)
         except Exception:
-            for _, item in batch.interleaved or ():  # ours; but nobody may wait for ever for it
+            for _, item in batch.interleaved or ():  # a bug; but nobody may wait for ever
                 if isinstance(item, Barrier):
                     item.failed = True
                     item.signal.set()
@@ -204,7 +205,7 @@ class Ingest:
         return batch.registry_changes
 
     def _on_append_failed(self, error: str) -> float | None:
-        """Keep what is queued for another try, or refuse it when patience is at its end."""
+        """Schedule a retry, or reject everything once the store has failed for `patience_s`."""
         now = self._clock.monotonic()
         self.last_error = error
         if self._failing_since is None:
@@ -215,7 +216,7 @@ class Ingest:
         return None
 
     def _refuse_all(self) -> None:
-        """Refuse what was taken and what is queued behind it, which may need the records in front of it."""
+        """Reject the batch being committed, and the next one, which may depend on its registry changes."""
         committing, collecting = self._committing, self._collecting
         self._committing, self._collecting = None, Batch()
         for batch in (committing, collecting):
@@ -224,13 +225,13 @@ class Ingest:
         self._signal_space()
 
     def _signal_space(self) -> None:
-        """Let those go on that wait for room in the queue."""
+        """Wake the readers that wait for space in the queue."""
         signals, self._space_signals = self._space_signals, []
         for signal in signals:
             signal.set()
 
     def _refuse_batch(self, batch: Batch) -> None:
-        """Tell the senders that nothing of the batch is stored, and forget that it was under way."""
+        """Answer the senders that nothing of the batch is stored, and undo what assumed that it would be."""
         self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
         self.refused_messages += len(batch.messages)
         changes = batch.registry_changes or RegistryChanges()
@@ -260,7 +261,7 @@ class Ingest:
             self._on_opening_done(item)
 
     def _carry_over(self, changes: RegistryChanges) -> None:
-        """Keep for a later batch what nobody waits for and what is true all the same."""
+        """Move changes to the next batch that no session waits for and that remain valid."""
         states = [
             state
             for state in changes.conversation_states
@@ -309,7 +310,7 @@ class Ingest:
             ref = message.ref
             refs = author.refs
             if ref is not None and refs is not None:
-                if ref in refs:  # else newer ones have pushed it out
+                if ref in refs:  # else newer refs have evicted it
                     refs[ref] = message.id
                 if message.repeats:
                     repeated.append(message)
@@ -349,9 +350,9 @@ class Ingest:
     def _reopen_for_late_messages(
         self, room: Room, events: list[MessageEvent], senders: Iterable[Session]
     ) -> None:
-        """Open a conversation again for a message that was on its way when it was closed.
+        """Reopen a conversation that was closed while a message for it was queued.
 
-        If the other side is gone for good, the senders alone are told that theirs are stored.
+        If the other side has left for good, only the senders get their messages, as acknowledgement.
         """
         for author in senders:
             if not room.members:
@@ -364,12 +365,12 @@ class Ingest:
 
 
 def as_repeated(event: MessageEvent) -> MessageEvent:
-    """Return the event as the answer to a message that came twice."""
+    """Return the event as the answer to a message that was sent twice."""
     return structs.replace(event, again=True)
 
 
 def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
-    """Return the event of a message that the store has; the room's name is the one that the store gave it."""
+    """Return the event of a stored message; the name of its room is the stored one."""
     author = message.author
     return MessageEvent(
         room=message.room.record.name,

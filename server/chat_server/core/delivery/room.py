@@ -1,7 +1,7 @@
-"""A room: its members by dialect, its head, and the tail of what was said last.
+"""A room: its members by dialect, its head, and its tail (the newest messages, in memory).
 
-`publish` is the hot path's last step in the core: a batch becomes one chunk a dialect, and one call of the
-fan-out a chunk. MUST NOT switch greenlets: head, members and outboxes change together.
+`publish` is the last step of the core's hot path: it encodes a batch once per dialect, and calls the fan-out
+once per chunk. MUST NOT switch greenlets: head, members and outboxes change together.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from chat_server.core.ports.records import RoomRecord
 
 CHUNK_BYTES: Final = 64 * 1024
-"""Bytes that go to an outbox in one piece at most, unless a single message has more: a piece is taken whole
-or not at all, so a slow reader's memory is bounded however large a batch is."""
+"""Bytes that an outbox is offered at once, unless a single message is longer. An outbox takes a chunk whole
+or not at all, so the memory of a slow reader is bounded however large a batch is."""
 
 TAIL_MESSAGES: Final = 256
 TAIL_BYTES: Final = 64 * 1024
-"""How much of what was said last a room keeps in memory; more is read from the store."""
+"""Bounds of a room's tail; older messages are read from the store."""
 
-_MESSAGE_OVERHEAD_BYTES: Final = 300  # bytes of memory that a kept message takes beside its text
+_MESSAGE_OVERHEAD_BYTES: Final = 300  # memory of a message in the tail besides its text
 
 
 class Room:
-    """A public room, or the conversation of a pair."""
+    """A public room, or the conversation of two identities."""
 
     __slots__ = (
         "_backfill",
@@ -59,44 +59,44 @@ class Room:
         self.record = record
         self.name = record.name
         self.key = record.key
-        self.head = record.seq  # the last seq delivered; the store may be ahead by a batch
-        # -> head and bytes sent when it went live; None while it is behind, or away
+        self.head = record.seq  # last seq delivered; the store may be ahead by a batch
+        # -> head and bytes sent when it went live; None while it is lagging or held
         self.members: dict[Session, tuple[int, int] | None] = {}
-        self.opener: Session | None = None  # of an open conversation
+        self.opener: Session | None = None  # of an open conversation: the session that counts it
         self.opened_seq = 0  # head when the conversation was opened
         self.tail: deque[MessageEvent] = deque()
-        self.joined_names: dict[str, None] = {}  # names to be told of in the next presence
+        self.joined_names: dict[str, None] = {}  # names for the next presence event
         self.left_names: dict[str, None] = {}
-        self.presence_count = 0  # presences told so far
+        self.presence_count = 0  # presence events sent so far
         self.presence_sent_at = 0.0
         self._fan_out = fan_out
         self._backfill = backfill
         self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECT_NAMES)
         self._tail_bytes = 0
-        self._sent_bytes = [0] * len(DIALECT_NAMES)  # bytes sent to each live member of a dialect, ever
+        self._sent_bytes = [0] * len(DIALECT_NAMES)  # total bytes sent to each live member, by dialect
 
     @property
     def is_conversation(self) -> bool:
-        """Tell whether only two identities may enter."""
+        """Return whether it is the conversation of two identities."""
         return self.record.pair is not None
 
     def add_member(self, session: Session) -> None:
-        """Make the session a member: it gets what comes after `head`."""
+        """Add a session as a live member: it gets the messages after `head`."""
         session.rooms[self.key] = self
         self.go_live(session)
 
     def add_lagging_member(self, session: Session) -> None:
-        """Make the session a member that gets nothing yet: it has a cursor, or no connection."""
+        """Add a session as a member without the live feed: it has a cursor, or is held."""
         session.rooms[self.key] = self
         self.members[session] = None
 
     def go_live(self, session: Session) -> None:
-        """Let a member get what comes after `head`."""
+        """Add a member to the live feed: it gets the messages after `head`."""
         self.members[session] = (self.head, self._sent_bytes[session.dialect])
         self._feeds[session.dialect][session.outbox] = session
 
     def leave_feed(self, session: Session, seq: int) -> None:
-        """Take a member out of the live feed, of which it has got everything up to `seq`."""
+        """Remove a member from the live feed, of which it has received everything up to `seq`."""
         messages, size = self._delivered_live(session, seq)
         session.messages_out += messages
         session.bytes_out += size
@@ -105,7 +105,7 @@ class Room:
             self.members[session] = None
 
     def remove_member(self, session: Session) -> None:
-        """End the membership."""
+        """Remove a member."""
         self.leave_feed(session, self.head)
         del self.members[session]
         del session.rooms[self.key]
@@ -114,11 +114,11 @@ class Room:
             self._tail_bytes = 0
 
     def delivered_to(self, session: Session) -> tuple[int, int]:
-        """Return the messages and bytes that a live member got: all get the same, so nobody counts each."""
+        """Return the messages and bytes that a live member has received since it went live."""
         return self._delivered_live(session, self.head)
 
     def publish(self, events: Sequence[MessageEvent]) -> tuple[int, int]:
-        """Deliver a batch in the order of its seqs; return the deliveries and their bytes."""
+        """Deliver a batch, ordered by seq; return the number of deliveries and their bytes."""
         self.head = events[-1].seq
         sent = 0
         deliveries = 0
@@ -141,9 +141,9 @@ class Room:
         return deliveries, sent
 
     def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Send every live member the bytes of its dialect (presence, news that are not in the log).
+        """Send every live member the bytes of its dialect: events that are not in the log (presence).
 
-        Who does not take them has missed them, and is told the count when it is live again.
+        Members whose outbox is full miss the event; they get the current count when they are live again.
         """
         for dialect, chunk in enumerate(encoded):
             feed = self._feeds[dialect]
@@ -154,11 +154,11 @@ class Room:
         self.presence_count += 1
 
     def dialects_present(self) -> list[bool]:
-        """Tell which dialects have members here."""
+        """Return for each dialect whether it has live members here."""
         return [bool(feed) for feed in self._feeds]
 
     def read_tail(self, after: int, before: int, limit: int, *, newest: bool) -> list[MessageEvent] | None:
-        """Answer from the tail what `Store.read` would, or None where the tail does not reach far enough."""
+        """Return what `Store.read` would, or None if the tail does not reach far enough back."""
         tail = self.tail
         first = tail[0].seq if tail else self.head + 1
         if newest:
@@ -172,7 +172,7 @@ class Room:
         return [event for event in tail if wanted <= event.seq < last]
 
     def trim_tail(self, seq: int) -> None:
-        """Drop what the store no longer keeps: everything up to `seq`."""
+        """Drop messages up to `seq`, which the store has deleted."""
         tail = self.tail
         while tail and tail[0].seq <= seq:
             self._tail_bytes -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
@@ -180,7 +180,7 @@ class Room:
     def _publish_halves(
         self, dialect: int, events: Sequence[MessageEvent], batch: Sequence[MessageEvent]
     ) -> tuple[int, int]:
-        """Deliver a part of a batch that is too long for one piece."""
+        """Deliver a part of a batch that is too long for one chunk."""
         feed = self._feeds[dialect]
         chunk = ENCODERS[dialect].encode_messages(events)
         if len(chunk) > CHUNK_BYTES and len(events) > 1:
@@ -201,7 +201,7 @@ class Room:
         events: Sequence[MessageEvent],
         batch: Sequence[MessageEvent],
     ) -> None:
-        """Cut the feed of those who would not take `events`, a part of `batch`: the log will feed them."""
+        """Take members whose outbox did not take `events`, a part of `batch`, off the feed; backfill them."""
         feed = self._feeds[dialect]
         seq = events[0].seq - 1 if events else self.head
         for outbox in overflowed:

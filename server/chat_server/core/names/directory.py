@@ -56,7 +56,11 @@ class Directory(SortedDict[Session]):
         if until is not None:
             wait = until - self._clock.monotonic()
             if wait > 0:
-                raise Refused(ErrorCode.FORBIDDEN, f"{shown} was asked to leave", retry_after=round(wait, 1))
+                raise Refused(
+                    ErrorCode.FORBIDDEN,
+                    f"{shown} was kicked, and cannot return yet",
+                    retry_after=round(wait, 1),
+                )
             del self._blocked_until[key]
         holder = self.get(key)
         if holder is not None and holder is not session:

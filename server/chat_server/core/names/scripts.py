@@ -31,10 +31,10 @@ def mixing_problem(name: str) -> str | None:
     if found and not frozenset.intersection(*found):
         others = [systems for systems in found if "Latn" not in systems]
         if not any(all(system in systems for systems in others) for system in _BESIDE_LATIN):
-            return f"a name does not mix {_scripts_of(name)} letters, which can look alike"
+            return f"a name cannot mix {_scripts_of(name)} letters, which can look alike"
     zeros = {ord(char) - unicodedata.decimal(char) for char in name if char.isdecimal()}
     if len(zeros) > 1:
-        return "a name does not mix digits of several kinds, which can look alike"
+        return "a name cannot mix digits of several scripts, which can look alike"
     return None
 
 
