@@ -25,13 +25,13 @@ signal.pause()
 """
 
 
-def test_cpu_time_is_fields_14_and_15_whatever_the_name_holds() -> None:
+def test_stat_cpu_seconds_with_any_process_name_reads_fields_14_and_15() -> None:
     tick = os.sysconf("SC_CLK_TCK")
     stat = "17 (a) R b) S 1 17 17 0 -1 4194560 500 0 0 0 250 50 9 9 20 0 3 0 100 1000 10"
     assert stat_cpu_seconds(stat) == pytest.approx(300 / tick)
 
 
-def test_the_cpu_clock_and_proc_agree() -> None:
+def test_cpu_seconds_agrees_with_proc() -> None:
     end = time.process_time() + 0.1
     while time.process_time() < end:
         pass
@@ -42,17 +42,17 @@ def test_the_cpu_clock_and_proc_agree() -> None:
     assert coarse == pytest.approx(fine, abs=0.1)
 
 
-def test_resident_memory_is_read_in_bytes() -> None:
+def test_rss_bytes_is_in_bytes() -> None:
     assert status_rss_bytes("Name:\tx\nVmHWM:\t 9 kB\nVmRSS:\t    123 kB\nThreads:\t1\n") == 123 * 1024
     assert rss_bytes(os.getpid()) > 2**20
 
 
-def test_a_process_that_has_ended_has_no_resident_memory() -> None:
+def test_rss_bytes_of_an_ended_process_raises() -> None:
     with pytest.raises(BenchError, match="has ended"):
         status_rss_bytes("Name:\tx\nState:\tZ (zombie)\n")
 
 
-def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
+def test_server_is_awaited_and_stopped(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", LISTENS, str(port)]
     with Server(command, port=port, log=tmp_path / "log") as server:
@@ -62,7 +62,7 @@ def test_a_server_is_waited_for_and_ended(tmp_path: Path) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_server_that_fails_is_quoted(tmp_path: Path) -> None:
+def test_server_that_fails_is_quoted_in_the_error(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such store')"]
     with (
         Server(command, port=free_port(), log=tmp_path / "log") as server,
@@ -71,6 +71,6 @@ def test_a_server_that_fails_is_quoted(tmp_path: Path) -> None:
         server.port()
 
 
-def test_a_program_beside_this_python_is_found() -> None:
+def test_find_program_finds_programs_beside_python() -> None:
     assert find_program(Path(sys.executable).name) is not None
     assert find_program("no-such-program-anywhere") is None

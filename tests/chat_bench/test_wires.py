@@ -23,7 +23,7 @@ WIRES = [NdjsonWire(), RedisWire(), NatsWire(), MqttWire(), IrcWire(), RawWire(2
 
 
 @pytest.mark.parametrize("mark", [MARK, OTHER_MARK])
-def test_a_text_has_its_length_and_one_mark_at_its_end(mark: bytes) -> None:
+def test_text_has_its_length_and_ends_in_one_mark(mark: bytes) -> None:
     text = text_with(mark)
     assert len(text) == TEXT_BYTES
     assert text.index(mark) == TEXT_BYTES - 1
@@ -40,7 +40,7 @@ def test_only_the_text_carries_a_mark(wire: Wire) -> None:
         assert OTHER_MARK not in wire.login(name)
 
 
-def test_what_greenroom_is_sent_is_its_protocol() -> None:
+def test_ndjson_wire_sends_valid_commands() -> None:
     wire = NdjsonWire()
     codec = NdjsonCodec()
     sent = wire.login("ann", "bench") + wire.publish("bench", text_with(MARK)) + wire.direct("bob", b"hi")
@@ -52,7 +52,7 @@ def test_what_greenroom_is_sent_is_its_protocol() -> None:
     assert (to_room.room, to_bob.to) == ("bench", "bob")
 
 
-def test_each_ping_of_greenroom_gets_its_pong() -> None:
+def test_ndjson_wire_answers_each_ping() -> None:
     pings = (
         encode(PingEvent(id="7"))
         + b'{"type":"presence","room":"lobby","count":3}\n'
@@ -62,20 +62,20 @@ def test_each_ping_of_greenroom_gets_its_pong() -> None:
     assert pongs == [Pong(id="7"), Pong(id="8")]
 
 
-def test_half_a_ping_gets_no_pong_yet() -> None:
+def test_ndjson_wire_does_not_answer_half_a_ping() -> None:
     assert NdjsonWire().answer(encode(PingEvent(id="7"))[:-5]) == b""
 
 
-def test_other_pings_are_answered_too() -> None:
+def test_other_wires_answer_pings() -> None:
     assert NatsWire().answer(b"PING\r\n") == b"PONG\r\n"
     assert IrcWire().answer(b":x JOIN #a\r\nPING :irc.example.org\r\n") == b"PONG :irc.example.org\r\n"
     assert IrcWire().answer(b":x PRIVMSG a :PING\r\n") == b""
 
 
-def test_mqtt_packets_say_their_length() -> None:
+def test_mqtt_wire_encodes_the_length() -> None:
     packet = MqttWire().publish("bench", b"hello")
     assert packet == b"\x30\x0c\x00\x05benchhello"
 
 
-def test_redis_commands_say_their_lengths() -> None:
+def test_redis_wire_encodes_the_lengths() -> None:
     assert RedisWire().publish("r", b"hi") == b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nr\r\n$2\r\nhi\r\n"

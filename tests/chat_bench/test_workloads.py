@@ -45,7 +45,7 @@ def run(system: System, folder: Path) -> Results:
 
 
 @needs_compiler
-def test_the_c_loop_gives_each_of_five_receivers_the_same_bytes(tmp_path: Path) -> None:
+def test_c_loop_sends_each_receiver_the_same_bytes(tmp_path: Path) -> None:
     loop = c_loop(tmp_path, 200)
     assert loop is not None
     loop.receivers = 5
@@ -57,7 +57,7 @@ def test_the_c_loop_gives_each_of_five_receivers_the_same_bytes(tmp_path: Path) 
 
 
 @needs_compiler
-def test_the_c_loop_is_measured(tmp_path: Path) -> None:
+def test_bench_measures_the_c_loop(tmp_path: Path) -> None:
     loop = c_loop(tmp_path, 200)
     assert loop is not None
     results = run(loop, tmp_path)
@@ -67,7 +67,7 @@ def test_the_c_loop_is_measured(tmp_path: Path) -> None:
 
 
 @needs_greenroom
-def test_greenroom_is_measured(tmp_path: Path) -> None:
+def test_bench_measures_greenroom(tmp_path: Path) -> None:
     ours = locate(Greenroom)
     assert ours is not None
     results = run(ours, tmp_path)
@@ -79,14 +79,14 @@ def test_greenroom_is_measured(tmp_path: Path) -> None:
 
 
 @needs_greenroom
-def test_the_typical_frame_is_as_long_as_the_real_one(tmp_path: Path) -> None:
+def test_typical_frame_bytes_matches_the_real_frame(tmp_path: Path) -> None:
     ours = locate(Greenroom)
     assert ours is not None
     assert measure_frame_bytes(ours, tmp_path) == pytest.approx(typical_frame_bytes(), abs=4)
 
 
 @pytest.mark.parametrize("peer", PEERS)
-def test_a_peer_is_measured(peer: type[System], tmp_path: Path) -> None:
+def test_bench_measures_a_peer(peer: type[System], tmp_path: Path) -> None:
     system = locate(peer)
     if system is None:
         pytest.skip(f"{peer.program} is not installed")
@@ -107,7 +107,7 @@ class Broken(System):
         return [self.path]
 
 
-def test_a_system_that_fails_is_noted_and_not_tried_again(tmp_path: Path) -> None:
+def test_bench_records_a_failing_system_once(tmp_path: Path) -> None:
     system = locate(Broken)
     assert system is not None
     results = Results(started="", machine={}, settings={}, versions={})
@@ -117,15 +117,13 @@ def test_a_system_that_fails_is_noted_and_not_tried_again(tmp_path: Path) -> Non
     assert "broken, round 1, fan-out: false ended with 1" in results.failures
 
 
-def test_nobody_listening_is_a_failure_of_the_measurement() -> None:
+def test_open_without_a_listener_raises() -> None:
     with Crowd(1, RawWire(64)) as crowd, pytest.raises(BenchError, match="connection 1 was not accepted"):
         crowd.open([b"hello"], b"")
 
 
 @needs_compiler
-def test_the_command_prints_a_table_and_writes_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_main_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "deep" / "results.json"
     assert (
         main(["--systems", "c", "--only", "a", "--seconds", "0.05", "--rounds", "1", "--json", str(target)])
@@ -136,7 +134,7 @@ def test_the_command_prints_a_table_and_writes_json(
 
 
 @pytest.mark.parametrize("wrong", [["--only", "x"], ["--systems", "icq"], ["--rounds", "0"]])
-def test_a_wrong_argument_is_named(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_names_a_wrong_argument(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(wrong)
     assert ended.value.code == 2
@@ -148,7 +146,7 @@ def test_a_wrong_argument_is_named(wrong: list[str], capsys: pytest.CaptureFixtu
     not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="this kernel lists no children"
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_bench_ends_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
+def test_interrupted_bench_stops_its_servers(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "chat_bench", "--systems", "c", "--only", "a", "--seconds", "30"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(

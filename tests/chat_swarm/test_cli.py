@@ -38,7 +38,7 @@ def test_compare_with_broken_bound_exits_1(runs: tuple[str, str], capsys: pytest
     assert "held    delivery.p99>+20%: it changed by +0.0 %" in capsys.readouterr().out
 
 
-def test_compare_speaks_json(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_with_json_prints_json(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", *runs, "--json", "--scope", "all"]) == cli.EXIT_OK
     assert json.loads(capsys.readouterr().out)["scope"] == "all"
 
@@ -58,7 +58,7 @@ def test_report_replaces_the_page(runs: tuple[str, str], capsys: pytest.CaptureF
         ("catch_up.p99<1s", cli.EXIT_BROKEN, "catch_up was never measured"),
     ],
 )
-def test_slo_judges_a_finished_run(
+def test_slo_on_a_finished_run_sets_the_exit_code(
     runs: tuple[str, str], slo: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["slo", runs[0], slo]) == code
@@ -74,7 +74,7 @@ def test_slo_judges_a_finished_run(
         (["compare", "RUN", "RUN", "--fail-if", "lost=0"], "is not a bound"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_errors_are_one_line_on_stderr(
     runs: tuple[str, str], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([runs[0] if one == "RUN" else one for one in arguments]) == cli.EXIT_USAGE
@@ -86,14 +86,14 @@ def test_what_is_wrong_is_said_in_a_line(
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["compare", "one"]])
-def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
     assert stopped.value.code == cli.EXIT_USAGE
     assert "usage: chat-swarm" in capsys.readouterr().err
 
 
-def test_locustfile_prints_the_path_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_locustfile_prints_its_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["locustfile"]) == cli.EXIT_OK
     path = Path(capsys.readouterr().out.strip())
     assert path.is_absolute()
@@ -113,7 +113,7 @@ sys.exit(main(sys.argv[2:]))
     ("missing", "arguments"),
     [("numpy", ["slo", "RUN", "lost=0"]), ("plotly,plotly.offline", ["report", "RUN"])],
 )
-def test_what_is_not_installed_is_named(runs: tuple[str, str], missing: str, arguments: list[str]) -> None:
+def test_missing_package_is_named(runs: tuple[str, str], missing: str, arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, missing, *(runs[0] if one == "RUN" else one for one in arguments)],
         capture_output=True,
@@ -126,7 +126,7 @@ def test_what_is_not_installed_is_named(runs: tuple[str, str], missing: str, arg
     assert done.stderr.endswith("is not installed: install greenroom[loadtest]\n")
 
 
-def test_looking_at_runs_never_imports_locust_or_gevent(runs: tuple[str, str]) -> None:
+def test_compare_and_report_do_not_import_locust_or_gevent(runs: tuple[str, str]) -> None:
     script = """
 import sys
 from chat_swarm.cli import main
@@ -141,7 +141,7 @@ assert not {"locust", "gevent"} & set(sys.modules), "imported"
     assert done.returncode == 0, done.stderr
 
 
-def test_the_closing_words_hold_the_verdict_the_figures_and_the_path(tmp_path: Path) -> None:
+def test_format_summary_has_verdict_figures_and_path(tmp_path: Path) -> None:
     run = synthetic_run(steady=30, marked=(20,), warnings=["the clock\x1b[2J moved"])
     text = format_summary(run, tmp_path)
     assert text.startswith("Swarm run a1b2c3d4: PASSED\n")
@@ -152,7 +152,7 @@ def test_the_closing_words_hold_the_verdict_the_figures_and_the_path(tmp_path: P
     assert "\x1b" not in text
 
 
-def test_the_closing_words_name_what_failed() -> None:
+def test_format_summary_of_a_failed_run_names_the_causes() -> None:
     run = with_faults(synthetic_run(steady=45, slo="delivery.p99<1ms"))
     text = format_summary(run)
     assert "FAILED: THE AUDIT AND THE SLO" in text
@@ -160,7 +160,7 @@ def test_the_closing_words_name_what_failed() -> None:
     assert "delivery.p99 < 1 ms: BROKEN" in text
 
 
-def test_the_machine_is_described() -> None:
+def test_describe_host_is_complete() -> None:
     assert cpu_model("processor\t: 0\nmodel name\t: Example 3000 @ 2 GHz\n") == "Example 3000 @ 2 GHz"
     assert cpu_model("processor\t: 0\n") == "unknown"
     found = describe_host()

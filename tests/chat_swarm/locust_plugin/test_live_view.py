@@ -63,14 +63,14 @@ def seconds(number: int, marked: str = "") -> list[TimelineRow]:
     return [TimelineRow(t=t, unix=t, phase="steady", marked=marked) for t in range(number)]
 
 
-def test_before_the_first_run_there_is_nothing_and_it_is_no_error(view: LiveView, source: Made) -> None:
+def test_data_before_the_first_run_is_empty(view: LiveView, source: Made) -> None:
     source.run = ""
     data = view.data("", 0)
     assert (data["run"], data["rows"], data["table"], data["next"]) == ("", [], [], 0)
     assert data["generator"] == "no second measured yet"
 
 
-def test_a_row_holds_its_second_in_the_columns_order(view: LiveView, source: Made) -> None:
+def test_data_row_is_in_the_order_of_the_columns(view: LiveView, source: Made) -> None:
     source.made = [
         TimelineRow(
             t=0,
@@ -112,7 +112,7 @@ def test_a_row_holds_its_second_in_the_columns_order(view: LiveView, source: Mad
     }
 
 
-def test_a_page_asks_on_where_it_stopped(view: LiveView, source: Made) -> None:
+def test_data_continues_at_next(view: LiveView, source: Made) -> None:
     source.made = seconds(3)
     first = view.data("one", 0)
     source.made = seconds(5)
@@ -122,7 +122,7 @@ def test_a_page_asks_on_where_it_stopped(view: LiveView, source: Made) -> None:
     assert view.data("one", second["next"])["next"] == 5
 
 
-def test_a_page_that_saw_another_run_gets_all_of_this_one(view: LiveView, source: Made) -> None:
+def test_data_for_another_run_returns_all_rows(view: LiveView, source: Made) -> None:
     source.made = seconds(3)
     data = view.data("another", 2)
     assert (data["run"], data["begin"], len(data["rows"])) == ("one", 0, 3)
@@ -134,7 +134,7 @@ def test_data_since_before_the_run_returns_all_rows(view: LiveView, source: Made
     assert len(view.data("one", since)["rows"]) == 3
 
 
-def test_a_long_run_comes_in_parts(view: LiveView, source: Made) -> None:
+def test_data_of_a_long_run_comes_in_parts(view: LiveView, source: Made) -> None:
     source.made = seconds(MAX_ROWS + 2)
     first = view.data("one", 0)
     assert (len(first["rows"]), first["more"], first["next"]) == (MAX_ROWS, True, MAX_ROWS)
@@ -142,7 +142,7 @@ def test_a_long_run_comes_in_parts(view: LiveView, source: Made) -> None:
     assert (len(rest["rows"]), rest["more"]) == (2, False)
 
 
-def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: LiveView, source: Made) -> None:
+def test_figures_use_steady_seconds_if_there_are_any(view: LiveView, source: Made) -> None:
     one = {"ack": Quantiles(count=10, p50=1234, max=4000)}
     source.found = {"all": Scope(seconds=9, metrics=one), "steady": Scope(seconds=0)}
     assert view.data("one", 0)["scope"] == "all"
@@ -153,16 +153,14 @@ def test_the_figures_are_those_of_the_steady_seconds_if_there_are_any(view: Live
     assert (data["scope"], line["per_second"], line["p50"], line["max"]) == ("steady", 2.0, 1.234, 4.0)
 
 
-def test_the_table_has_the_metrics_in_their_order_and_none_without_samples(
-    view: LiveView, source: Made
-) -> None:
+def test_table_lists_metrics_with_samples_in_order(view: LiveView, source: Made) -> None:
     some = {metric.name: Quantiles(count=1) for metric in reversed(METRICS) if metric.name != "resume"}
     source.found = {"steady": Scope(seconds=1, metrics=some | {"resume": Quantiles()})}
     shown = [line["metric"] for line in view.data("one", 0)["table"]]
     assert shown == [metric.name for metric in METRICS if metric.name != "resume"]
 
 
-def test_many_pages_ask_for_the_figures_once(view: LiveView, source: Made, now: list[float]) -> None:
+def test_figures_are_cached_for_many_pages(view: LiveView, source: Made, now: list[float]) -> None:
     for _ in range(5):
         view.data("one", 0)
         view.tab_rows()
@@ -172,14 +170,14 @@ def test_many_pages_ask_for_the_figures_once(view: LiveView, source: Made, now: 
     assert source.asked == 2
 
 
-def test_the_audit_says_what_it_found(view: LiveView, source: Made) -> None:
+def test_audit_lists_faults(view: LiveView, source: Made) -> None:
     assert "nothing lost" in view.tab_rows()[0]["meaning"]
     source.run, source.wrong = "two", {"repeated": 1, "lost": 2000, "gaps": 0}
     assert view.tab_rows()[0]["meaning"] == "2,000 lost, 1 repeated"
     assert view.data("two", 0)["faults"] == 2001
 
 
-def test_marked_seconds_are_counted_as_they_come(view: LiveView, source: Made, now: list[float]) -> None:
+def test_marked_seconds_are_counted_incrementally(view: LiveView, source: Made, now: list[float]) -> None:
     source.made = seconds(2, "CPU over 95 %")
     assert view.data("one", 0)["marked"] == 2
     source.made = source.made + seconds(4)[2:]
@@ -193,9 +191,7 @@ def test_marked_seconds_are_counted_as_they_come(view: LiveView, source: Made, n
     assert view.data("one", 4)["marked"] == 0
 
 
-def test_only_finished_runs_with_a_report_are_linked_the_newest_first(
-    view: LiveView, source: Made, tmp_path: Path
-) -> None:
+def test_reports_lists_runs_with_reports_newest_first(view: LiveView, source: Made, tmp_path: Path) -> None:
     source.finished = [tmp_path / name for name in ("a", "b", "c")]
     for path in source.finished:
         path.mkdir()
@@ -204,7 +200,7 @@ def test_only_finished_runs_with_a_report_are_linked_the_newest_first(
     assert view.reports() == [{"number": 2, "name": "c"}, {"number": 0, "name": "a"}]
 
 
-def test_all_of_it_is_json(view: LiveView, source: Made, tmp_path: Path) -> None:
+def test_data_is_json(view: LiveView, source: Made, tmp_path: Path) -> None:
     source.run_directory, source.made = tmp_path, seconds(2)
     data = msgspec.json.decode(msgspec.json.encode(view.data("", 0)))
     assert data["directory"] == str(tmp_path)

@@ -39,12 +39,12 @@ def parser() -> ArgumentParser:
     return one
 
 
-def test_with_no_options_the_plan_is_the_default_plan() -> None:
+def test_build_plan_without_options_is_the_default_plan() -> None:
     a_run_worth_starting = ShapePlan(users=1000, spawn_rate=100)
     assert build_plan(parser().parse_args([]), None) == RunPlan(shape=a_run_worth_starting)
 
 
-def test_every_option_says_what_a_run_is_to_do() -> None:
+def test_build_plan_uses_every_option() -> None:
     given = shlex.split(
         "--chatter-weight 0 --direct-weight 3 --lurker-weight 2 --churn-weight 1 --slow-weight 0 "
         "--room-size 50 --rooms 7 --room-prefix load --message-rate 1.5 --direct-rate 4 --window 8 "
@@ -92,7 +92,7 @@ def test_every_option_says_what_a_run_is_to_do() -> None:
     assert (plan.host, plan.port) == ("::1", 7)
 
 
-def test_a_storm_needs_sessions_that_can_be_resumed() -> None:
+def test_build_plan_of_a_storm_is_resumable() -> None:
     assert build_plan(options(shape="storm"), None).resumable
 
 
@@ -110,9 +110,7 @@ def test_a_storm_needs_sessions_that_can_be_resumed() -> None:
         ("::1", ("::1", 7072)),
     ],
 )
-def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
-    host: str | None, address: tuple[str, int]
-) -> None:
+def test_host_with_or_without_port_is_parsed(host: str | None, address: tuple[str, int]) -> None:
     plan = build_plan(options(), host)
     assert (plan.host, plan.port) == address
 
@@ -121,13 +119,13 @@ def test_a_host_is_a_name_or_an_address_with_or_without_a_port(
     "host",
     shlex.split("http://x x:0 x:65536 x: x:٣ :7072 [::1 [x]:1 [::1]7072 1:2:3 a/b u@h x:999999999 tcp://"),
 )
-def test_what_is_no_host_is_refused(host: str) -> None:
+def test_host_that_is_invalid_is_refused(host: str) -> None:
     with pytest.raises(PlanError, match=r"--host .*7072|--host .*HOST:PORT"):
         build_plan(options(), host)
 
 
 @given(st.text(max_size=30))
-def test_any_host_is_an_address_or_refused(host: str) -> None:
+def test_host_of_any_text_is_parsed_or_refused(host: str) -> None:
     try:
         plan = build_plan(options(), host)
     except PlanError as refused:
@@ -161,12 +159,12 @@ def test_any_host_is_an_address_or_refused(host: str) -> None:
         ({"slo": "delivery.p99<50"}, "--slo 'delivery.p99<50': .*ms"),
     ],
 )
-def test_what_no_run_can_have_is_refused(values: dict[str, Any], sentence: str) -> None:
+def test_build_plan_with_invalid_values_is_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PlanError, match=sentence):
         build_plan(options(**values), None)
 
 
-def test_a_wrong_command_line_ends_with_code_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parser_with_invalid_value_exits_2_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(["--payload-bytes", "40"])
     assert ended.value.code == 2
@@ -175,7 +173,7 @@ def test_a_wrong_command_line_ends_with_code_2_and_one_line(capsys: pytest.Captu
     )
 
 
-def test_what_a_server_would_refuse_is_warned_of() -> None:
+def test_plan_above_server_limits_warns() -> None:
     assert not list(build_plan(options(), None).warnings())
     assert "--message-rate 200" in next(build_plan(options(message_rate=200.0), None).warnings())
     assert "--rate-bytes" in next(
@@ -187,7 +185,7 @@ def test_what_a_server_would_refuse_is_warned_of() -> None:
 
 
 class TestForm:
-    def test_its_texts_become_values_of_the_options_types(self) -> None:
+    def test_form_values_are_converted_to_option_types(self) -> None:
         form = {
             "room_size": "30",
             "message_rate": "2",
@@ -199,12 +197,12 @@ class TestForm:
         assert changed_options(options(), new) == ["--room-size", "--message-rate", "--resumable", "--slo"]
         assert (new.room_size, new.message_rate, new.resumable, new.slo) == (30, 2.0, True, "lost=0")
 
-    def test_it_leaves_the_options_as_they_were(self) -> None:
+    def test_form_values_leave_the_options_unchanged(self) -> None:
         old = options()
         with_form_values(old, {"room_size": "30"})
         assert old == options()
 
-    def test_what_is_no_number_is_refused(self) -> None:
+    def test_form_values_that_are_no_numbers_are_refused(self) -> None:
         with pytest.raises(
             PlanError, match=r"--room-size '20\.5' is not a whole number; write for example 20"
         ):
@@ -212,7 +210,7 @@ class TestForm:
         with pytest.raises(PlanError, match="--drain 'long' is not a number; write for example 10"):
             with_form_values(options(), {"drain": "long"})
 
-    def test_an_unticked_box_is_false(self) -> None:
+    def test_form_checkbox_unticked_is_false(self) -> None:
         assert with_form_values(options(resumable=True), {"resumable": "false"}).resumable is False
 
 
@@ -226,28 +224,28 @@ class TestWeights:
     def running(environment: SimpleNamespace) -> dict[str, int]:
         return {one.__name__: one.weight for one in environment.user_classes}
 
-    def test_only_those_of_a_weight_are_to_run(self, environment: SimpleNamespace) -> None:
+    def test_classes_without_weight_do_not_run(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(direct_weight=3))  # type: ignore[arg-type]
         assert self.running(environment) == {"ChatterBot": 1, "DirectBot": 3}
 
-    def test_those_that_a_run_left_out_are_there_again(self, environment: SimpleNamespace) -> None:
+    def test_classes_left_out_of_a_run_can_run_in_the_next(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options())  # type: ignore[arg-type]
         apply_weights(environment, options(chatter_weight=0, slow_weight=1))  # type: ignore[arg-type]
         assert self.running(environment) == {"SlowBot": 1}
 
-    def test_a_worker_keeps_all_for_the_master_names_them(self, environment: SimpleNamespace) -> None:
+    def test_classes_of_a_worker_are_all_kept(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(worker=True))  # type: ignore[arg-type]
         assert set(self.running(environment)) == set(BOT_CLASSES)
 
-    def test_those_that_are_named_run_and_no_others(self, environment: SimpleNamespace) -> None:
+    def test_classes_named_on_the_command_line_run_alone(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(user_classes=["LurkerBot"]))  # type: ignore[arg-type]
         assert self.running(environment) == {"LurkerBot": 1}
 
-    def test_naming_all_is_naming_none(self, environment: SimpleNamespace) -> None:
+    def test_classes_all_named_keep_their_weights(self, environment: SimpleNamespace) -> None:
         apply_weights(environment, options(user_classes=[*BOT_CLASSES]))  # type: ignore[arg-type]
         assert self.running(environment) == {"ChatterBot": 1}
 
-    def test_no_weight_at_all_is_refused_and_changes_nothing(self, environment: SimpleNamespace) -> None:
+    def test_classes_without_any_weight_are_refused(self, environment: SimpleNamespace) -> None:
         with pytest.raises(PlanError, match="no bots"):
             apply_weights(environment, options(chatter_weight=0))  # type: ignore[arg-type]
         assert set(self.running(environment)) == set(BOT_CLASSES)

@@ -181,23 +181,23 @@ def locust(request: pytest.FixtureRequest) -> Locust:
 
 
 class TestPage:
-    def test_it_asks_nothing_of_other_hosts(self, alone: Locust) -> None:
+    def test_page_loads_nothing_from_other_hosts(self, alone: Locust) -> None:
         assert "//" not in alone.get("/swarm").replace("<!--", "")
         assert "default-src 'none'" in alone.headers("/swarm")["Content-Security-Policy"]
 
     @pytest.mark.parametrize("name", ["live.js", "live.css", "report.css", "plotly.js"])
-    def test_its_parts_come_from_here(self, alone: Locust, name: str) -> None:
+    def test_page_files_are_served(self, alone: Locust, name: str) -> None:
         assert f"swarm/{name}" in alone.get("/swarm")
         assert len(alone.get(f"/swarm/{name}")) > 500
 
-    def test_it_asks_for_the_seconds_that_it_lacks(self, alone: Locust) -> None:
+    def test_data_returns_rows_from_since_on(self, alone: Locust) -> None:
         whole = alone.ask("/swarm/data")
         assert [row[0] for row in whole["rows"]] == [0, 1, 2, 3, 4]
         later = alone.ask("/swarm/data?run=second&since=3")
         assert [row[0] for row in later["rows"]] == [3, 4]
         assert later["next"] == 5
 
-    def test_it_links_the_reports_of_runs_that_are_over(self, alone: Locust) -> None:
+    def test_data_lists_reports_of_finished_runs(self, alone: Locust) -> None:
         assert alone.ask("/swarm/data")["reports"] == [{"number": 0, "name": "first"}]
         assert alone.get("/swarm/runs/0/report.html") == "the report"
         assert "connect-src" not in alone.headers("/swarm/runs/0/report.html")["Content-Security-Policy"]
@@ -214,7 +214,7 @@ class TestPage:
             "report.js",
         ],
     )
-    def test_it_gives_no_other_file(self, alone: Locust, path: str) -> None:
+    def test_other_files_are_not_served(self, alone: Locust, path: str) -> None:
         with pytest.raises(HTTPError) as refused:
             alone.get(f"/swarm/{path}")
         assert refused.value.code == 404
@@ -222,7 +222,7 @@ class TestPage:
 
 
 class TestTab:
-    def test_locusts_figures_carry_ours(self, alone: Locust) -> None:
+    def test_tab_rows_are_in_locusts_statistics(self, alone: Locust) -> None:
         (tab,) = alone.ask("/stats/requests")["extended_stats"]
         assert tab["key"] == "swarm"
         delivery, bot_lag, audit, generator = tab["data"]
@@ -231,14 +231,14 @@ class TestTab:
         assert audit["meaning"] == "3 lost"
         assert "no second marked" in generator["meaning"]
 
-    def test_locusts_page_has_the_tab_and_a_link(self, alone: Locust) -> None:
+    def test_locusts_index_has_the_tab_and_a_link(self, alone: Locust) -> None:
         page = alone.get("/")
         assert '"extended_tabs": [{"key": "swarm", "title": "Swarm"}]' in page
         assert '<a href="./swarm"' in page
 
 
 class TestForm:
-    def test_it_begins_with_a_run_worth_starting(self, alone: Locust) -> None:
+    def test_form_shows_our_defaults(self, alone: Locust) -> None:
         arguments = alone.arguments()
         assert arguments["num_users"] == 1000
         assert arguments["extra_options"]["shape"]["choices"][:2] == ["none", "ramp"]
@@ -246,7 +246,7 @@ class TestForm:
         assert "report" not in arguments["extra_options"], "that is for the command line"
         assert not arguments["missing_host_warning"]
 
-    def test_what_no_run_can_have_is_refused_in_words(self, locust: Locust) -> None:
+    def test_form_with_invalid_values_is_refused_with_a_sentence(self, locust: Locust) -> None:
         for fields, sentence in (
             ({"room_size": 1}, "--room-size 1 is out of range"),
             ({"room_size": "many"}, "--room-size 'many' is not a whole number"),
@@ -259,7 +259,7 @@ class TestForm:
             assert sentence in locust.log()
         assert locust.arguments()["state"] == "ready"
 
-    def test_each_run_has_the_bots_of_its_weights(self, locust: Locust) -> None:
+    def test_form_weights_set_the_bots_of_each_run(self, locust: Locust) -> None:
         for weights, bots in (
             ({"direct_weight": 2}, {"ChatterBot": 2, "DirectBot": 4}),
             ({"chatter_weight": 0, "direct_weight": 0, "slow_weight": 1}, {"SlowBot": 6}),
@@ -269,7 +269,7 @@ class TestForm:
             locust.end_run()
         assert "Traceback" not in locust.log()
 
-    def test_in_a_run_only_the_number_of_bots_can_change(self, alone: Locust) -> None:
+    def test_form_during_a_run_can_only_change_the_user_count(self, alone: Locust) -> None:
         assert alone.submit(chatter_weight=1, slow_weight=0, room_size=30)["success"]
         assert alone.started() == {"ChatterBot": 6}
         refused = alone.submit(user_count=8, room_size=31)
@@ -300,7 +300,7 @@ def test_locust_by_default_listens_on_loopback_only(alone: Locust, master: Locus
 
 
 @pytest.mark.parametrize("flags", [("--room-size", "1"), ("--room-size", "1", "--processes", "2")])
-def test_a_wrong_command_line_ends_locust_with_one_line(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_invalid_command_line_ends_locust_with_one_line(tmp_path: Path, flags: tuple[str, ...]) -> None:
     (tmp_path / "bots.py").write_text(_LOCUSTFILE)
     done = subprocess.run(
         [sys.executable, BIN_DIR / "locust", "-f", "bots.py", "--headless", *flags],

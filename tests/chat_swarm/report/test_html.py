@@ -65,7 +65,7 @@ def page(run: FinishedRun) -> Page:
     return Page(render(run))
 
 
-def test_nothing_is_fetched(run: FinishedRun) -> None:
+def test_report_fetches_nothing(run: FinishedRun) -> None:
     text = render(run)
     page = Page(text)
     for tag, attributes in page.elements:
@@ -77,13 +77,13 @@ def test_nothing_is_fetched(run: FinishedRun) -> None:
     assert not re.search(r"https?://|//[a-z]+\.[a-z]", text.replace(page.scripts["library"], ""))
 
 
-def test_the_plotting_library_is_in_the_page_and_whole(page: Page) -> None:
+def test_report_contains_the_whole_plotting_library(page: Page) -> None:
     packed = page.scripts["library"].strip()
     assert gzip.decompress(base64.b64decode(packed, validate=True)).decode() == get_plotlyjs()
     assert len(packed) < 2_500_000
 
 
-def test_each_plot_has_its_place_and_its_caption(page: Page) -> None:
+def test_report_has_an_element_and_a_title_for_each_plot(page: Page) -> None:
     places = [attributes["id"] for _, attributes in page.elements if attributes.get("class") == "plot"]
     assert places == [
         "percentiles",
@@ -98,7 +98,7 @@ def test_each_plot_has_its_place_and_its_caption(page: Page) -> None:
     assert all(plot["title"] in page.text for plot in page.plots().values())
 
 
-def test_plotly_knows_all_that_is_drawn(page: Page) -> None:
+def test_plots_are_valid_plotly_figures(page: Page) -> None:
     for plot in page.plots().values():
         go.Figure(plot["figure"])  # raises for an unknown property
 
@@ -109,7 +109,7 @@ def trace(plot: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_the_plots_hold_what_was_measured(run: FinishedRun, page: Page) -> None:
+def test_plots_contain_the_measured_values(run: FinishedRun, page: Page) -> None:
     plots = page.plots()
     curve = trace(plots["percentiles"], "delivery")
     # The histogram has the exact maximum, and so has the curve.
@@ -126,7 +126,7 @@ def test_the_plots_hold_what_was_measured(run: FinishedRun, page: Page) -> None:
     assert trace(plots["server"], "CPU")["y"] == pytest.approx(server, rel=1e-4)
 
 
-def test_marked_seconds_and_phases_are_shaded_in_all_plots_over_time(page: Page) -> None:
+def test_time_plots_shade_marked_seconds_and_phases(page: Page) -> None:
     for plot in page.plots().values():
         if not plot["time"]:
             continue
@@ -137,7 +137,7 @@ def test_marked_seconds_and_phases_are_shaded_in_all_plots_over_time(page: Page)
         assert phases == [(-0.5, 9.5), (39.5, 43.5)]
 
 
-def test_tables_hold_every_name_with_its_meaning(page: Page) -> None:
+def test_tables_list_every_name_with_its_meaning(page: Page) -> None:
     for metric in METRICS:
         assert metric.name in page.text
         assert metric.meaning.replace("`", "").split(" → ")[0].split()[-1] in page.text
@@ -152,7 +152,7 @@ def test_page_head_separates_verdict_from_generator(page: Page) -> None:
     assert "delivery. p99 < 50 ms" in page.text  # a line may break after the dot
 
 
-def test_faults_and_steps_are_shown() -> None:
+def test_report_of_a_failed_run_shows_faults_and_steps() -> None:
     run = with_faults(synthetic_run(steady=45, samples=100, steps=True, errors={"rate_limited": 7}))
     page = Page(render(run))
     assert "✗ Failed" in page.text
@@ -166,7 +166,7 @@ def test_faults_and_steps_are_shown() -> None:
     assert "2000 messages/s" in labels
 
 
-def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
+def test_report_escapes_all_text_of_a_run() -> None:
     """Given a run whose texts are all HTML, when it is rendered, then the page has no other elements."""
     evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>`<b>`"
     run = synthetic_run(
@@ -197,7 +197,7 @@ def test_no_text_of_a_run_becomes_a_part_of_the_page() -> None:
     assert page.plots()
 
 
-def test_a_run_in_which_nothing_was_measured_has_a_page(run: FinishedRun) -> None:
+def test_report_of_an_empty_run_is_rendered(run: FinishedRun) -> None:
     empty = FinishedRun(
         summary=msgspec.structs.replace(run.summary, scopes={}, server=None, objective=None, steps=[])
     )
@@ -206,7 +206,7 @@ def test_a_run_in_which_nothing_was_measured_has_a_page(run: FinishedRun) -> Non
     assert "no delivery was timed" in page.text
 
 
-def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
+def test_time_series_of_a_long_run_keeps_maxima() -> None:
     rows = synthetic_run(steady=2, samples=20).rows
     many = [msgspec.structs.replace(row, t=number) for number, row in enumerate(rows * (MAX_POINTS // 4))]
     seconds = TimeSeries(many)
@@ -216,7 +216,7 @@ def test_a_long_run_is_drawn_by_the_worst_of_several_seconds() -> None:
     )
 
 
-def test_what_is_embedded_cannot_end_its_script() -> None:
+def test_embed_plots_cannot_end_the_script_element() -> None:
     plot = Plot(id="x", title="</script><!--", caption="&amp;", figure={})
     text = embed_plots([plot])
     assert not set("<>&") & set(text)

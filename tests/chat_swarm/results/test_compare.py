@@ -32,20 +32,20 @@ def line(found: Comparison, name: str) -> ComparedMetric:
     return one
 
 
-def test_a_run_is_like_itself(before: FinishedRun) -> None:
+def test_compare_of_a_run_with_itself_finds_no_change(before: FinishedRun) -> None:
     found = compare(before, before)
     assert not found.warnings
     assert not any(line.beyond for line in found.lines)
     assert {line.change for line in found.lines} == {0.0}
 
 
-def test_a_repeated_run_differs_within_noise(before: FinishedRun, again: FinishedRun) -> None:
+def test_compare_of_a_repeated_run_is_within_noise(before: FinishedRun, again: FinishedRun) -> None:
     found = compare(before, again)
     assert not found.warnings
     assert [line.name for line in found.lines if line.beyond] == []
 
 
-def test_a_longer_tail_is_beyond_noise_and_the_middle_is_not(
+def test_compare_of_a_longer_tail_is_beyond_noise_in_the_tail_only(
     before: FinishedRun, slower: FinishedRun
 ) -> None:
     found = compare(before, slower)
@@ -88,7 +88,7 @@ def test_compare_of_short_runs_says_that_noise_is_unknown(
     assert msgspec.json.decode(as_json(found))["too_short"] == found.too_short
 
 
-def test_what_is_ten_times_as_much_is_shown_where_noise_is_unknown() -> None:
+def test_table_points_out_factors_of_ten_without_known_noise() -> None:
     short, loud = (synthetic_run(steady=8, samples=200, messages=number) for number in (100, 1_000))
     found = compare(short, loud)
     assert line(found, "sent.rate").large_ratio == pytest.approx(10, abs=1)
@@ -100,15 +100,13 @@ def test_what_is_ten_times_as_much_is_shown_where_noise_is_unknown() -> None:
     )
 
 
-def test_what_is_less_than_ten_times_as_much_is_not_called_so(
-    before: FinishedRun, slower: FinishedRun
-) -> None:
+def test_table_does_not_point_out_smaller_factors(before: FinishedRun, slower: FinishedRun) -> None:
     shown = format_table(compare(before, slower), colour=False)
     assert "times A" not in shown
     assert "factor of ten" not in shown
 
 
-def test_a_first_lost_message_is_no_noise(before: FinishedRun) -> None:
+def test_compare_of_a_first_lost_message_is_beyond_noise(before: FinishedRun) -> None:
     found = compare(before, with_faults(synthetic_run(seed=1, samples=400)))
     lost = line(found, "lost")
     assert (lost.a, lost.b, lost.from_nothing, lost.beyond) == (0.0, 2.0, True, True)
@@ -135,9 +133,7 @@ def test_compare_separates_generator_metrics_from_server_metrics(before: Finishe
         ({"headline": "clean"}, "A is measured over its steady seconds, B over its clean seconds"),
     ],
 )
-def test_what_makes_runs_hard_to_compare_is_said(
-    before: FinishedRun, change: dict[str, object], said: str
-) -> None:
+def test_compare_of_different_setups_warns(before: FinishedRun, change: dict[str, object], said: str) -> None:
     other = FinishedRun(
         summary=msgspec.structs.replace(before.summary, **change),
         rows=before.rows,
@@ -146,7 +142,7 @@ def test_what_makes_runs_hard_to_compare_is_said(
     assert any(said in warning for warning in compare(before, other).warnings)
 
 
-def test_a_server_that_had_served_others_before_is_named(before: FinishedRun) -> None:
+def test_compare_with_a_used_server_warns_of_its_memory(before: FinishedRun) -> None:
     assert before.summary.server is not None
     used = msgspec.structs.replace(before.summary.server, rss_before_bytes=90_000_000)
     other = FinishedRun(summary=msgspec.structs.replace(before.summary, server=used), rows=before.rows)
@@ -154,7 +150,7 @@ def test_a_server_that_had_served_others_before_is_named(before: FinishedRun) ->
     assert "the server held 45.8 MiB in A, 85.8 MiB in B" in warning
 
 
-def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: FinishedRun) -> None:
+def test_compare_with_marked_seconds_warns_unless_scope_is_clean(before: FinishedRun) -> None:
     marked = synthetic_run(seed=2, samples=400, marked=(30, 31))
     said = "in 2 seconds of B's 60 the generator was the bottleneck"
     assert any(said in warning for warning in compare(before, marked).warnings)
@@ -174,7 +170,7 @@ def test_a_generator_that_was_the_bottleneck_is_said_unless_left_out(before: Fin
         ("catch_up.p99>+5%", True),  # it was not measured
     ],
 )
-def test_a_bound_is_broken_only_beyond_noise(
+def test_compare_bound_breaks_only_beyond_noise(
     before: FinishedRun, slower: FinishedRun, bounds: str, failed: bool
 ) -> None:
     found = compare(before, slower, bounds=parse_bounds(bounds))
@@ -182,7 +178,7 @@ def test_a_bound_is_broken_only_beyond_noise(
     assert all(verdict.why for verdict in found.verdicts)
 
 
-def test_a_change_from_nothing_is_more_than_any_share(before: FinishedRun) -> None:
+def test_compare_change_from_zero_breaks_any_bound(before: FinishedRun) -> None:
     found = compare(
         before, with_faults(synthetic_run(seed=1, samples=400)), bounds=parse_bounds("lost>+1000%")
     )
@@ -193,12 +189,12 @@ def test_a_change_from_nothing_is_more_than_any_share(before: FinishedRun) -> No
 @pytest.mark.parametrize(
     "text", ["", "delivery.p99", "delivery.p99>20", "delivery.p99>x%", "nonsense>+5%", "lost=0"]
 )
-def test_a_bound_that_is_none_is_refused(text: str) -> None:
+def test_parse_bounds_of_invalid_text_raises(text: str) -> None:
     with pytest.raises(ValueError, match=r"write for example|is not a figure"):
         parse_bounds(text)
 
 
-def test_the_table_is_plain_where_it_must_be(before: FinishedRun, slower: FinishedRun) -> None:
+def test_table_without_colour_has_no_escape_sequences(before: FinishedRun, slower: FinishedRun) -> None:
     found = compare(before, slower, bounds=parse_bounds("delivery.p99>+20%"))
     plain, coloured = format_table(found, colour=False), format_table(found, colour=True)
     assert "\x1b" not in plain
@@ -209,13 +205,13 @@ def test_the_table_is_plain_where_it_must_be(before: FinishedRun, slower: Finish
     assert "BROKEN  delivery.p99>+20%" in plain
 
 
-def test_names_of_runs_cannot_move_the_cursor(before: FinishedRun) -> None:
+def test_table_escapes_control_characters(before: FinishedRun) -> None:
     other = FinishedRun(
         summary=msgspec.structs.replace(before.summary, run="\x1b[2J", shape="\x1b[1m"), rows=before.rows
     )
     assert "\x1b" not in format_table(compare(before, other), colour=False)
 
 
-def test_json_holds_all_of_it(before: FinishedRun, slower: FinishedRun) -> None:
+def test_json_of_a_comparison_round_trips(before: FinishedRun, slower: FinishedRun) -> None:
     found = compare(before, slower, bounds=parse_bounds("delivery.p99>+20%"))
     assert msgspec.json.decode(as_json(found), type=Comparison) == found

@@ -39,12 +39,12 @@ def alike(request: pytest.FixtureRequest) -> list[FinishedRun]:
     "name",
     ["delivery.p50", "delivery.p99", "delivery.p99.9", "ack.mean", "sent.rate", "server.cpu_us_per_delivery"],
 )
-def test_draws_of_one_distribution_are_rarely_called_different(alike: list[FinishedRun], name: str) -> None:
+def test_intervals_of_equal_distributions_are_rarely_disjoint(alike: list[FinishedRun], name: str) -> None:
     pairs = list(combinations(ranges(name, alike), 2))
     assert sum(a.is_disjoint(b) for a, b in pairs) <= 0.07 * len(pairs)
 
 
-def test_a_p99_that_is_half_as_much_again_is_found(alike: list[FinishedRun]) -> None:
+def test_intervals_of_a_p99_raised_by_half_are_disjoint(alike: list[FinishedRun]) -> None:
     """Given runs whose p99 is 1.5 times as large, nearly every pair of intervals is disjoint."""
     before = ranges("delivery.p99", alike[:4])
     slower = [
@@ -55,7 +55,7 @@ def test_a_p99_that_is_half_as_much_again_is_found(alike: list[FinishedRun]) -> 
     assert sum(apart) >= 0.9 * len(apart)
 
 
-def test_a_longer_tail_is_found_in_the_tail_and_not_in_the_middle() -> None:
+def test_intervals_of_a_longer_tail_are_disjoint_in_the_tail_only() -> None:
     a = [synthetic_run(seed=seed, samples=500) for seed in range(3)]
     b = [synthetic_run(seed=seed, samples=500, tail=1.25) for seed in range(10, 13)]
     tails = zip(ranges("delivery.p99", a), ranges("delivery.p99", b), strict=True)
@@ -72,12 +72,12 @@ def test_confidence_interval_of_rare_or_single_values_is_none(name: str) -> None
     assert confidence_interval(parse_metric_ref(name), 1000.0, run.rows_of("steady")) is None
 
 
-def test_a_short_run_has_no_noise_that_is_known() -> None:
+def test_confidence_interval_of_a_short_run_is_none() -> None:
     run = synthetic_run(steady=20)
     assert confidence_interval(parse_metric_ref("delivery.p50"), 1300.0, run.rows_of("steady")) is None
 
 
-def test_the_same_run_gives_the_same_interval() -> None:
+def test_confidence_interval_of_the_same_run_is_deterministic() -> None:
     run = synthetic_run(steady=30, samples=200)
     first, second = (
         confidence_interval(parse_metric_ref("ack.p90"), 2400.0, run.rows_of("steady")) for _ in range(2)

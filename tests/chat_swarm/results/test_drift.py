@@ -20,7 +20,7 @@ def noise(seed: int, seconds: int, memory: float = 0.0) -> list[float]:
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.95])
-def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
+def test_fit_slope_of_noise_contains_the_true_slope(memory: float) -> None:
     missed = 0
     for seed in range(300):
         points = [(float(t), 3 + 0.002 * t + one) for t, one in enumerate(noise(seed, 600, memory))]
@@ -30,7 +30,7 @@ def test_the_true_slope_is_within_the_uncertainty(memory: float) -> None:
     assert missed <= 12  # 3 of 300 are expected, and a few more with strong autocorrelation
 
 
-def test_a_slope_that_matters_is_found() -> None:
+def test_fit_slope_of_a_large_drift_is_significant() -> None:
     points = [(float(t), 3 + 0.01 * t + one) for t, one in enumerate(noise(1, 600, 0.5))]
     found = fit_slope(points)
     assert found is not None
@@ -39,29 +39,29 @@ def test_a_slope_that_matters_is_found() -> None:
 
 
 @given(st.floats(-1e3, 1e3), st.floats(-1e6, 1e6), st.integers(16, 500))
-def test_a_line_is_its_own_slope(rise: float, start: float, seconds: int) -> None:
+def test_fit_slope_of_an_exact_line_is_exact(rise: float, start: float, seconds: int) -> None:
     found = fit_slope([(float(t), start + rise * t) for t in range(seconds)])
     assert found is not None
     assert found[0] == pytest.approx(rise, abs=1e-6)
     assert found[1] < 1e-4
 
 
-def test_a_stall_does_not_tilt_it() -> None:
+def test_fit_slope_ignores_stalls() -> None:
     points = [(float(t), 1_000_000.0 if t in {580, 585} else 100.0) for t in range(600)]
     assert fit_slope(points) == (0.0, 0.0)
 
 
-def test_too_little_time_says_nothing() -> None:
+def test_fit_slope_of_too_few_points_is_none() -> None:
     assert fit_slope([(float(t), 1.0) for t in range(15)]) is None
     assert fit_slope([]) is None
 
 
 @pytest.mark.parametrize(("freedom", "known"), [(6, 3.707), (10, 3.169), (28, 2.763)])
-def test_students_t_is_that_of_the_tables(freedom: int, known: float) -> None:
+def test_student_t_matches_tables(freedom: int, known: float) -> None:
     assert _student_t(freedom) == pytest.approx(known, rel=0.01)
 
 
-def test_what_is_said_of_a_soak() -> None:
+def test_find_drifts_of_a_soak_finds_the_leak_only() -> None:
     # Given a server that leaks 1 MiB in 100 s, and a generator that stalled during the rise and once later
     wobble = noise(2, 700)
 

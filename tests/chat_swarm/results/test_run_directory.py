@@ -48,11 +48,11 @@ rows = st.builds(
 
 
 @given(st.lists(rows, max_size=3))
-def test_a_timeline_comes_back_as_it_was(written: list[TimelineRow]) -> None:
+def test_timeline_round_trips(written: list[TimelineRow]) -> None:
     assert decode(encode(written)) == written
 
 
-def test_a_timeline_is_flat_and_each_column_is_named_once() -> None:
+def test_timeline_has_flat_rows_and_unique_columns() -> None:
     head, *lines = encode(synthetic_run(steady=5).rows).splitlines()
     names = head.split(",")
     assert names == [column.name for column in COLUMNS]
@@ -71,7 +71,7 @@ def test_a_timeline_is_flat_and_each_column_is_named_once() -> None:
         (lambda _: "", "no column t"),
     ],
 )
-def test_a_damaged_timeline_is_refused(damage: object, said: str) -> None:
+def test_decode_of_a_damaged_timeline_raises(damage: object, said: str) -> None:
     text = encode(synthetic_run(steady=5).rows)
     assert callable(damage)
     with pytest.raises(ValueError, match=said):
@@ -87,7 +87,7 @@ def run() -> FinishedRun:
     return synthetic_run(steady=6, samples=200)
 
 
-def test_a_run_comes_back_from_its_directory(run: FinishedRun, tmp_path: Path) -> None:
+def test_run_directory_round_trips_a_run(run: FinishedRun, tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "deep" / "new", run.summary.run)
     assert directory.write(run, page) == []
 
@@ -104,7 +104,7 @@ def test_a_run_comes_back_from_its_directory(run: FinishedRun, tmp_path: Path) -
             assert (back.histograms[name][scope].counts == histogram.counts).all()
 
 
-def test_the_directory_holds_what_other_programs_read(run: FinishedRun, tmp_path: Path) -> None:
+def test_run_directory_has_all_files(run: FinishedRun, tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", "x")
     directory.write(run, page)
 
@@ -116,7 +116,7 @@ def test_the_directory_holds_what_other_programs_read(run: FinishedRun, tmp_path
     )
 
 
-def test_the_default_directory_is_named_by_time_and_run(
+def test_create_without_path_names_the_directory_by_time_and_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -126,17 +126,17 @@ def test_the_default_directory_is_named_by_time_and_run(
     assert str(second) == "swarm-runs/20260921T140307Z-a1b2-2"
 
 
-def test_a_directory_that_holds_a_run_is_not_written_over(run: FinishedRun, tmp_path: Path) -> None:
+def test_create_in_a_directory_with_a_run_raises(run: FinishedRun, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     with pytest.raises(RunDirectoryError, match=rf"{tmp_path} already holds a run: choose another"):
         RunDirectory.create(tmp_path, "x")
 
 
-def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+def test_create_in_an_empty_directory_uses_it(tmp_path: Path) -> None:
     assert RunDirectory.create(tmp_path, "x").path == tmp_path
 
 
-def test_a_path_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+def test_create_in_an_unwritable_path_raises(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match=r"cannot be written to \(.+\): choose another directory"):
         RunDirectory.create(tmp_path / "file" / "run", "x")
@@ -153,7 +153,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(run_directory, "_write_atomically", replace)
 
 
-def test_a_full_disk_does_not_cost_the_summary(
+def test_write_to_a_full_disk_prints_the_summary(
     run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RunDirectory.create(tmp_path, "x")
@@ -167,7 +167,7 @@ def test_a_full_disk_does_not_cost_the_summary(
     assert msgspec.json.decode(out.getvalue(), type=Summary) == run.summary
 
 
-def test_one_file_that_fails_does_not_cost_the_others(
+def test_write_with_one_failing_file_writes_the_others(
     run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = RunDirectory.create(tmp_path, "x")
@@ -178,7 +178,7 @@ def test_one_file_that_fails_does_not_cost_the_others(
     assert read_run(tmp_path).summary == run.summary
 
 
-def test_a_report_that_cannot_be_made_does_not_cost_the_run(run: FinishedRun, tmp_path: Path) -> None:
+def test_write_with_a_failing_report_writes_the_run(run: FinishedRun, tmp_path: Path) -> None:
     def missing(_: FinishedRun) -> str:
         raise ImportError(name="plotly")
 
@@ -192,7 +192,7 @@ def test_a_report_that_cannot_be_made_does_not_cost_the_run(run: FinishedRun, tm
     assert read_run(tmp_path / "b").summary == run.summary
 
 
-def test_a_new_report_replaces_the_old_one(run: FinishedRun, tmp_path: Path) -> None:
+def test_write_report_replaces_the_old_one(run: FinishedRun, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     assert write_report(tmp_path, "new").read_text() == "new"
 
@@ -210,7 +210,9 @@ def test_a_new_report_replaces_the_old_one(run: FinishedRun, tmp_path: Path) -> 
         ("histograms.json", '{"ack": {"all": "HISTnonsense"}}', "histograms.json is broken"),
     ],
 )
-def test_a_broken_file_is_named(run: FinishedRun, tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_read_run_with_a_broken_file_names_it(
+    run: FinishedRun, tmp_path: Path, name: str, text: str, said: str
+) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     (tmp_path / name).write_text(text)
     with pytest.raises(RunDirectoryError, match=re.escape(said)):

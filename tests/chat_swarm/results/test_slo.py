@@ -32,7 +32,7 @@ def conditions(draw: st.DrawFn) -> tuple[str, str, str, str, str]:
 
 
 @given(st.lists(conditions(), min_size=1, max_size=4))
-def test_what_the_grammar_allows_is_read_as_it_was_meant(
+def test_parse_slo_of_any_valid_text_round_trips(
     written: list[tuple[str, str, str, str, str]],
 ) -> None:
     read = parse_slo(",".join(text for *_, text in written))
@@ -43,7 +43,7 @@ def test_what_the_grammar_allows_is_read_as_it_was_meant(
 
 
 @given(st.text(max_size=40))
-def test_any_other_text_is_refused_in_one_sentence(text: str) -> None:
+def test_parse_slo_of_any_text_parses_or_raises_value_error(text: str) -> None:
     try:
         parse_slo(text)
     except ValueError as error:
@@ -71,18 +71,18 @@ def test_any_other_text_is_refused_in_one_sentence(text: str) -> None:
         ("server.cpu<5", "did you mean server.cpu_cores?"),
     ],
 )
-def test_a_refusal_names_what_is_wrong_and_what_would_be_right(text: str, said: str) -> None:
+def test_parse_slo_of_invalid_text_names_problem_and_remedy(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         parse_slo(text)
     assert said in str(refused.value)
 
 
-def test_p999_is_ninety_nine_point_nine() -> None:
+def test_parse_metric_ref_of_p999_is_the_99_9th_percentile() -> None:
     assert parse_metric_ref("ack.p999").percent == parse_metric_ref("ack.p99.9").percent == 99.9
     assert parse_metric_ref("ack.p9999").percent == 99.99
 
 
-def test_each_figure_that_is_one_number_has_a_name_that_is_read() -> None:
+def test_parse_metric_ref_accepts_all_single_values() -> None:
     assert [parse_metric_ref(name).name for name in SINGLE_VALUES] == list(SINGLE_VALUES)
 
 
@@ -128,7 +128,7 @@ def some() -> Measurements:
         ("connect.p99<1ms", True, 0.9),  # as connecting happens in the ramp
     ],
 )
-def test_a_condition_is_judged_in_its_own_unit(
+def test_evaluate_compares_in_the_unit_of_the_condition(
     some: Measurements, text: str, passed: bool, value: float
 ) -> None:
     (term,) = evaluate(text, some, "steady").terms
@@ -137,21 +137,21 @@ def test_a_condition_is_judged_in_its_own_unit(
 
 
 @pytest.mark.parametrize("text", ["rtt.p99<1s", "rtt.p99>0s", "server.cpu_cores<1", "generator.cpu_cores<1"])
-def test_what_was_never_measured_is_not_kept_and_says_why(some: Measurements, text: str) -> None:
+def test_evaluate_of_a_missing_figure_fails_with_the_reason(some: Measurements, text: str) -> None:
     found = evaluate(text, some, "steady")
     assert not found.passed
     assert found.terms[0].value is None
     assert found.terms[0].why
 
 
-def test_one_broken_condition_breaks_the_objective(some: Measurements) -> None:
+def test_evaluate_with_one_broken_condition_fails(some: Measurements) -> None:
     assert evaluate("ack.p50<1s,connected=7", some, "steady").passed
     found = evaluate("ack.p50<1s,lost=0,connected=7", some, "steady")
     assert not found.passed
     assert [term.passed for term in found.terms] == [True, False, True]
 
 
-def test_a_finished_run_can_be_judged_by_any_figure() -> None:
+def test_evaluate_on_a_finished_run_accepts_all_kinds_of_figures() -> None:
     run = synthetic_run(steady=10)
     text = (
         "delivery.p99.5<1s,server.rss_kib_per_connection<30KiB,server.cpu_us_per_delivery<90us,login.p99<1s"

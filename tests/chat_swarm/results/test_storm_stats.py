@@ -61,24 +61,24 @@ def test_storms_without_full_return_count_the_missing() -> None:
     assert check.severity == "none"
 
 
-def test_nothing_is_claimed_of_what_nobody_timed() -> None:
+def test_storms_without_timed_resumes_state_no_time() -> None:
     (said,) = describe_storms(stormy(15, cuts=30))
     assert said == (
         "1 storm (at 15 s) cut 30 connections; 0 resumed their sessions, 30 were still away at the end."
     )
 
 
-def test_what_churn_adds_to_the_cuts_is_said() -> None:
+def test_storms_with_churn_bots_mention_their_cuts() -> None:
     run = stormy(15, bots={"ChurnBot": 5}, cuts=30, resumed=30)
     assert "cut 30 connections, including ChurnBots' own cuts; all 30" in describe_storms(run)[0]
 
 
-def test_many_storms_are_not_listed() -> None:
+def test_storms_above_the_limit_are_shown_as_a_range() -> None:
     run = stormy(*range(11, 29, 3), cuts=6, resumed=6)
     assert describe_storms(run)[0].startswith("6 storms (from 11 s to 26 s) cut 6 connections")
 
 
-def test_a_run_that_was_too_short_for_its_first_storm_says_so() -> None:
+def test_storms_in_a_run_that_was_too_short_say_so() -> None:
     (said,) = describe_storms(stormy())
     assert said == (
         "No storm: the first is 30 s after all bots are connected (--shape-every), and the run ended before"
@@ -88,7 +88,7 @@ def test_a_run_that_was_too_short_for_its_first_storm_says_so() -> None:
 
 
 @pytest.mark.parametrize("shape", ["", "burst"])
-def test_of_other_runs_nothing_is_said(shape: str) -> None:
+def test_storms_of_another_shape_are_empty(shape: str) -> None:
     run = synthetic_run(steady=20, samples=200, shape=shape)
     assert describe_storms(run) == []
     assert "storm" not in format_summary(run).lower()

@@ -25,7 +25,7 @@ def marked(*reasons: str, steady: int = 20, steps: bool = False) -> FinishedRun:
     return run
 
 
-def test_a_process_that_fell_silent_is_called_that_and_no_bottleneck() -> None:
+def test_sentences_on_a_silent_process_do_not_call_it_a_bottleneck() -> None:
     # Given a run in which one of the processes died
     run = marked(*[SILENT_PROCESS_REASON] * 6)
     # Then all sentences name the silent process
@@ -76,7 +76,7 @@ def test_audit_check_shows_the_notes_of_an_incomplete_audit() -> None:
         ),
     ],
 )
-def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said: str) -> None:
+def test_generator_sentence_with_few_marked_seconds_names_the_reason(reasons: list[str], said: str) -> None:
     assert verdict.generator_sentence(marked(*reasons, steady=60)).startswith(said)
 
 
@@ -88,7 +88,7 @@ def test_a_few_marked_seconds_are_named_by_their_reason(reasons: list[str], said
         ("", "was the bottleneck"),
     ],
 )
-def test_a_step_says_what_its_generator_did(reason: str, said: str) -> None:
+def test_steps_table_names_the_reason_of_a_generator_bound_step(reason: str, said: str) -> None:
     run = marked(*[reason] * 9, steady=30, steps=True)
     run.summary.steps[0].generator_bound = True
     table = tables.steps(run)
@@ -97,7 +97,7 @@ def test_a_step_says_what_its_generator_did(reason: str, said: str) -> None:
     assert table.rows[1].cells[-1] == "kept up"
 
 
-def test_a_run_that_could_not_be_written_has_not_passed(tmp_path: Path) -> None:
+def test_summary_of_an_unwritten_run_is_failed(tmp_path: Path) -> None:
     # Given a run that passed, and a full disk
     run, full = synthetic_run(samples=200), ["summary.json could not be written: No space left on device"]
     assert run.summary.passed
@@ -108,6 +108,6 @@ def test_a_run_that_could_not_be_written_has_not_passed(tmp_path: Path) -> None:
     assert "report.html" not in text
 
 
-def test_a_run_that_failed_and_could_not_be_written_says_both() -> None:
+def test_summary_of_a_failed_and_unwritten_run_says_both() -> None:
     text = format_summary(with_faults(synthetic_run(samples=200)), None, ["no space"])
     assert text.splitlines()[0].endswith(": FAILED: THE AUDIT; AND FILES NOT WRITTEN")

@@ -53,7 +53,7 @@ def sums(collector: Collector, name: str) -> tuple[Counter[str], list[tuple[int,
 
 @settings(max_examples=15)
 @given(st.integers(1, 3), st.randoms(use_true_random=False))
-def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
+def test_collector_with_reports_in_any_order_sums_rows_and_scopes(
     processes: int, chance: random.Random
 ) -> None:
     # Given processes whose reports are late, but within the wait
@@ -89,7 +89,7 @@ def test_rows_and_scopes_are_the_sums_in_whatever_order_processes_report(
 
 @settings(max_examples=15)
 @given(st.integers(1, 3), st.randoms(use_true_random=False))
-def test_what_comes_too_late_for_a_row_still_counts(processes: int, chance: random.Random) -> None:
+def test_collector_counts_late_reports_in_scopes(processes: int, chance: random.Random) -> None:
     reports = many(processes)
     whole, shuffled = Collector(BEGAN, processes), Collector(BEGAN, processes)
     for collector in (whole, shuffled):
@@ -105,7 +105,7 @@ def test_what_comes_too_late_for_a_row_still_counts(processes: int, chance: rand
         assert sums(shuffled, name) == sums(whole, name)
 
 
-def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
+def test_collector_with_a_silent_process_closes_rows_after_the_wait() -> None:
     collector = Collector(BEGAN, 2)
     for second in range(REPORT_WAIT_S + 1):
         assert not collector.rows
@@ -119,7 +119,7 @@ def test_a_process_that_is_silent_holds_up_no_row_for_long() -> None:
 
 
 @pytest.mark.parametrize("late_is_marked", [True, False])
-def test_a_late_report_of_a_marked_second_is_not_clean(late_is_marked: bool) -> None:
+def test_collector_late_report_of_a_marked_second_is_not_clean(late_is_marked: bool) -> None:
     collector = Collector(BEGAN, 2)
     collector.mark_steady(BEGAN - 1)
     marks = ("", "lag") if late_is_marked else ("lag", "")
@@ -148,14 +148,14 @@ def test_collector_latency_ending_in_the_drain_counts_as_steady() -> None:
     assert (steady.seconds, steady.counts["delivered"], steady.rates["delivered"]) == (1.0, 1, 1.0)
 
 
-def test_without_a_steady_second_the_drain_makes_none() -> None:
+def test_collector_drain_without_steady_seconds_stays_unsteady() -> None:
     collector = Collector(BEGAN, 1)
     collector.mark_drain(BEGAN)
     collector.add_report(interval(BEGAN), {"delivery": latency(1)})
     assert not collector.scopes()["steady"].metrics
 
 
-def test_the_last_short_account_joins_its_second() -> None:
+def test_collector_merges_a_short_final_report_into_its_second() -> None:
     collector = Collector(BEGAN, 2)
     first, last = interval(BEGAN, sent=1), interval(BEGAN, sent=2, delivered=1)
     first.seconds, last.seconds, last.marked = 0.5, 0.25, "lag"
@@ -169,7 +169,7 @@ def test_the_last_short_account_joins_its_second() -> None:
     assert row.metrics["ack"].count == 2
 
 
-def test_packed_or_not_is_the_same() -> None:
+def test_collector_packed_reports_equal_plain_ones() -> None:
     plain, packed = Collector(BEGAN, 1), Collector(BEGAN, 1)
     histogram = latency(1, 2048, 70_000)
     plain.add_report(interval(BEGAN), {"ack": histogram})
@@ -180,7 +180,7 @@ def test_packed_or_not_is_the_same() -> None:
     assert packed.tally_between(BEGAN, BEGAN + 1).histograms["ack"].buckets() == histogram.buckets()
 
 
-def test_a_window_is_its_seconds() -> None:
+def test_tally_between_sums_its_seconds() -> None:
     collector = Collector(BEGAN, 1)
     for second, histograms in many(1):
         collector.add_report(second, histograms)
@@ -190,7 +190,7 @@ def test_a_window_is_its_seconds() -> None:
     assert tally.seconds == 3
 
 
-def test_the_servers_sample_finds_its_row_before_and_after() -> None:
+def test_collector_adds_samples_before_and_after_the_row() -> None:
     collector = Collector(BEGAN, 1)
     early, late = (ServerSample(cpu=cpu, rss_bytes=1, descriptors=1) for cpu in (0.1, 0.2))
     machine = MachineSample(others=0.5, stolen=0.0)
@@ -203,7 +203,7 @@ def test_the_servers_sample_finds_its_row_before_and_after() -> None:
 
 
 @pytest.mark.parametrize("stood", [2, REPORT_WAIT_S - 1, REPORT_WAIT_S + 1, 4 * REPORT_WAIT_S])
-def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretches_nothing(
+def test_collector_marks_the_stall_of_one_process_and_keeps_rates(
     stood: int,
 ) -> None:
     # Given two processes that report every second
@@ -230,7 +230,7 @@ def test_the_time_in_which_one_of_two_processes_stood_still_is_marked_and_stretc
     assert scopes["steady"].rates["sent"] == scopes["clean"].rates["sent"] == 20
 
 
-def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
+def test_collector_fills_the_stall_of_the_only_process_with_rows() -> None:
     # Given a process that reports every second
     collector = Collector(BEGAN, 1)
     collector.mark_steady(BEGAN)
@@ -252,7 +252,7 @@ def test_each_second_has_a_row_when_the_only_process_stood_still() -> None:
     assert collector.tally_between(BEGAN + 1, BEGAN + 6).to_scope().rates["sent"] == 10
 
 
-def test_a_process_that_came_late_is_waited_for_from_then_on() -> None:
+def test_collector_waits_for_a_late_process_once_it_has_reported() -> None:
     collector = Collector(BEGAN, 1)
     collector.add_report(interval(BEGAN, 0), {})
     collector.add_report(interval(BEGAN + 1, 0), {})
@@ -263,7 +263,7 @@ def test_a_process_that_came_late_is_waited_for_from_then_on() -> None:
     assert collector.rows[-1].connected == 2
 
 
-def test_a_clock_that_was_set_makes_no_rows_of_years() -> None:
+def test_collector_does_not_fill_the_gap_of_a_set_clock() -> None:
     collector = Collector(BEGAN, 1)
     collector.add_report(interval(BEGAN), {})
     collector.add_report(interval(BEGAN + 10**8), {})

@@ -32,7 +32,7 @@ class Clocks:
         return SimpleNamespace(user=self.mine, system=0.5)
 
 
-def test_what_is_ours_or_the_servers_is_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_excludes_own_and_server_load(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks = Clocks(monkeypatch)
     watched = OtherLoadSampler()
     clocks.now, clocks.user, clocks.mine, clocks.steal = 2.0, 3.0, 1.0, 0.5
@@ -51,7 +51,7 @@ def busy() -> Iterator[None]:
         process.kill()
 
 
-def test_a_program_that_came_later_is_seen(request: pytest.FixtureRequest) -> None:
+def test_sample_includes_a_later_program(request: pytest.FixtureRequest) -> None:
     watched = OtherLoadSampler()
     request.getfixturevalue("busy")
 

@@ -23,18 +23,18 @@ ELSEWHERE = "203.0.113.7"
         (["127.0.0.1", "2001:db8::7"], "2001:db8::7"),
     ],
 )
-def test_an_address_that_this_machine_does_not_have_is_named(sources: list[str], named: str) -> None:
+def test_unbindable_source_address_is_named(sources: list[str], named: str) -> None:
     said = find_unbindable_source(RunPlan(source_addresses=tuple(ip_address(one) for one in sources)))
     assert named in said
     assert bool(said) is bool(named)
     assert "\n" not in said
 
 
-def test_an_address_is_tried_on_any_free_port() -> None:
+def test_source_address_with_a_used_port_is_bindable() -> None:
     with socket.create_server(("127.0.0.1", 0)):
         assert find_unbindable_source(RunPlan(source_addresses=(ip_address("127.0.0.1"),))) == ""
 
 
-def test_addresses_of_another_kind_than_the_servers_are_refused() -> None:
+def test_source_address_of_another_family_is_refused() -> None:
     said = find_problem(RunPlan(host="127.0.0.1", source_addresses=(ip_address("::1"),)))
     assert said == ("--source-addresses: 127.0.0.1 cannot be reached from ::1: IPv4 and IPv6 do not mix.")

@@ -77,12 +77,12 @@ def listening(address: str = "127.0.0.1") -> Iterator[Listener]:
         ("127.0.0.3", "127.0.0.3"),
     ],
 )
-def test_a_server_of_this_machine_is_found_by_its_port(bound: str, host: str) -> None:
+def test_find_server_on_this_machine_finds_it_by_port(bound: str, host: str) -> None:
     with listening(bound) as listener:
         assert find_server(host, listener.port) == listener.pid
 
 
-def test_a_server_is_found_over_ipv6() -> None:
+def test_find_server_over_ipv6_finds_it() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -91,20 +91,20 @@ def test_a_server_is_found_over_ipv6() -> None:
         assert find_server("::1", listener.port) == listener.pid
 
 
-def test_of_several_that_share_the_socket_the_eldest_is_the_server() -> None:
+def test_find_server_with_a_shared_socket_returns_the_parent() -> None:
     with listening() as listener:
         assert listener.ask("fork") == "forked"
         assert find_server("127.0.0.1", listener.port) == listener.pid
 
 
-def test_what_listens_elsewhere_is_not_the_server() -> None:
+def test_find_server_ignores_other_addresses() -> None:
     with listening("127.0.0.3") as listener:
         assert find_server("127.0.0.1", listener.port) is None
         assert find_server("192.0.2.1", listener.port) is None
         assert find_server("no.such.host.invalid", listener.port) is None
 
 
-def test_this_process_is_never_the_server() -> None:
+def test_find_server_ignores_this_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as own:
         assert find_server("127.0.0.1", own.getsockname()[1]) is None
 
@@ -124,7 +124,7 @@ def test_sample_has_cores_memory_and_descriptors() -> None:
         assert after.cpu > 0  # how much depends on other load
 
 
-def test_children_count_too() -> None:
+def test_sample_includes_children() -> None:
     with listening() as listener:
         probe = ServerProbe(listener.pid)
         before = probe.sample()
@@ -136,7 +136,7 @@ def test_children_count_too() -> None:
         assert samples[-1].descriptors > before.descriptors
 
 
-def test_a_server_that_has_gone_gives_no_sample() -> None:
+def test_sample_of_an_ended_server_is_none() -> None:
     with listening() as listener:
         probe = ServerProbe(listener.pid)
         listener.process.kill()
@@ -146,7 +146,7 @@ def test_a_server_that_has_gone_gives_no_sample() -> None:
         assert probe.sample() is None
 
 
-def test_another_process_under_the_same_id_is_not_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_of_a_reused_pid_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as listener:
         probe = ServerProbe(listener.pid)
         assert probe.sample() is not None
@@ -155,12 +155,12 @@ def test_another_process_under_the_same_id_is_not_the_server(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("pid", [-1, 2**22 + 1, 2**70])
-def test_a_process_that_is_not_there_is_a_clear_error(pid: int) -> None:
+def test_probe_of_a_missing_process_raises(pid: int) -> None:
     with pytest.raises(ProbeError, match=rf"There is no process {pid} on this machine\."):
         ServerProbe(pid)
 
 
-def test_a_process_of_somebody_else_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_of_another_users_process_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int) -> int:
         raise PermissionError(pid)
 

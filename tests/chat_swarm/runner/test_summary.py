@@ -84,7 +84,7 @@ def summed(collector: Collector | None = None, *finals: dict[str, Any], **more: 
     return summarize_run(**plain | more).summary
 
 
-def test_a_good_run_passes() -> None:
+def test_summary_of_a_good_run_passes() -> None:
     summary = summed()
     assert (summary.passed, summary.exit_code) == (True, 0)
     assert summary.audit.notes == summary.warnings == []
@@ -106,7 +106,7 @@ def test_a_good_run_passes() -> None:
         (collected(sent=0), [final()], "no ChatterBot sent a message"),
     ],
 )
-def test_what_was_no_run_does_not_pass(
+def test_summary_of_an_incomplete_run_fails_with_a_note(
     collector: Collector | None, finals: list[dict[str, Any]], reason: str
 ) -> None:
     summary = summed(collector, *finals)
@@ -123,11 +123,11 @@ def test_run_of_bots_that_send_nothing_passes(bots: dict[str, int], options: dic
     assert summed(collected(sent=0), bots=bots, options=options).passed
 
 
-def test_a_process_that_was_not_heard_of_fails_the_run() -> None:
+def test_summary_with_an_unreported_process_fails() -> None:
     assert not summed(notes=["bot process 1 did not report at the end"]).passed
 
 
-def test_a_fault_fails_the_run() -> None:
+def test_summary_with_an_audit_fault_fails() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("bot", "hall", 0)
     audit.observe_out_of_sequence(receiver, 2, 2)
@@ -136,7 +136,7 @@ def test_a_fault_fails_the_run() -> None:
     assert summary.audit.counts["lost"] == 1
 
 
-def test_a_broken_slo_fails_the_run_and_a_kept_one_does_not() -> None:
+def test_summary_fails_only_if_the_slo_is_broken() -> None:
     assert summed(slo="delivery.p99<50ms,lost=0").passed
     broken = summed(slo="delivery.p99<0.5ms")
     assert not broken.passed
@@ -144,7 +144,7 @@ def test_a_broken_slo_fails_the_run_and_a_kept_one_does_not() -> None:
     assert not broken.objective.passed
 
 
-def test_marked_seconds_are_left_out_if_that_is_wanted() -> None:
+def test_summary_leaving_out_marked_seconds_uses_clean() -> None:
     with_them = summed(collected(mark=2), slo="delivery.max<50ms")
     assert (with_them.headline, with_them.passed) == ("steady", False)
     assert any("too slow" in warning for warning in with_them.warnings)
@@ -192,7 +192,7 @@ def test_summary_of_abandoned_messages_warns_and_advises_resumable(
     assert ("--resumable" in warning) is advised
 
 
-def test_unseen_is_only_what_should_have_been_seen_and_matters() -> None:
+def test_untimed_deliveries_below_one_percent_do_not_count() -> None:
     def unseen(untimed: int, **more: Any) -> int:
         return summed(collected(delivered=1000, untimed=untimed), **more).untimed_deliveries
 
@@ -213,14 +213,14 @@ def test_summary_of_doubtful_measurements_warns() -> None:
     assert "of our own" in warnings_of(warnings=["of our own"])
 
 
-def test_an_audit_that_had_nothing_to_check_says_so() -> None:
+def test_summary_of_an_audit_without_input_warns() -> None:
     [warning] = summed(
         collected(sent=0), final(audit=ProcessAudit().final_report()), bots={"LurkerBot": 2}
     ).warnings
     assert "checked nothing" in warning
 
 
-def test_the_server_is_put_in_relation_to_what_it_did() -> None:
+def test_summary_relates_server_cost_to_its_work() -> None:
     server = summed(server=(77, "chat-server", 1_000_000)).server
     assert server is not None
     assert server.cpu_cores == pytest.approx(0.1)

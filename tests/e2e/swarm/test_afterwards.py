@@ -23,7 +23,7 @@ def chat_swarm(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_two_runs_side_by_side(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
+def test_compare_of_two_runs_prints_a_table(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
     one, other = chat_runs
     done = chat_swarm(tmp_path, "compare", str(one.path), str(other.path))
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def test_two_runs_side_by_side(chat_runs: list[FinishedSwarm], tmp_path: Path) -
     assert found
 
 
-def test_a_run_has_changed_by_nothing_from_itself(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
+def test_compare_of_a_run_with_itself_breaks_no_bound(chat_runs: list[FinishedSwarm], tmp_path: Path) -> None:
     path = str(chat_runs[0].path)
     done = chat_swarm(tmp_path, "compare", path, path, "--fail-if", "delivery.p99>+1%,sent.rate<-1%")
     assert done.returncode == 0, done.stdout
@@ -53,7 +53,7 @@ def test_report_of_a_run_without_one_is_written(chat_runs: list[FinishedSwarm], 
     ("slo", "code"),
     [("lost=0,delivery.p50<60s,connected>=30", 0), ("delivery.p50<0.001us,lost=0", 1), ("delivery.p99<5", 2)],
 )
-def test_a_run_is_judged_by_another_slo(
+def test_slo_on_a_run_sets_the_exit_code(
     chat_runs: list[FinishedSwarm], tmp_path: Path, slo: str, code: int
 ) -> None:
     done = chat_swarm(tmp_path, "slo", str(chat_runs[0].path), slo)
@@ -61,14 +61,14 @@ def test_a_run_is_judged_by_another_slo(
     assert ("BROKEN" in done.stdout) == (code == 1)
 
 
-def test_what_is_no_run_is_said_so(tmp_path: Path) -> None:
+def test_report_of_an_empty_directory_exits_2(tmp_path: Path) -> None:
     done = chat_swarm(tmp_path, "report", str(tmp_path))
     assert done.returncode == 2
     assert "no finished run" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_installed_locustfile_is_that_of_the_thin_one(tmp_path: Path) -> None:
+def test_locustfile_is_the_one_that_bots_py_imports(tmp_path: Path) -> None:
     done = chat_swarm(tmp_path, "locustfile")
     assert done.returncode == 0
     installed = Path(done.stdout.strip())

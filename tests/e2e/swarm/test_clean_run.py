@@ -24,14 +24,14 @@ def chat_run(chat_runs: list[FinishedSwarm]) -> FinishedSwarm:
     return chat_runs[0]
 
 
-def test_the_run_passes(chat_run: FinishedSwarm) -> None:
+def test_clean_run_passes(chat_run: FinishedSwarm) -> None:
     chat_run.assert_clean()
     assert (chat_run.summary.passed, chat_run.summary.exit_code) == (True, 0)
     assert "PASSED" in chat_run.err
     assert not chat_run.summary.errors
 
 
-def test_the_directory_is_named_and_holds_every_file(chat_run: FinishedSwarm) -> None:
+def test_run_directory_is_printed_and_complete(chat_run: FinishedSwarm) -> None:
     assert str(chat_run.path / "report.html") in chat_run.err
     latencies = {f"{name}.hgrm" for name in METRIC_BY_NAME if name not in RARE | {"connect", "login"}}
     found = {file.name for file in chat_run.path.iterdir()}
@@ -39,7 +39,7 @@ def test_the_directory_is_named_and_holds_every_file(chat_run: FinishedSwarm) ->
     assert not [name for name in found if name.startswith(".")]
 
 
-def test_the_summary_is_what_it_says_to_be(chat_run: FinishedSwarm) -> None:
+def test_summary_is_valid_and_describes_the_run(chat_run: FinishedSwarm) -> None:
     summary = msgspec.json.decode((chat_run.path / "summary.json").read_bytes(), type=Summary)
     assert summary.target.startswith("127.0.0.1:")
     assert summary.bots == {"ChatterBot": 30}
@@ -50,7 +50,7 @@ def test_the_summary_is_what_it_says_to_be(chat_run: FinishedSwarm) -> None:
     assert set(summary.audit.counts) == set(FAULTS)
 
 
-def test_each_second_has_a_line_and_a_phase(chat_run: FinishedSwarm) -> None:
+def test_timeline_has_a_row_and_a_phase_for_each_second(chat_run: FinishedSwarm) -> None:
     rows = chat_run.run.rows
     phases = [row.phase for row in rows]
     assert phases == sorted(phases, key=["ramp", "steady", "drain"].index)
@@ -61,7 +61,7 @@ def test_each_second_has_a_line_and_a_phase(chat_run: FinishedSwarm) -> None:
     assert max(row.connected for row in rows) == 30
 
 
-def test_the_distributions_hold_what_was_delivered(chat_run: FinishedSwarm) -> None:
+def test_hgrm_files_hold_all_samples(chat_run: FinishedSwarm) -> None:
     for file in chat_run.path.glob("*.hgrm"):
         text = file.read_text()
         metric = file.stem
@@ -84,7 +84,7 @@ class Links(HTMLParser):
                 self.found.append(value or "")
 
 
-def test_the_report_needs_nothing_else(chat_run: FinishedSwarm) -> None:
+def test_report_is_self_contained(chat_run: FinishedSwarm) -> None:
     page = (chat_run.path / "report.html").read_text()
     links = Links()
     links.feed(page)
@@ -93,7 +93,7 @@ def test_the_report_needs_nothing_else(chat_run: FinishedSwarm) -> None:
     assert "Plotly.newPlot" in page or "Plotly.react" in page
 
 
-def test_what_was_sent_is_what_came(chat_run: FinishedSwarm) -> None:
+def test_counts_of_sent_and_received_messages_agree(chat_run: FinishedSwarm) -> None:
     timed = chat_run.whole.metrics["delivery"].count
     assert chat_run.count("sent") == chat_run.count("acknowledged")
     # An echo that a late bot read among other lines has no receive time
@@ -104,7 +104,7 @@ def test_what_was_sent_is_what_came(chat_run: FinishedSwarm) -> None:
     assert chat_run.summary.audit.rooms == 5
 
 
-def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run: FinishedSwarm) -> None:
+def test_deliveries_per_second_match_messages_times_members(chat_run: FinishedSwarm) -> None:
     steady = [row for row in chat_run.run.rows if row.phase == "steady"]
     sent = sum(row.counts.get("sent", 0) for row in steady)
     delivered = sum(row.counts.get("delivered", 0) for row in steady)
@@ -112,7 +112,7 @@ def test_each_second_of_full_rooms_has_all_its_messages_at_all_members(chat_run:
     assert abs(delivered - 6 * sent) <= 6 * statistics.mean(row.counts.get("sent", 0) for row in steady)
 
 
-def test_the_server_counted_the_same(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
+def test_server_log_counts_the_same_messages(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
     run = chat_run.summary.run
 
     def closed() -> list[dict[str, int]]:
@@ -124,7 +124,7 @@ def test_the_server_counted_the_same(chat_run: FinishedSwarm, arena: ServerProce
     assert sum(line["messages_out"] for line in lines) == chat_run.count("delivered")
 
 
-def test_each_member_was_delivered_each_message_of_its_room(
+def test_deliveries_match_members_at_the_time_of_each_message(
     chat_run: FinishedSwarm, arena: ServerProcess
 ) -> None:
     # Given the members of each room when each message was stored, in the order of the server's log
@@ -160,7 +160,7 @@ def test_locusts_tables_have_the_same_names_and_counts(chat_run: FinishedSwarm) 
     assert not any(int(one["Failure Count"]) for one in lines)
 
 
-def test_the_server_was_watched_from_outside(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
+def test_server_process_was_sampled(chat_run: FinishedSwarm, arena: ServerProcess) -> None:
     server = chat_run.summary.server
     assert server is not None
     assert server.pid == arena.process.pid

@@ -69,7 +69,7 @@ def lied(
 
 
 @pytest.mark.parametrize("name", ["drop", "rare"])
-def test_each_message_that_was_dropped_is_lost_by_name(lied: dict[str, Lied], name: str) -> None:
+def test_dropped_messages_are_reported_lost(lied: dict[str, Lied], name: str) -> None:
     one = lied[name]
     assert one.truth["dropped"] > 0
     # A bot without its own echo lacks its acknowledgement, too
@@ -83,18 +83,18 @@ def test_each_message_that_was_dropped_is_lost_by_name(lied: dict[str, Lied], na
     assert one.truth["deliveries"] == one.swarm.count("delivered") + one.truth["dropped"]
 
 
-def test_one_in_ten_thousand_was_enough(lied: dict[str, Lied]) -> None:
+def test_rare_drops_had_enough_deliveries(lied: dict[str, Lied]) -> None:
     assert lied["rare"].truth["deliveries"] > MANY
 
 
-def test_one_that_came_twice_is_repeated(lied: dict[str, Lied]) -> None:
+def test_duplicated_message_is_reported_repeated(lied: dict[str, Lied]) -> None:
     one = lied["repeat"]
     assert one.truth["repeated"] == 1
     assert one.counts == {"repeated": 1}
     assert one.found("repeated") == one.done()
 
 
-def test_two_that_changed_places_are_reordered(lied: dict[str, Lied]) -> None:
+def test_swapped_messages_are_reported_reordered(lied: dict[str, Lied]) -> None:
     one = lied["swap"]
     assert one.truth["swapped"] == 1
     assert one.counts == {"reordered": 1}
@@ -102,7 +102,7 @@ def test_two_that_changed_places_are_reordered(lied: dict[str, Lied]) -> None:
 
 
 @pytest.mark.parametrize("name", ["drop", "rare", "repeat", "swap"])
-def test_any_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
+def test_any_audit_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
     swarm = lied[name].swarm
     assert (swarm.code, swarm.summary.passed, swarm.summary.exit_code) == (1, False, 1)
     assert not swarm.summary.audit.passed
@@ -112,7 +112,7 @@ def test_any_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None:
     assert fault.room in (swarm.path / "report.html").read_text()
 
 
-def test_what_came_late_is_late_and_nothing_worse(lied: dict[str, Lied]) -> None:
+def test_delayed_messages_are_late_and_no_fault(lied: dict[str, Lied]) -> None:
     late = lied["delay"]
     late.swarm.assert_clean()
     # Given that each hold-up delays at least one delivery

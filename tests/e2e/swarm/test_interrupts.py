@@ -42,7 +42,7 @@ def interrupted(arena: ServerProcess, start_swarm: Any) -> dict[str, FinishedSwa
 
 
 @pytest.mark.parametrize("name", [name for name in WAYS if name != "broken-int"])
-def test_the_run_is_judged_and_written(interrupted: dict[str, FinishedSwarm], name: str) -> None:
+def test_interrupted_run_is_judged_and_written(interrupted: dict[str, FinishedSwarm], name: str) -> None:
     one = interrupted[name]
     one.assert_clean()
     assert one.summary.audit.notes == []
@@ -52,7 +52,7 @@ def test_the_run_is_judged_and_written(interrupted: dict[str, FinishedSwarm], na
     assert "Traceback" not in one.err
 
 
-def test_a_broken_slo_is_not_forgiven(interrupted: dict[str, FinishedSwarm]) -> None:
+def test_interrupted_run_with_a_broken_slo_fails(interrupted: dict[str, FinishedSwarm]) -> None:
     one = interrupted["broken-int"]
     assert one.code == one.summary.exit_code == 1
     assert one.summary.audit.passed

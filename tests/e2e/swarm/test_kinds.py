@@ -54,20 +54,20 @@ def mixed(runs: dict[str, FinishedSwarm]) -> FinishedSwarm:
     return runs["mixed"]
 
 
-def test_nobody_misses_anything(mixed: FinishedSwarm) -> None:
+def test_all_kinds_of_bots_miss_nothing(mixed: FinishedSwarm) -> None:
     mixed.assert_clean()
     assert mixed.summary.audit.unfinished == 0
     assert mixed.summary.generator.processes == 2
 
 
-def test_all_kinds_were_there_by_their_weights(mixed: FinishedSwarm) -> None:
+def test_kinds_are_started_by_their_weights(mixed: FinishedSwarm) -> None:
     bots = mixed.summary.bots
     assert sum(bots.values()) == 50
     assert set(bots) == {"ChatterBot", "DirectBot", "LurkerBot", "ChurnBot", "SlowBot"}
     assert bots["ChatterBot"] > bots["LurkerBot"] > bots["SlowBot"] > 0
 
 
-def test_rooms_hold_bots_of_both_processes(mixed: FinishedSwarm, server: ServerProcess) -> None:
+def test_rooms_have_bots_of_both_processes(mixed: FinishedSwarm, server: ServerProcess) -> None:
     # Given that each process has its own source addresses, and that names contain the slot
     run = mixed.summary.run
     processes = defaultdict[int, set[str]](set)
@@ -80,7 +80,7 @@ def test_rooms_hold_bots_of_both_processes(mixed: FinishedSwarm, server: ServerP
     assert all(len(addresses) == 2 for addresses in processes.values()), processes
 
 
-def test_cut_bots_came_back_to_their_sessions(mixed: FinishedSwarm, server: ServerProcess) -> None:
+def test_cut_bots_resume_their_sessions(mixed: FinishedSwarm, server: ServerProcess) -> None:
     assert mixed.count("cuts") > 0
     # A session that was resumed after the final report is not counted
     assert 5 < mixed.count("resumed") <= len(server.entries("session_opened", resumed=True))
@@ -88,7 +88,7 @@ def test_cut_bots_came_back_to_their_sessions(mixed: FinishedSwarm, server: Serv
     assert 0 < mixed.histogram("resume").count <= mixed.count("resumed")
 
 
-def test_slow_bots_were_behind(mixed: FinishedSwarm, server: ServerProcess) -> None:
+def test_slow_bots_lag(mixed: FinishedSwarm, server: ServerProcess) -> None:
     run = mixed.summary.run
     lagging = {line["username"] for line in server.entries("reader_lagging")}
     assert lagging
@@ -96,7 +96,7 @@ def test_slow_bots_were_behind(mixed: FinishedSwarm, server: ServerProcess) -> N
     assert mixed.count("untimed") > 0
 
 
-def test_a_window_bounds_what_is_under_way(runs: dict[str, FinishedSwarm]) -> None:
+def test_window_bounds_unacknowledged_messages(runs: dict[str, FinishedSwarm]) -> None:
     heldup = runs["heldup"]
     heldup.assert_clean()
     rounds = heldup.summary.seconds / (LATE_MS / 1000) + 1

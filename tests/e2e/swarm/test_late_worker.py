@@ -44,7 +44,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[int], None]]:
             one.wait()
 
 
-def test_a_worker_that_comes_late_takes_its_share(
+def test_worker_that_connects_late_gets_its_share(
     arena: ServerProcess, start_swarm: Any, start_worker: Callable[[int], None]
 ) -> None:
     # Given a run with one worker

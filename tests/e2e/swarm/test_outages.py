@@ -82,16 +82,16 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     return {"killed": Outage(ended[0], away, heads), "stopped": Outage(ended[1], stood, {})}
 
 
-def test_nobody_misses_what_was_said_around_a_servers_death(outages: dict[str, Outage]) -> None:
+def test_killed_server_loses_no_messages(outages: dict[str, Outage]) -> None:
     outages["killed"].swarm.assert_clean()
 
 
-def test_all_that_was_said_is_stored_once(outages: dict[str, Outage]) -> None:
+def test_killed_server_stores_each_message_once(outages: dict[str, Outage]) -> None:
     killed = outages["killed"]
     assert sum(killed.heads.values()) == killed.swarm.count("sent") == killed.swarm.count("acknowledged")
 
 
-def test_a_servers_death_shows_in_the_figures(outages: dict[str, Outage]) -> None:
+def test_killed_server_shows_in_the_figures(outages: dict[str, Outage]) -> None:
     swarm, seconds, _ = outages["killed"]
     assert swarm.count("cuts") >= BOTS
     assert swarm.count("resumed") == BOTS
@@ -114,7 +114,7 @@ def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) 
     assert 0 < swarm.count_at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
 
 
-def test_and_the_bots_are_not_to_blame_for_it(outages: dict[str, Outage]) -> None:
+def test_stopped_server_does_not_show_as_bot_lag(outages: dict[str, Outage]) -> None:
     swarm, seconds, _ = outages["stopped"]
     waited = swarm.count_at_least("delivery_response", seconds / 2 * 1e6)
     assert swarm.count_at_least("bot_lag", seconds / 2 * 1e6) < waited / 2

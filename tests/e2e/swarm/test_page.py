@@ -79,7 +79,7 @@ def page(arena: ServerProcess, start_swarm: Any) -> Iterator[Page]:
     ],
     ids=str,
 )
-def test_a_wrong_form_starts_nothing(page: Page, wrong: dict[str, str]) -> None:
+def test_invalid_form_starts_no_run(page: Page, wrong: dict[str, str]) -> None:
     answer = page.start(**wrong)
     assert answer["success"] is False
     assert answer["message"]
@@ -88,13 +88,13 @@ def test_a_wrong_form_starts_nothing(page: Page, wrong: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("path", "form"), [("/swarm/data", None), ("/swarm", {"user_count": "1"})])
-def test_no_page_of_another_site_is_answered(page: Page, path: str, form: dict[str, str] | None) -> None:
+def test_cross_origin_requests_are_refused(page: Page, path: str, form: dict[str, str] | None) -> None:
     with pytest.raises(urllib.error.HTTPError, match="403"):
         page.text(path, form, {"Origin": "http://elsewhere.example"})
     assert page.text("/swarm", None, {"Origin": page.root})
 
 
-def test_a_run_from_the_form_to_its_report(page: Page) -> None:
+def test_run_from_the_form_to_its_report(page: Page) -> None:
     # Given a page that loads nothing from elsewhere
     live = page.text("/swarm")
     assert "<html" in live
@@ -129,7 +129,7 @@ def test_a_run_from_the_form_to_its_report(page: Page) -> None:
         page.text("/swarm/runs/1/report.html")
 
 
-def test_a_second_run_has_nothing_of_the_first_one(page: Page) -> None:
+def test_second_run_is_independent_of_the_first(page: Page) -> None:
     # Given a finished run with a report
     first = page.json("/swarm/runs/0/summary.json")
     # When another one is made of other bots

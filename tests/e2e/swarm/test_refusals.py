@@ -75,7 +75,7 @@ def lines(one: FinishedSwarm) -> list[str]:
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_option_is_one_line_and_two(ended: dict[str, FinishedSwarm], name: str) -> None:
+def test_invalid_option_prints_one_line_and_exits_2(ended: dict[str, FinishedSwarm], name: str) -> None:
     one = ended[name]
     assert one.code == 2, one.err
     (line,) = lines(one)
@@ -84,7 +84,7 @@ def test_a_wrong_option_is_one_line_and_two(ended: dict[str, FinishedSwarm], nam
     assert not one.path.exists()
 
 
-def test_a_directory_that_holds_a_run_is_kept(
+def test_directory_with_a_run_is_not_overwritten(
     ended: dict[str, FinishedSwarm], chat_runs: list[FinishedSwarm]
 ) -> None:
     one = ended["holds"]
@@ -94,14 +94,14 @@ def test_a_directory_that_holds_a_run_is_kept(
     assert chat_runs[0].summary.run in chat_runs[0].out + chat_runs[0].err
 
 
-def test_a_directory_that_cannot_be_is_refused_before_the_run(ended: dict[str, FinishedSwarm]) -> None:
+def test_unwritable_directory_is_refused_before_the_run(ended: dict[str, FinishedSwarm]) -> None:
     one = ended["unwritable"]
     assert one.code == 2
     (line,) = lines(one)
     assert "cannot be written to" in line
 
 
-def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, FinishedSwarm]) -> None:
+def test_unwritten_run_fails_and_says_so_first(ended: dict[str, FinishedSwarm]) -> None:
     full = ended["full"]
     assert full.code == 1
     (first,) = (line for line in full.out.splitlines() if line.startswith("Swarm run "))
@@ -110,7 +110,7 @@ def test_a_run_that_cannot_be_written_down_says_so_first(ended: dict[str, Finish
     assert '"passed": true' in full.out  # the summary is printed instead
 
 
-def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, FinishedSwarm]) -> None:
+def test_broken_slo_fails_the_run_and_names_the_term(ended: dict[str, FinishedSwarm]) -> None:
     broken = ended["broken"]
     assert broken.code == 1
     summary = broken.summary
@@ -126,7 +126,7 @@ def test_a_broken_slo_fails_the_run_and_says_which_term(ended: dict[str, Finishe
     assert "BROKEN" in broken.out
 
 
-def test_where_no_server_is_no_run_passes(ended: dict[str, FinishedSwarm]) -> None:
+def test_run_without_a_server_fails(ended: dict[str, FinishedSwarm]) -> None:
     nobody, nowhere = ended["nobody"], ended["nowhere"]
     assert nobody.code == 1
     assert not nobody.summary.passed

@@ -46,7 +46,7 @@ def steps(one: FinishedSwarm, word: str) -> list[Step]:
 
 
 @pytest.mark.parametrize("name", ["storm", "burst", "steps", "ramp"])
-def test_no_shape_loses_anything(shaped: dict[str, FinishedSwarm], name: str) -> None:
+def test_shapes_lose_no_messages(shaped: dict[str, FinishedSwarm], name: str) -> None:
     shaped[name].assert_clean()
     assert shaped[name].summary.shape == name
 
@@ -60,7 +60,7 @@ def test_step_figures_equal_the_sum_of_its_seconds(shaped: dict[str, FinishedSwa
             assert step.bots <= BOTS
 
 
-def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, FinishedSwarm]) -> None:
+def test_storm_cuts_its_share_and_all_resume(shaped: dict[str, FinishedSwarm]) -> None:
     storm = shaped["storm"]
     # The run may have ended during the last one
     found = [step for step in steps(storm, "storm") if step.end - step.start >= 2]
@@ -76,7 +76,7 @@ def test_a_storm_cuts_its_share_and_all_come_back(shaped: dict[str, FinishedSwar
     assert 0 < storm.histogram("resume").count <= storm.count("resumed")
 
 
-def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, FinishedSwarm]) -> None:
+def test_burst_multiplies_the_rate(shaped: dict[str, FinishedSwarm]) -> None:
     burst = shaped["burst"]
     (during, *_) = steps(burst, "burst")
     before, *_ = steps(burst, "calm")
@@ -85,7 +85,7 @@ def test_a_burst_multiplies_the_rate_and_calm_comes_back(shaped: dict[str, Finis
     assert FACTOR / 2 < ratio < FACTOR * 1.5
 
 
-def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, FinishedSwarm]) -> None:
+def test_capacity_search_finds_where_the_slo_breaks(shaped: dict[str, FinishedSwarm]) -> None:
     limit = shaped["limit"]
     assert limit.code == 0, limit.out
     found = limit.summary.limit
@@ -104,14 +104,14 @@ def test_a_limit_is_found_where_the_slo_breaks(shaped: dict[str, FinishedSwarm])
     assert limit.summary.objective is None
 
 
-def test_steps_rise_evenly(shaped: dict[str, FinishedSwarm]) -> None:
+def test_steps_raise_users_evenly(shaped: dict[str, FinishedSwarm]) -> None:
     assert [step.bots for step in shaped["steps"].summary.steps] == [BOTS // 2, BOTS]
     labels = [row.step for row in shaped["steps"].run.rows if row.step]
     assert labels == sorted(labels)
     assert {label.partition(":")[0] for label in labels} == {"step 1 of 2", "step 2 of 2"}
 
 
-def test_a_ramp_rises_all_the_time(shaped: dict[str, FinishedSwarm]) -> None:
+def test_ramp_raises_users_continuously(shaped: dict[str, FinishedSwarm]) -> None:
     bots = [row.bots for row in shaped["ramp"].run.rows if row.phase != "drain"]
     assert bots == sorted(bots)
     assert bots[0] < bots[-1] <= BOTS  # the first second may be partial, with no bots yet

@@ -48,19 +48,19 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Finis
         server.kill()
 
 
-def test_nothing_is_lost_by_it(starved: FinishedSwarm) -> None:
+def test_starved_process_loses_no_messages(starved: FinishedSwarm) -> None:
     starved.assert_clean()
     assert starved.summary.generator.processes == 2
 
 
-def test_its_lag_is_shown(starved: FinishedSwarm) -> None:
+def test_starved_process_shows_its_lag(starved: FinishedSwarm) -> None:
     assert starved.histogram("loop_lag").largest >= STOPPED * 1e6 * 0.9
     assert starved.count_at_least("bot_lag", STOPPED / 2 * 1e6) >= TIMES
     assert starved.count_at_least("send_lag", STOPPED / 2 * 1e6) >= TIMES
     assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED * 1e6 * 0.9
 
 
-def test_the_seconds_are_marked_with_the_reason(starved: FinishedSwarm) -> None:
+def test_starved_seconds_are_marked_with_the_reason(starved: FinishedSwarm) -> None:
     marked = [row for row in starved.run.rows if row.marked]
     assert len(marked) >= TIMES - 1
     assert {row.marked for row in marked} >= {"loop lag over 100 ms"}
@@ -77,7 +77,7 @@ def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: FinishedS
     assert timed + starved.count("untimed") + starved.count("caught_up") == starved.count("delivered")
 
 
-def test_the_servers_latency_does_not_hold_it(starved: FinishedSwarm) -> None:
+def test_server_latency_excludes_the_starvation(starved: FinishedSwarm) -> None:
     # Late reads are in the bot lag, and not in the latency
     late = starved.count_at_least("bot_lag", STOPPED / 2 * 1e6)
     assert starved.count_at_least("delivery", STOPPED / 2 * 1e6) < late / 2
