@@ -1,7 +1,4 @@
-"""The faults that one process has found: how many, and the first of them in words.
-
-Knows kinds of faults (metrics.FAULTS) and bounds. Must not know how a fault is found.
-"""
+"""Faults found by one process: counts by kind, and the first of them with a text. Memory is bounded."""
 
 from collections import Counter
 from typing import Final
@@ -11,15 +8,15 @@ from chat_swarm.audit.interval_set import IntervalSet
 from chat_swarm.model.schema import AuditFault
 
 FAULTS_KEPT: Final = 100
-"""Faults of receivers that are kept in words: a report shows no more."""
+"""Faults of receivers kept with a text: a report shows no more."""
 ROOM_FAULTS_KEPT: Final = 1_000
-"""Faults of rooms that are kept: the master counts those once that several processes have found."""
+"""Faults of rooms kept: the master counts a fault once that several processes found."""
 COUNTER_RANGES_KEPT: Final = 100_000
-"""Ranges of skipped counters, and of refused ones, that are kept: about 15 MB each."""
+"""Ranges of skipped counters, and of excused ones, kept: about 15 MB each."""
 
 
 class FaultLog:
-    """Counts go up as faults are found, and `lost` down again where it turns out to be `reordered`."""
+    """Counts rise as faults are found; `lost` falls again if a missing message arrives late (`reordered`)."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -28,26 +25,26 @@ class FaultLog:
         self.room_faults: dict[tuple[str, str, int], RoomFault] = {}
         self.spilled: Counter[str] = Counter()
         self.excused: dict[tuple[str, str], IntervalSet] = {}
-        """By room and sender: the counters that may be missing, or come late."""
+        """(room, sender) → counters that may be missing, or be stored late."""
         self.notes: dict[str, None] = {}
         self._room_counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
         self._ranges_used: Counter[str] = Counter()
 
     def count_fault(self, kind: str, room: str, bot: str, first: int, last: int, detail: str) -> None:
-        """Count a fault for each seq from `first` to `last` that one receiver was shown."""
+        """Count one fault for each seq from `first` to `last` of one receiver, and record its text."""
         self.counts[kind] += last - first + 1
         self.record_text(kind, room, bot, first, last, detail)
 
     def record_text(self, kind: str, room: str, bot: str, first: int, last: int, detail: str) -> None:
-        """Keep in words what has been counted."""
+        """Record the text of a fault that is counted elsewhere."""
         if len(self.faults) < FAULTS_KEPT:
             self.faults.append(
                 AuditFault(kind=kind, room=room, bot=bot, first=first, last=last, detail=detail)
             )
 
     def count_room_fault(self, fault: RoomFault) -> None:
-        """Count a fault in what a room holds, once however many receivers are shown it."""
+        """Count a fault of a room's contents, once for any number of receivers."""
         key = (fault.kind, fault.room, fault.seq)
         if key in self.room_faults:
             return
@@ -58,7 +55,7 @@ class FaultLog:
             self.spilled[fault.kind] += 1
 
     def excuse_counter(self, room: str, sender: str, counter: int) -> None:
-        """Excuse a counter."""
+        """Allow this counter of a sender to be missing, or to be stored late."""
         ranges = self.excused.get((room, sender))
         if ranges is None:
             ranges = self.excused[room, sender] = IntervalSet()
@@ -68,7 +65,7 @@ class FaultLog:
             self._ranges_used["refused"] += len(ranges) - before
 
     def reserve_skip(self) -> bool:
-        """Take a place among the ranges of counters that senders left out; there is an end to them."""
+        """Reserve space for one more range of skipped counters; return whether there is any left."""
         self._ranges_used["skipped"] += 1
         return self._has_space_for("skipped")
 
@@ -76,16 +73,16 @@ class FaultLog:
         if self._ranges_used[what] <= COUNTER_RANGES_KEPT:
             return True
         note = (
-            f"more than {COUNTER_RANGES_KEPT} ranges of {what} counters: what senders left out is not checked"
+            f"more than {COUNTER_RANGES_KEPT} ranges of {what} counters: lost messages of senders not checked"
         )
         self.notes[note] = None
         return False
 
     def take_new_counts(self) -> dict[str, int]:
-        """Return what was found since the last time.
+        """Return the faults found since the last call, by kind.
 
-        A loss that has been taken stays taken if the message comes after all; so does what is lost
-        later in its stead. Never negative, therefore: the counts of the end are the exact ones.
+        A loss that was returned once is not taken back if the message arrives late; a later loss then offsets
+        it. So no number is ever negative, and only the final counts are exact.
         """
         fresh = {
             kind: number

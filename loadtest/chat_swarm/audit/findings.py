@@ -1,6 +1,6 @@
-"""What one process tells of its audit at the end, for the master to reckon with.
+"""Schema of the audit report that each process sends to the master at the end of a run (audit/merge.py).
 
-Knows shapes. Must not know how they are found nor what they amount to.
+Field order and names are the wire format between processes: they MUST NOT change.
 """
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from chat_swarm.model.schema import AuditFault
 
 
 class FinalPosition(Struct, array_like=True):
-    """A receiver that was followed to the end, and where it stood then."""
+    """The position of a receiver that was followed to the end of the run."""
 
     bot: str
     position: int
@@ -17,7 +17,7 @@ class FinalPosition(Struct, array_like=True):
 
 
 class SkippedCounters(Struct, array_like=True):
-    """Counters from `first` to `last` that a sender left out, noticed at the message `seq`."""
+    """Counters from `first` to `last` of a sender that are missing before the message `seq`."""
 
     sender: str
     first: int
@@ -26,7 +26,7 @@ class SkippedCounters(Struct, array_like=True):
 
 
 class ExcusedCounters(Struct, array_like=True):
-    """Counters of a sender that will rightly be missing, as ranges."""
+    """Counters of a sender that may be missing, as ranges: refused, or in doubt after a lost session."""
 
     room: str
     sender: str
@@ -34,7 +34,7 @@ class ExcusedCounters(Struct, array_like=True):
 
 
 class RoomFault(Struct, array_like=True, frozen=True):
-    """A fault in what a room holds, at the message `counter` of `sender`."""
+    """A fault of a room's contents, at the message `counter` of `sender`."""
 
     kind: str
     room: str
@@ -45,35 +45,35 @@ class RoomFault(Struct, array_like=True, frozen=True):
 
 
 class RoomLogExport(Struct, array_like=True):
-    """What was shown in a room: see audit/room_log.py."""
+    """The messages of a room that one process observed: see audit/room_log.py."""
 
     base: int
     """The seq of the first entry."""
     senders: list[str]
     entries: bytes
-    """Eight bytes a seq, little endian: the sender's number (from 1) and its counter; 0: not shown here."""
+    """Eight bytes a seq, little endian: sender number (from 1) and counter; 0: not observed."""
     blocks: dict[int, int]
-    """Digests of what is too old to have entries."""
+    """Block number → digest of seqs too old to have entries."""
 
 
 class ProcessFindings(Struct, kw_only=True):
-    """One process's audit."""
+    """The audit of one process."""
 
     receivers: int
     checked: int
     explained_gaps: int
     counts: dict[str, int]
-    """Faults of single receivers and senders; no other process has found the same."""
+    """Faults of single receivers and senders; no other process found the same ones."""
     faults: list[AuditFault]
-    """The first of those."""
+    """The first of them, with texts."""
     room_faults: list[RoomFault]
-    """Faults in what a room holds: other processes may have found the same."""
+    """Faults of rooms' contents; other processes may have found the same ones."""
     spilled: dict[str, int]
-    """How many more of these there were, by kind."""
+    """Kind → number of further room faults, which are not in `room_faults`."""
     heads: dict[str, int]
     tails: dict[str, list[FinalPosition]]
     skips: dict[str, list[SkippedCounters]]
     refused: list[ExcusedCounters]
     records: dict[str, RoomLogExport]
     notes: list[str]
-    """Why the check was not whole."""
+    """Why the check was incomplete."""

@@ -1,14 +1,11 @@
-"""A set of whole numbers that is kept as ranges: seqs that are missing, counters that were refused.
-
-Knows numbers. Must not know what they count.
-"""
+"""A set of integers stored as intervals: missing seqs, excused counters."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 
 class IntervalSet:
-    """Numbers as ascending ranges that neither touch nor overlap; ends are inside."""
+    """Ascending closed intervals [first, last] that neither touch nor overlap; iterating yields them."""
 
     __slots__ = ("_firsts", "_lasts")
 
@@ -24,11 +21,11 @@ class IntervalSet:
         return place < len(self._lasts) and self._firsts[place] <= number
 
     def __len__(self) -> int:
-        """Return the number of ranges."""
+        """Return the number of intervals."""
         return len(self._firsts)
 
     def add(self, first: int, last: int) -> None:
-        """Add the numbers from `first` to `last`."""
+        """Add the integers from `first` to `last`."""
         low = bisect_left(self._lasts, first - 1)
         high = bisect_right(self._firsts, last + 1)
         if low < high:
@@ -38,7 +35,7 @@ class IntervalSet:
         self._lasts[low:high] = [last]
 
     def remove(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Remove the numbers from `first` to `last`; return those that were there, as ranges."""
+        """Remove the integers from `first` to `last`; return those that were in the set, as intervals."""
         low = bisect_left(self._lasts, first)
         high = bisect_right(self._firsts, last)
         removed = [(max(one, first), min(other, last)) for one, other in self._slice(low, high)]
@@ -57,5 +54,5 @@ class IntervalSet:
 
 
 def range_text(first: int, last: int) -> str:
-    """Return how a person reads the range."""
+    """Return an interval as text: `4` or `4 to 6`."""
     return str(first) if first == last else f"{first} to {last}"

@@ -1,7 +1,4 @@
-"""What several processes were shown in one room, held against each other.
-
-Knows records (audit/room_log.py). Must not know receivers.
-"""
+"""Comparison of the room logs of several processes: the same seq must be the same message in all of them."""
 
 import sys
 from array import array
@@ -13,11 +10,11 @@ from chat_swarm.audit.room_log import BLOCK_SEQS, COUNTER_BITS, COUNTER_MASK
 from chat_swarm.model.schema import AuditFault
 
 MessageKey = tuple[str, int]
-"""A sender and its counter."""
+"""A message's identity: (sender, counter)."""
 
 
 def decode_entries(record: RoomLogExport) -> Iterator[tuple[int, MessageKey]]:
-    """Yield what has an entry: its seq and the message."""
+    """Yield (seq, message) for every entry of an exported room log."""
     entries = array("Q", record.entries)
     if sys.byteorder == "big":
         entries.byteswap()
@@ -28,7 +25,7 @@ def decode_entries(record: RoomLogExport) -> Iterator[tuple[int, MessageKey]]:
 
 
 def find_mismatches(room: str, records: list[RoomLogExport]) -> Iterator[AuditFault]:
-    """Yield the seqs under which processes were shown different messages, one or more times."""
+    """Yield a fault for each seq, or block of old seqs, that is not the same message in all processes."""
     if all(_equal(one, other) for one, other in pairwise(records)):
         return
     known: dict[int, MessageKey] = {}
@@ -45,7 +42,7 @@ def _digest_mismatches(room: str, records: Iterable[RoomLogExport]) -> Iterator[
     for record in records:
         for block, digest in record.blocks.items():
             first = known.setdefault(block, digest)
-            # Where different seqs were shown, the messages cannot be compared.
+            # Digests of different sets of seqs cannot be compared.
             if first >> 32 == digest >> 32 and first != digest:
                 start, end = block * BLOCK_SEQS - BLOCK_SEQS + 1, block * BLOCK_SEQS
                 yield _mismatch(

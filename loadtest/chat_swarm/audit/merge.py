@@ -1,6 +1,7 @@
-"""What the audits of all processes amount to: the run's result.
+"""Merge of the audits of all processes into the result of the run.
 
-Knows findings. Must not know bots, nor how findings travel.
+Some faults show only here: a receiver behind a head that only another process knows, a message that differs
+between processes, and a missing counter that neither its sender's process nor any receiver's can explain.
 """
 
 from collections import Counter, defaultdict
@@ -21,10 +22,10 @@ _ExcusedBySender = defaultdict[tuple[str, str], IntervalSet]
 
 
 def merge_audits(finals: Iterable[dict[str, Any]], *, notes: Iterable[str] = ()) -> AuditResult:
-    """Put together what `Audit.final` returned in each process.
+    """Merge the `ProcessAudit.final_report` of every process.
 
-    `notes` say what else kept the check from being whole, such as a process that did not answer. With
-    any of them, or any of a process's own, the audit does not pass, whatever it found.
+    `notes`: further reasons why the check is incomplete, such as a process that did not report. With any
+    note, its own or a process's, the audit does not pass, whatever it found.
     """
     processes = [msgspec.convert(final, ProcessFindings) for final in finals]
     heads: dict[str, int] = {}
@@ -63,7 +64,7 @@ def merge_audits(finals: Iterable[dict[str, Any]], *, notes: Iterable[str] = ())
 
 
 def _merge_excused(processes: list[ProcessFindings]) -> _ExcusedBySender:
-    """Return what may be missing or late, as its senders' processes say."""
+    """Return the counters that may be missing or late, as reported by the processes of their senders."""
     excused: _ExcusedBySender = defaultdict(IntervalSet)
     for findings in processes:
         for refusals in findings.refused:
@@ -73,7 +74,7 @@ def _merge_excused(processes: list[ProcessFindings]) -> _ExcusedBySender:
 
 
 def _merge_room_faults(processes: list[ProcessFindings], excused: _ExcusedBySender) -> list[AuditFault]:
-    """Return the faults in what rooms hold, each once; and where processes were shown different messages."""
+    """Return the faults of rooms' contents, each once, and the mismatches between processes."""
     found: dict[tuple[str, str, int], AuditFault] = {}
     for one in (fault for findings in processes for fault in findings.room_faults):
         if one.kind != "reordered" or one.counter not in excused.get((one.room, one.sender), ()):
@@ -81,7 +82,7 @@ def _merge_room_faults(processes: list[ProcessFindings], excused: _ExcusedBySend
                 kind=one.kind, room=one.room, bot=one.sender, first=one.seq, last=one.seq, detail=one.detail
             )
     for kind, room, seq in list(found):
-        if kind == "repeated":  # to whom came in between the two, it seemed to be out of order
+        if kind == "repeated":  # a receiver that joined between the two saw it out of order
             found.pop(("reordered", room, seq), None)
     for room in {room for findings in processes for room in findings.records}:
         records = [findings.records[room] for findings in processes if room in findings.records]
@@ -93,10 +94,10 @@ def _merge_room_faults(processes: list[ProcessFindings], excused: _ExcusedBySend
 def _lost_by_senders(
     processes: list[ProcessFindings], excused: _ExcusedBySender, faults: list[AuditFault]
 ) -> Iterator[tuple[AuditFault, int]]:
-    """Yield what senders left out and nobody refused, with the number of messages.
+    """Yield (fault, number of messages) for counters that are missing and not excused.
 
-    Several processes notice the same; and none of it counts that anybody was shown at another place, or
-    that was noticed at a message of which two were shown, or in a room where nobody can tell which.
+    Several processes notice the same missing counter. It does not count if any process observed that message
+    at another seq, or if it was noticed at a mismatched seq, or in a room with a mismatch at an unknown seq.
     """
     void = {(fault.room, fault.first) for fault in faults if fault.kind == "mismatched"}
     vague = {fault.room for fault in faults if fault.kind == "mismatched" and fault.first < fault.last}
@@ -137,7 +138,7 @@ def _lost_by_senders(
 def _unfinished_receivers(
     processes: list[ProcessFindings], heads: dict[str, int]
 ) -> Iterator[tuple[str, FinalPosition]]:
-    """Yield the receivers that have not come to the head of their room."""
+    """Yield (room, final position) of the receivers that did not reach the head of their room."""
     for findings in processes:
         for room, tails in findings.tails.items():
             for tail in tails:
@@ -147,18 +148,16 @@ def _unfinished_receivers(
 
 def _unfinished_fault(room: str, tail: FinalPosition, head: int) -> AuditFault:
     missing = range_text(tail.position + 1, head)
-    detail = f"{tail.bot} was never shown {missing}: it stood at {tail.position} at the end"
+    detail = f"{tail.bot} never got {missing}: its position at the end was {tail.position}"
     return AuditFault(kind="lost", room=room, bot=tail.bot, first=tail.position + 1, last=head, detail=detail)
 
 
 def _slow_reader_notes(unfinished: list[tuple[str, FinalPosition]]) -> list[str]:
     slow = sum(tail.slow for _, tail in unfinished)
-    return (
-        [f"{slow} bots that read slowly on purpose had not come to the end, which is no loss"] if slow else []
-    )
+    return [f"{slow} bots that read slowly on purpose did not reach the end: not a loss"] if slow else []
 
 
 def _interleave_kinds(faults: list[AuditFault]) -> list[AuditFault]:
-    """Return the faults so that the first of each kind come first."""
+    """Return the faults ordered so that the first of each kind come first."""
     kinds = [[fault for fault in faults if fault.kind == kind] for kind in FAULTS]
     return [fault for row in zip_longest(*kinds) for fault in row if fault is not None]

@@ -1,8 +1,8 @@
-"""What one process's bots were shown, held against the contract: each seq once, in order, the same to all.
+"""The audit of one process: each receiver gets each seq once and in order, all of them the same message.
 
-Knows what bots tell it. Must not know sockets, clocks nor other processes: audit/merge.py puts processes
-together. `shown` runs for each decoded frame; for each delivery the engine itself compares with
-`Receiver.position`, and only what does not follow comes here.
+`observe_message` runs once for each decoded frame. For each delivery, the bot itself compares the seq with
+`Receiver.position`; it calls the audit only if the seq is not the next one. audit/merge.py merges the
+processes.
 """
 
 from collections.abc import Mapping
@@ -19,52 +19,50 @@ __all__ = ["ProcessAudit", "Receiver"]
 
 
 class ProcessAudit:
-    """The audit of one process."""
+    """The receivers and room logs of one process."""
 
     def __init__(self) -> None:
         self._fault_log = FaultLog()
         self._logs: dict[str, RoomLog] = {}
         self._followed: set[Receiver] = set()
-        self._heads: dict[
-            str, int
-        ] = {}  # acknowledged, or got to by a receiver that is not followed any more
+        self._heads: dict[str, int] = {}  # durable seqs, and final positions of receivers no longer followed
         self._receivers = 0
         self._checked = 0
         self._explained_gaps = 0
 
-    # What becomes of a receiver.
+    # Receivers.
 
     def follow(self, bot: str, room: str, seq: int) -> Receiver:
-        """Follow this bot in this room from now on; the next that it is shown must be `seq` + 1."""
+        """Start to check this bot in this room: the next seq that it gets must be `seq` + 1."""
         receiver = Receiver(bot, room, seq)
         self._followed.add(receiver)
         self._receivers += 1
         return receiver
 
     def unfollow(self, receiver: Receiver) -> None:
-        """Follow it no longer: it left the room, quit, or will not come back. Its tail is not checked."""
+        """Stop to check it: it left, quit, or cannot resume. It need not reach the head of the room."""
         if receiver in self._followed:
             self._finish_receiver(receiver)
             self._followed.discard(receiver)
 
     def observe_out_of_sequence(self, receiver: Receiver, first: int, last: int) -> None:
-        """Take a run of seqs that does not follow the receiver's position."""
+        """Record a run of seqs that does not start right after the receiver's position."""
         if receiver in self._followed:
             self._checked += receiver.observe_run(first, last, self._fault_log)
 
     def observe_gap(self, receiver: Receiver, first: int, last: int) -> None:
-        """Take a `gap` that the receiver was told of."""
+        """Record a `gap` event that the receiver got."""
         if receiver in self._followed:
             self._checked += receiver.observe_gap(first, last, self._fault_log)
             if receiver.excused:
                 self._explained_gaps += last - first + 1
 
-    # What becomes of a message.
+    # Messages.
 
     def observe_message(self, room: str, seq: int, sender: str, counter: int) -> None:
-        """Take a message of this run's bots, once for each time that it is decoded.
+        """Record a message of this run's bots, whenever one is decoded.
 
-        `counter` goes up by one with each message of `sender` in this room; `sender` stays the same
+        `counter` rises by one with each message of `sender` in this room; the name `sender` stays the same
         for the whole run, over all its sessions.
         """
         log = self._logs.get(room)
@@ -73,32 +71,32 @@ class ProcessAudit:
         log.observe(seq, sender, counter)
 
     def note_durable(self, room: str, seq: int) -> None:
-        """Note that this seq is durable, so that every receiver must come to it."""
+        """Record that this seq is durable: every receiver of the room must reach it."""
         if seq > self._heads.get(room, 0):
             self._heads[room] = seq
 
     def excuse_counter(self, room: str, sender: str, counter: int) -> None:
-        """Note that this message need not be stored, or may be stored after later ones.
+        """Allow this message to be missing, or to be stored after later ones of its sender.
 
-        An error answered it (it may be sent again), or a session ended without a word of it.
+        The server answered it with an error (it may be sent again), or its session ended before any answer.
         """
         self._fault_log.excuse_counter(room, sender, counter)
 
     def count_unanswered(self, room: str, bot: str, count: int) -> None:
-        """Note messages on a connection that stood, which were neither acknowledged nor refused."""
+        """Record messages on an open connection that were neither acknowledged nor refused."""
         if count > 0:
             self._fault_log.counts["unanswered"] += count
             detail = f"{count} of {bot}'s messages were neither acknowledged nor refused"
             self._fault_log.record_text("unanswered", room, bot, 0, 0, detail)
 
-    # What the others ask.
+    # Results.
 
     def take_faults(self) -> dict[str, int]:
-        """Return the faults that were found since the last time, by the names of `metrics.FAULTS`."""
+        """Return the faults found since the last call, by the names of `metric_names.FAULTS`."""
         return self._fault_log.take_new_counts()
 
     def heads(self) -> dict[str, int]:
-        """Return the highest seq of each room that is known here."""
+        """Return the highest seq of each room that this process knows."""
         heads = dict(self._heads)
         for room, log in self._logs.items():
             if log.head > heads.get(room, 0):
@@ -109,12 +107,12 @@ class ProcessAudit:
         return heads
 
     def count_behind(self, heads: Mapping[str, int]) -> int:
-        """Return how many receivers have not come to these heads yet."""
+        """Return the number of receivers that have not reached these heads."""
         get = heads.get
         return sum(receiver.position < get(receiver.room, 0) for receiver in self._followed)
 
     def final_report(self) -> dict[str, Any]:
-        """Return what reckoning.reckon needs of this process. Nothing may be told to this audit after it."""
+        """Return `ProcessFindings` as plain data for `merge_audits`; MUST be the last call."""
         tails: dict[str, list[FinalPosition]] = {}
         for receiver in self._followed:
             self._finish_receiver(receiver)
@@ -142,7 +140,7 @@ class ProcessAudit:
         return plain
 
     def _finish_receiver(self, receiver: Receiver) -> None:
-        """Count what it was shown, and give up what it still misses."""
+        """Count what it got, and report what it still misses as lost."""
         self._checked += receiver.take_uncounted()
         receiver.report_missing(self._fault_log)
         self.note_durable(receiver.room, receiver.position)

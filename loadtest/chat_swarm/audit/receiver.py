@@ -1,7 +1,4 @@
-"""One bot in one room, and what it has been shown: each seq once, in order, from where it came in.
-
-Knows seqs. Must not know messages, senders nor other receivers.
-"""
+"""One bot in one room: checks that it gets each seq once and in order, from where it joined."""
 
 from typing import Final
 
@@ -9,11 +6,15 @@ from chat_swarm.audit.fault_log import FaultLog
 from chat_swarm.audit.interval_set import IntervalSet, range_text
 
 MISSING_RANGES_KEPT: Final = 1_000
-"""Ranges of missing seqs that are kept for a receiver; what is beyond and comes late counts as repeated."""
+"""Intervals of missing seqs kept for a receiver; later ones that arrive late count as repeated."""
 
 
 class Receiver:
-    """Who hands in a run that follows `position` moves it; any other run goes to Audit.odd."""
+    """The position of a bot in a room.
+
+    A caller with a run that starts at `position` + 1 sets `position` itself, for speed; any other run goes to
+    `ProcessAudit.observe_out_of_sequence`.
+    """
 
     __slots__ = ("_counted_to", "_joined_at", "_missing", "bot", "excused", "position", "room", "slow")
 
@@ -21,23 +22,23 @@ class Receiver:
         self.bot = bot
         self.room = room
         self.position = seq
-        """The last seq that it has been shown."""
+        """The highest seq that it got."""
         self.excused = False
-        """It was away, or slow: a gap told to it is explained."""
+        """It was disconnected, or slow: a gap reported to it is explained."""
         self.slow = False
-        """It reads slowly on purpose: that it does not come to the end is its own doing."""
-        self._counted_to = seq  # what it was shown after this seq is not counted yet
-        self._joined_at = seq  # where it came in
+        """It reads slowly on purpose, so it need not reach the head of the room."""
+        self._counted_to = seq  # messages after this seq are not counted yet
+        self._joined_at = seq  # the position at which it joined
         self._missing: IntervalSet | None = None
 
     def take_uncounted(self) -> int:
-        """Return how many messages it was shown since this was last asked."""
+        """Return the number of messages that it got since the last call."""
         shown = self.position - self._counted_to
         self._counted_to = self.position
         return shown
 
     def observe_run(self, first: int, last: int, fault_log: FaultLog) -> int:
-        """Take a run that does not follow; return how many messages it was shown, with those before it."""
+        """Record a run out of sequence; return the messages since the last count, these included."""
         shown = self.take_uncounted() + last - first + 1
         if first <= self.position:
             self._observe_late(first, min(last, self.position), fault_log)
@@ -47,7 +48,7 @@ class Receiver:
         return shown
 
     def observe_gap(self, first: int, last: int, fault_log: FaultLog) -> int:
-        """Take what the server says can no longer be had; return how many messages it was shown before."""
+        """Record a gap reported by the server; return the messages since the last count."""
         shown = self.take_uncounted()
         if self._missing is not None:
             for one, other in self._missing.remove(first, last):
@@ -55,21 +56,21 @@ class Receiver:
         if first > self.position + 1:
             self._add_missing(self.position + 1, first - 1, fault_log)
         if not self.excused:
-            detail = f"{self.bot} was told that {range_text(first, last)} can no longer be had"
+            detail = f"the server reported the gap {range_text(first, last)} to {self.bot}"
             fault_log.count_fault(
-                "gaps", self.room, self.bot, first, last, f"{detail}: it was neither away nor slow"
+                "gaps", self.room, self.bot, first, last, f"{detail}, which was neither disconnected nor slow"
             )
         self.position = self._counted_to = max(self.position, last)
         return shown
 
     def report_missing(self, fault_log: FaultLog) -> None:
-        """Give up what is missing: it will not come any more."""
+        """Report the missing seqs as lost: they will not arrive any more."""
         missing, self._missing = self._missing, None
         for first, last in missing or ():
             if first - 1 == self._joined_at:
-                detail = f"{self.bot} came in at {first - 1} and was shown {last + 1} first"
+                detail = f"{self.bot} joined at {first - 1} and got {last + 1} first"
             else:
-                detail = f"{self.bot} was shown {first - 1} and then {last + 1}"
+                detail = f"{self.bot} got {first - 1} and then {last + 1}"
             fault_log.record_text("lost", self.room, self.bot, first, last, detail)
 
     def _add_missing(self, first: int, last: int, fault_log: FaultLog) -> None:
@@ -81,7 +82,7 @@ class Receiver:
 
     def _observe_late(self, first: int, last: int, fault_log: FaultLog) -> None:
         late = [] if self._missing is None else self._missing.remove(first, last)
-        detail_format = f"{self.bot} was shown %s after {self.position}"
+        detail_format = f"{self.bot} got %s after {self.position}"
         for one, other in late:
             fault_log.counts["lost"] -= other - one + 1
             fault_log.count_fault(
@@ -92,7 +93,5 @@ class Receiver:
         for one, other in late:
             again.remove(one, other)
         for one, other in again:
-            detail = (
-                f"{self.bot} was shown {range_text(one, other)} again, when it had got to {self.position}"
-            )
+            detail = f"{self.bot} got {range_text(one, other)} again, at position {self.position}"
             fault_log.count_fault("repeated", self.room, self.bot, one, other, detail)

@@ -1,7 +1,30 @@
-"""What one process was shown in a room: which message has which seq, and each sender's order.
+"""The log of one room as one process observed it: which message has which seq, and each sender's order.
 
-Knows seqs, senders and their counters: a sender's counter goes up by one with each message that it says in
-this room, and never starts anew. Must not know who was shown what. `shown` runs for each decoded frame.
+Theory of operation. A message is (sender, counter): a sender's counter rises by one with each message in the
+room and never restarts during a run. The log maps seq → message and checks that each sender's counters ascend
+with seq.
+
+1. Entry: one 64-bit integer a seq, `sender number << COUNTER_BITS | counter`. Senders are numbered from 1, so
+   0 is a hole: a seq that no bot of this process got yet. `_base` is the seq of the first entry.
+2. Order: `_checked_to` is the seq up to which it is checked. The check stops at a hole, since the missing seq
+   may still arrive. Once `HOLE_PATIENCE_SEQS` seqs follow, it skips the hole, and any next counter of any
+   sender is accepted; so is the first counter of a sender.
+3. Result: last counter + 1 is correct. A higher one skips counters, which the master reports as lost unless
+   they were excused or observed elsewhere. A lower one is `repeated` if the window has that entry already,
+   else `reordered`, unless excused (the message was sent again after an error).
+4. Memory: the window holds `WINDOW_SEQS` entries. Older ones become digests, one for each block of
+   `BLOCK_SEQS` seqs; blocks start at fixed seqs, so logs of processes that joined at different times can be
+   compared.
+
+Example, with ann = 1 and bob = 2 ("1:3" is ann's message 3); `_checked_to` is 2:
+
+    seq       1    2    3    4    5
+    entries  1:1  2:1   0   1:3  1:2
+
+    If seq 3 arrives (2:2): 3 is correct; 4 skips ann's counter 2; at 5, 2 < 3: `reordered`, skip cancelled.
+    If it never arrives: 512 seqs later the check skips 3; 4 is accepted; at 5, 2 < 3: `reordered`.
+
+`observe` runs for each decoded frame; the usual case (next seq, next counter) returns early.
 """
 
 import sys
@@ -15,20 +38,20 @@ from chat_swarm.audit.findings import RoomFault, RoomLogExport, SkippedCounters
 
 COUNTER_BITS: Final = 40
 COUNTER_MASK: Final = (1 << COUNTER_BITS) - 1
-"""An entry is the sender's number, then its counter in these bits."""
+"""The low bits of an entry, below the sender's number."""
 WINDOW_SEQS: Final = 2_048
-"""Seqs that have entries: 16 KiB in the busiest room; who reads again what is older is not compared."""
+"""Seqs with entries: 16 KiB a room. Older messages that are read again are not compared."""
 BLOCK_SEQS: Final = 256
-"""Seqs whose entries become one digest when they leave the window; block n ends with seq n * BLOCK."""
+"""Seqs whose entries become one digest when they leave the window; block n ends with seq n * BLOCK_SEQS."""
 DIGESTS_KEPT: Final = 4_096
-"""Digests that are kept."""
+"""Digests kept for a room."""
 HOLE_PATIENCE_SEQS: Final = 512
-"""Seqs that are shown beyond a hole before nobody of this process is taken to have been there."""
-_ANY_COUNTER: Final = -2  # in `_lasts`: this sender's next counter may be any
+"""Seqs observed after a hole before the check skips it."""
+_ANY_COUNTER: Final = -2  # in `_last_counters`: any next counter of this sender is correct
 
 
 class RoomLog:
-    """The log begins with the first message that is shown; what comes before it is not compared."""
+    """The log starts with the first message observed; earlier seqs are not checked."""
 
     __slots__ = (
         "_base",
@@ -47,7 +70,7 @@ class RoomLog:
         self._fault_log = fault_log
         self._base = seq  # the seq of the first entry
         self._entries = array("Q")
-        self._checked_to = seq - 1  # up to here, the senders' order has been looked at
+        self._checked_to = seq - 1  # the senders' order is checked up to here
         self._sender_numbers: dict[str, int] = {}  # from 1: an entry of 0 is a hole
         self._last_counters = array("q", [_ANY_COUNTER])  # by number: the highest counter so far
         self._skips: list[SkippedCounters] = []
@@ -55,11 +78,11 @@ class RoomLog:
 
     @property
     def head(self) -> int:
-        """The highest seq that was shown."""
+        """The highest seq observed."""
         return self._base + len(self._entries) - 1
 
     def observe(self, seq: int, sender: str, counter: int) -> None:
-        """Take a message; it may have been shown before."""
+        """Record a message; it may have been observed before."""
         entries = self._entries
         if seq == self._checked_to + 1 == self._base + len(entries):
             number = self._sender_numbers.get(sender, 0)
@@ -90,12 +113,12 @@ class RoomLog:
             self._digest_oldest_block()
 
     def check_rest(self) -> None:
-        """Look at all that was shown, whatever is missing in between."""
+        """Check the order of all entries that remain, skipping every hole."""
         while self._checked_to < self.head:
             self._skip_hole()
 
     def export(self) -> RoomLogExport:
-        """Return what was shown, for comparison with what other processes were shown."""
+        """Return the log, for comparison with those of other processes."""
         entries = self._entries
         if sys.byteorder == "big":
             entries = entries[:]
@@ -103,7 +126,7 @@ class RoomLog:
         return RoomLogExport(self._base, list(self._sender_numbers), entries.tobytes(), self._digests)
 
     def skips(self) -> list[SkippedCounters]:
-        """Return the counters that senders left out."""
+        """Return the counters that senders skipped."""
         return self._skips
 
     def _number_of(self, sender: str) -> int:
@@ -118,7 +141,7 @@ class RoomLog:
 
     def _append_entry(self, seq: int, entry: int) -> None:
         hole = seq - self.head - 1
-        if hole > WINDOW_SEQS:  # nobody was there for long: what came before is of no more use
+        if hole > WINDOW_SEQS:  # no bot was in the room for long: earlier entries are of no use
             self.check_rest()
             self._accept_any_counter()
             self._entries = array("Q")
@@ -129,11 +152,11 @@ class RoomLog:
         self._entries.append(entry)
 
     def _accept_any_counter(self) -> None:
-        """Let any counter of any sender come next."""
+        """Accept any next counter of every sender."""
         self._last_counters = array("q", [_ANY_COUNTER]) * len(self._last_counters)
 
     def _check_order(self) -> None:
-        """Look at the senders' order as far as there is no hole."""
+        """Check the senders' order up to the next hole."""
         entries = self._entries
         index = self._checked_to + 1 - self._base
         while index < len(entries) and (entry := entries[index]):
@@ -142,7 +165,7 @@ class RoomLog:
         self._checked_to = self._base + index - 1
 
     def _skip_hole(self) -> None:
-        """Give up the hole after `_ordered`, and look on behind it."""
+        """Skip the hole after `_checked_to`, and check the entries after it."""
         entries = self._entries
         index = self._checked_to + 1 - self._base
         while index < len(entries) and not entries[index]:
@@ -167,12 +190,12 @@ class RoomLog:
             return
         self._cancel_skip(sender, counter)
         if counter in self._fault_log.excused.get((self._room, sender), ()):
-            return  # it was sent again
+            return  # it was sent again after an error
         detail = f"message {counter} of {sender} came as {seq}, after its message {last}"
         self._fault_log.count_room_fault(RoomFault("reordered", self._room, seq, sender, counter, detail))
 
     def _cancel_skip(self, sender: str, counter: int) -> None:
-        """Take back that this message was left out."""
+        """Remove this message from the skipped counters: it was observed after all."""
         self._skips = [part for skip in self._skips for part in _split_skip(skip, sender, counter)]
 
     def _report_mismatch(self, seq: int, entry: int, other: int) -> None:
@@ -182,12 +205,12 @@ class RoomLog:
         two = f"message {other & COUNTER_MASK} of {second}"
         detail = f"{seq} is {one} to one receiver, and {two} to another"
         self._fault_log.count_room_fault(RoomFault("mismatched", self._room, seq, sender, counter, detail))
-        # Which of them is the right one nobody knows: what the counters of either say is void.
+        # Nothing shows which of the two is right, so neither sender's next counter can be checked.
         self._last_counters[entry >> COUNTER_BITS] = self._last_counters[other >> COUNTER_BITS] = _ANY_COUNTER
         self._cancel_skip(second, other & COUNTER_MASK)
 
     def _digest_oldest_block(self) -> None:
-        """Make a digest of the oldest block."""
+        """Replace the entries of the oldest block by a digest."""
         block = (self._base - 1) // BLOCK_SEQS + 1
         size = block * BLOCK_SEQS - self._base + 1
         old = self._entries[:size]

@@ -1,7 +1,4 @@
-"""What the bots of one process share, and the process's second-by-second account of them.
-
-Knows the reactor, the recorder and the audit. Must not know Locust, nor what a kind of bot does.
-"""
+"""What the bots of one process share: event loop, recorder, audit, slots; and the report for each second."""
 
 import collections
 import gc
@@ -29,58 +26,58 @@ log = logging.getLogger(__name__)
 
 _NS_PER_S: Final = 1_000_000_000
 _EARLY_TIMER_NS: Final = 5_000_000
-"""How much too early a second's timer may ring: more than a clock that is being set slews in a second."""
+"""How early the timer of a second may fire: more than a clock slews in a second (adjtime(3))."""
 _BUSY_CORES: Final = 0.95
-"""Share of a core over which a process of bots is its own bottleneck: Python uses no more than one."""
+"""CPU use above which the process itself is the bottleneck: Python uses one core at most."""
 _WARNINGS_KEPT: Final = 20
 FIRST_LOGIN_S: Final = 5
-"""Seconds that a bot may take to get in before it counts as one that did not."""
+"""A bot without a session for longer than this after its start counts as `never_there`."""
 
 Sink = Callable[[ProcessSecond, dict[str, Histogram]], object]
 
 
 class Bot(Protocol):
-    """A bot, as far as the run as a whole has to do with it. None of these may block."""
+    """A bot, as the process controls it. Methods MUST NOT block."""
 
     name: str
     up: bool
 
     def __init__(self, process: "BotProcess") -> None:
-        """Be a bot of this engine."""
+        """Create a bot of this process; `start` connects it."""
 
     def start(self) -> None:
-        """Start."""
+        """Request a slot, then connect; the bot reconnects by itself until `shut_down`."""
 
     def shut_down(self) -> None:
-        """Stop for good."""
+        """Quit, close the connection and release the slot, for good."""
 
     def cut_connection(self) -> None:
-        """Lose the connection, and come back."""
+        """Reset the connection without a `quit`, then reconnect."""
 
     def apply_rate(self) -> None:
-        """Follow `Engine.rate_factor`."""
+        """Apply a changed `BotProcess.rate_factor`."""
 
     def stop_sending(self) -> None:
-        """Say nothing more."""
+        """Send no further message; the connection stays."""
 
     def count_unacknowledged(self) -> int:
-        """Return how many messages wait for their echo."""
+        """Return the number of messages without an echo yet."""
 
     def had_session(self) -> bool:
         """Return whether it has ever had a session."""
 
     def is_first_login_pending(self) -> bool:
-        """Return whether it has begun within the last seconds, and nothing has failed."""
+        """Return whether its first attempt started less than `FIRST_LOGIN_S` ago and has not failed."""
 
     def report_unanswered(self) -> None:
-        """Tell the audit what was never answered."""
+        """Report messages without an answer to the audit, at the end of the drain."""
 
 
 class BotProcess:
     """All bots of one process in one run.
 
-    `address` is the server's, resolved; `ask` sends for seats (bots/slots.py); `sink` gets each second's
-    account, the histograms apart from it.
+    `address`: the server's, resolved; `send_slot_request`: sends a `SlotRequest` (bots/slots.py) to the
+    master; `sink`: called with the report of each second and its histograms.
     """
 
     def __init__(
@@ -111,20 +108,20 @@ class BotProcess:
         )
         self.bots: Final[set[Bot]] = set()
         self.last_counters: Final[dict[str, int]] = {}
-        """Name of a bot that has ended → its last message's counter."""
+        """Name of a bot that was shut down → counter of its last message."""
         self.connected = 0
         self.peak_connected = 0
         self.sending_stopped = False
-        """Whether nothing more is to be said."""
+        """Whether the run has stopped sending."""
         self.rate_factor = 1.0
         self.random: Final = random.Random(f"{run_id}.{process_number}")
         self.errors: Final[collections.Counter[str]] = collections.Counter()
-        """Error code, reason or errno → how often."""
+        """Error code, reason or errno → count."""
         self.warnings: Final[list[str]] = []
         self.wall_offset_ns = clock_offset_ns()
-        """The wall clock less the monotonic one."""
+        """Wall clock minus monotonic clock."""
         self.clock_step_ns = 0
-        self._logging_in: set[Bot] = set()  # on their way in when sending stopped: nobody can blame them
+        self._logging_in: set[Bot] = set()  # first login pending when sending stopped: no fault
         self._sink = sink
         self._lag_max_ns = 0
         self._cpu_ns = time.process_time_ns()
@@ -132,40 +129,40 @@ class BotProcess:
         self._closed = False
         self._schedule_next_second()
 
-    # What bots ask for.
+    # For the bots.
 
     def name_of(self, kind: str, slot: int) -> str:
-        """Return the username of who has a seat."""
+        """Return the username of the bot in a slot."""
         return f"{self.run_id}{kind[0]}{slot}"
 
     def room_of(self, slot: int) -> str:
-        """Return the room of a seat."""
+        """Return the room of a slot."""
         return f"{self.plan.room_prefix}-{self.layout.room_and_place(slot)[0]}"
 
     def count(self, name: str, number: int = 1) -> None:
-        """Count something of `metrics.COUNTS`."""
+        """Add to a count, by its name in `metric_names.COUNTS`."""
         self.recorder.counts[name] += number
 
     def count_error(self, what: str, *, fault: bool = True) -> None:
-        """Note a code, reason or errno; one that is no fault of the server's is noted, and not counted."""
+        """Record an error code, reason or errno; without `fault` it does not add to the count `errors`."""
         self.errors[what] += 1
         self.count("errors", int(fault))
 
     def warn(self, sentence: str) -> None:
-        """Tell whoever reads the report."""
+        """Add a warning to the report, once."""
         if len(self.warnings) < _WARNINGS_KEPT and sentence not in self.warnings:
             self.warnings.append(sentence)
 
-    # What the run asks for.
+    # For the run.
 
     def set_rate(self, factor: float) -> None:
-        """Have all bots say `factor` times as much as planned."""
+        """Multiply the message rate of all bots by `factor`, relative to the plan."""
         self.rate_factor = factor
         for bot in list(self.bots):
             bot.apply_rate()
 
     def cut_connections(self, share: float, spread_seconds: float) -> int:
-        """Cut a share of the connections within so many seconds; they come back. Return how many."""
+        """Cut a share of the connections over `spread_seconds`; the bots reconnect. Return the number."""
         connected = sorted((bot for bot in self.bots if bot.up), key=lambda bot: bot.name)
         victims = self.random.sample(connected, min(len(connected), round(share * len(connected))))
         for number, bot in enumerate(victims):
@@ -173,30 +170,30 @@ class BotProcess:
         return len(victims)
 
     def stop_sending(self) -> None:
-        """Say nothing more; acknowledgements and deliveries are still taken."""
+        """Stop sending messages; acknowledgements and deliveries are still received."""
         self.sending_stopped = True
         self._logging_in = {bot for bot in self.bots if bot.is_first_login_pending()}
         for bot in list(self.bots):
             bot.stop_sending()
 
     def count_unacknowledged(self) -> int:
-        """Return how many messages of bots whose session stands wait for their echo."""
+        """Return the number of messages without an echo yet, of bots with a session."""
         return sum(bot.count_unacknowledged() for bot in self.bots if bot.up)
 
     def heads(self) -> dict[str, int]:
-        """Return the highest seq that is known here of each room."""
+        """Return the highest seq of each room that this process knows."""
         return self.audit.heads()
 
     def count_behind(self, heads: Mapping[str, int]) -> int:
-        """Return how many receivers have not got all up to these seqs, or have no session to get it by."""
+        """Return the number of receivers below these heads, plus the bots that lost their session."""
         return self.audit.count_behind(heads) + self.count_away()
 
     def count_away(self) -> int:
-        """Return how many bots are without the session that they had."""
+        """Return the number of bots that had a session and have none now."""
         return sum(bot.had_session() and not bot.up for bot in self.bots)
 
     def final_report(self) -> dict[str, Any]:
-        """Return what the whole run's reckoning needs from this process."""
+        """Return this process's part of the run's result, as plain data for msgpack."""
         for bot in self.bots:
             bot.report_unanswered()
         return {
@@ -213,23 +210,23 @@ class BotProcess:
         }
 
     def close(self) -> None:
-        """End all bots and give the descriptors back."""
+        """Shut down all bots and close all descriptors."""
         for bot in list(self.bots):
             bot.shut_down()
         self._closed = True
         self.loop.close()
         self._rx_timestamping.close()
 
-    # Its own time.
+    # The report of each second.
 
     def _record_loop_lag(self, nanoseconds: int) -> None:
         self._lag_max_ns = max(self._lag_max_ns, nanoseconds)
         self.recorder.add_loop_lag(nanoseconds, LAG_PROBE_PERIOD_NS)
 
     def count_internal_error(self, error: BaseException) -> None:
-        """Note a mistake of our own."""
+        """Record an exception in the swarm's own code."""
         self.count_error("swarm_erred")
-        self.warn(f"The swarm itself erred, so its figures are doubtful: {error!r}")
+        self.warn(f"Internal error in the load generator; its figures are unreliable: {error!r}")
 
     def _every_second(self) -> None:
         if self._closed:
@@ -239,11 +236,11 @@ class BotProcess:
         self._schedule_next_second()
 
     def _schedule_next_second(self) -> None:
-        # The wall clock's: so the seconds of all processes are the same ones.
+        # By the wall clock, so that the seconds of all processes are the same.
         self.loop.call_at(time.monotonic_ns() + ns_to_next_second(time.time_ns()), self._every_second)
 
     def report_second(self) -> None:
-        """Hand on what happened since the last time."""
+        """Pass the report since the last call to `sink`."""
         now, cpu = time.monotonic_ns(), time.process_time_ns()
         seconds = max(now - self._second_start_ns, 1) / _NS_PER_S
         offset = clock_offset_ns()
@@ -266,34 +263,35 @@ class BotProcess:
         self._sink(interval, histograms)
 
     def _overload_reason(self, interval: ProcessSecond, send_lag: Histogram | None) -> str:
-        """Say why the generator was the bottleneck in a second; empty if it was not."""
+        """Return why the generator was the bottleneck in a second; empty if it was not."""
         limit = self.plan.lag_limit
         if interval.loop_lag_max_us > limit * 1e6:
             return f"loop lag over {limit * 1e3:g} ms"
         if interval.cpu > _BUSY_CORES:
             return f"CPU over {_BUSY_CORES:.0%} of a core"
         if send_lag is not None and send_lag.largest > limit * 1e6:
-            return f"sent late by over {limit * 1e3:g} ms"  # it makes up for the second before
+            return f"sent late by over {limit * 1e3:g} ms"  # it catches up after the second before
         return ""
 
 
 def ns_to_next_second(wall_ns: int) -> int:
-    """Return in how many ns the second after this one begins; one that is about to begin has begun."""
+    """Return the ns to the next second; one that starts within `_EARLY_TIMER_NS` counts as started."""
     return _NS_PER_S - (wall_ns + _EARLY_TIMER_NS) % _NS_PER_S + _EARLY_TIMER_NS
 
 
 def second_covered(begun_ns: int, ended_ns: int) -> int:
-    """Return the second that an account from one moment to another, in ns of the wall clock, is of.
+    """Return the second (epoch) that a report from `begun_ns` to `ended_ns` (wall clock) is assigned to.
 
-    That is the middle one of those which ended within it, or the one that both moments are in. So no two
-    accounts in a row that each see a second's end are of the same one, however late they are.
+    It is the middle one of the seconds that ended within the report, or the one that contains both times. So
+    two consecutive reports that each contain the end of a second are never assigned to the same one, however
+    late.
     """
     begun, ended = begun_ns + _EARLY_TIMER_NS, ended_ns + _EARLY_TIMER_NS
     return (begun + ended - ended % _NS_PER_S) // 2 // _NS_PER_S
 
 
 def clock_offset_ns() -> int:
-    """Return the wall clock less the monotonic one: of a few readings the one that took least time."""
+    """Return wall clock minus monotonic clock, in ns: the fastest of three readings."""
     best, least = 0, 1 << 62
     for _ in range(3):
         before = time.monotonic_ns()
@@ -305,14 +303,14 @@ def clock_offset_ns() -> int:
 
 
 def reduce_gc_pauses() -> None:
-    """Have the garbage collector look rarely: bots make few cycles, and each look at them all is a pause."""
+    """Make the garbage collector run rarely: bots make few cycles, and each full collection is a pause."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
 def raise_descriptor_limit() -> int:
-    """Raise this process's limit of open files to its hard limit; return it."""
+    """Raise the soft limit of open files (RLIMIT_NOFILE) to the hard limit; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

@@ -1,7 +1,7 @@
-"""The bot that comes and goes, on the client library that people use: it sees what a program would see.
+"""The bot that connects and disconnects all the time, built on the client library as a program would be.
 
-Knows chat_client, and how the audit follows a receiver. Must not know Locust. It lives in a greenlet of its
-own and may block there: chat_client's sockets and threads must have been patched by gevent (Locust does).
+It runs in its own greenlet and may block there. chat_client's sockets and threads MUST have been patched by
+gevent (Locust does that). Methods of the `Bot` protocol are called from other greenlets and do not block.
 """
 
 import time
@@ -27,7 +27,7 @@ _READ_TIMEOUT_S: Final = 1.0
 
 
 class Churn:
-    """Comes, says something, stays a while, leaves or is cut, stays away, comes back."""
+    """Connects, sends a message, stays, quits or is cut, waits, and connects again."""
 
     def __init__(self, process: BotProcess) -> None:
         self.process = process
@@ -42,25 +42,23 @@ class Churn:
         self._receiver: Receiver | None = None
         self._counter = 0
         self._visits = 0
-        self._visit_start_ns = 0  # what was sent before that is caught up
-        self._unacknowledged: dict[
-            int, int
-        ] = {}  # counter → when it was sent, ns, of what is not acknowledged
+        self._visit_start_ns = 0  # messages sent before are catch-up
+        self._unacknowledged: dict[int, int] = {}  # counter → send time, ns
         self._sending_stopped = Flag()
-        self._cut_by_run = False  # by the run, so that to lose the connection is no fault of the server's
+        self._cut_by_run = False  # the run cut the connection: its loss is not the server's fault
         self._started_at = 0.0
         self._retry_s = _FIRST_RETRY_S
 
-    # What the run asks of every bot.
+    # The `Bot` protocol (bot_process.py).
 
     def start(self) -> None:
-        """Start."""
+        """Request a slot, then start the greenlet."""
         self._started_at = time.monotonic()
         self.process.bots.add(self)
         self._slot_waiter = self.process.slots.acquire_slot(ROOM_SLOT, self._take_slot)
 
     def shut_down(self) -> None:
-        """Stop for good."""
+        """Kill the greenlet, close the client and release the slot, for good."""
         if self._slot_waiter is not None:
             self._slot_waiter.cancel()
         if self._greenlet is not None:
@@ -76,20 +74,20 @@ class Churn:
         self.process.bots.discard(self)
 
     def cut_connection(self) -> None:
-        """Lose the connection, and come back."""
+        """Cut the connection; the next visit resumes the session."""
         if self._client is not None:
             self._cut_by_run = True
             self._client.cut()
 
     def apply_rate(self) -> None:
-        """Do nothing: its pace is that of its coming and going."""
+        """Do nothing: its message rate follows from its visits."""
 
     def stop_sending(self) -> None:
-        """Say nothing more, and come back for the end if it is away."""
+        """Send no further message; reconnect for the drain if it is between two visits."""
         self._sending_stopped.set()
 
     def count_unacknowledged(self) -> int:
-        """Return how many messages wait for their echo."""
+        """Return the number of messages without an echo yet."""
         return len(self._unacknowledged)
 
     def had_session(self) -> bool:
@@ -97,16 +95,16 @@ class Churn:
         return self._visits > 0
 
     def is_first_login_pending(self) -> bool:
-        """Return whether it is on its first way in."""
+        """Return whether its first connection attempt is recent and has not failed."""
         first = self._visits == 0 and self._retry_s == _FIRST_RETRY_S
         return first and time.monotonic() < self._started_at + FIRST_LOGIN_S
 
     def report_unanswered(self) -> None:
-        """Tell the audit what was never answered."""
+        """Report messages without an answer to the audit."""
         if self._unacknowledged and self.up:
             self.process.audit.count_unanswered(self._room, self.name, len(self._unacknowledged))
 
-    # Its life.
+    # The greenlet.
 
     def _take_slot(self, slot: int) -> None:
         self._slot = slot
@@ -139,7 +137,7 @@ class Churn:
                 self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S)
 
     def _visit(self) -> None:
-        """Be there once; ChatError if the network or the server ends it."""
+        """Connect, send, read, disconnect, wait. Raises ChatError if the network or the server ends it."""
         process = self.process
         host, port = process.address[:2]
         self._client = client = Client(
@@ -226,7 +224,7 @@ class Churn:
             process.count("caught_up")
             process.recorder.add_sample("catch_up", time.time_ns() - header.sent_ns)
         else:
-            process.count("untimed")  # the library has no stamp of the kernel
+            process.count("untimed")  # the library gives no kernel timestamp
         process.audit.observe_message(event.room, event.seq, event.username, header.counter)
         if event.username == self.name and self._unacknowledged.pop(header.counter, None) is not None:
             process.count("acknowledged")
@@ -247,7 +245,7 @@ class Churn:
         self._drop_session_state()
 
     def _handle_buffered_events(self, client: Client) -> None:
-        """Take what came before the end."""
+        """Handle the events received before the end."""
         while True:
             try:
                 self._handle_event(client.next_event(0.0))
@@ -255,13 +253,13 @@ class Churn:
                 return
 
     def _save_session(self) -> None:
-        """Keep what the next visit needs to go on with this session."""
+        """Save what the next visit needs to resume this session."""
         if self._client is None or self._receiver is None:
             return
         self._handle_buffered_events(self._client)
         self._resume = self._client.resume
         self._client.close()
-        # A new client knows nothing of what the old one had under way: it may be stored, or not.
+        # A new client does not know the old one's messages in flight: they may be stored or not.
         for counter in self._unacknowledged:
             self.process.audit.excuse_counter(self._room, self.name, counter)
         self._unacknowledged.clear()

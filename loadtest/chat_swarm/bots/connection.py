@@ -1,6 +1,6 @@
-"""One bot's connection: a raw non-blocking socket on the reactor, with the kernel's stamps of what comes.
+"""One bot's connection: a non-blocking TCP socket on the event loop, with kernel receive timestamps.
 
-Knows the socket. Must not know what frames mean; it tells its bot of bytes, moments and ends.
+It passes whole lines with their receive time to its owner; it never parses them. Nothing here blocks.
 """
 
 import _socket
@@ -17,41 +17,42 @@ from chat_swarm.loop.rx_timestamps import ANCILLARY_BYTES, SO_TIMESTAMPNS
 
 READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
-"""More than that is no line of the protocol, and is not waited for."""
+"""A longer line is not a line of the protocol; the connection is closed."""
 _unpack_timespec = struct.Struct("qq").unpack
 _CONNECT_PENDING: Final = frozenset({0, errno.EINPROGRESS, errno.EINTR})
-_BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, by target
+_BIND_ADDRESS_NO_PORT: Final = 24  # ip(7): the port is chosen at connect(2), for its target
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 class ConnectionOwner(Protocol):
-    """What a connection tells its bot. None of these may block."""
+    """Callbacks of a connection. They MUST NOT block."""
 
     def on_connected(self) -> None:
-        """Go on: the connection stands."""
+        """Take over the connection, which is established; called once."""
 
     def on_lines(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
-        """Take whole lines. The kernel received the last byte at `received_ns`, since the epoch.
+        """Handle whole lines; the kernel received the last byte at `received_ns`, ns since the epoch.
 
-        Unless `exact`, that may be a byte of what is not handed over yet: the lines came then or before.
+        If not `exact`, that byte may belong to a line that is still incomplete: these lines came then or
+        before.
         """
 
     def on_writable(self) -> None:
-        """Send on: all that was given to `send` has left."""
+        """Continue to send: the kernel has taken everything passed to `send`."""
 
     def on_lost(self, reason: str) -> None:
-        """Do without: the connection is gone and closed already."""
+        """Handle the loss of the connection, which is closed; `reason` is an errno name or a code."""
 
 
 class UnstampedCounter(Protocol):
-    """Where reads without a stamp are counted."""
+    """Counts reads without a kernel timestamp."""
 
     unstamped_reads: int
 
 
 class BotConnection:
-    """A connection of its own for each life of a bot; once closed it is not used again."""
+    """A single TCP connection; MUST NOT be used again once closed."""
 
     __slots__ = (
         "_counter",
@@ -76,14 +77,15 @@ class BotConnection:
         self._established = False
         self.fd = -1
         self.blocked = False
-        """Whether the kernel has not taken all: what is sent now waits."""
+        """Whether the socket buffer is full: `send` then queues."""
         self.paused = False
-        """Whether nothing is read but by `sip`."""
+        """Whether only `read_some` reads."""
 
     def connect(self, address: SocketAddress, source: str | None, receive_buffer_bytes: int = 0) -> None:
-        """Begin to connect; OSError if that fails at once.
+        """Start to connect, from the local address `source` if given. Raises OSError if that fails at once.
 
-        With `buffer` the kernel takes about so many bytes before they are read, else as many as it likes.
+        `receive_buffer_bytes`: size of the kernel's receive buffer (SO_RCVBUF, socket(7)); 0: the kernel's
+        default.
         """
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         sock = _socket.socket(family, socket.SOCK_STREAM)
@@ -108,7 +110,7 @@ class BotConnection:
         self.fd = sock.fileno()
 
     def send(self, data: bytes) -> None:
-        """Send, at once or as soon as the kernel takes it."""
+        """Send now, as far as the kernel takes it, and the rest as soon as it does."""
         if self._sock is None:
             return
         if self._unsent:
@@ -127,12 +129,12 @@ class BotConnection:
             self._update_interest()
 
     def pause_reading(self) -> None:
-        """Read nothing more but by `sip`."""
+        """Stop reading, except by `read_some`."""
         self.paused = True
         self._update_interest()
 
     def resume_reading(self) -> None:
-        """Read whatever comes again."""
+        """Read everything that arrives again."""
         self.paused = False
         self._update_interest()
 
@@ -141,12 +143,12 @@ class BotConnection:
         self._receive(size)
 
     def close(self) -> None:
-        """Close without a word to the bot; what has not been sent is lost."""
+        """Close without a callback; unsent data is lost."""
         self._owner = None
         self._close_socket()
 
     def reset(self) -> None:
-        """Close like a cable that is pulled: the peer gets a reset, and neither side any more bytes."""
+        """Close with a TCP reset (SO_LINGER 0, socket(7)): data in flight is lost in both directions."""
         if self._sock is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
@@ -166,7 +168,7 @@ class BotConnection:
     def _on_ready(self, mask: int) -> None:
         if mask & EPOLLOUT:
             self._flush()
-        if mask & ~EPOLLOUT:  # data, a hang-up or an error: reading tells which
+        if mask & ~EPOLLOUT:  # data, a hang-up or an error: recvmsg(2) shows which
             self._receive(READ_BYTES)
 
     def _receive(self, size: int) -> None:
@@ -196,7 +198,7 @@ class BotConnection:
         if self._partial_line:
             data = self._partial_line + data
             self._partial_line = b""
-        if data[-1] != 10:  # a line goes on in the next read
+        if data[-1] != 10:  # the last line is incomplete
             exact = False
             end = data.rfind(b"\n") + 1
             self._partial_line = data[end:]
@@ -226,7 +228,7 @@ class BotConnection:
                 self._owner.on_writable()
 
     def _update_interest(self) -> None:
-        if self._sock is not None and self._established:  # until then, it is watched for being open
+        if self._sock is not None and self._established:  # before, EPOLLOUT means connect(2) is done
             self._loop.modify(self.fd, (0 if self.paused else EPOLLIN) | (EPOLLOUT if self._unsent else 0))
 
     def _fail(self, reason: str) -> None:

@@ -1,10 +1,7 @@
-"""What the server says, decoded once for all bots of a process.
+"""Cache of decoded reads, shared by all bots of a process.
 
-Knows frames and stamps. Must not know sockets, nor which bot reads.
-
-All members of a room get identical bytes, so what one bot has decoded, the others look up: for a room of
-twenty that is one decoding and nineteen dict accesses. The memory for it is bounded; what is forgotten is
-decoded again.
+All members of a room get identical bytes, so one bot decodes a read and the others look it up: one decoding
+and nineteen dict accesses for a room of twenty. The cache is bounded; an evicted read is decoded again.
 """
 
 from collections import deque
@@ -20,11 +17,11 @@ from chat_swarm.bots import payload
 
 _CACHE_BYTES: Final = 4 * 2**20
 _SHARED_PREFIXES: Final = (b'{"type":"message"', b'{"type":"presence"')
-"""How frames begin that several bots get in the same bytes."""
+"""Prefixes of frames that several bots get as identical bytes."""
 
 
 class ReceivedMessage(NamedTuple):
-    """One message; `sent_ns` is 0 if no bot of this run has said it."""
+    """One received message; `sent_ns` is 0 if no bot of this run sent it."""
 
     seq: int
     sender: str
@@ -34,7 +31,7 @@ class ReceivedMessage(NamedTuple):
 
 
 class MessageRun:
-    """Messages of one room with contiguous seqs, as one read has brought them."""
+    """Messages of one room with contiguous seqs, from one read."""
 
     __slots__ = ("count", "first", "last", "messages", "room", "senders", "single")
 
@@ -46,18 +43,18 @@ class MessageRun:
         self.count: Final = len(messages)
         self.single: Final = messages[0] if len(messages) == 1 else None
         self.senders: Final = frozenset(one.sender for one in messages if one.sent_ns)
-        """Whose messages these are: the bots that find their own echo here."""
+        """Bots of this run with messages in here: they find their own echo."""
 
 
 class DecodedRead(NamedTuple):
-    """What one read has brought, in order; `run` is set if that is one run and nothing else."""
+    """The contents of one read, in order; `only_run` is set if they are a single run and nothing else."""
 
     only_run: MessageRun | None
     items: tuple[MessageRun | Event, ...]
 
 
 class FrameCache:
-    """Decodes for all bots of a process. `run` is the run's id: what others said is not ours to time."""
+    """Decoder with a cache. Messages without the header of `run_id` are not timed (`sent_ns` 0)."""
 
     def __init__(self, run_id: str, audit: ProcessAudit) -> None:
         self._run_id: Final = run_id
@@ -66,10 +63,10 @@ class FrameCache:
         self._order: deque[bytes] = deque()
         self._cached_bytes = 0
         self.unknown_frames = 0
-        """Frames of a type that this version does not know."""
+        """Number of frames of an unknown type."""
 
     def decode(self, data: bytes) -> DecodedRead:
-        """Return what whole lines say; ValueError if one is not a frame of the protocol."""
+        """Decode whole lines. Raises ValueError if one is not a frame of the protocol."""
         decoded = self._cached.get(data)
         if decoded is None:
             items = tuple(self._decode_items(data))
@@ -80,8 +77,8 @@ class FrameCache:
         return decoded
 
     def _add_to_cache(self, data: bytes, decoded: DecodedRead) -> None:
-        # One goes for one that comes: to forget all at once takes milliseconds, and so does the garbage
-        # collector, which takes the next ten thousand for growth.
+        # Evict one by one, oldest first: to clear the cache at once would take milliseconds, and so would the
+        # garbage collection that the next ten thousand allocations trigger.
         self._cached[data] = decoded
         self._order.append(data)
         self._cached_bytes += len(data)
@@ -91,7 +88,7 @@ class FrameCache:
             self._cached_bytes -= len(oldest)
 
     def _decode_items(self, data: bytes) -> Iterator[MessageRun | Event]:
-        """Yield the events, contiguous messages of a room gathered."""
+        """Yield the events, with contiguous messages of a room grouped into runs."""
         room = ""
         run: list[ReceivedMessage] = []
         for line in data.splitlines():

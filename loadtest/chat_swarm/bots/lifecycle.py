@@ -1,7 +1,7 @@
-"""How a bot is there: it takes its seat, connects, and comes back after a loss, until it is ended.
+"""Life of a bot: get a slot, connect, reconnect with backoff after a loss, until it is shut down.
 
-Knows seats, connections and retries. Must not know frames: a bot greets in `connected` and says good-bye in
-`farewell`. All methods run in the reactor's turn and MUST NOT block.
+Frames are the subclass's: it logs in from `on_connected` and sends `quit` in `send_quit`. All methods run in
+the event loop and MUST NOT block.
 """
 
 import time
@@ -17,7 +17,7 @@ _MAX_RETRY_S: Final = 10.0
 
 
 class BotLifecycle:
-    """The connections of one bot, one after the other."""
+    """A bot without a protocol: one connection at a time, and what the run asks of every bot."""
 
     __slots__ = (
         "_closing",
@@ -37,48 +37,48 @@ class BotLifecycle:
     )
 
     receive_buffer_bytes = 0
-    """Bytes that the kernel takes for it before it has read them; 0: as many as the kernel likes."""
+    """Size of the kernel's receive buffer; 0: the kernel's default."""
     slot_kind = ROOM_SLOT
-    """What it needs: a place in a room, or in a pair."""
+    """The kind of slot that it needs."""
 
     def __init__(self, process: BotProcess) -> None:
         self.process = process
         self.name = ""
         self.slot = -1
         self.up = False
-        """Whether its session stands."""
+        """Whether it has a session."""
         self.connection: BotConnection | None = None
         self.attempt_ns = 0
-        """When it began to connect, or to greet."""
+        """Start of the current connect, then of the current `hello`; ns since the epoch."""
         self.lost_ns = 0
-        """When its last connection was lost; 0: never."""
+        """When its last session lost its connection, ns since the epoch; 0: never."""
         self._slot_waiter: SlotWaiter | None = None
         self._closing = False
         self._source_address: str | None = None
-        self._min_wait_s = 0.0  # for which the server has asked to be left alone
+        self._min_wait_s = 0.0  # the server asked to wait that long before reconnecting
         self._retry_s = _FIRST_RETRY_S
         self._generation = 0
         self._started_ns = 0
 
     def on_slot(self) -> None:
-        """Take note of the seat and the name."""
+        """Prepare for `slot` and `name`, which are known now, before the first connect."""
 
     def send_quit(self) -> None:
-        """Say good-bye on a connection that stands."""
+        """Send `quit`; called only with a session."""
 
     def on_shut_down(self) -> None:
-        """Let go of what is followed: there will be no more."""
+        """Release what the bot still holds, after its last connection."""
 
-    # What the run asks of every bot.
+    # The `Bot` protocol (bot_process.py).
 
     def apply_rate(self) -> None:
-        """Follow the engine's rate factor."""
+        """Apply a changed `BotProcess.rate_factor`."""
 
     def stop_sending(self) -> None:
-        """Say nothing more: the run is at its end."""
+        """Send no further message: the run is ending."""
 
     def count_unacknowledged(self) -> int:
-        """Return how many of its messages wait for their echo."""
+        """Return the number of messages without an echo yet."""
         return 0
 
     def had_session(self) -> bool:
@@ -86,7 +86,7 @@ class BotLifecycle:
         return self.up or self.lost_ns > 0
 
     def is_first_login_pending(self) -> bool:
-        """Return whether it is on its first way in."""
+        """Return whether its first connection attempt is recent and has not failed."""
         return (
             not self.had_session()
             and self._generation <= 1
@@ -94,16 +94,16 @@ class BotLifecycle:
         )
 
     def report_unanswered(self) -> None:
-        """Tell the audit what was never answered: the drain is over."""
+        """Report messages without an answer to the audit: the drain is over."""
 
     def start(self) -> None:
-        """Start; it lives until `end`."""
+        """Request a slot, then connect; the bot reconnects by itself until `shut_down`."""
         self._started_ns = time.time_ns()
         self.process.bots.add(self)
         self._slot_waiter = self.process.slots.acquire_slot(self.slot_kind, self._take_slot)
 
     def shut_down(self) -> None:
-        """Say good-bye, if anybody listens, and be gone."""
+        """Send `quit` if there is a session, close, release slot and address. A second call does nothing."""
         if self._closing:
             return
         self._closing = True
@@ -122,7 +122,7 @@ class BotLifecycle:
         self.process.bots.discard(self)
 
     def cut_connection(self) -> None:
-        """Lose the connection without a word, and come back."""
+        """Reset the connection without a `quit`, then reconnect after a random delay."""
         if self.connection is None or self._closing:
             return
         self.connection.reset()
@@ -158,7 +158,7 @@ class BotLifecycle:
             self._retry_after_failure(f"no welcome within {self.process.plan.connect_timeout:g} s")
 
     def _retry_after_failure(self, reason: str, *, fault: bool = True) -> None:
-        """Try again later: this connection has come to nothing."""
+        """Schedule the next attempt, with backoff: this one got no session."""
         self.process.count("connect_failures", int(fault))
         self.process.count_error(reason, fault=fault)
         self._drop_connection()
@@ -188,7 +188,7 @@ class BotLifecycle:
             self.process.connected -= 1
 
     def on_lost(self, reason: str) -> None:
-        """Come back."""
+        """Reconnect: the connection was lost."""
         if self._closing:
             return
         if not self.up:
@@ -199,34 +199,34 @@ class BotLifecycle:
         self._reconnect_after(self.process.random.uniform(0.1, 1.0) * self._retry_s)
 
     def mark_session_up(self) -> None:
-        """Take note that the session stands."""
+        """Record that the session is established, and reset the backoff."""
         self.up = True
         self._retry_s = _FIRST_RETRY_S
         self.process.connected += 1
         self.process.peak_connected = max(self.process.peak_connected, self.process.connected)
 
     def delay_reconnect(self, seconds: float) -> None:
-        """Come back no sooner than that: the server has asked for it."""
+        """Wait at least `seconds` before the next attempt: the server asked for it."""
         self._min_wait_s = max(seconds, self._min_wait_s)
 
     @property
     def generation(self) -> int:
-        """How manieth connection this is: a timer of an old one finds another number, and does nothing."""
+        """Connection generation. Timers of an earlier generation do nothing."""
         return self._generation
 
     def abandon_attempt(self, reason: str, *, fault: bool = True) -> None:
-        """Close a connection that will come to nothing, and try again."""
+        """Close a connection that will get no session, and try again later."""
         if self.connection is not None:
             self.connection.close()
         self._retry_after_failure(reason, fault=fault)
 
     def on_connected(self) -> None:
-        """Greet."""
+        """Send `hello` on the established connection."""
         raise NotImplementedError
 
     def on_writable(self) -> None:
-        """Send what was held back."""
+        """Continue to send: the socket buffer has space again."""
 
     def on_lines(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
-        """Take what came."""
+        """Handle whole lines; see `ConnectionOwner.on_lines`."""
         raise NotImplementedError

@@ -1,7 +1,4 @@
-"""The kinds of bots that live in the reactor: who talks in rooms, in pairs, reads only, reads too slowly.
-
-Knows what each does with its session. Must not know Locust.
-"""
+"""Profiles of the bots on the event loop: sends in a room, sends in a pair, only reads, reads slowly."""
 
 import time
 from typing import Final
@@ -19,13 +16,13 @@ _SLOW_READ_INTERVAL_S: Final = 0.25
 
 
 class Lurker(BotSession):
-    """Reads a room and says nothing."""
+    """Reads a room and sends nothing."""
 
     __slots__ = ()
 
 
 class Chatter(Sender):
-    """Talks in a room, whether anybody answers or not (an open loop)."""
+    """Sends in a room at a fixed rate, without waiting for answers (open loop)."""
 
     __slots__ = ()
 
@@ -46,7 +43,7 @@ class Chatter(Sender):
 
 
 class Direct(Sender):
-    """Talks with its partner, with at most a window of messages unacknowledged (a closed loop)."""
+    """Sends to its partner, with at most `window` unacknowledged messages (closed loop)."""
 
     __slots__ = ("_room", "_thinking")
 
@@ -59,7 +56,7 @@ class Direct(Sender):
 
     @property
     def partner_name(self) -> str:
-        """The username of the other of the pair."""
+        """The username of the other bot of the pair."""
         return self.process.name_of(PAIR_SLOT, partner_slot(self.slot))
 
     @property
@@ -79,9 +76,9 @@ class Direct(Sender):
 
     def on_session_ready(self) -> None:
         if self._room in self.receivers:
-            self.start_sending()  # after a cut
+            self.start_sending()  # after a resume
         else:
-            # Whoever comes second finds the other; the first one's try fails, and `opened` comes to it then.
+            # The first bot's `open` fails (no such user); the second one's succeeds, and both get `opened`.
             self.send_frame(encode(Open(peer=self.partner_name)))
 
     def on_opened(self, event: Opened) -> None:
@@ -89,7 +86,7 @@ class Direct(Sender):
         self.start_sending()
 
     def start_sending(self) -> None:
-        if self._room in self.receivers:  # else `opened` begins: there is nobody to talk to yet
+        if self._room in self.receivers:  # else `on_opened` starts: the partner is not there yet
             super().start_sending()
 
     def can_send(self) -> bool:
@@ -116,18 +113,18 @@ class Direct(Sender):
 
 
 class Slow(BotSession):
-    """Reads a room far too slowly: it takes a few bytes now and then, until the run is at its end."""
+    """Reads a room too slowly: a few bytes at intervals, until the end of the run."""
 
     __slots__ = ()
 
     excused = True
     timed = False
-    receive_buffer_bytes = 4096  # else the kernel would take megabytes for it, and the server notice nothing
+    receive_buffer_bytes = 4096  # the default buffers megabytes, and the server would notice nothing
 
     def on_session_ready(self) -> None:
         if self.connection is not None and not self.process.sending_stopped:
             self.connection.pause_reading()
-            self._schedule_read(self.generation)  # not now: what came with the welcome is still to be taken
+            self._schedule_read(self.generation)  # not now: lines that came with `welcome` are handled first
 
     def stop_sending(self) -> None:
         if self.connection is not None:

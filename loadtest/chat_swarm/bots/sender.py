@@ -1,9 +1,7 @@
-"""A bot that says things, by an absolute schedule.
+"""A bot that sends messages by an absolute schedule, and tracks them until they are acknowledged or refused.
 
-Knows messages that are planned, sent, acknowledged or refused. Must not know when to start: its kind says so.
-
-A slot's planned moment never changes because the server, or the bot, was late: what could not be said then is
-said later and timed from then (no coordinated omission).
+The planned time of a message never changes because the server, or the bot, was late: a message that could not
+be sent then is sent later and timed from then (no coordinated omission).
 """
 
 import time
@@ -18,15 +16,15 @@ from chat_swarm.bots.schedule import Schedule, period_of, phase_of
 from chat_swarm.bots.session import BotSession
 
 _BURST_MESSAGES: Final = 100
-"""Messages that a bot that is late sends in one turn of the loop."""
+"""Messages that a late bot sends in one iteration of the event loop."""
 _HELD_UP_NS: Final = 50_000_000
-"""A slot that is later than this was held up; any other is only in this turn of the loop."""
+"""A send time later than this was held up; a smaller delay is within one iteration of the loop."""
 _UNAVAILABLE_RETRY_S: Final = 1.0
-"""Seconds before a message goes again that the server could not store."""
+"""Delay before a message is sent again that the server could not store, if it names none."""
 
 
 class PendingMessage:
-    """A message that is not acknowledged yet; moments in ns since the epoch."""
+    """A message without an answer yet; times in ns since the epoch."""
 
     __slots__ = ("counter", "planned_ns", "sent_ns", "size")
 
@@ -38,7 +36,7 @@ class PendingMessage:
 
 
 class Sender(BotSession):
-    """A bot with a schedule. Its kind gives `rate` and `destination`, and may refuse a slot in `free`."""
+    """A bot with a schedule. The profile gives `rate` and `destination_field`; `can_send` may delay."""
 
     __slots__ = ("_held_up", "_schedule", "_timer_ns", "counter", "pending")
 
@@ -47,17 +45,17 @@ class Sender(BotSession):
         self.pending: dict[int, PendingMessage] = {}
         self.counter = 0
         self._schedule: Schedule | None = None
-        self._timer_ns = 0  # when the timer that counts will ring; 0: none will
-        self._held_up = False  # whether a slot that was due could not be used, and not by the bot's own fault
+        self._timer_ns = 0  # due time of the timer that applies; 0: none
+        self._held_up = False  # a due message could not be sent, for a reason outside the bot
 
     @property
     def rate(self) -> float:
-        """Messages a second that it is to say."""
+        """Messages per second."""
         raise NotImplementedError
 
     @property
     def destination_field(self) -> str:
-        """The part of a message's frame that says where it goes."""
+        """The JSON member of a `message` command that names its destination."""
         raise NotImplementedError
 
     @property
@@ -66,13 +64,13 @@ class Sender(BotSession):
         raise NotImplementedError
 
     def can_send(self) -> bool:
-        """Return whether one more message may be said now; if not, `say_on` is called when it may."""
+        """Return whether a message may be sent now; if not, the profile calls `send_due` when it may."""
         return True
 
     # The schedule.
 
     def start_sending(self) -> None:
-        """Say something at each slot from now on; or go on with it after a pause."""
+        """Start the schedule, or continue after a reconnect."""
         if self._schedule is None:
             rate = self.rate * self.process.rate_factor
             if rate <= 0:
@@ -91,12 +89,12 @@ class Sender(BotSession):
         self.send_due()
 
     def exclude_pause(self, since_ns: int) -> None:
-        """Let the time since then be none in which anything was planned: the bot wanted to say nothing."""
+        """Move the schedule by the time since `since_ns`, an intended pause in which nothing was planned."""
         if self._schedule is not None:
             self._schedule.delay(time.monotonic_ns() - since_ns)
 
     def send_due(self) -> None:
-        """Say all that is due, and wait for the next slot; what cannot be said now keeps its moment."""
+        """Send all due messages, and set a timer for the next; unsent ones keep their planned time."""
         schedule = self._schedule
         if schedule is None or self.process.sending_stopped:
             return
@@ -110,7 +108,7 @@ class Sender(BotSession):
                 break
             if self.connection is None or self.connection.blocked or not self.can_send():
                 self._held_up = True
-                return  # `writable`, an acknowledgement or the next `welcome` calls again
+                return  # `on_writable`, an acknowledgement or the next `welcome` calls again
             self._send_message(schedule.next_ns, metric)
             schedule.advance()
         self._arm_timer(schedule.next_ns)
@@ -121,7 +119,7 @@ class Sender(BotSession):
             self.process.loop.call_at(due_ns, self._on_timer)
 
     def _on_timer(self) -> None:
-        # Timers are not taken back: one that was armed before another, earlier one finds that one's moment.
+        # Timers cannot be cancelled: one that was replaced by an earlier one finds another due time.
         if self._timer_ns and time.monotonic_ns() >= self._timer_ns:
             self._timer_ns = 0
             self.send_due()
@@ -141,7 +139,7 @@ class Sender(BotSession):
         self.send_frame(frame)
 
     def _encode_message(self, pending: PendingMessage) -> bytes:
-        """Return the frame: names and stamps are ASCII and hold nothing that JSON would escape."""
+        """Return the frame, without a JSON encoder: names and header are ASCII and need no escapes."""
         text = payload.build_text(
             self.process.run_id, pending.counter, pending.planned_ns, pending.sent_ns, pending.size
         )
@@ -150,19 +148,19 @@ class Sender(BotSession):
         ).encode()
 
     def stop_sending(self) -> None:
-        # Slots that were held up until the end must not vanish: they are the stall's.
+        # Messages held up until the end are counted: they belong to the stall.
         schedule = self._schedule
         late = -1 if schedule is None else time.monotonic_ns() - schedule.next_ns
         if schedule is not None and late > _HELD_UP_NS:
             self.process.count("unsent", 1 + late // schedule.period_ns)
 
-    # What became of it.
+    # Answers.
 
     def on_writable(self) -> None:
         self.send_due()
 
     def on_slot(self) -> None:
-        # Who had the seat before had the name, too: one sender's counters never begin anew in a run.
+        # The slot's previous bot had the same name: counters of a sender never restart in a run.
         self.counter = self.process.last_counters.get(self.name, 0)
 
     def on_shut_down(self) -> None:
@@ -181,7 +179,7 @@ class Sender(BotSession):
     def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
         pending = self.pending.pop(counter, None)
         if pending is None:
-            return  # sent once more over a cut, and it was stored the first time
+            return  # it was sent twice because of a cut, and stored the first time
         recorder = self.process.recorder
         recorder.counts["acknowledged"] += 1
         self.process.audit.note_durable(room, seq)
@@ -198,10 +196,10 @@ class Sender(BotSession):
         process = self.process
         if counter not in self.pending:
             return
-        # An error may also come for what is stored later, behind later ones: the audit must not expect it.
+        # A message may be stored even after an error, behind later ones: the audit must not expect it.
         process.audit.excuse_counter(self.target_room, self.name, counter)
         if event.code is ErrorCode.UNAVAILABLE:
-            # It may be stored or not: the same ref asks, and never makes a second message.
+            # The outcome is unknown: to repeat the same ref is safe and never stores a second message.
             process.loop.call_later(event.retry_after or _UNAVAILABLE_RETRY_S, lambda: self._resend(counter))
             return
         del self.pending[counter]
@@ -209,7 +207,7 @@ class Sender(BotSession):
         self.on_answered()
 
     def on_answered(self) -> None:
-        """Go on: one message less is unacknowledged."""
+        """Continue after an answer: one message fewer is unacknowledged."""
 
     def on_resumed(self) -> None:
         for counter in sorted(self.pending):
@@ -221,7 +219,7 @@ class Sender(BotSession):
             self.send_frame(self._encode_message(pending))
 
     def drop_session_state(self) -> None:
-        # The session that they belong to is gone, and nobody can tell any more whether they were stored.
+        # Their session is gone, so nothing can show any more whether they were stored.
         self._abandon_pending()
         super().drop_session_state()
 

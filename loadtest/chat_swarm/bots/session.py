@@ -1,10 +1,10 @@
-"""What every bot does with its connection: greet, keep in touch, take what comes and time it.
+"""A bot's session: `hello` and resume, pings, and the timing and audit of everything received.
 
-Knows frames and moments. Must not know Locust, nor what a bot says (bots/sender.py). All methods run in the
-reactor's turn and MUST NOT block.
+All methods run in the event loop and MUST NOT block.
 
-The path of a delivery, the hottest of the swarm: `Reactor.turn` → `Wire._receive` → `Bot.read` →
-`Frames.read` (a dict access for all but one receiver) → `Bot._take`: the position is checked, four appends.
+The path of a delivery, the hottest of the swarm: `EventLoop.run_once` → `BotConnection._receive` →
+`BotSession.on_lines` → `FrameCache.decode` (a dict access for all receivers but one) →
+`BotSession._take_run`, which checks the position and appends four timestamps.
 """
 
 import time
@@ -33,13 +33,13 @@ from chat_swarm.bots.schedule import Schedule, period_of, phase_of
 
 _PING_FRAME: Final = encode(Ping())
 _CATCH_UP_WINDOW_NS: Final = 30 * 10**9
-"""How long after it has come back a bot may be told of a gap in what it missed; later it is a fault."""
+"""For this long after a resume, a reported gap is explained by the absence; later it is a fault."""
 _TIMING_ERROR_NS: Final = 1_000_000
-"""A moment is known if it cannot be wrong by more than this, or a twentieth of the latency."""
+"""A receive time is used if it cannot be wrong by more than this, or a twentieth of the latency."""
 
 
 class BotSession(BotLifecycle):
-    """A user of the server, as far as all kinds are alike."""
+    """A bot with a session; the base of all profiles. Hooks `on_…` are overridden by them."""
 
     __slots__ = (
         "_epoch",
@@ -52,53 +52,53 @@ class BotSession(BotLifecycle):
     )
 
     excused = False
-    """Whether it reads so badly on purpose that neither a gap nor a short tail is a fault."""
+    """Whether it reads slowly on purpose, so that neither a gap nor an unfinished room is a fault."""
     timed = True
-    """Whether what it receives says something of the server's latency."""
+    """Whether its receive times measure the server's latency."""
 
     def __init__(self, process: BotProcess) -> None:
         super().__init__(process)
         self.receivers: dict[str, Receiver] = {}
         self.random = process.random
         self.live_since_ns = 0
-        """What was sent before that was sent while it was away."""
+        """Time of the last resume: messages sent before are catch-up, not deliveries."""
         self._resume_secret: str | None = None
         self._epoch = ""
         self._ping_schedule: Schedule | None = None
         self._ping_sent_ns = 0
 
-    # What a kind of bot says.
+    # Hooks of the profiles.
 
     def rooms_to_join(self) -> list[str]:
-        """Return the public rooms that it asks for."""
+        """Return the public rooms to join with `hello`."""
         return [self.process.room_of(self.slot)]
 
     def on_session_ready(self) -> None:
-        """Begin, or go on: the session stands."""
+        """Start to send, or continue, after a `welcome`."""
 
     def on_opened(self, event: Opened) -> None:
-        """Take note of a conversation."""
+        """Handle an opened conversation."""
 
     def on_resumed(self) -> None:
-        """Make good what a cut has broken off: the session was taken up again."""
+        """Send unacknowledged messages again: the session was resumed."""
 
     def on_own_messages(self, run: MessageRun, received_ns: int, *, exact: bool) -> None:
-        """Take one's own messages out of what was read."""
+        """Handle a run that contains own messages."""
 
     def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
-        """Take one of one's own messages as acknowledged."""
+        """Handle an own message: it is acknowledged."""
 
-    def is_expected_error(self, event: Error) -> bool:  # noqa: ARG002  for those who expect one
-        """Return whether an error is part of what this kind of bot does."""
+    def is_expected_error(self, event: Error) -> bool:  # noqa: ARG002  overridden where one is expected
+        """Return whether this error is part of the profile's normal operation."""
         return False
 
     def on_refused(self, event: Error, counter: int) -> None:
-        """Take a message as refused."""
+        """Handle the server's error for message `counter`."""
 
-    # What the connection tells.
+    # Callbacks of the connection.
 
     def on_connected(self) -> None:
-        """Greet."""
+        """Send `hello`, with a resume if there was a session."""
         assert self.connection is not None
         process = self.process
         now = time.time_ns()
@@ -119,7 +119,7 @@ class BotSession(BotLifecycle):
         self.connection.send(encode(hello))
 
     def on_lines(self, data: bytes, received_ns: int, seen_ns: int, exact: bool) -> None:
-        """Take what came."""
+        """Decode and handle whole lines; see `ConnectionOwner.on_lines`."""
         process = self.process
         counts = process.recorder.counts
         counts["received_bytes"] += len(data)
@@ -137,14 +137,14 @@ class BotSession(BotLifecycle):
             return
         last = len(items) - 1
         final, connection = items[last], self.connection
-        if isinstance(final, Bye):  # first: how long to stay away holds for whatever ends it here
+        if isinstance(final, Bye):  # first: its delay applies whichever item ends the connection
             self._handle_event(final, received_ns, seen_ns, exact=False)
         for place, item in enumerate(items):
             if isinstance(item, MessageRun):
                 self._take_run(item, received_ns, seen_ns, exact=exact and place == last)
             elif self.connection is connection and not isinstance(
                 item, Bye
-            ):  # else it was of a connection that is gone
+            ):  # else it belongs to an earlier connection
                 self._handle_event(item, received_ns, seen_ns, exact=exact and place == last)
 
     def _take_run(self, run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool) -> None:
@@ -170,12 +170,13 @@ class BotSession(BotLifecycle):
             self.on_own_messages(run, received_ns, exact=exact)
 
     def _time_run(self, run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool) -> None:
-        """Time messages of which only the last byte's moment is known.
+        """Time messages for which only an interval of receive times is known.
 
-        What one read brings has one stamp, that of its last bytes. All of it came after epoll was asked the
-        time before, and after it was sent; if that leaves little room, the stamp is right for all. Else the
-        bot was late, and no moment is claimed. What was held up before it was sent for longer than is in
-        doubt is timed from its plan all the same: to leave out just these would be coordinated omission.
+        One read has one kernel timestamp, that of its last bytes. Every message in it arrived after the
+        previous poll and after it was sent. If that interval is short enough, the timestamp is used for all
+        of them; else the bot was late, and they are not timed. But a message that was held up before it was
+        sent, by longer than the interval, is still timed from its planned time: to omit just these would be
+        coordinated omission.
         """
         recorder = self.process.recorder
         polled_ns = self.process.loop.previous_poll_ns
@@ -202,15 +203,15 @@ class BotSession(BotLifecycle):
                 recorder.planned_ns.append(message.planned_ns)
 
     def is_timing_exact(self, sent_ns: int, received_ns: int, since_ns: int = 0) -> bool:
-        """Return whether the answer to what was sent then came about when its read was stamped.
+        """Return whether a read's timestamp is precise enough for the answer to a frame sent at `sent_ns`.
 
-        That is so if the stamp is near enough for a latency from `since_ns` on (0: from `sent_ns`).
+        The tolerance is relative to the latency since `since_ns` (0: since `sent_ns`).
         """
         error_ns = received_ns - max(sent_ns, self.process.loop.previous_poll_ns)
         return error_ns <= max(_TIMING_ERROR_NS, (received_ns - (since_ns or sent_ns)) // 20)
 
     def was_held_up(self, planned_ns: int, sent_ns: int, received_ns: int) -> bool:
-        """Return whether it was sent later than planned by more than is in doubt about its answer."""
+        """Return whether a message was sent late by more than the uncertainty of its answer's time."""
         return sent_ns - planned_ns > received_ns - max(sent_ns, self.process.loop.previous_poll_ns)
 
     def _handle_event(self, event: Event, received_ns: int, seen_ns: int, *, exact: bool) -> None:
@@ -231,7 +232,7 @@ class BotSession(BotLifecycle):
                 self.send_frame(encode(Pong(id=event.id)))
             case Welcome() if not self.up:
                 self._on_welcome(event, received_ns, exact=exact)
-            case MessageEvent():  # `again`: what was sent once more is stored
+            case MessageEvent():  # `again`: a message sent twice is stored
                 if event.ref is not None and event.ref.isdecimal():
                     self.on_own_message(event.room, event.seq, int(event.ref), received_ns, exact=exact)
             case Joined():
@@ -249,7 +250,7 @@ class BotSession(BotLifecycle):
             case Bye():
                 self._on_bye(event)
             case _:
-                pass  # presence and lists are taken, and say nothing that is measured
+                pass  # presence and lists are not measured
 
     def _on_welcome(self, event: Welcome, received_ns: int, *, exact: bool) -> None:
         process = self.process
@@ -276,11 +277,11 @@ class BotSession(BotLifecycle):
         self.on_session_ready()
 
     def drop_session_state(self) -> None:
-        """Begin anew: the session that all belonged to is gone."""
+        """Drop the state of a session that could not be resumed."""
         self.unfollow_rooms()
 
     def unfollow_rooms(self) -> None:
-        """Follow no room any more; what was shown there has been checked."""
+        """End the audit of all rooms of this bot; what it got there is checked."""
         for receiver in self.receivers.values():
             self.process.audit.unfollow(receiver)
         self.receivers.clear()
@@ -294,7 +295,7 @@ class BotSession(BotLifecycle):
     def _on_error(self, event: Error) -> None:
         process = self.process
         if not self.up:
-            # The `hello` is refused. A taken name is no fault: who had the seat before is still being closed.
+            # `hello` refused. A taken name is not a fault: the slot's previous session is still being closed.
             self.delay_reconnect(event.retry_after or 0.0)
             self.abandon_attempt(event.code.value, fault=event.code is not ErrorCode.NAME_TAKEN)
             return
@@ -310,18 +311,18 @@ class BotSession(BotLifecycle):
         if event.after:
             self.delay_reconnect(event.after)
 
-    # Keeping in touch.
+    # Sending.
 
     def send_quit(self) -> None:
-        """Leave for good."""
+        """Send `quit`."""
         self.send_frame(encode(Quit()))
 
     def on_shut_down(self) -> None:
-        """Follow no room any more."""
+        """End the audit of all rooms."""
         self.unfollow_rooms()
 
     def send_frame(self, data: bytes) -> None:
-        """Send a frame, if there is anywhere to send it."""
+        """Send a frame if there is a connection."""
         if self.connection is not None:
             self.connection.send(data)
 
@@ -335,7 +336,7 @@ class BotSession(BotLifecycle):
     def _send_ping(self, generation: int) -> None:
         if generation != self.generation or not self.up or self._ping_schedule is None:
             return
-        # One that is unanswered when the next is due is not overtaken: its answer is timed from its start.
+        # No second ping while one is unanswered: the late answer is timed from its own start.
         if not self._ping_sent_ns:
             self._ping_sent_ns = time.time_ns()
             self.process.count("pings")

@@ -1,11 +1,9 @@
-"""Who sits where: seats in rooms and in pairs, each given once, whatever process a bot lives in.
+"""Slots: numbered places of bots in rooms and in pairs, each allocated once among all processes. Pure.
 
-Knows seats, and the two messages about them. Must not know Locust, nor how a message travels. Pure.
-
-Locust deals users to workers in a round that can put all of one class on one worker, so no process can work
-out alone which seats are its own. One `Usher` (in the master, or in the only process) gives them out, a few
-at a time, so that a room's bots live in all processes; a `SeatBook` in each process asks it and hands them
-on.
+Locust distributes users to workers round-robin, which can put all users of one class on one worker, so a
+process cannot compute its own slots. One `SlotAllocator` (in the master, or in the only process) allocates
+them, a few at a time, so that the bots of a room are spread over all processes; a `SlotPool` in each process
+requests them and assigns them to its bots.
 """
 
 from collections import deque
@@ -16,16 +14,16 @@ from itertools import islice
 from typing import Final, TypedDict
 
 SLOT_REQUEST_MESSAGE: Final = "swarm_seats"
-"""Locust's name of the message with an `Ask`, worker → master."""
+"""Name of the Locust message with a `SlotRequest`, worker → master."""
 SLOT_GRANT_MESSAGE: Final = "swarm_seated"
-"""Locust's name of the message with an `Answer`, master → worker."""
+"""Name of the Locust message with a `SlotGrant`, master → worker."""
 
 ROOM_SLOT: Final = "room"
 PAIR_SLOT: Final = "pair"
 
 
 class SlotRequest(TypedDict):
-    """`book` wants `count` seats. `number` counts its asks of that kind from 1; a repeat has the same one."""
+    """The pool `book` requests `count` slots. `number` counts its requests from 1; a repeat keeps it."""
 
     book: str
     kind: str
@@ -34,7 +32,7 @@ class SlotRequest(TypedDict):
 
 
 class SlotGrant(TypedDict):
-    """The seats for ask `number` of `book`."""
+    """The slots for request `number` of the pool `book`."""
 
     book: str
     kind: str
@@ -44,30 +42,30 @@ class SlotGrant(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class RoomLayout:
-    """What a seat's number means: rooms of `room_size` in turn, or `rooms` rooms filled evenly."""
+    """Maps slot numbers to rooms: rooms of `room_size` filled in turn, or `rooms` rooms filled evenly."""
 
     room_size: int
     rooms: int = 0
 
     def room_and_place(self, slot: int) -> tuple[int, int]:
-        """Return (number of the room, place in it)."""
+        """Return (room number, place in the room)."""
         if self.rooms:
             place, room = divmod(slot, self.rooms)
             return room, place
         return divmod(slot, self.room_size)
 
     def request_size(self, processes: int) -> int:
-        """Return how many room seats to ask for at most, so that a room is mixed of all processes."""
+        """Return the largest request for room slots with which the processes share each room."""
         return max(1, self.room_size // (2 * processes))
 
 
 def partner_slot(slot: int) -> int:
-    """Return the other seat of a pair."""
+    """Return the other slot of a pair."""
     return slot ^ 1
 
 
 class SlotAllocator:
-    """Gives out seats, lowest free first."""
+    """Allocates slots to the pools, lowest free one first."""
 
     def __init__(self) -> None:
         self._next: dict[str, int] = {}
@@ -76,7 +74,7 @@ class SlotAllocator:
         self._last_grants: dict[tuple[str, str], SlotGrant] = {}
 
     def allocate(self, request: SlotRequest) -> SlotGrant | None:
-        """Return the answer; to an ask that came twice the same again, to one that is out of date none."""
+        """Return the grant; the same one again for a repeated request, None for an outdated one."""
         key = request["book"], request["kind"]
         last = self._last_grants.get(key)
         if last is not None and request["number"] <= last["number"]:
@@ -88,7 +86,7 @@ class SlotAllocator:
         return grant
 
     def free_pool(self, pool: str) -> None:
-        """Free all seats of a book whose process has ended. It MUST NOT come back under that name."""
+        """Free all slots of a pool whose process has ended. That pool's name MUST NOT be used again."""
         for key in [key for key in self._granted if key[0] == pool]:
             for slot in self._granted.pop(key):
                 heappush(self._free.setdefault(key[1], []), slot)
@@ -103,7 +101,7 @@ class SlotAllocator:
 
 
 class SlotWaiter:
-    """A bot's place in the queue for a seat."""
+    """A bot in the queue for a slot."""
 
     __slots__ = ("on_slot",)
 
@@ -111,12 +109,12 @@ class SlotWaiter:
         self.on_slot: Callable[[int], None] | None = on_slot
 
     def cancel(self) -> None:
-        """Want no seat any more. One that was given already must be given back instead."""
+        """Leave the queue. A slot that was assigned already must be released instead."""
         self.on_slot = None
 
 
 class _KindPool:
-    """What a book knows about one kind."""
+    """The state of a pool for one kind of slot."""
 
     __slots__ = ("free", "last_number", "outstanding", "serving", "taken", "waiters")
 
@@ -130,14 +128,14 @@ class _KindPool:
 
 
 class SlotPool:
-    """The seats of one process. `ask` hands an `Ask` on; it may be answered before it returns."""
+    """The slots of one process. `on_grant` may be called before `send_request` returns."""
 
     def __init__(
         self, name: str, request_sizes: dict[str, int], send_request: Callable[[SlotRequest], None]
     ) -> None:
-        """Be known as `name`, which MUST differ from that of any other book, also of earlier runs.
+        """Create a pool. Its `name` MUST be unique, also among those of earlier runs.
 
-        `blocks` says for each kind how many seats to ask for at once, at most.
+        `request_sizes`: kind → largest number of slots to request at once.
         """
         self._name = name
         self._request_sizes = request_sizes
@@ -145,21 +143,21 @@ class SlotPool:
         self._pools = {kind: _KindPool() for kind in request_sizes}
 
     def acquire_slot(self, kind: str, on_slot: Callable[[int], None]) -> SlotWaiter:
-        """Call `then` with a seat, now or later."""
+        """Call `on_slot` with a slot, now or later."""
         waiter = SlotWaiter(on_slot)
         self._pools[kind].waiters.append(waiter)
         self._serve_waiters(kind)
         return waiter
 
     def release_slot(self, kind: str, slot: int) -> None:
-        """Free a seat for the next bot of this process."""
+        """Free a slot for the next bot of this process."""
         pool = self._pools[kind]
         pool.taken.remove(slot)
         heappush(pool.free, slot)
         self._serve_waiters(kind)
 
     def on_grant(self, grant: SlotGrant) -> None:
-        """Take an answer. One that came before, or is for another book, changes nothing."""
+        """Record a grant. A repeated one, or one for another pool, is ignored."""
         pool = self._pools.get(grant["kind"])
         if (
             pool is None
@@ -174,14 +172,14 @@ class SlotPool:
         self._serve_waiters(grant["kind"])
 
     def repeat_requests(self) -> None:
-        """Repeat what was not answered; to be called about once a second, since a message may be lost."""
+        """Repeat unanswered requests; call it about once a second, since messages may be lost."""
         for pool in self._pools.values():
             if pool.outstanding is not None:
                 self._send_request(pool.outstanding)
 
     def _serve_waiters(self, kind: str) -> None:
         pool = self._pools[kind]
-        if pool.serving:  # called by what the loop below calls; the loop goes on
+        if pool.serving:  # reentered from `on_slot` or `send_request` below: the outer loop continues
             return
         pool.serving = True
         try:
@@ -191,7 +189,7 @@ class SlotPool:
                 if pool.waiters and pool.free:
                     self._assign_lowest(pool)
                 elif pool.waiters and pool.outstanding is None:
-                    # Never more than are wanted now: a seat in reserve would be a hole in a room.
+                    # Never more than needed now: a slot in reserve would be a hole in a room.
                     pool.last_number += 1
                     open_waiters = (waiting for waiting in pool.waiters if waiting.on_slot is not None)
                     count = sum(1 for _ in islice(open_waiters, self._request_sizes[kind]))

@@ -1,12 +1,10 @@
-"""Which local address a bot connects from.
+"""Local addresses to connect from: more connections than one address has ephemeral ports. Pure.
 
-Knows addresses and how many connections each has. Must not know sockets. Pure.
-
-A connection is named by both its ends, so one local address has as many connections to one server as there
-are ephemeral ports (28,232 by default, ip(7): ip_local_port_range), and finding a free one gets slow long
-before that. All of 127.0.0.0/8 is this machine's (RFC 6890), so to a loopback server there are addresses
-enough. Whoever binds to what `take` gives should set IP_BIND_ADDRESS_NO_PORT before, so that the port is
-chosen at connect(2).
+A TCP connection is identified by both its ends, so one local address can have as many connections to one
+server as there are ephemeral ports (28,232 by default, ip(7): ip_local_port_range), and the search for a free
+port gets slow long before that. All of 127.0.0.0/8 belongs to this machine (RFC 6890), so there are enough
+addresses for a loopback server. Callers should set IP_BIND_ADDRESS_NO_PORT before bind(2), so that the port
+is chosen at connect(2).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,15 +15,15 @@ from typing import Final
 IpAddress = IPv4Address | IPv6Address
 
 CONNECTIONS_PER_ADDRESS: Final = 12_000
-"""Connections from one loopback address: well under half of the ephemeral ports, so that a free one is found
-at once, also while closed ones wait in TIME_WAIT."""
+"""Connections from one loopback address: less than half of the ephemeral ports, so that a free one is found
+at once, also while closed ones are in TIME_WAIT."""
 
 _LOOPBACK_NETWORK: Final = ip_network("127.0.0.0/8")
 _FIRST_LOOPBACK: Final = IPv4Address("127.0.0.1")
 
 
 class SourceAddresses:
-    """The local addresses of one process, with what each carries."""
+    """The local addresses of one process, with their numbers of connections."""
 
     def __init__(
         self,
@@ -35,12 +33,12 @@ class SourceAddresses:
         processes: int = 1,
         per_address: int = CONNECTIONS_PER_ADDRESS,
     ) -> None:
-        """Serve process number `process` of `processes`, which has loopback addresses of its own."""
+        """Create the addresses of process number `process` of `processes`: loopback ones are not shared."""
         if not 0 <= process < processes:
-            raise ValueError(f"There is no process {process} among {processes}.")
+            raise ValueError(f"process number {process} is out of range; there are {processes} processes")
         wrong = [str(address) for address in given if address.version != target.version]
         if wrong:
-            raise ValueError(f"{target} cannot be reached from {', '.join(wrong)}: IPv4 and IPv6 do not mix.")
+            raise ValueError(f"{target} cannot be reached from {', '.join(wrong)}: use the same IP version")
         self._per_address = per_address
         self._connections: dict[str, int] = {str(address): 0 for address in given}
         self._unused_loopback: Iterator[str] | None = None
@@ -49,13 +47,13 @@ class SourceAddresses:
 
     @property
     def connection_counts(self) -> dict[str, int]:
-        """Connections by address, of those that were ever used."""
+        """Address → number of connections, of all addresses ever used."""
         return dict(self._connections)
 
     def acquire_address(self) -> str | None:
-        """Return the address to bind to; None: let the kernel choose.
+        """Return the address to bind to; None: the kernel chooses.
 
-        Given addresses are filled evenly. Loopback addresses are filled one after the other.
+        Given addresses are used evenly, loopback addresses one after the other.
         """
         if self._unused_loopback is not None:
             free = (address for address, used in self._connections.items() if used < self._per_address)
@@ -68,9 +66,9 @@ class SourceAddresses:
         return address
 
     def release_address(self, address: str | None) -> None:
-        """Say that a connection from what `take` gave has ended."""
+        """Record the end of a connection from this address. Raises ValueError if it has none."""
         if address is None:
             return
         if self._connections.get(address, 0) < 1:
-            raise ValueError(f"No connection is known from {address}.")
+            raise ValueError(f"there is no connection from {address}")
         self._connections[address] -= 1

@@ -1,10 +1,11 @@
-"""The event loop of a process full of bots: one epoll for all sockets, one heap for all timers.
+"""Event loop for thousands of bots in one process: one epoll for all sockets, one heap for all timers.
 
-Knows descriptors and moments. Must not know what is sent, nor gevent: whoever drives it calls `turn()` when
-`fileno()` is readable (under Locust that is one watcher of gevent's loop, in shell.py), or `run()`.
+The caller drives it: `run_once()` whenever `fileno()` is readable (under Locust an I/O watcher of gevent's
+loop does that, see runner/locust_worker.py), or `run_for()` without gevent.
 
-Thousands of bots cost one wake-up for all that is ready, no greenlet, and no search: a descriptor's handler
-is one dict access away. Handlers and timers MUST NOT block or switch greenlets.
+An iteration costs one epoll_wait(2) for all ready sockets, no greenlet, and one dict access per descriptor.
+Handlers and timer callbacks MUST NOT block or switch greenlets. Times are `time.monotonic_ns()`, except
+`previous_poll_ns`.
 """
 
 import heapq
@@ -19,25 +20,26 @@ from chat_swarm.loop.timerfd import TimerFd
 log = logging.getLogger(__name__)
 
 _EVENTS_PER_ITERATION: Final = 512
-"""Descriptors served before timers and others get their turn: some 5 ms."""
+"""Descriptors, and timers, served in one iteration: about 5 ms of work, then the other kind runs."""
 LAG_PROBE_PERIOD_NS: Final = 20_000_000
-"""Between two probes of the loop's lag."""
+"""Interval between two measurements of the loop's lag."""
 
 _Handler = Callable[[int], object]
 
 
 class EventLoop:
-    """Watches descriptors and calls at moments of time.monotonic_ns().
+    """Level-triggered epoll and a timer heap.
 
-    `on_lag` is told, in ns, how late a timer of the loop ran; `on_error` gets what a handler raised.
+    `on_lag(ns)` is called every `LAG_PROBE_PERIOD_NS` with the delay of the loop's own timer;
+    `on_error(error)` with every exception that a handler or timer callback raises.
     """
 
     def __init__(self, on_lag: Callable[[int], object], on_error: Callable[[Exception], object]) -> None:
         self.handlers: Final[dict[int, _Handler]] = {}
         self.previous_poll_ns = time.time_ns()
-        """What a read finds now came after this moment: epoll was asked then, and told all."""
+        """Wall clock at the last poll that reported everything: data read now arrived after it."""
         self.has_backlog = False
-        """Whether something that is there already will be read in the next turn only."""
+        """Whether data that has already arrived is left for the next iteration."""
         self._polled_ns = self.previous_poll_ns
         self._epoll: Final = new_epoll()
         self._timer_fd: Final = TimerFd()
@@ -52,39 +54,39 @@ class EventLoop:
         self._arm_timer()
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable whenever there is something to do."""
+        """Return the epoll descriptor, which is readable while a socket is ready or a timer is due."""
         return self._epoll.fileno()
 
     def watch(self, fd: int, mask: int, handler: _Handler) -> None:
-        """Call `handler` with what happened on `fd`, of what `mask` (EPOLLIN, EPOLLOUT) names and errors."""
+        """Call `handler` with the ready events of `fd`; `mask` is a combination of EPOLLIN and EPOLLOUT."""
         self._epoll.register(fd, mask)
         self.handlers[fd] = handler
 
     def modify(self, fd: int, mask: int) -> None:
-        """Watch `fd` for something else; 0: for errors only."""
+        """Change the events that `fd` is registered for; 0: errors and hang-ups only."""
         self._epoll.modify(fd, mask)
 
     def unwatch(self, fd: int) -> None:
-        """Watch `fd` no longer; call it before `fd` is closed."""
+        """Unregister `fd`; MUST be called before `fd` is closed. Does nothing if it is not registered."""
         if self.handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
     def call_at(self, due_ns: int, callback: Callable[[], object]) -> None:
-        """Call `callback` at that moment, or as soon after it as the loop gets there.
+        """Call `callback` once, at `due_ns` of `time.monotonic_ns()` or as soon after it as possible.
 
-        Timers are not taken back: a callback looks whether it is still wanted.
+        A timer cannot be cancelled: the callback checks whether it still applies.
         """
         self._timer_sequence += 1
         heapq.heappush(self._timers, (due_ns, self._timer_sequence, callback))
-        if due_ns < self._timer_due_ns:  # asked for between two turns
+        if due_ns < self._timer_due_ns:  # set between two iterations
             self._arm_timer()
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> None:
-        """Call `callback` that many seconds from now."""
+        """Call `callback` once, `seconds` from now."""
         self.call_at(time.monotonic_ns() + int(seconds * 1e9), callback)
 
     def run_once(self, timeout_s: float = 0.0) -> int:
-        """Serve what is ready and what is due; wait for it up to `patience` seconds. Return how many were."""
+        """Run one iteration, waiting up to `timeout_s`; return the number of ready descriptors and timers."""
         if not self.has_backlog:
             self.previous_poll_ns = self._polled_ns
         self._polled_ns = time.time_ns()
@@ -97,17 +99,17 @@ class EventLoop:
                 if fd == self._timer_fd.fd:
                     self._timer_fd.clear()
                     self._timer_due_ns = 0
-                continue  # or forgotten by a handler before it in this turn
+                continue  # or unwatched by an earlier handler in this iteration
             try:
                 handler(mask)
-            except Exception as error:  # noqa: BLE001  one bot's trouble must not stop the others; the run is told
+            except Exception as error:  # noqa: BLE001  one bot's error must not stop the others; it is reported
                 self._handle_error(error)
         done = self._run_due_timers()
         self._arm_timer()
         return len(ready) + done
 
     def run_for(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Serve for so long, or until something is true; return whether it is. For use without gevent."""
+        """Run for `seconds`, or until `until()` is true; return whether it is. For use without gevent."""
         end = time.monotonic() + seconds
         while not until():
             left = end - time.monotonic()
@@ -117,7 +119,7 @@ class EventLoop:
         return True
 
     def close(self) -> None:
-        """Give the descriptors back; what is watched must have been forgotten."""
+        """Close the epoll and timer descriptors; every watched descriptor must have been unwatched before."""
         self._timer_fd.close()
         self._epoll.close()
 
@@ -143,10 +145,10 @@ class EventLoop:
     def _probe_lag(self) -> None:
         now = time.monotonic_ns()
         self._on_lag(now - self._next_probe_ns)
-        # A loop that was late by several ticks was late once.
+        # A loop that was late by several periods is measured once.
         self._next_probe_ns = max(self._next_probe_ns + LAG_PROBE_PERIOD_NS, now + LAG_PROBE_PERIOD_NS // 2)
         self.call_at(self._next_probe_ns, self._probe_lag)
 
     def _handle_error(self, error: Exception) -> None:
-        log.error("the swarm erred: %r", error, exc_info=error)
+        log.error("internal error in the load generator: %r", error, exc_info=error)
         self._on_error(error)

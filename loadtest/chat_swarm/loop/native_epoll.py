@@ -1,7 +1,4 @@
-"""What gevent takes away when Locust patches the process: the real epoll.
-
-Knows how to find it. Must not know what it is for.
-"""
+"""The unpatched select.epoll: gevent's monkey-patching, which Locust applies, removes that name."""
 
 import select
 import sys
@@ -11,11 +8,11 @@ EPOLLIN: Final = 0x001
 EPOLLOUT: Final = 0x004
 EPOLLERR: Final = 0x008
 EPOLLHUP: Final = 0x010
-"""From <sys/epoll.h>: the numbers are the kernel's, whatever a patched module still exports."""
+"""From <sys/epoll.h>: the kernel's values, since a patched `select` does not export them."""
 
 
 def new_epoll() -> "select.epoll":
-    """Return an epoll of the kernel's, also where gevent has removed its name."""
+    """Return a `select.epoll` object, unpatched."""
     monkey = sys.modules.get("gevent.monkey")
     if hasattr(select, "epoll") or monkey is None:
         return select.epoll()

@@ -1,8 +1,8 @@
-"""The kernel's stamping of what is received, switched on before anything is timed by it.
+"""Kernel receive timestamps (SO_TIMESTAMPNS, socket(7)), enabled before the first bot connects.
 
-Knows sockets. Must not know bots. Linux begins to stamp a moment after the first socket asks for it, and ends
-with the last one: what a bot receives in that moment has no stamp, and would be timed by when it was read. So
-an engine has a connection of its own that asks for stamps from before the first bot to after the last.
+Linux starts to timestamp packets shortly after the first socket asks for it, and stops with the last such
+socket. Data received in between has no timestamp and would be timed by when Python read it. So each bot
+process keeps one loopback connection of its own that asks for timestamps for as long as the process has bots.
 """
 
 import _socket
@@ -13,15 +13,15 @@ from typing import Final
 SO_TIMESTAMPNS: Final = 35
 """From <asm-generic/socket.h>; the socket module has no name for it before Python 3.14."""
 ANCILLARY_BYTES: Final = _socket.CMSG_SPACE(16)
-"""Bytes beside the data that a read takes: one struct timespec."""
+"""Size of the ancillary data of recvmsg(2): one struct timespec."""
 
 _ENABLE_TIMEOUT_S: Final = 1.0
-"""Seconds; a kernel that does not stamp by then never will, and the report says so."""
+"""A kernel that does not timestamp by then never will; the report says so."""
 _PROBE_INTERVAL_S: Final = 0.001
 
 
 class RxTimestamping:
-    """A connection on loopback whose bytes are stamped; blocks until they are, for a second at most."""
+    """A loopback connection that keeps timestamping on; to create it blocks for a second at most."""
 
     def __init__(self) -> None:
         listening = _socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -36,10 +36,10 @@ class RxTimestamping:
         finally:
             listening.close()
         self.enabled = self._wait_until_enabled()
-        """Whether the kernel stamps."""
+        """Whether the kernel timestamps received data."""
 
     def close(self) -> None:
-        """Need no more stamps."""
+        """Close the connection: timestamping ends with the last socket that asked for it."""
         self._reader.close()
         self._writer.close()
 

@@ -1,9 +1,7 @@
-"""A timer that is a file descriptor: readable at an absolute monotonic moment (timerfd_create(2)).
+"""A timer as a file descriptor: readable at an absolute monotonic time, in ns (timerfd_create(2)).
 
-Knows the system call. Must not know who waits.
-
-An event loop's own timers round to whole milliseconds, and a bot that sends a millisecond late every time
-would look like a slow server. Python has the call since 3.13; before that the C library is asked directly.
+epoll_wait(2) rounds its timeout to whole milliseconds, and a bot that always sends a millisecond late would
+make the server look slow. Python has the call only since 3.13, so it is called through ctypes.
 """
 
 import contextlib
@@ -25,7 +23,7 @@ class _Itimerspec(ctypes.Structure):
 
 
 class TimerFd:
-    """One alarm; `fd` is readable when it rings."""
+    """One timer; `fd` is readable from its due time until `clear`. Methods raise OSError."""
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -37,19 +35,19 @@ class TimerFd:
             raise _os_error("timerfd_create")
 
     def arm(self, due_ns: int) -> None:
-        """Ring at `moment_ns` of time.monotonic_ns(); at once if that has passed."""
+        """Set the due time, in `time.monotonic_ns()`; a time in the past is due at once."""
         value = self._spec.value
-        value.seconds, value.nanoseconds = divmod(max(1, due_ns), _NS_PER_S)  # 0 would switch it off
+        value.seconds, value.nanoseconds = divmod(max(1, due_ns), _NS_PER_S)  # 0 would disarm it
         if self._settime(self.fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None):
             raise _os_error("timerfd_settime")
 
     def clear(self) -> None:
-        """Be readable no longer, until it is set again."""
-        with contextlib.suppress(BlockingIOError):  # it was set anew since it rang
+        """Make `fd` unreadable until the next due time."""
+        with contextlib.suppress(BlockingIOError):  # it was armed again after it expired
             os.read(self.fd, 8)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self.fd)
 
 

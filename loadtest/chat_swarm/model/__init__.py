@@ -1,5 +1,5 @@
-"""What is planned and measured: plan, stages, schema of results, histograms, units.
+"""Data of a run: the plan, the stages of load shapes, histograms, metric names, the schema of results, units.
 
-Imports nothing else of the swarm.
+Imports nothing else of the swarm; never Locust, gevent or a socket.
 Open `plan.py` first, then `schema.py`.
 """

@@ -1,7 +1,7 @@
-"""Distributions of sizes and times, as an option gives them.
+"""Random distributions as option values: constant, uniform, log-normal.
 
-Knows numbers and their text forms: `160`, `64-512` (uniform), `lognormal:160,0.6` and
-`lognormal:160,0.6,64-4096` (median, sigma, range). Must not know what they are used for.
+Text forms: `160`, `64-512` (uniform), `lognormal:160,0.6` and `lognormal:160,0.6,64-4096` (median, sigma,
+range).
 """
 
 import math
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 FORMS: Final = "160, 100-512 or lognormal:160,0.6"
-"""The text forms, for help texts and refusals."""
+"""The text forms, for help texts and error messages."""
 
 MAX_SIGMA: Final = 10.0
-"""Already e¹⁰ from the median at one sigma: more is a slip of the finger, and overflows."""
+"""At 10, one sigma is a factor of e¹⁰ from the median: more is a typing error, and overflows."""
 
 _NUMBER: Final = r"(\d+(?:\.\d*)?|\.\d+)"
 _CONSTANT: Final = re.compile(_NUMBER, re.ASCII)
@@ -24,7 +24,7 @@ _LOGNORMAL: Final = re.compile(rf"lognormal:{_NUMBER},{_NUMBER}(?:,{_NUMBER}-{_N
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Numbers from `low` to `high`: log-normal around `median` where `sigma` is not 0, else uniform."""
+    """Numbers from `low` to `high`: log-normal around `median` if `sigma` is not 0, else uniform."""
 
     text: str
     low: float
@@ -33,7 +33,7 @@ class Distribution:
     sigma: float = 0.0
 
     def draw(self, source: random.Random) -> float:
-        """Return a number."""
+        """Return a random number from `low` to `high`."""
         if self.low == self.high:
             return self.low
         if not self.sigma:
@@ -42,15 +42,15 @@ class Distribution:
 
 
 def constant(value: float) -> Distribution:
-    """Return the distribution that is always `value`."""
+    """Return a distribution that always yields `value`."""
     return Distribution(f"{value:g}", value, value)
 
 
 def parse(text: str, minimum: float = 0.0, maximum: float = math.inf) -> Distribution:
-    """Return the distribution that `text` names, all of it from `minimum` to `maximum`.
+    """Parse a text form into a distribution within `minimum` and `maximum`.
 
-    Where a log-normal one names no range, `minimum` and `maximum` are its range. Raises ValueError with a
-    sentence that names the value and the way out.
+    A log-normal distribution without a range is clipped to `minimum` and `maximum`. Raises ValueError with a
+    message for the user: the value, what is wrong, what is accepted.
     """
     bare = "".join(text.split())
     if found := _CONSTANT.fullmatch(bare):
@@ -62,7 +62,7 @@ def parse(text: str, minimum: float = 0.0, maximum: float = math.inf) -> Distrib
         median, sigma = float(found[1]), float(found[2])
         low, high = (float(found[3]), float(found[4])) if found[3] else (minimum, maximum)
     else:
-        raise ValueError(f"{text!r} is no distribution; write {FORMS}")
+        raise ValueError(f"{text!r} is not a distribution; write {FORMS}")
     if low > high:
         raise ValueError(f"{text!r} runs from {low:g} down to {high:g}; write the smaller number first")
     if (
@@ -70,15 +70,15 @@ def parse(text: str, minimum: float = 0.0, maximum: float = math.inf) -> Distrib
         or high > maximum
         or not all(math.isfinite(float(part)) for part in found.groups() if part)
     ):
-        raise ValueError(f"{text!r} leaves the range {_range(minimum, maximum)}; stay inside it")
+        raise ValueError(f"{text!r} is out of range; the values must be {_range(minimum, maximum)}")
     if found.re is _LOGNORMAL:
         if not 0 < sigma <= MAX_SIGMA:
             raise ValueError(
-                f"{text!r} has the sigma {sigma:g}; give one over 0, at most {MAX_SIGMA:g}, "
-                f"or the median alone for a constant"
+                f"{text!r} has the sigma {sigma:g}; it must be above 0 and at most {MAX_SIGMA:g}, "
+                f"or write the median alone for a constant"
             )
         if not low <= median <= high or not median:
-            raise ValueError(f"{text!r} has the median {median:g}; give one over 0, from {_range(low, high)}")
+            raise ValueError(f"{text!r} has the median {median:g}; it must be above 0, {_range(low, high)}")
     return Distribution(bare, low, high, median, sigma)
 
 

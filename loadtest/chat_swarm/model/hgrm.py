@@ -1,7 +1,4 @@
-"""A histogram as HdrHistogram's own plotters read it (.hgrm), and as a curve.
-
-Knows percentiles. Must not know files or pages.
-"""
+"""Percentile distribution of a histogram, as text for HdrHistogram's plotters (.hgrm) and as a curve."""
 
 import math
 from typing import Final
@@ -12,15 +9,16 @@ from chat_swarm.model.histogram import Histogram, index_of
 
 _US_PER_MS: Final = 1000.0
 _LINES_PER_HALVING: Final = 5
-"""Lines of a distribution for each halving of what is left to 100 %, as HdrHistogram's default."""
+"""Lines for each halving of the distance to 100 %: HdrHistogram's default
+`percentileTicksPerHalfDistance`."""
 
-_POINTS_PER_NINE: Final = 24  # points of a curve for each nine: a smooth line
+_POINTS_PER_NINE: Final = 24  # 90 % → 99 % → 99.9 %: enough points for a smooth line
 
 
 def percentile_distribution(histogram: Histogram) -> str:
-    """Return the percentile distribution in ms, in the form of HdrHistogram's outputPercentileDistribution.
+    """Return the distribution in ms, in the format of HdrHistogram's `outputPercentileDistribution`.
 
-    hdrh writes this too, but takes a tenth of a second for each, and its standard deviation is not in ms.
+    hdrh writes this format too, but takes 0.1 s for each histogram, and its standard deviation is not in ms.
     """
     levels = [0.0]
     while 1 - levels[-1] > 0.5 / max(1, histogram.count):
@@ -42,14 +40,14 @@ def percentile_distribution(histogram: Histogram) -> str:
         f"#[Max     = {histogram.largest / _US_PER_MS:12.3f}, TotalCount     = {histogram.count:12.3f}]",
         f"#[Buckets = {hdr.bucket_count:12d}, SubBuckets     = {hdr.sub_bucket_count:12d}]",
     ]
-    hdr.encoder = None  # it and the histogram name each other, and would wait for the collector
+    hdr.encoder = None  # a reference cycle, which would wait for the garbage collector
     return "\n".join(lines) + "\n"
 
 
 def percentile_curve(histogram: Histogram) -> tuple[list[float], list[float]]:
-    """Return 1 / (1 - quantile) and ms, from the least to the greatest, evenly on an axis of nines.
+    """Return x = 1 / (1 - quantile) and y = ms, ascending, evenly spaced on a logarithmic x axis.
 
-    The last point is the maximum, drawn at 1 / (1 - quantile) = count: nothing is known beyond.
+    The last point is the maximum, at x = count: no percentile beyond it can be known from `count` samples.
     """
     count = histogram.count
     if not count:

@@ -1,10 +1,9 @@
-"""A latency histogram that takes samples by the thousand.
+"""Latency histogram: HdrHistogram's buckets, filled by numpy.
 
-Knows HDR histograms (Gil Tene's): whole µs from 1 µs to 10 minutes, three significant digits. Must not know
-what is measured.
+Whole µs from 1 µs to 10 minutes, three significant digits (HdrHistogram, Gil Tene).
 
-hdrh records one value in about a microsecond. A swarm has tens of thousands a second, so the place of each
-value in HDR's array of counts is computed here by numpy, in a hundredth of that; the encoding is hdrh's.
+hdrh needs about 1 µs to record one value, and a swarm has tens of thousands a second. So numpy computes the
+index of each value in HDR's array of counts here, in a hundredth of that time; hdrh does the encoding.
 """
 
 from typing import Final, Self
@@ -24,14 +23,14 @@ _COUNTS_LENGTH: Final = int(_LAYOUT.counts_len)
 _SUB_BUCKET_HALF_MAGNITUDE: Final = int(_LAYOUT.sub_bucket_half_count_magnitude)
 _SUB_BUCKET_HALF_COUNT: Final = int(_LAYOUT.sub_bucket_half_count)
 _SUB_BUCKET_MASK: Final = int(_LAYOUT.sub_bucket_mask)
-_PACKED_INTEGER: Final = np.dtype("<i8")  # of what is packed: workers may run on other machines
+_PACKED_INTEGER: Final = np.dtype("<i8")  # byte order of `pack`: workers may run on other machines
 
 Integers = npt.NDArray[np.int64]
 
 
 def index_of(values: Integers) -> Integers:
-    """Return where in the array of counts each value belongs, as HdrHistogram places it."""
-    # The bucket is how often a value must be halved to fit the sub-buckets; frexp gives the length in bits.
+    """Return the index of each value in the array of counts, as HdrHistogram computes it."""
+    # The bucket is how often a value must be halved to fit the sub-buckets; frexp gives its bit length.
     bucket = np.frexp(np.maximum(values, _SUB_BUCKET_MASK).astype(np.float64))[1].astype(np.int64) - (
         _SUB_BUCKET_HALF_MAGNITUDE + 1
     )
@@ -39,7 +38,7 @@ def index_of(values: Integers) -> Integers:
 
 
 class Histogram:
-    """Counts of latencies in µs; what is below 0 counts as 0, what is over ten minutes as ten minutes."""
+    """Counts of latencies in µs; values below 0 count as 0, values above ten minutes as ten minutes."""
 
     __slots__ = ("count", "counts", "largest", "smallest", "value_sum")
 
@@ -52,7 +51,7 @@ class Histogram:
         self.largest = 0
 
     def record(self, values: Integers) -> None:
-        """Count values, in µs."""
+        """Count `values`, in µs."""
         if not len(values):
             return
         values = np.clip(values, 0, HIGHEST_US)
@@ -63,7 +62,7 @@ class Histogram:
         self.largest = max(self.largest, int(values.max()))
 
     def add(self, other: Self) -> None:
-        """Count all that the other has counted; nothing is lost by it."""
+        """Add the counts of another histogram; exact."""
         self.counts += other.counts
         self.count += other.count
         self.value_sum += other.value_sum
@@ -71,7 +70,7 @@ class Histogram:
         self.largest = max(self.largest, other.largest)
 
     def pack(self) -> bytes:
-        """Return it for another process of the swarm: sum, extremes, the places that count, their counts."""
+        """Serialise for another process of the swarm: sum, minimum, maximum, used indices, their counts."""
         places = np.flatnonzero(self.counts)
         head = np.array([self.value_sum, self.smallest, self.largest], dtype=_PACKED_INTEGER)
         return b"".join(
@@ -84,7 +83,7 @@ class Histogram:
 
     @classmethod
     def unpack(cls, payload: bytes) -> Self:
-        """Return what was packed, nothing lost; ValueError for anything else."""
+        """Return the histogram that `pack` serialised; exact. Raises ValueError for any other bytes."""
         self = cls()
         words = np.frombuffer(payload, dtype=_PACKED_INTEGER)
         half, odd = divmod(len(words) - 3, 2)
@@ -97,17 +96,15 @@ class Histogram:
         return self
 
     def encode(self) -> bytes:
-        """Return it in HDR's own format (V2, compressed, base64), which any HDR library reads."""
+        """Encode in HdrHistogram's own format (V2, compressed, base64), which every HDR library reads."""
         hdr = self.to_hdr()
         payload: bytes = hdr.encode()
-        hdr.encoder = (
-            None  # it and the histogram name each other: a quarter of a MB would wait for the collector
-        )
+        hdr.encoder = None  # a reference cycle of 250 KB, which would wait for the garbage collector
         return payload
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Return what `encode` gave, the extremes as exact as their buckets; ValueError for anything else."""
+        """Decode the result of `encode`; extremes are as exact as their buckets. Raises ValueError."""
         try:
             hdr = HdrHistogram.decode(payload)
         except Exception as error:  # hdrh raises its own, zlib's and struct's errors
@@ -125,7 +122,7 @@ class Histogram:
         return self
 
     def to_hdr(self) -> HdrHistogram:
-        """Return it as hdrh's histogram."""
+        """Return a copy as an hdrh histogram."""
         hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
         np.ctypeslib.as_array(hdr.counts)[:_COUNTS_LENGTH] = self.counts
         hdr.total_count = self.count
@@ -134,20 +131,20 @@ class Histogram:
         return hdr
 
     def percentile(self, percent: float) -> int:
-        """Return the value that `percent` of all do not exceed, µs; 0 if nothing was counted."""
+        """Return the value (µs) that `percent` of all values do not exceed; 0 if the histogram is empty."""
         return self.percentiles([percent])[0]
 
     def percentiles(self, percents: list[float]) -> list[int]:
-        """Return `percentile` of each."""
+        """Return the percentile of each of `percents`, in µs."""
         if not self.count:
             return [0] * len(percents)
-        # As HdrHistogram: the first bucket in which that share of all is reached, and its highest value.
+        # As HdrHistogram does: the highest value of the first bucket in which that share is reached.
         wanted = np.maximum(np.ceil(np.array(percents) / 100 * self.count - 1e-9), 1)
         places = np.searchsorted(np.cumsum(self.counts), wanted)
         return [min(int(value), self.largest) for value in _bucket_tops()[places]]
 
     def quantiles(self) -> Quantiles:
-        """Return the usual ones."""
+        """Return count, mean, minimum, maximum and the percentiles that reports show."""
         if not self.count:
             return Quantiles()
         p50, p90, p99, p999, p9999 = self.percentiles([50, 90, 99, 99.9, 99.99])
@@ -164,13 +161,13 @@ class Histogram:
         )
 
     def buckets(self) -> list[tuple[int, int]]:
-        """Return (µs, how many) of every bucket that is not empty, ascending."""
+        """Return (middle in µs, count) of every bucket that is not empty, ascending."""
         places = np.flatnonzero(self.counts)
         return list(zip(_bucket_middles()[places].tolist(), self.counts[places].tolist(), strict=True))
 
 
 def _bucket_edges() -> tuple[Integers, Integers]:
-    """Return the lowest value of each place in the array of counts, and how many values share it."""
+    """Return the lowest value of each index of the array of counts, and the number of values in it."""
     places = np.arange(_COUNTS_LENGTH, dtype=np.int64)
     bucket = (places >> _SUB_BUCKET_HALF_MAGNITUDE) - 1
     sub = (places & (_SUB_BUCKET_HALF_COUNT - 1)) + _SUB_BUCKET_HALF_COUNT

@@ -1,9 +1,7 @@
-"""The samples of one process, gathered without a function call for each, folded once a second.
+"""Counts and latency samples of one process, turned into histograms once a second.
 
-Knows metrics and counts by name. Must not know bots, nor who reads the result.
-
-The hot path appends the nanoseconds that it has anyway to flat arrays; the subtraction and the histogram are
-numpy's, once a second for all.
+The hot path calls no function for a sample: it appends timestamps that it already has to flat arrays. numpy
+subtracts them and fills the histograms, once a second for all samples.
 """
 
 from array import array
@@ -14,23 +12,23 @@ import numpy as np
 from chat_swarm.model.histogram import Histogram, Integers
 from chat_swarm.model.metric_names import COUNTS, METRIC_BY_NAME
 
-_NS_PER_US: Final = 1000  # in a µs
-_CLOCK_TOLERANCE_NS: Final = 1_000_000  # ns by which two readings of one machine's clock never differ
+_NS_PER_US: Final = 1000
+_CLOCK_TOLERANCE_NS: Final = 1_000_000  # two readings of one machine's clock never differ by more
 
 
 class Recorder:
-    """What happened since `take` was called last.
+    """Counts and samples since the last `flush`.
 
-    `received`, `seen`, `sent`, `planned` hold one value in ns for each timed delivery and are appended to
-    together; `ack_…` likewise for acknowledgements.
+    `received_ns`, `seen_ns`, `sent_ns`, `planned_ns` hold one value for each timed delivery: callers MUST
+    append to all four together. `ack_…` likewise for acknowledgements.
     """
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
         self.early_deliveries = 0
-        """Deliveries that seem to be received before they were sent: the clocks of two machines differ."""
+        """Deliveries with a receive time before their send time: the clocks of two machines differ."""
         self.unstamped_reads = 0
-        """Reads that the kernel did not stamp, in all."""
+        """Reads without a kernel timestamp, since the start of the run."""
         self._reset_samples()
 
     def _reset_samples(self) -> None:
@@ -44,7 +42,7 @@ class Recorder:
         self._sparse: dict[str, array[int]] = {}
 
     def add_sample(self, metric: str, nanoseconds: int) -> None:
-        """Count one latency of a metric that has few of them."""
+        """Add one latency of a metric with few samples."""
         samples = self._sparse.get(metric)
         if samples is None:
             assert metric in METRIC_BY_NAME, metric
@@ -52,16 +50,17 @@ class Recorder:
         samples.append(nanoseconds)
 
     def add_loop_lag(self, nanoseconds: int, period_ns: int) -> None:
-        """Count how late a timer that is due every `tick` ns ran, and the ticks that it missed by that.
+        """Add the delay of a timer that is due every `period_ns`, and of each period that it missed.
 
-        Else a loop that stood still for a second would show one late tick among forty-nine good ones.
+        Otherwise a loop that was blocked for a second would show one late timer among forty-nine punctual
+        ones.
         """
         while nanoseconds > 0:
             self.add_sample("loop_lag", nanoseconds)
             nanoseconds -= period_ns
 
     def flush(self) -> tuple[dict[str, int], dict[str, Histogram]]:
-        """Return what was counted, and the latencies in µs by metric, and begin anew."""
+        """Return counts and latency histograms (µs) by name since the last call, and reset both."""
         counts = {name: count for name, count in self.counts.items() if count}
         self.counts = dict.fromkeys(COUNTS, 0)
         found: dict[str, Integers] = {name: _as_int64(samples) for name, samples in self._sparse.items()}

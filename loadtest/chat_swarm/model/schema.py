@@ -1,7 +1,7 @@
-"""What a run yields: the shapes of the files, and of what processes tell each other.
+"""Schema of a run's results: the files of the run directory, and the reports between processes.
 
-Knows names and units: times in `…_us` are microseconds, `unix` is seconds since the epoch (UTC), `t` is
-seconds since the run began. Must not know how a figure came about.
+Field names are file formats and IPC keys: they MUST NOT change. Times in `…_us` are microseconds, `unix` is
+seconds since the epoch (UTC), `t` is seconds since the start of the run.
 """
 
 from typing import Any, Final
@@ -9,38 +9,38 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 SILENT_PROCESS_REASON: Final = "a bot process did not report"
-"""Why a second is marked that lacks a process which has reported before."""
+"""Why a second is marked that lacks the report of a process which reported before."""
 
 
 class ProcessSecond(Struct, kw_only=True):
-    """One second of one process. Histograms are as `Histogram.pack` gives them."""
+    """Report of one process for one second. Histograms are serialised by `Histogram.pack`."""
 
     unix: int
-    """The second that it covers, of the generator's wall clock."""
+    """The second that it covers, by the generator's wall clock."""
     process: int
-    """0 for the only process; the worker's index otherwise."""
+    """0 for the only process; else the worker's number."""
     seconds: float = 1.0
-    """How long it really was."""
+    """Its actual length."""
     bots: int = 0
     """Bots that Locust has started and not stopped."""
     connected: int = 0
-    """Bots whose session stands."""
+    """Bots with a session."""
     counts: dict[str, int] = {}
-    """By the names of `metrics.COUNTS`; what is not there is 0."""
+    """By the names of `metric_names.COUNTS`; a missing name means 0."""
     faults: dict[str, int] = {}
-    """By the names of `metrics.FAULTS`; found in this second."""
+    """By the names of `metric_names.FAULTS`; found in this second."""
     cpu: float = 0.0
     """Cores that this process used."""
     loop_lag_max_us: int = 0
     marked: str = ""
-    """Why the generator was the bottleneck in this second; empty if it was not. A row's may also be that a
-    process of it did not report."""
+    """Why the generator was the bottleneck in this second; empty if it was not. In a `TimelineRow` it may
+    also be that a process did not report."""
     histograms: dict[str, bytes] = {}
-    """By the names of `metrics.METRICS`."""
+    """By the names of `metric_names.METRICS`."""
 
 
 class Quantiles(Struct, kw_only=True, frozen=True):
-    """A latency histogram in short, µs."""
+    """Summary of a latency histogram, in µs."""
 
     count: int = 0
     mean: float = 0.0
@@ -54,7 +54,7 @@ class Quantiles(Struct, kw_only=True, frozen=True):
 
 
 class ServerSample(Struct, kw_only=True, frozen=True):
-    """The server from outside, over one second: cores used, resident bytes, open descriptors."""
+    """The server process, from /proc, over one second: cores used, resident bytes, open descriptors."""
 
     cpu: float
     rss_bytes: int
@@ -62,12 +62,12 @@ class ServerSample(Struct, kw_only=True, frozen=True):
 
 
 class MachineSample(Struct, kw_only=True, frozen=True):
-    """The machine of the master, or of the only process, over one second, in cores."""
+    """CPU load of the machine of the master, or of the only process, over one second, in cores."""
 
     others: float
-    """Kept busy by programs that are neither the swarm nor the server."""
+    """Used by programs other than the swarm and the server."""
     stolen: float
-    """Withheld by a hypervisor."""
+    """Withheld by a hypervisor (steal time)."""
 
 
 class TimelineRow(Struct, kw_only=True):
@@ -78,14 +78,14 @@ class TimelineRow(Struct, kw_only=True):
     phase: str
     """`ramp`, `steady` or `drain`."""
     step: str = ""
-    """The load shape's name for what it was doing."""
+    """The load shape's label of the current stage."""
     bots: int = 0
     connected: int = 0
     counts: dict[str, int] = {}
     faults: dict[str, int] = {}
     metrics: dict[str, Quantiles] = {}
     loop_lag_max_us: int = 0
-    """The worst of all processes."""
+    """The largest of all processes."""
     cpu: float = 0.0
     """Cores used by the busiest process of the generator."""
     marked: str = ""
@@ -94,7 +94,7 @@ class TimelineRow(Struct, kw_only=True):
 
 
 class AuditFault(Struct, kw_only=True, frozen=True):
-    """One thing that the audit found; `kind` is one of `metrics.FAULTS`; seqs from `first` to `last`."""
+    """One fault that the audit found; `kind` is one of `metric_names.FAULTS`; seqs from `first` to `last`."""
 
     kind: str
     room: str
@@ -105,28 +105,28 @@ class AuditFault(Struct, kw_only=True, frozen=True):
 
 
 class AuditResult(Struct, kw_only=True):
-    """What was checked and found. `passed` is true when no fault was counted and the check was whole."""
+    """Result of the audit. `passed` is true if no fault was counted and the check was complete."""
 
     passed: bool = True
     counts: dict[str, int] = {}
-    """All of `metrics.FAULTS`."""
+    """All of `metric_names.FAULTS`."""
     receivers: int = 0
-    """(bot, room) pairs that were followed."""
+    """(bot, room) pairs checked."""
     checked: int = 0
-    """Messages that were checked, once for each receiver."""
+    """Messages checked, once for each receiver."""
     rooms: int = 0
     explained_gaps: int = 0
-    """Seqs that the server said can no longer be had, to bots that were away or slow (retention)."""
+    """Seqs in gaps that the server reported to bots that were disconnected or slow (retention)."""
     unfinished: int = 0
-    """Receivers that had not got everything when the drain's time was over."""
+    """Receivers that had not reached the head of their room when the drain ended."""
     notes: list[str] = []
-    """Why the check was not whole, if it was not."""
+    """Why the check was incomplete, if it was."""
     faults: list[AuditFault] = []
     """The first hundred."""
 
 
 class Scope(Struct, kw_only=True):
-    """Figures over some of the seconds: their number, rates per second, and latencies."""
+    """Figures over a set of seconds: their total length, counts, rates and latencies."""
 
     seconds: float = 0.0
     counts: dict[str, int] = {}
@@ -136,7 +136,7 @@ class Scope(Struct, kw_only=True):
 
 
 class ServerFigures(Struct, kw_only=True):
-    """The server from outside, over the steady seconds (all, if there are none)."""
+    """CPU and memory of the server process, over the steady seconds (over all, if there are none)."""
 
     pid: int
     command: str = ""
@@ -152,7 +152,7 @@ class ServerFigures(Struct, kw_only=True):
 
 
 class GeneratorFigures(Struct, kw_only=True):
-    """The swarm itself."""
+    """Load and limits of the generator itself."""
 
     processes: int = 1
     cpu_cores_peak: float = 0.0
@@ -164,17 +164,17 @@ class GeneratorFigures(Struct, kw_only=True):
     marked: dict[str, int] = {}
     """Reason → seconds."""
     stamped: bool = True
-    """Whether the kernel stamped what was received; if not, received is when Python saw it."""
+    """Whether received data had kernel timestamps; if not, "received" is when Python read it."""
     clock_step_us: int = 0
-    """The largest step of the wall clock against the monotonic one that was seen."""
+    """Largest observed step of the wall clock against the monotonic clock."""
     others_cores: float | None = None
-    """Cores of the master's machine that other programs kept busy, the mean of the steady seconds."""
+    """Cores of the master's machine that other programs used, mean of the steady seconds."""
     stolen_cores: float | None = None
-    """Cores that a hypervisor withheld from it."""
+    """Cores that a hypervisor withheld from that machine."""
 
 
 class SloTerm(Struct, kw_only=True, frozen=True):
-    """One condition of an SLO: `value` is what was measured, in the unit of `limit`."""
+    """One condition of an SLO; `value` is the measured figure, in the unit of `limit`."""
 
     text: str
     passed: bool
@@ -186,7 +186,7 @@ class SloTerm(Struct, kw_only=True, frozen=True):
 
 
 class Objective(Struct, kw_only=True):
-    """An SLO and how it fared, over the scope that is named."""
+    """An SLO and its result over the named scope."""
 
     text: str
     scope: str
@@ -195,7 +195,7 @@ class Objective(Struct, kw_only=True):
 
 
 class Step(Struct, kw_only=True):
-    """A step of a load shape."""
+    """One step of a load shape."""
 
     label: str
     start: int
@@ -204,19 +204,19 @@ class Step(Struct, kw_only=True):
     bots: int
     rate_factor: float = 1.0
     held: bool | None = None
-    """Whether the SLO held; None where none was asked for."""
+    """Whether the SLO held; None without an SLO."""
     generator_bound: bool = False
     figures: Scope = field(default_factory=Scope)
     objective: Objective | None = None
 
 
 class CapacityResult(Struct, kw_only=True):
-    """What `--shape limit` found. `at_least`: the generator or the time, not the server, gave up first."""
+    """Result of `--shape limit`. `at_least`: the generator or the run time, not the server, ended it."""
 
     by: str
     """`users` or `rate`."""
     held: float | None = None
-    """The highest step that held: users, or messages a second in."""
+    """The highest load that held: users, or messages a second sent."""
     broke: float | None = None
     at_least: bool = False
     why: str = ""
@@ -235,10 +235,10 @@ class Summary(Struct, kw_only=True):
     options: dict[str, Any] = {}
     machine: dict[str, Any] = {}
     bots: dict[str, int] = {}
-    """Class → most at once."""
+    """Class → largest number at one time."""
     peak_connected: int = 0
     headline: str = "steady"
-    """Which of `scopes` the report and the SLO speak of."""
+    """The scope, of `scopes`, that the report and the SLO use."""
     scopes: dict[str, Scope] = {}
     audit: AuditResult
     generator: GeneratorFigures
@@ -248,19 +248,19 @@ class Summary(Struct, kw_only=True):
     steps: list[Step] = []
     limit: CapacityResult | None = None
     errors: dict[str, int] = {}
-    """Error code, reason or errno → how often."""
+    """Error code, reason or errno → count."""
     remarks: list[str] = []
-    """Findings in words, such as whether a soak drifts."""
+    """Findings in words, such as a drift in a soak."""
     warnings: list[str] = []
-    """Sentences that a reader must know before believing the figures."""
+    """Reasons to doubt the figures."""
     passed: bool = True
     exit_code: int = 0
 
     @property
     def untimed_deliveries(self) -> int:
-        """Deliveries of the headline's seconds that were read too late to be timed; 0 if they do not matter.
+        """Deliveries in the headline scope that were read too late to be timed; 0 if at most 1 % of all.
 
-        They do from one in a hundred on. SlowBots and ChurnBots never time what they read.
+        Also 0 in a run with SlowBots or ChurnBots, which never time what they read.
         """
         counts = self.scopes[self.headline].counts if self.headline in self.scopes else {}
         untimed = counts.get("untimed", 0)

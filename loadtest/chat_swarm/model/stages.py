@@ -1,7 +1,4 @@
-"""Load shapes: what is wanted at each moment of a run.
-
-Knows seconds, users and rates. Must not know Locust, nor how anything comes about. Pure.
-"""
+"""Load shapes as functions of time: users, spawn rate, message rate and cuts at time t of a run. Pure."""
 
 import math
 from collections.abc import Callable
@@ -11,61 +8,62 @@ from typing import Final
 NO_SHAPE: Final = "none"
 SHAPES: Final = {
     NO_SHAPE: "all users at the spawn rate, then constant",
-    "ramp": "from none to all users, evenly over the run time; without one at the spawn rate, then all stay",
+    "ramp": "from 0 to all users over the run time; without one at the spawn rate, then constant",
     "steps": "equal steps up to all users",
-    "burst": "all users; every so often the message rate is multiplied for some seconds",
-    "storm": "all users; every so often a share of the connections is cut, and comes back",
-    "soak": "all users, constant; does anything drift?",
-    "limit": "higher and higher until the SLO breaks: what is the most that holds?",
+    "burst": "all users; at intervals the message rate is multiplied for some seconds",
+    "storm": "all users; at intervals a share of the connections is cut, and reconnects",
+    "soak": "all users, constant; the report checks for drift",
+    "limit": "increasing load until the SLO breaks: finds the highest load that holds",
 }
-"""All shapes, and what each does."""
+"""All shapes, with their help texts."""
 
 DEFAULT_FACTORS: Final = {"burst": 5.0, "limit": 1.25}
 STAGE_SLACK_S: Final = 0.1
-"""Seconds by which a stage may come late and still have that second: Locust asks about once a second."""
+"""Delay of a stage that still leaves it its first second: Locust calls the shape about once a second."""
 
 DEFAULT_STEP_S: Final = 30.0
-"""A step where no run time is given, and how long a ramp's users then stay when all are there: a run that
-ended as soon as they are would have no steady second to speak of."""
+"""Length of a step without a run time, and of the constant part after such a ramp: a run that ended with the
+ramp would have no steady second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapePlan:
-    """The options of a shape; times in seconds."""
+    """The options of a load shape; times are in seconds."""
 
     kind: str = "none"
     users: int = 1
     spawn_rate: float = 1.0
-    """Users started or stopped a second."""
+    """Users started or stopped per second."""
     run_time: float | None = None
-    """Of the whole run, its rise too; None: until it is stopped, or the shape has an end of its own."""
+    """Length of the whole run, ramp-up included; None: until stopped, or until the shape ends by itself."""
     every: float = 30.0
-    """From one burst or storm to the next."""
+    """Interval from one burst or storm to the next."""
     lasting: float = 5.0
-    """How long a burst lasts."""
+    """Length of a burst."""
     factor: float = 0.0
-    """What a burst multiplies the message rate by, or a step of the search its load; 0: `DEFAULT_FACTOR`."""
+    """Factor of the message rate in a burst, or of the load from step to step of a search; 0:
+    `DEFAULT_FACTORS`."""
     share: float = 0.5
-    """Part of the connections that a storm cuts."""
+    """Share of the connections that a storm cuts."""
     spread: float = 0.0
-    """Over how long a storm's cuts are spread; 0: all at once."""
+    """Time over which a storm's cuts are spread; 0: all at once."""
     steps: int = 5
     by: str = "rate"
-    """What the search for the limit raises: `rate` (at constant users) or `users`."""
+    """What the capacity search increases: `rate` (at constant users) or `users`."""
     settle: float = 5.0
-    """How long a step of the search runs before it is measured."""
+    """Time that a step of the search runs before it is measured."""
     measure: float = 10.0
-    """How long it is measured."""
+    """Time that it is measured."""
     precision: float = 0.05
-    """How near to each other what held and what broke must come, as a part."""
+    """The search ends when the load that broke is at most this share above the load that held."""
 
     @property
     def multiplier(self) -> float:
-        """The factor, or the shape's own default."""
+        """The factor, or the default of this shape."""
         return self.factor or DEFAULT_FACTORS.get(self.kind, 1.0)
 
     def invalid_reason(self) -> str:
-        """Return why the plan makes no sense; "" if it does."""
+        """Return why the plan is invalid, as a sentence for the user; "" if it is valid."""
         checks = (
             (self.kind not in SHAPES, f"there is no shape {self.kind!r}; there are {', '.join(SHAPES)}"),
             (self.users < 1, "a shape needs at least one user (-u)"),
@@ -98,25 +96,25 @@ class ShapePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What is wanted from its beginning on. Two stages that follow each other are never equal."""
+    """The load from the start of the stage on. Two consecutive stages are never equal."""
 
     label: str
     users: int
     spawn_rate: float
     rate_factor: float = 1.0
     cut_share: float = 0.0
-    """Part of the connections to cut when the stage begins."""
+    """Share of the connections to cut when the stage starts."""
     cut_spread: float = 0.0
     ends_at: float | None = None
-    """Seconds since the run began, if that is known."""
+    """End of the stage, in seconds since the start of the run; None if unknown."""
     is_step: bool = True
-    """Whether it is a step for the summary; a rise is none."""
+    """Whether the summary has a step for it; not so for the ramp-up."""
 
 
 def planned_stage(plan: ShapePlan, t: float, up_at: float | None) -> Stage | None:
-    """Return what `plan` wants `t` seconds after the run began; None: the run is over.
+    """Return the stage of `plan` at `t` seconds since the start of the run; None: the run is over.
 
-    `up_at` is when all the users first ran, None as long as they do not.
+    `up_at` is the time at which all users first ran; None until then.
     """
     if plan.run_time is not None and t >= plan.run_time:
         return None
@@ -195,14 +193,14 @@ _STAGES: Final[dict[str, Callable[[ShapePlan, float, float | None], Stage | None
     "storm": _storm,
     "soak": _soak,
 }
-"""Those whose stages follow from the time alone; the search for the limit follows from what is measured."""
+"""The shapes that depend on time alone; the capacity search depends on measurements."""
 
 
 def reachable_users(wanted: Stage, t: float, users: int) -> int:
-    """Return how many of the wanted users can be there when the stage ends, from `users` now.
+    """Return how many of the stage's users can be running when the stage ends, given `users` at time `t`.
 
-    Locust's master asks nobody for anything while it starts users, so it must not be told to start more than
-    it can within the stage, or the run would end late.
+    Locust's master does not call the shape while it starts users. So it must not get a larger target than it
+    can reach within the stage, or the run would end late.
     """
     if wanted.ends_at is None:
         return wanted.users

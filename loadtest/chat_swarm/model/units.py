@@ -1,7 +1,4 @@
-"""Numbers as people read them, with their units.
-
-Knows digits. Must not know what a number means.
-"""
+"""Numbers formatted for people: latencies, counts, bytes, durations, percentages."""
 
 from typing import Final
 
@@ -19,19 +16,19 @@ def microseconds(value: float | None) -> str:
 
 
 def significant(value: float) -> str:
-    """Return a number with three significant digits, or all before the point, and commas at thousands."""
+    """Return a number with at least three significant digits, and thousands separators."""
     size = abs(value)
     digits = 0 if size >= 99.95 or value == int(value) else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
     return f"{value:,.{digits}f}"
 
 
 def count(value: float | None) -> str:
-    """Return a whole number with commas at thousands."""
+    """Return a whole number with thousands separators."""
     return DASH if value is None else f"{value:,.0f}"
 
 
 def size(value: float | None) -> str:
-    """Return bytes in KiB, MiB or GiB."""
+    """Return a number of bytes in B, KiB, MiB or GiB."""
     if value is None:
         return DASH
     for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
@@ -41,7 +38,7 @@ def size(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as 1 h 02 min, 3 min 20 s or 75 s."""
+    """Return seconds as `1 h 02 min`, `3 min 20 s` or `75 s`."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     if hours:
@@ -50,7 +47,7 @@ def duration(seconds: float) -> str:
 
 
 def in_unit(value: float | None, unit: str) -> str:
-    """Return a number with the unit of a figure or of an SLO's term."""
+    """Return a number with the unit of a metric or of an SLO condition."""
     if value is None:
         return DASH
     if unit in {"µs", "us", "μs"}:
@@ -62,22 +59,22 @@ def in_unit(value: float | None, unit: str) -> str:
 
 
 def percentage(part: float, whole: float) -> str:
-    """Return a percentage."""
+    """Return `part` of `whole` as a percentage."""
     return f"{100 * part / whole:.3g} %" if whole else DASH
 
 
 def signed_percentage(value: float) -> str:
-    """Return a relative change as a signed percentage; `inf` is a change from nothing."""
+    """Return a relative change as a signed percentage; `inf` is a change from 0."""
     if value == float("inf"):
         return "from 0"
     return f"{100 * value:+.1f} %"
 
 
 def printable(text: str) -> str:
-    """Return text without what could move a terminal's cursor or colour it."""
+    """Return text with unprintable characters, such as terminal escapes, replaced by `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def plural(number: float, noun: str) -> str:
-    """Return `1 second`, `2 seconds`."""
+    """Return a count with its noun: `1 second`, `2 seconds`."""
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"

@@ -1,5 +1,5 @@
-"""Load shapes as plain logic: timed stages, and the search for the capacity.
+"""Load shapes: timed stages, and the capacity search. Plain logic, driven by calls with the run's time.
 
-Imports `model` only.
+Imports `model` only; never Locust, gevent or a clock.
 Open `run_control.py` first.
 """

@@ -1,7 +1,4 @@
-"""The search for the limit in time: each step is brought up, left to settle, measured, judged.
-
-Knows the clock of the run, and the conductor. Must not know Locust. Pure.
-"""
+"""The capacity search over time: ramp each step up, let it settle, measure it, judge it. Pure."""
 
 import math
 from enum import Enum, auto
@@ -13,11 +10,10 @@ from chat_swarm.shapes.capacity_search import CapacitySearch, Trial, judge_step
 from chat_swarm.shapes.run_control import RunControl, Window
 
 REST_RATE_SHARE: Final = 0.25
-"""Part of the message rate at which a server that just broke may work off what waits, before the next
-trial."""
+"""Share of the message rate while a server that just broke works off its backlog, before the next trial."""
 
 REPORT_TIMEOUT_S: Final = 10.0
-"""Seconds that a step's figures are waited for, and that users may come late."""
+"""Longest wait for the reports of a step, and for users that start late."""
 
 
 class _Phase(Enum):
@@ -28,10 +24,10 @@ class _Phase(Enum):
 
 
 class CapacityRun:
-    """Asks a `LimitSearch` what to try, sees to it, tells it how that fared."""
+    """Runs the trials of a `CapacitySearch`: sets the load, measures it, records the outcome."""
 
     def __init__(self, plan: ShapePlan, run_control: RunControl, max_users: float = math.inf) -> None:
-        """Search as `plan` says; the generator cannot make more than `most` users."""
+        """Create a search for `plan`; the generator can run `max_users` users at most."""
         self._plan = plan
         self._run_control = run_control
         self._by_users = plan.by == "users"
@@ -45,22 +41,22 @@ class CapacityRun:
         self._per_load: float | None = 1.0 if self._by_users else None
         self._phase = _Phase.RISE
         self._phase_start = 0.0
-        """When the phase began."""
+        """Start of the phase."""
         self._step_start = 0.0
-        """When the step began."""
+        """Start of the step."""
         self._users_before = 0
         self._measure_from = 0
-        """The first measured second."""
+        """First measured second."""
 
     def stage_at(self, t: float, users: int) -> Stage | None:
-        """Return what is wanted now, with so many users running; None when the search is over."""
+        """Return the stage at `t`, with `users` running; None when the search is over."""
         if self._plan.run_time is not None and t >= self._plan.run_time:
             self.search.stop("the run time was over")
         elif self._phase is _Phase.MEASURE and t >= self._measure_until:
             self._evaluate_step(t, users)
         if self._phase is _Phase.REST and t >= self._phase_start + self._plan.settle:
             self._enter(_Phase.RISE, t)
-            self._step_start = t  # what the load before has left behind is not this one's doing
+            self._step_start = t  # effects of the previous load do not count against this one
         if self._phase is _Phase.RISE and self._is_up(t, users):
             self._enter(_Phase.SETTLE, t)
         if self._phase is _Phase.SETTLE and t >= self._phase_start + self._plan.settle:
@@ -72,7 +68,7 @@ class CapacityRun:
         return self._stage(self.search.load)
 
     def finish(self) -> None:
-        """Write down what is known by now. A second time it changes nothing."""
+        """End the search and write its result. A second call changes nothing."""
         self.search.stop("the run ended")
         self._run_control.limit = self.search.result(self._per_load or 1.0)
 
@@ -111,18 +107,18 @@ class CapacityRun:
         if self.search.load is None:
             return False
         wanted = self._users(self.search.load)
-        # What workers report comes late, and a user may have died, so not for ever.
+        # Reports of workers are late, and a user may have died: so not without a time limit.
         rise = abs(wanted - self._users_before) / self._plan.spawn_rate
         return users == wanted or t >= self._phase_start + rise + REPORT_TIMEOUT_S
 
     def _evaluate_step(self, t: float, users: int) -> None:
-        """Judge the step that has been measured, if all processes have said what they saw."""
+        """Judge the measured step, if all processes have reported its seconds."""
         measured = self._run_control.window(self._measure_from, self._measure_until)
         whole = self._run_control.window(math.floor(self._step_start), self._measure_until)
         if measured is not None and whole is not None:
             self._record_outcome(t, users, measured, judge_step(measured, whole))
         elif t >= self._measure_until + REPORT_TIMEOUT_S:
-            silent = Trial(held=False, generator_bound=True, why="a process of the generator fell silent")
+            silent = Trial(held=False, generator_bound=True, why="a bot process stopped reporting")
             self._record_outcome(t, users, None, silent)
 
     def _record_outcome(self, t: float, users: int, measured: Window | None, outcome: Trial) -> None:
@@ -142,7 +138,7 @@ class CapacityRun:
         self._run_control.steps.append(step)
         sent = step.figures.rates.get("sent", 0.0)
         if not self._by_users and sent and (outcome.held or self._per_load is None):
-            # What a factor of 1 is in messages a second; a load that held says it best.
+            # Messages a second at factor 1; a load that held gives the best estimate.
             self._per_load = sent / load
         self.search.record_trial(outcome)
         self._run_control.limit = self.search.result(self._per_load or 1.0)

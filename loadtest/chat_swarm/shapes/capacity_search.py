@@ -1,12 +1,9 @@
-"""The search for the highest load that holds, step by step.
+"""The search for the highest load that holds. Pure: loads (users, or a factor of the rate) and outcomes.
 
-Knows loads (users, or a factor of the message rate) and whether each held. Must not know time, bots nor how a
-load is made. Pure.
-
-Up by a factor until a load breaks (or down, if the first one does), then halving the gap between what held
-and what broke on a logarithmic scale, until it is narrow enough. A load that breaks is tried once more before
-it counts as broken, since one hiccup of a shared machine is no limit; so is one in which the generator was
-the bottleneck.
+Increase by a factor until a load breaks (or decrease, if the first one does); then bisect between the load
+that held and the one that broke, on a logarithmic scale, down to `precision`. A load that breaks is tried a
+second time before it counts as broken, since a single hiccup of a shared machine is not a limit; so is a load
+at which the generator was the bottleneck.
 """
 
 import math
@@ -17,26 +14,25 @@ from chat_swarm.model.schema import CapacityResult, SloTerm
 from chat_swarm.shapes.run_control import Window
 
 MAX_TRIALS: Final = 100
-"""Trials of a search, at most: a bound, far above what any sensible search needs."""
+"""Upper bound of the trials of a search, far above what a sensible one needs."""
 
 UNANSWERED_MAX_SHARE: Final = 0.05
-"""Part of the messages that may be sent in the measured seconds and not be answered in them: with more, a
-queue is growing somewhere. (Those that are answered just after the last second are made up for by those from
-just before the first.)"""
+"""Share of the messages sent in the measured seconds that may stay unanswered in them; with more, a queue
+grows. (Answers just after the last second are offset by those to messages from just before the first.)"""
 
 UNANSWERED_FREE_MESSAGES: Final = 10
-"""Messages that may stay unanswered however few are sent."""
+"""Unanswered messages that are always allowed, however few are sent."""
 
 SEND_WAIT_MAX_US: Final = 500_000
-"""Time for which messages may wait to be sent, because their bots could not: more is never made up."""
+"""Time that messages may wait because their bots could not send: a longer delay is never caught up."""
 
 REFUSED_MAX_SHARE: Final = 0.01
-"""Part of the messages that the server may refuse while the load counts as held."""
+"""Share of the messages that the server may refuse at a load that counts as held."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a load fared: `held`, unless `generator_bound`, when nobody knows."""
+    """Outcome of a load: held or not; unknown if `generator_bound`."""
 
     held: bool
     generator_bound: bool = False
@@ -50,10 +46,10 @@ def _term_text(term: SloTerm) -> str:
 
 
 def judge_step(measured: Window, whole: Window) -> Trial:
-    """Judge a step from its measured seconds and from all of its seconds, those of its rise too."""
+    """Judge a step from its measured seconds and from all of its seconds, ramp-up included."""
     counts = measured.figures.counts
     sent, refused = counts.get("sent", 0), counts.get("refused", 0)
-    # What was abandoned went with its session: that is a loss of connections, and no queue.
+    # Abandoned messages were lost with their sessions: a loss of connections, not a queue.
     unanswered = sent - sum(counts.get(name, 0) for name in ("refused", "acknowledged", "abandoned"))
     whys = []
     if measured.objective is not None and not measured.objective.passed:
@@ -77,43 +73,43 @@ def judge_step(measured: Window, whole: Window) -> Trial:
 
 @dataclass(slots=True, kw_only=True)
 class CapacitySearch:
-    """The state of a search. `load` is what to try next, None when it is over."""
+    """The state of a search. `load` is the next load to try; None when the search is over."""
 
     start: float
     factor: float = 1.25
-    """What the load is multiplied by from step to step, until one breaks."""
+    """Factor from step to step, until one breaks."""
     addend: float = 0.0
-    """What is added instead, if above 0."""
+    """Added from step to step instead, if above 0."""
     precision: float = 0.05
-    """The search ends when broke ÷ held is at most 1 + this."""
+    """The search ends when `broke` ÷ `held` is at most 1 + this."""
     whole_numbers: bool = False
     """Whether loads are whole numbers (users)."""
     min_load: float = 0.0
     """The lowest load to try; 0: a thousandth of `start`."""
     max_load: float = math.inf
-    """The highest load that the generator can make at all."""
+    """The highest load that the generator can produce."""
     load: float | None = field(init=False)
     held: float | None = field(init=False, default=None)
     broke: float | None = field(init=False, default=None)
     at_least: bool = field(init=False, default=False)
     why: str = field(init=False, default="")
-    """Why it ended, and what broke."""
+    """Why the search ended, and why the load broke."""
     attempt: int = field(init=False, default=1)
-    """2 when `load` is being tried once more."""
+    """2 while `load` is tried a second time."""
     trials: int = field(init=False, default=0)
     _broke_why: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        """Begin at `start`."""
+        """Check the parameters. Raises ValueError."""
         if self.start <= 0 or self.factor <= 1 or self.precision <= 0 or self.addend < 0:
-            raise ValueError(f"No search can begin at {self.start} in steps of {self.factor}.")
+            raise ValueError(f"cannot search from {self.start} by {self.factor}; give over 0 and over 1")
         self.min_load = self.min_load or (1.0 if self.whole_numbers else self.start / 1000)
         self.load = self._round(min(self.start, self.max_load))
 
     def record_trial(self, outcome: Trial) -> None:
-        """Say how `load` fared."""
+        """Record the outcome of `load` and choose the next one. Raises ValueError when the search is over."""
         if self.load is None:
-            raise ValueError("The search is over.")
+            raise ValueError("the search is over")
         self.trials += 1
         if outcome.held and not outcome.generator_bound:
             self.held = self.load
@@ -133,7 +129,7 @@ class CapacitySearch:
             self.stop(f"{MAX_TRIALS} trials were made")
 
     def stop(self, why: str) -> None:
-        """End the search here."""
+        """End the search, with the reason `why`."""
         if self.load is None:
             return
         self.load = None
@@ -142,7 +138,7 @@ class CapacitySearch:
         self.why = f"{why}; {self._broke_why}" if self._broke_why else why
 
     def result(self, unit: float = 1.0) -> CapacityResult:
-        """Return what was found; a load of 1 is `unit` of what the limit is counted in."""
+        """Return the result; a load of 1 is `unit` users or messages a second."""
         return CapacityResult(
             by="users" if self.whole_numbers else "rate",
             held=None if self.held is None else self.held * unit,
@@ -155,7 +151,7 @@ class CapacitySearch:
         return float(round(load)) if self.whole_numbers else load
 
     def _next(self) -> None:
-        """Choose the next load from what held and what broke."""
+        """Choose the next load from `held` and `broke`."""
         self.attempt = 1
         held, broke = self.held, self.broke
         if held is not None and broke is not None:
@@ -165,7 +161,7 @@ class CapacitySearch:
                 return
         elif held is not None:
             if held >= self.max_load:
-                self.stop("this is all that the generator can make")
+                self.stop("this is the highest load that the generator can produce")
                 return
             load = self._up(held)
         else:

@@ -1,7 +1,4 @@
-"""What a load shape asks of the run: who plays, and what was heard.
-
-Knows the contract, and how steps are booked. Must not know Locust, nor how processes are told. Pure.
-"""
+"""The port through which a load shape controls the run and reads its figures; and the writer of its steps."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,43 +8,43 @@ from chat_swarm.model.schema import CapacityResult, Objective, Scope, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What all processes measured in some seconds of the run."""
+    """Figures of all processes over some seconds of the run."""
 
     figures: Scope
     objective: Objective | None = None
-    """How the SLO fared in these seconds alone; None without one."""
+    """Result of the SLO over these seconds alone; None without an SLO."""
     generator_bound: bool = False
-    """Whether the generator was the bottleneck, or a process of it silent, in so many of these seconds that
+    """Whether so many of these seconds are marked (generator overloaded, or a process not reporting) that
     they say little about the server."""
 
 
 class RunControl(Protocol):
-    """The run, as a shape sees it. All of it is for the master, or for the only process."""
+    """The run, as a load shape sees it; lives in the master, or in the only process."""
 
     steps: list[Step]
-    """What a shape writes down for the summary."""
+    """Steps for the summary, written by the shape."""
     limit: CapacityResult | None
 
     def elapsed(self) -> float:
-        """Return the seconds since the run began, on the clock of `Row.t`; 0.0 while none is on."""
+        """Return the seconds since the start of the run, as `TimelineRow.t`; 0.0 without a run."""
         ...
 
     def set_rate(self, factor: float) -> None:
-        """Have all bots say messages at `factor` times the rate of the options, from now on."""
+        """Multiply the message rate of all bots by `factor`, relative to the options, from now on."""
         ...
 
     def cut_connections(self, share: float, spread_seconds: float) -> None:
-        """Cut a share of all connections over some seconds (0: at once); they come back and resume."""
+        """Cut a share of all connections over `spread_seconds` (0: at once); the bots resume."""
         ...
 
     def set_label(self, text: str) -> None:
-        """Name what is going on, for `Row.step`, from now on."""
+        """Set the label of the current stage, for `TimelineRow.step`, from now on."""
         ...
 
     def window(self, since_t: int, until_t: int) -> Window | None:
-        """Return what the seconds since_t <= t < until_t yielded; None while a process has not reported them.
+        """Return the figures of the seconds since_t <= t < until_t; None until all processes reported them.
 
-        When the run is over it MUST return what there is.
+        After the end of the run it MUST return what there is.
         """
         ...
 
@@ -63,7 +60,7 @@ class _PastStep:
 
 
 def storm_outcome(figures: Scope) -> str:
-    """Return how the connections that a storm cut came back, from the figures of its seconds."""
+    """Return, as text, how many of the cut connections resumed, and how late the last one."""
     cuts, resumed = figures.counts.get("cuts", 0), figures.counts.get("resumed", 0)
     resume = figures.metrics.get("resume")
     last = f", the last after {resume.max / 1e6:.2f} s" if resume and resume.count else ""
@@ -71,7 +68,7 @@ def storm_outcome(figures: Scope) -> str:
 
 
 class StepWriter:
-    """Steps of a shape, written to the conductor when all processes have reported their seconds."""
+    """Writes the steps of a shape to the `RunControl` once all processes have reported their seconds."""
 
     def __init__(self, run_control: RunControl) -> None:
         self._run_control = run_control
@@ -80,14 +77,14 @@ class StepWriter:
     def end_step(
         self, label: str, start: int, end: int, bots: int, rate_factor: float, *, storm: bool = False
     ) -> None:
-        """Say that a step went over the seconds start <= t < end. An empty one is left out."""
+        """Queue a step over the seconds start <= t < end; an empty one is ignored."""
         if end > start:
             self._waiting.append(
                 _PastStep(label=label, start=start, end=end, bots=bots, rate_factor=rate_factor, storm=storm)
             )
 
     def write_reported(self) -> None:
-        """Write down the steps whose seconds are all there, in their order."""
+        """Write the queued steps whose seconds are all reported, in order."""
         while self._waiting:
             first = self._waiting[0]
             window = self._run_control.window(first.start, first.end)

@@ -1,7 +1,4 @@
-"""The shapes whose stages follow from the time, as they go by.
-
-Knows the clock of the run, and the conductor. Must not know Locust. Pure.
-"""
+"""A load shape that depends on time alone: finds the current stage, writes past ones as steps. Pure."""
 
 import math
 
@@ -10,7 +7,7 @@ from chat_swarm.shapes.run_control import RunControl, StepWriter
 
 
 class TimedRun:
-    """Says what is wanted, and books each stage that has passed as a step."""
+    """Returns the current stage, and records each past stage as a step."""
 
     def __init__(self, plan: ShapePlan, run_control: RunControl) -> None:
         self._plan = plan
@@ -19,13 +16,13 @@ class TimedRun:
         self._up_at: float | None = None
         self._stage: Stage | None = None
         self._since = 0.0
-        """When the stage began, or had all its users."""
+        """Start of the stage, or the time at which all its users ran."""
         self._is_up = False
         self._t, self._users = 0.0, 0
-        """When it was asked last, and the users there were."""
+        """Time and users of the last call."""
 
     def stage_at(self, t: float, users: int) -> Stage | None:
-        """Return what is wanted now, with so many users running; None when the shape is over."""
+        """Return the stage at `t`, with `users` running; None when the shape is over."""
         if self._up_at is None and users >= self._plan.users:
             self._up_at = t
         wanted = planned_stage(self._plan, t, self._up_at)
@@ -39,18 +36,18 @@ class TimedRun:
         return wanted
 
     def finish(self) -> None:
-        """Book the last stage and write down what is known by now. A second time it changes nothing."""
+        """Record the last stage and write what is reported by now. A second call changes nothing."""
         self._end_stage(self._t)
         self._stage = None
         self._step_writer.write_reported()
 
     def _end_stage(self, t: float) -> None:
-        """Book the stage that ends now, without its rise and without seconds that belong to two stages."""
+        """Record the stage that ends now, without its ramp-up and seconds shared with another stage."""
         if self._stage is None or not self._stage.is_step:
             return
         end = t if self._stage.ends_at is None else min(t, self._stage.ends_at)
         storm = self._stage.cut_share > 0
-        # A storm's cuts come at once: the second that they fall into is the storm's, not one of two.
+        # A storm cuts at its start, so the second of the cuts belongs to the storm.
         first = math.floor(self._since) if storm else math.ceil(self._since - STAGE_SLACK_S)
         self._step_writer.end_step(
             self._stage.label, first, math.floor(end), self._users, self._stage.rate_factor, storm=storm

@@ -29,25 +29,25 @@ def test_a_seq_that_is_left_out_is_lost() -> None:
     assert found_faults(result) == {"lost": 1}
     (fault,) = result.faults
     assert (fault.room, fault.bot, fault.first, fault.last) == ("hall", "c9-17", 42, 42)
-    assert fault.detail == "c9-17 was shown 41 and then 43"
+    assert fault.detail == "c9-17 got 41 and then 43"
     assert result.checked == 3
 
 
 def test_the_first_seq_may_be_the_one_that_is_lost() -> None:
-    assert story((42, 42)).faults[0].detail == "c9-17 came in at 40 and was shown 42 first"
+    assert story((42, 42)).faults[0].detail == "c9-17 joined at 40 and got 42 first"
 
 
 def test_what_comes_after_a_later_one_is_reordered_and_not_lost() -> None:
     result = story((41, 41), (43, 43), (42, 42), (44, 44))
     assert found_faults(result) == {"reordered": 1}
-    assert result.faults[0].detail == "c9-17 was shown 42 after 43"
+    assert result.faults[0].detail == "c9-17 got 42 after 43"
     assert (result.faults[0].first, result.checked) == (42, 4)
 
 
 def test_what_comes_twice_is_repeated() -> None:
     result = story((41, 42), (42, 44))
     assert found_faults(result) == {"repeated": 1}
-    assert result.faults[0].detail == "c9-17 was shown 42 again, when it had got to 42"
+    assert result.faults[0].detail == "c9-17 got 42 again, at position 42"
     assert result.checked == 5
 
 
@@ -65,7 +65,7 @@ def test_what_never_comes_at_the_end_is_lost() -> None:
     result = story((41, 48), head=50)
     assert found_faults(result) == {"lost": 2}
     assert result.unfinished == 1
-    assert result.faults[0].detail == "c9-17 was never shown 49 to 50: it stood at 48 at the end"
+    assert result.faults[0].detail == "c9-17 never got 49 to 50: its position at the end was 48"
 
 
 def test_the_head_of_a_room_may_be_known_to_another_process_only() -> None:
@@ -147,7 +147,7 @@ def test_a_gap_told_to_one_that_was_there_is_a_fault() -> None:
     result = merged_result(audit)
     assert found_faults(result) == {"gaps": 3}
     assert (result.checked, result.explained_gaps) == (2, 0)
-    assert "ann was told that 2 to 4 can no longer be had" in result.faults[0].detail
+    assert "the server reported the gap 2 to 4 to ann" in result.faults[0].detail
 
 
 def test_a_gap_told_to_one_that_was_away_is_explained() -> None:
@@ -239,7 +239,7 @@ def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch
     result = merged_result(audit)
     assert not result.passed
     assert result.counts["lost"] == 0  # nobody knows whether 12 was refused
-    assert result.notes == ["more than 2 ranges of refused counters: what senders left out is not checked"]
+    assert result.notes == ["more than 2 ranges of refused counters: lost messages of senders not checked"]
 
 
 def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,4 +249,4 @@ def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.Mon
     result = merged_result(audit)
     assert not result.passed
     assert result.counts["lost"] == 0
-    assert result.notes == ["more than 2 ranges of skipped counters: what senders left out is not checked"]
+    assert result.notes == ["more than 2 ranges of skipped counters: lost messages of senders not checked"]

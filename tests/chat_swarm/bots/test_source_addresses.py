@@ -64,7 +64,7 @@ def test_nothing_can_be_given_back_that_was_not_taken() -> None:
     sources = SourceAddresses(HERE)
     sources.release_address(sources.acquire_address())
     for address in ("127.0.0.1", "127.0.0.9"):
-        with pytest.raises(ValueError, match="No connection"):
+        with pytest.raises(ValueError, match="no connection"):
             sources.release_address(address)
 
 
@@ -74,5 +74,5 @@ def test_ipv6_is_not_reached_from_ipv4() -> None:
 
 
 def test_a_process_outside_the_count_is_refused() -> None:
-    with pytest.raises(ValueError, match="no process 2 among 2"):
+    with pytest.raises(ValueError, match="process number 2 is out of range; there are 2"):
         SourceAddresses(HERE, process=2, processes=2)

@@ -124,7 +124,7 @@ def test_nothing_is_judged_when_it_is_over() -> None:
 
 
 def test_a_search_that_cannot_move_is_refused() -> None:
-    with pytest.raises(ValueError, match="No search"):
+    with pytest.raises(ValueError, match="cannot search"):
         CapacitySearch(start=1.0, factor=1.0)
 
 
