@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: run chat test check bench swarm chaos fuzz lock format clean help
+.PHONY: run chat test check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
 run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
@@ -25,6 +25,9 @@ check: $(STAMP)  ## lint, types, import arrows
 
 bench: $(STAMP)  ## measure CPU per message and memory beside other servers (about five minutes)
 	$(BIN)/python -m chat_bench $(ARGS)
+
+bench-quick: $(STAMP)  ## the hot path in a minute, pinned (ARGS="--server ../old/.venv/bin/chat-server" compares)
+	$(BIN)/python -m chat_bench.quick $(ARGS)
 
 swarm: $(STAMP)  ## load the server on 127.0.0.1:7072 with bots (docs/loadtest.md; ARGS="-u 5000 -r 500 -t 60s")
 	@$(BIN)/locust -f loadtest/bots.py --headless --only-summary $(ARGS)
@@ -49,7 +52,7 @@ clean:  ## remove what the targets above made
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache bench-results
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

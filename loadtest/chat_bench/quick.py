@@ -1,0 +1,198 @@
+"""`python -m chat_bench.quick`: the hot path in a minute, servers on one CPU and clients on another.
+
+Beside the C loop, and beside the servers of other checkouts: each has its turn in each round, and what is
+compared is measured within one round.
+
+Knows the bench and its systems. Must not know what is measured, or how.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chat_bench import machine, workloads
+from chat_bench.bench import Bench, Plan
+from chat_bench.checkouts import OURS, add_server_option, servers
+from chat_bench.crowd import Crowd, raise_descriptor_limit
+from chat_bench.process import BenchError, Server, find_program
+from chat_bench.results import METRICS, Results
+from chat_bench.systems import CLoop, Greenroom, System, typical_frame_bytes
+from chat_bench.table import measurements, table
+
+ROUNDS: Final = 3
+SECONDS: Final = 1.0
+LOGINS: Final = 1000
+"""In each round."""
+IDLE_CLIENTS: Final = 3000
+JOIN_CLIENTS: Final = 1000
+PING_SECONDS: Final = 2.0
+SPARE_DESCRIPTORS: Final = 500
+COMPARED: Final = ("fanout_1", "fanout_64", "pairs", "login", "join", "idle_rss")
+
+
+class Pinned(System):
+    """A system that runs on one CPU only."""
+
+    cpu: int | None = None
+
+    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
+        """Start it there; its threads inherit that."""
+        server = super().start(folder, ping_interval)
+        if self.cpu is not None:
+            os.sched_setaffinity(server.pid, {self.cpu})
+        return server
+
+
+class PinnedLoop(Pinned, CLoop):
+    """The C loop."""
+
+
+class PinnedGreenroom(Pinned, Greenroom):
+    """A checkout's server."""
+
+    def __init__(self, name: str, program: str) -> None:
+        super().__init__(program)
+        self.name = name
+
+
+def pin() -> int | None:
+    """Keep this process to one CPU; return another one for the servers, None if there is only one."""
+    mine, *others = sorted(os.sched_getaffinity(0), reverse=True)
+    if not others:
+        return None
+    os.sched_setaffinity(0, {mine})
+    return others[-1]
+
+
+def run(
+    plan: Plan, found: Sequence[System], folder: Path, results: Results, say: Callable[[str], None]
+) -> None:
+    """Measure memory and joins once, all else in each round, with another system first each time."""
+    Bench(
+        msgspec.structs.replace(plan, workloads=frozenset("d"), rounds=0), found, folder, results, say
+    ).run()
+    one_round = msgspec.structs.replace(plan, workloads=frozenset("abc"), rounds=1)
+    for number in range(plan.rounds):
+        by = number % len(found)
+        turns = [*found[by:], *found[:by]]
+        Bench(one_round, turns, folder, results, say).run()
+        for system in turns:
+            if system.talks:
+                with system.start(folder) as server, Crowd(server.port(), system.wire) as crowd:
+                    logins, _ = workloads.log_in(server, crowd, system.wire, LOGINS)
+                results.add("login", system.name, logins.cpu_us)
+
+
+def ratios(results: Results) -> str:
+    """Return our figures divided by the others': medians over rounds, with ranges; empty without others."""
+    others = [name for name in results.versions if name != OURS]
+    rows = []
+    for metric in COMPARED:
+        by_system = results.samples.get(metric, {})
+        cells = [_ratio(by_system.get(OURS, []), by_system.get(other, [])) for other in others]
+        if any(cell != "-" for cell in cells):
+            rows.append([METRICS[metric].title.split(": ")[0], *cells])
+    return table([[f"{OURS} divided by", *others], *rows]) if rows else ""
+
+
+def _ratio(ours: list[float], others: list[float]) -> str:
+    if not ours or len(ours) != len(others) or 0 in others:
+        return "-"
+    found = [one / other for one, other in zip(ours, others, strict=True)]
+    median = f"{statistics.median(found):.3f}"
+    return median if len(found) == 1 else f"{median} ({min(found):.3f}-{max(found):.3f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure; return 0, or 1 if something could not be measured."""
+    options = _parse(arguments)
+    if sys.platform != "linux":
+        raise BenchError("this needs Linux: it reads /proc and waits with epoll")
+    clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
+    plan = Plan(
+        workloads=frozenset("abcd"),
+        rounds=options.rounds,
+        seconds=options.seconds,
+        idle_clients=min(options.idle_clients, clients),
+        join_clients=min(JOIN_CLIENTS, clients),
+        # Longer than the log-ins, so that these are measured alone.
+        ping_interval=max(PING_SECONDS, options.idle_clients / 1500),
+    )
+    start = time.monotonic()
+    others = machine.Company()
+    described = machine.describe()
+    cpu = pin()
+    with tempfile.TemporaryDirectory(prefix="chat-bench-") as name:
+        folder = Path(name)
+        ours = [PinnedGreenroom(name, program) for name, program in servers(options.server).items()]
+        found: list[Pinned] = [*ours]
+        compiler = find_program("cc") or find_program("gcc")
+        if compiler is not None:
+            found.append(PinnedLoop(compiler, folder, typical_frame_bytes()))
+        for system in found:
+            system.cpu = cpu
+        results = Results(
+            started="",
+            machine=described,
+            settings={},
+            versions={system.name: system.version for system in found},
+        )
+        run(plan, found, folder, results, _say)
+    print(measurements(results))
+    print(f"\n{ratios(results)}\n")
+    print(f"- Rounds: {plan.rounds} of {plan.seconds:g} s; {plan.idle_clients:,} idle connections.")
+    pinned = (
+        "not pinned: there is one CPU only" if cpu is None else f"servers on CPU {cpu}, clients on another"
+    )
+    print(f"- {', '.join(f'{key} {value}' for key, value in described.items())}; {pinned}.")
+    print(f"- Other programs kept {others.cores():.1f} cores busy; took {time.monotonic() - start:.0f} s.")
+    for failure in results.failures:
+        print(f"- Failed: {failure}.")
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\\n")
+    return 1 if results.failures else 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m chat_bench.quick",
+        description="Measure the hot path in a minute, beside the C loop and servers of other checkouts.",
+    )
+    add_server_option(parser)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"(default {ROUNDS})")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        metavar="S",
+        help=f"of each measurement (default {SECONDS:g})",
+    )
+    parser.add_argument(
+        "--idle-clients",
+        type=int,
+        default=IDLE_CLIENTS,
+        metavar="N",
+        help=f"connections whose memory is measured (default {IDLE_CLIENTS})",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where all samples go")
+    return parser.parse_args(arguments)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as problem:
+        _say(f"chat_bench: {problem}")
+        sys.exit(1)
