@@ -29,6 +29,9 @@ bench: $(STAMP)  ## measure CPU per message and memory beside other servers (abo
 bench-quick: $(STAMP)  ## the hot path in a minute, pinned (ARGS="--server ../old/.venv/bin/chat-server" compares)
 	$(BIN)/python -m chat_bench.quick $(ARGS)
 
+instructions: $(STAMP)  ## count the instructions of a message under valgrind (three minutes; ARGS="--server ../old")
+	$(BIN)/python -m chat_bench.instructions $(ARGS)
+
 swarm: $(STAMP)  ## load the server on 127.0.0.1:7072 with bots (docs/loadtest.md; ARGS="-u 5000 -r 500 -t 60s")
 	@$(BIN)/locust -f loadtest/bots.py --headless --only-summary $(ARGS)
 

@@ -77,9 +77,12 @@ def free_port() -> int:
 class Server:
     """A running server; leaving the context stops it."""
 
-    def __init__(self, command: Sequence[str], *, port: int | None, log: Path) -> None:
-        """Start `command`; with `port` None, its first line of output is the port that it chose."""
+    def __init__(
+        self, command: Sequence[str], *, port: int | None, log: Path, start_seconds: float = START_SECONDS
+    ) -> None:
+        """Start `command`; with `port` None it prints the port that it chose as its first line."""
         self._log = log
+        self._start_seconds = start_seconds
         self._name = Path(command[0]).name
         with log.open("wb") as output:
             # A new session, so that Ctrl-C only reaches the bench, which then stops the server.
@@ -110,7 +113,7 @@ class Server:
                 raise self._failed("did not print its port")
             self._port = int(line)
             return self._port
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self._start_seconds
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise self._failed(f"ended with {self._process.returncode}")
@@ -120,7 +123,7 @@ class Server:
                 time.sleep(0.02)
             else:
                 return self._port
-        raise self._failed(f"does not listen after {START_SECONDS:.0f} s")
+        raise self._failed(f"does not listen after {self._start_seconds:.0f} s")
 
     def cpu(self) -> float:
         """Return the CPU time used so far, in seconds."""

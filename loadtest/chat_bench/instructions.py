@@ -1,0 +1,253 @@
+"""`python -m chat_bench.instructions`: how many instructions the server's loop executes for a message.
+
+CPU time differs from run to run by more than a change of the code should; instructions hardly do. The
+server runs under Valgrind's Callgrind, which counts them, and gets the same load each time: the next
+round begins when all of the one before has arrived. What the loop executes by itself, each second, is
+measured and taken off.
+
+Knows clients and Callgrind. Must not know how the server works.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from chat_bench.checkouts import add_server_option, servers
+from chat_bench.crowd import PATIENCE_SECONDS, Crowd
+from chat_bench.process import BenchError, Server, find_program, free_port
+from chat_bench.systems import Greenroom
+from chat_bench.table import table
+from chat_bench.wires import MARK, Wire, text_with
+from chat_bench.workloads import ROOM
+
+TOOLS: Final = ("valgrind", "callgrind_control")
+HASH_SEED: Final = "0"
+START_SECONDS: Final = 180.0
+"""The server's imports take a while under Callgrind, on a busy machine longer."""
+IDLE_SECONDS: Final = 3.0
+WARM_UP_ROUNDS: Final = 20
+REPEATS: Final = 3
+RECEIVERS: Final = 100
+BURST: Final = 64
+LOGINS: Final = 100
+
+
+class Load(Struct, frozen=True):
+    """What is sent in a round, how often, and what is counted in it."""
+
+    title: str
+    rounds: int
+    units: int
+    """In each round."""
+    in_flight: int = 1
+    """Messages that are sent at once."""
+
+
+ONE: Final = Load("a private message, one in flight", 200, 1)
+MANY: Final = Load(f"a private message, {BURST} in flight", 20, BURST, BURST)
+ROOM_ONE: Final = Load(f"a delivery in a room of {RECEIVERS}, one message in flight", 50, RECEIVERS)
+ROOM_MANY: Final = Load(
+    f"a delivery in a room of {RECEIVERS}, {BURST} in flight", 10, RECEIVERS * BURST, BURST
+)
+LOGIN: Final = Load("a log-in", 1, LOGINS)
+LOADS: Final = (ONE, MANY, ROOM_ONE, ROOM_MANY, LOGIN)
+
+Counts = dict[str, list[float]]
+"""Instructions a unit by the load's title; one number for each repeat."""
+
+
+class Lockstep:
+    """A room of clients who write to all or to one other, and log-ins beside them: round after round."""
+
+    def __init__(self, crowd: Crowd, wire: Wire, pid: int) -> None:
+        logins = (wire.login(f"r{number}", ROOM) for number in range(RECEIVERS))
+        self._members = crowd.open(logins, wire.logged_in(ROOM))
+        self._crowd = crowd
+        self._wire = wire
+        self._pid = pid
+        self._to_room = wire.publish(ROOM, text_with(MARK))
+        self._to_one = [wire.direct(f"r{number ^ 1}", text_with(MARK)) for number in range(RECEIVERS)]
+        self._logins = 0
+
+    def play(self, load: Load) -> None:
+        """Do one round of a load, and wait for all that comes of it."""
+        if load is LOGIN:
+            for _ in range(load.units):
+                self._logins += 1
+                name = f"n{self._logins}"
+                self._crowd.open([self._wire.login(name, name)], self._wire.logged_in())
+            return
+        private = load in {ONE, MANY}
+        # A message from each of several clients, all there when the server looks: one batch, however slow
+        # the server is. (What one client sends at once may become several: see TURN in the server.)
+        os.kill(self._pid, signal.SIGSTOP)
+        try:
+            for number, fd in enumerate(self._members[: load.in_flight]):
+                self._crowd.sockets[fd].send(self._to_one[number] if private else self._to_room)
+        finally:
+            os.kill(self._pid, signal.SIGCONT)
+        self._collect(load.in_flight * (2 if private else RECEIVERS))
+
+    def _collect(self, due: int) -> None:
+        """Read until `due` marks have come."""
+        crowd = self._crowd
+        while due > 0:
+            events = crowd.epoll.poll(PATIENCE_SECONDS)
+            if not events:
+                raise BenchError(f"{due} deliveries are missing")
+            for fd, _ in events:
+                size = crowd.sockets[fd].recv_into(crowd.buffer)
+                if not size:
+                    raise BenchError("the server closed a connection")
+                due -= crowd.buffer.count(MARK, 0, size)
+        if due:
+            raise BenchError(f"{-due} deliveries too many")
+
+
+class Counted(Greenroom):
+    """Greenroom under Callgrind, which counts nothing until it is asked to."""
+
+    def start(self, folder: Path, ping_interval: float | None = None) -> Server:
+        """Start `chat-server`; its log and pings are out of the way."""
+        del ping_interval
+        port = free_port()
+        quiet = ("--log-interval", "3600", "--ping-interval", "3600")
+        command = [
+            *("valgrind", "--tool=callgrind", "--separate-threads=yes", "--instr-atstart=no"),
+            *(f"--callgrind-out-file={folder}/counts", *self.command(folder, port), *quiet),
+        ]
+        return Server(command, port=port, log=folder / "output", start_seconds=START_SECONDS)
+
+
+class Counter:
+    """Asks Callgrind for what was executed since it was asked before."""
+
+    def __init__(self, pid: int, folder: Path) -> None:
+        self._pid = pid
+        self._folder = folder
+        self._dumps = 0
+
+    def begin(self) -> None:
+        """Begin to count."""
+        self._control("--instr=on")
+
+    def read(self) -> int:
+        """Return the instructions of the main thread since the last call."""
+        self._control("--dump")
+        self._dumps += 1
+        return dumped(self._folder / f"counts.{self._dumps}-01")
+
+    def _control(self, what: str) -> None:
+        command = ["callgrind_control", what, str(self._pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode or "OK" not in done.stdout:
+            raise BenchError(f"callgrind_control {what}: {(done.stderr or done.stdout).strip()[-300:]}")
+
+
+def dumped(path: Path) -> int:
+    """Return the total of one file of Callgrind's."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BenchError(f"Callgrind did not write {path.name}: {error.strerror}") from error
+    for line in reversed(text.splitlines()):
+        if line.startswith("totals:"):
+            return int(line.split()[1])
+    raise BenchError(f"{path.name} has no totals")
+
+
+def count(system: Greenroom, loads: Sequence[Load], repeats: int, say: Callable[[str], None]) -> Counts:
+    """Run the loads against a server of its own; return what each took."""
+    found: Counts = {load.title: [] for load in loads}
+    with tempfile.TemporaryDirectory(prefix="chat-instructions-") as folder:
+        own = Path(folder)
+        with system.start(own) as server, Crowd(server.port(), system.wire) as crowd:
+            clients = Lockstep(crowd, system.wire, server.pid)
+            counter = Counter(server.pid, own)
+            counter.begin()
+            for load in loads:
+                for _ in range(min(WARM_UP_ROUNDS, load.rounds)):
+                    clients.play(load)
+            crowd.idle(IDLE_SECONDS)  # presence of those who have logged in
+            counter.read()
+            start = time.monotonic()
+            crowd.idle(IDLE_SECONDS)
+            idle_rate = counter.read() / (time.monotonic() - start)
+            say(f"idle: {idle_rate:,.0f} a second")
+            for number in range(repeats):
+                for load in loads:
+                    start = time.monotonic()
+                    for _ in range(load.rounds):
+                        clients.play(load)
+                    taken = counter.read() - idle_rate * (time.monotonic() - start)
+                    found[load.title].append(taken / (load.rounds * load.units))
+                say(f"repeat {number + 1}: " + ", ".join(f"{one[-1]:,.0f}" for one in found.values()))
+    return found
+
+
+def page(counts: dict[str, Counts]) -> str:
+    """Return a table of medians, and of the first server's divided by the others'."""
+    names = list(counts)
+    ours, *others = names
+    rows = [["instructions of the loop for", *names, *(f"{ours} / {other}" for other in others)]]
+    for title in counts[ours]:
+        medians = {name: statistics.median(counts[name][title]) for name in names}
+        cells = [
+            f"{medians[name]:,.0f} ({min(counts[name][title]):,.0f}-{max(counts[name][title]):,.0f})"
+            for name in names
+        ]
+        rows.append([title, *cells, *(f"{medians[ours] / medians[other]:.4f}" for other in others)])
+    return table(rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Count; return 0, or 1 if it cannot be done here."""
+    options = _parse(arguments)
+    absent = [tool for tool in TOOLS if find_program(tool) is None]
+    if absent:
+        raise BenchError(
+            f"{', '.join(absent)} is not installed here: on Debian or Ubuntu, apt-get install valgrind"
+        )
+    os.environ["PYTHONHASHSEED"] = HASH_SEED  # of the servers, which inherit it
+    counts: dict[str, Counts] = {}
+    for name, program in servers(options.server).items():
+        _say(f"{name}: {program}")
+        counts[name] = count(Counted(program), LOADS, options.repeats, _say)
+    print(page(counts))
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(counts), indent=2) + b"\n")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m chat_bench.instructions",
+        description="Count the instructions that the server's loop executes for a message, by Callgrind.",
+    )
+    add_server_option(parser)
+    parser.add_argument("--repeats", type=int, default=REPEATS, metavar="N", help=f"(default {REPEATS})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where all counts go")
+    return parser.parse_args(arguments)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchError as problem:
+        _say(f"chat_bench: {problem}")
+        sys.exit(1)
