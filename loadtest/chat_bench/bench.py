@@ -23,7 +23,7 @@ WORKLOADS: Final = {
     "d": "idle, joins",
 }
 
-_SPARE_SECONDS: Final = 1.0
+_IDLE_PAUSE_SECONDS: Final = 1.0
 """Pause before the memory of an idle server without pings is read."""
 
 
@@ -140,7 +140,7 @@ class Bench:
                 if len(crowd.answered) < len(opened):
                     raise BenchError(f"{len(opened) - len(crowd.answered)} connections were never pinged")
             else:
-                crowd.idle(_SPARE_SECONDS)
+                crowd.idle(_IDLE_PAUSE_SECONDS)
             idle = workloads.Idle(logins, before, server.rss())
         self._results.add("idle_rss", system.name, idle.rss_kib)
         self._results.add("login", system.name, logins.cpu_us)

@@ -21,7 +21,7 @@ PATIENCE_SECONDS: Final = 10.0
 BUFFER_BYTES: Final = 256 * 1024
 """More than any server here sends to one client at once."""
 
-_PER_ADDRESS: Final = 12_000
+_CONNECTIONS_PER_ADDRESS: Final = 12_000
 """Connections per source address: well below Linux's default of 28,232 ephemeral ports."""
 
 LOGINS_SECONDS: Final = 60.0

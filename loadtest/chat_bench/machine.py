@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_model(cpuinfo: str) -> str:
@@ -35,7 +35,7 @@ def busy_seconds(stat: str) -> float:
     proc(5): the first line holds user, nice, system, idle, iowait, irq and softirq, in ticks.
     """
     user, nice, system, _, _, irq, softirq = (int(field) for field in stat.split("\n", 1)[0].split()[1:8])
-    return (user + nice + system + irq + softirq) * _TICK
+    return (user + nice + system + irq + softirq) * _TICK_S
 
 
 class OtherLoad:

@@ -17,7 +17,7 @@ START_SECONDS: Final = 15.0
 END_SECONDS: Final = 5.0
 """Time between SIGTERM and SIGKILL."""
 
-_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class BenchError(Exception):
@@ -31,7 +31,7 @@ def stat_cpu_seconds(stat: str) -> float:
     hold spaces and parentheses, so fields are counted from its last one.
     """
     fields = stat[stat.rindex(")") + 2 :].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def cpu_seconds(pid: int) -> float:

@@ -12,7 +12,7 @@ from chat_bench.wires import MARK, OTHER_MARK, Wire, text_with
 
 ROOM: Final = "bench"
 HALL: Final = "hall"
-WARM_UP: Final = 0.25
+WARM_UP_SHARE: Final = 0.25
 """Length of the unmeasured warm-up, as a share of the measured time."""
 
 
@@ -60,7 +60,7 @@ def measured(
 
     `settle`: the CPU time of so many seconds after the last message counts, too, for servers that defer work.
     """
-    work(seconds * WARM_UP)
+    work(seconds * WARM_UP_SHARE)
     cpu = server.cpu()
     start = time.monotonic()
     units, received = work(seconds)

@@ -16,7 +16,7 @@ FAULTS = {
     "swap": ("--swap-once",),
     "delay": ("--delay", "50", "--delay-ms", str(DELAY_MS)),
 }
-MANY = 30_000
+MIN_DELIVERIES = 30_000
 """Deliveries of which one in 10,000 is dropped."""
 Seen = set[tuple[str, int]]
 
@@ -60,7 +60,8 @@ def lied(
             swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", "1", *load)
         ended = {name: swarm.wait_finished() for name, swarm in swarms.items() if name != "rare"}
         eventually(
-            lambda: sum(line["deliveries"] for line in own.entries("interval")) > MANY, f"{MANY} deliveries"
+            lambda: sum(line["deliveries"] for line in own.entries("interval")) > MIN_DELIVERIES,
+            f"{MANY} deliveries",
         )
         ended["rare"] = swarms["rare"].interrupt()
         yield {name: Lied(ended[name], liar.stop_and_report()) for name, liar in liars.items()}
@@ -84,7 +85,7 @@ def test_dropped_messages_are_reported_lost(lied: dict[str, Lied], name: str) ->
 
 
 def test_rare_drops_had_enough_deliveries(lied: dict[str, Lied]) -> None:
-    assert lied["rare"].truth["deliveries"] > MANY
+    assert lied["rare"].truth["deliveries"] > MIN_DELIVERIES
 
 
 def test_duplicated_message_is_reported_repeated(lied: dict[str, Lied]) -> None:

@@ -12,9 +12,9 @@ from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
-TALKATIVE = 20
+MESSAGES_PER_S = 20
 """Messages per second of each DirectBot."""
-STOPPED = 1.0
+STOPPED_S = 1.0
 SERVER = ("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
 
 
@@ -55,12 +55,12 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
         "--direct-weight",
         "1",
         "--direct-rate",
-        str(TALKATIVE),
+        str(MESSAGES_PER_S),
         "--window",
         "1",
     )
     eventually(lambda: messages(mortal) > 100, "messages")
-    eventually(lambda: messages(still) > 2 * BOTS * TALKATIVE, "messages")
+    eventually(lambda: messages(still) > 2 * BOTS * MESSAGES_PER_S, "messages")
     # When one server is killed and started again, and the other is stopped
     mortal.kill()
     killed = time.monotonic()
@@ -68,7 +68,7 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     stopped = time.monotonic()
     mortal.start("--port", str(mortal.port), wait=False)
     away = time.monotonic() - killed
-    time.sleep(STOPPED)
+    time.sleep(STOPPED_S)
     stood = time.monotonic() - stopped
     still.send_signal(signal.SIGCONT)
     mortal.port = mortal.wait_logged("server_started")["port"]
@@ -107,7 +107,7 @@ def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) 
     swarm, seconds, _ = outages["stopped"]
     swarm.assert_clean()
     half = seconds / 2
-    planned = int(half * TALKATIVE) - 1  # of each bot in the first half; they wait for the second half
+    planned = int(half * MESSAGES_PER_S) - 1  # of each bot in the first half; they wait for the second half
     assert swarm.count_at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
     assert swarm.count_at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
     # With a window of one, only the message in flight waits in the service time

@@ -30,7 +30,7 @@ SAID = {
     "host": "99999",
     "source": "203.0.113.7",
 }
-TOGETHER = 4
+PARALLEL_COMMANDS = 4
 """Commands run in parallel: most of a short run is Locust's own start."""
 
 
@@ -62,10 +62,10 @@ def ended(
     }
     done: dict[str, FinishedSwarm] = {}
     names = list(commands)
-    for first in range(0, len(names), TOGETHER):
-        some = names[first : first + TOGETHER]
+    for first in range(0, len(names), PARALLEL_COMMANDS):
+        some = names[first : first + PARALLEL_COMMANDS]
         swarms = {name: start_swarm(name, port, "-u", "2", "-t", "20s", *commands[name]) for name in some}
-        done |= {name: swarm.end() for name, swarm in swarms.items()}
+        done |= {name: swarm.wait_finished() for name, swarm in swarms.items()}
     return done | {name: swarm.wait_finished() for name, swarm in running.items()}
 
 

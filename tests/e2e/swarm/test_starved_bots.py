@@ -10,9 +10,9 @@ import pytest
 from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
-STOPPED = 0.6
-AWAKE = 0.4
-TIMES = 3
+STOPPED_S = 0.6
+AWAKE_S = 0.4
+STALLS = 3
 BOTS = 40
 
 
@@ -38,11 +38,11 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Finis
             lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "messages"
         )
         victim = swarm.children()[0]
-        for _ in range(TIMES):
+        for _ in range(STALLS):
             os.kill(victim, signal.SIGSTOP)
-            time.sleep(STOPPED)
+            time.sleep(STOPPED_S)
             os.kill(victim, signal.SIGCONT)
-            time.sleep(AWAKE)
+            time.sleep(AWAKE_S)
         return swarm.interrupt()
     finally:
         server.kill()
@@ -54,15 +54,15 @@ def test_starved_process_loses_no_messages(starved: FinishedSwarm) -> None:
 
 
 def test_starved_process_shows_its_lag(starved: FinishedSwarm) -> None:
-    assert starved.histogram("loop_lag").largest >= STOPPED * 1e6 * 0.9
-    assert starved.count_at_least("bot_lag", STOPPED / 2 * 1e6) >= TIMES
-    assert starved.count_at_least("send_lag", STOPPED / 2 * 1e6) >= TIMES
-    assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED * 1e6 * 0.9
+    assert starved.histogram("loop_lag").largest >= STOPPED_S * 1e6 * 0.9
+    assert starved.count_at_least("bot_lag", STOPPED_S / 2 * 1e6) >= STALLS
+    assert starved.count_at_least("send_lag", STOPPED_S / 2 * 1e6) >= STALLS
+    assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED_S * 1e6 * 0.9
 
 
 def test_starved_seconds_are_marked_with_the_reason(starved: FinishedSwarm) -> None:
     marked = [row for row in starved.run.rows if row.marked]
-    assert len(marked) >= TIMES - 1
+    assert len(marked) >= STALLS - 1
     assert {row.marked for row in marked} >= {"loop lag over 100 ms"}
     steady = [row for row in starved.run.rows if row.phase == "steady"]
     assert starved.summary.generator.marked_seconds == sum(bool(row.marked) for row in steady) > 0
@@ -79,9 +79,9 @@ def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: FinishedS
 
 def test_server_latency_excludes_the_starvation(starved: FinishedSwarm) -> None:
     # Late reads are in the bot lag, and not in the latency
-    late = starved.count_at_least("bot_lag", STOPPED / 2 * 1e6)
-    assert starved.count_at_least("delivery", STOPPED / 2 * 1e6) < late / 2
+    late = starved.count_at_least("bot_lag", STOPPED_S / 2 * 1e6)
+    assert starved.count_at_least("delivery", STOPPED_S / 2 * 1e6) < late / 2
     delivery = starved.histogram("delivery", "steady")
-    assert delivery.percentile(50) < STOPPED / 2 * 1e6
-    assert delivery.percentile(90) < STOPPED / 2 * 1e6
-    assert starved.histogram("delivery_response").largest >= STOPPED * 1e6 * 0.9
+    assert delivery.percentile(50) < STOPPED_S / 2 * 1e6
+    assert delivery.percentile(90) < STOPPED_S / 2 * 1e6
+    assert starved.histogram("delivery_response").largest >= STOPPED_S * 1e6 * 0.9
