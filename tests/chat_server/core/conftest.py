@@ -1,7 +1,7 @@
-"""The core on a stage: a clock that stands still, outboxes that decode what they get, a store that can fail.
+"""The core with fakes for its ports: a manual clock, outboxes that decode frames, a store that can fail.
 
-Waiting, in the core, is `Link.wait`. Here it lets the others act first (`Stage.during_wait`), and then
-commits until the signal is set: so every switch of greenlets that the core allows is a line in a test.
+The core waits in `Link.wait`. Here that runs `Stage.during_wait` first, and then commits until the signal is
+set: so every switch of greenlets that the core allows is a line in a test.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NO_LIMITS = Limits(rate_messages=0, rate_bytes=0)
 
 
 class Clock:
-    """Stands still until it is advanced."""
+    """Does not move until it is advanced."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -48,13 +48,13 @@ class Clock:
 
 
 class Outbox:
-    """Keeps what it got. To write to somebody who has left is an error, as with a closed socket."""
+    """Keeps what it got. Writing to a session that has left is an error, as with a closed socket."""
 
     def __init__(self) -> None:
         self.data = b""
         self.queued_bytes = 0
         self.progress_at = 0.0
-        self.acked = 0  # bytes of which the peer's kernel has said so
+        self.acked = 0  # bytes that the peer's kernel has acknowledged
         self.closed = False
         self.torn_down = False
         self.peer_stopped = False  # its peer reads nothing
@@ -163,13 +163,13 @@ class Link:
             again = stage.ingest.commit()
             if again is not None:
                 stage.clock.advance(again)
-            self.peer.outbox.drain()  # who waits for an answer reads
+            self.peer.outbox.drain()  # a peer that waits for an answer reads
             stage.run_backfill()
         raise AssertionError("the signal that is waited for was never set")
 
 
 class Peer:
-    """Somebody connected: commands in, frames out."""
+    """A connected peer: commands in, frames out."""
 
     def __init__(self, stage: Stage, dialect: int, number: int) -> None:
         self.stage = stage
@@ -201,7 +201,7 @@ class Peer:
         return [json.loads(line) for line in self.lines]
 
     def receive(self, kind: str | None = None) -> list[Frame]:
-        """What came since the last time, of one type if one is named (the others are dropped)."""
+        """Return the frames since the last call; with `kind` those of one type, and drop the others."""
         data, self._received = self.outbox.data[self._received :], len(self.outbox.data)
         frames: list[Frame] = [json.loads(line) for line in data.splitlines()]
         return [frame for frame in frames if kind is None or frame["type"] == kind]
@@ -231,7 +231,7 @@ class Peer:
         self.execute(commands.Message(message=text, room=room, to=to, ref=ref))
 
     def disconnect(self, *, for_good: bool = False) -> None:
-        """Be cut off: as a connection does it, once what was said is stored."""
+        """Lose the connection: the server detaches it once the session's own messages are stored."""
         session = self.session
         if session.link is not self.link:
             return
@@ -282,12 +282,12 @@ class Stage:
         self.wakes += 1
 
     def connect(self, dialect: int = NDJSON) -> Peer:
-        """Somebody who has not said a word."""
+        """Return a peer that has sent nothing yet."""
         self._count += 1
         return Peer(self, dialect, self._count)
 
     def enter(self, name: str, *rooms: str, dialect: int = NDJSON, resumable: bool = False) -> Peer:
-        """Somebody who is in `rooms` (the lobby by default), and has read the welcome."""
+        """Return a peer that is in `rooms` (the lobby by default), and has read the welcome."""
         peer = self.connect(dialect)
         wanted = list(rooms) if rooms else None
         peer.execute(commands.Hello(username=name, rooms=wanted, resumable=resumable))
@@ -297,25 +297,25 @@ class Stage:
         return peer
 
     def run_backfill(self) -> None:
-        """Let the feeder run until nobody can be fed now."""
+        """Run the backfill until no session is ready."""
         for _ in range(10_000):
             if self.hub.backfill.idle:
                 return
             self.hub.backfill.step()
-        raise AssertionError("the feeder never came to rest")
+        raise AssertionError("the backfill never became idle")
 
     def commit(self) -> None:
-        """Let the writer run until it has nothing to do; a store that fails is tried until it is refused."""
+        """Commit until the queue is empty; with a failing store, until everything is refused."""
         for _ in range(1000):
             again = self.ingest.commit()
             if again is not None:
                 self.clock.advance(again)
             elif self.ingest.idle:
                 return
-        raise AssertionError("the writer never came to rest")
+        raise AssertionError("the ingest never became idle")
 
     def check(self) -> None:
-        """Look for what should not be there, when nothing is on its way."""
+        """Check all invariants, when nothing is queued."""
         hub = self.hub
         assert self.ingest.idle
         assert {session.key for session in hub.sessions.values()} <= set(hub.directory)

@@ -1,4 +1,4 @@
-"""A client as it should be, over all its connections: it audits what it is told while it reads."""
+"""A client that follows the protocol over all its connections, and audits what it receives."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ModelClient:
             assert (frame["id"], frame["session"]) == (self.id, self.session)
         self.id, self.session, self.epoch = frame["id"], frame["session"], frame["epoch"]
         states = {room["room"]: room["seq"] for room in frame["rooms"]}
-        assert self.positions.items() <= states.items()  # it goes on where its client stands, everywhere
+        assert self.positions.items() <= states.items()  # it continues where its client stopped, everywhere
         self.positions = states
 
     def _message(self, line: bytes, frame: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from chat_server.core.base.interval_stats import BUSIEST_ROOMS, IntervalStats, m
 
 @settings(deadline=None, max_examples=300)
 @given(seconds=st.floats(0, 3600))
-def test_a_duration_is_kept_to_three_significant_digits(seconds: float) -> None:
+def test_microseconds_have_three_significant_digits(seconds: float) -> None:
     exact = seconds * 1_000_000
     kept = microseconds(seconds)
     assert kept >= 1
@@ -14,16 +14,16 @@ def test_a_duration_is_kept_to_three_significant_digits(seconds: float) -> None:
     assert exact - kept <= max(1, exact / 100)
 
 
-def test_few_distinct_values_are_tallied() -> None:
+def test_microseconds_have_few_distinct_values() -> None:
     values = {microseconds(number / 1_000_000) for number in range(1, 1_000_000, 7)}
     assert len(values) < 3_000
 
 
-def test_a_duration_that_is_none_or_negative_counts_as_the_shortest() -> None:
+def test_microseconds_of_zero_or_less_are_one() -> None:
     assert microseconds(0) == microseconds(-1) == 1
 
 
-def test_the_busiest_rooms_keep_tallies() -> None:
+def test_stats_keep_tallies_of_the_busiest_rooms() -> None:
     stats = IntervalStats(["was busy"])
     assert stats.rooms["was busy"].accept_to_commit == {}
     for number in range(BUSIEST_ROOMS + 5):

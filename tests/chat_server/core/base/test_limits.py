@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_a_bucket_allows_its_burst_at_once_and_then_its_rate() -> None:
+def test_token_bucket_allows_its_burst_and_then_its_rate() -> None:
     bucket = TokenBucket(rate=2, burst=3, now=10.0)
     assert [bucket.take_token(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert bucket.take_token(10.5) == 0
@@ -29,7 +29,7 @@ def test_a_bucket_allows_its_burst_at_once_and_then_its_rate() -> None:
     ]  # no more than the burst is saved up
 
 
-def test_a_bucket_may_be_in_debt_for_what_has_come_already() -> None:
+def test_token_bucket_charged_above_its_tokens_is_in_debt() -> None:
     bucket = TokenBucket(rate=100, burst=100, now=0.0)
     bucket.charge(300, 0.0)
     assert bucket.debt_seconds(0.0) == 2.0
@@ -43,9 +43,7 @@ def test_a_bucket_may_be_in_debt_for_what_has_come_already() -> None:
     burst=st.integers(0, 100),
     gaps=st.lists(st.floats(0, 5), min_size=1, max_size=60),
 )
-def test_a_bucket_never_lets_more_through_than_burst_and_rate(
-    rate: float, burst: int, gaps: list[float]
-) -> None:
+def test_token_bucket_never_exceeds_burst_and_rate(rate: float, burst: int, gaps: list[float]) -> None:
     now = 0.0
     bucket = TokenBucket(rate, burst, now)
     passed = 0
@@ -59,14 +57,14 @@ def test_a_bucket_never_lets_more_through_than_burst_and_rate(
         assert passed <= max(burst, 1) + now * rate + 0.01
 
 
-def test_zero_switches_a_limit_off() -> None:
+def test_limit_of_zero_is_off() -> None:
     allowance = Allowance(Limits(rate_messages=0, rate_bytes=0), 0.0)
     assert allowance.messages is None
     assert allowance.bytes is None
     assert Allowance(Limits(rate_messages=1, rate_bytes=0), 0.0).messages is not None
 
 
-def test_welcome_tells_the_limits(stage: Stage) -> None:
+def test_welcome_has_the_limits(stage: Stage) -> None:
     ann = stage.connect()
     ann.execute(commands.Hello(username="ann"))
     assert ann.receive()[0]["limits"] == {
@@ -84,7 +82,7 @@ def test_welcome_tells_the_limits(stage: Stage) -> None:
 # At the router
 
 
-def test_too_many_messages_are_refused_until_the_time_that_is_told(make_stage: type[Stage]) -> None:
+def test_messages_above_the_rate_are_refused_until_retry_after(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=3, rate_messages_burst=5, rate_bytes=0))
     ann = stage.enter("ann")  # hello takes one
     for number in range(6):
@@ -99,13 +97,13 @@ def test_too_many_messages_are_refused_until_the_time_that_is_told(make_stage: t
     assert len(ann.messages()) == 4
     wait = refused["retry_after"]
     assert wait == pytest.approx(1 / 3, abs=0.01)
-    stage.clock.advance(wait)  # not a moment longer
+    stage.clock.advance(wait)  # not longer than it says
     ann.send_message("late", ref="5")
     stage.commit()
     assert ann.receive_one("message")["ref"] == "5"
 
 
-def test_too_many_bytes_are_refused_until_the_time_that_is_told(make_stage: type[Stage]) -> None:
+def test_bytes_above_the_rate_are_refused_until_retry_after(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=1000, rate_bytes_burst=3000))
     ann = stage.enter("ann")
     ann.execute(commands.Message(message="x"), size=4500)
@@ -117,7 +115,7 @@ def test_too_many_bytes_are_refused_until_the_time_that_is_told(make_stage: type
     assert ann.receive_one("message")["seq"] == 1
 
 
-def test_what_costs_nothing_is_answered_even_then(make_stage: type[Stage]) -> None:
+def test_uncounted_commands_above_the_message_rate_are_answered(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=1, rate_messages_burst=1, rate_bytes=0))
     ann = stage.enter("ann")
     ann.execute(commands.Who())
@@ -128,7 +126,7 @@ def test_what_costs_nothing_is_answered_even_then(make_stage: type[Stage]) -> No
     assert ann.link.ended == "quit"
 
 
-def test_limits_that_change_hold_for_those_who_are_here(make_stage: type[Stage]) -> None:
+def test_limits_reloaded_apply_to_connected_sessions(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0))
     ann = stage.enter("ann")
     stage.hub.limits = msgspec.structs.replace(stage.hub.limits, rate_messages=1, rate_messages_burst=1)
@@ -137,12 +135,12 @@ def test_limits_that_change_hold_for_those_who_are_here(make_stage: type[Stage])
     assert ann.receive_one("error")["code"] == "rate_limited"
 
 
-def test_a_peer_that_does_not_listen_is_sent_away(stage: Stage) -> None:
+def test_peer_ignoring_refusals_is_disconnected(stage: Stage) -> None:
     ann = stage.enter("ann")
     for _ in range(999):
         ann.send_message(room="nowhere")
     assert ann.link.ended is None
-    ann.execute(commands.Who())  # one good command, and it is forgiven; a ping does not count
+    ann.execute(commands.Who())  # one accepted command resets the count; a ping does not
     for _ in range(999):
         ann.execute(Fault(ErrorCode.BAD_FRAME, "no"))
     assert ann.link.ended is None
@@ -150,7 +148,7 @@ def test_a_peer_that_does_not_listen_is_sent_away(stage: Stage) -> None:
     assert ann.link.ended == "flooding"
 
 
-def test_pings_are_held_to_the_bytes(make_stage: type[Stage]) -> None:
+def test_ping_above_the_byte_rate_is_refused(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=100, rate_bytes_burst=100))
     ann = stage.enter("ann")
     ann.receive()

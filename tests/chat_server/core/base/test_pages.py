@@ -24,7 +24,7 @@ def test_pages_go_through_all_once_in_order(keys: set[str], limit: int) -> None:
     assert found == sorted(keys)
 
 
-def test_a_list_stops_before_its_frame_is_too_large() -> None:
+def test_count_fitting_stops_below_the_frame_size() -> None:
     states = [RoomState("r" * 32, 2**62, 10_000, "p" * 3000) for _ in range(100)]
     fit = count_fitting(states)
     assert 0 < fit < 100
@@ -32,7 +32,7 @@ def test_a_list_stops_before_its_frame_is_too_large() -> None:
     assert len(msgspec.json.encode(states[: fit + 1])) > MAX_FRAME_BYTES - 4096
 
 
-def test_a_page_of_the_longest_names_fits() -> None:
+def test_page_of_the_longest_names_fits_into_a_frame() -> None:
     users = [User("\U00010400" * 32, 123_456.789, 1_764_000_000.123) for _ in range(PAGE_ENTRIES)]
     frame = msgspec.json.encode(UserList(users=users, more=True, after="\U00010400" * 32, ref="\u0800" * 64))
     assert len(frame) < MAX_FRAME_BYTES or count_fitting(users) < PAGE_ENTRIES
@@ -46,9 +46,7 @@ STEPS = st.one_of(
 
 @settings(deadline=None, max_examples=300)
 @given(steps=st.lists(STEPS, max_size=60), many=st.sampled_from([2, 1000]))
-def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
-    steps: list[tuple[str, str]], many: int
-) -> None:
+def test_sorted_dict_is_in_order_after_any_changes(steps: list[tuple[str, str]], many: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorted_dict, "MAX_PENDING_KEYS", many)
         own: SortedDict[int] = SortedDict()
@@ -64,7 +62,7 @@ def test_an_ordered_dict_is_read_in_order_whatever_came_and_went(
         assert list(own.keys_after("")) == sorted(one for one in model if one)
 
 
-def test_reading_goes_no_further_than_the_page() -> None:
+def test_first_page_reads_one_item_more_at_most() -> None:
     numbers = iter(range(1000))
     assert first_page(numbers, 3) == ([0, 1, 2], True)
     assert next(numbers) == 4

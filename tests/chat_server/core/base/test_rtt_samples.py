@@ -10,7 +10,7 @@ from chat_server.core.base.rtt_samples import SAMPLES_KEPT, RttSamples
 @given(
     samples=st.lists(st.floats(0, 10_000, width=32), min_size=1, max_size=200), percent=st.integers(1, 100)
 )
-def test_a_minimum_a_count_and_the_last_samples_are_kept(samples: list[float], percent: int) -> None:
+def test_rtt_samples_keep_minimum_count_and_last_samples(samples: list[float], percent: int) -> None:
     rtt = RttSamples()
     for sample in samples:
         rtt.record(sample)

@@ -1,4 +1,4 @@
-"""Rooms, conversations: what is there, and that nothing is left of what has gone."""
+"""Hub: rooms and conversations, and that no state is left of what has gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_the_operator_is_a_member_like_any_other(stage: Stage) -> None:
+def test_operator_is_a_member_like_any_other(stage: Stage) -> None:
     operator, ann = stage.connect(), stage.enter("ann")
     stage.hub.activate_operator(operator.session)
     stage.hub.join_room(stage.hub.find_or_make_room("lobby"), operator.session)
@@ -28,14 +28,14 @@ def test_the_operator_is_a_member_like_any_other(stage: Stage) -> None:
 # Rooms
 
 
-def test_a_room_is_one_however_it_is_written_and_shown_as_first_written(stage: Stage) -> None:
+def test_room_in_another_spelling_is_the_same_room(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "Café"), stage.enter("bob", "CAFE\u0301")
     ann.send_message("hi", "CAFÉ")
     stage.commit()
     assert ann.receive_one("message")["room"] == bob.receive_one("message")["room"] == "Café"
 
 
-def test_a_room_without_members_and_messages_is_gone(stage: Stage) -> None:
+def test_room_without_members_and_messages_is_deleted(stage: Stage) -> None:
     ann = stage.enter("ann", "a", "b")
     ann.send_message(room="a")
     ann.execute(commands.Leave(room="a"))
@@ -44,7 +44,7 @@ def test_a_room_without_members_and_messages_is_gone(stage: Stage) -> None:
     stage.check()
 
 
-def test_a_room_stays_while_its_first_message_is_on_its_way(stage: Stage) -> None:
+def test_room_with_a_queued_message_is_kept(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
     ann.send_message(room="a", ref="1")
     bob.disconnect()
@@ -58,7 +58,7 @@ def test_a_room_stays_while_its_first_message_is_on_its_way(stage: Stage) -> Non
     stage.check()
 
 
-def test_a_room_whose_storing_was_refused_is_stored_with_the_next_message(stage: Stage) -> None:
+def test_room_not_stored_is_stored_with_the_next_message(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.store.failing = "full"
     ann.send_message(room="a")
@@ -71,7 +71,7 @@ def test_a_room_whose_storing_was_refused_is_stored_with_the_next_message(stage:
     stage.check()
 
 
-def test_a_room_that_was_never_stored_goes_with_its_last_member(stage: Stage) -> None:
+def test_room_never_stored_is_deleted_with_its_last_member(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.store.failing = "full"
     ann.send_message(room="a")
@@ -83,7 +83,7 @@ def test_a_room_that_was_never_stored_goes_with_its_last_member(stage: Stage) ->
 # Conversations
 
 
-def test_a_first_message_opens_the_conversation_for_both(stage: Stage) -> None:
+def test_conversation_is_opened_by_a_first_message(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("Bob")
     ann.send_message("psst", to="bob", ref="1")
     stage.commit()
@@ -98,7 +98,7 @@ def test_a_first_message_opens_the_conversation_for_both(stage: Stage) -> None:
     stage.check()
 
 
-def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) -> None:
+def test_conversation_of_a_later_user_of_the_name_is_another(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("secret", to="bob")
     stage.commit()
@@ -122,8 +122,8 @@ def test_a_guests_conversation_is_not_anothers_of_the_same_name(stage: Stage) ->
     assert not stage.hub.conversations.by_name
 
 
-def test_a_conversation_keeps_its_name_when_its_sides_take_others(stage: Stage) -> None:
-    """And one that is not open yet takes nothing from it when it goes."""
+def test_conversation_keeps_its_name_after_renames(stage: Stage) -> None:
+    """Nor does one that is not open yet take from the count when its user leaves."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     stage.commit()
@@ -140,8 +140,8 @@ def test_a_conversation_keeps_its_name_when_its_sides_take_others(stage: Stage) 
     stage.check()
 
 
-def test_one_who_left_before_it_opened_is_gone_and_the_message_acknowledged(stage: Stage) -> None:
-    """It was accepted and is stored: under the name that the store gave the conversation."""
+def test_opening_after_the_peer_has_left_acknowledges_the_message(stage: Stage) -> None:
+    """It was accepted, so it is stored, under the name that the store gave the conversation."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     stage.commit()
@@ -158,7 +158,7 @@ def test_one_who_left_before_it_opened_is_gone_and_the_message_acknowledged(stag
     assert [room.name for room in ann.session.conversations] == ["@ann,bob"]  # which she may still read
 
 
-def test_both_open_at_once(stage: Stage) -> None:
+def test_opening_by_both_sides_at_once_is_one_conversation(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.execute(commands.Open(peer="bob", ref="a"))
     bob.execute(commands.Open(peer="ann", ref="b"))  # waits for hers
@@ -171,7 +171,7 @@ def test_both_open_at_once(stage: Stage) -> None:
     stage.check()
 
 
-def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
+def test_refused_opening_leaves_no_state(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.store.failing = "full"
     ann.execute(commands.Open(peer="bob", ref="a"))
@@ -192,7 +192,7 @@ def test_an_opening_that_is_refused_leaves_nothing(stage: Stage) -> None:
     stage.check()
 
 
-def test_those_who_wait_for_anothers_opening_are_told_that_it_failed(stage: Stage) -> None:
+def test_failed_opening_is_reported_to_the_other_opener(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.store.failing = "full"
     ann.execute(commands.Open(peer="bob"))
@@ -202,7 +202,7 @@ def test_those_who_wait_for_anothers_opening_are_told_that_it_failed(stage: Stag
     stage.check()
 
 
-def test_a_message_on_its_way_opens_a_closed_conversation_again(stage: Stage) -> None:
+def test_message_queued_before_a_close_reopens_the_conversation(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("one", to="bob")
     stage.commit()
@@ -219,7 +219,7 @@ def test_a_message_on_its_way_opens_a_closed_conversation_again(stage: Stage) ->
     stage.check()
 
 
-def test_an_opening_behind_a_message_on_its_way_does_not_swallow_it(stage: Stage) -> None:
+def test_opening_queued_behind_a_message_does_not_lose_it(stage: Stage) -> None:
     """Closed and opened again while the other's message was being stored: it is delivered first."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("one", to="bob")
@@ -238,7 +238,7 @@ def test_an_opening_behind_a_message_on_its_way_does_not_swallow_it(stage: Stage
     stage.check()
 
 
-def test_an_opening_that_is_refused_does_not_close_what_a_message_has_opened(stage: Stage) -> None:
+def test_refused_opening_does_not_close_a_reopened_conversation(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("one", to="bob")
     stage.commit()
@@ -261,7 +261,7 @@ def test_an_opening_that_is_refused_does_not_close_what_a_message_has_opened(sta
     stage.check()
 
 
-def test_what_one_said_is_told_before_one_closes(stage: Stage) -> None:
+def test_close_waits_for_own_messages(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     ann.send_message(to="bob")
@@ -273,7 +273,7 @@ def test_what_one_said_is_told_before_one_closes(stage: Stage) -> None:
     stage.check()
 
 
-def test_a_message_to_one_who_is_gone_when_it_is_stored_is_acknowledged(stage: Stage) -> None:
+def test_message_stored_after_its_receiver_left_is_acknowledged(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("one", to="bob")
     stage.commit()
@@ -287,7 +287,7 @@ def test_a_message_to_one_who_is_gone_when_it_is_stored_is_acknowledged(stage: S
     stage.check()
 
 
-def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]) -> None:
+def test_refused_opening_over_the_limit_leaves_no_state(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_conversations=1))
     ann = stage.enter("ann")
     for name in ("bob", "cid"):
@@ -305,11 +305,11 @@ def test_a_refused_opening_over_the_limit_leaves_nothing(make_stage: type[Stage]
     ann.send_message(to="cid")
     stage.commit()
     assert ann.messages()[-1]["room"] == "@ann,cid"
-    assert stage.hub.directory.require_user("cid").opened_count == 0  # it counts for the one who opened it
+    assert stage.hub.directory.require_user("cid").opened_count == 0  # it counts for its opener
     stage.check()
 
 
-def test_whether_others_talk_is_nobodys_business(stage: Stage) -> None:
+def test_conversation_of_others_is_not_revealed(stage: Stage) -> None:
     ann, bob, eve = stage.enter("ann"), stage.enter("bob"), stage.enter("eve")
     ann.send_message("secret", to="bob")
     stage.commit()

@@ -1,4 +1,4 @@
-"""Taking a session over: who gets it, what it takes along, and what it must not bring back."""
+"""Resuming a session: which connection gets it, what it keeps, and what it must not bring back."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def welcome_of(peer: Peer) -> dict[str, Any]:
     return next(frame for frame in peer.frames if frame["type"] == "welcome")
 
 
-def hello(welcome: dict[str, Any], **stands: int) -> commands.Hello:
-    resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms=stands)
+def hello(welcome: dict[str, Any], **positions: int) -> commands.Hello:
+    resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms=positions)
     return commands.Hello(username=welcome["username"], resumable=True, resume=resume)
 
 
@@ -33,24 +33,24 @@ def cut(peer: Peer) -> None:
     peer.disconnect()
 
 
-def back(stage: Stage, welcome: dict[str, Any], **stands: int) -> Peer:
+def back(stage: Stage, welcome: dict[str, Any], **positions: int) -> Peer:
     peer = stage.connect()
-    peer.execute(hello(welcome, **stands))
+    peer.execute(hello(welcome, **positions))
     stage.run_backfill()
     return peer
 
 
-def test_the_newest_connection_gets_the_session(stage: Stage) -> None:
-    # Given a session, and two connections that both want to go on with it
+def test_resume_by_two_connections_goes_to_the_newest(stage: Stage) -> None:
+    # Given a session, and two connections that both resume it
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     older, newer = stage.connect(), stage.connect()
 
-    # When the newer one is heard first
+    # When the newer one is read first
     newer.execute(hello(welcome, lobby=0))
     older.execute(hello(welcome))
 
-    # Then it keeps it, and the older one is told that it was replaced
+    # Then it keeps it, and the older one gets `bye` `replaced`
     assert welcome_of(newer)["resumed"] is True
     assert newer.link.ended is None
     assert (ann.link.ended, older.link.ended) == ("replaced", "replaced")
@@ -59,7 +59,7 @@ def test_the_newest_connection_gets_the_session(stage: Stage) -> None:
     assert newer.messages()
 
 
-def test_of_many_at_once_the_newest_gets_it(stage: Stage) -> None:
+def test_resume_by_many_connections_goes_to_the_newest(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     peers = [stage.connect() for _ in range(8)]
@@ -70,7 +70,7 @@ def test_of_many_at_once_the_newest_gets_it(stage: Stage) -> None:
     assert welcome_of(peers[-1])["resumed"] is True
 
 
-def test_a_connection_that_has_ended_does_not_take_the_seat(stage: Stage) -> None:
+def test_resume_of_a_connection_that_has_ended_is_dropped(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     late = stage.connect()
@@ -81,7 +81,7 @@ def test_a_connection_that_has_ended_does_not_take_the_seat(stage: Stage) -> Non
     assert welcome_of(back(stage, welcome))["resumed"] is True
 
 
-def test_who_is_kicked_while_being_replaced_is_out(stage: Stage) -> None:
+def test_resume_of_a_user_kicked_meanwhile_fails(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     stage.during_wait.append(lambda: stage.hub.kick(ann.session))
     late = stage.connect()
@@ -89,8 +89,8 @@ def test_who_is_kicked_while_being_replaced_is_out(stage: Stage) -> None:
     assert late.frames[0]["code"] == "forbidden"
 
 
-def test_time_away_is_no_latency_and_fills_the_bucket(make_stage: type[Stage]) -> None:
-    # Given somebody who had used up their rate
+def test_resume_after_a_minute_refills_the_bucket_and_counts_no_latency(make_stage: type[Stage]) -> None:
+    # Given a user that has used up its rate
     stage = make_stage(limits=Limits(rate_messages=1, rate_messages_burst=3, rate_bytes=0))
     ann = stage.enter("ann", resumable=True)
     for _ in range(4):
@@ -99,7 +99,7 @@ def test_time_away_is_no_latency_and_fills_the_bucket(make_stage: type[Stage]) -
     welcome = welcome_of(ann)
     cut(ann)
 
-    # When they come back after a minute, and say something in the same packet
+    # When it resumes after a minute, with a message in the same packet
     stage.clock.advance(60)
     late = stage.connect()
     stage.router.record_input(late.session, 10)
@@ -107,12 +107,12 @@ def test_time_away_is_no_latency_and_fills_the_bucket(make_stage: type[Stage]) -
     stage.router.dispatch(late.session, commands.Message(message="back"))
     stage.commit()
 
-    # Then it is accepted, and took no minute
+    # Then the message is accepted, and its latency is not a minute
     assert late.messages()[-1]["message"] == "back"
     assert max(stage.hub.stats.accept_to_commit) < 1_000_000
 
 
-def test_more_sessions_than_may_be_held_do_not_keep_the_server_from_starting(make_stage: type[Stage]) -> None:
+def test_start_with_too_many_held_sessions_succeeds(make_stage: type[Stage]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
         inline = lambda function, *args: function(*args)  # noqa: E731
@@ -128,8 +128,8 @@ def test_more_sessions_than_may_be_held_do_not_keep_the_server_from_starting(mak
     assert resumed == [False, True, True]
 
 
-def test_conversations_that_find_no_place_in_the_welcome_are_opened(stage: Stage) -> None:
-    # Given somebody with many conversations, of long names
+def test_conversations_that_do_not_fit_into_welcome_are_opened(stage: Stage) -> None:
+    # Given a user with many conversations, of long names
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     cut(ann)
@@ -138,10 +138,10 @@ def test_conversations_that_find_no_place_in_the_welcome_are_opened(stage: Stage
         other.send_message("hi", to="ann")
     stage.commit()
 
-    # When they come back
+    # When it resumes
     late = back(stage, welcome)
 
-    # Then each conversation is known before anything is said in it
+    # Then each conversation is announced before its messages
     again = welcome_of(late)
     known = {state["room"] for state in again["rooms"]}
     assert len(known) < 500
@@ -155,7 +155,7 @@ def test_conversations_that_find_no_place_in_the_welcome_are_opened(stage: Stage
     assert len(late.messages()) == 500
 
 
-def test_resuming_founds_no_more_rooms_than_there_may_be(make_stage: type[Stage]) -> None:
+def test_resume_creates_no_rooms_above_the_limit(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=structs.replace(NO_RATES, max_rooms=5, max_public_rooms=3))
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
@@ -164,7 +164,7 @@ def test_resuming_founds_no_more_rooms_than_there_may_be(make_stage: type[Stage]
     assert len(welcome_of(late)["rooms"]) == len(stage.hub.rooms) == 3
 
 
-def test_a_room_that_is_named_twice_is_one(stage: Stage) -> None:
+def test_resume_with_a_room_named_twice_joins_it_once(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     welcome = welcome_of(ann)
     cut(ann)
@@ -173,7 +173,7 @@ def test_a_room_that_is_named_twice_is_one(stage: Stage) -> None:
     assert set(late.session.rooms) == {"foo"}
 
 
-def test_rooms_that_look_alike_do_not_come_into_being_together(stage: Stage) -> None:
+def test_hello_with_confusable_new_rooms_is_refused(stage: Stage) -> None:
     ann = stage.connect()
     ann.execute(commands.Hello(username="ann", rooms=["copa", "\u0441\u043e\u0440\u0430"]))
     assert ann.frames[0]["code"] == "name_taken"

@@ -1,9 +1,9 @@
-"""The promise of the log, for any interleaving of cuts, returns, slow readers and restarts.
+"""Resuming, for any interleaving of lost connections, slow readers and restarts.
 
-Each client keeps what a real one keeps: how far it has come in each room, its secret, and what is not
-acknowledged. A cut loses any part of what was on its way. An audit reads the frames as such a client would:
-each room's messages come once each, in order, without a hole, over all connections of a session; what was
-sent is stored once, and acknowledged or refused.
+Each client keeps what a real one keeps: its position in each room, its secret, and its unacknowledged
+messages. A cut loses any part of the bytes in flight. An audit reads the frames as such a client would: each
+message of a room arrives once, in order, without a gap, over all connections of a session; each message sent
+is stored once, and acknowledged or refused.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ pairs = st.sampled_from([(0, 1), (1, 0), (2, 0)])
 rooms = st.sampled_from(ROOMS)
 fractions = st.floats(0, 1)
 says = st.tuples(st.just("say"), people, rooms)
-tells = st.tuples(st.just("tell"), pairs)
+directs = st.tuples(st.just("direct"), pairs)
 steps = st.one_of(
     says,
     says,
     says,
-    tells,
-    tells,
+    directs,
+    directs,
     st.tuples(st.just("open"), pairs),
     st.tuples(st.just("close"), pairs),
     st.tuples(st.just("join"), people, rooms),
@@ -70,12 +70,12 @@ steps = st.one_of(
     st.just(("healing",)),
 )
 plays = st.lists(steps, min_size=10, max_size=80)
-fates = st.lists(  # of one conversation, and of one who is cut all the time and hears little
+fates = st.lists(  # of one conversation, and of a side that is cut all the time and receives little
     st.sampled_from(
         [
             *[("cut", 0, 1.0), ("cut", 0, 1.0), ("cut", 0, 0.5), ("stop", 0), ("drain", 0), ("sip", 0)],
             *[("come", 0, True), ("come", 0, True), ("come", 0, False)],
-            *[("tell", (1, 0)), ("tell", (1, 0)), ("tell", (0, 1)), ("open", (1, 0))],
+            *[("direct", (1, 0)), ("direct", (1, 0)), ("direct", (0, 1)), ("open", (1, 0))],
             *[("close", (1, 0)), ("close", (1, 0)), ("commit",), ("commit",), ("commit",)],
             *[("feed",), ("feed",), ("meanwhile",), ("failing",), ("healing",)],
         ]
@@ -91,7 +91,7 @@ with_restarts = st.lists(
 
 
 class Play:
-    """Carries out steps, and audits after each."""
+    """Performs steps, and audits after each."""
 
     def __init__(self, stage: Stage, reopen: Callable[[], Stage] | None = None) -> None:
         self.stage = stage
@@ -103,8 +103,8 @@ class Play:
         self.later = False
         self.refs = 0
         self.sent: list[tuple[ModelClient, str]] = []
-        for who in range(len(NAMES)):
-            self.do_come(who)
+        for user in range(len(NAMES)):
+            self.do_come(user)
 
     def run(self, play: list[tuple[Any, ...]]) -> None:
         with patch.object(backfill, "CHUNK_MESSAGES", 2), patch.object(room, "TAIL_MESSAGES", 1):
@@ -125,11 +125,11 @@ class Play:
         self.settle()
 
     def settle(self) -> None:
-        """Let everybody be back, read everything, and have said what they wanted to say."""
+        """Let all clients reconnect, read everything, and get their messages acknowledged."""
         for _ in range(3):
-            for who in range(len(NAMES)):
-                self.do_come(who)
-                self.do_drain(who)
+            for user in range(len(NAMES)):
+                self.do_come(user)
+                self.do_drain(user)
             self.stage.commit()
             self.stage.run_backfill()
             self.stage.commit()
@@ -143,12 +143,12 @@ class Play:
         elif not rest:
             getattr(self, word)()
         else:
-            who = rest[0] if isinstance(rest[0], int) else rest[0][0]
-            if who in self.busy:  # one command of a session at a time
+            user = rest[0] if isinstance(rest[0], int) else rest[0][0]
+            if user in self.busy:  # one command of a session at a time
                 return
-            self.busy.add(who)
+            self.busy.add(user)
             getattr(self, "do_" + word)(*rest)
-            self.busy.discard(who)
+            self.busy.discard(user)
         self.look()
 
     def look(self) -> None:
@@ -173,19 +173,21 @@ class Play:
             session = client.peer.session
             assert session.lagging is None
             assert client.positions == {room.name: room.head for room in session.rooms.values()}
-            for talk in session.conversations:
-                if talk.head:
-                    assert client.seen[talk.name] == list(range(1, talk.head + 1)), talk.name
+            for conversation in session.conversations:
+                if conversation.head:
+                    assert client.seen[conversation.name] == list(range(1, conversation.head + 1)), (
+                        conversation.name
+                    )
 
     def note(self) -> None:
-        """Write down what this run of the server has stored."""
+        """Record what this run of the server has stored."""
         self.stored += [(draft.author.id, draft.ref) for draft in self.stage.stored]
         self.stage.stored.clear()
 
     # Steps of one person
 
-    def send(self, who: int, room: str | None, to: str | None) -> None:
-        client = self.clients[who]
+    def send(self, user: int, room: str | None, to: str | None) -> None:
+        client = self.clients[user]
         if client.peer is None:
             return
         self.refs += 1
@@ -195,17 +197,17 @@ class Play:
         self.sent.append((client, ref))
         client.peer.execute(command)
 
-    def do_say(self, who: int, room: str) -> None:
-        self.send(who, room, None)
+    def do_say(self, user: int, room: str) -> None:
+        self.send(user, room, None)
 
-    def do_tell(self, pair: tuple[int, int]) -> None:
+    def do_direct(self, pair: tuple[int, int]) -> None:
         self.send(pair[0], None, NAMES[pair[1]])
 
-    def do_join(self, who: int, room: str) -> None:
-        self.does(who, commands.Join(room=room))
+    def do_join(self, user: int, room: str) -> None:
+        self.does(user, commands.Join(room=room))
 
-    def do_leave(self, who: int, room: str) -> None:
-        self.does_after_all(who, commands.Leave, room=room)
+    def do_leave(self, user: int, room: str) -> None:
+        self.does_after_all(user, commands.Leave, room=room)
 
     def do_open(self, pair: tuple[int, int]) -> None:
         self.does(pair[0], commands.Open(peer=NAMES[pair[1]]))
@@ -213,39 +215,39 @@ class Play:
     def do_close(self, pair: tuple[int, int]) -> None:
         self.does_after_all(pair[0], commands.Close, peer=NAMES[pair[1]])
 
-    def does_after_all(self, who: int, kind: type[commands.Command], **fields: str) -> None:
-        """Send a command whose answer comes after the acknowledgements of all that was said before."""
-        client = self.clients[who]
+    def does_after_all(self, user: int, kind: type[commands.Command], **fields: str) -> None:
+        """Send a command whose answer comes after the acknowledgements of all earlier messages."""
+        client = self.clients[user]
         self.refs += 1
         ref = f"c{self.refs}"
         client.before[ref] = set(client.unacknowledged)
-        self.does(who, kind(ref=ref, **fields))
+        self.does(user, kind(ref=ref, **fields))
 
-    def does(self, who: int, command: commands.Command) -> None:
-        """Send a command, unless the connection is not read by the server: its answers wait for the peer."""
-        peer = self.clients[who].peer
+    def does(self, user: int, command: commands.Command) -> None:
+        """Send a command, unless the server does not read: its answers would wait for the peer."""
+        peer = self.clients[user].peer
         if peer is not None and not peer.outbox.queued_bytes:
             peer.execute(command)
 
-    def do_stop(self, who: int) -> None:
-        peer = self.clients[who].peer
+    def do_stop(self, user: int) -> None:
+        peer = self.clients[user].peer
         if peer is not None:
             peer.outbox.peer_stopped = True
 
-    def do_sip(self, who: int) -> None:
-        """Read what has come, and nothing more."""
-        peer = self.clients[who].peer
+    def do_sip(self, user: int) -> None:
+        """Read what has arrived, and nothing more."""
+        peer = self.clients[user].peer
         if peer is not None:
             peer.outbox.drain()
 
-    def do_drain(self, who: int) -> None:
-        peer = self.clients[who].peer
+    def do_drain(self, user: int) -> None:
+        peer = self.clients[user].peer
         if peer is not None:
             peer.outbox.peer_stopped = False
             peer.outbox.drain()
 
-    def do_cut(self, who: int, lost: float) -> None:
-        client = self.clients[who]
+    def do_cut(self, user: int, lost: float) -> None:
+        client = self.clients[user]
         peer = client.peer
         if peer is not None:
             client.read(lost)
@@ -253,14 +255,14 @@ class Play:
             peer.outbox.closed = True
             peer.disconnect()
 
-    def do_come(self, who: int, deaf: bool = False) -> None:
-        """Come back; a connection that is still there is given up without a word.
+    def do_come(self, user: int, deaf: bool = False) -> None:
+        """Reconnect; a connection that still exists is given up without a word.
 
-        A `deaf` one reads nothing yet: of what it is told first, all may be lost.
+        A `deaf` client reads nothing yet: the first events that it is sent may all be lost.
         """
-        client = self.clients[who]
+        client = self.clients[user]
         if client.peer is not None:
-            if client.session and who % 2:
+            if client.session and user % 2:
                 client.read(0.5)
             else:
                 return
@@ -294,10 +296,10 @@ class Play:
         self.stage.run_backfill()
 
     def restart(self, lost: float) -> None:
-        """End the server with all that is not stored, and start another one.
+        """Stop the server with all that is not stored, and start another one.
 
-        Only a conversation that was opened and closed in the last second may be told twice: whether its
-        closing has arrived is looked at once a second.
+        Only a conversation that was opened and closed in the last second may be announced twice: whether its
+        closing has arrived is not stored yet.
         """
         assert self.reopen is not None
         if self.stage.hub.conversations._unconfirmed_closings:
@@ -316,13 +318,15 @@ class Play:
 
 @settings(max_examples=400, deadline=None)
 @given(play=plays)
-def test_nothing_is_lost_or_repeated_over_any_cuts(make_stage: type[Stage], play: list[Any]) -> None:
+def test_resume_after_any_disconnects_loses_and_repeats_nothing(
+    make_stage: type[Stage], play: list[Any]
+) -> None:
     Play(make_stage(patience=0.05)).run(play)
 
 
 @settings(max_examples=400, deadline=None)
 @given(play=fates)
-def test_a_conversation_survives_whatever_becomes_of_one_side(
+def test_conversation_with_one_side_failing_stays_consistent(
     make_stage: type[Stage], play: list[Any]
 ) -> None:
     Play(make_stage(patience=0.05)).run(play)
@@ -330,7 +334,9 @@ def test_a_conversation_survives_whatever_becomes_of_one_side(
 
 @settings(max_examples=60, deadline=None)
 @given(play=with_restarts)
-def test_nothing_is_lost_or_repeated_over_any_restarts(make_stage: type[Stage], play: list[Any]) -> None:
+def test_resume_after_any_restarts_loses_and_repeats_nothing(
+    make_stage: type[Stage], play: list[Any]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
         inline = lambda function, *args: function(*args)  # noqa: E731

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_both_sides_are_told_of_opening_and_closing(stage: Stage) -> None:
+def test_open_and_close_notify_both_sides(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.execute(commands.Open(peer="bob", ref="o"))
     stage.commit()
@@ -22,7 +22,7 @@ def test_both_sides_are_told_of_opening_and_closing(stage: Stage) -> None:
     stage.check()
 
 
-def test_to_open_an_open_one_says_where_one_stands(stage: Stage) -> None:
+def test_open_of_an_open_conversation_is_answered_with_the_position(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     stage.commit()
@@ -36,7 +36,7 @@ def test_to_open_an_open_one_says_where_one_stands(stage: Stage) -> None:
     stage.check()
 
 
-def test_one_closes_after_what_one_said_and_opens_where_it_ended(stage: Stage) -> None:
+def test_close_waits_for_own_messages_and_open_continues_there(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     ann.execute(commands.Close(peer="bob"))
@@ -48,7 +48,7 @@ def test_one_closes_after_what_one_said_and_opens_where_it_ended(stage: Stage) -
     stage.check()
 
 
-def test_the_peer_leaves_while_one_waits_for_its_opening(stage: Stage) -> None:
+def test_open_waiting_for_the_peers_opening_fails_if_it_leaves(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.execute(commands.Open(peer="bob"))
     stage.during_wait.append(ann.disconnect)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
         (commands.Say(username="bob", message="hi"), 0),
     ],
 )
-def test_what_counts(make_stage: type[Stage], hello: commands.Hello | commands.Say, counted: int) -> None:
+def test_failed_hello_that_may_probe_is_counted(
+    make_stage: type[Stage], hello: commands.Hello | commands.Say, counted: int
+) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
     stage.enter("ann")
     other = stage.connect()
@@ -40,7 +42,7 @@ def test_what_counts(make_stage: type[Stage], hello: commands.Hello | commands.S
     assert other.link.failed_hellos == counted
 
 
-def test_a_store_that_fails_is_not_counted(stage: Stage) -> None:
+def test_failed_hello_of_a_failing_store_is_not_counted(stage: Stage) -> None:
     stage.store.failing = "full"
     ann = stage.connect()
     ann.execute(commands.Hello(username="ann", resumable=True))
@@ -57,7 +59,9 @@ def test_a_store_that_fails_is_not_counted(stage: Stage) -> None:
         commands.Say(username="good", message="hi", ref="h"),
     ],
 )
-def test_before_its_time_nothing_is_looked_at(stage: Stage, hello: commands.Hello | commands.Say) -> None:
+def test_hello_before_its_time_is_refused_without_effect(
+    stage: Stage, hello: commands.Hello | commands.Say
+) -> None:
     ann = stage.connect()
     ann.link.hello_wait = 2.5
     ann.execute(hello)
@@ -72,7 +76,7 @@ def test_before_its_time_nothing_is_looked_at(stage: Stage, hello: commands.Hell
     assert ann.receive_one("welcome")["username"] == "good"
 
 
-def test_the_text_dialect_and_those_who_are_in_notice_nothing(stage: Stage) -> None:
+def test_failed_hellos_do_not_affect_guests_and_named_sessions(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.link.hello_wait = 2.5
     ann.execute(commands.Rename(username="eve"))

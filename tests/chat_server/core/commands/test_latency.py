@@ -15,7 +15,7 @@ def pinged(stage: Stage, peer: Peer) -> str:
     return ping
 
 
-def test_ping_is_answered_with_its_id_of_any_kind(stage: Stage) -> None:
+def test_ping_with_an_id_of_any_type_is_answered_with_it(stage: Stage) -> None:
     ann = stage.enter("ann")
     for sent in ("x", 7, None):
         ann.execute(commands.Ping(id=sent, ref="p"))
@@ -27,7 +27,7 @@ def test_ping_is_answered_with_its_id_of_any_kind(stage: Stage) -> None:
         }
 
 
-def test_the_answer_to_the_last_ping_is_a_sample(stage: Stage) -> None:
+def test_pong_to_the_last_ping_is_a_sample(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     bob.link.progressing = True  # he answers no ping, but is not given up
     for milliseconds in (3, 1, 2):
@@ -44,7 +44,7 @@ def test_the_answer_to_the_last_ping_is_a_sample(stage: Stage) -> None:
     assert sum(stage.hub.stats.rtt.values()) == 3
 
 
-def test_late_foreign_and_guessed_answers_are_no_samples(stage: Stage) -> None:
+def test_pong_late_foreign_or_guessed_is_no_sample(stage: Stage) -> None:
     ann = stage.enter("ann")
     first = pinged(stage, ann)
     second = pinged(stage, ann)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_a_message_is_an_event_with_all_its_fields(stage: Stage) -> None:
+def test_message_event_has_all_fields(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message("tab\tand\nline", ref="1")
     stage.commit()
@@ -42,7 +42,7 @@ def test_a_message_is_an_event_with_all_its_fields(stage: Stage) -> None:
         ({"message": "hi", "to": "bob", "room": "lobby"}, "invalid_field"),
     ],
 )
-def test_a_message_that_is_refused_uses_up_no_ref(stage: Stage, how: dict[str, str], code: str) -> None:
+def test_message_refused_does_not_use_its_ref(stage: Stage, how: dict[str, str], code: str) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.execute(commands.Message(**how, ref="1"))
     error = ann.receive_one("error")
@@ -53,14 +53,14 @@ def test_a_message_that_is_refused_uses_up_no_ref(stage: Stage, how: dict[str, s
     assert bob.receive_one("message")["ref"] == "1"
 
 
-def test_the_longest_message_is_taken(stage: Stage) -> None:
+def test_message_of_maximum_length_is_accepted(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message("é" * 4096)
     stage.commit()
     assert len(ann.receive_one("message")["message"]) == 4096
 
 
-def test_one_hears_nothing_of_rooms_one_is_not_in(stage: Stage) -> None:
+def test_message_is_not_sent_to_non_members(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "a"), stage.enter("bob", "b")
     ann.send_message(room="A")
     stage.commit()
@@ -68,7 +68,7 @@ def test_one_hears_nothing_of_rooms_one_is_not_in(stage: Stage) -> None:
     assert ann.receive_one("message")["room"] == "a"
 
 
-def test_to_somebody_who_is_there_under_another_spelling(stage: Stage) -> None:
+def test_message_to_a_user_in_another_spelling_arrives(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("Bob")
     ann.send_message("one", to="BOB")
     ann.send_message("two", to="bob")
@@ -76,7 +76,7 @@ def test_to_somebody_who_is_there_under_another_spelling(stage: Stage) -> None:
     assert [frame["type"] for frame in bob.receive()] == ["opened", "message", "message"]
 
 
-def test_one_whose_other_side_has_left_is_told_so(stage: Stage) -> None:
+def test_message_in_a_conversation_whose_peer_left_is_refused(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     stage.commit()
@@ -91,7 +91,7 @@ def test_one_whose_other_side_has_left_is_told_so(stage: Stage) -> None:
 # Two-field JSON
 
 
-def test_a_pair_takes_the_name_joins_and_says_it(stage: Stage) -> None:
+def test_two_field_message_takes_the_name_and_is_sent(stage: Stage) -> None:
     ann = stage.enter("ann")
     bob = stage.connect(TWO_FIELD)
     bob.execute(commands.Say(username="bob", message="hi"))
@@ -104,7 +104,7 @@ def test_a_pair_takes_the_name_joins_and_says_it(stage: Stage) -> None:
     stage.check()
 
 
-def test_a_pair_under_a_name_that_is_taken_is_not_said(stage: Stage) -> None:
+def test_two_field_message_under_a_taken_name_is_refused(stage: Stage) -> None:
     ann = stage.enter("ann")
     bob = stage.connect(TWO_FIELD)
     bob.execute(commands.Say(username="ann", message="it was me"))
@@ -115,7 +115,7 @@ def test_a_pair_under_a_name_that_is_taken_is_not_said(stage: Stage) -> None:
     stage.check()
 
 
-def test_an_empty_pair_only_names(stage: Stage) -> None:
+def test_two_field_message_that_is_empty_only_takes_the_name(stage: Stage) -> None:
     bob = stage.connect(TWO_FIELD)
     bob.execute(commands.Say(username="bob", message=""))
     assert bob.name == "bob"

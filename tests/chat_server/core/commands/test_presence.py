@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_who_lists_a_room_or_everyone(stage: Stage) -> None:
+def test_user_list_is_of_a_room_or_of_everyone(stage: Stage) -> None:
     ann = stage.enter("ann", "a")
     stage.enter("Bob", "b")
     ann.execute(commands.Who(ref="w"))
@@ -28,7 +28,7 @@ def test_who_lists_a_room_or_everyone(stage: Stage) -> None:
     assert [user["username"] for user in who["users"]] == ["Bob"]
 
 
-def test_who_lists_the_sides_of_ones_own_conversation(stage: Stage) -> None:
+def test_user_list_of_an_own_conversation_has_both_sides(stage: Stage) -> None:
     ann, _ = stage.enter("ann"), stage.enter("bob")
     ann.send_message(to="bob")
     stage.commit()
@@ -37,8 +37,8 @@ def test_who_lists_the_sides_of_ones_own_conversation(stage: Stage) -> None:
     assert [user["username"] for user in ann.receive_one("who")["users"]] == ["ann", "bob"]
 
 
-def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stage) -> None:
-    """A page of those who hold a name and wait for the store must not end the list."""
+def test_user_list_in_pages_skips_sessions_being_stored(stage: Stage) -> None:
+    """A page of sessions that have a name and wait for the store must not end the list."""
     ann = stage.enter("ann")
     for number in range(450):
         stage.hub.directory.claim(f"coming{number}", stage.connect().session)
@@ -56,7 +56,7 @@ def test_everyone_is_listed_page_by_page_though_some_are_only_coming(stage: Stag
     assert found == sorted(found)
 
 
-def test_this_server_is_the_only_one(stage: Stage) -> None:
+def test_servers_lists_this_server_only(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.hub.address = "127.0.0.1:7072"
     ann.execute(commands.Servers())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_joined_says_where_one_stands(stage: Stage) -> None:
+def test_join_is_answered_with_the_position(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "Garden"), stage.enter("bob")
     ann.send_message(room="Garden")
     stage.commit()
@@ -24,14 +24,14 @@ def test_joined_says_where_one_stands(stage: Stage) -> None:
     ann.send_message(room="Garden")
     stage.commit()
     assert bob.receive_one("message")["seq"] == 2
-    bob.execute(commands.Join(room="GARDEN"))  # again: where one stands now
+    bob.execute(commands.Join(room="GARDEN"))  # again: answered with the position
     assert bob.receive_one("joined")["seq"] == 2
     ann.send_message(room="Garden")
     stage.commit()
     assert bob.receive_one("message")["seq"] == 3
 
 
-def test_one_leaves_after_what_one_said(stage: Stage) -> None:
+def test_leave_is_answered_after_own_messages(stage: Stage) -> None:
     ann, bob = stage.enter("ann", "a"), stage.enter("bob", "a")
     ann.send_message(room="a", ref="1")
     ann.execute(commands.Leave(room="A", ref="l"))
@@ -60,7 +60,7 @@ def test_one_leaves_after_what_one_said(stage: Stage) -> None:
         (commands.Rtt(username="nobody"), "no_such_user"),
     ],
 )
-def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> None:
+def test_invalid_room_commands_are_refused(stage: Stage, command: Any, code: str) -> None:
     ann = stage.enter("ann", "a")
     stage.enter("bob", "a")
     stage.enter("cid", "lobby")
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_refused(stage: Stage, command: Any, code: str) -> Non
     stage.check()
 
 
-def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
+def test_switch_moves_plain_text_to_another_room(stage: Stage) -> None:
     guest, ann = stage.connect(PLAIN_TEXT), stage.enter("ann", "garden", "lobby")
     guest.execute(commands.Arrive())
     guest.send_message("one")
@@ -91,7 +91,7 @@ def test_plain_text_goes_from_room_to_room(stage: Stage) -> None:
     stage.check()
 
 
-def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]) -> None:
+def test_switch_at_the_room_limit_succeeds(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=1))
     guest = stage.connect(PLAIN_TEXT)
     guest.execute(commands.Arrive())
@@ -99,12 +99,12 @@ def test_plain_text_goes_on_though_one_room_is_the_limit(make_stage: type[Stage]
     assert list(guest.session.rooms) == ["garden"]
 
 
-def test_rooms_are_listed_page_by_page(stage: Stage) -> None:
+def test_rooms_are_listed_in_pages(stage: Stage) -> None:
     for start in range(0, 1000, 100):
         stage.enter(f"n{start}", *[f"{number:04}" + "é" * 28 for number in range(start, start + 100)])
     ann = stage.enter("ann", "zz")
     ann.send_message(room="zz")
-    ann.execute(commands.Leave(room="zz"))  # nobody there, but something was said
+    ann.execute(commands.Leave(room="zz"))  # no member, but a message
     ann.receive()
     found: list[str] = []
     more, after = True, None
@@ -156,10 +156,10 @@ def test_history_is_read_forwards_and_backwards(stage: Stage) -> None:
     forward=st.booleans(),
     recent=st.integers(0, 30),
 )
-def test_paging_through_a_room_gives_all_of_it_once(
+def test_history_paged_returns_each_message_once(
     make_stage: type[Stage], sizes: list[int], limit: int, *, forward: bool, recent: int
 ) -> None:
-    """From the store and from the tail, through frames that are never too large."""
+    """From the store and from the tail, in frames that are never too large."""
     stage = make_stage()
     ann = stage.enter("ann")
     for size in sizes[recent:]:
@@ -185,7 +185,7 @@ def test_paging_through_a_room_gives_all_of_it_once(
     assert found == list(range(1, len(sizes) + 1))
 
 
-def test_history_that_cannot_be_read_is_unavailable_for_now(stage: Stage) -> None:
+def test_history_with_an_unreadable_store_is_unavailable(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message()
     ann.execute(commands.Leave(room="lobby"))
@@ -200,14 +200,14 @@ def test_history_that_cannot_be_read_is_unavailable_for_now(stage: Stage) -> Non
     assert len(ann.receive_one("history")["messages"]) == 1
 
 
-def test_what_is_not_delivered_yet_is_no_history(stage: Stage) -> None:
+def test_history_excludes_messages_not_delivered_yet(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message()
     ann.execute(commands.History(room="lobby"))
     assert ann.receive_one("history")["messages"] == []
 
 
-def test_a_closed_conversation_can_be_read(stage: Stage) -> None:
+def test_history_of_a_closed_conversation_can_be_read(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("psst", to="bob")
     stage.commit()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_every_command_has_its_row() -> None:
+def test_router_table_has_every_command() -> None:
     assert set(TABLE) == set(typing.get_args(commands.AnyCommand))
     assert all(spec.help for spec in TABLE.values())
 
@@ -36,7 +36,7 @@ def test_every_command_has_its_row() -> None:
     ],
     ids=lambda command: type(command).__name__,
 )
-def test_hello_comes_first(stage: Stage, command: commands.Command) -> None:
+def test_router_refuses_commands_before_hello(stage: Stage, command: commands.Command) -> None:
     peer = stage.connect()
     peer.execute(command)
     error = peer.receive_one("error")
@@ -46,13 +46,13 @@ def test_hello_comes_first(stage: Stage, command: commands.Command) -> None:
     assert peer.receive_one("welcome")["username"] == "ann"
 
 
-def test_one_may_quit_before_hello(stage: Stage) -> None:
+def test_quit_before_hello_is_accepted(stage: Stage) -> None:
     peer = stage.connect()
     peer.execute(commands.Quit(ref="q"))
     assert (peer.link.ended, peer.link.bye_ref) == ("quit", "q")
 
 
-def test_a_fault_is_answered_in_its_place(stage: Stage) -> None:
+def test_fault_is_answered_in_order(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.execute(commands.Ping(id=1))
     ann.execute(Fault(ErrorCode.BAD_FRAME, "no", ref="f"))
@@ -62,7 +62,7 @@ def test_a_fault_is_answered_in_its_place(stage: Stage) -> None:
     assert ann.link.ended is None
 
 
-def test_a_fault_that_ends_waits_for_what_was_said_before_it(stage: Stage) -> None:
+def test_fault_that_ends_the_session_waits_for_own_messages(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message(ref="1")
     ann.execute(Fault(ErrorCode.FRAME_TOO_LARGE, "no", bye=ByeReason.FRAME_TOO_LARGE))
@@ -70,7 +70,7 @@ def test_a_fault_that_ends_waits_for_what_was_said_before_it(stage: Stage) -> No
     assert ann.link.ended == "frame_too_large"
 
 
-def test_what_comes_in_is_counted(stage: Stage) -> None:
+def test_router_counts_received_bytes(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.execute(commands.Ping(), size=17)
     assert stage.hub.stats.bytes_in == 17

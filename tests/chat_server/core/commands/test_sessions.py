@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_welcome_is_the_first_frame_and_says_where_one_stands(stage: Stage) -> None:
+def test_welcome_is_the_first_frame_with_the_positions(stage: Stage) -> None:
     ann = stage.enter("ann", "lobby", "Garden")
     ann.send_message("hi")
     stage.commit()
@@ -34,7 +34,7 @@ def test_welcome_is_the_first_frame_and_says_where_one_stands(stage: Stage) -> N
     assert bob.receive_one("message")["seq"] == 2
 
 
-def test_a_batch_under_way_comes_after_the_welcome_and_counts_from_there(stage: Stage) -> None:
+def test_messages_being_committed_come_after_the_welcome(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message("under way")
     bob = stage.connect()
@@ -48,14 +48,14 @@ def test_a_batch_under_way_comes_after_the_welcome_and_counts_from_there(stage: 
     assert cid.receive_one("message")["seq"] == 2
 
 
-def test_without_a_list_it_is_the_lobby_and_an_empty_list_is_no_room(stage: Stage) -> None:
+def test_hello_without_rooms_joins_the_lobby_and_with_none_no_room(stage: Stage) -> None:
     assert list(stage.enter("ann").session.rooms) == ["lobby"]
     bob = stage.connect()
     bob.execute(commands.Hello(username="bob", rooms=[]))
     assert bob.receive_one("welcome")["rooms"] == []
 
 
-def test_hello_is_said_once(stage: Stage) -> None:
+def test_hello_sent_twice_is_refused(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.execute(commands.Hello(username="zoe"))
     assert ann.receive_one("error")["code"] == "already_named"
@@ -65,7 +65,7 @@ def test_hello_is_said_once(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("rooms", "code"), [(["ok", "no good"], "name_invalid"), (["@a,b"], "name_invalid"), (["a"] * 3, None)]
 )
-def test_a_hello_that_is_refused_leaves_nothing(stage: Stage, rooms: list[str], code: str | None) -> None:
+def test_hello_refused_leaves_no_state(stage: Stage, rooms: list[str], code: str | None) -> None:
     peer = stage.connect()
     peer.execute(commands.Hello(username="ann", rooms=rooms))
     if code is None:
@@ -77,7 +77,7 @@ def test_a_hello_that_is_refused_leaves_nothing(stage: Stage, rooms: list[str], 
     stage.check()
 
 
-def test_too_many_rooms_are_refused(make_stage: type[Stage]) -> None:
+def test_hello_with_too_many_rooms_is_refused(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=2))
     peer = stage.connect()
     peer.execute(commands.Hello(username="ann", rooms=["a", "b", "c"]))
@@ -95,7 +95,7 @@ def test_too_many_rooms_are_refused(make_stage: type[Stage]) -> None:
     stage.check()
 
 
-def test_so_many_rooms_that_they_do_not_fit_are_all_entered(make_stage: type[Stage]) -> None:
+def test_hello_with_rooms_that_do_not_fit_into_welcome_joins_all(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=Limits(rate_messages=0, rate_bytes=0, max_rooms=0))
     peer = stage.connect()
     peer.execute(commands.Hello(username="ann", rooms=[f"{number:04}" + "é" * 28 for number in range(900)]))
@@ -109,7 +109,7 @@ def test_so_many_rooms_that_they_do_not_fit_are_all_entered(make_stage: type[Sta
 # Sessions that may be resumed
 
 
-def test_the_store_has_the_hash_of_the_secret_before_the_client_has_the_secret(stage: Stage) -> None:
+def test_secret_is_sent_after_its_hash_is_stored(stage: Stage) -> None:
     peer = stage.connect()
     stored: list[bytes] = []
 
@@ -131,7 +131,7 @@ def test_the_store_has_the_hash_of_the_secret_before_the_client_has_the_secret(s
     stage.check()
 
 
-def test_the_name_is_held_while_the_store_is_waited_for(stage: Stage) -> None:
+def test_name_is_reserved_while_the_session_is_being_stored(stage: Stage) -> None:
     ann, other = stage.connect(), stage.connect()
     stage.during_wait.append(lambda: other.execute(commands.Hello(username="ANN")))
     ann.execute(commands.Hello(username="ann", resumable=True))
@@ -139,7 +139,7 @@ def test_the_name_is_held_while_the_store_is_waited_for(stage: Stage) -> None:
     assert other.receive_one("error")["code"] == "name_taken"
 
 
-def test_a_session_that_cannot_be_stored_is_refused_with_nothing_left(stage: Stage) -> None:
+def test_session_that_cannot_be_stored_leaves_no_state(stage: Stage) -> None:
     stage.store.failing = "full"
     ann = stage.connect()
     ann.execute(commands.Hello(username="ann", resumable=True, ref="1"))
@@ -158,7 +158,7 @@ def test_a_session_that_cannot_be_stored_is_refused_with_nothing_left(stage: Sta
     stage.check()
 
 
-def test_one_who_is_cut_while_the_store_is_waited_for_does_not_come_in(stage: Stage) -> None:
+def test_session_cut_while_being_stored_is_not_opened(stage: Stage) -> None:
     ann = stage.connect()
     stage.during_wait.append(ann.disconnect)
     ann.execute(commands.Hello(username="ann", resumable=True))
@@ -167,7 +167,7 @@ def test_one_who_is_cut_while_the_store_is_waited_for_does_not_come_in(stage: St
     stage.check()
 
 
-def test_a_session_of_another_run_is_not_resumed_but_begun(stage: Stage) -> None:
+def test_resume_of_another_epoch_opens_a_new_session(stage: Stage) -> None:
     ann = stage.connect()
     ann.execute(commands.Hello(username="ann", resume=commands.Resume(session="unknown")))
     welcome = ann.receive_one("welcome")
@@ -178,7 +178,7 @@ def test_a_session_of_another_run_is_not_resumed_but_begun(stage: Stage) -> None
 # Guests
 
 
-def test_a_guest_sees_what_was_said_last_and_is_in_the_lobby(stage: Stage) -> None:
+def test_guest_arrives_in_the_lobby_with_the_last_messages(stage: Stage) -> None:
     ann = stage.enter("ann")
     for number in range(12):
         ann.send_message(f"number {number}")
@@ -196,7 +196,7 @@ def test_a_guest_sees_what_was_said_last_and_is_in_the_lobby(stage: Stage) -> No
     stage.check()
 
 
-def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
+def test_guest_arrives_although_the_store_is_unreadable(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message()
     stage.commit()
@@ -210,7 +210,7 @@ def test_a_store_that_cannot_be_read_keeps_no_guest_out(stage: Stage) -> None:
     assert b"hi\n" in guest.outbox.data
 
 
-def test_help_is_there_for_guests(stage: Stage) -> None:
+def test_help_is_sent_to_guests(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
     guest.execute(commands.Arrive())
     guest.execute(commands.Help())
@@ -220,7 +220,7 @@ def test_help_is_there_for_guests(stage: Stage) -> None:
 # Other names
 
 
-def test_a_rename_is_told_once_to_each_peer(stage: Stage) -> None:
+def test_rename_is_sent_once_to_each_peer(stage: Stage) -> None:
     ann = stage.enter("ann", "a", "b")
     bob = stage.enter("bob", "a", "b")
     far = stage.enter("far", "c")
@@ -229,15 +229,15 @@ def test_a_rename_is_told_once_to_each_peer(stage: Stage) -> None:
     bob.receive()
     ann.receive()
     ann.execute(commands.Rename(username="Zoe", ref="r"))
-    told = {"type": "renamed", "from": ann.id, "old": "ann", "username": "Zoe"}
-    assert bob.receive_one("renamed") == told
-    assert ann.receive_one("renamed") == told | {"ref": "r"}
+    renamed = {"type": "renamed", "from": ann.id, "old": "ann", "username": "Zoe"}
+    assert bob.receive_one("renamed") == renamed
+    assert ann.receive_one("renamed") == renamed | {"ref": "r"}
     assert not far.receive()
     assert set(stage.hub.directory) == {"zoe", "bob", "far"}
     stage.check()
 
 
-def test_what_was_said_under_the_old_name_comes_before_the_new_one(stage: Stage) -> None:
+def test_rename_comes_after_messages_under_the_old_name(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(ref="1")
     ann.execute(commands.Rename(username="zoe"))
@@ -250,7 +250,7 @@ def test_what_was_said_under_the_old_name_comes_before_the_new_one(stage: Stage)
     ]
 
 
-def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
+def test_rename_to_another_spelling_is_accepted(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.execute(commands.Rename(username="Ann"))
     assert ann.receive_one("renamed")["username"] == "Ann"
@@ -261,7 +261,7 @@ def test_one_may_write_ones_name_in_another_way(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("name", "code"), [("BOB", "name_taken"), ("server", "name_invalid"), ("a b", "name_invalid")]
 )
-def test_a_rename_that_is_refused_changes_nothing(stage: Stage, name: str, code: str) -> None:
+def test_rename_refused_changes_nothing(stage: Stage, name: str, code: str) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.execute(commands.Rename(username=name, ref="r"))
     error = ann.receive_one("error")
@@ -271,7 +271,7 @@ def test_a_rename_that_is_refused_changes_nothing(stage: Stage, name: str, code:
     stage.check()
 
 
-def test_a_name_taken_while_one_waits_is_taken(stage: Stage) -> None:
+def test_rename_to_a_name_taken_meanwhile_is_refused(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message()
     other = stage.connect()
@@ -282,7 +282,7 @@ def test_a_name_taken_while_one_waits_is_taken(stage: Stage) -> None:
     stage.check()
 
 
-def test_rooms_with_very_many_members_are_not_told(stage: Stage) -> None:
+def test_rename_is_not_sent_to_large_rooms(stage: Stage) -> None:
     crowd = [stage.enter(f"n{number}", "big") for number in range(LARGE_ROOM_MEMBERS)]
     ann = stage.enter("ann", "big", "small")
     bob = stage.enter("bob", "small")
@@ -294,7 +294,7 @@ def test_rooms_with_very_many_members_are_not_told(stage: Stage) -> None:
 # Leaving
 
 
-def test_good_bye_waits_for_what_was_said(stage: Stage) -> None:
+def test_quit_waits_for_own_messages(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message(ref="1")
     ann.execute(commands.Quit(ref="q"))
@@ -302,7 +302,7 @@ def test_good_bye_waits_for_what_was_said(stage: Stage) -> None:
     assert (ann.link.ended, ann.link.bye_ref) == ("quit", "q")
 
 
-def test_one_who_is_cut_gets_what_was_said_first(stage: Stage) -> None:
+def test_disconnect_waits_for_own_messages(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message(ref="1")
     ann.disconnect()
@@ -311,7 +311,7 @@ def test_one_who_is_cut_gets_what_was_said_first(stage: Stage) -> None:
     stage.check()
 
 
-def test_the_same_name_again_is_no_news(stage: Stage) -> None:
+def test_rename_to_the_same_name_is_not_sent_to_peers(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     stage.commit()
     bob.receive()

@@ -1,4 +1,4 @@
-"""Being behind: fed from the log when the outbox is empty, never past the head, then live at once."""
+"""Backfill: fed from the log when the outbox is empty, never past the head, then live at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def stopped(stage: Stage, name: str) -> Peer:
-    """Somebody who reads nothing, and for whom nothing more than one message may wait."""
+    """Return a peer that reads nothing, and for which only one message may be queued."""
     peer = stage.enter(name)
     peer.outbox.peer_stopped = True
     peer.outbox.limit = 1
@@ -30,7 +30,7 @@ def seqs(peer: Peer, room: str = "lobby") -> list[int]:
 
 
 def drained(stage: Stage, peer: Peer) -> None:
-    """Let the peer read all that comes from now on."""
+    """Let the peer read all that arrives from now on."""
     peer.outbox.peer_stopped = False
     peer.outbox.drain()
     stage.run_backfill()
@@ -42,7 +42,7 @@ def say(stage: Stage, peer: Peer, count: int, **how: str) -> None:
         stage.commit()
 
 
-def test_who_does_not_read_is_fed_when_it_does(stage: Stage) -> None:
+def test_backfill_of_a_peer_that_reads_again_catches_up(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 5)
     stage.run_backfill()
@@ -56,7 +56,7 @@ def test_who_does_not_read_is_fed_when_it_does(stage: Stage) -> None:
     assert seqs(bob) == [1, 2, 3, 4, 5, 6]
 
 
-def test_who_lags_is_fed_in_chunks_each_when_the_last_is_taken(stage: Stage) -> None:
+def test_backfill_sends_the_next_chunk_when_the_last_is_taken(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 7)
     with patch.object(feeding, "CHUNK_MESSAGES", 2):
@@ -66,8 +66,8 @@ def test_who_lags_is_fed_in_chunks_each_when_the_last_is_taken(stage: Stage) -> 
             assert seqs(bob) == expected
 
 
-def test_a_chunk_is_taken_whole_or_not_at_all(stage: Stage) -> None:
-    # Given somebody behind, whose outbox fills while the store is read
+def test_backfill_chunk_is_taken_whole_or_not_at_all(stage: Stage) -> None:
+    # Given a lagging session whose outbox fills during the read
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
@@ -75,13 +75,13 @@ def test_a_chunk_is_taken_whole_or_not_at_all(stage: Stage) -> None:
     bob.outbox.drain()
     stage.run_backfill()
 
-    # Then the chunk waits for its turn, and comes once
+    # Then the chunk waits for its turn, and is sent once
     assert seqs(bob) == [1]
     drained(stage, bob)
     assert seqs(bob) == [1, 2, 3, 4]
 
 
-def test_who_leaves_while_the_store_is_read_gets_nothing_more(stage: Stage) -> None:
+def test_backfill_of_a_member_leaving_during_the_read_stops(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
@@ -91,7 +91,7 @@ def test_who_leaves_while_the_store_is_read_gets_nothing_more(stage: Stage) -> N
     assert bob.session.lagging is None
 
 
-def test_a_long_batch_goes_in_pieces_of_which_each_is_taken_or_not(stage: Stage) -> None:
+def test_room_splits_a_long_batch_into_chunks_taken_or_backfilled(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
     bob.outbox.peer_stopped = True
     bob.outbox.limit = 2 * rooms.CHUNK_BYTES
@@ -108,8 +108,8 @@ def test_a_long_batch_goes_in_pieces_of_which_each_is_taken_or_not(stage: Stage)
     assert seqs(bob) == list(range(1, 101))
 
 
-def test_own_messages_are_acknowledged_before_the_answer_to_leave(stage: Stage) -> None:
-    # Given somebody who does not read what comes back
+def test_leave_while_lagging_is_answered_after_own_messages(stage: Stage) -> None:
+    # Given a peer that does not read its answers
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 1)
     bob.send_message("mine", ref="m")
@@ -117,16 +117,16 @@ def test_own_messages_are_acknowledged_before_the_answer_to_leave(stage: Stage) 
     assert bob.session.lagging is not None
     assert bob.session.lagging.owes_own_message()
 
-    # When they leave, reading at last
+    # When it leaves, reading at last
     bob.outbox.peer_stopped = False
     bob.execute(commands.Leave(room="lobby", ref="l"))
 
-    # Then the answer comes after their own message
+    # Then the answer comes after its own message
     order = [frame.get("ref") for frame in bob.frames if frame["type"] in {"message", "left"}]
     assert order == [None, "m", "l"]
 
 
-def test_own_messages_said_while_behind_are_acknowledged_before_quit(stage: Stage) -> None:
+def test_quit_while_lagging_is_answered_after_own_messages(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
     assert bob.session.lagging is not None
@@ -140,7 +140,7 @@ def test_own_messages_said_while_behind_are_acknowledged_before_quit(stage: Stag
     assert bob.link.ended == "quit"
 
 
-def test_presence_is_dropped_and_made_up_for_by_the_count(stage: Stage) -> None:
+def test_presence_missed_while_lagging_is_replaced_by_the_count(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     stage.clock.advance(2)
     stage.hub.presence_updates.flush()
@@ -153,11 +153,11 @@ def test_presence_is_dropped_and_made_up_for_by_the_count(stage: Stage) -> None:
     stage.clock.advance(2)
     stage.hub.presence_updates.flush()
     drained(stage, bob)
-    (told,) = bob.receive("presence")
-    assert told == {"type": "presence", "room": "lobby", "count": 2}
+    (presence,) = bob.receive("presence")
+    assert presence == {"type": "presence", "room": "lobby", "count": 2}
 
 
-def test_a_store_that_cannot_be_read_is_tried_again(stage: Stage) -> None:
+def test_backfill_with_an_unreadable_store_is_retried(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
@@ -171,7 +171,7 @@ def test_a_store_that_cannot_be_read_is_tried_again(stage: Stage) -> None:
     assert seqs(bob) == [1, 2, 3, 4]
 
 
-def test_a_conversation_closed_and_opened_again_while_behind_goes_on(stage: Stage) -> None:
+def test_conversation_reopened_while_lagging_continues(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
     say(stage, ann, 1, to="bob")
     bob.outbox.peer_stopped, bob.outbox.limit = True, 1
@@ -184,7 +184,7 @@ def test_a_conversation_closed_and_opened_again_while_behind_goes_on(stage: Stag
     assert ann.receive("opened")[-1]["seq"] == 4
 
 
-def test_the_closing_comes_after_what_was_said(stage: Stage) -> None:
+def test_closed_event_while_lagging_comes_after_the_messages(stage: Stage) -> None:
     bob, ann = stage.enter("bob"), stage.enter("ann")
     say(stage, ann, 1, to="bob")
     bob.outbox.peer_stopped, bob.outbox.limit = True, 1
@@ -195,7 +195,7 @@ def test_the_closing_comes_after_what_was_said(stage: Stage) -> None:
     assert kinds[-4:] == [("message", 2), ("message", 3), ("message", 4), ("closed", None)]
 
 
-def test_a_conversation_in_which_nothing_was_said_is_not_told_to_who_is_behind(
+def test_conversation_opened_and_closed_empty_while_lagging_is_not_sent(
     stage: Stage,
 ) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
@@ -208,7 +208,7 @@ def test_a_conversation_in_which_nothing_was_said_is_not_told_to_who_is_behind(
 
 
 @pytest.mark.parametrize("reads", [True, False])
-def test_who_takes_no_byte_for_long_is_stalled(stage: Stage, reads: bool) -> None:
+def test_lagging_peer_without_progress_is_stalled(stage: Stage, reads: bool) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
     bob.outbox.progress_at = stage.clock.now
@@ -222,28 +222,28 @@ def test_who_takes_no_byte_for_long_is_stalled(stage: Stage, reads: bool) -> Non
     assert bob.link.ended == (None if reads else "stalled")
 
 
-def test_lag_is_told_after_a_second_and_so_is_its_end(stage: Stage) -> None:
-    told: list[tuple[str, int]] = []
-    stage.hub.backfill.on_lagging = lambda session, behind: told.append(
-        (session.name, behind.missing_messages())
+def test_lag_over_a_second_is_logged_with_its_end(stage: Stage) -> None:
+    reported: list[tuple[str, int]] = []
+    stage.hub.backfill.on_lagging = lambda session, lagging: reported.append(
+        (session.name, lagging.missing_messages())
     )
-    stage.hub.backfill.on_caught_up = lambda session, behind: told.append(
-        (session.name, -behind.messages_sent)
+    stage.hub.backfill.on_caught_up = lambda session, lagging: reported.append(
+        (session.name, -lagging.messages_sent)
     )
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
     stage.hub.backfill.tick()
-    assert not told
+    assert not reported
     stage.clock.advance(1.5)
     stage.hub.backfill.tick()
     stage.clock.advance(1.5)
     stage.hub.backfill.tick()
     drained(stage, bob)
-    assert told == [("bob", 2), ("bob", -2)]
+    assert reported == [("bob", 2), ("bob", -2)]
     stage.check()
 
 
-def test_who_lags_shows_in_who(stage: Stage) -> None:
+def test_lagging_user_in_a_user_list_has_its_lag(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
     ann.receive()
@@ -253,8 +253,8 @@ def test_who_lags_shows_in_who(stage: Stage) -> None:
     drained(stage, bob)
 
 
-def test_an_opening_that_never_arrived_is_told_again(stage: Stage) -> None:
-    """Given a conversation opened, used and closed towards somebody whose connection is dead."""
+def test_opening_that_never_arrived_is_sent_again(stage: Stage) -> None:
+    """Given a conversation opened, used and closed while one side's connection is dead."""
     bob, ann = stage.enter("bob", resumable=True), stage.enter("ann")
     welcome = next(frame for frame in bob.frames if frame["type"] == "welcome")
     bob.outbox.acked = len(bob.outbox.data)
@@ -264,12 +264,12 @@ def test_an_opening_that_never_arrived_is_told_again(stage: Stage) -> None:
     bob.outbox.closed = True
     bob.disconnect()
 
-    # When the client comes back, knowing nothing of it
+    # When the client resumes, without knowing the conversation
     back = stage.connect()
     resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={"lobby": 0})
     back.execute(commands.Hello(username="bob", resumable=True, resume=resume))
     stage.run_backfill()
 
-    # Then it is told everything, and the end of it
+    # Then it gets everything, and the closing
     assert seqs(back, "@ann,bob") == [1, 2]
     assert back.frames[-1]["type"] == "closed"

@@ -1,4 +1,4 @@
-"""Into the log and out to the rooms: batches, barriers, a store that fails, refs."""
+"""Ingest: batches, barriers, a failing store, refs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_a_message_is_shown_to_nobody_before_it_is_stored(stage: Stage) -> None:
+def test_message_not_stored_yet_is_not_delivered(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("hi", ref="1")
     assert not ann.receive()
@@ -26,7 +26,7 @@ def test_a_message_is_shown_to_nobody_before_it_is_stored(stage: Stage) -> None:
     stage.check()
 
 
-def test_what_arrives_during_a_commit_is_one_next_batch(stage: Stage) -> None:
+def test_messages_during_a_commit_form_one_batch(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     for number in range(5):
         ann.send_message(str(number))
@@ -37,7 +37,7 @@ def test_what_arrives_during_a_commit_is_one_next_batch(stage: Stage) -> None:
     assert [frame["seq"] for frame in ann.messages()] == list(range(1, 11))
 
 
-def test_the_queue_is_over_its_bound_until_it_is_stored(make_stage: type[Stage]) -> None:
+def test_queue_over_its_bound_is_full_until_stored(make_stage: type[Stage]) -> None:
     stage = make_stage(bound=1000)
     ann = stage.enter("ann")
     ann.send_message("x" * 2000)
@@ -49,7 +49,7 @@ def test_the_queue_is_over_its_bound_until_it_is_stored(make_stage: type[Stage])
     assert stage.ingest.queued_bytes == 0
 
 
-def test_a_store_that_fails_for_a_moment_costs_no_more_than_time(stage: Stage) -> None:
+def test_store_failing_briefly_delays_messages_only(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "locked"
     ann.send_message("one", ref="1")
@@ -66,8 +66,8 @@ def test_a_store_that_fails_for_a_moment_costs_no_more_than_time(stage: Stage) -
     stage.check()
 
 
-def test_patience_has_an_end_and_then_the_same_ref_works_again(stage: Stage) -> None:
-    """The refused are told so, seqs stay without a gap, and what was refused may be sent again."""
+def test_message_refused_after_patience_can_be_sent_again_with_its_ref(stage: Stage) -> None:
+    """Senders are notified, seqs stay without a gap, and refused messages may be sent again."""
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("before")
     stage.commit()
@@ -90,7 +90,7 @@ def test_patience_has_an_end_and_then_the_same_ref_works_again(stage: Stage) -> 
     stage.check()
 
 
-def test_after_patience_has_ended_others_do_not_wait_as_long_again(stage: Stage) -> None:
+def test_message_after_patience_has_ended_is_refused_at_once(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "disk full"
     ann.send_message()
@@ -101,15 +101,15 @@ def test_after_patience_has_ended_others_do_not_wait_as_long_again(stage: Stage)
     assert ann.receive_one("error")["code"] == "unavailable"
 
 
-def test_a_store_that_failed_is_tried_with_nothing_until_it_takes_it(stage: Stage) -> None:
-    # Given a store whose failure has been told to everybody, and nobody says more
+def test_store_that_failed_is_probed_with_an_empty_batch(stage: Stage) -> None:
+    # Given a store whose failure has been reported, and no more messages
     ann = stage.enter("ann")
     stage.store.failing = "disk full"
     ann.send_message(ref="1")
     stage.commit()
     ann.receive()
 
-    # When it is tried again, then it is known whether it works, and nobody is told anything
+    # When it is probed, then its state is known, and no peer gets anything
     stage.store.failing = "database is locked"
     assert stage.ingest.commit() is None
     assert stage.ingest.last_error == "database is locked"
@@ -120,14 +120,14 @@ def test_a_store_that_failed_is_tried_with_nothing_until_it_takes_it(stage: Stag
     assert not ann.receive()
     assert stage.ingest.refused_messages == 1
 
-    # And a store that works is not tried
+    # And a store that works is not probed
     tried = len(stage.store.batches)
     assert stage.ingest.commit() is None
     assert len(stage.store.batches) == tried == 1
     stage.check()
 
 
-def test_a_barrier_asks_nothing_of_a_store_that_failed(stage: Stage) -> None:
+def test_barrier_alone_does_not_probe_a_failed_store(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "disk full"
     ann.send_message()
@@ -138,7 +138,7 @@ def test_a_barrier_asks_nothing_of_a_store_that_failed(stage: Stage) -> None:
     assert stage.ingest.last_error == "disk full"
 
 
-def test_what_was_queued_behind_a_refused_batch_is_refused_with_it(stage: Stage) -> None:
+def test_messages_behind_a_refused_batch_are_refused(stage: Stage) -> None:
     """Its room was to be stored by the batch in front: alone it would be a message of no room."""
     ann = stage.enter("ann", "new")
     stage.store.failing = "disk full"
@@ -162,7 +162,7 @@ def test_what_was_queued_behind_a_refused_batch_is_refused_with_it(stage: Stage)
     stage.check()
 
 
-def test_a_refusal_makes_room_for_those_who_wait_for_it(make_stage: type[Stage]) -> None:
+def test_refusal_signals_readers_waiting_for_space(make_stage: type[Stage]) -> None:
     stage = make_stage(bound=1000)
     ann = stage.enter("ann")
     stage.store.failing = "disk full"
@@ -173,8 +173,8 @@ def test_a_refusal_makes_room_for_those_who_wait_for_it(make_stage: type[Stage])
     assert signal.is_set
 
 
-def test_a_batch_that_breaks_the_store_is_refused_and_said(stage: Stage) -> None:
-    """A fault of ours must not stand before all that come after it for ever."""
+def test_batch_that_raises_in_the_store_is_refused_and_raised(stage: Stage) -> None:
+    """An internal error must not block all later messages."""
     ann = stage.enter("ann")
     stage.store.broken = RuntimeError("ours")
     ann.send_message("poison", ref="1")
@@ -188,7 +188,7 @@ def test_a_batch_that_breaks_the_store_is_refused_and_said(stage: Stage) -> None
     stage.check()
 
 
-def test_a_barrier_is_reached_after_what_was_said_before_it(stage: Stage) -> None:
+def test_barrier_is_reached_after_messages_before_it(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message("before")
     signal = ann.link.new_signal()
@@ -201,7 +201,7 @@ def test_a_barrier_is_reached_after_what_was_said_before_it(stage: Stage) -> Non
     assert [frame["message"] for frame in ann.receive()] == ["before", "after"]
 
 
-def test_a_barrier_behind_a_refused_batch_is_reached_as_failed(stage: Stage) -> None:
+def test_barrier_behind_a_refused_batch_fails(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "disk full"
     ann.send_message("before")
@@ -215,7 +215,7 @@ def test_a_barrier_behind_a_refused_batch_is_reached_as_failed(stage: Stage) -> 
 # Refs
 
 
-def test_the_same_ref_is_one_message_and_the_first_text_counts(stage: Stage) -> None:
+def test_ref_sent_twice_is_one_message_with_the_first_text(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("first", ref="1")
     stage.commit()
@@ -227,7 +227,7 @@ def test_the_same_ref_is_one_message_and_the_first_text_counts(stage: Stage) -> 
     assert not bob.receive()
 
 
-def test_a_ref_that_comes_again_while_it_is_pending_is_answered_after_the_event(stage: Stage) -> None:
+def test_ref_repeated_while_pending_is_answered_after_the_event(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     for text in ("first", "second", "third"):
         ann.send_message(text, ref="1")
@@ -238,7 +238,7 @@ def test_a_ref_that_comes_again_while_it_is_pending_is_answered_after_the_event(
     assert bob.receive_one("message") == original
 
 
-def test_refs_belong_to_a_session(stage: Stage) -> None:
+def test_ref_of_another_session_is_another_message(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("ann's", ref="1")
     bob.send_message("bob's", ref="1")
@@ -246,7 +246,7 @@ def test_refs_belong_to_a_session(stage: Stage) -> None:
     assert [frame["message"] for frame in ann.messages()] == ["ann's", "bob's"]
 
 
-def test_the_last_1024_refs_are_known_and_no_more(stage: Stage) -> None:
+def test_refs_older_than_the_last_1024_are_forgotten(stage: Stage) -> None:
     ann = stage.enter("ann")
     for number in range(REFS_KEPT + 1):
         ann.send_message(str(number), ref=str(number))
@@ -262,8 +262,8 @@ def test_the_last_1024_refs_are_known_and_no_more(stage: Stage) -> None:
     stage.check()
 
 
-def test_more_refs_than_are_kept_may_be_pending_at_once(stage: Stage) -> None:
-    """What newer ones have pushed out does not come back when it is stored, and pushes nothing out itself."""
+def test_refs_pending_beyond_the_bound_are_acknowledged(stage: Stage) -> None:
+    """Refs that newer ones have evicted do not return when they are stored, and evict none."""
     ann = stage.enter("ann")
     for number in range(2 * REFS_KEPT):
         ann.send_message(ref=str(number))
@@ -278,7 +278,7 @@ def test_more_refs_than_are_kept_may_be_pending_at_once(stage: Stage) -> None:
     assert "again" not in ann.receive_one("message")
 
 
-def test_a_ref_whose_message_cannot_be_read_is_refused_for_now(stage: Stage) -> None:
+def test_ref_of_an_unreadable_message_is_unavailable(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message(ref="1")
     stage.commit()
@@ -291,7 +291,7 @@ def test_a_ref_whose_message_cannot_be_read_is_refused_for_now(stage: Stage) -> 
     assert ann.receive_one("message")["again"]
 
 
-def test_a_ref_whose_message_is_no_longer_kept_makes_no_second_one(stage: Stage) -> None:
+def test_ref_of_a_deleted_message_is_not_stored_again(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.send_message(ref="1")
     stage.commit()
@@ -306,7 +306,7 @@ def test_a_ref_whose_message_is_no_longer_kept_makes_no_second_one(stage: Stage)
 # What a batch brings into the store, beside messages
 
 
-def test_identities_and_rooms_are_stored_once_and_before_their_messages(stage: Stage) -> None:
+def test_identities_and_rooms_are_stored_once_before_their_messages(stage: Stage) -> None:
     ann, bob = stage.enter("ann"), stage.enter("bob")
     ann.send_message("one")
     bob.send_message("two")
@@ -320,7 +320,7 @@ def test_identities_and_rooms_are_stored_once_and_before_their_messages(stage: S
     assert second.registry_changes is None
 
 
-def test_all_of_a_batch_counts_in_the_statistics(stage: Stage) -> None:
+def test_batch_is_counted_in_the_statistics(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.enter("bob")
     ann.send_message("one")
@@ -334,7 +334,7 @@ def test_all_of_a_batch_counts_in_the_statistics(stage: Stage) -> None:
     assert stats.bytes_out == 2 * len(ann.lines[-1])
 
 
-def test_a_commit_counts_when_it_has_messages(stage: Stage) -> None:
+def test_commit_without_messages_is_not_counted(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.enter("bob")
     stage.ingest.add_barrier(ann.link.new_signal())

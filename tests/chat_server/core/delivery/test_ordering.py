@@ -1,7 +1,7 @@
-"""The promise of the core, for any interleaving: each message of one's membership once, in order, without a
-hole, in the same bytes as everybody else; and each message that was accepted is acknowledged, or refused.
+"""Ordering, for any interleaving: members get each message once, in order, without a gap, in equal bytes.
 
-An audit reads the frames as a client would, after every step.
+Each accepted message is acknowledged or refused. An audit reads the frames as a client would, after every
+step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ people = st.sampled_from(
 pairs = st.sampled_from([(0, 1), (1, 0), (0, 1), (1, 0), (2, 0)])
 rooms = st.sampled_from(ROOMS)
 says = st.tuples(st.just("say"), people, rooms)
-tells = st.tuples(st.just("tell"), pairs)
+directs = st.tuples(st.just("direct"), pairs)
 opens = st.tuples(st.just("open"), pairs)
 closes = st.tuples(st.just("close"), pairs)
 commits = st.just(("commit",))
@@ -45,8 +45,8 @@ meanwhiles = st.just(("meanwhile",))
 steps = st.one_of(
     says,
     says,
-    tells,
-    tells,
+    directs,
+    directs,
     opens,
     opens,
     closes,
@@ -68,12 +68,12 @@ plays = st.lists(steps, min_size=10, max_size=60)
 
 
 class Audit:
-    """Reads one client's frames, and keeps to what the protocol promises."""
+    """Reads one client's frames, and checks what the protocol promises."""
 
     def __init__(self, peer: Peer, lines: dict[tuple[str, int], set[bytes]]) -> None:
         self.peer = peer
         self.lines = lines  # (room, seq) -> the bytes in which anybody got it
-        self.stands: dict[str, int] = {}  # room -> seq
+        self.positions: dict[str, int] = {}  # room -> seq
         self.acknowledged: list[str] = []
         self.refused: set[str] = set()
         self._read = 0
@@ -87,18 +87,18 @@ class Audit:
     def _frame(self, line: bytes, frame: dict[str, Any]) -> None:
         match frame["type"]:
             case "welcome":
-                self.stands = {room["room"]: room["seq"] for room in frame["rooms"]}
+                self.positions = {room["room"]: room["seq"] for room in frame["rooms"]}
             case "joined" | "opened":
                 room, seq = frame["room"], frame["seq"]
-                assert self.stands.setdefault(room, seq) == seq
+                assert self.positions.setdefault(room, seq) == seq
             case "left" | "closed":
-                del self.stands[frame["room"]]
+                del self.positions[frame["room"]]
             case "message" if "again" not in frame:
                 room, seq = frame["room"], frame["seq"]
                 mine = frame["from"] == self.peer.id
-                if room in self.stands or not mine:  # else its receivers have gone: an acknowledgement only
-                    assert seq == self.stands[room] + 1
-                    self.stands[room] = seq
+                if room in self.positions or not mine:  # else an acknowledgement only
+                    assert seq == self.positions[room] + 1
+                    self.positions[room] = seq
                 if mine:
                     self.acknowledged.append(frame["ref"])
                 self.lines[room, seq].add(line)
@@ -107,7 +107,7 @@ class Audit:
 
 
 class Play:
-    """Carries out steps, and audits after each."""
+    """Performs steps, and audits after each."""
 
     def __init__(self, stage: Stage, fail: Callable[[], None], heal: Callable[[], None]) -> None:
         self.stage = stage
@@ -115,14 +115,14 @@ class Play:
         self.heal = heal
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
         self.watchers = [stage.enter("simple", dialect=TWO_FIELD), stage.enter("text", dialect=PLAIN_TEXT)]
-        self.seats = [self.sit(name) for name in NAMES[:PEOPLE]]
-        self.audits = list(self.seats)
+        self.connected = [self.enter(name) for name in NAMES[:PEOPLE]]
+        self.audits = list(self.connected)
         self.busy: set[int] = set()
         self.later = False
         self.refs = 0
         self.sent: list[tuple[Audit, str]] = []
 
-    def sit(self, name: str) -> Audit:
+    def enter(self, name: str) -> Audit:
         return Audit(self.stage.enter(name, *ROOMS), self.lines)
 
     def run(self, play: list[tuple[Any, ...]]) -> None:
@@ -146,22 +146,22 @@ class Play:
         if not rest:
             getattr(self, word)()
         else:
-            who = rest[0] if isinstance(rest[0], int) else rest[0][0]
-            if who in self.busy:  # one command of a session at a time
+            user = rest[0] if isinstance(rest[0], int) else rest[0][0]
+            if user in self.busy:  # one command of a session at a time
                 return
-            self.busy.add(who)
+            self.busy.add(user)
             getattr(self, "do_" + word)(*rest)
-            self.busy.discard(who)
+            self.busy.discard(user)
         self.look()
 
     def look(self) -> None:
-        """Nobody lacks anything that has been delivered: the audit stands where the room does."""
+        """No client lacks anything that has been delivered: its positions are the heads of its rooms."""
         for audit in self.audits:
             audit.read()
-        for audit in self.seats:
+        for audit in self.connected:
             if not audit.peer.session.closed:
                 heads = {room.name: room.head for room in audit.peer.session.rooms.values()}
-                assert audit.stands == heads
+                assert audit.positions == heads
 
     def sum_up(self) -> None:
         stored = [(draft.author.id, draft.ref) for draft in self.stage.stored]
@@ -192,54 +192,54 @@ class Play:
 
     # Steps of one person
 
-    def send(self, who: int, room: str | None, to: str | None) -> None:
+    def send(self, user: int, room: str | None, to: str | None) -> None:
         self.refs += 1
-        audit = self.seats[who]
+        audit = self.connected[user]
         ref = f"r{self.refs}"
         self.sent.append((audit, ref))
         audit.peer.send_message(f"text {ref}", room, to=to, ref=ref)
 
-    def do_say(self, who: int, room: str) -> None:
-        self.send(who, room, None)
+    def do_say(self, user: int, room: str) -> None:
+        self.send(user, room, None)
 
-    def do_tell(self, pair: tuple[int, int]) -> None:
-        self.send(pair[0], None, self.seats[pair[1]].peer.name)
+    def do_direct(self, pair: tuple[int, int]) -> None:
+        self.send(pair[0], None, self.connected[pair[1]].peer.name)
 
-    def do_reply(self, who: int) -> None:
-        """Say something in a conversation by its name, open or closed."""
-        session = self.seats[who].peer.session
+    def do_reply(self, user: int) -> None:
+        """Send a message to a conversation by its name, open or closed."""
+        session = self.connected[user].peer.session
         for room in session.conversations:
             if room.key in self.stage.hub.conversations.by_name:
-                self.send(who, room.name, None)
+                self.send(user, room.name, None)
                 return
 
-    def do_again(self, who: int) -> None:
-        mine = [ref for audit, ref in self.sent if audit is self.seats[who]]
+    def do_again(self, user: int) -> None:
+        mine = [ref for audit, ref in self.sent if audit is self.connected[user]]
         if mine:
-            self.seats[who].peer.send_message("not this", ROOMS[0], ref=mine[-1])
+            self.connected[user].peer.send_message("not this", ROOMS[0], ref=mine[-1])
 
-    def do_join(self, who: int, room: str) -> None:
-        self.seats[who].peer.execute(commands.Join(room=room))
+    def do_join(self, user: int, room: str) -> None:
+        self.connected[user].peer.execute(commands.Join(room=room))
 
-    def do_leave(self, who: int, room: str) -> None:
-        self.seats[who].peer.execute(commands.Leave(room=room))
+    def do_leave(self, user: int, room: str) -> None:
+        self.connected[user].peer.execute(commands.Leave(room=room))
 
     def do_open(self, pair: tuple[int, int]) -> None:
-        self.seats[pair[0]].peer.execute(commands.Open(peer=self.seats[pair[1]].peer.name))
+        self.connected[pair[0]].peer.execute(commands.Open(peer=self.connected[pair[1]].peer.name))
 
     def do_close(self, pair: tuple[int, int]) -> None:
-        self.seats[pair[0]].peer.execute(commands.Close(peer=self.seats[pair[1]].peer.name))
+        self.connected[pair[0]].peer.execute(commands.Close(peer=self.connected[pair[1]].peer.name))
 
-    def do_rename(self, who: int, name: str) -> None:
-        self.seats[who].peer.execute(commands.Rename(username=name))
+    def do_rename(self, user: int, name: str) -> None:
+        self.connected[user].peer.execute(commands.Rename(username=name))
 
-    def do_cut(self, who: int) -> None:
-        audit = self.seats[who]
+    def do_cut(self, user: int) -> None:
+        audit = self.connected[user]
         audit.peer.disconnect()
         audit.read()
         taken = self.stage.hub.directory
-        self.seats[who] = self.sit(next(name for name in NAMES if name not in taken))
-        self.audits.append(self.seats[who])
+        self.connected[user] = self.enter(next(name for name in NAMES if name not in taken))
+        self.audits.append(self.connected[user])
 
     # Steps of the server
 

@@ -31,7 +31,7 @@ def room_of(stage: Stage, *dialects: int) -> Room:
     return room
 
 
-def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
+def test_room_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
     dialects = (NDJSON, TWO_FIELD, PLAIN_TEXT)
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
     peers = [stage.connect(dialect) for dialect in dialects * 2]
@@ -45,7 +45,7 @@ def test_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
     assert sent == sum(len(peer.outbox.data) for peer in peers)
 
 
-def test_a_member_gets_what_comes_after_the_head(stage: Stage) -> None:
+def test_room_member_gets_messages_after_the_head(stage: Stage) -> None:
     room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     late = stage.connect()
@@ -59,7 +59,7 @@ def test_a_member_gets_what_comes_after_the_head(stage: Stage) -> None:
     assert room.head == 6
 
 
-def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> None:
+def test_room_delivered_to_counts_since_going_live(stage: Stage) -> None:
     room = room_of(stage, NDJSON, PLAIN_TEXT)
     room.publish(events(1, 3))
     ann = stage.connect()
@@ -75,19 +75,19 @@ def test_what_a_member_got_is_known_without_counting_for_each(stage: Stage) -> N
     assert ann.session.delivered() == (3, len(ann.outbox.data))
 
 
-def test_news_that_are_not_in_the_log_go_to_the_dialects_that_have_a_word_for_them(stage: Stage) -> None:
+def test_room_broadcast_reaches_dialects_that_encode_it(stage: Stage) -> None:
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
     native, plain = stage.connect(), stage.connect(PLAIN_TEXT)
     for peer in (native, plain):
         room.add_member(peer.session)
     assert room.dialects_present() == [True, False, True]
-    news = Presence(room="r", count=2)
-    room.broadcast([ENCODERS[NDJSON].encode(news), b"", b""])
+    presence = Presence(room="r", count=2)
+    room.broadcast([ENCODERS[NDJSON].encode(presence), b"", b""])
     assert native.receive_one("presence")["count"] == 2
     assert not plain.outbox.data
 
 
-def test_an_empty_room_keeps_no_tail(stage: Stage) -> None:
+def test_room_without_members_keeps_no_tail(stage: Stage) -> None:
     room = room_of(stage, NDJSON)
     room.publish(events(1, 3))
     (member,) = room.members
@@ -102,7 +102,7 @@ def test_an_empty_room_keeps_no_tail(stage: Stage) -> None:
     assert room.read_tail(3, 6, 10, newest=False) is None
 
 
-def test_the_tail_is_bounded_by_number_and_by_size(stage: Stage) -> None:
+def test_room_tail_is_bounded_by_number_and_size(stage: Stage) -> None:
     room = room_of(stage, NDJSON)
     for first in range(1, 1001, 100):
         room.publish(events(first, 100))
@@ -123,7 +123,7 @@ def test_the_tail_is_bounded_by_number_and_by_size(stage: Stage) -> None:
     limit=st.integers(1, 500),
     newest=st.booleans(),
 )
-def test_what_the_tail_recalls_is_what_the_log_has(
+def test_room_read_tail_returns_what_the_log_has(
     make_stage: type[Stage], history: int, after: int, before: int, limit: int, *, newest: bool
 ) -> None:
     stage = make_stage()

@@ -66,7 +66,7 @@ ALIKE = [
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE)
-def test_names_that_look_alike_are_not_both_free(one: str, other: str) -> None:
+def test_confusable_name_is_found(one: str, other: str) -> None:
     assert holder(taken(one), other) == one
     assert holder(taken(other), one) == other
 
@@ -93,12 +93,12 @@ def test_names_that_look_alike_are_not_both_free(one: str, other: str) -> None:
         ("nora", "vóra"),
     ],
 )
-def test_names_that_a_reader_tells_apart_are_both_free(one: str, other: str) -> None:
+def test_distinguishable_name_is_not_found(one: str, other: str) -> None:
     assert holder(taken(one), other) is None
     assert holder(taken(other), one) is None
 
 
-def test_ascii_against_ascii_never_collides_while_others_are_taken() -> None:
+def test_ascii_names_never_collide_with_each_other() -> None:
     lookalikes = taken("paul1", "зина", "ｐａｕｌ２")
     assert holder(lookalikes, "paull") is None
     lookalikes.add_name("paull", "paull")
@@ -106,7 +106,7 @@ def test_ascii_against_ascii_never_collides_while_others_are_taken() -> None:
     assert holder(lookalikes, "paul2") == "ｐａｕｌ２"
 
 
-def test_a_newcomer_meets_any_of_several_that_share_a_skeleton() -> None:
+def test_confusable_is_found_among_several_with_one_skeleton() -> None:
     # Given three ASCII names that one Cyrillic name looks like
     lookalikes = taken("paul1", "PaulI", "paull")
     # When they leave one after the other
@@ -119,32 +119,32 @@ def test_a_newcomer_meets_any_of_several_that_share_a_skeleton() -> None:
     assert holder(lookalikes, "ｐａｕｌ１") is None
 
 
-def test_the_same_name_in_another_case_is_no_lookalike() -> None:
+def test_same_name_in_another_case_is_not_confusable() -> None:
     assert holder(taken("Bob"), "BOB") is None
     assert holder(taken("Олег"), "ОЛЕГ") is None
 
 
-def test_a_name_may_be_exchanged_for_one_that_looks_like_it() -> None:
+def test_name_may_be_replaced_by_a_confusable_one() -> None:
     assert holder(taken("Copa"), "сора", giving_up="copa") is None
     assert holder(taken("сора"), "copa", giving_up="сора") is None
     assert holder(taken("Copa", "c0pa"), "сора", giving_up="copa") == "c0pa"
 
 
-def test_a_name_that_is_given_back_is_free() -> None:
+def test_removed_name_is_free() -> None:
     for name, alike in (("copa", "сора"), ("сора", "copa")):
         lookalikes = taken(name)
         lookalikes.remove_name(name)
         assert holder(lookalikes, alike) is None
 
 
-def test_a_name_that_was_not_taken_cannot_be_given_back() -> None:
+def test_removing_an_unknown_name_raises() -> None:
     for key in ("ann", "анна"):
         with pytest.raises(KeyError):
             Confusables().remove_name(key)
 
 
 @given(st.lists(WORDS, max_size=12, unique_by=names.fold), st.randoms(use_true_random=False))
-def test_adding_and_removing_leaves_nothing_behind(written: list[str], order: Random) -> None:
+def test_adding_and_removing_all_leaves_no_state(written: list[str], order: Random) -> None:
     lookalikes = taken(*written)
     order.shuffle(written)
     for name in written:
@@ -155,7 +155,7 @@ def test_adding_and_removing_leaves_nothing_behind(written: list[str], order: Ra
 
 
 @given(st.lists(WORDS, max_size=8, unique_by=names.fold), WORDS)
-def test_who_is_met_shares_a_skeleton_and_who_shares_one_is_met(written: list[str], newcomer: str) -> None:
+def test_confusable_is_found_if_and_only_if_a_skeleton_is_shared(written: list[str], newcomer: str) -> None:
     key = names.fold(newcomer)
     mine = set(skeletons(newcomer, key))
     alike = {

@@ -1,4 +1,4 @@
-"""Names: whose they are, in all their spellings, and when they are free again."""
+"""Directory: names in all their spellings, and when they are free again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chat_server.core.conftest import Stage
 
 
-def test_a_name_is_one_persons_however_it_is_written(stage: Stage) -> None:
+def test_name_taken_in_another_spelling_is_refused(stage: Stage) -> None:
     stage.enter("Straße")
     other = stage.connect()
     for name in ("Straße", "STRASSE", "straße"):
@@ -26,7 +26,7 @@ def test_a_name_is_one_persons_however_it_is_written(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("name", ["server", "SERVER", "guest-abcd", "Guest-x", "@a", "a b", "", "x" * 33])
-def test_some_names_are_nobodys(stage: Stage, name: str) -> None:
+def test_name_invalid_or_reserved_is_refused(stage: Stage, name: str) -> None:
     peer = stage.connect()
     peer.execute(commands.Hello(username=name, ref="1"))
     error = peer.receive_one("error")
@@ -34,7 +34,7 @@ def test_some_names_are_nobodys(stage: Stage, name: str) -> None:
     assert not stage.hub.directory
 
 
-def test_a_name_is_free_when_its_bearer_has_gone(stage: Stage) -> None:
+def test_name_of_a_user_that_left_is_free(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.disconnect()
     again = stage.enter("ann")
@@ -45,7 +45,7 @@ def test_a_name_is_free_when_its_bearer_has_gone(stage: Stage) -> None:
     assert not stage.hub.rooms
 
 
-def test_to_depart_twice_is_to_depart_once(stage: Stage) -> None:
+def test_disconnect_twice_has_no_further_effect(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.disconnect()
     stage.enter("ann")
@@ -54,7 +54,7 @@ def test_to_depart_twice_is_to_depart_once(stage: Stage) -> None:
     stage.check()
 
 
-def test_who_is_kicked_stays_out_for_a_while(stage: Stage) -> None:
+def test_kicked_name_is_blocked_for_a_while(stage: Stage) -> None:
     bob, ann = stage.enter("Bob"), stage.enter("ann")
     stage.hub.kick(bob.session)
     assert bob.link.ended == "kicked"
@@ -74,7 +74,7 @@ def test_who_is_kicked_stays_out_for_a_while(stage: Stage) -> None:
     stage.check()
 
 
-def test_the_names_of_the_kicked_are_not_kept_for_ever(stage: Stage) -> None:
+def test_kicked_names_are_dropped_after_their_time(stage: Stage) -> None:
     for number in range(50):
         peer = stage.enter(f"n{number}")
         stage.hub.kick(peer.session)
@@ -83,7 +83,7 @@ def test_the_names_of_the_kicked_are_not_kept_for_ever(stage: Stage) -> None:
     assert len(stage.hub.directory._blocked_until) <= 3
 
 
-def test_guests_get_names_of_their_own(stage: Stage) -> None:
+def test_guests_get_different_names(stage: Stage) -> None:
     guests = [stage.connect(PLAIN_TEXT) for _ in range(50)]
     for guest in guests:
         guest.execute(commands.Arrive())
@@ -92,7 +92,7 @@ def test_guests_get_names_of_their_own(stage: Stage) -> None:
     stage.check()
 
 
-def test_user_finds_only_who_has_come_in(stage: Stage) -> None:
+def test_require_user_ignores_sessions_without_hello(stage: Stage) -> None:
     ann = stage.enter("ann")
     with pytest.raises(Refused):
         stage.hub.directory.require_user("bob")

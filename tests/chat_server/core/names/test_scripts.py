@@ -45,7 +45,7 @@ from chat_server.core.names.scripts import mixing_problem
         "é.è_ê-1",
     ],
 )
-def test_one_script_or_latin_with_those_of_east_asia_go_together(name: str) -> None:
+def test_scripts_single_or_latin_with_east_asian_may_be_mixed(name: str) -> None:
     assert names.validate_name(name)
     assert mixing_problem(name) is None
 
@@ -69,7 +69,7 @@ def test_one_script_or_latin_with_those_of_east_asia_go_together(name: str) -> N
         ("Миру中文", "Cyrillic and Han"),
     ],
 )
-def test_other_mixtures_are_named(name: str, scripts: str) -> None:
+def test_scripts_of_other_mixtures_are_named(name: str, scripts: str) -> None:
     assert names.validate_name(name)
     assert mixing_problem(name) == f"a name cannot mix {scripts} letters, which can look alike"
 
@@ -83,25 +83,25 @@ def test_other_mixtures_are_named(name: str, scripts: str) -> None:
         ("شـבـ", "Arabic and Hebrew"),
     ],
 )
-def test_what_some_scripts_share_goes_with_these_only(name: str, scripts: str) -> None:
-    # Script calls these marks and digits Common or Inherited; Script_Extensions say to whom they are common.
+def test_shared_characters_match_their_scripts_only(name: str, scripts: str) -> None:
+    # Script calls these marks and digits Common or Inherited; Script_Extensions list their scripts.
     assert names.validate_name(name)
     assert mixing_problem(name) == f"a name cannot mix {scripts} letters, which can look alike"
 
 
 @pytest.mark.parametrize("name", ["عربي1٣", "عربي۱٣", "हिन्दी1९", "𝟏1", "ａ１1"])
-def test_digits_are_of_one_kind(name: str) -> None:
+def test_digits_of_several_scripts_are_rejected(name: str) -> None:
     assert names.validate_name(name)
     assert mixing_problem(name) == "a name cannot mix digits of several scripts, which can look alike"
 
 
 @given(st.text(string.ascii_letters + string.digits + "._-"))
-def test_ascii_always_goes_together(name: str) -> None:
+def test_ascii_names_are_never_mixed(name: str) -> None:
     assert mixing_problem(name) is None
 
 
 @given(st.text(st.characters(categories=("L", "M", "Nd")), min_size=1, max_size=32))
-def test_any_name_is_judged_with_a_sentence_or_none(name: str) -> None:
+def test_mixing_problem_of_any_name_is_a_sentence_or_none(name: str) -> None:
     sentence = mixing_problem(name)
     assert sentence is None or sentence.startswith("a name cannot mix ")
     assert (mixing_problem(name[::-1]) is None) == (sentence is None)

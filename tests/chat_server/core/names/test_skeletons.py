@@ -16,32 +16,32 @@ WORDS = st.text(IN_NAMES | st.sampled_from("lIi10Oom._-\u0301\u0307\u0323АВЕ�
 
 
 @given(WORDS)
-def test_a_skeleton_is_its_own_skeleton(word: str) -> None:
+def test_skeleton_of_a_skeleton_is_the_same(word: str) -> None:
     assert skeleton(skeleton(word)) == skeleton(word)
 
 
 @given(WORDS)
-def test_a_skeleton_forgets_normalization(word: str) -> None:
+def test_skeleton_ignores_normalization(word: str) -> None:
     assert skeleton(unicodedata.normalize("NFD", word)) == skeleton(unicodedata.normalize("NFC", word))
 
 
-def test_every_character_of_names_settles() -> None:
+def test_skeleton_of_every_character_reaches_a_fixed_point() -> None:
     for char in map(chr, range(sys.maxunicode + 1)):
         if unicodedata.category(char)[0] in "LMN":
             assert skeleton(skeleton(char)) == skeleton(char), f"U+{ord(char):04X}"
 
 
-def test_the_short_way_for_ascii_agrees_with_the_data() -> None:
+def test_ascii_skeleton_agrees_with_the_data() -> None:
     for char in string.ascii_letters + string.digits + "._-":
         assert ascii_skeleton(char.lower()) == skeleton(char) == skeleton(char.upper())
 
 
 @given(st.text(string.ascii_letters + string.digits + "._-"))
-def test_the_short_way_agrees_for_words(word: str) -> None:
+def test_ascii_skeleton_agrees_for_words(word: str) -> None:
     assert ascii_skeleton(word.lower()) == skeleton(word)
 
 
-def test_the_data_is_there() -> None:
+def test_prototypes_are_loaded() -> None:
     prototypes = skeletons._prototypes()
     assert len(prototypes) > 5000
     assert prototypes["\u0430"] == "a"
@@ -51,12 +51,12 @@ def test_the_data_is_there() -> None:
 @pytest.mark.parametrize(
     "name", ["ѕегѵег", "ѕerver", "ｓｅｒｖｅｒ", "ＳＥＲＶＥＲ", "𝓼𝓮𝓻𝓿𝓮𝓻", "ｇｕｅｓｔ-abcd", "guеst-7"]
 )
-def test_what_looks_like_a_reserved_name_imitates_it(name: str) -> None:
+def test_lookalike_of_a_reserved_name_imitates_it(name: str) -> None:
     assert imitates_reserved(name, names.fold(name))
 
 
 @pytest.mark.parametrize("name", ["server", "guest-1", "сервер", "sérver", "guést-1", "gast-é"])
-def test_reserved_names_themselves_and_others_do_not(name: str) -> None:
+def test_reserved_and_other_names_imitate_nothing(name: str) -> None:
     assert not imitates_reserved(name, names.fold(name))
 
 

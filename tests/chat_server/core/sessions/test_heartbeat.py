@@ -20,7 +20,7 @@ def ping_of(peer: Peer) -> str:
     return ping
 
 
-def test_a_native_session_is_pinged_every_interval(stage: Stage) -> None:
+def test_heartbeat_pings_an_ndjson_session_every_interval(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage, 29.9)
     assert not ann.receive()
@@ -33,7 +33,7 @@ def test_a_native_session_is_pinged_every_interval(stage: Stage) -> None:
     assert ping_of(ann) != first
 
 
-def test_each_is_pinged_in_its_own_time(stage: Stage) -> None:
+def test_heartbeat_pings_each_session_in_its_own_time(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.clock.advance(10)
     bob = stage.enter("bob")
@@ -45,8 +45,8 @@ def test_each_is_pinged_in_its_own_time(stage: Stage) -> None:
     assert not ann.receive()
 
 
-def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
-    # Given many who came at the same moment, as after a restart
+def test_heartbeat_spreads_sessions_that_joined_together(stage: Stage) -> None:
+    # Given many sessions that joined at the same time, as after a restart
     crowd = [stage.enter(f"bot{number}") for number in range(200)]
     tick(stage, 29.9)
     # When the loop ticks as it does
@@ -71,13 +71,13 @@ def test_those_who_came_together_are_not_all_due_together(stage: Stage) -> None:
     assert max(pinged) < len(crowd) / 8
 
 
-def test_a_loop_that_was_late_makes_up_for_it(stage: Stage) -> None:
+def test_heartbeat_after_a_late_tick_catches_up(stage: Stage) -> None:
     crowd = [stage.enter(f"bot{number}") for number in range(100)]
     tick(stage, 60)
     assert all(len(peer.receive("ping")) == 1 for peer in crowd)
 
 
-def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
+def test_heartbeat_ends_a_session_after_two_missed_pings(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
@@ -88,7 +88,7 @@ def test_two_pings_without_an_answer_end_the_session(stage: Stage) -> None:
     assert not ann.receive()
 
 
-def test_who_reads_slowly_is_not_silent(stage: Stage) -> None:
+def test_heartbeat_keeps_a_slow_reader(stage: Stage) -> None:
     """Its pings may still be behind megabytes in its own machine's buffers."""
     ann = stage.enter("ann")
     ann.link.progressing = True
@@ -101,7 +101,7 @@ def test_who_reads_slowly_is_not_silent(stage: Stage) -> None:
     assert ann.link.ended == "timeout"
 
 
-def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
+def test_heartbeat_accepts_any_pong(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
@@ -113,7 +113,7 @@ def test_any_pong_shows_that_the_peer_lives(stage: Stage) -> None:
     assert ann.link.ended == "timeout"
 
 
-def test_other_dialects_are_not_pinged(stage: Stage) -> None:
+def test_heartbeat_does_not_ping_other_dialects(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
     guest.execute(commands.Arrive())
     before = guest.outbox.data
@@ -123,7 +123,7 @@ def test_other_dialects_are_not_pinged(stage: Stage) -> None:
     assert guest.link.ended is None
 
 
-def test_while_bytes_wait_a_session_is_not_silent_but_may_be_stalled(stage: Stage) -> None:
+def test_heartbeat_with_queued_bytes_ends_stalled_sessions_only(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
@@ -137,7 +137,7 @@ def test_while_bytes_wait_a_session_is_not_silent_but_may_be_stalled(stage: Stag
     assert ann.link.ended == "stalled"
 
 
-def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage: Stage) -> None:
+def test_heartbeat_after_slow_progress_starts_over(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
@@ -145,14 +145,14 @@ def test_one_who_takes_bytes_slowly_is_not_stalled_nor_silent_right_after(stage:
         ann.outbox.queued_bytes, ann.outbox.progress_at = 1, stage.clock.now
         tick(stage)
     ann.outbox.queued_bytes = 0
-    tick(stage)  # its pings were behind all that: it gets two new ones
+    tick(stage)  # the missed pings were behind all that: it gets two new ones
     tick(stage)
     assert not ann.link.ended
     tick(stage)
     assert ann.link.ended == "timeout"
 
 
-def test_stalled_holds_for_every_dialect(stage: Stage) -> None:
+def test_heartbeat_ends_stalled_sessions_of_every_dialect(stage: Stage) -> None:
     guest = stage.connect(PLAIN_TEXT)
     guest.execute(commands.Arrive())
     guest.outbox.queued_bytes, guest.outbox.progress_at = 1, stage.clock.now
@@ -161,7 +161,7 @@ def test_stalled_holds_for_every_dialect(stage: Stage) -> None:
     assert guest.link.ended == "stalled"
 
 
-def test_time_in_which_the_server_does_not_read_does_not_count(stage: Stage) -> None:
+def test_heartbeat_ignores_paused_sessions(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
@@ -175,7 +175,7 @@ def test_time_in_which_the_server_does_not_read_does_not_count(stage: Stage) -> 
     assert ann.link.ended == "timeout"
 
 
-def test_who_has_left_is_watched_no_more(stage: Stage) -> None:
+def test_heartbeat_forgets_a_closed_session(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.disconnect()
     tick(stage)

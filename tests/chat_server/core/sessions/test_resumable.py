@@ -1,4 +1,4 @@
-"""Seats: whose name is held after a cut, for how long, and how many."""
+"""Resumable sessions: which are held after a lost connection, for how long, and how many."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cut(peer: Peer, site: str = "") -> dict[str, Any]:
 
 
 def back(stage: Stage, welcome: dict[str, Any]) -> dict[str, Any]:
-    """Try to come back; return the first frame."""
+    """Try to resume; return the first frame."""
     peer = stage.connect()
     resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={"lobby": 0})
     peer.execute(commands.Hello(username=welcome["username"], resumable=True, resume=resume))
@@ -32,13 +32,13 @@ def back(stage: Stage, welcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def expire(stage: Stage, seconds: float) -> None:
-    """Let time pass; the store hears of an end a moment before everybody else does."""
+    """Let time pass; the store commits the end of a session shortly before others see it."""
     for pause in (seconds, 1.0):
         stage.clock.advance(pause)
         stage.hub.resumable.tick()
 
 
-def test_a_seat_is_held_for_its_time_and_not_longer(stage: Stage) -> None:
+def test_held_session_expires_after_the_hold_time(stage: Stage) -> None:
     first = cut(stage.enter("ann", resumable=True))
     stage.clock.advance(299)
     stage.hub.resumable.tick()
@@ -48,7 +48,7 @@ def test_a_seat_is_held_for_its_time_and_not_longer(stage: Stage) -> None:
     assert back(stage, second)["resumed"] is False
 
 
-def test_a_seat_that_is_held_takes_no_place_in_its_rooms(stage: Stage) -> None:
+def test_held_session_is_not_a_member_of_public_rooms(stage: Stage) -> None:
     bob = stage.enter("bob")
     cut(stage.enter("ann", resumable=True))
     assert len(stage.hub.rooms["lobby"].members) == 1
@@ -57,27 +57,27 @@ def test_a_seat_that_is_held_takes_no_place_in_its_rooms(stage: Stage) -> None:
     assert stage.hub.resumable.held_count == 1
 
 
-def test_who_never_got_the_welcome_is_not_held(stage: Stage) -> None:
+def test_session_without_welcome_is_not_held(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     ann.outbox.acked = 10  # bytes, as far as the kernel knows
     cut(ann)
     assert stage.enter("ann").name == "ann"
 
 
-def test_too_many_are_held_for_less_long(make_stage: type[Stage]) -> None:
+def test_held_sessions_above_the_bound_expire_early(make_stage: type[Stage]) -> None:
     stage = make_stage(limits=structs.replace(NO_RATES, max_held=2))
     welcomes = [cut(stage.enter(name, resumable=True)) for name in ("ann", "bob", "cid")]
     expire(stage, 0)
     assert [back(stage, welcome)["resumed"] for welcome in welcomes] == [False, True, True]
 
 
-def test_an_address_drives_out_its_own_only(make_stage: type[Stage]) -> None:
-    # Given somebody who is held, and an address that comes and goes
+def test_held_sessions_of_an_address_evict_its_own_only(make_stage: type[Stage]) -> None:
+    # Given a held session, and an address that reconnects again and again
     stage = make_stage(limits=structs.replace(NO_RATES, max_held=4, max_held_per_address=2))
     honest = cut(stage.enter("ann", resumable=True), "192.0.2.1")
     strangers = [cut(stage.enter(f"stranger{number}", resumable=True), "198.51.100.7") for number in range(9)]
 
-    # Then it loses its own oldest, and nobody else loses anything
+    # Then that address loses its own oldest session, and no other does
     expire(stage, 0)
     assert stage.hub.resumable.held_count == 3
     assert back(stage, honest)["resumed"] is True
@@ -86,7 +86,7 @@ def test_an_address_drives_out_its_own_only(make_stage: type[Stage]) -> None:
     assert not stage.hub.resumable._by_address
 
 
-def test_a_new_name_is_held_and_the_old_one_free(stage: Stage) -> None:
+def test_held_session_after_a_rename_holds_the_new_name(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     ann.execute(commands.Rename(username="anna"))
     welcome = cut(ann)
@@ -95,13 +95,13 @@ def test_a_new_name_is_held_and_the_old_one_free(stage: Stage) -> None:
     assert (again["resumed"], again["username"]) == (True, "anna")
 
 
-def test_who_is_kicked_while_away_is_out(stage: Stage) -> None:
+def test_held_session_that_is_kicked_is_closed(stage: Stage) -> None:
     welcome = cut(stage.enter("ann", resumable=True))
     stage.hub.kick(stage.hub.directory["ann"])
     assert back(stage, welcome)["code"] == "forbidden"
 
 
-def test_when_a_held_name_is_given_up_its_conversations_end(stage: Stage) -> None:
+def test_held_session_that_expires_closes_its_conversations(stage: Stage) -> None:
     ann, bob = stage.enter("ann", resumable=True), stage.enter("bob")
     bob.send_message(to="ann")
     stage.commit()
