@@ -59,8 +59,8 @@ def test_thousands_that_were_missed_do_not_bury_the_screen(fake_server: Any, ter
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     server.log += [make_message(seq) for seq in range(1, 1501)]
-    server.connection().cut()
-    server.connection().send(*server.log)
+    server.next_connection().break_connection()
+    server.next_connection().send(*server.log)
     ann.see("1,500 messages caught up", "the last 20", "bob: 1481", "bob: 1500", "/history shows more")
     assert "bob: 1480" not in ann.raw
 
@@ -70,8 +70,8 @@ def test_what_can_no_longer_be_had_is_said(fake_server: Any, terminal: Any) -> N
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     server.log.append(make_message(81))
-    server.connection().cut()
-    server.connection().send(Gap(room="lobby", first=1, last=80), make_message(81))
+    server.next_connection().break_connection()
+    server.next_connection().send(Gap(room="lobby", first=1, last=80), make_message(81))
     ann.see("messages 1 to 80 of lobby are no longer available", "1 message caught up", "bob: 81")
 
 
@@ -80,7 +80,7 @@ def test_a_new_session_is_called_one(fake_server: Any, terminal: Any) -> None:
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     server.log += [make_message(1), make_message(2)]
-    server.connection().cut()
+    server.next_connection().break_connection()
     ann.see("back after", "in a new session", "bob: 1", "bob: 2")
 
 
@@ -88,7 +88,7 @@ def test_app_when_replaced_shows_the_reason(fake_server: Any, terminal: Any) -> 
     server = fake_server(make_welcome(LOBBY))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
-    server.connection().send(Bye(reason=ByeReason.REPLACED))
+    server.next_connection().send(Bye(reason=ByeReason.REPLACED))
     assert ann.exit_code() == 4
     assert "the session has ended: replaced: the session continues on another connection" in ann.screen
 
@@ -98,9 +98,9 @@ def test_user_list_shows_lagging_users(fake_server: Any, terminal: Any) -> None:
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
     ann.type("/who" + ENTER)
-    connection = server.connection()
+    connection = server.next_connection()
     users = [User("ann", None, 0.0), User("bob", 1.5, 0.0, behind=1234)]
-    connection.send(UserList(users=users, more=False, room="lobby", ref=connection.next(Who).ref))
+    connection.send(UserList(users=users, more=False, room="lobby", ref=connection.next_command(Who).ref))
     ann.see("2 in lobby: ann (not measured), bob (1.5 ms, 1,234 messages behind)")
 
 
@@ -111,7 +111,7 @@ def test_every_line_that_is_not_acknowledged_is_given_back(
     server = fake_server(make_welcome(LOBBY))  # and no second connection
     ann = terminal("--server", server.address, "--username", "ann", rows=50)
     ann.see("lobby> ")
-    server.connection().cut()
+    server.next_connection().break_connection()
     ann.see("NOT CONNECTED")
     for number in range(25):
         ann.type(f"line {number}." + ENTER)
