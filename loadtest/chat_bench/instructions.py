@@ -68,7 +68,7 @@ Counts = dict[str, list[float]]
 
 
 class Lockstep:
-    """A room of clients who write to all or to one other, and log-ins beside them: round after round."""
+    """A room of clients that write to all or to one other, and log-ins beside them: round after round."""
 
     def __init__(self, crowd: Crowd, wire: Wire, pid: int) -> None:
         logins = (wire.login(f"r{number}", ROOM) for number in range(RECEIVERS))
@@ -179,7 +179,7 @@ def count(system: Greenroom, loads: Sequence[Load], repeats: int, say: Callable[
             for load in loads:
                 for _ in range(min(WARM_UP_ROUNDS, load.rounds)):
                     clients.play(load)
-            crowd.idle(IDLE_SECONDS)  # presence of those who have logged in
+            crowd.idle(IDLE_SECONDS)  # presence of the clients that have logged in
             counter.read()
             start = time.monotonic()
             crowd.idle(IDLE_SECONDS)

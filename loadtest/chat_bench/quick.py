@@ -85,7 +85,7 @@ def run(
         turns = [*found[by:], *found[:by]]
         Bench(one_round, turns, folder, results, say).run()
         for system in turns:
-            if system.talks:
+            if system.has_clients:
                 with system.start(folder) as server, Crowd(server.port(), system.wire) as crowd:
                     logins, _ = workloads.log_in(server, crowd, system.wire, LOGINS)
                 results.add("login", system.name, logins.cpu_us)
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ping_interval=max(PING_SECONDS, options.idle_clients / 1500),
     )
     start = time.monotonic()
-    others = machine.Company()
+    others = machine.OtherLoad()
     described = machine.describe()
     cpu = pin()
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as name:

@@ -61,7 +61,7 @@ def lied(
         ended = {name: swarm.wait_finished() for name, swarm in swarms.items() if name != "rare"}
         eventually(
             lambda: sum(line["deliveries"] for line in own.entries("interval")) > MIN_DELIVERIES,
-            f"{MANY} deliveries",
+            f"{MIN_DELIVERIES} deliveries",
         )
         ended["rare"] = swarms["rare"].interrupt()
         yield {name: Lied(ended[name], liar.stop_and_report()) for name, liar in liars.items()}
