@@ -138,7 +138,7 @@ def test_host_of_any_text_is_parsed_or_refused(host: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"payload_bytes": "79"}, "--payload-bytes '79' leaves the range 80 to 8192"),
+        ({"payload_bytes": "79"}, "--payload-bytes '79' is out of range; the values must be 80 to 8192"),
         ({"payload_bytes": "100-8193"}, "--payload-bytes .* 80 to 8192"),
         ({"think_time": "soon"}, "--think-time 'soon' .* write 160"),
         ({"window": 1001}, "--window 1001 is out of range; give 1 to 1000"),
@@ -169,7 +169,7 @@ def test_parser_with_invalid_value_exits_2_with_one_line(capsys: pytest.CaptureF
         parser().parse_args(["--payload-bytes", "40"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
-        "locust: error: --payload-bytes '40' leaves the range 80 to 8192; stay inside it\n"
+        "locust: error: --payload-bytes '40' is out of range; the values must be 80 to 8192\n"
     )
 
 

@@ -37,4 +37,4 @@ def test_source_address_with_a_used_port_is_bindable() -> None:
 
 def test_source_address_of_another_family_is_refused() -> None:
     said = find_problem(RunPlan(host="127.0.0.1", source_addresses=(ip_address("::1"),)))
-    assert said == ("--source-addresses: 127.0.0.1 cannot be reached from ::1: IPv4 and IPv6 do not mix.")
+    assert said == ("--source-addresses: 127.0.0.1 cannot be reached from ::1: use the same IP version")
