@@ -103,7 +103,7 @@ class Crowd:
         try:
             # The port is chosen at connect: a port is then only taken per target address.
             sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
-            sock.bind((f"127.0.0.{1 + len(self.sockets) // _PER_ADDRESS}", 0))
+            sock.bind((f"127.0.0.{1 + len(self.sockets) // _CONNECTIONS_PER_ADDRESS}", 0))
             sock.settimeout(PATIENCE_SECONDS)
             sock.connect(("127.0.0.1", self._port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
