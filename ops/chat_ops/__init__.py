@@ -1,1 +1,5 @@
-"""Log analysis for Greenroom: what the server wrote, as answers."""
+"""Log analysis for Greenroom: reports from the server's event log.
+
+Imports nothing of ours but `chat_server.vocabulary`.
+Open `cli.py` first.
+"""

@@ -1,7 +1,6 @@
-"""The command `chat-logs`: which report, of which lines, shown how.
+"""The command `chat-logs`: options, exit codes and dispatch to the reports.
 
-Knows the options and the exit codes (0 fine; 1 a bound is broken; 2 wrong usage, or nothing to read). Must
-not know how anything is computed.
+Exit codes: 0 success, 1 a bound of --fail-if is broken, 2 wrong usage or nothing to read.
 """
 
 import argparse
@@ -24,34 +23,34 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
 _INTRODUCTION: Final = """\
-Ask the log of a Greenroom server: who was on, how busy was it, how fast, what went wrong, who was slow.
+Analyse the log of a Greenroom server: users, load, latency, errors and slow readers.
 
   chat-logs summary server.log
   chat-logs timeline --since yesterday --every 5m /var/log/greenroom/*.log*
   zstdcat old.zst | chat-logs sql "select event, count(*) from lines group by 1" -
 
-Files may be packed by gzip or zstd, rotated, of several nodes, and given as patterns; `-` is standard input.
+Files may be compressed (gzip, zstd), rotated, of several nodes, or patterns; `-` is standard input.
 """
-_EXITS: Final = "exit codes: 0 fine; 1 a bound of --fail-if is broken; 2 wrong usage, or nothing to read"
+_EXITS: Final = "exit codes: 0 success; 1 a bound of --fail-if is broken; 2 wrong usage, or nothing to read"
 
 
 class Command(Protocol):
-    """What a command that is no report has: it opens the log itself, and shows what it finds itself."""
+    """Interface of a command that is not a report: it opens the log and writes its output itself."""
 
     HELP: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the options of its own, and `files`."""
+        """Add the command's own options, and its log files."""
 
     def main(self, args: argparse.Namespace) -> int:
-        """Do it, and return the exit code."""
+        """Run the command; return the exit code."""
 
 
 COMMAND_MODULES: Final[Mapping[str, str]] = {
     "report": "chat_ops.page.command",
     "follow": "chat_ops.live.follow",
 }
-"""The commands that are no reports, and their modules."""
+"""Commands that are not reports, and their modules."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,14 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
     try:
         code = args.act(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has closed the pipe
         return EXIT_OK
     except UsageError as error:
         _print_error(str(error))
@@ -77,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_report(args: argparse.Namespace) -> int:
     code = EXIT_OK
     with cli_options.open_log(args) as log:
-        bad = [bad_lines.bad_lines_table(log)] if args.bad_lines else []  # before `sql` locks the files away
+        bad = [bad_lines.bad_lines_table(log)] if args.bad_lines else []  # before `sql` restricts file access
         try:
             tables = REPORTS[args.report].run(log, args)
         except BoundBrokenError as broken:
@@ -93,7 +92,7 @@ def _run_report(args: argparse.Namespace) -> int:
             )
         if extent.bad_lines and not args.bad_lines:
             _print_error(
-                f"{extent.bad_lines} of {extent.lines} lines are no log lines (--bad-lines shows them)"
+                f"{extent.bad_lines} of {extent.lines} lines are not log lines (--bad-lines lists them)"
             )
     return code
 
@@ -103,7 +102,7 @@ def _select_table(tables: list[ReportTable], name: str | None) -> list[ReportTab
         return tables
     chosen = [table for table in tables if table.name == name]
     if not chosen:
-        raise UsageError(f"there is no table {name!r} here: {', '.join(table.name for table in tables)}")
+        raise UsageError(f"no table {name!r} in this report: {', '.join(table.name for table in tables)}")
     return chosen
 
 
@@ -128,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
             name, help=report.HELP, description=f"{report.HELP[:1].upper()}{report.HELP[1:]}."
         )
         report.add_arguments(subparser)
-        if not any(action.dest == "files" for action in subparser._actions):  # noqa: SLF001  a report may have its own
+        if not any(action.dest == "files" for action in subparser._actions):  # noqa: SLF001  a report may define it
             subparser.add_argument(
                 "files", nargs="+", metavar="FILE", help="log files, patterns, or - for standard input"
             )
@@ -144,14 +143,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_output_options(parser: argparse.ArgumentParser, argument_defaults: dict[str, Any]) -> None:
-    """Add what every report understands; it may stand before the report's name or after it."""
-    shown = parser.add_argument_group("how it is shown")
+    """Add the common options; they are valid before and after the report's name."""
+    shown = parser.add_argument_group("output")
     shown.add_argument(
         "--json",
         dest="form",
         action="store_const",
         const="json",
-        help="a JSON object a row and line",
+        help="one JSON object per row and line",
         **argument_defaults,
     )
     shown.add_argument(
@@ -159,6 +158,6 @@ def _add_output_options(parser: argparse.ArgumentParser, argument_defaults: dict
     )
     shown.add_argument("--table", metavar="NAME", help="only this table of the report", **argument_defaults)
     shown.add_argument(
-        "--bad-lines", action="store_true", help="show lines that are no log lines, too", **argument_defaults
+        "--bad-lines", action="store_true", help="also list lines that are not log lines", **argument_defaults
     )
     cli_options.add_options(parser, **argument_defaults)

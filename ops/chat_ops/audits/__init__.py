@@ -1,1 +1,5 @@
-"""What a log can prove about the server: one check a file, each asked by the report `audit`."""
+"""What a log can prove about the server: one check a module, all run by the report `audit`.
+
+Imports `log` and `chat_server.vocabulary`.
+Open `finding.py` first.
+"""

@@ -1,6 +1,6 @@
-"""Whether the log itself is whole: holes in time, clocks that go back, lines that were lost.
+"""Audit checks of the log's own completeness: holes, overlaps, clock jumps, dropped lines.
 
-Knows that intervals follow on each other without a pause. Must not know what the server did meanwhile.
+Intervals follow each other without a gap, so missing time means missing lines.
 """
 
 from typing import Final
@@ -21,10 +21,10 @@ FROM (
     ) WINDOW one AS (PARTITION BY node, run ORDER BY ts, interval_s)
 ) WHERE before IS NOT NULL
 """
-"""Slack is how many seconds an interval may miss the end of the one before: it is timed by the monotonic
-clock, and its line is written a moment later."""
+"""Slack: seconds by which an interval may miss the end of the previous one. It is timed by the monotonic
+clock, and its line is written slightly later."""
 MAX_BACKWARD_S: Final = 0.5
-"""Seconds by which a line may be older than the one above: threads write into one file."""
+"""A line may be this much older than the one above, as several threads write to one file."""
 
 _HOLES: Final = """
 SELECT node, begun, ended FROM pauses WHERE epoch_us(ended - begun) / 1e6 > slack
@@ -70,9 +70,9 @@ def _overlaps(log: EventLog) -> AuditCheck:
         Finding(
             begun,
             node,
-            "this interval is there twice: is a file given twice?"
+            "this interval occurs twice: is a file given twice?"
             if same
-            else f"the next one begins {(begun - ended).total_seconds():.1f} s before this one has ended",
+            else f"the next one begins {(begun - ended).total_seconds():.1f} s before the end of this one",
         )
         for node, begun, ended, same in log.rows(
             "SELECT node, begun, ended, same FROM overlapping ORDER BY begun, node, ended, same"
@@ -103,5 +103,5 @@ def _dropped(log: EventLog) -> AuditCheck:
     found = [
         Finding(ts, node, f"{count} lines{': ' + error if error else ''}") for ts, node, count, error in rows
     ]
-    says = "lines that the server could not write; what they would have told is missing everywhere"
+    says = "lines that the server could not write; their content is missing in all reports"
     return check_of_findings("lines_dropped", says, found, sum(count for _, _, count, _ in rows))

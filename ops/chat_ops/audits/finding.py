@@ -1,7 +1,4 @@
-"""What a check says: its verdict, and what it found.
-
-Knows words. Must not know how anything is checked.
-"""
+"""Results of audit checks: verdicts and findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,21 +7,21 @@ from enum import StrEnum
 from typing import Final
 
 MAX_FINDINGS: Final = 10_000
-"""Findings of one check that are kept, the wrong ones first: a file given twice repeats every line."""
+"""Findings kept per check, the wrong ones first: a file given twice repeats every line."""
 
 
 class AuditVerdict(StrEnum):
-    """How a check ended."""
+    """Result of a check."""
 
     FINE = "fine"
-    NOTICE = "notice"  # worth a look; nothing of it need be wrong
+    NOTICE = "notice"  # worth a look, not necessarily wrong
     WRONG = "wrong"
     UNKNOWN = "cannot tell"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found: when (UTC), where, and what."""
+    """One finding: time (UTC), place and description."""
 
     at: datetime | None
     node: str
@@ -35,7 +32,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AuditCheck:
-    """What was checked, how it ended, and what it means in a sentence; `count` is of what the name says."""
+    """A check with its verdict, an explanation, and how often it found what its name says."""
 
     name: str
     verdict: AuditVerdict
@@ -47,7 +44,7 @@ class AuditCheck:
 def check_of_findings(
     name: str, text: str, findings: Sequence[Finding], count: int | None = None
 ) -> AuditCheck:
-    """Return a check that is as bad as the worst of its findings."""
+    """Return a check with the verdict of its worst finding; `count` defaults to their number."""
     wrong = any(one.wrong for one in findings)
     verdict = AuditVerdict.WRONG if wrong else AuditVerdict.NOTICE if findings else AuditVerdict.FINE
     return AuditCheck(name, verdict, len(findings) if count is None else count, text, findings)

@@ -1,9 +1,8 @@
-"""Whether the seqs of each room go on without gaps and repeats, as the `message` lines tell it.
+"""Audit checks of message order: gaps, repeats and disorder of each room's seqs in the `message` lines.
 
-Knows what explains a gap in the log. Must not know how runs are told apart (runs.py). Seqs belong to an
-epoch: a restart goes on at the next, a changed epoch begins anew. A gap is a fault of the server's only
-if no line can be missing: none was dropped meanwhile, no hole in time is near, and the server did not
-crash with lines unwritten.
+Seqs belong to an epoch: a restart continues with the next seq, a changed epoch starts again. A gap is a fault
+of the server only if no line can be missing: none was dropped about then, no hole in time is near, and the
+server did not crash with lines unwritten.
 """
 
 from typing import Final
@@ -29,10 +28,10 @@ _GAPS: Final = """
 SELECT * FROM (SELECT ts, node, room, before, seq, run <> before_run AS restarted,
     CASE WHEN EXISTS (SELECT 1 FROM runs AS r WHERE r.stopped IS NULL AND r.node = s.before_node
             AND r.run >= s.before_run AND r.run < s.run)
-        THEN 'the server crashed between, maybe with lines unwritten'
+        THEN 'the server crashed in between, perhaps with lines unwritten'
     WHEN EXISTS (SELECT 1 FROM audit_few AS d WHERE d.event = 'log_lines_dropped' AND d.node = s.node
             AND d.ts >= s.before_ts AND d.ts < s.ts + INTERVAL 1 MINUTE)
-        THEN 'lines of the log were dropped about then'
+        THEN 'log lines were dropped about then'
     WHEN EXISTS (SELECT 1 FROM holes AS h WHERE h.node = s.node AND h.begun < s.ts AND h.ended > s.before_ts)
         THEN 'the log has a hole there' END AS why
 FROM audit_steps AS s WHERE seq > before + 1)
@@ -50,15 +49,13 @@ SELECT ts, node, room, seq, before FROM (
 
 
 def checks(log: EventLog) -> list[AuditCheck]:
-    """Check gaps, repeats and order; `holes` and `runs` have been made."""
+    """Check gaps, repeats and order. The tables `holes` and `runs` must exist."""
     if log.filters.users:
-        return _unknown("of one user's messages alone, nothing can be said about order")
+        return _unknown("the messages of one user do not show the order of a room")
     log.materialise("audit_messages", _MESSAGES)
     ((messages, rooms),) = log.rows("SELECT count(*), count(DISTINCT (epoch, room)) FROM audit_messages")
     if not messages:
-        return _unknown(
-            "the log has no line for each message: run the server with --log-messages to prove order"
-        )
+        return _unknown("the log has no line per message: run the server with --log-messages to check order")
     log.materialise("audit_steps", _STEPS)
     among = f"among {messages} messages in {rooms} rooms"
     return [_gaps(log, among), _repeats(log, among), _disorder(log, among)]
@@ -82,7 +79,7 @@ def _gaps(log: EventLog, among: str) -> AuditCheck:
 
 def _repeats(log: EventLog, among: str) -> AuditCheck:
     found = [
-        Finding(ts, node, f"{seq} is there twice, as one line: is a file given twice?", room or "")
+        Finding(ts, node, f"{seq} occurs twice with the same time: is a file given twice?", room or "")
         if same
         else Finding(
             ts,

@@ -1,8 +1,7 @@
-"""The runs of the servers in a log: from one `server_started` to the next of the same node.
+"""Server runs in a log (from one `server_started` to the next of the same node), and checks of their ends.
 
-Knows which lines begin and end a run. Must not know what is asked of it. Each check asks the tables made
-here: `audit_few` (all lines but those of sessions and messages) and `runs`. Both are of whole servers, also
-where one user or room is asked for: what happened to a server explains what happened there.
+Makes the tables of the other checks: `audit_few` (all events but sessions and messages) and `runs`. Both
+ignore filters by user and room, because what happened to a server explains what happened to them.
 """
 
 from typing import Final
@@ -43,7 +42,7 @@ FROM following AS r
 
 
 def make_run_tables(log: EventLog) -> None:
-    """Make the tables that checks ask."""
+    """Make the tables `audit_few`, `spans` and `runs`."""
     all_lines = log.view_of_all_names
     rare = (
         log.rare_events()
@@ -59,30 +58,30 @@ def make_run_tables(log: EventLog) -> None:
 
 
 def crashes(log: EventLog) -> AuditCheck:
-    """Check that each run ended in order before the next began; `overlapping` has been made."""
+    """Check that each run stopped before the next one started. The table `overlapping` must exist."""
     found = []
     for node, begun, until, shared in log.rows(
         "SELECT node, begun, until, node IN (SELECT node FROM overlapping) FROM runs"
         " WHERE stopped IS NULL AND until < 'infinity' ORDER BY until, node, begun"
     ):
-        more = ": or two servers have this name" if shared else ""
+        more = ", or two servers have this name" if shared else ""
         says = f"started again; the run begun {begun:%Y-%m-%d %H:%M:%S} has no end{more}"
         found.append(Finding(until, node, says, wrong=not shared))
     ((runs, left),) = log.rows(
         "SELECT count(*), count(*) FILTER (stopped IS NULL AND until = 'infinity') FROM runs"
     )
-    says = f"of {runs} runs; of {left} the log has no end: they go on, or crashed at the log's end"
+    says = f"of {runs} runs; of {left} the log has no end: still running, or crashed at the end"
     return check_of_findings("crashes", says, found)
 
 
 def epochs(log: EventLog) -> AuditCheck:
-    """Tell when seqs may have been issued anew."""
+    """Report changed epochs, after which seqs may have been issued again."""
     found = [
-        Finding(ts, node, f"the epoch is now {epoch or '?'}: {reason or 'no reason was given'}", wrong=True)
+        Finding(ts, node, f"the epoch is now {epoch or '?'}: {reason or 'no reason given'}", wrong=True)
         for ts, node, epoch, reason in log.rows(
             "SELECT ts, node, epoch, reason FROM audit_few WHERE event = 'epoch_changed' ORDER BY ALL"
         )
     ]
     return check_of_findings(
-        "epoch_changes", "the end of the store's log was lost: messages may have been, too", found
+        "epoch_changes", "the end of the message log was lost, and perhaps messages with it", found
     )

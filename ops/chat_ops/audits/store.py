@@ -1,7 +1,4 @@
-"""Whether the store took what it was given, as far as the log tells.
-
-Knows which lines tell of a store in trouble. Must not know seqs.
-"""
+"""Audit checks of the message store: failures, rejected batches, internal errors."""
 
 from typing import Final
 
@@ -18,7 +15,7 @@ SELECT ts, node, error, after, after_s FROM (
 
 
 def checks(log: EventLog) -> list[AuditCheck]:
-    """Check failures, refusals and faults."""
+    """Check store failures, rejected messages and internal errors."""
     return [_failures(log), _refusals(log), _faults(log)]
 
 
@@ -28,9 +25,7 @@ def _failures(log: EventLog) -> AuditCheck:
         recovered = after == "store_recovered"
         how = f"for {lasted or 0:g} s" if recovered else "and did not recover in this log"
         found.append(Finding(ts, node, f"the store failed {how}: {error or '?'}", wrong=not recovered))
-    return check_of_findings(
-        "store_failures", "what was accepted meanwhile waited, unless it was refused", found
-    )
+    return check_of_findings("store_failures", "messages accepted meanwhile waited, or were refused", found)
 
 
 def _refusals(log: EventLog) -> AuditCheck:
@@ -38,12 +33,12 @@ def _refusals(log: EventLog) -> AuditCheck:
         "SELECT ts, node, coalesce(count, 0), error FROM audit_few WHERE event = 'batch_refused' ORDER BY ALL"
     )
     found = [
-        Finding(ts, node, f"senders of {count} messages were told so: {error or '?'}", wrong=True)
+        Finding(ts, node, f"{count} messages were refused: {error or '?'}", wrong=True)
         for ts, node, count, error in rows
     ]
     return check_of_findings(
         "messages_refused",
-        "messages that the store did not take; none had been acknowledged",
+        "messages that could not be stored; none had been acknowledged",
         found,
         sum(count for _, _, count, _ in rows),
     )
@@ -57,4 +52,4 @@ def _faults(log: EventLog) -> AuditCheck:
             " ORDER BY ALL"
         )
     ]
-    return check_of_findings("internal_errors", "faults of the server's own", found)
+    return check_of_findings("internal_errors", "errors in the server itself", found)

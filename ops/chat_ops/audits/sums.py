@@ -1,10 +1,8 @@
-"""Whether what the intervals count is what the sessions' lines tell, run by run.
+"""Audit check that the interval lines and the session lines of each run add up to the same counts.
 
-Knows why the two may differ. Must not know seqs. A run is judged only if the log has it from
-`server_started` to `server_stopped`: else sessions are open at an end, and their counts are not known.
-Then `opened` and `closed` must agree exactly, but for lines that were dropped. Messages may differ by
-those that the store refused (a session counts them, an interval does not) and by what the operator said
-(who has no line at the end).
+Only runs that the log has from `server_started` to `server_stopped` are checked, as open sessions have no
+counts. `opened` and `closed` must agree exactly, except for dropped lines. Messages may differ by those that
+the store refused (counted by sessions, not by intervals) and by the operator's own (no session line).
 """
 
 from typing import Final
@@ -41,23 +39,24 @@ WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY 
 
 
 def check(log: EventLog) -> AuditCheck:
-    """Check the sums of each run that the log has whole."""
+    """Check the sums of each complete run."""
     if log.filters.users or log.filters.room:
         return AuditCheck(
-            "sums", AuditVerdict.UNKNOWN, None, "of one user or room, the lines do not add up to intervals"
+            "sums",
+            AuditVerdict.UNKNOWN,
+            None,
+            "with a filter by user or room, the sums do not match",
         )
     rows = log.rows(_SUMS)
     if not rows:
-        why = (
-            "the log has no run from its first line to its last, of a node that is one server (see overlaps)"
-        )
+        why = "the log has no complete run of a node that is a single server (see overlaps)"
         return AuditCheck("sums", AuditVerdict.UNKNOWN, None, why)
     found = []
     for node, begun, *sums, refused, dropped in rows:
         opened, opened_lines, closed, closed_lines, messages, sent = sums
         for what, counted, lines in (("opened", opened, opened_lines), ("closed", closed, closed_lines)):
             if counted != lines:
-                says = f"intervals count {counted} sessions {what}, and {lines} lines tell of one"
+                says = f"intervals count {counted} sessions {what}, {lines} lines report one"
                 explained = 0 < counted - lines <= dropped
                 more = f": {dropped} lines were dropped" if explained else ""
                 found.append(Finding(begun, node, says + more, wrong=not explained))
@@ -66,9 +65,7 @@ def check(log: EventLog) -> AuditCheck:
             found.append(Finding(begun, node, says, wrong=True))
         elif messages > sent:
             unclosed = opened > closed or dropped > 0
-            more = ": some session has no line at its end (the operator has none)" if unclosed else ""
+            more = ": some session has no closing line (the operator has none)" if unclosed else ""
             says = f"intervals count {messages} messages; sessions sent {sent}{more}"
             found.append(Finding(begun, node, says, wrong=not unclosed))
-    return check_of_findings(
-        "sums", f"of {len(rows)} whole runs, intervals against the lines of sessions", found
-    )
+    return check_of_findings("sums", f"of {len(rows)} complete runs, intervals against session lines", found)

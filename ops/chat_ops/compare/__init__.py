@@ -1,4 +1,4 @@
-"""Figures by name, and the bounds that a comparison must keep.
+"""Named metrics of a log, and the bounds that a comparison must keep.
 
 Imports `log`, `stats` and `table`.
 Open `metric_refs.py` first.

@@ -1,10 +1,10 @@
-"""Bounds that a comparison must keep: `latency.p99>+20%`, `errors>0`. What they say is the failure.
+"""Bounds of a comparison, written as the failure condition: `latency.p99>+20%`, `errors>0`.
 
-Knows the grammar, and whether a bound is broken. Must not know where figures come from.
+Grammar:
 
     bounds   = bound *("," bound)
-    bound    = figure operator limit
-    figure   = see metric_refs.py; `latency.p99` stands for accept_to_commit.p99 and commit_to_sent.p99
+    bound    = metric operator limit
+    metric   = see metric_refs.py; `latency.p99` means accept_to_commit.p99 and commit_to_sent.p99
     operator = ">" / ">=" / "<" / "<="
     limit    = ("+" / "-") number "%"                         against the baseline; counts by their rate
              / ["+" / "-"] number ("us" / "µs" / "ms" / "s")  a time; with a sign, against the baseline
@@ -47,7 +47,7 @@ BoundKind = Literal["value", "rate", "difference", "percent"]
 
 @dataclass(frozen=True, slots=True)
 class ComparisonBound:
-    """One bound as it was written; `limit` is in µs, in percent, or a count (of a rate, in `per` seconds)."""
+    """A parsed bound; `limit` is in µs, in percent, or a count (per `per_s` seconds for a rate)."""
 
     text: str
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class ComparisonBound:
 
 @dataclass(frozen=True, slots=True)
 class BoundOutcome:
-    """How one figure of a bound fared; `compared` was held against the limit, None if it was not measured."""
+    """Result of a bound for one metric; `compared` is the value to compare, None if not measured."""
 
     bound: ComparisonBound
     name: str
@@ -68,12 +68,12 @@ class BoundOutcome:
 
 
 def parse_bounds(text: str) -> tuple[ComparisonBound, ...]:
-    """Return the bounds in `text`. Raises UsageError, which says what is wrong with which."""
+    """Return the bounds in `text`. Raises `UsageError` with the faulty bound and a correction."""
     return tuple(_parse_bound(part) for part in text.split(","))
 
 
 def evaluate_bound(bound: ComparisonBound, before: LogMetrics, now: LogMetrics) -> list[BoundOutcome]:
-    """Return how the figures of a bound fared; what was not measured breaks it: nobody can say it is kept."""
+    """Return the result of a bound for each of its metrics; a metric that was not measured breaks it."""
     outcomes = []
     for name in bound.names:
         compared = _compared(bound, name, before, now)
@@ -83,7 +83,7 @@ def evaluate_bound(bound: ComparisonBound, before: LogMetrics, now: LogMetrics) 
 
 
 def percent_change(before: float | None, now: float | None) -> float | None:
-    """Return by how many percent something has grown; from nothing, infinitely."""
+    """Return the growth in percent; infinite if `before` is 0; None if a value is missing."""
     if before is None or now is None:
         return None
     if not before:
@@ -107,35 +107,35 @@ def _compared(bound: ComparisonBound, name: str, before: LogMetrics, now: LogMet
 def _parse_bound(text: str) -> ComparisonBound:
     found = _BOUND.fullmatch(text)
     if found is None:
-        raise UsageError(f"{text!r} is no bound: {_EXAMPLE}")
+        raise UsageError(f"invalid bound {text!r}: {_EXAMPLE}")
     name, sign, right = found.groups()
     names = _metric_names(name, text)
     limit = _LIMIT.fullmatch(right)
     if limit is None:
-        raise UsageError(f"in {text!r}, {right!r} is no limit: {_EXAMPLE}")
+        raise UsageError(f"invalid limit {right!r} in {text!r}: {_EXAMPLE}")
     signed, number, unit = limit[1], float(limit[1] + limit[2]), limit[3]
     written = f"{name}{sign}{right}"
     if unit == "%":
         if not signed:
-            raise UsageError(f"in {text!r}, say more or less: {name}{sign}+{right} or {name}{sign}-{right}")
+            raise UsageError(f"missing sign in {text!r}: write {name}{sign}+{right} or {name}{sign}-{right}")
         return ComparisonBound(written, names, sign, number, "percent")
     if metric_refs.is_time(names[0]):
         if unit not in _TIME_UNITS_US:
             raise UsageError(
-                f"in {text!r} is no unit of time: write {limit[2]}ms, {limit[2]}us or {limit[2]}s"
+                f"missing time unit in {text!r}: write {limit[2]}ms, {limit[2]}us or {limit[2]}s"
             )
         return ComparisonBound(
             written, names, sign, number * _TIME_UNITS_US[unit], "difference" if signed else "value"
         )
     if signed:
         raise UsageError(
-            f"in {text!r}, only percents and times are compared with before: write {right}% or {limit[2]}"
+            f"invalid sign in {text!r}, only percents and times have one: write {right}% or {limit[2]}"
         )
     if unit in _RATE_UNITS_S and metric_refs.is_count(names[0]):
         return ComparisonBound(written, names, sign, number, "rate", _RATE_UNITS_S[unit])
     if unit:
         raise UsageError(
-            f"in {text!r}, {unit!r} is no unit of {name}: write {limit[2]}, or {limit[2]}/s, /min or /h"
+            f"invalid unit {unit!r} for {name} in {text!r}: write {limit[2]}, or {limit[2]}/s, /min or /h"
         )
     return ComparisonBound(written, names, sign, number, "value")
 
@@ -156,9 +156,9 @@ def _metric_names(name: str, text: str) -> tuple[str, ...]:
             ]
             near = difflib.get_close_matches(name, known, 3, 0.4)
             hint = (
-                f"perhaps {' or '.join(near)}"
+                f"did you mean {' or '.join(near)}?"
                 if near
-                else f"there are latency.p99, {', '.join(metric_refs.TROUBLE_METRICS)}"
+                else f"use latency.p99, {', '.join(metric_refs.TROUBLE_METRICS)}"
             )
-            raise UsageError(f"in {text!r}, there is no figure {name!r}: {hint}")
+            raise UsageError(f"unknown metric {name!r} in {text!r}: {hint}")
     return tuple(names)

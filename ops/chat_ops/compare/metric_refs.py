@@ -1,12 +1,12 @@
-"""The figures that two logs, or two times of one, are compared by: their names, units and values.
+"""Named metrics of a log for comparisons: names, units and values.
 
-Knows where in the log each is. Must not know bounds, nor what is worse.
+Names:
 
     accept_to_commit.p99, commit_to_sent.max, rtt.p50 …    latencies: p50 p90 p99 p999 max, in µs
     loop_lag.max                                           in µs
-    messages, deliveries, opened, closed, bytes_in …       traffic: counted, compared by the second
+    messages, deliveries, opened, closed, bytes_in …       traffic: counted, compared per second
     sessions.peak                                          a number
-    errors, errors.CODE, refused, refused.REASON …         trouble: counted, compared by the hour
+    errors, errors.CODE, refused, refused.REASON …         trouble: counted, compared per hour
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from chat_ops.stats.percentiles import PERCENTILES
 from chat_server.vocabulary import HISTOGRAMS
 
 LATENCY: Final = "latency"
-"""Stands for both latencies of a message: a bound on it must hold for each."""
+"""Short for both latencies of a message: a bound on it applies to each."""
 LATENCY_METRICS: Final = tuple(f"{name}.{which}" for name in HISTOGRAMS for which in PERCENTILES)
 LOOP_LAG: Final = "loop_lag.max"
 PEAK_SESSIONS: Final = "sessions.peak"
@@ -36,45 +36,45 @@ _SUMMED: Final = {"messages_refused": "batch_refused", "log_lines_dropped": "log
 _MAPS: Final = ("errors", "refused")
 TROUBLE_METRICS: Final = (*_MAPS, "stalled", "flooding", *_EVENTS, *_SUMMED)
 METRICS_WITH_PARTS: Final = (*_MAPS, "closed")
-"""Figures that have a part for each code or reason: `errors.rate_limited`."""
+"""Metrics with a part for each code or reason: `errors.rate_limited`."""
 METRIC_NAMES: Final = (*LATENCY_METRICS, LOOP_LAG, *TRAFFIC_METRICS, PEAK_SESSIONS, *TROUBLE_METRICS)
 
 
 @dataclass(frozen=True, slots=True)
 class LogMetrics:
-    """What one log, or one time of it, gives: values by the figures' names, and how long it is."""
+    """Metrics of one log (or a period of it) by name, and its length in seconds."""
 
     seconds: float
     values: Mapping[str, float]
-    """Latencies in µs, all else as counted. A figure that is not here was not measured."""
+    """Latencies in µs, everything else as counted. A missing metric was not measured."""
     samples: Mapping[str, int] = field(default_factory=dict)
-    """How many durations a histogram has, by its name."""
+    """Number of durations by histogram."""
 
     def value(self, name: str) -> float | None:
-        """Return a figure; a part (`errors.CODE`) that never occurred is 0."""
+        """Return a metric, None if not measured; a part (`errors.CODE`) that never occurred is 0."""
         whole = name.partition(".")[0]
         if name not in self.values and whole in METRICS_WITH_PARTS and whole in self.values:
             return 0.0
         return self.values.get(name)
 
     def rate(self, name: str, per_s: float = 1.0) -> float | None:
-        """Return how often something was counted in so many seconds."""
+        """Return the count per `per_s` seconds, None if it was not measured."""
         value = self.value(name)
         return None if value is None else value / self.seconds * per_s
 
 
 def is_time(name: str) -> bool:
-    """Tell whether a figure is in µs."""
+    """Return whether a metric is a time (µs)."""
     return name in LATENCY_METRICS or name == LOOP_LAG
 
 
 def is_count(name: str) -> bool:
-    """Tell whether a figure is counted, and so is compared by its rate."""
+    """Return whether a metric is a count, which is compared by its rate."""
     return not is_time(name) and name != PEAK_SESSIONS
 
 
 def measure_log(log: EventLog, what: str) -> LogMetrics:
-    """Return the figures of a log. Raises UsageError where it has no intervals; `what` names the log."""
+    """Return the metrics of a log, which messages call `what`. Raises `UsageError` without intervals."""
     rare = log.rare_events(
         "interval_s",
         "sessions",
@@ -89,7 +89,7 @@ def measure_log(log: EventLog, what: str) -> LogMetrics:
         " WHERE event = 'interval' GROUP BY node)"
     )
     if not seconds or seconds <= 0:
-        raise UsageError(f"{what} has no intervals: there is nothing to compare")
+        raise UsageError(f"{what} has no interval lines: nothing to compare")
     values: dict[str, float] = {}
     samples: dict[str, int] = {}
     payloads = " UNION ALL ".join(f"SELECT '{name}', {name} FROM {rare}" for name in HISTOGRAMS)  # noqa: S608  as above
@@ -115,7 +115,7 @@ def _add_counts(log: EventLog, rare: str, values: dict[str, float]) -> None:
     values.update({name: float(value) for name, value in measured.items() if value is not None})
     for name in METRICS_WITH_PARTS:
         if not log.rows(f"SELECT count({name}) FROM {rare} WHERE event = 'interval'")[0][0]:  # noqa: S608  as above
-            continue  # nobody counts it: of one room, say
+            continue  # not counted, e.g. for one room
         parts = log.rows(
             f"SELECT one.key, sum(one.value) FROM (SELECT unnest(map_entries({name})) AS one FROM {rare}"  # noqa: S608  as above
             " WHERE event = 'interval') GROUP BY 1"

@@ -1,4 +1,4 @@
-"""`chat-logs follow`: the present state of a server from its growing log.
+"""`chat-logs follow`: a live view of a server, from its growing log.
 
 Imports `log`, `stats` and `output`.
 Open `follow.py` first.

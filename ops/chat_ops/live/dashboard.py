@@ -1,7 +1,6 @@
-"""A screen that shows how a server is doing now.
+"""Renders a `ServerSnapshot` with rich: one screen, or one line per interval.
 
-Knows rich and `Present`. Must not know files, keys nor time's passing. All text of the log goes through
-`visible`.
+All text from the log MUST go through `escape_unprintable`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,19 +21,19 @@ _LABEL_COLUMNS: Final = 18
 _VALUE_COLUMNS: Final = 26
 _MAX_SLOW_READERS: Final = 5
 _LOW_SCREEN_LINES: Final = 30
-"""Lines of a terminal under which some are left out."""
+"""On a terminal with fewer lines, some rows are left out."""
 
 
 def render_screen(
     snapshot: ServerSnapshot, title: str, status: str, width: int, height: int
 ) -> RenderableType:
-    """Return what fills a terminal of this size."""
+    """Return the screen for a terminal of `width` columns and `height` lines."""
     low = height < _LOW_SCREEN_LINES
     bars = max(10, width - _LABEL_COLUMNS - _VALUE_COLUMNS - 4)
     parts: list[RenderableType] = [_headline(snapshot, title, status, width)]
     if not snapshot.nodes:
         parts.append(
-            Text("\nno interval yet: the server writes one each --log-interval seconds (10)", style="dim")
+            Text("\nno interval yet: the server logs one every --log-interval seconds (10)", style="dim")
         )
     else:
         parts += [Text(), _metrics_grid(snapshot, bars), Text(), _latency_grid(snapshot, bars, low=low)]
@@ -47,7 +46,7 @@ def render_screen(
 
 
 def format_interval(interval: LogInterval) -> str:
-    """Return an interval in a line, for where there is no terminal."""
+    """Return an interval as one line of text, for output that is not a terminal."""
     words = [
         f"{interval.at:%Y-%m-%d %H:%M:%S}",
         escape_unprintable(interval.node) or "-",
@@ -127,7 +126,7 @@ def _latency_grid(snapshot: ServerSnapshot, bars: int, *, low: bool) -> Grid:
     grid = _grid()
     of_which = f", last {PERCENTILE_INTERVALS}" if low else ""
     grid.add_row(Text(f"latency{of_which}", style="bold"), Text("p50 / p99 / p99.9", style="dim"), "")
-    # On a low screen the last interval alone would often have nothing to show.
+    # On a low screen there is one row: the last interval alone is often empty.
     shown = ((True, PERCENTILE_INTERVALS),) if low else ((True, 1), (False, PERCENTILE_INTERVALS))
     for name in HISTOGRAMS:
         for named, last in shown:
@@ -160,7 +159,7 @@ def _slow_readers_grid(snapshot: ServerSnapshot, limit: int) -> Grid | None:
 
 
 def _events(snapshot: ServerSnapshot, limit: int, width: int) -> Group:
-    bad = f"   {snapshot.bad_lines} lines are no log lines" if snapshot.bad_lines else ""
+    bad = f"   {snapshot.bad_lines} lines are not log lines" if snapshot.bad_lines else ""
     lines: list[RenderableType] = [Text.assemble(("events", "bold"), (bad, "red"))]
     lines += [_event(event, width) for event in list(snapshot.events)[-limit:]]
     return Group(*lines)

@@ -1,12 +1,12 @@
-"""The end of a file that grows, is moved away and made anew, or is cut to nothing: its lines, each once.
+"""Follows a growing file through log rotation, like `tail -F`; yields each line once.
 
-Knows files and bytes. Must not know what a line says. Costs what is new, and memory for one line.
+Takes time for the new bytes only, and memory for one line.
 
-- Renamed, another made (logrotate's default): the old one is read on for a while, as the server may still
-  write to it until it is told; then the new one from its beginning. That the old one is packed or removed
-  does not matter.
-- Copied and cut (`copytruncate`): it is shorter, or begins differently: it is read from its beginning.
-- Not there (yet): it is looked for each time.
+- Renamed and created again (logrotate's default): the old file is read on for a while, as the server may
+  still write to it until it reopens its log; the new one is read from its beginning. Compressing or deleting
+  the old file does no harm.
+- Copied and truncated (`copytruncate`): if it is shorter or begins differently, it is read from its start.
+- Missing: it is looked for at each call.
 """
 
 import os
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Final
 
 BACKLOG_BYTES: Final = 4 << 20
-"""Bytes of an old log that are read at the start, so that there is something to see: some minutes of it."""
+"""Bytes of the existing log that are read at the start (some minutes), so that the screen is not empty."""
 MAX_LINE_BYTES: Final = 4 << 20
-"""Bytes: the longest that the server writes, an interval with all histograms full, has about a tenth."""
+"""Longer lines are skipped. The server's longest, an interval with full histograms, has about a tenth."""
 ROTATED_FILE_GRACE_S: Final = 15.0
-"""Seconds for which a file that was moved away is read on."""
+"""Seconds for which a renamed file is read on."""
 _CHUNK_BYTES: Final = 1 << 18
 _HEAD_BYTES: Final = 128
-"""Bytes by which a file is known again: a line begins with its time, to the microsecond."""
+"""First bytes that identify a file: a line begins with its time, to the microsecond."""
 
 
 class _OpenFile:
-    """An open file, how far it has been read, and the line that is not whole yet."""
+    """An open file, the offset read so far, and the incomplete last line."""
 
     def __init__(self, path: Path, backlog_bytes: int | None) -> None:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -40,11 +40,11 @@ class _OpenFile:
     def _restart_at(self, offset: int) -> None:
         self.offset = offset
         self.partial = b""
-        self._skipping = offset > 0  # what is left of the line that the offset is in
+        self._skipping = offset > 0  # rest of the line that the offset is in
         self.head = os.pread(self.descriptor, _HEAD_BYTES, 0)
 
     def lines(self) -> Iterator[bytes]:
-        """Return the lines that have become whole."""
+        """Yield the lines completed since the last call."""
         if self._was_truncated():
             self.lost += bool(self.partial)
             self._restart_at(0)
@@ -74,17 +74,17 @@ class _OpenFile:
 
 
 class FileTail:
-    """Follows the file that has this name; a context manager is not needed: `close` it."""
+    """Follows the file at `path`; call `close` at the end."""
 
     ended = False
-    """A file may always grow."""
+    """Always false: a file may grow at any time."""
 
     def __init__(
         self, path: Path, backlog_bytes: int = BACKLOG_BYTES, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.path = path
         self.trouble = ""
-        """Why there is nothing to read, if so."""
+        """Why the file cannot be read; empty if it can."""
         self._clock = clock
         self._backlog_bytes: int | None = backlog_bytes
         self._current: _OpenFile | None = None
@@ -93,12 +93,12 @@ class FileTail:
 
     @property
     def lost(self) -> int:
-        """Lines that were cut away before they were whole, or were too long."""
+        """Number of lines lost: truncated while incomplete, or too long."""
         files = [self._current, self._rotated[0] if self._rotated else None]
         return self._lost + sum(file.lost for file in files if file)
 
     def lines(self) -> Iterator[bytes]:
-        """Return the lines that have come since the last call, without their newlines."""
+        """Yield the lines added since the last call, without newlines."""
         self._reopen_if_replaced()
         if self._rotated is not None:
             old, until = self._rotated
@@ -109,25 +109,25 @@ class FileTail:
             yield from self._current.lines()
 
     def close(self) -> None:
-        """Read no more."""
+        """Close all files."""
         self._close_rotated()
         if self._current is not None:
             self._current.close()
             self._current = None
 
     def _reopen_if_replaced(self) -> None:
-        """See whether the name leads to another file by now."""
+        """Open the file at `path` if it is another one than before."""
         try:
             status = self.path.stat()
             if self._current is not None and self._current.key == (status.st_dev, status.st_ino):
                 return
             new = _OpenFile(self.path, self._backlog_bytes)
         except OSError as error:
-            # While it is moved away and none made, the old one may still grow.
+            # Between rename and creation, the old file may still grow.
             self.trouble = "" if self._current is not None else error.strerror or str(error)
             return
         self.trouble = ""
-        self._backlog_bytes = None  # of a file that comes later, all is new
+        self._backlog_bytes = None  # a later file is read from its beginning
         if self._current is not None:
             self._close_rotated()
             self._rotated = self._current, self._clock() + ROTATED_FILE_GRACE_S

@@ -1,7 +1,6 @@
-"""The command `chat-logs follow`: how a server is doing now; a screen on a terminal, else a line an interval.
+"""The command `chat-logs follow`: live screen on a terminal, otherwise one line per interval.
 
-Knows the options, the keys and the pace. Must not know what lines say, nor how they are drawn. It reads
-the file itself, as it grows: DuckDB is for questions about the whole.
+Reads the growing file itself, without DuckDB.
 """
 
 import argparse
@@ -26,14 +25,12 @@ from chat_ops.log.errors import UsageError
 from chat_ops.output.formatting import format_duration
 from chat_ops.output.jsonl import json_value
 
-HELP: Final = (
-    "watch a server as it runs: rates, latency, errors, slow readers; over a log that is rotated, too"
-)
+HELP: Final = "watch a running server: rates, latency, errors, slow readers; survives log rotation"
 
 POLL_INTERVAL_S: Final = 0.25
-"""Seconds between two looks at the file: a line is seen as soon as a person can tell."""
+"""Seconds between two reads of the file."""
 SILENT_AFTER_INTERVALS: Final = 3
-"""Intervals without a line after which the server counts as silent."""
+"""Interval lengths without a line after which the server counts as silent."""
 QUIT_KEYS: Final = frozenset("qQ\x03\x04")
 _UNSUPPORTED_OPTIONS: Final = (
     "since",
@@ -48,24 +45,24 @@ _UNSUPPORTED_OPTIONS: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the file."""
+    """Add the log file and the output format."""
     parser.add_argument(
         "--json",
         dest="form",
         action="store_const",
         const="json",
         default=argparse.SUPPRESS,
-        help="a JSON object an interval instead of a screen",
+        help="one JSON object per interval instead of a screen",
     )
     parser.add_argument(
-        "file", metavar="FILE", help="the log, which need not be there yet; - for standard input"
+        "file", metavar="FILE", help="the log, which need not exist yet; - for standard input"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Follow until `q`, Ctrl-C or the end of standard input."""
+    """Follow until `q`, Ctrl-C or the end of standard input; return exit code 0. Raises `UsageError`."""
     _check_arguments(args)
-    signal.signal(signal.SIGTERM, _raise_interrupt)  # so that the terminal is left as it was found
+    signal.signal(signal.SIGTERM, _raise_interrupt)  # to restore the terminal
     signal.signal(signal.SIGHUP, _raise_interrupt)
     source: FileTail | StdinLines = StdinLines() if args.file == "-" else FileTail(Path(args.file))
     snapshot = ServerSnapshot(args.node or ())
@@ -82,11 +79,11 @@ def main(args: argparse.Namespace) -> int:
 def _check_arguments(args: argparse.Namespace) -> None:
     for name in _UNSUPPORTED_OPTIONS:
         if getattr(args, name, None):
-            raise UsageError(f"follow shows all that comes: it knows no --{name.replace('_', '-')}")
+            raise UsageError(f"follow shows all new lines and does not support --{name.replace('_', '-')}")
     if args.form == "csv":
-        raise UsageError("follow knows no --csv: pipe it for lines, or add --json")
+        raise UsageError("follow does not support --csv: use --json, or pipe it for text lines")
     if args.file != "-" and Path(args.file).is_dir():
-        raise UsageError(f"{args.file} is a directory: name the log in it")
+        raise UsageError(f"{args.file} is a directory: give the log file in it")
 
 
 def _raise_interrupt(_number: int, _frame: object) -> None:
@@ -109,7 +106,7 @@ def _run_screen(
 
 
 def _silence_note(snapshot: ServerSnapshot) -> str:
-    """Say so if intervals have stopped coming: the server has ended, hangs, or logs elsewhere."""
+    """Return a note if intervals have stopped: the server has ended, hangs, or logs elsewhere."""
     if not snapshot.history:
         return ""
     last = snapshot.history[-1]

@@ -1,7 +1,4 @@
-"""Keys as they are pressed, without Enter.
-
-Knows the terminal's modes. Must not know what a key is for.
-"""
+"""Key presses without Enter (terminal in cbreak mode)."""
 
 import os
 import select
@@ -14,7 +11,7 @@ from typing import Any, Self
 
 
 class Keyboard:
-    """Reads keys from the terminal while it is entered; without one on standard input, none ever come."""
+    """Context manager that reads keys from standard input; none if that is not a terminal."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -35,13 +32,13 @@ class Keyboard:
             self._descriptor = None
 
     def wait(self, seconds: float) -> str:
-        """Return the keys that were pressed, at once if there are any; empty after so many seconds."""
+        """Return the keys pressed, at once if there are any; empty after `seconds`."""
         if self._descriptor is None:
             time.sleep(seconds)
             return ""
         if not select.select([self._descriptor], [], [], seconds)[0]:
             return ""
         keys = os.read(self._descriptor, 64)
-        if not keys:  # the terminal has hung up
+        if not keys:  # the terminal hung up
             self._descriptor = None
         return keys.decode("utf-8", "replace")

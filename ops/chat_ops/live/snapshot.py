@@ -1,7 +1,6 @@
-"""How a server is doing now, from its log's lines as they come; in bounded memory.
+"""State of a server from its log lines as they arrive, in bounded memory.
 
-Knows what lines tell. Must not know files nor terminals. Lines are anybody's bytes: what is no log line
-is counted.
+Input is untrusted: bad lines are counted, values out of range count as 0.
 """
 
 import json
@@ -15,15 +14,15 @@ from chat_ops.stats.histogram import SparseHistogram
 from chat_server.vocabulary import HISTOGRAMS, LogEvent
 
 HISTORY_INTERVALS: Final = 240
-"""Intervals whose figures are kept for the sparklines: more than a terminal is wide."""
+"""Intervals kept for the sparklines: more than the width of a terminal."""
 PERCENTILE_INTERVALS: Final = 6
-"""Intervals over which percentiles are taken, too: a minute of them, by default."""
+"""Intervals of the second row of percentiles: a minute, by default."""
 MAX_NODES: Final = 32
 MAX_SLOW_READERS: Final = 1000
 MAX_EVENTS: Final = 50
 MAX_KINDS: Final = 100
 MAX_TEXT_CHARS: Final = 100
-"""Bounds for whatever a log may have in it."""
+"""Bounds on what is kept of a log."""
 ALWAYS_SHOWN_EVENTS: Final = frozenset(
     {LogEvent.SERVER_STARTED, LogEvent.SERVER_STOPPING, LogEvent.SERVER_STOPPED}
 )
@@ -33,14 +32,14 @@ _NEVER_SHOWN_EVENTS: Final = frozenset({LogEvent.SESSION_OPENED, LogEvent.READER
 
 @dataclass(frozen=True, slots=True)
 class LogInterval:
-    """The figures of one interval; those of latency in µs, None where nothing was measured."""
+    """Metrics of one interval; latencies in µs, None if nothing was measured."""
 
     at: datetime
     node: str
     seconds: float
     sessions: int
     messages: float
-    """A second, as all rates here."""
+    """Per second, as all rates here."""
     deliveries: float
     bytes_in: float
     bytes_out: float
@@ -57,7 +56,7 @@ class LogInterval:
 
 @dataclass(frozen=True, slots=True)
 class SlowReader:
-    """A reader that lags."""
+    """A lagging reader."""
 
     username: str
     address: str
@@ -68,7 +67,7 @@ class SlowReader:
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """A line that a person should see."""
+    """A log line shown in the list of events."""
 
     at: datetime
     level: str
@@ -77,7 +76,7 @@ class ShownEvent:
 
 
 class ServerSnapshot:
-    """What the last lines say."""
+    """State of the followed servers; `nodes` limits it to these."""
 
     def __init__(self, nodes: Iterable[str] = ()) -> None:
         self.bad_lines = 0
@@ -93,7 +92,7 @@ class ServerSnapshot:
         self._payloads: deque[Mapping[str, str]] = deque(maxlen=PERCENTILE_INTERVALS)
 
     def add_line(self, line: bytes) -> LogInterval | None:
-        """Take in a line; return its interval if it is of one."""
+        """Process a log line; return its interval if it is an interval line."""
         if not line.strip():
             return None
         try:
@@ -112,12 +111,12 @@ class ServerSnapshot:
         return None
 
     def latency(self, metric: str, last: int = PERCENTILE_INTERVALS) -> SparseHistogram:
-        """Return the sum of the last intervals' histograms."""
+        """Return the merged histogram of the last intervals."""
         some = list(self._payloads)[-last:]
         return SparseHistogram.merge(payloads.get(metric) for payloads in some)
 
     def total(self, name: str) -> float:
-        """Return the sum of a figure over the nodes, of the last interval of each."""
+        """Return the sum of a metric over the last interval of each node."""
         return float(sum(getattr(interval, name) for interval in self.nodes.values()))
 
     def _add_interval(self, at: datetime, fields: Mapping[str, Any]) -> LogInterval:
@@ -167,7 +166,7 @@ class ServerSnapshot:
         elif event == LogEvent.READER_CAUGHT_UP:
             self.slow_readers.pop(session, None)
         elif event == LogEvent.SERVER_STARTED:
-            node = _text(fields, "node")  # of another, nothing has ended
+            node = _text(fields, "node")  # only this node's sessions have ended
             for one in [name for name, slow in self.slow_readers.items() if slow.node == node]:
                 del self.slow_readers[one]
         if event in ALWAYS_SHOWN_EVENTS or (level in _SHOWN_LEVELS and event not in _NEVER_SHOWN_EVENTS):
@@ -179,7 +178,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
-    """Return a number that can be counted with; of anything else 0."""
+    """Return a field's number; 0 if it is missing or out of range."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e18:
         return 0.0
@@ -199,7 +198,7 @@ def _add_counts(sums: Counter[str], counts: Mapping[str, int]) -> int:
 
 
 def _shown_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what says something of an event, short: a stack would fill the screen."""
+    """Return the fields of an event worth showing, shortened: a stack would fill the screen."""
     left_out = {"ts", "level", "event", "node", "stack", "session_id", "version", "pid"}
     return {
         key: value if isinstance(value, int | float) else str(value)[:MAX_TEXT_CHARS]

@@ -1,7 +1,4 @@
-"""Standard input, line by line as it comes: `chat-server | chat-logs follow -`.
-
-Knows descriptors and bytes. Must not know what a line says.
-"""
+"""Lines of standard input as they arrive: `chat-server | chat-logs follow -`."""
 
 import os
 import select
@@ -13,19 +10,19 @@ _CHUNK_BYTES = 1 << 16
 
 
 class StdinLines:
-    """What comes through a pipe, until it ends."""
+    """Reads lines from a pipe without blocking, until it ends."""
 
     def __init__(self, descriptor: int = 0) -> None:
         self.ended = False
         self.lost = 0
-        """Lines that were too long, or had no end."""
+        """Number of lines lost: too long, or without a newline at the end."""
         self.trouble = ""
         self._descriptor = descriptor
         self._partial = b""
         self._skipping = False
 
     def lines(self) -> Iterator[bytes]:
-        """Return the lines that have come since the last call, without their newlines."""
+        """Yield the lines received since the last call, without newlines."""
         while not self.ended and select.select([self._descriptor], [], [], 0)[0]:
             data = os.read(self._descriptor, _CHUNK_BYTES)
             if not data:
@@ -45,4 +42,4 @@ class StdinLines:
                 self._partial, self._skipping = b"", True
 
     def close(self) -> None:
-        """Leave the descriptor to whoever opened it."""
+        """Do nothing: the descriptor belongs to its opener."""

@@ -1,8 +1,8 @@
-"""Names, rooms and addresses, replaced by stable words: a log that may be shown to others.
+"""Pseudonyms for names, rooms and addresses, so that a log can be shared.
 
-Knows which columns tell of whom, and how DuckDB replaces them. Must not know reports: what they are given has
-been replaced already, so no report can forget it. Words are keyed: nobody without the key can try names.
-Equal names give equal words while the key is the same; a conversation's room shows the words of both names.
+The views replace them before any report sees a line. Pseudonyms are keyed hashes: without the key, names
+cannot be guessed and tried. With the same key, equal names give equal pseudonyms; a conversation's room is
+shown with the pseudonyms of both names.
 """
 
 import secrets
@@ -15,7 +15,7 @@ from chat_ops.log.errors import UsageError
 KEY_BYTES: Final = 32
 MASKED_TEXT: Final = "(masked)"
 KEY_VARIABLE: Final = "anonymize_key"
-"""The variable of the database that holds the key, so that no stored SQL has it."""
+"""DuckDB variable that holds the key, so that no stored SQL contains it."""
 
 MACROS: Final = (
     f"CREATE MACRO word_for(kind, original) AS kind || substr("
@@ -29,8 +29,8 @@ MACROS: Final = (
     "string_split(regexp_replace(room[2:], '#\\d+$', ''), ','), lambda one: word_for('user-', one))), ',')"
     " || regexp_extract(room, '#\\d+$') ELSE word_for('room-', room) END"
 )
-"""Users are compared as the server does, by NFC and without case. IPv4 addresses of one /24 begin alike; a
-port is left out: it tells connections apart, which the session's word does."""
+"""Users are compared as the server does: NFC, ignoring case. IPv4 addresses of one /24 share a prefix. Ports
+are dropped: the session's pseudonym identifies the connection."""
 
 _ROOMS: Final = (
     "list_transform(rooms, lambda one: struct_pack(room := word_for_room(one.room), messages := one.messages,"
@@ -56,12 +56,15 @@ EXPRESSIONS: Final[Mapping[str, str]] = {
     **{column: _masked(column) for column in ("error", "stack", "path", "store")},
     "changed": "CASE WHEN changed IS NOT NULL THEN json_object('masked', true) END",
 }
-"""For each column that may tell of somebody, what stands in its place. Text that was written freely (errors,
-stacks, paths, changed settings) is left out whole: nobody can say what names are in it."""
+"""SQL that replaces each column with personal data. Free text (errors, stacks, paths, changed settings) is
+masked completely, as it may contain names."""
 
 
 def load_key(path: str | None) -> str:
-    """Return the key in the file, which is made if there is none; without a path, a new key for this run."""
+    """Return the key in the file, which is created if missing; without a path, a new key for this run.
+
+    Raises `UsageError` if the file cannot be used or the key is too short.
+    """
     if path is None:
         return secrets.token_hex(KEY_BYTES)
     file = Path(path)
@@ -70,12 +73,12 @@ def load_key(path: str | None) -> str:
             file.touch(0o600, exist_ok=False)
             file.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
         except FileExistsError:
-            pass  # as it should be from the second time on
+            pass  # made by an earlier run
         text = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"cannot use the key in {path}: {getattr(error, 'strerror', None) or error}"
         ) from None
     if len(text) < KEY_BYTES:
-        raise UsageError(f"the key in {path} is too short: at least {KEY_BYTES} characters, or no file yet")
+        raise UsageError(f"the key in {path} is too short: use {KEY_BYTES} characters or more, or a new file")
     return text

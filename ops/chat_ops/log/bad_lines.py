@@ -1,7 +1,6 @@
-"""The lines that are no log lines: where they are, what they look like, what is wrong with them.
+"""Table of the bad lines: file, line number, what is wrong, first bytes.
 
-Knows how to find again in a file what DuckDB could not read. Must not judge by itself: DuckDB says which
-lines are bad, and only the text of the first few is fetched here.
+DuckDB decides which lines are bad; this module only fetches the text of the first ones.
 """
 
 import gzip
@@ -18,9 +17,9 @@ from chat_ops.log.input_files import InputFile
 from chat_ops.table import ReportColumn, ReportTable, Row
 
 MAX_SHOWN_LINES: Final = 50
-"""Lines that are shown, over all files."""
+"""Rows of the table, over all files."""
 SHOWN_TEXT_BYTES: Final = 200
-"""Bytes of each that are shown."""
+"""Bytes of each line that are shown."""
 _BLANK: Final = b" \t\r\n\v\f"
 
 
@@ -35,11 +34,11 @@ def bad_lines_table(log: EventLog) -> ReportTable:
     notes = (
         []
         if len(rows) == log.bad_lines
-        else [f"{log.bad_lines} lines are bad; the first {len(rows)} are shown"]
+        else [f"{log.bad_lines} lines are bad; the first {len(rows)} are listed"]
     )
     return ReportTable(
         "bad_lines",
-        "Lines that are no log lines",
+        "Lines that are not log lines",
         (
             ReportColumn("file", "file", "text"),
             ReportColumn("line", "line", "count", "Number of the line in its file, from 1"),
@@ -73,27 +72,27 @@ def _rows_of_file(source: InputFile, ordinals: Sequence[int], *, anonymous: bool
 
 
 def _describe_problem(line: bytes) -> str:
-    """Say why the line is no log line, in a few words; DuckDB has said that it is none."""
+    """Return in a few words why the line is bad."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         return "not UTF-8"
     if not text.lstrip().startswith("{"):
-        return "no JSON object"
+        return "not a JSON object"
     try:
         fields = json.loads(text)
     except RecursionError:
-        return "nested too deep"
+        return "nested too deeply"
     except json.JSONDecodeError as error:
-        return "more than one object" if error.msg == "Extra data" else "cut off, or no JSON"
+        return "more than one object" if error.msg == "Extra data" else "truncated, or not JSON"
     except ValueError:  # a number with more digits than Python converts
-        return "no JSON that can be read"
+        return "unreadable JSON"
     missing = [name for name in ("ts", "event") if name not in fields]
     if missing:
         return f"no {' and no '.join(missing)}"
     if isinstance(fields["ts"], str) and _has_lone_surrogate(text):
-        return "half a character (a lone surrogate)"
-    return "ts or event is of a wrong kind"
+        return "a lone surrogate"
+    return "ts or event has a wrong type"
 
 
 def _has_lone_surrogate(text: str) -> bool:
@@ -106,13 +105,13 @@ def _has_lone_surrogate(text: str) -> bool:
 
 @contextmanager
 def _open_decompressed(source: InputFile) -> Iterator[BinaryIO | None]:
-    """Open the file unpacked; None where this Python cannot unpack it and there is no `zstd` either."""
+    """Open the file decompressed; None for zstd if the program `zstd` is not installed."""
     if source.compression == "none":
         with Path(source.path).open("rb") as file:
             yield file
     elif source.compression == "gzip":
         with gzip.open(source.path, "rb") as unpacked:
-            yield unpacked  # type: ignore[misc]  # it reads as one
+            yield unpacked  # type: ignore[misc]  # it has the same methods
     elif (program := shutil.which("zstd")) is None:
         yield None
     else:

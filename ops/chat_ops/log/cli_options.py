@@ -1,7 +1,4 @@
-"""From the options of a command to the log they mean.
-
-Knows the options that say which lines. Must not know reports.
-"""
+"""Command-line options that choose log lines, and the `EventLog` made from them."""
 
 import argparse
 import re
@@ -15,60 +12,61 @@ from chat_ops.log.filters import Filters, point_in_time
 
 
 def add_options(parser: argparse.ArgumentParser, **default: Any) -> None:
-    """Add the options that `open_log` understands."""
-    line_options = parser.add_argument_group("which lines")
+    """Add the options that `open_log` reads."""
+    line_options = parser.add_argument_group("filters")
     line_options.add_argument(
         "--since",
         metavar="TIME",
-        help="from then on: 2026-11-21T14:30, 14:30, 2h, 3d, yesterday (UTC)",
+        help="lines from this time on: 2026-11-21T14:30, 14:30, 2h, 3d, yesterday (UTC)",
         **default,
     )
-    line_options.add_argument("--until", metavar="TIME", help="before then", **default)
+    line_options.add_argument("--until", metavar="TIME", help="lines before this time", **default)
     line_options.add_argument(
-        "--room", help="what is about this room (of intervals, its share of them)", **default
+        "--room", help="lines about this room (and its share of the intervals)", **default
     )
     line_options.add_argument(
-        "--user", action="append", help="what is about this user; may be repeated", **default
+        "--user", action="append", help="lines about this user; may be repeated", **default
     )
     line_options.add_argument(
-        "--node", action="append", help="what this node wrote; may be repeated", **default
+        "--node", action="append", help="lines of this node; may be repeated", **default
     )
-    anonymize_options = parser.add_argument_group("for showing to others")
+    anonymize_options = parser.add_argument_group("anonymous output")
     anonymize_options.add_argument(
         "--anonymize",
         action="store_true",
-        help="replace names, rooms and addresses by stable words",
+        help="replace names, rooms and addresses by pseudonyms",
         **default,
     )
     anonymize_options.add_argument(
         "--anonymize-key",
         metavar="FILE",
-        help="the same words in each run with this key (made if new)",
+        help="the same pseudonyms in each run with this key (created if missing)",
         **default,
     )
-    resource_options = parser.add_argument_group("means")
+    resource_options = parser.add_argument_group("resources")
     resource_options.add_argument(
-        "--memory", metavar="SIZE", help=f"what DuckDB may use ({DEFAULT_MEMORY})", **default
+        "--memory", metavar="SIZE", help=f"memory limit of DuckDB ({DEFAULT_MEMORY})", **default
     )
     resource_options.add_argument(
-        "--threads", type=int, metavar="N", help="threads that read (one a core)", **default
+        "--threads", type=int, metavar="N", help="reader threads (one per core)", **default
     )
 
 
 def open_log(args: argparse.Namespace, files: Sequence[str] | None = None, **changed: Any) -> EventLog:
-    """Return the log of `files` (by default those of `args`), filtered as `args` say; no line is read.
+    """Return the log of `files` (by default `args.files`) with the filters of `args`; reads no line yet.
 
-    `changed` replaces options: `open_log(args, since="2h")`. Raises UsageError if nothing can be read.
+    `changed` overrides options: `open_log(args, since="2h")`. Raises `UsageError` for wrong options or
+    unreadable files.
     """
     options = {**vars(args), **changed}
     filters = parse_filters(options)
     key_file = options.get("anonymize_key")
     memory = options.get("memory") or DEFAULT_MEMORY
     if not re.fullmatch(r"\d{1,9}(\.\d+)?\s*[KMGT]i?B", memory, re.IGNORECASE):
-        raise UsageError(f"{memory!r} is no size of memory: write 512MB or 4GB")
+        raise UsageError(f"invalid memory size {memory!r}: write 512MB or 4GB")
     threads = options.get("threads")
     if threads is not None and threads < 1:
-        raise UsageError("--threads is a number from 1")
+        raise UsageError(f"--threads must be at least 1, not {threads}")
     return EventLog(
         options["files"] if files is None else files,
         filters,
@@ -79,7 +77,7 @@ def open_log(args: argparse.Namespace, files: Sequence[str] | None = None, **cha
 
 
 def parse_filters(options: dict[str, Any]) -> Filters:
-    """Return what the options say of lines. Raises UsageError."""
+    """Return the filters of the options. Raises `UsageError`."""
     since, until = (
         point_in_time(text) if text else None for text in (options.get("since"), options.get("until"))
     )
@@ -89,5 +87,5 @@ def parse_filters(options: dict[str, Any]) -> Filters:
     users, nodes = (tuple(options.get(name) or ()) for name in ("user", "node"))
     for word in (room, *users, *nodes):
         if not word.isprintable():
-            raise UsageError(f"{word!r} cannot be a name")
+            raise UsageError(f"invalid name {word!r}: it contains an unprintable character")
     return Filters(since, until, room, users, nodes)

@@ -1,8 +1,6 @@
-"""The columns of the view `lines`: one for each field that a log line can have, with its type in DuckDB.
+"""Columns of the view `lines`: each field of the log's vocabulary with its DuckDB type.
 
-Knows the server's vocabulary and what kind of value each field holds. Must not know files nor questions. A
-field that the vocabulary gains must be given a type here: importing this file fails until it is, so the two
-cannot drift apart.
+A new field of the vocabulary needs a type here; until then, importing this module raises `LookupError`.
 """
 
 from collections.abc import Mapping
@@ -14,7 +12,7 @@ TEXT: Final = "VARCHAR"
 INTEGER: Final = "BIGINT"
 REAL: Final = "DOUBLE"
 TIME: Final = "TIMESTAMP"
-"""Without a zone, as the server writes: always UTC."""
+"""Without a zone: always UTC, as the server logs."""
 COUNTS: Final = "MAP(VARCHAR, BIGINT)"
 ROOMS: Final = (
     "STRUCT(room VARCHAR, messages BIGINT, deliveries BIGINT,"
@@ -41,7 +39,7 @@ _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(("commits", "seq", "others", "count"), INTEGER),
 }
 _BY_UNIT: Final[Mapping[str, str]] = {"_ms": REAL, "_s": REAL, "_bytes": INTEGER}
-"""What a name's ending says of its unit, and the unit of the type."""
+"""Types by the unit suffix of a field's name."""
 
 
 def _column_type(field: str) -> str:
@@ -56,7 +54,7 @@ def _column_type(field: str) -> str:
 
 
 COLUMNS: Final[Mapping[str, str]] = {field: _column_type(field) for field in FIELDS}
-"""Every field of the vocabulary and the type of its column."""
+"""Every field of the vocabulary with the type of its column."""
 
 FILE_COLUMN: Final = "file"
-"""One column more: the file that a line is from, as it was found."""
+"""An additional column: the file that a line is from, as given by the user."""

@@ -1,17 +1,14 @@
-"""What may end a run other than well: closed classes, one for each exit code besides 0.
-
-Knows sentences and tables. Must not know how they are shown.
-"""
+"""Exceptions of `chat-logs`, one for each exit code besides 0."""
 
 from chat_ops.table import ReportTable
 
 
 class UsageError(Exception):
-    """The command was given something it cannot work with; the sentence is for the person (exit code 2)."""
+    """Raised for wrong arguments or unreadable files; the text is shown to the user (exit code 2)."""
 
 
 class BoundBrokenError(Exception):
-    """The tables were made, and a bound that was asked for does not hold (exit code 1)."""
+    """Raised after a report whose `--fail-if` bound is broken; carries the tables (exit code 1)."""
 
     def __init__(self, tables: list[ReportTable]) -> None:
         super().__init__("a bound is broken")

@@ -1,9 +1,10 @@
-"""The log as a table that can be asked: DuckDB reads the files and answers, in bounded memory.
+"""The event log as a table: DuckDB reads the files and runs queries, in bounded memory.
 
-Knows DuckDB. Must not know reports, nor how anything is shown.
+Queries MUST run in the worker thread (`_execute_in_worker`): DuckDB delays a Ctrl-C of its own thread for
+seconds.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import contextlib
 import os
@@ -26,29 +27,32 @@ from chat_ops.table import Row
 from chat_server.vocabulary import COMMON, LogEvent
 
 DEFAULT_MEMORY: Final = "1GB"
-"""What DuckDB may use; beyond it, it spills to the temporary folder. Python and numpy come on top."""
+"""DuckDB's memory limit; beyond it, it spills to the temporary folder. Python and numpy come on top."""
 MAX_THREADS: Final = 8
-"""Each thread has buffers of twice the longest line."""
+"""Each thread allocates buffers of twice the longest line."""
 FREQUENT_EVENTS: Final = (LogEvent.SESSION_OPENED, LogEvent.SESSION_CLOSED, LogEvent.MESSAGE)
 QueryResult = tuple[list[tuple[str, str]], list[Row]]
-"""Names and DuckDB types of the columns, and the rows."""
+"""Column names with their DuckDB types, and the rows."""
 LINE_LIMITS_BYTES: Final = (1 << 24, 1 << 27)
-"""Bytes: the bound that is tried first, and the one for a log that breaks it (with fewer threads then)."""
+"""Longest line in bytes: the limit tried first, and the one for a log that exceeds it (then one thread)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogExtent:
-    """How much there is to read, whatever is asked for."""
+    """Size and period of the whole log, before any filter."""
 
     lines: int
-    """Good and bad; blank ones aside."""
+    """Log lines and bad lines; blank ones do not count."""
     bad_lines: int
     first: datetime | None
     last: datetime | None
 
 
 class EventLog:
-    """Lines of one or more files, as the view `lines`; a context manager."""
+    """Lines of one or more files, as the view `lines`; a context manager.
+
+    Raises `UsageError` if no file can be read.
+    """
 
     def __init__(
         self,
@@ -63,9 +67,9 @@ class EventLog:
         self.anonymous = anonymize_key is not None
         self._extent: LogExtent | None = None
         self._worker = ThreadPoolExecutor(1, "duckdb")
-        self._rare_tables: dict[str, frozenset[str]] = {}  # tables of the few lines, and their columns
+        self._rare_tables: dict[str, frozenset[str]] = {}  # tables of the rare events, and their columns
         self._bad_lines: int | None = None
-        # For copies of pipes, and for what does not fit into the memory.
+        # For copies of pipes, and for what DuckDB spills.
         self._folder = tempfile.TemporaryDirectory(prefix="chat-logs-", ignore_cleanup_errors=True)
         try:
             self.input_files = input_files.find_input_files(files, Path(self._folder.name))
@@ -94,23 +98,23 @@ class EventLog:
         self._folder.cleanup()
 
     def rows(self, sql: str, *params: object) -> list[Row]:
-        """Return the answer to a question about `lines`; `?` stands for a parameter."""
+        """Run a query on `lines` and return its rows; each `?` is a parameter. Raises `UsageError`."""
         return self._query(sql, params)[1]
 
     def run_user_query(self, sql: str) -> QueryResult:
-        """Answer a person's question, which may only read; with the columns' names and DuckDB's types.
+        """Run a user's query, which must be one SELECT; return columns (with DuckDB types) and rows.
 
-        From then on nothing but the log's files can be reached. Raises UsageError.
+        Afterwards nothing but the log's files is accessible. Raises `UsageError`.
         """
         try:
             statements = self._db.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                raise UsageError("ask with one SELECT: nothing is changed here")
+                raise UsageError("give one SELECT statement: the log cannot be changed")
             self._db.execute(
                 "SET preserve_insertion_order = true"
             )  # `from lines limit 3` are the first three
             self._restrict_access()
-            # What may stand in a view cannot write: a WITH that inserts, or copies to a file, may not.
+            # A view cannot write: this rejects a WITH that inserts or copies to a file.
             self._db.execute(f"CREATE TEMP VIEW question AS {sql}")
             self._db.execute("DROP VIEW question")
             return self._query(sql, ())
@@ -118,15 +122,14 @@ class EventLog:
             raise UsageError(str(error)) from None
 
     def materialise(self, name: str, sql: str, *params: object) -> None:
-        """Make a table of an answer, for further questions: the files need not be read again."""
+        """Store a query's result as a temp table, so that later queries need not read the files."""
         self._query(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", params)
 
     def rare_events(self, *columns: str) -> str:
-        """Return the name of a table of all `lines` but those of one session or message each.
+        """Return a temp table of all events but per-session and per-message ones (nearly all of a log).
 
-        Those are nearly all of a log; a report that asks several questions of the others asks them of this.
-        It has the columns that are named, those of every line (vocabulary.COMMON), and perhaps more; all, if
-        none is named. Each column takes its time to read, so a report names those that it and its parts need.
+        The table has at least `columns` and those of every line (vocabulary.COMMON); all columns if none is
+        given. Each column costs reading time, so a report names those that it needs. Tables are cached.
         """
         wanted = frozenset((*COMMON, *columns) if columns else (*COLUMNS, FILE_COLUMN))
         for name, columns_there in self._rare_tables.items():
@@ -135,9 +138,7 @@ class EventLog:
         name = f"rare_{len(self._rare_tables)}"
         chosen = ", ".join(column for column in (*COLUMNS, FILE_COLUMN) if column in wanted)
         is_frequent = f"event IN ({', '.join(sql_views.sql_literal(event) for event in FREQUENT_EVENTS)})"
-        if (
-            self._unfiltered
-        ):  # the bad lines come along, so that nobody need count them in a pass of their own
+        if self._unfiltered:  # includes the bad lines, to count them without another pass
             self.materialise(
                 name, f"SELECT {chosen} FROM raw WHERE NOT ({sql_views.IS_LOG_LINE} AND {is_frequent})"
             )
@@ -152,7 +153,7 @@ class EventLog:
 
     @property
     def view_of_all_names(self) -> str:
-        """Name of the view of all lines of the times and nodes asked for, of whatever user or room."""
+        """Name of a view of `lines` without the filters by user and room; those by time and node hold."""
         if not (self.filters.users or self.filters.room):
             return "lines"
         filters = replace(self.filters, users=(), room="")
@@ -163,37 +164,37 @@ class EventLog:
 
     @property
     def _unfiltered(self) -> bool:
-        """Whether `lines` are all good lines of `raw`, as they are."""
+        """Whether `lines` is every log line of `raw`, unchanged."""
         return self.filters == NO_FILTERS and not self.anonymous
 
     @property
     def extent(self) -> LogExtent:
-        """How much there is to read; asking costs a pass over the files, the first time."""
+        """Size and period of the log; the first access costs a pass over the files."""
         if self._extent is None:
             bad = f"count(*) FILTER (NOT ({sql_views.IS_LOG_LINE}))"
             self._extent = LogExtent(*self.rows(f"SELECT count(*), {bad}, min(ts), max(ts) FROM raw")[0])
         return self._extent
 
     def set_extent(self, good: int, first: datetime | None, last: datetime | None) -> None:
-        """Take a report's count of all `lines` for the extent, where no filter left any out."""
+        """Set the extent from a report's own count of `lines`; ignored if a filter is set."""
         if self._extent is None and self.filters == NO_FILTERS:
             if self._bad_lines is None:
-                total = int(self.rows("SELECT count(*) FROM raw")[0][0])  # nothing need be parsed for this
+                total = int(self.rows("SELECT count(*) FROM raw")[0][0])  # needs no parsing
                 self._bad_lines = total - good
             self._extent = LogExtent(good + self._bad_lines, self._bad_lines, first, last)
 
     @property
     def bad_lines(self) -> int:
-        """How many lines of the files are no log lines."""
+        """How many lines of the files are not log lines."""
         return self.extent.bad_lines
 
     @property
     def span(self) -> tuple[datetime | None, datetime | None]:
-        """Times of the first and of the last line of the files."""
+        """Times of the first and the last line of the files; None if there are no lines."""
         return self.extent.first, self.extent.last
 
     def bad_ordinals(self, source: input_files.InputFile, limit: int) -> list[int]:
-        """Return which lines of a file are no log lines, counted from 1 without the blank ones."""
+        """Return the numbers of a file's first `limit` bad lines, counted from 1 without the blank ones."""
         every = sql_views.raw_view([source], LINE_LIMITS_BYTES[-1])
         numbered = f"SELECT row_number() OVER () AS n, ts, event FROM ({every})"
         self._db.execute("SET preserve_insertion_order = true")  # for row_number
@@ -203,11 +204,11 @@ class EventLog:
         return [n for (n,) in found]
 
     def _restrict_access(self) -> None:
-        """Let questions read nothing but `lines` from now on; there is no way back.
+        """Restrict queries to `lines`, irreversibly.
 
-        Where the log is anonymous, its lines are copied first, and what could tell the originals is dropped.
+        An anonymous log is copied first, and everything that has the originals is dropped.
         """
-        _ = self.extent  # it reads the files, which may be out of reach afterwards
+        _ = self.extent  # reads the files, which may be inaccessible afterwards
         if self.anonymous:
             self.materialise("shown", "SELECT * FROM lines")
             self._db.execute("DROP VIEW lines; DROP VIEW raw")
@@ -229,12 +230,12 @@ class EventLog:
         )
 
     def _query(self, sql: str, params: Sequence[object]) -> QueryResult:
-        """Return an answer that no damaged file has a part in."""
+        """Run a query and return its result. Raises `UsageError` if a compressed file is damaged."""
         self._compression_check.start()
         try:
             answer = self._query_retrying_long_lines(sql, params)
         except UsageError:
-            self._compression_check.raise_if_damaged()  # a damaged file explains it better
+            self._compression_check.raise_if_damaged()  # a damaged file is the better explanation
             raise
         self._compression_check.raise_if_damaged()
         return answer
@@ -254,7 +255,7 @@ class EventLog:
                 return self._execute_in_worker(sql, params)
 
     def _name_damaged_file(self) -> None:
-        """Find the packed file that DuckDB cannot unpack, though its frame is whole: it does not name it."""
+        """Raise `UsageError` with the name of the file that DuckDB cannot decompress."""
         for source in self.input_files:
             if source.compression == "none" or compression_check.find_damage(source):
                 continue
@@ -263,11 +264,11 @@ class EventLog:
                     f"SELECT count(*) FROM ({sql_views.raw_view([source], LINE_LIMITS_BYTES[-1])})", ()
                 )
             except duckdb.IOException as error:
-                what = "its checksum is wrong" if "checksum" in str(error) else "unpacking fails on the way"
+                what = "its checksum is wrong" if "checksum" in str(error) else "decompression fails"
                 raise UsageError(compression_check.damage_message(source, what)) from None
 
     def _execute_in_worker(self, sql: str, params: Sequence[object]) -> QueryResult:
-        """Run a question in a thread: DuckDB would let a Ctrl-C of its own thread wait for seconds."""
+        """Run a query in the worker thread, so that Ctrl-C interrupts it at once."""
         running = self._worker.submit(self._execute, sql, params)
         try:
             return running.result()
@@ -279,7 +280,7 @@ class EventLog:
     def _execute(self, sql: str, params: Sequence[object]) -> QueryResult:
         asked = self._db.execute(sql, list(params))
         columns = [(str(name), str(kind)) for name, kind, *_ in asked.description or ()]
-        return columns, asked.fetchall()  # files are read up to here
+        return columns, asked.fetchall()  # reads the files
 
 
 def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnection:
@@ -289,11 +290,11 @@ def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnectio
                 "memory_limit": memory,
                 "threads": threads,
                 "temp_directory": folder,
-                "autoinstall_known_extensions": False,  # nothing is fetched from anywhere
+                "autoinstall_known_extensions": False,  # no downloads
                 "autoload_known_extensions": False,
             }
         )
-        db.execute("SET TimeZone = 'UTC'")  # of a time that names no zone
+        db.execute("SET TimeZone = 'UTC'")  # for times without a zone
         db.execute("SET preserve_insertion_order = false")  # reports sort; all threads may fill a table
     except duckdb.Error as error:
         raise UsageError(str(error).splitlines()[0]) from None
@@ -302,13 +303,11 @@ def _connect(memory: str, threads: int, folder: str) -> duckdb.DuckDBPyConnectio
 
 @contextlib.contextmanager
 def _as_usage_errors() -> Iterator[None]:
-    """Say in a sentence what only the person can mend."""
+    """Turn DuckDB's errors into a `UsageError` that says what to do."""
     try:
         yield
     except duckdb.OutOfMemoryException:
-        raise UsageError(
-            "the memory does not suffice: give more with --memory, or ask for less time"
-        ) from None
+        raise UsageError("out of memory: raise --memory, or choose a shorter time") from None
     except duckdb.IOException as error:
         raise UsageError(f"reading failed: {str(error).splitlines()[0]}") from None
     except duckdb.InvalidInputException as error:
@@ -320,4 +319,4 @@ def _as_usage_errors() -> Iterator[None]:
 
 
 def _query_error(error: duckdb.Error) -> str:
-    return f"the log cannot be asked this: {str(error).splitlines()[0]}"
+    return f"the query failed: {str(error).splitlines()[0]}"

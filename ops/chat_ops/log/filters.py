@@ -1,7 +1,4 @@
-"""Which lines are asked for: by time, room, user and node.
-
-Knows how people write a point in time. Must not know SQL nor files.
-"""
+"""Filters of log lines by time, room, user and node, and parsing of points in time."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ _DAYS: Final = {"today": 0, "yesterday": 1}
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a line must be like; empty means anything. Times are UTC without a zone; `until` is excluded."""
+    """Conditions on a line; an empty one matches all. Times are UTC without a zone; `until` is exclusive."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -34,9 +31,9 @@ NO_FILTERS: Final = Filters()
 def point_in_time(text: str, now: datetime | None = None) -> datetime:
     """Return the time that `text` means, in UTC without a zone.
 
-    An ISO time (of another zone, too), a date (its first moment), `14:30` (today), `90s`, `15m`, `2h`, `3d`
-    or `1w` (so long before now; `1h30m` as well), `now`, `today` or `yesterday` (its first moment). Where no
-    zone is written, UTC is meant, as in the log. Raises UsageError.
+    An ISO time (of another zone, too), a date (its midnight), `14:30` (today), `90s`, `15m`, `2h`, `3d`
+    or `1w` (that long before now; `1h30m` as well), `now`, `today` or `yesterday` (its midnight). Without a
+    zone it is UTC, as in the log. Raises `UsageError`.
     """
     now = (now or datetime.now(UTC)).replace(tzinfo=None)
     word = text.strip()
@@ -59,5 +56,5 @@ def point_in_time(text: str, now: datetime | None = None) -> datetime:
         return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r} is no time: write 2026-11-21T14:30, 2026-11-21, 14:30, 2h, 3d or yesterday (all UTC)"
+            f"invalid time {text!r}: write 2026-11-21T14:30, 2026-11-21, 14:30, 2h, 3d or yesterday (all UTC)"
         ) from None

@@ -1,7 +1,7 @@
-"""Where the lines are: files, globs and standard input, found and made readable for DuckDB.
+"""Input files of the log: paths, globs and standard input, prepared for DuckDB.
 
-Knows the file system. Must not know what is in the lines. DuckDB reads a file several times and takes its
-name for a pattern, so a pipe is spooled to a temporary file, and a file with an odd name gets a link there.
+DuckDB reads a file several times and treats its name as a pattern. So a pipe is copied to a temporary file,
+and a file whose name contains pattern characters is read through a symbolic link.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ STDIN: Final = "-"
 _COMPRESSION_MAGIC: Final[dict[bytes, Compression]] = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
-    # A frame without data, in sixteen kinds: pzstd writes one before each that has data.
+    # Skippable frames, sixteen magic numbers: pzstd writes one before each data frame.
     **{bytes((0x50 + kind, 0x2A, 0x4D, 0x18)): "zstd" for kind in range(16)},
 }
 _UNSUPPORTED_MAGIC: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
@@ -31,7 +31,7 @@ _GLOB_CHARS: Final = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read: what people call it, where it is for DuckDB, and how it is compressed."""
+    """A file to read: its name for messages, the path for DuckDB, and its compression."""
 
     name: str
     path: str
@@ -39,9 +39,9 @@ class InputFile:
 
 
 def find_input_files(arguments: Sequence[str], folder: Path) -> list[InputFile]:
-    """Return the files that `words` mean (paths, patterns, `-`), each once; pipes are copied into `folder`.
+    """Return the files of `arguments` (paths, patterns, `-`), each once; pipes are copied into `folder`.
 
-    Raises UsageError where there is nothing to read, or it cannot be read.
+    Raises `UsageError` if a file is missing or cannot be read.
     """
     sources: list[InputFile] = []
     seen: set[tuple[int, int]] = set()
@@ -49,10 +49,10 @@ def find_input_files(arguments: Sequence[str], folder: Path) -> list[InputFile]:
         with _as_usage_errors(name):
             status = os.fstat(0) if name == STDIN else Path(name).stat()
             if (status.st_dev, status.st_ino) in seen:
-                continue  # two patterns, or a link, lead to the same lines
+                continue  # named twice, by patterns or a link
             seen.add((status.st_dev, status.st_ino))
             if stat.S_ISDIR(status.st_mode):
-                raise UsageError(f"{name} is a directory: name its files, e.g. {Path(name) / '*.log*'}")
+                raise UsageError(f"{name} is a directory: give its files, e.g. {Path(name) / '*.log*'}")
             path = Path(name).absolute()
             if name == STDIN or not stat.S_ISREG(status.st_mode):
                 path = _spool(name, folder / f"spooled-{len(sources)}")
@@ -72,7 +72,7 @@ def _expand_globs(arguments: Sequence[str]) -> Iterator[str]:
             continue
         found = sorted(path for path in glob.glob(word, recursive=True) if not Path(path).is_dir())  # noqa: PTH207  Path.glob takes no absolute pattern
         if not found:
-            raise UsageError(f"no file is like {word}")
+            raise UsageError(f"no file matches {word}")
         yield from found
 
 
@@ -81,7 +81,7 @@ def _as_usage_errors(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise UsageError(f"there is no file {name}") from None
+        raise UsageError(f"no such file: {name}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -100,7 +100,7 @@ def _spool(name: str, copy: Path) -> Path:
 
 
 def _is_literal_path(path: str) -> bool:
-    """Whether DuckDB takes the path for that of just this file."""
+    """Whether DuckDB reads exactly this file for the path."""
     return path.isprintable() and not _GLOB_CHARS & set(path)
 
 
@@ -110,6 +110,6 @@ def _detect_compression(name: str, path: Path) -> Compression:
     for magic, kind in _UNSUPPORTED_MAGIC.items():
         if head.startswith(magic):
             raise UsageError(
-                f"{name} is packed by {kind}: unpack it first ({kind} -dc {name} | chat-logs … -)"
+                f"{name} is compressed with {kind}: decompress it first ({kind} -dc {name} | chat-logs … -)"
             )
     return next((kind for magic, kind in _COMPRESSION_MAGIC.items() if head.startswith(magic)), "none")

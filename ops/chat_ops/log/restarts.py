@@ -1,8 +1,6 @@
-"""When servers started anew: what a server had open before has ended then, whether or not a line says so.
+"""Restarts of servers, which end everything that a server had open before.
 
-Knows which line begins a run. Must not know what was open. A server that crashed writes no line for the
-sessions it had; the last line of its node before it started again is the latest moment they can have been
-seen.
+A crashed server logs no end of its sessions; they count until the last line of their node before its restart.
 """
 
 from typing import Final
@@ -12,7 +10,7 @@ from chat_ops.log.event_log import EventLog
 _STARTS: Final = """
 SELECT DISTINCT coalesce(node, '') AS node, ts FROM {source} WHERE event = 'server_started' AND ts > ?
 """
-"""But for the first line of all: nothing is before it."""
+"""All starts except one on the log's first line: nothing precedes it."""
 _RESTARTS: Final = """
 WITH near AS (
     SELECT DISTINCT node, date_trunc('minute', ts) AS minute FROM starts
@@ -28,15 +26,15 @@ FROM (
     SELECT l.*, s.ts AS until FROM last AS l ASOF JOIN starts AS s ON l.node = s.node AND l.ts < s.ts
 ) GROUP BY node, until
 """
-"""By minutes first, and by lines only where a minute holds a start: to sort all lines takes far longer."""
+"""Groups by minute, and by line only in minutes with a start: sorting all lines takes far longer."""
 _NO_RESTARTS: Final = "SELECT node, ts AS until, ts AS seen, false AS crashed FROM starts"
 
 
 def make_restarts_table(log: EventLog, source: str = "") -> bool:
-    """Make the table `restarts`: of each node, `until` when runs lasted at most, and when it was last `seen`.
+    """Make the table `restarts`: each node's restart time (`until`), and its last line before (`seen`).
 
-    `source` is a table of lines, by default all of the times and nodes that are asked for: whoever asks for
-    one user is told of restarts, too. Returns whether there are any.
+    `source` is a table of lines; by default all lines within the filters by time and node, as restarts also
+    concern a report on one user. Returns whether there are any.
     """
     source = source or log.view_of_all_names
     log.materialise("starts", _STARTS.format(source=source), log.extent.first)

@@ -1,10 +1,9 @@
-"""The views of the log in DuckDB: `raw` with what could be read of each line, `lines` with those asked for.
+"""DuckDB views of the log: `raw` has every line as far as it parses, `lines` the filtered log lines.
 
-Knows SQL and the columns. Must not know what is asked of the views. DuckDB parses a column only when a
-question uses it, so the views have all of them.
+DuckDB parses a column only when a query uses it, so the views have all of them.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,8 +14,8 @@ from chat_ops.log.filters import Filters
 from chat_ops.log.input_files import InputFile
 
 IS_LOG_LINE: Final = "ts IS NOT NULL AND event IS NOT NULL"
-"""Of a line that does not parse, is no object, or has no time or event, DuckDB gives a row without these two.
-A field with a value of a wrong type, or too large a number, counts as absent."""
+"""SQL condition. A line that does not parse, is not an object, or has no time or event gives NULLs here.
+A field with a wrong type or too large a number counts as absent."""
 
 _IN_RANGE: Final = "BETWEEN -1e15::BIGINT AND 1e15::BIGINT"
 _SANITIZED: Final = {
@@ -28,7 +27,7 @@ _SANITIZED: Final = {
     ROOMS: "list_filter({0}, lambda one:"
     f" coalesce(one.messages {_IN_RANGE}, true) AND coalesce(one.deliveries {_IN_RANGE}, true))",
 }
-"""What is no measurement counts as absent, so that no sum overflows and each time is one that Python has."""
+"""Values out of range count as absent: no sum overflows, and Python can represent each time."""
 
 _ROOM_EXPRESSIONS: Final = {
     "messages": "list_sum(list_transform({rooms}, lambda one: one.messages))::BIGINT",
@@ -37,17 +36,17 @@ _ROOM_EXPRESSIONS: Final = {
     "commit_to_sent": "{rooms}[1].commit_to_sent",
     "rooms": "{rooms}",
 }
-"""What an interval says of one of its rooms, in place of what it says of the whole server."""
+"""With a filter by room, an interval's values of that room replace those of the whole server."""
 _ROOM_INDEPENDENT_COLUMNS: Final = frozenset({"ts", "level", "event", "node", "interval_s", FILE_COLUMN})
 
 
 def sql_literal(text: str) -> str:
-    """Return `text` as SQL writes it."""
+    """Return `text` as a quoted SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def raw_view(sources: Sequence[InputFile], longest_line: int) -> str:
-    """Return the SQL of the view `raw`: a row for each line that is not blank, whether it is good or not."""
+    """Return the SQL of the view `raw`: a row for each line that is not blank, log line or not."""
     types = ", ".join(
         f"'{name}': '{'TIMESTAMPTZ' if kind == TIME else kind}'" for name, kind in COLUMNS.items()
     )
@@ -109,7 +108,7 @@ def _conditions(filters: Filters) -> list[str]:
 
 
 def _same_name(column: str, name: str) -> str:
-    """Names of rooms and users are compared as the server does: by NFC, and without case."""
+    """Return SQL that compares names as the server does: NFC, ignoring case."""
     return f"nfc_normalize(lower({column})) = nfc_normalize(lower({sql_literal(name)}))"
 
 

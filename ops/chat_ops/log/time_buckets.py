@@ -1,7 +1,4 @@
-"""Steps of time that lines are gathered in: how wide, and how DuckDB says them.
-
-Knows durations as people write them. Must not know what is counted.
-"""
+"""Time steps that lines are grouped by: parsing, choice and SQL of their width."""
 
 import re
 from datetime import timedelta
@@ -14,30 +11,30 @@ _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"(?:[0-9]{1,6}[smhdw])+")
 _DURATION_PART: Final = re.compile(r"([0-9]+)([smhdw])")
 ROUND_WIDTHS_S: Final = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 604_800)
-"""Seconds of steps that people can read off a clock or a calendar."""
+"""Round step widths, in seconds."""
 DEFAULT_STEPS: Final = 48
-"""Steps that fit on a screen, at most."""
+"""Steps that fit on a screen."""
 MAX_STEPS: Final = 100_000
-"""Rows that a report may have by mistake of `--every 1s` over a year: more is refused."""
+"""More rows are refused, e.g. `--every 1s` over a year."""
 
 LINE_TIME_SQL: Final = "(ts - to_microseconds((coalesce(interval_s, 0) * 500000)::BIGINT))"
-"""SQL: when a line happened: an interval counts for its middle, as its line is written at its end."""
+"""SQL for the time of a line; an interval, logged at its end, counts at its middle."""
 
 
 def parse_width(text: str) -> int:
-    """Return the width that `text` means (`90s`, `5m`, `1h30m`, `1d`). Raises UsageError."""
+    """Return the width of `text` (`90s`, `5m`, `1h30m`, `1d`) in seconds. Raises `UsageError`."""
     width = (
         sum(int(n) * _UNIT_S[unit] for n, unit in _DURATION_PART.findall(text))
         if _DURATION.fullmatch(text)
         else 0
     )
     if not width:
-        raise UsageError(f"{text!r} is no step of time: write 10s, 5m, 1h or 1d")
+        raise UsageError(f"invalid step {text!r}: write 10s, 5m, 1h or 1d")
     return width
 
 
 def choose_width(log: EventLog, requested: str | None, max_steps: int = DEFAULT_STEPS) -> int:
-    """Return the width in seconds: the one that was asked for, or a nice one for what the log covers."""
+    """Return the step width in seconds: the requested one, or a round one for the log's period."""
     first, last = log.span
     if first is None or last is None:
         return parse_width(requested) if requested else ROUND_WIDTHS_S[0]
@@ -48,16 +45,16 @@ def choose_width(log: EventLog, requested: str | None, max_steps: int = DEFAULT_
         return next((width for width in ROUND_WIDTHS_S if span / width <= max_steps), ROUND_WIDTHS_S[-1])
     width = parse_width(requested)
     if span / width > MAX_STEPS:
-        raise UsageError(f"--every {requested} makes more than {MAX_STEPS:,} rows here: take a wider step")
+        raise UsageError(f"--every {requested} gives more than {MAX_STEPS:,} rows: choose a wider step")
     return width
 
 
 def bucket_sql(width: int, time_sql: str = LINE_TIME_SQL) -> str:
-    """Return SQL for the first moment of the step that a line is in; whole days begin at midnight, UTC."""
+    """Return SQL for the start of the step that a line is in; whole days begin at midnight, UTC."""
     return f"time_bucket(to_seconds({width}), {time_sql})"
 
 
 def format_width(width: int) -> str:
-    """Return the width in words that `seconds` understands."""
+    """Return the width as text that `parse_width` accepts."""
     unit = next(unit for unit in ("w", "d", "h", "m", "s") if width % _UNIT_S[unit] == 0)
     return f"{width // _UNIT_S[unit]}{unit}"

@@ -1,4 +1,8 @@
-"""How tables are shown: for a terminal, as JSON lines, as CSV."""
+"""Output formats of report tables: terminal, JSON lines, CSV.
+
+Imports `table`; never reports or the log.
+Open `terminal.py` first.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +13,10 @@ from chat_ops.table import ReportTable
 
 
 def show(tables: Sequence[ReportTable], form: str | None) -> None:
-    """Write the tables to standard output: `json`, `csv`, or None for people. Notes go where people read."""
+    """Write the tables to standard output: `form` is `json`, `csv` or None (for people).
+
+    With `json` and `csv` the notes go to standard error.
+    """
     if form == "json":
         jsonl.write(tables, sys.stdout)
     elif form == "csv":

@@ -1,7 +1,7 @@
-"""Tables for spreadsheets: a header and rows; an empty line between two tables (`--table` chooses one).
+"""CSV output: a header and rows; an empty line separates tables (`--table` chooses one).
 
-Knows tables. Must not know reports. Values are as computed, without units: the names say them. A text that a
-spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV Injection").
+Values have no units: the column names give them. Text that a spreadsheet would evaluate as a formula is
+prefixed by an apostrophe (OWASP, "CSV Injection").
 """
 
 import csv
@@ -16,7 +16,7 @@ _FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write(tables: Iterable[ReportTable], out: TextIO) -> None:
-    """Write the tables one after another."""
+    """Write all tables to `out`."""
     writer = csv.writer(out, lineterminator="\n")
     for number, table in enumerate(tables):
         if number:

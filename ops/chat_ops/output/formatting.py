@@ -1,7 +1,4 @@
-"""A value of a table as people read it: with its unit, short, and with nothing that a terminal would obey.
-
-Knows the kinds of columns. Must not know rich nor files.
-"""
+"""Formatting of values for people: units, short numbers, no terminal control characters."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +10,7 @@ _BYTE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def format_value(value: Any, kind: ColumnKind) -> str:
-    """Return what to show; a value that is not of its column's kind is shown as it is."""
+    """Return `value` as text for its column's kind; values of another type are shown as they are."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -38,7 +35,7 @@ def format_value(value: Any, kind: ColumnKind) -> str:
 
 
 def format_bytes(value: float) -> str:
-    """Return bytes with a unit (powers of 1024)."""
+    """Return a number of bytes with a unit (powers of 1024)."""
     for unit in _BYTE_UNITS:
         if abs(value) < 1024 or unit == _BYTE_UNITS[-1]:
             break
@@ -47,7 +44,7 @@ def format_bytes(value: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration with three digits, from µs to days."""
+    """Return a duration in seconds as text, from µs to days, with three digits."""
     if seconds < 0:
         return f"-{format_duration(-seconds)}"
     for below, scale, unit in ((0.001, 1e6, "µs"), (1.0, 1e3, "ms"), (100.0, 1.0, "s")):
@@ -66,7 +63,7 @@ def format_duration(seconds: float) -> str:
 
 
 def escape_unprintable(text: str) -> str:
-    """Return `text` with all that would move, colour, hide or turn round what a terminal shows escaped."""
+    """Return `text` with unprintable characters (terminal control codes, bidirectional marks) escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -1,7 +1,4 @@
-"""Tables for programs: a JSON object a row, a row a line.
-
-Knows tables. Must not know reports. What a terminal would obey is escaped, as JSON allows for any character.
-"""
+"""JSON Lines output: one object per row. Control characters are escaped."""
 
 import json
 import math
@@ -13,7 +10,7 @@ from chat_ops.table import ReportTable
 
 
 def write(tables: Iterable[ReportTable], out: TextIO) -> None:
-    """Write the rows; the key `table` says which table each is of."""
+    """Write all rows to `out`; the key `table` has the name of the row's table."""
     for table in tables:
         names = [column.name for column in table.columns]
         for row in table.rows:
@@ -22,7 +19,7 @@ def write(tables: Iterable[ReportTable], out: TextIO) -> None:
 
 
 def json_value(value: Any) -> Any:
-    """Return a value that JSON has: times in ISO 8601 with their zone, what is no number as None."""
+    """Return a value that JSON can represent: times in ISO 8601 with a zone, NaN and infinity as None."""
     if isinstance(value, datetime):
         return value.isoformat() + ("" if value.tzinfo else "Z")
     if isinstance(value, float):

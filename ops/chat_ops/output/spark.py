@@ -1,7 +1,4 @@
-"""Numbers as a line of small bars.
-
-Knows block characters. Must not know terminals.
-"""
+"""Sparklines: numbers as a line of block characters."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,9 +7,9 @@ BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float | None], width: int = 0, top: float | None = None) -> str:
-    """Return one character a value, by its share of `top` (the greatest value); None is a space.
+    """Return one character per value, scaled to `top` (default: the maximum); None is a space.
 
-    Of more values than `width` (where it is not 0), neighbours are joined and the greatest of them is shown.
+    If there are more values than `width` (0: no limit), each character shows the maximum of its neighbours.
     """
     shown = _downsample(values, width) if 0 < width < len(values) else list(values)
     highest = max((value for value in shown if value is not None), default=0) if top is None else top
@@ -21,7 +18,7 @@ def sparkline(values: Sequence[float | None], width: int = 0, top: float | None 
 
 def _bar(value: float | None, highest: float) -> str:
     if value is None:
-        return " "  # nothing is known, which is not nothing
+        return " "  # unknown, which is not zero
     if value <= 0 or highest <= 0:
         return BARS[0]
     return BARS[min(int(value / highest * len(BARS)), len(BARS) - 1)]

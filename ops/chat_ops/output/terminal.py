@@ -1,7 +1,4 @@
-"""Tables for people: aligned, with units and sparklines, and nothing in them that a terminal would obey.
-
-Knows rich and the kinds of columns. Must not know reports.
-"""
+"""Terminal output of tables with rich: aligned, with units and sparklines, control characters escaped."""
 
 import io
 import os
@@ -19,20 +16,20 @@ from chat_ops.output.spark import sparkline
 from chat_ops.table import ReportColumn, ReportTable
 
 PIPE_WIDTH_COLUMNS: Final = 160
-"""Columns where nobody's terminal says how wide it is."""
+"""Width in columns if the output is not a terminal."""
 SPARKLINE_COLUMNS: Final = (16, 48)
-"""Columns that a sparkline asks for, and those it takes where nothing else needs them."""
+"""Minimum and maximum width of a sparkline."""
 PAIR_COLUMNS: Final = 38
-"""Columns that a name and its value take side by side."""
+"""Width of a name with its value, side by side."""
 _TEXT_COLUMNS: Final = 30
-"""Columns that a text may ask for; a longer one is folded."""
+"""Width that a text gets; a longer one is folded."""
 _STYLES: Final = {"time": "green", "spark": "cyan"}
 _CONSOLE_OPTIONS: Final[dict[str, Any]] = {"highlight": False, "emoji": False, "markup": False}
-"""Nothing in a text is taken for an instruction."""
+"""rich must not interpret anything in a text."""
 
 
 def print_tables(tables: Sequence[ReportTable], out: TextIO) -> None:
-    """Print the tables: in colour on a terminal that wants it (NO_COLOR, TERM=dumb), as wide as it is."""
+    """Print the tables; on a terminal in its width and in colour (unless NO_COLOR or TERM=dumb)."""
     if out.isatty():
         _print(tables, Console(file=out, **_CONSOLE_OPTIONS))
         return
@@ -44,11 +41,11 @@ def print_tables(tables: Sequence[ReportTable], out: TextIO) -> None:
         ),
     )
     lines = text.getvalue().splitlines()
-    out.writelines(line.rstrip() + "\n" for line in lines)  # a file needs no spaces up to its edge
+    out.writelines(line.rstrip() + "\n" for line in lines)  # no trailing spaces in a file
 
 
 def render_table(table: ReportTable, width: int = PIPE_WIDTH_COLUMNS) -> Grid:
-    """Return the table for rich, without its title and notes, in the way that fits `width`."""
+    """Return the table for rich, without title and notes, in the layout that fits `width`."""
     if table.vertical:
         return _vertical(table, width)
     needs = _column_widths(table)
@@ -58,7 +55,7 @@ def render_table(table: ReportTable, width: int = PIPE_WIDTH_COLUMNS) -> Grid:
 
 
 def _dropped_columns_note(table: ReportTable, grid: Grid) -> str:
-    """Say which columns a grid of `render` lacks, but for those without a value."""
+    """Return a note on the columns with values that `render_table` left out."""
     shown_titles = {str(column.header) for column in grid.columns}
     dropped = [
         escape_unprintable(column.title)
@@ -83,7 +80,7 @@ def _print(tables: Sequence[ReportTable], console: Console) -> None:
 
 
 def _horizontal(table: ReportTable, places: Sequence[int], spare: int) -> Grid:
-    """Return the columns in `places`; sparklines share what the others leave of the width."""
+    """Return the columns in `places`; sparklines share the remaining width."""
     columns = [table.columns[place] for place in places]
     sparks = sum(column.kind == "spark" for column in columns)
     spark_width = SPARKLINE_COLUMNS[0] + spare // max(sparks, 1)
@@ -102,7 +99,7 @@ def _horizontal(table: ReportTable, places: Sequence[int], spare: int) -> Grid:
 
 
 def _vertical(table: ReportTable, width: int) -> Grid:
-    """Return each row as names and values, as many side by side as fit."""
+    """Return each row as names and values, as many pairs side by side as fit."""
     grid = Grid.grid(padding=(0, 2, 0, 0))
     pairs = min(max(width // PAIR_COLUMNS, 1), 4)
     for _ in range(pairs):
@@ -121,9 +118,9 @@ def _vertical(table: ReportTable, width: int) -> Grid:
 
 
 def _fitting_columns(table: ReportTable, needs: Sequence[int], width: int) -> list[int]:
-    """Return the places of the columns to show: not all, if the table is too wide.
+    """Return the places of the columns that fit into `width`.
 
-    Those without a value go first, then those that say least; of equals, the last.
+    Columns without values are dropped first, then those with the highest `drop_order`, the last one first.
     """
     places = list(range(len(table.columns)))
     empty = [place for place in places if all(row[place] is None for row in table.rows)]
@@ -135,7 +132,7 @@ def _fitting_columns(table: ReportTable, needs: Sequence[int], width: int) -> li
 
 
 def _column_widths(table: ReportTable) -> list[int]:
-    """Return how wide each column must be if no text but a long one is folded."""
+    """Return the width of each column, with only long texts folded."""
     needs = []
     for place, column in enumerate(table.columns):
         cells = (_cell(row[place], column).cell_len for row in table.rows)
@@ -145,7 +142,7 @@ def _column_widths(table: ReportTable) -> list[int]:
 
 
 def _total_width(needs: Sequence[int], places: Sequence[int]) -> int:
-    """Return the width of the columns in `places`, and of what is between them."""
+    """Return the width of the columns in `places`, with their separators."""
     return sum(needs[place] + 3 for place in places) - 3
 
 

@@ -1,4 +1,4 @@
-"""The page of `chat-logs report`: its data, tables and plots; its scripts and styles beside.
+"""The HTML page of `chat-logs report`: data, tables and plots, with the scripts and styles.
 
 Imports `reports`, `stats` and `output`.
 Open `command.py` first.

@@ -1,7 +1,4 @@
-"""What is marked in all plots over time: storms, and starts and stops of servers.
-
-Knows which lines and tables tell of it. Must not know plots.
-"""
+"""Annotations of the time plots: storms, server starts and stops, store failures."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +8,7 @@ from chat_ops.output.formatting import escape_unprintable
 from chat_ops.page.tables import PageTable, unix_millis
 
 MAX_MARKS: Final = 200
-"""More would hide the plots."""
+"""Maximum number: more would hide the plots."""
 _EVENTS: Final = {
     "server_started": "started",
     "server_stopped": "stopped",
@@ -21,7 +18,7 @@ _EVENTS: Final = {
 
 
 def time_marks(log: EventLog, tables: Sequence[PageTable]) -> list[dict[str, Any]]:
-    """Return the marks, in milliseconds since 1970."""
+    """Return the annotations, with Unix times in ms."""
     found: list[dict[str, Any]] = []
     for one in tables:
         if one.id != "storms-storms":

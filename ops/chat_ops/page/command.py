@@ -1,11 +1,8 @@
-"""The command `report`: one page with plots, tables and a filter, in one file that fetches nothing.
+"""The command `report`: a self-contained HTML page with plots, tables and a filter.
 
-Knows how the page's parts are put together. Must not know what is on it (page/data.py), nor how it is drawn
-(page/*.js).
-
-plotly.js comes from plotly's package, 4.8 MB; gzip and base64 make 2 MB of it, and the browser unpacks it
-(DecompressionStream: Chrome 80, Safari 16.4, Firefox 113). The page forbids itself, by its
-Content-Security-Policy, to fetch anything and to run any script but its own.
+plotly.js from the package plotly has 4.8 MB; gzipped and in base64 it is 2 MB, which the browser decompresses
+(DecompressionStream: Chrome 80, Safari 16.4, Firefox 113). The page's Content-Security-Policy forbids it to
+fetch anything and to run any script but its own.
 """
 
 import argparse
@@ -32,33 +29,33 @@ from chat_ops.log.event_log import EventLog
 from chat_ops.output.formatting import format_value
 from chat_ops.page import data as page_data
 
-HELP: Final = "one self-contained page with plots, tables and a filter: report --html FILE"
+HELP: Final = "self-contained HTML page with plots, tables and a filter: report --html FILE"
 
 _SCRIPTS: Final = ("words.js", "filter.js", "figures.js", "plots.js", "tables.js", "page.js")
-"""In the order in which each needs those before it."""
+"""In order of dependence."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where the page goes, and the log's files."""
-    parser.add_argument("--html", metavar="FILE", required=True, help="the page that is written")
+    """Add the output file and the log files."""
+    parser.add_argument("--html", metavar="FILE", required=True, help="the HTML file to write")
     parser.add_argument(
         "files", nargs="+", metavar="LOG", help="log files, patterns, or - for standard input"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the page; return the exit code. Raises UsageError."""
+    """Write the page; return the exit code. Raises `UsageError` if it cannot be written."""
     target = Path(args.html)
     with cli_options.open_log(args) as log:
         if target.exists() and any(target.samefile(source.path) for source in log.input_files):
-            raise UsageError(f"{args.html} is the log itself: give the page a name of its own")
+            raise UsageError(f"{args.html} is a log file: choose another name for the page")
         _write(target, render_page(log))
-    sys.stderr.write(f"chat-logs: {target} is written ({target.stat().st_size / 1e6:.1f} MB)\n")
+    sys.stderr.write(f"chat-logs: {target} written ({target.stat().st_size / 1e6:.1f} MB)\n")
     return 0
 
 
 def render_page(log: EventLog) -> str:
-    """Return the page."""
+    """Return the page's HTML."""
     data = page_data.build_page(log)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -72,27 +69,27 @@ def render_page(log: EventLog) -> str:
         filters=data.filters,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         nonce=secrets.token_urlsafe(16),
-        css=Markup(_read_resource("logs.css")),  # noqa: S704  ours, as are the scripts and the library
+        css=Markup(_read_resource("logs.css")),  # noqa: S704  our own, as the scripts and the library
         scripts=Markup("\n".join(_read_resource(name) for name in _SCRIPTS)),  # noqa: S704
         library=Markup(_packed_plotly()),  # noqa: S704
-        data=Markup(script_json(data.embedded)),  # noqa: S704  cannot end its element
+        data=Markup(script_json(data.embedded)),  # noqa: S704  escaped, cannot end its element
     )
 
 
 def script_json(value: Any) -> str:
-    """Return compact JSON that cannot end the script element which it stands in."""
+    """Return compact JSON that is safe inside a script element."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _write(target: Path, page: str) -> None:
-    """Write the whole page or nothing."""
+    """Write the page atomically. Raises `UsageError`."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         part.write_text(page, encoding="utf-8")
         part.replace(target)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
+        with contextlib.suppress(OSError):  # the first error is reported
             part.unlink(missing_ok=True)
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
 

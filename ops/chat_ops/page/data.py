@@ -1,7 +1,4 @@
-"""All that is on the page: its head, its key figures, and what the browser filters and draws.
-
-Knows which reports belong on the page. Must not know HTML. Figures and tables are the reports' own.
-"""
+"""Content of the HTML page: head, key figures, tables and the data of the plots, all from the reports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +14,12 @@ from chat_ops.page import tables as page_tables
 from chat_ops.table import ReportColumn, ReportTable
 
 NO_VALUE: Final = "\N{EN DASH}"
-"""Shown where a figure is not in the log."""
+"""Shown for a value that is not in the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageTile:
-    """A key figure; the browser may compute it again for what is filtered, by its name."""
+    """A key figure; the browser recomputes it by its name when a filter is set."""
 
     name: str
     title: str
@@ -33,7 +30,7 @@ class PageTile:
 
 @dataclass(frozen=True, slots=True)
 class PageContent:
-    """What the page is made of; `embedded` is for its scripts."""
+    """Content of the page; `embedded` is the data of its scripts."""
 
     head: Mapping[str, Any]
     tiles: Sequence[PageTile]
@@ -43,7 +40,7 @@ class PageContent:
 
 
 def build_page(log: EventLog) -> PageContent:
-    """Ask the reports, and return what is on the page."""
+    """Run the reports and return the page's content."""
     summary = {table.name: table for table in page_tables.run_report("summary", log)}
     nodes = page_series.find_nodes(log)
     width = page_series.choose_step_width(log, len(nodes.names))
@@ -148,7 +145,7 @@ def _format_at(time: datetime | None) -> str:
 
 
 def _only_row(table: ReportTable) -> dict[str, Any]:
-    """Return the only row of an upright table by its columns' names."""
+    """Return the only row of a table as a dict by column name; empty if there is none."""
     if not table.rows:
         return {}
     names: Sequence[ReportColumn] = table.columns
@@ -156,7 +153,7 @@ def _only_row(table: ReportTable) -> dict[str, Any]:
 
 
 def _describe_filters(log: EventLog) -> list[str]:
-    """Say which lines were asked for when the page was made; names are left out of an anonymous page."""
+    """Return the filters that the page was made with; an anonymous page masks their names."""
     filters = log.filters
     found = []
     if filters.since:

@@ -1,10 +1,10 @@
-"""Histograms for the browser, which adds them up for the time, the node and the rooms that are asked for.
+"""Histograms for the browser, which merges them for the filtered period, node and rooms.
 
-Knows how they are made coarser and packed. Must not know plots. A bucket of the page is the 32nd part of a
-power of two wide: 2.2 % of its value, where the log's own are exact to 0.1 %. Counts stay exact.
+The page has 32 buckets per power of two, each 2.2 % wide; the log's own are exact to 0.1 %. Counts stay
+exact.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,9 +22,9 @@ from chat_server.vocabulary import HISTOGRAMS
 BUCKETS_PER_OCTAVE: Final = 32
 """Buckets for each power of two."""
 MAX_SLICES: Final = 400
-"""Slices of time, of all nodes together; fewer where each node has its own."""
+"""Time slices of all nodes together; fewer if each node has its own."""
 MAX_ROOMS: Final = 24
-"""Rooms whose course is on the page: the busiest."""
+"""The busiest rooms, which have plots of their own."""
 MAX_ROOM_SLICES: Final = 60
 
 _ROOM_ROWS: Final = (
@@ -35,7 +35,7 @@ _ROOM_ROWS: Final = (
 
 
 def embedded_histograms(log: EventLog, series: Series) -> dict[str, Any]:
-    """Return histograms by scope (or room) and figure: for each slice its number and packed counts."""
+    """Return histograms by scope (or room) and metric: number and packed counts of each slice."""
     slices = max(MAX_SLICES // len(series.scopes), 20)
     per = max(-(-len(series.step_starts) // slices), 1)
     index = {start: number for number, start in enumerate(series.step_starts)}
@@ -56,7 +56,7 @@ def embedded_histograms(log: EventLog, series: Series) -> dict[str, Any]:
 
 
 def pack_histogram(histogram: SparseHistogram) -> list[int]:
-    """Return pairs of numbers: how far the bucket is from the one before, and its count."""
+    """Return a flat list of pairs: distance from the previous bucket, and count."""
     highest, counts = histogram.buckets()
     if not len(counts):
         return []
@@ -68,7 +68,7 @@ def pack_histogram(histogram: SparseHistogram) -> list[int]:
 
 
 def _rooms(log: EventLog, width: int, step_starts: Sequence[datetime]) -> dict[str, Any]:
-    """Return the course of the busiest rooms: counts by step, histograms by slice."""
+    """Return the busiest rooms: counts by step, histograms by slice."""
     log.materialise(
         "page_rooms", _ROOM_ROWS.format(step=time_buckets.bucket_sql(width), rare=log.rare_events())
     )
@@ -93,7 +93,7 @@ def _rooms(log: EventLog, width: int, step_starts: Sequence[datetime]) -> dict[s
     ):
         if start in index:
             rooms[name]["counts"].append([index[start], messages or 0, deliveries or 0])
-    for figure in HISTOGRAMS[:2]:  # a room has no round trips
+    for figure in HISTOGRAMS[:2]:  # rooms have no round trips
         payloads = log.rows(
             f"SELECT room, step, {figure} FROM page_rooms WHERE {figure} IS NOT NULL AND {wanted}"
             " ORDER BY step",

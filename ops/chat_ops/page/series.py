@@ -1,10 +1,9 @@
-"""The course of the figures for the page's plots: a value for each step of time, of all nodes and of each.
+"""Time series for the page's plots: a value per time step, for all nodes together and for each.
 
-Knows what an interval line tells. Must not know plots. Percentiles are of merged histograms; where several
-nodes are shown together, of the merged histograms of all.
+Percentiles come from merged histograms, for several nodes from those of all.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,32 +18,32 @@ from chat_ops.stats.histogram import SparseHistogram
 from chat_server.vocabulary import HISTOGRAMS
 
 MAX_STEPS: Final = 2_000
-"""Steps in a plot: more than its pixels."""
+"""Steps of a plot: more than its pixels."""
 MAX_CELLS: Final = 6_000
-"""Steps times nodes: some 30 figures each, so the page stays below a few MB."""
+"""Steps times nodes, of some 30 values each: keeps the page below a few MB."""
 MAX_NODES: Final = 8
-"""Nodes with plots of their own, those with the most intervals; all others are in the sum of all."""
+"""Nodes with plots of their own: those with the most lines. The sum includes all nodes."""
 
 _SUMMED_FIELDS: Final = ("messages", "deliveries", "caught_up", "opened", "bytes_in", "bytes_out", "commits")
 _GAUGE_FIELDS: Final = ("sessions", "held", "lagging", "queue_bytes", "rss_bytes", "store_bytes", "wal_bytes")
-"""Each node has some of its own: of all nodes, the sum."""
+"""Gauges of a node; for all nodes together, their sum."""
 _MAP_FIELDS: Final = ("errors", "closed", "refused")
 PERCENTILES: Final = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 NodeStep = tuple[str, datetime]
-"""A node's name ("" for all nodes) and the first moment of a step."""
+"""Name of a node ("" for all) and start of a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeNames:
-    """The nodes that are told apart, and how many more there are."""
+    """The nodes with plots of their own, and the number of other nodes."""
 
     names: Sequence[str]
     more: int
 
 
 def find_nodes(log: EventLog) -> NodeNames:
-    """Return the nodes of the log, those with the most lines of their own first."""
+    """Return the nodes of the log with the most lines, sorted by name."""
     found = log.rows(
         f"SELECT coalesce(node, '') FROM {log.rare_events()} GROUP BY 1 ORDER BY count(*) DESC, 1"
     ) or log.rows("SELECT DISTINCT coalesce(node, '') FROM lines ORDER BY 1")
@@ -53,7 +52,7 @@ def find_nodes(log: EventLog) -> NodeNames:
 
 
 def choose_step_width(log: EventLog, number: int) -> int:
-    """Return the seconds of a step: as fine as the page may be, and no finer than the server's intervals."""
+    """Return the step width in seconds: as fine as the page's limits and the log interval allow."""
     finest = time_buckets.choose_width(log, None, max(min(MAX_STEPS, MAX_CELLS // (number + 1)), 100))
     ((usual,),) = log.rows(f"SELECT median(interval_s) FROM {log.rare_events()} WHERE event = 'interval'")
     return next(
@@ -64,7 +63,7 @@ def choose_step_width(log: EventLog, number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Values by step, for each of `scopes`: all nodes together (""), then, if there are several, each."""
+    """Values by step for each scope: all nodes ("") and, if there are several, each node."""
 
     width: int
     step_starts: Sequence[datetime]
@@ -74,7 +73,7 @@ class Series:
 
     @classmethod
     def of(cls, log: EventLog, width: int, nodes: NodeNames) -> Self:
-        """Return the figures of the log."""
+        """Return the time series of the log."""
         scopes = ["", *nodes.names] if len(nodes.names) > 1 else [""]
         figures = _interval_metrics(log, width)
         if not figures:
@@ -92,7 +91,7 @@ class Series:
 
     @classmethod
     def _of_sessions(cls, log: EventLog, width: int) -> Self:
-        """Return what the lines of sessions and messages tell, where there are no intervals (--user)."""
+        """Return the series from session and message lines, for a log without intervals (--user)."""
         names = [column.name for column in timeline.COLUMNS]
         rows = timeline.step_rows(log, width, {})
         kept = ("opened", "messages", "bytes_out")
@@ -101,7 +100,7 @@ class Series:
         return cls(width, [row[0] for row in rows], [""], {"": {**columns, "seconds": seconds}}, {})
 
     def embedded(self) -> dict[str, Any]:
-        """Return the values as the page's scripts read them; times in seconds since 1970."""
+        """Return the values for the page's scripts; times are Unix times in seconds."""
         return {
             "times": [unix_seconds(start) for start in self.step_starts],
             "series": {escape_unprintable(scope): dict(columns) for scope, columns in self.values.items()},
@@ -109,12 +108,12 @@ class Series:
 
 
 def unix_seconds(time: datetime) -> int:
-    """Return a time in UTC, which has no zone of its own, as seconds since 1970."""
+    """Return a UTC time without a zone as Unix time in seconds."""
     return round(time.replace(tzinfo=UTC).timestamp())
 
 
 def step_starts(found: Sequence[datetime], width: int) -> list[datetime]:
-    """Return all steps from the first to the last, unless a stray line years away would make too many."""
+    """Return the starts of all steps from first to last; if too many, the first ones with data."""
     step = timedelta(seconds=width)
     number = (found[-1] - found[0]) // step + 1
     if number > MAX_STEPS + 1:
@@ -123,7 +122,7 @@ def step_starts(found: Sequence[datetime], width: int) -> list[datetime]:
 
 
 def _interval_metrics(log: EventLog, width: int) -> dict[NodeStep, dict[str, Any]]:
-    """Return what the intervals count, by node and step, and of all nodes together."""
+    """Return the interval metrics by node and step, and for all nodes together."""
     rare, step = log.rare_events(), time_buckets.bucket_sql(width)
     sums = ", ".join(f"sum({name})::BIGINT" for name in _SUMMED_FIELDS)
     levels = ", ".join(f"max({name})" for name in _GAUGE_FIELDS)
@@ -176,7 +175,7 @@ def _latencies(
 def _columns(
     figures: Sequence[Mapping[str, Any]], latencies: Sequence[Mapping[str, SparseHistogram | None]]
 ) -> dict[str, Sequence[Any]]:
-    """Return the values by column; what no step has is left out. Counts by word: steps and counts."""
+    """Return the values by column, without empty columns; maps as pairs of step number and count by key."""
     columns: dict[str, Any] = {}
     for name in ("seconds", *_SUMMED_FIELDS, *_GAUGE_FIELDS, "free_bytes", "loop_lag_max_ms"):
         values = [_round_to_5_digits(one.get(name)) for one in figures]

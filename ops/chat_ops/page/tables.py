@@ -1,7 +1,4 @@
-"""The tables of the page: the reports' own, bounded, with what the browser needs to filter and sort them.
-
-Knows which tables are shown and in what order. Must not know how they are drawn.
-"""
+"""Tables of the page: the reports' tables, with a row limit and the columns that the filter uses."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,30 +19,30 @@ _TOP: Final = str(MAX_ROWS)
 
 _REPORTS: Final[dict[str, tuple[Sequence[str], dict[str, str]]]] = {
     "rooms": (("--limit", _TOP), {"rooms": "Busiest rooms"}),
-    "users": (("--limit", _TOP, "--by", "messages"), {"users": "Users, by what they said"}),
+    "users": (("--limit", _TOP, "--by", "messages"), {"users": "Users, by messages sent"}),
     "sessions": (
         ("--limit", _TOP, "--by", "messages"),
-        {"endings": "How sessions ended", "sessions": "Sessions, by what was said"},
+        {"endings": "How sessions ended", "sessions": "Sessions, by messages sent"},
     ),
     "rtt": (("--top", "200"), {"sessions": "Sessions with the longest round trips"}),
-    "slow": (("--top", _TOP), {"lags": "Readers that lagged", "readers": "Slow readers"}),
-    "errors": (("--limit", _TOP), {"trouble": "Trouble by kind", "lines": "Lines that warn"}),
+    "slow": (("--top", _TOP), {"lags": "Lagging readers", "readers": "Slow readers"}),
+    "errors": (("--limit", _TOP), {"trouble": "Trouble by kind", "lines": "Warnings and errors"}),
     "storms": (
         ("--top", "200"),
-        {"storms": "Storms", "floods": "Floods", "flooders": "Closed for flooding", "refused": "Turned away"},
+        {"storms": "Storms", "floods": "Floods", "flooders": "Closed for flooding", "refused": "Refused"},
     ),
     "audit": (("--top", "100"), {"audit": "What the log proves", "findings": "Findings of the audit"}),
 }
-"""For each report its options, and which of its tables are shown under which title."""
+"""For each report: its options, and the titles of the tables shown."""
 _ORDER: Final = ("errors", "audit", "storms", "slow", "rooms", "users", "sessions", "rtt")
-"""First what somebody may have to act on."""
+"""First those that may need action."""
 _FILTER_COLUMNS: Final = {"node": "node", "room": "room", "username": "user"}
-"""Columns that the filter looks at."""
+"""Columns that the filter compares."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """A table of the page, under an id that is its own."""
+    """A table of the page with its HTML id."""
 
     id: str
     report: str
@@ -53,7 +50,7 @@ class PageTable:
     title: str
 
     def embedded(self) -> dict[str, Any]:
-        """Return the table as the page's scripts read it: times as milliseconds since 1970."""
+        """Return the table for the page's scripts; times are Unix times in ms."""
         return {
             "id": self.id,
             "columns": [
@@ -72,17 +69,17 @@ class PageTable:
 
 
 def run_report(report: str, log: EventLog, *options: str) -> list[ReportTable]:
-    """Return a report's tables; what a report cannot say of this log is left out."""
+    """Return a report's tables; none if it raises `UsageError`."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     REPORTS[report].add_arguments(parser)
     try:
         return REPORTS[report].run(log, parser.parse_args(options))
-    except UsageError:  # e.g. nothing to compare: other reports may have an answer
+    except UsageError:  # e.g. nothing to compare; other reports may work
         return []
 
 
 def collect_tables(log: EventLog) -> list[PageTable]:
-    """Return all tables of the page, also those without rows."""
+    """Return all tables of the page, including empty ones."""
     found = []
     for name in _ORDER:
         options, titles = _REPORTS[name]
@@ -96,14 +93,14 @@ def collect_tables(log: EventLog) -> list[PageTable]:
         found.insert(
             0,
             PageTable(
-                "bad_lines", "--bad-lines", bad_lines.bad_lines_table(log), "Lines that are no log lines"
+                "bad_lines", "--bad-lines", bad_lines.bad_lines_table(log), "Lines that are not log lines"
             ),
         )
     return found
 
 
 def unix_millis(time: datetime | None) -> int | None:
-    """Return a time in UTC, which has no zone of its own, as milliseconds since 1970."""
+    """Return a UTC time without a zone as Unix time in ms; None for None."""
     return None if time is None else round(time.replace(tzinfo=UTC).timestamp() * 1000)
 
 

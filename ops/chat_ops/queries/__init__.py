@@ -1,4 +1,4 @@
-"""Questions that several reports ask of the log: trouble, peak sessions, floods.
+"""Queries that several reports share: trouble, peak sessions, floods.
 
 Imports `log`, `stats` and `table`.
 Open `trouble.py` first.

@@ -1,7 +1,6 @@
-"""The tables of `storms` about floods: when senders were too fast, and who was closed or turned away for it.
+"""Tables of floods: rate-limited senders, sessions closed for flooding, refused addresses.
 
-Knows which lines tell of it; `storm_intervals` is kept by stats/outlier_intervals.py. Must not know what is
-out of the ordinary.
+Reads the table `storm_intervals` of stats/outlier_intervals.py.
 """
 
 from typing import Final
@@ -11,11 +10,11 @@ from chat_ops.stats import outlier_intervals, outliers
 from chat_ops.table import ReportColumn, ReportTable
 
 FLOOD_FLOOR_PER_S: Final = 1.0
-"""`rate_limited` errors a second up to which nothing is a flood: people paste."""
+"""`rate_limited` errors per second; up to this it is not a flood, as users paste text."""
 
 
 def flood_tables(log: EventLog, factor: float, top: int) -> list[ReportTable]:
-    """Return the floods, the sessions closed for flooding, and the addresses turned away."""
+    """Return the floods, the sessions closed for flooding, and the refused addresses."""
     return [_floods(log, factor, top), _flooders(log, top), _refused(log, top)]
 
 
@@ -43,11 +42,9 @@ def _floods(log: EventLog, factor: float, top: int) -> ReportTable:
         (
             ReportColumn("from", "from", "time"),
             ReportColumn("lasted_s", "lasted", "seconds", "By whole intervals"),
-            ReportColumn(
-                "rate_limited", "rate limited", "count", "Messages refused since they came too fast"
-            ),
+            ReportColumn("rate_limited", "rate limited", "count", "Messages refused by the rate limit"),
             ReportColumn("flooding", "closed", "count", "Sessions closed for flooding"),
-            ReportColumn("refused", "refused", "count", "Connections turned away meanwhile"),
+            ReportColumn("refused", "refused", "count", "Connections refused meanwhile"),
         ),
         sorted(shown, key=lambda row: row[0]),
         [f"the {top} largest of {len(found)}; --top N shows more"] if len(found) > top else [],
@@ -60,7 +57,7 @@ def _flooders(log: EventLog, top: int) -> ReportTable:
         "Closed for flooding",
         (
             ReportColumn("address", "address", "text"),
-            ReportColumn("username", "user", "text", "One of them, where an address has several"),
+            ReportColumn("username", "user", "text", "One of them, if the address has several"),
             ReportColumn("times", "times", "count"),
             ReportColumn("messages_in", "messages", "count", "Accepted before"),
             ReportColumn("bytes_in", "bytes", "bytes", "Received"),
@@ -80,12 +77,12 @@ def _flooders(log: EventLog, top: int) -> ReportTable:
 def _refused(log: EventLog, top: int) -> ReportTable:
     return ReportTable(
         "refused",
-        "Turned away",
+        "Refused",
         (
-            ReportColumn("address", "address", "text", "Empty: all that had no line of their own"),
+            ReportColumn("address", "address", "text", "Empty: all without a line of their own"),
             ReportColumn("reason", "reason", "text"),
             ReportColumn("count", "times", "count"),
-            ReportColumn("others", "addresses", "count", "Where one line is for several"),
+            ReportColumn("others", "addresses", "count", "If one line is for several"),
             ReportColumn("sessions", "sessions", "count", "Open at the time, at most"),
             ReportColumn("first", "first", "time"),
             ReportColumn("last", "last", "time"),

@@ -1,10 +1,9 @@
-"""The most sessions at a time, and when.
+"""Peak number of concurrent sessions and its time, from interval lines or else from session lines.
 
-Knows two ways to tell: by the interval lines, and where there are none by the lines of each session. Must not
-know how it is shown. Openings come before closings of the same moment.
+At equal times, openings count before closings.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own
+# ruff: noqa: S608  SQL is built from our own names
 
 from typing import Final
 
@@ -29,7 +28,7 @@ WITH changes AS (
 ), of_runs AS (
     SELECT t.*, r.until, r.seen
     FROM changes AS t ASOF LEFT JOIN restarts AS r ON t.node = r.node AND t.ts < r.until
-    -- A session that opens twice counts once: the line of its closing was dropped.
+    -- A session that opens twice counts once: its closing line was dropped.
     QUALIFY change IS DISTINCT FROM lag(change) OVER (
         PARTITION BY t.node, r.until, session_id ORDER BY t.ts, change DESC)
 ), counted AS (
@@ -37,7 +36,7 @@ WITH changes AS (
             PARTITION BY node, until, session_id ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS open
     FROM of_runs
 ), runs AS (
-    -- A session that closed without having opened was open before: before the log's first line, most likely.
+    -- A session that closed without having opened was open before, most likely before the log's first line.
     SELECT node, until, max(seen) AS seen, sum(before) AS before, sum(more) AS more
     FROM (
         SELECT node, until, max(seen) AS seen, greatest(-min(open), 0) AS before, sum(change) AS more
@@ -57,7 +56,7 @@ SELECT seen, -(before + more) FROM runs WHERE until IS NOT NULL AND before + mor
 
 
 def find_peak(log: EventLog, rare: str, *, intervals: bool) -> Row:
-    """Return the most sessions at a time over all nodes, and when."""
+    """Return the peak of sessions over all nodes, and its time; (None, None) if it is not logged."""
     if not intervals:
         restarts.make_restarts_table(log)
         changes = _OF_SESSIONS
@@ -65,7 +64,7 @@ def find_peak(log: EventLog, rare: str, *, intervals: bool) -> Row:
         restarts.make_restarts_table(log, rare)
         changes = _OF_INTERVALS.format(rare=rare)
     else:
-        return (None, None)  # of one room, say
+        return (None, None)  # e.g. for one room
     return log.rows(
         "SELECT max(at_once)::BIGINT, arg_max(ts, (at_once, -epoch_us(ts))) FROM (SELECT ts,"
         f" sum(change) OVER (ORDER BY ts, change DESC ROWS UNBOUNDED PRECEDING) AS at_once FROM ({changes}))"

@@ -1,9 +1,6 @@
-"""What went wrong, by kind: answered errors, refused connections, servers that crashed, events that warn.
+"""Table of trouble by kind: answered errors, refused connections, crashed servers, warnings."""
 
-Knows where a log tells of trouble. Must not know how it is shown. Two reports show it.
-"""
-
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,22 +15,22 @@ COLUMNS: Final = (
         "kind",
         "text",
         "answered: an error to a peer; refused: a connection; crashed: a server that started again without"
-        " having stopped; else the level",
+        " having stopped; otherwise the level",
     ),
-    ReportColumn("what", "what", "text", "The code, reason or event; of a crash, the node"),
+    ReportColumn("what", "what", "text", "The code, reason or event; for a crash, the node"),
     ReportColumn("count", "count", "count"),
     ReportColumn("first", "first (UTC)", "time", drop_order=2),
     ReportColumn("last", "last (UTC)", "time"),
     ReportColumn("over_time", "over time", "spark"),
 )
 TROUBLE_FIELDS: Final = ("interval_s", "errors", "refused", "count")
-"""What it reads of the few lines."""
+"""Columns that it reads of the rare events."""
 _MAX_STEPS: Final = 1000
-"""A course of more steps is not told: it would be mostly zeros."""
+"""No sparkline for more steps: it would be mostly zeros."""
 
 
 def trouble_table(log: EventLog, width: int) -> ReportTable:
-    """Return each kind of trouble with its count and its course, the commonest first."""
+    """Return each kind of trouble with its count, in total and over time, the most frequent first."""
     rare = log.rare_events(*TROUBLE_FIELDS)
     maps = " UNION ALL ".join(
         f"SELECT '{kind}' AS kind, one.key AS what, one.value AS n, line_time FROM"
@@ -64,7 +61,7 @@ def trouble_table(log: EventLog, width: int) -> ReportTable:
 
 
 def _step_starts(times: list[datetime], width: int) -> list[datetime]:
-    """Return the steps from the first trouble to the last; none if they are too many."""
+    """Return the starts of the steps from the first trouble to the last; none if there are too many."""
     if not times:
         return []
     step = timedelta(seconds=width)

@@ -1,6 +1,8 @@
-"""The reports, by the name they are asked for with.
+"""The reports of `chat-logs`, one a module, by name.
 
-A report is a module with `HELP` (a sentence), `add_arguments(parser)` and `run(log, args) -> list[Table]`.
+A report has `HELP` (a sentence), `add_arguments(parser)` and `run(log, args) -> list[ReportTable]`.
+Imports everything but `output`, `page` and `live`.
+Open `summary.py` first.
 """
 
 import argparse
@@ -27,15 +29,15 @@ from chat_ops.table import ReportTable
 
 
 class Report(Protocol):
-    """What a report's module has."""
+    """Interface of a report module."""
 
     HELP: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the options of its own."""
+        """Add the report's own options."""
 
     def run(self, log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-        """Answer."""
+        """Return the report's tables."""
 
 
 REPORTS: Final[Mapping[str, Report]] = {
@@ -53,4 +55,4 @@ REPORTS: Final[Mapping[str, Report]] = {
     "compare": compare,
     "sql": sql,
 }
-"""In the order in which `--help` lists them."""
+"""In the order of `--help`."""

@@ -1,7 +1,4 @@
-"""The report `audit`: what the log alone can prove about order, loss and its own completeness.
-
-Knows which checks there are. Must not know how any of them works.
-"""
+"""The report `audit`: what the log alone can prove about order, loss and its own completeness."""
 
 import argparse
 from typing import Final
@@ -15,7 +12,7 @@ from chat_ops.table import ReportColumn, ReportTable
 HELP: Final = "what the log can prove: gaps and repeats of seqs, crashes, failures of the store, lost lines"
 
 _NO_LINES: Final = AuditCheck(
-    "lines", AuditVerdict.UNKNOWN, 0, "no server wrote a line at the times that are asked for"
+    "lines", AuditVerdict.UNKNOWN, 0, "no server logged a line in the chosen period"
 )
 _FAILING: Final = {
     "wrong": {AuditVerdict.WRONG},
@@ -25,17 +22,17 @@ _FAILING: Final = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how much is shown, and what is a failure."""
+    """Add the number of findings shown, and the failure condition."""
     parser.add_argument("--top", type=int, default=10, metavar="N", help="findings shown of each check (10)")
     parser.add_argument(
         "--fail-if",
         choices=tuple(_FAILING),
-        help="exit code 1 if a check ends so, or worse (notice, unknown)",
+        help="exit code 1 if a check has this verdict or a worse one",
     )
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the verdicts and what was found."""
+    """Return the verdicts and the findings. Raises `BoundBrokenError` by `--fail-if`."""
     runs.make_run_tables(log)
     checks = _checked(log) if log.rows("SELECT count(*) FROM spans") != [(0,)] else [_NO_LINES]
     tables = [_verdicts(checks), _findings(checks, max(args.top, 0))]
@@ -63,8 +60,8 @@ def _verdicts(checks: list[AuditCheck]) -> ReportTable:
         (
             ReportColumn("check", "check", "text"),
             ReportColumn("verdict", "verdict", "text", "fine, notice (worth a look), wrong, or cannot tell"),
-            ReportColumn("count", "count", "count", "Of what the check's name says"),
-            ReportColumn("says", "what it says", "text"),
+            ReportColumn("count", "count", "count", "Findings, or what the check's name says"),
+            ReportColumn("says", "explanation", "text"),
         ),
         [(check.name, str(check.verdict), check.count, check.text) for check in checks],
     )

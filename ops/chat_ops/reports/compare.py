@@ -1,8 +1,4 @@
-"""The report `compare`: two logs, or two times of one, side by side, and whether it has got worse.
-
-Knows what is worse. Must not know how figures are measured (compare/metric_refs.py) nor bounds written
-(compare/bounds.py).
-"""
+"""The report `compare`: metrics of two logs, or of two periods of one, and which got worse."""
 
 import argparse
 import math
@@ -18,46 +14,46 @@ from chat_ops.log.event_log import EventLog
 from chat_ops.log.input_files import STDIN
 from chat_ops.table import ReportColumn, ReportTable, Row
 
-HELP: Final = "two logs (BEFORE NOW), or two times of one (--baseline-since …), and what has got worse"
+HELP: Final = "two logs (BEFORE NOW), or two periods of one (--baseline-since …), and what got worse"
 
 NOISE_PERCENT: Final = 10.0
-"""Percent by which two runs of the same differ anyway."""
+"""Difference in percent that two runs of the same server have anyway."""
 _MIN_SAMPLES: Final = {"p50": 10, "p90": 50, "p99": 500, "p999": 5000, "max": 1}
-"""Durations that a percentile must be of: five of them beyond it, that it be no chance."""
+"""Durations needed for a percentile, so that at least five are beyond it."""
 _HOUR_S: Final = 3600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what is compared with what, and the bounds."""
+    """Add the baseline, the bounds and the noise level."""
     parser.add_argument(
         "files",
         nargs="+",
         metavar="FILE",
-        help="BEFORE NOW; or what is judged, with one of the options below",
+        help="BEFORE NOW; or the log to judge, with one of the options below",
     )
     parser.add_argument(
         "--against", nargs="+", action="extend", metavar="FILE", help="the baseline: files to compare with"
     )
-    parser.add_argument("--baseline-since", metavar="TIME", help="the baseline is from then on")
-    parser.add_argument("--baseline-until", metavar="TIME", help="the baseline is before then")
+    parser.add_argument("--baseline-since", metavar="TIME", help="the baseline begins at this time")
+    parser.add_argument("--baseline-until", metavar="TIME", help="the baseline ends before this time")
     parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="BOUNDS",
-        help='exit code 1 if so: "latency.p99>+20%%", "errors>0,rtt.p99>5ms"; may be repeated',
+        help='exit code 1 if true: "latency.p99>+20%%", "errors>0,rtt.p99>5ms"; may be repeated',
     )
     parser.add_argument(
         "--noise",
         type=float,
         default=NOISE_PERCENT,
         metavar="PERCENT",
-        help=f"a change up to which nothing is better or worse ({NOISE_PERCENT:g})",
+        help=f"changes up to this count as the same ({NOISE_PERCENT:g})",
     )
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the figures of both, and the bounds."""
+    """Return the metrics of both, and the bounds. Raises `BoundBrokenError` if one is broken."""
     bounds = [bound for text in args.fail_if for bound in thresholds.parse_bounds(text)]
     before, now, notes = _measure_both(log, args)
     tables = [
@@ -88,23 +84,23 @@ def _measure_both(log: EventLog, args: argparse.Namespace) -> tuple[LogMetrics, 
         first = args.against
     elif timed:
         if not (args.since or args.until):
-            raise UsageError("say with --since or --until which time is compared with the baseline")
+            raise UsageError("give --since or --until for the period to compare with the baseline")
         first = files
     elif len(files) == 2:
         first, judged = files[:1], files[1:]
         baseline = {"since": args.since, "until": args.until}
     else:
         raise UsageError(
-            "compare two files (BEFORE NOW), or say with what: --against FILE… or --baseline-since TIME"
+            "give two files (BEFORE NOW), or a baseline: --against FILE… or --baseline-since TIME"
         )
     with cli_options.open_log(args, files=first, **baseline) as other:
         before = metric_refs.measure_log(other, "the baseline")
-        notes = [f"of the baseline, {other.bad_lines} lines are no log lines"] if other.bad_lines else []
+        notes = [f"{other.bad_lines} lines of the baseline are not log lines"] if other.bad_lines else []
     if judged is None:
-        now = metric_refs.measure_log(log, "what is judged")
+        now = metric_refs.measure_log(log, "the log to judge")
     else:
         with cli_options.open_log(args, files=judged) as second:
-            now = metric_refs.measure_log(second, "what is judged")
+            now = metric_refs.measure_log(second, "the log to judge")
     return before, now, [f"before: {before.seconds:,.0f} s of intervals; now: {now.seconds:,.0f} s", *notes]
 
 
@@ -115,7 +111,7 @@ def _verdict(change: float | None, noise: float) -> str | None:
 
 
 def _change(before: float | None, now: float | None) -> tuple[float | None, float | None]:
-    """Return the change to judge, and the one to show, which is no number where it began with nothing."""
+    """Return the change to judge, and the one to show: None where it is infinite."""
     change = thresholds.percent_change(before, now)
     return change, None if change is None or math.isinf(change) else change
 
@@ -141,7 +137,7 @@ def _latency(before: LogMetrics, now: LogMetrics, noise: float, notes: Sequence[
             ReportColumn("now_us", "now", "us"),
             ReportColumn("change", "change", "percent"),
             ReportColumn(
-                "verdict", "verdict", "text", "few samples: too few durations to tell it from chance"
+                "verdict", "verdict", "text", "few samples: too few durations, the change may be chance"
             ),
         ),
         rows,
@@ -158,7 +154,7 @@ def _traffic(before: LogMetrics, now: LogMetrics) -> ReportTable:
     rows.append((metric_refs.PEAK_SESSIONS, *peaks, None, None, _change(*peaks)[1]))
     return ReportTable(
         "traffic",
-        "Traffic, neither good nor bad",
+        "Traffic (not judged)",
         (
             ReportColumn("figure", "figure", "text"),
             ReportColumn("before", "before", "count"),

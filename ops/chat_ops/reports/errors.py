@@ -1,7 +1,4 @@
-"""The report `errors`: what went wrong, how often, when, and in what words.
-
-Knows where a log tells of trouble. Must not know how it is shown.
-"""
+"""The report `errors`: kinds of errors with counts over time, and the last warnings."""
 
 import argparse
 from typing import Final
@@ -12,7 +9,7 @@ from chat_ops.queries import trouble
 from chat_ops.reports.row_limit import add_limit_option
 from chat_ops.table import ReportColumn, ReportTable
 
-HELP: Final = "what went wrong: errors answered, connections refused, warnings and faults, with their words"
+HELP: Final = "errors answered, connections refused, warnings and internal errors, with their messages"
 
 _LINE_COLUMNS: Final = (
     "username",
@@ -36,16 +33,16 @@ _WARNING_LINES: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how many lines are shown, and whether with stacks."""
+    """Add the step width, the number of lines, and whether with stacks."""
     parser.add_argument(
-        "--every", metavar="STEP", help="how wide a step of the sparkline is (chosen by the span)"
+        "--every", metavar="STEP", help="width of a step of the sparkline (default: by the period)"
     )
-    parser.add_argument("--stacks", action="store_true", help="show the stacks, too")
+    parser.add_argument("--stacks", action="store_true", help="also show the stacks")
     add_limit_option(parser, "lines")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the kinds of trouble, their course, and the last lines that warn."""
+    """Return the kinds of trouble over time, and the last warnings and errors."""
     rare = log.rare_events(*trouble.TROUBLE_FIELDS, *_LINE_COLUMNS)
     width = time_buckets.choose_width(log, args.every)
     kinds = trouble.trouble_table(log, width)
@@ -59,7 +56,7 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
         ReportColumn("username", "user", "text"),
         ReportColumn("address", "address", "text"),
         ReportColumn("why", "why", "text", "The reason, or the class of the exception"),
-        ReportColumn("error", "in words", "text"),
+        ReportColumn("error", "message", "text"),
         ReportColumn("duration_s", "lasted", "seconds"),
         ReportColumn("stack", "stack", "text"),
     ]
@@ -68,4 +65,4 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
         columns.pop()
         rows = [row[:-1] for row in rows]
     notes = [f"the last {len(rows)} of {len(rows) + more:,}; --limit shows more."] if more else []
-    return [kinds, ReportTable("lines", "Lines that warn, the last first", columns, rows, notes)]
+    return [kinds, ReportTable("lines", "Warnings and errors, the last first", columns, rows, notes)]

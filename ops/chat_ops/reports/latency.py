@@ -1,7 +1,4 @@
-"""The report `latency`: how long messages took, in each step of time, each room or on each node.
-
-Knows which intervals belong together. Must not know how histograms are added up.
-"""
+"""The report `latency`: percentiles of message latency by time step, room or node."""
 
 import argparse
 from typing import Final
@@ -12,15 +9,13 @@ from chat_ops.stats import percentiles
 from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
 
-HELP: Final = "how long it took from acceptance to commit and from commit to the last send, as percentiles"
+HELP: Final = "message latency percentiles: acceptance to commit, and commit to the last send"
 
 LATENCY_TITLES: Final = {
     "accept_to_commit": "From a message's acceptance to its commit",
     "commit_to_sent": "From a commit to the last member's send",
 }
-_BUSIEST_NOTE: Final = (
-    "the server measures its busiest rooms in each interval: what a room did beside is not here"
-)
+_BUSIEST_NOTE: Final = "an interval has only its ten busiest rooms: a room's other messages are not included"
 _PART_ROWS: Final = {
     "room": "SELECT ts, interval_s, r.room AS part, r.messages, r.accept_to_commit, r.commit_to_sent"
     " FROM (SELECT ts, interval_s, unnest(rooms) AS r FROM {rare} WHERE event = 'interval')",
@@ -30,16 +25,16 @@ _PART_ROWS: Final = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how to divide, and how finely."""
-    parser.add_argument("--by", choices=("time", *_PART_ROWS), default="time", help="divide by (time)")
+    """Add the grouping and the step width."""
+    parser.add_argument("--by", choices=("time", *_PART_ROWS), default="time", help="group by (time)")
     parser.add_argument(
-        "--every", metavar="STEP", help="how wide a step is: 10s, 5m, 1h (chosen by the span)"
+        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (default: by the period)"
     )
     parser.add_argument("--top", type=int, default=20, metavar="N", help="busiest rooms or nodes shown (20)")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the whole, then its parts."""
+    """Return the totals, then the groups."""
     width = time_buckets.choose_width(log, args.every, max_steps=24)
     needs = ("interval_s", "messages", *LATENCY_TITLES, *(["rooms"] if args.by == "room" else []))
     rare = log.rare_events(*needs)
@@ -68,7 +63,7 @@ def _table_by(log: EventLog, rare: str, what: str, top: int, width: int) -> Repo
     if len(busiest) > top:
         notes.append(f"the {top} busiest of {len(busiest)}; --top N shows more")
     totals = []
-    for (part,) in busiest[:top]:  # one at a time, so that but one's payloads are in memory
+    for (part,) in busiest[:top]:  # one at a time: only its payloads are in memory
         log.materialise("part", "SELECT * FROM parts WHERE part IS NOT DISTINCT FROM ?", part)
         for name in LATENCY_TITLES:
             of = percentiles.histograms_by_step(log, name, width, "part")

@@ -1,10 +1,9 @@
 """The report `rooms`: the busiest rooms, with their latencies.
 
-Knows that an interval line names its ten busiest rooms only, and a line `message` every one (--log-messages).
-Must not know how it is shown.
+An interval line has only its ten busiest rooms; `message` lines (--log-messages) have every room.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import argparse
 from typing import Final
@@ -17,9 +16,9 @@ from chat_ops.table import ReportColumn, ReportTable
 HELP: Final = "the busiest rooms, with their latencies"
 
 _BUSIEST_NOTE: Final = (
-    "From the ten busiest rooms of each interval: a quiet room may be missing, and sums may be low."
+    "From the ten busiest rooms of each interval: quiet rooms may be missing, and sums too low."
 )
-_EVERY_NOTE: Final = "From the lines of the messages (--log-messages): every room, every message."
+_EVERY_NOTE: Final = "From the message lines (--log-messages): every room and message."
 
 _FROM_INTERVALS: Final = (
     "SELECT one.room AS room, sum(one.messages)::BIGINT AS messages,"
@@ -40,7 +39,7 @@ _LATENCIES: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how many are shown."""
+    """Add the number of rooms shown."""
     add_limit_option(parser, "rooms")
 
 

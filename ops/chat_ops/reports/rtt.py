@@ -1,7 +1,4 @@
-"""The report `rtt`: round trips measured by ping, and whose were the longest.
-
-Knows what the server and the kernel measure. Must not know how histograms are added up.
-"""
+"""The report `rtt`: round trips measured by ping over time, and the sessions with the longest."""
 
 import argparse
 from typing import Final
@@ -17,18 +14,16 @@ _ORDERS: Final = {"p99": "rtt_p99_ms", "tcp": "tcp_rtt_ms", "queueing": "queuein
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how finely, and which sessions."""
+    """Add the step width, and the choice of sessions."""
     parser.add_argument(
-        "--every", metavar="STEP", help="how wide a step is: 10s, 5m, 1h (chosen by the span)"
+        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (default: by the period)"
     )
     parser.add_argument("--top", type=int, default=20, metavar="N", help="sessions shown (20)")
-    parser.add_argument(
-        "--worst", choices=tuple(_ORDERS), default="p99", help="what makes them the worst (p99)"
-    )
+    parser.add_argument("--worst", choices=tuple(_ORDERS), default="p99", help="order of the sessions (p99)")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the round trips of all, by time, and the worst sessions."""
+    """Return all round trips, those by step, and the worst sessions."""
     width = time_buckets.choose_width(log, args.every, max_steps=24)
     of = percentiles.histograms_by_step(log, "rtt", width, log.rare_events("interval_s", "rtt"))
     return [
@@ -63,10 +58,8 @@ def _sessions(log: EventLog, order: str, top: int) -> ReportTable:
             ReportColumn("rtt_p50_ms", "p50", "ms", "Of the last 64"),
             ReportColumn("rtt_p99_ms", "p99", "ms", "Of the last 64"),
             ReportColumn("tcp_rtt_ms", "kernel", "ms", "The kernel's smoothed round trip (TCP_INFO)"),
-            ReportColumn(
-                "queueing_ms", "queueing", "ms", "p50 less the kernel's: time spent in the two programs"
-            ),
+            ReportColumn("queueing_ms", "queueing", "ms", "p50 minus the kernel's: time in the two programs"),
         ),
         rows,
-        ["sessions are known when they end: those still open are not here"] if rows else [],
+        ["sessions are logged when they end: open ones are not included"] if rows else [],
     )

@@ -1,10 +1,9 @@
-"""The report `sessions`: who came from where, how long, how much, and why it ended.
+"""The report `sessions`: address, duration, traffic and end of each session.
 
-Knows the lines of sessions, and that a server that starts anew has lost those it had (`crashed`). Must not
-know how it is shown.
+A server that starts again without having stopped has lost its open sessions (`crashed`).
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import argparse
 from typing import Final
@@ -14,7 +13,7 @@ from chat_ops.log.event_log import EventLog
 from chat_ops.reports.row_limit import add_limit_option
 from chat_ops.table import ReportColumn, ReportTable
 
-HELP: Final = "who came from where, how long and how much, and why it ended"
+HELP: Final = "address, duration, traffic and end of each session"
 
 _ORDERS: Final = {
     "last": "coalesce(ended, began) DESC",
@@ -50,8 +49,8 @@ WHERE left_at IS NULL OR left_at < came OR moved OR first::DATE <> last::DATE OR
     FROM restarts AS r
     WHERE r.node = s.node AND r.until::DATE = s.last::DATE AND r.until > s.first AND r.until <= s.last)
 """
-"""Sessions that may have been cut off: all but those that were seen to end, with no start since they began.
-They are few, and to find the run of each line takes its time."""
+"""Sessions that may have been cut off: all but those with a logged end and no server start since they began.
+They are few, and finding the run of each line is slow."""
 _CUT_OFF: Final = """
 SELECT *, epoch_us(seen - came) / 1e6 AS duration_s FROM (
     SELECT l.session_id, arg_max(l.dialect, (l.ts, l.dialect)) AS dialect, r.seen,
@@ -65,7 +64,7 @@ SELECT *, epoch_us(seen - came) / 1e6 AS duration_s FROM (
     GROUP BY l.session_id, r.node, r.until, r.seen, r.crashed
 ) WHERE left_at IS NULL OR left_at < came
 """
-"""What was open when its server had been last seen before it started anew."""
+"""Sessions that were open at their server's last line before a restart."""
 _KNOWN: Final = f"""
 SELECT username, address, dialect, node, began,
   CASE WHEN left_at >= came OR came IS NULL THEN left_at ELSE seen END AS ended,
@@ -80,10 +79,9 @@ FROM ({_SESSIONS}) LEFT JOIN (
 LATERAL (SELECT CASE WHEN last_came = came THEN last_seen END AS seen,
     CASE WHEN last_came = came THEN last_reason END AS lost)
 """
-"""Who has come again is on, whatever ended before. Who was cut off ended when the server was last seen."""
-_ENDED: Final = (
-    "Nothing: it was open, or its end is not in the log; of one that crashed, when the server was last seen"
-)
+"""A session that was resumed is open, whatever ended before. One that was cut off ended with the server's
+last line."""
+_ENDED: Final = "Empty: still open, or its end is not in the log. After a crash: the server's last line"
 _COLUMNS: Final = (
     ReportColumn("username", "user", "text"),
     ReportColumn("address", "from", "text"),
@@ -92,7 +90,7 @@ _COLUMNS: Final = (
     ReportColumn("began", "began (UTC)", "time"),
     ReportColumn("ended", "ended (UTC)", "time", _ENDED, drop_order=2),
     ReportColumn("duration_s", "lasted", "seconds"),
-    ReportColumn("resumed", "resumed", "count", "How often it came back", drop_order=2),
+    ReportColumn("resumed", "resumed", "count", "How often it was resumed", drop_order=2),
     ReportColumn("messages_in", "said", "count"),
     ReportColumn("messages_out", "got", "count", drop_order=1),
     ReportColumn("bytes_in", "received", "bytes", drop_order=2),
@@ -105,10 +103,10 @@ _COLUMNS: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the order, what is left out, and how many are shown."""
-    parser.add_argument("--by", choices=_ORDERS, default="last", help="what they are sorted by (last)")
-    parser.add_argument("--reason", metavar="WORD", help="only those that ended for this reason")
-    parser.add_argument("--open", action="store_true", help="only those that were on when the log ended")
+    """Add the order, the filters, and the number of sessions."""
+    parser.add_argument("--by", choices=_ORDERS, default="last", help="sort order (last)")
+    parser.add_argument("--reason", metavar="WORD", help="only sessions that ended for this reason")
+    parser.add_argument("--open", action="store_true", help="only sessions that were open when the log ended")
     add_limit_option(parser, "sessions")
 
 

@@ -1,10 +1,8 @@
-"""The report `slow`: readers that could not keep up, how far they fell behind, and how it ended.
+"""The report `slow`: lagging readers, how far they fell behind, and how each lag ended.
 
-Knows which lines tell of a lag. Must not know how the server feeds who lags.
-
-A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or it
-ended. The end may be missing (the log ends), and so may the beginning (it was rotated away). No lag lasts
-longer than the run of its server: after a crash, the session may come back by the same id.
+A lag begins with `reader_lagging` and ends with the next line of the same session: it caught up, or the
+session ended. Its end may be missing (end of the log), and so may its beginning (rotated away). No lag
+outlasts the run of its server: after a crash, the session may be resumed with the same id.
 """
 
 import argparse
@@ -14,7 +12,7 @@ from chat_ops.log import restarts
 from chat_ops.log.event_log import EventLog
 from chat_ops.table import ReportColumn, ReportTable
 
-HELP: Final = "readers that lagged: who, how often, how long, how far behind, whether they caught up"
+HELP: Final = "lagging readers: how often, how long, how far behind, and whether they caught up"
 
 _LINES: Final = """
 SELECT ts, node, event, session_id, username, address, reason, behind, waiting_bytes, messages,
@@ -52,7 +50,7 @@ FROM events WHERE before IS DISTINCT FROM 'reader_lagging'
 
 _ENDINGS: Final = (
     ReportColumn("caught_up", "caught up", "count", "Lags after which the reader had everything"),
-    ReportColumn("stalled", "stalled", "count", "Lags that the server ended: nothing had moved for too long"),
+    ReportColumn("stalled", "stalled", "count", "Lags that the server ended, as the reader made no progress"),
     ReportColumn(
         "left",
         "left",
@@ -66,12 +64,12 @@ _COUNTED: Final = """count(*) FILTER (ended = 'caught up'), count(*) FILTER (end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how many are shown."""
+    """Add the number of readers shown."""
     parser.add_argument("--top", type=int, default=20, metavar="N", help="slowest readers shown (20)")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the lags in sum, and by reader."""
+    """Return the lags in total, and by reader."""
     log.materialise("slow_lines", _LINES)
     restarts.make_restarts_table(log)
     log.materialise("lags", _LAGS)
@@ -92,17 +90,13 @@ def _sum(log: EventLog) -> ReportTable:
     )
     return ReportTable(
         "lags",
-        "Readers that lagged",
+        "Lagging readers",
         (
-            ReportColumn(
-                "lags", "lags", "count", "Times that a reader was slower, for a second, than what it is sent"
-            ),
+            ReportColumn("lags", "lags", "count", "How often a reader could not keep up for a second"),
             *_ENDINGS,
             ReportColumn("longest_s", "longest", "seconds"),
-            ReportColumn(
-                "most_behind", "most behind", "count", "Messages that were missing when it was told"
-            ),
-            ReportColumn("fed", "fed", "count", "Messages fed from the log, of those who came back, too"),
+            ReportColumn("most_behind", "most behind", "count", "Messages missing when the lag was logged"),
+            ReportColumn("fed", "fed", "count", "Messages fed from the log, also to resumed sessions"),
             ReportColumn(
                 "lagging_peak", "at once", "count", "Most sessions fed from the log at an interval's end"
             ),
@@ -133,12 +127,12 @@ def _readers(log: EventLog, top: int) -> ReportTable:
             ReportColumn("address", "address", "text"),
             ReportColumn("first", "first", "time", drop_order=2),
             ReportColumn("lags", "lags", "count"),
-            ReportColumn("lasted_s", "in all", "seconds", "Of those lags whose end is in the log"),
+            ReportColumn("lasted_s", "total", "seconds", "Of the lags whose end is in the log"),
             ReportColumn("longest_s", "longest", "seconds"),
             ReportColumn(
-                "most_behind", "behind", "count", "Messages missing when it was told, at most", drop_order=2
+                "most_behind", "behind", "count", "Most messages missing when a lag was logged", drop_order=2
             ),
-            ReportColumn("most_waiting_bytes", "waiting", "bytes", "Bytes that waited for the peer, at most"),
+            ReportColumn("most_waiting_bytes", "waiting", "bytes", "Most bytes queued for the peer"),
             ReportColumn(
                 "fed", "fed", "count", "Messages fed from the log until it had caught up", drop_order=2
             ),

@@ -1,9 +1,8 @@
-"""The report `storms`: when many came, went or were turned away at once, and who floods.
+"""The report `storms`: bursts of opened, closed or refused connections, and floods.
 
-Knows which lines tell of it. Must not know what is out of the ordinary (stats/outliers.py). A second is a
-storm's if more sessions began or ended in it than usual: above the median of all seconds by `--factor`
-deviations, and above `--floor` in any case. Refusals, and errors of senders who are too fast, are counted by
-the interval only, so they are judged by the interval.
+A second belongs to a storm if unusually many sessions began or ended in it: more than `--factor` deviations
+above the median of all seconds (stats/outliers.py), and more than `--floor`. Refusals and rate-limited
+messages are counted per interval only, so they are judged per interval.
 """
 
 import argparse
@@ -19,10 +18,10 @@ from chat_ops.stats import outlier_intervals, outliers
 from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
 
-HELP: Final = "reconnect storms and floods: when, how many, why, and what it did to the latency"
+HELP: Final = "reconnect storms and floods: time, size, reasons, and their effect on latency"
 
 COMPARED_BEFORE_S: Final = 300.0
-"""Seconds before a storm whose latency its own is compared with."""
+"""Seconds before a storm with whose latency it is compared."""
 
 _SECONDS: Final = """
 SELECT epoch(date_trunc('second', ts)) AS second, event = 'session_opened' AS opening,
@@ -32,28 +31,28 @@ FROM lines WHERE event IN ('session_opened', 'session_closed') GROUP BY ALL
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what counts as a storm."""
+    """Add the thresholds of a storm."""
     parser.add_argument(
         "--factor",
         type=float,
         default=outliers.STORM_DEVIATIONS,
         metavar="N",
-        help=f"deviations above the usual from which on it is a storm ({outliers.STORM_DEVIATIONS:g})",
+        help=f"deviations above the median that make a storm ({outliers.STORM_DEVIATIONS:g})",
     )
     parser.add_argument(
         "--floor",
         type=float,
         default=outliers.STORM_FLOOR_PER_S,
         metavar="N",
-        help=f"a second up to which nothing is a storm ({outliers.STORM_FLOOR_PER_S:g})",
+        help=f"rates (per second) up to this are never a storm ({outliers.STORM_FLOOR_PER_S:g})",
     )
     parser.add_argument("--top", type=int, default=50, metavar="N", help="rows of each table (50)")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the storms, the floods, and who was behind them."""
+    """Return the storms, the floods, and the sessions and addresses that caused them."""
     if math.isnan(args.factor) or math.isnan(args.floor):
-        raise UsageError("--factor and --floor are numbers")
+        raise UsageError("--factor and --floor must be numbers, not nan")
     log.materialise("storm_seconds", _SECONDS)
     outlier_intervals.make_intervals_table(log)
     top = max(args.top, 0)
@@ -71,7 +70,7 @@ def _storms(log: EventLog, factor: float, floor: float, top: int) -> ReportTable
         rates = log.rows(f"SELECT times, count(*) FROM ({per_second}) GROUP BY times", opening)  # noqa: S608  ours
         found = outliers.rate_baseline({float(rate): seconds for rate, seconds in rates}, total)
         bound = found.threshold(factor, floor)
-        notes.append(f"{what}: usually {found.median:.3g}/s; a storm above {bound:.3g}/s")
+        notes.append(f"{what}: median {found.median:.3g}/s; a storm above {bound:.3g}/s")
         over = log.rows(f"SELECT second FROM ({per_second}) WHERE times > ?", opening, bound)  # noqa: S608  ours
         spans += [outliers.TimeSpan(second, second + 1) for (second,) in over]
     for begun, ended in outlier_intervals.find_outliers(log, "refused", factor, floor):
@@ -87,16 +86,20 @@ def _storms(log: EventLog, factor: float, floor: float, top: int) -> ReportTable
             ReportColumn("from", "from", "time"),
             ReportColumn("lasted_s", "lasted", "seconds"),
             ReportColumn(
-                "kind", "kind", "text", "reconnects, arrivals, departures or refusals: what was most of it"
+                "kind", "kind", "text", "reconnects, arrivals, departures or refusals: its main cause"
             ),
-            ReportColumn("opened", "opened", "count", "Sessions that began or came back"),
+            ReportColumn("opened", "opened", "count", "Sessions opened or resumed"),
             ReportColumn("closed", "closed", "count", "Sessions that ended"),
-            ReportColumn("reasons", "closed by", "text", "Reasons of ending, most first", drop_order=1),
+            ReportColumn("reasons", "closed by", "text", "Reasons, the most frequent first", drop_order=1),
             ReportColumn(
-                "resumed", "resumed", "percent", "Of those opened, how many had come back", drop_order=2
+                "resumed",
+                "resumed",
+                "percent",
+                "Share of the opened sessions: resumed ones",
+                drop_order=2,
             ),
             ReportColumn(
-                "refused", "refused", "count", "Connections turned away, by whole intervals", drop_order=1
+                "refused", "refused", "count", "Connections refused, by whole intervals", drop_order=1
             ),
             ReportColumn(
                 "peak", "peak", "rate", "Most sessions opened, or closed, in a second", drop_order=2

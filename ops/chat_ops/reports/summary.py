@@ -1,11 +1,10 @@
-"""The report `summary`: a screenful that says how the server has been.
+"""The report `summary`: one screen with users, load, latency and errors.
 
-Knows which figures belong on it. Must not know how they are shown. Sessions, messages and bytes are taken
-from the interval lines, which are whole even where the log dropped lines; where there are none (a filter by
-user, a log of warnings only), from the lines of the sessions.
+Sessions, messages and bytes come from the interval lines, which are complete even if the log dropped lines.
+Without interval lines (a filter by user, a log of warnings only) they come from the session lines.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import argparse
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
 from chat_server.vocabulary import HISTOGRAMS
 
-HELP: Final = "who was on, how busy, how fast, what went wrong: one screenful"
+HELP: Final = "users, load, latency and errors on one screen"
 
 _LATENCY_NAMES: Final = {
     "accept_to_commit": "accept to commit",
@@ -37,7 +36,7 @@ _MAX_TROUBLE_ROWS: Final = 12
 
 
 def add_arguments(_parser: argparse.ArgumentParser) -> None:
-    """Add nothing: there is nothing to choose."""
+    """Add nothing: the summary has no options."""
 
 
 def run(log: EventLog, _args: argparse.Namespace) -> list[ReportTable]:
@@ -90,10 +89,8 @@ def _period(log: EventLog, rare: str, every: Row) -> ReportTable:
         ReportColumn("lasting_s", "lasting", "seconds"),
         ReportColumn("nodes", "nodes", "text"),
         ReportColumn("files", "files", "count"),
-        ReportColumn(
-            "lines", "lines", "count", "Lines that were asked for (--since, --room …) and are log lines"
-        ),
-        ReportColumn("bad_lines", "bad lines", "count", "Lines of the files that are no log lines"),
+        ReportColumn("lines", "lines", "count", "Log lines that match the filters (--since, --room …)"),
+        ReportColumn("bad_lines", "bad lines", "count", "Lines of the files that are not log lines"),
         ReportColumn("dropped_lines", "dropped lines", "count", "Lines that the server could not write"),
         ReportColumn("starts", "starts", "count"),
         ReportColumn("stops", "orderly stops", "count"),
@@ -115,19 +112,17 @@ def _activity(log: EventLog, rare: str, every: Row) -> ReportTable:
         opened, closed, refused, messages, deliveries, bytes_in, bytes_out = sums
     most, most_at = peak_sessions.find_peak(log, rare, intervals=bool(intervals))
     span = (every[2] - every[1]) / timedelta(seconds=1) if every[1] else 0
-    if intervals:  # the first of them begins before its line
+    if intervals:  # the first one begins before its line
         span = log.rows(
             "SELECT max(covered) FROM (SELECT sum(interval_s::DECIMAL(28, 6))::DOUBLE AS covered"
             f" FROM {rare} WHERE event = 'interval' GROUP BY node)"
         )[0][0]
     columns = (
         ReportColumn("users", "users", "count", "Different usernames"),
-        ReportColumn(
-            "peak_sessions", "most at once", "count", "Most sessions at a time, of all nodes together"
-        ),
+        ReportColumn("peak_sessions", "most at once", "count", "Most sessions at a time, all nodes together"),
         ReportColumn("peak_at", "at (UTC)", "time"),
         ReportColumn("opened", "sessions opened", "count"),
-        ReportColumn("resumed", "of them resumed", "count"),
+        ReportColumn("resumed", "of these resumed", "count"),
         ReportColumn("closed", "closed", "count"),
         ReportColumn("refused", "refused", "count", "Connections refused before they became sessions"),
         ReportColumn("messages", "messages", "count"),

@@ -1,10 +1,9 @@
-"""The report `timeline`: how busy and how fast, step by step.
+"""The report `timeline`: load and latency by time step.
 
-Knows what an interval line tells. Must not know how it is shown. Without interval lines (a filter by user, a
-log of warnings only), the lines of sessions and messages are counted.
+Without interval lines (a filter by user, a log of warnings only), session and message lines are counted.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,12 @@ from chat_ops.table import ReportColumn, ReportTable, Row
 from chat_server.vocabulary import HISTOGRAMS
 
 Latencies = Mapping[tuple[datetime, str], SparseHistogram]
-"""By the first moment of a step and the name of a figure."""
+"""By start of the step and name of the latency."""
 
-HELP: Final = "how busy and how fast, step by step (--every 1m)"
+HELP: Final = "load and latency by time step (--every 1m)"
 
 COLUMNS: Final = (
-    ReportColumn("time", "from (UTC)", "time", "First moment of the step"),
+    ReportColumn("time", "from (UTC)", "time", "Start of the step"),
     ReportColumn(
         "sessions", "sessions", "count", "Most sessions open at the end of an interval, all nodes together"
     ),
@@ -40,15 +39,15 @@ COLUMNS: Final = (
     ),
     ReportColumn("commit_to_sent_p99_us", "sent p99", "us"),
     ReportColumn("rtt_p99_us", "rtt p99", "us", drop_order=1),
-    ReportColumn("loop_lag_max_ms", "lag max", "ms", "Longest time by which the loop was late"),
+    ReportColumn("loop_lag_max_ms", "lag max", "ms", "Longest delay of the event loop"),
 )
 MAP_SUM_SQL: Final = "CASE WHEN {0} IS NOT NULL THEN coalesce(list_sum(map_values({0})), 0) END"
-"""SQL: the sum of a map's counts; 0 of an empty one, NULL where nobody counted (for one room, say)."""
+"""SQL for the sum of a map's counts; 0 for an empty map, NULL if there is none (e.g. for one room)."""
 TIMELINE_FIELDS: Final = (
     *("interval_s", "sessions", "opened", "closed", "messages", "deliveries", "bytes_out", "errors"),
     *("loop_lag_max_ms", *HISTOGRAMS),
 )
-"""What it reads of the few lines."""
+"""Columns that it reads of the rare events."""
 _SPARKLINES: Final = (
     ("sessions", "sessions", 1.0),
     ("messages_per_s", "messages a second", 1.0),
@@ -57,18 +56,18 @@ _SPARKLINES: Final = (
     ("commit_to_sent_p99_us", "commit to sent, p99 (ms)", 1 / 1000),
     ("rtt_p99_us", "round trip, p99 (ms)", 1 / 1000),
 )
-"""Columns of which the shape is shown, with their titles there and what turns them into that unit."""
+"""Columns shown as sparklines: name, title, factor to the title's unit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the width of a step."""
+    """Add the step width."""
     parser.add_argument(
-        "--every", metavar="STEP", help="how wide a step is: 10s, 5m, 1h, 1d (chosen by the span)"
+        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h, 1d (default: by the period)"
     )
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
-    """Return the shapes of the figures, and the steps."""
+    """Return the sparklines and the steps."""
     width = time_buckets.choose_width(log, args.every)
     rows = step_rows(log, width, latencies_by_step(log, width))
     title = f"Every {time_buckets.format_width(width)}"
@@ -79,7 +78,7 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
 
 
 def sparkline_table(rows: Sequence[Row], title: str) -> ReportTable:
-    """Return a table with a sparkline for each figure of `steps`."""
+    """Return a table with a sparkline for each metric of `step_rows`."""
     names = [column.name for column in COLUMNS]
     shown = []
     for name, figure, unit in _SPARKLINES:
@@ -94,7 +93,7 @@ def sparkline_table(rows: Sequence[Row], title: str) -> ReportTable:
         title,
         (
             ReportColumn("figure", "figure", "text"),
-            ReportColumn("mean", "mean", "rate", "Of the steps; there is no mean of percentiles"),
+            ReportColumn("mean", "mean", "rate", "Of the steps; percentiles have no mean"),
             ReportColumn("most", "most", "rate"),
             ReportColumn("over_time", "over time", "spark"),
         ),
@@ -128,7 +127,7 @@ def step_rows(log: EventLog, width: int, measured: Latencies) -> list[Row]:
 
 
 def step_starts(found: Sequence[datetime], width: int) -> list[datetime]:
-    """Return all steps from the first to the last, unless a stray line years away would make too many."""
+    """Return the starts of all steps from first to last; only those with data if there would be too many."""
     step = timedelta(seconds=width)
     number = (found[-1] - found[0]) // step + 1
     if number > time_buckets.MAX_STEPS:
@@ -137,7 +136,7 @@ def step_starts(found: Sequence[datetime], width: int) -> list[datetime]:
 
 
 def latencies_by_step(log: EventLog, width: int) -> Latencies:
-    """Return what was measured, by step and figure."""
+    """Return the merged histograms by step and latency."""
     rare, step = log.rare_events(*TIMELINE_FIELDS), time_buckets.bucket_sql(width)
     union = " UNION ALL ".join(
         f"SELECT {step}, '{name}', {name} FROM {rare} WHERE {name} IS NOT NULL" for name in HISTOGRAMS

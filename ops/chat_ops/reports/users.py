@@ -1,10 +1,9 @@
-"""The report `users`: who was on, how often, how long, and how much they said and got.
+"""The report `users`: sessions, time, messages and bytes of each user.
 
-Knows the lines of sessions. Must not know how it is shown. Names that differ in case only are one user's, as
-they are for the server; the name is shown as it was last.
+Names that differ only in case are one user, as for the server; the last spelling is shown.
 """
 
-# ruff: noqa: S608  SQL is put together from names of our own; what people give is a parameter or a literal
+# ruff: noqa: S608  SQL is built from our own names; user input is a parameter or a literal
 
 import argparse
 from typing import Final
@@ -13,7 +12,7 @@ from chat_ops.log.event_log import EventLog
 from chat_ops.reports.row_limit import add_limit_option
 from chat_ops.table import ReportColumn, ReportTable
 
-HELP: Final = "who was on: sessions, time, messages and bytes of each user"
+HELP: Final = "sessions, time, messages and bytes of each user"
 
 _ORDERS: Final = {
     "time": "duration_s DESC NULLS LAST",
@@ -26,10 +25,8 @@ _ORDERS: Final = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the order, and how many are shown."""
-    parser.add_argument(
-        "--by", choices=_ORDERS, default="messages", help="what they are sorted by (messages)"
-    )
+    """Add the order, and the number of users."""
+    parser.add_argument("--by", choices=_ORDERS, default="messages", help="sort order (messages)")
     add_limit_option(parser, "users")
 
 
@@ -52,17 +49,15 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     more = rows[0][-1] - len(rows) if rows else 0
     columns = (
         ReportColumn("username", "user", "text"),
-        ReportColumn("sessions", "sessions", "count", "Opened in this time"),
-        ReportColumn("resumed", "resumed", "count", "Of them, those that came back", drop_order=2),
-        ReportColumn("duration_s", "time on", "seconds", "Of the sessions that ended in this time"),
+        ReportColumn("sessions", "sessions", "count", "Opened in this period"),
+        ReportColumn("resumed", "resumed", "count", "Of these, the resumed ones", drop_order=2),
+        ReportColumn("duration_s", "time on", "seconds", "Of the sessions that ended in this period"),
         ReportColumn("messages_in", "said", "count"),
         ReportColumn("messages_out", "got", "count"),
         ReportColumn("bytes_in", "received", "bytes", "By the server", drop_order=2),
         ReportColumn("bytes_out", "sent", "bytes", "To the user"),
-        ReportColumn(
-            "lagged", "lagged", "count", "How often a session was too slow for what it was sent", drop_order=1
-        ),
-        ReportColumn("addresses", "hosts", "count", "Different addresses, without their ports", drop_order=2),
+        ReportColumn("lagged", "lagged", "count", "How often a session could not keep up", drop_order=1),
+        ReportColumn("addresses", "hosts", "count", "Different addresses, ignoring ports", drop_order=2),
         ReportColumn("first", "first (UTC)", "time", drop_order=1),
         ReportColumn("last", "last (UTC)", "time"),
     )

@@ -1,9 +1,9 @@
-"""Base64 HdrHistograms, many at once, as arrays of counts.
+"""Decoder for base64 HdrHistograms, many at once, into arrays of counts.
 
-Knows the format: HdrHistogram V2, compressed (github.com/HdrHistogram, `HdrHistogramEncoding`): two headers,
-then counts as ZigZag LEB128 numbers, of which a negative one stands for so many empty buckets. Must not know
-what was measured. A log has a hundred thousand of them, so numpy decodes a batch in a few passes; a payload
-of another layout than the server's, or with numbers that this does not expect, goes through hdrh.
+Format: HdrHistogram V2, compressed (github.com/HdrHistogram, `HdrHistogramEncoding`): two headers, then
+counts as ZigZag LEB128 numbers; a negative number -n means n empty buckets. A log has a hundred thousand
+payloads, so numpy decodes a batch in a few passes. A payload with another layout than the server's, or with
+unexpected numbers, is decoded by the library hdrh.
 """
 
 import binascii
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 LOWEST_US: Final = 1
 HIGHEST_US: Final = 3_600_000_000
 SIGNIFICANT_DIGITS: Final = 3
-"""The layout of the server's histograms (reporter.py)."""
+"""Layout of the server's histograms (chat_server/observability/log_reporter.py)."""
 
 _HALF_BUCKET_BITS: Final = 10
 _HALF_BUCKETS: Final = 1 << _HALF_BUCKET_BITS
-"""Three digits need 2,048 buckets of equal width; each doubling of the range adds half as many."""
+"""Three digits take 2,048 buckets of equal width; each doubling of the range adds half as many."""
 BUCKET_COUNT: Final = (HIGHEST_US.bit_length() - _HALF_BUCKET_BITS + 1) * _HALF_BUCKETS
 _OUTER_HEADER: Final = struct.Struct(">ii")
 _INNER_HEADER: Final = struct.Struct(">iiiiqqd")
@@ -33,13 +33,13 @@ _COOKIE_MASK: Final = ~0xF0
 _LAYOUT: Final = (0, SIGNIFICANT_DIGITS, LOWEST_US, HIGHEST_US)
 _MAX_BODY_BYTES: Final = BUCKET_COUNT * 9
 _MAX_BUCKET_COUNT: Final = 1 << 49
-"""A greater count in one bucket is no measurement: at a million a second it takes 17 years."""
+"""A greater count in a bucket is invalid: at a million per second it takes 17 years."""
 
 Ints = NDArray[np.int64]
 
 
 class DecodedCounts(NamedTuple):
-    """Buckets that are not empty: which payload each is of, its index, and how often it was hit."""
+    """Non-empty buckets as parallel arrays: number of the payload, bucket index, count."""
 
     payload: Ints
     bucket: Ints
@@ -47,7 +47,7 @@ class DecodedCounts(NamedTuple):
 
 
 def bucket_index(values: Ints) -> Ints:
-    """Return the buckets of durations in µs."""
+    """Return the bucket index of each duration (µs)."""
     values = np.minimum(values, HIGHEST_US)
     doublings = np.maximum(np.frexp(values.astype(np.float64))[1] - (_HALF_BUCKET_BITS + 1), 0)
     found: Ints = (doublings.astype(np.int64) << _HALF_BUCKET_BITS) + (values >> doublings)
@@ -55,16 +55,16 @@ def bucket_index(values: Ints) -> Ints:
 
 
 def bucket_highest_us(buckets: Ints) -> Ints:
-    """Return the greatest duration in µs that each bucket stands for."""
+    """Return the highest duration (µs) of each bucket."""
     doublings = np.maximum((buckets >> _HALF_BUCKET_BITS) - 1, 0)
     found: Ints = ((buckets - (doublings << _HALF_BUCKET_BITS) + 1) << doublings) - 1
     return found
 
 
 def decode_payloads(payloads: Sequence[str]) -> tuple[DecodedCounts, list[int]]:
-    """Return what the payloads count, and which of them are broken (and count for nothing).
+    """Return the counts of the payloads, and the numbers of the unreadable ones (which count as empty).
 
-    Some hundred at a time are fastest: what is computed of them stays in the processor's cache.
+    Batches of some hundred are fastest: the arrays stay in the CPU cache.
     """
     bodies: list[bytes] = []
     owners: list[int] = []
@@ -89,7 +89,7 @@ def decode_payloads(payloads: Sequence[str]) -> tuple[DecodedCounts, list[int]]:
 
 
 def _encoded_counts(payload: str) -> bytes | None:
-    """Return the encoded counts of a payload that has the server's layout, None for another."""
+    """Return the encoded counts of a payload; None if its layout is not the server's."""
     try:
         packed = binascii.a2b_base64(payload)
         cookie, length = _OUTER_HEADER.unpack_from(packed)
@@ -108,7 +108,7 @@ def _encoded_counts(payload: str) -> bytes | None:
 
 
 def _decode_batch(bodies: Sequence[bytes], owners: Ints) -> tuple[DecodedCounts, list[int]]:
-    """Decode bodies all at once; also return the payloads that are to be looked at one by one."""
+    """Decode all bodies at once; also return the payloads that the library must decode."""
     data = np.frombuffer(b"".join(bodies), np.uint8)
     ends = np.flatnonzero(data < 0x80)
     starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
@@ -116,7 +116,7 @@ def _decode_batch(bodies: Sequence[bytes], owners: Ints) -> tuple[DecodedCounts,
     body_ends = np.cumsum([len(body) for body in bodies], dtype=np.int64)
     last = np.searchsorted(ends, body_ends)  # one past each body's last number
     first = np.concatenate(([0], last[:-1])) if len(last) else last
-    body = np.repeat(np.arange(len(bodies)), last - first)  # which body each number is of
+    body = np.repeat(np.arange(len(bodies)), last - first)  # body of each number
 
     number = (data[starts] & 0x7F).astype(np.int64)
     longer = np.flatnonzero(lengths > 1)
@@ -138,17 +138,17 @@ def _decode_batch(bodies: Sequence[bytes], owners: Ints) -> tuple[DecodedCounts,
 
 
 def _decode_with_library(payload: str, number: int) -> DecodedCounts | None:
-    """Decode one payload by hdrh, whatever its layout; None if it is broken."""
+    """Decode one payload of any layout with hdrh; None if it is unreadable."""
     try:
         packed = binascii.a2b_base64(payload)
         inner = zlib.decompressobj().decompress(packed[_OUTER_HEADER.size :], 2 * _MAX_BODY_BYTES)
         if len(inner) >= 2 * _MAX_BODY_BYTES or _INNER_HEADER.unpack_from(inner)[3] > SIGNIFICANT_DIGITS + 1:
-            return None  # it would fill the memory, or take seconds
+            return None  # it would fill memory or take seconds
         decoded = HdrHistogram.decode(payload)
         items = [
             (i.value_iterated_to, i.count_added_in_this_iter_step) for i in decoded.get_recorded_iterator()
         ]
-    except Exception:  # noqa: BLE001  hdrh raises what it happens to run into; a broken payload is counted
+    except Exception:  # noqa: BLE001  hdrh raises arbitrary exceptions
         return None
     values, counts = np.array(items, np.int64).reshape(-1, 2).T
     if (counts < 0).any() or (counts > _MAX_BUCKET_COUNT).any() or (values < 0).any():

@@ -1,7 +1,7 @@
-"""The latencies in the log: HdrHistograms as the server writes them, added up exactly.
+"""Sparse latency histograms, merged exactly from the log's HdrHistograms.
 
-Knows numpy and what percentiles are. Must not know the log. Histograms of equal layout are merged by adding
-counts, so a percentile of the sum is as exact as one of a single histogram; percentiles are never averaged.
+Histograms of equal layout are merged by adding counts, so a percentile of the sum is as exact as one of a
+single histogram. Percentiles are never averaged.
 """
 
 import itertools
@@ -21,30 +21,30 @@ K = TypeVar("K", bound=Hashable)
 
 
 class SparseHistogram:
-    """Counts of durations in µs; only buckets that are not empty take memory."""
+    """Counts of durations (µs); only non-empty buckets take memory."""
 
     __slots__ = ("_buckets", "_counts", "broken")
 
     def __init__(self, buckets: Ints = _EMPTY, counts: Ints = _EMPTY, broken: int = 0) -> None:
-        self._buckets = buckets  # in ascending order, each once
+        self._buckets = buckets  # ascending, unique
         self._counts = counts
         self.broken = broken
-        """Payloads that could not be read, and count for nothing."""
+        """How many payloads could not be read; they count as empty."""
 
     @classmethod
     def merge(cls, encoded: Iterable[str | None]) -> "SparseHistogram":
-        """Return the sum of base64 HdrHistograms (V2, compressed); None is an empty one."""
+        """Return the sum of base64 HdrHistograms (V2, compressed); None counts as empty."""
         return cls.merge_groups((None, payload) for payload in encoded).get(None, cls())
 
     @classmethod
     def merge_groups(cls, pairs: Iterable[tuple[K, str | None]]) -> "dict[K, SparseHistogram]":
-        """Return the sums by key, e.g. by room or by bucket of time, in the order in which the keys came.
+        """Return the sums by key (e.g. room or time step), in order of first occurrence.
 
-        A key whose payloads are all None is there, with an empty histogram.
+        A key whose payloads are all None gets an empty histogram.
         """
         numbers: dict[K, int] = {}
         broken: dict[int, int] = {}
-        keys, counts = _EMPTY, _EMPTY  # key: number of the group * BUCKETS + bucket
+        keys, counts = _EMPTY, _EMPTY  # key: number of the group * BUCKET_COUNT + bucket
         waiting: list[tuple[Ints, Ints]] = []
         waiting_size = 0
         feed = iter(pairs)
@@ -76,7 +76,7 @@ class SparseHistogram:
     def total(cls, histograms: "Iterable[SparseHistogram]") -> "SparseHistogram":
         """Return the sum of histograms."""
         every = list(histograms)
-        buckets, counts = _sum_by_key(*((one._buckets, one._counts) for one in every))  # noqa: SLF001  its own kind
+        buckets, counts = _sum_by_key(*((one._buckets, one._counts) for one in every))  # noqa: SLF001  same class
         return cls(buckets, counts, sum(one.broken for one in every))
 
     @property
@@ -86,13 +86,13 @@ class SparseHistogram:
 
     @property
     def max(self) -> float | None:
-        """The longest duration in µs, within the precision; None if there are none."""
+        """The longest duration (µs, within the precision); None if there are none."""
         return float(hdr_codec.bucket_highest_us(self._buckets[-1:])[0]) if len(self._buckets) else None
 
     def percentile(self, percent: float) -> float | None:
-        """Return the duration in µs that `percent` of all did not exceed, None if there are none.
+        """Return the duration (µs) that `percent` of all do not exceed; None if there are none.
 
-        As HdrHistogram does: the highest value that the bucket stands for, 0.1 % above the true one at most.
+        As in HdrHistogram it is the highest value of the bucket, at most 0.1 % above the true one.
         """
         if not len(self._buckets):
             return None
@@ -102,12 +102,12 @@ class SparseHistogram:
         return float(hdr_codec.bucket_highest_us(self._buckets[place : place + 1])[0])
 
     def buckets(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the highest duration (µs) and the count of each bucket that is not empty, in order."""
+        """Return the highest duration (µs) and the count of each non-empty bucket, ascending."""
         return hdr_codec.bucket_highest_us(self._buckets).astype(np.float64), self._counts
 
 
 def _sum_by_key(*parts: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
-    """Return keys in ascending order, each once, and the sums of their counts."""
+    """Return the unique keys, ascending, and the sum of the counts of each."""
     keys = np.concatenate([keys for keys, _ in parts]) if parts else _EMPTY
     counts = np.concatenate([counts for _, counts in parts]) if parts else _EMPTY
     if not len(keys):

@@ -1,7 +1,4 @@
-"""The intervals of the log by how they count refusals and errors, and which of them are out of the ordinary.
-
-Knows SQL. Must not know what is made of it.
-"""
+"""Intervals with unusually many refusals, errors or closings for flooding."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -27,7 +24,7 @@ def make_intervals_table(log: EventLog) -> None:
 
 
 def find_outliers(log: EventLog, count_column: str, factor: float, floor: float) -> list[Row]:
-    """Return from when to when the intervals last in which `what` was out of the ordinary."""
+    """Return begin and end of the intervals whose rate of `count_column` is above the threshold."""
     rates = log.rows(f"SELECT {count_column} / interval_s, count(*) FROM storm_intervals GROUP BY 1")  # noqa: S608  ours
     bound = outliers.rate_baseline(dict(rates)).threshold(factor, floor)
     return log.rows(
@@ -37,5 +34,5 @@ def find_outliers(log: EventLog, count_column: str, factor: float, floor: float)
 
 
 def utc_time(seconds: float) -> datetime:
-    """Return the time so many seconds after the epoch, in UTC without a zone."""
+    """Return the UTC time of a Unix time, without a zone."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

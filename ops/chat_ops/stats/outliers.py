@@ -1,9 +1,8 @@
-"""What is out of the ordinary in counts a second, by the counts' own measure.
+"""Outlier detection for rates per second: median and median absolute deviation (MAD).
 
-Knows numbers. Must not know what is counted. The usual is the median of all seconds, the quiet ones
-included; how much it varies is the median absolute deviation, which a storm of a few minutes does not
-move, as it would a mean and a standard deviation (Rousseeuw and Croux, 1993; 1.4826 makes it comparable
-with the latter).
+The baseline is the median of all seconds, quiet ones included, and the MAD. A storm of a few minutes moves
+neither, as it would a mean and a standard deviation (Rousseeuw and Croux, 1993; 1.4826 times the MAD is
+comparable with a standard deviation).
 """
 
 import math
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 STORM_DEVIATIONS: Final = 8.0
-"""Deviations above the median from which on a second is a storm's: chance alone hardly ever goes beyond 5."""
+"""A second belongs to a storm from this many deviations above the median on; chance rarely exceeds 5."""
 STORM_FLOOR_PER_S: Final = 20.0
-"""A second below which nothing is a storm: of a quiet server both medians are 0."""
+"""Lower rates are never a storm: on a quiet server both medians are 0."""
 JOIN_GAP_S: Final = 5.0
-"""Seconds of quiet within one storm: clients wait a moment before they try again."""
+"""Quiet seconds within one storm: clients wait before they retry."""
 _MAD_TO_STDDEV: Final = 1.4826
 
 
@@ -28,22 +27,22 @@ class RateBaseline:
     deviation: float
 
     def threshold(self, factor: float = STORM_DEVIATIONS, floor: float = STORM_FLOOR_PER_S) -> float:
-        """Return the rate above which a second is out of the ordinary."""
+        """Return the rate (per second) above which a second is an outlier."""
         return max(self.median + factor * self.deviation, floor)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """A time from the first moment to the one after the last, in seconds since some epoch."""
+    """A period in seconds since some epoch; `end` is exclusive."""
 
     begin: float
     end: float
 
 
 def rate_baseline(seconds: Mapping[float, int], total: int | None = None) -> RateBaseline:
-    """Return what is usual of rates; `seconds` says how many seconds had each.
+    """Return median and deviation of rates; `seconds` has the number of seconds of each rate.
 
-    Of `total` seconds, those that are not told had a rate of 0.
+    Seconds of `total` that are not in `seconds` had a rate of 0.
     """
     listed = sum(seconds.values())
     counts = dict(seconds)
@@ -60,7 +59,7 @@ def rate_baseline(seconds: Mapping[float, int], total: int | None = None) -> Rat
 
 
 def join_spans(spans: Iterable[TimeSpan], gap_s: float = JOIN_GAP_S) -> list[TimeSpan]:
-    """Return the spans in order, those that overlap or are at most `within` seconds apart as one."""
+    """Return the spans in order, joining those that overlap or are at most `gap_s` apart."""
     found: list[TimeSpan] = []
     for span in sorted(spans, key=lambda one: (one.begin, one.end)):
         if found and span.begin - found[-1].end <= gap_s:
@@ -71,7 +70,7 @@ def join_spans(spans: Iterable[TimeSpan], gap_s: float = JOIN_GAP_S) -> list[Tim
 
 
 def _median(counts: Mapping[float, int]) -> float:
-    """Return the median of values that occur so often each; of two in the middle, their mean."""
+    """Return the median of values with their counts; the mean of the two in the middle if there are two."""
     total = sum(counts.values())
     lower, upper = _value_at_rank(counts, math.ceil(total / 2)), _value_at_rank(counts, total // 2 + 1)
     return (lower + upper) / 2

@@ -1,7 +1,6 @@
-"""The percentiles that reports show of histograms, in all and step by step.
+"""Percentile tables of histograms, in total and by time step.
 
-Knows histograms, steps and columns. Must not know which figures there are. Percentiles come from merged
-counts, never from other percentiles.
+Percentiles come from merged counts, never from other percentiles.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,7 @@ from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
 
 PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
-"""Names for programs, and what they are."""
+"""Column names and percents."""
 
 PERCENTILE_COLUMNS: Final = (
     ReportColumn("count", "count", "count", "Durations measured"),
@@ -26,19 +25,19 @@ PERCENTILE_COLUMNS: Final = (
 P99_SPARKLINE: Final = ReportColumn("p99_over_time", "p99 over time", "spark", "The p99 of each step, in µs")
 
 HistogramByStep = Mapping[datetime, SparseHistogram]
-"""By the first moment of the step, in order."""
+"""By start of the step, in order."""
 
 
 def percentile_cells(histogram: SparseHistogram) -> Row:
-    """Return the values of `COLUMNS`."""
+    """Return the values of `PERCENTILE_COLUMNS`."""
     return (histogram.count, *(histogram.percentile(of) for of in PERCENTILES.values()))
 
 
 def histograms_by_step(log: EventLog, metric: str, width: int, source: str) -> HistogramByStep:
-    """Return a histogram of the figure (a column of the table `source`) for each step that has any."""
+    """Return a histogram of `metric` (a column of the table `source`) for each step that has one."""
     return SparseHistogram.merge_groups(
         log.rows(
-            f"SELECT {time_buckets.bucket_sql(width)} AS step, {metric} FROM {source}"  # noqa: S608  names of our own
+            f"SELECT {time_buckets.bucket_sql(width)} AS step, {metric} FROM {source}"  # noqa: S608  our own names
             f" WHERE {metric} IS NOT NULL ORDER BY step"
         )
     )
@@ -57,7 +56,7 @@ def p99_over_time(histograms: HistogramByStep, width: int) -> list[float | None]
 
 
 def total_table(figures: Mapping[str, HistogramByStep], width: int) -> ReportTable:
-    """Return a row for each figure over all the time."""
+    """Return a row with the total of each metric."""
     totals = {name: SparseHistogram.total(of.values()) for name, of in figures.items()}
     return ReportTable(
         "total",
@@ -77,12 +76,12 @@ def step_table(name: str, title: str, histograms: HistogramByStep) -> ReportTabl
     return ReportTable(
         name,
         title,
-        (ReportColumn("step", "from (UTC)", "time", "First moment of the step"), *PERCENTILE_COLUMNS),
+        (ReportColumn("step", "from (UTC)", "time", "Start of the step"), *PERCENTILE_COLUMNS),
         [(begin, *percentile_cells(histogram)) for begin, histogram in histograms.items() if histogram.count],
     )
 
 
 def unreadable_note(histograms: Iterable[SparseHistogram]) -> list[str]:
-    """Return a note about payloads that were no histograms, if there were any."""
+    """Return a note on unreadable histograms, if there are any."""
     broken = sum(histogram.broken for histogram in histograms)
     return [f"{broken} histograms could not be read and are left out"] if broken else []

@@ -67,7 +67,7 @@ def test_a_gap_across_an_orderly_restart_is_wrong(tmp_path: Path) -> None:
 def test_a_gap_across_a_crash_may_be_lines_unwritten(tmp_path: Path) -> None:
     audit = Audit(tmp_path, started(0), message(1, 1), started(3), message(4, 3))
     assert audit.verdict("gaps") == "notice"
-    assert "crashed between" in audit.says("gaps")[0]
+    assert "crashed in between" in audit.says("gaps")[0]
     assert audit.verdict("crashes") == "wrong"
 
 

@@ -172,9 +172,9 @@ def test_standard_input_to_its_end_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--since", "2h", "x"), "knows no --since"),
-        (("--anonymize", "x"), "knows no --anonymize"),
-        (("--csv", "x"), "knows no --csv"),
+        (("--since", "2h", "x"), "does not support --since"),
+        (("--anonymize", "x"), "does not support --anonymize"),
+        (("--csv", "x"), "does not support --csv"),
         (("/",), "is a directory"),
     ],
 )

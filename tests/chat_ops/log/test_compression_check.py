@@ -64,13 +64,13 @@ def test_a_flipped_bit_of_gzip_is_found_though_each_line_is_good(tmp_path: Path)
 @pytest.mark.parametrize("missing", [4, 8, 1500])
 def test_a_gzip_file_that_is_cut_off(missing: int, tmp_path: Path, gz: bytes) -> None:
     errors = said(tmp_path / "x.gz", gz[:-missing])
-    assert "it ends too early, after" in errors
+    assert "it is truncated, after" in errors
     assert ("after 400 lines" in errors) == (missing < 10)
 
 
 @pytest.mark.parametrize("more", [b"garbage", bytes(512), b"\0", b"\x1f\x8bgarbage"])
 def test_something_after_the_end(more: bytes, tmp_path: Path, gz: bytes) -> None:
-    assert "after its end comes something else (400 lines" in said(tmp_path / "x.gz", gz + more)
+    assert "it has trailing data (400 lines" in said(tmp_path / "x.gz", gz + more)
 
 
 def test_an_empty_file_that_should_be_packed(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_packed_file_whose_beginning_is_altered_is_no_plain_one(
     name: str, tmp_path: Path, gz: bytes, plain: Path
 ) -> None:
     errors = said(tmp_path / name, b"\0" + gz[1:])
-    assert "its beginning is not there. Nothing is reported; leave it out" in errors
+    assert "its header is missing. Nothing is reported; leave it out" in errors
     # A plain log that is called packed is read as ever
     (tmp_path / name).write_bytes(b"half a line\n" + plain.read_bytes())
     answer = ReportAnswer("sql", "select count(*) as n from lines", "--csv", tmp_path / name)
@@ -92,7 +92,7 @@ def test_a_packed_file_whose_beginning_is_altered_is_no_plain_one(
 @pytest.mark.parametrize("missing", [1, 4, 100, 1500])
 def test_a_zstd_file_that_is_cut_off(missing: int, tmp_path: Path, zst: bytes) -> None:
     errors = said(tmp_path / "x.zst", zst[:-missing])
-    assert "it ends too early" in errors
+    assert "it is truncated" in errors
     assert f"zstdcat {tmp_path}/x.zst | chat-logs … -" in errors
 
 
@@ -101,7 +101,7 @@ def test_a_zstd_file_that_is_altered_is_the_one_that_is_named(tmp_path: Path, zs
     altered = bytearray(zst)
     altered[len(zst) // 2] ^= 16
     said(tmp_path / "x.zst", bytes(altered), tmp_path / "whole.zst")
-    assert "after its end comes something else" in said(tmp_path / "x.zst", zst + b"garbage")
+    assert "it has trailing data" in said(tmp_path / "x.zst", zst + b"garbage")
 
 
 def test_whole_files_of_several_parts_are_whole(tmp_path: Path, gz: bytes, zst: bytes) -> None:
@@ -130,8 +130,8 @@ def test_each_damaged_file_is_named_and_piped_ones_too(tmp_path: Path, gz: bytes
     command = [sys.executable, "-m", "chat_ops", "summary", "-"]
     done = subprocess.run(command, input=gz[:-9], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"(standard input) is damaged: it ends too early" in done.stderr
-    assert "unpacked: … | zcat | chat-logs … -" in done.stderr.decode()
+    assert b"(standard input) is damaged: it is truncated" in done.stderr
+    assert "decompressed: … | zcat | chat-logs … -" in done.stderr.decode()
 
 
 def test_no_bit_of_packed_data_can_flip_unseen() -> None:

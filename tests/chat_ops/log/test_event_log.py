@@ -144,7 +144,7 @@ def test_zstd_is_read_and_its_bad_lines_are_found(tmp_path: Path) -> None:
     with EventLog([str(tmp_path / "a.log.zst")]) as log:
         assert log.extent.lines == 2
         assert [row[1:] for row in bad_lines.bad_lines_table(log).rows] == [
-            (2, 6, "no JSON object", "broken")
+            (2, 6, "not a JSON object", "broken")
         ]
 
 
@@ -168,9 +168,9 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda _path: None, "there is no file"),
+        (lambda _path: None, "no such file"),
         (lambda path: path.mkdir(), "is a directory"),
-        (lambda path: path.write_bytes(b"\xfd7zXZ\x00"), "packed by xz"),
+        (lambda path: path.write_bytes(b"\xfd7zXZ\x00"), "compressed with xz"),
     ],
 )
 def test_what_cannot_be_read_is_said(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:

@@ -87,6 +87,6 @@ def test_a_page_is_not_written_over_the_log(
     before = real_log.read_bytes()
     assert cli.main(["report", "--html", str(real_log), str(real_log)]) == 2
     assert real_log.read_bytes() == before
-    assert "is the log itself" in capsys.readouterr().err
+    assert "is a log file" in capsys.readouterr().err
     assert cli.main(["report", "--html", str(tmp_path / "no" / "page.html"), str(real_log)]) == 2
     assert "cannot write" in capsys.readouterr().err

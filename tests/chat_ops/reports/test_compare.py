@@ -149,13 +149,13 @@ def test_what_is_within_the_noise_is_the_same(days: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ((), "compare two files"),
-        (("{now}", "{now}"), "compare two files"),
-        (("--baseline-since", "2h"), "say with --since or --until"),
+        ((), "give two files"),
+        (("{now}", "{now}"), "give two files"),
+        (("--baseline-since", "2h"), "give --since or --until"),
         (("{now}", "--fail-if", "latency.p99>20"), "write 20ms, 20us or 20s"),
-        (("{empty}",), "the baseline has no intervals"),
-        (("--against", "{empty}"), "the baseline has no intervals"),
-        (("--against", "{now}", "--since", "2030-01-01"), "what is judged has no intervals"),
+        (("{empty}",), "the baseline has no interval lines"),
+        (("--against", "{empty}"), "the baseline has no interval lines"),
+        (("--against", "{now}", "--since", "2030-01-01"), "the log to judge has no interval lines"),
     ],
 )
 def test_what_cannot_be_compared_is_explained(
@@ -175,7 +175,7 @@ def test_what_cannot_be_compared_is_explained(
 def test_hostile_lines_are_counted_and_compared(hostile_log: Path, days: tuple[str, str]) -> None:
     answer = ReportAnswer("compare", days[1], "--against", hostile_log, days[0])
     assert answer.code == 0
-    assert "are no log lines" in answer.text
+    assert "are not log lines" in answer.text
     assert ReportAnswer("compare", "--csv", *days).text.startswith("figure,before_us")
 
 
