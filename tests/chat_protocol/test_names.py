@@ -165,11 +165,11 @@ def test_no_user_or_public_room_can_have_a_conversations_name() -> None:
 def test_a_hundred_thousand_marks_are_refused_and_folded_without_being_put_in_order() -> None:
     # Normalizing these would sort them in quadratic time: minutes.
     hostile = "a" + "\u0301\u0323" * 200_000
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ValueError, match="1 to 32"):
         validate_name(hostile)
     assert fold(fold(hostile)) == fold(hostile)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_the_longest_name_may_come_in_four_times_its_code_points() -> None:

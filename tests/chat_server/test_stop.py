@@ -1,4 +1,4 @@
-"""How the server stops: a whole server in this process, and a peer that reads slowly."""
+"""How a server and its connections stop: a whole server in this process, and a peer."""
 
 import socket
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import gevent.socket
 import pytest
 
+from chat_protocol.errors import ByeReason
 from chat_server.app import Server
 from chat_server.net import connection
 from chat_server.observability.event_log import setup
@@ -42,3 +43,26 @@ def test_stop_gives_last_bytes_as_long_as_the_drain_timeout(
             received += data
         assert b'"shutdown"' in received
     stopping.get()
+
+
+def test_bye_at_the_same_time_as_a_command_waits_for_the_peer_to_close(tmp_path: Path) -> None:
+    # Given a peer whose command arrives in the turn of the loop in which its connection is ended
+    settings = config(tmp_path / "chat.log", port=0, store="memory", drain_timeout=0.0)
+    server = Server(settings, setup(settings, NO_ENVIRONMENT))
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as peer:
+        until(lambda: server.connections.registered)
+        (one,) = server.connections.registered
+        until(lambda: one._watcher.active)
+        peer.sendall(b"hello\n")
+        timer = gevent.get_hub().loop.timer(0.0)  # libev runs timers before reads
+        timer.start(one.close_with_bye, ByeReason.SHUTDOWN)
+        until(lambda: one.outbox.closed)
+        timer.close()
+        for _ in range(5):
+            gevent.sleep(0.001)
+
+        # Then the server waits for the peer to close: closing first would reset what it sends, and lose the bye
+        assert one in server.connections.registered
+    until(lambda: not server.connections.registered)
+    server.stop("test")

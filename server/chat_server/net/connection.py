@@ -241,9 +241,12 @@ class Connection:
                     self._drained.wait()
                 self.sock.shutdown(socket.SHUT_WR)
                 while not peer_closed:
-                    gevent_hub.wait(self._watcher)
-                    peer_closed = not self.sock.recv(READ_BYTES)
-            except (ReadInterrupted, OSError):
+                    try:
+                        gevent_hub.wait(self._watcher)
+                        peer_closed = not self.sock.recv(READ_BYTES)
+                    except (BlockingIOError, ReadInterrupted):
+                        continue  # meant for the reader, which had something to read at the same time
+            except OSError:
                 return  # the peer has gone
 
     def _close(self) -> None:

@@ -174,9 +174,9 @@ def test_a_fault_names_the_field() -> None:
     ids=["type", "two types", "a place in the type", "key", "room"],
 )
 def test_a_fault_stays_short_whatever_the_frame_holds_and_costs_no_quadratic_time(line: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert len(fault_of(line).message) < 1000
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_of_a_field_given_twice_the_last_counts() -> None:

@@ -127,9 +127,9 @@ def test_telnet_negotiation_anywhere_in_a_line_is_removed() -> None:
 
 @pytest.mark.parametrize("noise", [b"\xff", b"\xff\xfa", b"\xff\xfa\xff\xff", b"\xff\xfb", b"\xff\xfa\x01"])
 def test_a_line_of_telnet_noise_takes_linear_time(noise: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     decode_line(noise * 300_000)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 @given(st.binary() | st.text("/ nickmsgjo\xff\0").map(str.encode))

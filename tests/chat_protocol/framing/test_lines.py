@@ -105,8 +105,8 @@ def test_a_long_line_byte_by_byte_takes_linear_time() -> None:
     # A copy at each byte would move 250 GB here.
     size = 700_000
     buffer = LineBuffer(size)
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(size):
         buffer.feed(b"x")
     assert buffer.feed(b"\n") == [b"x" * size]
-    assert time.perf_counter() - began < 10
+    assert time.thread_time() - began < 10

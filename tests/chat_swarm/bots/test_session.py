@@ -48,8 +48,8 @@ def late(swarm: SwarmHarness, metric: str) -> list[tuple[int, int]]:
     return [(value, count) for value, count in swarm.histograms[metric].buckets() if value >= 9_900_000]
 
 
-class TestMoments:
-    def test_a_bot_that_is_late_is_not_the_servers_lateness(
+class TestTiming:
+    def test_late_bot_adds_bot_lag_not_delivery_time(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given a message that has come while nobody read
@@ -65,19 +65,21 @@ class TestMoments:
         assert swarm.histograms["delivery"].largest * 1000 <= came_ns
         assert swarm.histograms["bot_lag"].largest >= 60_000
 
-    def test_of_lines_that_waited_only_the_last_has_a_moment(
+    def test_of_lines_in_one_read_only_the_last_is_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
         line.send(message_from(1, "ann", 1))
         time.sleep(0.05)
+        before = time.time_ns()
         line.send(message_from(2, "ann", 2))
+        arrived_ns = time.time_ns() - before
         shown(swarm, 2)
         counts = swarm.flush_counts()
         assert (counts["delivered"], counts["untimed"]) == (2, 1)
-        assert swarm.histograms["delivery"].largest < 50_000
+        assert swarm.histograms["delivery"].largest * 1000 <= arrived_ns
 
-    def test_lines_that_a_server_kept_back_are_all_late(
+    def test_lines_held_back_by_the_server_are_all_timed_as_late(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given messages that were sent long ago
@@ -91,7 +93,7 @@ class TestMoments:
         assert swarm.histograms["delivery"].count == 5
         assert swarm.histograms["delivery"].smallest >= 950_000
 
-    def test_an_echo_that_waited_among_others_has_no_moment(
+    def test_echo_among_other_lines_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         bot, line = chatter(swarm, scripted_server)
@@ -104,7 +106,7 @@ class TestMoments:
         assert swarm.flush_counts()["acknowledged"] == 2
         assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
 
-    def test_what_was_held_up_before_it_was_sent_is_timed_from_its_plan_even_so(
+    def test_message_held_up_before_sending_is_timed_from_its_plan(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given messages that should have been sent ten seconds ago, when all bots stood still
@@ -126,7 +128,7 @@ class TestMoments:
         assert sum(count for _, count in late(swarm, "ack_response")) == 2
         assert sum(count for _, count in late(swarm, "delivery_response")) == 1
 
-    def test_a_pong_that_waited_among_others_has_no_moment(self, scripted_server: ScriptedServer) -> None:
+    def test_pong_among_other_lines_is_not_timed(self, scripted_server: ScriptedServer) -> None:
         swarm = SwarmHarness(scripted_server.port, ping_interval=0.05)
         try:
             _, line = lurker(swarm, scripted_server)
@@ -142,7 +144,7 @@ class TestMoments:
         finally:
             swarm.process.close()
 
-    def test_a_welcome_that_waited_among_others_has_no_moment(
+    def test_welcome_among_other_lines_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         [bot] = swarm.start_bots(Lurker)
@@ -155,7 +157,7 @@ class TestMoments:
         assert "login" not in swarm.histograms
         assert swarm.histograms["connect"].count == 1
 
-    def test_a_line_that_came_before_the_stamped_byte_has_no_moment(
+    def test_line_before_the_timestamped_byte_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
@@ -171,7 +173,7 @@ class TestMoments:
         assert swarm.flush_counts()["delivered"] == 2
         assert swarm.histograms["delivery"].count == 1
 
-    def test_what_a_full_read_left_is_claimed_by_nobody(
+    def test_backlog_after_a_full_read_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given more than one read holds, that has waited for the bot
@@ -186,7 +188,7 @@ class TestMoments:
         assert swarm.flush_counts()["untimed"] == 500
         assert swarm.histograms["delivery"].count == 1
 
-    def test_what_others_say_is_not_timed(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
+    def test_foreign_messages_are_not_timed(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
         _, line = lurker(swarm, scripted_server)
         line.send(
             message_from(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80),
@@ -199,7 +201,7 @@ class TestMoments:
 
 
 class TestGaps:
-    def test_a_bot_that_was_there_all_the_time_can_have_no_gap(
+    def test_gap_to_a_connected_bot_is_a_fault(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
@@ -210,7 +212,7 @@ class TestGaps:
         assert (found.counts["gaps"], found.counts["lost"], found.explained_gaps) == (3, 0, 0)
 
     @pytest.mark.parametrize("long_ago", [False, True])
-    def test_what_was_missed_is_explained_only_while_it_catches_up(
+    def test_gap_is_explained_only_while_the_bot_catches_up(
         self,
         swarm: SwarmHarness,
         scripted_server: ScriptedServer,
@@ -235,7 +237,7 @@ class TestGaps:
 
 
 class TestFaults:
-    def test_a_server_that_skips_repeats_and_swaps_is_found_out(
+    def test_server_that_skips_repeats_and_swaps_fails_the_audit(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
@@ -247,7 +249,7 @@ class TestFaults:
         counts = swarm.drain_and_audit().counts
         assert (counts["lost"], counts["repeated"], counts["reordered"]) == (1, 1, 2)
 
-    def test_two_messages_under_one_seq_are_found(
+    def test_two_messages_with_one_seq_are_mismatched(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
@@ -257,14 +259,14 @@ class TestFaults:
         shown(swarm, 2)
         assert swarm.drain_and_audit().counts["mismatched"] == 1
 
-    def test_another_rooms_message_is_noted(
+    def test_message_of_another_room_is_an_error(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)
         line.send(message_from(1, "ann", 1, room="den"))
         swarm.wait_until(lambda: swarm.process.errors["message_of_no_room_of_ours"])
 
-    def test_a_server_that_is_asked_for_pings_gets_an_answer(
+    def test_server_ping_is_answered(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         _, line = lurker(swarm, scripted_server)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 """Seconds until a condition counts as failed: the machine may be busy; nothing waits that long when well."""
 BIN_DIR = Path(sys.executable).parent
 
