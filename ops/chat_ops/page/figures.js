@@ -1,4 +1,4 @@
-/* The plots: which there are, and their lines for what is chosen. Knows plotly's traces. Must not know elements. */
+/* The list of plots, and their plotly traces for the filtered data. */
 const FIGURES = ["accept_to_commit", "commit_to_sent", "rtt"];
 const COLOURS = ["var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)", "var(--s6)", "var(--s8)", "var(--s7)"];
 

@@ -1,4 +1,4 @@
-/* What the filter chooses of the data. Knows the data that the page carries. Must not know how it is drawn. */
+/* Applies the filter to the page's data. */
 const data = JSON.parse(document.getElementById("data").textContent);
 const chosen = { from: null, to: null, node: "", room: "", user: "" };
 
@@ -14,7 +14,7 @@ function filtering() {
   return chosen.from !== null || chosen.to !== null || Boolean(chosen.node || chosen.room || chosen.user);
 }
 
-/* Steps are chosen if any of their time is. */
+/* A step is included if any of its time is. */
 function range() {
   const step = data.step * 1000, times = data.times;
   let first = 0, end = times.length;
@@ -51,7 +51,7 @@ function merged(lists, per) {
   return sum;
 }
 
-/* The histogram of a figure for all that is chosen; null if it is not told apart for that. */
+/* The histogram of a metric for the filtered data; null if it is not available for that filter. */
 function histogram(figure) {
   const held = data.histograms;
   if (!chosen.room) return merged([held.scopes[scope()][figure]], held.per);
@@ -80,7 +80,7 @@ function percentiles(histogram, percents) {
   });
 }
 
-/* When a row of a table was: from its first time to its last, null if it has none. */
+/* Time range of a table row, from its first time to its last; null if it has none. */
 function span(table, row) {
   let from = Infinity, to = -Infinity, ended = true;
   table.columns.forEach((column, place) => {
@@ -108,7 +108,7 @@ function matches(table, row) {
   return (chosen.from === null || when.to >= chosen.from) && (chosen.to === null || when.from <= chosen.to);
 }
 
-/* What of the filter a table cannot follow, as it has no such column. */
+/* Filter fields that a table ignores, as it has no such column. */
 function deaf(table) {
   const keys = new Set(table.columns.map((column) => column.filter));
   const missing = ["node", "room", "user"].filter((key) => chosen[key] && !keys.has(key));
@@ -121,7 +121,7 @@ function tableOf(id) {
   return data.tables.find((one) => one.id === id);
 }
 
-/* Sessions on the page that the filter chooses. */
+/* The page's sessions that match the filter. */
 function sessions() {
   const table = tableOf("sessions-sessions");
   if (!table) return [];

@@ -1,4 +1,4 @@
-/* Ties the filter's fields to what is shown. */
+/* Connects the filter's fields to the page. */
 const fields = Object.fromEntries(["from", "to", "node", "room", "user"].map((name) => [name, document.getElementById("filter-" + name)]));
 const form = document.getElementById("filter");
 const hint = document.getElementById("filter-said").textContent;
@@ -19,15 +19,15 @@ function covered() {
   return Math.max((until() - since()) / 1000, 1);
 }
 
-/* The key figures of what is chosen: text and note by name; null where it is not told apart. */
+/* Key figures of the filtered data: text and note by name; null if not available for the filter. */
 function figuresNow() {
   const own = data.series[scope()], now = {};
   for (const name of ["messages", "deliveries", "peak", "opened", "accept_to_commit", "commit_to_sent", "rtt", "errors", "refused", "lagging", "lag", "rss"]) now[name] = null;
   if (chosen.user) {
     const some = sessions(), sum = (name) => some.reduce((all, one) => all + one[name], 0);
     now.opened = [digits(some.length, 0), "of the sessions on this page"];
-    now.messages = [digits(sum("said"), 0), "said in these sessions"];
-    now.deliveries = [digits(sum("got"), 0), "got in these sessions"];
+    now.messages = [digits(sum("said"), 0), "sent in these sessions"];
+    now.deliveries = [digits(sum("got"), 0), "received in these sessions"];
     return now;
   }
   for (const figure of FIGURES) {
@@ -60,7 +60,7 @@ function tiles() {
   const now = filtering() ? figuresNow() : null;
   for (const [name, told] of Object.entries(whole)) {
     const box = document.getElementById("tile-" + name);
-    const [value, note] = now ? now[name] || ["–", "not told apart"] : told;
+    const [value, note] = now ? now[name] || ["–", "not available for this filter"] : told;
     box.querySelector("b").textContent = value;
     box.querySelector("p").textContent = note;
     box.classList.toggle("off", Boolean(now && !now[name]));
@@ -76,7 +76,7 @@ function say() {
   document.getElementById("filter-said").textContent = said.join(" · ");
 }
 
-/* What is shown becomes what is chosen; `data-shown` counts how often that was done. */
+/* Shows the filtered data; `data-shown` counts the updates. */
 let turn = 0;
 async function update() {
   const mine = ++turn;
@@ -107,7 +107,7 @@ function take() {
 }
 
 function choose(from, to) {
-  const least = data.step * 1000; /* less than a step would show nothing */
+  const least = data.step * 1000; /* less than a step would be empty */
   write(fields.from, from === null ? null : Math.floor(from / 1000) * 1000);
   write(fields.to, to === null ? null : Math.max(Math.ceil(to / 1000) * 1000, from + least));
   take();

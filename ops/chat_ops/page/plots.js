@@ -1,4 +1,4 @@
-/* Draws the plots with plotly, which the page carries. Knows plotly. Must not know what the figures mean. */
+/* Draws the plots with the embedded plotly. */
 const settings = { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: false };
 
 async function library() {
@@ -12,7 +12,7 @@ async function library() {
   document.head.append(script);
 }
 
-/* Figures name colours as var(--name), so that both colour schemes have their own. */
+/* Colours are var(--name), so that both colour schemes have their own. */
 function coloured(value, style) {
   if (typeof value === "string") {
     return value.startsWith("var(--") ? style.getPropertyValue(value.slice(4, -1)).trim() : value;
@@ -45,7 +45,7 @@ function axis(title, more) {
   };
 }
 
-/* Of a logarithmic axis, plotly names too few values if it spans one power of ten only. */
+/* plotly shows too few ticks on a logarithmic axis of one power of ten. */
 function logarithmic(traces) {
   const values = traces.flatMap((one) => one.y).filter((one) => one > 0);
   const low = Math.min(...values), high = Math.max(...values);
@@ -73,7 +73,7 @@ function layout(plot, traces, style) {
   return coloured(made, style);
 }
 
-/* Plots of which the log has nothing have no place on the page. */
+/* Plots without data are left out. */
 function build(choose) {
   const missing = [];
   for (const plot of PLOTS) {
@@ -103,7 +103,7 @@ function build(choose) {
   if (missing.length) {
     const none = document.createElement("p");
     none.className = "none";
-    none.textContent = "The log tells nothing of: " + missing.join("; ") + ".";
+    none.textContent = "The log has no data for: " + missing.join("; ") + ".";
     document.getElementById("plots").append(none);
   }
   return draw().then(() => {

@@ -1,4 +1,4 @@
-/* Shows the rows that the filter chooses, some at a time, in the order that is asked for. All text is set as text. */
+/* Shows the filtered rows in the chosen order, some at a time. All text is set as text, never as HTML. */
 const SOME = 15, MORE = 100;
 const NAMES = new Set(["username", "room", "node", "address", "session_id"]);
 const BARS = { "rooms-rooms": "messages", "users-users": "messages_in", "sessions-sessions": "messages_in", "errors-trouble": "count", "slow-readers": "lasted_s", "sessions-endings": "sessions" };
@@ -83,7 +83,7 @@ function frame(table) {
   table.card = document.getElementById(table.id);
   table.element = table.card.querySelector("table");
   table.shown = SOME;
-  /* A column that says nothing in any row is left out. */
+  /* Columns without values are left out. */
   table.used = table.columns.map((_, at) => at).filter((at) => table.rows.some((row) => row[at] !== null && row[at] !== ""));
   const head = document.createElement("tr");
   for (const at of table.used) {

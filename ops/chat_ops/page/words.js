@@ -1,4 +1,4 @@
-/* Values as people read them. Knows units. Must not know the page. */
+/* Formatting of values for people, as output/formatting.py. */
 const NUMERIC = new Set(["count", "rate", "ms", "us", "seconds", "bytes", "percent"]);
 
 function digits(value, most) {
@@ -40,7 +40,7 @@ function word(value, kind) {
   return digits(value, 3);
 }
 
-/* Plotly takes some HTML for formatting in the texts it is given; the log's words are no such thing. */
+/* Plotly interprets some HTML in texts; text from the log is escaped. */
 function literal(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
