@@ -62,7 +62,7 @@ def test_bye_at_the_same_time_as_a_command_waits_for_the_peer_to_close(tmp_path:
         for _ in range(5):
             gevent.sleep(0.001)
 
-        # Then the server waits for the peer to close: closing first would reset what it sends, and lose the bye
+        # Then the server waits for the peer to close: closing first would reset its input and lose the bye
         assert one in server.connections.registered
     until(lambda: not server.connections.registered)
     server.stop("test")

@@ -14,7 +14,7 @@ import grimp
 PAGE: Final = Path(__file__).parents[3] / "docs" / "architecture.md"
 PACKAGES: Final = ("chat_protocol", "chat_server", "chat_client", "chat_swarm", "chat_ops")
 LEFT_OUT: Final = frozenset({"chat_server.__main__", "chat_server.vocabulary"})
-"""The entry point, and the names of the log that several packages read: arrows that say nothing."""
+"""The entry point, and the names of log events, which several packages read: arrows without meaning."""
 
 Arrows = frozenset[tuple[str, str]]
 
@@ -66,7 +66,7 @@ def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> Iterable
 
 
 def _at_run_time(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
-    """Tell whether an import is outside of `if TYPE_CHECKING`, where lines are indented."""
+    """Return whether an import is outside of `if TYPE_CHECKING`, where lines are indented."""
     details = graph.get_import_details(importer=importer, imported=imported)
     return any(_unindented(importer, detail["line_number"]) for detail in details)
 
@@ -87,7 +87,7 @@ def _path(module: str) -> Path:
 
 
 def _path_around(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
-    """Tell whether the target can be reached without the arrow itself."""
+    """Return whether the target can be reached without the arrow itself."""
     start, target = pair
     seen, waiting = {start}, [start]
     while waiting:
@@ -103,12 +103,21 @@ def _path_around(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
 
 def _mermaid(arrows: Arrows) -> str:
     """Return a flow chart: each arrow points from what imports to what is imported."""
-
-    def label(room: str) -> str:
-        return room.removeprefix("chat_server.").replace(".", "/")
-
-    lines = [f"    {label(one)} --> {label(other)}" for one, other in sorted(arrows)]
+    rooms = sorted({room for arrow in arrows for room in arrow})
+    core = [room for room in rooms if room.startswith("chat_server.core.")]
+    lines = [f"    {_node(room)}" for room in rooms if room not in core]
+    if core:
+        lines += ["    subgraph core", *(f"        {_node(room)}" for room in core), "    end"]
+    lines += [f"    {_id(one)} --> {_id(other)}" for one, other in sorted(arrows)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```", ""])
+
+
+def _id(room: str) -> str:
+    return room.removeprefix("chat_server.").replace(".", "_")
+
+
+def _node(room: str) -> str:
+    return f'{_id(room)}["{room.removeprefix("chat_server.").removeprefix("core.")}"]'
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ from chat_protocol.dialects.base import NDJSON
 from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import Event
 from chat_server.core.base.rtt_samples import RttSamples
-from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.ports.records import Origin, SessionRecord
 
 if TYPE_CHECKING:
     from chat_server.core.base.rate_limit import Allowance
+    from chat_server.core.delivery.batch import QueuedMessage
     from chat_server.core.delivery.room import Room
     from chat_server.core.ports.link import Link, Outbox, Signal
     from chat_server.core.sessions.cursor import LaggingRooms
