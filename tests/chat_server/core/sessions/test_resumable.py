@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 NO_RATES = Limits(rate_messages=0, rate_bytes=0)
 
 
-def cut(peer: Peer, site: str = "") -> dict[str, Any]:
+def cut(peer: Peer, address_key: str = "") -> dict[str, Any]:
     """Lose the connection; return the welcome of the session."""
-    peer.link.address_key = site
+    peer.link.address_key = address_key
     peer.outbox.closed = True
     peer.disconnect()
     return next(frame for frame in peer.frames if frame["type"] == "welcome")
