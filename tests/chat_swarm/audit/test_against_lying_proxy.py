@@ -1,4 +1,4 @@
-"""What lies to the swarm does what it says it did, and nothing else."""
+"""The lying proxy injects exactly the faults that it reports."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from support.fakes.lying_proxy import DeliveryQueue, Endpoint, InjectedFaults, o
 TESTS = Path(__file__).parents[2]
 PATIENCE = 20.0
 UNFINISHED = b'{"type":"bye'
-Told = list[dict[str, Any]]
+FaultList = list[dict[str, Any]]
 
 
 def message(seq: int, room: str = "hall", **fields: object) -> bytes:
@@ -36,12 +36,12 @@ def seqs(data: bytes, room: str = "hall") -> list[int]:
     return [frame["seq"] for frame in frames if frame.get("room") == room]
 
 
-def done(told: Told, what: str) -> list[int]:
-    return [one["seq"] for one in told if one["what"] == what]
+def done(faults: FaultList, what: str) -> list[int]:
+    return [one["seq"] for one in faults if one["what"] == what]
 
 
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(0, 10**6))
-def test_without_orders_all_passes_as_it_is(cuts: list[int], seed: int) -> None:
+def test_proxy_without_faults_passes_all_bytes_unchanged(cuts: list[int], seed: int) -> None:
     feed = DeliveryQueue(lies("--seed", str(seed)))
     stream = b"".join(message(seq) + b'{"type":"pong"}\n' for seq in range(20)) + b'{"type'
     given_out, left = b"", stream
@@ -55,36 +55,36 @@ def test_without_orders_all_passes_as_it_is(cuts: list[int], seed: int) -> None:
 
 
 @given(st.integers(0, 10**6))
-def test_what_is_done_is_what_is_told(seed: int) -> None:
-    order = lies("--seed", str(seed), "--drop", "30", "--repeat", "30", "--swap", "30")
-    feed = DeliveryQueue(order)
+def test_proxy_reports_exactly_the_faults_it_made(seed: int) -> None:
+    injected = lies("--seed", str(seed), "--drop", "30", "--repeat", "30", "--swap", "30")
+    feed = DeliveryQueue(injected)
     got = b""
     for seq in range(1, 301):
         feed.add_bytes(message(seq) + message(seq, "den", again=True), 1.0)
         got += feed.pop_due(1.0)
     got = got + feed.pop_all()
-    expected = [seq for seq in range(1, 301) if seq not in done(order.done, "dropped")]
-    for seq in done(order.done, "swapped"):
+    expected = [seq for seq in range(1, 301) if seq not in done(injected.done, "dropped")]
+    for seq in done(injected.done, "swapped"):
         place = expected.index(seq)
         expected.insert(place + 1, expected.pop(place))
-    for seq in done(order.done, "repeated"):
+    for seq in done(injected.done, "repeated"):
         expected.insert(expected.index(seq), seq)
     assert seqs(got) == expected
     assert seqs(got, "den") == list(range(1, 301))
-    assert order.counts["deliveries"] == 300
-    assert {one["what"] for one in order.done} == {"dropped", "repeated", "swapped"}
+    assert injected.counts["deliveries"] == 300
+    assert {one["what"] for one in injected.done} == {"dropped", "repeated", "swapped"}
     assert all(
-        order.counts[what] == len(done(order.done, what)) for what in ("dropped", "repeated", "swapped")
+        injected.counts[what] == len(done(injected.done, what)) for what in ("dropped", "repeated", "swapped")
     )
 
 
-def test_what_follows_a_delayed_message_waits_with_it() -> None:
-    order = lies("--delay", "20", "--delay-ms", "200")
-    feed = DeliveryQueue(order)
+def test_proxy_delay_holds_the_following_messages_too() -> None:
+    injected = lies("--delay", "20", "--delay-ms", "200")
+    feed = DeliveryQueue(injected)
     first = 0
     for seq in range(1, 41):
         feed.add_bytes(message(seq), 1.0)
-        first = first or (seq if order.counts["delayed"] else 0)
+        first = first or (seq if injected.counts["delayed"] else 0)
     assert seqs(feed.pop_due(1.0)) == list(range(1, first))
     assert feed.next_due() == pytest.approx(1.2)
     assert seqs(feed.pop_due(1.1)) == []
@@ -92,9 +92,9 @@ def test_what_follows_a_delayed_message_waits_with_it() -> None:
     assert feed.next_due() is None
 
 
-def test_a_message_that_no_other_follows_is_not_held_for_ever() -> None:
-    order = lies("--swap-once", "--seed", "2")
-    feed = DeliveryQueue(order)
+def test_proxy_swap_without_a_next_message_times_out() -> None:
+    injected = lies("--swap-once", "--seed", "2")
+    feed = DeliveryQueue(injected)
     seq = 0
     while feed.next_due() is None:
         seq += 1
@@ -104,7 +104,7 @@ def test_a_message_that_no_other_follows_is_not_held_for_ever() -> None:
     feed.add_bytes(message(1, "den"), 1.0)
     assert seqs(feed.pop_due(1.5)) == []
     assert seqs(feed.pop_due(2.5)) == [seq]
-    assert order.counts["swapped"] == 0
+    assert injected.counts["swapped"] == 0
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def listening() -> Iterator[socket.socket]:
         yield sock
 
 
-def test_what_a_socket_does_not_take_at_once_is_not_forgotten(listening: socket.socket) -> None:
+def test_endpoint_sends_what_a_full_socket_left_over(listening: socket.socket) -> None:
     data = bytes(range(256)) * (1 << 17)  # 32 MiB: more than the kernel holds
     with socket.create_connection(listening.getsockname()) as sock, listening.accept()[0] as peer:
         end, got = Endpoint(sock), bytearray()
@@ -128,8 +128,8 @@ def test_what_a_socket_does_not_take_at_once_is_not_forgotten(listening: socket.
     assert got == data + b"more"
 
 
-def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str, bytes]:
-    """Return what the program says at its end, and what a client got from a server through it."""
+def relay_traffic(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str, bytes]:
+    """Return the program's report at its end, and the bytes that a client got from a server through it."""
     assert process.stderr is not None
     where = process.stderr.readline().rpartition(":")[2]
     with socket.create_connection(("127.0.0.1", int(where)), timeout=PATIENCE) as client:
@@ -137,7 +137,7 @@ def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str,
         with server:
             server.settimeout(PATIENCE)
 
-            # When both sides speak and end
+            # When both sides send and close
             client.sendall(b"hello\n")
             assert server.recv(100) == b"hello\n"
             server.sendall(b"".join(message(seq) for seq in range(1, 20_001)) + UNFINISHED)
@@ -151,8 +151,8 @@ def talk(process: subprocess.Popen[str], listening: socket.socket) -> tuple[str,
     return out, got
 
 
-def test_the_program_stands_in_between_and_tells_what_it_did(listening: socket.socket) -> None:
-    # Given the program before something that listens
+def test_proxy_program_relays_and_reports_its_faults(listening: socket.socket) -> None:
+    # Given the program in front of a listening server
     port = listening.getsockname()[1]
     command = [
         sys.executable,
@@ -167,11 +167,11 @@ def test_the_program_stands_in_between_and_tells_what_it_did(listening: socket.s
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environ, text=True, stdout=pipe, stderr=pipe) as process:
         try:
-            out, got = talk(process, listening)
+            out, got = relay_traffic(process, listening)
         finally:
             process.kill()
 
-    # Then it tells just what is missing and what is there twice
+    # Then it reports exactly the missing and the repeated message
     assert got.endswith(UNFINISHED)
     got = got.removesuffix(UNFINISHED)
     counts = json.loads(out)

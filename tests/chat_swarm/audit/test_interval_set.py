@@ -1,4 +1,4 @@
-"""Ranges are a set, told in fewer words."""
+"""An interval set behaves like a set of integers."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ STEPS = st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(0, 8))
 
 
 @given(STEPS)
-def test_they_hold_what_a_set_would_hold(steps: list[tuple[bool, int, int]]) -> None:
+def test_interval_set_equals_a_set(steps: list[tuple[bool, int, int]]) -> None:
     ranges, plain = IntervalSet(), set[int]()
     for adds, first, size in steps:
         numbers = set(range(first, first + size + 1))
@@ -28,6 +28,6 @@ def test_they_hold_what_a_set_would_hold(steps: list[tuple[bool, int, int]]) -> 
         assert all(before[1] + 1 < after[0] for before, after in pairwise(ranges))
 
 
-def test_a_span_reads_as_one_would_say_it() -> None:
+def test_range_text_of_one_and_of_several() -> None:
     assert range_text(4, 4) == "4"
     assert range_text(4, 6) == "4 to 6"

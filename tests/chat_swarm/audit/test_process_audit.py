@@ -1,4 +1,4 @@
-"""What a receiver is shown: a story for each thing that is found there, and for each that is no fault."""
+"""The audit of one process: a case for each fault of a receiver, and for each situation without one."""
 
 import pytest
 
@@ -8,23 +8,23 @@ from support.swarm.audits import deliver, found_faults, merged_result, observe_m
 
 
 def story(*runs: tuple[int, int], head: int = 0) -> AuditResult:
-    """Return the result for one receiver that came in at 40."""
+    """Return the result for one receiver that joined at 40."""
     audit = ProcessAudit()
     deliver(audit, audit.follow("c9-17", "hall", 40), *runs)
     audit.note_durable("hall", head)
     return merged_result(audit)
 
 
-# What a receiver is shown.
+# Receivers.
 
 
-def test_a_whole_stream_passes() -> None:
+def test_receiver_complete_stream_passes() -> None:
     result = story((41, 41), (42, 50), head=50)
     assert result.passed
     assert (result.receivers, result.checked, result.rooms, result.unfinished) == (1, 10, 1, 0)
 
 
-def test_a_seq_that_is_left_out_is_lost() -> None:
+def test_receiver_skipped_seq_is_lost() -> None:
     result = story((41, 41), (43, 44))
     assert found_faults(result) == {"lost": 1}
     (fault,) = result.faults
@@ -33,25 +33,25 @@ def test_a_seq_that_is_left_out_is_lost() -> None:
     assert result.checked == 3
 
 
-def test_the_first_seq_may_be_the_one_that_is_lost() -> None:
+def test_receiver_missing_first_seq_is_lost() -> None:
     assert story((42, 42)).faults[0].detail == "c9-17 joined at 40 and got 42 first"
 
 
-def test_what_comes_after_a_later_one_is_reordered_and_not_lost() -> None:
+def test_receiver_late_seq_is_reordered_not_lost() -> None:
     result = story((41, 41), (43, 43), (42, 42), (44, 44))
     assert found_faults(result) == {"reordered": 1}
     assert result.faults[0].detail == "c9-17 got 42 after 43"
     assert (result.faults[0].first, result.checked) == (42, 4)
 
 
-def test_what_comes_twice_is_repeated() -> None:
+def test_receiver_second_delivery_is_repeated() -> None:
     result = story((41, 42), (42, 44))
     assert found_faults(result) == {"repeated": 1}
     assert result.faults[0].detail == "c9-17 got 42 again, at position 42"
     assert result.checked == 5
 
 
-def test_a_run_may_be_late_and_again_and_new_at_once() -> None:
+def test_receiver_run_can_be_late_repeated_and_new_at_once() -> None:
     result = story((41, 41), (43, 43), (41, 45))
     assert found_faults(result) == {"repeated": 2, "reordered": 1}
     assert {(fault.kind, fault.first, fault.last) for fault in result.faults} == {
@@ -61,14 +61,14 @@ def test_a_run_may_be_late_and_again_and_new_at_once() -> None:
     }
 
 
-def test_what_never_comes_at_the_end_is_lost() -> None:
+def test_receiver_below_the_head_at_the_end_is_lost() -> None:
     result = story((41, 48), head=50)
     assert found_faults(result) == {"lost": 2}
     assert result.unfinished == 1
     assert result.faults[0].detail == "c9-17 never got 49 to 50: its position at the end was 48"
 
 
-def test_the_head_of_a_room_may_be_known_to_another_process_only() -> None:
+def test_merge_uses_a_head_that_only_another_process_knows() -> None:
     # Given a room with receivers in two processes
     here, there = ProcessAudit(), ProcessAudit()
     behind = here.follow("ann", "hall", 0)
@@ -78,21 +78,21 @@ def test_the_head_of_a_room_may_be_known_to_another_process_only() -> None:
     deliver(here, behind, (1, 4))
     deliver(there, ahead, (1, 5))
 
-    # Then the process of the other cannot know, and the reckoning does
+    # Then the other's process cannot know, but the merge does
     assert here.count_behind(here.heads()) == 0
     assert here.count_behind(there.heads()) == 1
     assert here.count_behind({"elsewhere": 9}) == 0
     assert found_faults(merged_result(here, there)) == {"lost": 1}
 
 
-def test_what_a_receiver_stands_at_when_it_comes_in_is_owed_to_those_before_it() -> None:
+def test_receiver_joining_at_a_higher_seq_shows_others_are_behind() -> None:
     audit = ProcessAudit()
     deliver(audit, audit.follow("ann", "hall", 0), (1, 4))
     audit.follow("bob", "hall", 5)
     assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
-def test_who_has_left_is_owed_nothing_more() -> None:
+def test_receiver_unfollowed_is_owed_nothing_more() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 4))
@@ -106,7 +106,7 @@ def test_who_has_left_is_owed_nothing_more() -> None:
     assert (result.checked, result.receivers, result.unfinished) == (4, 1, 0)
 
 
-def test_what_one_has_got_who_has_left_is_owed_to_the_others() -> None:
+def test_receiver_unfollowed_position_is_owed_to_the_others() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 5))
@@ -115,7 +115,7 @@ def test_what_one_has_got_who_has_left_is_owed_to_the_others() -> None:
     assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
-def test_who_has_left_had_its_losses() -> None:
+def test_receiver_unfollowed_keeps_its_losses() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 1), (3, 3))
@@ -123,7 +123,7 @@ def test_who_has_left_had_its_losses() -> None:
     assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
-def test_a_slow_one_need_not_come_to_the_end() -> None:
+def test_receiver_slow_need_not_reach_the_head() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("slow", "hall", 0)
     receiver.slow = True
@@ -138,7 +138,7 @@ def test_a_slow_one_need_not_come_to_the_end() -> None:
 # Gaps.
 
 
-def test_a_gap_told_to_one_that_was_there_is_a_fault() -> None:
+def test_gap_to_a_connected_receiver_is_a_fault() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     deliver(audit, receiver, (1, 1))
@@ -150,7 +150,7 @@ def test_a_gap_told_to_one_that_was_there_is_a_fault() -> None:
     assert "the server reported the gap 2 to 4 to ann" in result.faults[0].detail
 
 
-def test_a_gap_told_to_one_that_was_away_is_explained() -> None:
+def test_gap_to_an_excused_receiver_is_explained() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
@@ -161,7 +161,7 @@ def test_a_gap_told_to_one_that_was_away_is_explained() -> None:
     assert (result.checked, result.explained_gaps) == (1, 4)
 
 
-def test_a_gap_covers_itself_only() -> None:
+def test_gap_explains_only_its_own_seqs() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
@@ -170,7 +170,7 @@ def test_a_gap_covers_itself_only() -> None:
     assert found_faults(merged_result(audit)) == {"lost": 1}
 
 
-def test_a_gap_may_explain_what_seemed_lost() -> None:
+def test_gap_explains_seqs_counted_as_lost() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     receiver.excused = True
@@ -179,10 +179,10 @@ def test_a_gap_may_explain_what_seemed_lost() -> None:
     assert found_faults(merged_result(audit)) == {}
 
 
-# Faults as they come, and limits.
+# Faults per second, and limits.
 
 
-def test_a_second_tells_what_was_found_in_it() -> None:
+def test_take_faults_returns_those_since_the_last_call() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     assert audit.take_faults() == {}
@@ -196,7 +196,7 @@ def test_a_second_tells_what_was_found_in_it() -> None:
     assert found_faults(merged_result(audit)) == {"lost": 3, "mismatched": 1, "reordered": 1}
 
 
-def test_what_got_no_answer_is_a_fault() -> None:
+def test_message_without_an_answer_is_a_fault() -> None:
     audit = ProcessAudit()
     audit.count_unanswered("hall", "ann", 0)
     assert audit.take_faults() == {}
@@ -206,7 +206,7 @@ def test_what_got_no_answer_is_a_fault() -> None:
     assert result.faults[0].detail == "2 of ann's messages were neither acknowledged nor refused"
 
 
-def test_of_a_flood_of_faults_all_are_counted_and_each_kind_is_told() -> None:
+def test_many_faults_are_all_counted_and_each_kind_has_a_text() -> None:
     audit = ProcessAudit()
     receiver = audit.follow("ann", "hall", 0)
     for seq in range(2, 8_002, 2):
@@ -221,13 +221,13 @@ def test_of_a_flood_of_faults_all_are_counted_and_each_kind_is_told() -> None:
     assert {fault.kind for fault in result.faults} == {"lost", "repeated", "unanswered"}
 
 
-def test_what_was_not_checked_does_not_pass() -> None:
+def test_merge_with_a_note_does_not_pass() -> None:
     result = merged_result(ProcessAudit(), notes=("process 3 did not answer",))
     assert not result.passed
     assert result.notes == ["process 3 did not answer"]
 
 
-def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_excused_counters_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_swarm.audit.fault_log.COUNTER_RANGES_KEPT", 2)
     audit = ProcessAudit()
     for counter in (1, 2, 3, 4, 6, 8):
@@ -238,11 +238,11 @@ def test_more_refusals_than_can_be_kept_are_said(monkeypatch: pytest.MonkeyPatch
     observe_messages(audit, (1, "ann", 11), (2, "ann", 13))
     result = merged_result(audit)
     assert not result.passed
-    assert result.counts["lost"] == 0  # nobody knows whether 12 was refused
+    assert result.counts["lost"] == 0  # whether 12 was refused is unknown
     assert result.notes == ["more than 2 ranges of refused counters: lost messages of senders not checked"]
 
 
-def test_more_that_was_left_out_than_can_be_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_skipped_counters_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_swarm.audit.fault_log.COUNTER_RANGES_KEPT", 2)
     audit = ProcessAudit()
     observe_messages(audit, *((seq, "ann", 2 * seq) for seq in range(1, 6)))

@@ -1,4 +1,4 @@
-"""What a room holds: a story for each thing that is found there, and for each that is no fault."""
+"""Room logs: a case for each fault of a room's contents, and for each situation without one."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from chat_swarm.audit.process_audit import ProcessAudit
 from support.swarm.audits import found_faults, merged_result, observe_messages
 
 
-def test_two_messages_under_one_seq_are_mismatched() -> None:
+def test_room_two_messages_with_one_seq_are_mismatched() -> None:
     audit = ProcessAudit()
     observe_messages(audit, (1, "ann", 1), (2, "bob", 1), (2, "bob", 2), (2, "bob", 2), (3, "bob", 2))
     assert audit.take_faults() == {"mismatched": 1}
@@ -17,7 +17,7 @@ def test_two_messages_under_one_seq_are_mismatched() -> None:
     assert result.faults[0].detail == "2 is message 1 of bob to one receiver, and message 2 of bob to another"
 
 
-def test_what_is_wrong_at_first_does_not_spoil_what_follows() -> None:
+def test_room_mismatch_does_not_cause_further_faults() -> None:
     audit = ProcessAudit()
     observe_messages(audit, (1, "ann", 1), (2, "ann", 90), (2, "ann", 2), (3, "ann", 3))
     assert found_faults(merged_result(audit)) == {"mismatched": 1}
@@ -26,7 +26,7 @@ def test_what_is_wrong_at_first_does_not_spoil_what_follows() -> None:
     assert found_faults(merged_result(audit)) == {"mismatched": 1}
 
 
-def test_two_processes_may_be_shown_different_messages() -> None:
+def test_room_different_messages_in_two_processes_are_mismatched() -> None:
     here, there = ProcessAudit(), ProcessAudit()
     observe_messages(here, (1, "bob", 1), (2, "ann", 2), (3, "ann", 3))
     observe_messages(there, (2, "ann", 2), (3, "bob", 2))
@@ -36,7 +36,7 @@ def test_two_processes_may_be_shown_different_messages() -> None:
     assert result.faults[0].detail == "3 is message 3 of ann to one process, and message 2 of bob to another"
 
 
-def test_one_message_under_two_seqs_is_repeated_however_many_see_it() -> None:
+def test_room_message_with_two_seqs_is_repeated_once_for_all_processes() -> None:
     here, there = ProcessAudit(), ProcessAudit()
     for audit in (here, there):
         observe_messages(audit, (1, "ann", 1), (2, "bob", 1), (3, "ann", 2), (4, "bob", 1), (5, "bob", 2))
@@ -46,7 +46,7 @@ def test_one_message_under_two_seqs_is_repeated_however_many_see_it() -> None:
     assert result.faults[0].detail == "message 1 of bob was stored twice: as 2 and as 4"
 
 
-def test_a_sender_whose_messages_come_in_another_order_is_reordered() -> None:
+def test_room_sender_order_violated_is_reordered() -> None:
     audit = ProcessAudit()
     observe_messages(audit, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
     result = merged_result(audit)
@@ -54,7 +54,7 @@ def test_a_sender_whose_messages_come_in_another_order_is_reordered() -> None:
     assert result.faults[0].detail == "message 2 of ann came as 3, after its message 3"
 
 
-def test_a_message_stored_twice_is_not_reordered_to_those_who_came_in_between() -> None:
+def test_room_message_stored_twice_is_not_reordered_for_late_joiners() -> None:
     here, there = ProcessAudit(), ProcessAudit()
     observe_messages(here, (1, "ann", 1), (2, "ann", 2), (3, "ann", 1))
     observe_messages(there, (2, "ann", 2), (3, "ann", 1))
@@ -62,15 +62,15 @@ def test_a_message_stored_twice_is_not_reordered_to_those_who_came_in_between() 
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_what_was_sent_again_may_come_later(elsewhere: bool) -> None:
+def test_room_message_sent_again_may_be_stored_late(elsewhere: bool) -> None:
     here, there = ProcessAudit(), ProcessAudit()
     (there if elsewhere else here).excuse_counter("hall", "ann", 2)
     observe_messages(here, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
-    assert here.take_faults() == ({"reordered": 1} if elsewhere else {})  # nobody here can know
+    assert here.take_faults() == ({"reordered": 1} if elsewhere else {})  # this process cannot know
     assert found_faults(merged_result(here, there)) == {}
 
 
-def test_what_a_sender_left_out_is_lost_once_if_nobody_refused_it() -> None:
+def test_room_skipped_counter_is_lost_once_unless_excused() -> None:
     audits = ProcessAudit(), ProcessAudit()
     for audit in audits:
         observe_messages(audit, (1, "ann", 1), (2, "ann", 4))
@@ -80,7 +80,7 @@ def test_what_a_sender_left_out_is_lost_once_if_nobody_refused_it() -> None:
     assert result.faults[0].detail == "messages 2 to 3 of ann, neither refused nor stored: 2 is a later one"
 
 
-def test_what_was_refused_is_rightly_missing() -> None:
+def test_room_excused_counters_may_be_missing() -> None:
     here, there = ProcessAudit(), ProcessAudit()
     observe_messages(here, (1, "ann", 1), (2, "ann", 4), (3, "ann", 6))
     there.excuse_counter("hall", "ann", 5)
@@ -90,7 +90,7 @@ def test_what_was_refused_is_rightly_missing() -> None:
     assert found_faults(merged_result(here, there)) == {"lost": 1}
 
 
-def test_what_nobody_here_was_shown_says_nothing_of_its_senders() -> None:
+def test_room_unobserved_seqs_say_nothing_about_senders() -> None:
     audit = ProcessAudit()
     observe_messages(audit, (5, "ann", 5), (8, "ann", 9), (9, "ann", 10), (3, "ann", 3))
     observe_messages(audit, (5_000, "ann", 6_000), (5_001, "ann", 6_001))
@@ -98,7 +98,7 @@ def test_what_nobody_here_was_shown_says_nothing_of_its_senders() -> None:
     assert audit.heads() == {"hall": 5_001}
 
 
-def test_what_is_shown_late_is_still_looked_at_in_its_place() -> None:
+def test_room_late_message_is_checked_at_its_seq() -> None:
     audit = ProcessAudit()
     observe_messages(audit, (1, "ann", 1), (4, "ann", 4), (5, "ann", 5), (3, "ann", 2), (2, "ann", 3))
     result = merged_result(audit)
@@ -107,7 +107,7 @@ def test_what_is_shown_late_is_still_looked_at_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("later", [5, 700, 1_000_000])
-def test_a_hole_hides_nothing_behind_it(later: int) -> None:
+def test_room_hole_does_not_hide_later_faults(later: int) -> None:
     audit = ProcessAudit()
     observe_messages(audit, (1, "ann", 1), (3, "ann", 3), (4, "ann", 2), (later, "bob", 1))
     final = audit.final_report()
@@ -115,7 +115,7 @@ def test_a_hole_hides_nothing_behind_it(later: int) -> None:
     assert len(final["records"]["hall"][2]) <= 8 * 700  # bytes of entries
 
 
-def test_what_has_left_the_window_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_entries_are_checked_before_they_leave_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chat_swarm.audit.room_log.WINDOW_SEQS", 8)
     monkeypatch.setattr("chat_swarm.audit.room_log.BLOCK_SEQS", 4)
     monkeypatch.setattr("chat_swarm.audit.room_log.DIGESTS_KEPT", 2)
@@ -128,7 +128,9 @@ def test_what_has_left_the_window_was_looked_at(monkeypatch: pytest.MonkeyPatch)
     assert list(final["records"]["hall"][3]) == [9, 10]  # the last two blocks before the window
 
 
-def test_blocks_are_the_same_wherever_one_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_digests_are_equal_for_processes_joining_at_different_seqs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("room_log.WINDOW_SEQS", "room_log.BLOCK_SEQS", "log_diff.BLOCK_SEQS"):
         monkeypatch.setattr(f"chat_swarm.audit.{name}", 4)
     here, there = ProcessAudit(), ProcessAudit()

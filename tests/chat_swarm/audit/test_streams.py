@@ -1,4 +1,4 @@
-"""Whole runs of several processes: a perfect one passes; what is done to one is found, and nothing else."""
+"""Simulated runs of several processes: a perfect one passes; each injected fault is found, no other."""
 
 import random
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Message:
 
 @dataclass
 class Stay:
-    """A receiver is shown what comes after `start`, up to `end`; then it goes, or the run is over."""
+    """A receiver gets the seqs after `start`, up to `end`; then it leaves, or the run is over."""
 
     start: int
     end: int
@@ -34,22 +34,22 @@ class Stay:
 
 
 @dataclass
-class Bot:
+class SimulatedBot:
     name: str
     process: int
     stays: list[Stay]
     stays_on: bool
-    """Whether it is there at the end, so that it must have got everything."""
+    """Whether it is connected at the end, so that it must have got everything."""
 
-    def sure(self, seq: int) -> bool:
-        """Return whether it will be noticed if this seq is not shown to this bot."""
+    def must_receive(self, seq: int) -> bool:
+        """Return whether the audit must notice if this bot does not get this seq."""
         for place, stay in enumerate(self.stays):
             if stay.start < seq <= stay.end:
                 return seq < stay.end or (self.stays_on and place == len(self.stays) - 1)
         return False
 
     def cut_up(self, source: random.Random) -> None:
-        """Make runs of what it is shown; a long one is what it gets after it was away."""
+        """Split its seqs into runs; a long one is a catch-up after an absence."""
         for stay in self.stays:
             stay.runs = []
             at = stay.start
@@ -59,7 +59,7 @@ class Bot:
                 at = last
 
     def without(self, seq: int) -> None:
-        """Take a seq out of its runs."""
+        """Remove a seq from its runs."""
         for stay in self.stays:
             stay.runs = [
                 part
@@ -71,7 +71,7 @@ class Bot:
             ]
 
     def place(self, seq: int) -> tuple[Stay, int]:
-        """Return where a run of just this seq is, or is put, in a stay that shows it."""
+        """Return stay and index of a run with just this seq, splitting a run if needed."""
         for stay in self.stays:
             for place, (first, last) in enumerate(stay.runs):
                 if first <= seq <= last:
@@ -83,38 +83,38 @@ class Bot:
 
 
 @dataclass
-class Run:
-    """What happened: the room's messages, of which number n has seq n, and who was shown which."""
+class SimulatedRun:
+    """A run: the room's messages, of which number n has seq n, and which bot got which of them."""
 
     messages: list[Message]
     processes: int
-    bots: list[Bot]
+    bots: list[SimulatedBot]
     refused: list[Message]
     source: random.Random
     unacknowledged: set[int] = field(default_factory=set)
     unanswered: int = 0
-    told: int = 0
-    """How many faults the processes had told of before the end."""
+    reported: int = 0
+    """Number of faults that the processes reported before the end."""
     changed: dict[tuple[int, int], Message] = field(default_factory=dict)
-    """What the bots of a process are shown under a seq instead."""
+    """(process, seq) → the message that the bots of that process get instead."""
 
     @property
     def head(self) -> int:
         return len(self.messages)
 
     def result(self) -> AuditResult:
-        """Tell it all to audits, the bots in any order among each other, and return the reckoning."""
+        """Replay the run to audits, with the bots interleaved at random, and return the merged result."""
         audits = [ProcessAudit() for _ in range(self.processes)]
         delivered = sum(
             last - first + 1 for bot in self.bots for stay in bot.stays for first, last in stay.runs
         )
-        told = [self._tell(bot, audits[bot.process]) for bot in self.bots]
-        for one in told[: self.processes]:
-            next(one, None)  # so that the log begins with the first message, if somebody was there for it
-        while told:
-            one = self.source.choice(told)
+        replays = [self._replay(bot, audits[bot.process]) for bot in self.bots]
+        for one in replays[: self.processes]:
+            next(one, None)  # so that the log starts with the first message, if a bot got it
+        while replays:
+            one = self.source.choice(replays)
             if next(one, "over") == "over":
-                told.remove(one)
+                replays.remove(one)
         for seq, message in enumerate(self.messages, 1):
             if seq not in self.unacknowledged:
                 self._of(audits, message).note_durable(ROOM, seq)
@@ -128,13 +128,13 @@ class Run:
         assert result.passed == (not any(result.counts.values()))
         assert {fault.kind for fault in result.faults} == {k for k, n in result.counts.items() if n}
         assert not result.passed or not result.unfinished
-        self.told = sum(sum(faults.values()) for faults in found)
+        self.reported = sum(sum(faults.values()) for faults in found)
         return result
 
     def _of(self, audits: list[ProcessAudit], message: Message) -> ProcessAudit:
         return audits[sum(message.sender.encode()) % len(audits)]
 
-    def _tell(self, bot: Bot, audit: ProcessAudit) -> Iterator[None]:
+    def _replay(self, bot: SimulatedBot, audit: ProcessAudit) -> Iterator[None]:
         receiver: Receiver | None = None
         for stay in bot.stays:
             if receiver is not None:
@@ -153,8 +153,8 @@ class Run:
             audit.unfollow(receiver)
 
 
-def perfect(source: random.Random, processes: int = 0) -> Run:
-    """Return a run without a fault. The first bot of each process is there from the first message on."""
+def perfect(source: random.Random, processes: int = 0) -> SimulatedRun:
+    """Return a run without a fault. The first bot of each process is connected from the first message on."""
     senders = [f"c{number}" for number in range(source.randint(1, 5))]
     counters = dict.fromkeys(senders, 0)
     messages: list[Message] = []
@@ -169,16 +169,18 @@ def perfect(source: random.Random, processes: int = 0) -> Run:
     bots = []
     for number in range(processes + source.randint(1, 4)):
         if number < processes:
-            bot = Bot(f"b{number}", number, [Stay(0, head)], stays_on=True)
+            bot = SimulatedBot(f"b{number}", number, [Stay(0, head)], stays_on=True)
         else:
             marks = sorted(source.sample(range(head + 1), 2 * source.randint(1, min(3, head // 2))))
             stays = [Stay(*pair) for pair in zip(marks[::2], marks[1::2], strict=True)]
-            bot = Bot(f"b{number}", source.randrange(processes), stays, stays_on=source.random() < 0.5)
+            bot = SimulatedBot(
+                f"b{number}", source.randrange(processes), stays, stays_on=source.random() < 0.5
+            )
             if bot.stays_on:
                 stays[-1].end = head
         bot.cut_up(source)
         bots.append(bot)
-    return Run(messages, processes, bots, refused, source)
+    return SimulatedRun(messages, processes, bots, refused, source)
 
 
 def counted(result: AuditResult) -> dict[str, int]:
@@ -186,14 +188,14 @@ def counted(result: AuditResult) -> dict[str, int]:
 
 
 def only(result: AuditResult) -> AuditFault:
-    """Return the fault if there is one only."""
+    """Return the only fault."""
     assert len(result.faults) == 1, result
     return result.faults[0]
 
 
 @contextmanager
 def small_logs() -> Iterator[None]:
-    """Let entries leave the window soon."""
+    """Use a small window, so that entries leave it soon."""
     with (
         mock.patch.multiple("chat_swarm.audit.room_log", WINDOW_SEQS=12, BLOCK_SEQS=4, HOLE_PATIENCE_SEQS=5),
         mock.patch("chat_swarm.audit.log_diff.BLOCK_SEQS", 4),
@@ -201,29 +203,29 @@ def small_logs() -> Iterator[None]:
         yield
 
 
-def someone(run: Run, seq: int) -> Bot:
-    """Return a bot whom this seq is owed to."""
-    return run.source.choice([bot for bot in run.bots if bot.sure(seq)])
+def any_receiver(run: SimulatedRun, seq: int) -> SimulatedBot:
+    """Return a bot that must get this seq."""
+    return run.source.choice([bot for bot in run.bots if bot.must_receive(seq)])
 
 
 @given(SEEDS)
-def test_a_perfect_run_passes(source: random.Random) -> None:
+def test_perfect_run_passes(source: random.Random) -> None:
     run = perfect(source)
     assert run.result().passed
-    assert not run.told
+    assert not run.reported
 
 
 @given(SEEDS)
-def test_a_perfect_run_passes_however_little_of_it_is_kept(source: random.Random) -> None:
+def test_perfect_run_passes_with_a_small_window(source: random.Random) -> None:
     with small_logs():
         assert perfect(source).result().passed
 
 
 @given(SEEDS)
-def test_what_is_dropped_on_the_way_to_one_is_lost(source: random.Random) -> None:
+def test_message_dropped_for_one_receiver_is_lost(source: random.Random) -> None:
     run = perfect(source)
     seq = source.choice((run.head, source.randint(1, run.head)))
-    bot = someone(run, seq)
+    bot = any_receiver(run, seq)
     bot.without(seq)
     result = run.result()
     assert counted(result) == {"lost": 1}
@@ -233,7 +235,7 @@ def test_what_is_dropped_on_the_way_to_one_is_lost(source: random.Random) -> Non
 
 
 @given(SEEDS)
-def test_a_tail_that_one_never_got_is_lost(source: random.Random) -> None:
+def test_missing_end_of_one_receiver_is_lost(source: random.Random) -> None:
     run = perfect(source)
     seq = source.randint(1, run.head)
     bot = run.source.choice([bot for bot in run.bots if bot.stays_on and bot.stays[-1].start < seq])
@@ -246,10 +248,10 @@ def test_a_tail_that_one_never_got_is_lost(source: random.Random) -> None:
 
 
 @given(SEEDS)
-def test_a_seq_that_nobody_is_shown_is_lost_to_all(source: random.Random) -> None:
+def test_seq_delivered_to_no_receiver_is_lost_for_all(source: random.Random) -> None:
     run = perfect(source)
     seq = source.randint(1, run.head - 1)
-    losers = sorted(bot.name for bot in run.bots if bot.sure(seq))
+    losers = sorted(bot.name for bot in run.bots if bot.must_receive(seq))
     for bot in run.bots:
         bot.without(seq)
     run.unacknowledged.add(seq)
@@ -262,10 +264,10 @@ def test_a_seq_that_nobody_is_shown_is_lost_to_all(source: random.Random) -> Non
 
 
 @given(SEEDS)
-def test_what_one_is_shown_again_is_repeated(source: random.Random) -> None:
+def test_second_delivery_to_one_receiver_is_repeated(source: random.Random) -> None:
     run = perfect(source)
     seq = source.randint(1, run.head)
-    bot = someone(run, seq)
+    bot = any_receiver(run, seq)
     stay, place = bot.place(seq)
     stay.runs.insert(source.randint(place + 1, len(stay.runs)), (seq, seq))
     result = run.result()
@@ -274,10 +276,10 @@ def test_what_one_is_shown_again_is_repeated(source: random.Random) -> None:
 
 
 @given(SEEDS)
-def test_what_one_is_shown_after_later_ones_is_reordered(source: random.Random) -> None:
+def test_late_delivery_to_one_receiver_is_reordered(source: random.Random) -> None:
     run = perfect(source)
     seq = source.randint(1, run.head - 1)
-    bot = someone(run, seq)
+    bot = any_receiver(run, seq)
     stay, place = bot.place(seq)
     stay.runs.insert(source.randint(place + 1, len(stay.runs) - 1), stay.runs.pop(place))
     result = run.result()
@@ -286,7 +288,7 @@ def test_what_one_is_shown_after_later_ones_is_reordered(source: random.Random) 
 
 
 @given(SEEDS)
-def test_what_one_process_is_shown_otherwise_is_mismatched(source: random.Random) -> None:
+def test_different_message_in_one_process_is_mismatched(source: random.Random) -> None:
     run = perfect(source, processes=2)
     seq = source.randint(1, run.head)
     run.changed[source.randrange(2), seq] = Message("stranger", 1)
@@ -296,22 +298,22 @@ def test_what_one_process_is_shown_otherwise_is_mismatched(source: random.Random
 
 
 @given(SEEDS)
-def test_a_message_that_one_process_is_shown_in_anothers_place_is_mismatched(source: random.Random) -> None:
+def test_message_with_another_seq_in_one_process_is_mismatched(source: random.Random) -> None:
     run = perfect(source, processes=2)
     seq, other = source.sample(range(1, run.head + 1), 2)
     run.changed[source.randrange(2), seq] = run.messages[other - 1]
     result = run.result()
-    # To the bots of that process, the other message came twice, or too early.
+    # For the bots of that process, the other message came twice, or too early.
     assert result.counts["mismatched"] == 1
     assert {"mismatched", "repeated", "reordered"} >= set(counted(result))
     assert seq in {fault.first for fault in result.faults if fault.kind == "mismatched"}
 
 
 @given(SEEDS)
-def test_what_is_old_is_still_compared_between_processes(source: random.Random) -> None:
+def test_digests_of_old_seqs_are_compared_between_processes(source: random.Random) -> None:
     run = perfect(source, processes=2)
     assume(run.head > 30)
-    run.bots = run.bots[:2]  # those who come late would see to it that less is comparable
+    run.bots = run.bots[:2]  # late joiners would leave less to compare
     run.changed[source.randrange(2), 3] = Message("stranger", 1)
     with small_logs():
         result = run.result()
@@ -320,7 +322,7 @@ def test_what_is_old_is_still_compared_between_processes(source: random.Random) 
 
 
 @given(SEEDS)
-def test_a_message_that_is_stored_twice_is_repeated(source: random.Random) -> None:
+def test_message_stored_twice_is_repeated(source: random.Random) -> None:
     run = perfect(source)
     seq = source.randint(2, run.head)
     first = source.randint(1, seq - 1)
@@ -336,12 +338,12 @@ def test_a_message_that_is_stored_twice_is_repeated(source: random.Random) -> No
 
 
 @given(SEEDS)
-def test_a_room_that_mixes_up_a_senders_messages_is_reordered(source: random.Random) -> None:
+def test_room_with_swapped_messages_of_a_sender_is_reordered(source: random.Random) -> None:
     run = perfect(source)
     one = source.randint(1, run.head - 1)
     sender = run.messages[one - 1].sender
     later = [seq for seq in range(one + 1, run.head + 1) if run.messages[seq - 1].sender == sender]
-    # Before its first message anything may have been; after that, the order is known.
+    # The first observed counter of a sender is always accepted; after that, the order is checked.
     assume(later and any(message.sender == sender for message in run.messages[: one - 1]))
     two = later[0]
     run.messages[one - 1], run.messages[two - 1] = run.messages[two - 1], run.messages[one - 1]
@@ -353,12 +355,12 @@ def test_a_room_that_mixes_up_a_senders_messages_is_reordered(source: random.Ran
 
 
 @given(SEEDS)
-def test_what_was_never_stored_nor_refused_is_lost(source: random.Random) -> None:
+def test_message_neither_stored_nor_refused_is_lost(source: random.Random) -> None:
     run = perfect(source)
     assume(run.refused)
     left_out = run.refused.pop(source.randrange(len(run.refused)))
     counters = [message.counter for message in run.messages if message.sender == left_out.sender]
-    # Between what the sender said before and after, its counter is missing; else it would be unanswered.
+    # Its counter is missing between an earlier and a later one; otherwise it would be unanswered.
     assume(counters and min(counters) < left_out.counter < max(counters))
     result = run.result()
     assert counted(result) == {"lost": 1}

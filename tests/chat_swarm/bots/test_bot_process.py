@@ -1,4 +1,4 @@
-"""Bots of all kinds on one engine, against the real server, through storms and deaths: the audit tells."""
+"""Bots of all profiles in one process against the real server, through storms and restarts, audited."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Begin a swarm in rooms of its own."""
+    """Start a swarm in rooms of its own."""
     begun: list[SwarmHarness] = []
 
     def one(server: ServerProcess, **plan: object) -> SwarmHarness:
@@ -42,16 +42,16 @@ def all_up(swarm: SwarmHarness, number: int) -> None:
     swarm.wait_until(lambda: swarm.process.connected == number, f"{number} sessions")
 
 
-def test_all_kinds_together(server: ServerProcess, begin: Begin) -> None:
+def test_bots_of_all_profiles_pass_the_audit(server: ServerProcess, begin: Begin) -> None:
     # Given rooms with bots of all kinds, and a pair
     swarm = begin(server, direct_rate=50.0, ping_interval=0.1, slow_rate=200.0)
     for kind, number in ((Chatter, 6), (Lurker, 3), (Slow, 3), (Direct, 2)):
         swarm.start_bots(kind, number)
     all_up(swarm, 14)
-    # When they have lived for a while
+    # When they have run for a while
     swarm.wait_until(lambda: swarm.count_of("acknowledged") >= 100 and swarm.sample_count("rtt") >= 5)
     found = swarm.drain_and_audit()
-    # Then nobody misses anything, and all that was done is accounted for
+    # Then nothing is missing, and everything is counted
     counts = swarm.counts
     assert found.passed, found
     assert counts["sent"] == counts["acknowledged"] > 0
@@ -65,15 +65,15 @@ def test_all_kinds_together(server: ServerProcess, begin: Begin) -> None:
     late = [swarm.histograms[name].count for name in ("send_lag", "held_up") if name in swarm.histograms]
     assert sum(late) == counts["sent"]
     assert not swarm.process.errors
-    # And no sample is from the future, nor from another clock
+    # And no sample is negative, nor from another clock
     for metric in ("delivery", "ack", "rtt", "login", "connect"):
         assert 0 <= swarm.histograms[metric].largest < 20_000_000
-    # And the planned moment comes before the sent one
+    # And planned times are before send times
     assert swarm.histograms["ack_response"].value_sum >= swarm.histograms["ack"].value_sum
 
 
 @pytest.mark.parametrize("share", [0.4, 1.0])
-def test_a_storm_is_survived_without_a_loss(server: ServerProcess, begin: Begin, share: float) -> None:
+def test_storm_of_resumable_sessions_loses_nothing(server: ServerProcess, begin: Begin, share: float) -> None:
     swarm = begin(server, resumable=True)
     swarm.start_bots(Chatter, 10)
     swarm.start_bots(Slow, 2)
@@ -89,7 +89,7 @@ def test_a_storm_is_survived_without_a_loss(server: ServerProcess, begin: Begin,
     assert swarm.histograms["resume"].count <= cut
 
 
-def test_a_storm_of_sessions_that_end_is_no_loss_either(server: ServerProcess, begin: Begin) -> None:
+def test_storm_of_sessions_that_end_loses_nothing(server: ServerProcess, begin: Begin) -> None:
     swarm = begin(server, resumable=False)
     swarm.start_bots(Chatter, 6)
     all_up(swarm, 6)
@@ -101,7 +101,7 @@ def test_a_storm_of_sessions_that_end_is_no_loss_either(server: ServerProcess, b
     assert swarm.counts["resumed"] == swarm.counts["not_resumed"] == 0
 
 
-def test_who_is_ended_and_begun_again_is_no_fault(server: ServerProcess, begin: Begin) -> None:
+def test_bots_shut_down_and_replaced_are_no_fault(server: ServerProcess, begin: Begin) -> None:
     swarm = begin(server)
     bots = swarm.start_bots(Chatter, 6)
     all_up(swarm, 6)
@@ -116,7 +116,7 @@ def test_who_is_ended_and_begun_again_is_no_fault(server: ServerProcess, begin: 
     assert found.passed, found
 
 
-def test_a_server_that_dies_and_comes_back_loses_nothing(start_server: StartServer, begin: Begin) -> None:
+def test_server_killed_and_restarted_loses_nothing(start_server: StartServer, begin: Begin) -> None:
     server = start_server()
     swarm = begin(server, resumable=True)
     swarm.start_bots(Chatter, 5)
@@ -128,24 +128,24 @@ def test_a_server_that_dies_and_comes_back_loses_nothing(start_server: StartServ
     swarm.wait_until(lambda: swarm.count_of("resumed") == 5, "the end of the outage")
     found = swarm.drain_and_audit()
     assert found.passed, found
-    assert 0 < swarm.histograms["resume"].count <= 5  # a welcome among other lines may have no moment
+    assert 0 < swarm.histograms["resume"].count <= 5  # a welcome among other lines may not be timed
     assert swarm.process.final_report()["away"] == 0
 
 
-def test_a_server_that_dies_for_good_is_missed(start_server: StartServer, begin: Begin) -> None:
+def test_server_killed_for_good_leaves_bots_behind(start_server: StartServer, begin: Begin) -> None:
     server = start_server()
     swarm = begin(server, resumable=True)
     swarm.start_bots(Lurker, 3)
     all_up(swarm, 3)
     server.kill()
     swarm.wait_until(lambda: not swarm.process.connected)
-    # Whoever waits for all to have come waits in vain, and is told why
+    # Then a drain cannot complete, and the final report says why
     assert swarm.process.count_behind({}) == 3
     assert swarm.process.final_report()["away"] == 3
 
 
-def test_a_server_that_forgets_all_is_found_out(start_server: StartServer, begin: Begin) -> None:
-    # Given a server without a store, which issues its seqs anew when it starts again
+def test_server_that_loses_its_log_fails_the_audit(start_server: StartServer, begin: Begin) -> None:
+    # Given a server without a store, which issues seqs from 1 again after a restart
     server = start_server("--store", "memory")
     swarm = begin(server, resumable=True)
     swarm.start_bots(Chatter, 5)
@@ -157,11 +157,11 @@ def test_a_server_that_forgets_all_is_found_out(start_server: StartServer, begin
     swarm.wait_until(lambda: swarm.count_of("acknowledged") >= 25)
     swarm.process.stop_sending()
     swarm.process.loop.run_for(0.2)
-    # Then what had been acknowledged is gone, and the run says so
+    # Then acknowledged messages are gone, and the run says so
     assert not swarm.merged_audit().passed
 
 
-def test_seconds_are_the_wall_clocks(server: ServerProcess, begin: Begin) -> None:
+def test_reports_cover_seconds_of_the_wall_clock(server: ServerProcess, begin: Begin) -> None:
     swarm = begin(server)
     swarm.start_bots(Lurker, 2)
     first = int(time.time())
@@ -173,7 +173,7 @@ def test_seconds_are_the_wall_clocks(server: ServerProcess, begin: Begin) -> Non
     assert sum(interval.seconds for interval in swarm.intervals) <= time.time() - first + 1
 
 
-def test_a_second_in_which_the_swarm_stood_still_is_marked(server: ServerProcess, begin: Begin) -> None:
+def test_second_with_a_blocked_loop_is_marked(server: ServerProcess, begin: Begin) -> None:
     swarm = begin(server, lag_limit=0.05)
     engine: BotProcess = swarm.process
     engine.loop.run_for(0.05)

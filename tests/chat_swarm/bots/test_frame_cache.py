@@ -1,4 +1,4 @@
-"""However the bytes are cut on their way, the bots are told the same."""
+"""However the bytes are split on their way, bots get the same decoded items."""
 
 import itertools
 import time
@@ -40,7 +40,7 @@ class Plain(NamedTuple):
 
 
 def flat(chunks: list[DecodedRead]) -> list[Plain | Event]:
-    """Return what chunks say, one by one."""
+    """Return the items of decoded reads, one by one."""
     found: list[Plain | Event] = []
     for chunk in chunks:
         for item in chunk.items:
@@ -54,8 +54,8 @@ def flat(chunks: list[DecodedRead]) -> list[Plain | Event]:
     return found
 
 
-class Reader:
-    """An owner of a wire that only decodes."""
+class DecodingOwner:
+    """A connection owner that only decodes."""
 
     def __init__(self) -> None:
         self.frames = FrameCache(RUN_ID, ProcessAudit())
@@ -79,11 +79,11 @@ class Reader:
 
 
 class ConnectionPipe:
-    """A wire, and the server's end of it."""
+    """A bot's connection, and the server's end of it."""
 
     def __init__(self) -> None:
         self.loop = EventLoop(lambda _: None, self._fail)
-        self.owner = Reader()
+        self.owner = DecodingOwner()
         self.connection = BotConnection(self.owner, self.loop, Recorder())
         self.server = ScriptedServer()
         self.connection.connect(("127.0.0.1", self.server.port), None)
@@ -117,7 +117,7 @@ def whole() -> list[Plain | Event]:
     return flat([FrameCache(RUN_ID, ProcessAudit()).decode(BYTES)])
 
 
-def test_all_is_told_in_order() -> None:
+def test_decode_returns_all_items_in_order() -> None:
     items = whole()
     assert len(items) == len(STREAM)
     assert items[0] == STREAM[0]
@@ -127,7 +127,7 @@ def test_all_is_told_in_order() -> None:
     assert items[-1] == STREAM[-1]
 
 
-def test_what_follows_in_a_room_is_one_run() -> None:
+def test_decode_groups_contiguous_messages_of_a_room() -> None:
     chunk = FrameCache(RUN_ID, ProcessAudit()).decode(BYTES)
     runs = [(run.room, run.first, run.last) for run in chunk.items if isinstance(run, MessageRun)]
     assert runs == [("hall-0", 1, 3), ("den", 4, 4), ("hall-0", 4, 4), ("hall-0", 7, 7), ("hall-0", 9, 9)]
@@ -137,20 +137,20 @@ def test_what_follows_in_a_room_is_one_run() -> None:
     assert alone.only_run.single == alone.only_run.messages[0]
 
 
-def test_byte_by_byte(pipe: ConnectionPipe) -> None:
+def test_connection_fed_byte_by_byte_delivers_the_same_items(pipe: ConnectionPipe) -> None:
     pipe.feed(*(BYTES[place : place + 1] for place in range(len(BYTES))))
     pipe.loop.run_for(20, lambda: len(flat(pipe.owner.chunks)) == len(STREAM))
     assert flat(pipe.owner.chunks) == whole()
 
 
-def test_cut_anywhere(pipe: ConnectionPipe) -> None:
+def test_connection_fed_in_any_pieces_delivers_the_same_items(pipe: ConnectionPipe) -> None:
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.integers(0, len(BYTES)), max_size=6), st.integers(1, 30))
     def cut(places: list[int], tail: int) -> None:
         del pipe.owner.chunks[:]
         edges = [0, *sorted(places), len(BYTES)]
         pieces = [BYTES[one:other] for one, other in itertools.pairwise(edges) if one < other]
-        rest = BYTES[: min(tail, len(BYTES))]  # the beginning of what comes next
+        rest = BYTES[: min(tail, len(BYTES))]  # the start of the next round
         pipe.feed(*pieces[:-1], pieces[-1] + rest)
         pipe.loop.run_for(20, lambda: len(flat(pipe.owner.chunks)) == len(STREAM))
         assert flat(pipe.owner.chunks) == whole()
@@ -162,7 +162,7 @@ def test_cut_anywhere(pipe: ConnectionPipe) -> None:
     assert pipe.owner.frames.unknown_frames >= 2
 
 
-def test_the_end_is_told_once_and_nothing_after_it(pipe: ConnectionPipe) -> None:
+def test_connection_end_is_reported_once(pipe: ConnectionPipe) -> None:
     pipe.end.sendall(BYTES + b"{")
     pipe.end.close()
     pipe.loop.run_for(20, lambda: bool(pipe.owner.ends))
@@ -177,29 +177,29 @@ def test_the_end_is_told_once_and_nothing_after_it(pipe: ConnectionPipe) -> None
     "line",
     [b"no json", b'{"type":"message"}', b'{"type":"welcome","protocol":"x"}', b"[1]", b"\xff", b"[" * 2000],
 )
-def test_what_is_no_frame_is_refused(line: bytes) -> None:
+def test_decode_malformed_line_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not a frame of the protocol"):
         FrameCache(RUN_ID, ProcessAudit()).decode(encode(STREAM[0]) + line + b"\n")
 
 
-def test_all_bots_look_up_what_one_has_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_looks_up_identical_reads_in_a_bounded_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = FrameCache(RUN_ID, ProcessAudit())
     data = [encode(message_from(seq, "ann", seq, 5)) for seq in range(1, 50)]
     first = [decoder.decode(one) for one in data]
     assert all(decoder.decode(one) is chunk for one, chunk in zip(data, first, strict=True))
-    # And what is kept has an end
+    # And the cache is bounded
     monkeypatch.setattr(frame_cache, "_CACHE_BYTES", 1000)
     decoder = FrameCache(RUN_ID, ProcessAudit())
     for number, one in enumerate(data * 2):
         decoder.decode(one)
         kept = sum(map(len, decoder._cached))
         assert kept <= 1000
-        # And what is kept is the latest, of which no more goes than must
+        # And it keeps the latest reads, evicting no more than necessary
         assert kept > 1000 - 2 * len(one) or number < 1000 // len(one)
         assert list(decoder._cached)[-1] == one
 
 
-def test_the_kernels_stamp_is_when_it_came(pipe: ConnectionPipe) -> None:
+def test_connection_passes_the_kernels_receive_time(pipe: ConnectionPipe) -> None:
     stamps: list[tuple[int, int]] = []
     read = pipe.owner.on_lines
 

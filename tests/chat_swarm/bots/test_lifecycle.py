@@ -1,4 +1,4 @@
-"""A bot comes back from whatever happens to its connection, and leaves nothing behind when it is ended."""
+"""A bot reconnects after any loss of its connection, and releases everything when it is shut down."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -62,16 +62,16 @@ def endless_line(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Server
     return line
 
 
-@pytest.mark.parametrize("moment", [before_hello, before_welcome, half_a_welcome, garbage, endless_line])
-@pytest.mark.parametrize("way", [ServerConnection.close, ServerConnection.reset])
-def test_a_connection_that_ends_before_the_welcome_is_tried_again(
+@pytest.mark.parametrize("reach", [before_hello, before_welcome, half_a_welcome, garbage, endless_line])
+@pytest.mark.parametrize("disconnect", [ServerConnection.close, ServerConnection.reset])
+def test_connection_lost_before_welcome_is_retried(
     swarm: SwarmHarness,
     scripted_server: ScriptedServer,
-    moment: Callable[[SwarmHarness, ScriptedServer], ServerConnection],
-    way: Callable[[ServerConnection], None],
+    reach: Callable[[SwarmHarness, ScriptedServer], ServerConnection],
+    disconnect: Callable[[ServerConnection], None],
 ) -> None:
     [bot] = swarm.start_bots(Lurker)
-    way(moment(swarm, scripted_server))
+    disconnect(reach(swarm, scripted_server))
     scripted_server.accept(swarm).greet()
     swarm.wait_until(lambda: bot.up)
     counts = swarm.flush_counts()
@@ -80,7 +80,7 @@ def test_a_connection_that_ends_before_the_welcome_is_tried_again(
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-def test_a_hello_that_is_refused_is_tried_again(
+def test_refused_hello_is_retried(
     swarm: SwarmHarness, scripted_server: ScriptedServer, code: ErrorCode
 ) -> None:
     [bot] = swarm.start_bots(Chatter)
@@ -93,7 +93,7 @@ def test_a_hello_that_is_refused_is_tried_again(
     assert swarm.flush_counts()["errors"] == (code is not ErrorCode.NAME_TAKEN)
 
 
-def test_nobody_listens(scripted_server: ScriptedServer) -> None:
+def test_refused_connection_is_retried_and_counted(scripted_server: ScriptedServer) -> None:
     scripted_server.stop_listening()
     swarm = SwarmHarness(scripted_server.port)
     try:
@@ -106,7 +106,7 @@ def test_nobody_listens(scripted_server: ScriptedServer) -> None:
         swarm.process.close()
 
 
-def test_a_server_that_says_nothing_is_given_up(scripted_server: ScriptedServer) -> None:
+def test_silent_server_runs_into_the_connect_timeout(scripted_server: ScriptedServer) -> None:
     swarm = SwarmHarness(scripted_server.port, connect_timeout=0.05)
     try:
         swarm.start_bots(Lurker)
@@ -117,7 +117,7 @@ def test_a_server_that_says_nothing_is_given_up(scripted_server: ScriptedServer)
         swarm.process.close()
 
 
-def test_after_a_bye_it_comes_no_sooner_than_it_was_asked_to(
+def test_bye_with_a_delay_postpones_the_reconnect(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     [bot] = swarm.start_bots(Lurker)
@@ -133,32 +133,34 @@ def test_after_a_bye_it_comes_no_sooner_than_it_was_asked_to(
     assert (counts["byes"], counts["cuts"]) == (1, 1)
 
 
-@pytest.mark.parametrize("way", [ServerConnection.close, ServerConnection.reset, None])
-def test_a_lost_session_is_taken_up_again(
-    swarm: SwarmHarness, scripted_server: ScriptedServer, way: Callable[[ServerConnection], None] | None
+@pytest.mark.parametrize("disconnect", [ServerConnection.close, ServerConnection.reset, None])
+def test_lost_session_is_resumed_and_messages_are_sent_again(
+    swarm: SwarmHarness,
+    scripted_server: ScriptedServer,
+    disconnect: Callable[[ServerConnection], None] | None,
 ) -> None:
-    # Given a bot that has seen two messages, and whose own is not acknowledged
+    # Given a bot that got two messages, and whose own is not acknowledged
     [bot] = swarm.start_bots(Chatter)
     line = scripted_server.accept(swarm)
     first = line.greet(message_from(1, "ann", 1), message_from(2, "ann", 2))
     mine = line.expect(Message)
     swarm.wait_until(lambda: swarm.count_of("delivered") == 2)
     # When its connection is lost, or cut
-    if way is None:
+    if disconnect is None:
         bot.cut_connection()
     else:
-        way(line)
-    # Then it asks for its session, from where it stood
+        disconnect(line)
+    # Then it resumes its session from its position
     line = scripted_server.accept(swarm)
     hello = line.expect(Hello)
     assert hello.resume is not None
     assert hello.resume.session == first.session
     assert hello.resume.rooms == {"hall-0": 2}
-    # And says once more what was not acknowledged
+    # And sends the unacknowledged message again
     line.send(make_welcome(RoomState("hall-0", 2, 1), resumed=True, username=bot.name))
     again = line.expect(Message)
     assert (again.ref, again.message) == (mine.ref, mine.message)
-    # And gets on where it was, also if its message had been stored
+    # And continues from there, also if its message had been stored
     swarm.process.stop_sending()
     line.send(message_from(3, "ann", 3, time.time_ns() - 10**9))
     others = [again, *(line_ for line_ in map(_command, line.received_lines()) if line_ is not None)]
@@ -174,9 +176,7 @@ def test_a_lost_session_is_taken_up_again(
     assert not any(swarm.merged_audit().counts.values())
 
 
-def test_a_new_session_in_its_place_owes_nothing(
-    swarm: SwarmHarness, scripted_server: ScriptedServer
-) -> None:
+def test_session_not_resumed_is_owed_nothing(swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
     [bot] = swarm.start_bots(Lurker)
     line = scripted_server.accept(swarm)
     line.greet(message_from(1, "ann", 1))
@@ -191,17 +191,17 @@ def test_a_new_session_in_its_place_owes_nothing(
     assert not any(swarm.merged_audit().counts.values())
 
 
-def test_what_was_not_resumed_may_be_stored_or_not(
+def test_messages_of_a_session_not_resumed_may_be_stored_or_not(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    # Given three messages that no session answers for any more
+    # Given three messages of a session that is gone
     [bot] = swarm.start_bots(Chatter)
     line = scripted_server.accept(swarm)
     line.greet()
     for _ in range(3):
         line.expect(Message)
     line.reset()
-    # When the second of them was stored, and the bot says a fourth
+    # When the second of them was stored, and the bot sends a fourth
     line = scripted_server.accept(swarm)
     line.expect(Hello)
     line.send(make_welcome(RoomState("hall-0", 1, 1), username=bot.name))
@@ -210,13 +210,11 @@ def test_what_was_not_resumed_may_be_stored_or_not(
     assert int(fourth.ref or 0) > 3
     line.send(echo(bot.name, fourth, 2))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 1)
-    # Then nobody misses the others
+    # Then the others are not lost
     assert not swarm.merged_audit().counts["lost"]
 
 
-def test_a_server_that_greets_twice_has_one_session(
-    swarm: SwarmHarness, scripted_server: ScriptedServer
-) -> None:
+def test_second_welcome_is_ignored(swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
     [bot] = swarm.start_bots(Lurker)
     line = scripted_server.accept(swarm)
     line.greet(make_welcome(), message_from(1, "ann", 1))
@@ -225,7 +223,7 @@ def test_a_server_that_greets_twice_has_one_session(
     assert swarm.process.connected == swarm.flush_counts()["logins"] == 1
 
 
-def test_who_sits_down_after_another_goes_on_with_its_counters(
+def test_next_bot_in_a_slot_continues_its_counters(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     [bot] = swarm.start_bots(Chatter)
@@ -243,8 +241,8 @@ def test_who_sits_down_after_another_goes_on_with_its_counters(
     assert int(second.ref or 0) > int(first.ref or 0)
 
 
-def test_ended_bots_leave_nothing_behind(scripted_server: ScriptedServer) -> None:
-    # Given bots at every moment of their lives
+def test_shut_down_bots_release_everything(scripted_server: ScriptedServer) -> None:
+    # Given bots in every state
     before = set(OPEN_FILES.iterdir())
     swarm = SwarmHarness(
         scripted_server.port, resumable=True, message_rate=100.0, direct_rate=100.0, slow_rate=1e6
@@ -262,10 +260,10 @@ def test_ended_bots_leave_nothing_behind(scripted_server: ScriptedServer) -> Non
     lines[0].reset()
     lines[1].close()
     swarm.wait_until(lambda: swarm.process.connected == 5)
-    # When they are ended, twice
+    # When they are shut down, twice
     for bot in [*bots, *bots]:
         bot.shut_down()
-    # Then no connection, no seat and no complaint is left, and no timer does anything
+    # Then no connection, slot or fault is left, and no timer does anything
     assert swarm.process.connected == 0
     assert not swarm.process.bots
     assert not any(swarm.process.source_addresses.connection_counts.values())

@@ -1,4 +1,4 @@
-"""What happens midway: before a conversation is open, while a connection comes about, as a run stops."""
+"""Transitional states: before a conversation is open, while connecting, as a run stops."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def begin(scripted_server: ScriptedServer) -> Iterator[Any]:
 
 
 def alone(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Any:
-    """Have the pair's other one be away."""
+    """Accept a bot whose partner is away."""
     line = scripted_server.accept(swarm)
     line.greet()
     ask = line.expect(Open)
@@ -43,8 +43,8 @@ def alone(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Any:
     return line
 
 
-def test_nobody_talks_to_a_partner_who_is_not_there_yet(begin: Any, scripted_server: ScriptedServer) -> None:
-    # Given a bot whose partner has not come
+def test_direct_bot_waits_for_its_partner(begin: Any, scripted_server: ScriptedServer) -> None:
+    # Given a bot whose partner is not connected
     swarm = begin(direct_rate=200.0)
     [bot] = swarm.start_bots(Direct)
     line = alone(swarm, scripted_server)
@@ -58,10 +58,10 @@ def test_nobody_talks_to_a_partner_who_is_not_there_yet(begin: Any, scripted_ser
     line.expect(Message)
 
 
-def test_nor_after_it_has_come_back_alone(
+def test_direct_bot_waits_for_its_partner_after_a_reconnect(
     begin: Any, scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given two that have talked, and the next slot is a while away
+    # Given a pair that has exchanged messages, and the next slot is a while away
     monkeypatch.setattr(lifecycle, "_FIRST_RETRY_S", 0.02)
     swarm = begin(direct_rate=3.0)
     [bot] = swarm.start_bots(Direct)
@@ -69,19 +69,19 @@ def test_nor_after_it_has_come_back_alone(
     line.send(OPENED)
     line.send(echo(bot.name, line.expect(Message), 1, room="@a,b"))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 1)
-    # When one comes back first, as a new session
+    # When one reconnects first, as a new session
     line.reset()
     line = alone(swarm, scripted_server)
     said = bot.counter
     swarm.process.loop.run_for(0.4)
-    # Then it says nothing until the other is there
+    # Then it sends nothing until the other is there
     assert (bot.counter, bot.pending) == (said, {})
     line.send(OPENED)
     line.expect(Message)
 
 
-def test_to_think_is_not_to_be_held_up(begin: Any, scripted_server: ScriptedServer) -> None:
-    # Given a bot that thinks for long before it goes on, with a slot every 20 ms
+def test_direct_bot_think_time_is_not_held_up(begin: Any, scripted_server: ScriptedServer) -> None:
+    # Given a bot with a long think time, and a slot every 20 ms
     swarm = begin(direct_rate=50.0, think_time=distributions.parse("0.2"))
     [bot] = swarm.start_bots(Direct)
     line = alone(swarm, scripted_server)
@@ -89,14 +89,12 @@ def test_to_think_is_not_to_be_held_up(begin: Any, scripted_server: ScriptedServ
     for seq in (1, 2, 3):
         line.send(echo(bot.name, line.expect(Message), seq, room="@a,b"))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 3)
-    # Then no message was planned while it thought
+    # Then no message was planned during the think time
     assert swarm.sample_count("ack_response") == 3
     assert swarm.histograms["ack_response"].largest < 200_000 + swarm.histograms["ack"].largest
 
 
-def test_a_slow_bot_that_is_connecting_as_the_run_stops_still_gets_in(
-    begin: Any, scripted_server: ScriptedServer
-) -> None:
+def test_slow_bot_connecting_at_the_stop_still_logs_in(begin: Any, scripted_server: ScriptedServer) -> None:
     swarm = begin()
     [bot] = swarm.start_bots(Slow)
     assert bot.connection is not None
@@ -104,19 +102,19 @@ def test_a_slow_bot_that_is_connecting_as_the_run_stops_still_gets_in(
     line = scripted_server.accept(swarm)
     line.greet()
     swarm.wait_until(lambda: bot.up)
-    # And who was on the way then is not one who never came
+    # And a bot started afterwards counts as never connected
     swarm.start_bots(Lurker)
     assert swarm.process.final_report()["never_there"] == 1
 
 
-def test_who_is_on_the_way_in_as_the_run_stops_is_not_blamed(begin: Any) -> None:
+def test_bot_logging_in_at_the_stop_is_no_fault(begin: Any) -> None:
     swarm = begin()
     swarm.start_bots(Lurker, 3)
     swarm.process.stop_sending()
     assert swarm.process.final_report()["never_there"] == 0
 
 
-def test_who_is_refused_stays_away_as_long_as_the_bye_says(
+def test_refused_bot_waits_for_the_delay_of_the_bye(
     begin: Any, scripted_server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swarm = begin()
@@ -138,7 +136,7 @@ def test_who_is_refused_stays_away_as_long_as_the_bye_says(
     assert swarm.count_of("connect_failures") == swarm.count_of("byes") == 1
 
 
-def test_a_name_that_is_still_taken_is_no_failure(begin: Any, scripted_server: ScriptedServer) -> None:
+def test_name_still_taken_is_no_failure(begin: Any, scripted_server: ScriptedServer) -> None:
     swarm = begin()
     swarm.start_bots(Lurker)
     line = scripted_server.accept(swarm)
@@ -149,10 +147,10 @@ def test_a_name_that_is_still_taken_is_no_failure(begin: Any, scripted_server: S
     assert swarm.count_of("connect_failures") == swarm.count_of("errors") == 0
 
 
-def test_what_was_said_on_a_connection_that_is_gone_is_not_of_the_next_one(
+def test_events_of_a_lost_connection_do_not_affect_the_next(
     begin: Any, scripted_server: ScriptedServer
 ) -> None:
-    # Given a read whose first line is answered on a connection that is dead
+    # Given a read whose first line is answered on a connection that is already lost
     swarm = begin(message_rate=50.0)
     swarm.start_bots(Chatter)
     line = scripted_server.accept(swarm)
@@ -167,13 +165,13 @@ def test_what_was_said_on_a_connection_that_is_gone_is_not_of_the_next_one(
     assert (swarm.count_of("cuts"), swarm.count_of("connect_failures")) == (1, 0)
 
 
-def test_the_kernel_stamps_from_before_the_first_bot() -> None:
+def test_rx_timestamping_is_enabled_when_created() -> None:
     stamping = RxTimestamping()
     assert stamping.enabled
     stamping.close()
 
 
-def test_a_second_in_which_the_swarm_makes_up_for_its_own_lateness_is_marked(begin: Any) -> None:
+def test_second_with_late_sends_is_marked(begin: Any) -> None:
     swarm = begin(lag_limit=0.1)
     for lag_us, marked in ((90_000, ""), (150_000, "sent late by over 100 ms")):
         lags = Histogram()

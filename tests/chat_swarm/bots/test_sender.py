@@ -1,4 +1,4 @@
-"""What a bot says is planned by its schedule alone, and timed from there, whatever the server does."""
+"""Messages are planned by the schedule alone and timed from there, whatever the server does."""
 
 import itertools
 import socket
@@ -24,7 +24,7 @@ from support.swarm.engine_harness import (
 
 RATE = 500.0
 PERIOD_NS = 2_000_000
-CLOCKS_NS = 500_000  # between two readings of the wall clock's offset to the monotonic one
+CLOCK_OFFSET_ERROR_NS = 500_000  # between two readings of the wall clock's offset to the monotonic one
 
 
 @pytest.fixture
@@ -49,22 +49,22 @@ def chatter(swarm: SwarmHarness, scripted_server: ScriptedServer) -> tuple[Chatt
 
 
 def on_schedule(messages: list[Message]) -> bool:
-    """Return whether the messages' planned moments are a period apart, and their counters one."""
+    """Return whether planned times are a period apart, and counters ascend by one."""
     stamps = [header_of(message) for message in messages]
     return [one.counter for one in stamps] == list(range(1, len(stamps) + 1)) and all(
-        abs(one.planned_ns - stamps[0].planned_ns - place * PERIOD_NS) < CLOCKS_NS
+        abs(one.planned_ns - stamps[0].planned_ns - place * PERIOD_NS) < CLOCK_OFFSET_ERROR_NS
         for place, one in enumerate(stamps)
     )
 
 
-def test_a_server_that_stops_reading_omits_nothing(
+def test_server_that_stops_reading_delays_but_omits_no_message(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    # Given a bot that says much, to a server that acknowledges at once
+    # Given a bot with a high rate, and a server that acknowledges at once
     bot, line = chatter(swarm, scripted_server)
     messages = [line.expect(Message) for _ in range(20)]
     line.send(*(echo(bot.name, message, seq) for seq, message in enumerate(messages, 1)))
-    # When the server stops reading for 300 ms, and the kernel soon takes no more
+    # When the server stops reading for 300 ms, and the socket buffer fills up
     stalled_ns = time.time_ns()
     connection = bot.connection
     assert connection is not None
@@ -73,13 +73,13 @@ def test_a_server_that_stops_reading_omits_nothing(
     swarm.process.loop.run_for(0.3)
     assert connection.blocked
     resumed_ns = time.time_ns()
-    # Then all that was planned is said, each once and planned for its slot
+    # Then every planned message is sent once, with the planned time of its slot
     while header_of(messages[-1]).planned_ns < resumed_ns:
         messages.append(line.expect(Message))
         line.send(echo(bot.name, messages[-1], len(messages)))
     swarm.process.stop_sending()
     assert on_schedule(messages)
-    # And what fell into the stall is late by all that was left of it
+    # And a message planned during the stall is late by the rest of the stall
     swarm.wait_until(lambda: swarm.count_of("acknowledged") >= len(messages))
     owed = [
         one.planned_ns
@@ -89,13 +89,13 @@ def test_a_server_that_stops_reading_omits_nothing(
     assert len(owed) >= 100
     swarm.flush_counts()
     waits = sum(count for value, count in swarm.histograms["ack_response"].buckets() if value >= 49_900)
-    # (the bot does not read while the test says the server's part: some echoes have no moment)
+    # (the bot does not read while the test plays the server: some echoes are not timed)
     assert waits + swarm.counts["untimed"] >= len(owed)
     assert swarm.counts["untimed"] < len(owed) / 4
     assert swarm.histograms["held_up"].largest >= 90_000
 
 
-def test_a_server_that_never_answers_changes_no_slot(
+def test_server_that_never_answers_changes_no_planned_time(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     _, line = chatter(swarm, scripted_server)
@@ -110,7 +110,7 @@ def test_a_server_that_never_answers_changes_no_slot(
     )
 
 
-def test_what_is_planned_while_it_is_away_is_said_later(
+def test_messages_planned_while_disconnected_are_sent_later(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     bot, line = chatter(swarm, scripted_server)
@@ -130,7 +130,7 @@ def test_what_is_planned_while_it_is_away_is_said_later(
     assert on_schedule(list(here.values()))
 
 
-def test_a_refusal_is_final_but_for_one_that_may_be_stored(
+def test_refused_message_is_dropped_but_unavailable_is_resent(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     # Given two messages
@@ -139,12 +139,12 @@ def test_a_refusal_is_final_but_for_one_that_may_be_stored(
     swarm.process.stop_sending()
     swarm.run_once()
     rest = len(bot.pending) - 2
-    # When one is refused, and of the other nobody knows
+    # When one is refused, and the outcome of the other is unknown
     line.send(
         Error(code=ErrorCode.RATE_LIMITED, message="slowly", ref=first.ref),
         Error(code=ErrorCode.UNAVAILABLE, message="later", ref=second.ref, retry_after=0.01),
     )
-    # Then the second is said again, and its answer counts
+    # Then the second is sent again, and its answer counts
     while (again := line.expect(Message)).ref != second.ref:
         pass
     assert again.message == second.message
@@ -155,7 +155,9 @@ def test_a_refusal_is_final_but_for_one_that_may_be_stored(
     assert not swarm.merged_audit().counts["lost"]
 
 
-def test_another_rate_holds_from_now_on(swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
+def test_set_rate_changes_the_period_from_now_on(
+    swarm: SwarmHarness, scripted_server: ScriptedServer
+) -> None:
     _, line = chatter(swarm, scripted_server)
     line.expect(Message)
     swarm.process.set_rate(0.0)
@@ -165,13 +167,13 @@ def test_another_rate_holds_from_now_on(swarm: SwarmHarness, scripted_server: Sc
     swarm.process.loop.run_for(0.05)
     assert swarm.count_of("sent") == counts
     swarm.process.set_rate(2.0)
-    moments = [header_of(line.expect(Message)).planned_ns for _ in range(20)]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    assert all(abs(gap - PERIOD_NS // 2) < CLOCKS_NS for gap in gaps)
+    planned_times_ns = [header_of(line.expect(Message)).planned_ns for _ in range(20)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(planned_times_ns)]
+    assert all(abs(gap - PERIOD_NS // 2) < CLOCK_OFFSET_ERROR_NS for gap in gaps)
 
 
 @pytest.mark.parametrize("window", [1, 3])
-def test_never_more_than_a_window_is_unacknowledged(scripted_server: ScriptedServer, window: int) -> None:
+def test_direct_bot_never_exceeds_its_window(scripted_server: ScriptedServer, window: int) -> None:
     swarm = SwarmHarness(scripted_server.port, direct_rate=RATE, window=window)
     try:
         # Given a pair
@@ -187,14 +189,14 @@ def test_never_more_than_a_window_is_unacknowledged(scripted_server: ScriptedSer
         one.send(Error(code=ErrorCode.NO_SUCH_USER, message="not here"))
         for name, line in lines.items():
             line.send(Opened(room="@a,b", peer=asked.peer, by=name, seq=0))
-        # When nobody answers for so long
+        # When nothing is answered for a while
         swarm.wait_until(lambda: all(len(bot.pending) == window for bot in bots))
         swarm.process.loop.run_for(0.05)
-        # Then they say no more
+        # Then they send no more
         for line in lines.values():
             assert len(line.received_lines()) == window
         assert swarm.count_of("sent") == 2 * window
-        # And one more for each answer, planned long ago
+        # And one more for each answer, with its old planned time
         first = min(bots[0].pending)
         own = lines[bots[0].name]
         own.send(message_from(1, bots[0].name, first, room="@a,b", ref=str(first)))
@@ -206,7 +208,7 @@ def test_never_more_than_a_window_is_unacknowledged(scripted_server: ScriptedSer
         swarm.process.close()
 
 
-def test_a_slow_bot_that_came_back_reads_as_slowly(scripted_server: ScriptedServer) -> None:
+def test_slow_bot_reads_slowly_after_a_resume(scripted_server: ScriptedServer) -> None:
     swarm = SwarmHarness(scripted_server.port, resumable=True, slow_rate=400.0)
     try:
         [bot] = swarm.start_bots(Slow)
@@ -232,9 +234,9 @@ def test_a_slow_bot_that_came_back_reads_as_slowly(scripted_server: ScriptedServ
         swarm.process.close()
 
 
-def test_a_slow_bot_takes_what_came_with_its_welcome_before_all_else(scripted_server: ScriptedServer) -> None:
+def test_slow_bot_handles_lines_after_its_welcome_first(scripted_server: ScriptedServer) -> None:
     class Later(Slow):
-        """To which more has come by the time it has taken its welcome."""
+        """Gets another message while it handles its welcome."""
 
         __slots__ = ()
 
@@ -254,10 +256,10 @@ def test_a_slow_bot_takes_what_came_with_its_welcome_before_all_else(scripted_se
         swarm.process.close()
 
 
-def test_slots_that_were_held_up_until_the_end_are_counted(
+def test_messages_held_up_until_the_end_are_counted_as_unsent(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    # Given a bot that could not send for 300 ms, since nothing more went out
+    # Given a bot that could not send for 300 ms
     bot, _ = chatter(swarm, scripted_server)
     swarm.wait_until(lambda: swarm.count_of("sent") > 0)
     connection = bot.connection
@@ -267,6 +269,6 @@ def test_slots_that_were_held_up_until_the_end_are_counted(
     sent = swarm.count_of("sent")
     # When the run stops sending
     swarm.process.stop_sending()
-    # Then the slots of that time are told of, and none of them was said
+    # Then the messages of that time are counted as unsent, and none of them was sent
     assert swarm.count_of("sent") == sent
     assert swarm.count_of("unsent") >= 0.25 * RATE

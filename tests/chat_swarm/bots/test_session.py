@@ -1,4 +1,4 @@
-"""What a bot makes of what comes: moments that it may claim, and those that nobody can know."""
+"""A bot's session: which receive times are exact, which gaps are explained, which faults are found."""
 
 import time
 from collections.abc import Iterator
@@ -8,8 +8,7 @@ import pytest
 from chat_protocol.commands import Message, Ping, Pong
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Gap, PingEvent, PongEvent
-from chat_swarm.bots import payload
-from chat_swarm.bots import session as bots
+from chat_swarm.bots import payload, session
 from chat_swarm.bots.profiles import Chatter, Lurker
 from support.swarm.engine_harness import RUN_ID, ScriptedServer, ServerConnection, SwarmHarness, message_from
 
@@ -52,16 +51,16 @@ class TestTiming:
     def test_late_bot_adds_bot_lag_not_delivery_time(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        # Given a message that has come while nobody read
+        # Given a message that arrived while the bot did not read
         _, line = lurker(swarm, scripted_server)
         before = time.time_ns()
         line.send(message_from(1, "ann", 1, before))
         came_ns = time.time_ns() - before
         time.sleep(0.06)
-        # When the bot gets to it
+        # When the bot reads it
         shown(swarm, 1)
         swarm.flush_counts()
-        # Then the wait is bot lag, and no part of the delivery
+        # Then the wait is bot lag, not part of the delivery
         assert swarm.histograms["delivery"].largest * 1000 <= came_ns
         assert swarm.histograms["bot_lag"].largest >= 60_000
 
@@ -85,7 +84,7 @@ class TestTiming:
         # Given messages that were sent long ago
         _, line = lurker(swarm, scripted_server)
         ago = time.time_ns() - 10**9
-        # When the server hands them out at once, to a bot that is there
+        # When the server delivers them all at once to a connected bot
         line.send(*(message_from(seq, "ann", seq, ago) for seq in range(1, 6)))
         shown(swarm, 5)
         # Then each of them was delivered late
@@ -109,7 +108,7 @@ class TestTiming:
     def test_message_held_up_before_sending_is_timed_from_its_plan(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        # Given messages that should have been sent ten seconds ago, when all bots stood still
+        # Given messages that should have been sent ten seconds ago, when the bots were blocked
         bot, line = chatter(swarm, scripted_server)
         mine = [line.expect(Message), line.expect(Message)]
         swarm.process.stop_sending()
@@ -117,12 +116,12 @@ class TestTiming:
             pending.planned_ns -= 10 * 10**9
         now = time.time_ns()
         text = payload.build_text(RUN_ID, 1, now - 10 * 10**9, now, 100)
-        # When what comes of them waits among others
+        # When their echo and delivery wait among other lines
         line.send(message_from(1, bot.name, 1, ref=mine[0].ref), message_from(2, "ann", 1, message=text))
         time.sleep(0.05)
         line.send(message_from(3, bot.name, 2, ref=mine[1].ref))
         shown(swarm, 3)
-        # Then nobody knows when the server delivered it, and all the same it was late by what it was
+        # Then their delivery times are unknown, but their lateness against the plan is counted
         assert swarm.flush_counts()["untimed"] == 2
         assert swarm.histograms["delivery"].count == swarm.histograms["ack"].count == 1
         assert sum(count for _, count in late(swarm, "ack_response")) == 2
@@ -176,19 +175,21 @@ class TestTiming:
     def test_backlog_after_a_full_read_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        # Given more than one read holds, that has waited for the bot
+        # Given more data than one read holds, which waited for the bot
         _, line = lurker(swarm, scripted_server)
         for seq in range(1, 501):
             line.send(message_from(seq, "ann", seq))
         time.sleep(0.05)
         line.send(message_from(501, "ann", 501))
-        # When it is read in several turns
+        # When it is read in several iterations
         shown(swarm, 501)
-        # Then only the very last has a moment
+        # Then only the last message is timed
         assert swarm.flush_counts()["untimed"] == 500
         assert swarm.histograms["delivery"].count == 1
 
-    def test_foreign_messages_are_not_timed(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
+    def test_foreign_messages_are_not_timed(
+        self, swarm: SwarmHarness, scripted_server: ScriptedServer
+    ) -> None:
         _, line = lurker(swarm, scripted_server)
         line.send(
             message_from(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80),
@@ -225,12 +226,12 @@ class TestGaps:
         line = scripted_server.accept(swarm)
         line.greet(resumed=True)
         swarm.wait_until(lambda: bot.up and bot.had_session() and swarm.count_of("resumed"))
-        # When it is told of a gap, at once or long after
+        # When the server reports a gap, at once or long after
         if long_ago:
-            monkeypatch.setattr(bots, "_CATCH_UP_WINDOW_NS", 0)
+            monkeypatch.setattr(session, "_CATCH_UP_WINDOW_NS", 0)
         line.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
         shown(swarm, 1)
-        # Then it was away, or it was not
+        # Then the absence explains it, or does not
         found = swarm.merged_audit()
         assert found.passed is not long_ago
         assert (found.counts["gaps"], found.explained_gaps) == ((3, 0) if long_ago else (0, 3))
@@ -266,9 +267,7 @@ class TestFaults:
         line.send(message_from(1, "ann", 1, room="den"))
         swarm.wait_until(lambda: swarm.process.errors["message_of_no_room_of_ours"])
 
-    def test_server_ping_is_answered(
-        self, swarm: SwarmHarness, scripted_server: ScriptedServer
-    ) -> None:
+    def test_server_ping_is_answered(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
         _, line = lurker(swarm, scripted_server)
         line.send(PingEvent(id="x7"))
         assert line.expect(Pong).id == "x7"

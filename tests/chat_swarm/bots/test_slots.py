@@ -1,4 +1,4 @@
-"""That every seat is given once, rooms are full and mixed, whatever becomes of messages."""
+"""Every slot is allocated once, rooms are full and shared by all processes, whatever messages are lost."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,105 +24,105 @@ ROOM_SIZE = 6
 
 
 def nothing(_: SlotRequest) -> None:
-    """Lose an ask."""
+    """Lose a request."""
 
 
-def one_process(blocks: dict[str, int]) -> SlotPool:
-    usher, books = SlotAllocator(), list[SlotPool]()
+def one_process(request_sizes: dict[str, int]) -> SlotPool:
+    allocator, pools = SlotAllocator(), list[SlotPool]()
 
-    def ask(wanted: SlotRequest) -> None:
-        answer = usher.allocate(wanted)
-        assert answer is not None
-        books[0].on_grant(answer)
+    def request(wanted: SlotRequest) -> None:
+        grant = allocator.allocate(wanted)
+        assert grant is not None
+        pools[0].on_grant(grant)
 
-    books.append(SlotPool("only", blocks, ask))
-    return books[0]
+    pools.append(SlotPool("only", request_sizes, request))
+    return pools[0]
 
 
-def test_one_process_is_answered_at_once_and_fills_room_after_room() -> None:
-    book, seats = one_process({ROOM_SLOT: 3, PAIR_SLOT: 1}), list[int]()
+def test_acquire_slot_in_one_process_fills_room_after_room() -> None:
+    pool, slots = one_process({ROOM_SLOT: 3, PAIR_SLOT: 1}), list[int]()
     for _ in range(10):
-        book.acquire_slot(ROOM_SLOT, seats.append)
-    assert seats == list(range(10))
+        pool.acquire_slot(ROOM_SLOT, slots.append)
+    assert slots == list(range(10))
     pairs: list[int] = []
     for _ in range(3):
-        book.acquire_slot(PAIR_SLOT, pairs.append)
+        pool.acquire_slot(PAIR_SLOT, pairs.append)
     assert pairs == [0, 1, 2]
 
 
-def test_a_seat_that_was_given_back_is_the_next_to_be_given() -> None:
-    book, seats = one_process({ROOM_SLOT: 3}), list[int]()
+def test_release_slot_makes_it_the_next_one() -> None:
+    pool, slots = one_process({ROOM_SLOT: 3}), list[int]()
     for _ in range(4):
-        book.acquire_slot(ROOM_SLOT, seats.append)
-    book.release_slot(ROOM_SLOT, 1)
-    book.acquire_slot(ROOM_SLOT, seats.append)
-    assert seats == [0, 1, 2, 3, 1]
+        pool.acquire_slot(ROOM_SLOT, slots.append)
+    pool.release_slot(ROOM_SLOT, 1)
+    pool.acquire_slot(ROOM_SLOT, slots.append)
+    assert slots == [0, 1, 2, 3, 1]
 
 
-def test_a_bot_may_ask_for_more_from_within_its_answer() -> None:
-    book, seats = one_process({ROOM_SLOT: 3}), list[int]()
+def test_acquire_slot_from_within_on_slot_works() -> None:
+    pool, slots = one_process({ROOM_SLOT: 3}), list[int]()
 
-    def then(seat: int) -> None:
-        seats.append(seat)
-        if len(seats) < 2_000:
-            book.acquire_slot(ROOM_SLOT, then)
+    def on_slot(slot: int) -> None:
+        slots.append(slot)
+        if len(slots) < 2_000:
+            pool.acquire_slot(ROOM_SLOT, on_slot)
 
-    book.acquire_slot(ROOM_SLOT, then)
-    assert seats == list(range(2_000))
-
-
-def test_who_gave_up_waiting_gets_no_seat_and_none_is_lost() -> None:
-    # Given an ask under way for a bot that then gives up
-    asks, seats = list[SlotRequest](), list[int]()
-    usher, book = SlotAllocator(), SlotPool("a", {ROOM_SLOT: 2}, asks.append)
-    waiting = book.acquire_slot(ROOM_SLOT, seats.append)
-    waiting.cancel()
-    # When the answer comes
-    answer = usher.allocate(asks[0])
-    assert answer is not None
-    book.on_grant(answer)
-    # Then the next bot has the seat, and nobody is asked
-    assert seats == []
-    book.acquire_slot(ROOM_SLOT, seats.append)
-    assert (seats, len(asks)) == ([0], 1)
+    pool.acquire_slot(ROOM_SLOT, on_slot)
+    assert slots == list(range(2_000))
 
 
-def test_an_answer_for_another_book_or_kind_changes_nothing() -> None:
-    asks, seats = list[SlotRequest](), list[int]()
-    book = SlotPool("a", {ROOM_SLOT: 2}, asks.append)
-    book.acquire_slot(ROOM_SLOT, seats.append)
-    book.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, seats=[5]))
-    book.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, seats=[5]))
-    book.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, seats=[5]))
-    assert seats == []
+def test_cancelled_waiter_gets_no_slot_and_none_is_lost() -> None:
+    # Given a request in flight for a bot that then cancels
+    requests, slots = list[SlotRequest](), list[int]()
+    allocator, pool = SlotAllocator(), SlotPool("a", {ROOM_SLOT: 2}, requests.append)
+    waiter = pool.acquire_slot(ROOM_SLOT, slots.append)
+    waiter.cancel()
+    # When the grant arrives
+    grant = allocator.allocate(requests[0])
+    assert grant is not None
+    pool.on_grant(grant)
+    # Then the next bot gets the slot, without a new request
+    assert slots == []
+    pool.acquire_slot(ROOM_SLOT, slots.append)
+    assert (slots, len(requests)) == ([0], 1)
 
 
-def test_the_seats_of_a_process_that_ended_are_given_again_lowest_first() -> None:
-    usher = SlotAllocator()
-    for book in ("a", "b"):
-        usher.allocate(SlotRequest(book=book, kind=ROOM_SLOT, number=1, count=3))
-    usher.free_pool("a")
-    answer = usher.allocate(SlotRequest(book="c", kind=ROOM_SLOT, number=1, count=4))
-    assert answer is not None
-    assert answer["seats"] == [0, 1, 2, 6]
+def test_grant_for_another_pool_or_kind_is_ignored() -> None:
+    requests, slots = list[SlotRequest](), list[int]()
+    pool = SlotPool("a", {ROOM_SLOT: 2}, requests.append)
+    pool.acquire_slot(ROOM_SLOT, slots.append)
+    pool.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, seats=[5]))
+    pool.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, seats=[5]))
+    pool.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, seats=[5]))
+    assert slots == []
 
 
-def test_a_seat_has_a_room_and_a_place() -> None:
-    assert [RoomLayout(3).room_and_place(seat) for seat in range(5)] == [
+def test_free_pool_makes_its_slots_available_lowest_first() -> None:
+    allocator = SlotAllocator()
+    for pool in ("a", "b"):
+        allocator.allocate(SlotRequest(book=pool, kind=ROOM_SLOT, number=1, count=3))
+    allocator.free_pool("a")
+    grant = allocator.allocate(SlotRequest(book="c", kind=ROOM_SLOT, number=1, count=4))
+    assert grant is not None
+    assert grant["seats"] == [0, 1, 2, 6]
+
+
+def test_room_layout_maps_slots_to_rooms_and_places() -> None:
+    assert [RoomLayout(3).room_and_place(slot) for slot in range(5)] == [
         (0, 0),
         (0, 1),
         (0, 2),
         (1, 0),
         (1, 1),
     ]
-    assert [RoomLayout(3, rooms=2).room_and_place(seat) for seat in range(5)] == [
+    assert [RoomLayout(3, rooms=2).room_and_place(slot) for slot in range(5)] == [
         (0, 0),
         (1, 0),
         (0, 1),
         (1, 1),
         (0, 2),
     ]
-    assert [partner_slot(seat) for seat in range(4)] == [1, 0, 3, 2]
+    assert [partner_slot(slot) for slot in range(4)] == [1, 0, 3, 2]
     assert (
         RoomLayout(20).request_size(1),
         RoomLayout(20).request_size(2),
@@ -137,123 +137,125 @@ def test_a_seat_has_a_room_and_a_place() -> None:
 
 
 @given(st.integers(2, 4), st.integers(2, 12).map(lambda half: half * 4), st.integers(1, 8))
-def test_rooms_are_mixed_of_all_processes_that_ask_in_turn(
+def test_rooms_are_shared_by_all_processes_that_request_in_turn(
     processes: int, room_size: int, rooms: int
 ) -> None:
-    # Given processes that start their bots at the same time, all at once
-    usher, layout = SlotAllocator(), RoomLayout(room_size)
-    asks: dict[str, SlotRequest] = {}
+    # Given processes that start all their bots at the same time
+    allocator, layout = SlotAllocator(), RoomLayout(room_size)
+    requests: dict[str, SlotRequest] = {}
     rooms_of: dict[int, Counter[str]] = {}
-    books = {}
+    pools = {}
     for name in [f"p{number}" for number in range(processes)]:
 
-        def ask(wanted: SlotRequest, name: str = name) -> None:
-            asks[name] = wanted
+        def request(wanted: SlotRequest, name: str = name) -> None:
+            requests[name] = wanted
 
-        def then(seat: int, name: str = name) -> None:
-            rooms_of.setdefault(layout.room_and_place(seat)[0], Counter())[name] += 1
+        def on_slot(slot: int, name: str = name) -> None:
+            rooms_of.setdefault(layout.room_and_place(slot)[0], Counter())[name] += 1
 
-        books[name] = SlotPool(name, {ROOM_SLOT: layout.request_size(processes)}, ask)
+        pools[name] = SlotPool(name, {ROOM_SLOT: layout.request_size(processes)}, request)
         for _ in range(room_size * rooms):
-            books[name].acquire_slot(ROOM_SLOT, then)
-    # When their asks are answered in turn
-    while asks:
-        for name in list(asks):
-            answer = usher.allocate(asks.pop(name))
-            assert answer is not None
-            books[name].on_grant(answer)
+            pools[name].acquire_slot(ROOM_SLOT, on_slot)
+    # When their requests are granted in turn
+    while requests:
+        for name in list(requests):
+            grant = allocator.allocate(requests.pop(name))
+            assert grant is not None
+            pools[name].on_grant(grant)
     # Then every room has bots of every process
     assert all(len(here) == processes for here in rooms_of.values())
 
 
-class Seating(RuleBasedStateMachine):
-    """Several processes, one usher, and messages that are delayed, lost, repeated and reordered."""
+class SlotMachine(RuleBasedStateMachine):
+    """Several processes, one allocator, and messages that are delayed, lost, repeated and reordered."""
 
     @initialize(processes=st.integers(1, 3))
-    def begin(self, processes: int) -> None:
-        self.usher = SlotAllocator()
-        self.asks: list[SlotRequest] = []
-        self.answers: list[SlotGrant] = []
-        self.seated: dict[tuple[str, str], list[int]] = {}
+    def create_pools(self, processes: int) -> None:
+        self.allocator = SlotAllocator()
+        self.requests: list[SlotRequest] = []
+        self.grants: list[SlotGrant] = []
+        self.assigned: dict[tuple[str, str], list[int]] = {}
         self.waiting: list[tuple[str, str, SlotWaiter]] = []
-        self.given_up = False
-        self.books: dict[str, SlotPool] = {}
+        self.cancelled = False
+        self.pools: dict[str, SlotPool] = {}
         for number in range(processes):
-            blocks = {ROOM_SLOT: RoomLayout(ROOM_SIZE).request_size(processes), PAIR_SLOT: 1}
-            self.books[f"p{number}"] = SlotPool(f"p{number}", blocks, self.asks.append)
+            request_sizes = {ROOM_SLOT: RoomLayout(ROOM_SIZE).request_size(processes), PAIR_SLOT: 1}
+            self.pools[f"p{number}"] = SlotPool(f"p{number}", request_sizes, self.requests.append)
 
-    def taker(self, name: str, kind: str) -> Callable[[int], None]:
-        return self.seated.setdefault((name, kind), []).append
+    def on_slot(self, name: str, kind: str) -> Callable[[int], None]:
+        return self.assigned.setdefault((name, kind), []).append
 
     @rule(data=st.data(), kind=st.sampled_from([ROOM_SLOT, PAIR_SLOT]), bots=st.integers(1, 9))
-    def bots_come(self, data: st.DataObject, kind: str, bots: int) -> None:
-        name = data.draw(st.sampled_from(sorted(self.books)))
+    def bots_start(self, data: st.DataObject, kind: str, bots: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.pools)))
         for _ in range(bots):
-            self.waiting.append((name, kind, self.books[name].acquire_slot(kind, self.taker(name, kind))))
+            self.waiting.append((name, kind, self.pools[name].acquire_slot(kind, self.on_slot(name, kind))))
 
     @rule(data=st.data())
-    def a_bot_goes(self, data: st.DataObject) -> None:
-        if taken := sorted((key, seat) for key, seats in self.seated.items() for seat in seats):
-            (name, kind), seat = data.draw(st.sampled_from(taken))
-            self.given_up = True
-            self.seated[name, kind].remove(seat)
-            self.books[name].release_slot(kind, seat)
+    def a_bot_shuts_down(self, data: st.DataObject) -> None:
+        if taken := sorted((key, slot) for key, slots in self.assigned.items() for slot in slots):
+            (name, kind), slot = data.draw(st.sampled_from(taken))
+            self.cancelled = True
+            self.assigned[name, kind].remove(slot)
+            self.pools[name].release_slot(kind, slot)
 
     @rule(data=st.data())
-    def a_bot_gives_up_waiting(self, data: st.DataObject) -> None:
-        if standing := [place for place in self.waiting if place[2].on_slot is not None]:
-            self.given_up = True
-            data.draw(st.sampled_from(standing))[2].cancel()
+    def a_bot_cancels(self, data: st.DataObject) -> None:
+        if waiting := [place for place in self.waiting if place[2].on_slot is not None]:
+            self.cancelled = True
+            data.draw(st.sampled_from(waiting))[2].cancel()
 
     @rule(data=st.data(), keep=st.booleans())
-    def an_ask_arrives(self, data: st.DataObject, keep: bool) -> None:
-        if self.asks:
-            ask = self.asks[data.draw(st.integers(0, len(self.asks) - 1))]
+    def a_request_arrives(self, data: st.DataObject, keep: bool) -> None:
+        if self.requests:
+            request = self.requests[data.draw(st.integers(0, len(self.requests) - 1))]
             if not keep:
-                self.asks.remove(ask)
-            answer = self.usher.allocate(
-                msgspec.msgpack.decode(msgspec.msgpack.encode(ask), type=SlotRequest)
+                self.requests.remove(request)
+            grant = self.allocator.allocate(
+                msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=SlotRequest)
             )
-            if answer is not None:
-                self.answers.append(answer)
+            if grant is not None:
+                self.grants.append(grant)
 
     @rule(data=st.data(), keep=st.booleans())
-    def an_answer_arrives(self, data: st.DataObject, keep: bool) -> None:
-        if self.answers:
-            answer = self.answers[data.draw(st.integers(0, len(self.answers) - 1))]
+    def a_grant_arrives(self, data: st.DataObject, keep: bool) -> None:
+        if self.grants:
+            grant = self.grants[data.draw(st.integers(0, len(self.grants) - 1))]
             if not keep:
-                self.answers.remove(answer)
-            copy = msgspec.msgpack.decode(msgspec.msgpack.encode(answer), type=SlotGrant)
-            self.books[copy["book"]].on_grant(copy)
+                self.grants.remove(grant)
+            copy = msgspec.msgpack.decode(msgspec.msgpack.encode(grant), type=SlotGrant)
+            self.pools[copy["book"]].on_grant(copy)
 
     @rule()
-    def all_that_travels_is_lost(self) -> None:
-        self.asks.clear()
-        self.answers.clear()
+    def all_messages_are_lost(self) -> None:
+        self.requests.clear()
+        self.grants.clear()
 
     @invariant()
-    def no_seat_is_taken_twice(self) -> None:
+    def no_slot_is_assigned_twice(self) -> None:
         for wanted in (ROOM_SLOT, PAIR_SLOT):
-            taken = [seat for (_, kind), seats in self.seated.items() if kind == wanted for seat in seats]
+            taken = [slot for (_, kind), slots in self.assigned.items() if kind == wanted for slot in slots]
             assert len(taken) == len(set(taken))
 
     def teardown(self) -> None:
-        """Given that messages travel at last, all who wait are seated, and rooms are full but the last."""
+        """Once messages arrive, every waiting bot has a slot, and all rooms but the last are full."""
         for _ in range(10_000):
             if not any(place[2].on_slot is not None for place in self.waiting):
                 break
-            for book in self.books.values():
-                book.repeat_requests()
-            for ask in [self.asks.pop(0) for _ in range(len(self.asks))]:
-                if (answer := self.usher.allocate(ask)) is not None:
-                    self.books[answer["book"]].on_grant(answer)
+            for pool in self.pools.values():
+                pool.repeat_requests()
+            for request in [self.requests.pop(0) for _ in range(len(self.requests))]:
+                if (grant := self.allocator.allocate(request)) is not None:
+                    self.pools[grant["book"]].on_grant(grant)
         assert not any(place[2].on_slot is not None for place in self.waiting)
-        self.no_seat_is_taken_twice()
-        if not self.given_up:
+        self.no_slot_is_assigned_twice()
+        if not self.cancelled:
             for wanted in (ROOM_SLOT, PAIR_SLOT):
-                taken = [seat for (_, kind), seats in self.seated.items() if kind == wanted for seat in seats]
+                taken = [
+                    slot for (_, kind), slots in self.assigned.items() if kind == wanted for slot in slots
+                ]
                 assert sorted(taken) == list(range(len(taken)))
 
 
-Seating.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
-TestSeating = Seating.TestCase
+SlotMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+TestSlotMachine = SlotMachine.TestCase

@@ -1,9 +1,9 @@
-"""Which address a bot connects from."""
+"""The local address that a bot connects from."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_swarm.bots.source_addresses import CONNECTIONS_PER_ADDRESS, SourceAddresses
@@ -19,7 +19,7 @@ def test_loopback_addresses_are_filled_one_after_the_other() -> None:
     assert taken[-1] == "127.0.0.3"
 
 
-def test_what_was_given_back_is_taken_first() -> None:
+def test_released_address_is_acquired_first() -> None:
     sources = SourceAddresses(HERE, per_address=2)
     assert [sources.acquire_address() for _ in range(4)] == [
         "127.0.0.1",
@@ -31,6 +31,7 @@ def test_what_was_given_back_is_taken_first() -> None:
     assert [sources.acquire_address() for _ in range(2)] == ["127.0.0.1", "127.0.0.3"]
 
 
+@settings(deadline=None)  # up to 5,400 addresses
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 600))
 def test_processes_share_no_address(processes: int, per_address: int, bots: int) -> None:
     seen: set[str | None] = set()
@@ -53,14 +54,14 @@ def test_given_addresses_are_filled_evenly() -> None:
 
 
 @pytest.mark.parametrize("target", [IPv4Address("192.0.2.1"), IPv6Address("::1"), IPv6Address("2001:db8::1")])
-def test_elsewhere_the_kernel_chooses(target: IPv4Address | IPv6Address) -> None:
+def test_target_elsewhere_lets_the_kernel_choose(target: IPv4Address | IPv6Address) -> None:
     sources = SourceAddresses(target)
     assert sources.acquire_address() is None
     sources.release_address(None)
     assert sources.connection_counts == {}
 
 
-def test_nothing_can_be_given_back_that_was_not_taken() -> None:
+def test_release_of_an_address_never_acquired_is_refused() -> None:
     sources = SourceAddresses(HERE)
     sources.release_address(sources.acquire_address())
     for address in ("127.0.0.1", "127.0.0.9"):
@@ -68,11 +69,11 @@ def test_nothing_can_be_given_back_that_was_not_taken() -> None:
             sources.release_address(address)
 
 
-def test_ipv6_is_not_reached_from_ipv4() -> None:
+def test_address_of_another_ip_version_is_refused() -> None:
     with pytest.raises(ValueError, match=r"::1 cannot be reached from 127\.0\.0\.1"):
         SourceAddresses(IPv6Address("::1"), [HERE])
 
 
-def test_a_process_outside_the_count_is_refused() -> None:
+def test_process_number_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="process number 2 is out of range; there are 2"):
         SourceAddresses(HERE, process=2, processes=2)

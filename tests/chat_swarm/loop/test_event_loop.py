@@ -1,4 +1,4 @@
-"""The reactor serves all, in order, never early, and one that fails stops no other."""
+"""The event loop: order and timing of timers, errors in handlers, lag, the time of the previous poll."""
 
 import contextlib
 import select
@@ -34,7 +34,7 @@ def recorded() -> Iterator[LoopRecorder]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-5, 20), max_size=30))
-def test_timers_ring_in_order_and_never_early(delays: list[int]) -> None:
+def test_timers_fire_in_order_and_never_early(delays: list[int]) -> None:
     one = LoopRecorder()
     with contextlib.closing(one.loop):
         fired: list[tuple[int, int]] = []
@@ -51,7 +51,7 @@ def test_timers_ring_in_order_and_never_early(delays: list[int]) -> None:
         assert all(when >= due_ns for due_ns, when in fired)
 
 
-def test_a_timer_that_is_set_between_two_turns_waits_for_no_other(recorded: LoopRecorder) -> None:
+def test_timer_set_between_iterations_is_armed_at_once(recorded: LoopRecorder) -> None:
     recorded.loop.run_once()
     due_ns = time.monotonic_ns() + 1_000_000
     recorded.loop.call_at(due_ns, lambda: None)
@@ -59,8 +59,8 @@ def test_a_timer_that_is_set_between_two_turns_waits_for_no_other(recorded: Loop
     assert recorded.loop._timer_due_ns == due_ns
 
 
-def test_its_descriptor_is_readable_when_a_timer_is_due(recorded: LoopRecorder) -> None:
-    # As gevent's loop uses it: nobody waits in the reactor
+def test_loop_descriptor_is_readable_when_a_timer_is_due(recorded: LoopRecorder) -> None:
+    # As under gevent's loop, which waits for the descriptor
     fired: list[int] = []
     recorded.loop.call_later(0.005, lambda: fired.append(1))
     recorded.loop.run_once()
@@ -73,7 +73,9 @@ def test_its_descriptor_is_readable_when_a_timer_is_due(recorded: LoopRecorder) 
             recorded.loop.run_once()
 
 
-def test_who_fails_stops_nobody(recorded: LoopRecorder, caplog: pytest.LogCaptureFixture) -> None:
+def test_handler_that_raises_does_not_stop_the_others(
+    recorded: LoopRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
     one, other = socket.socketpair()
     with one, other:
         fired: list[str] = []
@@ -92,7 +94,7 @@ def test_who_fails_stops_nobody(recorded: LoopRecorder, caplog: pytest.LogCaptur
         recorded.loop.unwatch(other.fileno())
 
 
-def test_who_was_forgotten_in_a_turn_is_not_called_in_it(recorded: LoopRecorder) -> None:
+def test_descriptor_unwatched_in_an_iteration_is_not_called_in_it(recorded: LoopRecorder) -> None:
     one, other = socket.socketpair()
     with one, other:
         called: list[int] = []
@@ -110,7 +112,7 @@ def test_who_was_forgotten_in_a_turn_is_not_called_in_it(recorded: LoopRecorder)
         assert not recorded.loop.handlers
 
 
-def test_a_loop_that_is_held_up_tells_by_how_much(recorded: LoopRecorder) -> None:
+def test_blocked_loop_reports_its_lag(recorded: LoopRecorder) -> None:
     recorded.loop.run_for(PATIENCE_S, lambda: bool(recorded.lags))
     del recorded.lags[:]
     time.sleep(0.1)
@@ -119,15 +121,15 @@ def test_a_loop_that_is_held_up_tells_by_how_much(recorded: LoopRecorder) -> Non
     assert min(recorded.lags) >= 0
 
 
-def test_the_moment_before_a_read_moves_only_when_all_has_been_read(recorded: LoopRecorder) -> None:
+def test_previous_poll_time_moves_only_after_a_full_read(recorded: LoopRecorder) -> None:
     recorded.loop.run_once()
     recorded.loop.run_once()
     before = recorded.loop.previous_poll_ns
-    # Given a turn that left something unread
+    # Given an iteration that left something unread
     recorded.loop.has_backlog = True
     recorded.loop.run_once()
     assert recorded.loop.previous_poll_ns == before
-    # Then it moves on after the next, that has read it
+    # Then it moves on after the next one, which has read it
     recorded.loop.run_once()
     assert recorded.loop.previous_poll_ns > before
     assert recorded.loop.previous_poll_ns <= time.time_ns()
@@ -137,7 +139,7 @@ def _note(called: set[int], fd: int, _: int) -> None:
     called.add(fd)
 
 
-def test_more_than_one_turn_serves_leave_the_moment_where_it_was(recorded: LoopRecorder) -> None:
+def test_previous_poll_time_stays_while_descriptors_are_left_unserved(recorded: LoopRecorder) -> None:
     pairs = [socket.socketpair() for _ in range(300)]
     ends = [end for pair in pairs for end in pair]
     called: set[int] = set()
@@ -156,7 +158,7 @@ def test_more_than_one_turn_serves_leave_the_moment_where_it_was(recorded: LoopR
             end.close()
 
 
-def test_an_alarm_rings_once_at_its_moment() -> None:
+def test_timerfd_fires_once_at_its_due_time() -> None:
     timer = TimerFd()
     try:
         with select.epoll() as epoll:

@@ -1,4 +1,4 @@
-"""Distributions: what their text says is what they yield, and what cannot be is refused in a sentence."""
+"""Distributions: parsing of the text forms, drawing within the bounds, error messages."""
 
 import random
 
@@ -12,12 +12,12 @@ numbers = st.decimals(0, 100_000, places=3).map(lambda number: f"{number:f}")
 seeds = st.integers(0, 2**32)
 
 
-def test_a_number_alone_is_always_that_number() -> None:
+def test_parse_number_is_a_constant() -> None:
     assert parse("160") == Distribution("160", 160.0, 160.0) == constant(160)
 
 
 @given(numbers, numbers, seeds)
-def test_a_range_yields_numbers_of_the_range(one: str, other: str, seed: int) -> None:
+def test_parse_range_draws_within_it(one: str, other: str, seed: int) -> None:
     low, high = sorted((one, other), key=float)
     distribution = parse(f"{low}-{high}")
     assert float(low) <= distribution.draw(random.Random(seed)) <= float(high)
@@ -25,13 +25,13 @@ def test_a_range_yields_numbers_of_the_range(one: str, other: str, seed: int) ->
 
 
 @given(st.integers(1, 10_000), st.integers(1, 30), seeds)
-def test_a_log_normal_yields_numbers_of_its_bounds(median: int, tenths: int, seed: int) -> None:
+def test_parse_log_normal_draws_within_its_bounds(median: int, tenths: int, seed: int) -> None:
     distribution = parse(f"lognormal:{median},{tenths / 10}", 1, 10_000)
     assert (distribution.low, distribution.high) == (1, 10_000)
     assert 1 <= distribution.draw(random.Random(seed)) <= 10_000
 
 
-def test_a_log_normal_has_its_median_in_the_middle() -> None:
+def test_log_normal_has_its_median() -> None:
     distribution, source = parse("lognormal:160,0.6,80-8192"), random.Random(7)
     drawn = sorted(distribution.draw(source) for _ in range(4001))
     assert 150 < drawn[2000] < 170
@@ -40,7 +40,7 @@ def test_a_log_normal_has_its_median_in_the_middle() -> None:
 
 
 @given(seeds)
-def test_the_text_of_a_distribution_parses_to_itself(seed: int) -> None:
+def test_distribution_text_parses_to_itself(seed: int) -> None:
     source = random.Random(seed)
     low, high = sorted((source.randrange(1, 500), source.randrange(1, 500)))
     for text in (f"{low}", f"{low}-{high}", f"lognormal:{low},0.5,{low}-{high}"):
@@ -48,7 +48,7 @@ def test_the_text_of_a_distribution_parses_to_itself(seed: int) -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_distribution_or_refused_in_a_sentence_that_names_it(text: str) -> None:
+def test_parse_any_text_is_valid_or_named_in_the_error(text: str) -> None:
     try:
         distribution = parse(text, 0, 1000)
     except ValueError as refused:
@@ -77,12 +77,12 @@ def test_any_text_is_a_distribution_or_refused_in_a_sentence_that_names_it(text:
         ("lognormal:160", "lognormal:160,0.6"),
     ],
 )
-def test_a_refusal_says_the_way_out(text: str, way_out: str) -> None:
+def test_parse_error_says_what_is_accepted(text: str, way_out: str) -> None:
     with pytest.raises(ValueError, match=way_out):
         parse(text, 80, 8192)
 
 
 @pytest.mark.parametrize("form", ["{}", "1-{}", "lognormal:{},1", "lognormal:1,1,1-{}"])
-def test_a_number_too_large_to_be_one_is_refused_where_there_is_no_maximum(form: str) -> None:
+def test_parse_infinite_number_without_a_maximum_is_refused(form: str) -> None:
     with pytest.raises(ValueError, match="0 and up"):
         parse(form.format("9" * 400))

@@ -1,4 +1,4 @@
-"""Distributions are written as HdrHistogram writes them, and curves go through the percentiles."""
+"""Percentile distributions equal HdrHistogram's output, and curves contain the percentiles."""
 
 import io
 import math
@@ -26,7 +26,7 @@ def lines(text: str) -> list[list[float]]:
 
 @settings(max_examples=12, deadline=None)  # hdrh is slow
 @given(samples)
-def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
+def test_percentile_distribution_equals_hdrhistograms(values: list[int]) -> None:
     made = histogram(values)
     out = io.BytesIO()
     made.to_hdr().output_percentile_distribution(out, 1000.0)
@@ -35,7 +35,7 @@ def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
     assert ours.splitlines()[:2] == theirs.splitlines()[:2]
     assert ours.splitlines()[-1] == theirs.splitlines()[-1]
     for one, other in zip(lines(ours), lines(theirs), strict=False):
-        # They write the top of a bucket, we never more than was seen; they go on a line longer or shorter.
+        # hdrh writes the top of a bucket, we never more than the maximum; line counts may differ by one.
         assert math.isclose(one[0], other[0], rel_tol=2e-3, abs_tol=1.1e-3)
     first, last = lines(ours)[0], lines(ours)[-1]
     assert first[2] >= 1
@@ -43,7 +43,7 @@ def test_a_distribution_is_what_hdrhistogram_writes(values: list[int]) -> None:
 
 
 @given(samples)
-def test_mean_deviation_and_maximum_are_in_milliseconds(values: list[int]) -> None:
+def test_percentile_distribution_footer_is_in_milliseconds(values: list[int]) -> None:
     found = re.findall(r"= +([\d.]+)[,\]]", percentile_distribution(histogram(values)))
     mean, deviation, most, count = (float(number) for number in found[:4])
     assert math.isclose(mean, np.mean(values) / 1000, rel_tol=1e-3, abs_tol=1e-3)
@@ -53,7 +53,7 @@ def test_mean_deviation_and_maximum_are_in_milliseconds(values: list[int]) -> No
 
 
 @given(samples)
-def test_a_curve_rises_from_the_least_to_the_greatest(values: list[int]) -> None:
+def test_percentile_curve_ascends_to_the_maximum(values: list[int]) -> None:
     x, y = percentile_curve(histogram(values))
     assert len(x) == len(y)
     assert x == sorted(x)
@@ -62,13 +62,13 @@ def test_a_curve_rises_from_the_least_to_the_greatest(values: list[int]) -> None
     assert y[-1] == max(values) / 1000
 
 
-def test_a_curve_goes_through_the_percentiles() -> None:
+def test_percentile_curve_contains_the_percentiles() -> None:
     made = histogram(list(range(1, 100_001)))
     points = dict(zip(*percentile_curve(made), strict=True))
     assert math.isclose(points[10.0], made.percentile(90) / 1000)
     assert math.isclose(points[1000.0], made.percentile(99.9) / 1000)
 
 
-def test_of_nothing_there_is_no_curve() -> None:
+def test_empty_histogram_has_no_curve() -> None:
     assert percentile_curve(Histogram()) == ([], [])
     assert "1.000000000000          0" in percentile_distribution(Histogram())

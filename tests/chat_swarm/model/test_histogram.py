@@ -1,4 +1,4 @@
-"""The histogram is HDR's: the same places, the same counts, three digits, and nothing lost on the way."""
+"""The histogram equals hdrh's: same indices, counts and percentiles; packing and merging are exact."""
 
 import random
 
@@ -34,13 +34,13 @@ def same(one: Histogram, other: Histogram) -> bool:
 
 
 @given(SAMPLES)
-def test_each_value_is_where_hdr_puts_it(values: list[int]) -> None:
+def test_index_of_equals_hdrs(values: list[int]) -> None:
     hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     assert index_of(np.array(values)).tolist() == [hdr._counts_index_for(value) for value in values]
 
 
 @given(SAMPLES)
-def test_counts_and_extremes_are_hdrs(values: list[int]) -> None:
+def test_record_counts_and_extremes_equal_hdrs(values: list[int]) -> None:
     ours, hdr = recorded(values), HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     for value in values:
         hdr.record_value(value)
@@ -50,8 +50,8 @@ def test_counts_and_extremes_are_hdrs(values: list[int]) -> None:
 
 
 @given(SAMPLES, st.sampled_from(PERCENTS))
-def test_a_percentile_is_a_sample_to_three_digits(values: list[int], percent: float) -> None:
-    # As HdrHistogram defines it: the value that so many of all do not exceed
+def test_percentile_is_a_sample_to_three_digits(values: list[int], percent: float) -> None:
+    # HdrHistogram's definition: the value that this share of all values does not exceed
     rank = max(1, -(-len(values) * round(percent * 100) // 10_000))
     exact = sorted(values)[rank - 1]
     found = recorded(values).percentile(percent)
@@ -59,19 +59,19 @@ def test_a_percentile_is_a_sample_to_three_digits(values: list[int], percent: fl
 
 
 @given(SAMPLES)
-def test_percentiles_where_ranks_are_whole_are_hdrs(values: list[int]) -> None:
+def test_percentile_at_whole_ranks_equals_hdrs(values: list[int]) -> None:
     hdr = HdrHistogram(LOWEST_US, HIGHEST_US, SIGNIFICANT_DIGITS)
     for value in values:
         hdr.record_value(value)
     ours = recorded(values)
     for rank in range(1, len(values) + 1):
         percent = 100 * rank / len(values)
-        # hdrh's may be the bucket's top where it is above the highest sample: ours never is.
+        # hdrh may return a bucket's top above the highest sample; ours never does.
         assert ours.percentile(percent) == min(hdr.get_value_at_percentile(percent), max(values))
 
 
 @given(SAMPLES, SAMPLES)
-def test_added_are_both(one: list[int], other: list[int]) -> None:
+def test_add_counts_both(one: list[int], other: list[int]) -> None:
     together = recorded(one)
     together.add(recorded(other))
     assert same(together, recorded([*one, *other]))
@@ -82,13 +82,13 @@ def test_added_are_both(one: list[int], other: list[int]) -> None:
 
 
 @given(st.lists(VALUES, max_size=100))
-def test_packed_and_unpacked_is_the_same(values: list[int]) -> None:
+def test_unpack_restores_what_was_packed(values: list[int]) -> None:
     histogram = recorded(values)
     assert same(Histogram.unpack(histogram.pack()), histogram)
 
 
 @given(st.binary(max_size=80))
-def test_what_is_no_histogram_is_refused_or_is_one(payload: bytes) -> None:
+def test_unpack_any_bytes_is_consistent_or_refused(payload: bytes) -> None:
     try:
         histogram = Histogram.unpack(payload)
     except ValueError:
@@ -97,13 +97,13 @@ def test_what_is_no_histogram_is_refused_or_is_one(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"12345678" * 4, b"x" * 25, (1 << 40).to_bytes(8, "little") * 5])
-def test_what_cannot_be_unpacked(payload: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  numpy has sentences of its own
+def test_unpack_malformed_bytes_is_refused(payload: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  numpy has its own messages
         Histogram.unpack(payload)
 
 
 @given(SAMPLES)
-def test_any_hdr_library_reads_what_is_encoded(values: list[int]) -> None:
+def test_encode_is_read_by_hdrhistogram(values: list[int]) -> None:
     ours = recorded(values)
     hdr = HdrHistogram.decode(ours.encode())
     assert list(hdr.counts) == ours.counts.tolist()
@@ -113,18 +113,18 @@ def test_any_hdr_library_reads_what_is_encoded(values: list[int]) -> None:
         assert back.percentile(percent) == pytest.approx(ours.percentile(percent), rel=0.001)
 
 
-def test_what_is_not_encoded_is_refused() -> None:
+def test_decode_malformed_bytes_is_refused() -> None:
     with pytest.raises(ValueError, match="not an encoded histogram"):
         Histogram.decode(b"HISTFAAAA")
 
 
-def test_what_is_out_of_range_counts_at_its_end() -> None:
+def test_record_out_of_range_counts_at_the_bounds() -> None:
     histogram = recorded([-5, HIGHEST_US + 1])
     assert histogram.percentiles([50, 100]) == [0, HIGHEST_US]
     assert histogram.count == 2
 
 
-def test_nothing_is_nothing() -> None:
+def test_empty_histogram_has_zero_percentiles() -> None:
     histogram = Histogram()
     histogram.record(np.array([], dtype=np.int64))
     assert histogram.percentiles([50, 99]) == [0, 0]

@@ -1,4 +1,4 @@
-"""What the recorder hands on is what one would get sample by sample."""
+"""The recorder's histograms equal those of samples recorded one by one."""
 
 from collections import defaultdict
 
@@ -28,7 +28,7 @@ def naive(samples: dict[str, list[int]]) -> dict[str, list[tuple[int, int]]]:
 
 
 @given(st.lists(SAMPLE, max_size=10), st.lists(SAMPLE, max_size=10), st.lists(SPARSE, max_size=10))
-def test_metrics_are_those_of_single_samples(
+def test_flush_histograms_equal_those_of_single_samples(
     deliveries: list[tuple[int, int, int, int]],
     acks: list[tuple[int, int, int, int]],
     sparse: list[tuple[str, int]],
@@ -58,7 +58,7 @@ def test_metrics_are_those_of_single_samples(
     assert {name: histogram.buckets() for name, histogram in histograms.items()} == naive(wanted)
 
 
-def test_what_was_taken_is_gone() -> None:
+def test_flush_resets_counts_and_samples() -> None:
     recorder = Recorder()
     recorder.counts["sent"] += 3
     recorder.add_sample("rtt", 5000)
@@ -72,7 +72,7 @@ def test_what_was_taken_is_gone() -> None:
     assert set(recorder.counts) == set(COUNTS)
 
 
-def test_a_loop_that_stood_still_missed_its_ticks_too() -> None:
+def test_add_loop_lag_counts_missed_periods_too() -> None:
     recorder = Recorder()
     recorder.add_loop_lag(95_000, 20_000)
     _, histograms = recorder.flush()

@@ -1,4 +1,4 @@
-"""What each load shape wants, moment by moment, and how its steps are booked."""
+"""Load shapes: the stage at each time, and the steps written for past stages."""
 
 from dataclasses import dataclass, field, replace
 
@@ -19,8 +19,8 @@ SOAK = ShapePlan(kind="soak", users=100, spawn_rate=50.0, run_time=3_600.0)
 
 
 @dataclass
-class Heard:
-    """A conductor that has the figures of all seconds before `reported`."""
+class FakeRunControl:
+    """A run control that has the figures of all seconds before `reported`."""
 
     steps: list[Step] = field(default_factory=list)
     limit: CapacityResult | None = None
@@ -45,12 +45,12 @@ class Heard:
         return Window(figures=self.figures, objective=self.objective, generator_bound=self.generator_bound)
 
 
-def labels(plan: ShapePlan, moments: list[float], up_at: float | None = 0.0) -> list[str]:
-    wanted = [planned_stage(plan, t, up_at) for t in moments]
+def labels(plan: ShapePlan, times: list[float], up_at: float | None = 0.0) -> list[str]:
+    wanted = [planned_stage(plan, t, up_at) for t in times]
     return [one.label if one else "over" for one in wanted]
 
 
-def test_a_ramp_takes_all_the_run_time() -> None:
+def test_ramp_takes_the_whole_run_time() -> None:
     wanted = planned_stage(RAMP, 0.0, None)
     assert wanted is not None
     assert (wanted.users, wanted.spawn_rate) == (600, 10.0)
@@ -58,12 +58,12 @@ def test_a_ramp_takes_all_the_run_time() -> None:
     assert planned_stage(RAMP, 60.0, None) is None
 
 
-def test_a_ramp_without_run_time_goes_by_the_spawn_rate_and_then_stays() -> None:
+def test_ramp_without_run_time_uses_the_spawn_rate_then_stays_constant() -> None:
     plan = replace(RAMP, run_time=None)
     wanted = planned_stage(plan, 0.0, None)
     assert wanted is not None
     assert (wanted.spawn_rate, wanted.ends_at) == (50.0, 12.0)
-    # Then there are seconds in which all are there, also where none was in the ramp's own
+    # Then there are seconds with all users, also if the ramp itself had none
     staying = planned_stage(plan, 12.0, None)
     assert staying is not None
     assert (staying.label, staying.users, staying.ends_at) == ("all 600 users", 600, 12.0 + DEFAULT_STEP_S)
@@ -71,16 +71,16 @@ def test_a_ramp_without_run_time_goes_by_the_spawn_rate_and_then_stays() -> None
     assert planned_stage(plan, 12.0 + DEFAULT_STEP_S, 12.0) is None
 
 
-def test_steps_are_equal_in_height_and_length() -> None:
+def test_steps_have_equal_height_and_length() -> None:
     steps = [planned_stage(STEPS, t, None) for t in (0.0, 9.9, 10.0, 20.0, 30.0, 49.9)]
     assert [one.users for one in steps if one] == [20, 20, 40, 60, 80, 100]
     assert planned_stage(STEPS, 50.0, None) is None
     assert labels(STEPS, [12.0]) == ["step 2 of 5: 40 users"]
 
 
-def test_a_burst_comes_every_so_often_and_goes_again() -> None:
-    moments = [0.0, 9.9, 10.0, 11.9, 12.0, 19.9, 20.0]
-    assert labels(BURST, moments) == ["calm 1", "calm 1", "burst 1", "burst 1", "calm 2", "calm 2", "burst 2"]
+def test_burst_starts_at_its_interval_and_ends() -> None:
+    times = [0.0, 9.9, 10.0, 11.9, 12.0, 19.9, 20.0]
+    assert labels(BURST, times) == ["calm 1", "calm 1", "burst 1", "burst 1", "calm 2", "calm 2", "burst 2"]
     assert [one.rate_factor for t in (9.9, 10.0, 12.0) if (one := planned_stage(BURST, t, 0.0))] == [
         1.0,
         5.0,
@@ -89,7 +89,7 @@ def test_a_burst_comes_every_so_often_and_goes_again() -> None:
     assert labels(BURST, [0.0, 500.0], up_at=None) == ["rise", "rise"]
 
 
-def test_a_storm_cuts_when_it_begins() -> None:
+def test_storm_cuts_at_its_start() -> None:
     assert labels(STORM, [3.0, 12.9, 13.0, 23.0], up_at=3.0) == ["calm", "calm", "storm 1", "storm 2"]
     calm, storm = planned_stage(STORM, 3.0, 3.0), planned_stage(STORM, 13.0, 3.0)
     assert calm is not None
@@ -97,7 +97,7 @@ def test_a_storm_cuts_when_it_begins() -> None:
     assert (calm.cut_share, storm.cut_share, storm.cut_spread) == (0.0, 0.25, 1.0)
 
 
-def test_a_soak_is_constant_until_the_run_time_is_over() -> None:
+def test_soak_is_constant_for_the_run_time() -> None:
     assert labels(SOAK, [2.0, 3_599.0, 3_600.0]) == ["soak", "soak", "over"]
 
 
@@ -115,7 +115,7 @@ plans = st.builds(
 
 
 @given(plans, st.floats(0, 20_000), st.none() | st.floats(0, 5_000))
-def test_whatever_is_wanted_is_possible(plan: ShapePlan, t: float, up_at: float | None) -> None:
+def test_planned_stage_of_any_plan_is_possible(plan: ShapePlan, t: float, up_at: float | None) -> None:
     assert plan.invalid_reason() == ""
     wanted = planned_stage(plan, t, up_at if up_at is not None and up_at <= t else None)
     if wanted is None:
@@ -130,7 +130,7 @@ def test_whatever_is_wanted_is_possible(plan: ShapePlan, t: float, up_at: float 
 @given(
     st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0.1, 500), st.floats(0, 900), st.floats(0.1, 900)
 )
-def test_no_more_users_are_asked_for_than_can_come_in_time(
+def test_reachable_users_can_start_in_time(
     users: int, wanted: int, rate: float, t: float, left: float
 ) -> None:
     target = reachable_users(Stage(label="", users=wanted, spawn_rate=rate, ends_at=t + left), t, users)
@@ -160,44 +160,46 @@ def test_no_more_users_are_asked_for_than_can_come_in_time(
         (ShapePlan(measure=0.0), "--shape-measure"),
     ],
 )
-def test_a_plan_that_makes_no_sense_says_why(plan: ShapePlan, complaint: str) -> None:
+def test_invalid_plan_says_why(plan: ShapePlan, complaint: str) -> None:
     assert complaint in plan.invalid_reason()
 
 
-def test_a_step_is_booked_from_when_its_users_are_there_once_its_figures_are() -> None:
+def test_step_starts_with_all_its_users_and_is_written_with_its_figures() -> None:
     # Given steps of 10 s, whose users need 3 s
-    heard = Heard(objective=Objective(text="", scope="all", passed=True))
-    run = TimedRun(STEPS, heard)
+    run_control = FakeRunControl(objective=Objective(text="", scope="all", passed=True))
+    run = TimedRun(STEPS, run_control)
     for t in range(3):
         run.stage_at(float(t), t * 6)
     for t in range(3, 12):
         run.stage_at(t + 0.05, 20)
-    # When the figures of the first one are not there yet, nothing is booked
-    assert heard.steps == []
-    # Then it is, without its rise
-    heard.reported = 10
+    # When the figures of the first one are not reported yet, nothing is written
+    assert run_control.steps == []
+    # Then it is, without its ramp-up
+    run_control.reported = 10
     run.stage_at(12.0, 40)
-    assert [(step.label, step.start, step.end, step.bots, step.held) for step in heard.steps] == [
+    assert [(step.label, step.start, step.end, step.bots, step.held) for step in run_control.steps] == [
         ("step 1 of 5: 20 users", 3, 10, 20, True)
     ]
 
 
-def test_what_was_under_way_when_the_run_ended_is_booked_once() -> None:
-    heard = Heard(reported=99, generator_bound=True)
-    run = TimedRun(SOAK, heard)
+def test_stage_at_the_end_of_the_run_is_written_once() -> None:
+    run_control = FakeRunControl(reported=99, generator_bound=True)
+    run = TimedRun(SOAK, run_control)
     for t in range(8):
         run.stage_at(float(t), 100)
     run.finish()
     run.finish()
-    assert [(step.label, step.start, step.end, step.held) for step in heard.steps] == [("soak", 0, 7, None)]
+    assert [(step.label, step.start, step.end, step.held) for step in run_control.steps] == [
+        ("soak", 0, 7, None)
+    ]
 
 
-def test_a_storm_says_how_the_connections_came_back() -> None:
+def test_storm_step_says_how_the_connections_resumed() -> None:
     figures = Scope(
         counts={"cuts": 1_250, "resumed": 1_249}, metrics={"resume": Quantiles(count=1_249, max=2_345_678)}
     )
-    heard = Heard(reported=99, figures=figures)
-    run = TimedRun(STORM, heard)
+    run_control = FakeRunControl(reported=99, figures=figures)
+    run = TimedRun(STORM, run_control)
     for t in range(21):
         run.stage_at(float(t), 100)
-    assert heard.steps[1].label == "storm 1: 1,250 cut, 1,249 resumed, the last after 2.35 s"
+    assert run_control.steps[1].label == "storm 1: 1,250 cut, 1,249 resumed, the last after 2.35 s"

@@ -1,4 +1,4 @@
-"""That the search for the limit ends, and ends at the limit."""
+"""The capacity search ends, and ends at the capacity."""
 
 import math
 from dataclasses import dataclass, field
@@ -26,9 +26,7 @@ def run_to_end(search: CapacitySearch, capacity: float) -> list[float]:
 
 
 @given(st.floats(0.02, 200), st.floats(1.05, 4), st.floats(0.01, 0.5))
-def test_a_hidden_capacity_is_found_to_the_precision(
-    capacity: float, factor: float, precision: float
-) -> None:
+def test_search_finds_the_capacity_to_the_precision(capacity: float, factor: float, precision: float) -> None:
     search = CapacitySearch(start=1.0, factor=factor, precision=precision)
     loads = run_to_end(search, capacity)
     growth = abs(math.log(capacity)) / math.log(factor) + 2
@@ -42,7 +40,9 @@ def test_a_hidden_capacity_is_found_to_the_precision(
 
 
 @given(st.integers(1, 5_000), st.integers(1, 5_000), st.floats(1.1, 3), st.floats(0.01, 0.5))
-def test_users_are_whole(start: int, capacity: int, factor: float, precision: float) -> None:
+def test_search_by_users_tries_whole_numbers(
+    start: int, capacity: int, factor: float, precision: float
+) -> None:
     search = CapacitySearch(start=float(start), factor=factor, precision=precision, whole_numbers=True)
     loads = run_to_end(search, capacity)
     assert all(load == int(load) >= 1 for load in loads)
@@ -54,8 +54,8 @@ def test_users_are_whole(start: int, capacity: int, factor: float, precision: fl
 
 
 @given(st.floats(5, 50), st.lists(st.booleans(), max_size=200))
-def test_single_hiccups_change_nothing(capacity: float, hiccups: list[bool]) -> None:
-    # Given a server that breaks now and then for no reason, but never twice running
+def test_search_ignores_single_hiccups(capacity: float, hiccups: list[bool]) -> None:
+    # Given a server that breaks now and then for no reason, but never twice in a row
     search, calm = CapacitySearch(start=1.0), CapacitySearch(start=1.0)
     hiccup = iter(hiccups)
     while search.load is not None:
@@ -67,7 +67,7 @@ def test_single_hiccups_change_nothing(capacity: float, hiccups: list[bool]) -> 
 
 
 @given(st.lists(st.sampled_from([HELD, BROKE, BOUND]), min_size=MAX_TRIALS), st.booleans())
-def test_it_ends_whatever_it_is_told(outcomes: list[Trial], whole: bool) -> None:
+def test_search_ends_for_any_outcomes(outcomes: list[Trial], whole: bool) -> None:
     search = CapacitySearch(start=7.0, whole_numbers=whole)
     for outcome in outcomes:
         if search.load is None:
@@ -80,7 +80,7 @@ def test_it_ends_whatever_it_is_told(outcomes: list[Trial], whole: bool) -> None
         assert search.held < search.broke
 
 
-def test_by_addition() -> None:
+def test_search_by_addition() -> None:
     assert run_to_end(CapacitySearch(start=10.0, addend=10.0, precision=0.5, whole_numbers=True), 35)[:5] == [
         10,
         20,
@@ -90,7 +90,7 @@ def test_by_addition() -> None:
     ]
 
 
-def test_a_generator_that_gives_up_ends_it_with_at_least() -> None:
+def test_search_limited_by_the_generator_reports_at_least() -> None:
     search = CapacitySearch(start=100.0, factor=2.0, whole_numbers=True)
     search.record_trial(HELD)
     search.record_trial(BOUND)
@@ -101,20 +101,20 @@ def test_a_generator_that_gives_up_ends_it_with_at_least() -> None:
     )
 
 
-def test_a_server_that_holds_nothing() -> None:
+def test_search_without_any_load_that_holds() -> None:
     search = CapacitySearch(start=4.0, factor=2.0, whole_numbers=True)
     assert run_to_end(search, 0) == [4, 4, 2, 2, 1, 1]
     assert search.result().held is None
     assert "not even the lowest load held; too slow" in search.why
 
 
-def test_no_more_is_tried_than_the_generator_can_make() -> None:
+def test_search_never_exceeds_the_generators_maximum() -> None:
     search = CapacitySearch(start=100.0, factor=2.0, whole_numbers=True, max_load=300)
     assert run_to_end(search, 10_000) == [100, 200, 300]
     assert search.at_least
 
 
-def test_nothing_is_judged_when_it_is_over() -> None:
+def test_record_trial_after_the_end_is_refused() -> None:
     search = CapacitySearch(start=1.0)
     search.stop("enough")
     search.stop("again")
@@ -123,12 +123,12 @@ def test_nothing_is_judged_when_it_is_over() -> None:
         search.record_trial(HELD)
 
 
-def test_a_search_that_cannot_move_is_refused() -> None:
+def test_search_without_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot search"):
         CapacitySearch(start=1.0, factor=1.0)
 
 
-# ---- how a step is judged
+# ---- judging a step
 
 
 def waited(count: int, p50: int) -> dict[str, Quantiles]:
@@ -179,7 +179,7 @@ QUIET = window({})
         (window({"sent": 11}), QUIET, "11 of 11 messages were not answered in time"),
     ],
 )
-def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
+def test_judge_step_broken_says_why(measured: Window, whole: Window, why: str) -> None:
     assert judge_step(measured, whole) == Trial(held=False, why=why)
 
 
@@ -189,28 +189,28 @@ def test_what_breaks_a_step(measured: Window, whole: Window, why: str) -> None:
         {"sent": 300, "refused": 2, "acknowledged": 283, "delivered": 4_000},
         {"sent": 10, "acknowledged": 0},
         {"sent": 100, "acknowledged": 60, "abandoned": 35},
-        {"sent": 100, "acknowledged": 120},  # of messages from before, too
+        {"sent": 100, "acknowledged": 120},  # includes echoes of earlier messages
     ],
 )
-def test_what_holds(counts: dict[str, int]) -> None:
+def test_judge_step_held(counts: dict[str, int]) -> None:
     assert judge_step(window(counts), QUIET) == HELD
 
 
 @pytest.mark.parametrize("held_up", [waited(5, 2_000_000), waited(50, 400_000)])
-def test_to_wait_a_little_or_seldom_breaks_nothing(held_up: dict[str, Quantiles]) -> None:
+def test_judge_step_with_short_or_rare_waits_holds(held_up: dict[str, Quantiles]) -> None:
     assert judge_step(window({"sent": 100, "acknowledged": 100}, metrics=held_up), QUIET) == HELD
 
 
-def test_a_bound_generator_says_nothing_about_the_server() -> None:
+def test_judge_step_with_an_overloaded_generator_is_unknown() -> None:
     assert judge_step(window({}, bound=True), QUIET) == BOUND
 
 
-# ---- the search in time
+# ---- the search over time
 
 
 @dataclass
 class Simulated:
-    """A server of some capacity, and a run that reports each second one second later."""
+    """A server with a capacity, and a run that reports each second one second later."""
 
     capacity: float
     base: float = 200.0
@@ -242,8 +242,8 @@ class Simulated:
         )
 
 
-def play(run: CapacityRun, server: Simulated, seconds: int) -> list[Stage]:
-    """Have Locust ask once a second, and bring the users at the spawn rate."""
+def drive(run: CapacityRun, server: Simulated, seconds: int) -> list[Stage]:
+    """Call the run once a second, as Locust does, and start users at the spawn rate."""
     stages: list[Stage] = []
     users = 0
     for _ in range(seconds):
@@ -258,20 +258,20 @@ def play(run: CapacityRun, server: Simulated, seconds: int) -> list[Stage]:
     return stages
 
 
-def test_the_rate_is_raised_at_constant_users() -> None:
+def test_capacity_run_by_rate_keeps_the_users() -> None:
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
-    stages = play(CapacityRun(plan, server), server, 600)
+    stages = drive(CapacityRun(plan, server), server, 600)
     assert {one.users for one in stages} == {20}
     assert server.limit is not None
     assert server.limit.by == "rate"
     assert server.limit.held is not None
     assert server.limit.broke is not None
     assert server.limit.held <= 1_000 < server.limit.broke <= server.limit.held * 1.05
-    # Each step is measured for its seconds, none of which is another's
+    # Each step is measured over its own seconds
     assert all(step.end - step.start == 3 for step in server.steps)
     assert all(one.end <= two.start for one, two in zip(server.steps, server.steps[1:], strict=False))
-    # After a step that broke the server rests, then the step is tried again
+    # After a step that broke, the server rests, then the step is tried again
     names = [one.label for one in stages]
     rest = names.index("rest before 5.96 times the rate, again")
     assert names[rest + 1 : rest + 3] == [
@@ -280,8 +280,8 @@ def test_the_rate_is_raised_at_constant_users() -> None:
     ]
 
 
-def test_what_a_broken_step_has_left_behind_is_not_the_next_ones_doing() -> None:
-    # Given a hiccup as the first step is measured, and a connection that still fails in the rest after it
+def test_capacity_run_ignores_failures_left_by_the_previous_step() -> None:
+    # Given a hiccup in the first measured step, and a connection that still fails in the rest after it
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=3.0, measure=3.0)
     run = CapacityRun(plan, server)
@@ -293,24 +293,24 @@ def test_what_a_broken_step_has_left_behind_is_not_the_next_ones_doing() -> None
             server.failures.add(int(server.now) + 1)
         server.load = 20 * stage.rate_factor * 10
         server.now += 1.003
-    # Then the second try of it holds
+    # Then the second trial of it holds
     assert [step.held for step in server.steps] == [False, True]
 
 
-def test_users_are_raised_at_a_constant_rate() -> None:
+def test_capacity_run_by_users_keeps_the_rate() -> None:
     server = Simulated(capacity=1_000.0)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, by="users")
-    stages = play(CapacityRun(plan, server), server, 2_000)
+    stages = drive(CapacityRun(plan, server), server, 2_000)
     assert {one.rate_factor for one in stages} == {0.25, 1.0}
     assert server.limit is not None
     assert server.limit.held is not None
     assert server.limit.held <= 100 < (server.limit.broke or 0) <= 105
 
 
-def test_the_run_time_ends_it_with_what_is_known() -> None:
+def test_capacity_run_ends_with_the_run_time() -> None:
     server = Simulated(capacity=1e9)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0, run_time=30.0)
-    play(CapacityRun(plan, server), server, 600)
+    drive(CapacityRun(plan, server), server, 600)
     assert server.now < 32
     assert server.limit is not None
     assert (server.limit.at_least, server.limit.broke, server.limit.why) == (
@@ -321,17 +321,17 @@ def test_the_run_time_ends_it_with_what_is_known() -> None:
     assert server.limit.held is not None
 
 
-def test_a_process_that_falls_silent_does_not_hang_the_search() -> None:
+def test_capacity_run_with_a_silent_process_ends() -> None:
     server = Simulated(capacity=1e9, silent=True)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
-    play(CapacityRun(plan, server), server, 600)
+    drive(CapacityRun(plan, server), server, 600)
     assert server.now < 2 * (REPORT_TIMEOUT_S + 12)
     assert server.limit is not None
     assert server.limit.at_least
     assert [step.generator_bound for step in server.steps] == [True, True]
 
 
-def test_a_user_that_never_comes_does_not_hang_the_search() -> None:
+def test_capacity_run_with_a_missing_user_ends() -> None:
     server = Simulated(capacity=1e9)
     plan = ShapePlan(kind="limit", users=20, spawn_rate=10.0, settle=2.0, measure=3.0)
     run = CapacityRun(plan, server)

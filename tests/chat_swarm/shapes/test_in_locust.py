@@ -110,12 +110,12 @@ def runs() -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_a_shape_that_the_form_chose_is_driven_to_its_end(runs: list[dict[str, Any]]) -> None:
+def test_shape_chosen_in_the_form_runs_to_its_end(runs: list[dict[str, Any]]) -> None:
     storm = runs[0]
     assert "shape class" in storm["answer"]["message"]
-    # The first stage is told once the run has begun, and each stage once, however often Locust asks
+    # The first stage is applied once the run has started, and each stage once, however often Locust ticks
     assert storm["heard"][:3] == ["begun", ["label", "rise"], ["rate", 1.0]]
-    assert [told for told in storm["heard"] if told[0] in {"label", "cut"}] == [
+    assert [entry for entry in storm["heard"] if entry[0] in {"label", "cut"}] == [
         ["label", "rise"],
         ["label", "calm"],
         ["label", "storm 1"],
@@ -126,13 +126,13 @@ def test_a_shape_that_the_form_chose_is_driven_to_its_end(runs: list[dict[str, A
     assert storm["steps"][0] == "calm"
 
 
-def test_without_a_shape_locust_does_as_usual(runs: list[dict[str, Any]]) -> None:
+def test_form_without_a_shape_runs_plain_locust(runs: list[dict[str, Any]]) -> None:
     assert runs[1]["answer"]["message"] == "Swarming started"
     assert runs[1]["heard"] == ["begun", "ended"]
     assert runs[1]["steps"] == []
 
 
-def test_options_that_make_no_sense_end_it() -> None:
+def test_invalid_shape_options_exit_with_2() -> None:
     done = python(BAD)
     assert done.returncode == 2
     assert "a burst would never end" in done.stderr
