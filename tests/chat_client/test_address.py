@@ -14,7 +14,7 @@ from chat_client.address import Address, parse_address, parse_servers
         (" fe80::1%eth0 ", "fe80::1%eth0", 7072),
     ],
 )
-def test_addresses_are_read_as_people_write_them(text: str, host: str, port: int) -> None:
+def test_parse_address_accepts_all_spellings(text: str, host: str, port: int) -> None:
     assert parse_address(text) == Address(host, port)
     assert parse_address(str(parse_address(text))) == Address(host, port)
 
@@ -22,10 +22,10 @@ def test_addresses_are_read_as_people_write_them(text: str, host: str, port: int
 @pytest.mark.parametrize(
     "text", ["", ":80", "a b", "a:", "a:x", "a:0", "a:65536", "[::1", "[::1]80", "a:-1", "a:²", "tcp://a:1"]
 )
-def test_what_is_no_address_is_refused_with_a_reason(text: str) -> None:
+def test_parse_address_rejects_invalid_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_address(text)
 
 
-def test_a_list_is_separated_by_commas() -> None:
+def test_parse_servers_splits_at_commas() -> None:
     assert parse_servers("a:1, b ,") == [Address("a", 1), Address("b", 7072)]

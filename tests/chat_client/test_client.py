@@ -24,7 +24,7 @@ def until(client: Client, kind: type[Kind]) -> Kind:
             return event
 
 
-def test_what_one_says_the_other_gets_and_the_echo_acknowledges(server: Any) -> None:
+def test_say_returns_the_stored_message_and_reaches_others(server: Any) -> None:
     with Client("say-ann", server.address) as ann, Client("say-bob", server.address) as bob:
         stored = ann.say("hi")
         assert (stored.sender, stored.message, stored.room) == (ann.id, "hi", "lobby")
@@ -33,7 +33,7 @@ def test_what_one_says_the_other_gets_and_the_echo_acknowledges(server: Any) -> 
         assert not ann.unacknowledged
 
 
-def test_many_messages_under_way_keep_their_order(server: Any) -> None:
+def test_send_of_many_messages_keeps_their_order(server: Any) -> None:
     with Client("many", server.address, rooms=["many"]) as client:
         pending = [client.send(str(number), "many") for number in range(2000)]
         seqs = [one.wait(30).seq for one in pending]
@@ -44,7 +44,7 @@ def test_many_messages_under_way_keep_their_order(server: Any) -> None:
         assert len(client.history("many", after=0, limit=None)) == 2000
 
 
-def test_rooms_and_users_are_listed_whole(server: Any) -> None:
+def test_rooms_and_who_return_all_pages(server: Any) -> None:
     names = [f"list-{number:02}" for number in range(30)]
     with Client("lister", server.address, rooms=names) as client:
         assert {state.room for state in client.rooms()} >= set(names)
@@ -56,7 +56,7 @@ def test_rooms_and_users_are_listed_whole(server: Any) -> None:
         assert client.servers()[0].clients >= 1
 
 
-def test_a_conversation_is_opened_closed_and_follows_a_new_name(server: Any) -> None:
+def test_conversation_is_opened_closed_and_follows_a_rename(server: Any) -> None:
     with Client("talk-ann", server.address) as ann, Client("talk-bob", server.address) as bob:
         room = ann.open("talk-bob").room
         assert until(bob, Opened).peer == "talk-ann"
@@ -70,7 +70,7 @@ def test_a_conversation_is_opened_closed_and_follows_a_new_name(server: Any) -> 
         assert room not in bob.joined_rooms
 
 
-def test_refusals_carry_their_code(server: Any) -> None:
+def test_refused_has_the_error_code(server: Any) -> None:
     with Client("refused", server.address) as client:
         with pytest.raises(Refused) as refusal:
             client.say("hi", to="nobody-at-all")
@@ -83,7 +83,7 @@ def test_refusals_carry_their_code(server: Any) -> None:
         assert not client.unacknowledged
 
 
-def test_a_rate_limit_says_when_to_come_again(start_server: Any) -> None:
+def test_rate_limited_message_has_retry_after(start_server: Any) -> None:
     server = start_server("--store", "memory", "--rate-messages", "2", "--rate-messages-burst", "2")
     with Client("fast", server.address) as client:
         pending = [client.send(str(number)) for number in range(6)]
@@ -99,7 +99,7 @@ def test_a_rate_limit_says_when_to_come_again(start_server: Any) -> None:
         assert errors[0].retry_after > 0
 
 
-def test_round_trips_are_measured_here_and_there(server: Any) -> None:
+def test_ping_rtt_and_tcp_ms_are_measured(server: Any) -> None:
     with Client("pinger", server.address, ping_every=0) as client:
         measured = [client.ping() for _ in range(5)]
         assert client.samples.values() == measured
@@ -107,20 +107,20 @@ def test_round_trips_are_measured_here_and_there(server: Any) -> None:
         assert client.rtt().username == "pinger"
 
 
-def test_pings_go_by_themselves(server: Any) -> None:
+def test_ping_every_feeds_samples(server: Any) -> None:
     with Client("ticker", server.address, ping_every=0.01) as client:
         while client.samples.count < 3:
             client.ping()
 
 
-def test_the_servers_pings_are_answered(start_server: Any) -> None:
+def test_pings_of_the_server_are_answered(start_server: Any) -> None:
     server = start_server("--ping-interval", "0.1", "--rate-messages", "0")
     with Client("ponger", server.address, ping_every=0) as client:
         while client.rtt().samples < 5:  # an unanswered ping would have ended the session
             client.ping()
 
 
-def test_handlers_are_called_for_their_events_only(server: Any) -> None:
+def test_run_calls_handlers_for_their_events_only(server: Any) -> None:
     heard: list[str] = []
     with Client("handler", server.address) as client, Client("speaker", server.address) as speaker:
 
@@ -134,7 +134,7 @@ def test_handlers_are_called_for_their_events_only(server: Any) -> None:
     assert heard == ["for the handler"]
 
 
-def test_quitting_waits_for_what_was_said(server: Any) -> None:
+def test_quit_waits_for_acknowledgements(server: Any) -> None:
     client = Client("quitter", server.address, rooms=["quitter"])
     client.connect()
     pending = [client.send(str(number), "quitter") for number in range(300)]
@@ -143,7 +143,7 @@ def test_quitting_waits_for_what_was_said(server: Any) -> None:
     assert [event for event in client if isinstance(event, MessageEvent)][-1].message == "299"
 
 
-def test_closing_lets_out_what_waits_to_be_sent(server: Any) -> None:
+def test_close_writes_queued_messages(server: Any) -> None:
     with Client("closed-bob", server.address, rooms=["closed"]) as bob:
         client = Client("closed-ann", server.address, rooms=["closed"])
         client.connect()
@@ -176,7 +176,7 @@ def test_lost_connection_without_reconnect_ends_the_session(start_server: Any) -
         client.say("hi")
 
 
-def test_a_shutdown_says_so(start_server: Any) -> None:
+def test_shutdown_of_the_server_is_connection_lost_with_bye(start_server: Any) -> None:
     server = start_server()
     client = Client("told", server.address)
     client.connect()
@@ -207,7 +207,7 @@ def test_reconnect_rejoins_rooms_and_resends_unacknowledged_messages(
         assert texts(client.history("two")) == [f"kept {number}" for number in range(20)]
 
 
-def test_following_a_room_has_no_hole_and_no_repeat_over_a_restart(start_server: Any) -> None:
+def test_follow_over_a_restart_has_no_gap_and_no_repeat(start_server: Any) -> None:
     server = start_server()
     count = 60
     with Client("reader", server.address, rooms=["log"], reconnect=True) as reader:
@@ -228,7 +228,7 @@ def test_following_a_room_has_no_hole_and_no_repeat_over_a_restart(start_server:
         thread.join()
 
 
-def test_a_frozen_server_is_a_timeout_and_not_a_loss(start_server: Any) -> None:
+def test_frozen_server_raises_timed_out_and_keeps_the_connection(start_server: Any) -> None:
     server = start_server()
     with Client("patient", server.address) as client:
         server.freeze()

@@ -74,7 +74,9 @@ def reset(connection: socket.socket) -> None:
     ],
     ids=["closed", "http", "binary", "nested", "endless", "broken", "reset"],
 )
-def test_what_is_no_chat_server_is_a_failed_connection(peer: Any, behave: Callable[[Any], object]) -> None:
+def test_connect_to_another_protocol_raises_connection_failed(
+    peer: Any, behave: Callable[[Any], object]
+) -> None:
     with pytest.raises(ConnectionFailed):
         Client("ann", peer(behave).address, timeout=20).connect()
 
@@ -84,12 +86,12 @@ def silent(connection: socket.socket) -> None:
         pass
 
 
-def test_silence_is_a_failed_connection(peer: Any) -> None:
+def test_connect_to_a_silent_server_raises_connection_failed(peer: Any) -> None:
     with pytest.raises(ConnectionFailed, match=r"nothing received|no answer to hello"):
         Client("ann", peer(silent).address, timeout=0.2).connect()
 
 
-def test_a_silent_server_is_not_the_quickest(server: Any, peer: Any) -> None:
+def test_measure_all_with_a_silent_server_reports_no_rtt(server: Any, peer: Any) -> None:
     quiet, dead = parse_address(peer(silent).address), Address("127.0.0.1", 1)
     here = parse_address(server.address)
     results = measure_all([quiet, dead, here], timeout=3)
@@ -101,7 +103,7 @@ def test_a_silent_server_is_not_the_quickest(server: Any, peer: Any) -> None:
         Client("choosy", [dead, dead]).connect()
 
 
-def test_unknown_words_of_a_newer_server_do_no_harm(peer: Any) -> None:
+def test_unknown_types_codes_and_reasons_are_accepted(peer: Any) -> None:
     later = (
         b'{"type":"from_the_future","x":1}\n'
         b'{"type":"error","code":"not_yet_invented","message":"a new sentence"}\n'
@@ -127,7 +129,7 @@ def test_client_kicked_or_replaced_does_not_reconnect(peer: Any, reason: Any) ->
     assert bad.connections == 1
 
 
-def test_the_server_says_when_to_come_back(peer: Any) -> None:
+def test_reconnect_waits_as_long_as_bye_after(peer: Any) -> None:
     bad = peer(answers(encode(WELCOME), encode(Bye(reason="shutdown", after=100.0))))  # type: ignore[arg-type]
     client = Client("ann", bad.address, reconnect=True)
     client.connect()
@@ -147,7 +149,7 @@ def test_each_failed_attempt_to_reconnect_is_a_lost_event(peer: Any) -> None:
     client.close()
 
 
-def test_a_hole_in_the_live_feed_is_filled_from_the_log(peer: Any) -> None:
+def test_follow_fills_a_missing_seq_from_the_log(peer: Any) -> None:
     # Given a server that has skipped seq 2, which is in its log
     messages = [
         MessageEvent(

@@ -52,7 +52,7 @@ print(sorted(map(int, heard)) == list(range(50)))
 """
 
 
-def test_it_works_in_a_program_patched_by_gevent(server: Any, env: dict[str, str]) -> None:
+def test_client_works_in_a_program_patched_by_gevent(server: Any, env: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", GREENLETS, server.address],
         env=env,
@@ -64,7 +64,7 @@ def test_it_works_in_a_program_patched_by_gevent(server: Any, env: dict[str, str
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
 
 
-def test_the_bot_of_the_docs_answers(server: Any, env: dict[str, str]) -> None:
+def test_example_bot_of_the_docs_answers(server: Any, env: dict[str, str]) -> None:
     script = ROOT / "docs" / "examples" / "echo_bot.py"
     assert script.read_text() in (ROOT / "docs" / "client.md").read_text()
     with Client("bot-user", server.address) as client:
@@ -82,7 +82,7 @@ def test_the_bot_of_the_docs_answers(server: Any, env: dict[str, str]) -> None:
             bot.wait()
 
 
-def test_it_needs_neither_the_server_nor_gevent() -> None:
+def test_client_imports_neither_the_server_nor_gevent() -> None:
     code = (
         "import sys, chat_client.cli, chat_client.terminal.app\n"
         "print([name for name in sys.modules if name.split('.')[0] in {'gevent', 'chat_server'}])"
@@ -91,7 +91,7 @@ def test_it_needs_neither_the_server_nor_gevent() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_scripts_do_not_wait_for_prompt_toolkit() -> None:
+def test_subcommands_for_scripts_do_not_import_prompt_toolkit() -> None:
     code = "import sys, chat_client.cli, chat_client.commands.tail\nprint('prompt_toolkit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -49,11 +49,11 @@ WIRE: list[tuple[bytes, Command]] = [
 
 
 @pytest.mark.parametrize(("line", "command"), WIRE, ids=lambda value: repr(value)[:60])
-def test_on_the_wire_it_is_written(line: bytes, command: Command) -> None:
+def test_command_on_the_wire(line: bytes, command: Command) -> None:
     assert decode_command(line) == command
 
 
-def test_the_types_of_the_wire_are_those_of_the_contract() -> None:
+def test_wire_types_are_those_of_the_protocol() -> None:
     assert {
         *("hello", "message", "join", "leave", "open", "close", "rooms", "who", "servers", "history", "rtt"),
         *("ping", "pong", "rename", "quit"),
@@ -62,21 +62,21 @@ def test_the_types_of_the_wire_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("word", ["Arrive", "Switch", "Help", "Say", "arrive", "switch", "help", "say"])
-def test_what_other_dialects_say_cannot_be_sent_natively(word: str) -> None:
+def test_commands_of_other_dialects_are_not_in_the_wire_union(word: str) -> None:
     fault = decode_command(f'{{"type":"{word}","room":"a","username":"a","message":"a"}}'.encode())
     assert isinstance(fault, Fault)
     assert fault.code == ErrorCode.UNKNOWN_TYPE
 
 
 @pytest.mark.parametrize("kind", typing.get_args(commands.AnyCommand))
-def test_a_command_is_frozen_and_may_carry_a_ref(kind: type[Command]) -> None:
+def test_command_is_frozen_with_optional_ref(kind: type[Command]) -> None:
     assert issubclass(kind, Command)
     assert kind.__struct_config__.frozen
     assert "ref" in {field.name for field in msgspec.structs.fields(kind)}
 
 
 @pytest.mark.parametrize("kind", typing.get_args(commands.AnyCommand))
-def test_a_command_says_in_its_docstring_what_it_is_for(kind: type[Command]) -> None:
+def test_command_has_a_docstring(kind: type[Command]) -> None:
     assert kind.__doc__
 
 
@@ -102,7 +102,7 @@ def test_a_command_says_in_its_docstring_what_it_is_for(kind: type[Command]) -> 
     ],
     ids=lambda line: repr(line[:60]),
 )
-def test_a_value_out_of_its_bounds_is_an_invalid_field(line: bytes) -> None:
+def test_command_value_out_of_bounds_is_invalid(line: bytes) -> None:
     fault = decode_command(line)
     assert isinstance(fault, Fault)
     assert fault.code == ErrorCode.INVALID_FIELD

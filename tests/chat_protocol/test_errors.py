@@ -3,7 +3,7 @@ import pytest
 from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode, Fault, Refused
 
 
-def test_the_error_codes_are_those_of_the_contract() -> None:
+def test_error_codes_are_those_of_the_protocol() -> None:
     assert {code.value for code in ErrorCode} == {
         *("bad_frame", "unknown_type", "invalid_field", "frame_too_large", "name_taken", "name_invalid"),
         *("hello_first", "already_named", "not_joined", "no_such_room", "no_such_user", "rate_limited"),
@@ -11,20 +11,20 @@ def test_the_error_codes_are_those_of_the_contract() -> None:
     }
 
 
-def test_the_reasons_for_a_bye_are_those_of_the_contract() -> None:
+def test_bye_reasons_are_those_of_the_protocol() -> None:
     assert {reason.value for reason in ByeReason} == {
         *("quit", "shutdown", "timeout", "stalled", "frame_too_large", "flooding", "replaced", "kicked"),
         *("too_many_connections", "hello_timeout"),
     }
 
 
-def test_after_replaced_and_kicked_a_client_does_not_come_back_by_itself() -> None:
+def test_no_reconnect_reasons_include_replaced_and_kicked() -> None:
     assert {ByeReason.REPLACED, ByeReason.KICKED} <= NO_RECONNECT_REASONS
     assert ByeReason.SHUTDOWN not in NO_RECONNECT_REASONS
     assert ByeReason.TIMEOUT not in NO_RECONNECT_REASONS
 
 
-def test_a_fault_lets_the_session_go_on_unless_it_says_otherwise() -> None:
+def test_fault_by_default_does_not_end_the_connection() -> None:
     fault = Fault(ErrorCode.BAD_FRAME, "no")
     assert fault.bye is None
     assert not fault.close

@@ -165,11 +165,11 @@ WIRE: list[tuple[Event, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("event", "wire"), WIRE, ids=lambda value: type(value).__name__)
-def test_on_the_wire_it_is_written(event: Event, wire: dict[str, Any]) -> None:
+def test_event_on_the_wire(event: Event, wire: dict[str, Any]) -> None:
     assert json.loads(encode(event)) == wire
 
 
-def test_every_event_of_the_contract_is_shown_here() -> None:
+def test_every_event_has_an_example() -> None:
     assert {type(event) for event, _ in WIRE} == set(typing.get_args(events.WireEvent))
     assert {wire["type"] for _, wire in WIRE} == {
         *("welcome", "message", "joined", "left", "opened", "closed", "rooms", "who", "servers", "history"),
@@ -178,20 +178,20 @@ def test_every_event_of_the_contract_is_shown_here() -> None:
 
 
 @pytest.mark.parametrize("kind", [*typing.get_args(events.WireEvent), events.Notice])
-def test_an_event_is_frozen_and_may_answer_a_ref(kind: type[Event]) -> None:
+def test_event_is_frozen_with_optional_ref(kind: type[Event]) -> None:
     assert issubclass(kind, Event)
     assert kind.__struct_config__.frozen
     assert kind.__struct_config__.omit_defaults
 
 
-def test_a_message_is_none_of_the_garbage_collectors_business() -> None:
+def test_message_event_is_not_tracked_by_the_garbage_collector() -> None:
     # Given that it contains no containers
     assert {type(value) for value in msgspec.structs.asdict(HI).values()} <= {str, int, float, bool, NoneType}
     # Then messages kept by rooms do not trigger a full collection
     assert not events.MessageEvent.__struct_config__.gc
 
 
-def test_the_largest_events_that_no_cursor_divides_fit_a_frame() -> None:
+def test_largest_unpaged_events_fit_a_frame() -> None:
     widest = "字" * 32
     message = events.MessageEvent(
         ref="字" * 64,

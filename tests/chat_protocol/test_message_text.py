@@ -19,12 +19,12 @@ def naive(text: str) -> bool:
 
 
 @given(st.text(st.characters() | st.sampled_from("\0\t\n\r\x1b\x7f\x85\x9f\ud800\u2028\u202e"), max_size=20))
-def test_it_accepts_what_the_contract_accepts(text: str) -> None:
+def test_text_problem_agrees_with_the_model(text: str) -> None:
     assert (text_problem(text) is None) == naive(text)
 
 
 @pytest.mark.parametrize("char", ["a", "é", "字", "😀"])
-def test_the_limit_counts_bytes_of_utf8(char: str) -> None:
+def test_text_problem_limit_counts_bytes_of_utf8(char: str) -> None:
     width = len(char.encode())
     assert text_problem(char * (MAX_MESSAGE_BYTES // width)) is None
     problem = text_problem(char * (MAX_MESSAGE_BYTES // width + 1))
@@ -33,7 +33,7 @@ def test_the_limit_counts_bytes_of_utf8(char: str) -> None:
 
 
 @pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
-def test_of_the_control_characters_only_line_break_and_tab_are_kept(code: int) -> None:
+def test_text_problem_allows_line_feed_and_tab_only(code: int) -> None:
     problem = text_problem(f"a{chr(code)}b")
     if chr(code) in "\n\t":
         assert problem is None
@@ -42,17 +42,17 @@ def test_of_the_control_characters_only_line_break_and_tab_are_kept(code: int) -
         assert f"U+{code:04X}" in problem
 
 
-def test_an_empty_message_is_refused_and_a_space_is_not_empty() -> None:
+def test_text_problem_rejects_an_empty_text() -> None:
     assert text_problem("") is not None
     assert text_problem(" ") is None
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfff", "é\ud83d", "\udc80" * 5000])
-def test_lone_surrogates_are_refused_not_raised(text: str) -> None:
+def test_text_problem_rejects_lone_surrogates(text: str) -> None:
     assert text_problem(text) is not None
 
 
-def test_a_problem_never_repeats_the_text() -> None:
+def test_text_problem_does_not_quote_the_text() -> None:
     secret = "x" * MAX_MESSAGE_BYTES
     problem = text_problem(secret + "\0")
     assert problem is not None

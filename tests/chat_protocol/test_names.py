@@ -17,7 +17,7 @@ WORDS = st.text(
 
 
 @given(WORDS)
-def test_what_is_clean_stays_as_it_is_and_compares_as_what_was_written(written: str) -> None:
+def test_validate_name_is_idempotent_and_keeps_the_folded_form(written: str) -> None:
     try:
         name = validate_name(written)
     except ValueError:
@@ -29,21 +29,21 @@ def test_what_is_clean_stays_as_it_is_and_compares_as_what_was_written(written: 
 
 
 @given(WORDS)
-def test_folding_is_done_once_and_forgets_case_and_normalization(written: str) -> None:
+def test_fold_is_idempotent_and_ignores_case_and_normalization(written: str) -> None:
     folded = fold(written)
     assert fold(folded) == folded
     assert fold(unicodedata.normalize("NFD", written)) == folded
     assert fold(unicodedata.normalize("NFC", written)) == folded
 
 
-def test_folding_any_single_character_is_done_once() -> None:
+def test_fold_of_any_character_is_idempotent() -> None:
     for char in map(chr, range(sys.maxunicode + 1)):
         folded = fold(char)
         assert folded == char or fold(folded) == folded
 
 
 @given(st.text(max_size=40))
-def test_a_name_is_clean_or_refused_with_a_sentence_that_is_safe_to_show(written: str) -> None:
+def test_validate_name_invalid_name_raises_a_printable_sentence(written: str) -> None:
     try:
         name = validate_name(written)
     except ValueError as error:
@@ -71,7 +71,7 @@ def test_a_name_is_clean_or_refused_with_a_sentence_that_is_safe_to_show(written
         "e\u0301" * 32,
     ],
 )
-def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
+def test_validate_name_accepts_letters_and_digits_of_any_script(name: str) -> None:
     assert validate_name(name) == unicodedata.normalize("NFC", name)
 
 
@@ -115,7 +115,7 @@ def test_letters_and_digits_of_any_script_make_a_name(name: str) -> None:
         "a\xa0b",
     ],
 )
-def test_spaces_signs_controls_and_what_nobody_can_see_do_not(name: str) -> None:
+def test_validate_name_rejects_spaces_signs_controls_and_invisible_characters(name: str) -> None:
     with pytest.raises(ValueError, match="a name"):
         validate_name(name)
 
@@ -133,36 +133,36 @@ def test_spaces_signs_controls_and_what_nobody_can_see_do_not(name: str) -> None
         ("\u03b1\u0345\u0301", "\u1fb4"),
     ],
 )
-def test_names_compare_without_case_or_normalization(one: str, other: str) -> None:
+def test_fold_equates_names_by_case_and_normalization(one: str, other: str) -> None:
     assert fold(one) == fold(other)
 
 
-def test_different_names_stay_different() -> None:
+def test_fold_distinguishes_different_names() -> None:
     assert fold("ann") != fold("anne")
     assert fold("resume") != fold("résumé")
 
 
 @pytest.mark.parametrize("name", ["server", "Server", "\u017ferver", "guest-1", "GUEST-", "gue\u017ft-x"])
-def test_the_servers_name_and_guests_names_are_reserved_in_any_writing(name: str) -> None:
+def test_is_reserved_for_server_and_guest_names_in_any_case(name: str) -> None:
     assert is_reserved(fold(name))
 
 
 @pytest.mark.parametrize("name", ["servers", "guest", "guests-1", "my-server"])
-def test_names_beside_the_reserved_ones_are_free(name: str) -> None:
+def test_is_reserved_is_false_for_similar_names(name: str) -> None:
     assert not is_reserved(fold(name))
 
 
-def test_a_conversation_is_named_the_same_from_both_sides_and_numbered_from_the_second() -> None:
+def test_conversation_name_is_symmetric_and_numbered_from_the_second() -> None:
     assert conversation_name("bob", "ann") == conversation_name("ann", "bob") == "@ann,bob"
     assert conversation_name("ann", "bob", 2) == "@ann,bob#2"
 
 
-def test_no_user_or_public_room_can_have_a_conversations_name() -> None:
+def test_conversation_name_is_not_a_valid_name() -> None:
     with pytest.raises(ValueError, match="begins with"):
         validate_name(conversation_name("ann", "bob"))
 
 
-def test_a_hundred_thousand_marks_are_refused_and_folded_without_being_put_in_order() -> None:
+def test_very_long_name_is_rejected_and_folded_without_normalizing() -> None:
     # Normalizing these would sort them in quadratic time: minutes.
     hostile = "a" + "\u0301\u0323" * 200_000
     began = time.thread_time()
@@ -172,7 +172,7 @@ def test_a_hundred_thousand_marks_are_refused_and_folded_without_being_put_in_or
     assert time.thread_time() - began < 5
 
 
-def test_the_longest_name_may_come_in_four_times_its_code_points() -> None:
+def test_validate_name_accepts_the_longest_name_in_nfd() -> None:
     longest = "\u1f82" * MAX_NAME_CHARS  # alpha with breathing, accent and iota: four code points in NFD
     apart = unicodedata.normalize("NFD", longest)
     assert len(apart) == 4 * MAX_NAME_CHARS

@@ -69,18 +69,18 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
 
 
 @pytest.mark.parametrize(("event", "expected"), SPOKEN, ids=lambda value: type(value).__name__)
-def test_an_event_says(event: events.Event, expected: list[str]) -> None:
+def test_event_sentences(event: events.Event, expected: list[str]) -> None:
     assert event_sentences(event) == expected
 
 
-def test_every_event_is_spoken_or_silent_on_purpose() -> None:
+def test_every_event_has_sentences_or_is_listed_as_silent() -> None:
     spoken = {type(event) for event, _ in SPOKEN}
     assert spoken | set(SILENT) == {*typing.get_args(events.WireEvent), events.Notice}
     assert not spoken & set(SILENT)
 
 
 @given(st.data())
-def test_only_what_is_silent_on_purpose_has_nothing_to_say(
+def test_event_sentences_are_empty_for_silent_events_only(
     any_event: SearchStrategy[events.Event], data: DataObject
 ) -> None:
     event = data.draw(any_event)
@@ -91,6 +91,6 @@ def test_only_what_is_silent_on_purpose_has_nothing_to_say(
 
 
 @pytest.mark.parametrize("reason", list(ByeReason))
-def test_every_reason_for_a_bye_has_its_words(reason: ByeReason) -> None:
+def test_every_bye_reason_has_a_sentence(reason: ByeReason) -> None:
     [sentence] = event_sentences(events.Bye(reason=reason))
     assert len(sentence) > 5

@@ -16,7 +16,7 @@ each_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
 @pytest.mark.parametrize("dialect", ["ndjson", "simple"])
-def test_no_message_forges_a_line(enter: Enter, dialect: str, ending: str) -> None:
+def test_message_cannot_forge_a_line(enter: Enter, dialect: str, ending: str) -> None:
     # Given a reader in plain text, and a malicious user
     reader, mallory = enter("reader", "text"), enter("mallory", dialect)
 
@@ -33,7 +33,7 @@ def test_no_message_forges_a_line(enter: Enter, dialect: str, ending: str) -> No
 
 
 @each_dialect
-def test_what_is_too_long_is_refused(enter: Enter, dialect: str) -> None:
+def test_message_over_8_192_bytes_is_refused(enter: Enter, dialect: str) -> None:
     # Given a user whose messages may have 8,192 bytes
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
@@ -48,7 +48,7 @@ def test_what_is_too_long_is_refused(enter: Enter, dialect: str) -> None:
 
 @each_dialect
 @pytest.mark.parametrize("control", ["\x07", "\x1b", "\x00", "\x9b", "\x7f"])
-def test_control_characters_are_refused(enter: Enter, dialect: str, control: str) -> None:
+def test_message_with_control_characters_is_refused(enter: Enter, dialect: str, control: str) -> None:
     # Given a user
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
@@ -63,27 +63,27 @@ def test_control_characters_are_refused(enter: Enter, dialect: str, control: str
 
 
 @each_dialect
-def test_tabs_are_kept(enter: Enter, dialect: str) -> None:
+def test_message_keeps_tabs(enter: Enter, dialect: str) -> None:
     ann, bob = enter("ann", dialect), enter("bob", "simple")
     ann.say("a\tb")
     bob.expect_message(ann.name, "a\tb")
 
 
-def test_an_empty_message_is_refused(enter: Enter) -> None:
+def test_empty_message_is_refused(enter: Enter) -> None:
     ann = enter("ann", "ndjson")
     ann.send(ann.encode_message(""))
     ann.expect_notice("invalid_field", "empty")
     ann.say("better")
 
 
-def test_an_empty_two_field_message_is_refused(enter: Enter) -> None:
+def test_empty_two_field_message_is_refused(enter: Enter) -> None:
     ann = enter("ann", "simple")
     ann.send(ann.encode_message(""))
     ann.expect_notice("empty")
     ann.say("better")
 
 
-def test_two_field_objects_may_name_without_saying(enter: Enter) -> None:
+def test_first_empty_two_field_message_sets_the_name(enter: Enter) -> None:
     # Given a program that sends its name before its user has typed anything
     ann = enter("ann", "simple", named=False)
     ann.send(ann.encode_message(""))
@@ -94,7 +94,7 @@ def test_two_field_objects_may_name_without_saying(enter: Enter) -> None:
     assert not any("empty" in sentence for sentence in ann.notices)
 
 
-def test_an_empty_line_of_text_is_nothing(enter: Enter) -> None:
+def test_blank_line_of_plain_text_is_ignored(enter: Enter) -> None:
     ann = enter("ann", "text")
     before = len(ann.notices)
     ann.send(b"\n   \n\r\n")
@@ -104,7 +104,7 @@ def test_an_empty_line_of_text_is_nothing(enter: Enter) -> None:
 
 
 @each_dialect
-def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
+def test_session_sent_byte_by_byte_works(enter: Enter, dialect: str) -> None:
     # Given a very slow connection
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     assert isinstance(bob, NdjsonDriver)
@@ -125,7 +125,7 @@ def test_bytes_may_come_one_at_a_time(enter: Enter, dialect: str) -> None:
 
 
 @each_dialect
-def test_several_frames_in_one_packet(enter: Enter, dialect: str) -> None:
+def test_several_frames_in_one_packet_are_handled(enter: Enter, dialect: str) -> None:
     # Given a whole session in one packet, but for the end of the last frame
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     first = {
@@ -146,7 +146,7 @@ def test_several_frames_in_one_packet(enter: Enter, dialect: str) -> None:
             one.expect_message(ann.name, text)
 
 
-def test_two_field_objects_need_no_newline_between(enter: Enter) -> None:
+def test_two_field_objects_need_no_newline_between_them(enter: Enter) -> None:
     ann, bob = enter("ann", "simple", named=False), enter("bob", "ndjson")
     ann.send(
         ann.encode_message("one").strip()
@@ -160,7 +160,7 @@ def test_two_field_objects_need_no_newline_between(enter: Enter) -> None:
 
 
 @each_dialect
-def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str) -> None:
+def test_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str) -> None:
     # Given a script that sends one message and closes its side: printf 'hi' | nc -N
     ann, bob = enter("ann", dialect, named=False), enter("bob", "ndjson")
     text = unique_name("hi")
@@ -178,7 +178,7 @@ def test_a_half_closed_peer_gets_its_acknowledgement(enter: Enter, dialect: str)
 
 
 @each_dialect
-def test_a_cut_connection_takes_nobody_along(enter: Enter, dialect: str) -> None:
+def test_connection_cut_in_a_frame_does_not_affect_others(enter: Enter, dialect: str) -> None:
     # Given a user whose connection closes in the middle of a frame
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")
@@ -190,7 +190,7 @@ def test_a_cut_connection_takes_nobody_along(enter: Enter, dialect: str) -> None
     bob.say("well")
 
 
-def test_newcomers_in_text_see_what_was_said_last(enter: Enter) -> None:
+def test_plain_text_newcomer_receives_the_last_messages(enter: Enter) -> None:
     # Given more than ten messages in the lobby
     ann = enter("ann", "ndjson")
     texts = [unique_name("earlier") for _ in range(12)]
@@ -205,7 +205,7 @@ def test_newcomers_in_text_see_what_was_said_last(enter: Enter) -> None:
     assert [text for _, text in bob.messages][:10] == texts[2:]
 
 
-def test_help_in_text_names_every_word(enter: Enter) -> None:
+def test_plain_text_help_lists_every_command(enter: Enter) -> None:
     ann = enter("ann", "text")
     ann.send(b"/help\n")
     for word in ("/nick", "/join", "/who", "/rooms", "/msg", "bye"):
@@ -216,7 +216,7 @@ def test_help_in_text_names_every_word(enter: Enter) -> None:
     ann.expect_notice("/msg NAME text")
 
 
-def test_a_guest_has_a_name_at_once(enter: Enter) -> None:
+def test_plain_text_guest_has_a_name_at_once(enter: Enter) -> None:
     ann, bob = enter("ann", "text", named=False), enter("bob", "ndjson")
     ann.send(b"hello from nowhere\n")
     ann.expect_notice("welcome", "guest-")

@@ -22,9 +22,7 @@ each_pair = pytest.mark.parametrize(
 
 
 @each_pair
-def test_a_message_reaches_everyone_and_echoes_to_its_sender(
-    enter: Enter, speaking: str, hearing: str
-) -> None:
+def test_message_reaches_everyone_and_its_sender(enter: Enter, speaking: str, hearing: str) -> None:
     # Given two users, each with a dialect
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
@@ -38,7 +36,7 @@ def test_a_message_reaches_everyone_and_echoes_to_its_sender(
         one.expect_message(bob.name, "and to you: ünïcödé, 字, 👍")
 
 
-def test_three_dialects_share_one_room(enter: Enter) -> None:
+def test_dialects_share_one_room_in_one_order(enter: Enter) -> None:
     # Given a user of each dialect
     people = [enter(dialect, dialect) for dialect in DIALECTS]
 
@@ -54,7 +52,7 @@ def test_three_dialects_share_one_room(enter: Enter) -> None:
 
 
 @each_pair
-def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
+def test_messages_of_one_sender_keep_their_order(enter: Enter, speaking: str, hearing: str) -> None:
     # Given a user with a hundred messages
     ann, bob = enter("ann", speaking), enter("bob", hearing)
     texts = [f"number {number}" for number in range(100)]
@@ -70,7 +68,7 @@ def test_order_is_kept(enter: Enter, speaking: str, hearing: str) -> None:
 
 
 @each_dialect
-def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) -> None:
+def test_messages_of_two_senders_have_one_order_for_all(enter: Enter, dialect: str) -> None:
     # Given two users that send at the same time, and two listeners of different dialects
     ann, bob = enter("ann", dialect), enter("bob", dialect)
     listeners = [ann, bob, enter("cat", "ndjson"), enter("dan", "text")]
@@ -93,7 +91,7 @@ def test_what_two_say_at_once_has_one_order_for_all(enter: Enter, dialect: str) 
 
 
 @each_pair
-def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> None:
+def test_name_in_use_is_refused(enter: Enter, speaking: str, hearing: str) -> None:
     # Given a user with a name
     ann = enter("ann", hearing)
 
@@ -117,7 +115,7 @@ def test_a_name_is_held_by_one(enter: Enter, speaking: str, hearing: str) -> Non
 
 @each_dialect
 @pytest.mark.parametrize("name", ["server", "SERVER", "guest-mine", "with,comma", "@at", "x" * 33, "\u200bx"])
-def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
+def test_invalid_or_reserved_name_is_refused(enter: Enter, dialect: str, name: str) -> None:
     # Given a user
     ann, bob = enter("ann", dialect), enter("bob", "ndjson")
 
@@ -133,7 +131,7 @@ def test_a_name_that_may_not_be(enter: Enter, dialect: str, name: str) -> None:
 
 
 @each_pair
-def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
+def test_rename_is_seen_by_others(enter: Enter, speaking: str, hearing: str) -> None:
     # Given two users
     ann, bob = enter("ann", speaking), enter("bob", hearing)
 
@@ -151,7 +149,7 @@ def test_peers_see_a_rename(enter: Enter, speaking: str, hearing: str) -> None:
 
 @pytest.mark.parametrize("hearing", DIALECTS)
 @pytest.mark.parametrize("speaking", QUERY_DIALECTS)
-def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, hearing: str) -> None:
+def test_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, hearing: str) -> None:
     # Given users of all dialects
     ann, bob = enter("ann", speaking), enter("bob", hearing)
     eves = [enter("eve", dialect) for dialect in DIALECTS]
@@ -171,7 +169,7 @@ def test_a_private_message_is_seen_by_the_two_only(enter: Enter, speaking: str, 
 
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
-def test_a_private_message_to_nobody(enter: Enter, dialect: str) -> None:
+def test_private_message_to_an_unknown_user_is_refused(enter: Enter, dialect: str) -> None:
     # Given a user
     ann = enter("ann", dialect)
 
@@ -212,7 +210,7 @@ def test_lists_of_users_and_rooms_are_shown(enter: Enter, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
-def test_another_room(enter: Enter, dialect: str) -> None:
+def test_message_in_another_room_stays_there(enter: Enter, dialect: str) -> None:
     # Given a user in another room, and one in the lobby
     ann, bob, cat = enter("ann", dialect), enter("bob", "ndjson"), enter("cat", "text")
     room = unique_name("garden")
@@ -230,7 +228,7 @@ def test_another_room(enter: Enter, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", QUERY_DIALECTS)
-def test_saying_good_bye(enter: Enter, dialect: str) -> None:
+def test_quit_acknowledges_earlier_messages_and_ignores_later_ones(enter: Enter, dialect: str) -> None:
     # Given two users
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")
@@ -250,7 +248,7 @@ def test_saying_good_bye(enter: Enter, dialect: str) -> None:
 
 
 @pytest.mark.parametrize("word", [b"quit\n", b"  bye \r\n"])
-def test_words_of_parting_in_text(enter: Enter, word: bytes) -> None:
+def test_plain_text_bye_and_quit_end_the_session(enter: Enter, word: bytes) -> None:
     ann = enter("ann", "text")
     ann.send(word)
     ann.read_until_closed()
@@ -260,7 +258,7 @@ def test_words_of_parting_in_text(enter: Enter, word: bytes) -> None:
 @pytest.mark.parametrize(
     ("speaking", "hearing"), [("ndjson", "text"), ("simple", "ndjson"), ("text", "simple")]
 )
-def test_presence(enter: Enter, speaking: str, hearing: str) -> None:
+def test_presence_reports_joins_and_leaves(enter: Enter, speaking: str, hearing: str) -> None:
     # Given a user in the lobby
     bob = enter("bob", hearing)
 
@@ -274,7 +272,7 @@ def test_presence(enter: Enter, speaking: str, hearing: str) -> None:
 
 
 @each_dialect
-def test_a_name_is_free_again_when_its_holder_has_left(enter: Enter, dialect: str) -> None:
+def test_name_is_free_after_its_user_has_left(enter: Enter, dialect: str) -> None:
     # Given a user that has left
     bob, ann = enter("bob", "ndjson"), enter("ann", dialect)
     bob.expect_notice(ann.name, "joined")

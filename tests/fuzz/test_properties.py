@@ -24,14 +24,14 @@ Fed = Callable[[bytes], object]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_seed_holds(target: str) -> None:
+def test_every_seed_passes(target: str) -> None:
     assert len(seeds(target)) > 3
     for seed in seeds(target):
         check_of(target)(seed)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_comes_of_the_seeds_by_chance_holds(target: str) -> None:
+def test_random_mutations_of_seeds_pass(target: str) -> None:
     check = check_of(target)
 
     @settings(max_examples=150, deadline=None, database=None)
@@ -45,18 +45,18 @@ def test_what_comes_of_the_seeds_by_chance_holds(target: str) -> None:
     holds()
 
 
-def test_each_target_has_its_module_and_its_seeds_and_none_is_forgotten() -> None:
+def test_every_target_has_a_module_and_seeds() -> None:
     assert sorted(TARGETS) == sorted(path.stem for path in CORPUS.glob("*.txt"))
     assert sorted(TARGETS) == sorted(path.stem for path in (CORPUS.parent / "targets").glob("*.py"))
 
 
-def test_the_limits_are_as_before_after_a_check() -> None:
+def test_short_frames_restores_the_limits() -> None:
     check_of("sniff")(b"hi\n")
     assert LineBuffer().limit == ObjectSplitter().limit == vars(detect)["MAX_FRAME_BYTES"] == MAX_FRAME_BYTES
 
 
 @given(st.binary(max_size=200))
-def test_all_cuts_are_of_the_same_stream(data: bytes) -> None:
+def test_cuts_are_of_the_same_stream(data: bytes) -> None:
     for pieces in cuts(data):
         assert b"".join(pieces) == data
 
@@ -64,7 +64,7 @@ def test_all_cuts_are_of_the_same_stream(data: bytes) -> None:
 @pytest.mark.parametrize(
     "written", [b"[13:53] ann: hi\n[13:54] bob: ha\n", b"* a\x1b[2J\n", b"* a", b"    a\n"]
 )
-def test_a_forged_line_would_be_seen(written: bytes) -> None:
+def test_one_line_each_detects_a_forged_line(written: bytes) -> None:
     with pytest.raises(AssertionError):
         one_line_each(written, 1)
 
@@ -91,10 +91,10 @@ def steps(feed: Fed, pieces: list[bytes]) -> int:
 
 
 def detector_feed() -> Fed:
-    sniffer = DialectDetector()
+    detector = DialectDetector()
 
     def feed(data: bytes) -> object:
-        return (sniffer.successor or sniffer).receive(data)
+        return (detector.successor or detector).receive(data)
 
     return feed
 
@@ -129,7 +129,7 @@ def detector_feed() -> Fed:
     ],
     ids=ascii,
 )
-def test_the_work_grows_with_the_bytes_and_no_faster(make: Callable[[], Fed], unit: bytes) -> None:
+def test_decoding_takes_linear_time(make: Callable[[], Fed], unit: bytes) -> None:
     # Four times the bytes may cost four times the steps, and a constant.
     for cut in (1, len(unit) + 1, 64):
         short, long = unit * 60, unit * 240

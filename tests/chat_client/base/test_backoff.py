@@ -11,12 +11,12 @@ def test_backoff_waits_grow_to_the_maximum_and_restart_after_reset() -> None:
     assert backoff.next_wait() == 1
 
 
-def test_chance_spreads_them_over_half_their_length() -> None:
+def test_backoff_jitter_is_half_of_the_wait() -> None:
     assert Backoff(1, 10, random_fraction=lambda: 0.0).next_wait() == 0.5
 
 
 @given(st.floats(0, 1), st.floats(0, 100), st.integers(0, 100))
-def test_nobody_comes_back_before_the_server_wants_it(chance: float, after: float, tries: int) -> None:
+def test_backoff_waits_at_least_as_long_as_requested(chance: float, after: float, tries: int) -> None:
     backoff = Backoff(random_fraction=lambda: chance)
     for _ in range(tries):
         backoff.next_wait()

@@ -8,12 +8,12 @@ from chat_protocol.events import Limits
 NO_LIMITS = Limits(65536, 8192, 0, 0, 0, 0, 0, 0)
 
 
-def test_without_limits_nothing_waits() -> None:
+def test_pacer_without_limits_never_waits() -> None:
     pacer = Pacer(NO_LIMITS, clock=lambda: 0.0)
     assert {pacer.next_wait(8192) for _ in range(10_000)} == {0.0}
 
 
-def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
+def test_pacer_allows_a_burst_then_the_rate() -> None:
     now = 0.0
     pacer = Pacer(
         msgspec.structs.replace(NO_LIMITS, messages_per_second=10, message_burst=100), clock=lambda: now
@@ -26,7 +26,7 @@ def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
     assert all(0.1 < wait < 0.12 for wait in waits[80:])
 
 
-def test_bytes_count_too() -> None:
+def test_pacer_limits_bytes() -> None:
     pacer = Pacer(
         msgspec.structs.replace(NO_LIMITS, bytes_per_second=1000, byte_burst=10_000), clock=lambda: 0.0
     )
@@ -35,7 +35,7 @@ def test_bytes_count_too() -> None:
 
 
 @given(st.lists(st.integers(1, 8192), max_size=50), st.floats(1, 1000), st.integers(1, 100))
-def test_a_server_with_these_limits_never_refuses(sizes: list[int], rate: float, burst: int) -> None:
+def test_pacer_keeps_below_the_limits_of_the_server(sizes: list[int], rate: float, burst: int) -> None:
     now = 0.0
     tokens, at = float(max(burst, 1)), 0.0
     pacer = Pacer(

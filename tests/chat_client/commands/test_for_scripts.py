@@ -28,20 +28,20 @@ def said(server: Any, room: str) -> list[str]:
         return [event.message for event in client.history(room, after=0, limit=None)]
 
 
-def test_send_returns_when_it_is_stored(server: Any, run: Run) -> None:
+def test_send_returns_after_the_acknowledgement(server: Any, run: Run) -> None:
     done = run("send", "--server", server.address, "--room", "send-one", "two", "words")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert said(server, "send-one") == ["two words"]
 
 
-def test_send_says_each_line_of_stdin(server: Any, run: Run) -> None:
+def test_send_sends_each_line_of_stdin(server: Any, run: Run) -> None:
     lines = [f"line {number}" for number in range(1500)]
     done = run("--port", str(server.port), "send", "--room", "send-many", stdin="\r\n".join([*lines, "", ""]))
     assert (done.returncode, done.stderr) == (0, "")
     assert said(server, "send-many") == lines
 
 
-def test_send_keeps_to_the_servers_pace(start_server: Any, run: Run) -> None:
+def test_send_of_many_lines_keeps_to_the_rate_limit(start_server: Any, run: Run) -> None:
     server = start_server("--store", "memory", "--rate-messages", "100", "--rate-messages-burst", "20")
     lines = [f"line {number}" for number in range(200)]
     done = run("send", "--server", server.address, stdin="\n".join(lines))
@@ -49,7 +49,7 @@ def test_send_keeps_to_the_servers_pace(start_server: Any, run: Run) -> None:
     assert said(server, "lobby") == lines
 
 
-def test_send_cuts_what_is_too_long(server: Any, run: Run) -> None:
+def test_send_splits_a_long_line(server: Any, run: Run) -> None:
     text = "word " * 4000
     assert run("send", "--server", server.address, "--room", "send-long", stdin=text).returncode == 0
     pieces = said(server, "send-long")
@@ -57,7 +57,7 @@ def test_send_cuts_what_is_too_long(server: Any, run: Run) -> None:
     assert " ".join(pieces).split() == text.split()
 
 
-def test_send_to_one_person(server: Any, run: Run) -> None:
+def test_send_to_a_user_is_private(server: Any, run: Run) -> None:
     with Client("send-ann", server.address) as ann:
         assert run("send", "--server", server.address, "--to", "send-ann", "psst").returncode == 0
         for event in ann:
@@ -66,7 +66,7 @@ def test_send_to_one_person(server: Any, run: Run) -> None:
                 break
 
 
-def test_refusals_have_an_exit_code_of_their_own(server: Any, run: Run) -> None:
+def test_refusal_exits_4(server: Any, run: Run) -> None:
     nobody = run("send", "--server", server.address, "--to", "nobody-here", "hi")
     assert nobody.returncode == 4
     assert "nobody" in nobody.stderr
@@ -81,13 +81,13 @@ def test_refusals_have_an_exit_code_of_their_own(server: Any, run: Run) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "   "])
-def test_a_blank_text_is_refused(server: Any, run: Run, text: str) -> None:
+def test_send_of_a_blank_text_exits_4(server: Any, run: Run, text: str) -> None:
     done = run("send", "--server", server.address, "--room", "send-blank", text)
     assert (done.returncode, done.stdout) == (4, "")
     assert "the message is blank" in done.stderr
 
 
-def test_blank_lines_are_skipped_and_nothing_else_is_wrong_usage(server: Any, run: Run) -> None:
+def test_send_skips_blank_lines_and_without_text_exits_2(server: Any, run: Run) -> None:
     for stdin in ("", "\n  \n"):
         done = run("send", "--server", server.address, "--room", "send-none", stdin=stdin)
         assert (done.returncode, done.stdout) == (2, "")
@@ -113,26 +113,26 @@ def test_blank_lines_are_skipped_and_nothing_else_is_wrong_usage(server: Any, ru
     ],
     ids=" ".join,
 )
-def test_wrong_usage_exits_2_and_names_what_is_wrong(run: Run, arguments: list[str], said: str) -> None:
+def test_wrong_usage_exits_2_and_names_the_argument(run: Run, arguments: list[str], said: str) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_environment_is_named(run: Run) -> None:
+def test_invalid_environment_is_named(run: Run) -> None:
     done = run("send", "x", CHAT_SERVER="a:b")
     assert done.returncode == 2
     assert "CHAT_SERVER" in done.stderr
 
 
-def test_no_connection_exits_3(run: Run) -> None:
+def test_connection_refused_exits_3(run: Run) -> None:
     done = run("send", "--server", "127.0.0.1:1", "x")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "chat-client: 127.0.0.1:1: connection refused\n"
 
 
-def test_no_answer_exits_5_and_counts_what_is_not_acknowledged(start_server: Any, spawn: Any) -> None:
+def test_timeout_exits_5_and_counts_unacknowledged_messages(start_server: Any, spawn: Any) -> None:
     server = start_server("--store", "memory")
     with Client("look", server.address) as client:
         process = spawn("send", "--server", server.address, "--timeout", "1")
@@ -149,13 +149,13 @@ def test_no_answer_exits_5_and_counts_what_is_not_acknowledged(start_server: Any
         server.thaw()
 
 
-def test_the_server_may_come_from_the_environment(server: Any, run: Run) -> None:
+def test_chat_server_from_the_environment_is_used(server: Any, run: Run) -> None:
     done = run("send", "--room", "env", "hi", CHAT_SERVER=f"127.0.0.1:1,{server.address}")
     assert done.returncode == 0
     assert f"{server.address} is the only one that answers; 127.0.0.1:1: connection refused" in done.stderr
 
 
-def test_tail_prints_what_is_there_and_then_what_comes(server: Any, spawn: Any) -> None:
+def test_tail_prints_stored_then_new_messages(server: Any, spawn: Any) -> None:
     with Client("tail-ann", server.address, rooms=["tail"]) as ann:
         for number in range(700):
             ann.send(f"old {number}", "tail").wait(30)
@@ -171,7 +171,7 @@ def test_tail_prints_what_is_there_and_then_what_comes(server: Any, spawn: Any) 
     assert (tail.returncode, err) == (0, "")
 
 
-def test_tail_writes_json_that_is_safe_to_look_at(server: Any, run: Run) -> None:
+def test_tail_json_escapes_control_and_bidi_characters(server: Any, run: Run) -> None:
     with Client("json-ann", server.address, rooms=["json"]) as ann:
         stored = ann.say("two\nlines \u202e and ü", "json")
     done = run("tail", "--server", server.address, "--room", "json", "--json", "--since", "0", "-n", "1")
@@ -199,7 +199,7 @@ def test_tail_with_reconnect_prints_each_message_once_over_a_restart(start_serve
     assert "trying again" in err
 
 
-def test_tail_says_when_the_connection_is_lost(start_server: Any, spawn: Any) -> None:
+def test_tail_without_reconnect_reports_a_lost_connection(start_server: Any, spawn: Any) -> None:
     server = start_server()
     tail = spawn("tail", "--server", server.address, "--since", "0")
     with Client("writer", server.address) as writer:
@@ -212,7 +212,7 @@ def test_tail_says_when_the_connection_is_lost(start_server: Any, spawn: Any) ->
     assert "the server closed the connection" in err or "reset" in err
 
 
-def test_tail_ends_quietly_with_its_reader(server: Any, spawn: Any) -> None:
+def test_tail_ends_quietly_when_the_pipe_is_closed(server: Any, spawn: Any) -> None:
     with Client("pipe-ann", server.address, rooms=["pipe"]) as ann:
         ann.say("first", "pipe")
         tail = spawn("tail", "--server", server.address, "--room", "pipe", "--since", "0")
@@ -224,7 +224,7 @@ def test_tail_ends_quietly_with_its_reader(server: Any, spawn: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_exits_130_quietly(server: Any, spawn: Any, number: signal.Signals) -> None:
+def test_interrupt_exits_130_quietly(server: Any, spawn: Any, number: signal.Signals) -> None:
     room = f"int-{number}"
     with Client(room, server.address, rooms=[room]) as ann:
         ann.say("x", room)
@@ -235,7 +235,7 @@ def test_interrupted_exits_130_quietly(server: Any, spawn: Any, number: signal.S
     assert (tail.returncode, out, err) == (130, "", "")
 
 
-def test_rtt_prints_a_line_each_a_summary_and_percentiles(server: Any, run: Run) -> None:
+def test_rtt_prints_each_ping_and_a_summary(server: Any, run: Run) -> None:
     done = run("rtt", "--server", server.address, "-c", "3", "-i", "0.01")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr, len(lines)) == (0, "", 8)
@@ -247,7 +247,7 @@ def test_rtt_prints_a_line_each_a_summary_and_percentiles(server: Any, run: Run)
     assert re.fullmatch(r"percentiles: p50=[\d.]+ p90=[\d.]+ p99=[\d.]+ ms", lines[7])
 
 
-def test_rtt_sums_up_when_interrupted(server: Any, spawn: Any) -> None:
+def test_rtt_when_interrupted_prints_the_summary(server: Any, spawn: Any) -> None:
     rtt = spawn("rtt", "--server", server.address, "-i", "0.01")
     while "n=2" not in rtt.stdout.readline():
         pass
@@ -257,7 +257,7 @@ def test_rtt_sums_up_when_interrupted(server: Any, spawn: Any) -> None:
     assert "percentiles:" in out
 
 
-def test_help_and_version_say_what_there_is(run: Run) -> None:
+def test_help_lists_subcommands_and_version_is_printed(run: Run) -> None:
     assert re.fullmatch(r"chat-client \d+\.\d+\.\d+\S*\n", run("--version").stdout)
     text = run("--help").stdout
     for word in ("send", "tail", "rtt", "CHAT_SERVER", "CHAT_USERNAME", "exit codes", "130"):
@@ -265,7 +265,7 @@ def test_help_and_version_say_what_there_is(run: Run) -> None:
     assert "exit codes" in run("tail", "--help").stdout
 
 
-def test_help_into_a_closed_pipe_is_quiet(env: dict[str, str]) -> None:
+def test_help_to_a_closed_pipe_is_quiet(env: dict[str, str]) -> None:
     command = f"{sys.executable} -m chat_client --help | true"
     done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr

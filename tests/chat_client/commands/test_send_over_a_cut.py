@@ -7,7 +7,7 @@ from typing import Any
 from chat_client import Client
 
 
-def test_a_long_stream_outlives_restarts(start_server: Any, spawn: Any) -> None:
+def test_send_over_restarts_loses_nothing(start_server: Any, spawn: Any) -> None:
     server = start_server()
     lines = [f"line {number}" for number in range(300)]
     with Client("look", server.address, rooms=["r"], reconnect=True, timeout=60) as look:
@@ -26,7 +26,7 @@ def test_a_long_stream_outlives_restarts(start_server: Any, spawn: Any) -> None:
         assert [user.username for user in look.who()] == ["look"]  # it has sent quit
 
 
-def test_a_server_that_does_not_come_back_is_a_lost_connection(start_server: Any, spawn: Any) -> None:
+def test_send_to_a_server_that_stays_down_exits_3(start_server: Any, spawn: Any) -> None:
     server = start_server()
     with Client("look", server.address) as look:
         send = spawn("send", "--server", server.address, "--timeout", "1")
@@ -61,7 +61,7 @@ def test_send_when_interrupted_reports_unacknowledged_messages(start_server: Any
         server.thaw()
 
 
-def test_tail_says_when_it_is_back(start_server: Any, spawn: Any) -> None:
+def test_tail_reports_a_reconnect(start_server: Any, spawn: Any) -> None:
     server = start_server()
     tail = spawn("tail", "--server", server.address, "--json", "--reconnect", "--since", "0")
     with Client("writer", server.address, reconnect=True, timeout=60) as writer:

@@ -41,7 +41,7 @@ def interleavings(
 
 @settings(deadline=None, max_examples=300)
 @given(interleavings())
-def test_it_is_over_when_every_room_has_reached_its_head_and_counts_what_came(
+def test_catch_up_is_complete_at_every_head_and_counts_messages(
     case: tuple[list[RoomState], dict[str, int], dict[str, int], list[tuple[str, str]]],
 ) -> None:
     rooms, lacks, gone, steps = case
@@ -70,7 +70,7 @@ def test_it_is_over_when_every_room_has_reached_its_head_and_counts_what_came(
             assert catch_up.count == sum(lacks.values()) - sum(gone.values())
 
 
-def test_a_refused_question_is_waited_for_no_longer() -> None:
+def test_catch_up_query_answered_by_an_error_is_complete() -> None:
     _, catch_up = resumed(RoomState("r", 0, 1))
     assert not catch_up.complete
     assert not catch_up.handle_answer(Error(code=ErrorCode.UNAVAILABLE, message="not now", ref="other"))
@@ -80,12 +80,12 @@ def test_a_refused_question_is_waited_for_no_longer() -> None:
     assert catch_up.complete
 
 
-def test_no_more_is_asked_than_the_limits_of_a_server_bear() -> None:
+def test_catch_up_queries_at_most_100_rooms() -> None:
     _, catch_up = resumed(*(RoomState(f"r{number}", 0, 1) for number in range(300)))
     assert len(catch_up.queries) == MAX_QUERIED_ROOMS
 
 
-def test_a_hello_with_very_many_conversations_fits_into_a_frame() -> None:
+def test_hello_with_very_many_conversations_fits_a_frame() -> None:
     wide = "\U00010400" * 31
     conversations = [RoomState(f"@{wide}a,{wide}{number}", 2**61, 2, wide) for number in range(1000)]
     rooms = [RoomState(f"{wide}{number}", 2**61, 1) for number in range(50)]

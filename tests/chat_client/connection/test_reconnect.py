@@ -90,7 +90,7 @@ def test_reconnect_resumes_at_the_last_seq_and_delivers_each_message_once(
     assert until(client, MessageEvent).seq == 16
 
 
-def test_back_comes_at_once_when_nothing_was_missed(fake_server: Scripted, connect: Any) -> None:
+def test_resume_without_missed_messages_reports_back_at_once(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME, make_welcome(resumed=True))
     client = connect(server)
     seen_two(server, client)
@@ -99,7 +99,7 @@ def test_back_comes_at_once_when_nothing_was_missed(fake_server: Scripted, conne
     assert seqs_until_back(client)[1].caught_up == 0  # without rooms there is nothing to query
 
 
-def test_the_catch_up_waits_for_every_room(fake_server: Scripted, connect: Any) -> None:
+def test_resume_waits_for_every_room_before_back(fake_server: Scripted, connect: Any) -> None:
     rooms = RoomState("lobby", 10, 1), RoomState("dev", 0, 1), RoomState("left", 0, 1)
     server = fake_server(make_welcome(*rooms), make_welcome(*rooms, resumed=True))
     client = connect(server)
@@ -131,7 +131,7 @@ def test_catch_up_with_a_gap_reports_it_and_does_not_wait(fake_server: Scripted,
     assert server.next_connection().hello.resume == Resume(session="secret", epoch="e", rooms={"lobby": 81})
 
 
-def test_what_was_not_acknowledged_goes_again_in_order_and_counts_once(
+def test_unacknowledged_messages_are_resent_in_order_and_delivered_once(
     fake_server: Scripted, connect: Any
 ) -> None:
     # Given three unacknowledged messages, of which the server has stored two, when the connection breaks
@@ -158,9 +158,7 @@ def test_what_was_not_acknowledged_goes_again_in_order_and_counts_once(
     assert not client.unacknowledged
 
 
-def test_what_goes_again_keeps_to_the_servers_pace_and_to_its_order(
-    fake_server: Scripted, connect: Any
-) -> None:
+def test_resent_messages_keep_to_the_rate_limit_and_their_order(fake_server: Scripted, connect: Any) -> None:
     slow = Limits(
         65536, 8192, 0, 0, messages_per_second=20, message_burst=5, bytes_per_second=0, byte_burst=0
     )
@@ -178,7 +176,7 @@ def test_what_goes_again_keeps_to_the_servers_pace_and_to_its_order(
     assert [second.next_command(Message).message for _ in range(9)] == [*texts, "late"]
 
 
-def test_quitting_waits_behind_what_goes_again(fake_server: Scripted, connect: Any) -> None:
+def test_quit_while_resending_waits_for_all_messages(fake_server: Scripted, connect: Any) -> None:
     slow = Limits(
         65536, 8192, 0, 0, messages_per_second=20, message_burst=2, bytes_per_second=0, byte_burst=0
     )
@@ -199,9 +197,7 @@ def test_quitting_waits_behind_what_goes_again(fake_server: Scripted, connect: A
     assert not client.connected
 
 
-def test_in_a_new_session_the_log_is_asked_before_anything_goes_again(
-    fake_server: Scripted, connect: Any
-) -> None:
+def test_new_session_resends_only_messages_missing_in_the_log(fake_server: Scripted, connect: Any) -> None:
     # Given two unacknowledged messages, one of them stored, and a session that cannot be resumed
     server = fake_server(
         FIRST_WELCOME, make_welcome(RoomState("lobby", 600, 2), id="you", session="other"), FIRST_WELCOME
@@ -227,7 +223,7 @@ def test_in_a_new_session_the_log_is_asked_before_anything_goes_again(
     assert server.next_connection().hello.resume == Resume(session="other", epoch="e", rooms={"lobby": 602})
 
 
-def test_with_another_epoch_nothing_that_was_known_counts(fake_server: Scripted, connect: Any) -> None:
+def test_new_epoch_resets_the_positions(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, make_welcome(RoomState("lobby", 1, 1), epoch="f", id="you"))
     client = connect(server)
     seen_two(server, client)
@@ -237,7 +233,7 @@ def test_with_another_epoch_nothing_that_was_known_counts(fake_server: Scripted,
 
 
 @pytest.mark.parametrize("code", ["name_taken", "unavailable", "rate_limited"])
-def test_a_refusal_that_may_pass_is_waited_out(fake_server: Scripted, connect: Any, code: Any) -> None:
+def test_reconnect_retries_after_a_temporary_refusal(fake_server: Scripted, connect: Any, code: Any) -> None:
     refusal = Error(code=ErrorCode(code), message="not now", retry_after=0.05)
     server = fake_server(FIRST_WELCOME, refusal, RESUMED_WELCOME)
     client = connect(server)
@@ -248,7 +244,7 @@ def test_a_refusal_that_may_pass_is_waited_out(fake_server: Scripted, connect: A
     until(client, Back)
 
 
-def test_a_refusal_for_good_ends_it(fake_server: Scripted, connect: Any) -> None:
+def test_reconnect_ends_after_a_permanent_refusal(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, Error(code=ErrorCode.FORBIDDEN, message="never"))
     client = connect(server)
     pending = client.send("lost?")
@@ -276,7 +272,7 @@ def test_client_replaced_or_kicked_reports_it_and_does_not_reconnect(
         client.say("hi")
 
 
-def test_closing_gives_a_resumable_session_up(fake_server: Scripted, connect: Any) -> None:
+def test_close_of_a_resumable_session_sends_quit(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME)
     client = connect(server)
     connection = server.next_connection()
@@ -284,7 +280,7 @@ def test_closing_gives_a_resumable_session_up(fake_server: Scripted, connect: An
     connection.next_command(Quit)
 
 
-def test_closing_while_it_comes_back_is_no_failure(fake_server: Scripted, connect: Any) -> None:
+def test_close_during_a_reconnect_ends_without_error(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, [])
     client = connect(server)
     server.next_connection().break_connection()
@@ -296,7 +292,7 @@ def test_closing_while_it_comes_back_is_no_failure(fake_server: Scripted, connec
     closing.join()  # an exception in the reader fails this test
 
 
-def test_a_session_may_be_taken_over_by_another_client(fake_server: Scripted, connect: Any) -> None:
+def test_session_is_taken_over_by_another_client(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME)
     client = connect(server)
     seen_two(server, client, head=13)
@@ -310,7 +306,7 @@ def test_a_session_may_be_taken_over_by_another_client(fake_server: Scripted, co
     assert seqs_until_back(other) == ([13], Back(seconds=0.0, caught_up=1, resumed=True))
 
 
-def test_a_name_that_was_wanted_meanwhile_is_asked_for(fake_server: Scripted, connect: Any) -> None:
+def test_rename_without_connection_is_requested_after_the_resume(fake_server: Scripted, connect: Any) -> None:
     refusal = Error(code=ErrorCode.UNAVAILABLE, message="not now", retry_after=0.05)
     server = fake_server(FIRST_WELCOME, refusal, RESUMED_WELCOME)
     client = connect(server)
@@ -326,9 +322,7 @@ def test_a_name_that_was_wanted_meanwhile_is_asked_for(fake_server: Scripted, co
     assert client.username == "anna"
 
 
-def test_rooms_that_were_joined_left_and_opened_are_part_of_the_resume(
-    fake_server: Scripted, connect: Any
-) -> None:
+def test_resume_contains_joined_rooms_and_opened_conversations(fake_server: Scripted, connect: Any) -> None:
     server = fake_server(FIRST_WELCOME, RESUMED_WELCOME)
     client = connect(server)
     first = server.next_connection()
@@ -345,9 +339,7 @@ def test_rooms_that_were_joined_left_and_opened_are_part_of_the_resume(
     assert second.hello.rooms == ["lobby", "Dev"]
 
 
-def test_a_list_of_rooms_that_was_too_long_for_its_frame_forgets_none(
-    fake_server: Scripted, connect: Any
-) -> None:
+def test_welcome_with_a_partial_list_keeps_all_rooms(fake_server: Scripted, connect: Any) -> None:
     rooms = RoomState("lobby", 10, 1), RoomState("dev", 5, 1)
     shortened = make_welcome(rooms[0], resumed=True, more=True, after="lobby")
     server = fake_server(make_welcome(*rooms), shortened)

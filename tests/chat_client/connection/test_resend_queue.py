@@ -27,7 +27,7 @@ def pending_messages(count: int) -> tuple[PendingCommands, list[Message]]:
     return calls, messages
 
 
-def test_it_waits_when_the_pace_says_so_and_the_rest_waits_behind() -> None:
+def test_resend_queue_above_the_rate_waits_and_keeps_the_order() -> None:
     wire: Any = RecordingLink()
     calls, messages = pending_messages(6)
     again = ResendQueue(wire, calls, SLOW)
@@ -42,7 +42,7 @@ def test_it_waits_when_the_pace_says_so_and_the_rest_waits_behind() -> None:
     assert wire.sent == messages[:5]
 
 
-def test_what_was_unavailable_goes_again_with_its_ref() -> None:
+def test_resend_queue_resends_unavailable_messages_with_their_ref() -> None:
     wire: Any = RecordingLink()
     calls, messages = pending_messages(3)
     again = ResendQueue(wire, calls, SLOW)
@@ -58,7 +58,7 @@ def test_what_was_unavailable_goes_again_with_its_ref() -> None:
     again.cancel()
 
 
-def test_without_anything_that_waits_all_goes_at_once() -> None:
+def test_resend_queue_when_empty_sends_at_once() -> None:
     wire: Any = RecordingLink()
     again = ResendQueue(wire, PendingCommands(), SLOW)
     again.send_unacknowledged()

@@ -75,7 +75,9 @@ def check(acknowledged: list[MessageEvent], reader: Reader, count: int) -> None:
     assert [event.message for event in reader.messages] == [str(number) for number in range(count)]
 
 
-def test_a_stream_outlives_the_death_of_the_server(start_server: Any, connect: Connect) -> None:
+def test_stream_over_kills_of_the_server_is_complete_and_in_order(
+    start_server: Any, connect: Connect
+) -> None:
     server = start_server("--rate-messages", "0", "--rate-bytes", "0")
     ann, bob = connect("ann", server, rooms=["r"]), connect("bob", server, rooms=["r"])
     own, other = Reader(ann), Reader(bob)
@@ -96,7 +98,7 @@ def test_a_stream_outlives_the_death_of_the_server(start_server: Any, connect: C
     assert all(event.resumed for event in [*own.events, *other.events] if isinstance(event, Back))
 
 
-def test_a_stream_outlives_cuts_on_both_sides(server: Any, connect: Connect) -> None:
+def test_stream_over_cuts_on_both_sides_is_complete_and_in_order(server: Any, connect: Connect) -> None:
     ann, bob = connect("cut-ann", server, rooms=["cut"]), connect("cut-bob", server, rooms=["cut"])
     own, other = Reader(ann), Reader(bob)
 
@@ -113,7 +115,7 @@ def test_a_stream_outlives_cuts_on_both_sides(server: Any, connect: Connect) -> 
     assert ann.id == acknowledged[0].sender == acknowledged[-1].sender
 
 
-def test_many_that_were_missed_come_by_themselves_and_are_counted(server: Any, connect: Connect) -> None:
+def test_resume_with_many_missed_messages_delivers_and_counts_them(server: Any, connect: Connect) -> None:
     ann = connect("far-ann", server, rooms=["far"], backoff=Backoff(0.3, 0.3))
     bob = connect("far-bob", server, rooms=["far"])
     reader = Reader(ann)
@@ -128,7 +130,7 @@ def test_many_that_were_missed_come_by_themselves_and_are_counted(server: Any, c
     assert 0 < back.caught_up <= 5000
 
 
-def test_conversations_go_on_where_they_stood(start_server: Any, connect: Connect) -> None:
+def test_conversation_after_a_resume_continues_at_its_seq(start_server: Any, connect: Connect) -> None:
     server = start_server()
     ann, bob = connect("ann", server), connect("bob", server)
     reader = Reader(ann)
@@ -173,9 +175,7 @@ def test_replaced_client_gets_the_reason_and_the_new_one_continues(server: Any, 
     assert other.say("and here", "twice").seq == 2
 
 
-def test_a_session_that_is_held_no_longer_is_followed_by_a_new_one(
-    start_server: Any, connect: Connect
-) -> None:
+def test_resume_after_the_hold_time_opens_a_new_session(start_server: Any, connect: Connect) -> None:
     server = start_server("--resume-hold", "0.05")
     ann = connect("ann", server, rooms=["r"], backoff=Backoff(0.5, 0.5))
     reader = Reader(ann)
@@ -193,7 +193,7 @@ def test_a_session_that_is_held_no_longer_is_followed_by_a_new_one(
     assert [event.message for event in ann.history("r")] == ["before", "meanwhile", "after"]
 
 
-def test_following_goes_on_over_cuts(server: Any, connect: Connect) -> None:
+def test_follow_continues_over_cuts(server: Any, connect: Connect) -> None:
     ann = connect("follow-ann", server, rooms=["follow"])
     bob = connect("follow-bob", server, rooms=["follow"])
 

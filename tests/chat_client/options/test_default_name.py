@@ -19,21 +19,21 @@ from chat_protocol.names import MAX_NAME_CHARS, validate_name
         ("guest-1", "uest-1"),
     ],
 )
-def test_the_login_name_is_the_default_as_far_as_it_is_a_name(
+def test_default_username_is_the_login_name_reduced_to_a_valid_name(
     monkeypatch: pytest.MonkeyPatch, login: str, name: str
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: login)
     assert default_username() == name
 
 
-def test_scripts_have_more_names_to_try_all_valid() -> None:
+def test_script_names_are_valid_and_different() -> None:
     names = list(script_names("x" * MAX_NAME_CHARS))
     assert names[0] == "x" * MAX_NAME_CHARS
     assert len(set(names)) == 4
     assert [validate_name(name) for name in names] == names
 
 
-def test_flags_come_before_the_environment() -> None:
+def test_gather_settings_flags_take_precedence_over_the_environment() -> None:
     environ = {"CHAT_SERVER": "a:1,b", "CHAT_USERNAME": "env"}
     plain = gather_settings(argparse.Namespace(), environ)
     assert plain.servers == [Address("a", 1), Address("b", 7072)]

@@ -32,7 +32,7 @@ def last_message(client: Client) -> str:
             return event.message
 
 
-def test_lines_go_out_and_come_back_with_time_and_name(server: Any, terminal: Any) -> None:
+def test_typed_lines_are_sent_and_shown_as_echo(server: Any, terminal: Any) -> None:
     with Client("t-bob", server.address) as bob:
         ann = terminal("--server", server.address, "--username", "t-ann")
         ann.see("lobby> ", "t-ann at")
@@ -44,7 +44,7 @@ def test_lines_go_out_and_come_back_with_time_and_name(server: Any, terminal: An
         assert ann.exit_code() == 0
 
 
-def test_incoming_lines_do_not_break_the_typed_one(server: Any, terminal: Any) -> None:
+def test_typed_line_survives_incoming_messages(server: Any, terminal: Any) -> None:
     with Client("draft-bob", server.address, rooms=["draft"]) as bob:
         ann = terminal("--server", server.address, "--username", "draft-ann", "--room", "draft")
         ann.see("draft> ")
@@ -58,7 +58,7 @@ def test_incoming_lines_do_not_break_the_typed_one(server: Any, terminal: Any) -
         assert last_message(bob) == "half a line"
 
 
-def test_the_last_messages_of_a_room_are_shown_on_entering(server: Any, terminal: Any) -> None:
+def test_joining_a_room_shows_its_last_messages(server: Any, terminal: Any) -> None:
     with Client("past-bob", server.address, rooms=["past"]) as bob:
         for number in range(30):
             bob.say(f"said {number}.", "past")
@@ -69,7 +69,7 @@ def test_the_last_messages_of_a_room_are_shown_on_entering(server: Any, terminal
         assert "said 9." not in ann.screen
 
 
-def test_entering_a_busy_room_shows_every_message_once(server: Any, terminal: Any) -> None:
+def test_joining_a_busy_room_shows_each_message_once(server: Any, terminal: Any) -> None:
     with Client("busy-bob", server.address, rooms=["busy"]) as bob:
         ann = terminal("--server", server.address, "--username", "busy-ann")
         ann.see("lobby> ")
@@ -92,7 +92,7 @@ def test_entering_a_busy_room_shows_every_message_once(server: Any, terminal: An
         assert shown == list(range(shown[0], said[-1] + 1))
 
 
-def test_unread_messages_are_counted_and_a_mention_rings(server: Any, terminal: Any) -> None:
+def test_messages_in_other_rooms_are_counted_and_mentions_ring(server: Any, terminal: Any) -> None:
     with Client("count-bob", server.address, rooms=["count"]) as bob:
         ann = terminal("--server", server.address, "--username", "count-ann", "--room", "count")
         ann.see("count> ")
@@ -111,7 +111,7 @@ def test_unread_messages_are_counted_and_a_mention_rings(server: Any, terminal: 
         ann.until(lambda: "unread" not in ann.screen)
 
 
-def test_conversations(server: Any, terminal: Any) -> None:
+def test_conversation_is_opened_shown_and_closed(server: Any, terminal: Any) -> None:
     with Client("conv-bob", server.address) as bob:
         ann = terminal("--server", server.address, "--username", "conv-ann")
         ann.see("lobby> ")
@@ -134,7 +134,7 @@ def test_conversations(server: Any, terminal: Any) -> None:
         assert ann.exit_code() == 0
 
 
-def test_a_mistyped_command_is_never_said(server: Any, terminal: Any) -> None:
+def test_mistyped_command_is_not_sent(server: Any, terminal: Any) -> None:
     with Client("slash-bob", server.address, rooms=["slash"]) as bob:
         ann = terminal("--server", server.address, "--username", "slash-ann", "--room", "slash")
         ann.see("slash> ")
@@ -143,7 +143,7 @@ def test_a_mistyped_command_is_never_said(server: Any, terminal: Any) -> None:
         assert last_message(bob) == "/quit is how to leave"
 
 
-def test_commands_answer(server: Any, terminal: Any) -> None:
+def test_commands_show_their_answers(server: Any, terminal: Any) -> None:
     with Client("cmd-bob", server.address, rooms=["cmd"]) as bob:
         ann = terminal("--server", server.address, "--username", "cmd-ann", "--room", "cmd", rows=60)
         ann.see("cmd> ")
@@ -179,7 +179,7 @@ def test_commands_answer(server: Any, terminal: Any) -> None:
         ann.see("you are in no room, so nothing was sent")
 
 
-def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
+def test_paste_of_many_lines_asks_for_confirmation(server: Any, terminal: Any) -> None:
     with Client("paste-bob", server.address, rooms=["paste"]) as bob:
         ann = terminal("--server", server.address, "--username", "paste-ann", "--room", "paste")
         ann.see("paste> ")
@@ -201,7 +201,7 @@ def test_a_paste_of_many_lines_asks_first(server: Any, terminal: Any) -> None:
         ann.see_line("      b")
 
 
-def test_a_text_over_the_limit_is_split(server: Any, terminal: Any) -> None:
+def test_long_paste_is_sent_as_several_messages(server: Any, terminal: Any) -> None:
     with Client("long-bob", server.address, rooms=["long"]) as bob:
         ann = terminal("--server", server.address, "--username", "long-ann", "--room", "long")
         ann.see("long> ")
@@ -214,7 +214,7 @@ def test_a_text_over_the_limit_is_split(server: Any, terminal: Any) -> None:
         ann.see("Send these 4 lines as 2 messages?")
 
 
-def test_what_others_write_does_nothing_to_the_terminal(server: Any, terminal: Any) -> None:
+def test_control_sequences_of_others_are_shown_as_text(server: Any, terminal: Any) -> None:
     with Client("evil", server.address, rooms=["evil"]) as evil:
         ann = terminal("--server", server.address, "--username", "evil-ann", "--room", "evil")
         ann.see("evil> ")
@@ -229,7 +229,7 @@ def test_what_others_write_does_nothing_to_the_terminal(server: Any, terminal: A
         assert all(line.startswith("      ") for line in forged)
 
 
-def test_the_draft_outlives_a_lost_connection_and_sent_lines_follow(start_server: Any, terminal: Any) -> None:
+def test_lost_connection_keeps_the_typed_line_and_queues_sent_ones(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -246,7 +246,7 @@ def test_the_draft_outlives_a_lost_connection_and_sent_lines_follow(start_server
     assert "Traceback" not in ann.raw
 
 
-def test_a_narrow_status_line_keeps_what_matters(start_server: Any, terminal: Any) -> None:
+def test_status_line_on_a_narrow_screen_shows_the_connection(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann", columns=40)
     ann.see("lobby> ", "RTT ")
@@ -256,7 +256,7 @@ def test_a_narrow_status_line_keeps_what_matters(start_server: Any, terminal: An
     ann.see("NOT CONNECTED | 1 not acknowledged")
 
 
-def test_leaving_with_lines_on_their_way_says_so(start_server: Any, terminal: Any) -> None:
+def test_quit_with_unacknowledged_lines_prints_them(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -270,7 +270,7 @@ def test_leaving_with_lines_on_their_way_says_so(start_server: Any, terminal: An
     assert "never heard" in ann.screen
 
 
-def test_ctrl_c_clears_the_line_and_twice_leaves(server: Any, terminal: Any) -> None:
+def test_ctrl_c_clears_the_line_and_twice_exits(server: Any, terminal: Any) -> None:
     with Client("c-bob", server.address, rooms=["c"]) as bob:
         ann = terminal("--server", server.address, "--username", "c-ann", "--room", "c")
         ann.see("c> ")
@@ -287,7 +287,7 @@ def test_ctrl_c_clears_the_line_and_twice_leaves(server: Any, terminal: Any) -> 
         assert ann.exit_code() == 0
 
 
-def test_sigterm_leaves_the_terminal_as_it_was(server: Any, terminal: Any) -> None:
+def test_sigterm_restores_the_terminal(server: Any, terminal: Any) -> None:
     ann = terminal("--server", server.address, "--username", "term-ann")
     ann.see("lobby> ")
     ann.interrupt(signal.SIGTERM)
@@ -295,7 +295,7 @@ def test_sigterm_leaves_the_terminal_as_it_was(server: Any, terminal: Any) -> No
     assert ann.raw.rindex("\x1b[?2004l") > ann.raw.rindex("\x1b[?2004h"), "bracketed paste was left on"
 
 
-def test_server_and_name_are_asked_for_until_they_fit(server: Any, terminal: Any) -> None:
+def test_prompts_for_server_and_name_repeat_until_valid(server: Any, terminal: Any) -> None:
     with Client("asked-bob", server.address):
         ann = terminal()
         ann.see("Server [127.0.0.1:7072]: ")
@@ -311,18 +311,18 @@ def test_server_and_name_are_asked_for_until_they_fit(server: Any, terminal: Any
         ann.see("lobby> ", "asked-ann at")
 
 
-def test_the_quickest_server_is_named(server: Any, terminal: Any) -> None:
+def test_several_servers_show_which_is_used(server: Any, terminal: Any) -> None:
     ann = terminal("--server", "127.0.0.1:1", "--server", server.address, "--username", "quick-ann")
     ann.see("measuring 2 servers", "the quickest", "127.0.0.1:1: connection refused", "lobby> ")
 
 
-def test_no_server_is_one_plain_line(terminal: Any) -> None:
+def test_connection_refused_is_one_line(terminal: Any) -> None:
     ann = terminal("--server", "127.0.0.1:1", "--username", "ann")
     assert ann.exit_code() == 3
     assert ann.lines[0] == "chat-client: 127.0.0.1:1: connection refused"
 
 
-def test_no_color_means_none(server: Any, terminal: Any) -> None:
+def test_no_color_disables_colours(server: Any, terminal: Any) -> None:
     colours = re.compile(r"\x1b\[[\d;]*(?:3[0-7]|9[0-7]|4[0-7])(?:;\d+)*m")
     for username, more, coloured in (("nc-ann", {"NO_COLOR": "1"}, False), ("c-carl", {}, True)):
         with terminal("--server", server.address, "--username", username, **more) as one:
@@ -334,7 +334,7 @@ def test_no_color_means_none(server: Any, terminal: Any) -> None:
             assert bool(colours.search(one.raw)) is coloured
 
 
-def test_a_dumb_terminal_will_do(server: Any, terminal: Any) -> None:
+def test_dumb_terminal_is_supported(server: Any, terminal: Any) -> None:
     with Client("dumb-bob", server.address, rooms=["dumb"]) as bob:
         ann = terminal("--server", server.address, "--username", "dumb-ann", "--room", "dumb", TERM="dumb")
         ann.see("dumb> ")
@@ -347,7 +347,7 @@ def test_a_dumb_terminal_will_do(server: Any, terminal: Any) -> None:
         assert ann.exit_code() == 0
 
 
-def test_earlier_lines_are_kept_for_the_user_alone(server: Any, terminal: Any, tmp_path: Path) -> None:
+def test_input_history_is_kept_in_a_private_file(server: Any, terminal: Any, tmp_path: Path) -> None:
     for username in ("hist-one", "hist-two"):
         with terminal("--server", server.address, "--username", username) as ann:
             ann.see("lobby> ")

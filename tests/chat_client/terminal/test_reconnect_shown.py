@@ -15,7 +15,7 @@ CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 LOBBY = RoomState("lobby", 0, 1)
 
 
-def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, terminal: Any) -> None:
+def test_reconnect_shows_the_missed_messages(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -33,7 +33,7 @@ def test_what_was_said_meanwhile_is_shown_after_coming_back(start_server: Any, t
     assert ann.screen.count("meanwhile 3") == 1
 
 
-def test_after_a_restart_all_goes_on_and_is_counted(start_server: Any, terminal: Any) -> None:
+def test_restart_of_the_server_keeps_rooms_and_counts_unread(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -54,7 +54,7 @@ def test_after_a_restart_all_goes_on_and_is_counted(start_server: Any, terminal:
     assert ann.screen.count("bob: before") == ann.screen.count("bob: two") == 1
 
 
-def test_thousands_that_were_missed_do_not_bury_the_screen(fake_server: Any, terminal: Any) -> None:
+def test_very_many_missed_messages_are_shown_in_part(fake_server: Any, terminal: Any) -> None:
     server = fake_server(make_welcome(LOBBY), make_welcome(LOBBY, resumed=True))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -65,7 +65,7 @@ def test_thousands_that_were_missed_do_not_bury_the_screen(fake_server: Any, ter
     assert "bob: 1480" not in ann.raw
 
 
-def test_what_can_no_longer_be_had_is_said(fake_server: Any, terminal: Any) -> None:
+def test_gap_is_shown(fake_server: Any, terminal: Any) -> None:
     server = fake_server(make_welcome(LOBBY), make_welcome(LOBBY, resumed=True))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -75,7 +75,7 @@ def test_what_can_no_longer_be_had_is_said(fake_server: Any, terminal: Any) -> N
     ann.see("messages 1 to 80 of lobby are no longer available", "1 message caught up", "bob: 81")
 
 
-def test_a_new_session_is_called_one(fake_server: Any, terminal: Any) -> None:
+def test_new_session_is_reported(fake_server: Any, terminal: Any) -> None:
     server = fake_server(make_welcome(LOBBY), make_welcome(RoomState("lobby", 2, 1)))
     ann = terminal("--server", server.address, "--username", "ann")
     ann.see("lobby> ")
@@ -105,9 +105,7 @@ def test_user_list_shows_lagging_users(fake_server: Any, terminal: Any) -> None:
 
 
 @pytest.mark.parametrize("leave", ["/quit", CTRL_D, CTRL_C * 2, "SIGTERM"], ids=["quit", "d", "c", "term"])
-def test_every_line_that_is_not_acknowledged_is_given_back(
-    fake_server: Any, terminal: Any, leave: str
-) -> None:
+def test_exit_prints_every_unacknowledged_line(fake_server: Any, terminal: Any, leave: str) -> None:
     server = fake_server(make_welcome(LOBBY))  # and no second connection
     ann = terminal("--server", server.address, "--username", "ann", rows=50)
     ann.see("lobby> ")

@@ -16,7 +16,7 @@ def said(text: str, username: str = "bob", origin: str = "client") -> MessageEve
     )
 
 
-def test_a_message_is_a_line_with_time_and_name() -> None:
+def test_message_is_rendered_with_time_and_name() -> None:
     assert re.fullmatch(r"\d\d:\d\d bob: hi", message_text(said("hi"), PLAIN))
     assert message_text(said("hi"), PLAIN, place="#dev").endswith(" #dev bob: hi")
     assert message_text(said("hi bob"), PLAIN, mentioned=True).endswith(" » bob: hi bob")
@@ -26,25 +26,25 @@ def test_message_of_the_server_is_rendered_in_brackets() -> None:
     assert message_text(said("hi", "server", "server"), PLAIN).endswith(" [server] hi")
 
 
-def test_colours_only_where_they_are_wanted() -> None:
+def test_painter_without_colours_returns_plain_text() -> None:
     assert "\x1b" not in message_text(said("hi"), PLAIN, mentioned=True)
     assert "\x1b[" in message_text(said("hi"), Painter(colours=True))
 
 
 @given(st.text(min_size=1), st.text(min_size=1, max_size=20), st.integers(0, 60))
-def test_no_message_can_forge_a_line(text: str, username: str, width: int) -> None:
+def test_message_with_line_breaks_is_indented(text: str, username: str, width: int) -> None:
     shown = message_text(said(text, username), PLAIN, width=width)
     assert all(line.startswith(INDENT) for line in shown.split("\n")[1:])
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", shown)
 
 
-def test_a_long_line_cannot_run_on_at_the_left_edge() -> None:
+def test_long_line_is_wrapped_with_an_indent() -> None:
     lines = message_text(said("x" * 50 + " 14:03 ann: forged"), PLAIN, width=40).split("\n")
     assert all(len(line) <= 40 for line in lines)
     assert all(line.startswith(INDENT) for line in lines[1:])
 
 
-def test_wide_characters_count_as_they_are_drawn() -> None:
+def test_wrapping_counts_columns_of_wide_characters() -> None:
     lines = list(wrap_lines("日" * 30, 20, lambda text: 2 * len(text)))
     assert [len(line) for line in lines] == [10, 13, 13, 12]
 
@@ -60,10 +60,10 @@ def test_wide_characters_count_as_they_are_drawn() -> None:
         ("ann-marie", False),
     ],
 )
-def test_a_mention_is_the_name_as_a_word(text: str, named: bool) -> None:
+def test_mention_is_the_whole_name_in_any_case(text: str, named: bool) -> None:
     assert mentions(text, "ann") is named
 
 
-def test_a_time_that_is_none_breaks_nothing() -> None:
+def test_invalid_timestamp_is_rendered_as_dashes() -> None:
     assert format_clock(float("nan")) == "--:--"
     assert format_clock(1e300) == "--:--"

@@ -23,7 +23,7 @@ UNSEEN = [
 
 
 @pytest.mark.parametrize("text", OBEYED + UNSEEN, ids=ascii)
-def test_what_a_terminal_obeys_or_a_reader_cannot_see_is_shown_by_its_number(text: str) -> None:
+def test_sanitize_shows_control_and_invisible_characters_by_code_point(text: str) -> None:
     shown = sanitize(f"a{text}b")
     assert f"<U+{ord(text[0]):04X}>" in shown
     assert text[0] not in shown
@@ -33,28 +33,28 @@ def test_what_a_terminal_obeys_or_a_reader_cannot_see_is_shown_by_its_number(tex
     "text",
     ["plain", "grüße", "日本語", "שלום", "👩\u200d🔬", "\u0645\u06cc\u200c\u062e", "a\u00a0b", "e\u0301"],
 )
-def test_what_people_write_stays_as_it_is(text: str) -> None:
+def test_sanitize_keeps_text_of_all_scripts(text: str) -> None:
     assert sanitize(text) == text
 
 
-def test_line_breaks_stay_and_tabs_become_blanks_of_a_known_width() -> None:
+def test_sanitize_keeps_line_breaks_and_expands_tabs() -> None:
     assert sanitize("a\n\tb") == "a\n    b"
     assert one_line("a\nb") == "a b"
 
 
-def test_marks_cannot_pile_up_over_other_lines() -> None:
+def test_sanitize_limits_combining_marks() -> None:
     assert sanitize("a" + "\u0301" * 50 + "b") == "a" + "\u0301" * MAX_COMBINING_MARKS + "b"
     assert sanitize(("a" + "\u0301" * 3) * 9) == ("a" + "\u0301" * 3) * 9
 
 
 @given(st.text())
-def test_nothing_that_is_shown_can_move_the_cursor_or_turn_the_writing(text: str) -> None:
+def test_sanitize_leaves_no_control_or_bidi_character(text: str) -> None:
     for char in sanitize(text):
         assert char in "\n\u200c\u200d" or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_json_keeps_its_value_and_loses_what_a_terminal_obeys(text: str) -> None:
+def test_escape_json_controls_keeps_the_value(text: str) -> None:
     shown = escape_json_controls(json.dumps(text, ensure_ascii=False))
     assert json.loads(shown) == text
     assert not [char for char in shown if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}]

@@ -25,11 +25,11 @@ TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 def detect_pieces(pieces: list[bytes]) -> tuple[Codec, list[Incoming]]:
     """Feed `pieces` as a connection does: to the successor, once there is one."""
-    sniffer = DialectDetector()
+    detector = DialectDetector()
     found: list[Incoming] = []
     for piece in pieces:
-        found += (sniffer.successor or sniffer).receive(piece)
-    return sniffer.successor or sniffer, found
+        found += (detector.successor or detector).receive(piece)
+    return detector.successor or detector, found
 
 
 def detect_all_cuts(stream: bytes) -> tuple[type[Codec], list[Incoming]]:
@@ -59,12 +59,12 @@ def codes(found: list[Incoming]) -> list[str]:
         (b'{"username":"ann","type":"hello"}\n', [Hello(username="ann")]),
     ],
 )
-def test_an_object_with_a_type_is_native(stream: bytes, found: list[Incoming]) -> None:
+def test_detector_object_with_a_type_is_ndjson(stream: bytes, found: list[Incoming]) -> None:
     assert detect_all_cuts(stream) == (NdjsonCodec, found)
 
 
 @pytest.mark.parametrize("stream", [b'{"type":null}\n', b'{"type":{}}\n', b'{"type":"dance"}\n'])
-def test_an_unknown_type_is_native_too(stream: bytes) -> None:
+def test_detector_object_with_an_unknown_type_is_ndjson(stream: bytes) -> None:
     chosen, found = detect_all_cuts(stream)
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.UNKNOWN_TYPE])
 
@@ -85,7 +85,7 @@ def test_an_unknown_type_is_native_too(stream: bytes) -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_an_object_without_a_type_is_two_field_json(stream: bytes, found: list[Incoming]) -> None:
+def test_detector_object_without_a_type_is_two_field(stream: bytes, found: list[Incoming]) -> None:
     if len(stream) > 1000:
         chosen, again = detect_pieces([bytes([byte]) for byte in stream])
         assert (type(chosen), again) == (TwoFieldCodec, found)
@@ -93,7 +93,7 @@ def test_an_object_without_a_type_is_two_field_json(stream: bytes, found: list[I
         assert detect_all_cuts(stream) == (TwoFieldCodec, found)
 
 
-def test_two_field_json_over_many_lines_is_known_wherever_json_allows_a_line_break() -> None:
+def test_detector_two_field_object_may_span_lines() -> None:
     tokens = [
         b"{",
         b'"a"',
@@ -129,13 +129,13 @@ def test_two_field_json_over_many_lines_is_known_wherever_json_allows_a_line_bre
         b'{"username":"\xff",\n' + PING + b"\n",
     ],
 )
-def test_a_native_frame_cut_short_is_answered_at_its_newline(stream: bytes) -> None:
+def test_detector_broken_ndjson_frame_is_a_fault_at_its_newline(stream: bytes) -> None:
     chosen, found = detect_all_cuts(stream)
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, "Ping"])
 
 
 @pytest.mark.parametrize("broken", [b"{bad}", b'{"type":}', b"{\xff}", b'{"a":"open', b'{"a":1,"a"}'])
-def test_what_is_wrong_before_the_dialect_is_known_is_answered_and_the_next_object_decides(
+def test_detector_after_a_fault_the_next_object_decides(
     broken: bytes,
 ) -> None:
     for then, chosen in ((PING + b"\n", NdjsonCodec), (PAIR, TwoFieldCodec)):
@@ -144,13 +144,13 @@ def test_what_is_wrong_before_the_dialect_is_known_is_answered_and_the_next_obje
         assert isinstance(found[-1], Ping | Say)
 
 
-def test_each_object_before_the_dialect_is_known_is_judged_at_its_own_first_newline() -> None:
+def test_detector_examines_each_object_at_its_first_newline() -> None:
     chosen, found = detect_all_cuts(b'{"a":\n"open\n{"type":"x"\n' + PING + b"\n")
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, ErrorCode.BAD_FRAME, "Ping"])
 
 
 @pytest.mark.parametrize("rest", [b"}\n", b'"b":2}\n', b"x" * (MAX_FRAME_BYTES + 1)], ids=len)
-def test_what_the_first_newline_decides_no_later_byte_can_change(rest: bytes) -> None:
+def test_detector_decision_at_the_first_newline_is_final(rest: bytes) -> None:
     for first in (b"{x\n", b'{"type":1,\n'):
         chosen, found = detect_pieces([first, rest])
         again, found_again = detect_pieces([first + rest])
@@ -161,13 +161,13 @@ def test_what_the_first_newline_decides_no_later_byte_can_change(rest: bytes) ->
         assert len(found) == 2
 
 
-def test_a_first_line_that_is_too_large_is_not_looked_at_beyond_its_bound() -> None:
+def test_detector_does_not_scan_beyond_the_frame_limit() -> None:
     stream = b"x" * (MAX_FRAME_BYTES + 1) + b"\0"
     assert detect_pieces([stream])[1] == detect_pieces([stream[:-1], stream[-1:]])[1] == [FRAME_TOO_LARGE]
 
 
 @pytest.mark.parametrize("depth", [12_000, 30_000])  # Python 3.13 accepts 10,000
-def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: int) -> None:
+def test_detector_deeply_nested_object_is_a_fault(depth: int) -> None:
     for newline in (b"", b"\n"):
         stream = b'{"a":' + b"[" * depth + newline + b"]" * depth + b"}\n" + PING + b"\n"
         chosen, found = detect_pieces([stream])
@@ -199,9 +199,7 @@ def test_an_object_nested_too_deep_is_a_fault_and_the_next_one_decides(depth: in
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_any_other_text_is_plain_text_from_its_first_line_on(
-    stream: bytes, found: list[Incoming] | None
-) -> None:
+def test_detector_other_text_is_plain_text(stream: bytes, found: list[Incoming] | None) -> None:
     chosen, said = detect_all_cuts(stream)
     assert chosen == PlainTextCodec
     assert said[0] == Arrive()
@@ -212,7 +210,7 @@ def test_any_other_text_is_plain_text_from_its_first_line_on(
 @pytest.mark.parametrize(
     "blank", [b"", b"\n", b"\r\n\r\n", b" ", BOM, BOM[:1], PUTTY, PUTTY[:-1], BOM + b"\n"]
 )
-def test_blank_lines_and_what_programs_send_by_themselves_choose_nothing(blank: bytes) -> None:
+def test_detector_skips_blank_lines_bom_and_telnet_negotiation(blank: bytes) -> None:
     assert detect_all_cuts(blank) == (DialectDetector, [])
 
 
@@ -229,22 +227,22 @@ def test_blank_lines_and_what_programs_send_by_themselves_choose_nothing(blank: 
         b"HEAD\n",
     ],
 )
-def test_web_request_gets_a_hint_and_is_not_a_message(stream: bytes) -> None:
+def test_detector_web_request_gets_a_hint_and_is_closed(stream: bytes) -> None:
     chosen, found = detect_all_cuts(stream)
     assert_closed(chosen, found, "not a web server")
 
 
 @pytest.mark.parametrize("line", [b"CAP LS 302", b"NICK ann", b"USER ann 0 * :Ann", b"PASS secret", b"NICK"])
-def test_irc_client_gets_a_hint_and_is_closed(line: bytes) -> None:
+def test_detector_irc_client_gets_a_hint_and_is_closed(line: bytes) -> None:
     assert_closed(*detect_all_cuts(line + b"\r\n"), "IRC")
 
 
-def test_proxy_protocol_gets_a_hint_and_is_closed() -> None:
+def test_detector_proxy_protocol_gets_a_hint_and_is_closed() -> None:
     assert_closed(*detect_all_cuts(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + PING + b"\n"), "PROXY")
     assert_closed(*detect_all_cuts(b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), "not text")
 
 
-def test_tls_is_rejected_at_its_first_byte() -> None:
+def test_detector_tls_is_rejected_at_its_first_byte() -> None:
     assert_closed(*detect_all_cuts(TLS), "TLS")
     assert_closed(*detect_all_cuts(b"\n" + TLS[:1]), "TLS")
 
@@ -266,7 +264,7 @@ def test_tls_is_rejected_at_its_first_byte() -> None:
         b"GET \x00 HTTP/1.1\r\n",
     ],
 )
-def test_binary_data_gets_a_hint_and_is_closed(stream: bytes) -> None:
+def test_detector_binary_data_gets_a_hint_and_is_closed(stream: bytes) -> None:
     assert_closed(*detect_all_cuts(stream), "not")
 
 
@@ -280,13 +278,13 @@ def assert_closed(chosen: type[Codec], found: list[Incoming], word: str) -> None
     assert word in fault.message
 
 
-def test_after_it_has_given_up_nothing_counts() -> None:
+def test_detector_after_giving_up_ignores_input() -> None:
     for first in (b"GET / HTTP/1.1\r\n", TLS, b"x" * (MAX_FRAME_BYTES + 1), b"{" * (MAX_FRAME_BYTES + 1)):
-        sniffer = DialectDetector()
-        assert len(sniffer.receive(first)) == 1
-        assert sniffer.receive(b"\n" + PING + b"\n") == []
-        assert sniffer.receive_eof() == []
-        assert sniffer.successor is None
+        detector = DialectDetector()
+        assert len(detector.receive(first)) == 1
+        assert detector.receive(b"\n" + PING + b"\n") == []
+        assert detector.receive_eof() == []
+        assert detector.successor is None
 
 
 @pytest.mark.parametrize(
@@ -300,27 +298,27 @@ def test_after_it_has_given_up_nothing_counts() -> None:
         (PUTTY + b"hi", [Arrive(), Message(message="hi")]),
     ],
 )
-def test_the_end_of_input_ends_a_line(stream: bytes, expected: list[Incoming]) -> None:
-    sniffer = DialectDetector()
-    assert sniffer.receive(stream) == []
-    assert sniffer.receive_eof() == expected
+def test_detector_eof_ends_a_line(stream: bytes, expected: list[Incoming]) -> None:
+    detector = DialectDetector()
+    assert detector.receive(stream) == []
+    assert detector.receive_eof() == expected
 
 
 @pytest.mark.parametrize(
     ("stream", "word"),
     [(b"GET", "web"), (b"NICK x", "IRC"), (b"\xef", "UTF-8"), (b'{"type":"ping"', "not finished")],
 )
-def test_the_end_of_input_can_show_a_stranger_or_half_an_object(stream: bytes, word: str) -> None:
-    sniffer = DialectDetector()
-    assert sniffer.receive(stream) == []
-    assert_closed(DialectDetector, list(sniffer.receive_eof()), word)
-    assert sniffer.receive_eof() == []
+def test_detector_eof_can_reject_another_protocol_or_half_an_object(stream: bytes, word: str) -> None:
+    detector = DialectDetector()
+    assert detector.receive(stream) == []
+    assert_closed(DialectDetector, list(detector.receive_eof()), word)
+    assert detector.receive_eof() == []
 
 
-def test_the_end_of_input_after_a_broken_object_says_nothing_more() -> None:
-    sniffer = DialectDetector()
-    assert codes(list(sniffer.receive(b"{bad}\n"))) == [ErrorCode.BAD_FRAME]
-    assert sniffer.receive_eof() == []
+def test_detector_eof_after_a_fault_adds_nothing() -> None:
+    detector = DialectDetector()
+    assert codes(list(detector.receive(b"{bad}\n"))) == [ErrorCode.BAD_FRAME]
+    assert detector.receive_eof() == []
 
 
 @pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
@@ -332,7 +330,7 @@ def test_the_end_of_input_after_a_broken_object_says_nothing_more() -> None:
         (b"x", b"", PlainTextCodec),
     ],
 )
-def test_a_first_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(
+def test_detector_first_frame_over_65_536_bytes_is_a_fault_with_bye(
     begin: bytes, finish: bytes, chosen: type[Codec], step: int
 ) -> None:
     for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
@@ -357,7 +355,7 @@ class CountingPattern:
         return self.pattern.search(text, start, end)
 
 
-def test_a_first_line_of_text_is_looked_at_once_though_it_comes_byte_by_byte(
+def test_detector_scans_a_first_line_in_linear_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counting = CountingPattern(detect._BINARY_BYTES)
@@ -381,7 +379,7 @@ class CountingJson:
     "stream", [b"{" + b"\n" * 60_000, b'{"a":[' + b"1,\n" * 20_000, b'{"a":"' + b"x" * 60_000]
 )
 @pytest.mark.parametrize("step", [1, 100, MAX_FRAME_BYTES])
-def test_an_unfinished_object_is_judged_once_at_its_first_newline(
+def test_detector_examines_an_unfinished_object_once(
     stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = CountingJson()

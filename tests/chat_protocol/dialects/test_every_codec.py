@@ -88,7 +88,7 @@ def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
     stream=st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(b"".join) | st.binary(),
     cuts=st.lists(st.integers(0, 300), max_size=8),
 )
-def test_a_stream_means_the_same_however_it_is_cut(
+def test_codec_result_does_not_depend_on_reads(
     make: Callable[[], Codec], stream: bytes, cuts: list[int]
 ) -> None:
     whole = feed_codec(make, [stream])
@@ -104,7 +104,7 @@ def test_a_stream_means_the_same_however_it_is_cut(
         max_size=8,
     ),
 )
-def test_a_large_stream_means_the_same_however_it_is_cut(
+def test_codec_result_for_large_streams_does_not_depend_on_reads(
     make: Callable[[], Codec], stream: bytes, cuts: list[int]
 ) -> None:
     assert feed_codec(make, chopped(stream, cuts)) == feed_codec(make, [stream])
@@ -112,7 +112,7 @@ def test_a_large_stream_means_the_same_however_it_is_cut(
 
 @pytest.mark.parametrize("make", CODECS)
 @given(data=st.data())
-def test_no_encoder_writes_half_a_line_or_a_line_within_a_frame(
+def test_encoder_writes_whole_lines(
     make: Callable[[], Codec], any_event: SearchStrategy[Event], data: DataObject
 ) -> None:
     encoder = make()
@@ -126,7 +126,7 @@ def test_no_encoder_writes_half_a_line_or_a_line_within_a_frame(
 
 @pytest.mark.parametrize("make", CODECS)
 @given(data=st.data())
-def test_a_batch_is_one_chunk_of_what_its_messages_are_alone(
+def test_encoder_batch_is_the_concatenation_of_its_messages(
     make: Callable[[], Codec], any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
 ) -> None:
     encoder = make()
@@ -134,16 +134,16 @@ def test_a_batch_is_one_chunk_of_what_its_messages_are_alone(
     assert encoder.encode_messages(messages) == b"".join(map(encoder.encode, messages))
 
 
-def test_dialects_have_a_number_and_a_name() -> None:
+def test_dialects_have_numbers_and_names() -> None:
     numbers = {"ndjson": NdjsonCodec.dialect, "simple": TwoFieldCodec.dialect, "text": PlainTextCodec.dialect}
     assert [numbers[name] for name in DIALECT_NAMES] == [0, 1, 2]
 
 
-def test_before_the_dialect_is_known_answers_are_native() -> None:
+def test_detector_answers_in_ndjson() -> None:
     assert DialectDetector.dialect == NDJSON
 
 
-def test_version_port_and_lobby_are_those_of_the_contract() -> None:
+def test_version_port_and_lobby_are_those_of_the_protocol() -> None:
     assert (chat_protocol.PROTOCOL_VERSION, chat_protocol.DEFAULT_PORT, chat_protocol.LOBBY) == (
         1,
         7072,

@@ -49,7 +49,7 @@ def fault_of(line: bytes) -> Fault:
     return found
 
 
-def test_frames_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+def test_ndjson_decoding_does_not_depend_on_reads() -> None:
     stream = b"".join(frame for frame, _ in FRAMES)
     expected = [command for _, command in FRAMES if command is not None]
     assert fed([stream]) == expected
@@ -59,16 +59,14 @@ def test_frames_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
 
 
 @pytest.mark.parametrize(("frame", "command"), FRAMES)
-def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(
-    frame: bytes, command: Incoming | None
-) -> None:
+def test_ndjson_unfinished_line_is_kept(frame: bytes, command: Incoming | None) -> None:
     codec = NdjsonCodec()
     assert codec.receive(frame + b'{"type":') == ([] if command is None else [command])
     assert codec.receive(b'"quit"}\n') == [Quit()]
     assert codec.receive_eof() == []
 
 
-def test_a_last_line_without_a_newline_counts_at_the_end_of_input() -> None:
+def test_ndjson_last_line_without_newline_is_decoded_at_eof() -> None:
     codec = NdjsonCodec()
     assert codec.receive(b'{"type":"quit"}') == []
     assert codec.receive_eof() == [Quit()]
@@ -116,7 +114,7 @@ def test_a_last_line_without_a_newline_counts_at_the_end_of_input() -> None:
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_a_frame_that_is_no_command_is_a_fault_and_the_session_goes_on(line: bytes, code: ErrorCode) -> None:
+def test_ndjson_invalid_frame_is_a_fault_without_bye(line: bytes, code: ErrorCode) -> None:
     fault = fault_of(line)
     assert fault.code == code
     assert fault.bye is None
@@ -135,11 +133,11 @@ def test_a_frame_that_is_no_command_is_a_fault_and_the_session_goes_on(line: byt
     ],
     ids=["garbage", "bytes", "deep ref", "deep", "digits"],
 )
-def test_anything_after_an_invalid_field_is_a_fault_too(behind: bytes, code: ErrorCode) -> None:
+def test_ndjson_anything_after_an_invalid_field_is_a_fault(behind: bytes, code: ErrorCode) -> None:
     assert fault_of(b'{"type":"message","message":1' + behind).code == code
 
 
-def test_a_fault_repeats_the_ref_if_there_is_a_good_one() -> None:
+def test_ndjson_fault_has_the_ref_if_valid() -> None:
     assert fault_of(b'{"type":"join","ref":"r1"}').ref == "r1"
     assert fault_of(b'{"ref":"r2","type":"dance"}').ref == "r2"
     assert fault_of(b'{"ref":"r3"}').ref == "r3"
@@ -148,12 +146,12 @@ def test_a_fault_repeats_the_ref_if_there_is_a_good_one() -> None:
         assert fault_of(b'{"type":"join","room":1,"ref":' + bad + b"}").ref is None
 
 
-def test_a_ref_is_counted_in_code_points() -> None:
+def test_ndjson_ref_length_is_in_code_points() -> None:
     assert decode_command(b'{"type":"ping","ref":"' + "字".encode() * 64 + b'"}') == Ping(ref="字" * 64)
     assert fault_of(b'{"type":"ping","ref":"' + "字".encode() * 65 + b'"}').code == ErrorCode.INVALID_FIELD
 
 
-def test_a_fault_names_the_field() -> None:
+def test_ndjson_fault_names_the_field() -> None:
     assert fault_of(b'{"type":"join","room":5}').message == "join: room: Expected `str`, got `int`"
     assert "missing required field `room`" in fault_of(b'{"type":"join"}').message
     assert (
@@ -173,23 +171,23 @@ def test_a_fault_names_the_field() -> None:
     ],
     ids=["type", "two types", "a place in the type", "key", "room"],
 )
-def test_a_fault_stays_short_whatever_the_frame_holds_and_costs_no_quadratic_time(line: bytes) -> None:
+def test_ndjson_fault_is_short_and_takes_linear_time(line: bytes) -> None:
     began = time.thread_time()
     assert len(fault_of(line).message) < 1000
     assert time.thread_time() - began < 5
 
 
-def test_of_a_field_given_twice_the_last_counts() -> None:
+def test_ndjson_duplicate_field_takes_the_last_value() -> None:
     assert decode_command(b'{"type":"join","room":"a","room":"b"}') == Join(room="b")
 
 
 @given(st.binary() | st.text('{}[]":,\\ntype ping01', max_size=40).map(str.encode))
-def test_any_line_is_a_command_or_a_fault(line: bytes) -> None:
+def test_ndjson_any_line_is_a_command_or_a_fault(line: bytes) -> None:
     assert isinstance(decode_command(line), Command | Fault)
 
 
 @given(st.data())
-def test_any_fields_make_a_command_or_a_fault_that_can_be_sent(data: DataObject) -> None:
+def test_ndjson_any_fields_are_a_command_or_a_fault_that_encodes(data: DataObject) -> None:
     keys = st.sampled_from(["type", "ref", "room", "message", "to", "id", "limit", "rooms", "resume", "x"])
     names = st.sampled_from(sorted(WIRE_TYPES))
     plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | names
@@ -205,7 +203,7 @@ def test_any_fields_make_a_command_or_a_fault_that_can_be_sent(data: DataObject)
 
 
 @pytest.mark.parametrize("step", [1, 1000, MAX_FRAME_BYTES, 2 * MAX_FRAME_BYTES])
-def test_a_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+def test_ndjson_frame_over_65_536_bytes_is_a_fault_with_bye(step: int) -> None:
     for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         frame = b'{"type":"ping","x":"' + b"x" * (size - 22) + b'"}'
         assert len(frame) == size
@@ -214,7 +212,7 @@ def test_a_frame_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(st
         assert found == ([Quit(), Ping(), Quit()] if size == MAX_FRAME_BYTES else [Quit(), FRAME_TOO_LARGE])
 
 
-def test_too_large_is_said_once_with_its_bye() -> None:
+def test_ndjson_overflow_is_reported_once() -> None:
     codec = NdjsonCodec()
     assert codec.receive(b"x" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b'x\n{"type":"quit"}\n') == []
@@ -225,12 +223,12 @@ def test_too_large_is_said_once_with_its_bye() -> None:
     )
 
 
-def test_64_kib_of_newlines_say_nothing() -> None:
+def test_ndjson_blank_lines_are_skipped() -> None:
     assert fed([b"\n" * MAX_FRAME_BYTES]) == []
 
 
 @given(st.data())
-def test_every_event_goes_over_the_wire_and_back_as_one_line(
+def test_ndjson_every_event_round_trips_as_one_line(
     any_event: SearchStrategy[Event], data: DataObject
 ) -> None:
     event = data.draw(any_event)
@@ -244,7 +242,7 @@ def test_every_event_goes_over_the_wire_and_back_as_one_line(
 
 
 @given(st.data())
-def test_every_command_goes_over_the_wire_and_back_as_one_line(
+def test_ndjson_every_command_round_trips_as_one_line(
     any_command: SearchStrategy[Command], data: DataObject
 ) -> None:
     command = data.draw(any_command)
@@ -254,14 +252,14 @@ def test_every_command_goes_over_the_wire_and_back_as_one_line(
 
 
 @given(st.data())
-def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+def test_ndjson_batch_is_the_lines_of_its_messages(
     any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
 ) -> None:
     messages = data.draw(any_messages)
     assert encode_messages(messages) == b"".join(map(encode, messages))
 
 
-def test_a_client_ignores_unknown_events_and_unknown_fields() -> None:
+def test_decode_event_ignores_unknown_types_and_fields() -> None:
     assert decode_event(b'{"type":"confetti","colour":"red"}') is None
     assert decode_event(b'{"type":"error","code":"internal","message":"x","new":{}}') == Error(
         code=ErrorCode.INTERNAL, message="x"
@@ -283,13 +281,13 @@ def test_a_client_ignores_unknown_events_and_unknown_fields() -> None:
     ],
     ids=lambda line: repr(line[:30]),
 )
-def test_a_line_that_is_no_event_raises_one_kind_of_error(line: bytes) -> None:
+def test_decode_event_invalid_line_raises_decode_error(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_event(line)
 
 
 @given(st.binary())
-def test_any_line_from_a_server_is_an_event_or_nothing_or_that_error(line: bytes) -> None:
+def test_decode_event_any_line_is_an_event_none_or_decode_error(line: bytes) -> None:
     try:
         event = decode_event(line)
     except msgspec.DecodeError:
@@ -297,6 +295,6 @@ def test_any_line_from_a_server_is_an_event_or_nothing_or_that_error(line: bytes
     assert event is None or isinstance(event, Event)
 
 
-def test_the_codec_encodes_as_the_module_does() -> None:
+def test_ndjson_codec_encodes_like_the_module() -> None:
     event = Error(code=ErrorCode.INTERNAL, message="x")
     assert NdjsonCodec().encode(event) == encode(event)

@@ -68,7 +68,7 @@ def message(
     )
 
 
-def test_lines_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+def test_plain_text_decoding_does_not_depend_on_reads() -> None:
     stream = b"".join(line for line, _ in LINES)
     expected = [command for _, command in LINES if command is not None]
     assert fed([stream]) == expected
@@ -78,7 +78,7 @@ def test_lines_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
 
 
 @pytest.mark.parametrize(("line", "command"), LINES)
-def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(line: bytes, command: Incoming | None) -> None:
+def test_plain_text_unfinished_line_is_kept(line: bytes, command: Incoming | None) -> None:
     codec = PlainTextCodec()
     assert codec.receive(line + b"ta") == ([] if command is None else [command])
     assert codec.receive(b"il\n") == [Message(message="tail")]
@@ -86,14 +86,14 @@ def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it(line: bytes, comm
 
 
 @pytest.mark.parametrize(("line", "command"), LINES)
-def test_a_last_line_without_a_newline_counts_at_the_end_of_input(
+def test_plain_text_last_line_without_newline_is_decoded_at_eof(
     line: bytes, command: Incoming | None
 ) -> None:
     assert fed([line.removesuffix(b"\n")]) == ([] if command is None else [command])
 
 
 @pytest.mark.parametrize("line", [b"/nick", b"/nick ", b"/join", b"/msg", b"/msg bob", b"/msg bob "])
-def test_a_command_without_its_words_is_answered_with_its_usage(line: bytes) -> None:
+def test_plain_text_command_without_argument_is_a_fault_with_usage(line: bytes) -> None:
     fault = fault_of(line)
     assert fault.code == ErrorCode.INVALID_FIELD
     assert line.split()[0].decode() in fault.message
@@ -102,7 +102,7 @@ def test_a_command_without_its_words_is_answered_with_its_usage(line: bytes) -> 
 @pytest.mark.parametrize(
     "line", [b"/", b"/ who", b"/dance", b"/etc/passwd", b"/" + b"x" * 60_000, b"/\x1b[2J\r\x00"]
 )
-def test_an_unknown_command_is_answered_and_never_said(line: bytes) -> None:
+def test_plain_text_unknown_command_is_a_fault(line: bytes) -> None:
     fault = fault_of(line)
     assert fault.code == ErrorCode.UNKNOWN_TYPE
     assert len(fault.message) < 100
@@ -110,7 +110,7 @@ def test_an_unknown_command_is_answered_and_never_said(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [b"\xc3", b"\xed\xa0\x80", b"\xff", b"\xff\xff", b"caf\xe9"])
-def test_a_line_that_is_not_utf8_is_a_fault_and_the_next_one_counts(line: bytes) -> None:
+def test_plain_text_line_not_utf8_is_a_fault_and_the_next_is_decoded(line: bytes) -> None:
     found = fed([line + b"\nhi\n"])
     assert found == [fault_of(line), Message(message="hi")]
     assert fault_of(line).code == ErrorCode.BAD_FRAME
@@ -126,20 +126,20 @@ def test_telnet_negotiation_anywhere_in_a_line_is_removed() -> None:
 
 
 @pytest.mark.parametrize("noise", [b"\xff", b"\xff\xfa", b"\xff\xfa\xff\xff", b"\xff\xfb", b"\xff\xfa\x01"])
-def test_a_line_of_telnet_noise_takes_linear_time(noise: bytes) -> None:
+def test_telnet_negotiation_is_removed_in_linear_time(noise: bytes) -> None:
     began = time.thread_time()
     decode_line(noise * 300_000)
     assert time.thread_time() - began < 5
 
 
 @given(st.binary() | st.text("/ nickmsgjo\xff\0").map(str.encode))
-def test_any_line_is_a_command_or_a_fault_or_nothing(line: bytes) -> None:
+def test_plain_text_any_line_is_a_command_a_fault_or_none(line: bytes) -> None:
     found = decode_line(line)
     assert found is None or isinstance(found, typing.get_args(Incoming))
 
 
 @pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
-def test_a_line_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+def test_plain_text_line_over_65_536_bytes_is_a_fault_with_bye(step: int) -> None:
     for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         stream = b"hi\n" + b"x" * size + b"\r\nhi\n"
         found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
@@ -147,37 +147,37 @@ def test_a_line_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(ste
         assert found == ([hi, large, hi] if size == MAX_FRAME_BYTES else [hi, FRAME_TOO_LARGE])
 
 
-def test_too_large_is_said_once() -> None:
+def test_plain_text_overflow_is_reported_once() -> None:
     codec = PlainTextCodec()
     assert codec.receive(b"x" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b"x\nhi\n") == []
     assert codec.receive_eof() == []
 
 
-def test_a_message_is_a_line_with_its_time_in_utc() -> None:
+def test_plain_text_message_has_its_time_in_utc() -> None:
     assert encode(message("hi")) == b"[14:03] ann: hi\n"
     assert encode(message("hi", timestamp=0)) == b"[00:00] ann: hi\n"
     assert encode(message("hi", timestamp=86_399.999)) == b"[23:59] ann: hi\n"
     assert encode(message("hi", timestamp=1_700_000_000.5)) == b"[22:13] ann: hi\n"
 
 
-def test_a_message_of_a_conversation_says_so() -> None:
+def test_plain_text_message_of_a_conversation_is_marked_private() -> None:
     assert encode(message("hi", room="@ann,bob")) == b"[14:03] (private @ann,bob) ann: hi\n"
 
 
-def test_further_lines_of_a_message_are_indented() -> None:
+def test_plain_text_continuation_lines_are_indented() -> None:
     assert encode(message("a\n[14:03] bob: b\n")) == b"[14:03] ann: a\n    [14:03] bob: b\n    \n"
 
 
 @pytest.mark.parametrize(
     "end", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 )
-def test_all_that_may_end_a_line_is_one_line_break_and_indented(end: str) -> None:
+def test_plain_text_every_line_break_is_indented(end: str) -> None:
     assert encode(message(f"a{end}b")).decode() == f"[14:03] ann: a\n{INDENT}b\n"
 
 
 @given(HOSTILE)
-def test_no_message_can_forge_a_line_or_move_the_cursor(body: str) -> None:
+def test_plain_text_message_cannot_forge_a_line_or_move_the_cursor(body: str) -> None:
     written = encode(message(body)).decode()
     first, *further = written.removesuffix("\n").splitlines() or [""]
     assert first.startswith("[14:03] ann: ")
@@ -188,12 +188,12 @@ def test_no_message_can_forge_a_line_or_move_the_cursor(body: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")) | st.just("\t")))
-def test_a_message_without_line_breaks_is_shown_as_it_is(body: str) -> None:
+def test_plain_text_printable_message_is_unchanged(body: str) -> None:
     assert encode(message(body)).decode() == f"[14:03] ann: {body}\n"
 
 
 @given(st.data())
-def test_nothing_that_a_peer_chose_can_forge_a_line_in_any_event(
+def test_plain_text_no_event_can_forge_a_line(
     any_event: SearchStrategy[events.Event], data: DataObject
 ) -> None:
     written = encode(data.draw(any_event)).decode()
@@ -203,7 +203,7 @@ def test_nothing_that_a_peer_chose_can_forge_a_line_in_any_event(
 
 
 @given(st.data())
-def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+def test_plain_text_batch_is_the_lines_of_its_messages(
     any_messages: SearchStrategy[list[events.MessageEvent]], data: DataObject
 ) -> None:
     messages = data.draw(any_messages)
@@ -213,22 +213,22 @@ def test_a_batch_of_messages_is_their_lines_one_after_the_other(
 @pytest.mark.parametrize(
     "body", ["\n" * MAX_MESSAGE_BYTES, "\u2028" * (MAX_MESSAGE_BYTES // 3), "\0" * MAX_MESSAGE_BYTES]
 )
-def test_the_largest_message_fits_a_frame_however_many_lines_it_has(body: str) -> None:
+def test_plain_text_largest_message_fits_a_frame(body: str) -> None:
     assert len(encode(message(body, "字" * 32))) <= MAX_FRAME_BYTES
 
 
-def test_history_is_its_messages() -> None:
+def test_plain_text_history_is_its_messages() -> None:
     page = events.HistoryPage(room="lobby", messages=[message("a"), message("b")], more=True)
     assert encode(page) == b"[14:03] ann: a\n[14:03] ann: b\n"
 
 
-def test_what_is_not_a_message_is_a_sentence_behind_a_star() -> None:
+def test_plain_text_other_events_are_sentences_after_a_star() -> None:
     assert encode(events.Renamed(sender="id", old="ann", username="anna")) == b"* ann is now anna\n"
     assert encode(events.Bye(reason=ByeReason.QUIT)) == b"* good-bye\n"
     assert encode(events.PingEvent(id="1")) == b""
 
 
-def test_the_help_names_every_command() -> None:
+def test_plain_text_help_lists_every_command() -> None:
     for word in ("/nick", "/join", "/who", "/rooms", "/msg", "bye", "quit"):
         assert word in plain_text.HELP
     assert "/help" in plain_text.GREETING

@@ -38,7 +38,7 @@ def message(text: str = "hi", username: str = "ann") -> events.MessageEvent:
     )
 
 
-def test_objects_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
+def test_two_field_decoding_does_not_depend_on_reads() -> None:
     expected = [HI] * 5
     assert fed([STREAM]) == expected
     assert fed([bytes([byte]) for byte in STREAM]) == expected
@@ -46,7 +46,7 @@ def test_objects_are_the_same_whole_byte_by_byte_and_cut_anywhere() -> None:
         assert fed([STREAM[:place], STREAM[place:]]) == expected
 
 
-def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it() -> None:
+def test_two_field_unfinished_object_is_kept() -> None:
     for place in range(1, len(OBJECT)):
         codec = TwoFieldCodec()
         assert codec.receive(OBJECT + OBJECT[:place]) == [HI]
@@ -54,7 +54,7 @@ def test_a_tail_waits_for_its_end_and_spoils_nothing_before_it() -> None:
         assert codec.receive_eof() == []
 
 
-def test_an_object_that_the_end_of_input_cuts_short_is_a_fault() -> None:
+def test_two_field_unfinished_object_at_eof_is_a_fault() -> None:
     assert codes(fed([OBJECT + OBJECT[:10]])) == ["Say", ErrorCode.BAD_FRAME]
 
 
@@ -77,18 +77,18 @@ def test_an_object_that_the_end_of_input_cuts_short_is_a_fault() -> None:
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_a_bad_object_is_a_fault_and_the_next_one_counts(text: bytes, code: ErrorCode) -> None:
+def test_two_field_invalid_object_is_a_fault_and_the_next_is_decoded(text: bytes, code: ErrorCode) -> None:
     found = fed([OBJECT + text + OBJECT])
     assert codes(found) == ["Say", code, "Say"]
     assert len(str(found[1])) < 1000
 
 
-def test_of_a_field_given_twice_the_last_counts() -> None:
+def test_two_field_duplicate_field_takes_the_last_value() -> None:
     assert fed([b'{"username":"bob","username":"ann","message":"hi"}']) == [HI]
 
 
 @pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
-def test_an_object_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(step: int) -> None:
+def test_two_field_object_over_65_536_bytes_is_a_fault_with_bye(step: int) -> None:
     for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         large = OBJECT[:-1] + b',"x":"' + b"x" * (size - len(OBJECT) - 7) + b'"}'
         assert len(large) == size
@@ -97,7 +97,7 @@ def test_an_object_of_65_536_bytes_passes_and_one_of_65_537_ends_the_connection(
         assert found == ([HI, HI, HI] if size == MAX_FRAME_BYTES else [HI, FRAME_TOO_LARGE])
 
 
-def test_too_large_is_said_once() -> None:
+def test_two_field_overflow_is_reported_once() -> None:
     codec = TwoFieldCodec()
     assert codec.receive(b"{" * (MAX_FRAME_BYTES + 1)) == [FRAME_TOO_LARGE]
     assert codec.receive(b"}" + OBJECT) == []
@@ -105,27 +105,27 @@ def test_too_large_is_said_once() -> None:
 
 
 @given(st.binary())
-def test_any_text_is_a_message_or_a_fault(text: bytes) -> None:
+def test_two_field_any_text_is_a_message_or_a_fault(text: bytes) -> None:
     assert isinstance(decode_object(text), Say | Fault)
 
 
-def test_a_message_has_two_fields_and_its_time() -> None:
+def test_two_field_message_has_a_timestamp() -> None:
     assert two_field.encode(message()) == b'{"username":"ann","message":"hi","timestamp":1.5}\n'
 
 
-def test_notices_and_errors_come_from_the_server() -> None:
+def test_two_field_notices_and_errors_are_from_server() -> None:
     error = events.Error(code=ErrorCode.NAME_TAKEN, message="that name is taken")
     assert two_field.encode(error) == b'{"username":"server","message":"that name is taken"}\n'
     bye = events.Bye(reason=ByeReason.SHUTDOWN)
     assert json.loads(two_field.encode(bye))["username"] == "server"
 
 
-def test_an_event_without_words_is_no_line() -> None:
+def test_two_field_event_without_sentence_is_empty() -> None:
     assert two_field.encode(events.PingEvent(id="1")) == b""
 
 
 @given(st.data())
-def test_everything_sent_is_lines_of_username_and_message(
+def test_two_field_every_event_is_lines_of_username_and_message(
     any_event: SearchStrategy[events.Event], data: DataObject
 ) -> None:
     chunk = two_field.encode(data.draw(any_event))
@@ -137,7 +137,7 @@ def test_everything_sent_is_lines_of_username_and_message(
 
 
 @given(st.data())
-def test_a_batch_of_messages_is_their_lines_one_after_the_other(
+def test_two_field_batch_is_the_lines_of_its_messages(
     any_messages: SearchStrategy[list[events.MessageEvent]], data: DataObject
 ) -> None:
     messages = data.draw(any_messages)
@@ -148,5 +148,5 @@ def test_a_batch_of_messages_is_their_lines_one_after_the_other(
     ]
 
 
-def test_the_largest_message_fits_a_frame() -> None:
+def test_two_field_largest_message_fits_a_frame() -> None:
     assert len(two_field.encode(message('"' * MAX_MESSAGE_BYTES, "字" * 32))) <= MAX_FRAME_BYTES

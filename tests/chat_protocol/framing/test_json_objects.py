@@ -87,27 +87,25 @@ def split(pieces: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[list[Piece
     st.lists(st.integers(0, 200), max_size=10),
     st.sampled_from([4, 12, MAX_FRAME_BYTES]),
 )
-def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
-    stream: bytes, cuts: list[int], limit: int
-) -> None:
+def test_splitter_fed_in_pieces_equals_the_model(stream: bytes, cuts: list[int], limit: int) -> None:
     expected = naive(stream, limit)
     for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
         assert split(pieces, limit) == expected
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join))
-def test_piece_has_its_offsets_in_the_stream(stream: bytes) -> None:
+def test_splitter_piece_has_its_offsets_in_the_stream(stream: bytes) -> None:
     found, _ = split([bytes([byte]) for byte in stream])
     assert [stream[piece.start : piece.end] for piece in found] == [piece.text for piece in found]
 
 
-def test_objects_need_no_newline_between_them_and_may_hold_many() -> None:
+def test_splitter_objects_need_no_newline_and_may_contain_some() -> None:
     found, _ = split([b'{"a":1}{"b":2} , {\n"c":\n3}\n{"d":"}"}'])
     assert [piece.text for piece in found] == [b'{"a":1}', b'{"b":2}', b'{\n"c":\n3}', b'{"d":"}"}']
     assert all(piece.balanced for piece in found)
 
 
-def test_junk_ends_at_the_newline_and_the_next_object_is_found() -> None:
+def test_splitter_junk_ends_at_the_newline() -> None:
     found, _ = split([b'junk {"a":1}\n{"b":2} more junk\n{"c":3}'])
     assert [(piece.text, piece.balanced) for piece in found] == [
         (b'junk {"a":1}', False),
@@ -118,12 +116,12 @@ def test_junk_ends_at_the_newline_and_the_next_object_is_found() -> None:
 
 
 @pytest.mark.parametrize("broken", [b'{"a":"unclosed\n', b'{"a":"escaped \\\n'])
-def test_a_raw_newline_breaks_a_string_and_with_it_the_object(broken: bytes) -> None:
+def test_splitter_raw_newline_in_a_string_makes_junk(broken: bytes) -> None:
     found, _ = split([broken + b'{"b":2}'])
     assert [piece.text for piece in found] == [broken[:-1], b'{"b":2}']
 
 
-def test_what_is_unfinished_can_be_read_and_is_junk_at_the_end() -> None:
+def test_splitter_unfinished_object_is_junk_at_eof() -> None:
     splitter = ObjectSplitter()
     splitter.feed(b'{"a":1}  {"b":')
     assert splitter.peek_unfinished() == b'{"b":'
@@ -132,7 +130,7 @@ def test_what_is_unfinished_can_be_read_and_is_junk_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 1000, MAX_FRAME_BYTES * 2])
-def test_an_object_of_exactly_the_limit_passes_and_of_one_byte_more_overflows(step: int) -> None:
+def test_splitter_object_over_the_limit_overflows(step: int) -> None:
     for size in (MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         text = b'{"a":"' + b"x" * (size - 8) + b'"}'
         found, overflowed = split([text[at : at + step] for at in range(0, size, step)])
@@ -140,7 +138,7 @@ def test_an_object_of_exactly_the_limit_passes_and_of_one_byte_more_overflows(st
         assert [piece.text for piece in found] == ([] if overflowed else [text])
 
 
-def test_nothing_is_found_after_an_overflow() -> None:
+def test_splitter_after_an_overflow_returns_nothing() -> None:
     splitter = ObjectSplitter(10)
     assert [piece.text for piece in splitter.feed(b'{"a":1}{"bbbbbbbbbb":2}{"c":3}')] == [b'{"a":1}']
     assert splitter.overflowed
@@ -175,9 +173,7 @@ class CountingPattern:
     ids=["braces", "pairs", "string", "backslashes", "spaces", "newlines", "junk"],
 )
 @pytest.mark.parametrize("step", [1, 100, MAX_FRAME_BYTES])
-def test_each_byte_is_looked_at_a_bounded_number_of_times(
-    stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_splitter_scans_in_linear_time(stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counters = []
     for name in ("_OUTSIDE_STRING", "_INSIDE_STRING", "_NOT_SEPARATOR"):
         counters.append(CountingPattern(getattr(json_objects, name)))

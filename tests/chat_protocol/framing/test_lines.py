@@ -32,16 +32,14 @@ def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
     st.lists(st.integers(0, 200), max_size=10),
     st.integers(1, 9),
 )
-def test_it_cuts_a_stream_in_pieces_as_a_naive_model_cuts_the_whole(
-    stream: bytes, cuts: list[int], limit: int
-) -> None:
+def test_line_buffer_fed_in_pieces_equals_the_model(stream: bytes, cuts: list[int], limit: int) -> None:
     for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
         buffer = LineBuffer(limit)
         lines = [line for piece in pieces for line in buffer.feed(piece)]
         assert (lines, buffer.take_unfinished(), buffer.overflowed) == naive(stream, limit)
 
 
-def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_ending() -> None:
+def test_line_buffer_line_of_the_limit_passes() -> None:
     line = b"x" * MAX_FRAME_BYTES
     for ending in (b"\n", b"\r\n"):
         for cut in (0, 1, MAX_FRAME_BYTES - 1, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
@@ -51,7 +49,7 @@ def test_a_line_of_exactly_the_limit_passes_in_pieces_and_whole_with_either_endi
             assert not buffer.overflowed
 
 
-def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
+def test_line_buffer_line_over_the_limit_overflows() -> None:
     stream = b"x" * (MAX_FRAME_BYTES + 1) + b"\n"
     for cut in (0, 1, MAX_FRAME_BYTES, MAX_FRAME_BYTES + 1):
         buffer = LineBuffer()
@@ -59,7 +57,7 @@ def test_a_line_of_one_byte_more_overflows_in_pieces_and_whole() -> None:
         assert buffer.overflowed
 
 
-def test_it_overflows_at_the_first_byte_too_many_without_waiting_for_the_newline() -> None:
+def test_line_buffer_overflows_before_the_newline() -> None:
     buffer = LineBuffer()
     buffer.feed(b"x" * MAX_FRAME_BYTES)
     assert not buffer.overflowed
@@ -67,7 +65,7 @@ def test_it_overflows_at_the_first_byte_too_many_without_waiting_for_the_newline
     assert buffer.overflowed
 
 
-def test_a_carriage_return_in_the_place_of_the_first_byte_too_many_waits_for_its_newline() -> None:
+def test_line_buffer_carriage_return_at_the_limit_waits_for_its_newline() -> None:
     buffer = LineBuffer(3)
     assert buffer.feed(b"abc\r") == []
     assert not buffer.overflowed
@@ -77,7 +75,7 @@ def test_a_carriage_return_in_the_place_of_the_first_byte_too_many_waits_for_its
     assert buffer.overflowed
 
 
-def test_lines_before_an_overflow_are_returned_and_nothing_after_it() -> None:
+def test_line_buffer_returns_lines_before_an_overflow_only() -> None:
     buffer = LineBuffer(3)
     assert buffer.feed(b"a\nbc\ntoolong\nd\n") == [b"a", b"bc"]
     assert buffer.overflowed
@@ -85,23 +83,23 @@ def test_lines_before_an_overflow_are_returned_and_nothing_after_it() -> None:
     assert buffer.take_unfinished() == b""
 
 
-def test_64_kib_of_newlines_are_as_many_empty_lines() -> None:
+def test_line_buffer_newlines_are_empty_lines() -> None:
     assert LineBuffer().feed(b"\n" * MAX_FRAME_BYTES) == [b""] * MAX_FRAME_BYTES
 
 
-def test_nothing_fed_is_nothing_found() -> None:
+def test_line_buffer_without_input_returns_nothing() -> None:
     buffer = LineBuffer()
     assert buffer.feed(b"") == []
     assert buffer.take_unfinished() == b""
 
 
-def test_an_idle_buffer_holds_no_memory() -> None:
+def test_line_buffer_idle_allocates_no_memory() -> None:
     buffer = LineBuffer()
     buffer.feed(b"one\ntwo\n")
     assert buffer._buffer is None
 
 
-def test_a_long_line_byte_by_byte_takes_linear_time() -> None:
+def test_line_buffer_byte_by_byte_takes_linear_time() -> None:
     # A copy at each byte would move 250 GB here.
     size = 700_000
     buffer = LineBuffer(size)

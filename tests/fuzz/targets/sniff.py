@@ -8,15 +8,15 @@ from fuzz.cuts import same_for_all_cuts
 
 def check(data: bytes) -> None:
     def feed(pieces: list[bytes]) -> tuple[str, list[Incoming]]:
-        sniffer = DialectDetector()
+        detector = DialectDetector()
         found: list[Incoming] = []
         for piece in pieces:
-            codec = sniffer.successor or sniffer
+            codec = detector.successor or detector
             found += codec.receive(piece)
-            incoming.check_buffers(sniffer.successor or sniffer)
-        codec = sniffer.successor or sniffer
+            incoming.check_buffers(detector.successor or detector)
+        codec = detector.successor or detector
         found += codec.receive_eof()
-        return type(sniffer.successor).__name__, found
+        return type(detector.successor).__name__, found
 
     with incoming.short_frames():
         _, found = same_for_all_cuts(data, feed)
