@@ -1,8 +1,8 @@
-"""A liar between the swarm and an honest server: it drops, repeats, swaps and delays deliveries.
+"""A TCP proxy that drops, repeats, swaps and delays deliveries on the way from a server to the swarm.
 
 A program: `python -m support.fakes.lying_proxy --listen PORT --to PORT --drop 10000 --repeat-once --delay 50
---delay-ms 200`. It says on stderr where it listens, and at SIGTERM on stdout, as JSON, what it did.
-Knows `message` lines from other lines and nothing more of the protocol. One thread, which waits for nobody.
+--delay-ms 200`. It writes its port to stderr, and at SIGTERM its report to stdout, as JSON.
+Of the protocol it knows only `message` lines. One thread; sockets are non-blocking.
 """
 
 import argparse
@@ -22,18 +22,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 _READ_BYTES: Final = 1 << 16
-_BUFFERED_BYTES: Final = 1 << 20  # bytes that wait for a client before the server's are left in the kernel
+_BUFFERED_BYTES: Final = 1 << 20  # buffered for a client before reading from the server stops
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
-_FAULTS_LISTED: Final = 1_000  # faults that are told one by one
+_FAULTS_LISTED: Final = 1_000  # faults listed one by one in the report
 _ONCE_PER_DELIVERIES: Final = (
-    50  # what happens once, happens at one of so many deliveries, twice as many at most
+    50  # a single fault hits one of so many deliveries, at most one of twice as many
 )
-_SWAP_WAIT_S: Final = 1.0  # how long a message waits for the next, to be swapped with it
+_SWAP_WAIT_S: Final = 1.0  # longest wait of a message for the next one, to be swapped with it
 _MESSAGE_PREFIX: Final = b'{"type":"message"'
 
 
 class RandomTrigger:
-    """Strikes one delivery in `every` on average, at random distances of at most twice that; or but one."""
+    """Fires for one delivery in `every` on average, at random distances of up to twice that; or only once."""
 
     def __init__(self, source: random.Random, every: int, *, once: bool) -> None:
         self._source = source
@@ -53,7 +53,7 @@ class RandomTrigger:
 
 
 class InjectedFaults:
-    """What is done to all deliveries together, and a list of it."""
+    """The faults to inject into all deliveries, and those injected so far."""
 
     def __init__(self, plan: argparse.Namespace) -> None:
         source = random.Random(plan.seed)
@@ -73,19 +73,19 @@ class InjectedFaults:
 
 
 def is_delivery(line: bytes) -> bool:
-    """Return whether the line is a message in its place; an answer to a message sent again is none."""
+    """Return whether the line is a delivery; an `again` answer to a repeated `ref` is not one."""
     if not line.startswith(_MESSAGE_PREFIX) and json.loads(line).get("type") != "message":
         return False
     return b'"again":true' not in line  # quotes within a text are escaped
 
 
 class DeliveryQueue:
-    """What one client is to get, and when: in the order in which it came, but for what is swapped."""
+    """Lines for one client with their due times, in order of arrival except for swaps."""
 
     def __init__(self, faults: InjectedFaults) -> None:
         self._faults = faults
         self._partial = b""
-        self._swap_waiting: tuple[float, bytes] | None = None  # until when it waits for its neighbour
+        self._swap_waiting: tuple[float, bytes] | None = None  # (deadline, line) that waits for the next one
         self._due = 0.0
         self._queue: deque[tuple[float, bytes]] = deque()
         self.size = 0
@@ -96,17 +96,17 @@ class DeliveryQueue:
             self._add_line(line + b"\n", now)
 
     def next_due(self) -> float | None:
-        """Return when there is something to give."""
+        """Return the earliest due time; None if the queue is empty."""
         due = [] if self._swap_waiting is None else [self._swap_waiting[0]]
         if self._queue:
             due.append(self._queue[0][0])
         return min(due) if due else None
 
     def pop_due(self, now: float) -> bytes:
-        """Return what is due."""
+        """Return the bytes that are due."""
         if (
             self._swap_waiting is not None and self._swap_waiting[0] <= now
-        ):  # nothing more came: let it go in its place
+        ):  # no further line came: deliver it in its place
             line, self._swap_waiting = self._swap_waiting[1], None
             self._enqueue(line, now)
         ready = []
@@ -117,7 +117,7 @@ class DeliveryQueue:
         return data
 
     def pop_all(self) -> bytes:
-        """Return all there is, as the server has ended."""
+        """Return everything, since the server has closed the connection."""
         last = b"" if self._swap_waiting is None else self._swap_waiting[1]
         data = b"".join(line for _, line in self._queue) + last + self._partial
         self._queue.clear()
@@ -163,14 +163,14 @@ def _room(line: bytes) -> str:
 
 
 class Endpoint:
-    """One end of a link: a socket, and what waits to be written to it."""
+    """One end of a proxied connection: a socket and its unsent bytes."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.unsent = b""
-        self.at_eof = False  # it sends no more
+        self.at_eof = False  # its peer has closed its sending side
         self.watched_events = 0
 
     def write(self, data: bytes) -> None:
@@ -185,7 +185,7 @@ class Endpoint:
 
 
 class ProxiedConnection:
-    """A client, and our connection to the server for it."""
+    """A client's connection, and the proxy's connection to the server for it."""
 
     def __init__(self, client: socket.socket, server: socket.socket, faults: InjectedFaults) -> None:
         self.client = Endpoint(client)
@@ -196,7 +196,7 @@ class ProxiedConnection:
 
 
 class LyingProxy:
-    """Listens on a port of the loopback; all connections go on to another."""
+    """Listens on a loopback port and relays each connection to the server's port."""
 
     def __init__(self, listen: int, to: int, faults: InjectedFaults) -> None:
         self._to = to
@@ -237,7 +237,7 @@ class LyingProxy:
         server = socket.socket()
         try:
             server.connect(("127.0.0.1", self._to))
-        except OSError:  # the server is down: so is the way to it
+        except OSError:  # the server is down
             server.close()
             client.close()
             return
@@ -252,8 +252,8 @@ class LyingProxy:
                 self._read(link, link.client if sock is link.client.sock else link.server)
             self._write(link)
         except BlockingIOError:
-            pass  # it was no longer ready
-        except OSError:  # one was cut: so is the other
+            pass  # not ready any more
+        except OSError:  # one end was reset: reset the other
             self._close(link, reset=True)
             return
         if link.server.at_eof and not link.client.unsent:
@@ -280,7 +280,7 @@ class LyingProxy:
         if not link.client.unsent:
             link.client.write(link.deliveries.pop_due(time.monotonic()))
         if link.client.at_eof and not link.server.unsent:
-            with contextlib.suppress(OSError):  # it has been done, or the server is gone
+            with contextlib.suppress(OSError):  # already shut down, or the server is gone
                 link.server.sock.shutdown(socket.SHUT_WR)
 
     def _watch(self, link: ProxiedConnection) -> None:
@@ -319,14 +319,19 @@ class LyingProxy:
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--listen", type=int, default=0, help="port; 0: any, see stderr")
+    parser.add_argument("--listen", type=int, default=0, help="port to listen on; 0: any, see stderr")
     parser.add_argument("--to", type=int, required=True, help="the server's port")
     parser.add_argument("--seed", type=int, default=1)
     for what in ("drop", "repeat", "swap"):
         parser.add_argument(f"--{what}", type=int, default=0, metavar="N", help=f"{what} one delivery in N")
         parser.add_argument(f"--{what}-once", action="store_true", help=f"{what} one of the first 100")
     parser.add_argument("--delay", type=int, default=0, metavar="N", help="delay one delivery in N")
-    parser.add_argument("--delay-ms", type=float, default=200.0, help="by this, and what follows on its wire")
+    parser.add_argument(
+        "--delay-ms",
+        type=float,
+        default=200.0,
+        help="delay of a message and of what follows on its connection",
+    )
     return parser.parse_args(arguments)
 
 

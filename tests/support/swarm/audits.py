@@ -1,4 +1,4 @@
-"""What tests tell audits, and what comes of it."""
+"""Helpers for tests of audits: feed them, merge them, read their faults."""
 
 from msgspec import msgpack
 
@@ -9,14 +9,14 @@ from chat_swarm.model.schema import AuditResult
 
 
 def merged_result(*audits: ProcessAudit, notes: tuple[str, ...] = ()) -> AuditResult:
-    """Return the result of these processes, whose findings travel as MessagePack."""
+    """Return the merged result of these processes, whose reports are sent as MessagePack."""
     return merge_audits(
         [msgpack.decode(msgpack.encode(audit.final_report())) for audit in audits], notes=notes
     )
 
 
 def found_faults(result: AuditResult) -> dict[str, int]:
-    """Return the faults that were counted; those that are told agree with the verdict."""
+    """Return the counted faults, after checking that texts and verdict agree with them."""
     assert list(result.counts) == list(FAULTS)
     counted = {kind: number for kind, number in result.counts.items() if number}
     assert {fault.kind for fault in result.faults} == set(counted)
@@ -25,7 +25,7 @@ def found_faults(result: AuditResult) -> dict[str, int]:
 
 
 def deliver(audit: ProcessAudit, receiver: Receiver, *runs: tuple[int, int]) -> None:
-    """Show a receiver some runs, as the engine does."""
+    """Deliver some runs to a receiver, as a bot does."""
     for first, last in runs:
         if first == receiver.position + 1:
             receiver.position = last

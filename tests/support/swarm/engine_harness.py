@@ -1,7 +1,7 @@
-"""Bots on an engine that the test itself drives, and a server end that says exactly what the test says.
+"""A bot process that the test drives itself, and a scripted server that sends exactly what the test sends.
 
-All in one thread: the kernel completes connections by itself, so nothing happens but in a turn of the engine
-or in the test's own lines.
+All in one thread: the kernel completes connections by itself, so everything else happens in an iteration of
+the event loop or in the test's own lines.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ RUN_ID = "k7q"
 
 
 class SwarmHarness:
-    """An engine, its bots, and all that it has accounted for."""
+    """A bot process, its bots, and all its reports."""
 
     def __init__(self, port: int, **plan: Any) -> None:
         self.intervals: list[ProcessSecond] = []
@@ -62,16 +62,16 @@ class SwarmHarness:
         self.process.loop.run_once()
 
     def flush_counts(self) -> Counter[str]:
-        """Have all be accounted for; return what was counted until now."""
+        """Flush the current report; return all counts until now."""
         self.process.report_second()
         return self.counts
 
     def count_of(self, name: str) -> int:
-        """Return how often something has happened until now."""
+        """Return a count until now, by its name in `metric_names.COUNTS`."""
         return self.counts[name] + self.process.recorder.counts[name]
 
     def sample_count(self, metric: str) -> int:
-        """Return how many latencies there are."""
+        """Return the number of samples of a latency until now."""
         self.process.report_second()
         return self.histograms[metric].count if metric in self.histograms else 0
 
@@ -79,7 +79,7 @@ class SwarmHarness:
         return merge_audits([self.process.final_report()["audit"]])
 
     def drain_and_audit(self) -> AuditResult:
-        """Stop sending, wait for all that is under way, and reckon."""
+        """Stop sending, wait for everything in flight, and return the merged audit."""
         self.process.stop_sending()
         self.wait_until(lambda: not self.process.count_unacknowledged(), "the last acknowledgement")
         heads = self.process.heads()
@@ -121,7 +121,7 @@ class ServerConnection:
         self.send_bytes(b"".join(map(encode, events)))
 
     def expect(self, kind: type[Kind]) -> Kind:
-        """Return the bot's next command, which must be of that class."""
+        """Return the bot's next command, which must be of the class `kind`."""
         self.swarm.wait_until(self._has_line, f"a {kind.__name__}")
         line, _, self._data = self._data.partition(b"\n")
         command = decode_command(line)
@@ -129,13 +129,13 @@ class ServerConnection:
         return command
 
     def received_lines(self) -> list[bytes]:
-        """Return the whole lines that have come by now."""
+        """Return the whole lines received by now."""
         self._read()
         *lines, self._data = self._data.split(b"\n")
         return lines
 
     def greet(self, *events: Event, **more: object) -> Welcome:
-        """Answer the hello: the bot stands at the beginning of its rooms."""
+        """Answer the `hello`; the bot's position in its rooms is 0."""
         hello = self.expect(Hello)
         fields: dict[str, Any] = {"username": hello.username} | more
         answer = make_welcome(*(RoomState(room, 0, 1) for room in hello.rooms or ()), **fields)
@@ -161,7 +161,7 @@ class ServerConnection:
 
 
 class ScriptedServer:
-    """Listens; the test accepts."""
+    """A listening socket; the test accepts connections and plays the server on them."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -182,14 +182,14 @@ class ScriptedServer:
         return self._connections[-1]
 
     def has_connection(self) -> bool:
-        """Take what calls, if anything does; for tests in which nobody should."""
+        """Return whether a client has connected, and close that connection; for tests that expect none."""
         with contextlib.suppress(BlockingIOError):
             self._listening.accept()[0].close()
             return True
         return False
 
     def stop_listening(self) -> None:
-        """Listen no more."""
+        """Close the listening socket: further connections are refused."""
         self._listening.close()
 
     def close(self) -> None:
@@ -199,13 +199,13 @@ class ScriptedServer:
 
 
 def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
-    """Return what a member of the room gets for what the bot of that name has said."""
+    """Return the event that members of the room get for a message of the bot `name`."""
     fields: dict[str, Any] = {"message": message.message, "ref": message.ref, "room": "hall-0"} | more
     return make_message(seq, fields.pop("room"), name, **fields)
 
 
 def header_of(message: Message) -> payload.PayloadHeader:
-    """Return what a bot's message says of itself."""
+    """Return the payload header of a bot's message."""
     found = payload.parse_header(RUN_ID, message.message)
     assert found is not None
     return found
@@ -214,7 +214,7 @@ def header_of(message: Message) -> payload.PayloadHeader:
 def message_from(
     seq: int, sender: str, counter: int, sent_ns: int = 0, room: str = "hall-0", **more: Any
 ) -> MessageEvent:
-    """Return a message of this run; `sent_ns` 0: it is sent now."""
+    """Return a message event of this run; `sent_ns` 0: now."""
     sent = sent_ns or time.time_ns()
     fields: dict[str, Any] = {"message": payload.build_text(RUN_ID, counter, sent, sent, 100)} | more
     return make_message(seq, room, sender, **fields)

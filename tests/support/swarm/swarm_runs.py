@@ -1,6 +1,6 @@
-"""The real `locust` command with the swarm's locustfile, headless or not, as a subprocess; and what it left.
+"""Runs of the real `locust` command with the swarm's locustfile, as a subprocess, and their results.
 
-It leads a process group of its own, as from a terminal, so that a signal may go to it alone or to all.
+The command leads its own process group, as in a terminal, so that a signal can go to it alone or to all.
 """
 
 import json
@@ -23,11 +23,11 @@ from support.processes.process import BIN_DIR, clean_environment, eventually
 TESTS = Path(__file__).parents[2]
 LOCUSTFILE = TESTS.parent / "loadtest" / "bots.py"
 RUN_TIMEOUT_S = 90.0
-"""Seconds that a run may take in all, on however busy a machine."""
+"""Longest duration of a whole run, also on a busy machine."""
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a free TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class FinishedSwarm:
-    """A swarm that has ended: its exit code, what it said, and where its files are."""
+    """A finished swarm: exit code, output, and its run directory."""
 
     code: int
     out: str
@@ -52,7 +52,7 @@ class FinishedSwarm:
 
     @property
     def whole(self) -> Scope:
-        """The figures of all seconds."""
+        """The figures over all seconds."""
         return self.summary.scopes["all"]
 
     def count(self, name: str) -> int:
@@ -62,11 +62,11 @@ class FinishedSwarm:
         return self.run.histograms[metric][scope]
 
     def count_at_least(self, metric: str, microseconds: float) -> int:
-        """Return how many samples of a latency were so long."""
+        """Return the number of samples of a latency that were at least so long."""
         return sum(count for value, count in self.histogram(metric).buckets() if value >= microseconds)
 
     def assert_clean(self) -> None:
-        """Check that the run passed and that nobody misses anything."""
+        """Assert that the run passed, without any fault, and that all messages were answered."""
         audit = self.summary.audit
         assert self.code == 0, self.err + self.out
         assert audit.passed, audit
@@ -76,7 +76,7 @@ class FinishedSwarm:
 
 
 class SwarmProcess:
-    """A running swarm. Its files are under `folder`, which is its working directory."""
+    """A running swarm. Its files are under `folder`, its working directory."""
 
     def __init__(self, folder: Path, port: int, *flags: str, headless: bool = True, report: str = "") -> None:
         self.folder = folder
@@ -109,7 +109,7 @@ class SwarmProcess:
         (os.killpg if group else os.kill)(self.process.pid, number)
 
     def is_gone(self) -> bool:
-        """Return whether no process of its group is left."""
+        """Return whether its process group is empty."""
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
@@ -117,18 +117,18 @@ class SwarmProcess:
         return False
 
     def wait_finished(self) -> FinishedSwarm:
-        """Wait until it has ended; none of its processes may outlive it."""
+        """Wait until it has exited; none of its processes may outlive it."""
         code = self.process.wait(RUN_TIMEOUT_S)
         eventually(self.is_gone, "the end of all its processes")
         return FinishedSwarm(code, self.output("out"), self.output("err"), self.report)
 
     def interrupt(self) -> FinishedSwarm:
-        """End it as Ctrl-C does."""
+        """Interrupt it as Ctrl-C does, and wait."""
         self.signal(signal.SIGINT, group=True)
         return self.wait_finished()
 
     def kill(self) -> None:
-        """End whatever is left of it."""
+        """Kill all its processes that are left."""
         if not self.is_gone():
             self.signal(signal.SIGKILL, group=True)
         self.process.wait(RUN_TIMEOUT_S)
@@ -138,7 +138,7 @@ class SwarmProcess:
 
 
 class LyingProxyProcess:
-    """The proxy of support/fakes/lying_proxy.py on the way to a server, as a subprocess."""
+    """The proxy of support/fakes/lying_proxy.py in front of a server, as a subprocess."""
 
     def __init__(self, server_port: int, *flags: str) -> None:
         self._process = subprocess.Popen(
@@ -152,7 +152,7 @@ class LyingProxyProcess:
         self.port = int(self._process.stderr.readline().rpartition(":")[2])
 
     def stop_and_report(self) -> dict[str, Any]:
-        """End it; return what it did: counts, and `done` one by one."""
+        """Stop it; return its report: counts, and the single faults in `done`."""
         self._process.terminate()
         out, err = self._process.communicate(timeout=RUN_TIMEOUT_S)
         assert self._process.returncode == 0, err

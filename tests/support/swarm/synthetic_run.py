@@ -1,4 +1,4 @@
-"""A run of the swarm that never was, as one would look: for tests of what is made of runs."""
+"""A synthetic run of the swarm with plausible figures, for tests of reports, SLOs and comparisons."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def synthetic_run(
     steps: bool = False,
     **summary: Any,
 ) -> FinishedRun:
-    """Return a run; `tail` stretches delivery's tail, `drift` is how much its seconds differ, in e-folds."""
+    """Return a run; `tail` stretches delivery's tail, `drift` varies its seconds, in e-folds."""
     source = np.random.default_rng(seed)
     made = _SecondMaker(source, bots, messages, fan_out, tail, drift, samples)
     rows = []
@@ -163,7 +163,7 @@ def _scope(rows: list[TimelineRow], histograms: dict[str, dict[str, Histogram]],
 def _finish(
     made: _SecondMaker, rows: list[TimelineRow], slo: str, *, steps: bool, summary: dict[str, Any]
 ) -> FinishedRun:
-    run = FinishedRun(summary=None, rows=rows, histograms=made.histograms)  # type: ignore[arg-type]  # made just below
+    run = FinishedRun(summary=None, rows=rows, histograms=made.histograms)  # type: ignore[arg-type]  # set below
     steady = run.rows_of("steady")
     delivered = sum(row.counts["delivered"] for row in steady)
     cpu = sum(row.server.cpu for row in steady if row.server)
@@ -262,7 +262,7 @@ def _add_steps(run: FinishedRun, slo: str) -> None:
 
 
 def with_faults(run: FinishedRun) -> FinishedRun:
-    """Make the audit of a run find something."""
+    """Add faults to the audit of a run."""
     run.rows[30].faults["lost"] = 2
     run.rows[44].faults["repeated"] = 1
     run.summary.audit.passed = False
