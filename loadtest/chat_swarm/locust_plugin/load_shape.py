@@ -1,7 +1,7 @@
 """Load shapes in Locust: installs the shape of the options, and drives it from Locust's `tick`.
 
 Locust calls `tick` about once a second, in its own greenlet. The master does not call it while it starts
-users, so a stage never gets more users than can be started before it ends (`stages.reachable`).
+users, so a stage never gets more users than can be started before it ends (`stages.reachable_users`).
 """
 
 import logging
