@@ -44,7 +44,7 @@ def test_send_of_many_messages_keeps_their_order(server: Any) -> None:
         assert len(client.history("many", after=0, limit=None)) == 2000
 
 
-def test_rooms_and_who_return_all_pages(server: Any) -> None:
+def test_lists_of_users_and_rooms_return_all_pages(server: Any) -> None:
     names = [f"list-{number:02}" for number in range(30)]
     with Client("lister", server.address, rooms=names) as client:
         assert {state.room for state in client.rooms()} >= set(names)
