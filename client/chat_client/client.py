@@ -152,12 +152,14 @@ class Client:
         self._reconnector.break_connection()
 
     def __enter__(self) -> Self:
+        """Connect, as `connect` does; return the client."""
         self.connect()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the session, as `quit` does, also after an exception."""
         self.quit()
 
     @property

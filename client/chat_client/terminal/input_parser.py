@@ -39,10 +39,8 @@ COMMANDS: Final = {
     )
 }
 
-
-_MIN_SIMILARITY = (
-    0.6  # likeness (difflib's ratio) from which on a command is suggested: quti is 0.75 quit, foo 0.5 rooms
-)
+# difflib ratio from which a command is suggested: quti/quit is 0.75, foo/rooms 0.5.
+_MIN_SIMILARITY = 0.6
 
 
 class TextInput(Struct, frozen=True):

@@ -67,9 +67,7 @@ class DialectDetector:
         self._first_char_seen = False  # whether the leading bytes have been skipped
         self._objects: ObjectSplitter | None = None  # buffers a first line that is JSON
         self._splitter_bytes = 0  # bytes passed to the splitter before this read
-        self._first_object_checked = (
-            False  # whether an unfinished first object was examined at its first newline
-        )
+        self._first_object_checked = False  # whether an unfinished object was examined at its newline
         self._gave_up = False  # whether the peer speaks another protocol, or sent too large a frame
         self.successor: Codec | None = None
 

@@ -13,7 +13,7 @@ class LineBuffer:
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._buffer: bytearray | None = (
-            None  # made only for a line that arrives in pieces: idle sessions need none
+            None  # only for a line that arrives in pieces: idle sessions need none
         )
         self.limit = limit
         self.overflowed = False
