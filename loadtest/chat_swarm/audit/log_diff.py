@@ -33,7 +33,9 @@ def find_mismatches(room: str, records: list[RoomLogExport]) -> Iterator[AuditFa
         for seq, message in decode_entries(record):
             first = known.setdefault(seq, message)
             if first != message:
-                yield _mismatch(room, first[0], seq, seq, f"{seq} is {_describe(first)}", _describe(message))
+                yield _mismatch(
+                    room, first[0], seq, seq, f"seq {seq} is {_describe(first)}", _describe(message)
+                )
     yield from _digest_mismatches(room, records)
 
 
@@ -46,7 +48,7 @@ def _digest_mismatches(room: str, records: Iterable[RoomLogExport]) -> Iterator[
             if first >> 32 == digest >> 32 and first != digest:
                 start, end = block * BLOCK_SEQS - BLOCK_SEQS + 1, block * BLOCK_SEQS
                 yield _mismatch(
-                    room, "", start, end, f"one of {start} to {end} is one message", "a different message"
+                    room, "", start, end, f"a seq of {start} to {end} is one message", "a different message"
                 )
 
 
@@ -64,5 +66,5 @@ def _describe(message: MessageKey) -> str:
 
 
 def _mismatch(room: str, bot: str, first: int, last: int, one: str, other: str) -> AuditFault:
-    detail = f"{one} to one process, and {other} to another"
+    detail = f"{one} in one process, and {other} in another"
     return AuditFault(kind="mismatched", room=room, bot=bot, first=first, last=last, detail=detail)

@@ -127,8 +127,8 @@ def _lost_by_senders(
             for first, last in ranges:
                 seq = min(skip.seq for skip in senders[sender] if skip.first <= last and skip.last >= first)
                 number = "message" if first == last else "messages"
-                detail = f"{number} {range_text(first, last)} of {sender}, neither refused nor stored"
-                detail = f"{detail}: {seq} is a later one"
+                detail = f"{number} {range_text(first, last)} of {sender}: neither refused nor stored"
+                detail = f"{detail}, but a later one is, as seq {seq}"
                 yield (
                     AuditFault(kind="lost", room=room, bot=sender, first=seq, last=seq, detail=detail),
                     last - first + 1,

@@ -185,13 +185,13 @@ class RoomLog:
         sender = self._sender_of(entry)
         before = self._entries.index(entry) + self._base
         if before < seq:
-            detail = f"message {counter} of {sender} was stored twice: as {before} and as {seq}"
+            detail = f"message {counter} of {sender} was stored twice: as seq {before} and as seq {seq}"
             self._fault_log.count_room_fault(RoomFault("repeated", self._room, seq, sender, counter, detail))
             return
         self._cancel_skip(sender, counter)
         if counter in self._fault_log.excused.get((self._room, sender), ()):
             return  # it was sent again after an error
-        detail = f"message {counter} of {sender} came as {seq}, after its message {last}"
+        detail = f"message {counter} of {sender} has seq {seq}, after its message {last}"
         self._fault_log.count_room_fault(RoomFault("reordered", self._room, seq, sender, counter, detail))
 
     def _cancel_skip(self, sender: str, counter: int) -> None:
@@ -203,7 +203,7 @@ class RoomLog:
         counter = entry & COUNTER_MASK
         one = f"message {counter} of {sender}"
         two = f"message {other & COUNTER_MASK} of {second}"
-        detail = f"{seq} is {one} to one receiver, and {two} to another"
+        detail = f"seq {seq} is {one} for one receiver, and {two} for another"
         self._fault_log.count_room_fault(RoomFault("mismatched", self._room, seq, sender, counter, detail))
         # Nothing shows which of the two is right, so neither sender's next counter can be checked.
         self._last_counters[entry >> COUNTER_BITS] = self._last_counters[other >> COUNTER_BITS] = _ANY_COUNTER

@@ -65,14 +65,17 @@ class ShapePlan:
     def invalid_reason(self) -> str:
         """Return why the plan is invalid, as a sentence for the user; "" if it is valid."""
         checks = (
-            (self.kind not in SHAPES, f"there is no shape {self.kind!r}; there are {', '.join(SHAPES)}"),
-            (self.users < 1, "a shape needs at least one user (-u)"),
-            (not self.spawn_rate > 0, "the spawn rate (-r) must be above 0"),
-            (self.run_time is not None and self.run_time <= 0, "the run time (-t) must be above 0"),
-            (not 0 < self.share <= 1, "--shape-share must be above 0 and at most 1"),
-            (self.spread < 0, "--shape-spread must not be below 0"),
-            (self.steps < 1, "--shape-steps must be at least 1"),
-            (self.factor < 0, "--shape-factor must not be below 0"),
+            (self.kind not in SHAPES, f"unknown shape {self.kind!r}; the shapes are {', '.join(SHAPES)}"),
+            (self.users < 1, f"the number of users (-u) must be at least 1, not {self.users}"),
+            (not self.spawn_rate > 0, f"the spawn rate (-r) must be above 0, not {self.spawn_rate}"),
+            (
+                self.run_time is not None and self.run_time <= 0,
+                f"the run time (-t) must be above 0, not {self.run_time}",
+            ),
+            (not 0 < self.share <= 1, f"--shape-share must be above 0 and at most 1, not {self.share}"),
+            (self.spread < 0, f"--shape-spread must be at least 0, not {self.spread}"),
+            (self.steps < 1, f"--shape-steps must be at least 1, not {self.steps}"),
+            (self.factor < 0, f"--shape-factor must be at least 0, not {self.factor}"),
             (
                 self.kind == "burst" and not 0 < self.lasting < self.every,
                 "--shape-for must be above 0 and below --shape-every, or a burst would never end",
@@ -81,15 +84,15 @@ class ShapePlan:
                 self.kind == "storm" and self.spread >= self.every,
                 "--shape-spread must be below --shape-every, or a storm would never end",
             ),
-            (not self.every > 0, "--shape-every must be above 0"),
-            (self.by not in {"rate", "users"}, "--shape-by must be rate or users"),
+            (not self.every > 0, f"--shape-every must be above 0, not {self.every}"),
+            (self.by not in {"rate", "users"}, f"--shape-by must be rate or users, not {self.by}"),
             (self.kind == "limit" and self.multiplier <= 1, "--shape-factor must be above 1 to find a limit"),
             (
                 self.kind == "limit" and not 0 < self.precision < 1,
-                "--shape-precision must be between 0 and 1",
+                f"--shape-precision must be between 0 and 1, not {self.precision}",
             ),
-            (self.settle < 0, "--shape-settle must not be below 0"),
-            (self.measure < 1, "--shape-measure must be at least 1"),
+            (self.settle < 0, f"--shape-settle must be at least 0, not {self.settle}"),
+            (self.measure < 1, f"--shape-measure must be at least 1, not {self.measure}"),
         )
         return next((text for wrong, text in checks if wrong), "")
 

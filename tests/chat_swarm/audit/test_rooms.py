@@ -14,7 +14,10 @@ def test_room_two_messages_with_one_seq_are_mismatched() -> None:
     result = merged_result(audit)
     assert found_faults(result) == {"mismatched": 1}
     assert result.faults[0].first == 2
-    assert result.faults[0].detail == "2 is message 1 of bob to one receiver, and message 2 of bob to another"
+    assert (
+        result.faults[0].detail
+        == "seq 2 is message 1 of bob for one receiver, and message 2 of bob for another"
+    )
 
 
 def test_room_mismatch_does_not_cause_further_faults() -> None:
@@ -33,7 +36,9 @@ def test_room_different_messages_in_two_processes_are_mismatched() -> None:
     result = merged_result(here, there)
     assert found_faults(result) == {"mismatched": 1}
     assert result.faults[0].first == 3
-    assert result.faults[0].detail == "3 is message 3 of ann to one process, and message 2 of bob to another"
+    assert (
+        result.faults[0].detail == "seq 3 is message 3 of ann in one process, and message 2 of bob in another"
+    )
 
 
 def test_room_message_with_two_seqs_is_repeated_once_for_all_processes() -> None:
@@ -43,7 +48,7 @@ def test_room_message_with_two_seqs_is_repeated_once_for_all_processes() -> None
     result = merged_result(here, there)
     assert found_faults(result) == {"repeated": 1}
     assert (result.faults[0].first, result.faults[0].bot) == (4, "bob")
-    assert result.faults[0].detail == "message 1 of bob was stored twice: as 2 and as 4"
+    assert result.faults[0].detail == "message 1 of bob was stored twice: as seq 2 and as seq 4"
 
 
 def test_room_sender_order_violated_is_reordered() -> None:
@@ -51,7 +56,7 @@ def test_room_sender_order_violated_is_reordered() -> None:
     observe_messages(audit, (1, "ann", 1), (2, "ann", 3), (3, "ann", 2), (4, "ann", 4))
     result = merged_result(audit)
     assert found_faults(result) == {"reordered": 1}
-    assert result.faults[0].detail == "message 2 of ann came as 3, after its message 3"
+    assert result.faults[0].detail == "message 2 of ann has seq 3, after its message 3"
 
 
 def test_room_message_stored_twice_is_not_reordered_for_late_joiners() -> None:
@@ -77,7 +82,10 @@ def test_room_skipped_counter_is_lost_once_unless_excused() -> None:
     result = merged_result(*audits)
     assert found_faults(result) == {"lost": 2}
     assert result.faults[0].first == 2
-    assert result.faults[0].detail == "messages 2 to 3 of ann, neither refused nor stored: 2 is a later one"
+    assert (
+        result.faults[0].detail
+        == "messages 2 to 3 of ann: neither refused nor stored, but a later one is, as seq 2"
+    )
 
 
 def test_room_excused_counters_may_be_missing() -> None:
@@ -139,4 +147,4 @@ def test_room_digests_are_equal_for_processes_joining_at_different_seqs(
     there.excuse_counter("hall", "ann", 5)
     result = merged_result(here, there)
     assert result.counts["mismatched"] == 1
-    assert "one of 5 to 8" in next(fault.detail for fault in result.faults if fault.kind == "mismatched")
+    assert "a seq of 5 to 8" in next(fault.detail for fault in result.faults if fault.kind == "mismatched")

@@ -334,7 +334,7 @@ def test_message_stored_twice_is_repeated(source: random.Random) -> None:
     result = run.result()
     assert counted(result) == {"repeated": 1}
     assert only(result).first == seq
-    assert f"stored twice: as {first} and as {seq}" in only(result).detail
+    assert f"stored twice: as seq {first} and as seq {seq}" in only(result).detail
 
 
 @given(SEEDS)
@@ -365,6 +365,6 @@ def test_message_neither_stored_nor_refused_is_lost(source: random.Random) -> No
     result = run.result()
     assert counted(result) == {"lost": 1}
     assert only(result).bot == left_out.sender
-    assert only(result).detail.startswith(f"message {left_out.counter} of {left_out.sender}, ")
+    assert only(result).detail.startswith(f"message {left_out.counter} of {left_out.sender}: ")
     later = min(counter for counter in counters if counter > left_out.counter)
     assert run.messages[only(result).first - 1] == Message(left_out.sender, later)

@@ -142,8 +142,8 @@ def test_reachable_users_can_start_in_time(
 @pytest.mark.parametrize(
     ("plan", "complaint"),
     [
-        (ShapePlan(kind="wave"), "no shape 'wave'"),
-        (ShapePlan(users=0), "at least one user"),
+        (ShapePlan(kind="wave"), "unknown shape 'wave'"),
+        (ShapePlan(users=0), "at least 1, not 0"),
         (ShapePlan(spawn_rate=0.0), "-r"),
         (ShapePlan(run_time=0.0), "-t"),
         (ShapePlan(share=1.1), "--shape-share"),
