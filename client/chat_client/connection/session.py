@@ -23,9 +23,8 @@ from chat_protocol.events import (
 )
 from chat_protocol.names import fold
 
-_RESUME_ROOMS_BYTES = (
-    40 * 1024
-)  # of the rooms in a resume: a frame has 65,536, and hello has the public rooms twice
+# Of the rooms in a resume: a frame has 65,536 bytes, and hello contains the public rooms twice.
+_RESUME_ROOMS_BYTES = 40 * 1024
 _ROOM_OVERHEAD_BYTES = 24  # besides the name: quotes, colon, comma, a seq of up to 2**62
 
 

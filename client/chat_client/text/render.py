@@ -15,14 +15,7 @@ from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
 INDENT = " " * 6  # as wide as "14:03 "
-_SGR_COLOURS = (
-    31,
-    32,
-    33,
-    34,
-    35,
-    36,
-)  # SGR foreground, ECMA-48 8.3.117; the reader's terminal picks the shades
+_SGR_COLOURS = (31, 32, 33, 34, 35, 36)  # foreground, ECMA-48 8.3.117; the terminal chooses the shades
 
 
 class Painter:

@@ -12,9 +12,7 @@ class LineBuffer:
     __slots__ = ("_buffer", "limit", "overflowed")
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
-        self._buffer: bytearray | None = (
-            None  # only for a line that arrives in pieces: idle sessions need none
-        )
+        self._buffer: bytearray | None = None  # for lines in pieces only: idle sessions need none
         self.limit = limit
         self.overflowed = False
 
