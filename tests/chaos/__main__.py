@@ -1,4 +1,4 @@
-"""The command `python -m chaos` (`make chaos`): every scenario in full size, and what came of it."""
+"""The command `python -m chaos` (`make chaos`): runs scenarios in full size and prints their figures."""
 
 import argparse
 import secrets
@@ -13,28 +13,28 @@ DEFAULTS = Options(seed="")
 
 
 def options(argv: list[str]) -> tuple[list[str], Options, Path | None]:
-    """Read the command line: scenarios, sizes, and where to keep what a failed one leaves."""
+    """Parse the command line; return scenarios, options, and the folder for data and logs."""
     parser = argparse.ArgumentParser(
         prog="chaos",
-        description="Break everything around a real server and audit that nothing acknowledged is lost.",
+        description="Inject faults into a real server and audit that no acknowledged message is lost.",
         epilog="scenarios: " + "; ".join(f"{name}: {one.about}" for name, one in SCENARIOS.items()),
     )
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="which of them (default: all)")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="scenarios to run (default: all)")
     parser.add_argument("--seed", default=secrets.token_hex(3), help="the same seed gives the same plan")
     parser.add_argument("--kills", type=int, default=DEFAULTS.kills, help="how often the server is killed")
-    parser.add_argument("--receivers", type=int, default=DEFAULTS.receivers, help="how many are connected")
+    parser.add_argument("--receivers", type=int, default=DEFAULTS.receivers, help="connected clients")
     parser.add_argument("--messages", type=int, default=DEFAULTS.messages, help="messages in a storm")
     parser.add_argument(
         "--slices", type=int, default=DEFAULTS.slices, help="slices in which latency is measured"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="factor of all other counts and durations")
-    parser.add_argument("--keep", type=Path, help="a folder for data and logs, which stay there")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps data and logs")
     chosen = parser.parse_args(argv)
     for name in chosen.scenarios:
         if name not in SCENARIOS:
-            parser.error(f"no scenario {name!r}; there are {', '.join(SCENARIOS)}")
+            parser.error(f"no scenario {name!r}; choose of {', '.join(SCENARIOS)}")
     if min(chosen.kills, chosen.receivers, chosen.messages, chosen.slices) < 1 or chosen.scale <= 0:
-        parser.error("sizes begin at 1")
+        parser.error("sizes must be at least 1, and --scale above 0")
     sizes = Options(
         seed=chosen.seed,
         kills=chosen.kills,
@@ -47,7 +47,7 @@ def options(argv: list[str]) -> tuple[list[str], Options, Path | None]:
 
 
 def main(argv: list[str]) -> int:
-    """Run what was chosen; return 1 if anything was found, else 0."""
+    """Run the chosen scenarios; return 1 if any failed, else 0."""
     names, sizes, keep = options(argv)
     print(f"seed {sizes.seed}", flush=True)
     failed: list[str] = []
@@ -77,7 +77,7 @@ def one(name: str, sizes: Options, keep: Path | None) -> str:
 
 
 def show(figures: Figures) -> None:
-    """Print figures, one a line."""
+    """Print figures, one per line."""
     for key, value in figures.items():
         print(f"  {key:24}{value:>14,}", flush=True)
 

@@ -1,19 +1,16 @@
-"""What is measured of a server from outside: its peak memory, and percentiles of what was timed.
-
-Knows /proc. Must not know scenarios.
-"""
+"""Measurements: peak memory of a process from /proc, and percentiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def reset_peak(pid: int) -> None:
-    """Let the peak of resident memory begin anew (proc(5), clear_refs)."""
+    """Reset the peak of resident memory (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_kib(pid: int) -> int:
-    """Return the peak of resident memory since then, in KiB."""
+    """Return the peak of resident memory since the reset, in KiB."""
     return _status(pid, "VmHWM")
 
 
@@ -25,6 +22,6 @@ def _status(pid: int, field: str) -> int:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value that `share` of all values do not exceed (nearest rank)."""
+    """Return the value that a `share` (0 to 1) of all values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,7 +1,6 @@
-"""What is done to the server and to the connections, as data: the same seed gives the same plan.
+"""Random plans of faults and load, as data: the same seed gives the same plan.
 
-Knows randomness and nothing of how a step is carried out. Times in a plan are when a step is meant to come;
-when it comes is a matter of the machine.
+Planned times are nominal; the real ones depend on the machine.
 """
 
 import random
@@ -10,23 +9,23 @@ from enum import StrEnum
 
 
 class Blow(StrEnum):
-    """How a server ends."""
+    """How the server is ended."""
 
     KILL = "kill -9"
     TERM = "SIGTERM"
 
 
 class BlowTiming(StrEnum):
-    """When a blow falls."""
+    """When the server is ended."""
 
-    ALL_BACK = "all are back and talking"
-    SOME_BACK = "the first are back"
+    ALL_BACK = "all clients are back and sending"
+    SOME_BACK = "the first clients are back"
     STARTING = "the server may still be starting"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBlow:
-    """One blow: so long after that moment."""
+    """One planned end of the server: `seconds` after `timing`."""
 
     blow: Blow
     timing: BlowTiming
@@ -46,15 +45,15 @@ def plan_blows(seed: object, count: int, kinds: list[Blow]) -> list[PlannedBlow]
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who takes part: all names, the rooms of each, and who talks where and to whom."""
+    """All clients by name: their rooms, and the peers of those that send."""
 
     rooms: dict[str, list[str]]
     speakers: dict[str, list[str]]
-    """By name: the users it talks to in private (its rooms are those of `rooms`)."""
+    """Private peers of each sender, by name (its rooms are in `rooms`)."""
 
 
 def plan_cast(seed: object, receivers: int, senders: int, rooms: int) -> Cast:
-    """Return who is where: everybody in one to three rooms, senders with a peer or two."""
+    """Return the clients: each in one to three rooms, senders with up to two private peers."""
     rng = random.Random(f"{seed}/cast")
     names = [f"r{number:02}" for number in range(receivers)]
     room_names = [f"hall-{number}" for number in range(rooms)]
@@ -77,21 +76,21 @@ class ConnectionEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPlan:
-    """What the proxy does with one connection; bytes are counted over both directions."""
+    """Faults of one proxied connection; bytes are counted over both directions."""
 
     single_bytes: int
-    """So many bytes of each direction go one by one at first."""
+    """The first bytes of each direction are forwarded one by one."""
     max_delay_s: float
-    """Seconds that a piece is held at most."""
+    """Maximum delay of a piece."""
     stall_at_bytes: int
     stall_s: float
-    """Seconds of standing still when `stall_at` bytes have passed."""
+    """Pause after `stall_at_bytes`."""
     end: ConnectionEnd
     end_at_bytes: int
 
 
 def plan_connection(seed: object, number: int) -> ConnectionPlan:
-    """Return what happens to the connection with this number."""
+    """Return the faults of the n-th connection."""
     rng = random.Random(f"{seed}/course/{number}")
     return ConnectionPlan(
         single_bytes=rng.choice((0, 0, 40, 400)),

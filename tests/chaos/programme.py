@@ -1,7 +1,4 @@
-"""The closed list of scenarios with their full sizes: what `make chaos` runs.
-
-Knows how much of everything is enough. Must not know how a scenario works.
-"""
+"""Scenarios of `make chaos` with their full sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +14,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the person who runs it may choose."""
+    """Command-line options of `make chaos`."""
 
     seed: str
     kills: int = 100
@@ -25,7 +22,7 @@ class Options:
     messages: int = 100_000
     slices: int = 10
     scale: float = 1.0
-    """Of every other count and duration."""
+    """Factor of all other counts and durations."""
 
     @property
     def full_size(self) -> ScenarioSize:
@@ -54,7 +51,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One scenario in full size; `judge` finds what its figures are not allowed to be."""
+    """One scenario in full size; `judge` returns the limits that its figures exceed."""
 
     run: Callable[[Path, Options], Figures]
     about: str
@@ -64,7 +61,7 @@ class Scenario:
 SCENARIOS: Final[dict[str, Scenario]] = {
     "kill": Scenario(
         lambda folder, o: blows.run(folder, o.full_size, o.kills, [Blow.KILL]),
-        "kill -9 under load, again and again",
+        "kill -9 under load, repeatedly",
     ),
     "term": Scenario(
         lambda folder, o: blows.run(folder, o.full_size, max(1, o.kills // 4), [Blow.TERM]),
@@ -90,11 +87,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "slow": Scenario(
         lambda folder, o: slow.run(folder, replace(o.smaller_size, rooms=2, moves_per_s=0), o.scaled(4)),
-        "readers who fall behind, and are cut off, taken over or left by the server",
+        "lagging readers that are cut off, replaced, or lose the server",
     ),
     "proxy": Scenario(
         lambda folder, o: network.through_proxy(folder, o.smaller_size, 60 * o.scale),
-        "delays, single bytes, standstills, resets",
+        "delays, single bytes, stalls, resets",
     ),
     "client": Scenario(
         lambda folder, o: people.run(
@@ -115,16 +112,16 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     ),
     "clock": Scenario(
         lambda folder, o: clock.run(folder, o.smaller_size, o.scaled(12), kills=True),
-        "the time of day set back",
+        "the clock is set back",
     ),
     "memory": Scenario(
         lambda folder, o: storm.memory(folder, o.storm_size, o.messages, o.scaled(3)),
-        "the server's peak in a storm, with a reader that stands still",
+        "peak memory of the server in a storm, with a stopped reader",
         storm.exceeded_limits,
     ),
     "latency": Scenario(
         lambda folder, o: storm.latency(folder, o.storm_size, o.slices),
-        "the others' lateness, with a reader that stands still",
+        "latency of the others, with a stopped reader",
         storm.exceeded_limits,
     ),
 }

@@ -1,7 +1,7 @@
-"""The server under test as a process: on a port that stays the same, with what the tests inject.
+"""The server under test as a process, on a fixed port.
 
-Knows processes. `ChaosServer(..., rigged=True)` runs rigged.py, in which the store and the clock can be made
-to fail from outside; otherwise it is the real `chat-server`.
+`ChaosServer(..., rigged=True)` runs damage/rigged.py, whose store and clock fail on request; otherwise it is
+the real `chat-server`.
 """
 
 import random
@@ -25,13 +25,13 @@ SERVER_FLAGS = (
     "--drain-timeout",
     "1",
 )
-"""No limits, for the load is meant; and no long waits after a stop."""
+"""No rate limits, and short waits at a stop."""
 
 
 def free_port() -> int:
-    """Return a port that no outgoing connection can take while the server is down."""
+    """Return a free port that no outgoing connection can take while the server is down."""
     for _ in range(200):
-        port = random.randrange(20_000, 30_000)  # under the usual ephemeral range, which begins at 32768
+        port = random.randrange(20_000, 30_000)  # below the usual ephemeral range, which begins at 32768
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 class ChaosServer(ServerProcess):
-    """A server that is ended and started again and again."""
+    """A server that is ended and restarted repeatedly, on the same port and data."""
 
     def __init__(self, folder: Path, *flags: str, rigged: bool = False, data: Path | None = None) -> None:
         self.rigged = rigged
@@ -64,7 +64,7 @@ class ChaosServer(ServerProcess):
         return self.process.pid
 
     def start(self, *flags: str, wait: bool = True) -> None:
-        """Start it on its port; `wait` until it listens."""
+        """Start it on its port; by default wait until it listens."""
         program = (
             [sys.executable, "-m", "chaos.damage.rigged"]
             if self.rigged
@@ -96,19 +96,19 @@ class ChaosServer(ServerProcess):
             self.wait_logged("server_started")
 
     def end(self, blow: Blow) -> None:
-        """End it at once, or let it begin to stop."""
+        """Kill it, or send SIGTERM."""
         if blow is Blow.TERM:
             self.send_signal(signal.SIGTERM)
         else:
             self.kill()
 
     def limit_files(self, limit: int) -> None:
-        """Let no file grow over `limit` bytes (RLIMIT_FSIZE), -1: as it was."""
+        """Limit the size of files to `limit` bytes (RLIMIT_FSIZE); -1 restores the limit."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (limit if limit >= 0 else hard, hard))
 
     def switch(self, name: str, value: str | None) -> None:
-        """Turn a fault of rigged.py on, or with None off."""
+        """Turn a fault of rigged.py on; None turns it off."""
         path = self.switches / name
         if value is None:
             path.unlink(missing_ok=True)

@@ -1,7 +1,4 @@
-"""A scene that is set: a server, a crowd with its parts, an auditor, and the load.
-
-Knows how a scenario begins and ends. Must not know what happens in between (scenarios/).
-"""
+"""Setup and teardown of a scenario: server, clients, auditor and load."""
 
 import time
 from collections.abc import Iterator
@@ -21,22 +18,22 @@ from chaos.server import ChaosServer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScenarioSize:
-    """How much of everything."""
+    """Size of a scenario."""
 
     seed: str = "1"
     receivers: int = 10
     senders: int = 4
     rooms: int = 3
     messages_per_s: float = 20.0
-    """Messages a second of each sender."""
+    """Of each sender."""
     text_bytes: int = 60
     moves_per_s: float = 0.0
-    """A second: somebody joins or leaves a room, or closes a conversation."""
+    """Joins, leaves and closed conversations per second."""
 
 
 @dataclass(slots=True)
 class ChaosStage:
-    """What a scenario works with."""
+    """The parts of a running scenario."""
 
     size: ScenarioSize
     server: ChaosServer
@@ -46,19 +43,19 @@ class ChaosStage:
     began: float = field(default_factory=time.monotonic)
 
     def start_load(self, seconds: float = 20.0) -> None:
-        """Let everybody in, and the talk begin."""
+        """Connect all clients and start the load."""
         arrived = self.crowd.run(lambda: self.crowd.all_live, seconds)
-        assert arrived, f"seed {self.size.seed}: not everybody came in"
+        assert arrived, f"seed {self.size.seed}: not all clients connected"
         self.load.on = True
 
     def end_server(self, blow: Blow) -> None:
-        """End the server, and let everybody notice, with all that it had sent before."""
+        """End the server and wait until all clients have read everything and lost their connections."""
         self.server.end(blow)
         self.crowd.run(lambda: self.server.process.poll() is not None, 10)
         self.crowd.run(lambda: not any(map(self.crowd.connected, self.crowd.robots)), 5)
 
     def wait_all_back(self, seconds: float = 30.0) -> bool:
-        """Wait until everybody is back; a fault if not within `seconds`."""
+        """Wait until all clients are back; report a fault if not within `seconds`."""
         if self.crowd.run(lambda: self.crowd.all_live, seconds):
             return True
         away = [robot.name for robot in self.crowd.robots if robot.state is not RobotState.LIVE]
@@ -68,7 +65,7 @@ class ChaosStage:
         return False
 
     def finish(self, seconds: float = 60.0) -> dict[str, float]:
-        """End the talk, audit, stop the server in order; raise what was found, or return the figures."""
+        """Stop the load, audit, stop the server; return the figures. Raises `FaultsFound`."""
         self.load.on = False
         self.crowd.audit(5 if self.auditor.counts else seconds)
         for robot in self.crowd.robots:
@@ -82,7 +79,7 @@ class ChaosStage:
         return self.figures()
 
     def figures(self) -> dict[str, float]:
-        """Return what happened, in numbers."""
+        """Return the scenario's figures by name."""
         auditor = self.auditor
         return {
             "starts": self.server.starts,
@@ -101,7 +98,7 @@ class ChaosStage:
 def chaos_stage(
     folder: Path, size: ScenarioSize, *flags: str, rigged: bool = False, data: Path | None = None
 ) -> Iterator[ChaosStage]:
-    """Set the scene: the cast of `size` over a new server in `folder`; end everything at the end."""
+    """Run a new server in `folder` with the clients of `size`; stop everything at the end."""
     server = ChaosServer(folder, *flags, rigged=rigged, data=data)
     auditor = Auditor(size.seed)
     crowd = RobotCrowd(auditor, server.port, size.seed)
@@ -113,7 +110,7 @@ def chaos_stage(
 
 
 def add_cast(crowd: RobotCrowd, size: ScenarioSize) -> MessageLoad:
-    """Put the cast of `size` into the crowd, and return the load that it makes."""
+    """Add the clients of `size` to the crowd, and return their load."""
     if not size.receivers:
         return MessageLoad(size.seed, size.messages_per_s)
     cast = plan.plan_cast(size.seed, size.receivers, size.senders, size.rooms)

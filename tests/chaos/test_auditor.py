@@ -1,4 +1,4 @@
-"""The auditor finds each fault in a stream that has it, and none in one that has not."""
+"""The auditor reports each kind of fault, and none in a correct stream."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def said(seq: int, **fields: object) -> Frame:
 
 
 class AuditedPlay:
-    """Ann and bob are in the hall, ann has sent five messages, all of them stored."""
+    """Ann and bob are in the hall; ann has sent five messages, all stored."""
 
     def __init__(self) -> None:
         self.auditor = Auditor("7")

@@ -1,4 +1,4 @@
-"""The network is bad, in short."""
+"""Short runs of the network faults."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real clients under a bad network and a server that dies, in short."""
+"""Short run of real clients with a bad network and a killed server."""
 
 from pathlib import Path
 

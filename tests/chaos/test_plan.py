@@ -1,4 +1,4 @@
-"""The same seed gives the same plan; another seed another one; plans keep to their bounds."""
+"""Plans depend on their seed alone, and keep to their bounds."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""What stands between the clients and the server: honest when calm, and a liar is found out."""
+"""The proxy forwards correctly when calm, and the audit finds what it falsifies."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosServer]:
 
 
 def audited(server: ChaosServer, tamper: Callable[[bytes], bytes] | None) -> Auditor:
-    """Let a few talk through a proxy that tampers with every line; return the audit."""
+    """Run a few clients through a proxy that tampers with every line; return the audit."""
     auditor = Auditor("lies")
     with ChaosProxy(server.port, "lies", calm=True, tamper=tamper) as proxy:
         crowd = RobotCrowd(auditor, proxy.port, "lies")
@@ -47,7 +47,7 @@ def audited(server: ChaosServer, tamper: Callable[[bytes], bytes] | None) -> Aud
 
 
 def liar(lie: Callable[[Line], list[Line]]) -> Callable[[bytes], bytes]:
-    """Return a tamper that lies about the ninth message that passes, and about nothing else."""
+    """Return a tamper function that falsifies the ninth message only."""
     seen = 0
 
     def tamper(line: bytes) -> bytes:

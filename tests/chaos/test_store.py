@@ -1,4 +1,4 @@
-"""The store fails for a while, the clock is set back, power is lost: in short."""
+"""Short runs of store failures, clock jumps and power loss."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""A storm of messages while one reader stands still: it is not cut off, and reads everything afterwards.
+"""A message storm with a stopped reader: it stays connected, and reads everything afterwards.
 
-What this costs in memory and in others' latency is measured, and judged, by `make chaos` alone.
+Memory and latency are judged by `make chaos` only.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Logs that the tests of the log analysis share."""
+"""Log files shared by the tests of chat_ops."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def real_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def hostile_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log with everything in it that can be wrong."""
+    """A log with all kinds of hostile and bad lines."""
     return write_hostile_log(tmp_path_factory.mktemp("hostile") / "hostile.log")

@@ -1,4 +1,4 @@
-"""The command as people call it: exit codes, words for what is wrong, pipes and signals."""
+"""The command line: exit codes, error messages, pipes and signals."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tables as people and programs get them: units, sparklines, and nothing that a terminal would obey."""
+"""Output formats: units, sparklines, JSON, CSV, and escaped control characters."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The real lnav reads our lines: each is recognised, with its level and its time."""
+"""The real lnav recognises every log line, with its level and time."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_the_format_knows_the_vocabulary() -> None:
 
 @pytest.fixture
 def lnav(tool: Tool, tmp_path: Path) -> Callable[..., str]:
-    """Run lnav without a screen, with our format and nothing else of whoever runs the tests."""
+    """Run lnav without a screen, with our format and without the developer's configuration."""
     program = tool("lnav")
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 

@@ -1,4 +1,4 @@
-"""The real logrotate renames the log of a running server, which goes on in a new one. No line is lost."""
+"""The real logrotate rotates the log of a running server without losing a line."""
 
 import getpass
 import grp
@@ -35,7 +35,7 @@ def test_a_log_is_rotated_under_a_running_server(
     rule.chmod(0o644)
     ann = connect(server, "ann")
 
-    # When it is rotated twice while somebody talks
+    # When it is rotated twice under load
     said = second = 0
     for rotation in range(1, 3):
         # The old log is named after the second.

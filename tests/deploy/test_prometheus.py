@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask only for what the server exports, and promtool agrees with them."""
+"""Alerts and dashboard use only exported metrics, and promtool accepts them."""
 
 import json
 import re

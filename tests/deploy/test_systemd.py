@@ -1,4 +1,4 @@
-"""The unit is one that systemd accepts, closes what can be closed, and fits the server."""
+"""The systemd unit is valid, hardened, and matches the server's settings."""
 
 import re
 import subprocess

@@ -4,9 +4,7 @@ from support.pages import api_page
 
 
 def test_api_page_is_made_from_the_docstrings() -> None:
-    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), (
-        "run support.pages.api_page"
-    )
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run support.pages.api_page"
 
 
 def test_public_signatures_of_the_client_library_are_unchanged() -> None:

@@ -1,4 +1,4 @@
-"""docs/guarantees.md names the tests that show each promise: they must exist."""
+"""The tests that docs/guarantees.md names must exist."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ PAGE = ROOT / "docs" / "guarantees.md"
 
 
 def named_tests() -> list[tuple[str, str]]:
-    """Return (file or folder, function or nothing) for each test that the page names."""
+    """Return (file or folder, function or "") of each test that the page names."""
     found = []
     for row in PAGE.read_text().splitlines():
         place = ""

@@ -1,4 +1,4 @@
-"""docs/limits.md names settings and the tests that try each limit: they must exist."""
+"""The settings and tests that docs/limits.md names must exist."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/logs.md is true: its columns, its reports, its options and its commands are those there are."""
+"""docs/logs.md matches the columns, reports and options, and its commands work."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""docs/operations.md agrees with the vocabulary, the metrics, the settings and the files."""
+"""docs/operations.md matches the vocabulary, metrics, settings and files."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ OTHER_TOOLS = {"--now", "--upgrade"}
 
 def test_the_tables_are_those_of_the_code() -> None:
     assert with_tables(TEXT) == TEXT, (
-        "PYTHONPATH=tests python -m support.log_files.operations_page writes them anew"
+        "update them with PYTHONPATH=tests python -m support.log_files.operations_page"
     )
 
 

@@ -1,9 +1,9 @@
-"""docs/protocol.md against the real server: its frames are sent, its scripts are run, its lists are compared.
+"""docs/protocol.md against the real server: frames are exchanged, scripts run, lists compared.
 
-A fenced block `frames` is a scene with a server of its own. The words behind `frames` are those who have said
-hello already, and flags of the server; two comments are played, too (see `Stage.play`). `ann → …` is sent by
-ann, `ann ← …` must come to her; a frame may hold more than is shown. What differs from run to run (ids,
-times) is compared by type only.
+A fenced block `frames` is a scene with its own server. The words after `frames` are clients that have sent
+hello already, and server flags; two comments have effects, too (see `SceneRunner.play`). `ann → …` is sent by
+ann, `ann ← …` must be received by ann; a frame may have more fields than shown. Fields that differ from run
+to run (ids, times) are compared by type only.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from chat_protocol.errors import NO_RECONNECT_REASONS, ByeReason, ErrorCode
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
-TIMEOUT_S = 30.0  # seconds: generous, as the machine may be busy; nothing waits that long when all is well
+TIMEOUT_S = 30.0  # generous, as the machine may be busy
 BIN = Path(sys.executable).parent
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 TEXT = PAGE.read_text()
@@ -36,7 +36,7 @@ TEXT = PAGE.read_text()
 VOLATILE = {"version", "timestamp", "since", "node", "address", "retry_after"}
 """Fields that differ from run to run, beside ids, those in `…_ms`, and `after` in a bye."""
 NOISE = {"presence", "ping"}
-"""Events that come when they like: left out where they are not shown."""
+"""Events with unpredictable timing: skipped where they are not shown."""
 TEXT_NOISE = re.compile(r"\* .* (?:joined|left) \S+ \(.* here\)|\* \d+ users? in .*")
 
 
@@ -44,7 +44,7 @@ CUT = "# the network fails for "
 
 
 class Block(NamedTuple):
-    number: int  # of the line in the page on which its content begins
+    number: int  # line of the page on which the content begins
     language: str
     words: list[str]
     text: str
@@ -63,7 +63,7 @@ LINE = re.compile(r"(?P<name>\w+) (?P<arrow>[→←]) (?P<what>.*)")
 
 
 class ExampleServer:
-    """The real command, on a port of its own."""
+    """The real server on its own port."""
 
     def __init__(self, home: Path, flags: Iterable[str] = ()) -> None:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}
@@ -74,7 +74,7 @@ class ExampleServer:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._stop_requested = False  # a second signal would be taken for impatience
+        self._stop_requested = False  # a second signal would force the stop
         assert self._process.stdout is not None
         self._log = self._process.stdout
         entries = map(json.loads, self._log)
@@ -87,7 +87,7 @@ class ExampleServer:
     def stop(self) -> None:
         if not self._stop_requested:
             self.request_stop()
-        self._log.read()  # a full pipe must not hold it up
+        self._log.read()  # a full pipe must not block it
         assert self._process.wait(TIMEOUT_S) == 0
         self._log.close()
 
@@ -114,14 +114,14 @@ class ExamplePeer:
         assert json.loads(answer)["type"] == "welcome", answer
 
     def hear(self, text: str) -> None:
-        """Read on until somebody says `text`."""
+        """Read until a message with `text`."""
         while (line := self.line()) is not None:
             if json.loads(line).get("message") == text:
                 return
-        raise AssertionError(f"nobody said {text!r}")
+        raise AssertionError(f"no message {text!r}")
 
     def cut(self) -> None:
-        """End without a good-bye, as when the network fails: with a reset."""
+        """Reset the connection, as when the network fails."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -131,12 +131,12 @@ class ExamplePeer:
 
 
 class SceneRunner:
-    """Where one scene is played."""
+    """Runs one scene."""
 
     def __init__(self, server: ExampleServer) -> None:
         self._server = server
         self._peers: dict[str, ExamplePeer] = {}
-        self._ids: dict[str, str] = {}  # as shown -> as they are in this run
+        self._ids: dict[str, str] = {}  # as shown -> in this run
 
     def peer(self, name: str) -> ExamplePeer:
         if name not in self._peers:
@@ -144,7 +144,7 @@ class SceneRunner:
         return self._peers[name]
 
     def play(self, line: str) -> None:
-        if line == "# the server is told to stop":
+        if line == "# the server is stopped":
             self._server.request_stop()
         if line.startswith(CUT):
             self._peers.pop(line.removeprefix(CUT)).cut()
@@ -183,7 +183,7 @@ class SceneRunner:
                 name in real and self._alike(value, real[name], own, name) for name, value in shown.items()
             )
         if isinstance(shown, list):
-            if kind == "presence":  # who came at the same moment may be named, too
+            if kind == "presence":  # more may have joined at the same time
                 return set(shown) <= set(real)
             return len(shown) == len(real) and all(map(self._alike, shown, real))
         if key == "from" or (key == "id" and kind in {"welcome", "ping"}):
@@ -210,7 +210,7 @@ def _is_noise(line: str) -> bool:
 
 
 def _settled(line: str) -> str:
-    """Return a line of text with what differs from run to run made the same."""
+    """Return a line of text with the parts that differ from run to run replaced."""
     return re.sub(r"guest-\w{4}", "guest-XXXX", re.sub(r"^\[\d\d:\d\d\]", "[00:00]", line))
 
 
@@ -241,7 +241,7 @@ def test_every_frame_is_in_a_tested_block() -> None:
     assert SCENES
     assert {block.language for block in BLOCKS} == {"frames", "python", "bash"}
     assert '{"' not in PROSE
-    for scene in SCENES:  # an answer to the last frame at the least
+    for scene in SCENES:  # at least an answer to the last frame
         assert "←" in scene.text.splitlines()[-1], f"line {scene.number}"
 
 

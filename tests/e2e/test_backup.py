@@ -1,4 +1,4 @@
-"""A backup made as docs/operations.md says, from a server under load, has all that was acknowledged."""
+"""A backup as in docs/operations.md, from a server under load, has every acknowledged message."""
 
 import re
 import sqlite3
@@ -20,7 +20,7 @@ ROOMS = ("lobby", "ops", "dev")
 
 
 class LoadThread(threading.Thread):
-    """Talks without a pause, and remembers what was acknowledged, in its order."""
+    """Sends continuously, and records the acknowledged messages in order."""
 
     def __init__(self, server: ServerProcess, name: str, room: str) -> None:
         super().__init__(daemon=True)
@@ -38,7 +38,7 @@ class LoadThread(threading.Thread):
             text = f"{self._peer.username} {len(self.acknowledged)}"
             try:
                 echo = self._peer.say(text, room=self.room)
-            except (ConnectionEnded, OSError):  # the server is gone
+            except (ConnectionEnded, OSError):  # the server has ended
                 return
             self.acknowledged.append((echo["seq"], text))
 
@@ -49,7 +49,7 @@ class LoadThread(threading.Thread):
 
 
 def documented(marker: str, **places: str) -> str:
-    """Return a command of the page, with our places put for those of an installation."""
+    """Return a command of the page, with paths of the test instead of an installation's."""
     found = re.search(rf"<!-- tested: {marker} -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     command = found[1]
@@ -83,31 +83,31 @@ def shelf(tmp_path: Path) -> Path:
 def test_a_backup_under_load_has_every_acknowledged_message(
     start_server: StartServer, connect: Connect, shelf: Path
 ) -> None:
-    # Given a server at which people talk without a pause, in several rooms
+    # Given a server under continuous load in several rooms
     server = start_server("--rate-messages", "0", "--rate-bytes", "0")
     epoch = server.entries("server_started")[0]["epoch"]
     senders = [LoadThread(server, f"sender{number}", ROOMS[number % len(ROOMS)]) for number in range(6)]
-    eventually(lambda: all(len(sender.acknowledged) > 50 for sender in senders), "some talk")
+    eventually(lambda: all(len(sender.acknowledged) > 50 for sender in senders), "some messages")
 
-    # When it is backed up meanwhile, and its machine dies a little later
+    # When it is backed up meanwhile, and killed a little later
     before = [len(sender.acknowledged) for sender in senders]
     backup = back_up(server, shelf)
     assert back_up(server, shelf) == backup, "another one takes its place"
     after = [len(sender.acknowledged) for sender in senders]
     eventually(
-        lambda: all(len(one.acknowledged) > had for one, had in zip(senders, after, strict=True)), "more talk"
+        lambda: all(len(one.acknowledged) > had for one, had in zip(senders, after, strict=True)), "more"
     )
     server.kill()
     for sender in senders:
         sender.close()
 
-    # Then the backup is one file, whole, and nobody else's business
+    # Then the backup is one intact file, readable by its owner only
     assert [path.name for path in shelf.iterdir()] == ["greenroom.db"]
     assert backup.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(backup)) as file:
         assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
-    # And another server, on it alone, has all that was acknowledged before it was made
+    # And a server on the backup has everything acknowledged before it
     data = shelf.parent / "restored"
     data.mkdir()
     backup.rename(data / "greenroom.db")
@@ -126,10 +126,10 @@ def test_a_backup_under_load_has_every_acknowledged_message(
                 assert {seq: found.get(seq) for seq, _ in sender.acknowledged[:had]} == dict(
                     sender.acknowledged[:had]
                 )
-                # What came after is there as it was, or not at all
+                # Later messages are unchanged, or missing
                 assert all(found.get(seq, text) == text for seq, text in sender.acknowledged)
 
-    # And it says that seqs may be given out anew, and goes on after the last
+    # And it changes its epoch, as seqs may be issued again, and continues after the last one
     assert restored.entries("epoch_changed")
     assert restored.entries("server_started")[0]["epoch"] != epoch
     for room in ROOMS:
@@ -154,7 +154,7 @@ def test_the_server_does_not_notice_that_it_is_backed_up(
 
 
 def test_restored_backup_keeps_held_name(start_server: StartServer, connect: Connect, shelf: Path) -> None:
-    # Given somebody who may resume, and a backup made since
+    # Given a resumable session, and a backup
     server = start_server()
     ann = connect(server)
     welcome = ann.hello("ann", resumable=True)
@@ -174,7 +174,7 @@ def test_restored_backup_keeps_held_name(start_server: StartServer, connect: Con
     again = back.expect("welcome")
     back.id = again["id"]
 
-    # Then she has her name, and learns that what she counted does not hold any more
+    # Then the session has its name, but another epoch, and is not resumed
     assert again["username"] == welcome["username"]
     assert not again["resumed"]
     assert again["epoch"] != welcome["epoch"]

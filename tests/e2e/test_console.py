@@ -1,4 +1,4 @@
-"""The operator's seat, in a real pseudo-terminal: `chat-server --console`."""
+"""The operator's console in a real pseudo-terminal: `chat-server --console`."""
 
 import fcntl
 import json
@@ -22,7 +22,7 @@ _CODES = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
 
 
 class Terminal:
-    """A terminal with the server in it."""
+    """A pseudo-terminal that runs the server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def until(self, text: str) -> str:
-        """Wait until `text` is on the screen; return what has come since the last time."""
+        """Wait until `text` is on the screen; return the new output."""
         deadline = time.monotonic() + TIMEOUT_S
         start = len(self.shown)
         while text not in self.shown[start:]:
@@ -70,7 +70,7 @@ class Terminal:
             return True
         try:
             data = os.read(self._main, 65536)
-        except OSError:  # Linux's way of saying that nobody holds the other side
+        except OSError:  # EIO: the other side is closed
             return False
         self.shown += _CODES.sub("", data.decode(errors="replace"))
         return bool(data)

@@ -1,4 +1,4 @@
-"""The page of `chat-logs report` in a real browser: it draws, its filter filters, and it fetches nothing."""
+"""The page of `chat-logs report` in a real browser: plots, filters, and no network requests."""
 
 import json
 import subprocess
@@ -17,11 +17,11 @@ EVIL = "<img src=x onerror=\"document.title='owned'\">"
 TURNED = "\u202emallory\x1b[2J"
 LATER = timedelta(hours=1)
 MEASURED = "document.getElementById('plot-curves').data[0].x.at(-1)"
-"""How many durations the first percentile curve is made of: its end is one in so many."""
+"""Number of durations of the first percentile curve: its end is one in so many."""
 
 
 def two_nodes(folder: Path) -> Path:
-    """Write what a real server logged, and an hour later the same of another node, with other people."""
+    """Write a real log, and a copy an hour later with another node and other users."""
     lines = write_real_log(folder).read_text().splitlines()
     copies = []
     for line in lines:
@@ -63,7 +63,7 @@ def page(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse
         shown.open(written(log))
         shown.wait_for("document.documentElement?.dataset.drawn")
         yield shown
-        # Whatever was done with the page, it asked nobody for anything, and nothing of the log's was run.
+        # The page made no network request and ran nothing from the log.
         assert shown.requested_urls, "the page itself is asked for"
         assert {url.partition(":")[0] for url in shown.requested_urls} <= {"file", "data", "blob"}
         assert shown.console_errors == []
@@ -72,7 +72,7 @@ def page(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse
 
 
 def fill(page: Browser, **fields: str) -> None:
-    """Fill the filter's fields in as a person does; those that are not named are emptied first."""
+    """Fill in the filter's fields with events as a user does; clear the others."""
     before = page.evaluate("Number(document.documentElement.dataset.shown || 0)")
     page.evaluate("document.getElementById('filter-reset').click()")
     page.wait_for(f"Number(document.documentElement.dataset.shown || 0) > {before}")
@@ -87,7 +87,7 @@ def fill(page: Browser, **fields: str) -> None:
 
 
 def column(page: Browser, table: str, title: str) -> list[str]:
-    """Return what is shown in a column of a table."""
+    """Return the texts of a table's column."""
     rows: list[str] = page.evaluate(
         f"(() => {{ const card = document.getElementById({json.dumps(table)});"
         " const at = [...card.querySelectorAll('th')].findIndex("
@@ -103,7 +103,7 @@ def tile(page: Browser, name: str) -> str:
 
 
 def points(page: Browser, plot: str) -> int:
-    """Return how many points a plot has, of all its lines."""
+    """Return the number of points of a plot, over all its lines."""
     number: int = page.evaluate(
         f"document.getElementById('plot-{plot}').data.reduce((sum, one) => sum + one.x.length, 0)"
     )
@@ -132,16 +132,16 @@ def test_names_are_text(page: Browser) -> None:
 
 
 def test_the_filter_by_node(page: Browser) -> None:
-    # Given the figures of both nodes, which did the same
+    # Given the values of both nodes, which are equal
     fill(page)
     both, every = int(tile(page, "messages")), points(page, "traffic")
     assert set(column(page, "sessions-sessions", "node")) == {"east-1", "west-2"}
-    # When one is chosen, then half is left
+    # When one is chosen, then half of the messages remain
     fill(page, node="west-2")
     assert int(tile(page, "messages")) * 2 == both
     assert points(page, "traffic") < every
     assert set(column(page, "sessions-sessions", "node")) == {"west-2"}
-    # And all comes back
+    # And everything is shown again without a filter
     fill(page)
     assert (int(tile(page, "messages")), points(page, "traffic")) == (both, every)
 
@@ -161,7 +161,7 @@ def test_the_filter_by_text(page: Browser) -> None:
 
 
 def is_bob_there(page: Browser) -> bool:
-    """Return whether the first node's bob, whose name ends in a number of its own, is among the users."""
+    """Return whether the first node's bob (with a number) is among the users."""
     return any(str(name).startswith("bob-") for name in column(page, "users-users", "user"))
 
 
@@ -171,13 +171,13 @@ def test_the_filter_by_time(page: Browser, log: Path) -> None:
     assert is_bob_there(page)
     first = datetime.fromisoformat(json.loads(log.read_text().splitlines()[0])["ts"])
     middle = (first + LATER / 2).strftime("%Y-%m-%dT%H:%M:%S")
-    # When the time is the second node's, then its people alone are there
+    # When the second node's period is chosen, then only its users are shown
     fill(page, **{"from": middle})
     assert int(tile(page, "messages")) * 2 == both
     assert not is_bob_there(page)
     assert EVIL in column(page, "users-users", "user")
     assert page.evaluate(MEASURED) * 2 == measured
-    # When a person drags over the first half of a plot, then the first node's people are there
+    # When the first half of a plot is selected, then only the first node's users are shown
     fill(page)
     page.drag("#plot-loop .nsewdrag", 0.5, -0.02)
     page.wait_for("document.getElementById('filter-to').value")

@@ -26,7 +26,7 @@ def measured(start_server: StartServer, port: int) -> ServerProcess:
 
 
 def test_metrics_and_log_agree(measured: ServerProcess, port: int, connect: Connect, dial: Dial) -> None:
-    # Given a server at which a few things have happened
+    # Given a server with some activity
     ann, bob = connect(measured, "ann"), connect(measured, "bob")
     for number in range(20):
         ann.say(f"hi {number}")
@@ -43,9 +43,9 @@ def test_metrics_and_log_agree(measured: ServerProcess, port: int, connect: Conn
     bob.expect_bye()
     eventually(lambda: Scrape.of(port).value("greenroom_sessions_closed_total", reason="quit") == 1)
 
-    # When it has been read for the last time, and stopped
+    # When it has been scraped for the last time, and stopped
     def settled() -> bool:
-        """Tell whether the intervals have caught up with all that was said."""
+        """Return whether the interval lines include all activity."""
         entries = measured.entries("interval")
         return [sum(entry["opened"] for entry in entries), entries[-1]["sessions"]] == [2, 1]
 
@@ -54,7 +54,7 @@ def test_metrics_and_log_agree(measured: ServerProcess, port: int, connect: Conn
     ann.close()
     assert measured.stop() == 0
 
-    # Then the lines of the log add up to what the metrics said, but for what came after
+    # Then the log's interval lines add up to the metrics, except for later bytes
     lines = measured.entries("interval")
     for metric, field in (
         ("greenroom_messages_total", "messages"),
@@ -71,7 +71,7 @@ def test_metrics_and_log_agree(measured: ServerProcess, port: int, connect: Conn
     assert 0 < last.value("greenroom_sent_bytes_total") <= sum(line["bytes_out"] for line in lines)
     assert 0 < last.value("greenroom_received_bytes_total") <= sum(line["bytes_in"] for line in lines)
 
-    # And no counter went back, and no series came or went
+    # And no counter decreased, and the set of series did not change
     before, after = first.counters(), last.counters()
     assert before.keys() == after.keys()
     assert all(after[series] >= value for series, value in before.items())
@@ -88,7 +88,7 @@ def test_off_unless_asked_for(server: ServerProcess) -> None:
 
 def test_metrics_port_listens_on_loopback_by_default(measured: ServerProcess, port: int) -> None:
     assert measured.port
-    with socket.socket() as probe:  # 127.0.0.2 is this machine, too, but not the address that it listens on
+    with socket.socket() as probe:  # also this machine, but not the address that it listens on
         assert probe.connect_ex(("127.0.0.2", port)) != 0
 
 
@@ -113,7 +113,7 @@ def test_a_failing_store_is_not_ready_and_comes_back(
         other.execute("BEGIN IMMEDIATE")
         ann.send_frame("message", message="meanwhile", ref="m")
 
-        # Then it says so, and is alive
+        # Then it is not ready, but alive
         eventually(lambda: http_get(port, "/readyz").status == 503)
         assert http_get(port, "/readyz").body == "the message store cannot be written\n"
         assert http_get(port, "/healthz").status == 200
@@ -122,20 +122,20 @@ def test_a_failing_store_is_not_ready_and_comes_back(
         assert scrape.value("greenroom_queue_bytes") > 0
         other.execute("ROLLBACK")
 
-    # And when the lock is gone, it is ready again
+    # And after the lock is released, it is ready again
     assert ann.expect("message", ref="m")["seq"] == 2
     eventually(lambda: http_get(port, "/readyz").status == 200)
     eventually(lambda: Scrape.of(port).value("greenroom_store_failing") == 0)
 
 
 def test_a_stopping_server_is_not_ready(start_server: StartServer, connect: Connect, port: int) -> None:
-    # Given a server that is told to stop while a peer does not hang up
+    # Given a server that stops while a peer stays connected
     server = start_server("--metrics-port", str(port), "--drain-timeout", "20")
     connect(server, "ann")
     server.send_signal(signal.SIGTERM)
     server.wait_logged("server_stopping")
 
-    # Then it is not ready, and says why, as long as it is there
+    # Then it is not ready, and says why, until it has ended
     assert http_get(port, "/readyz").body == "the server is stopping\n"
     assert Scrape.of(port).value("greenroom_ready") == 0
 

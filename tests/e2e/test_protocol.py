@@ -27,17 +27,17 @@ def test_a_frame_of_the_largest_size_is_taken(server: ServerProcess, connect: Co
 def test_one_byte_more_is_the_end(
     server: ServerProcess, connect: Connect, piece: int, newline: bytes, *, named: bool
 ) -> None:
-    # Given somebody, named or not
+    # Given a client, named or not
     ann = connect(server, "ann" if named else "")
     ann.send_frame("ping", id="before")
 
-    # When a frame too large comes, in pieces or at once, finished or not
+    # When it sends too large a frame, in pieces or at once, with a newline or not
     whole = b'{"type":"ping","id":"' + b"x" * (MAX_FRAME + 1 - 23) + b'"}' + newline
     assert len(whole.strip()) == MAX_FRAME + 1
     for start in range(0, len(whole), piece):
         ann.send(whole[start : start + piece])
 
-    # Then it is answered, after what was good before it, and that is the end
+    # Then it gets an error after the answers to earlier frames, and the connection ends
     ann.expect("pong" if named else "error")
     assert ann.expect("error", code="frame_too_large")["message"]
     assert ann.expect_bye()["reason"] == "frame_too_large"

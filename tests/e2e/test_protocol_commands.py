@@ -1,4 +1,4 @@
-"""The commands of docs/protocol.md with their answers, what is wrong with a field, and the limits."""
+"""The commands of docs/protocol.md: answers, invalid fields and limits."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from support.processes.fixtures import Connect, Dial, StartServer
 from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
-# Commands without much of a story
+# Commands
 
 
 def test_join_and_leave(server: ServerProcess, connect: Connect) -> None:
@@ -21,18 +21,18 @@ def test_join_and_leave(server: ServerProcess, connect: Connect) -> None:
     }  # fmt: skip
     ann.say("first", room=room)
 
-    # When another joins, in other letters
+    # When another joins, in other case
     joined = bob.ask("join", room=room.upper())
 
-    # Then it learns where it stands, and gets what comes after
+    # Then it gets the room's seq, and all later messages
     assert (joined["room"], joined["seq"], joined["count"]) == (room, 1, 2)
     ann.say("second", room=room)
     assert bob.expect("message", room=room)["seq"] == 2
 
-    # And joining again says where one stands now
+    # And joining again returns the current seq
     assert bob.ask("join", room=room)["seq"] == 2
 
-    # When it leaves, nothing more comes
+    # When it leaves, then it gets no more messages
     assert bob.ask("leave", room=room)["type"] == "left"
     ann.say("third", room=room)
     assert not [frame for frame in bob.frames_so_far() if frame["type"] == "message"]
@@ -72,7 +72,7 @@ def test_rename_waits_for_what_was_said(server: ServerProcess, connect: Connect)
 
 
 def test_a_peer_hears_of_a_rename_once(server: ServerProcess, connect: Connect) -> None:
-    # Given two who share three rooms and a conversation, and one who shares none
+    # Given two clients that share three rooms and a conversation, and one that shares none
     rooms = [unique_name("room") for _ in range(3)]
     ann, bob, eve = (
         connect(server, name, rooms=one) for name, one in (("a", rooms), ("b", rooms), ("e", []))
@@ -83,7 +83,7 @@ def test_a_peer_hears_of_a_rename_once(server: ServerProcess, connect: Connect) 
     old = ann.username
     ann.ask("rename", username=unique_name("anna"))
 
-    # Then the peer hears it once, the stranger not
+    # Then the peer gets it once, the other client does not
     renamed = [frame for frame in bob.frames_so_far() if frame["type"] == "renamed"]
     assert [(frame["from"], frame["old"]) for frame in renamed] == [(ann.id, old)]
     assert not [frame for frame in eve.frames_so_far() if frame["type"] == "renamed"]
@@ -91,7 +91,7 @@ def test_a_peer_hears_of_a_rename_once(server: ServerProcess, connect: Connect) 
 
 
 def test_rooms(server: ServerProcess, connect: Connect) -> None:
-    # Given a room that was left with messages, one with a member, and one without either
+    # Given an empty room with messages, one with a member, and one with neither
     ann = connect(server, "ann")
     spoken, silent, gone = unique_name("aaa-spoken"), unique_name("aaa-silent"), unique_name("aaa-gone")
     for room in (spoken, silent, gone):
@@ -100,7 +100,7 @@ def test_rooms(server: ServerProcess, connect: Connect) -> None:
     for room in (spoken, gone):
         ann.ask("leave", room=room)
 
-    # When asked for, then the first two are there, by name, conversations are not
+    # When listed, then the first two are there, sorted by name; conversations are not
     ann.ask("open", with_=connect(server, "bob").username)
     answer = ann.ask("rooms")
     listed = {state["room"]: (state["seq"], state["count"]) for state in answer["rooms"]}
@@ -217,24 +217,24 @@ def test_line_breaks_and_tabs_are_kept(server: ServerProcess, connect: Connect) 
 
 
 def test_rate_limited(start_server: StartServer, connect: Connect) -> None:
-    # Given a server that lets two messages through at once, and one a second on the long run
+    # Given a server with a burst of three messages, and a rate of one per second
     server = start_server("--rate-messages", "1", "--rate-messages-burst", "3", "--store", "memory")
     ann, bob = connect(server, "ann"), connect(server, "bob")
     limits = connect(server).hello("cat")["limits"]
     assert (limits["messages_per_second"], limits["message_burst"]) == (1, 3)
 
-    # When somebody says more than that
+    # When a client sends more than that
     for number in range(6):
         ann.send_frame("message", message="m", ref=f"r{number}")
 
-    # Then the rest is refused, each with its ref and a time to wait; pings are free
+    # Then the rest is refused, with ref and retry_after; pings are free
     refused = ann.expect("error", code="rate_limited")
     assert 0 < refused["retry_after"] <= 5
     assert refused["ref"].startswith("r")
     ann.send_frame("ping", id="free")
     ann.expect("pong", id="free")
 
-    # And the others notice nothing
+    # And other clients are not affected
     bob.say("fine here")
 
 
@@ -244,7 +244,7 @@ def test_the_bytes_of_a_session_are_limited(start_server: StartServer, connect: 
     for number in range(4):
         ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
     refused = ann.expect("error", code="rate_limited")
-    assert refused["ref"] in {"r1", "r2", "r3"}  # bytes count when they come, and may come with others
+    assert refused["ref"] in {"r1", "r2", "r3"}  # bytes count when read, perhaps several frames
     assert refused["retry_after"] > 1
 
 
@@ -270,7 +270,7 @@ def test_too_many(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--max-rooms", "2", "--max-conversations", "1", "--store", "memory")
     ann, bob, cat = connect(server, "ann"), connect(server, "bob"), connect(server, "cat")
 
-    # When somebody wants more rooms, or conversations, than that
+    # When a client wants more rooms or conversations than that
     ann.ask("join", room="second")
     assert ann.expect_refusal("join", room="third") == "too_many"
     assert connect(server).expect_refusal("hello", username="dan", rooms=["1", "2", "3"]) == "too_many"
@@ -278,7 +278,7 @@ def test_too_many(start_server: StartServer, connect: Connect) -> None:
     assert ann.expect_refusal("open", with_=cat.username) == "too_many"
     assert ann.expect_refusal("message", to=cat.username, message="hi") == "too_many"
 
-    # Then others still may, and the one may after giving one up
+    # Then others are not limited, and it may open another after closing one
     cat.ask("open", with_=bob.username)
     ann.ask("close", with_=bob.username)
     assert ann.ask("open", with_=cat.username)["type"] == "opened"

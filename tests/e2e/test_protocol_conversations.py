@@ -1,4 +1,4 @@
-"""Conversations of two."""
+"""Private conversations over the wire."""
 
 from support.processes.fixtures import Connect, StartServer
 from support.processes.peer import unique_name
@@ -6,22 +6,22 @@ from support.processes.process import ServerProcess
 
 
 def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
-    # Given two people
+    # Given two clients
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = f"@{ann.username},{bob.username}"
 
-    # When one opens a conversation, then both are told, with the other's name, and only one has the ref
+    # When one opens a conversation, then both get `opened` with the other's name, only one with the ref
     answer = ann.ask("open", with_=bob.username.upper(), ref="mine")
     seq = answer.pop("seq")
     assert answer == {"type": "opened", "ref": "mine", "room": room, "with": bob.username, "by": ann.username}
     opened = bob.expect("opened")
     assert opened == {"type": "opened", "room": room, "with": ann.username, "by": ann.username, "seq": seq}
 
-    # When something is said, by name or by room, then it is one conversation
+    # When messages are sent, by name or by room, then it is one conversation
     assert ann.say("hi", to=bob.username)["room"] == room
     assert bob.say("hello", room=room)["seq"] == 2
 
-    # When one closes it, then both are told, and there is nothing left to leave or close
+    # When one closes it, then both get `closed`, and it cannot be closed again
     assert bob.ask("close", with_=ann.username, ref="end") == {
         "type": "closed", "ref": "end", "room": room, "with": ann.username, "by": bob.username
     }  # fmt: skip
@@ -30,7 +30,7 @@ def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
     }  # fmt: skip
     assert bob.expect_refusal("close", with_=ann.username) == "no_such_room"
 
-    # But its history is kept, and a new message opens it again
+    # And its history is kept, and a new message opens it again
     assert [message["message"] for message in ann.ask("history", room=room)["messages"]] == ["hi", "hello"]
     assert bob.say("one more thing", to=ann.username)["seq"] == 3
     assert ann.expect("opened")["seq"] == 2
@@ -38,11 +38,11 @@ def test_open_and_close(server: ServerProcess, connect: Connect) -> None:
 
 
 def test_the_first_message_opens_it(server: ServerProcess, connect: Connect) -> None:
-    # Given two people, and others
+    # Given two clients, and a third
     bob, ann, eve = connect(server, "zoe"), connect(server, "ann"), connect(server, "eve")
-    room = f"@{ann.username},{bob.username}"  # sorted, whoever begins
+    room = f"@{ann.username},{bob.username}"  # always sorted
 
-    # When one speaks to the other
+    # When one sends the other a message
     bob.send_frame("message", to=ann.username, message="psst", ref="1")
 
     # Then both get `opened`, then the message, the same bytes
@@ -53,7 +53,7 @@ def test_the_first_message_opens_it(server: ServerProcess, connect: Connect) -> 
     ann_raw, bob_raw = ann.raw, bob.raw
     assert ann_raw == bob_raw
 
-    # And nobody else gets anything, nor may enter, read or list it
+    # And no other client gets it, or may enter, read or list the room
     assert not [frame for frame in eve.frames_so_far() if frame["type"] not in {"presence", "ping"}]
     assert eve.expect_refusal("history", room=room) == "forbidden"
     assert eve.expect_refusal("join", room=room) == "forbidden"
@@ -96,12 +96,12 @@ def test_both_open_at_once(server: ServerProcess, connect: Connect) -> None:
 def test_a_conversation_keeps_its_name_and_shows_the_present_one(
     server: ServerProcess, connect: Connect
 ) -> None:
-    # Given a conversation, one side of which takes another name
+    # Given a conversation in which one side is renamed
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = ann.ask("open", with_=bob.username)["room"]
     new = bob.ask("rename", username=unique_name("bobby"))["username"]
 
-    # When the other speaks to the new name, then it is the same conversation
+    # When the other sends to the new name, then it is the same conversation
     assert ann.say("still you", to=new)["room"] == room
     assert ann.ask("open", with_=new)["with"] == new
 
@@ -117,19 +117,19 @@ def test_it_closes_when_one_side_has_gone(server: ServerProcess, connect: Connec
 def test_a_name_that_was_passed_on_begins_another_conversation(
     server: ServerProcess, connect: Connect
 ) -> None:
-    # Given a conversation of which one side has left for good
+    # Given a conversation of which one side has quit
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = ann.say("for bob's eyes only", to=bob.username)["room"]
     bob.send_frame("quit")
     ann.expect("closed")
 
-    # When somebody else takes the name and talks with the first
+    # When another user takes the name and sends to the first
     heir = connect(server)
     heir.send_frame("hello", username=bob.username)
     heir.id = heir.expect("welcome")["id"]
     answer = heir.say("hi, I am new", to=ann.username)
 
-    # Then it is another room, and the old one is none of theirs
+    # Then it is another room, and the old one is forbidden
     assert (answer["room"], answer["seq"]) == (f"{room}#2", 1)
     assert ann.expect("opened")["room"] == f"{room}#2"
     assert heir.expect_refusal("history", room=room) == "forbidden"

@@ -1,4 +1,4 @@
-"""Pings, round trips, deadlines, and connections that speak something else."""
+"""Pings, round trips, timeouts, and connections with other protocols."""
 
 import json
 from contextlib import suppress
@@ -18,12 +18,12 @@ def answer_pings(peer: NdjsonPeer, count: int) -> None:
 
 
 def test_round_trips_are_measured(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who has answered a few pings
+    # Given a client that has answered a few pings
     server = start_server(*QUICK)
     ann = connect(server, "ann")
     answer_pings(ann, 4)
 
-    # Then the times are there to be seen by everyone
+    # Then others can read the round trips
     bob = connect(server, "bob")
     report = bob.ask("rtt", username=ann.username)
     assert report["samples"] == 4
@@ -45,18 +45,18 @@ def test_a_pong_that_was_guessed_measures_nothing(start_server: StartServer, con
 
 
 def test_peer_missing_two_pings_is_closed(start_server: StartServer, connect: Connect) -> None:
-    # Given three: one who is silent, one who answers every other ping, and one who has no pings to answer
+    # Given a silent client, one that answers every other ping, and a plain-text one without pings
     server = start_server(*QUICK)
     silent, lazy = connect(server, "silent", rooms=["hall"]), connect(server, "lazy", rooms=["hall"])
     text = connect(server)
     text.send(b"hello\n")
 
-    # When some time has passed for the second
+    # When the second has answered some pings
     for _ in range(3):
         lazy.expect("ping")
         answer_pings(lazy, 1)
 
-    # Then the first was sent away after two pings
+    # Then the first was disconnected after two pings
     frames = []
     while (frame := silent.next_frame())["type"] != "bye":
         frames.append(frame["type"])
@@ -64,7 +64,7 @@ def test_peer_missing_two_pings_is_closed(start_server: StartServer, connect: Co
     assert frames.count("ping") == 2
     assert silent.read_to_end() == b""
 
-    # And the others are still there
+    # And the others are still connected
     lazy.say("only lazy", room="hall")
     text.send(b"/who\n")
     while b"connected: " not in (line := text.read_line()):
@@ -73,14 +73,14 @@ def test_peer_missing_two_pings_is_closed(start_server: StartServer, connect: Co
 
 
 def test_connection_without_hello_times_out(start_server: StartServer, dial: Dial, connect: Connect) -> None:
-    # Given a silent connection, one that stops in mid-word, one that is refused, and one with a name
+    # Given a silent connection, one that stops in mid-frame, one with a refused command, and a named one
     server = start_server("--hello-timeout", "0.3", "--store", "memory")
     ann = connect(server, "ann")
     begun = {b"": dial(server), b'{"type":"hel': dial(server), b'{"type":"who"}\n': dial(server)}
     for data, one in begun.items():
         one.send(data)
 
-    # Then the nameless are told and closed; the other is not
+    # Then the unnamed ones get bye and are closed; the other is not
     for one in begun.values():
         bye = json.loads(one.read_to_end().splitlines()[-1])
         assert (bye["type"], bye["reason"]) == ("bye", "hello_timeout")
@@ -89,7 +89,7 @@ def test_connection_without_hello_times_out(start_server: StartServer, dial: Dia
 
 
 def test_a_reader_that_takes_nothing_is_given_up(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who asks for more than fits, and reads nothing of it
+    # Given a client that requests more than fits, and reads nothing
     flags = ("--stalled-timeout", "0.3", "--outbox-bytes", "64K")
     server = start_server(*QUICK, *flags)
     slow = connect(server, "slow", wire={"receive_buffer": 4096})
@@ -99,7 +99,7 @@ def test_a_reader_that_takes_nothing_is_given_up(start_server: StartServer, conn
     bob.expect("message", ref="r7")
     slow.send(b'{"type":"history","room":"lobby"}\n' * 400)
 
-    # Then it is sent away, and the others are not
+    # Then it is disconnected, and the others are not
     closed = server.wait_logged("session_closed", username=slow.username)
     assert closed["reason"] == "stalled"
     answer_pings(bob, 1)
@@ -131,10 +131,10 @@ FOREIGN = {
 def test_other_protocols_get_one_line_that_says_why(
     server: ServerProcess, dial: Dial, connect: Connect, first: bytes, *, bytewise: bool
 ) -> None:
-    # Given somebody in the lobby
+    # Given a client in the lobby
     ann = connect(server, "ann")
 
-    # When something comes that is not for us
+    # When a connection sends another protocol
     mallory = dial(server)
     pieces = [first[at : at + 1] for at in range(len(first))] if bytewise else [first]
     with suppress(OSError):  # it may be closed before the last byte
@@ -147,6 +147,6 @@ def test_other_protocols_get_one_line_that_says_why(
     assert (error["type"], error["code"]) == ("error", "bad_frame")
     assert error["message"]
 
-    # And nobody is disturbed
+    # And other clients are not affected
     ann.say(unique_name("fence"))
     assert not [frame for frame in ann.frames_so_far() if frame["type"] == "message"]

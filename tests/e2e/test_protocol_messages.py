@@ -13,11 +13,11 @@ MAX_FRAME = 65_536
 
 
 def test_everyone_gets_identical_bytes_and_gapless_seqs(server: ServerProcess, connect: Connect) -> None:
-    # Given a room with four members, two of whom talk
+    # Given a room with four members
     room = unique_name("room")
     people = [connect(server, "p", rooms=[room]) for _ in range(4)]
 
-    # When both talk at the same time
+    # When two send at the same time
     for number in range(100):
         for one in people[:2]:
             one.send_frame("message", room=room, message=f"m{number}", ref=f"r{number}")
@@ -50,13 +50,13 @@ def test_what_a_message_carries(server: ServerProcess, connect: Connect) -> None
 
 
 def test_a_newcomer_gets_what_comes_after_its_seq(server: ServerProcess, connect: Connect) -> None:
-    # Given a room in which somebody talks without a pause
+    # Given a room with continuous messages
     room = unique_name("room")
     ann = connect(server, "ann", rooms=[room])
     for number in range(300):
         ann.send_frame("message", room=room, message="m", ref=f"r{number}")
 
-    # When others come while it goes on, then their first message is the next, and none is missing
+    # When others join meanwhile, then they get all messages after their seq, without a gap
     for _ in range(5):
         bob = connect(server)
         (state,) = bob.hello("bob", rooms=[room])["rooms"]
@@ -69,30 +69,30 @@ def test_a_newcomer_gets_what_comes_after_its_seq(server: ServerProcess, connect
 
 
 def test_a_ref_makes_one_message_only(server: ServerProcess, connect: Connect) -> None:
-    # Given a message that was said under a ref
+    # Given a message with a ref
     ann, bob = connect(server, "ann"), connect(server, "bob")
     first = ann.say("the first counts", ref="same")
 
     # When it is sent again, with another text, even to another room
     again = ann.ask("message", message="not this", ref="same", room="lobby")
 
-    # Then its sender alone gets the first one's event, marked
+    # Then only its sender gets the first one's event, marked `again`
     assert again == first | {"again": True}
     ann.say("end")
     heard = [frame["message"] for frame in bob.frames_so_far() if frame["type"] == "message"]
     assert heard == ["the first counts", "end"]
 
-    # And another's ref of the same name is another ref
+    # And the same ref of another session is independent
     assert "again" not in bob.say("mine", ref="same")
 
 
 def test_a_ref_counts_while_its_message_is_pending(server: ServerProcess, connect: Connect) -> None:
-    # Given nothing stored yet: the same frame three times in one packet
+    # Given the same frame three times in one packet
     ann, bob = connect(server, "ann"), connect(server, "bob")
     frame = b'{"type":"message","message":"once","ref":"twin"}\n'
     ann.send(frame * 3)
 
-    # Then it is said once, and each repetition is answered
+    # Then it is stored once, and each repetition is answered
     answers = [ann.expect("message", ref="twin") for _ in range(3)]
     assert [answer.pop("again", False) for answer in answers] == [False, True, True]
     assert answers[0] == answers[1] == answers[2]
@@ -113,7 +113,7 @@ def test_the_last_1024_refs_are_remembered(server: ServerProcess, connect: Conne
 
 @pytest.mark.parametrize("store", ["sqlite", "memory"])
 def test_a_ref_is_answered_from_the_store(start_server: StartServer, connect: Connect, store: str) -> None:
-    # Given a message that is long out of every tail in memory
+    # Given a message that is no longer in memory
     flags = () if store == "sqlite" else ("--store", "memory")
     server = start_server("--rate-messages", "0", *flags)
     ann = connect(server, "ann")
@@ -148,7 +148,7 @@ def test_history(server: ServerProcess, connect: Connect, total: int) -> None:
     room = unique_name("room")
     fill(ann, room, [f"m{number}" for number in range(1, total + 1)])
 
-    # Then the newest come when nothing is asked, fifty of them
+    # Then the default page has the newest fifty
     page = ann.ask("history", room=room.upper())
     assert seqs(page) == list(range(total - 49, total + 1))
     assert (page["room"], page["more"]) == (room, True)
@@ -157,7 +157,7 @@ def test_history(server: ServerProcess, connect: Connect, total: int) -> None:
         "message": f"m{total - 49}", "origin": "client", "timestamp": 0, "ref": f"{room}{total - 50}",
     }  # fmt: skip
 
-    # And those before, after, and of any number
+    # And pages before, after, and of any size
     assert seqs(ann.ask("history", room=room, before=21, limit=10)) == list(range(11, 21))
     assert seqs(ann.ask("history", room=room, after=20, limit=10)) == list(range(21, 31))
     assert seqs(ann.ask("history", room=room, after=total - 3)) == [total - 2, total - 1, total]
@@ -167,7 +167,7 @@ def test_history(server: ServerProcess, connect: Connect, total: int) -> None:
     assert ann.ask("history", room=room, after=0, limit=500)["more"] is (total > 500)
     assert seqs(ann.ask("history", room=room, after=total)) == []
     assert seqs(ann.ask("history", room=room, before=1)) == []
-    many = seqs(ann.ask("history", room=room, limit=500))  # as many as a frame holds
+    many = seqs(ann.ask("history", room=room, limit=500))  # as many as fit into a frame
     assert many == list(range(total + 1 - len(many), total + 1))
     assert 50 < len(many) <= 500
 
@@ -176,7 +176,7 @@ def test_history(server: ServerProcess, connect: Connect, total: int) -> None:
 def test_no_page_of_history_is_larger_than_a_frame(
     server: ServerProcess, connect: Connect, *, forward: bool
 ) -> None:
-    # Given a room whose messages are as long as they may be, and cost six bytes a character in JSON
+    # Given a room with messages of maximum length, some with six bytes per character in JSON
     ann = connect(server, "ann")
     room = unique_name("room")
     fill(ann, room, ["\t" * 8192 if number % 2 else "x" * 8192 for number in range(40)])
@@ -193,7 +193,7 @@ def test_no_page_of_history_is_larger_than_a_frame(
             break
         cursor = {"after": page["after"]} if forward else {"before": page["before"]}
 
-    # Then it comes in several pages, each seq once
+    # Then there are several pages, with each seq once
     assert read == list(range(1, 41))
 
 
@@ -218,19 +218,19 @@ def test_memory_store_over_memory_messages_keeps_newest(start_server: StartServe
 
 
 def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who enters many rooms with names as long as may be
+    # Given a client in many rooms with names of maximum length
     server = start_server("--store", "memory", "--rate-messages", "0", "--max-rooms", "2000")
     names = [f"{number:04}" + "字" * 28 for number in range(1000)]
     ann = connect(server)
     welcome = ann.hello("ann", rooms=names[:600])
 
-    # Then the welcome stops early and says after what
+    # Then the welcome is truncated and says after which room
     assert len(ann.raw) <= MAX_FRAME
     shown = [state["room"] for state in welcome["rooms"]]
     assert shown == names[: len(shown)]
     assert (welcome["more"], welcome["after"], len(shown) < 600) == (True, shown[-1], True)
 
-    # And all are to be had page by page
+    # And all are listed page by page
     for name in names[600:]:
         ann.send_frame("join", room=name)
     listed: list[str] = []
@@ -249,12 +249,12 @@ def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -
 
 
 def test_presence_lists_joined_and_left_members(server: ServerProcess, connect: Connect) -> None:
-    # Given a room with somebody in it
+    # Given a room with one member
     room = unique_name("room")
     ann = connect(server, "ann", rooms=[room])
     ann.expect("presence", room=room)
 
-    # When others come, then they are named, gathered, with the count
+    # When others join, then presence lists them, combined, with the count
     people = [connect(server, "p", rooms=[room]) for _ in range(5)]
     joined: list[str] = []
     while len(joined) < 5:
@@ -264,7 +264,7 @@ def test_presence_lists_joined_and_left_members(server: ServerProcess, connect: 
     assert joined == [one.username for one in people]
     assert presence["count"] == 6
 
-    # When they go, in three ways, then that is told as well
+    # When they leave, in three ways, then presence lists that as well
     people[0].close()
     people[1].send_frame("quit")
     people[2].send_frame("leave", room=room)
@@ -283,14 +283,14 @@ def test_presence_in_large_room_has_count_only(start_server: StartServer, connec
     server = start_server("--store", "memory")
     people = [connect(server, "p", rooms=["hall"]) for _ in range(100)]
 
-    # When one more comes
+    # When one more joins
     last = connect(server, "last", rooms=["hall"])
 
-    # Then soon there is a count, and no list
+    # Then presence has the count, and no list
     presence = people[0].expect("presence", count=101)
     assert set(presence) == {"type", "room", "count"}
 
-    # And a rename is not told there, but to those with whom a smaller room is shared
+    # And a rename is sent only to members of a shared smaller room
     last.ask("join", room="corner")
     people[1].ask("join", room="corner")
     last.ask("rename", username="other")
@@ -311,7 +311,7 @@ def test_epoch_and_history_outlive_a_restart(start_server: StartServer, connect:
         how()
         server.start()
 
-        # When somebody comes back, then the seqs go on, in the same epoch, and nothing was lost
+        # When a client connects, then seqs continue in the same epoch, and nothing is lost
         bob = connect(server)
         welcome = bob.hello("bob", rooms=["room"])
         assert welcome["epoch"] == epoch
@@ -363,6 +363,6 @@ def test_lost_seqs_change_the_epoch(start_server: StartServer, connect: Connect)
     path.write_bytes(backup)
     server.start()
 
-    # Then the epoch is another, and the log says so
+    # Then the epoch has changed, and the log says so
     assert connect(server).hello("ann")["epoch"] != epoch
     eventually(lambda: server.entries("epoch_changed"))

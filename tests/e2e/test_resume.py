@@ -1,4 +1,4 @@
-"""Coming back, over the wire: names, rooms, what was missed, and what was sent twice."""
+"""Resuming sessions over the wire: names, rooms, missed messages and resends."""
 
 import socket
 import struct
@@ -11,7 +11,7 @@ from support.processes.process import ServerProcess, eventually
 
 
 def cut(peer: NdjsonPeer) -> None:
-    """Lose the connection, without a good-bye."""
+    """Reset the connection, without a quit."""
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     peer.close()
 
@@ -19,7 +19,7 @@ def cut(peer: NdjsonPeer) -> None:
 def connect_resumable(
     connect: Connect, server: ServerProcess, name: str, **hello: object
 ) -> tuple[NdjsonPeer, Frame]:
-    """Come in as a session that may be resumed; return its welcome, too."""
+    """Connect a resumable session; return the peer and its welcome."""
     peer = connect(server)
     return peer, peer.hello(name, resumable=True, **hello)
 
@@ -27,7 +27,7 @@ def connect_resumable(
 def come_back(
     connect: Connect, server: ServerProcess, welcome: Frame, positions: dict[str, int], **hello: object
 ) -> tuple[NdjsonPeer, Frame]:
-    """Come back on a new connection; return the first frame."""
+    """Resume on a new connection; return the peer and the first frame."""
     peer = connect(server)
     resume = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": positions}
     peer.send_frame("hello", username=welcome["username"], resumable=True, resume=resume, **hello)
@@ -43,7 +43,7 @@ def texts(peer: NdjsonPeer, count: int) -> list[tuple[int, str]]:
 
 
 def test_what_was_missed_comes_before_anything_live(server: ServerProcess, connect: Connect) -> None:
-    # Given two in a room, one of whom is cut off
+    # Given two clients in a room, one of which loses its connection
     room = unique_name("room")
     ann, welcome = connect_resumable(connect, server, "ann", rooms=[room])
     bob = connect(server, "bob", rooms=[room])
@@ -52,12 +52,12 @@ def test_what_was_missed_comes_before_anything_live(server: ServerProcess, conne
     cut(ann)
     eventually(lambda: bob.expect("presence", room=room)["left"] == [ann.username])
 
-    # When the other goes on, and the first comes back
+    # When the other continues to send, and the first resumes
     for text in ("two", "three"):
         bob.say(text, room=room)
     again, frame = come_back(connect, server, welcome, {room: seq}, rooms=["ignored"])
 
-    # Then it is the same session, where it stood, and nothing is missing
+    # Then it is the same session at its last seq, and nothing is missing
     assert frame["type"] == "welcome"
     assert frame["resumed"] is True
     assert (frame["id"], frame["username"]) == (welcome["id"], welcome["username"])
@@ -129,7 +129,7 @@ def test_a_connection_that_hangs_is_replaced(server: ServerProcess, connect: Con
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_session_outlives_the_server(start_server: StartServer, connect: Connect, how: str) -> None:
-    # Given a session with a message, a conversation, another name and a ref
+    # Given a session with a message, a conversation, a new name and a ref
     server = start_server()
     ann, welcome = connect_resumable(connect, server, "ann", rooms=["Garden"])
     bob, bobs = connect_resumable(connect, server, "bob", rooms=["Garden"])
@@ -137,7 +137,7 @@ def test_a_session_outlives_the_server(start_server: StartServer, connect: Conne
     private = ann.say("psst", to=bob.username)
     renamed = ann.ask("rename", username=unique_name("anna"))["username"]
 
-    # When the server ends, and another one starts
+    # When the server ends, and starts again
     server.kill() if how == "kill" else server.stop()
     server.start()
     stranger = connect(server)
@@ -145,7 +145,7 @@ def test_a_session_outlives_the_server(start_server: StartServer, connect: Conne
     back_bob, _ = come_back(connect, server, bobs, {"garden": 0, private["room"]: 0})
     again, frame = come_back(connect, server, welcome, {"Garden": first["seq"]})
 
-    # Then all of it is there
+    # Then everything is restored
     assert frame["resumed"] is True
     assert frame["epoch"] == welcome["epoch"]
     assert frame["username"] == renamed
@@ -170,17 +170,17 @@ def test_another_epoch_begins_another_session(server: ServerProcess, connect: Co
 
 
 def test_message_to_held_session_is_delivered_on_resume(server: ServerProcess, connect: Connect) -> None:
-    # Given somebody who is away
+    # Given a held session
     ann, welcome = connect_resumable(connect, server, "ann")
     bob = connect(server, "bob")
     cut(ann)
     eventually(lambda: ann.username not in [user["username"] for user in bob.ask("who")["users"]])
 
-    # When a conversation is opened with them, and closed again
+    # When a conversation is opened with it, and closed again
     said = bob.say("are you there?", to=ann.username)
     assert bob.ask("close", with_=ann.username)["type"] == "closed"
 
-    # Then they get it when they are back, and hear of the closing after it
+    # Then it gets the message when it resumes, and `closed` after it
     again, frame = come_back(connect, server, welcome, {})
     (state,) = [one for one in frame["rooms"] if one["room"] == said["room"]]
     assert state["with"] == bob.username
@@ -198,7 +198,7 @@ def test_what_is_kept_no_longer_is_a_gap(start_server: StartServer, connect: Con
     bob.expect("presence", left=[ann.username])
     for number in range(400):
         bob.say(f"{number}" + "x" * 500)
-    bob.close()  # the lobby is empty: what it remembered of the last messages is gone, too
+    bob.close()  # the lobby is empty, so its tail in memory is gone, too
     carl = connect(server, "carl")
     carl.say("end")
     again, frame = come_back(connect, server, welcome, {"lobby": 0})

@@ -1,4 +1,4 @@
-"""The command `chat-server`: how it starts, what it refuses, whom it takes in."""
+"""The command `chat-server`: start, refused arguments, connection limits."""
 
 import os
 import socket
@@ -89,7 +89,7 @@ def test_help_and_version(start_server: StartServer, flag: str, word: str) -> No
 
 
 def cannot_start(server: ServerProcess) -> str:
-    """Return the one line with which it gave up."""
+    """Return its error message, which must be one line."""
     assert server.wait_exit() == 1
     said = server.stderr_text()
     assert said.startswith("chat-server: ")
@@ -142,15 +142,15 @@ def test_ipv6(start_server: StartServer, connect: Connect) -> None:
         assert server.wait_logged("session_opened")["address"].startswith("[::1]:")
 
 
-# Whom it takes in
+# Connections
 
 
 def test_connections_over_max_connections_get_bye(start_server: StartServer, connect: Connect) -> None:
-    # Given a server that takes two
+    # Given a server with a limit of two connections
     server = start_server("--max-connections", "2", "--store", "memory", "--log-interval", "0.2")
     ann, bob = connect(server, "ann"), connect(server, "bob")
 
-    # When more come than that, silent or in a hurry to speak
+    # When more connect, silent or with an immediate hello
     for said in (b"", b'{"type":"hello","username":"cat"}\n'):
         late = connect(server)
         late.send(said)
@@ -159,11 +159,11 @@ def test_connections_over_max_connections_get_bye(start_server: StartServer, con
         assert bye["after"] > 0
         assert bye["message"]
 
-    # Then those who are in notice nothing, and the log tells of it
+    # Then the first two are not affected, and the log has the refusal
     ann.say("cosy")
     assert server.wait_logged("connection_refused")["address"].startswith("127.0.0.1")
 
-    # And when one leaves, there is a place
+    # And when one leaves, another is accepted
     bob.send_frame("quit")
     bob.expect_bye()
     bob.close()
@@ -174,15 +174,15 @@ def test_connections_over_max_connections_get_bye(start_server: StartServer, con
         if cat.next_frame()["type"] == "welcome":
             break
     else:
-        raise AssertionError("the place was not given on")
+        raise AssertionError("the free place was not reused")
 
 
 def test_connections_of_one_address(start_server: StartServer, connect: Connect) -> None:
-    # Given a limit for each address, to which this machine is held, or not
+    # Given a limit per address that applies to loopback, or not
     flags = ("--max-connections-per-address", "2", "--store", "memory")
     exempt, held = start_server(*flags), start_server(*flags, "--limit-loopback")
 
-    # Then it holds, or not
+    # Then it is enforced, or not
     for _ in range(4):
         connect(exempt, "ann").say("hi")
     people = [connect(held, "ann") for _ in range(2)]
@@ -196,7 +196,7 @@ def test_out_of_descriptors(start_server: StartServer, connect: Connect) -> None
     # Given a server with few descriptors
     server = start_server("--store", "memory", open_files=100)
 
-    # When more connect than it has, then each is answered, one way or the other
+    # When more connect than it has, then each gets welcome or bye
     ends: list[str] = []
     for _ in range(120):
         peer = connect(server)
@@ -205,7 +205,7 @@ def test_out_of_descriptors(start_server: StartServer, connect: Connect) -> None
     assert ends.count("welcome") == 100 - 64
     assert set(ends) == {"welcome", "bye"}
 
-    # And it works on
+    # And it continues to work
     connect(server).expect_bye()
     assert server.stderr_text().count("\n") == 3  # the banner
 
@@ -219,12 +219,12 @@ def test_it_raises_its_own_descriptor_limit(start_server: StartServer) -> None:
     assert soft == hard
 
 
-# A log that nobody reads
+# A log that is not read
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["full pipe", "closed pipe"])
 def test_standard_output_that_is_not_read(start_server: StartServer, connect: Connect, *, gone: bool) -> None:
-    # Given a server whose log goes into a pipe that nobody reads any more
+    # Given a server whose log goes into a pipe without a reader
     reading, writing = os.pipe()
     flags = ("--store", "memory", "--log-messages", "--rate-messages", "0", "--drain-timeout", "0.2")
     server = start_server(*flags, stdout=writing, wait=False)
@@ -236,7 +236,7 @@ def test_standard_output_that_is_not_read(start_server: StartServer, connect: Co
     if gone:
         os.close(reading)
 
-    # When far more is said than the pipe holds
+    # When far more is logged than the pipe holds
     ann, bob = connect(server, "ann"), connect(server, "bob")
     for number in range(2000):
         ann.send_frame("message", message="m", ref=f"r{number}")
@@ -252,26 +252,26 @@ def test_standard_output_that_is_not_read(start_server: StartServer, connect: Co
 
 
 def test_a_slow_reader_holds_up_nobody(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who reads nothing, and others who do
+    # Given a client that reads nothing, and others that do
     flags = ("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K")
     server = start_server(*flags)
     slow = connect(server, "slow", wire={"receive_buffer": 4096})
     ann, bob = connect(server, "ann"), connect(server, "bob")
 
-    # When far more is said than fits on its way to the first
+    # When far more is sent than the buffers to the first hold
     for number in range(1500):
         ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
         for one in (ann, bob):
             assert one.expect("message", ref=f"r{number}")["seq"] == number + 1
 
-    # Then the others have got all of it, and who lags can be seen, and by how much
+    # Then the others have everything, and the lagging session is listed with its lag
     (user,) = [user for user in ann.ask("who")["users"] if user["username"] == slow.username]
     assert 0 < user["behind"] <= 1500
     lagging = server.wait_logged("reader_lagging", username=slow.username)
     assert 0 < lagging["behind"] <= 1500
     assert lagging["waiting_bytes"] > 0
 
-    # And the first, when it reads at last, has missed nothing, and goes on live
+    # And when the first reads, it gets everything, then live messages
     for number in range(1500):
         assert slow.expect("message")["seq"] == number + 1
     assert server.wait_logged("reader_caught_up", username=slow.username)["messages"] > 0

@@ -1,4 +1,4 @@
-"""What the log tells, and what it does not."""
+"""The server's event log: vocabulary, sums, and no message texts or secrets."""
 
 import signal
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SECRET_TEXT = "the launch code is 0000"
 
 @pytest.fixture(scope="module")
 def eventful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A run in which as much happened as can be made to happen, and which has ended."""
+    """A finished run with as many kinds of events as possible."""
     server = ServerProcess(
         tmp_path_factory.mktemp("eventful"),
         *("--log-messages", "--log-interval", "0.2", "--ping-interval", "0.1", "--drain-timeout", "0.2"),
@@ -122,7 +122,7 @@ def test_a_session_is_summed_up(eventful: ServerProcess) -> None:
     assert opened.keys() == closed.keys()
     assert sorted(entry["dialect"] for entry in closed.values()) == ["ndjson", "ndjson", "simple", "text"]
 
-    # Then the summary tells what went both ways, how long it took, and why it ended
+    # Then session_closed has traffic, duration and reason
     by_name = {entry["username"].partition("-")[0]: entry for entry in closed.values()}
     ann, bob = by_name["ann"], by_name["bob"]
     assert (ann["messages_in"], bob["messages_in"]) == (10, 0)
@@ -144,7 +144,7 @@ def total(entries: list[LogLine], field: str) -> Any:
 
 
 def counts(entries: list[LogLine], field: str) -> int:
-    """Merge the histograms of all lines; return how many values they hold."""
+    """Merge the histograms of all lines; return their number of values."""
     merged = HdrHistogram(1, 3_600_000_000, 3)
     for entry in entries:
         if field in entry:

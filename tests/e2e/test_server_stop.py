@@ -1,4 +1,4 @@
-"""Signals, and what outlives the end of the process, however it ends."""
+"""Signals, and what survives a stop or a kill."""
 
 import signal
 import threading
@@ -23,7 +23,7 @@ def whole_history(peer: NdjsonPeer, room: str = "lobby") -> list[Frame]:
 
 
 def send_in_thread(peer: NdjsonPeer, count: int) -> threading.Thread:
-    """Say `count` things from another thread, until the connection ends."""
+    """Send `count` messages from another thread, until the connection ends."""
 
     def run() -> None:
         try:
@@ -54,7 +54,7 @@ def acknowledged(peer: NdjsonPeer) -> tuple[list[Frame], Frame | None]:
 def test_a_stop_loses_nothing(
     start_server: StartServer, connect: Connect, number: signal.Signals, sync: str
 ) -> None:
-    # Given somebody in full flow, and others in every dialect
+    # Given a client that sends continuously, and others in every dialect
     server = start_server("--rate-messages", "0", "--sync", sync, "--drain-timeout", "60")
     ann, bob = connect(server, "ann"), connect(server, "bob")
     text, simple = connect(server), connect(server)
@@ -65,10 +65,10 @@ def test_a_stop_loses_nothing(
     thread = send_in_thread(ann, 50_000)
     ann.expect("message", ref="r50")
 
-    # When the server is told to stop
+    # When the server gets the signal
     server.send_signal(number)
 
-    # Then every client hears so, and when to come back
+    # Then every client gets bye, with a time to come back
     own, bye = acknowledged(ann)
     ann.close()
     thread.join()
@@ -81,7 +81,7 @@ def test_a_stop_loses_nothing(
     for one in (bob, text, simple):
         one.close()
 
-    # And it ends in order: the sessions, the last interval, the last word
+    # And the log ends in order: sessions, last interval, server_stopped
     assert server.wait_exit() == 0
     events = [entry["event"] for entry in server.entries()]
     assert events[-2:] == ["interval", "server_stopped"]
@@ -89,7 +89,7 @@ def test_a_stop_loses_nothing(
     assert server.entries("server_stopping", reason=number.name)
     assert server.entries("interval")[-1]["sessions"] == 0
 
-    # And what was acknowledged is stored, nothing else is
+    # And exactly the acknowledged messages are stored
     server.start()
     stored = [frame for frame in whole_history(connect(server, "reader")) if frame["from"] == ann.id]
     assert [frame["ref"] for frame in stored] == [f"r{number}" for number in range(51 + len(own))]
@@ -129,13 +129,13 @@ def test_stop_with_peer_still_connected_logs_it_once(start_server: StartServer, 
 
 
 def test_a_second_signal_stops_at_once(start_server: StartServer, connect: Connect) -> None:
-    # Given a server that waits for somebody who does not hang up
+    # Given a stopping server that waits for a connected peer
     server = start_server("--store", "memory", "--drain-timeout", "60")
     ann = connect(server, "ann")
     server.send_signal(signal.SIGTERM)
     ann.expect("bye")
 
-    # When it is told again, then it does not wait
+    # When it gets a second signal, then it ends at once
     server.send_signal(signal.SIGINT)
     assert server.wait_exit() == 1
     assert server.entries("server_stopping")
@@ -146,7 +146,7 @@ def test_a_second_signal_stops_at_once(start_server: StartServer, connect: Conne
 def test_what_was_acknowledged_survives_a_kill(
     start_server: StartServer, connect: Connect, sync: str
 ) -> None:
-    # Given somebody in full flow
+    # Given a client that sends continuously
     server = start_server("--rate-messages", "0", "--sync", sync)
     ann = connect(server, "ann")
     thread = send_in_thread(ann, 50_000)
@@ -158,7 +158,7 @@ def test_what_was_acknowledged_survives_a_kill(
     thread.join()
     assert bye is None
 
-    # Then every message that was acknowledged is there, at its seq, and the seqs have no gap
+    # Then every acknowledged message is there, at its seq, and the seqs have no gap
     server.start()
     stored = whole_history(connect(server, "reader"))
     assert [frame["seq"] for frame in stored] == list(range(1, len(stored) + 1))
@@ -184,13 +184,13 @@ def test_sighup_after_rename_reopens_log(start_server: StartServer, connect: Con
     server = start_server("--store", "memory", log_file=True)
     old = server.log_path.rename(server.log_path.with_suffix(".1"))
 
-    # When the server is told
+    # When the server gets SIGHUP
     server.send_signal(signal.SIGHUP)
     eventually(server.log_path.exists)
     server.wait_logged("log_reopened", path=str(server.log_path))
     ann = connect(server, "ann")
 
-    # Then what happens from now on is in the new one, and only there
+    # Then later events are in the new log only
     server.wait_logged("session_opened", username=ann.username)
     assert ann.username not in old.read_text()
     assert matching_lines(old.read_text(), "server_started")
@@ -203,14 +203,14 @@ def test_limits_are_read_again(start_server: StartServer, connect: Connect, tmp_
     server = start_server("--store", "memory", "--config", str(file))
     ann = connect(server, "ann")
 
-    # When they are changed, together with what cannot change while it runs
+    # When they are changed, together with a setting that needs a restart
     file.write_text("rate-messages = 1\nrate-messages-burst = 2\nmax-rooms = 1\nping-interval = 7\n")
     server.send_signal(signal.SIGHUP)
     entry = server.wait_logged("limits_reloaded")
     assert entry["changed"] == {"rate_messages": 1, "rate_messages_burst": 2, "max_rooms": 1}
     assert entry["restart_needed"] == ["ping_interval"]
 
-    # Then they hold, for those who are in too
+    # Then they apply, also to connected sessions
     assert ann.expect_refusal("join", room="second") == "too_many"
     for _ in range(3):
         ann.send_frame("message", message="m")

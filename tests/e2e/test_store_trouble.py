@@ -1,4 +1,4 @@
-"""When the data file cannot be used for a while, or is gone: told plainly, lost never, back by itself."""
+"""An unavailable or removed data file: senders are refused, nothing is lost, it recovers by itself."""
 
 import sqlite3
 import subprocess
@@ -26,7 +26,7 @@ def locked(path: Path) -> Iterator[None]:
 def begun(other: sqlite3.Connection) -> bool:
     try:
         other.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError:  # the server is writing just now
+    except sqlite3.OperationalError:  # the server is writing
         return False
     return True
 
@@ -34,7 +34,7 @@ def begun(other: sqlite3.Connection) -> bool:
 def test_a_locked_store_refuses_after_a_while_and_comes_back(
     start_server: StartServer, connect: Connect
 ) -> None:
-    # Given a server whose data file another program locks for longer than its patience
+    # Given a server whose data file is locked for longer than --store-patience
     server = start_server("--store-patience", "0.3")
     ann = connect(server, "ann")
     ann.say("before")
@@ -42,12 +42,12 @@ def test_a_locked_store_refuses_after_a_while_and_comes_back(
         ann.send_frame("message", message="meanwhile", ref="m")
         refused = ann.expect("error", ref="m")
 
-    # Then the sender is told, and the same message goes through when the lock is gone
+    # Then the sender gets `unavailable`, and a retry succeeds after the lock
     assert refused["code"] == "unavailable"
     ann.send_frame("message", message="meanwhile", ref="m")
     assert ann.expect("message", ref="m")["seq"] == 2
 
-    # And the log tells the beginning and the end of it, without a traceback on standard error
+    # And the log has its begin and end, without a traceback on standard error
     server.wait_logged("store_failed")
     assert server.wait_logged("batch_refused")["count"] == 1
     server.wait_logged("store_recovered")
@@ -72,7 +72,7 @@ def test_another_program_may_look_into_the_data_file(start_server: StartServer, 
     look = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM log').fetchall()"
     subprocess.run([sys.executable, "-c", look, str(server.data / "greenroom.db")], check=True)
 
-    # Then what is said after that survives a kill, as ever
+    # Then later messages survive a kill
     ann.say("after")
     server.kill()
     server.start()
@@ -107,13 +107,13 @@ def test_failed_store_without_traffic_stays_not_ready_until_it_works(
         ann.send_frame("message", message="meanwhile", ref="m")
         ann.expect("error", ref="m")
 
-        # Then it is not ready while the lock is held, whatever is found when it tries again by itself
+        # Then it is not ready while the lock is held, though it retries by itself
         eventually(lambda: http_get(port, "/readyz").status == 503, "not ready")
         server.wait_logged("batch_refused")
         assert http_get(port, "/readyz").body == "the message store cannot be written\n"
         assert not server.entries("store_recovered")
 
-    # And it is ready again when the lock is gone, and nothing was stored for that
+    # And it is ready again after the lock, without having stored anything
     eventually(lambda: http_get(port, "/readyz").status == 200, "ready")
     server.wait_logged("store_recovered")
     ann.send_frame("message", message="after", ref="a")
@@ -122,14 +122,14 @@ def test_failed_store_without_traffic_stays_not_ready_until_it_works(
 
 @pytest.mark.parametrize("file", ["greenroom.db", "greenroom.db-wal"])
 def test_a_data_file_that_is_gone_is_noticed(start_server: StartServer, connect: Connect, file: str) -> None:
-    # Given a server whose data somebody removes
+    # Given a server whose data file is removed
     server = start_server("--store-patience", "0.1")
     ann = connect(server, "ann")
     ann.say("before")
     (server.data / file).unlink()
     noticed = server.wait_logged("index_failed")
 
-    # Then nothing more is acknowledged that would be lost
+    # Then no message is acknowledged any more
     assert "removed or replaced" in noticed["error"]
     ann.send_frame("message", message="into the void", ref="v")
     assert ann.expect("error", ref="v")["code"] == "unavailable"

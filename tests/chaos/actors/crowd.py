@@ -1,7 +1,6 @@
-"""Many robots in one process: their sockets, their coming back, and the passing of time.
+"""Event loop of the robots: sockets, reconnects and network faults on the client side.
 
-Knows sockets and epoll. Must not know what frames mean (robot.py does), nor what is done to the server
-(the scenarios do). One thread; `run` drives everything until a condition holds, never longer than told.
+Single-threaded; `run` drives everything until a condition holds or its time is over. robot.py handles frames.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from chaos.audit.auditor import Auditor
 from chaos.audit.faults import FaultKind
 
 RECONNECT_DELAY_S = (0.02, 0.15)
-"""Seconds between two tries to connect: short, for a run is full of them."""
+"""Shortest and longest delay before a reconnect: short, as a run has many."""
 _RECEIVE_BYTES = 1 << 17
 _KEPT_TAIL_BYTES = 1 << 12
 _LINGER_0 = struct.pack("ii", 1, 0)
@@ -26,7 +25,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True)
 class RobotConnection:
-    """A robot's connection."""
+    """A robot's current connection."""
 
     sock: socket.socket
     robot: Robot
@@ -37,7 +36,7 @@ class RobotConnection:
 
 @dataclass(slots=True)
 class HungConnection:
-    """A connection that its robot has left behind without closing it."""
+    """An open connection that its robot has replaced by a new one."""
 
     sock: socket.socket
     robot: Robot
@@ -47,7 +46,7 @@ class HungConnection:
 
 
 class RobotCrowd:
-    """Robots and their lines; `port` is where they connect, `work` is called at every turn of the loop."""
+    """Robots and their connections to `port`; the callables in `work` run at every turn of the loop."""
 
     def __init__(self, auditor: Auditor, port: int, seed: object) -> None:
         self.auditor = auditor
@@ -57,7 +56,7 @@ class RobotCrowd:
         self.hung: list[HungConnection] = []
         self.cuts = 0
         self.silence_s = 0.0
-        """Seconds without a byte after which a robot goes on over a new connection (0: never)."""
+        """After this time without a byte, a robot reconnects (0: never)."""
         self.receive_buffer: dict[str, int] = {}
         self._rng = random.Random(f"{seed}/crowd")
         self._selector = selectors.DefaultSelector()
@@ -84,7 +83,7 @@ class RobotCrowd:
 
     @property
     def quiet(self) -> bool:
-        """Whether all are there, all is acknowledged, and everybody has what anybody has."""
+        """Whether all robots are connected, all sends acknowledged, and all rooms read to the end."""
         return self.all_live and not any(
             robot.unacknowledged or self.auditor.behind(robot.name)
             for robot in self.robots
@@ -94,7 +93,7 @@ class RobotCrowd:
     # Time.
 
     def run(self, until: Callable[[], bool], seconds: float) -> bool:
-        """Go on until the condition holds; False if it does not within `seconds`."""
+        """Run until the condition holds; return False if it does not within `seconds`."""
         deadline = time.monotonic() + seconds
         while not until():
             if time.monotonic() > deadline:
@@ -106,7 +105,7 @@ class RobotCrowd:
         self.run(lambda: False, seconds)
 
     def run_once(self, timeout: float = 0.005) -> None:
-        """Do what is due, then what the sockets have."""
+        """Run one turn: due reconnects, `work`, then socket events."""
         now = time.monotonic()
         for robot, due in list(self._due.items()):
             if due <= now:
@@ -127,7 +126,7 @@ class RobotCrowd:
                 self._read(line)
 
     def wait_quiet(self, seconds: float) -> bool:
-        """Wait until all is quiet, however long that has to be within `seconds`; else it is a fault."""
+        """Wait until all is quiet; report faults and return False if not within `seconds`."""
         if self.run(lambda: self.quiet, seconds):
             return True
         for robot in self.robots:
@@ -140,7 +139,7 @@ class RobotCrowd:
         return False
 
     def audit(self, seconds: float = 60.0) -> None:
-        """Come to rest, read every room's log, and compare."""
+        """Wait until all is quiet, read every room's log, and compare it with what was shown."""
         self.wait_quiet(seconds)
         readers: dict[str, Robot] = {}
         for robot in self.robots:
@@ -153,14 +152,14 @@ class RobotCrowd:
         for room, robot in readers.items():
             if room not in robot.complete_logs:
                 self.auditor.report_fault(
-                    FaultKind.NOT_QUIET, robot.name, "its history did not come to an end", room
+                    FaultKind.NOT_QUIET, robot.name, "its history was not complete in time", room
                 )
         self.auditor.compare_with_logs({room: robot.pages[room] for room, robot in readers.items()})
 
     # Disturbances.
 
     def cut(self, robot: Robot, *, reset: bool, away: float = 0.0) -> None:
-        """End a robot's connection in the middle of whatever it was doing; it comes back, `away` s later."""
+        """End a robot's connection; it reconnects `away` seconds later."""
         line = self._lines.get(robot)
         if line is None:
             return
@@ -171,7 +170,7 @@ class RobotCrowd:
         self._due[robot] += away
 
     def cut_mid_frame(self, robot: Robot, share: float, *, reset: bool) -> None:
-        """Send a share of what waits to be written, in the middle of a frame, then cut."""
+        """Send a share of the output buffer, usually ending in mid-frame, then cut."""
         line = self._lines.get(robot)
         if line is not None and robot.out:
             with contextlib.suppress(OSError):
@@ -179,7 +178,7 @@ class RobotCrowd:
         self.cut(robot, reset=reset)
 
     def take_over(self, robot: Robot) -> None:
-        """Come back on a new connection while the old one still hangs: unread, if it was not being read."""
+        """Reconnect while the old connection stays open: unread, if it was not being read."""
         line = self._lines.pop(robot, None)
         if line is None:
             return
@@ -204,12 +203,12 @@ class RobotCrowd:
             self._update_selector(line)
 
     def connected(self, robot: Robot) -> bool:
-        """Tell whether it has a connection that the server has taken."""
+        """Return whether it has an established connection."""
         line = self._lines.get(robot)
         return line is not None and not line.connecting
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all sockets."""
         for line in list(self._lines.values()):
             line.sock.close()
         for hung in self.hung:
@@ -233,7 +232,7 @@ class RobotCrowd:
         sock.connect_ex(("127.0.0.1", self.port))
 
     def _write(self, line: RobotConnection) -> bool:
-        """Write what waits; False if the line is dead."""
+        """Write the output buffer; return False if the connection is dead."""
         robot = line.robot
         if line.connecting:
             if line.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -329,5 +328,5 @@ class RobotCrowd:
 
 
 def live(robots: Iterable[Robot]) -> list[Robot]:
-    """Return those who are in."""
+    """Return the robots with a live session."""
     return [robot for robot in robots if robot.state is RobotState.LIVE]

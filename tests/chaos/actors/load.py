@@ -1,7 +1,6 @@
-"""What the robots say: texts and targets from a seed, and when.
+"""Load generators of the robots: message texts, targets and times.
 
-Knows what is due. What is said, and in which order for each sender, follows from the seed alone; how many of
-them are said in a second is a matter of the machine.
+Texts and their order per sender follow from the seed alone; the achieved rate depends on the machine.
 """
 
 import random
@@ -25,19 +24,19 @@ _SAMPLE_WORDS = (
 
 
 class MessageLoad:
-    """Lets each sender say something `rate` times a second while it is there."""
+    """Sends `rate` messages per second from each live sender."""
 
     def __init__(self, seed: object, rate: float, *, size: int = 60) -> None:
         self.rate = rate
         self.size = size
         self.on = False
-        """Whether anybody talks: once all are in, and until the audit."""
+        """Whether messages are sent: from the time when all are connected until the audit."""
         self._seed = seed
         self._speakers: dict[Robot, Iterator[tuple[str, str, str]]] = {}
         self._due: dict[Robot, float] = {}
 
     def add_speaker(self, robot: Robot, rooms: list[str], peers: list[str]) -> None:
-        """Let a robot talk in these rooms and to these users."""
+        """Let a robot send to these rooms and private peers."""
         self._speakers[robot] = speaker_messages(f"{self._seed}/{robot.name}", rooms, peers, self.size)
         self._due[robot] = 0.0
 
@@ -45,7 +44,7 @@ class MessageLoad:
         return robot in self._speakers
 
     def __call__(self, now: float) -> None:
-        """Say what is due; a speaker that was away does not make up for it."""
+        """Send the due messages; a sender that was away catches up at most five."""
         if not self.on:
             return
         gap = 1 / self.rate
@@ -60,7 +59,7 @@ class MessageLoad:
 
 
 class ResendPostponed:
-    """Lets robots send again, after a pause, what the store could not take."""
+    """Lets robots resend messages refused as `unavailable`, after a pause."""
 
     def __init__(self, robots: list[Robot], every: float = 0.2) -> None:
         self._robots = robots
@@ -76,7 +75,7 @@ class ResendPostponed:
 
 
 class RoomMoves:
-    """Lets those who only listen come and go in rooms, and speakers close conversations, now and then."""
+    """Random joins and leaves of listeners, and closed conversations of senders."""
 
     def __init__(
         self, seed: object, listeners: list[Robot], peers_of: dict[Robot, list[str]], every: float
@@ -109,7 +108,7 @@ class RoomMoves:
 
 
 class Flood:
-    """Lets senders say `count` messages together, each with at most `window` unacknowledged."""
+    """Sends `count` messages in total, with at most `window` unacknowledged per sender."""
 
     def __init__(self, senders: list[Robot], room: str, count: int, text: int, window: int = 64) -> None:
         self.left = count
@@ -126,7 +125,7 @@ class Flood:
 
 
 class Metronome:
-    """Lets senders say something in turn at fixed times, which are what lateness is measured from."""
+    """Sends at fixed times, senders in turn; latency is measured from the planned times."""
 
     def __init__(self, senders: list[Robot], room: str, rate: float, text: int) -> None:
         self.planned: dict[str, float] = {}
@@ -146,7 +145,7 @@ class Metronome:
             self._due += self._gap
 
     def delays(self, receivers: list[Robot]) -> list[float]:
-        """Return the seconds from each planned time to each receiver's having it."""
+        """Return the latency in seconds of each message at each receiver, from its planned time."""
         return [
             at - self.planned[ref]
             for robot in receivers
@@ -158,7 +157,7 @@ class Metronome:
 def speaker_messages(
     seed: str, rooms: list[str], peers: list[str], size: int
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield what one speaker says: room or peer, and a text that occurs once."""
+    """Yield one sender's messages: (room or "", peer or "", a unique text)."""
     rng = random.Random(seed)
     targets = [(room, "") for room in rooms] * 3 + [("", peer) for peer in peers]
     number = 0

@@ -1,7 +1,6 @@
-"""One client by the contract alone: what it says hello with, how it comes back, what it keeps.
+"""A client written from docs/protocol.md alone: hello, resume, resend; sans-I/O.
 
-Knows PROTOCOL.md, and bytes in and out. Must not know sockets, clocks of its own, or how it is cut off
-(crowd.py does). Everything it is shown goes to the auditor.
+Everything that it receives goes to the auditor. crowd.py owns its sockets.
 """
 
 import json
@@ -16,11 +15,11 @@ from chaos.audit.sends import conversation_name
 
 _decode = msgspec.json.Decoder().decode
 MAX_UNACKNOWLEDGED = 512
-"""The contract wants fewer than 1,024."""
+"""The protocol requires fewer than 1,024."""
 
 
 class RobotState(Enum):
-    """Where a robot is in its life; `GONE` for good."""
+    """State of a robot's session; `GONE` is final."""
 
     AWAY = auto()
     GREETING = auto()
@@ -29,7 +28,7 @@ class RobotState(Enum):
 
 
 class Robot:
-    """A resumable session; `out` is what waits to be written to its connection."""
+    """A resumable session; `out` is the output buffer of its connection."""
 
     def __init__(self, name: str, rooms: list[str], auditor: Auditor, *, must_resume: bool = True) -> None:
         self.name = name
@@ -41,27 +40,27 @@ class Robot:
         self.epoch = ""
         self.seqs: dict[str, int] = {}
         self.closed: set[str] = set()
-        """Conversations that were closed: their history can still be read."""
+        """Closed conversations, whose history can still be read."""
         self.unacknowledged: dict[str, Frame] = {}
         self.postponed: list[str] = []
-        """Refs whose message the server could not store so far."""
+        """Refs of messages refused as `unavailable`."""
         self.state = RobotState.AWAY
         self.out = bytearray()
         self.heard_at = 0.0
         self.last_bye: Frame | None = None
-        """The `bye` of the connection that ended last, if it had one."""
+        """The `bye` of the last connection, if it had one."""
         self.refusals = 0
         self.cuts = 0
         self.resumed: bool | None = None
-        """What the last `welcome` said."""
+        """`resumed` of the last `welcome`."""
         self.turned_away = False
-        """Whether its hello was refused: to be tried again on another connection."""
+        """Whether its hello was refused and must be repeated on another connection."""
         self.pages: dict[str, list[Frame]] = {}
         self.complete_logs: set[str] = set()
-        """Rooms whose log has come completely."""
+        """Rooms whose log has been read completely."""
         self.expected: set[str] = {"unavailable"}
         self.delays: list[tuple[str, float]] | None = None
-        """What came when, if somebody measures: ref and time."""
+        """Ref and time of each message received, if latency is measured."""
         self._moving: set[str] = set()
         self._partial = b""
         self._asked: dict[str, int] | None = None
@@ -71,7 +70,7 @@ class Robot:
     # Connections.
 
     def connected(self) -> None:
-        """Begin to speak on a new connection."""
+        """Send hello on a new connection."""
         hello: Frame = {"type": "hello", "username": self.name, "resumable": True, "rooms": self.rooms}
         self._asked = None
         if self.secret:
@@ -86,7 +85,7 @@ class Robot:
         self._write(hello)
 
     def cut(self) -> None:
-        """Forget the connection: what came in part never came."""
+        """Forget the connection and partial input."""
         self.cuts += 1
         self._partial = b""
         self.out.clear()
@@ -94,7 +93,7 @@ class Robot:
             self.state = RobotState.AWAY
 
     def receive(self, data: bytes, now: float) -> None:
-        """Take bytes as they come."""
+        """Process received bytes."""
         self.heard_at = now
         lines = (self._partial + data).split(b"\n")
         self._partial = lines.pop()
@@ -125,7 +124,7 @@ class Robot:
         return ref
 
     def resend_postponed(self) -> None:
-        """Send once more what could not be stored."""
+        """Resend the messages refused as `unavailable`."""
         refs, self.postponed = self.postponed, []
         for ref in refs:
             if ref in self.unacknowledged:
@@ -144,7 +143,7 @@ class Robot:
         self._write({"type": "close", "with": peer, "ref": "close"})
 
     def settled_in(self, room: str) -> bool:
-        """Tell whether it is not just coming into or leaving a room."""
+        """Return whether no join or leave of the room is pending."""
         return room not in self._moving
 
     def ping(self) -> None:
@@ -156,7 +155,7 @@ class Robot:
         self.state = RobotState.GONE
 
     def ask_log(self, room: str) -> None:
-        """Ask for the whole log of a room; `pages` gets it, `whole` says when."""
+        """Request the whole log of a room into `pages`; `complete_logs` says when it is complete."""
         self.pages[room] = []
         self.complete_logs.discard(room)
         self._ask_page(room, 0)
@@ -211,7 +210,7 @@ class Robot:
             case "error":
                 self._error(frame)
             case _:
-                self.auditor.report_fault(FaultKind.BAD_FRAME, self.name, f"a type nobody knows: {frame}")
+                self.auditor.report_fault(FaultKind.BAD_FRAME, self.name, f"unknown type: {frame}")
 
     def _welcome(self, frame: Frame) -> None:
         self.state = RobotState.LIVE
@@ -233,7 +232,7 @@ class Robot:
         self.postponed.clear()
         for message in self.unacknowledged.values():
             self._send_message(message)
-        for room in self.pages.keys() - self.complete_logs:  # asked on a connection that ended
+        for room in self.pages.keys() - self.complete_logs:  # requested on the previous connection
             self.ask_log(room)
 
     def _page(self, frame: Frame) -> None:

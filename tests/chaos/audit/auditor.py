@@ -1,7 +1,7 @@
-"""Knows every send and everything that was shown, and finds what must not be.
+"""Checks every send and every received frame against the guarantees of docs/protocol.md.
 
-Fed by clients with each frame as it comes; compares with the log at the end. Knows the contract
-(PROTOCOL.md), no sockets and no server. A fault is noted and the watch goes on, so that one run shows all.
+Clients feed it each frame; at the end it compares everything with the rooms' logs. It records faults and
+continues, so that one run shows all of them. Sans-I/O.
 """
 
 import json
@@ -19,7 +19,7 @@ _RECENT_EVENTS = 8
 
 
 class Auditor:
-    """One run's audit; `seed` goes into every finding."""
+    """The audit of one run; every fault names its `seed`."""
 
     def __init__(self, seed: object) -> None:
         self.seed = str(seed)
@@ -31,13 +31,13 @@ class Auditor:
         self.resumed = 0
         self.epoch = ""
         self.heads: dict[str, int] = {}
-        """The highest seq of each room that anybody was shown."""
+        """The highest seq shown to any receiver, by room."""
         self.positions: dict[str, dict[str, int]] = {}
-        """By receiver and room: the last seq it got, or where it came in."""
+        """By receiver and room: the last seq received, or the one of its entry."""
         self.gaps = 0
         self.trimmed: set[str] | None = None
-        """Rooms of which the log has lost its beginning, if the server may trim; then there may be gaps."""
-        self._entries: dict[tuple[str, str], int] = {}  # where a receiver came in
+        """Rooms whose log was trimmed, if the server may trim; only these may have gaps."""
+        self._entries: dict[tuple[str, str], int] = {}  # seq of a receiver's entry
         self._left: dict[tuple[str, str], int] = {}  # the last seq it had when it left
         self._skipped: dict[tuple[str, str], set[int]] = {}
         self._shown: dict[str, dict[int, bytes]] = {}
@@ -47,23 +47,23 @@ class Auditor:
         self._notes: deque[tuple[float, str]] = deque(maxlen=6)
         self._began = time.monotonic()
 
-    # What the scenario does.
+    # Called by the scenario.
 
     def note_event(self, what: str) -> None:
-        """Remember something that was done to everybody, for the findings."""
+        """Record an event that concerns all receivers, to be shown with the faults."""
         self._notes.append((time.monotonic() - self._began, what))
 
-    # What senders do.
+    # Called for senders.
 
     def sent(self, author: str, ref: str, room: str, text: str) -> None:
-        """Note a try: the first, or one more."""
+        """Record a send, or one more try of it."""
         send = self.sends.get((author, ref))
         if send is None:
             send = self.sends[author, ref] = TrackedSend(author, ref, room, text)
         send.tries += 1
 
     def refused(self, author: str, frame: Frame, *, explained: bool) -> None:
-        """Note an error; one that is not `explained` is a fault, and `unavailable` means a later try."""
+        """Record an error frame; it is a fault unless `explained`."""
         send = self.sends.get((author, frame.get("ref", "")))
         if send is not None:
             send.refusals.append(str(frame.get("code")))
@@ -71,15 +71,15 @@ class Auditor:
             self._record_fault(FaultKind.REFUSED, author, send.room if send else "", 0, str(frame))
 
     def given_up(self, author: str) -> None:
-        """Note that a session is over: what it was not told of stays unacknowledged."""
+        """Record the end of a session: its unacknowledged sends stay so."""
         for send in self.sends.values():
             if send.author == author and not send.acknowledged:
                 send.given_up = True
 
-    # What receivers see.
+    # Called for receivers.
 
     def welcomed(self, receiver: str, frame: Frame, asked: Mapping[str, int] | None) -> None:
-        """Note a `welcome`; `asked` is what a session that must be resumed said of its rooms."""
+        """Record a `welcome`; `asked` has the seqs sent by a session that must be resumed."""
         epoch = frame["epoch"]
         if self.epoch and epoch != self.epoch:
             self._record_fault(FaultKind.EPOCH, receiver, "", 0, f"it was {self.epoch}, and now is {epoch}")
@@ -111,37 +111,35 @@ class Auditor:
                 continue
             if not room.startswith("@"):
                 self._record_fault(FaultKind.WRONG_PLACE, receiver, room, seq, "it did not ask for this room")
-            self.entered(
-                receiver, room, seq
-            )  # a conversation that began, or goes on, while this one was away
+            self.entered(receiver, room, seq)  # a conversation that was opened while this session was away
 
     def entered(self, receiver: str, room: str, seq: int) -> None:
-        """Note where a receiver stands as it comes into a room; being told so again changes nothing."""
+        """Record a receiver's position as it enters a room; a repetition must agree."""
         positions = self.positions.setdefault(receiver, {})
         if room in positions:
             if positions[room] != seq:
-                detail = f"told to stand at {seq}, but got {positions[room]} last"
+                detail = f"position {seq} announced, but the last seq was {positions[room]}"
                 self._record_fault(FaultKind.WRONG_PLACE, receiver, room, seq, detail)
             return
         positions[room] = seq
         self._remember_event(receiver, "entered", room, seq)
         key = receiver, room
         self._entries[key] = min(seq, self._entries.get(key, seq))
-        # Nobody is told what is said in a conversation that is closed, for it is open then.
+        # A closed conversation has no messages, as each message opens it.
         if room.startswith("@") and seq != (last := self._left.get(key, 0)):
             self._record_fault(
                 FaultKind.WRONG_PLACE, receiver, room, seq, f"the conversation goes on after {last}"
             )
 
     def left(self, receiver: str, room: str) -> None:
-        """Note that a receiver has left a room, or that a conversation was closed."""
+        """Record that a receiver left a room, or that a conversation was closed."""
         seq = self.positions.get(receiver, {}).pop(room, None)
         self._remember_event(receiver, "left", room, seq or 0)
         if seq is not None:
             self._left[receiver, room] = seq
 
     def gap(self, receiver: str, frame: Frame) -> None:
-        """Note a `gap`: allowed only where the server trims, and only right after what was shown."""
+        """Record a `gap`: allowed only if the server trims, and only right after the last seq."""
         room, first, last = frame["room"], frame["first"], frame["last"]
         self._remember_event(receiver, "gap", room, last)
         expected = self.positions.get(receiver, {}).get(room, -1) + 1
@@ -154,7 +152,7 @@ class Auditor:
             self.positions[receiver][room] = max(last, expected - 1)
 
     def message(self, receiver: str, frame: Frame, raw: bytes, now: float = 0.0) -> None:
-        """Note a `message` event as it came."""
+        """Record a `message` frame."""
         room, seq = frame["room"], frame["seq"]
         if frame.get("again"):
             self._check_repeat(receiver, frame, now)
@@ -195,7 +193,7 @@ class Auditor:
             self._record_fault(FaultKind.REPEATED, receiver, room, seq, f"it has everything up to {last}")
 
     def _check_content(self, receiver: str, frame: Frame) -> None:
-        """Check a message that is shown for the first time against what was sent."""
+        """Compare a message, at its first occurrence, with what was sent."""
         room, seq = frame["room"], frame["seq"]
         author = self._names.get(frame["from"])
         if author is None:
@@ -222,7 +220,7 @@ class Auditor:
     def _acknowledge(self, author: str, frame: Frame, now: float) -> None:
         send = self.sends.get((author, frame.get("ref", "")))
         if send is None:
-            return  # found to be forged already
+            return  # reported as forged already
         if not send.acknowledged:
             self.acknowledged += 1
             send.acked_at = now
@@ -258,17 +256,17 @@ class Auditor:
     # The end.
 
     def unacknowledged(self) -> int:
-        """Return how many sends still wait for an answer."""
+        """Return the number of sends without an answer."""
         return sum(not (send.acknowledged or send.given_up) for send in self.sends.values())
 
     def behind(self, receiver: str) -> list[str]:
-        """Return the rooms in which a receiver has less than others have been shown."""
+        """Return the rooms in which a receiver lags behind the others."""
         return [
             room for room, seq in self.positions.get(receiver, {}).items() if seq < self.heads.get(room, 0)
         ]
 
     def compare_with_logs(self, logs: Mapping[str, Iterable[Frame]]) -> None:
-        """Compare everything with the log of each room, as `history` gives it when all is quiet."""
+        """Compare everything with the log of each room, read with `history` when all is quiet."""
         stored: dict[tuple[str, str], tuple[str, int]] = {}
         for room, frames in logs.items():
             self._compare(room, frames, stored)
@@ -296,7 +294,7 @@ class Auditor:
                 base = last = seq - 1
                 self.trimmed.add(room)
             if seq <= base:
-                continue  # from before anybody came in
+                continue  # from before any receiver entered
             if seq != last + 1:
                 self._record_fault(FaultKind.LOG_BROKEN, "", room, seq, f"it follows {last} in the log")
             last = seq
@@ -320,26 +318,26 @@ class Auditor:
                 self._record_fault(FaultKind.LOST, receiver, room, seq, "it was skipped and never came")
 
     def shown(self, room: str) -> Mapping[int, bytes]:
-        """Return what was shown of a room, by seq, as it came."""
+        """Return the raw messages shown of a room, by seq."""
         return self._shown.get(room, {})
 
     def frame(self, room: str, seq: int) -> Frame | None:
-        """Return what was shown under a seq, None if nothing was."""
+        """Return the message shown under a seq; None if there was none."""
         raw = self.shown(room).get(seq)
         return None if raw is None else json.loads(raw)
 
     def id_of(self, name: str) -> str:
-        """Return the public id that a user has."""
+        """Return a user's public id."""
         return self._ids[name]
 
     def raise_if_faults(self) -> None:
-        """Raise `Found` with every fault that was kept."""
+        """Raise `FaultsFound` if there were faults."""
         if self.counts:
             total = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
             raise FaultsFound("\n".join([f"seed {self.seed}: {total}", *map(str, self.faults)]))
 
     def report_fault(self, kind: FaultKind, receiver: str, detail: str, room: str = "") -> None:
-        """Note what somebody else has found."""
+        """Record a fault found outside the auditor."""
         self._record_fault(kind, receiver, room, 0, detail)
 
     def _remember_event(self, receiver: str, what: str, room: str, seq: int) -> None:

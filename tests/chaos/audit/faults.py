@@ -1,7 +1,4 @@
-"""What can be wrong with what a client was shown: a closed list, and one finding of it.
-
-Knows how a finding is told to a person. Must not know how it was found (auditor.py does).
-"""
+"""Kinds of faults that the audit can find, and their reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +6,25 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """Every fault that the auditor can find."""
+    """The closed list of faults."""
 
     LOST = "lost"
     """A member never got a message that is in the log."""
     REPEATED = "repeated"
-    """A receiver got a seq that it had already."""
+    """A receiver got a seq twice."""
     OUT_OF_ORDER = "out_of_order"
-    """A seq that was skipped came after all."""
+    """A skipped seq came later."""
     HOLE = "hole"
-    """A receiver got seq n + k after seq n, and was told of no gap."""
+    """A receiver got seq n + k after seq n, without a `gap` frame."""
     GAP = "gap"
-    """A receiver was told of a gap that nothing explains."""
+    """A `gap` frame without a reason."""
     WRONG_TEXT = "wrong_text"
     WRONG_AUTHOR = "wrong_author"
     WRONG_ROOM = "wrong_room"
     DIFFERENT = "different"
     """Two receivers got different bytes under one seq."""
     FORGED = "forged"
-    """Shown, or in the log, but nobody sent it."""
+    """Shown, or in the log, but never sent."""
     NOT_IN_LOG = "not_in_log"
     """Shown to a receiver, but not in the log."""
     LOG_BROKEN = "log_broken"
@@ -35,30 +32,30 @@ class FaultKind(StrEnum):
     STORED_TWICE = "stored_twice"
     """One send (author and ref) has two seqs."""
     ACKED_TWICE = "acked_twice"
-    """More acknowledgements than there were sends."""
+    """More acknowledgements than sends."""
     ACKED_LOST = "acked_lost"
     """Acknowledged, but not in the log."""
     UNANSWERED = "unanswered"
-    """Neither acknowledged nor refused when all was quiet."""
+    """Neither acknowledged nor refused at the end."""
     REFUSED = "refused"
-    """An error that nothing explains."""
+    """An unexpected error."""
     NOT_RESUMED = "not_resumed"
     """A session that should have been resumed was not, or another one was."""
     WRONG_PLACE = "wrong_place"
-    """`welcome` says another standing than the one that was asked for."""
+    """`welcome` has another position than the requested one."""
     EPOCH = "epoch"
-    """`epoch` changed though nothing was lost, or stayed though something was."""
+    """`epoch` changed without a loss, or did not change after one."""
     NOT_A_MEMBER = "not_a_member"
     """A message of a room that the receiver is not in."""
     BAD_FRAME = "bad_frame"
-    """A frame that cannot be read, or a command of ours that could not."""
+    """A frame that cannot be decoded, or a command of ours that the server could not."""
     NOT_QUIET = "not_quiet"
-    """It did not come to rest in the time given."""
+    """The scenario did not settle in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFault:
-    """One finding, with what happened last to its receiver and to everybody."""
+    """One fault, with the last events of its receiver and of the run."""
 
     kind: FaultKind
     receiver: str
@@ -75,5 +72,5 @@ class AuditFault:
         )
 
 
-class FaultsFound(AssertionError):  # noqa: N818  it says what was found
+class FaultsFound(AssertionError):  # noqa: N818  an audit result
     """The audit found faults."""

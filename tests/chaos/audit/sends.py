@@ -1,7 +1,4 @@
-"""What was sent: each message that some client tried to say, and what became of it.
-
-Knows one send. Must not know receivers.
-"""
+"""Records of sent messages and their acknowledgements."""
 
 from dataclasses import dataclass, field
 
@@ -20,16 +17,16 @@ class TrackedSend:
     room: str
     text: str
     tries: int = 0
-    """How often it was written to a connection."""
+    """How often it was sent."""
     acks: int = 0
-    """In-order events of our own; exactly one in the end."""
+    """Own `message` events in order; exactly one at the end."""
     again: int = 0
-    """Repeats marked `again`; at most one for each try after the first."""
+    """Events marked `again`; at most one for each try after the first."""
     refusals: list[str] = field(default_factory=list)
     seq: int = 0
     acked_at: float = 0.0
     given_up: bool = False
-    """Its session ended for good: known not to be acknowledged."""
+    """Its session ended for good: it stays unacknowledged."""
 
     @property
     def acknowledged(self) -> bool:

@@ -1,7 +1,4 @@
-"""A disk that can be filled: a small tmpfs where mounting is allowed.
-
-Knows mounts and bytes. Must not know who writes there.
-"""
+"""A small tmpfs that can be filled, where mounting is allowed."""
 
 import contextlib
 import os
@@ -16,7 +13,7 @@ _BLOCK_BYTES = 4096
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path | None]:
-    """Mount a tmpfs of `size` bytes on `folder`, None where that is not allowed; unmount it at the end."""
+    """Mount a tmpfs of `size` bytes on `folder`, and unmount it at the end; None if not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = shutil.which("mount")
     if mount is None or os.geteuid() != 0:
@@ -29,13 +26,13 @@ def small_disk(folder: Path, size: int) -> Iterator[Path | None]:
     try:
         yield folder
     finally:
-        # Lazily: a server that is just ending may have a file open.
+        # Lazily: an ending server may have a file open.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Take all space of a disk, and give it back at the end."""
+    """Fill a disk, and free the space at the end."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while file.write(bytes(_BLOCK_BYTES)) == _BLOCK_BYTES:

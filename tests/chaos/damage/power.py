@@ -1,8 +1,8 @@
-"""A loss of power, as far as one can do it to a file: what was not synced is gone.
+"""Simulated power loss: removes unsynced data from the store's files.
 
-Knows the formats of SQLite's write-ahead log and its index (https://sqlite.org/fileformat2.html#walformat,
-https://sqlite.org/walformat.html) and of our mark (chat_server/engines/sqlite/tail_guard.py). The server must
-have ended.
+Uses the formats of SQLite's write-ahead log and its index (https://sqlite.org/fileformat2.html#walformat,
+https://sqlite.org/walformat.html) and of our mark (chat_server/engines/sqlite/tail_guard.py). The server
+MUST have ended.
 """
 
 import random
@@ -15,24 +15,24 @@ from chat_server.engines.sqlite import tail_guard
 _WAL_HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
 _MARKED_SIZE_OFFSET = 8
-"""Where the mark says how far the log had come."""
+"""Offset of the log's size in the mark."""
 _OTHER_BOOT = b"00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
 class PowerCut:
-    """What was taken away."""
+    """The commits removed."""
 
     commits: int
-    """Transactions in the write-ahead log that no sync had covered."""
+    """Unsynced transactions in the write-ahead log."""
     lost: int
-    """How many of them are gone."""
+    """How many of these were removed."""
 
 
 def cut_power(data: Path, seed: object, *, synced: bool = False) -> PowerCut:
-    """Cut off an unsynced tail of random length, and let the machine have started anew.
+    """Remove an unsynced tail of random length, and pretend a reboot.
 
-    With `synced` every commit had been synced (`--sync full`), so that no tail is lost.
+    With `synced` every commit was synced (`--sync full`), so nothing is removed.
     """
     database = data / "greenroom.db"
     taken = PowerCut(0, 0) if synced else _truncate(database, random.Random(f"{seed}/power"))
@@ -45,9 +45,7 @@ def _truncate(database: Path, rng: random.Random) -> PowerCut:
     wal = database.with_name(database.name + "-wal")
     index = database.with_name(database.name + "-shm").read_bytes()
     (newest,) = struct.unpack_from("=I", index, 16)  # mxFrame of the first header
-    (done,) = struct.unpack_from(
-        "=I", index, 96
-    )  # nBackfill: these are in the data file, so they were synced
+    (done,) = struct.unpack_from("=I", index, 96)  # nBackfill: frames in the data file, so synced
     (tried,) = struct.unpack_from("=I", index, 128)  # nBackfillAttempted
     content = wal.read_bytes()
     (page,) = struct.unpack_from(">I", content, 8)
@@ -62,7 +60,7 @@ def _truncate(database: Path, rng: random.Random) -> PowerCut:
     unsynced = [number for number in ends if number > synced]
     kept = rng.randrange(len(unsynced)) if unsynced else 0
     last = unsynced[kept - 1] if kept else synced
-    # Half of the time a torn transaction follows, which recovery has to throw away.
+    # Half of the time a torn transaction follows, which recovery must discard.
     torn = rng.choice((0, frame // 2)) if unsynced and last < newest else 0
     with wal.open("r+b") as file:
         file.truncate(_WAL_HEADER_BYTES + last * frame + torn)
@@ -70,7 +68,7 @@ def _truncate(database: Path, rng: random.Random) -> PowerCut:
 
 
 def _write_other_boot_id(path: Path) -> None:
-    """Write the boot id of another start of the machine into the mark, which nobody had synced: it is old."""
+    """Write another boot id and an old size into the mark, which is never synced."""
     content = bytearray(path.read_bytes())
     here = tail_guard.boot_id().encode()
     at = content.index(here)

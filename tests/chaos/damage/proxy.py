@@ -1,7 +1,7 @@
-"""A bad network between the clients and the server: delays, single bytes, standstills, ends in mid-frame.
+"""A TCP proxy that injects network faults: delays, single bytes, stalls, ends in mid-frame.
 
-Knows sockets and bytes; what it does to which connection is in the plan (plan.course). Must not know frames,
-but for `tamper`, with which the tests show that the audit sees what a lying server would do. One thread.
+The faults of each connection are planned (`plan.plan_connection`). It forwards bytes, not frames; only
+`tamper`, with which tests simulate a faulty server, gets whole lines. Runs in one thread.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ _MAX_HELD_BYTES = 1 << 16
 _READ_BYTES = 1 << 14
 _LINGER_0 = struct.pack("ii", 1, 0)
 Tamper = Callable[[bytes], bytes]
-"""Takes a line that the server sent, gives what the client gets instead."""
+"""Takes a line from the server; returns the bytes that the client gets instead."""
 
 
 class _Direction:
-    """One direction of a pair."""
+    """One direction of a proxied connection."""
 
     def __init__(self, source: socket.socket, target: socket.socket, singles: int) -> None:
         self.source = source
@@ -43,7 +43,7 @@ class _Direction:
         self.size += len(data)
 
     def forward(self, now: float, *, calm: bool) -> int:
-        """Pass on what is due; return how many bytes went."""
+        """Forward due bytes; return how many were sent."""
         if not self.held or self.held[0][0] > now:
             return 0
         due, data = self.held.popleft()
@@ -60,7 +60,7 @@ class _Direction:
 
 
 class _ProxiedConnection:
-    """A client's connection and ours to the server."""
+    """A client's connection, with the one to the server."""
 
     def __init__(self, client: socket.socket, server: socket.socket, plan: ConnectionPlan, seed: str) -> None:
         self.plan = plan
@@ -75,7 +75,7 @@ class _ProxiedConnection:
 
 
 class ChaosProxy:
-    """Listens on `port`; every connection goes on to `target`. A context: at its end all is closed."""
+    """Listens on `port` and forwards to the port `target`; a context manager."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class ChaosProxy:
         self.ends: Counter[str] = Counter()
         self.stalls = 0
         self.calm = calm
-        """Whether connections are left in peace from now on."""
+        """Whether it injects no faults from now on."""
         self.connections = 0
         self._seed = seed
-        self._hangs = hangs  # whether a connection may fall silent for good, or is reset instead
+        self._hangs = hangs  # whether a connection may hang for good, or is reset instead
         self._tamper = tamper
         self._pairs: dict[socket.socket, _ProxiedConnection] = {}
         self._selector = selectors.DefaultSelector()
@@ -133,7 +133,7 @@ class ChaosProxy:
         server = socket.socket()
         try:
             server.connect(("127.0.0.1", self.target))
-        except OSError:  # the server is down: so is the way to it
+        except OSError:  # the server is down
             server.close()
             client.close()
             return

@@ -1,7 +1,7 @@
 """`chat-server` with a store and a clock that fail on request; run as `python -m chaos.damage.rigged`.
 
-The folder CHAOS_SWITCHES holds them: `write` and `read` (the text is SQLite's message), `clock` (seconds that
-are added to the time of day). Everything else is the real server.
+Faults are files in the folder CHAOS_SWITCHES: `write` and `read` (the text is SQLite's message), `clock`
+(seconds added to the time). Everything else is the real server.
 """
 
 import os
@@ -49,7 +49,7 @@ def _rig(owner: Any, method: str, switch: str) -> None:
 
 
 class _Clock(app.SystemClock):
-    """The machine's clock, set forward or back by the switch `clock`."""
+    """The system clock, shifted by the switch `clock`."""
 
     @staticmethod
     def time() -> float:

@@ -1,6 +1,6 @@
-"""The server is killed and stopped in the middle of the load, again and again.
+"""The server is killed or stopped under load, repeatedly.
 
-Nothing acknowledged may be lost, nothing repeated, nothing out of order, and `epoch` stays.
+No acknowledged message may be lost, repeated or reordered, and `epoch` must not change.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 def run(
     folder: Path, size: ScenarioSize, count: int, kinds: list[Blow], *, peeks: bool = False
 ) -> dict[str, float]:
-    """Strike `count` times, having looked into the data file before if it `peeks`; raise what is found."""
+    """End the server `count` times, with `peeks` after reading its data file. Raises `FaultsFound`."""
     with chaos_stage(folder, size) as scene:
         scene.start_load()
         for number, step in enumerate(plan.plan_blows(size.seed, count, kinds), 1):
@@ -27,22 +27,22 @@ def run(
             scene.end_server(step.blow)
             scene.server.start(wait=False)
             if scene.auditor.counts:
-                break  # one fault makes the next; the first is what matters
+                break  # faults cause others; the first one matters
         scene.wait_all_back()
         scene.crowd.run_for(0.2)
         return scene.finish()
 
 
 def peek(scene: ChaosStage) -> None:
-    """Open the data file as another program would, look, close it, and let the talk go on for a moment."""
+    """Read the data file as another program would, then continue the load briefly."""
     with closing(sqlite3.connect(scene.server.data / "greenroom.db", timeout=5)) as other:
         (count,) = other.execute("SELECT count(*) FROM log").fetchone()
-    scene.auditor.note_event(f"another program has seen {count} messages in the data file")
+    scene.auditor.note_event(f"another program has read {count} messages in the data file")
     scene.crowd.run_for(0.1)
 
 
 def wait_for(scene: ChaosStage, timing: BlowTiming) -> None:
-    """Wait until it is this moment."""
+    """Wait for the condition of `timing`."""
     match timing:
         case BlowTiming.ALL_BACK:
             scene.wait_all_back()

@@ -1,4 +1,4 @@
-"""The time of day is set back an hour, and forward again, in the middle of the load: order goes by `seq`."""
+"""The system clock jumps back an hour and forward again under load; order depends on `seq` only."""
 
 import json
 import random
@@ -13,7 +13,7 @@ HOUR_S = 3600
 
 
 def run(folder: Path, size: ScenarioSize, jumps: int, *, kills: bool = False) -> dict[str, float]:
-    """Let the clock jump so often, with `kills` the server dying in between; raise what the audit finds."""
+    """Let the clock jump `jumps` times, with `kills` killing the server in between. Raises `FaultsFound`."""
     rng = random.Random(f"{size.seed}/clock")
     with chaos_stage(folder, size, rigged=True) as scene:
         scene.start_load()
@@ -37,7 +37,7 @@ def run(folder: Path, size: ScenarioSize, jumps: int, *, kills: bool = False) ->
 
 
 def went_back(scene: ChaosStage) -> bool:
-    """Tell whether timestamps show the jump, so that the scenario is not in vain."""
+    """Return whether timestamps show a jump, i.e. whether the scenario tested anything."""
     for room in scene.auditor.heads:
         shown = scene.auditor.shown(room)
         times = [json.loads(shown[seq])["timestamp"] for seq in sorted(shown)]

@@ -1,6 +1,6 @@
-"""The network is bad: cuts in mid-frame, resets, standstills, connections that hang and are taken over.
+"""A bad network: cuts in mid-frame, resets, stalls, connections that hang and are replaced.
 
-The server lives; every session is resumed, and nothing is lost, repeated or out of order.
+Every session must be resumed, and nothing lost, repeated or reordered.
 """
 
 import json
@@ -14,11 +14,11 @@ from chaos.damage.proxy import ChaosProxy
 from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
 RECOVERY_TIMEOUT_S = 30.0
-"""Seconds for everybody to come back once the network is well."""
+"""Time for all clients to reconnect once the network works again."""
 
 
 def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str, float]:
-    """Let everybody talk through a bad network for so long."""
+    """Run the load through a faulty proxy for `seconds`."""
     with chaos_stage(folder, size) as scene, ChaosProxy(scene.server.port, size.seed, calm=True) as proxy:
         crowd = scene.crowd
         crowd.port = proxy.port
@@ -27,7 +27,7 @@ def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str,
         proxy.calm = False
         crowd.run(lambda: bool(scene.auditor.counts), seconds)
         proxy.calm = True
-        for robot in live(crowd.robots):  # what hangs or is slow now would be so for ever
+        for robot in live(crowd.robots):  # hanging connections would never recover
             crowd.cut(robot, reset=False)
         scene.wait_all_back(RECOVERY_TIMEOUT_S)
         figures = scene.finish()
@@ -39,7 +39,7 @@ def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str,
 
 
 def cuts(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]:
-    """Cut clients off in the middle of a frame that they send, or of what they are sent, `count` times."""
+    """Cut connections `count` times, mostly in the middle of a frame."""
     rng = random.Random(f"{size.seed}/cuts")
     with chaos_stage(folder, size) as scene:
         scene.start_load()
@@ -61,7 +61,7 @@ def cuts(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]:
 
 
 def absences(folder: Path, size: ScenarioSize, count: int, kept: int) -> dict[str, float]:
-    """Keep listeners away while the server trims its log to `kept` messages a room: they hear of gaps."""
+    """Keep listeners away while the server trims its log to `kept` messages a room: they get `gap`s."""
     rng = random.Random(f"{size.seed}/absences")
     with chaos_stage(folder, size, "--retention-messages", str(kept)) as scene:
         scene.auditor.trimmed = set()
@@ -79,7 +79,7 @@ def absences(folder: Path, size: ScenarioSize, count: int, kept: int) -> dict[st
 
 
 def take_overs(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]:
-    """Let sessions go on over a new connection while the old one hangs; the old one is told `replaced`."""
+    """Resume sessions while the old connection hangs, which must get `bye` `replaced`."""
     rng = random.Random(f"{size.seed}/takeovers")
     with chaos_stage(folder, size) as scene:
         scene.start_load()
@@ -97,7 +97,7 @@ def take_overs(folder: Path, size: ScenarioSize, count: int) -> dict[str, float]
 
 
 def check_replaced(scene: ChaosStage, crowd: RobotCrowd) -> None:
-    """See that what hung was told why, in its last frame, and closed."""
+    """Check that each hung connection was closed, with `bye` `replaced` as its last frame."""
     for hung in crowd.hung:
         last = bytes(hung.data).strip().rpartition(b"\n")[2]
         since = round(time.monotonic() - hung.since, 1)
@@ -107,5 +107,5 @@ def check_replaced(scene: ChaosStage, crowd: RobotCrowd) -> None:
             )
         elif not last or json.loads(last).get("reason") != "replaced":
             scene.auditor.report_fault(
-                FaultKind.BAD_FRAME, hung.robot.name, f"the last frame is no `replaced`: {last!r}"
+                FaultKind.BAD_FRAME, hung.robot.name, f"the last frame is not `replaced`: {last!r}"
             )

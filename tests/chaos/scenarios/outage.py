@@ -1,7 +1,7 @@
-"""Power is lost: the unsynced end of the log is gone, and the machine has started anew.
+"""Power loss: the unsynced end of the log is lost, and the machine reboots.
 
-With `--sync normal` `epoch` changes, nobody resumes into seqs that may be given out anew, and only about the
-last second is lost. With `--sync full` nothing is lost, and all are resumed.
+With `--sync normal` `epoch` changes, no session is resumed (seqs may be issued again), and about the last
+second is lost. With `--sync full` nothing is lost, and all sessions are resumed.
 """
 
 import time
@@ -15,19 +15,19 @@ from chaos.plan import Blow
 from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
 MAX_LOSS_S = 3.0
-"""Seconds that may be lost: the promise is about one, and the machine is busy."""
+"""Maximum loss: the promise is about one second, and the machine is busy."""
 
 
 def run(
     folder: Path, size: ScenarioSize, times: int, *, synced: bool = False, first: float = MAX_LOSS_S + 1
 ) -> dict[str, float]:
-    """Lose power so often; raise what the audits find, or return the figures."""
+    """Lose power `times` times; return the figures. Raises `FaultsFound`."""
     with chaos_stage(folder, size, "--sync", "full" if synced else "normal") as scene:
         scene.start_load()
         lost = commits = gone = 0
         for number in range(times):
-            # Long enough for sessions to be synced. Where a session is lost together with the end of the one
-            # before it, that one holds its name: `name_taken` for a while, as the contract allows.
+            # Long enough for sessions to be synced. If a session is lost together with the end of the
+            # previous one, that one holds its name: `name_taken` for a while, as the protocol allows.
             scene.crowd.run_for(first if number == 0 else MAX_LOSS_S)
             scene.auditor.note_event(f"power lost, {number}")
             at = time.monotonic()
@@ -36,7 +36,7 @@ def run(
             commits, lost = commits + taken.commits, lost + taken.lost
             if not synced:
                 before = new_audit(scene)
-                scene.load.on = False  # whom one talks to may not be back yet, and is nobody then
+                scene.load.on = False  # a private peer may not be back yet, and is unknown then
             scene.server.start(wait=False)
             scene.wait_all_back()
             if not synced:
@@ -55,7 +55,7 @@ def run(
 
 
 def new_audit(scene: ChaosStage) -> Auditor:
-    """Let another auditor watch from here: seqs may be given out anew. Return the one so far."""
+    """Continue with a new auditor, as seqs may be issued again; return the previous one."""
     before = scene.auditor
     scene.auditor = scene.crowd.auditor = Auditor(scene.size.seed)
     scene.auditor.note_event("power was lost")
@@ -67,14 +67,14 @@ def new_audit(scene: ChaosStage) -> Auditor:
 
 
 def check_after(scene: ChaosStage, before: Auditor, at: float) -> int:
-    """Compare what is left with what was shown; return how many acknowledged ones are gone."""
+    """Compare the log with what was shown before; return the number of lost acknowledged messages."""
     crowd, auditor = scene.crowd, scene.auditor
     if auditor.epoch == before.epoch:
         auditor.report_fault(FaultKind.EPOCH, "", f"it is still {before.epoch} after a loss of power")
     for robot in crowd.robots:
         if robot.state is RobotState.LIVE and robot.resumed is not False:
             auditor.report_fault(
-                FaultKind.EPOCH, robot.name, "it was resumed though seqs may be given out anew"
+                FaultKind.EPOCH, robot.name, "it was resumed though seqs may be issued again"
             )
     gone = 0
     readers = {room: robot for robot in crowd.robots for room in robot.rooms if room in robot.seqs}
@@ -87,7 +87,7 @@ def check_after(scene: ChaosStage, before: Auditor, at: float) -> int:
 
 
 def compare(before: Auditor, room: str, frames: list[Frame], at: float, after: Auditor) -> int:
-    """Find what is in the log otherwise than it was shown, and what is gone though it was old enough."""
+    """Report messages that differ from what was shown, and lost ones older than `MAX_LOSS_S`."""
     stored = {frame["from"] + frame.get("ref", "") for frame in frames}
     first_new = min((seq for seq, raw in after.shown(room).items() if raw), default=len(frames) + 1)
     for frame in frames:

@@ -1,6 +1,6 @@
-"""The same with the real `chat_client.Client`: it comes back by itself, and its program sees everything once.
+"""Faults with the real `chat_client.Client`, which reconnects by itself and must deliver everything once.
 
-Knows the client library. The auditor is fed with what the program is given, not with what the server sent.
+The auditor gets the events that the library returns, not the server's frames.
 """
 
 import json
@@ -29,11 +29,11 @@ from chat_protocol.events import Closed, Event, Gap, Joined, Left, MessageEvent,
 
 _MAX_PENDING = 100
 _UNLIMITED_TRIES = 1 << 20
-"""Tries of a send: how often the client sends again is its own affair."""
+"""Tries of a send: the client resends on its own."""
 
 
 class ClientProgram:
-    """A client, and the thread of the program that reads it; `lock` is for the auditor."""
+    """A client and the thread that reads its events; `lock` protects the auditor."""
 
     def __init__(self, client: Client, auditor: Auditor, lock: threading.Lock) -> None:
         self.client = client
@@ -49,11 +49,11 @@ class ClientProgram:
         self._thread.start()
 
     def say(self, room: str, peer: str, text: str) -> None:
-        """Say something, unless too much of what was said still waits."""
+        """Send a message, unless too many are pending."""
         self.pending = [one for one in self.pending if not one.done or one.error is not None]
         if len(self.pending) >= _MAX_PENDING:
             return
-        with self._lock:  # nobody may see it before it is known to be sent
+        with self._lock:  # the auditor must know it before any receiver
             one = self.client.send(text, room=room or None, to=peer or None)
             target = room or conversation_name(self.name, peer)
             self._auditor.sent(self.name, str(one.command.ref), target, text)
@@ -61,12 +61,12 @@ class ClientProgram:
         self.pending.append(one)
 
     def settled(self) -> bool:
-        """Tell whether everything has its answer, and nothing is missing."""
+        """Return whether all sends are answered and all messages received."""
         with self._lock:
             return all(one.done for one in self.pending) and not self._auditor.behind(self.name)
 
     def check_answers(self) -> None:
-        """See that nothing was refused."""
+        """Report refused or unanswered sends."""
         for one in self.pending:
             if one.error is not None or not one.done:
                 self._auditor.report_fault(FaultKind.REFUSED, self.name, f"{one.command}: {one.error}")
@@ -90,10 +90,10 @@ class ClientProgram:
             case MessageEvent():
                 raw = encode(event)
                 if event.room.startswith("@") and event.room not in auditor.positions[name]:
-                    auditor.entered(name, event.room, 0)  # begun while it was away
+                    auditor.entered(name, event.room, 0)  # opened while it was away
                 auditor.message(name, json.loads(raw), raw)
             case Joined() | Opened():
-                if event.room not in auditor.positions[name]:  # the client may be told again
+                if event.room not in auditor.positions[name]:  # may be repeated
                     auditor.entered(name, event.room, event.seq)
             case Left() | Closed():
                 auditor.left(name, event.room)
@@ -110,7 +110,7 @@ class ClientProgram:
 
 
 def run(folder: Path, size: ScenarioSize, kills: int) -> dict[str, float]:
-    """Let real clients talk over a bad network while the server is killed; raise what the audit finds."""
+    """Run real clients over a bad network while the server is killed. Raises `FaultsFound`."""
     began = time.monotonic()
     auditor, lock = Auditor(size.seed), threading.Lock()
     server = ChaosServer(folder)
@@ -157,7 +157,7 @@ def run(folder: Path, size: ScenarioSize, kills: int) -> dict[str, float]:
 
 
 def _speakers(size: ScenarioSize, people: list[ClientProgram], cast: plan.Cast) -> Callable[[], None]:
-    """Return what lets each speaker say one thing."""
+    """Return a function that sends one message from each sender."""
     by_name = {person.name: person for person in people}
     speeches = [
         (by_name[name], speaker_messages(f"{size.seed}/{name}", cast.rooms[name], peers, size.text_bytes))

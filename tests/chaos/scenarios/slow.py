@@ -1,6 +1,6 @@
-"""Readers fall behind in the middle of a flood, and then something else happens to them, or to the server.
+"""Lagging readers in a flood, combined with reconnects and server ends.
 
-Being behind and coming back are one mechanism in the server: here they meet in every combination.
+The server uses one mechanism for lagging and resumed sessions; this tests all combinations.
 """
 
 import random
@@ -14,15 +14,15 @@ from chaos.plan import Blow
 from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
 FLOOD_TIMEOUT_S = 60.0
-"""Seconds for a flood to pass."""
+"""Time for a flood to be acknowledged."""
 TEXT_BYTES = 1000
 FLOOD_MESSAGES = 5_000
-"""Messages of a flood, with TEXT more than the kernel holds for one who stands still."""
+"""Messages of a flood: with TEXT_BYTES more than the kernel buffers for a stopped reader."""
 RECEIVE_BUFFER_BYTES = 16 << 10
 
 
 class Fate(StrEnum):
-    """What happens to those who are behind."""
+    """What happens to the lagging readers."""
 
     READ = "they read on"
     CUT = "they are cut off"
@@ -36,7 +36,7 @@ class Fate(StrEnum):
 def run(
     folder: Path, size: ScenarioSize, rounds: int, fates: Sequence[Fate] = tuple(Fate)
 ) -> dict[str, float]:
-    """Let each fate come `rounds` times, in random order; raise what is found, or return figures."""
+    """Apply each fate `rounds` times, in random order; return the figures. Raises `FaultsFound`."""
     rng = random.Random(f"{size.seed}/slow")
     order = list(fates) * rounds
     rng.shuffle(order)
@@ -64,7 +64,7 @@ def run(
 
 
 def flood(scene: ChaosStage, speakers: list[Robot]) -> None:
-    """Let three of them flood the hall, and wait until all is acknowledged."""
+    """Send a flood from three of them, and wait until all is acknowledged."""
     one = Flood(speakers[:3], "hall-0", FLOOD_MESSAGES, TEXT_BYTES)
     scene.crowd.work.append(one)
     scene.crowd.run(lambda: not one.left and not any(map(_has_unacknowledged, speakers[:3])), FLOOD_TIMEOUT_S)
@@ -72,7 +72,7 @@ def flood(scene: ChaosStage, speakers: list[Robot]) -> None:
 
 
 def apply_fate(scene: ChaosStage, chosen: list[Robot], fate: Fate, pause: float) -> None:
-    """Carry it out, and let them read again."""
+    """Apply the fate, and let them read again."""
     crowd = scene.crowd
     if fate in {Fate.KILL_LATER, Fate.CUT_LATER, Fate.READ}:
         for robot in chosen:

@@ -1,6 +1,6 @@
-"""The store fails for a while: senders hear `unavailable`, nothing is lost, it comes back by itself.
+"""Temporary store failures: senders get `unavailable`, nothing is lost, the store recovers by itself.
 
-Each trouble is a context; around it the load goes on. The server is never restarted.
+Each trouble is a context manager; the load continues around it. The server is never restarted.
 """
 
 import random
@@ -15,9 +15,9 @@ from chaos.server import ChaosServer
 from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 
 STORE_PATIENCE_S = 0.3
-"""The server's `--store-patience`, seconds: short, so that senders hear of it soon."""
+"""The server's `--store-patience`: short, so that senders are refused soon."""
 RECOVERY_TIMEOUT_S = 15.0
-"""Seconds for the service to be back after the trouble."""
+"""Time for the service to recover after the trouble."""
 
 Trouble = Callable[[ChaosServer], AbstractContextManager[None]]
 
@@ -31,7 +31,7 @@ def full_disk(server: ChaosServer) -> Iterator[None]:
 
 @contextmanager
 def file_limit(server: ChaosServer) -> Iterator[None]:
-    """RLIMIT_FSIZE at what the write-ahead log has now: EFBIG, and SIGXFSZ that must not kill."""
+    """RLIMIT_FSIZE at the current size of the write-ahead log: EFBIG, and SIGXFSZ, which must not kill."""
     server.limit_files(server.wal_path().stat().st_size)
     try:
         yield
@@ -82,7 +82,7 @@ TROUBLES: dict[str, Trouble] = {
 def run(
     folder: Path, size: ScenarioSize, names: list[str], times: int, *, longest: float = 1.0
 ) -> dict[str, float]:
-    """Let each named trouble come `times` times, in random order."""
+    """Cause each named trouble `times` times, in random order. Raises `FaultsFound`."""
     rng = random.Random(f"{size.seed}/store")
     order = names * times
     rng.shuffle(order)
@@ -93,25 +93,25 @@ def run(
             refusals = 0
             for name in order:
                 if name == "full disk" and disk is None:
-                    name = "file limit"  # noqa: PLW2901  what can be done here instead
+                    name = "file limit"  # noqa: PLW2901  the possible alternative
                 refusals += go_through_trouble(
                     scene, name, rng.uniform(0.1, longest), disturbed=rng.random() < 0.5
                 )
                 if scene.auditor.counts:
                     break
-            # Everything was refused at least once, so nothing was tested in vain.
+            # Each trouble caused at least one refusal, so each was effective.
             return scene.finish() | {"troubles": len(order), "refusals": refusals}
 
 
 def go_through_trouble(scene: ChaosStage, name: str, seconds: float, *, disturbed: bool) -> int:
-    """Go through one trouble, `disturbed` with a cut in it; return how many sends were refused."""
+    """Cause one trouble, `disturbed` by a cut connection; return the number of refused sends."""
     crowd, auditor = scene.crowd, scene.auditor
     before = _refusals(scene)
     auditor.note_event(name)
     with TROUBLES[name](scene.server):
         refused = crowd.run(lambda: _refusals(scene) > before, RECOVERY_TIMEOUT_S)
         if not refused:
-            auditor.report_fault(FaultKind.NOT_QUIET, "", f"nobody heard `unavailable` during {name}")
+            auditor.report_fault(FaultKind.NOT_QUIET, "", f"no client got `unavailable` during {name}")
         if disturbed and refused:
             crowd.cut(crowd.robots[0], reset=True)
         crowd.run_for(seconds)

@@ -1,6 +1,6 @@
-"""A storm in one room while one reader stands still: memory stays bounded, nobody else is later for it.
+"""A message storm in one room with a stopped reader: memory stays bounded, others are not delayed.
 
-The reader is not disconnected, and reads all of it afterwards, once and in order.
+The reader is not disconnected, and reads everything afterwards, once and in order.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
 ROOM = "storm"
 OUTBOX_KIB = 256
 ALLOWED_KIB = OUTBOX_KIB + 1024
-"""By how much the peak may be higher for a reader that stands still."""
+"""Allowed increase of the peak by a stopped reader."""
 ALLOWED_RATIO = 1.3
-"""By how much the others' 99th percentile may be."""
+"""Allowed increase of the others' 99th percentile, as a factor."""
 SLOW_RECEIVE_BUFFER_BYTES = 16 << 10
-"""The slow reader's receive buffer in bytes: what the kernel holds for it is not what is tested."""
+"""The slow reader's receive buffer: small, as kernel buffers are not tested."""
 SLICE_S = 2.5
-"""Seconds of a slice."""
+"""Duration of a slice."""
 MESSAGES_PER_S = 300.0
-"""Messages a second in a slice."""
+"""Rate in a slice."""
 BURST_MESSAGES = 20_000
-"""Messages before each slice: more than the kernel holds for the slow one."""
+"""Messages before each slice: more than the kernel buffers for the slow reader."""
 FLAGS = ("--stalled-timeout", "3600", "--ping-interval", "600")
 Say = Callable[[str], object]
 
 
 class Storm:
-    """The stage with its one slow reader; `size` says who else is there."""
+    """The scenario with its slow reader and the other clients of `size`."""
 
     def __init__(self, scene: ChaosStage, size: ScenarioSize) -> None:
         self.scene = scene
@@ -46,7 +46,7 @@ class Storm:
         self._id = self.slow.id
 
     def flood(self, messages: int, patience: float = 300.0) -> None:
-        """Send them, and wait until everybody who reads has them."""
+        """Send them, and wait until all other clients have them."""
         flood = Flood(self.senders, ROOM, messages, self.text)
         self.crowd.work.append(flood)
         done = self.crowd.run(lambda: not flood.left and self._others_have_all(), patience)
@@ -55,7 +55,7 @@ class Storm:
             self._report_fault(f"{flood.left} of {messages} were not sent in {patience} s")
 
     def run(self, messages: int, *, reads: bool) -> tuple[int, int]:
-        """Go through one storm; return the peaks in KiB before and after the slow one has read it."""
+        """Run one storm; return the peaks in KiB before and after the slow reader has read it."""
         pid = self.scene.server.pid
         meter.reset_peak(pid)
         if not reads:
@@ -68,9 +68,9 @@ class Storm:
         return peak, meter.peak_kib(pid)
 
     def release(self) -> None:
-        """Let the slow one read all there is, over the connection that it had."""
+        """Let the slow reader read everything, on its original connection."""
         if not self.crowd.connected(self.slow) or self.slow.state is not RobotState.LIVE:
-            self._report_fault("it was disconnected while it stood still")
+            self._report_fault("it was disconnected while it was stopped")
         cuts = self.slow.cuts
         self.crowd.resume_reading(self.slow)
         self.crowd.run(lambda: not self.scene.auditor.behind("slow"), 300)
@@ -78,7 +78,7 @@ class Storm:
             self._report_fault("it was disconnected before it had read all")
 
     def slice(self, *, reads: bool) -> float:
-        """Return the others' 99th percentile in ms of one slice, in which the slow one reads or not."""
+        """Return the others' p99 latency (ms) of one slice, with the slow reader reading or not."""
         if not reads:
             self.crowd.stop_reading(self.slow)
         self.flood(BURST_MESSAGES)
@@ -104,14 +104,14 @@ class Storm:
     def _check_reader_was_blocked(self, least: int) -> None:
         left = self.scene.auditor.heads[ROOM] - self.slow.seqs[ROOM]
         if left < least:
-            self._report_fault(f"only {left} were left for it: it never stood still")
+            self._report_fault(f"only {left} were left for it: it was never blocked")
 
     def _report_fault(self, what: str) -> None:
         self.scene.auditor.report_fault(FaultKind.NOT_QUIET, "slow", what, ROOM)
 
 
 def run(folder: Path, size: ScenarioSize, messages: int) -> dict[str, float]:
-    """Storm with a reader that stands still; raise what the audit finds, or return the figures."""
+    """Run a storm with a stopped reader; return the figures. Raises `FaultsFound`."""
     with chaos_stage(folder, _without_cast(size), *FLAGS) as scene:
         Storm(scene, size).run(messages, reads=False)
         return scene.finish()
@@ -120,7 +120,7 @@ def run(folder: Path, size: ScenarioSize, messages: int) -> dict[str, float]:
 def memory(
     folder: Path, size: ScenarioSize, messages: int, rounds: int, *, say: Say = print
 ) -> dict[str, float]:
-    """Compare the peaks of servers with the same past: one storm that is read, then another, read or not."""
+    """Compare memory peaks of servers after two storms: the second one is read or not."""
     peaks: dict[bool, list[int]] = {True: [], False: []}
     figures: dict[str, float] = {}
     for number in range(rounds):
@@ -142,14 +142,14 @@ def memory(
 
 
 def latency(folder: Path, size: ScenarioSize, slices: int, *, say: Say = print) -> dict[str, float]:
-    """Compare the others' lateness in slices, in turn with the reader reading and standing still."""
+    """Compare the others' latency in slices, in turn with the reader reading and stopped."""
     with chaos_stage(folder, _without_cast(size), *FLAGS) as scene:
         storm = Storm(scene, size)
         reading, stopped = [], []
         for number in range(slices):
             reading.append(storm.slice(reads=True))
             stopped.append(storm.slice(reads=False))
-            say(f"slice {number}: p99 {reading[-1]:.2f} ms, {stopped[-1]:.2f} ms while it stands still")
+            say(f"slice {number}: p99 {reading[-1]:.2f} ms, {stopped[-1]:.2f} ms while it is stopped")
         figures = scene.finish()
     return figures | {
         "p99_ms_reading": round(median(reading), 3),
@@ -159,7 +159,7 @@ def latency(folder: Path, size: ScenarioSize, slices: int, *, say: Say = print) 
 
 
 def exceeded_limits(figures: dict[str, float]) -> list[str]:
-    """Return what is worse than allowed, as sentences."""
+    """Return the exceeded limits, as sentences."""
     wrong = []
     if figures.get("peak_difference_kib", 0) > ALLOWED_KIB:
         wrong.append(f"the peak is {figures['peak_difference_kib']} KiB higher, allowed are {ALLOWED_KIB}")
@@ -169,5 +169,5 @@ def exceeded_limits(figures: dict[str, float]) -> list[str]:
 
 
 def _without_cast(size: ScenarioSize) -> ScenarioSize:
-    """Return a size without a cast: the storm has its own."""
+    """Return the size without clients: the storm has its own."""
     return replace(size, receivers=0)

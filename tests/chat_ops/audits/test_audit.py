@@ -120,7 +120,7 @@ def test_a_log_that_begins_midway_goes_on_after_a_restart(tmp_path: Path) -> Non
     first = [message(1, 41), message(2, 42), stopped(3)]
     assert Audit(tmp_path, *first, started(4), message(5, 43)).verdict("gaps") == "fine"
     assert Audit(tmp_path, *first, started(4), message(5, 44)).verdict("gaps") == "wrong"
-    # Seqs in memory begin anew with each run.
+    # With the memory store, each run starts its seqs again.
     in_memory = started(4) | {"store": "memory", "epoch": "x"}
     assert Audit(tmp_path, *first, in_memory, message(5, 41)).verdict("repeats") == "fine"
 
@@ -286,7 +286,7 @@ def test_audit_of_one_room_or_user_reports_server_events(options: tuple[str, str
         message(101, 3, username="ann"),
         options=options,
     )
-    # Then they are told, no hole is made up, and what is missing is explained by the crash
+    # Then they are reported, there is no false hole, and the missing seqs are explained by the crash
     assert (audit.verdict("crashes"), audit.verdict("lines_dropped")) == ("wrong", "notice")
     assert audit.verdict("holes") == "fine"
     assert audit.verdict("gaps") == ("notice" if options[0] == "--room" else "cannot tell")

@@ -52,7 +52,7 @@ def test_a_renamed_file_is_read_on_beside_the_new_one(path: Path, following: Fil
     append(path, b"one\n")
     assert list(following.lines()) == [b"one"]
     old = path.with_suffix(".1")
-    # Given it is renamed, and the server writes to it until it is told
+    # Given it is renamed, and the server writes to it until SIGHUP
     path.rename(old)
     append(old, b"two\nthr")
     assert list(following.lines()) == [b"two"]
@@ -162,9 +162,7 @@ def test_each_line_comes_once_and_in_order_whatever_is_done_to_the_file(steps: l
             elif step == "rename" and path.exists():
                 got += following.lines()
                 path.rename(path.with_suffix(f".{number}"))
-            elif (
-                step == "create" and not path.exists() and not pending
-            ):  # what the server does when it is told
+            elif step == "create" and not path.exists() and not pending:  # as the server at SIGHUP
                 writer.close()
                 writer = path.open("ab")
             elif step == "cut" and path.exists() and not pending:

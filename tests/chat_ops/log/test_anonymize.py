@@ -1,4 +1,4 @@
-"""An anonymous log: no name, room, address or free text is in any output; what was equal stays equal."""
+"""Anonymized output has no name, room, address or free text; equal originals get equal pseudonyms."""
 
 import json
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ def test_words_are_stable_by_key_and_agree_between_names_and_conversations(tmp_p
 
 
 def test_columns_without_personal_data_are_listed() -> None:
-    """Whoever adds a field to the vocabulary decides here whether it may be shown to others."""
+    """A new field of the vocabulary must be classified here: personal data or not."""
     harmless = {
         *("ts", "level", "event", "version", "pid", "port", "sync", "signal", "dialect", "reason", "resumed"),
         *("errors", "closed", "refused", "accept_to_commit", "commit_to_sent", "rtt", "error_type"),

@@ -1,4 +1,4 @@
-"""A packed file that is damaged never looks like a whole one."""
+"""Damaged compressed files are reported."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The view `lines`: every field typed, every file and packing read, every bad line counted."""
+"""The view `lines`: typed fields, all file formats, exact count of bad lines."""
 
 import gzip
 import json
@@ -64,7 +64,7 @@ def test_rare_events_are_all_but_sessions_and_messages(
             found = log.rows(f"SELECT {columns} FROM {rare} ORDER BY ALL")
             assert found == log.rows(f"SELECT {columns} {every} ORDER BY ALL")
             assert found
-        # Then they serve whoever needs no more of them, and else are read again
+        # Then the table is reused if it has the columns; otherwise the files are read again
         assert log.rare_events("rooms") == log.rare_events("rooms", "error") == rare
         assert log.rare_events("rooms", "store") != rare
         assert len(log.rows(f"SELECT {', '.join([*COLUMNS, FILE_COLUMN])} FROM {log.rare_events()}")) == len(

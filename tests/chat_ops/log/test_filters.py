@@ -1,4 +1,4 @@
-"""Points in time as people write them, and what is refused in a sentence."""
+"""Parsing of times, steps and filters, and error messages."""
 
 import argparse
 import contextlib

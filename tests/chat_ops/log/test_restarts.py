@@ -1,4 +1,4 @@
-"""What was open when a server crashed has ended when that server was last seen."""
+"""Sessions open at a crash end at the last log line of their server."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ CRASHED = [
     opened(61, "s2", resumed=True),
     opened(62, "s4"),
 ]
-"""Three came and one went; two were cut off, one of whom came back."""
+"""Three sessions opened and one closed; two were cut off by a crash, one of them resumed."""
 
 
 def shortened(seconds: float) -> str:
@@ -48,7 +48,7 @@ def test_sessions_of_a_run_that_crashed_do_not_count_for_ever(tmp_path: Path) ->
     path = write_log(tmp_path / "log", CRASHED)
     assert peak(path) == (3, shortened(3))
     assert peak(path, "--user", "us2") == (1, shortened(2))
-    # Whoever goes after the crash is counted once, and another node has no part in it
+    # A session that closes after the crash counts once, and another node is not affected
     more = [opened(63 + n, f"new{n}") for n in range(2)]
     path = write_log(tmp_path / "log", [*CRASHED, *more, log_line(70, "server_started", node="other")])
     assert peak(path) == (4, shortened(64))
@@ -58,7 +58,7 @@ def test_sessions_that_were_there_before_the_log_count_from_its_beginning(tmp_pa
     lines = [opened(5, "c"), closed(6, "a"), closed(7, "b"), closed(8, "c")]
     assert peak(write_log(tmp_path / "log", lines)) == (3, shortened(5))
     assert peak(write_log(tmp_path / "log", lines[1:])) == (3, shortened(6))
-    # Who came while they were there makes one more, though the log does not tell when that one left
+    # A session that opened meanwhile adds one, though its end is not logged
     assert peak(write_log(tmp_path / "log", lines[:3])) == (3, shortened(5))
 
 

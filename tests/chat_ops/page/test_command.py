@@ -1,4 +1,4 @@
-"""The page without a browser: what is embedded, what is bounded, and what the command refuses."""
+"""The page without a browser: embedded data, limits, and refused arguments."""
 
 import html
 import json

@@ -1,4 +1,4 @@
-"""Lines with values out of any sense: they end no report."""
+"""Logs with absurd values do not break any report."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The reports say what the lines say: each figure is counted a second time here, by hand."""
+"""All reports on a real log: each value is computed again from the lines."""
 
 import argparse
 import itertools

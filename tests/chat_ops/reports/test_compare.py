@@ -124,7 +124,7 @@ def test_standard_input_may_be_either(days: tuple[str, str], monkeypatch: pytest
 
 
 def _reading(patched: pytest.MonkeyPatch, descriptor: int) -> None:
-    """Let a file be descriptor 0, as far as whoever asks what it is can tell."""
+    """Make a file look like descriptor 0."""
     fstat = os.fstat
     patched.setattr(os, "fstat", lambda number: fstat(descriptor if number == 0 else number))
 

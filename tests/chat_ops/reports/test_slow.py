@@ -54,7 +54,7 @@ def test_how_a_lag_ends(tmp_path: Path) -> None:
         *(lagging(10, session) for session in ("stalls", "leaves", "goes on")),
         closed(40, "stalls", "stalled"),
         closed(15, "leaves", "quit"),
-        closed(50, "never told", "stalled"),
+        closed(50, "never logged", "stalled"),
         caught_up(51, "began before", 60.0),
         closed(60, "always quick", "quit"),
     )
@@ -62,10 +62,10 @@ def test_how_a_lag_ends(tmp_path: Path) -> None:
         "stalls": "stalled",
         "leaves": "left",
         "goes on": "unknown",
-        "never told": "stalled",
+        "never logged": "stalled",
         "began before": "caught up",
     }
-    assert found["stalls"]["lasted_s"] == 31.0  # 1 s when it was told, 30 s since
+    assert found["stalls"]["lasted_s"] == 31.0  # 1 s when it was logged, 30 s since
     assert found["leaves"]["lasted_s"] == 6.0
     assert found["goes on"]["lasted_s"] is None
     assert found["began before"]["lasted_s"] == 60.0

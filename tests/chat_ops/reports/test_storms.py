@@ -68,7 +68,7 @@ def test_storms_report_reconnect_storm_has_all_figures(tmp_path: Path) -> None:
     assert storm["lasted_s"] == 6.0
     assert storm["kind"] == "reconnects"
     assert (storm["closed"], storm["reasons"]) == (300, "timeout 200, reset 100")
-    assert storm["opened"] == 300 + 12  # those who came anyhow
+    assert storm["opened"] == 300 + 12  # plus the usual arrivals
     assert storm["resumed"] == pytest.approx(100 * 270 / 312)
     assert storm["refused"] == 7
     assert storm["p99_us"] == pytest.approx(90_000, rel=0.001)

@@ -1,4 +1,4 @@
-"""An answer is the same each time, whatever is equal in it and in whichever order threads meet the lines."""
+"""Reports are deterministic, even with equal values and parallel reading."""
 
 import random
 from typing import Final
@@ -35,7 +35,7 @@ PLACES: Final = [encoded_histogram(200), encoded_histogram(9000)]
 
 
 def equals(chance: random.Random, node: str, second: int) -> list[Row]:
-    """Return lines of one moment or two, that differ in all else."""
+    """Return lines with one or two different times that differ in everything else."""
     lines = [log_line(second, "server_started", node=node, epoch=f"e{second}", store="x.db")]
     for k in range(8):
         fields = {

@@ -1,4 +1,4 @@
-"""Merged histograms: as exact as the raw values, as hdrh would have it, and never undone by a broken one."""
+"""Merged histograms are as exact as hdrh's, and unreadable payloads do no harm."""
 
 import base64
 import math

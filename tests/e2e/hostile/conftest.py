@@ -1,4 +1,4 @@
-"""A server with its default limits, and a good client on it that is to be served whatever the others do."""
+"""A server with default limits, and a well-behaved client that must be served during each attack."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ Served = Callable[[], None]
 
 @pytest.fixture(scope="session")
 def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that all of these tests attack, at its default settings."""
+    """The attacked server, with default settings, shared by all tests."""
     one = ServerProcess(
         tmp_path_factory.mktemp("fort"), "--log-interval", "0.1", "--drain-timeout", "0.2", log_file=True
     )
@@ -28,10 +28,7 @@ def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def served(fort: ServerProcess) -> Iterator[Served]:
-    """Let the good client say something in a room of its own, and see that it is acknowledged.
-
-    It is asked for once more at the end of each test.
-    """
+    """Return a check that the well-behaved client is served; it also runs at the end of each test."""
     with NdjsonPeer(fort.port) as good:
         good.hello("good", rooms=["haven"])
 

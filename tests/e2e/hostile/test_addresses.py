@@ -1,4 +1,4 @@
-"""One address cannot take the server."""
+"""Limits per address."""
 
 import json
 import signal
@@ -22,18 +22,18 @@ def test_too_many_connections_in_a_short_time(start_server: StartServer, connect
     server = start_server(*QUICK, "--rate-connections", "10", "--rate-connections-burst", "5")
     good = connect(server, "good")
 
-    # When fifty come
+    # When fifty connect
     peers = [connect(server) for _ in range(50)]
     for peer in peers:
         peer.send_frame("quit")
     byes = [frame for peer in peers if (frame := peer.expect_bye())["reason"] == "too_many_connections"]
 
-    # Then most are told when to come back, not all at the same time
+    # Then most get a time to come back, at different times
     assert len(byes) > 25
     assert all(0 < frame["after"] <= 60 for frame in byes)
     assert len({frame["after"] for frame in byes}) > 10
 
-    # And who was here is served, who comes later is let in, and the log has counted
+    # And the first client is served, a later one is accepted, and the log has the counts
     good.say("still here")
     eventually(lambda: is_let_in(connect(server)), "a connection later")
     assert server.wait_logged("connection_refused", address="127.0.0.1")["count"] >= 1
@@ -55,7 +55,7 @@ def test_rates_are_read_again(start_server: StartServer, connect: Connect, tmp_p
     connect(server, "good")
     assert connect(server).expect_bye()["after"] == 60
 
-    # When the limit is taken away, then everybody is let in
+    # When the limit is removed, then all are accepted
     settings.write_text("rate-connections = 0\n")
     server.send_signal(signal.SIGHUP)
     server.wait_logged("limits_reloaded")
@@ -72,5 +72,5 @@ def test_a_storm_of_a_thousand_comes_in_at_default_settings(
     for number, peer in enumerate(peers):
         peer.send(json.dumps({"type": "hello", "username": f"pupil-{number}"}).encode() + b"\n")
 
-    # Then all are let in at once
+    # Then all are accepted at once
     assert {peer.next_frame()["type"] for peer in peers} == {"welcome"}

@@ -1,4 +1,4 @@
-"""Names and secrets cannot be found out by trying, and a neighbour of who tries is still let in."""
+"""Guessing names and secrets is rate-limited, but other clients of the same address are accepted."""
 
 import json
 import time
@@ -30,20 +30,20 @@ def test_failing_hellos_are_put_off(
     server = start_server(*QUICK, *FEW)
     good = connect(server, "good")
 
-    # When somebody fails on and on, on as many connections as it takes
+    # When a client fails repeatedly, on several connections
     answers = []
     for number in range(8):
         username = hello["username"].format(good=good.username, number=number)
         answers.append(connect(server).ask("hello", **hello | {"username": username}))
 
-    # Then after the fifth all are put off, each longer than the one before
+    # Then from the sixth on they are rate-limited, with growing delays
     put_off = [answer for answer in answers if answer.get("code") == "rate_limited"]
     assert put_off
     assert len(answers) - len(put_off) >= 5
     waits = [answer["retry_after"] for answer in put_off]
     assert waits == sorted(waits)
 
-    # And a good hello from there is heard when it was told, and not refused a second time
+    # And a valid hello from the address is accepted after its retry_after
     late = connect(server)
     answer = late.ask("hello", username="late")
     if answer["type"] == "error":
@@ -56,23 +56,23 @@ def test_failing_hellos_are_put_off(
 def test_failed_hellos_without_waiting_are_disconnected(
     start_server: StartServer, connect: Connect, dial: Dial
 ) -> None:
-    # Given an address that fails, and a good one who is there already
+    # Given an address with failed hellos, and a client that is connected already
     server = start_server(*QUICK, "--rate-failed-hellos", "0.2", "--rate-failed-hellos-burst", "3")
     good = connect(server, "good")
 
-    # When somebody says a thousand bad hellos in one packet
+    # When a client sends a thousand bad hellos in one packet
     eve = dial(server)
     eve.send(b'{"type":"hello","username":"no good"}\n' * 1000)
     lines = [json.loads(line) for line in eve.read_to_end().splitlines()]
 
-    # Then a few are answered, and then it is sent away, and told when to come back
+    # Then a few are answered, and it gets bye with a time to come back
     codes = [line.get("code") for line in lines]
     assert codes.count("name_invalid") == 3
     assert 0 < codes.count("rate_limited") < 30
     assert (lines[-1]["type"], lines[-1]["reason"]) == ("bye", "flooding")
     assert 0 < lines[-1]["after"] <= 20
 
-    # And it is in the log, and the good one is served
+    # And it is in the log, and the other client is served
     good.say("undisturbed")
     wait_counted(server, "errors", "rate_limited")
     wait_counted(server, "refused", "flooding")

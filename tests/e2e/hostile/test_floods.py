@@ -1,4 +1,4 @@
-"""Commands by the thousand: what they cost is bounded, and the others are served."""
+"""Floods of commands: their cost is bounded, and other clients are served."""
 
 import json
 from collections import Counter
@@ -28,7 +28,7 @@ def kinds(peer: NdjsonPeer) -> Counter[str]:
 
 
 def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given a room in which something has been said, and somebody who asks a thousand things at once
+    # Given a room with messages, and a client that sends a thousand queries at once
     eve = connect(fort, "eve")
     for _ in range(5):
         eve.say("something")
@@ -36,7 +36,7 @@ def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connec
     eve.send(questions)
     served()
 
-    # Then each is answered, or refused for being too many
+    # Then each is answered or rate-limited
     answers = kinds(eve)
     assert sum(answers[kind] for kind in ("who", "history", "rooms", "rate_limited")) == 999
     assert answers["who"] > 100
@@ -45,13 +45,13 @@ def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connec
 def test_more_than_the_rate_is_refused_and_then_the_end(
     fort: ServerProcess, connect: Connect, served: Served
 ) -> None:
-    # Given somebody who says ten thousand things at once
+    # Given a client that sends ten thousand messages at once
     eve = connect(fort, "eve")
     before = counted(fort, "errors", "rate_limited")
     eve.send(lines("message", 10_000, message="{}", room="nowhere"))
     served()
 
-    # Then it is told, and after a thousand refusals sent away
+    # Then it gets errors, and after a thousand it is disconnected
     answers = Counter(json.loads(line).get("code", "") for line in eve.read_to_end().splitlines())
     assert answers["not_joined"] + answers["rate_limited"] == 1000
     wait_counted(fort, "closed", "flooding")
@@ -59,7 +59,7 @@ def test_more_than_the_rate_is_refused_and_then_the_end(
 
 
 def test_two_hundred_pasted_lines(fort: ServerProcess, connect: Connect) -> None:
-    # Given somebody who pastes two hundred lines into each of the three dialects
+    # Given two hundred pasted lines in each of the three dialects
     peers = [connect(fort) for _ in range(3)]
     peers[0].hello("paster")
     peers[0].send(lines("message", 200, message="line {}", ref="r{}"))
@@ -79,7 +79,7 @@ def test_two_hundred_pasted_lines(fort: ServerProcess, connect: Connect) -> None
 
 
 def test_pings_and_pongs_by_the_thousand(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given somebody who pings without a pause, and answers pings that were never sent
+    # Given a client that pings without a pause, and sends unsolicited pongs
     eve = connect(fort, "eve")
     before = resident_bytes(fort)
     for part in range(10):
@@ -89,13 +89,13 @@ def test_pings_and_pongs_by_the_thousand(fort: ServerProcess, connect: Connect, 
             eve.expect("pong", id=f"{part}-{number}")
         served()
 
-    # Then nothing is kept of it, and its round trip is not what it says
+    # Then memory does not grow, and its pongs are not measured
     assert resident_bytes(fort) - before < 2 * MIB
     assert eve.ask("rtt")["samples"] == 0
 
 
 def test_refs_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who says forty thousand things, each with a ref of the greatest length
+    # Given a client that sends forty thousand messages with refs of maximum length
     server = start_server(*OFF, "--memory-messages", "10")
     eve = connect(server, "eve")
 
@@ -109,25 +109,25 @@ def test_refs_by_the_thousand(start_server: StartServer, connect: Connect) -> No
     before = resident_bytes(server)
     say(5000, 40_000)
 
-    # Then memory does not grow with them, and the last are known still
+    # Then memory does not grow with them, and the last refs are remembered
     assert resident_bytes(server) - before < 3 * MIB
     eve.send_frame("message", message="m", ref=f"{44_999:064}")
     assert "again" in eve.expect("message", ref=f"{44_999:064}")
 
 
 def test_rooms_by_the_thousand(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given somebody who joins one room after the other
+    # Given a client that joins one room after another
     eve = connect(fort, "eve")
     eve.send(lines("join", 900, room="cell-{}"))
     served()
 
-    # Then it gets as many as a session may have, with the lobby
+    # Then it gets the maximum per session, including the lobby
     answers = kinds(eve)
     assert answers["joined"] == 99
     assert answers["too_many"] + answers["rate_limited"] == 801
     wait_counted(fort, "errors", "too_many", 700)
 
-    # And when it goes, so do the rooms in which nothing was said
+    # And when it leaves, its empty rooms are removed
     eve.send_frame("quit")
     eve.expect_bye()
     later = connect(fort, "later")
@@ -136,7 +136,7 @@ def test_rooms_by_the_thousand(fort: ServerProcess, connect: Connect, served: Se
 
 
 def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> None:
-    # Given a server on which there may be ten rooms, and two who make as many as they can
+    # Given a server with a maximum of ten rooms, and two clients that create as many as they can
     server = start_server(*OFF, "--max-public-rooms", "10")
     ann, eve = connect(server, "ann"), connect(server, "eve")
     ann.send(lines("join", 5, room="ann-{}"))
@@ -146,7 +146,7 @@ def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> N
     assert (answers["joined"], answers["too_many"]) == (4, 16)
     wait_counted(server, "errors", "too_many", 16)
 
-    # Then rooms that exist are open, and when one is given up there is a place
+    # Then existing rooms can be joined, and a removed room makes space for another
     assert ann.ask("join", room="eve-3")["type"] == "joined"
     assert connect(server).expect_refusal("hello", username="cat", rooms=["cat-1"]) == "too_many"
     eve.ask("leave", room="eve-0")
@@ -154,7 +154,7 @@ def test_rooms_of_all_together(start_server: StartServer, connect: Connect) -> N
 
 
 def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who joins and leaves rooms five thousand times, with new names and old
+    # Given a client that joins and leaves rooms five thousand times
     server = start_server(*OFF)
     eve, good = connect(server, "eve"), connect(server, "good", rooms=["haven"])
 
@@ -173,7 +173,7 @@ def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Conne
     loop(7, "cell")
     for one in (good, eve):
         one.send_frame("join", room="later")
-    good.expect("presence", room="later")  # so news of the rooms before is no longer kept either
+    good.expect("presence", room="later")  # so presence of the earlier rooms is no longer pending
     before = resident_bytes(server)
     loop(7, "vault")
 
@@ -184,7 +184,7 @@ def test_joining_and_leaving_in_a_loop(start_server: StartServer, connect: Conne
 
 
 def test_conversations_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who opens a conversation with everybody, again and again
+    # Given a client that opens and closes conversations with all others repeatedly
     server = start_server(*OFF, "--max-conversations", "50")
     crowd = [connect(server, "one") for _ in range(80)]
     eve = connect(server, "eve")
@@ -210,7 +210,7 @@ def test_conversations_by_the_thousand(start_server: StartServer, connect: Conne
 
 
 def test_names_held_by_the_thousand(start_server: StartServer, connect: Connect) -> None:
-    # Given a server that holds ten names for those who were cut off, and a hundred who come and are cut off
+    # Given a server that holds ten names, and a hundred resumable sessions that lose their connection
     server = start_server(*OFF, "--max-held", "10")
     for number in range(100):
         eve = connect(server)

@@ -1,4 +1,4 @@
-"""Frames that are meant to break the reader: each is answered, none ends anything but itself."""
+"""Malformed frames: each is answered, and none affects other sessions."""
 
 import json
 
@@ -115,7 +115,7 @@ def test_of_a_key_that_comes_twice_the_last_counts(fort: ServerProcess, connect:
     eve.send(b'{"type":"message","message":"one","message":"two","ref":"a","ref":"b"}\n')
     assert eve.expect("message", ref="b")["message"] == "two"
     eve.send(b'{"type":"quit","type":"message","message":"one","ref":"c"}\n')
-    assert eve.expect("error", ref="c")["code"] == "invalid_field"  # but one type, please
+    assert eve.expect("error", ref="c")["code"] == "invalid_field"  # a frame has one type
     eve.send(b'{"type":"ping","id":"' + b'","id":"'.join(b"%d" % number for number in range(5000)) + b'"}\n')
     eve.expect("pong", id="4999")
 
@@ -127,7 +127,7 @@ def test_what_is_ignored_is_not_looked_at(fort: ServerProcess, connect: Connect)
 
 
 def test_every_first_byte(fort: ServerProcess, dial: Dial, served: Served) -> None:
-    # Given 256 connections, each of which begins with another byte and goes on with garbage
+    # Given 256 connections, each with another first byte, followed by garbage
     wires = [dial(fort) for _ in range(256)]
     garbage = bytes((number * 73 + 41) % 256 for number in range(2000))
     for first, wire in enumerate(wires):
@@ -141,7 +141,7 @@ def test_every_first_byte(fort: ServerProcess, dial: Dial, served: Served) -> No
 
 
 def test_the_largest_frames_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given somebody who sends 8 MB of the largest frames that are none
+    # Given a client that sends 8 MB of invalid frames of maximum size
     eve = connect(fort, "eve")
     frame = b'{"type":"dance","steps":[' + b"[],{}," * ((MAX_FRAME_BYTES - 40) // 6) + b"1]}\n"
     assert len(frame) < MAX_FRAME_BYTES

@@ -1,4 +1,4 @@
-"""Peers that take their time, and peers that never come to an end."""
+"""Slow peers: hello byte by byte, endless lines, silence."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from support.processes.server_counters import counted, resident_bytes, wait_coun
 
 MIB = 1 << 20
 SILENT = int(os.environ.get("GREENROOM_SILENT", "1000"))
-"""Connections that say nothing; CONTRIBUTING.md tells how to try it with ten times as many."""
+"""Silent connections; CONTRIBUTING.md has the command for ten times as many."""
 
 
 def open_files(server: ServerProcess) -> int:
@@ -20,10 +20,10 @@ def open_files(server: ServerProcess) -> int:
 
 
 def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect: Connect) -> None:
-    # Given a server on which a name is to be said within a time, and many who say it slowly
+    # Given a server with a hello timeout, and many clients that send hello slowly
     server = start_server(
         *("--hello-timeout", "0.5", "--store", "memory", "--log-interval", "0.1", "--drain-timeout", "0.2"),
-        *("--rate-messages", "0"),  # how often the good one speaks depends on the machine
+        *("--rate-messages", "0"),  # the number of its messages depends on the machine
     )
     good = connect(server, "good")
     wires = [dial(server) for _ in range(50)]
@@ -42,7 +42,7 @@ def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect
         if len(ended) == len(wires) or counted(server, "refused", "hello_timeout"):
             break
 
-    # Then that does not count: each is sent away when its time is up
+    # Then each is disconnected at its timeout nevertheless
     for number, wire in enumerate(wires):
         if number not in ended:
             assert json.loads(wire.read_to_end().splitlines()[-1])["reason"] == "hello_timeout"
@@ -51,7 +51,7 @@ def test_a_hello_a_byte_at_a_time(start_server: StartServer, dial: Dial, connect
 
 
 def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given many with a name, each of whom has said nearly as much as a frame may have
+    # Given many named clients with nearly a whole frame of input
     begun = b'{"type":"message","message":"' + b"x" * (MAX_FRAME_BYTES - 100)
     peers = [connect(fort, "slow") for _ in range(20)]
     before = resident_bytes(fort)
@@ -65,7 +65,7 @@ def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connec
             peer.send(b"x")
     served()
 
-    # Then they hold no more than a frame each, and at its end are sent away
+    # Then each takes no more memory than a frame, and is disconnected beyond that
     assert resident_bytes(fort) - before < 20 * 4 * MAX_FRAME_BYTES + 4 * MIB
     for peer in peers:
         assert peer.expect("error", code="frame_too_large")
@@ -74,7 +74,7 @@ def test_lines_without_end_a_byte_at_a_time(fort: ServerProcess, connect: Connec
 
 
 def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given a few, one with a name, who send 32 MB without a newline and read nothing
+    # Given a few clients, one named, that send 32 MB without a newline and read nothing
     eves = [connect(fort, "eve"), connect(fort), connect(fort)]
     before = resident_bytes(fort)
     block = b"x" * MIB
@@ -88,27 +88,27 @@ def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect,
         except OSError:  # closed, or no longer read: both will do
             pass
 
-    # Then next to nothing of it is kept
+    # Then hardly any of it is kept in memory
     served()
     assert resident_bytes(fort) - before < 4 * MIB
 
 
 def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: Connect) -> None:
-    # Given a server with somebody good
+    # Given a server with a well-behaved client
     timeout = "1.5" if SILENT <= 1000 else "8"
     flags = ("--hello-timeout", timeout, "--log-interval", "0.1", "--drain-timeout", "0.2")
     server = start_server(*flags)
     good = connect(server, "good")
     before, files = resident_bytes(server), open_files(server)
 
-    # When very many come and say nothing
+    # When very many connections stay silent
     for number in range(SILENT):
         dial(server)
         if number % 100 == 0:
             good.say("served")
     eventually(lambda: open_files(server) >= files + SILENT, "their connections")
 
-    # Then each costs little, the good one is served, and they are sent away
+    # Then each costs little, the client is served, and they time out
     assert (resident_bytes(server) - before) / SILENT < 32 * 1024
     wait_counted(server, "refused", "hello_timeout", SILENT)
     good.say("served")
@@ -122,6 +122,6 @@ def test_timed_out_connections_leave_no_descriptors(
     for _ in range(50):
         dial(server).send(b'{"type":"hel')
     eventually(lambda: open_files(server) > files + 40, "their connections")
-    # They neither read their bye nor hang up: after a while that is not waited for.
+    # They neither read their bye nor close: the server closes them after a while.
     eventually(lambda: open_files(server) == files, "their end")
     connect(server, "good").say("served")

@@ -1,4 +1,4 @@
-"""Connections that end in every way but the right one, and readers that do not read."""
+"""Resets, half-open connections, and readers that do not read."""
 
 import socket
 import struct
@@ -22,7 +22,7 @@ def reset(wire: RawConnection) -> None:
 
 
 def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> None:
-    # Given five hundred who come, half of them say a name, and then reset the connection
+    # Given five hundred connections, half of them with a hello, that are reset
     def gone() -> int:
         return counted(fort, "closed", "reset") + counted(fort, "closed", "closed_by_peer")
 
@@ -39,7 +39,7 @@ def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> N
 
     # Then all are counted, and those with a name have left the room
     eventually(lambda: gone() - before >= 250, "the end of those with a name")
-    wait_counted(fort, "refused", "reset", nameless + 200)  # some were gone before they were accepted
+    wait_counted(fort, "refused", "reset", nameless + 200)  # some were reset before they were accepted
     with RawConnection(fort.port) as later:
         later.send(b'{"type":"hello","username":"later","rooms":["haven"]}\n{"type":"who"}\n')
         later.read_line()
@@ -47,7 +47,7 @@ def test_a_storm_of_resets(fort: ServerProcess, dial: Dial, served: Served) -> N
 
 
 def test_half_open_connections(fort: ServerProcess, dial: Dial, served: Served) -> None:
-    # Given two hundred who shut their side in the middle of a word, or of nothing, and read no more
+    # Given two hundred clients that half-close, in mid-line or at once, and read no more
     wires = [dial(fort) for _ in range(200)]
     for number, wire in enumerate(wires):
         wire.send((b"", b'{"type":"hel', HELLO % (1000 + number), b"hello there")[number % 4])
@@ -60,20 +60,20 @@ def test_half_open_connections(fort: ServerProcess, dial: Dial, served: Served) 
 
 
 def test_readers_that_never_read_take_bounded_memory(start_server: StartServer, connect: Connect) -> None:
-    # Given fifty who read nothing, and two who talk
+    # Given fifty clients that read nothing, and two that send
     flags = ("--rate-messages", "0", "--rate-bytes", "0", "--outbox-bytes", "64K", "--drain-timeout", "0.2")
     server = start_server(*flags)
     deaf = [connect(server, "deaf", wire={"receive_buffer": 4096}) for _ in range(50)]
     ann, bob = connect(server, "ann"), connect(server, "bob")
     before = resident_bytes(server)
 
-    # When 16 MB are said to each of them
+    # When 16 MB are sent to each of them
     for number in range(2000):
         ann.send_frame("message", message="x" * 8000, ref=f"r{number}")
         for one in (ann, bob):
             one.expect("message", ref=f"r{number}")
 
-    # Then what waits for them is bounded, and who starts to read gets it all
+    # Then their output is bounded in memory, and one that starts to read gets everything
     assert resident_bytes(server) - before < 50 * 2 * 64 * 1024 + 32 * MIB
     assert len(ann.ask("who")["users"]) == 52
     for number in range(500):
@@ -81,7 +81,7 @@ def test_readers_that_never_read_take_bounded_memory(start_server: StartServer, 
 
 
 def test_answers_that_nobody_reads(start_server: StartServer, connect: Connect) -> None:
-    # Given somebody who asks for far more than it reads, which is nothing
+    # Given a client that sends many commands and reads no answers
     server = start_server("--store", "memory", "--rate-messages", "0", "--rate-bytes", "0")
     good, eve = connect(server, "good"), connect(server, "eve", wire={"receive_buffer": 4096})
     before = resident_bytes(server)
@@ -96,7 +96,7 @@ def test_answers_that_nobody_reads(start_server: StartServer, connect: Connect) 
     with pytest.raises(TimeoutError):
         flood()
 
-    # Then it is not read any further, rather than answered into memory; when it reads, it is answered
+    # Then the server stops reading from it; when it reads, it is answered
     assert resident_bytes(server) - before < 4 * MIB
     good.say("served")
     eve.sock.settimeout(TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Millions of log lines, made from real ones: times, counters, names and sessions are new, all else stays.
+"""Generates millions of log lines from a real log: with other times, counters, names and sessions.
 
-The template is a log that a real server wrote. Its lines are taken in order, again and again; each round is
-shifted in time, and its sessions and users have names of their own, so that nothing repeats that would not
-repeat on a real server. Run it: `python -m support.log_files.log_lines TEMPLATE OUT LINES`.
+The template's lines are repeated in order; each round is shifted in time and has its own session ids and
+users, so that nothing repeats that would not repeat on a real server.
+Run it: `python -m support.log_files.log_lines TEMPLATE OUT LINES`.
 """
 
 import re
@@ -19,7 +19,7 @@ _ALPHABET: Final = b"0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Template:
-    """Real lines, cut where something is to be varied."""
+    """Real log lines, split at the varied fields."""
 
     def __init__(self, lines: list[bytes]) -> None:
         assert lines, "an empty log is no template"
@@ -32,7 +32,7 @@ class Template:
         return cls([line for line in path.read_bytes().splitlines() if line])
 
     def rounds(self, lines: int) -> Iterator[bytes]:
-        """Yield chunks of `lines` lines in all, each chunk a round (the last one is cut)."""
+        """Yield `lines` lines in total, one chunk per round (the last one is shorter)."""
         left = lines
         number = 0
         while left > 0:
@@ -49,7 +49,7 @@ class _TemplateLine:
     __slots__ = ("parts", "ts")
 
     def __init__(self, line: bytes) -> None:
-        self.parts: list[tuple[bytes, bytes, bytes]] = []  # what stands before, the field, its value
+        self.parts: list[tuple[bytes, bytes, bytes]] = []  # text before, field, value
         end = 0
         for match in _VARIED_FIELDS.finditer(line):
             self.parts.append((line[end : match.start(2)], match[1], match[2]))

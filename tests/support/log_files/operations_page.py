@@ -1,7 +1,7 @@
-"""Writes the tables of docs/operations.md, from the vocabulary and from the table of metrics.
+"""Generates the tables of docs/operations.md from the log's vocabulary and the table of metrics.
 
-`PYTHONPATH=tests python -m support.log_files.operations_page` puts them between their markers; a test
-checks that they are there.
+`PYTHONPATH=tests python -m support.log_files.operations_page` writes them between their markers; a test
+checks that they are current.
 """
 
 import re
@@ -67,7 +67,7 @@ def generated_tables() -> dict[str, str]:
 
 
 def with_tables(text: str) -> str:
-    """Return the page with its tables as they should be; raise ValueError where a marker is missing."""
+    """Return the page with current tables. Raises ValueError if a marker is missing."""
     for name, made in generated_tables().items():
         between = re.compile(rf"(<!-- {name}: made by .*? -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         if len(between.findall(text)) != 1:

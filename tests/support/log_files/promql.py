@@ -1,4 +1,4 @@
-"""Which metrics and labels an expression of PromQL asks for: enough of its grammar for what we write."""
+"""Finds the metrics and labels of a PromQL expression; covers the part of the grammar that we use."""
 
 import re
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 KEYWORDS = frozenset(
     {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool"}
 )
-"""Words that are neither functions nor metrics."""
+"""Names that are neither functions nor metrics."""
 
 
 class PromSelector(NamedTuple):
@@ -18,11 +18,11 @@ class PromSelector(NamedTuple):
 class PromQuery(NamedTuple):
     selectors: tuple[PromSelector, ...]
     grouped: frozenset[str]
-    """Labels that stand in a `by (…)` or the like."""
+    """Labels in `by (…)` and the like."""
 
 
 def parse_promql(expression: str) -> PromQuery:
-    """Return what an expression asks for; raise ValueError on what is not understood."""
+    """Return the metrics and labels of an expression. Raises ValueError for unknown syntax."""
     grouped: set[str] = set()
 
     def group(match: re.Match[str]) -> str:

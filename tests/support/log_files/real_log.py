@@ -1,4 +1,4 @@
-"""A log that a real server wrote, of a run in which several things happened, and hostile lines."""
+"""The log of a real server run with various events, and a log of hostile lines."""
 
 import json
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ SERVER_FLAGS = ("--log-messages", "--log-interval", "0.2", "--ping-interval", "0
 
 
 def write_real_log(folder: Path) -> Path:
-    """Run a server, talk a little, have an error and a bye; return the log that it left."""
+    """Run a server with some messages, an error and a bye; return its log."""
     server = ServerProcess(folder, *SERVER_FLAGS, "--max-connections", "8", log_file=True)
     try:
         with ExitStack() as stack:
@@ -27,7 +27,7 @@ def write_real_log(folder: Path) -> Path:
             bob.expect_refusal("join", room="@nobody")
             cid.send_frame("quit")
             cid.expect_bye()
-            for _ in range(8):  # more than may come in
+            for _ in range(8):  # more than --max-connections
                 stack.enter_context(RawConnection(server.port)).send(b"\n")
             server.wait_logged("connection_refused")
             server.wait_logged("interval", messages=0)
@@ -53,7 +53,7 @@ ODD_GOOD_LINES: list[bytes] = [
     ),
     _line(ts=LINE_TIME, event="from_a_newer_server", node="n", brand_new={"a": [1, 2]}, level="info"),
     b'{"ts":"%s","event":"trimmed","event":"trimmed","node":"n","count":1}'
-    % LINE_TIME.encode(),  # twice the same key
+    % LINE_TIME.encode(),  # a duplicate key
     b'{"ts":"%s","event":"trimmed","node":"n","count":%s}' % (LINE_TIME.encode(), b"9" * 40),
     _line(
         ts=LINE_TIME,
@@ -68,7 +68,7 @@ ODD_GOOD_LINES: list[bytes] = [
     _line(ts="2026-11-21T11:30:17+02:00", event="elsewhere", node="n"),
     _line(ts="2020-01-01T00:00:00Z", event="out_of_order", node="m"),
 ]
-"""Lines that are odd, and count."""
+"""Unusual lines that count as log lines."""
 _GOOD_LINE = _line(ts=LINE_TIME, event="interval", node="n", messages=1)
 BAD_LINES: list[bytes] = [
     _GOOD_LINE[:40],
@@ -88,7 +88,7 @@ BAD_LINES: list[bytes] = [
     _line(ts=LINE_TIME),
     b'{"ts":"%s","event":"\x00"}' % LINE_TIME.encode(),
 ]
-"""Lines that are none."""
+"""Lines that are not log lines."""
 BLANK_LINES = [b"", b"   ", b"\t\r"]
 
 

@@ -1,4 +1,4 @@
-"""Lines of a log that a test makes up, and what a report says of them."""
+"""Builds log lines for tests, and runs reports on them."""
 
 import contextlib
 import io
@@ -17,18 +17,18 @@ Row = dict[str, Any]
 
 
 def at(seconds: float) -> str:
-    """Return the time so many seconds after `START`, as the log writes it."""
+    """Return the time `seconds` after `START_TIME` in the log's format."""
     return (START_TIME + timedelta(seconds=seconds)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def log_line(seconds: float, event: str, /, *, node: str = "n", level: str = "info", **fields: Any) -> Row:
-    """Return a line; a field that is None is not there."""
+    """Return a log line; fields that are None are left out."""
     given = {"ts": at(seconds), "level": level, "event": event, "node": node, **fields}
     return {key: value for key, value in given.items() if value is not None}
 
 
 def encoded_histogram(*values: int) -> str:
-    """Return durations in µs as the server writes them."""
+    """Return durations (µs) as the server encodes them."""
     counts = HdrHistogram(1, 3_600_000_000, 3)
     for value in values:
         counts.record_value(value)
@@ -37,7 +37,7 @@ def encoded_histogram(*values: int) -> str:
 
 
 def interval_line(seconds: float, /, *, node: str = "n", **fields: Any) -> Row:
-    """Return the line of an interval of 10 s that ends then."""
+    """Return the line of a 10 s interval that ends at `seconds`."""
     usual: Row = {"interval_s": 10.0, "sessions": 1, "messages": 0, "opened": 0, "closed": {}, "refused": {}}
     return log_line(seconds, "interval", node=node, **{**usual, "errors": {}, "lagging": 0, **fields})
 
@@ -49,7 +49,7 @@ def write_log(path: Path, lines: Iterable[Row]) -> str:
 
 
 class ReportAnswer:
-    """What a report said: its tables as rows by name, its exit code, and what it told on standard error."""
+    """Output of `chat-logs`: rows by table, exit code, and standard error."""
 
     def __init__(self, *args: object) -> None:
         out, errors = io.StringIO(), io.StringIO()
@@ -59,13 +59,13 @@ class ReportAnswer:
         self.errors = errors.getvalue()
 
     def rows(self, table: str) -> list[Row]:
-        """Return the rows of a table, of a report that was asked for JSON."""
+        """Return the rows of a table from JSON output."""
         found = [json.loads(text) for text in self.text.splitlines()]
         return [row for row in found if row.pop("table") == table]
 
 
 def run_report(report: str, *args: object) -> ReportAnswer:
-    """Run `chat-logs REPORT --json …`, which is to succeed."""
+    """Run `chat-logs REPORT --json …`, which must succeed."""
     answer = ReportAnswer(report, "--json", *args)
     assert answer.code == 0, answer.errors
     return answer

@@ -1,6 +1,6 @@
-"""A real Chromium without a window, driven by its DevTools protocol over a pipe: no port, no driver.
+"""Headless Chromium, driven by the DevTools protocol over a pipe, without a port or a driver.
 
-It tells what the page said, which addresses it asked for, and what an expression is there.
+Reports console errors, requested URLs and values of expressions.
 """
 
 import json
@@ -33,7 +33,7 @@ CHROMIUM_FLAGS = (
 
 
 def find_chromium() -> str:
-    """Return the program's path; without one, the test is skipped, or fails where the tools are required."""
+    """Return the program's path; if it is missing, skip the test, or fail it where tools are required."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):
             return path
@@ -43,7 +43,7 @@ def find_chromium() -> str:
 
 
 class Browser:
-    """One page of a browser; everything it asks of the network and says on its console is kept."""
+    """One page; records its network requests and console errors."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
@@ -61,13 +61,13 @@ class Browser:
         self._call("Page.navigate", url=page.as_uri())
 
     def evaluate(self, expression: str) -> Any:
-        """Return what an expression is in the page."""
+        """Return the value of a JavaScript expression in the page."""
         reply = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in reply, reply
         return reply["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """Wait until an expression holds in the page, and return it."""
+        """Wait until an expression is true in the page, and return its value."""
         deadline = time.monotonic() + PAGE_TIMEOUT_S
         while not (found := self.evaluate(expression)):
             assert time.monotonic() < deadline, f"{expression} did not come true; {self.console_errors}"
@@ -75,7 +75,7 @@ class Browser:
         return found
 
     def drag(self, element: str, begin: float, end: float) -> None:
-        """Press the mouse over an element, move it and let it go; places are shares of its width."""
+        """Drag the mouse over an element; `begin` and `end` are shares of its width."""
         box = f"document.querySelector({json.dumps(element)})"
         self.evaluate(f"{box}.scrollIntoView({{ block: 'center' }})")
         left, top, width, height = self.evaluate(
@@ -104,7 +104,7 @@ class Browser:
     def _next_message(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             some = os.read(self._answers, 1 << 16)
-            assert some, "the browser has gone"
+            assert some, "the browser has ended"
             self._buffer += some
         frame, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(frame)
@@ -125,11 +125,11 @@ class Browser:
 
 @contextmanager
 def run_browser(folder: Path) -> Iterator[Browser]:
-    """Start a browser whose profile is in `folder`, and end it."""
+    """Run a browser with its profile in `folder`."""
     program = find_chromium()
     to_it, commands = os.pipe()
     answers, from_it = os.pipe()
-    # A shell puts the two ends where the browser looks for them.
+    # A shell moves the two ends to descriptors 3 and 4.
     script = f'exec "$0" "$@" 3<&{to_it} 4>&{from_it}'
     process = subprocess.Popen(
         ["bash", "-c", script, program, *CHROMIUM_FLAGS, f"--user-data-dir={folder}"],

@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests uses: a shared server, servers of one's own, and peers."""
+"""Fixtures shared by several test folders: a common server, own servers, and peers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ StartServer = Callable[..., ServerProcess]
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that all tests share: each takes names and rooms of its own."""
+    """A server shared by all tests, which use their own names and rooms."""
     one = ServerProcess(tmp_path_factory.mktemp("server"), "--rate-messages", "0", "--rate-bytes", "0")
     yield one
     code = one.stop()
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Start servers of the test's own."""
+    """Start servers for one test."""
     started: list[ServerProcess] = []
 
     def start(*flags: str, **how: Any) -> ServerProcess:
@@ -46,7 +46,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def dial() -> Iterator[Dial]:
-    """Open connections that say nothing by themselves."""
+    """Open raw connections, which send nothing by themselves."""
     with ExitStack() as stack:
 
         def open_one(server: ServerProcess, **how: Any) -> RawConnection:
@@ -57,7 +57,7 @@ def dial() -> Iterator[Dial]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Connect native clients: `connect(server)` has no name yet, `connect(server, "ann")` has."""
+    """Connect native clients: `connect(server)` sends no hello, `connect(server, "ann")` does."""
     with ExitStack() as stack:
 
         def open_one(server: ServerProcess, name: str = "", *, wire: Any = None, **hello: Any) -> NdjsonPeer:

@@ -1,4 +1,4 @@
-"""A native client for tests, close to the bytes: it shows each frame as it came."""
+"""An NDJSON client for tests, which returns each frame as received."""
 
 import itertools
 import json
@@ -11,31 +11,31 @@ _numbers = itertools.count(1)
 
 
 def unique_name(name: str) -> str:
-    """Return a name that no other test has."""
+    """Return a name that no other test uses."""
     return f"{name}-{next(_numbers)}"
 
 
 class NdjsonPeer(RawConnection):
-    """A connection that speaks NDJSON; not yet named."""
+    """A connection with the native dialect; `hello` gives it a name."""
 
     username = ""
     id = ""
     raw = b""
-    """The last frame as it came."""
+    """The bytes of the last frame."""
 
     def send_frame(self, kind: str, /, **fields: object) -> None:
-        """Send a frame; a field named by a word of Python ends in `_`."""
+        """Send a frame; a field whose name is a Python keyword ends in `_`."""
         frame = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
         self.send(json.dumps(frame, ensure_ascii=False).encode() + b"\n")
 
     def next_frame(self) -> Frame:
-        """Return the next frame, whatever it is."""
+        """Return the next frame."""
         self.raw = self.read_line()
         frame: Frame = json.loads(self.raw)
         return frame
 
     def expect(self, kind: str, /, **fields: object) -> Frame:
-        """Return the next frame that is of this type and has these fields; others are passed over."""
+        """Return the next frame of this type with these fields; skip others."""
         wanted = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}
         passed = []
         try:
@@ -58,7 +58,7 @@ class NdjsonPeer(RawConnection):
         return frame
 
     def hello(self, name: str = "user", /, **fields: object) -> Frame:
-        """Come in under a name made unique; return the welcome."""
+        """Send hello with a unique name; return the welcome."""
         self.send_frame("hello", **{"username": unique_name(name), **fields})
         welcome = self.next_frame()
         assert welcome["type"] == "welcome", welcome
@@ -66,20 +66,20 @@ class NdjsonPeer(RawConnection):
         return welcome
 
     def say(self, text: str, /, **fields: object) -> Frame:
-        """Say something, and return its event once it is acknowledged."""
+        """Send a message; return its event, the acknowledgement."""
         answer = self.ask("message", message=text, **fields)
         assert answer["type"] == "message", answer
         return answer
 
     def expect_refusal(self, kind: str, /, **fields: object) -> str:
-        """Send a command that fails; return the code, having seen a sentence and the `ref`."""
+        """Send a command that must fail; return the error code. The error has a text and the `ref`."""
         answer = self.ask(kind, **fields)
         assert answer["type"] == "error", answer
         assert answer["message"], answer
         return str(answer["code"])
 
     def frames_so_far(self) -> list[Frame]:
-        """Return every frame that has come up to now."""
+        """Return all frames received so far (up to a pong)."""
         mark = unique_name("mark")
         self.send_frame("ping", id=mark)
         frames = []
@@ -92,7 +92,7 @@ class NdjsonPeer(RawConnection):
         return frames
 
     def expect_bye(self) -> Frame:
-        """Return the `bye`, which is to be the last frame."""
+        """Return the `bye`, which must be the last frame."""
         frame = self.expect("bye")
         assert self.read_to_end() == b""
         return frame

@@ -1,4 +1,4 @@
-"""The real `chat-server` as a subprocess, with its data, its log, and what it says to a person."""
+"""The real `chat-server` as a subprocess, with its data, log and standard error."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 TIMEOUT_S = 60.0
-"""Seconds until a condition counts as failed: the machine may be busy; nothing waits that long when well."""
+"""Timeout of a condition: generous, as the machine may be busy."""
 BIN_DIR = Path(sys.executable).parent
 
 T = TypeVar("T")
@@ -19,13 +19,13 @@ LogLine = dict[str, Any]
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
-    """Return an environment in which nothing of the person who runs the tests matters."""
+    """Return an environment without the developer's own settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}
     return kept | {"HOME": str(folder), "LC_ALL": "C.UTF-8"}
 
 
 def eventually(condition: Callable[[], T], what: str = "it") -> T:
-    """Wait until `condition` holds, and return what it returned."""
+    """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + TIMEOUT_S
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} did not happen in time"
@@ -34,7 +34,7 @@ def eventually(condition: Callable[[], T], what: str = "it") -> T:
 
 
 class ServerProcess:
-    """A running server; after `kill` or `stop`, `start` runs another one on the same data."""
+    """A running server; after `kill` or `stop`, `start` runs it again on the same data."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class ServerProcess:
         return self.folder / "data"
 
     def start(self, *flags: str, wait: bool = True) -> None:
-        """Start it, and by default wait until it listens."""
+        """Start it; by default wait until it listens."""
         command = [
             str(BIN_DIR / "chat-server"),
             "--port",
@@ -96,21 +96,21 @@ class ServerProcess:
         self.process.send_signal(number)
 
     def wait_exit(self) -> int:
-        """Return the exit code, once there is one."""
+        """Wait for the end; return the exit code."""
         return self.process.wait(TIMEOUT_S)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it in order; return the exit code."""
+        """Stop it gracefully; return the exit code."""
         self.send_signal(number)
         return self.wait_exit()
 
     def kill(self) -> None:
-        """End it at once; nothing happens if it has ended."""
+        """Kill it; do nothing if it has ended."""
         self.process.kill()
         self.process.wait(TIMEOUT_S)
 
     def stderr_text(self) -> str:
-        """Return what it said on standard error."""
+        """Return its standard error."""
         return self.stderr_path.read_text()
 
     def raw_log(self) -> str:
@@ -118,12 +118,12 @@ class ServerProcess:
         return self.log_path.read_bytes()[self._written :].decode()
 
     def entries(self, event: str | None = None, **fields: object) -> list[LogLine]:
-        """Return the lines of this run's log that match; a last line that is being written does not count."""
+        """Return the matching lines of this run's log; an incomplete last line does not count."""
         whole, _, _ = self.raw_log().rpartition("\n")
         return matching_lines(whole, event, **fields)
 
     def wait_logged(self, event: str, **fields: object) -> LogLine:
-        """Wait for a line of the log that matches, and return it."""
+        """Wait for a matching log line, and return it."""
 
         def found() -> LogLine | None:
             lines = self.entries(event, **fields)
@@ -136,7 +136,7 @@ class ServerProcess:
 
 
 def matching_lines(text: str, event: str | None = None, **fields: object) -> list[LogLine]:
-    """Return the lines of a log that are of this event and have these fields."""
+    """Return the lines of a log with this event and these fields."""
     lines = []
     for line in text.splitlines():
         entry: LogLine = json.loads(line)

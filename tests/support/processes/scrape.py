@@ -1,4 +1,4 @@
-"""Reads a server's metrics as a scraper would."""
+"""A Prometheus scraper for tests."""
 
 import http.client
 import socket
@@ -19,7 +19,7 @@ class HttpReply(NamedTuple):
 
 
 def free_port() -> int:
-    """Return a port that nobody has just now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -37,7 +37,7 @@ def http_get(port: int, path: str, *, method: str = "GET", accept: str = "*/*") 
 
 
 class Scrape:
-    """The series of one page."""
+    """The series of one scrape."""
 
     def __init__(self, text: str) -> None:
         self.families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -57,7 +57,7 @@ class Scrape:
         return self.series[name, frozenset(labels.items())]
 
     def counters(self) -> dict[Series, float]:
-        """Return what may only grow."""
+        """Return the series that never decrease."""
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in self.families.values()

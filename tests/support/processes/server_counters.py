@@ -1,4 +1,4 @@
-"""What a server has counted and how much memory it takes, as tests of limits ask for it."""
+"""Counters from a server's interval lines, and its memory."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,12 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def counted(server: ServerProcess, field: str, key: str) -> int:
-    """Return what the interval lines add up to: `errors`, `closed` or `refused` of one code or reason."""
+    """Return the sum over the interval lines of `errors`, `closed` or `refused` for one code or reason."""
     return sum(line[field].get(key, 0) for line in server.entries("interval"))
 
 
 def wait_counted(server: ServerProcess, field: str, key: str, least: int = 1) -> None:
-    """Wait until at least so many have been counted."""
+    """Wait until at least `least` have been counted."""
     eventually(lambda: counted(server, field, key) >= least, f"{least} {field} {key}")
 
 

@@ -1,4 +1,4 @@
-"""Plain sockets for tests: what comes is waited for, with a deadline, and an end of input is said as such."""
+"""Raw line-based connections for tests, with timeouts."""
 
 import socket
 from typing import Self
@@ -6,18 +6,18 @@ from typing import Self
 from support.processes.process import TIMEOUT_S
 
 
-class ConnectionEnded(Exception):  # noqa: N818  an end is no error
+class ConnectionEnded(Exception):  # noqa: N818  an end of input, not an error
     """The server closed the connection."""
 
 
 class RawConnection:
-    """A connection that reads lines."""
+    """A TCP connection that reads lines."""
 
     def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT_S)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # bytes go when the test sends them
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send bytes at once
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._unread = b""
@@ -37,7 +37,7 @@ class RawConnection:
         self.sock.sendall(data)
 
     def read_line(self) -> bytes:
-        """Return the next line without its newline; raise `Ended` where there is none."""
+        """Return the next line without its newline. Raises `ConnectionEnded` at the end."""
         while b"\n" not in self._unread:
             data = self.sock.recv(1 << 16)
             if not data:
@@ -47,14 +47,14 @@ class RawConnection:
         return line
 
     def read_to_end(self) -> bytes:
-        """Return all that comes until the server closes."""
+        """Return everything until the server closes."""
         while data := self.sock.recv(1 << 16):
             self._unread += data
         rest, self._unread = self._unread, b""
         return rest
 
     def half_close(self) -> None:
-        """Send no more, as `nc -N` at the end of its input."""
+        """Shut down the sending side, as `nc -N` at the end of its input."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
