@@ -35,7 +35,7 @@ _WARNING_LINES: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the step width, the number of lines, and whether with stacks."""
     parser.add_argument(
-        "--every", metavar="STEP", help="width of a step of the sparkline (default: by the period)"
+        "--every", metavar="STEP", help="width of a step of the sparkline (chosen by the period)"
     )
     parser.add_argument("--stacks", action="store_true", help="also show the stacks")
     add_limit_option(parser, "lines")

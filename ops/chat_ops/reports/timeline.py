@@ -62,7 +62,7 @@ _SPARKLINES: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the step width."""
     parser.add_argument(
-        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h, 1d (default: by the period)"
+        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h, 1d (chosen by the period)"
     )
 
 
