@@ -25,7 +25,7 @@ def run(*words: str | Path, **how: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_shows_a_report(real_log: Path) -> None:
+def test_cli_report_is_printed(real_log: Path) -> None:
     done = run("summary", real_log)
     assert (done.returncode, done.stderr) == (0, "")
     for word in ("Period", "Activity", "Latency", "commit to sent", "Machine"):
@@ -72,7 +72,7 @@ def test_cli_common_options_before_or_after_report(
         (["summary", "--anonymize-key", "/", "{log}"], "cannot use the key"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_cli_wrong_usage_gives_one_line(
     words: list[str], says: str, real_log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([word.format(log=real_log) for word in words]) == cli.EXIT_USAGE
@@ -83,7 +83,7 @@ def test_what_is_wrong_is_said_in_a_line(
     assert said.count("\n") == 1
 
 
-def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cli_unreadable_file_gives_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     path = tmp_path / "x.log"
@@ -92,9 +92,7 @@ def test_a_file_that_may_not_be_read_is_said(tmp_path: Path, capsys: pytest.Capt
     assert "Permission denied" in capsys.readouterr().err
 
 
-def test_a_time_without_lines_is_said_with_the_time_there_is(
-    real_log: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cli_empty_period_reports_the_logs_period(real_log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["users", "--until", "2020-01-01", str(real_log)]) == 0
     assert "nothing to report" in (said := capsys.readouterr().err)
     assert "the log is from" in said
@@ -113,7 +111,7 @@ def test_a_broken_bound_is_shown_and_is_exit_code_1(
     assert "seen" in capsys.readouterr().out
 
 
-def test_a_reader_that_has_enough_is_no_error(real_log: Path) -> None:
+def test_cli_broken_pipe_exits_with_0(real_log: Path) -> None:
     command = f"{COMMAND} sql 'select event from range(2000), lines' --csv {real_log} | head -1"
     done = subprocess.run(
         command, shell=True, capture_output=True, text=True, executable="/bin/bash", check=False
@@ -122,7 +120,7 @@ def test_a_reader_that_has_enough_is_no_error(real_log: Path) -> None:
     assert done.stderr == ""
 
 
-def test_ctrl_c_is_quiet_and_leaves_nothing(real_log: Path, tmp_path: Path) -> None:
+def test_cli_ctrl_c_exits_without_temporary_files(real_log: Path, tmp_path: Path) -> None:
     endless = "select count(*) from range(100000000) a, range(100000000) b where a.range + b.range = -1"
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
@@ -135,14 +133,14 @@ def test_ctrl_c_is_quiet_and_leaves_nothing(real_log: Path, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_the_module_is_the_command(real_log: Path) -> None:
+def test_python_module_runs_the_command(real_log: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "chat_ops", "users", str(real_log)], capture_output=True, text=True, check=True
     )
     assert done.stdout == run("users", real_log).stdout
 
 
-def test_a_log_made_from_a_real_one_is_one(real_log: Path, tmp_path: Path) -> None:
+def test_generated_log_has_the_events_of_its_template(real_log: Path, tmp_path: Path) -> None:
     path = tmp_path / "many.log"
     with path.open("wb") as file:
         Template.read(real_log).write(file, 5000)

@@ -120,7 +120,7 @@ def test_terminal_table_too_wide_never_truncates_numbers(
     assert all(len(line) <= width for line in shown.get().splitlines())
 
 
-def test_a_wide_number_far_below_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_table_wide_number_in_last_row_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     columns = [ReportColumn(f"n{n}", f"n{n}", "count") for n in range(6)]
     text = printed(ReportTable("t", "", columns, [*[(1,) * 6] * 300, (10**12,) * 6]))
@@ -165,12 +165,12 @@ def test_columns_without_a_value_are_the_first_to_go(monkeypatch: pytest.MonkeyP
         (datetime(2026, 1, 2, 3, 4, 5, 999), "time", "2026-01-02 03:04:05"),
     ],
 )
-def test_values_are_said_with_their_units(value: object, kind: str, shown: str) -> None:
+def test_format_value_adds_units(value: object, kind: str, shown: str) -> None:
     assert formatting.format_value(value, kind) == shown  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1e9), st.sampled_from(["us", "ms", "seconds", "bytes", "rate", "percent"]))
-def test_any_number_has_words(value: float, kind: str) -> None:
+def test_format_value_accepts_any_number(value: float, kind: str) -> None:
     assert len(formatting.format_value(value, kind)) <= 16  # type: ignore[arg-type]
 
 

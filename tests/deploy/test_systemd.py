@@ -34,7 +34,7 @@ def test_systemd_accepts_the_unit(tool: Tool, tmp_path: Path) -> None:
     assert (done.returncode, about) == (0, [])
 
 
-def test_little_is_left_open(tool: Tool, tmp_path: Path) -> None:
+def test_unit_exposure_level_is_low(tool: Tool, tmp_path: Path) -> None:
     command = [tool("systemd-analyze"), "security", "--offline=true", "--no-pager", str(installed(tmp_path))]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     exposure = re.search(r"Overall exposure level for greenroom.service: ([\d.]+)", said)

@@ -190,7 +190,7 @@ def test_bye_is_said_and_stops_the_server_in_order(terminal: Terminal, join: Con
 
 
 @pytest.mark.parametrize("keys", ["/quit\r", "\x03", "\x04"], ids=["/quit", "Ctrl-C", "Ctrl-D"])
-def test_other_ways_to_stop(terminal: Terminal, keys: str) -> None:
+def test_console_quit_and_control_keys_stop_the_server(terminal: Terminal, keys: str) -> None:
     terminal.type(keys)
 
     assert terminal.end() == 0

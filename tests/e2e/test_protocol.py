@@ -24,7 +24,7 @@ def test_a_frame_of_the_largest_size_is_taken(server: ServerProcess, connect: Co
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("piece", [MAX_FRAME + 1, 4000])
 @pytest.mark.parametrize("newline", [b"\n", b""])
-def test_one_byte_more_is_the_end(
+def test_frame_over_maximum_size_ends_the_connection(
     server: ServerProcess, connect: Connect, piece: int, newline: bytes, *, named: bool
 ) -> None:
     # Given a client, named or not
@@ -74,7 +74,7 @@ def test_field_order_is_free_and_unknown_fields_are_ignored(server: ServerProces
     ],
     ids=lambda value: value[:24] if isinstance(value, bytes) else value,
 )
-def test_what_is_no_command_does_not_end_the_session(
+def test_invalid_frame_keeps_the_session(
     server: ServerProcess, connect: Connect, line: bytes, code: str
 ) -> None:
     ann = connect(server, "ann")
@@ -143,7 +143,7 @@ def test_a_resumable_session_has_a_secret(server: ServerProcess, connect: Connec
     assert one["id"] not in one["session"]
 
 
-def test_what_cannot_be_resumed_is_a_new_session(server: ServerProcess, connect: Connect) -> None:
+def test_hello_with_unknown_resume_starts_new_session(server: ServerProcess, connect: Connect) -> None:
     ann = connect(server)
     welcome = ann.hello("ann", resume={"session": "x" * 32, "epoch": "then", "rooms": {"lobby": 7}})
     assert welcome["resumed"] is False
@@ -176,7 +176,7 @@ def test_the_public_id_is_new_each_time(server: ServerProcess, connect: Connect)
         *("server", "SERVER", "Guest-1", "guest-", "\u0301a", "a\u202eb", "a\n", "\U0001f600"),
     ],
 )
-def test_names_that_may_not_be(server: ServerProcess, connect: Connect, name: str) -> None:
+def test_invalid_names_are_refused(server: ServerProcess, connect: Connect, name: str) -> None:
     ann = connect(server)
     assert ann.expect_refusal("hello", username=name) == "name_invalid"
     ann.hello("ann")
@@ -186,7 +186,7 @@ def test_names_that_may_not_be(server: ServerProcess, connect: Connect, name: st
 
 
 @pytest.mark.parametrize("name", ["é", "Ærøskøbing", "字-1", "a.b_c-d", "9lives", "e\u0301", "ß", "नमस्ते"])
-def test_names_that_may_be(server: ServerProcess, connect: Connect, name: str) -> None:
+def test_valid_names_are_accepted(server: ServerProcess, connect: Connect, name: str) -> None:
     ann = connect(server)
     ann.hello(name)
     assert connect(server).expect_refusal("hello", username=ann.username.upper()) == "name_taken"

@@ -106,7 +106,7 @@ def test_a_conversation_keeps_its_name_and_shows_the_present_one(
     assert ann.ask("open", with_=new)["with"] == new
 
 
-def test_it_closes_when_one_side_has_gone(server: ServerProcess, connect: Connect) -> None:
+def test_conversation_closes_when_a_side_disconnects(server: ServerProcess, connect: Connect) -> None:
     ann, bob = connect(server, "ann"), connect(server, "bob")
     room = ann.ask("open", with_=bob.username)["room"]
     bob.close()

@@ -34,7 +34,7 @@ def test_everyone_gets_identical_bytes_and_gapless_seqs(server: ServerProcess, c
     assert [json.loads(raw)["seq"] for raw in feeds[0]] == list(range(1, 201))
 
 
-def test_what_a_message_carries(server: ServerProcess, connect: Connect) -> None:
+def test_message_event_has_documented_fields(server: ServerProcess, connect: Connect) -> None:
     ann, bob = connect(server, "ann"), connect(server, "bob")
     before = time.time()
     ann.say("hi", ref="mine")
@@ -321,7 +321,7 @@ def test_epoch_and_history_outlive_a_restart(start_server: StartServer, connect:
         assert said[-1]["seq"] == len(said)
 
 
-def test_memory_forgets_and_says_so(start_server: StartServer, connect: Connect) -> None:
+def test_memory_store_restart_changes_epoch(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory", "--drain-timeout", "0.2")
     ann = connect(server)
     epoch = ann.hello("ann")["epoch"]

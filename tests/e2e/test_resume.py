@@ -42,7 +42,7 @@ def texts(peer: NdjsonPeer, count: int) -> list[tuple[int, str]]:
     return [(frame["seq"], frame["message"]) for frame in frames]
 
 
-def test_what_was_missed_comes_before_anything_live(server: ServerProcess, connect: Connect) -> None:
+def test_resume_sends_missed_messages_before_live_ones(server: ServerProcess, connect: Connect) -> None:
     # Given two clients in a room, one of which loses its connection
     room = unique_name("room")
     ann, welcome = connect_resumable(connect, server, "ann", rooms=[room])
@@ -190,7 +190,7 @@ def test_message_to_held_session_is_delivered_on_resume(server: ServerProcess, c
     assert (closed["type"], closed["room"], closed["by"]) == ("closed", said["room"], bob.username)
 
 
-def test_what_is_kept_no_longer_is_a_gap(start_server: StartServer, connect: Connect) -> None:
+def test_resume_after_trimmed_messages_gets_gap(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory", "--memory-messages", "10")
     ann, welcome = connect_resumable(connect, server, "ann")
     bob = connect(server, "bob")

@@ -235,7 +235,7 @@ def test_sums_that_do_not_are_wrong(tmp_path: Path, sums: tuple[int, int, int, i
     assert Audit(tmp_path, *run_of(*sums)).verdict("sums") == "wrong"
 
 
-def test_what_explains_a_difference(tmp_path: Path) -> None:
+def test_sums_check_explained_difference_is_not_wrong(tmp_path: Path) -> None:
     refused = log_line(9, "batch_refused", count=1, level="error")
     assert Audit(tmp_path, *run_of(3, 3, 9, 10, refused)).verdict("sums") == "fine"
     dropped = log_line(9, "log_lines_dropped", count=1, level="error")
@@ -292,7 +292,7 @@ def test_audit_of_one_room_or_user_reports_server_events(options: tuple[str, str
     assert audit.verdict("gaps") == ("notice" if options[0] == "--room" else "cannot tell")
 
 
-def test_where_there_is_no_line_nothing_is_fine(tmp_path: Path) -> None:
+def test_audit_without_lines_is_unknown(tmp_path: Path) -> None:
     path = write_log(tmp_path / "log", [started(0), stopped(9)])
     answer = ReportAnswer("audit", "--json", "--fail-if", "unknown", "--since", "2026-11-22", path)
     assert answer.code == 1

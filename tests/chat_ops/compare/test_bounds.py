@@ -64,14 +64,14 @@ def test_bounds(text: str, expected: bool) -> None:
     assert broken(text) is expected
 
 
-def test_from_nothing_is_more_than_any_percent() -> None:
+def test_bound_growth_from_zero_breaks_any_percent() -> None:
     before = LogMetrics(10, {"errors": 0.0})
     assert broken("errors>+1000%", before, LogMetrics(10, {"errors": 1.0}))
     assert not broken("errors>+0%", before, LogMetrics(10, {"errors": 0.0}))
     assert thresholds.percent_change(0.0, 1.0) == math.inf
 
 
-def test_p999_may_be_written_as_people_say_it() -> None:
+def test_parse_bounds_accepts_p99_9() -> None:
     [bound] = thresholds.parse_bounds("latency.p99.9>+5%")
     assert bound.names == ("accept_to_commit.p999", "commit_to_sent.p999")
 
@@ -97,14 +97,14 @@ def test_p999_may_be_written_as_people_say_it() -> None:
         ("errors>nan", "invalid limit"),
     ],
 )
-def test_what_is_no_bound_is_explained(text: str, says: str) -> None:
+def test_parse_bounds_invalid_text_gives_explanation(text: str, says: str) -> None:
     with pytest.raises(UsageError, match="(?s)" + says.replace("+", r"\+")):
         thresholds.parse_bounds(text)
 
 
 @given(st.text(max_size=40))
 @settings(deadline=None)
-def test_no_text_does_more_than_be_refused(text: str) -> None:
+def test_parse_bounds_any_text_parses_or_gives_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
         thresholds.parse_bounds(text)
 

@@ -127,7 +127,7 @@ def test_a_line_without_end_takes_no_memory(
     assert following.lost == 1
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_unreadable_input_gives_error(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     following = FileTail(loop)

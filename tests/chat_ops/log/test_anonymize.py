@@ -81,7 +81,9 @@ def test_no_original_is_in_any_output(
             assert original not in text.lower()
 
 
-def test_the_marks_would_be_seen(marked_log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_anonymize_test_values_are_in_plain_output(
+    marked_log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["--json", "sql", "select * from lines", str(marked_log)]) == 0
     shown = capfd.readouterr().out
     for original in (MARK, "203.0.113", "2001:db8", f"@{MARK}-ann"):
@@ -132,7 +134,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 40])
-def test_a_bad_key_is_said(content: bytes, tmp_path: Path) -> None:
+def test_anonymize_bad_key_gives_error(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(UsageError):

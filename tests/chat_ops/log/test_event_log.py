@@ -31,7 +31,7 @@ def test_every_field_of_the_vocabulary_has_a_column() -> None:
     assert set(COLUMNS) == set(FIELDS)
 
 
-def test_what_a_real_server_wrote_is_all_there_with_its_types(real_log: Path) -> None:
+def test_lines_view_of_real_log_has_all_typed_values(real_log: Path) -> None:
     written = [json.loads(text) for text in real_log.read_text().splitlines()]
     with EventLog([str(real_log)]) as log:
         names = [name for (name, *_) in log.rows("DESCRIBE lines")]
@@ -116,7 +116,7 @@ def test_bad_lines_keep_their_places_in_a_long_file(tmp_path: Path) -> None:
         assert [row[1] for row in bad_lines.bad_lines_table(log).rows] == [4001 * n for n in range(1, 10)]
 
 
-def test_a_line_longer_than_the_first_bound_is_no_end(tmp_path: Path) -> None:
+def test_lines_longer_than_the_first_limit_are_read(tmp_path: Path) -> None:
     path = tmp_path / "long.log"
     path.write_text("x" * 40_000_000 + "\n" + line("2026-11-21T10:00:00Z"))
     with EventLog([str(path)]) as log:
@@ -173,14 +173,14 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
         (lambda path: path.write_bytes(b"\xfd7zXZ\x00"), "compressed with xz"),
     ],
 )
-def test_what_cannot_be_read_is_said(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
+def test_unreadable_input_gives_error(make: Callable[[Path], object], says: str, tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     make(path)
     with pytest.raises(UsageError, match=says):
         EventLog([str(path)])
 
 
-def test_a_cut_off_gzip_is_said(tmp_path: Path) -> None:
+def test_truncated_gzip_gives_error(tmp_path: Path) -> None:
     path = tmp_path / "x.log.gz"
     path.write_bytes(gzip.compress(os.urandom(100_000).hex().encode())[:-5000])
     with EventLog([str(path)]) as log, pytest.raises(UsageError):

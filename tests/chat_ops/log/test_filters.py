@@ -37,7 +37,7 @@ NOW = datetime(2026, 11, 21, 15, 45, 30)
         ("now", NOW),
     ],
 )
-def test_what_people_write_is_understood(text: str, means: datetime) -> None:
+def test_point_in_time_accepts_documented_forms(text: str, means: datetime) -> None:
     assert point_in_time(text, NOW) == means
 
 
@@ -45,33 +45,33 @@ def test_what_people_write_is_understood(text: str, means: datetime) -> None:
     "text",
     ["", "tomorrow-ish", "25:00", "2026-13-01", "2h ago", "-2h", "999999w", "٣d", "14:30:99"],
 )
-def test_what_is_no_time_is_said(text: str) -> None:
+def test_point_in_time_invalid_text_gives_error(text: str) -> None:
     with pytest.raises(UsageError, match="invalid time"):
         point_in_time(text, NOW)
 
 
 @given(st.text())
-def test_any_text_is_a_time_or_is_said_to_be_none(text: str) -> None:
+def test_point_in_time_any_text_parses_or_gives_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
         assert point_in_time(text, NOW).tzinfo is None
 
 
-def test_an_end_before_the_beginning_is_said() -> None:
+def test_filters_until_before_since_gives_error() -> None:
     with pytest.raises(UsageError, match="not before"):
         parse_filters(vars(argparse.Namespace(since="2026-11-21", until="2026-11-20")))
 
 
 @pytest.mark.parametrize(("text", "width"), [("10s", 10), ("5m", 300), ("1h30m", 5400), ("1d", 86_400)])
-def test_a_step_is_understood(text: str, width: int) -> None:
+def test_parse_width_accepts_documented_forms(text: str, width: int) -> None:
     assert time_buckets.parse_width(text) == width
 
 
 @pytest.mark.parametrize("text", ["", "0s", "5", "m", "-5m", "1y"])
-def test_what_is_no_step_is_said(text: str) -> None:
+def test_parse_width_invalid_text_gives_error(text: str) -> None:
     with pytest.raises(UsageError, match="invalid step"):
         time_buckets.parse_width(text)
 
 
 @given(st.sampled_from(time_buckets.ROUND_WIDTHS_S))
-def test_a_width_is_named_as_it_is_read(width: int) -> None:
+def test_format_width_round_trips(width: int) -> None:
     assert time_buckets.parse_width(time_buckets.format_width(width)) == width

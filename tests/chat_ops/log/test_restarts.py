@@ -44,7 +44,7 @@ def peak(path: str, *flags: str) -> tuple[int, str]:
     return row["peak_sessions"], row["peak_at"]
 
 
-def test_sessions_of_a_run_that_crashed_do_not_count_for_ever(tmp_path: Path) -> None:
+def test_find_peak_crashed_run_ends_its_sessions(tmp_path: Path) -> None:
     path = write_log(tmp_path / "log", CRASHED)
     assert peak(path) == (3, shortened(3))
     assert peak(path, "--user", "us2") == (1, shortened(2))
@@ -54,7 +54,7 @@ def test_sessions_of_a_run_that_crashed_do_not_count_for_ever(tmp_path: Path) ->
     assert peak(path) == (4, shortened(64))
 
 
-def test_sessions_that_were_there_before_the_log_count_from_its_beginning(tmp_path: Path) -> None:
+def test_find_peak_sessions_before_the_log_count_from_its_start(tmp_path: Path) -> None:
     lines = [opened(5, "c"), closed(6, "a"), closed(7, "b"), closed(8, "c")]
     assert peak(write_log(tmp_path / "log", lines)) == (3, shortened(5))
     assert peak(write_log(tmp_path / "log", lines[1:])) == (3, shortened(6))
@@ -62,12 +62,12 @@ def test_sessions_that_were_there_before_the_log_count_from_its_beginning(tmp_pa
     assert peak(write_log(tmp_path / "log", lines[:3])) == (3, shortened(5))
 
 
-def test_a_session_whose_closing_was_dropped_is_still_one(tmp_path: Path) -> None:
+def test_find_peak_dropped_closing_counts_session_once(tmp_path: Path) -> None:
     lines = [opened(1, "a"), opened(2, "a", resumed=True), closed(3, "a"), opened(4, "b")]
     assert peak(write_log(tmp_path / "log", lines)) == (1, shortened(1))
 
 
-def test_a_node_that_crashed_has_nobody_though_it_says_so_late(tmp_path: Path) -> None:
+def test_find_peak_crashed_node_has_no_sessions(tmp_path: Path) -> None:
     # Given all of a's sessions go to b when a crashes, and a is started again an hour later
     counts = [
         log_line(0, "server_started", node="a"),
@@ -126,7 +126,7 @@ def test_sessions_report_after_crash_lists_cut_off_and_open(tmp_path: Path) -> N
     assert lost["ended"] == shortened(9)
 
 
-def test_a_crash_is_among_what_went_wrong(tmp_path: Path) -> None:
+def test_trouble_table_lists_crashes(tmp_path: Path) -> None:
     again = [
         log_line(70, "server_stopped"),
         log_line(80, "server_started"),
@@ -166,7 +166,7 @@ def test_sessions_report_session_surviving_crash_is_not_cut_off(tmp_path: Path) 
     assert (found["s3"]["ended"], found["s3"]["reason"]) == (shortened(9), "crashed")
 
 
-def test_a_server_that_says_something_as_it_stops_did_not_crash(tmp_path: Path) -> None:
+def test_restarts_lines_with_server_stopped_time_are_no_crash(tmp_path: Path) -> None:
     lines = [
         log_line(5, "session_closed", session_id="a"),
         log_line(5, "server_stopped"),
@@ -176,7 +176,7 @@ def test_a_server_that_says_something_as_it_stops_did_not_crash(tmp_path: Path) 
     assert run_report("errors", write_log(tmp_path / "log", lines)).rows("trouble") == []
 
 
-def test_no_lag_outlasts_its_server(tmp_path: Path) -> None:
+def test_slow_report_lag_ends_with_crashed_run(tmp_path: Path) -> None:
     lag: Row = {"username": "u", "behind": 5, "waiting_bytes": 1, "duration_s": 1.0}
     lines = [
         log_line(0, "server_started"),

@@ -51,7 +51,7 @@ def test_a_packed_histogram_keeps_counts_and_nearly_the_values(counts: dict[int,
     assert max(whole.max, 1) <= highest * 1.0001 <= max(whole.max, 1) * 1.023
 
 
-def test_the_figures_are_the_reports(real_log: Path, tmp_path: Path) -> None:
+def test_page_values_match_the_reports(real_log: Path, tmp_path: Path) -> None:
     with EventLog([str(real_log)]) as log:
         made = data.build_page(log)
         ((messages,),) = log.rows("SELECT sum(messages)::BIGINT FROM lines WHERE event = 'interval'")
@@ -65,7 +65,7 @@ def test_the_figures_are_the_reports(real_log: Path, tmp_path: Path) -> None:
     )
 
 
-def test_nothing_on_the_page_is_fetched(real_log: Path, tmp_path: Path) -> None:
+def test_page_references_nothing_external(real_log: Path, tmp_path: Path) -> None:
     page = page_of(real_log, tmp_path / "page.html")
     head = page[: page.index("<script")]
     assert "default-src 'none'" in head
@@ -74,7 +74,7 @@ def test_nothing_on_the_page_is_fetched(real_log: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--anonymize"], ["--user", "nobody"], ["--since", "2200-01-01"]])
-def test_a_page_of_a_log_in_which_all_is_wrong(hostile_log: Path, tmp_path: Path, options: list[str]) -> None:
+def test_page_of_hostile_log_is_escaped(hostile_log: Path, tmp_path: Path, options: list[str]) -> None:
     page = page_of(hostile_log, tmp_path / "page.html", *options)
     text = html.unescape(page)
     assert not set(text) & {"\x1b", "\u202e", "\x00"}

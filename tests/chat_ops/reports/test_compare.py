@@ -77,7 +77,7 @@ def test_nodes_count_together_over_the_same_time(tmp_path: Path) -> None:
     assert rows(answer, "trouble")["errors"]["now_per_h"] == 720
 
 
-def test_the_same_is_the_same(real_log: Path) -> None:
+def test_compare_report_equal_logs_are_same(real_log: Path) -> None:
     answer = run_report("compare", real_log, real_log, "--fail-if", "latency.max>+0%,rtt.p99>+0%,errors>+0%")
     verdicts = {row["verdict"] for table in ("latency", "trouble") for row in answer.rows(table)}
     assert verdicts <= {"same", "few samples"}
@@ -139,7 +139,7 @@ def test_percentiles_of_few_samples_are_no_verdict(tmp_path: Path) -> None:
     assert latency["rtt.p99"]["verdict"] == "few samples"
 
 
-def test_what_is_within_the_noise_is_the_same(days: tuple[str, str]) -> None:
+def test_compare_report_change_within_noise_is_same(days: tuple[str, str]) -> None:
     assert (
         rows(run_report("compare", *days, "--noise", "60"), "latency")["accept_to_commit.p99"]["verdict"]
         == "same"
@@ -158,7 +158,7 @@ def test_what_is_within_the_noise_is_the_same(days: tuple[str, str]) -> None:
         (("--against", "{now}", "--since", "2030-01-01"), "the log to judge has no interval lines"),
     ],
 )
-def test_what_cannot_be_compared_is_explained(
+def test_compare_report_wrong_arguments_give_explanation(
     days: tuple[str, str], tmp_path: Path, options: tuple[str, ...], says: str
 ) -> None:
     empty = write_log(tmp_path / "empty", [log_line(1, "trimmed")])

@@ -57,7 +57,7 @@ def test_percentiles_of_parts_are_merged_and_not_averaged(two_nodes: str) -> Non
     assert whole["p999_us"] == whole["max_us"] == pytest.approx(100_000, rel=0.001)
 
 
-def test_each_step_has_its_own(two_nodes: str) -> None:
+def test_latency_report_each_step_has_its_own_percentiles(two_nodes: str) -> None:
     answer = run_report("latency", "--every", "1m", two_nodes)
     steps = answer.rows("accept_to_commit")
     assert [(row["step"][11:16], row["count"]) for row in steps] == [("09:00", 99), ("09:01", 101)]

@@ -37,7 +37,7 @@ def test_round_trips_of_all_and_by_time(tmp_path: Path) -> None:
     assert [row["count"] for row in answer.rows("rtt")] == [2, 1]
 
 
-def test_the_worst_by_whichever_measure(tmp_path: Path) -> None:
+def test_rtt_report_worst_option_changes_order(tmp_path: Path) -> None:
     path = log(tmp_path)
 
     def worst(by: str) -> list[str]:

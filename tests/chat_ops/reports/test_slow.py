@@ -102,7 +102,7 @@ def test_slow_report_more_readers_than_top_adds_note(tmp_path: Path) -> None:
     assert "the 2 slowest of 5" in answer.errors
 
 
-def test_nobody_was_slow(real_log: Path, hostile_log: Path) -> None:
+def test_slow_report_without_lags_is_empty(real_log: Path, hostile_log: Path) -> None:
     assert run_report("slow", real_log).rows("readers") == []
     for form in ("--json", "--csv"):
         assert ReportAnswer("slow", form, hostile_log).code == 0

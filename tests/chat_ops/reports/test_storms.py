@@ -41,7 +41,7 @@ def test_a_calm_day_has_no_storm(tmp_path: Path) -> None:
     assert storms(tmp_path, *calm(300)) == []
 
 
-def test_a_busy_server_has_its_own_measure(tmp_path: Path) -> None:
+def test_storms_report_busy_server_has_higher_threshold(tmp_path: Path) -> None:
     # Given 40 a second all the time: more than the floor, and usual here
     steady = [opened(second + n / 40) for second in range(120) for n in range(40)]
     # Then it is no storm; ten times as many for two seconds is one
@@ -91,7 +91,7 @@ def test_kinds(tmp_path: Path, lines: list[Row], kind: str) -> None:
     assert [row["kind"] for row in storms(tmp_path, *calm(30), *lines, interval_line(90))] == [kind]
 
 
-def test_what_counts_as_a_storm_may_be_said(tmp_path: Path) -> None:
+def test_storms_report_options_change_thresholds(tmp_path: Path) -> None:
     path = write_log(tmp_path / "log", [*calm(60), *(opened(30 + n / 10) for n in range(8))])
     assert run_report("storms", path).rows("storms") == []
     assert len(run_report("storms", "--floor", "5", path).rows("storms")) == 1

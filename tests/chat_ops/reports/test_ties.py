@@ -93,7 +93,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=[words[0] for words in ASKED])
-def test_an_answer_is_the_same_each_time(asked: list[str], files: list[str]) -> None:
+def test_reports_are_deterministic(asked: list[str], files: list[str]) -> None:
     answers = set()
     for turn in range(3):
         answer = ReportAnswer(asked[0], "--json", "--threads", "2", *asked[1:], *files[turn:], *files[:turn])

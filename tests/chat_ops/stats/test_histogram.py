@@ -48,7 +48,7 @@ def test_percentiles_of_the_sum_are_those_of_the_raw_values(values: list[list[in
 
 @settings(max_examples=10)  # hdrh takes its time
 @given(parts)
-def test_the_sum_is_the_one_of_hdrh(values: list[list[int]]) -> None:
+def test_histogram_merge_equals_hdrh(values: list[list[int]]) -> None:
     reference = HdrHistogram(1, HIGHEST, 3)
     for some in values:
         reference.decode_and_add(encoded(some))
@@ -123,7 +123,7 @@ def test_the_crafted_ones_are_read() -> None:
         crafted([0] * (hdr_codec.BUCKET_COUNT * 12)),
     ],
 )
-def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
+def test_decode_payloads_invalid_numbers_affect_one_payload_only(payload: str) -> None:
     """They count for nothing, or as hdrh reads them; the neighbours stay as they are."""
     alone = SparseHistogram.merge([payload])
     merged = SparseHistogram.merge([encoded([5]), payload, encoded([7])])
@@ -138,7 +138,7 @@ def test_numbers_that_cannot_be_spoil_nothing_else(payload: str) -> None:
     )
 
 
-def test_what_was_never_an_histogram_is_counted() -> None:
+def test_decode_payloads_random_text_counts_as_unreadable() -> None:
     merged = SparseHistogram.merge(["no", "aGVsbG8=", encoded([5]), "\x00", "HISTFAAAAJ14"])
     assert merged.broken == 4
     assert merged.percentile(50) == 5
@@ -156,7 +156,7 @@ def test_another_layout_is_converted(lowest: int, highest: int, digits: int) -> 
     assert merged.percentile(100) == pytest.approx(400_000, rel=0.02)
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_empty_histogram_has_no_percentile() -> None:
     empty = SparseHistogram.merge([None])
     assert (empty.count, empty.percentile(99), empty.max) == (0, None, None)
     assert SparseHistogram.total([]).count == 0

@@ -12,7 +12,7 @@ def counted(values: list[float]) -> dict[float, int]:
 
 @given(st.lists(st.integers(0, 50).map(float), min_size=1, max_size=60))
 @settings(deadline=None)
-def test_the_usual_is_the_median_and_the_median_deviation(values: list[float]) -> None:
+def test_rate_baseline_is_median_and_mad(values: list[float]) -> None:
     found = rate_baseline(counted(values))
     median = statistics.median(values)
     assert found.median == median
@@ -27,7 +27,7 @@ def test_rate_baseline_unlisted_seconds_count_as_zero(values: list[float], quiet
     )
 
 
-def test_a_storm_does_not_hide_itself() -> None:
+def test_rate_baseline_is_not_moved_by_a_storm() -> None:
     # An hour at 2 or 3 a second, and three minutes at 500: mean and deviation would allow about 1,000.
     found = rate_baseline({2.0: 1800, 3.0: 1620, 500.0: 180})
     assert found.threshold() < 25
@@ -40,7 +40,7 @@ def test_the_bound_is_never_below_the_floor() -> None:
     assert rate_baseline({}) == RateBaseline(0, 0)
 
 
-def test_spans_that_are_near_are_one() -> None:
+def test_join_spans_joins_near_ones() -> None:
     assert join_spans([TimeSpan(20, 21), TimeSpan(0, 1), TimeSpan(5, 6), TimeSpan(0, 3)], gap_s=5) == [
         TimeSpan(0, 6),
         TimeSpan(20, 21),
