@@ -8,14 +8,10 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from chat_protocol import commands, events
-
-settings.register_profile("patient", deadline=None)  # a busy machine must not fail a test
-settings.load_profile("patient")
 
 NAMES = st.text("abzAZ09éß字.-_", max_size=31).map("n".__add__)
 TIMES = st.floats(0, 4e9)  # seconds since the epoch, to the year 2096

@@ -82,7 +82,7 @@ def perform(scene: Scene, folder: Path, *, writing: bool = False) -> Outcome:
 
 
 def _steps(lines: list[str]) -> Iterator[tuple[str, dict[str, int]]]:
-    """Return what is done, line by line, with how many lines are to come to whom then."""
+    """Return each action of a play, with the number of lines that each client is to receive then."""
     done, due = "", dict[str, int]()
     for line in lines:
         found = _LINE.fullmatch(line)
@@ -201,7 +201,7 @@ class Stage:
         self._server.process.terminate()
 
     def do_restart(self) -> None:
-        """Start the server again; those who were connected are not any more."""
+        """Start the server again; all connections are gone."""
         assert self._server.wait_exit() in {0, -9}
         for name in list(self._peers):
             self._peers.pop(name).cut()

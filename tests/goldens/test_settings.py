@@ -1,4 +1,4 @@
-"""Each setting may stand in a file and in the clean_environment, under the names that it had."""
+"""Each setting may be in a file and in the environment, under the names that it had."""
 
 import re
 from pathlib import Path

@@ -2,8 +2,8 @@
 
 Run by hand: `PYTHONPATH=tests python -m support.words [PATH ...]`, paths relative to the root.
 
-What stands in backticks, and a string that is one word without blanks, may be a name of the wire, the log or an
-option: those never change, so they are not looked at.
+Text in backticks, and a string that is one word without blanks, may be a name of the wire, the log or an
+option. Those never change, so they are not checked.
 """
 
 import ast

@@ -37,7 +37,7 @@ class SlotGrant(TypedDict):
     book: str
     kind: str
     number: int
-    seats: list[int]
+    slots: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class SlotAllocator:
             return last if request["number"] == last["number"] else None
         slots = [self._next_slot(request["kind"]) for _ in range(request["count"])]
         self._granted.setdefault(key, []).extend(slots)
-        grant = SlotGrant(book=request["book"], kind=request["kind"], number=request["number"], seats=slots)
+        grant = SlotGrant(book=request["book"], kind=request["kind"], number=request["number"], slots=slots)
         self._last_grants[key] = grant
         return grant
 
@@ -167,7 +167,7 @@ class SlotPool:
         ):
             return
         pool.outstanding = None
-        for slot in grant["seats"]:
+        for slot in grant["slots"]:
             heappush(pool.free, slot)
         self._serve_waiters(grant["kind"])
 

@@ -60,8 +60,8 @@ def test_bots_of_all_profiles_pass_the_audit(server: ServerProcess, begin: Begin
     timed = swarm.histograms["delivery"].count
     assert timed + counts["untimed"] + counts["caught_up"] + counts["foreign"] == counts["delivered"]
     # (a message that was held up is timed from its plan even where its receive time is not exact)
-    assert swarm.histograms["delivery_response"].count >= timed
-    assert swarm.histograms["ack_response"].count >= swarm.histograms["ack"].count
+    assert timed <= swarm.histograms["delivery_response"].count <= timed + counts["untimed"]
+    assert swarm.histograms["ack"].count <= swarm.histograms["ack_response"].count <= counts["acknowledged"]
     late = [swarm.histograms[name].count for name in ("send_lag", "held_up") if name in swarm.histograms]
     assert sum(late) == counts["sent"]
     assert not swarm.process.errors

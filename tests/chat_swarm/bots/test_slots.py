@@ -91,9 +91,9 @@ def test_grant_for_another_pool_or_kind_is_ignored() -> None:
     requests, slots = list[SlotRequest](), list[int]()
     pool = SlotPool("a", {ROOM_SLOT: 2}, requests.append)
     pool.acquire_slot(ROOM_SLOT, slots.append)
-    pool.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, seats=[5]))
-    pool.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, seats=[5]))
-    pool.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, seats=[5]))
+    pool.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, slots=[5]))
+    pool.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, slots=[5]))
+    pool.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, slots=[5]))
     assert slots == []
 
 
@@ -104,7 +104,7 @@ def test_free_pool_makes_its_slots_available_lowest_first() -> None:
     allocator.free_pool("a")
     grant = allocator.allocate(SlotRequest(book="c", kind=ROOM_SLOT, number=1, count=4))
     assert grant is not None
-    assert grant["seats"] == [0, 1, 2, 6]
+    assert grant["slots"] == [0, 1, 2, 6]
 
 
 def test_room_layout_maps_slots_to_rooms_and_places() -> None:
