@@ -13,7 +13,7 @@ _SERIES = re.compile(r"(?P<name>[a-z_]+)(?:\{(?P<labels>.*)\})? \S+")
 
 
 def vocabulary(_: Path) -> str:
-    """Return the names of events and fields; `chat_server.vocabulary` is public, for programs that read logs."""
+    """Return the names of events and fields; `chat_server.vocabulary` is public."""
     lines = [f"common: {' '.join(COMMON)}", f"histograms: {' '.join(HISTOGRAMS)}", ""]
     lines += [f"{event}: {' '.join(found.fields)}" for event, found in EVENTS.items()]
     return "\n".join([*lines, "", *FIELDS])
