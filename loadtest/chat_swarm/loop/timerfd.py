@@ -10,7 +10,7 @@ import os
 from typing import Final
 
 _CLOCK_MONOTONIC: Final = 1
-_TFD_TIMER_ABSTIME: Final = 1  # TFD_TIMER_ABSTIME
+_TFD_TIMER_ABSTIME: Final = 1  # <sys/timerfd.h>
 _NS_PER_S: Final = 1_000_000_000
 
 

@@ -36,30 +36,30 @@ def before_hello(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Server
 
 
 def before_welcome(swarm: SwarmHarness, scripted_server: ScriptedServer) -> ServerConnection:
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
-    return line
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
+    return conn
 
 
 def half_a_welcome(swarm: SwarmHarness, scripted_server: ScriptedServer) -> ServerConnection:
-    line = before_welcome(swarm, scripted_server)
-    line.send_bytes(b'{"type":"welc')
+    conn = before_welcome(swarm, scripted_server)
+    conn.send_bytes(b'{"type":"welc')
     swarm.run_once()
-    return line
+    return conn
 
 
 def garbage(swarm: SwarmHarness, scripted_server: ScriptedServer) -> ServerConnection:
-    line = before_welcome(swarm, scripted_server)
-    line.send_bytes(b'{"type":"welcome"}\n\xff\xfe\n')
+    conn = before_welcome(swarm, scripted_server)
+    conn.send_bytes(b'{"type":"welcome"}\n\xff\xfe\n')
     swarm.wait_until(lambda: swarm.process.errors["bad_frame_from_server"])
-    return line
+    return conn
 
 
 def endless_line(swarm: SwarmHarness, scripted_server: ScriptedServer) -> ServerConnection:
-    line = before_welcome(swarm, scripted_server)
-    line.send_bytes(b"x" * 66000)
+    conn = before_welcome(swarm, scripted_server)
+    conn.send_bytes(b"x" * 66000)
     swarm.wait_until(lambda: swarm.process.errors["endless_line_from_server"])
-    return line
+    return conn
 
 
 @pytest.mark.parametrize("reach", [before_hello, before_welcome, half_a_welcome, garbage, endless_line])
@@ -84,9 +84,9 @@ def test_refused_hello_is_retried(
     swarm: SwarmHarness, scripted_server: ScriptedServer, code: ErrorCode
 ) -> None:
     [bot] = swarm.start_bots(Chatter)
-    line = before_welcome(swarm, scripted_server)
-    line.send(Error(code=code, message="no"))
-    swarm.wait_until(lambda: line.received_lines() or line.peer_closed, "the end of the refused connection")
+    conn = before_welcome(swarm, scripted_server)
+    conn.send(Error(code=code, message="no"))
+    swarm.wait_until(lambda: conn.received_lines() or conn.peer_closed, "the end of the refused connection")
     scripted_server.accept(swarm).greet()
     swarm.wait_until(lambda: bot.up)
     assert swarm.process.errors == {code.value: 1}
@@ -121,12 +121,12 @@ def test_bye_with_a_delay_postpones_the_reconnect(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     [bot] = swarm.start_bots(Lurker)
-    line = scripted_server.accept(swarm)
-    line.greet()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
     swarm.wait_until(lambda: bot.up)
     said_ns = time.monotonic_ns()
-    line.send(Bye(reason=ByeReason.SHUTDOWN, after=0.6))
-    line.close()
+    conn.send(Bye(reason=ByeReason.SHUTDOWN, after=0.6))
+    conn.close()
     scripted_server.accept(swarm)
     assert time.monotonic_ns() - said_ns >= 0.6e9
     counts = swarm.flush_counts()
@@ -141,34 +141,34 @@ def test_lost_session_is_resumed_and_messages_are_sent_again(
 ) -> None:
     # Given a bot that got two messages, and whose own is not acknowledged
     [bot] = swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    first = line.greet(message_from(1, "ann", 1), message_from(2, "ann", 2))
-    mine = line.expect(Message)
+    conn = scripted_server.accept(swarm)
+    first = conn.greet(message_from(1, "ann", 1), message_from(2, "ann", 2))
+    mine = conn.expect(Message)
     swarm.wait_until(lambda: swarm.count_of("delivered") == 2)
     # When its connection is lost, or cut
     if disconnect is None:
         bot.cut_connection()
     else:
-        disconnect(line)
+        disconnect(conn)
     # Then it resumes its session from its position
-    line = scripted_server.accept(swarm)
-    hello = line.expect(Hello)
+    conn = scripted_server.accept(swarm)
+    hello = conn.expect(Hello)
     assert hello.resume is not None
     assert hello.resume.session == first.session
     assert hello.resume.rooms == {"hall-0": 2}
     # And sends the unacknowledged message again
-    line.send(make_welcome(RoomState("hall-0", 2, 1), resumed=True, username=bot.name))
-    again = line.expect(Message)
+    conn.send(make_welcome(RoomState("hall-0", 2, 1), resumed=True, username=bot.name))
+    again = conn.expect(Message)
     assert (again.ref, again.message) == (mine.ref, mine.message)
     # And continues from there, also if its message had been stored
     swarm.process.stop_sending()
-    line.send(message_from(3, "ann", 3, time.time_ns() - 10**9))
-    others = [again, *(line_ for line_ in map(_command, line.received_lines()) if line_ is not None)]
+    conn.send(message_from(3, "ann", 3, time.time_ns() - 10**9))
+    others = [again, *(command for command in map(_command, conn.received_lines()) if command is not None)]
     seq = 4
     for message in others:
-        line.send(echo(bot.name, message, seq))
+        conn.send(echo(bot.name, message, seq))
         seq += 1
-    swarm.wait_until(lambda: not bot.pending or line.received_lines())
+    swarm.wait_until(lambda: not bot.pending or conn.received_lines())
     counts = swarm.flush_counts()
     assert (counts["cuts"], counts["resumed"], counts["not_resumed"]) == (1, 1, 0)
     assert counts["caught_up"] >= 1
@@ -178,13 +178,13 @@ def test_lost_session_is_resumed_and_messages_are_sent_again(
 
 def test_session_not_resumed_is_owed_nothing(swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
     [bot] = swarm.start_bots(Lurker)
-    line = scripted_server.accept(swarm)
-    line.greet(message_from(1, "ann", 1))
+    conn = scripted_server.accept(swarm)
+    conn.greet(message_from(1, "ann", 1))
     swarm.wait_until(lambda: swarm.count_of("delivered") == 1)
-    line.close()
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
-    line.send(make_welcome(RoomState("hall-0", 7, 1), username=bot.name), message_from(8, "ann", 8))
+    conn.close()
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
+    conn.send(make_welcome(RoomState("hall-0", 7, 1), username=bot.name), message_from(8, "ann", 8))
     swarm.wait_until(lambda: swarm.count_of("delivered") == 2)
     counts = swarm.flush_counts()
     assert (counts["resumed"], counts["not_resumed"], counts["logins"]) == (0, 1, 2)
@@ -196,19 +196,19 @@ def test_messages_of_a_session_not_resumed_may_be_stored_or_not(
 ) -> None:
     # Given three messages of a session that is gone
     [bot] = swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    line.greet()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
     for _ in range(3):
-        line.expect(Message)
-    line.reset()
+        conn.expect(Message)
+    conn.reset()
     # When the second of them was stored, and the bot sends a fourth
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
-    line.send(make_welcome(RoomState("hall-0", 1, 1), username=bot.name))
-    fourth = line.expect(Message)
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
+    conn.send(make_welcome(RoomState("hall-0", 1, 1), username=bot.name))
+    fourth = conn.expect(Message)
     swarm.process.stop_sending()
     assert int(fourth.ref or 0) > 3
-    line.send(echo(bot.name, fourth, 2))
+    conn.send(echo(bot.name, fourth, 2))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 1)
     # Then the others are not lost
     assert not swarm.merged_audit().counts["lost"]
@@ -216,8 +216,8 @@ def test_messages_of_a_session_not_resumed_may_be_stored_or_not(
 
 def test_second_welcome_is_ignored(swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
     [bot] = swarm.start_bots(Lurker)
-    line = scripted_server.accept(swarm)
-    line.greet(make_welcome(), message_from(1, "ann", 1))
+    conn = scripted_server.accept(swarm)
+    conn.greet(make_welcome(), message_from(1, "ann", 1))
     swarm.wait_until(lambda: swarm.count_of("delivered") == 1)
     assert bot.up
     assert swarm.process.connected == swarm.flush_counts()["logins"] == 1
@@ -227,16 +227,16 @@ def test_next_bot_in_a_slot_continues_its_counters(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     [bot] = swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    line.greet()
-    first = line.expect(Message)
-    line.send(echo(bot.name, first, 1))
+    conn = scripted_server.accept(swarm)
+    conn.greet()
+    first = conn.expect(Message)
+    conn.send(echo(bot.name, first, 1))
     swarm.wait_until(lambda: swarm.count_of("acknowledged"))
     bot.shut_down()
     [other] = swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    line.greet()
-    second = line.expect(Message)
+    conn = scripted_server.accept(swarm)
+    conn.greet()
+    second = conn.expect(Message)
     assert other.name == bot.name
     assert int(second.ref or 0) > int(first.ref or 0)
 
@@ -253,12 +253,12 @@ def test_shut_down_bots_release_everything(scripted_server: ScriptedServer) -> N
         *swarm.start_bots(Direct, 2),
         *swarm.start_bots(Slow, 2),
     ]
-    lines = [scripted_server.accept(swarm) for _ in bots]
-    for line in lines[:7]:
-        line.greet()
+    conns = [scripted_server.accept(swarm) for _ in bots]
+    for conn in conns[:7]:
+        conn.greet()
     swarm.wait_until(lambda: swarm.process.connected == 7)
-    lines[0].reset()
-    lines[1].close()
+    conns[0].reset()
+    conns[1].close()
     swarm.wait_until(lambda: swarm.process.connected == 5)
     # When they are shut down, twice
     for bot in [*bots, *bots]:
@@ -273,8 +273,8 @@ def test_shut_down_bots_release_everything(scripted_server: ScriptedServer) -> N
     assert not scripted_server.has_connection()
     assert swarm.merged_audit().passed
     swarm.process.close()
-    for line in lines:
-        line.sock.close()
+    for conn in conns:
+        conn.sock.close()
     assert set(OPEN_FILES.iterdir()) == before
 
 

@@ -36,26 +36,26 @@ def begin(scripted_server: ScriptedServer) -> Iterator[Any]:
 
 def alone(swarm: SwarmHarness, scripted_server: ScriptedServer) -> Any:
     """Accept a bot whose partner is away."""
-    line = scripted_server.accept(swarm)
-    line.greet()
-    ask = line.expect(Open)
-    line.send(Error(code=ErrorCode.NO_SUCH_USER, message="nobody", ref=ask.ref))
-    return line
+    conn = scripted_server.accept(swarm)
+    conn.greet()
+    ask = conn.expect(Open)
+    conn.send(Error(code=ErrorCode.NO_SUCH_USER, message="nobody", ref=ask.ref))
+    return conn
 
 
 def test_direct_bot_waits_for_its_partner(begin: Any, scripted_server: ScriptedServer) -> None:
     # Given a bot whose partner is not connected
     swarm = begin(direct_rate=200.0)
     [bot] = swarm.start_bots(Direct)
-    line = alone(swarm, scripted_server)
+    conn = alone(swarm, scripted_server)
     # When the rate is changed
     swarm.process.set_rate(2.0)
     swarm.process.loop.run_for(0.1)
     # Then it waits for the partner
-    assert not line.received_lines()
+    assert not conn.received_lines()
     assert not bot.pending
-    line.send(OPENED)
-    line.expect(Message)
+    conn.send(OPENED)
+    conn.expect(Message)
 
 
 def test_direct_bot_waits_for_its_partner_after_a_reconnect(
@@ -65,29 +65,29 @@ def test_direct_bot_waits_for_its_partner_after_a_reconnect(
     monkeypatch.setattr(lifecycle, "_FIRST_RETRY_S", 0.02)
     swarm = begin(direct_rate=3.0)
     [bot] = swarm.start_bots(Direct)
-    line = alone(swarm, scripted_server)
-    line.send(OPENED)
-    line.send(echo(bot.name, line.expect(Message), 1, room="@a,b"))
+    conn = alone(swarm, scripted_server)
+    conn.send(OPENED)
+    conn.send(echo(bot.name, conn.expect(Message), 1, room="@a,b"))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 1)
     # When one reconnects first, as a new session
-    line.reset()
-    line = alone(swarm, scripted_server)
+    conn.reset()
+    conn = alone(swarm, scripted_server)
     said = bot.counter
     swarm.process.loop.run_for(0.4)
     # Then it sends nothing until the other is there
     assert (bot.counter, bot.pending) == (said, {})
-    line.send(OPENED)
-    line.expect(Message)
+    conn.send(OPENED)
+    conn.expect(Message)
 
 
 def test_direct_bot_think_time_is_not_held_up(begin: Any, scripted_server: ScriptedServer) -> None:
     # Given a bot with a long think time, and a slot every 20 ms
     swarm = begin(direct_rate=50.0, think_time=distributions.parse("0.2"))
     [bot] = swarm.start_bots(Direct)
-    line = alone(swarm, scripted_server)
-    line.send(OPENED)
+    conn = alone(swarm, scripted_server)
+    conn.send(OPENED)
     for seq in (1, 2, 3):
-        line.send(echo(bot.name, line.expect(Message), seq, room="@a,b"))
+        conn.send(echo(bot.name, conn.expect(Message), seq, room="@a,b"))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 3)
     # Then no message was planned during the think time
     assert swarm.sample_count("ack_response") == 3
@@ -99,8 +99,8 @@ def test_slow_bot_connecting_at_the_stop_still_logs_in(begin: Any, scripted_serv
     [bot] = swarm.start_bots(Slow)
     assert bot.connection is not None
     swarm.process.stop_sending()
-    line = scripted_server.accept(swarm)
-    line.greet()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
     swarm.wait_until(lambda: bot.up)
     # And a bot started afterwards counts as never connected
     swarm.start_bots(Lurker)
@@ -126,11 +126,11 @@ def test_refused_bot_waits_for_the_delay_of_the_bye(
         after(seconds, callback)
 
     swarm.start_bots(Lurker)
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
     monkeypatch.setattr(swarm.process.loop, "call_later", spied)
     refused = Error(code=ErrorCode.TOO_MANY, message="full")
-    line.send(refused, refused, Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, after=5.0))
+    conn.send(refused, refused, Bye(reason=ByeReason.TOO_MANY_CONNECTIONS, after=5.0))
     swarm.wait_until(lambda: swarm.count_of("connect_failures"))
     assert [wait >= 5.0 for wait in waits] == [True]
     assert swarm.count_of("connect_failures") == swarm.count_of("byes") == 1
@@ -139,9 +139,9 @@ def test_refused_bot_waits_for_the_delay_of_the_bye(
 def test_name_still_taken_is_no_failure(begin: Any, scripted_server: ScriptedServer) -> None:
     swarm = begin()
     swarm.start_bots(Lurker)
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
-    line.send(Error(code=ErrorCode.NAME_TAKEN, message="taken"))
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
+    conn.send(Error(code=ErrorCode.NAME_TAKEN, message="taken"))
     scripted_server.accept(swarm).greet()
     swarm.wait_until(lambda: swarm.count_of("logins"))
     assert swarm.count_of("connect_failures") == swarm.count_of("errors") == 0
@@ -153,11 +153,11 @@ def test_events_of_a_lost_connection_do_not_affect_the_next(
     # Given a read whose first line is answered on a connection that is already lost
     swarm = begin(message_rate=50.0)
     swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    line.greet()
-    said = line.expect(Message)
-    line.send(PingEvent(id="1"), Error(code=ErrorCode.RATE_LIMITED, message="slow", ref=said.ref))
-    line.reset()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
+    said = conn.expect(Message)
+    conn.send(PingEvent(id="1"), Error(code=ErrorCode.RATE_LIMITED, message="slow", ref=said.ref))
+    conn.reset()
     time.sleep(0.05)
     # Then the rest of it is neither a refused hello nor a second loss
     scripted_server.accept(swarm).greet()

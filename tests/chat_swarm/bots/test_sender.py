@@ -42,10 +42,10 @@ def swarm(scripted_server: ScriptedServer) -> Iterator[SwarmHarness]:
 
 def chatter(swarm: SwarmHarness, scripted_server: ScriptedServer) -> tuple[Chatter, ServerConnection]:
     [bot] = swarm.start_bots(Chatter)
-    line = scripted_server.accept(swarm)
-    line.greet()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
     swarm.wait_until(lambda: bot.up)
-    return bot, line
+    return bot, conn
 
 
 def on_schedule(messages: list[Message]) -> bool:
@@ -61,9 +61,9 @@ def test_server_that_stops_reading_delays_but_omits_no_message(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     # Given a bot with a high rate, and a server that acknowledges at once
-    bot, line = chatter(swarm, scripted_server)
-    messages = [line.expect(Message) for _ in range(20)]
-    line.send(*(echo(bot.name, message, seq) for seq, message in enumerate(messages, 1)))
+    bot, conn = chatter(swarm, scripted_server)
+    messages = [conn.expect(Message) for _ in range(20)]
+    conn.send(*(echo(bot.name, message, seq) for seq, message in enumerate(messages, 1)))
     # When the server stops reading for 300 ms, and the socket buffer fills up
     stalled_ns = time.time_ns()
     connection = bot.connection
@@ -75,8 +75,8 @@ def test_server_that_stops_reading_delays_but_omits_no_message(
     resumed_ns = time.time_ns()
     # Then every planned message is sent once, with the planned time of its slot
     while header_of(messages[-1]).planned_ns < resumed_ns:
-        messages.append(line.expect(Message))
-        line.send(echo(bot.name, messages[-1], len(messages)))
+        messages.append(conn.expect(Message))
+        conn.send(echo(bot.name, messages[-1], len(messages)))
     swarm.process.stop_sending()
     assert on_schedule(messages)
     # And a message planned during the stall is late by the rest of the stall
@@ -98,8 +98,8 @@ def test_server_that_stops_reading_delays_but_omits_no_message(
 def test_server_that_never_answers_changes_no_planned_time(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    _, line = chatter(swarm, scripted_server)
-    messages = [line.expect(Message) for _ in range(50)]
+    _, conn = chatter(swarm, scripted_server)
+    messages = [conn.expect(Message) for _ in range(50)]
     assert on_schedule(messages)
     swarm.process.stop_sending()
     assert swarm.process.count_unacknowledged() >= 50
@@ -113,19 +113,19 @@ def test_server_that_never_answers_changes_no_planned_time(
 def test_messages_planned_while_disconnected_are_sent_later(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    bot, line = chatter(swarm, scripted_server)
-    messages = [line.expect(Message) for _ in range(5)]
-    line.send(*(echo(bot.name, message, seq) for seq, message in enumerate(messages, 1)))
+    bot, conn = chatter(swarm, scripted_server)
+    messages = [conn.expect(Message) for _ in range(5)]
+    conn.send(*(echo(bot.name, message, seq) for seq, message in enumerate(messages, 1)))
     swarm.wait_until(lambda: swarm.count_of("acknowledged") == 5)
     bot.cut_connection()
-    line = scripted_server.accept(swarm)
-    line.expect(Hello)
+    conn = scripted_server.accept(swarm)
+    conn.expect(Hello)
     swarm.process.loop.run_for(0.05)
-    line.send(make_welcome(RoomState("hall-0", 5, 1), resumed=True, username=bot.name))
+    conn.send(make_welcome(RoomState("hall-0", 5, 1), resumed=True, username=bot.name))
     swarm.wait_until(lambda: bot.up)
     here: dict[int, Message] = {int(one.ref or 0): one for one in messages}
     while len(here) < 60:
-        message = line.expect(Message)
+        message = conn.expect(Message)
         here[int(message.ref or 0)] = message
     assert on_schedule(list(here.values()))
 
@@ -134,21 +134,21 @@ def test_refused_message_is_dropped_but_unavailable_is_resent(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
     # Given two messages
-    bot, line = chatter(swarm, scripted_server)
-    first, second = line.expect(Message), line.expect(Message)
+    bot, conn = chatter(swarm, scripted_server)
+    first, second = conn.expect(Message), conn.expect(Message)
     swarm.process.stop_sending()
     swarm.run_once()
     rest = len(bot.pending) - 2
     # When one is refused, and the outcome of the other is unknown
-    line.send(
+    conn.send(
         Error(code=ErrorCode.RATE_LIMITED, message="slowly", ref=first.ref),
         Error(code=ErrorCode.UNAVAILABLE, message="later", ref=second.ref, retry_after=0.01),
     )
     # Then the second is sent again, and its answer counts
-    while (again := line.expect(Message)).ref != second.ref:
+    while (again := conn.expect(Message)).ref != second.ref:
         pass
     assert again.message == second.message
-    line.send(echo(bot.name, second, 1, again=True), echo(bot.name, second, 1))
+    conn.send(echo(bot.name, second, 1, again=True), echo(bot.name, second, 1))
     swarm.wait_until(lambda: len(bot.pending) == rest)
     counts = swarm.flush_counts()
     assert (counts["refused"], counts["acknowledged"], counts["errors"]) == (1, 1, 2)
@@ -158,16 +158,16 @@ def test_refused_message_is_dropped_but_unavailable_is_resent(
 def test_set_rate_changes_the_period_from_now_on(
     swarm: SwarmHarness, scripted_server: ScriptedServer
 ) -> None:
-    _, line = chatter(swarm, scripted_server)
-    line.expect(Message)
+    _, conn = chatter(swarm, scripted_server)
+    conn.expect(Message)
     swarm.process.set_rate(0.0)
     swarm.run_once()
-    line.received_lines()
+    conn.received_lines()
     counts = swarm.count_of("sent")
     swarm.process.loop.run_for(0.05)
     assert swarm.count_of("sent") == counts
     swarm.process.set_rate(2.0)
-    planned_times_ns = [header_of(line.expect(Message)).planned_ns for _ in range(20)]
+    planned_times_ns = [header_of(conn.expect(Message)).planned_ns for _ in range(20)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(planned_times_ns)]
     assert all(abs(gap - PERIOD_NS // 2) < CLOCK_OFFSET_ERROR_NS for gap in gaps)
 
@@ -178,27 +178,27 @@ def test_direct_bot_never_exceeds_its_window(scripted_server: ScriptedServer, wi
     try:
         # Given a pair
         bots = swarm.start_bots(Direct, 2)
-        lines = {}
+        conns = {}
         for _ in bots:
-            line = scripted_server.accept(swarm)
-            lines[line.greet().username] = line
-        one, other = lines.values()
+            conn = scripted_server.accept(swarm)
+            conns[conn.greet().username] = conn
+        one, other = conns.values()
         asked = one.expect(Open)
-        assert asked.peer in lines
+        assert asked.peer in conns
         other.expect(Open)
         one.send(Error(code=ErrorCode.NO_SUCH_USER, message="not here"))
-        for name, line in lines.items():
-            line.send(Opened(room="@a,b", peer=asked.peer, by=name, seq=0))
+        for name, conn in conns.items():
+            conn.send(Opened(room="@a,b", peer=asked.peer, by=name, seq=0))
         # When nothing is answered for a while
         swarm.wait_until(lambda: all(len(bot.pending) == window for bot in bots))
         swarm.process.loop.run_for(0.05)
         # Then they send no more
-        for line in lines.values():
-            assert len(line.received_lines()) == window
+        for conn in conns.values():
+            assert len(conn.received_lines()) == window
         assert swarm.count_of("sent") == 2 * window
         # And one more for each answer, with its old planned time
         first = min(bots[0].pending)
-        own = lines[bots[0].name]
+        own = conns[bots[0].name]
         own.send(message_from(1, bots[0].name, first, room="@a,b", ref=str(first)))
         message = own.expect(Message)
         assert header_of(message).counter == window + 1
@@ -213,14 +213,14 @@ def test_slow_bot_reads_slowly_after_a_resume(scripted_server: ScriptedServer) -
     try:
         [bot] = swarm.start_bots(Slow)
         for _ in range(4):
-            line = scripted_server.accept(swarm)
-            line.greet(resumed=bot.had_session())
+            conn = scripted_server.accept(swarm)
+            conn.greet(resumed=bot.had_session())
             swarm.wait_until(lambda: bot.up)
             bot.cut_connection()
-        line = scripted_server.accept(swarm)
-        line.greet(resumed=True)
+        conn = scripted_server.accept(swarm)
+        conn.greet(resumed=True)
         swarm.wait_until(lambda: bot.up)
-        line.send(*(message_from(seq, "ann", seq) for seq in range(1, 100)))
+        conn.send(*(message_from(seq, "ann", seq) for seq in range(1, 100)))
         before, greetings = time.monotonic(), swarm.count_of("received_bytes")
         swarm.process.loop.run_for(0.6)
         spent = time.monotonic() - before
@@ -241,14 +241,14 @@ def test_slow_bot_handles_lines_after_its_welcome_first(scripted_server: Scripte
         __slots__ = ()
 
         def on_session_ready(self) -> None:
-            line.send(message_from(4, "ann", 4))
+            conn.send(message_from(4, "ann", 4))
             super().on_session_ready()
 
     swarm = SwarmHarness(scripted_server.port)
     try:
         [bot] = swarm.start_bots(Later)
-        line = scripted_server.accept(swarm)
-        line.greet(*(message_from(seq, "ann", seq) for seq in (1, 2, 3)))
+        conn = scripted_server.accept(swarm)
+        conn.greet(*(message_from(seq, "ann", seq) for seq in (1, 2, 3)))
         swarm.wait_until(lambda: swarm.count_of("delivered") == 4)
         assert [receiver.position for receiver in bot.receivers.values()] == [4]
         assert swarm.merged_audit().passed

@@ -23,10 +23,10 @@ def swarm(scripted_server: ScriptedServer) -> Iterator[SwarmHarness]:
 
 
 def greeted(swarm: SwarmHarness, scripted_server: ScriptedServer, bot: Lurker | Chatter) -> ServerConnection:
-    line = scripted_server.accept(swarm)
-    line.greet()
+    conn = scripted_server.accept(swarm)
+    conn.greet()
     swarm.wait_until(lambda: bot.up, "the session")
-    return line
+    return conn
 
 
 def lurker(swarm: SwarmHarness, scripted_server: ScriptedServer) -> tuple[Lurker, ServerConnection]:
@@ -52,9 +52,9 @@ class TestTiming:
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given a message that arrived while the bot did not read
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         before = time.time_ns()
-        line.send(message_from(1, "ann", 1, before))
+        conn.send(message_from(1, "ann", 1, before))
         came_ns = time.time_ns() - before
         time.sleep(0.06)
         # When the bot reads it
@@ -67,11 +67,11 @@ class TestTiming:
     def test_of_lines_in_one_read_only_the_last_is_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
-        line.send(message_from(1, "ann", 1))
+        _, conn = lurker(swarm, scripted_server)
+        conn.send(message_from(1, "ann", 1))
         time.sleep(0.05)
         before = time.time_ns()
-        line.send(message_from(2, "ann", 2))
+        conn.send(message_from(2, "ann", 2))
         arrived_ns = time.time_ns() - before
         shown(swarm, 2)
         counts = swarm.flush_counts()
@@ -82,10 +82,10 @@ class TestTiming:
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given messages that were sent long ago
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         ago = time.time_ns() - 10**9
         # When the server delivers them all at once to a connected bot
-        line.send(*(message_from(seq, "ann", seq, ago) for seq in range(1, 6)))
+        conn.send(*(message_from(seq, "ann", seq, ago) for seq in range(1, 6)))
         shown(swarm, 5)
         # Then each of them was delivered late
         assert swarm.flush_counts()["untimed"] == 0
@@ -95,14 +95,14 @@ class TestTiming:
     def test_echo_among_other_lines_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        bot, line = chatter(swarm, scripted_server)
-        first, second = line.expect(Message), line.expect(Message)
+        bot, conn = chatter(swarm, scripted_server)
+        first, second = conn.expect(Message), conn.expect(Message)
         swarm.process.stop_sending()
         for pending in bot.pending.values():
             pending.planned_ns = pending.sent_ns  # in time, however busy the machine is
-        line.send(message_from(1, bot.name, 1, ref=first.ref))
+        conn.send(message_from(1, bot.name, 1, ref=first.ref))
         time.sleep(0.05)
-        line.send(message_from(2, bot.name, 2, ref=second.ref))
+        conn.send(message_from(2, bot.name, 2, ref=second.ref))
         shown(swarm, 2)
         assert swarm.flush_counts()["acknowledged"] == 2
         assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
@@ -111,17 +111,17 @@ class TestTiming:
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given messages that should have been sent ten seconds ago, when the bots were blocked
-        bot, line = chatter(swarm, scripted_server)
-        mine = [line.expect(Message), line.expect(Message)]
+        bot, conn = chatter(swarm, scripted_server)
+        mine = [conn.expect(Message), conn.expect(Message)]
         swarm.process.stop_sending()
         for pending in bot.pending.values():
             pending.planned_ns -= 10 * 10**9
         now = time.time_ns()
         text = payload.build_text(RUN_ID, 1, now - 10 * 10**9, now, 100)
         # When their echo and delivery wait among other lines
-        line.send(message_from(1, bot.name, 1, ref=mine[0].ref), message_from(2, "ann", 1, message=text))
+        conn.send(message_from(1, bot.name, 1, ref=mine[0].ref), message_from(2, "ann", 1, message=text))
         time.sleep(0.05)
-        line.send(message_from(3, bot.name, 2, ref=mine[1].ref))
+        conn.send(message_from(3, bot.name, 2, ref=mine[1].ref))
         shown(swarm, 3)
         # Then their delivery times are unknown, but their lateness against the plan is counted
         assert swarm.flush_counts()["untimed"] == 2
@@ -132,15 +132,15 @@ class TestTiming:
     def test_pong_among_other_lines_is_not_timed(self, scripted_server: ScriptedServer) -> None:
         swarm = SwarmHarness(scripted_server.port, ping_interval=0.05)
         try:
-            _, line = lurker(swarm, scripted_server)
-            line.expect(Ping)
-            line.send(PongEvent(id=None, timestamp=0.0))
+            _, conn = lurker(swarm, scripted_server)
+            conn.expect(Ping)
+            conn.send(PongEvent(id=None, timestamp=0.0))
             time.sleep(0.05)
-            line.send(message_from(1, "ann", 1))
+            conn.send(message_from(1, "ann", 1))
             shown(swarm, 1)
             assert not swarm.sample_count("rtt")
-            line.expect(Ping)
-            line.send(PongEvent(id=None, timestamp=0.0))
+            conn.expect(Ping)
+            conn.send(PongEvent(id=None, timestamp=0.0))
             swarm.wait_until(lambda: swarm.sample_count("rtt") == 1)
         finally:
             swarm.process.close()
@@ -149,10 +149,10 @@ class TestTiming:
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         [bot] = swarm.start_bots(Lurker)
-        line = scripted_server.accept(swarm)
-        line.greet()
+        conn = scripted_server.accept(swarm)
+        conn.greet()
         time.sleep(0.05)
-        line.send(message_from(1, "ann", 1))
+        conn.send(message_from(1, "ann", 1))
         swarm.wait_until(lambda: bot.up)
         assert swarm.flush_counts()["logins"] == 1
         assert "login" not in swarm.histograms
@@ -161,15 +161,15 @@ class TestTiming:
     def test_line_before_the_timestamped_byte_is_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         whole = encode(message_from(2, "ann", 2))
-        line.send(message_from(1, "ann", 1))
+        conn.send(message_from(1, "ann", 1))
         time.sleep(0.05)
-        line.send_bytes(whole[:20])
+        conn.send_bytes(whole[:20])
         shown(swarm, 1)
         counts = swarm.flush_counts()
         assert (counts["delivered"], counts["untimed"]) == (1, 1)
-        line.send_bytes(whole[20:])
+        conn.send_bytes(whole[20:])
         shown(swarm, 2)
         assert swarm.flush_counts()["delivered"] == 2
         assert swarm.histograms["delivery"].count == 1
@@ -178,11 +178,11 @@ class TestTiming:
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
         # Given more data than one read holds, which waited for the bot
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         for seq in range(1, 501):
-            line.send(message_from(seq, "ann", seq))
+            conn.send(message_from(seq, "ann", seq))
         time.sleep(0.05)
-        line.send(message_from(501, "ann", 501))
+        conn.send(message_from(501, "ann", 501))
         # When it is read in several iterations
         shown(swarm, 501)
         # Then only the last message is timed
@@ -192,8 +192,8 @@ class TestTiming:
     def test_foreign_messages_are_not_timed(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
-        line.send(
+        _, conn = lurker(swarm, scripted_server)
+        conn.send(
             message_from(1, "ann", 1, message="s1 other 1 5 5 " + "x" * 80),
             message_from(2, "bob", 1, message="hi"),
         )
@@ -207,8 +207,8 @@ class TestGaps:
     def test_gap_to_a_connected_bot_is_a_fault(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
-        line.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
+        _, conn = lurker(swarm, scripted_server)
+        conn.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
         shown(swarm, 1)
         found = swarm.merged_audit()
         assert not found.passed
@@ -223,15 +223,15 @@ class TestGaps:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # Given a bot that was cut and came back
-        bot, line = lurker(swarm, scripted_server)
-        line.close()
-        line = scripted_server.accept(swarm)
-        line.greet(resumed=True)
+        bot, conn = lurker(swarm, scripted_server)
+        conn.close()
+        conn = scripted_server.accept(swarm)
+        conn.greet(resumed=True)
         swarm.wait_until(lambda: bot.up and bot.had_session() and swarm.count_of("resumed"))
         # When the server reports a gap, at once or long after
         if long_ago:
             monkeypatch.setattr(session, "_CATCH_UP_WINDOW_NS", 0)
-        line.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
+        conn.send(Gap(room=HALL, first=1, last=3), message_from(4, "ann", 1))
         shown(swarm, 1)
         # Then the absence explains it, or does not
         found = swarm.merged_audit()
@@ -243,11 +243,11 @@ class TestFaults:
     def test_server_that_skips_repeats_and_swaps_fails_the_audit(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         _, other = lurker(swarm, scripted_server)
         log = [message_from(seq, "ann", seq) for seq in range(1, 8)]
         other.send(*log)
-        line.send(*(log[place] for place in (0, 2, 2, 4, 3, 6, 5)))
+        conn.send(*(log[place] for place in (0, 2, 2, 4, 3, 6, 5)))
         shown(swarm, 14)
         counts = swarm.drain_and_audit().counts
         assert (counts["lost"], counts["repeated"], counts["reordered"]) == (1, 1, 2)
@@ -255,9 +255,9 @@ class TestFaults:
     def test_two_messages_with_one_seq_are_mismatched(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
+        _, conn = lurker(swarm, scripted_server)
         _, other = lurker(swarm, scripted_server)
-        line.send(message_from(1, "ann", 1))
+        conn.send(message_from(1, "ann", 1))
         other.send(message_from(1, "bob", 1))
         shown(swarm, 2)
         assert swarm.drain_and_audit().counts["mismatched"] == 1
@@ -265,11 +265,11 @@ class TestFaults:
     def test_message_of_another_room_is_an_error(
         self, swarm: SwarmHarness, scripted_server: ScriptedServer
     ) -> None:
-        _, line = lurker(swarm, scripted_server)
-        line.send(message_from(1, "ann", 1, room="den"))
+        _, conn = lurker(swarm, scripted_server)
+        conn.send(message_from(1, "ann", 1, room="den"))
         swarm.wait_until(lambda: swarm.process.errors["message_of_no_room_of_ours"])
 
     def test_server_ping_is_answered(self, swarm: SwarmHarness, scripted_server: ScriptedServer) -> None:
-        _, line = lurker(swarm, scripted_server)
-        line.send(PingEvent(id="x7"))
-        assert line.expect(Pong).id == "x7"
+        _, conn = lurker(swarm, scripted_server)
+        conn.send(PingEvent(id="x7"))
+        assert conn.expect(Pong).id == "x7"
