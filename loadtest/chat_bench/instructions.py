@@ -99,6 +99,11 @@ class Lockstep:
             os.kill(self._pid, signal.SIGCONT)
         self._collect(load.in_flight * (2 if private else RECEIVERS))
 
+    def leave(self) -> None:
+        """Close the connections that logged in beside the room, so that each repeat finds as many sessions."""
+        for fd in self._crowd.sockets.keys() - self._members:
+            self._crowd.sockets.pop(fd).close()
+
     def _collect(self, due: int) -> None:
         """Read until `due` marks have come."""
         crowd = self._crowd
@@ -179,13 +184,13 @@ def count(system: Greenroom, loads: Sequence[Load], repeats: int, say: Callable[
             for load in loads:
                 for _ in range(min(WARM_UP_ROUNDS, load.rounds)):
                     clients.play(load)
-            crowd.idle(IDLE_SECONDS)  # presence of the clients that have logged in
-            counter.read()
-            start = time.monotonic()
-            crowd.idle(IDLE_SECONDS)
-            idle_rate = counter.read() / (time.monotonic() - start)
-            say(f"idle: {idle_rate:,.0f} a second")
             for number in range(repeats):
+                clients.leave()
+                crowd.idle(IDLE_SECONDS)  # until the server has sent the presence of those
+                counter.read()
+                start = time.monotonic()
+                crowd.idle(IDLE_SECONDS)
+                idle_rate = counter.read() / (time.monotonic() - start)
                 for load in loads:
                     start = time.monotonic()
                     for _ in range(load.rounds):
