@@ -100,7 +100,7 @@ class Lockstep:
         self._collect(load.in_flight * (2 if private else RECEIVERS))
 
     def leave(self) -> None:
-        """Close the connections that logged in beside the room, so that each repeat finds as many sessions."""
+        """Close the connections beside the room, so that each repeat finds as many sessions."""
         for fd in self._crowd.sockets.keys() - self._members:
             self._crowd.sockets.pop(fd).close()
 
