@@ -58,9 +58,9 @@ function figuresNow() {
 
 function tiles() {
   const now = filtering() ? figuresNow() : null;
-  for (const [name, told] of Object.entries(whole)) {
+  for (const [name, initial] of Object.entries(whole)) {
     const box = document.getElementById("tile-" + name);
-    const [value, note] = now ? now[name] || ["–", "not available for this filter"] : told;
+    const [value, note] = now ? now[name] || ["–", "not available for this filter"] : initial;
     box.querySelector("b").textContent = value;
     box.querySelector("p").textContent = note;
     box.classList.toggle("off", Boolean(now && !now[name]));
@@ -123,8 +123,8 @@ for (const box of document.querySelectorAll(".tile")) {
   whole[box.id.slice(5)] = [box.querySelector("b").textContent, box.querySelector("p").textContent];
 }
 for (const name of ["from", "to"]) {
-  fields[name].min = data.first === null ? "" : moment(data.first).replace(" ", "T");
-  fields[name].max = data.last === null ? "" : moment(data.last + 1000).replace(" ", "T");
+  fields[name].min = data.first === null ? "" : isoTime(data.first).replace(" ", "T");
+  fields[name].max = data.last === null ? "" : isoTime(data.last + 1000).replace(" ", "T");
   fields[name].addEventListener("change", take);
 }
 let pause = 0;

@@ -23,13 +23,13 @@ function duration(seconds) {
   return hours ? hours + " h " + two(minutes) + " min" : minutes + " min " + two(whole % 60) + " s";
 }
 
-function moment(millis) {
+function isoTime(millis) {
   return new Date(millis).toISOString().slice(0, 19).replace("T", " ");
 }
 
 function word(value, kind) {
   if (value === null || value === undefined) return "";
-  if (kind === "time" && typeof value === "number") return moment(value);
+  if (kind === "time" && typeof value === "number") return isoTime(value);
   if (typeof value !== "number") return String(value);
   if (kind === "bytes") return size(value);
   if (kind === "us") return duration(value / 1e6);
