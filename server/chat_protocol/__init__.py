@@ -2,7 +2,7 @@
 
 Imports msgspec and nothing of ours: no sockets, clocks, logs, server or client. The owner of a connection
 passes what it reads to `Codec.receive(bytes)` and sends what `Codec.encode(event)` returns.
-Open `commands.py` and `events.py` first, then `dialects/base.py`.
+Open `commands.py` first, then `events.py` and `dialects/base.py`.
 """
 
 PROTOCOL_VERSION = 1
