@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_swarm.bots.source_addresses import CONNECTIONS_PER_ADDRESS, SourceAddresses
@@ -31,7 +31,6 @@ def test_released_address_is_acquired_first() -> None:
     assert [sources.acquire_address() for _ in range(2)] == ["127.0.0.1", "127.0.0.3"]
 
 
-@settings(deadline=None)  # up to 5,400 addresses
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(1, 600))
 def test_processes_share_no_address(processes: int, per_address: int, bots: int) -> None:
     seen: set[str | None] = set()

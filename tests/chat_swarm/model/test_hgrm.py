@@ -24,7 +24,7 @@ def lines(text: str) -> list[list[float]]:
     return [[float(field) for field in line.split()] for line in text.splitlines() if re.match(r" +\d", line)]
 
 
-@settings(max_examples=12, deadline=None)  # hdrh is slow
+@settings(max_examples=12)  # hdrh is slow
 @given(samples)
 def test_percentile_distribution_equals_hdrhistograms(values: list[int]) -> None:
     made = histogram(values)
