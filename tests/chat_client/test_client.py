@@ -114,7 +114,7 @@ def test_ping_every_feeds_samples(server: Any) -> None:
 
 
 def test_pings_of_the_server_are_answered(start_server: Any) -> None:
-    server = start_server("--ping-interval", "0.1", "--rate-messages", "0")
+    server = start_server("--ping-interval", "0.5", "--rate-messages", "0")
     with Client("ponger", server.address, ping_every=0) as client:
         while client.rtt().samples < 5:  # an unanswered ping would have ended the session
             client.ping()

@@ -357,7 +357,7 @@ def _prints(process: "subprocess.Popen[str]", *parts: str) -> None:
 
 def test_the_python_script_says_and_hears(tmp_path: Path) -> None:
     with (
-        running(tmp_path, ["--ping-interval", "0.2"]) as server,
+        running(tmp_path, ["--ping-interval", "1"]) as server,
         contextlib.closing(ExamplePeer(server.port)) as carol,
     ):
         carol.hello("carol")

@@ -21,7 +21,7 @@ def port() -> int:
 @pytest.fixture
 def measured(start_server: StartServer, port: int) -> ServerProcess:
     """A server with metrics, whose intervals are short."""
-    flags = ("--metrics-port", str(port), "--log-interval", "0.1", "--ping-interval", "0.1")
+    flags = ("--metrics-port", str(port), "--log-interval", "0.1", "--ping-interval", "1")
     return start_server(*flags, "--drain-timeout", "0.2", "--node", "east-1")
 
 

@@ -22,7 +22,7 @@ def eventful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
     """A finished run with as many kinds of events as possible."""
     server = ServerProcess(
         tmp_path_factory.mktemp("eventful"),
-        *("--log-messages", "--log-interval", "0.2", "--ping-interval", "0.1", "--drain-timeout", "0.2"),
+        *("--log-messages", "--log-interval", "0.2", "--ping-interval", "1", "--drain-timeout", "0.2"),
         *("--max-connections", "6", "--log-level", "debug", "--node", "test-node"),
     )
     try:

@@ -8,7 +8,7 @@ from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess
 from support.processes.wire import RawConnection
 
-SERVER_FLAGS = ("--log-messages", "--log-interval", "0.2", "--ping-interval", "0.1", "--node", "east-1")
+SERVER_FLAGS = ("--log-messages", "--log-interval", "0.2", "--ping-interval", "1", "--node", "east-1")
 
 
 def write_real_log(folder: Path) -> Path:
