@@ -1,7 +1,7 @@
 # Two commands for a fresh machine: `make run` and `make test`.
 # Everything is set up in .venv on first use; PYTHON chooses the interpreter it is made from.
 PYTHON ?= python3
-VENV   ?= .venv
+VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
@@ -47,7 +47,7 @@ lock: $(STAMP)  ## renew constraints.txt: the newest versions that pyproject.tom
 	{ grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 
-format: $(STAMP)  ## put the code in its written form
+format: $(STAMP)  ## apply the code style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

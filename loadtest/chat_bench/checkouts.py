@@ -1,7 +1,4 @@
-"""Which servers of ours are measured side by side: this checkout's and others'.
-
-Knows where programs are. Must not know what is measured.
-"""
+"""Which servers of ours are measured side by side: this checkout's and others'."""
 
 import argparse
 from pathlib import Path

@@ -4,8 +4,6 @@ CPU time differs from run to run by more than a change of the code should; instr
 server runs under Valgrind's Callgrind, which counts them, and gets the same load each time: the next
 round begins when all of the one before has arrived. What the loop executes by itself, each second, is
 measured and taken off.
-
-Knows clients and Callgrind. Must not know how the server works.
 """
 
 import argparse
@@ -90,7 +88,7 @@ class Lockstep:
             return
         private = load in {ONE, MANY}
         # A message from each of several clients, all there when the server looks: one batch, however slow
-        # the server is. (What one client sends at once may become several: see TURN in the server.)
+        # the server is. (What one client sends at once may become several: see TIME_SLICE_S in the server.)
         os.kill(self._pid, signal.SIGSTOP)
         try:
             for number, fd in enumerate(self._members[: load.in_flight]):

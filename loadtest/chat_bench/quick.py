@@ -2,8 +2,6 @@
 
 Beside the C loop, and beside the servers of other checkouts: each has its turn in each round, and what is
 compared is measured within one round.
-
-Knows the bench and its systems. Must not know what is measured, or how.
 """
 
 import argparse
@@ -157,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for failure in results.failures:
         print(f"- Failed: {failure}.")
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\\n")
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
     return 1 if results.failures else 0
 
 

@@ -27,7 +27,7 @@ from chat_server.jobs.backfill_loop import BackfillLoop
 from chat_server.jobs.commit_loop import CommitLoop
 from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
-from chat_server.net.connection import Connection
+from chat_server.net.connection import CLOSE_LINGER_S, Connection
 from chat_server.net.connections import Connections
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
@@ -42,6 +42,9 @@ from chat_server.vocabulary import LogEvent
 
 TICK_INTERVAL_S = 0.1
 """Seconds between two checks of pings, presence and deadlines."""
+
+ACKNOWLEDGEMENT_CHECK_S = 0.05
+"""Seconds between two checks, during a stop, of which sessions still await an acknowledgement."""
 
 LOOP_LAG_WARNING_MS = 250.0
 """Lag of the event loop above which the log warns: users notice about that much."""
@@ -219,9 +222,11 @@ class Server:
         # Accepted messages are stored and acknowledged first, or refused if the store keeps failing.
         while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
+        # Then lagging sessions get their acknowledgements, while there is still time for their bye.
+        last_bye_at = deadline - min(CLOSE_LINGER_S, self.config.drain_timeout / 2)
         unanswered = self._say_bye(list(self.connections.registered))
-        while unanswered and self.clock.monotonic() < deadline:
-            gevent.sleep(0.01)
+        while (unanswered or not self.ingest.idle) and self.clock.monotonic() < last_bye_at:
+            gevent.sleep(ACKNOWLEDGEMENT_CHECK_S)
             unanswered = self._say_bye(unanswered)
         self._say_bye(unanswered, even_unanswered=True)
         while self.connections.registered and self.clock.monotonic() < deadline:
@@ -239,9 +244,11 @@ class Server:
         self, connections: Sequence[Connection], *, even_unanswered: bool = False
     ) -> list[Connection]:
         """Send `bye` to the connections that await no acknowledgement, or to all; return the others."""
-        unanswered = [one for one in connections if not even_unanswered and one.awaits_acknowledgement()]
+        unanswered = []
         for connection in connections:
-            if connection not in unanswered:
+            if not even_unanswered and connection.awaits_acknowledgement():
+                unanswered.append(connection)
+            else:
                 after = round(random.uniform(0, self.config.reconnect_spread), 2)
                 connection.close_with_bye(ByeReason.SHUTDOWN, after=after)
         return unanswered
@@ -281,18 +288,22 @@ class Server:
 
     def _tick(self) -> None:
         hub = self.hub
-        for duty in (
+        for task in (
             hub.presence_updates.flush,
-            hub.heartbeat.tick,
+            self._ping,
             hub.backfill.tick,
             hub.resumable.tick,
             hub.conversations.tick,
             self.connections.end_hello_timeouts,
         ):
             try:
-                duty()
+                task()
             except Exception as error:
                 self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+    def _ping(self) -> None:
+        if not self._stopping:  # nothing is read any more, so no pong could be seen
+            self.hub.heartbeat.tick()
 
     def _report_interval(self) -> None:
         lag = self.loop_lag.take_summary()

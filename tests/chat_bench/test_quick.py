@@ -1,5 +1,6 @@
 """The quick bench: a small run, how it pins, and what it compares."""
 
+import json
 import os
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_this_checkout_and_another_are_measured_in_turns(
     assert "greenroom divided by" in shown.out
     order = [line.split(": ")[1] for line in shown.err.splitlines() if "pairs: " in line]
     assert order == ["greenroom", "other", "other", "greenroom"]
-    assert target.exists()
+    assert json.loads(target.read_text())
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

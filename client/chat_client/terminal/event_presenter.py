@@ -169,7 +169,7 @@ class EventPresenter:
             missed = state.client.history(current.room, after=current.seq, limit=_MAX_CAUGHT_UP_MESSAGES + 1)
             if len(missed) > _MAX_CAUGHT_UP_MESSAGES:
                 state.screen.notice(
-                    f"much was said meanwhile; the last {SHOWN_MESSAGES} messages ({_MORE_HINT}):"
+                    f"many messages were missed; the last {SHOWN_MESSAGES} messages ({_MORE_HINT}):"
                 )
                 missed = state.client.history(current.room, limit=SHOWN_MESSAGES)
         except ChatError as error:

@@ -78,7 +78,9 @@ def parse(text: str, minimum: float = 0.0, maximum: float = math.inf) -> Distrib
                 f"or write the median alone for a constant"
             )
         if not low <= median <= high or not median:
-            raise ValueError(f"{text!r} has the median {median:g}; it must be above 0, {_range(low, high)}")
+            raise ValueError(
+                f"{text!r} has the median {median:g}; it must be above 0 and {_range(low, high)}"
+            )
     return Distribution(bare, low, high, median, sigma)
 
 

@@ -102,7 +102,10 @@ class CapacitySearch:
     def __post_init__(self) -> None:
         """Check the parameters. Raises ValueError."""
         if self.start <= 0 or self.factor <= 1 or self.precision <= 0 or self.addend < 0:
-            raise ValueError(f"cannot search from {self.start} by {self.factor}; give over 0 and over 1")
+            raise ValueError(
+                f"cannot search from {self.start} by {self.factor} to a precision of {self.precision}; "
+                "give a start and a precision above 0, and a factor above 1"
+            )
         self.min_load = self.min_load or (1.0 if self.whole_numbers else self.start / 1000)
         self.load = self._round(min(self.start, self.max_load))
 

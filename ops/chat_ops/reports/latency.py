@@ -27,9 +27,7 @@ _PART_ROWS: Final = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the grouping and the step width."""
     parser.add_argument("--by", choices=("time", *_PART_ROWS), default="time", help="group by (time)")
-    parser.add_argument(
-        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)"
-    )
+    parser.add_argument("--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="busiest rooms or nodes shown (20)")
 
 

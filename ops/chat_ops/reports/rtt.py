@@ -15,9 +15,7 @@ _ORDERS: Final = {"p99": "rtt_p99_ms", "tcp": "tcp_rtt_ms", "queueing": "queuein
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the step width, and the choice of sessions."""
-    parser.add_argument(
-        "--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)"
-    )
+    parser.add_argument("--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="sessions shown (20)")
     parser.add_argument("--worst", choices=tuple(_ORDERS), default="p99", help="order of the sessions (p99)")
 

@@ -342,7 +342,7 @@ class Config:
         Section.TIME,
         2.0,
         seconds(0, 3600),
-        "how long a graceful stop waits for clients to take their last bytes",
+        "how long a graceful stop waits for clients to take their last bytes, and to close",
         unit="seconds",
     )
     reconnect_spread: float = row(

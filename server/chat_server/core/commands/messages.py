@@ -67,6 +67,6 @@ def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
     if found is None:
         raise Refused(
             ErrorCode.INVALID_FIELD,
-            "a message with this ref was sent, and is no longer stored; use another ref",
+            "a message with this ref was accepted, and is no longer stored; do not send it again",
         )
     session.send_if_open(as_repeated(found[1]))
