@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 ARGS   ?=
 
-.PHONY: run chat test check bench bench-quick instructions swarm chaos fuzz lock format clean help
+.PHONY: run chat test test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
 run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
@@ -16,6 +16,9 @@ chat: $(STAMP)  ## chat in this terminal (more flags: make chat ARGS="--username
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-goldens: $(STAMP)  ## check what users rely on: options, exit codes, wire, old data files, the built wheel
+	$(BIN)/python -m pytest $(ARGS) tests/goldens
 
 check: $(STAMP)  ## lint, types, import arrows
 	$(BIN)/ruff check .

@@ -94,7 +94,7 @@ def test_an_interval_counts_for_its_middle(tmp_path: Path) -> None:
 def test_timeline_of_a_user_is_made_from_the_sessions(real_log: Path, entries: list[Entry]) -> None:
     name = of(entries, "session_opened")[0]["username"]
     rows = records(report("timeline", real_log, filters=Filters(users=(name,)))["timeline"])
-    assert sum(row["opened"] for row in rows) == 1
+    assert sum(row["opened"] or 0 for row in rows) == 1
     (activity,) = records(report("summary", real_log, filters=Filters(users=(name,)))["activity"])
     assert (activity["users"], activity["opened"], activity["peak_sessions"]) == (1, 1, 1)
 
