@@ -1,6 +1,6 @@
 """Totals since the start, of counts that the event log resets each interval.
 
-The hot path writes to `Stats` only; an interval's counts are added here when it ends, so a message costs
+The hot path writes to `IntervalStats` only; an interval's counts are added here when it ends, so a message costs
 nothing more.
 """
 
@@ -53,11 +53,11 @@ class LifetimeHistogram:
 
 
 NUMBER_FIELDS = ("messages", "deliveries", "commits", "bytes_in", "bytes_out", "caught_up", "opened")
-"""Fields of `Stats` that are numbers."""
+"""Fields of `IntervalStats` that are numbers."""
 COUNTER_FIELDS = ("closed", "refused", "errors")
-"""Fields of `Stats` that are counts by reason or code."""
+"""Fields of `IntervalStats` that are counts by reason or code."""
 TALLY_FIELDS = ("accept_to_commit", "commit_to_sent", "rtt")
-"""Fields of `Stats` that are tallies of durations, in microseconds."""
+"""Fields of `IntervalStats` that are tallies of durations, in microseconds."""
 
 
 class Totals:
