@@ -1,7 +1,7 @@
 """Totals since the start, of counts that the event log resets each interval.
 
-The hot path writes to `IntervalStats` only; an interval's counts are added here when it ends, so a message costs
-nothing more.
+The hot path writes to `IntervalStats` only. An interval's counts are added here when it ends, so a message
+costs nothing more.
 """
 
 from bisect import bisect_left
