@@ -260,19 +260,22 @@ class Churn:
         self._resume = self._client.resume
         self._client.close()
         # A new client does not know the old one's messages in flight: they may be stored or not.
-        for counter in self._unacknowledged:
-            self.process.audit.excuse_counter(self._room, self.name, counter)
-        self._unacknowledged.clear()
+        self._abandon_unacknowledged()
 
     def _mark_down(self) -> None:
         if self.up:
             self.up = False
             self.process.connected -= 1
 
-    def _drop_session_state(self) -> None:
+    def _abandon_unacknowledged(self) -> None:
+        if not self._sending_stopped.is_set():
+            self.process.count("abandoned", len(self._unacknowledged))
         for counter in self._unacknowledged:
             self.process.audit.excuse_counter(self._room, self.name, counter)
         self._unacknowledged.clear()
+
+    def _drop_session_state(self) -> None:
+        self._abandon_unacknowledged()
         if self._receiver is not None:
             self.process.audit.unfollow(self._receiver)
             self._receiver = None

@@ -72,7 +72,10 @@ class FinishedSwarm:
         assert audit.passed, audit
         assert not any(audit.counts.values()), audit
         assert audit.checked == self.count("delivered") > 0
-        assert self.count("acknowledged") + self.count("refused") == self.count("sent") > 0
+        # A bot that is cut with messages in flight abandons them: more often the busier the machine is.
+        answered = self.count("acknowledged") + self.count("refused")
+        assert answered + self.count("abandoned") == self.count("sent")
+        assert answered > 0
 
 
 class SwarmProcess:
