@@ -4,7 +4,6 @@
 markers; tests/docs/test_architecture.py checks that they are up to date.
 """
 
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ Arrows = frozenset[tuple[str, str]]
 
 def blocks() -> Mapping[str, str]:
     """Return each picture by the name of its markers."""
-    graph = grimp.build_graph(*PACKAGES)
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True)
     return {
         "packages": _mermaid(_arrows(graph, PACKAGES)),
         "server": _mermaid(_arrows(graph, _rooms(graph))),
@@ -50,40 +49,15 @@ def _arrows(graph: grimp.ImportGraph, rooms: Iterable[str]) -> Arrows:
     """
     rooms = list(rooms)
     direct = {
-        (one, other)
-        for one in rooms
-        for other in rooms
-        if one != other and any(_at_run_time(graph, *pair) for pair in _imports(graph, one, other))
+        (one, other) for one in rooms for other in rooms if one != other and _imports(graph, one, other)
     }
     return frozenset(pair for pair in direct if not _path_around(pair, direct))
 
 
-def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> Iterable[tuple[str, str]]:
+def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
     inside = {imported} | graph.find_descendants(imported)
-    for module in {importer} | graph.find_descendants(importer):
-        for other in graph.find_modules_directly_imported_by(module) & inside:
-            yield module, other
-
-
-def _at_run_time(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
-    """Return whether an import is outside of `if TYPE_CHECKING`, where lines are indented."""
-    details = graph.get_import_details(importer=importer, imported=imported)
-    return any(_unindented(importer, detail["line_number"]) for detail in details)
-
-
-def _unindented(module: str, line: int) -> bool:
-    found = sys.modules.get(module)
-    path = Path(found.__file__) if found and found.__file__ else _path(module)
-    return not path.read_text(encoding="utf-8").splitlines()[line - 1].startswith(" ")
-
-
-def _path(module: str) -> Path:
-    for root in ("server", "client", "loadtest", "ops"):
-        base = PAGE.parents[1] / root / module.replace(".", "/")
-        for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.is_file():
-                return path
-    raise FileNotFoundError(module)
+    importers = {importer} | graph.find_descendants(importer)
+    return any(graph.find_modules_directly_imported_by(module) & inside for module in importers)
 
 
 def _path_around(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
