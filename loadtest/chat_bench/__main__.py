@@ -16,7 +16,7 @@ from chat_bench import machine, systems
 from chat_bench.bench import PAIR_CLIENTS, WORKLOADS, Bench, Plan
 from chat_bench.crowd import raise_descriptor_limit
 from chat_bench.process import BenchError
-from chat_bench.results import Results
+from chat_bench.results import Results, write_json
 from chat_bench.systems import System
 from chat_bench.table import page
 from chat_bench.wires import TEXT_BYTES
@@ -175,7 +175,7 @@ def _write(results: Results, path: Path | None) -> None:
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     target = path or Path("bench-results") / f"{stamp}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+    write_json(target, results)
     _print_progress(f"\nwritten to {target}")
 
 

@@ -18,12 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from chat_bench.checkouts import add_server_option, servers
 from chat_bench.crowd import PATIENCE_SECONDS, Crowd
 from chat_bench.process import BenchError, Server, find_program, free_port
+from chat_bench.results import write_json
 from chat_bench.systems import Greenroom
 from chat_bench.table import table
 from chat_bench.wires import MARK, Wire, text_with
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts[name] = count(Counted(program), LOADS, options.repeats, _say)
     print(page(counts))
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(counts), indent=2) + b"\n")
+        write_json(options.json, counts)
     return 0
 
 

@@ -21,7 +21,7 @@ from chat_bench.bench import Bench, Plan
 from chat_bench.checkouts import OURS, add_server_option, servers
 from chat_bench.crowd import Crowd, raise_descriptor_limit
 from chat_bench.process import BenchError, Server, find_program
-from chat_bench.results import METRICS, Results
+from chat_bench.results import METRICS, Results, write_json
 from chat_bench.systems import CLoop, Greenroom, System, typical_frame_bytes
 from chat_bench.table import measurements, table
 
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for failure in results.failures:
         print(f"- Failed: {failure}.")
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+        write_json(options.json, results)
     return 1 if results.failures else 0
 
 

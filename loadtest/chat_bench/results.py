@@ -1,8 +1,10 @@
 """Results: samples by metric and system, their medians and ratios; encoded as JSON."""
 
 import statistics
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct, field
 
 
@@ -71,3 +73,8 @@ class Results(Struct):
         """Return the quotient of two systems' medians; None if one is missing or the divisor is 0."""
         over, under = self.summary(metric, system), self.summary(metric, to)
         return over.median / under.median if over and under and under.median > 0 else None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write the samples of a run as indented JSON."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
