@@ -114,12 +114,13 @@ def test_any_audit_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None
 
 
 def test_delayed_messages_are_late_and_no_fault(lied: dict[str, Lied]) -> None:
-    late = lied["delay"]
+    late, undelayed = lied["delay"], lied["repeat"]
     late.swarm.assert_clean()
     # Given that each hold-up delays at least one delivery
     assert late.truth["delayed"] > 0
     assert late.swarm.count_at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
     assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
-    # Then it shows in the 99th percentile, and not in the median
+    # Then it shows in the 99th percentile, and not in the median, which is as in a run without delays
     assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990
-    assert late.swarm.histogram("delivery").percentile(50) < DELAY_MS * 1000
+    usual = undelayed.swarm.histogram("delivery").percentile(50)
+    assert late.swarm.histogram("delivery").percentile(50) < usual + DELAY_MS * 1000

@@ -9,12 +9,13 @@ import pytest
 
 from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
+from support.swarm.stall import stall_s
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
 MESSAGES_PER_S = 20
 """Messages per second of each DirectBot."""
-STOPPED_S = 1.0
+SHORTEST_STALL_S = 1.0
 SERVER = ("--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.1")
 
 
@@ -61,6 +62,7 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     )
     eventually(lambda: messages(mortal) > 100, "messages")
     eventually(lambda: messages(still) > 2 * BOTS * MESSAGES_PER_S, "messages")
+    stall = stall_s(still.port, shortest=SHORTEST_STALL_S)
     # When one server is killed and started again, and the other is stopped
     mortal.kill()
     killed = time.monotonic()
@@ -68,7 +70,7 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     stopped = time.monotonic()
     mortal.start("--port", str(mortal.port), wait=False)
     away = time.monotonic() - killed
-    time.sleep(STOPPED_S)
+    time.sleep(stall)
     stood = time.monotonic() - stopped
     still.send_signal(signal.SIGCONT)
     mortal.port = mortal.wait_logged("server_started")["port"]

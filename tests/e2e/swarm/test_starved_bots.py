@@ -3,21 +3,33 @@
 import os
 import signal
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from support.processes.process import ServerProcess, eventually
+from support.swarm.stall import stall_s
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
-STOPPED_S = 0.6
-AWAKE_S = 0.4
+SHORTEST_STALL_S = 0.6
+AWAKE_PER_STALL = 2 / 3
 STALLS = 3
 BOTS = 40
 
 
+class Starved(NamedTuple):
+    """A swarm one process of which was stopped several times, and for how long each time."""
+
+    swarm: FinishedSwarm
+    stall_s: float
+
+    @property
+    def stall_us(self) -> float:
+        return self.stall_s * 1e6
+
+
 @pytest.fixture(scope="module")
-def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> FinishedSwarm:
+def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Starved:
     """Two processes whose bots share all rooms; one is stopped several times."""
     server = ServerProcess(
         tmp_path_factory.mktemp("starved"),
@@ -37,51 +49,55 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Finis
         eventually(
             lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "messages"
         )
+        stall = stall_s(server.port, shortest=SHORTEST_STALL_S)
         victim = swarm.children()[0]
         for _ in range(STALLS):
             os.kill(victim, signal.SIGSTOP)
-            time.sleep(STOPPED_S)
+            time.sleep(stall)
             os.kill(victim, signal.SIGCONT)
-            time.sleep(AWAKE_S)
-        return swarm.interrupt()
+            time.sleep(stall * AWAKE_PER_STALL)
+        return Starved(swarm.interrupt(), stall)
     finally:
         server.kill()
 
 
-def test_starved_process_loses_no_messages(starved: FinishedSwarm) -> None:
-    starved.assert_clean()
-    assert starved.summary.generator.processes == 2
+def test_starved_process_loses_no_messages(starved: Starved) -> None:
+    starved.swarm.assert_clean()
+    assert starved.swarm.summary.generator.processes == 2
 
 
-def test_starved_process_shows_its_lag(starved: FinishedSwarm) -> None:
-    assert starved.histogram("loop_lag").largest >= STOPPED_S * 1e6 * 0.9
-    assert starved.count_at_least("bot_lag", STOPPED_S / 2 * 1e6) >= STALLS
-    assert starved.count_at_least("send_lag", STOPPED_S / 2 * 1e6) >= STALLS
-    assert max(row.loop_lag_max_us for row in starved.run.rows) >= STOPPED_S * 1e6 * 0.9
+def test_starved_process_shows_its_lag(starved: Starved) -> None:
+    swarm = starved.swarm
+    assert swarm.histogram("loop_lag").largest >= starved.stall_us * 0.9
+    assert swarm.count_at_least("bot_lag", starved.stall_us / 2) >= STALLS
+    assert swarm.count_at_least("send_lag", starved.stall_us / 2) >= STALLS
+    assert max(row.loop_lag_max_us for row in swarm.run.rows) >= starved.stall_us * 0.9
 
 
-def test_starved_seconds_are_marked_with_the_reason(starved: FinishedSwarm) -> None:
-    marked = [row for row in starved.run.rows if row.marked]
+def test_starved_seconds_are_marked_with_the_reason(starved: Starved) -> None:
+    swarm = starved.swarm
+    marked = [row for row in swarm.run.rows if row.marked]
     assert len(marked) >= STALLS - 1
     assert {row.marked for row in marked} >= {"loop lag over 100 ms"}
-    steady = [row for row in starved.run.rows if row.phase == "steady"]
-    assert starved.summary.generator.marked_seconds == sum(bool(row.marked) for row in steady) > 0
-    clean, whole = starved.summary.scopes["clean"], starved.summary.scopes["steady"]
+    steady = [row for row in swarm.run.rows if row.phase == "steady"]
+    assert swarm.summary.generator.marked_seconds == sum(bool(row.marked) for row in steady) > 0
+    clean, whole = swarm.summary.scopes["clean"], swarm.summary.scopes["steady"]
     assert clean.seconds < whole.seconds
-    assert any("too slow" in warning for warning in starved.summary.warnings)
+    assert any("too slow" in warning for warning in swarm.summary.warnings)
 
 
-def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: FinishedSwarm) -> None:
-    assert starved.count("untimed") > 0
-    timed = starved.whole.metrics["delivery"].count
-    assert timed + starved.count("untimed") + starved.count("caught_up") == starved.count("delivered")
+def test_deliveries_of_unknown_time_are_counted_and_not_timed(starved: Starved) -> None:
+    swarm = starved.swarm
+    assert swarm.count("untimed") > 0
+    timed = swarm.whole.metrics["delivery"].count
+    assert timed + swarm.count("untimed") + swarm.count("caught_up") == swarm.count("delivered")
 
 
-def test_server_latency_excludes_the_starvation(starved: FinishedSwarm) -> None:
+def test_server_latency_excludes_the_starvation(starved: Starved) -> None:
     # Late reads are in the bot lag, and not in the latency
-    late = starved.count_at_least("bot_lag", STOPPED_S / 2 * 1e6)
-    assert starved.count_at_least("delivery", STOPPED_S / 2 * 1e6) < late / 2
-    delivery = starved.histogram("delivery", "steady")
-    assert delivery.percentile(50) < STOPPED_S / 2 * 1e6
-    assert delivery.percentile(90) < STOPPED_S / 2 * 1e6
-    assert starved.histogram("delivery_response").largest >= STOPPED_S * 1e6 * 0.9
+    swarm, half = starved.swarm, starved.stall_us / 2
+    assert swarm.count_at_least("delivery", half) < swarm.count_at_least("bot_lag", half) / 2
+    delivery = swarm.histogram("delivery", "steady")
+    assert delivery.percentile(50) < half
+    assert delivery.percentile(90) < half
+    assert swarm.histogram("delivery_response").largest >= starved.stall_us * 0.9
