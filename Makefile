@@ -38,7 +38,7 @@ instructions: $(STAMP)  ## count the instructions of a message under valgrind (t
 swarm: $(STAMP)  ## load the server on 127.0.0.1:7072 with bots (docs/loadtest.md; ARGS="-u 5000 -r 500 -t 60s")
 	@$(BIN)/locust -f loadtest/bots.py --headless --only-summary $(ARGS)
 
-fuzz: $(STAMP)  ## look for bytes that break the codecs (30 s a target; ARGS="--seconds 300 sniff text")
+fuzz: $(STAMP)  ## look for bytes that break the codecs (30 s a target; ARGS="--seconds 300 detect plain_text")
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]' || { echo "make fuzz needs atheris, which cannot be installed for this Python. It has packages for Linux on x86-64: choose a Python that they are for (make clean; make PYTHON=python3.12 fuzz). make test holds the same properties without it."; exit 1; }
 	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 

@@ -65,16 +65,16 @@ def _run(target: str, options: argparse.Namespace) -> bool:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            print(f"{target:9} timed out")
+            print(f"{target:12} timed out")
             return False
     progress = _PROGRESS.findall(done.stderr)
     if not progress or done.returncode:
-        print(f"{target:9} failed:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}")
+        print(f"{target:12} failed:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}")
         return False
     count, _, coverage, features, size = progress[-1]
     first = next((each for each in progress if each[1] == "INITED"), progress[0])
     print(
-        f"{target:9} {int(count):>9,} executions, coverage {first[2]} -> {coverage}, "
+        f"{target:12} {int(count):>9,} executions, coverage {first[2]} -> {coverage}, "
         f"features {first[3]} -> {features}, {size} inputs kept"
     )
     return True

@@ -8,7 +8,10 @@ from typing import Final, cast
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 WORDS: Final = CORPUS / "words.dict"
-TARGETS: Final = ("lines", "objects", "ndjson", "simple", "text", "sniff", "events", "names", "sanitize")
+TARGETS: Final = (
+    *("lines", "json_objects", "ndjson", "two_field", "plain_text", "detect"),
+    *("events", "names", "sanitize"),
+)
 
 Check = Callable[[bytes], None]
 

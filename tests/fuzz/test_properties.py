@@ -51,7 +51,7 @@ def test_every_target_has_a_module_and_seeds() -> None:
 
 
 def test_short_frames_restores_the_limits() -> None:
-    check_of("sniff")(b"hi\n")
+    check_of("detect")(b"hi\n")
     assert LineBuffer().limit == ObjectSplitter().limit == vars(detect)["MAX_FRAME_BYTES"] == MAX_FRAME_BYTES
 
 
@@ -109,7 +109,7 @@ def detector_feed() -> Fed:
         lambda: PlainTextCodec().receive,
         detector_feed,
     ],
-    ids=["lines", "objects", "ndjson", "simple", "text", "sniff"],
+    ids=["lines", "json_objects", "ndjson", "two_field", "plain_text", "detect"],
 )
 @pytest.mark.parametrize(
     "unit",
