@@ -57,16 +57,16 @@ def test_lists_of_users_and_rooms_return_all_pages(server: Any) -> None:
 
 
 def test_conversation_is_opened_closed_and_follows_a_rename(server: Any) -> None:
-    with Client("talk-ann", server.address) as ann, Client("talk-bob", server.address) as bob:
-        room = ann.open("talk-bob").room
-        assert until(bob, Opened).peer == "talk-ann"
-        bob.rename("talk-rob")
-        assert bob.username == "talk-rob"
-        assert until(ann, Renamed).username == "talk-rob"
-        assert ann.joined_rooms[room].peer == "talk-rob"
-        assert ann.say("hi", to="talk-rob").room == room
-        ann.close_conversation("talk-rob")
-        assert until(bob, Closed).by == "talk-ann"
+    with Client("pair-ann", server.address) as ann, Client("pair-bob", server.address) as bob:
+        room = ann.open("pair-bob").room
+        assert until(bob, Opened).peer == "pair-ann"
+        bob.rename("pair-rob")
+        assert bob.username == "pair-rob"
+        assert until(ann, Renamed).username == "pair-rob"
+        assert ann.joined_rooms[room].peer == "pair-rob"
+        assert ann.say("hi", to="pair-rob").room == room
+        ann.close_conversation("pair-rob")
+        assert until(bob, Closed).by == "pair-ann"
         assert room not in bob.joined_rooms
 
 
@@ -178,7 +178,7 @@ def test_lost_connection_without_reconnect_ends_the_session(start_server: Any) -
 
 def test_shutdown_of_the_server_is_connection_lost_with_bye(start_server: Any) -> None:
     server = start_server()
-    client = Client("told", server.address)
+    client = Client("stopped", server.address)
     client.connect()
     server.stop()
     with pytest.raises(ConnectionLost) as lost:

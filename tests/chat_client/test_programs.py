@@ -42,7 +42,7 @@ with (
         ann.ping()
         if len(ticks) > before:
             break
-    assert len(ticks) > before, "the program stood still while the client waited"
+    assert len(ticks) > before, "the program stopped while the client waited"
 with Client("green-cy", address, rooms=["green"], reconnect=True) as cy:
     cy.cut()
     while not isinstance(event := cy.next_event(30), Back):

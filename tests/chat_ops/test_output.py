@@ -20,7 +20,7 @@ HOSTILE = (
     "\x1b]0;owned\x07\x1b[31mred\x9b0m\u202eright\u2066\x00\r\n\t\u200b\u2028\ud800[bold]x[/bold]:smile:"
 )
 COLUMNS = (
-    ReportColumn("who", "who", "text"),
+    ReportColumn("user", "user", "text"),
     ReportColumn("n", "n", "count"),
     ReportColumn("at", "at", "time"),
     ReportColumn("size", "size", "bytes", drop_order=1),
@@ -74,7 +74,7 @@ def test_json_has_the_names_and_the_plain_values() -> None:
     first, empty, *_ = (json.loads(line) for line in out.getvalue().splitlines())
     assert first == {
         "table": "t",
-        "who": HOSTILE,
+        "user": HOSTILE,
         "n": 12345,
         "at": "2026-11-21T09:30:00Z",
         "size": 2048,
@@ -87,7 +87,7 @@ def test_csv_has_a_header_and_no_formulas() -> None:
     out = io.StringIO()
     as_csv.write([ReportTable("t", "", COLUMNS[:2], [("=1+1", -5), ("@a,b", None)]), TABLE], out)
     rows = list(csv.reader(io.StringIO(out.getvalue())))
-    assert rows[:4] == [["who", "n"], ["'=1+1", "-5"], ["'@a,b", ""], []]
+    assert rows[:4] == [["user", "n"], ["'=1+1", "-5"], ["'@a,b", ""], []]
 
 
 def test_a_narrow_terminal_gets_fewer_columns_then_an_upright_table(monkeypatch: pytest.MonkeyPatch) -> None:

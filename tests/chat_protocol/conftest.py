@@ -14,8 +14,8 @@ from hypothesis.strategies import SearchStrategy
 from chat_protocol import commands, events
 
 NAMES = st.text("abzAZ09éß字.-_", max_size=31).map("n".__add__)
-TIMES = st.floats(0, 4e9)  # seconds since the epoch, to the year 2096
-BY_FIELD = {"username": NAMES, "room": NAMES, "peer": NAMES, "timestamp": TIMES}
+TIMES_UNIX = st.floats(0, 4e9)  # to the year 2096
+BY_FIELD = {"username": NAMES, "room": NAMES, "peer": NAMES, "timestamp": TIMES_UNIX}
 TEXTS = st.text(max_size=20)
 
 

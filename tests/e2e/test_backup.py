@@ -169,8 +169,8 @@ def test_restored_backup_keeps_held_name(start_server: StartServer, connect: Con
     backup.rename(data / "greenroom.db")
     restored = start_server("--data-dir", str(data))
     back = connect(restored)
-    stood = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": {"lobby": 2}}
-    back.send_frame("hello", username=welcome["username"], resumable=True, resume=stood)
+    known = {"session": welcome["session"], "epoch": welcome["epoch"], "rooms": {"lobby": 2}}
+    back.send_frame("hello", username=welcome["username"], resumable=True, resume=known)
     again = back.expect("welcome")
     back.id = again["id"]
 

@@ -6,7 +6,7 @@ from support.processes.fixtures import Connect
 from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
-MAX_FRAME = 65_536
+MAX_FRAME_BYTES = 65_536
 
 # Framing
 
@@ -15,14 +15,14 @@ MAX_FRAME = 65_536
 def test_a_frame_of_the_largest_size_is_taken(server: ServerProcess, connect: Connect, ending: bytes) -> None:
     ann = connect(server, "ann")
     frame = b'{"type":"ping","id":"big","padding":""}'
-    whole = frame[:-2] + b"x" * (MAX_FRAME - len(frame)) + frame[-2:]
-    assert len(whole) == MAX_FRAME
+    whole = frame[:-2] + b"x" * (MAX_FRAME_BYTES - len(frame)) + frame[-2:]
+    assert len(whole) == MAX_FRAME_BYTES
     ann.send(whole + ending)
     ann.expect("pong", id="big")
 
 
 @pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("piece", [MAX_FRAME + 1, 4000])
+@pytest.mark.parametrize("piece", [MAX_FRAME_BYTES + 1, 4000])
 @pytest.mark.parametrize("newline", [b"\n", b""])
 def test_frame_over_maximum_size_ends_the_connection(
     server: ServerProcess, connect: Connect, piece: int, newline: bytes, *, named: bool
@@ -32,8 +32,8 @@ def test_frame_over_maximum_size_ends_the_connection(
     ann.send_frame("ping", id="before")
 
     # When it sends too large a frame, in pieces or at once, with a newline or not
-    whole = b'{"type":"ping","id":"' + b"x" * (MAX_FRAME + 1 - 23) + b'"}' + newline
-    assert len(whole.strip()) == MAX_FRAME + 1
+    whole = b'{"type":"ping","id":"' + b"x" * (MAX_FRAME_BYTES + 1 - 23) + b'"}' + newline
+    assert len(whole.strip()) == MAX_FRAME_BYTES + 1
     for start in range(0, len(whole), piece):
         ann.send(whole[start : start + piece])
 
@@ -118,7 +118,7 @@ def test_welcome(server: ServerProcess, connect: Connect) -> None:
     assert welcome["rooms"][1] == {"room": room, "seq": 0, "count": 1}
     assert welcome["ping_interval"] == 30
     limits = welcome["limits"]
-    assert (limits["frame_bytes"], limits["message_bytes"]) == (MAX_FRAME, 8192)
+    assert (limits["frame_bytes"], limits["message_bytes"]) == (MAX_FRAME_BYTES, 8192)
     assert (limits["rooms"], limits["conversations"]) == (100, 1000)
     assert (limits["messages_per_second"], limits["bytes_per_second"]) == (0, 0)
 

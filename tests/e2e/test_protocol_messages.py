@@ -9,7 +9,7 @@ from support.processes.fixtures import Connect, StartServer
 from support.processes.peer import Frame, NdjsonPeer, unique_name
 from support.processes.process import ServerProcess, eventually
 
-MAX_FRAME = 65_536
+MAX_FRAME_BYTES = 65_536
 
 
 def test_everyone_gets_identical_bytes_and_gapless_seqs(server: ServerProcess, connect: Connect) -> None:
@@ -186,7 +186,7 @@ def test_no_page_of_history_is_larger_than_a_frame(
     cursor = {"after": 0} if forward else {}
     while True:
         page = ann.ask("history", room=room, limit=500, **cursor)
-        assert len(ann.raw) <= MAX_FRAME
+        assert len(ann.raw) <= MAX_FRAME_BYTES
         assert page["messages"]
         read = read + seqs(page) if forward else seqs(page) + read
         if not page["more"]:
@@ -225,7 +225,7 @@ def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -
     welcome = ann.hello("ann", rooms=names[:600])
 
     # Then the welcome is truncated and says after which room
-    assert len(ann.raw) <= MAX_FRAME
+    assert len(ann.raw) <= MAX_FRAME_BYTES
     shown = [state["room"] for state in welcome["rooms"]]
     assert shown == names[: len(shown)]
     assert (welcome["more"], welcome["after"], len(shown) < 600) == (True, shown[-1], True)
@@ -237,7 +237,7 @@ def test_long_lists_come_in_pages(start_server: StartServer, connect: Connect) -
     after: dict[str, str] = {}
     while True:
         page = ann.ask("rooms", **after)
-        assert len(ann.raw) <= MAX_FRAME
+        assert len(ann.raw) <= MAX_FRAME_BYTES
         listed += [state["room"] for state in page["rooms"]]
         if not page["more"]:
             break

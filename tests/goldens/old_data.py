@@ -1,8 +1,8 @@
 """How the old data were made: `PYTHONPATH=tests python -m goldens old-data` with a server of that version.
 
 They are what a server at commit 8f3b51b left when it was stopped in order: a few hundred messages in two
-rooms, a conversation that is open and one that is closed, two sessions to resume, and refs. They are
-never made again by a later version: that a later one goes on with them is what they are for.
+rooms, a conversation that is open and one that is closed, two sessions to resume, and refs. No later version
+writes them again: they show that a later version continues data of this one.
 """
 
 import json
@@ -29,8 +29,8 @@ FLAGS = (
     "--node",
     "old-1",
 )
-MESSAGES = 120
-"""In the lobby; half as many in the kitchen."""
+LOBBY_MESSAGES = 120
+"""Half as many are in the kitchen."""
 
 
 def make(folder: Path) -> None:
@@ -58,7 +58,7 @@ def _play(server: ServerProcess) -> dict[str, Any]:
         ]
         for peer, welcome in zip((ann, bob, cy), welcomes, strict=True):
             peer.id = welcome["id"]
-        for number in range(MESSAGES):
+        for number in range(LOBBY_MESSAGES):
             ann.say(f"word {number}", ref=f"a{number}")
             if number % 2:
                 bob.say(f"dish {number}\nwith ünïcode", room="kitchen", ref=f"b{number}")

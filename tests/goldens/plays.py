@@ -30,7 +30,7 @@ from support.processes.process import TIMEOUT_S, ServerProcess
 
 END = "the connection is closed"
 NOTHING = "(nothing)"
-QUIET_SECONDS = 0.4
+QUIET_S = 0.4
 """While a play is written: what has not come by then does not come."""
 
 _LINE = re.compile(r"(?P<peer>\w+) (?P<arrow>[→←]) (?P<what>.*)")
@@ -105,9 +105,9 @@ class NdjsonPeer:
         self._held = b""
         self._ended = False
 
-    def next(self, patience: float) -> str | None:
+    def next(self, wait_s: float) -> str | None:
         """Return the next line; TimeoutError where none comes in so many seconds."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + wait_s
         while b"\n" not in self._held:
             if self._ended:
                 rest, self._held = self._held, b""
@@ -135,7 +135,7 @@ class Stage:
         self.sentences: list[str] = []
         self._server = server
         self._writing = writing
-        self._patience = TIMEOUT_S
+        self._wait_s = TIMEOUT_S
         self._peers: dict[str, NdjsonPeer] = {}
         self._locks: list[sqlite3.Connection] = []
         self._words: dict[str, str] = {}  # by value
@@ -153,7 +153,7 @@ class Stage:
             if line.startswith("! await ") and (name := line.split()[2]) in due:
                 due[name] -= 1
         if self._writing:
-            time.sleep(QUIET_SECONDS)
+            time.sleep(QUIET_S)
             self.leftovers()
         else:
             for name, number in due.items():
@@ -246,9 +246,9 @@ class Stage:
         came: list[str] = []
         while len(came) < number:
             try:
-                line = self._peer(name).next(self._patience)
+                line = self._peer(name).next(self._wait_s)
             except TimeoutError:
-                self._patience = 1.0
+                self._wait_s = 1.0
                 return [*came, NOTHING]
             if line is None:
                 self._peers.pop(name).sock.close()

@@ -6,7 +6,7 @@ import pytest
 
 from goldens import book, helps, plays
 
-SLOW_SECONDS = 600
+TIMEOUT_S = 600
 """Several dozen programs are started, on however busy a machine."""
 SCENES = {scene.name: scene for scene in book.scenes()}
 
@@ -17,7 +17,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("goldens")
 
 
-@pytest.mark.timeout(SLOW_SECONDS)
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("name", book.PAGES)
 def test_a_page_is_as_it_was(name: str, folder: Path) -> None:
     assert book.PAGES[name](folder) == book.read(name)
@@ -35,14 +35,14 @@ def performed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, plays.Outco
     return Performed()
 
 
-@pytest.mark.timeout(SLOW_SECONDS)
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("name", SCENES)
 def test_the_same_frames_come(name: str, performed: dict[str, plays.Outcome]) -> None:
     scene = SCENES[name]
     assert performed[name].text.split("\n")[1:] == scene.lines
 
 
-@pytest.mark.timeout(SLOW_SECONDS)
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("name", SCENES)
 def test_the_same_sentences_are_said(name: str, performed: dict[str, plays.Outcome]) -> None:
     assert performed[name].sentences == book.sentences().get(name, "")

@@ -1,4 +1,4 @@
-"""A data file that the server at commit 8f3b51b wrote is gone on with."""
+"""The server continues a data file that the server at commit 8f3b51b wrote."""
 
 import json
 import sqlite3
@@ -14,8 +14,8 @@ from support.processes.peer import Frame, NdjsonPeer
 from support.processes.process import ServerProcess
 
 FACTS = json.loads(old_data.FACTS.read_text())
-LAST = old_data.MESSAGES
-KITCHEN = LAST // 2
+LOBBY_HEAD = old_data.LOBBY_MESSAGES
+KITCHEN_HEAD = LOBBY_HEAD // 2
 Resume = Callable[..., tuple[NdjsonPeer, Frame]]
 
 
@@ -34,11 +34,11 @@ def resume(server: ServerProcess) -> Iterator[Resume]:
     """Let people come back: `resume("ann", lobby=5)` has seen the lobby up to 5."""
     peers = []
 
-    def come_back(who: str, name: str = "", **rooms: int) -> tuple[NdjsonPeer, Frame]:
+    def come_back(user: str, name: str = "", **rooms: int) -> tuple[NdjsonPeer, Frame]:
         peers.append(NdjsonPeer(server.port))
-        known = {"session": FACTS[who]["session"], "epoch": FACTS["epoch"], "rooms": rooms}
-        peers[-1].id = FACTS[who]["id"]
-        welcome = peers[-1].ask("hello", username=name or who, resumable=True, resume=known)
+        known = {"session": FACTS[user]["session"], "epoch": FACTS["epoch"], "rooms": rooms}
+        peers[-1].id = FACTS[user]["id"]
+        welcome = peers[-1].ask("hello", username=name or user, resumable=True, resume=known)
         return peers[-1], welcome
 
     yield come_back
@@ -51,40 +51,40 @@ def test_the_schema_is_the_one_that_it_had() -> None:
         (version,) = file.execute("PRAGMA user_version").fetchone()
         (pages,) = file.execute("PRAGMA page_size").fetchone()
         (rows,) = file.execute("SELECT count(*) FROM log").fetchone()
-    assert (version, pages, rows) == (2, 1024, LAST + KITCHEN + 3)
+    assert (version, pages, rows) == (2, 1024, LOBBY_HEAD + KITCHEN_HEAD + 3)
 
 
 def test_a_session_is_resumed_where_it_was(resume: Resume) -> None:
-    ann, welcome = resume("ann", "Ann-Marie", lobby=LAST - 2, kitchen=KITCHEN)
+    ann, welcome = resume("ann", "Ann-Marie", lobby=LOBBY_HEAD - 2, kitchen=KITCHEN_HEAD)
     assert welcome["resumed"]
     assert (welcome["id"], welcome["epoch"]) == (FACTS["ann"]["id"], FACTS["epoch"])
     assert welcome["username"] == "Ann-Marie"
     heads = {state["room"]: state["seq"] for state in welcome["rooms"]}
-    assert heads["lobby"] == LAST - 2
-    assert heads["kitchen"] == KITCHEN
+    assert heads["lobby"] == LOBBY_HEAD - 2
+    assert heads["kitchen"] == KITCHEN_HEAD
     missed = [ann.expect("message", room="lobby") for _ in range(2)]
     assert [(one["seq"], one["message"]) for one in missed] == [
-        (LAST - 1, f"word {LAST - 2}"),
-        (LAST, f"word {LAST - 1}"),
+        (LOBBY_HEAD - 1, f"word {LOBBY_HEAD - 2}"),
+        (LOBBY_HEAD, f"word {LOBBY_HEAD - 1}"),
     ]
 
 
 def test_history_is_what_it_was(resume: Resume) -> None:
-    ann, _ = resume("ann", "Ann-Marie", lobby=LAST, kitchen=KITCHEN)
+    ann, _ = resume("ann", "Ann-Marie", lobby=LOBBY_HEAD, kitchen=KITCHEN_HEAD)
     assert ann.ask("history", room="lobby", after=0, limit=3)["messages"] == FACTS["first"]
     newest = ann.ask("history", room="kitchen", limit=2)["messages"]
     assert [(one["seq"], one["message"]) for one in newest] == [
-        (KITCHEN - 1, f"dish {LAST - 3}\nwith ünïcode"),
-        (KITCHEN, f"dish {LAST - 1}\nwith ünïcode"),
+        (KITCHEN_HEAD - 1, f"dish {LOBBY_HEAD - 3}\nwith ünïcode"),
+        (KITCHEN_HEAD, f"dish {LOBBY_HEAD - 1}\nwith ünïcode"),
     ]
 
 
 def test_a_ref_makes_no_second_message_and_seqs_go_on(resume: Resume) -> None:
-    ann, _ = resume("ann", "Ann-Marie", lobby=LAST)
+    ann, _ = resume("ann", "Ann-Marie", lobby=LOBBY_HEAD)
     again = ann.say("something else", ref="a7")
     assert (again["seq"], again["message"], again["again"]) == (8, "word 7", True)
     new = ann.say("new", ref="new")
-    assert (new["seq"], "again" in new) == (LAST + 1, False)
+    assert (new["seq"], "again" in new) == (LOBBY_HEAD + 1, False)
 
 
 def test_the_conversation_is_still_there(resume: Resume) -> None:
@@ -116,7 +116,7 @@ def test_a_copy_without_its_mark_begins_a_new_epoch(tmp_path: Path) -> None:
         assert one.wait_logged("epoch_changed")
         with NdjsonPeer(one.port) as cy:
             cy.send_frame("hello", username="cy", rooms=["lobby"])
-            assert cy.expect("welcome")["rooms"][0]["seq"] == LAST
+            assert cy.expect("welcome")["rooms"][0]["seq"] == LOBBY_HEAD
         assert one.stop() == 0
     finally:
         one.kill()
@@ -129,7 +129,7 @@ def test_an_index_that_is_missing_is_made_again(tmp_path: Path) -> None:
     try:
         with NdjsonPeer(one.port) as cy:
             cy.send_frame("hello", username="cy", rooms=["lobby"])
-            assert cy.expect("welcome")["rooms"][0]["seq"] == LAST
+            assert cy.expect("welcome")["rooms"][0]["seq"] == LOBBY_HEAD
             assert cy.ask("history", room="lobby", after=0, limit=3)["messages"] == FACTS["first"]
         assert one.stop() == 0
     finally:

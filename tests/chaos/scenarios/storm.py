@@ -45,14 +45,14 @@ class Storm:
         scene.start_load()
         self._id = self.slow.id
 
-    def flood(self, messages: int, patience: float = 300.0) -> None:
+    def flood(self, messages: int, wait_s: float = 300.0) -> None:
         """Send them, and wait until all other clients have them."""
         flood = Flood(self.senders, ROOM, messages, self.text)
         self.crowd.work.append(flood)
-        done = self.crowd.run(lambda: not flood.left and self._others_have_all(), patience)
+        done = self.crowd.run(lambda: not flood.left and self._others_have_all(), wait_s)
         self.crowd.work.remove(flood)
         if not done:
-            self._report_fault(f"{flood.left} of {messages} were not sent in {patience} s")
+            self._report_fault(f"{flood.left} of {messages} were not sent in {wait_s} s")
 
     def run(self, messages: int, *, reads: bool) -> tuple[int, int]:
         """Run one storm; return the peaks in KiB before and after the slow reader has read it."""

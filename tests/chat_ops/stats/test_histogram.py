@@ -12,12 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chat_ops.stats import hdr_codec
+from chat_ops.stats.hdr_codec import HIGHEST_US
 from chat_ops.stats.histogram import SparseHistogram
 from chat_server.core.base.interval_stats import microseconds
 from chat_server.observability.log_reporter import encode_histogram
 
-HIGHEST = hdr_codec.HIGHEST_US
-durations = st.lists(st.integers(1, HIGHEST) | st.integers(1, 5000), min_size=1, max_size=40)
+durations = st.lists(st.integers(1, HIGHEST_US) | st.integers(1, 5000), min_size=1, max_size=40)
 parts = st.lists(durations, min_size=1, max_size=6)
 
 
@@ -49,7 +49,7 @@ def test_percentiles_of_the_sum_are_those_of_the_raw_values(values: list[list[in
 @settings(max_examples=10)  # hdrh takes its time
 @given(parts)
 def test_histogram_merge_equals_hdrh(values: list[list[int]]) -> None:
-    reference = HdrHistogram(1, HIGHEST, 3)
+    reference = HdrHistogram(1, HIGHEST_US, 3)
     for some in values:
         reference.decode_and_add(encoded(some))
     highest, counts = SparseHistogram.merge(encoded(some) for some in values).buckets()
@@ -64,7 +64,7 @@ def test_what_the_server_rounds_stays_within_a_hundredth(seconds: float) -> None
     """Its tallies have three significant digits: 1 % at most, and the histogram adds 0.1 %."""
     found = SparseHistogram.merge([encode_histogram({microseconds(seconds): 1})]).percentile(50)
     assert found is not None
-    assert found == pytest.approx(min(seconds * 1e6, HIGHEST), rel=0.0115, abs=1)
+    assert found == pytest.approx(min(seconds * 1e6, HIGHEST_US), rel=0.0115, abs=1)
 
 
 @settings(max_examples=15)  # as above, to encode
@@ -101,7 +101,7 @@ def crafted(numbers: list[int], *, raw: bytes = b"") -> str:
             left >>= 7
         body.append(left)
     body += raw
-    inner = struct.pack(">iiiiqqd", 0x1C849313, len(body), 0, 3, 1, HIGHEST, 1.0) + body
+    inner = struct.pack(">iiiiqqd", 0x1C849313, len(body), 0, 3, 1, HIGHEST_US, 1.0) + body
     packed = zlib.compress(inner)
     return base64.b64encode(struct.pack(">ii", 0x1C849314, len(packed)) + packed).decode()
 
@@ -162,7 +162,7 @@ def test_empty_histogram_has_no_percentile() -> None:
     assert SparseHistogram.total([]).count == 0
 
 
-@given(st.integers(0, HIGHEST))
+@given(st.integers(0, HIGHEST_US))
 def test_a_value_is_in_its_bucket(value: int) -> None:
     bucket = hdr_codec.bucket_index(np.array([value]))
     assert value <= hdr_codec.bucket_highest_us(bucket)[0] <= max(value * 1.001, value)

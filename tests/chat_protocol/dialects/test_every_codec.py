@@ -68,13 +68,13 @@ LARGE = [
 
 def feed_codec(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
     """Feed `pieces` as a connection does: to the successor, once there is one."""
-    talker = make()
+    codec = make()
     found: list[Incoming] = []
     for piece in pieces:
-        found += talker.receive(piece)
-        talker = getattr(talker, "successor", None) or talker
-    found += talker.receive_eof()
-    return talker.dialect, found
+        found += codec.receive(piece)
+        codec = getattr(codec, "successor", None) or codec
+    found += codec.receive_eof()
+    return codec.dialect, found
 
 
 def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:

@@ -245,7 +245,7 @@ class Stage:
     """The core, put together as the server does it."""
 
     def __init__(
-        self, *, limits: Limits = NO_LIMITS, store: Any = None, patience: float = 1.0, bound: int = 1 << 20
+        self, *, limits: Limits = NO_LIMITS, store: Any = None, patience_s: float = 1.0, bound: int = 1 << 20
     ) -> None:
         self.clock = Clock()
         self.store: Any = store or FailingStore()
@@ -268,7 +268,7 @@ class Stage:
             self.clock,
             lambda: self.hub.stats,
             max_bytes=bound,
-            patience_s=patience,
+            patience_s=patience_s,
             wake=self._wake,
             on_opening_done=self.hub.conversations.finish_opening,
             reopen=self.hub.conversations.reopen,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chat_server.net.outbox import COALESCE_BYTES, Outbox, fan_out
 
-LIMIT = 100
+OUTBOX_BYTES = 100
 
 sizes = st.integers(0, 70)
 steps = st.one_of(
@@ -59,7 +59,7 @@ class Peer:
         self.drains = 0
         self.stalls = 0
         self.sock = self.loop = self
-        self.outbox = Outbox(self, LIMIT)  # type: ignore[arg-type]
+        self.outbox = Outbox(self, OUTBOX_BYTES)  # type: ignore[arg-type]
 
     def send(self, data: bytes | memoryview) -> int:
         if self.gone:
@@ -129,15 +129,15 @@ class Play:
         piece, shut, waited = self.piece(size), self.outbox.closed, self.outbox.queued_bytes
         if offer(piece):
             self.taken += b"" if shut else piece
-            assert self.outbox.queued_bytes <= max(LIMIT, size) or shut or waited > LIMIT
+            assert self.outbox.queued_bytes <= max(OUTBOX_BYTES, size) or shut or waited > OUTBOX_BYTES
         else:
-            assert self.outbox.queued_bytes + size > LIMIT
+            assert self.outbox.queued_bytes + size > OUTBOX_BYTES
 
     def put(self, size: int) -> None:
         piece, shut = self.piece(size), self.outbox.closed
         self.outbox.put(piece)
         self.taken += b"" if shut else piece
-        if self.outbox.queued_bytes > 2 * LIMIT:
+        if self.outbox.queued_bytes > 2 * OUTBOX_BYTES:
             assert self.outbox.closed  # over twice the bound: the connection ends
 
     def cork(self) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.fakes.lying_proxy import DeliveryQueue, Endpoint, InjectedFaults, options
 
 TESTS = Path(__file__).parents[2]
-PATIENCE = 20.0
+WAIT_S = 20.0
 UNFINISHED = b'{"type":"bye'
 FaultList = list[dict[str, Any]]
 
@@ -110,7 +110,7 @@ def test_proxy_swap_without_a_next_message_times_out() -> None:
 @pytest.fixture
 def listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(WAIT_S)
         yield sock
 
 
@@ -132,10 +132,10 @@ def relay_traffic(process: subprocess.Popen[str], listening: socket.socket) -> t
     """Return the program's report at its end, and the bytes that a client got from a server through it."""
     assert process.stderr is not None
     where = process.stderr.readline().rpartition(":")[2]
-    with socket.create_connection(("127.0.0.1", int(where)), timeout=PATIENCE) as client:
+    with socket.create_connection(("127.0.0.1", int(where)), timeout=WAIT_S) as client:
         server, _ = listening.accept()
         with server:
-            server.settimeout(PATIENCE)
+            server.settimeout(WAIT_S)
 
             # When both sides send and close
             client.sendall(b"hello\n")
@@ -147,7 +147,7 @@ def relay_traffic(process: subprocess.Popen[str], listening: socket.socket) -> t
         while data := client.recv(1 << 16):
             got += data
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=WAIT_S)
     return out, got
 
 

@@ -22,7 +22,7 @@ from support.swarm.engine_harness import (
     message_from,
 )
 
-RATE = 500.0
+RATE_PER_S = 500.0
 PERIOD_NS = 2_000_000
 CLOCK_OFFSET_ERROR_NS = 500_000  # between two readings of the wall clock's offset to the monotonic one
 
@@ -32,8 +32,8 @@ def swarm(scripted_server: ScriptedServer) -> Iterator[SwarmHarness]:
     one = SwarmHarness(
         scripted_server.port,
         resumable=True,
-        message_rate=RATE,
-        direct_rate=RATE,
+        message_rate=RATE_PER_S,
+        direct_rate=RATE_PER_S,
         payload_bytes=constant(4000.0),
     )
     yield one
@@ -174,7 +174,7 @@ def test_set_rate_changes_the_period_from_now_on(
 
 @pytest.mark.parametrize("window", [1, 3])
 def test_direct_bot_never_exceeds_its_window(scripted_server: ScriptedServer, window: int) -> None:
-    swarm = SwarmHarness(scripted_server.port, direct_rate=RATE, window=window)
+    swarm = SwarmHarness(scripted_server.port, direct_rate=RATE_PER_S, window=window)
     try:
         # Given a pair
         bots = swarm.start_bots(Direct, 2)
@@ -271,4 +271,4 @@ def test_messages_held_up_until_the_end_are_counted_as_unsent(
     swarm.process.stop_sending()
     # Then the messages of that time are counted as unsent, and none of them was sent
     assert swarm.count_of("sent") == sent
-    assert swarm.count_of("unsent") >= 0.25 * RATE
+    assert swarm.count_of("unsent") >= 0.25 * RATE_PER_S

@@ -10,11 +10,11 @@ from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import COUNTS
 from chat_swarm.model.recorder import Recorder
 
-DAY = 86_400 * 10**9
-NOW = 1_800_000_000 * 10**9
-WAITS = st.integers(0, 10**10)
-SAMPLE = st.tuples(st.integers(0, DAY), WAITS, WAITS, WAITS)
-SPARSE = st.tuples(st.sampled_from(["rtt", "bot_lag", "connect", "send_lag", "catch_up"]), WAITS)
+DAY_NS = 86_400 * 10**9
+NOW_NS = 1_800_000_000 * 10**9
+WAITS_NS = st.integers(0, 10**10)
+SAMPLE = st.tuples(st.integers(0, DAY_NS), WAITS_NS, WAITS_NS, WAITS_NS)
+SPARSE = st.tuples(st.sampled_from(["rtt", "bot_lag", "connect", "send_lag", "catch_up"]), WAITS_NS)
 
 
 def naive(samples: dict[str, list[int]]) -> dict[str, list[tuple[int, int]]]:
@@ -36,7 +36,7 @@ def test_flush_histograms_equal_those_of_single_samples(
     recorder = Recorder()
     wanted: dict[str, list[int]] = defaultdict(list)
     for start, late, service, lag in deliveries:
-        planned = NOW + start
+        planned = NOW_NS + start
         sent, received, seen = planned + late, planned + late + service, planned + late + service + lag
         recorder.planned_ns.append(planned)
         recorder.sent_ns.append(sent)
@@ -46,9 +46,9 @@ def test_flush_histograms_equal_those_of_single_samples(
         wanted["delivery_response"].append(late + service)
         wanted["bot_lag"].append(lag)
     for start, late, service, _ in acks:
-        recorder.ack_planned_ns.append(NOW + start)
-        recorder.ack_sent_ns.append(NOW + start + late)
-        recorder.ack_received_ns.append(NOW + start + late + service)
+        recorder.ack_planned_ns.append(NOW_NS + start)
+        recorder.ack_sent_ns.append(NOW_NS + start + late)
+        recorder.ack_received_ns.append(NOW_NS + start + late + service)
         wanted["ack"].append(service)
         wanted["ack_response"].append(late + service)
     for metric, wait in sparse:

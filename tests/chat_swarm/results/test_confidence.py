@@ -9,7 +9,7 @@ from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.metric_refs import look_up_metric, measurements_of, parse_metric_ref
 from support.swarm.synthetic_run import synthetic_run
 
-SEEDS = 10
+SEED_COUNT = 10
 
 
 def ranges(name: str, runs: list[FinishedRun]) -> list[ConfidenceInterval]:
@@ -32,7 +32,7 @@ def ranges(name: str, runs: list[FinishedRun]) -> list[ConfidenceInterval]:
 
 @pytest.fixture(scope="module", params=[0.0, 0.1], ids=["calm", "drifting"])
 def alike(request: pytest.FixtureRequest) -> list[FinishedRun]:
-    return [synthetic_run(seed=seed, drift=request.param, samples=300) for seed in range(SEEDS)]
+    return [synthetic_run(seed=seed, drift=request.param, samples=300) for seed in range(SEED_COUNT)]
 
 
 @pytest.mark.parametrize(

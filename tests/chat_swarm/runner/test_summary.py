@@ -11,7 +11,7 @@ from chat_swarm.model.schema import MachineSample, ProcessSecond, ServerSample, 
 from chat_swarm.runner.collector import Collector
 from chat_swarm.runner.summary import summarize_run
 
-BEGAN = 5000
+BEGAN_UNIX = 5000
 
 
 def final(**more: Any) -> dict[str, Any]:
@@ -40,21 +40,27 @@ def final(**more: Any) -> dict[str, Any]:
 
 
 def collected(seconds: int = 4, mark: int = -1, **counts: int) -> Collector:
-    collector = Collector(BEGAN, 1)
-    collector.mark_steady(BEGAN)
+    collector = Collector(BEGAN_UNIX, 1)
+    collector.mark_steady(BEGAN_UNIX)
     each = {"sent": 5, "delivered": 10, "acknowledged": 5} | counts
     if seconds:
         collector.add_report(
-            ProcessSecond(unix=BEGAN, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {}
+            ProcessSecond(unix=BEGAN_UNIX, process=0, bots=2, connected=2, counts={"logins": 2} | counts), {}
         )
     for second in range(1, seconds):
         latency = Histogram()
         latency.record(np.array([900_000 if second == mark else 1000], dtype=np.int64))
         marked = "loop lag" if second == mark else ""
-        collector.add_samples(BEGAN + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
+        collector.add_samples(BEGAN_UNIX + second, ServerSample(cpu=0.1, rss_bytes=2_000_000, descriptors=9))
         collector.add_report(
             ProcessSecond(
-                unix=BEGAN + second, process=0, bots=2, connected=2, counts=dict(each), marked=marked, cpu=0.3
+                unix=BEGAN_UNIX + second,
+                process=0,
+                bots=2,
+                connected=2,
+                counts=dict(each),
+                marked=marked,
+                cpu=0.3,
             ),
             {"delivery": latency},
         )
@@ -155,16 +161,18 @@ def test_summary_leaving_out_marked_seconds_uses_clean() -> None:
 
 def test_summary_of_silent_process_does_not_warn_of_slowness() -> None:
     # Given a run in which one of the processes reported only every other second
-    collector = Collector(BEGAN, 2)
-    collector.mark_steady(BEGAN)
+    collector = Collector(BEGAN_UNIX, 2)
+    collector.mark_steady(BEGAN_UNIX)
     for second in range(12):
         for process in (0, 1) if second % 2 else (0,):
             collector.add_report(
-                ProcessSecond(unix=BEGAN + second, process=process, counts={"logins": 1, "sent": 1}, bots=1),
+                ProcessSecond(
+                    unix=BEGAN_UNIX + second, process=process, counts={"logins": 1, "sent": 1}, bots=1
+                ),
                 {},
             )
         if second == 1:
-            collector.add_report(ProcessSecond(unix=BEGAN, process=1, counts={}, bots=1), {})
+            collector.add_report(ProcessSecond(unix=BEGAN_UNIX, process=1, counts={}, bots=1), {})
     collector.finish()
     # Then the summary says so, and does not call the generator slow
     summary = summed(collector)

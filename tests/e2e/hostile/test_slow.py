@@ -11,7 +11,7 @@ from support.processes.process import ServerProcess, eventually
 from support.processes.server_counters import counted, resident_bytes, wait_counted
 
 MIB = 1 << 20
-SILENT = int(os.environ.get("GREENROOM_SILENT", "1000"))
+SILENT_CLIENTS = int(os.environ.get("GREENROOM_SILENT", "1000"))
 """Silent connections; CONTRIBUTING.md has the command for ten times as many."""
 
 
@@ -95,22 +95,22 @@ def test_a_line_without_end_at_full_speed(fort: ServerProcess, connect: Connect,
 
 def test_many_that_say_nothing(start_server: StartServer, dial: Dial, connect: Connect) -> None:
     # Given a server with a well-behaved client
-    timeout = "1.5" if SILENT <= 1000 else "8"
+    timeout = "1.5" if SILENT_CLIENTS <= 1000 else "8"
     flags = ("--hello-timeout", timeout, "--log-interval", "0.1", "--drain-timeout", "0.2")
     server = start_server(*flags)
     good = connect(server, "good")
     before, files = resident_bytes(server), open_files(server)
 
     # When very many connections stay silent
-    for number in range(SILENT):
+    for number in range(SILENT_CLIENTS):
         dial(server)
         if number % 100 == 0:
             good.say("served")
-    eventually(lambda: open_files(server) >= files + SILENT, "their connections")
+    eventually(lambda: open_files(server) >= files + SILENT_CLIENTS, "their connections")
 
     # Then each costs little, the client is served, and they time out
-    assert (resident_bytes(server) - before) / SILENT < 32 * 1024
-    wait_counted(server, "refused", "hello_timeout", SILENT)
+    assert (resident_bytes(server) - before) / SILENT_CLIENTS < 32 * 1024
+    wait_counted(server, "refused", "hello_timeout", SILENT_CLIENTS)
     good.say("served")
 
 

@@ -86,5 +86,5 @@ def chat_runs(arena: ServerProcess, search: SwarmProcess, start_swarm: StartSwar
         *("-u", "30", "-r", "60", "-t", "5s", "--room-size", "6", "--message-rate", "4"),
         *("--ping-interval", "1", "--slo", "delivery.p50<60s,lost=0", "--json", "--csv", "locust"),
     )
-    swarms = [start_swarm(f"talk{number}", arena.port, *flags) for number in (1, 2)]
+    swarms = [start_swarm(f"chat{number}", arena.port, *flags) for number in (1, 2)]
     return [one.wait_finished() for one in swarms]

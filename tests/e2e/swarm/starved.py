@@ -20,8 +20,8 @@ from support.processes.process import ServerProcess  # noqa: E402  after the pat
 from support.swarm.swarm_runs import LOCUSTFILE, FinishedSwarm  # noqa: E402  as above
 
 METRICS: Final = ("delivery", "ack", "delivery_response", "bot_lag", "loop_lag", "send_lag")
-PATIENCE: Final = 120.0
-"""Seconds on top of the run's own length."""
+RUN_GRACE_S: Final = 120.0
+"""On top of the run's own length."""
 
 
 def options() -> argparse.Namespace:
@@ -64,7 +64,7 @@ def measure(
             capture_output=True,
             text=True,
             check=False,
-            timeout=plan.seconds + PATIENCE,
+            timeout=plan.seconds + RUN_GRACE_S,
             preexec_fn=pinned(cores[1]),
         )
         return FinishedSwarm(done.returncode, done.stdout, done.stderr, report), waited_ms(server.process.pid)

@@ -133,12 +133,12 @@ def test_deliveries_match_members_at_the_time_of_each_message(
     owed = stored = 0
     for line in arena.entries():
         if line["event"] == "session_opened" and line["username"].startswith(run):
-            members[f"talk1-{int(line['username'].removeprefix(f'{run}r')) // 6}"] += 1
+            members[f"chat1-{int(line['username'].removeprefix(f'{run}r')) // 6}"] += 1
         elif line["event"] == "message" and line["username"].startswith(run):
             stored += 1
             owed += members[line["room"]]
     # Then exactly these messages were delivered
-    assert members == {f"talk1-{number}": 6 for number in range(5)}
+    assert members == {f"chat1-{number}": 6 for number in range(5)}
     assert stored == chat_run.count("sent")
     assert owed == chat_run.count("delivered") == chat_run.summary.audit.checked
 

@@ -9,7 +9,7 @@ import pytest
 from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
-WINDOW = 2
+WINDOW_MESSAGES = 2
 LATE_MS = 200
 
 
@@ -42,7 +42,7 @@ def runs(server: ServerProcess, start_swarm: object, start_liar: object) -> dict
         "heldup",
         liar.port,
         *("-u", "4", "-r", "4", "-t", "5s", "--chatter-weight", "0", "--direct-weight", "1"),
-        *("--direct-rate", "1000", "--window", str(WINDOW)),
+        *("--direct-rate", "1000", "--window", str(WINDOW_MESSAGES)),
     )
     eventually(lambda: server.entries("reader_lagging"), "a slow reader")
     eventually(lambda: len(server.entries("session_opened", resumed=True)) > 5, "resumed sessions")
@@ -100,7 +100,7 @@ def test_window_bounds_unacknowledged_messages(runs: dict[str, FinishedSwarm]) -
     heldup = runs["heldup"]
     heldup.assert_clean()
     rounds = heldup.summary.seconds / (LATE_MS / 1000) + 1
-    assert 4 * WINDOW < heldup.count("sent") <= 4 * WINDOW * rounds
+    assert 4 * WINDOW_MESSAGES < heldup.count("sent") <= 4 * WINDOW_MESSAGES * rounds
     assert heldup.histogram("ack").smallest >= LATE_MS * 1000 * 0.99
     # A message that is sent late counts in the response time, not in the service time
     assert heldup.whole.metrics["ack_response"].max > 2 * LATE_MS * 1000

@@ -10,7 +10,7 @@ from support.processes.process import ServerProcess, eventually
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
-FACTOR = 4
+BURST_FACTOR = 4
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def shaped(
     arena: ServerProcess, stormy: ServerProcess, search: SwarmProcess, start_swarm: Any
 ) -> dict[str, FinishedSwarm]:
     load = ("-u", str(BOTS), "-r", "50", "--room-size", "5", "--message-rate", "2", "--shape")
-    burst = ("burst", "--shape-every", "3", "--shape-for", "2", "--shape-factor", str(FACTOR), "-t", "10s")
+    rhythm = ("--shape-every", "3", "--shape-for", "2", "--shape-factor", str(BURST_FACTOR))
     swarms: dict[str, SwarmProcess] = {
         "limit": search,
-        "burst": start_swarm("burst", arena.port, *load, *burst),
+        "burst": start_swarm("burst", arena.port, *load, "burst", *rhythm, "-t", "10s"),
         "steps": start_swarm("steps", arena.port, *load, "steps", "--shape-steps", "2", "-t", "6s"),
         "ramp": start_swarm("ramp", arena.port, *load, "ramp", "-t", "5s"),
     }
@@ -80,9 +80,9 @@ def test_burst_multiplies_the_rate(shaped: dict[str, FinishedSwarm]) -> None:
     burst = shaped["burst"]
     (during, *_) = steps(burst, "burst")
     before, *_ = steps(burst, "calm")
-    assert (before.rate_factor, during.rate_factor) == (1, FACTOR)
+    assert (before.rate_factor, during.rate_factor) == (1, BURST_FACTOR)
     ratio = during.figures.rates["sent"] / before.figures.rates["sent"]
-    assert FACTOR / 2 < ratio < FACTOR * 1.5
+    assert BURST_FACTOR / 2 < ratio < BURST_FACTOR * 1.5
 
 
 def test_capacity_search_finds_where_the_slo_breaks(shaped: dict[str, FinishedSwarm]) -> None:

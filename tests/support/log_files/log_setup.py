@@ -1,4 +1,4 @@
-"""Helpers for tests of the event log: settings, lines read back, a pipe whose reader can pause."""
+"""What tests of the event log share: settings, lines read back, a pipe whose reader can pause."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""Helpers for tests of audits: feed them, merge them, read their faults."""
+"""Feeds audits, merges them and reads their faults, for their tests."""
 
 from msgspec import msgpack
 

@@ -11,7 +11,7 @@ from chat_server.core.chat.presence import LARGE_ROOM_INTERVAL_S, LARGE_ROOM_MEM
 if TYPE_CHECKING:
     from chat_server.core.conftest import Peer, Stage
 
-SECOND = 1.0  # within which every change is sent
+UPDATE_INTERVAL_S = 1.0  # within which every change is sent
 
 
 def drain_presence(stage: Stage, *peers: Peer) -> None:
@@ -22,7 +22,7 @@ def drain_presence(stage: Stage, *peers: Peer) -> None:
         peer.receive()
 
 
-def flush_presence(stage: Stage, seconds: float = SECOND) -> None:
+def flush_presence(stage: Stage, seconds: float = UPDATE_INTERVAL_S) -> None:
     stage.clock.advance(seconds)
     stage.hub.presence_updates.flush()
 
@@ -46,15 +46,15 @@ def test_presence_of_several_changes_is_one_event(stage: Stage) -> None:
 def test_presence_is_sent_at_most_once_an_interval(stage: Stage) -> None:
     ann = stage.enter("ann")
     drain_presence(stage, ann)
-    stage.clock.advance(SECOND)
+    stage.clock.advance(UPDATE_INTERVAL_S)
     stage.enter("bob")
     stage.hub.presence_updates.flush()  # the first at once
     assert ann.receive_one("presence")["joined"] == ["bob"]
     stage.enter("cid")
-    flush_presence(stage, SECOND / 2)
+    flush_presence(stage, UPDATE_INTERVAL_S / 2)
     assert not ann.receive()
     stage.enter("dot")
-    flush_presence(stage, SECOND / 2)
+    flush_presence(stage, UPDATE_INTERVAL_S / 2)
     assert ann.receive_one("presence")["joined"] == ["cid", "dot"]
     flush_presence(stage)
     assert not ann.receive()  # nothing happened

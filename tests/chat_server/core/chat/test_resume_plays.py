@@ -321,7 +321,7 @@ class Play:
 def test_resume_after_any_disconnects_loses_and_repeats_nothing(
     make_stage: type[Stage], play: list[Any]
 ) -> None:
-    Play(make_stage(patience=0.05)).run(play)
+    Play(make_stage(patience_s=0.05)).run(play)
 
 
 @settings(max_examples=400, deadline=None)
@@ -329,7 +329,7 @@ def test_resume_after_any_disconnects_loses_and_repeats_nothing(
 def test_conversation_with_one_side_failing_stays_consistent(
     make_stage: type[Stage], play: list[Any]
 ) -> None:
-    Play(make_stage(patience=0.05)).run(play)
+    Play(make_stage(patience_s=0.05)).run(play)
 
 
 @settings(max_examples=60, deadline=None)
@@ -346,7 +346,7 @@ def test_resume_after_any_restarts_loses_and_repeats_nothing(
             if stores:
                 stores.pop().close()
             stores.append(SqliteStore(path, full_sync=False, offload=inline, read_offload=inline))
-            return make_stage(store=stores[-1], patience=0.05)
+            return make_stage(store=stores[-1], patience_s=0.05)
 
         try:
             Play(reopen(), reopen).run(play)

@@ -23,9 +23,9 @@ def test_user_list_is_of_a_room_or_of_everyone(stage: Stage) -> None:
         "ref": "w",
     }
     ann.execute(commands.Who(room="B"))
-    who = ann.receive_one("who")
-    assert who["room"] == "b"
-    assert [user["username"] for user in who["users"]] == ["Bob"]
+    page = ann.receive_one("who")
+    assert page["room"] == "b"
+    assert [user["username"] for user in page["users"]] == ["Bob"]
 
 
 def test_user_list_of_an_own_conversation_has_both_sides(stage: Stage) -> None:

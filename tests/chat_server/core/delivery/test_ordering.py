@@ -258,7 +258,7 @@ class Play:
 @settings(max_examples=300, deadline=None)
 @given(play=plays)
 def test_any_interleaving_keeps_order_and_acknowledgements(make_stage: type[Stage], play: list[Any]) -> None:
-    stage = make_stage(patience=0.05)
+    stage = make_stage(patience_s=0.05)
 
     def fail() -> None:
         stage.store.failing = "no room on the disk"
@@ -286,7 +286,7 @@ def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: li
                 if other.in_transaction:
                     other.execute("ROLLBACK")
 
-            stage = make_stage(store=store, patience=0.05)
+            stage = make_stage(store=store, patience_s=0.05)
             Play(stage, fail, heal).run(play)
             for room in stage.hub.rooms.values():
                 kept = store.read(room.record, 0, 10**6, 10**6, newest=False)

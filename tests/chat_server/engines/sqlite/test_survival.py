@@ -147,9 +147,9 @@ def test_log_without_its_tail_gets_new_epoch(
     assert kept == [str(number) for number in range(1, len(kept) + 1)]
     assert 0 < len(kept) < 35
     assert len(kept) == rooms["a"].seq
-    (message,) = make_pen(store).say("a", "anew")
+    (message,) = make_pen(store).say("a", "new")
     assert message.seq == len(kept) + 1
-    assert read_texts(store, rooms["a"]) == [*kept, "anew"]
+    assert read_texts(store, rooms["a"]) == [*kept, "new"]
     store.close()
     store = open_store()
     assert (store.epoch, store.epoch_changed) == (epoch, False)
