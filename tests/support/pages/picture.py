@@ -4,7 +4,7 @@
 markers; tests/docs/test_architecture.py checks that they are up to date.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +21,10 @@ Arrows = frozenset[tuple[str, str]]
 def blocks() -> Mapping[str, str]:
     """Return each picture by the name of its markers."""
     graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True)
+    with_types = grimp.build_graph(*PACKAGES)
     return {
-        "packages": _mermaid(_arrows(graph, PACKAGES)),
-        "server": _mermaid(_arrows(graph, _rooms(graph))),
+        "packages": _picture(graph, with_types, PACKAGES),
+        "server": _picture(graph, with_types, _server_packages(graph)),
     }
 
 
@@ -36,22 +37,30 @@ def drawn(page: str) -> str:
     return page
 
 
-def _rooms(graph: grimp.ImportGraph) -> list[str]:
+def _server_packages(graph: grimp.ImportGraph) -> list[str]:
     """Return the server's packages, with the core's own packages in place of the core."""
-    rooms = graph.find_children("chat_server") | graph.find_children("chat_server.core")
-    return sorted(rooms - {"chat_server.core"} - LEFT_OUT)
+    packages = graph.find_children("chat_server") | graph.find_children("chat_server.core")
+    return sorted(packages - {"chat_server.core"} - LEFT_OUT)
 
 
-def _arrows(graph: grimp.ImportGraph, rooms: Iterable[str]) -> Arrows:
-    """Return which room imports which, without arrows that a path over other rooms implies.
+def _picture(graph: grimp.ImportGraph, with_types: grimp.ImportGraph, packages: Collection[str]) -> str:
+    """Return the flow chart of these packages, without arrows that a path over other packages implies.
 
-    Imports that only types need (`TYPE_CHECKING`) go against the layers here and there; they are left out.
+    `with_types` has also the imports for type checking only. Few go against the layers; they are dashed.
     """
-    rooms = list(rooms)
-    direct = {
-        (one, other) for one in rooms for other in rooms if one != other and _imports(graph, one, other)
-    }
-    return frozenset(pair for pair in direct if not _path_around(pair, direct))
+    solid = _arrows(graph, packages)
+    dashed = _arrows(with_types, packages) - solid
+    return _mermaid(
+        frozenset(pair for pair in solid if not _path_around(pair, solid)),
+        frozenset(pair for pair in dashed if not _path_around(pair, solid)),
+    )
+
+
+def _arrows(graph: grimp.ImportGraph, packages: Collection[str]) -> Arrows:
+    """Return all pairs of packages of which one imports the other."""
+    return frozenset(
+        (one, other) for one in packages for other in packages if one != other and _imports(graph, one, other)
+    )
 
 
 def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
@@ -60,7 +69,7 @@ def _imports(graph: grimp.ImportGraph, importer: str, imported: str) -> bool:
     return any(graph.find_modules_directly_imported_by(module) & inside for module in importers)
 
 
-def _path_around(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
+def _path_around(pair: tuple[str, str], arrows: Arrows) -> bool:
     """Return whether the target can be reached without the arrow itself."""
     start, target = pair
     seen, waiting = {start}, [start]
@@ -75,23 +84,24 @@ def _path_around(pair: tuple[str, str], arrows: set[tuple[str, str]]) -> bool:
     return False
 
 
-def _mermaid(arrows: Arrows) -> str:
+def _mermaid(solid: Arrows, dashed: Arrows) -> str:
     """Return a flow chart: each arrow points from what imports to what is imported."""
-    rooms = sorted({room for arrow in arrows for room in arrow})
-    core = [room for room in rooms if room.startswith("chat_server.core.")]
-    lines = [f"    {_node(room)}" for room in rooms if room not in core]
+    packages = sorted({package for arrow in solid | dashed for package in arrow})
+    core = [package for package in packages if package.startswith("chat_server.core.")]
+    lines = [f"    {_node(package)}" for package in packages if package not in core]
     if core:
-        lines += ["    subgraph core", *(f"        {_node(room)}" for room in core), "    end"]
-    lines += [f"    {_id(one)} --> {_id(other)}" for one, other in sorted(arrows)]
+        lines += ["    subgraph core", *(f"        {_node(package)}" for package in core), "    end"]
+    lines += [f"    {_id(one)} --> {_id(other)}" for one, other in sorted(solid)]
+    lines += [f"    {_id(one)} -.-> {_id(other)}" for one, other in sorted(dashed)]
     return "\n".join(["```mermaid", "flowchart TD", *lines, "```", ""])
 
 
-def _id(room: str) -> str:
-    return room.removeprefix("chat_server.").replace(".", "_")
+def _id(package: str) -> str:
+    return package.removeprefix("chat_server.").replace(".", "_")
 
 
-def _node(room: str) -> str:
-    return f'{_id(room)}["{room.removeprefix("chat_server.").removeprefix("core.")}"]'
+def _node(package: str) -> str:
+    return f'{_id(package)}["{package.removeprefix("chat_server.").removeprefix("core.")}"]'
 
 
 def main() -> None:
