@@ -31,7 +31,7 @@ from chat_ops.page import data as page_data
 
 HELP: Final = "self-contained HTML page with plots, tables and a filter: report --html FILE"
 
-_SCRIPTS: Final = ("words.js", "filter.js", "figures.js", "plots.js", "tables.js", "page.js")
+_SCRIPTS: Final = ("formatting.js", "filter.js", "metrics.js", "plots.js", "tables.js", "page.js")
 """In order of dependence."""
 
 

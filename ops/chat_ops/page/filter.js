@@ -52,11 +52,11 @@ function merged(lists, per) {
 }
 
 /* The histogram of a metric for the filtered data; null if it is not available for that filter. */
-function histogram(figure) {
+function histogram(metric) {
   const held = data.histograms;
-  if (!chosen.room) return merged([held.scopes[scope()][figure]], held.per);
-  if (figure === "rtt") return null;
-  return merged(rooms().map((one) => one[figure]), held.rooms.per);
+  if (!chosen.room) return merged([held.scopes[scope()][metric]], held.per);
+  if (metric === "rtt") return null;
+  return merged(rooms().map((one) => one[metric]), held.rooms.per);
 }
 
 function sorted(histogram) {

@@ -20,7 +20,7 @@ function covered() {
 }
 
 /* Key figures of the filtered data: text and note by name; null if not available for the filter. */
-function figuresNow() {
+function metricsNow() {
   const own = data.series[scope()], now = {};
   for (const name of ["messages", "deliveries", "peak", "opened", "accept_to_commit", "commit_to_sent", "rtt", "errors", "refused", "lagging", "lag", "rss"]) now[name] = null;
   if (chosen.user) {
@@ -30,11 +30,11 @@ function figuresNow() {
     now.deliveries = [digits(sum("got"), 0), "received in these sessions"];
     return now;
   }
-  for (const figure of FIGURES) {
-    const found = histogram(figure);
+  for (const metric of METRICS) {
+    const found = histogram(metric);
     if (!found) continue;
     const [p50, p99] = percentiles(found, [50, 99]);
-    now[figure] = p99 === null ? ["–", ""] : [word(p99, "us"), "p50 " + word(p50, "us")];
+    now[metric] = p99 === null ? ["–", ""] : [word(p99, "us"), "p50 " + word(p50, "us")];
   }
   if (chosen.room) {
     const { first, end } = range(), sums = [0, 0], found = rooms();
@@ -57,7 +57,7 @@ function figuresNow() {
 }
 
 function tiles() {
-  const now = filtering() ? figuresNow() : null;
+  const now = filtering() ? metricsNow() : null;
   for (const [name, initial] of Object.entries(whole)) {
     const box = document.getElementById("tile-" + name);
     const [value, note] = now ? now[name] || ["–", "not available for this filter"] : initial;
@@ -127,9 +127,10 @@ for (const name of ["from", "to"]) {
   fields[name].max = data.last === null ? "" : isoTime(data.last + 1000).replace(" ", "T");
   fields[name].addEventListener("change", take);
 }
+const INPUT_DELAY_MS = 150;
 let pause = 0;
 for (const name of ["room", "user"]) {
-  fields[name].addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(take, 150); });
+  fields[name].addEventListener("input", () => { clearTimeout(pause); pause = setTimeout(take, INPUT_DELAY_MS); });
 }
 fields.node.addEventListener("change", take);
 form.addEventListener("submit", (event) => event.preventDefault());

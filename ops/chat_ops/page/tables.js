@@ -1,5 +1,5 @@
 /* Shows the filtered rows in the chosen order, some at a time. All text is set as text, never as HTML. */
-const SOME = 15, MORE = 100;
+const FIRST_ROWS = 15, MORE_ROWS = 100;
 const NAMES = new Set(["username", "room", "node", "address", "session_id"]);
 const BARS = { "rooms-rooms": "messages", "users-users": "messages_in", "sessions-sessions": "messages_in", "errors-trouble": "count", "slow-readers": "lasted_s", "sessions-endings": "sessions" };
 const WORSE = new Set(["wrong", "error", "critical", "stalled"]), BETTER = new Set(["fine", "caught up"]);
@@ -71,7 +71,7 @@ function show(table) {
   const left = rows.length - Math.min(rows.length, table.shown), all = table.rows.length;
   const more = table.card.querySelector(".more");
   more.hidden = !left;
-  more.textContent = "Show " + digits(Math.min(left, MORE), 0) + " more of " + digits(left, 0);
+  more.textContent = "Show " + digits(Math.min(left, MORE_ROWS), 0) + " more of " + digits(left, 0);
   const section = table.card.querySelector(".said");
   section.textContent = rows.length === all ? digits(all, 0) + (all === 1 ? " row" : " rows") : digits(rows.length, 0) + " of " + digits(all, 0) + " rows";
   const missing = deaf(table), chip = table.card.querySelector(".chip");
@@ -82,7 +82,7 @@ function show(table) {
 function frame(table) {
   table.card = document.getElementById(table.id);
   table.element = table.card.querySelector("table");
-  table.shown = SOME;
+  table.shown = FIRST_ROWS;
   /* Columns without values are left out. */
   table.used = table.columns.map((_, at) => at).filter((at) => table.rows.some((row) => row[at] !== null && row[at] !== ""));
   const head = document.createElement("tr");
@@ -109,5 +109,5 @@ function frame(table) {
   const top = document.createElement("thead");
   top.append(head);
   table.element.append(top, document.createElement("tbody"));
-  table.card.querySelector(".more").addEventListener("click", () => { table.shown += MORE; show(table); });
+  table.card.querySelector(".more").addEventListener("click", () => { table.shown += MORE_ROWS; show(table); });
 }

@@ -215,20 +215,20 @@
   }
 
   async function ask() {
-    let soon = 1000;
+    let delayMs = 1000;
     try {
       const asked = "swarm/data?since=" + seen.next + "&run=" + encodeURIComponent(seen.run);
       const answer = await fetch(asked, { cache: "no-store" });
       if (!answer.ok) throw new Error("code " + answer.status);
       const data = await answer.json();
       take(data);
-      if (data.more) soon = 0;
+      if (data.more) delayMs = 0;
       at("notice").hidden = true;
     } catch (error) {
       at("notice").textContent = "Not updating: Locust does not answer (" + error.message + ").";
       at("notice").hidden = false;
     }
-    setTimeout(ask, soon);
+    setTimeout(ask, delayMs);
   }
 
   ask();

@@ -1,5 +1,5 @@
 /* The list of plots, and their plotly traces for the filtered data. */
-const FIGURES = ["accept_to_commit", "commit_to_sent", "rtt"];
+const METRICS = ["accept_to_commit", "commit_to_sent", "rtt"];
 const COLOURS = ["var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)", "var(--s6)", "var(--s8)", "var(--s7)"];
 
 function line(name, x, y, colour, more) {
@@ -57,15 +57,15 @@ function stacked(name, more) {
   }));
 }
 
-function latency(figure) {
+function latency(metric) {
   const shown = [["p50", "p50", "var(--s1)"], ["p99", "p99", "var(--s2)"], ["p999", "p99.9", "var(--s3)"]];
   const more = { hovertemplate: "%{y:.3~g} ms", bridged: 6, mode: "lines+markers", marker: { size: 3 } };
-  if (!chosen.room || figure === "rtt") {
-    return shown.flatMap(([key, title, colour]) => plain(figure + "_" + key, title, colour, 1e-3, more));
+  if (!chosen.room || metric === "rtt") {
+    return shown.flatMap(([key, title, colour]) => plain(metric + "_" + key, title, colour, 1e-3, more));
   }
   const { per } = data.histograms.rooms, { first, end } = range(), slices = new Map();
   for (const room of rooms()) {
-    for (const [slice, packed] of room[figure] || []) {
+    for (const [slice, packed] of room[metric] || []) {
       if ((slice + 1) * per > first && slice * per < end) {
         if (!slices.has(slice)) slices.set(slice, new Map());
         unpack(packed, slices.get(slice));
@@ -115,8 +115,8 @@ function inSteps(name, title, colour) {
 }
 
 function curves() {
-  return FIGURES.flatMap((figure, number) => {
-    const found = histogram(figure);
+  return METRICS.flatMap((metric, number) => {
+    const found = histogram(metric);
     if (!found || !found.size) return [];
     const buckets = sorted(found), total = buckets.reduce((sum, one) => sum + one[1], 0);
     const x = [], y = [];
@@ -126,7 +126,7 @@ function curves() {
       x.push(passed < total ? total / (total - passed) : total);
       y.push(highest(bucket) / 1e3);
     }
-    return [line(figure.replace(/_/g, " "), x, y, COLOURS[number], {
+    return [line(metric.replace(/_/g, " "), x, y, COLOURS[number], {
       line: { color: COLOURS[number], width: 2.2 }, customdata: x.map(nines), hovertemplate: "%{customdata}: %{y:.3~g} ms",
     })];
   });
