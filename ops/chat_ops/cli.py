@@ -46,11 +46,11 @@ class Command(Protocol):
         """Run the command; return the exit code."""
 
 
-COMMAND_MODULES: Final[Mapping[str, str]] = {
+NON_REPORT_COMMANDS: Final[Mapping[str, str]] = {
     "report": "chat_ops.page.command",
     "follow": "chat_ops.live.follow",
 }
-"""Commands that are not reports, and their modules."""
+"""Modules of `report`, which makes the HTML page, and `follow`; the reports are in reports/__init__.py."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         _add_output_options(subparser, {"default": argparse.SUPPRESS})
         subparser.set_defaults(act=_run_report)
-    for name, module in COMMAND_MODULES.items():
+    for name, module in NON_REPORT_COMMANDS.items():
         command = cast(Command, importlib.import_module(module))
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(subparser)

@@ -31,7 +31,7 @@ from chat_server.net.connection import CLOSE_LINGER_S, Connection
 from chat_server.net.connections import Connections
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
-from chat_server.observability.event_log import EventLog
+from chat_server.observability.event_log import EventLogger
 from chat_server.observability.log_reporter import LogReporter
 from chat_server.observability.loop_watchdog import LoopLagMeter, LoopWatchdog
 from chat_server.observability.metrics.health import Health, Phase
@@ -60,7 +60,7 @@ class SystemClock:
 class Server:
     """A server process, from its settings to its last log line."""
 
-    def __init__(self, config: Config, log: EventLog) -> None:
+    def __init__(self, config: Config, log: EventLogger) -> None:
         """Open the store and the port. Raises `CannotStart` with one line for the user if that fails."""
         self.config = config
         self.log = log.logger

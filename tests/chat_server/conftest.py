@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.observability.event_log import EventLog, setup
+from chat_server.observability.event_log import EventLogger, setup
 from support.log_files.log_setup import NO_ENVIRONMENT, Pipe, config
 
 
@@ -13,7 +13,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(path: Path) -> Iterator[EventLog]:
+def log(path: Path) -> Iterator[EventLogger]:
     log = setup(config(path), NO_ENVIRONMENT)
     yield log
     log.sink.close()

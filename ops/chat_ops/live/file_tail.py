@@ -21,7 +21,7 @@ MAX_LINE_BYTES: Final = 4 << 20
 """Longer lines are skipped. The server's longest, an interval with full histograms, has about a tenth."""
 ROTATED_FILE_GRACE_S: Final = 15.0
 """Seconds for which a renamed file is read on."""
-_CHUNK_BYTES: Final = 1 << 18
+_READ_BYTES: Final = 1 << 18
 _HEAD_BYTES: Final = 128
 """First bytes that identify a file: a line begins with its time, to the microsecond."""
 
@@ -48,7 +48,7 @@ class _OpenFile:
         if self._was_truncated():
             self.lost += bool(self.partial)
             self._restart_at(0)
-        while data := os.pread(self.descriptor, _CHUNK_BYTES, self.offset):
+        while data := os.pread(self.descriptor, _READ_BYTES, self.offset):
             if len(self.head) < _HEAD_BYTES:
                 self.head = os.pread(self.descriptor, _HEAD_BYTES, 0)
             self.offset += len(data)
@@ -74,7 +74,7 @@ class _OpenFile:
 
 
 class FileTail:
-    """Follows the file at `path`; call `close` at the end."""
+    """Follows the file at `path`; call `close` at the end. `clock` returns monotonic seconds."""
 
     ended = False
     """Always false: a file may grow at any time."""

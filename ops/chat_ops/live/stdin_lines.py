@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from chat_ops.live.file_tail import MAX_LINE_BYTES
 
-_CHUNK_BYTES = 1 << 16
+_READ_BYTES = 1 << 16
 
 
 class StdinLines:
@@ -24,7 +24,7 @@ class StdinLines:
     def lines(self) -> Iterator[bytes]:
         """Yield the lines received since the last call, without newlines."""
         while not self.ended and select.select([self._descriptor], [], [], 0)[0]:
-            data = os.read(self._descriptor, _CHUNK_BYTES)
+            data = os.read(self._descriptor, _READ_BYTES)
             if not data:
                 self.ended = True
                 self.lost += bool(self._partial)

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 from chat_ops.log.errors import UsageError
 from chat_ops.log.input_files import InputFile
 
-_CHUNK_BYTES: Final = 1 << 14
+_READ_BYTES: Final = 1 << 14
 """Compressed bytes per step; they decompress to a thousand times as much at most."""
 _COMPRESSED_SUFFIXES: Final = (".gz", ".zst")
 _ZSTD_MAGIC: Final = 0xFD2FB528
@@ -95,7 +95,7 @@ def damage_message(source: InputFile, problem: str, others: Sequence[InputFile] 
 
 def check_uncompressed(file: BinaryIO) -> str:
     """Check a file whose name says compressed, but not its first bytes; it may be a plain log."""
-    head = file.read(_CHUNK_BYTES)
+    head = file.read(_READ_BYTES)
     if not head:
         return _EMPTY
     return _NO_HEADER if _BINARY_BYTES.intersection(head) else ""
@@ -106,7 +106,7 @@ def check_gzip(file: BinaryIO, stop: threading.Event | None = None) -> str:
     lines = unpacked = members = 0  # lines in all; bytes of this member; complete members
     member = zlib.decompressobj(wbits=31)
     member_start = b""  # first bytes of this member
-    while chunk := file.read(_CHUNK_BYTES):
+    while chunk := file.read(_READ_BYTES):
         if stop is not None and stop.is_set():
             return ""
         while chunk:

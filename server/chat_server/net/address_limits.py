@@ -22,7 +22,7 @@ MAX_TRACKED_ADDRESSES: Final = 10_000
 """Addresses with a bucket, of each kind: about 4 MB; the least recently used are evicted."""
 
 RETRY_AFTER_S: Final = 5.0
-"""Seconds after which a connection rejected for lack of a slot should try again."""
+"""Seconds after which a connection rejected because there are too many should try again."""
 
 MAX_RETRY_AFTER_S: Final = 60.0
 """Maximum of a rejection's `after`, in seconds, so that the last of a storm of clients come back at all."""
@@ -82,7 +82,7 @@ class _AddressBucket:
 
 
 class _AddressBuckets:
-    """Token buckets by address, in order of last use. Every operation is O(1), amortised."""
+    """Token buckets by address, in order of last use; `now` in monotonic s. Operations are O(1), amortised."""
 
     def __init__(self, rate: float, burst: int, max_debt_s: float) -> None:
         self._rate = rate
@@ -120,7 +120,7 @@ class _AddressBuckets:
 
 
 class _HelloReservation:
-    """When a delayed hello of a connection will be accepted, whatever others do in the meantime."""
+    """When (`at`, monotonic s) a delayed hello of a connection is accepted, whatever others do until then."""
 
     __slots__ = ("at", "early_hellos", "paid")
 

@@ -27,7 +27,7 @@ Fields = MutableMapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class EventLog:
+class EventLogger:
     """The logger, bound to this node, and the sink of its lines."""
 
     logger: FilteringBoundLogger
@@ -43,7 +43,7 @@ class _LineWriter:
         self.debug = self.info = self.warning = self.error = self.critical = put
 
 
-def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> EventLog:
+def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = None) -> EventLogger:
     """Return the log for `config`; its sink is open, and writes once it is started or flushed.
 
     Raises `OSError` if the log file cannot be opened or standard output is closed.
@@ -62,7 +62,7 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
         node=config.node,
     ).bind()
     sink.log = logger
-    return EventLog(logger, sink)
+    return EventLogger(logger, sink)
 
 
 def _add_common_fields(_logger: object, level: str, fields: Fields) -> Fields:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.observability.event_log import EventLog, setup, to_printable
+from chat_server.observability.event_log import EventLogger, setup, to_printable
 from chat_server.observability.log_sink import LogSink
 from chat_server.vocabulary import LogEvent
 from support.log_files.log_setup import NO_ENVIRONMENT, config, lines
 
 
-def test_line_is_json_object_with_common_fields_first(log: EventLog, path: Path) -> None:
+def test_line_is_json_object_with_common_fields_first(log: EventLogger, path: Path) -> None:
     before = datetime.now(UTC)
     log.logger.info(LogEvent.SESSION_OPENED, session_id="s1", username="ann\n\u202e", address="::1:9")
     log.sink.flush()
@@ -29,13 +29,13 @@ def test_line_is_json_object_with_common_fields_first(log: EventLog, path: Path)
     assert path.read_bytes().count(b"\n") == 1
 
 
-def test_fields_without_value_are_left_out(log: EventLog, path: Path) -> None:
+def test_fields_without_value_are_left_out(log: EventLogger, path: Path) -> None:
     log.logger.info(LogEvent.SESSION_CLOSED, rtt_min_ms=None, messages_in=0, reason="")
     log.sink.flush()
     assert list(lines(path)[0])[4:] == ["messages_in", "reason"]
 
 
-def test_bound_fields_are_in_each_line(log: EventLog, path: Path) -> None:
+def test_bound_fields_are_in_each_line(log: EventLogger, path: Path) -> None:
     session = log.logger.bind(session_id="s1")
     session.warning(LogEvent.INTERNAL_ERROR)
     session.error(LogEvent.INTERNAL_ERROR)
@@ -57,7 +57,7 @@ def test_lines_below_the_level_are_not_logged(path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["true", "method", "error", "tuple"])
-def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLog, path: Path) -> None:
+def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLogger, path: Path) -> None:
     try:
         raise KeyError("nobody")  # noqa: TRY301
     except KeyError as error:
@@ -75,7 +75,7 @@ def test_an_exception_becomes_fields_of_the_vocabulary(way: str, log: EventLog, 
     assert "exc_info" not in line
 
 
-def test_logging_never_fails_whatever_the_value(log: EventLog, path: Path) -> None:
+def test_logging_never_fails_whatever_the_value(log: EventLogger, path: Path) -> None:
     loop: list[object] = []
     loop.append(loop)
     odd = {"error": "\udcff", "count": 2**70, "path": Path("/x"), "rooms": {"a": {1, 2}}, "reason": loop}

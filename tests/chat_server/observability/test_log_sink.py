@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from chat_server.observability import log_sink
-from chat_server.observability.event_log import EventLog, setup
+from chat_server.observability.event_log import EventLogger, setup
 from chat_server.observability.log_sink import MAX_CHUNK_BYTES, LogSink
 from chat_server.vocabulary import LogEvent
 from support.log_files.log_setup import (
@@ -25,7 +25,7 @@ from support.log_files.log_setup import (
 )
 
 
-def test_sink_writes_lines_queued_before_and_after_start(log: EventLog, path: Path) -> None:
+def test_sink_writes_lines_queued_before_and_after_start(log: EventLogger, path: Path) -> None:
     log.logger.info(LogEvent.SERVER_STARTED)
     log.sink.start()
     until(lambda: len(lines(path)) == 1)
@@ -55,7 +55,7 @@ def test_sink_writes_in_thread_pool_in_order(path: Path, monkeypatch: pytest.Mon
     assert threading.get_ident() not in threads
 
 
-def test_sink_accepts_lines_from_threads_while_loop_is_idle(log: EventLog, path: Path) -> None:
+def test_sink_accepts_lines_from_threads_while_loop_is_idle(log: EventLogger, path: Path) -> None:
     log.sink.start()
     gevent.sleep(0)
 
@@ -73,7 +73,7 @@ def test_sink_accepts_lines_from_threads_while_loop_is_idle(log: EventLog, path:
         assert [line["count"] for line in lines(path) if line["reason"] == name] == list(range(500))
 
 
-def test_sink_flush_in_thread_works_while_loop_is_blocked(log: EventLog, path: Path) -> None:
+def test_sink_flush_in_thread_works_while_loop_is_blocked(log: EventLogger, path: Path) -> None:
     log.sink.start()
 
     def report() -> None:
@@ -108,7 +108,7 @@ def test_idle_sink_does_not_keep_loop_alive() -> None:
 # ---- reopen
 
 
-def test_reopen_after_rename_writes_new_file(log: EventLog, path: Path) -> None:
+def test_reopen_after_rename_writes_new_file(log: EventLogger, path: Path) -> None:
     path.write_text("{}\n")  # lines of an earlier run stay
     log.sink.start()
     log.logger.info(LogEvent.SERVER_STARTED)

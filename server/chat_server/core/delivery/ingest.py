@@ -29,7 +29,7 @@ from chat_server.core.ports.records import (
 from chat_server.core.ports.store import Store, StoreUnavailable
 from chat_server.core.sessions.session import Session
 
-RETRY_AFTER_S: Final = 0.05
+APPEND_RETRY_INTERVAL_S: Final = 0.05
 """Seconds between two attempts to write to a store that fails."""
 
 STORE_UNAVAILABLE_TEXT: Final = "message store unavailable; retry with the same ref"
@@ -211,7 +211,7 @@ class Ingest:
         if self._failing_since is None:
             self._failing_since = now
         if now - self._failing_since < self._patience_s:
-            return RETRY_AFTER_S
+            return APPEND_RETRY_INTERVAL_S
         self._refuse_all()
         return None
 
@@ -370,7 +370,10 @@ def as_repeated(event: MessageEvent) -> MessageEvent:
 
 
 def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
-    """Return the event of a stored message; the name of its room is the stored one."""
+    """Return the event of a stored message; the name of its room is the stored one.
+
+    `timestamp`: of its commit, in seconds since the epoch.
+    """
     author = message.author
     return MessageEvent(
         room=message.room.record.name,

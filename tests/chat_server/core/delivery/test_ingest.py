@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_server.core.delivery.ingest import RETRY_AFTER_S
+from chat_server.core.delivery.ingest import APPEND_RETRY_INTERVAL_S
 from chat_server.core.sessions.session import REFS_KEPT
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def test_store_failing_briefly_delays_messages_only(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "locked"
     ann.send_message("one", ref="1")
-    assert stage.ingest.commit() == RETRY_AFTER_S
+    assert stage.ingest.commit() == APPEND_RETRY_INTERVAL_S
     assert stage.ingest.last_error == "locked"
     ann.send_message("two", ref="2")
     stage.clock.advance(0.5)
-    assert stage.ingest.commit() == RETRY_AFTER_S
+    assert stage.ingest.commit() == APPEND_RETRY_INTERVAL_S
     assert not ann.receive()
     stage.store.failing = None
     stage.commit()
