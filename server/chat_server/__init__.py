@@ -1,6 +1,7 @@
 """The Greenroom server: a gevent StreamServer around a core that does no I/O.
 
-`app.py`, the composition root, imports every package; `vocabulary.py`, the names in the log, imports none.
+Imports `chat_protocol`. `app.py`, the composition root, imports every package; `vocabulary.py`, the names in
+the log, imports none.
 Open `app.py` first.
 """
 

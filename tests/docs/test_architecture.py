@@ -11,6 +11,7 @@ from support.pages import picture
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("server", "client", "loadtest", "ops")
+OWN = {path.parent.name for source in SOURCES for path in (ROOT / source).glob("*/__init__.py")}
 ROOTS = (
     *SOURCES,
     *("server/chat_server", "server/chat_server/core", "server/chat_protocol"),
@@ -64,6 +65,44 @@ def test_each_package_says_what_it_holds_what_it_imports_and_what_to_open_first(
             text = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
             assert re.search(r"\bimports?\b", text, re.IGNORECASE), face
             assert re.search(r"[Oo]pen `[\w/]+\.(py|c)` first", text), face
+
+
+def names_of(module: str, package: str) -> set[str]:
+    """Return the ways in which the face of `package` may name `module`, or a package that holds it."""
+    root, *inner = module.split(".")
+    own = root == package.partition(".")[0]
+    paths = ["/".join(inner[:end]) for end in range(1, len(inner) + 1)]
+    return {*paths} if own else {root, *(f"{root}.{path}" for path in paths)}
+
+
+def imported_modules(path: Path, source: Path) -> set[str]:
+    """Return the modules of this repository that a file imports, also those for types only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            inside = source / node.module.replace(".", "/")
+            found |= {
+                f"{node.module}.{alias.name}" if (inside / f"{alias.name}.py").exists() else node.module
+                for alias in node.names
+            }
+    return {module for module in found if module.partition(".")[0] in OWN}
+
+
+def test_each_package_names_all_that_it_imports() -> None:
+    unnamed: list[str] = []
+    for source in SOURCES:
+        for face in (ROOT / source).rglob("__init__.py"):
+            package = ".".join(face.parent.relative_to(ROOT / source).parts)
+            text = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
+            named = {name.removesuffix(".py") for name in re.findall(r"`([\w./]+)`", text)}
+            for path in face.parent.rglob("*.py"):
+                for module in imported_modules(path, ROOT / source):
+                    related = f"{module}.".startswith(f"{package}.") or f"{package}.".startswith(f"{module}.")
+                    if not related and not named & names_of(module, package):
+                        unnamed.append(f"{package}: {module}, by {path.name}")
+    assert not unnamed, "\n".join(unnamed)
 
 
 def test_words_that_this_project_does_not_use_are_used_nowhere() -> None:

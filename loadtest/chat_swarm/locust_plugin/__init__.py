@@ -1,5 +1,6 @@
 """The swarm inside Locust: events, users, options, load shapes, web page.
 
-Imports everything above; the only package that imports Locust and Flask.
+Imports `runner`, `bots`, `shapes`, `report`, `results`, `model` and `chat_protocol`; the only package that
+imports Locust and Flask.
 Open `plugin.py` first.
 """

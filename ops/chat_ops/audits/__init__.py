@@ -1,5 +1,5 @@
 """What a log can prove about the server: one check a module, all run by the report `audit`.
 
-Imports `log` and `chat_server.vocabulary`.
+Imports `log`.
 Open `finding.py` first.
 """

@@ -1,7 +1,9 @@
 """The reports of `chat-logs`, one a module, by name.
 
 A report has `HELP` (a sentence), `add_arguments(parser)` and `run(log, args) -> list[ReportTable]`.
-Imports everything but `output`, `page` and `live`.
+A new one: a module here, its import and a row of `REPORTS`; cli.py needs no change.
+Imports `audits`, `compare`, `queries`, `stats`, `log`, `table` and `chat_server.vocabulary`; never `output`,
+`page` or `live`.
 Open `summary.py` first.
 """
 

@@ -1,5 +1,5 @@
-"""Greenlets that run besides the connections: commits, maintenance of the store, backfill.
+"""Greenlets that run beside the connections: commits, maintenance of the store, backfill.
 
-Imports `core`, `engines`, `observability` and constants of `net`; only `app.py` imports it.
+Imports `core`, `engines`, `observability`, `vocabulary` and constants of `net`; only `app.py` imports it.
 Open `commit_loop.py` first.
 """

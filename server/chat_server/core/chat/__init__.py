@@ -1,5 +1,5 @@
 """The chat: hub, conversations, presence, resuming a session.
 
-Imports `core/delivery`, `core/names`, `core/sessions` and below.
+Imports `core/delivery`, `core/names`, `core/sessions`, `core/ports`, `core/base` and `chat_protocol`.
 Open `hub.py` first.
 """
