@@ -214,7 +214,10 @@ class Presence(Event, tag="presence", frozen=True, kw_only=True, omit_defaults=T
 
 
 class Error(Event, tag="error", frozen=True, kw_only=True, omit_defaults=True):
-    """A command was rejected, or the server failed; `message` is a sentence for people."""
+    """A command was rejected, or the server failed; `message` is a sentence for people.
+
+    `retry_after`: seconds after which the command can succeed, None if waiting does not help.
+    """
 
     code: ErrorCode
     message: str
@@ -230,7 +233,10 @@ class Gap(Event, tag="gap", frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Bye(Event, tag="bye", frozen=True, kw_only=True, omit_defaults=True):
-    """The last event of a connection, and why the server ends it."""
+    """The last event of a connection, and why the server ends it.
+
+    `after`: seconds until the client may return.
+    """
 
     reason: ByeReason
     message: str | None = None

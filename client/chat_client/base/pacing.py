@@ -15,7 +15,7 @@ _FRAME_OVERHEAD_BYTES = 200  # of a frame besides its text: type, room, ref, quo
 
 
 class Pacer:
-    """Two token buckets, for messages and bytes; a limit of 0 means no limit. `clock` in seconds."""
+    """Two token buckets, for messages and bytes; a limit of 0 means no limit. `clock`: monotonic seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

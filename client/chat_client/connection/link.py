@@ -69,7 +69,10 @@ class Link:
             self._wake.notify()
 
     def read(self, timeout: float | None) -> list[Event]:
-        """Wait for bytes and return the events they complete. Raises `ConnectionLost`, also on timeout."""
+        """Wait for bytes and return the events they complete.
+
+        Raises `ConnectionLost`, also after `timeout` seconds without a byte (None: without limit).
+        """
         try:
             self._sock.settimeout(timeout)
             data = self._sock.recv(_RECEIVE_BYTES)

@@ -56,7 +56,11 @@ _THREAD_JOIN_S = 1.0  # how long `shut_down` waits for the thread, which may be 
 
 
 class Reconnector:
-    """The connection of a client, and the thread that reads from it and replaces it."""
+    """The connection of a client, and the thread that reads from it and replaces it.
+
+    `timeout`: seconds for connecting and for each answer of a handshake. `ping_every`: seconds between two
+    pings, 0 for none.
+    """
 
     def __init__(
         self,

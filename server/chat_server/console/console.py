@@ -211,6 +211,6 @@ class Console(ConsoleLink):
         after: float | None = None,
         ref: str | None = None,
     ) -> None:
-        """Stop the server: the operator has no other way to leave."""
+        """Stop the server: the operator has no other way to leave, and no use for `after` (seconds)."""
         del message, after, ref
         self._stop(reason)

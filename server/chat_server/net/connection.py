@@ -276,7 +276,7 @@ class Connection:
         after: float | None = None,
         ref: str | None = None,
     ) -> None:
-        """Send `bye` and close, once all queued bytes are sent. Does not switch."""
+        """Send `bye` and close, once all queued bytes are sent (`after`: seconds). Does not switch."""
         if not self.outbox.closed:  # else `bye` is queued already, or the peer has gone
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
             self.outbox.put(ENCODERS[self.session.dialect].encode(bye))

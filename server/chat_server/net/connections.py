@@ -18,7 +18,10 @@ from chat_server.net.connection import Connection
 
 
 class Connections:
-    """The registered connections, and what they share: the core, the event loop, limits and callbacks."""
+    """The registered connections, and what they share: the core, the event loop, limits and callbacks.
+
+    `hello_timeout`: seconds, above 0, from the connection's opening to its hello.
+    """
 
     def __init__(
         self,

@@ -47,7 +47,10 @@ class LogSink:
         retry_interval_s: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open `path`, or use `descriptor` if it is empty. Raises `OSError` if it cannot be written to."""
+        """Open `path`, or use `descriptor` if it is empty. Raises `OSError` if it cannot be written to.
+
+        `clock` returns monotonic seconds.
+        """
         self.path = path
         self.log: FilteringBoundLogger | None = None  # logs dropped lines; its lines come back to `put`
         self.lines_dropped = 0

@@ -30,7 +30,10 @@ class LagSummary(NamedTuple):
 
 
 class LoopLagMeter:
-    """Measures the lag of the event loop by a timer every 100 ms. MUST be used in the loop's own thread."""
+    """Measures the lag of the event loop by a timer every 100 ms. MUST be used in the loop's own thread.
+
+    `clock` returns monotonic seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock

@@ -7,7 +7,7 @@ from chat_server.core.base.limits import Limits
 
 
 class TokenBucket:
-    """Allows `rate` tokens a second on average, and `burst` at once."""
+    """Allows `rate` tokens a second on average, and `burst` at once. `now` is in monotonic seconds."""
 
     __slots__ = ("_burst", "_rate", "_refilled_at", "_tokens")
 
@@ -43,7 +43,10 @@ class TokenBucket:
 
 
 class Allowance:
-    """The token buckets of one session. Created with its first bytes, so silent sessions cost no memory."""
+    """The token buckets of one session. Created with its first bytes, so silent sessions cost no memory.
+
+    `now` is in monotonic seconds; a rate of 0 is no limit.
+    """
 
     __slots__ = ("bytes", "limits", "messages")
 

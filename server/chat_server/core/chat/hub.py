@@ -43,7 +43,11 @@ def new_public_id() -> str:
 
 
 class Hub:
-    """The state of the core."""
+    """The state of the core.
+
+    `ping_interval`, `stalled_timeout` and `resume_hold` are in seconds; the first two are above 0, and with a
+    `resume_hold` of 0 a session without a connection ends at the next tick.
+    """
 
     def __init__(
         self,

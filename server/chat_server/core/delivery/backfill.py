@@ -58,7 +58,10 @@ CHECK_INTERVAL_S: Final = 1.0
 
 
 class Backfill:
-    """All lagging sessions, and the order in which they are served."""
+    """All lagging sessions, and the order in which they are served.
+
+    `stalled_timeout`: seconds, above 0, for which a peer may take no byte while some are queued for it.
+    """
 
     def __init__(
         self,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class QueuedMessage(Struct, eq=False):
-    """An accepted message on its way to the log. The store sets `seq` (in the room) and `id` (in the log)."""
+    """An accepted message on its way to the log. The store sets `seq` (in the room) and `id` (in the log).
+
+    `accepted_at` is in monotonic seconds.
+    """
 
     room: Room
     author: Session
@@ -46,7 +49,10 @@ class Barrier(Struct, eq=False):
 
 
 class Batch:
-    """What one commit writes. `interleaved`: (index of the message that follows, item), ordered."""
+    """What one commit writes. `interleaved`: (index of the message that follows, item), ordered.
+
+    `timestamp`: of all its messages, in seconds since the epoch.
+    """
 
     __slots__ = ("interleaved", "messages", "registry_changes", "size_bytes", "timestamp")
 

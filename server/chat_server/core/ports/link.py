@@ -71,7 +71,10 @@ class Link(Protocol):
         after: float | None = None,
         ref: str | None = None,
     ) -> None:
-        """Send `bye` and close, once the queued bytes have been sent. Does not switch."""
+        """Send `bye` and close, once the queued bytes have been sent. Does not switch.
+
+        `after`: seconds until the client may return; None: the server does not ask it to wait.
+        """
 
     def adopt(self, session: Session) -> None:
         """Attach `session`, which is resumed, in place of the one that sent `hello`. Does not switch."""

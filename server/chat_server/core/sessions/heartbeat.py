@@ -31,7 +31,7 @@ EXTRA_SESSIONS_PER_TICK: Final = 16
 
 
 class Heartbeat:
-    """Pings each NDJSON session every `interval` seconds; ends silent and stalled ones."""
+    """Pings each NDJSON session every `interval` seconds (above 0); ends silent and stalled ones."""
 
     def __init__(self, clock: Clock, interval: float, stalled_timeout: float) -> None:
         self._clock = clock

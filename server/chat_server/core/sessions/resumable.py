@@ -29,7 +29,10 @@ def hash_secret(secret: str) -> bytes:
 
 
 class ResumableSessions:
-    """All resumable sessions by secret, and the held ones by deadline and by address."""
+    """All resumable sessions by secret, and the held ones by deadline and by address.
+
+    `hold_s` of 0: a session without a connection ends at the next tick.
+    """
 
     def __init__(
         self, clock: Clock, hold_s: float, limits: Callable[[], Limits], expire: Callable[[Session], None]

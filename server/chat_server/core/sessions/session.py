@@ -30,7 +30,10 @@ _numbers: Final = itertools.count(1)  # connections in the order of their arriva
 
 
 class Session:
-    """One user. Has no name until `hello` succeeds; `closed` once the hub has removed it."""
+    """One user. Has no name until `hello` succeeds; `closed` once the hub has removed it.
+
+    `now` and `read_at` are in monotonic seconds, `connected_at` in seconds since the epoch.
+    """
 
     __slots__ = (
         "allowance",

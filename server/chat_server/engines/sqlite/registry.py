@@ -33,7 +33,10 @@ _CONVERSATIONS = """
 def write_changes(
     connection: sqlite3.Connection, changes: RegistryChanges, now: float, last_room: int
 ) -> int:
-    """Write the changes of a batch; return the last room id. The caller has begun the transaction."""
+    """Write the changes of a batch; return the last room id. The caller has begun the transaction.
+
+    `now`: the batch's timestamp, in seconds since the epoch.
+    """
     connection.executemany(
         "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
         [(one.id, one.kind, one.name, now) for one in changes.identities],

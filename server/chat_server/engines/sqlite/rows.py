@@ -14,7 +14,7 @@ Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
 
 
 def to_row(message: QueuedMessage, timestamp: float) -> Row:
-    """Return the row of a message whose `seq` and `id` are set."""
+    """Return the row of a message whose `seq` and `id` are set; `timestamp` in seconds since the epoch."""
     author = message.author
     return (
         message.id,
