@@ -14,12 +14,13 @@ import msgspec
 
 from chat_bench import machine, systems
 from chat_bench.bench import PAIR_CLIENTS, WORKLOADS, Bench, Plan
-from chat_bench.crowd import raise_descriptor_limit
+from chat_bench.client_pool import raise_descriptor_limit
 from chat_bench.process import BenchError
+from chat_bench.progress import print_progress
+from chat_bench.protocols import TEXT_BYTES
 from chat_bench.results import Results, write_json
 from chat_bench.systems import System
 from chat_bench.table import page
-from chat_bench.wires import TEXT_BYTES
 
 SPARE_DESCRIPTORS: Final = 500
 """Of the limit of open files: reserved for what a server opens besides idle connections."""
@@ -53,17 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="chat-bench-") as folder:
         found = _gather(options.systems, Path(folder), results)
         if not found:
-            _print_progress(f"nothing to measure; not installed: {', '.join(results.absent)}")
+            print_progress(f"nothing to measure; not installed: {', '.join(results.absent)}")
             return 1
         results.versions = {system.name: system.version for system in found}
         try:
-            Bench(plan, found, Path(folder), results, _print_progress).run()
+            Bench(plan, found, Path(folder), results, print_progress).run()
         except KeyboardInterrupt:
             interrupted = True
             results.notes.append("Interrupted: only what was measured until then.")
     results.notes.append(f"Other programs used {other_load.cores():.1f} cores meanwhile.")
     results.notes += _notes(plan)
-    _print_progress(f"took {time.monotonic() - start:.0f} s\n")
+    print_progress(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
     _write(results, options.json)
     return INTERRUPTED if interrupted else 1 if results.failures else 0
@@ -176,12 +177,7 @@ def _write(results: Results, path: Path | None) -> None:
     target = path or Path("bench-results") / f"{stamp}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_json(target, results)
-    _print_progress(f"\nwritten to {target}")
-
-
-def _print_progress(text: str) -> None:
-    """Print progress to standard error, so that standard output has only the table."""
-    print(text, file=sys.stderr, flush=True)
+    print_progress(f"\nwritten to {target}")
 
 
 def _terminated(number: int, frame: object) -> NoReturn:
@@ -195,7 +191,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except BenchError as problem:
-        _print_progress(f"chat_bench: {problem}")
+        print_progress(f"chat_bench: {problem}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from chat_bench import workloads
-from chat_bench.crowd import Crowd
+from chat_bench.client_pool import ClientPool
 from chat_bench.process import BenchError
 from chat_bench.results import Results
 from chat_bench.systems import System
@@ -23,7 +23,7 @@ WORKLOADS: Final = {
     "d": "idle, joins",
 }
 
-_IDLE_PAUSE_SECONDS: Final = 1.0
+_IDLE_PAUSE_S: Final = 1.0
 """Pause before the memory of an idle server without pings is read."""
 
 
@@ -104,8 +104,8 @@ class Bench:
     def _fan_out(self, system: System) -> str:
         """Measure one message in flight, then 64, on one server."""
         said = []
-        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
-            fan_out = workloads.FanOut(crowd, system.wire, system.receivers)
+        with system.start(self._folder) as server, ClientPool(server.port(), system.protocol) as pool:
+            fan_out = workloads.FanOut(pool, system.protocol, system.receivers)
             for workload, metric, in_flight in (("a", "fanout_1", 1), ("b", "fanout_64", IN_FLIGHT)):
                 if workload not in self._plan.workloads:
                     continue
@@ -119,8 +119,8 @@ class Bench:
 
     def _pairs(self, system: System) -> str:
         """Measure clients that send to each other."""
-        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
-            pairs = workloads.Pairs(crowd, system.wire, PAIR_CLIENTS)
+        with system.start(self._folder) as server, ClientPool(server.port(), system.protocol) as pool:
+            pairs = workloads.Pairs(pool, system.protocol, PAIR_CLIENTS)
             sample = workloads.measured(server, self._plan.seconds, system.settle, pairs.run)
         self._results.add("pairs", system.name, sample.cpu_us)
         self._results.add("pairs_rate", system.name, sample.rate)
@@ -131,16 +131,16 @@ class Bench:
         interval = self._plan.ping_interval
         with (
             system.start(self._folder, interval if system.pings else None) as server,
-            Crowd(server.port(), system.wire) as crowd,
+            ClientPool(server.port(), system.protocol) as pool,
         ):
             before = server.rss()
-            logins, opened = workloads.log_in(server, crowd, system.wire, self._plan.idle_clients)
+            logins, opened = workloads.log_in(server, pool, system.protocol, self._plan.idle_clients)
             if system.pings:
-                crowd.idle(3 * interval, until=lambda: len(crowd.answered) >= len(opened))
-                if len(crowd.answered) < len(opened):
-                    raise BenchError(f"{len(opened) - len(crowd.answered)} connections were never pinged")
+                pool.idle(3 * interval, until=lambda: len(pool.answered) >= len(opened))
+                if len(pool.answered) < len(opened):
+                    raise BenchError(f"{len(opened) - len(pool.answered)} connections were never pinged")
             else:
-                crowd.idle(_IDLE_PAUSE_SECONDS)
+                pool.idle(_IDLE_PAUSE_S)
             idle = workloads.Idle(logins, before, server.rss())
         self._results.add("idle_rss", system.name, idle.rss_kib)
         self._results.add("login", system.name, logins.cpu_us)
@@ -151,9 +151,9 @@ class Bench:
         """Measure a join storm, including the presence events that it causes."""
         if not system.many_in_a_room:
             return ""
-        with system.start(self._folder) as server, Crowd(server.port(), system.wire) as crowd:
-            _, opened = workloads.log_in(server, crowd, system.wire, self._plan.join_clients)
-            crowd.idle(system.presence_seconds)
-            sample = workloads.join(server, crowd, system.wire, opened, system.presence_seconds)
+        with system.start(self._folder) as server, ClientPool(server.port(), system.protocol) as pool:
+            _, opened = workloads.log_in(server, pool, system.protocol, self._plan.join_clients)
+            pool.idle(system.presence_s)
+            sample = workloads.join(server, pool, system.protocol, opened, system.presence_s)
         self._results.add("join", system.name, sample.cpu_us)
         return f"{sample.cpu_us:.0f} µs a join, {sample.rate:,.0f} joins/s"

@@ -21,19 +21,20 @@ from typing import Final
 from msgspec import Struct
 
 from chat_bench.checkouts import add_server_option, servers
-from chat_bench.crowd import PATIENCE_SECONDS, Crowd
+from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
 from chat_bench.process import BenchError, Server, find_program, free_port
+from chat_bench.progress import print_progress
+from chat_bench.protocols import MARK, WireProtocol, text_with
 from chat_bench.results import write_json
 from chat_bench.systems import Greenroom
 from chat_bench.table import table
-from chat_bench.wires import MARK, Wire, text_with
 from chat_bench.workloads import ROOM
 
 TOOLS: Final = ("valgrind", "callgrind_control")
 HASH_SEED: Final = "0"
-START_SECONDS: Final = 180.0
+START_TIMEOUT_S: Final = 180.0
 """The server's imports take a while under Callgrind, on a busy machine longer."""
-IDLE_SECONDS: Final = 3.0
+IDLE_S: Final = 3.0
 WARM_UP_ROUNDS: Final = 20
 REPEATS: Final = 3
 RECEIVERS: Final = 100
@@ -68,14 +69,14 @@ Counts = dict[str, list[float]]
 class Lockstep:
     """A room of clients that write to all or to one other, and log-ins beside them: round after round."""
 
-    def __init__(self, crowd: Crowd, wire: Wire, pid: int) -> None:
-        logins = (wire.login(f"r{number}", ROOM) for number in range(RECEIVERS))
-        self._members = crowd.open(logins, wire.logged_in(ROOM))
-        self._crowd = crowd
-        self._wire = wire
+    def __init__(self, pool: ClientPool, protocol: WireProtocol, pid: int) -> None:
+        logins = (protocol.login(f"r{number}", ROOM) for number in range(RECEIVERS))
+        self._members = pool.open(logins, protocol.logged_in(ROOM))
+        self._pool = pool
+        self._protocol = protocol
         self._pid = pid
-        self._to_room = wire.publish(ROOM, text_with(MARK))
-        self._to_one = [wire.direct(f"r{number ^ 1}", text_with(MARK)) for number in range(RECEIVERS)]
+        self._to_room = protocol.publish(ROOM, text_with(MARK))
+        self._to_one = [protocol.direct(f"r{number ^ 1}", text_with(MARK)) for number in range(RECEIVERS)]
         self._logins = 0
 
     def play(self, load: Load) -> None:
@@ -84,7 +85,7 @@ class Lockstep:
             for _ in range(load.units):
                 self._logins += 1
                 name = f"n{self._logins}"
-                self._crowd.open([self._wire.login(name, name)], self._wire.logged_in())
+                self._pool.open([self._protocol.login(name, name)], self._protocol.logged_in())
             return
         private = load in {ONE, MANY}
         # A message from each of several clients, all there when the server looks: one batch, however slow
@@ -92,28 +93,28 @@ class Lockstep:
         os.kill(self._pid, signal.SIGSTOP)
         try:
             for number, fd in enumerate(self._members[: load.in_flight]):
-                self._crowd.sockets[fd].send(self._to_one[number] if private else self._to_room)
+                self._pool.sockets[fd].send(self._to_one[number] if private else self._to_room)
         finally:
             os.kill(self._pid, signal.SIGCONT)
         self._collect(load.in_flight * (2 if private else RECEIVERS))
 
     def leave(self) -> None:
         """Close the connections beside the room, so that each repeat finds as many sessions."""
-        for fd in self._crowd.sockets.keys() - self._members:
-            self._crowd.sockets.pop(fd).close()
+        for fd in self._pool.sockets.keys() - self._members:
+            self._pool.sockets.pop(fd).close()
 
     def _collect(self, due: int) -> None:
         """Read until `due` marks have come."""
-        crowd = self._crowd
+        pool = self._pool
         while due > 0:
-            events = crowd.epoll.poll(PATIENCE_SECONDS)
+            events = pool.epoll.poll(RECEIVE_TIMEOUT_S)
             if not events:
                 raise BenchError(f"{due} deliveries are missing")
             for fd, _ in events:
-                size = crowd.sockets[fd].recv_into(crowd.buffer)
+                size = pool.sockets[fd].recv_into(pool.buffer)
                 if not size:
                     raise BenchError("the server closed a connection")
-                due -= crowd.buffer.count(MARK, 0, size)
+                due -= pool.buffer.count(MARK, 0, size)
         if due:
             raise BenchError(f"{-due} deliveries too many")
 
@@ -122,7 +123,7 @@ class Counted(Greenroom):
     """Greenroom under Callgrind, which counts nothing until it is asked to."""
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start `chat-server`; its log and pings are out of the way."""
+        """Start `chat-server`; its log and pings are out of the way, so `ping_interval` (s) is ignored."""
         del ping_interval
         port = free_port()
         quiet = ("--log-interval", "3600", "--ping-interval", "3600")
@@ -130,7 +131,7 @@ class Counted(Greenroom):
             *("valgrind", "--tool=callgrind", "--separate-threads=yes", "--instr-atstart=no"),
             *(f"--callgrind-out-file={folder}/counts", *self.command(folder, port), *quiet),
         ]
-        return Server(command, port=port, log=folder / "output", start_seconds=START_SECONDS)
+        return Server(command, port=port, log=folder / "output", start_timeout_s=START_TIMEOUT_S)
 
 
 class Counter:
@@ -175,8 +176,8 @@ def count(system: Greenroom, loads: Sequence[Load], repeats: int, say: Callable[
     found: Counts = {load.title: [] for load in loads}
     with tempfile.TemporaryDirectory(prefix="chat-instructions-") as folder:
         own = Path(folder)
-        with system.start(own) as server, Crowd(server.port(), system.wire) as crowd:
-            clients = Lockstep(crowd, system.wire, server.pid)
+        with system.start(own) as server, ClientPool(server.port(), system.protocol) as pool:
+            clients = Lockstep(pool, system.protocol, server.pid)
             counter = Counter(server.pid, own)
             counter.begin()
             for load in loads:
@@ -184,10 +185,10 @@ def count(system: Greenroom, loads: Sequence[Load], repeats: int, say: Callable[
                     clients.play(load)
             for number in range(repeats):
                 clients.leave()
-                crowd.idle(IDLE_SECONDS)  # until the server has sent the presence of those
+                pool.idle(IDLE_S)  # until the server has sent the presence of those
                 counter.read()
                 start = time.monotonic()
-                crowd.idle(IDLE_SECONDS)
+                pool.idle(IDLE_S)
                 idle_rate = counter.read() / (time.monotonic() - start)
                 for load in loads:
                     start = time.monotonic()
@@ -225,8 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["PYTHONHASHSEED"] = HASH_SEED  # of the servers, which inherit it
     counts: dict[str, Counts] = {}
     for name, program in servers(options.server).items():
-        _say(f"{name}: {program}")
-        counts[name] = count(Counted(program), LOADS, options.repeats, _say)
+        print_progress(f"{name}: {program}")
+        counts[name] = count(Counted(program), LOADS, options.repeats, print_progress)
     print(page(counts))
     if options.json:
         write_json(options.json, counts)
@@ -244,13 +245,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except BenchError as problem:
-        _say(f"chat_bench: {problem}")
+        print_progress(f"chat_bench: {problem}")
         sys.exit(1)

@@ -56,7 +56,7 @@ class OtherLoad:
     @staticmethod
     def _measure() -> float:
         used = 0.0
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-            usage = resource.getrusage(who)
+        for usage_scope in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(usage_scope)
             used += usage.ru_utime + usage.ru_stime
         return busy_seconds(Path("/proc/stat").read_text(encoding="ascii")) - used

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-START_SECONDS: Final = 15.0
+START_TIMEOUT_S: Final = 15.0
 """A server that does not accept connections within this time has failed."""
 
-END_SECONDS: Final = 5.0
+END_TIMEOUT_S: Final = 5.0
 """Time between SIGTERM and SIGKILL."""
 
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
@@ -78,11 +78,11 @@ class Server:
     """A running server; leaving the context stops it."""
 
     def __init__(
-        self, command: Sequence[str], *, port: int | None, log: Path, start_seconds: float = START_SECONDS
+        self, command: Sequence[str], *, port: int | None, log: Path, start_timeout_s: float = START_TIMEOUT_S
     ) -> None:
         """Start `command`; with `port` None it prints the port that it chose as its first line."""
         self._log = log
-        self._start_seconds = start_seconds
+        self._start_timeout_s = start_timeout_s
         self._name = Path(command[0]).name
         with log.open("wb") as output:
             # A new session, so that Ctrl-C only reaches the bench, which then stops the server.
@@ -113,7 +113,7 @@ class Server:
                 raise self._failed("did not print its port")
             self._port = int(line)
             return self._port
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise self._failed(f"ended with {self._process.returncode}")
@@ -123,7 +123,7 @@ class Server:
                 time.sleep(0.02)
             else:
                 return self._port
-        raise self._failed(f"does not listen after {self._start_seconds:.0f} s")
+        raise self._failed(f"does not listen after {self._start_timeout_s:.0f} s")
 
     def cpu(self) -> float:
         """Return the CPU time used so far, in seconds."""
@@ -138,7 +138,7 @@ class Server:
         if self._process.poll() is None:
             self._process.terminate()
             try:
-                self._process.wait(END_SECONDS)
+                self._process.wait(END_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -19,19 +19,21 @@ import msgspec
 from chat_bench import machine, workloads
 from chat_bench.bench import Bench, Plan
 from chat_bench.checkouts import OURS, add_server_option, servers
-from chat_bench.crowd import Crowd, raise_descriptor_limit
+from chat_bench.client_pool import ClientPool, raise_descriptor_limit
 from chat_bench.process import BenchError, Server, find_program
+from chat_bench.progress import print_progress
 from chat_bench.results import METRICS, Results, write_json
 from chat_bench.systems import CLoop, Greenroom, System, typical_frame_bytes
 from chat_bench.table import measurements, table
 
 ROUNDS: Final = 3
-SECONDS: Final = 1.0
+MEASURED_S: Final = 1.0
+"""How long each workload is measured in each round."""
 LOGINS: Final = 1000
 """In each round."""
 IDLE_CLIENTS: Final = 3000
 JOIN_CLIENTS: Final = 1000
-PING_SECONDS: Final = 2.0
+PING_INTERVAL_S: Final = 2.0
 SPARE_DESCRIPTORS: Final = 500
 COMPARED: Final = ("fanout_1", "fanout_64", "pairs", "login", "join", "idle_rss")
 
@@ -42,7 +44,7 @@ class Pinned(System):
     cpu: int | None = None
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start it there; its threads inherit that."""
+        """Start it there; its threads inherit that. `ping_interval`: as in `System.start`."""
         server = super().start(folder, ping_interval)
         if self.cpu is not None:
             os.sched_setaffinity(server.pid, {self.cpu})
@@ -84,8 +86,8 @@ def run(
         Bench(one_round, turns, folder, results, say).run()
         for system in turns:
             if system.has_clients:
-                with system.start(folder) as server, Crowd(server.port(), system.wire) as crowd:
-                    logins, _ = workloads.log_in(server, crowd, system.wire, LOGINS)
+                with system.start(folder) as server, ClientPool(server.port(), system.protocol) as pool:
+                    logins, _ = workloads.log_in(server, pool, system.protocol, LOGINS)
                 results.add("login", system.name, logins.cpu_us)
 
 
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         idle_clients=min(options.idle_clients, clients),
         join_clients=min(JOIN_CLIENTS, clients),
         # Longer than the log-ins, so that these are measured alone.
-        ping_interval=max(PING_SECONDS, options.idle_clients / 1500),
+        ping_interval=max(PING_INTERVAL_S, options.idle_clients / 1500),
     )
     start = time.monotonic()
     others = machine.OtherLoad()
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings={},
             versions={system.name: system.version for system in found},
         )
-        run(plan, found, folder, results, _say)
+        run(plan, found, folder, results, print_progress)
     print(measurements(results))
     print(f"\n{ratios(results)}\n")
     print(f"- Rounds: {plan.rounds} of {plan.seconds:g} s; {plan.idle_clients:,} idle connections.")
@@ -169,9 +171,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=SECONDS,
+        default=MEASURED_S,
         metavar="S",
-        help=f"of each measurement (default {SECONDS:g})",
+        help=f"of each measurement (default {MEASURED_S:g})",
     )
     parser.add_argument(
         "--idle-clients",
@@ -184,13 +186,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except BenchError as problem:
-        _say(f"chat_bench: {problem}")
+        print_progress(f"chat_bench: {problem}")
         sys.exit(1)

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from chat_bench.process import BenchError, Server, find_program, free_port
-from chat_bench.wires import (
+from chat_bench.protocols import (
     MARK,
-    IrcWire,
-    MqttWire,
-    NatsWire,
-    NdjsonWire,
-    RawWire,
-    RedisWire,
-    Wire,
+    IrcProtocol,
+    MqttProtocol,
+    NatsProtocol,
+    NdjsonProtocol,
+    RawProtocol,
+    RedisProtocol,
+    WireProtocol,
     text_with,
 )
 from chat_bench.workloads import ROOM
@@ -34,16 +34,16 @@ class System(ABC):
 
     name: str
     program: str
-    wire: Wire
+    protocol: WireProtocol
     receivers = 1000
     """Receivers of a fan-out."""
     has_clients = True
     """Whether clients can log in and send to each other."""
     settle = 0.0
-    """Seconds within which deferred work is done."""
+    """Seconds after the last message within which deferred work is done."""
     pings = False
     """Whether the server pings its clients."""
-    presence_seconds = 0.0
+    presence_s = 0.0
     """Seconds after joins for which presence events are still sent."""
     many_in_a_room = True
     """Whether 10,000 joins of one room fit in the bench's time budget."""
@@ -57,7 +57,10 @@ class System(ABC):
         """Return the command that serves on `port`, with its files in `folder`."""
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start a server, with its own new folder inside `folder`."""
+        """Start a server, with its own new folder inside `folder`.
+
+        `ping_interval`: seconds between the server's pings; None: its default. Systems with `pings` use it.
+        """
         del ping_interval
         port = free_port()
         own = Path(tempfile.mkdtemp(prefix=f"{self.name.replace(' ', '-')}-", dir=folder))
@@ -80,7 +83,7 @@ class CLoop(System):
 
     def __init__(self, program: str, folder: Path, frame_bytes: int) -> None:
         super().__init__(program)
-        self.wire = RawWire(frame_bytes)
+        self.protocol = RawProtocol(frame_bytes)
         self.binary = folder / "fanout"
         compile_ = [program, "-O2", "-Wall", "-Wextra", "-o", str(self.binary), str(SOURCE)]
         done = subprocess.run(compile_, capture_output=True, text=True, timeout=60, check=False)
@@ -103,10 +106,10 @@ class Greenroom(System):
 
     name = "greenroom"
     program = "chat-server"
-    wire = NdjsonWire()
+    protocol = NdjsonProtocol()
     settle = 1.0  # Checkpoints come once a second.
     pings = True
-    presence_seconds = 6.0  # In a large room, presence is sent at most every 5 s.
+    presence_s = 6.0  # In a large room, presence is sent at most every 5 s.
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return `chat-server` with its own store."""
@@ -117,7 +120,7 @@ class Greenroom(System):
         ]
 
     def start(self, folder: Path, ping_interval: float | None = None) -> Server:
-        """Start `chat-server` with this ping interval."""
+        """Start `chat-server`; `ping_interval`: its `--ping-interval`, in seconds."""
         port = free_port()
         own = Path(tempfile.mkdtemp(prefix="greenroom-", dir=folder))
         pings = [] if ping_interval is None else ["--ping-interval", f"{ping_interval:g}"]
@@ -129,7 +132,7 @@ class Redis(System):
 
     name = "redis"
     program = "redis-server"
-    wire = RedisWire()
+    protocol = RedisProtocol()
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return redis-server without persistence and without a limit of subscribers' output buffers."""
@@ -145,7 +148,7 @@ class Nats(System):
 
     name = "nats"
     program = "nats-server"
-    wire = NatsWire()
+    protocol = NatsProtocol()
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return nats-server with a long ping interval."""
@@ -159,7 +162,7 @@ class Mosquitto(System):
 
     name = "mosquitto"
     program = "mosquitto"
-    wire = MqttWire()
+    protocol = MqttProtocol()
 
     def command(self, folder: Path, port: int) -> list[str]:
         """Return mosquitto for anonymous clients, with TCP_NODELAY as in all other systems."""
@@ -178,7 +181,7 @@ class NgIrcd(System):
 
     name = "ngircd"
     program = "ngircd"
-    wire = IrcWire()
+    protocol = IrcProtocol()
     many_in_a_room = False  # Each join is announced to all members: 10,000 joins are 50 million deliveries.
 
     def command(self, folder: Path, port: int) -> list[str]:
@@ -227,7 +230,7 @@ def typical_frame_bytes() -> int:
 
 def measure_frame_bytes(system: System, folder: Path) -> int:
     """Return the length of that frame as received on a socket, for a seq of four digits."""
-    asked = system.wire.login("publisher", ROOM) + system.wire.publish(ROOM, text_with(MARK))
+    asked = system.protocol.login("publisher", ROOM) + system.protocol.publish(ROOM, text_with(MARK))
     with (
         system.start(folder) as server,
         socket.create_connection(("127.0.0.1", server.port()), timeout=10) as client,

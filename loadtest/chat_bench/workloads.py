@@ -6,9 +6,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from chat_bench.crowd import PATIENCE_SECONDS, Crowd
+from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
 from chat_bench.process import BenchError, Server
-from chat_bench.wires import MARK, OTHER_MARK, Wire, text_with
+from chat_bench.protocols import MARK, OTHER_MARK, WireProtocol, text_with
 
 ROOM: Final = "bench"
 HALL: Final = "hall"
@@ -72,22 +72,22 @@ def measured(
 class FanOut:
     """One publisher, many receivers: the next messages are sent when all receivers have all previous ones."""
 
-    def __init__(self, crowd: Crowd, wire: Wire, receivers: int) -> None:
-        logins = (wire.login(f"r{number}", ROOM) for number in range(receivers))
-        crowd.open(logins, wire.logged_in(ROOM))
-        login = wire.publisher_login("publisher", ROOM)
-        self._publisher = crowd.open([login], wire.logged_in())[0]
-        self._crowd = crowd
-        self._wire = wire
+    def __init__(self, pool: ClientPool, protocol: WireProtocol, receivers: int) -> None:
+        logins = (protocol.login(f"r{number}", ROOM) for number in range(receivers))
+        pool.open(logins, protocol.logged_in(ROOM))
+        login = protocol.publisher_login("publisher", ROOM)
+        self._publisher = pool.open([login], protocol.logged_in())[0]
+        self._pool = pool
+        self._protocol = protocol
         self._receivers = receivers
-        self._receive = {fd: sock.recv_into for fd, sock in crowd.sockets.items()}
-        self._message = wire.publish(ROOM, text_with(MARK))
+        self._receive = {fd: sock.recv_into for fd, sock in pool.sockets.items()}
+        self._message = protocol.publish(ROOM, text_with(MARK))
 
     def run(self, seconds: float, in_flight: int) -> tuple[int, int]:
         """Publish for `seconds`, at least once; return (deliveries to receivers, bytes)."""
         # The publisher's own echo is awaited, as its acknowledgement, but does not count as a delivery.
-        due = in_flight * (self._receivers + self._wire.echoes)
-        send = self._crowd.sockets[self._publisher].send
+        due = in_flight * (self._receivers + self._protocol.echoes)
+        send = self._pool.sockets[self._publisher].send
         burst = self._message * in_flight
         deliveries = received = 0
         end = time.monotonic() + seconds
@@ -100,14 +100,14 @@ class FanOut:
 
     def _collect(self, due: int) -> int:
         """Read until `due` marks have come; return the number of bytes."""
-        crowd = self._crowd
-        buffer = crowd.buffer
+        pool = self._pool
+        buffer = pool.buffer
         count = buffer.count
-        poll = crowd.epoll.poll
+        poll = pool.epoll.poll
         receive = self._receive
         received = 0
         while due > 0:
-            events = poll(PATIENCE_SECONDS)
+            events = poll(RECEIVE_TIMEOUT_S)
             if not events:
                 raise BenchError(f"{due} deliveries are missing")
             for fd, _ in events:
@@ -117,7 +117,7 @@ class FanOut:
                 if marks:
                     due -= marks
                 else:
-                    reply_to_other(crowd, self._wire, fd, size)
+                    reply_to_other(pool, self._protocol, fd, size)
         if due:
             raise BenchError(f"{-due} deliveries too many")
         return received
@@ -126,25 +126,25 @@ class FanOut:
 class Pairs:
     """Clients in pairs: each sends its next message when its partner's last one has arrived."""
 
-    def __init__(self, crowd: Crowd, wire: Wire, clients: int) -> None:
-        logins = (wire.login(f"u{number}") for number in range(clients))
-        opened = crowd.open(logins, wire.logged_in())
-        self._crowd = crowd
-        self._wire = wire
+    def __init__(self, pool: ClientPool, protocol: WireProtocol, clients: int) -> None:
+        logins = (protocol.login(f"u{number}") for number in range(clients))
+        opened = pool.open(logins, protocol.logged_in())
+        self._pool = pool
+        self._protocol = protocol
         self._clients = {}
         marks = (MARK, OTHER_MARK)
         for number, fd in enumerate(opened):
-            sock = crowd.sockets[fd]
-            frame = wire.direct(f"u{number ^ 1}", text_with(marks[number & 1]))
+            sock = pool.sockets[fd]
+            frame = protocol.direct(f"u{number ^ 1}", text_with(marks[number & 1]))
             self._clients[fd] = (sock.recv_into, sock.send, marks[number & 1 ^ 1], frame)
 
     def run(self, seconds: float) -> tuple[int, int]:
         """Send for `seconds`; return (messages received by the partners, bytes)."""
-        crowd = self._crowd
+        pool = self._pool
         clients = self._clients
-        buffer = crowd.buffer
+        buffer = pool.buffer
         count = buffer.count
-        poll = crowd.epoll.poll
+        poll = pool.epoll.poll
         for _, send, _, frame in clients.values():
             send(frame)
         under_way = len(clients)
@@ -152,7 +152,7 @@ class Pairs:
         end = time.monotonic() + seconds
         sending = True
         while under_way:
-            events = poll(PATIENCE_SECONDS)
+            events = poll(RECEIVE_TIMEOUT_S)
             if not events:
                 raise BenchError(f"{under_way} messages are missing")
             sending = sending and time.monotonic() < end
@@ -168,33 +168,37 @@ class Pairs:
                     else:
                         under_way -= arrived
                 else:
-                    reply_to_other(crowd, self._wire, fd, size)
+                    reply_to_other(pool, self._protocol, fd, size)
         return messages, received
 
 
-def log_in(server: Server, crowd: Crowd, wire: Wire, clients: int) -> tuple[Sample, list[int]]:
+def log_in(
+    server: Server, pool: ClientPool, protocol: WireProtocol, clients: int
+) -> tuple[Sample, list[int]]:
     """Log clients in by name; return the measurement and their descriptors."""
     cpu = server.cpu()
     start = time.monotonic()
-    opened = crowd.open((wire.login(f"u{number}") for number in range(clients)), wire.logged_in())
+    opened = pool.open((protocol.login(f"u{number}") for number in range(clients)), protocol.logged_in())
     wall = time.monotonic() - start
     return Sample(cpu=server.cpu() - cpu, wall=wall, units=clients), opened
 
 
-def join(server: Server, crowd: Crowd, wire: Wire, members: list[int], settle: float) -> Sample:
+def join(
+    server: Server, pool: ClientPool, protocol: WireProtocol, members: list[int], settle: float
+) -> Sample:
     """Let all join one room; presence events of the following `settle` seconds count, too."""
     cpu = server.cpu()
     start = time.monotonic()
-    crowd.ask(members, wire.join(HALL), wire.joined(HALL))
+    pool.ask(members, protocol.join(HALL), protocol.joined(HALL))
     wall = time.monotonic() - start
-    crowd.idle(settle)
+    pool.idle(settle)
     return Sample(cpu=server.cpu() - cpu, wall=wall, units=len(members))
 
 
-def reply_to_other(crowd: Crowd, wire: Wire, fd: int, size: int) -> None:
+def reply_to_other(pool: ClientPool, protocol: WireProtocol, fd: int, size: int) -> None:
     """Reply to input that is not a message, if needed. Raises `BenchError` at the end of the stream."""
     if not size:
         raise BenchError("the server closed a connection")
-    reply = wire.answer(bytes(memoryview(crowd.buffer)[:size]))
+    reply = protocol.answer(bytes(memoryview(pool.buffer)[:size]))
     if reply:
-        crowd.sockets[fd].send(reply)
+        pool.sockets[fd].send(reply)

@@ -44,7 +44,7 @@ def test_without_valgrind_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(600)
 def test_instructions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instructions, "RECEIVERS", 4)
-    monkeypatch.setattr(instructions, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(instructions, "IDLE_S", 0.2)
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     many = Load(MANY.title, 2, 4, 4)
     monkeypatch.setattr(instructions, "MANY", many)

@@ -67,8 +67,8 @@ def test_this_checkout_and_another_are_measured_in_turns(
     for kind in (PinnedGreenroom, PinnedLoop):
         monkeypatch.setattr(kind, "receivers", 5)
         monkeypatch.setattr(kind, "settle", 0.0)
-        monkeypatch.setattr(kind, "presence_seconds", 0.0)
-    for name, value in (("LOGINS", 10), ("JOIN_CLIENTS", 10), ("PING_SECONDS", 0.2)):
+        monkeypatch.setattr(kind, "presence_s", 0.0)
+    for name, value in (("LOGINS", 10), ("JOIN_CLIENTS", 10), ("PING_INTERVAL_S", 0.2)):
         monkeypatch.setattr(quick, name, value)
     monkeypatch.setattr(quick, "pin", lambda: None)
     target = tmp_path / "quick.json"

@@ -12,8 +12,9 @@ import pytest
 from chat_bench import workloads
 from chat_bench.__main__ import main
 from chat_bench.bench import Bench, Plan
-from chat_bench.crowd import Crowd
+from chat_bench.client_pool import ClientPool
 from chat_bench.process import BenchError, find_program
+from chat_bench.protocols import NdjsonProtocol, RawProtocol
 from chat_bench.results import Results
 from chat_bench.systems import (
     PEERS,
@@ -24,7 +25,6 @@ from chat_bench.systems import (
     measure_frame_bytes,
     typical_frame_bytes,
 )
-from chat_bench.wires import NdjsonWire, RawWire
 
 PLAN = Plan(
     workloads=frozenset("abcd"), rounds=1, seconds=0.05, idle_clients=20, join_clients=10, ping_interval=0.2
@@ -38,7 +38,7 @@ needs_greenroom = pytest.mark.skipif(not find_program("chat-server"), reason="ch
 
 def run(system: System, folder: Path) -> Results:
     system.receivers = 5
-    system.settle = system.presence_seconds = 0.0
+    system.settle = system.presence_s = 0.0
     results = Results(started="", machine={}, settings={}, versions={system.name: system.version})
     Bench(PLAN, [system], folder, results, lambda _: None).run()
     return results
@@ -49,8 +49,8 @@ def test_c_loop_sends_each_receiver_the_same_bytes(tmp_path: Path) -> None:
     loop = c_loop(tmp_path, 200)
     assert loop is not None
     loop.receivers = 5
-    with loop.start(tmp_path) as server, Crowd(server.port(), loop.wire) as crowd:
-        fan_out = workloads.FanOut(crowd, loop.wire, 5)
+    with loop.start(tmp_path) as server, ClientPool(server.port(), loop.protocol) as pool:
+        fan_out = workloads.FanOut(pool, loop.protocol, 5)
         deliveries, received = fan_out.run(0.0, in_flight=64)
     assert deliveries == 64 * 5
     assert received == deliveries * 200
@@ -100,7 +100,7 @@ class Broken(System):
 
     name = "broken"
     program = "false"
-    wire = NdjsonWire()
+    protocol = NdjsonProtocol()
 
     def command(self, folder: Path, port: int) -> list[str]:
         del folder, port
@@ -118,8 +118,11 @@ def test_bench_records_a_failing_system_once(tmp_path: Path) -> None:
 
 
 def test_open_without_a_listener_raises() -> None:
-    with Crowd(1, RawWire(64)) as crowd, pytest.raises(BenchError, match="connection 1 was not accepted"):
-        crowd.open([b"hello"], b"")
+    with (
+        ClientPool(1, RawProtocol(64)) as pool,
+        pytest.raises(BenchError, match="connection 1 was not accepted"),
+    ):
+        pool.open([b"hello"], b"")
 
 
 @needs_compiler

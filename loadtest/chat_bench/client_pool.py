@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from chat_bench.process import BenchError
-from chat_bench.wires import Wire
+from chat_bench.protocols import WireProtocol
 
-PATIENCE_SECONDS: Final = 10.0
+RECEIVE_TIMEOUT_S: Final = 10.0
 """If nothing arrives for so long while something is due, the measurement has failed."""
 
 BUFFER_BYTES: Final = 256 * 1024
@@ -24,7 +24,7 @@ BUFFER_BYTES: Final = 256 * 1024
 _CONNECTIONS_PER_ADDRESS: Final = 12_000
 """Connections per source address: well below Linux's default of 28,232 ephemeral ports."""
 
-LOGINS_SECONDS: Final = 60.0
+LOGINS_TIMEOUT_S: Final = 60.0
 """Deadline for all log-ins, or all joins, of a workload."""
 
 _TAIL_BYTES: Final = 4096
@@ -37,17 +37,17 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-class Crowd:
+class ClientPool:
     """The clients of one server; leaving the context closes them."""
 
-    def __init__(self, port: int, wire: Wire) -> None:
+    def __init__(self, port: int, protocol: WireProtocol) -> None:
         self.epoll: Final = select.epoll()
         self.buffer: Final = bytearray(BUFFER_BYTES)
         self.sockets: Final[dict[int, socket.socket]] = {}
         self.answered: Final[set[int]] = set()
         """Descriptors of the clients that have answered a ping of the server."""
         self._port = port
-        self._wire = wire
+        self._protocol = protocol
         self._deadline = 0.0
         self._tails: dict[int, bytes] = {}
 
@@ -65,13 +65,13 @@ class Crowd:
         """Connect and log in, one connection for each of `logins`; return their descriptors, in order.
 
         A login is done when `answer` has come, or with an empty `answer`, when the connection is established.
-        At most `wire.logins_at_once` wait at a time, so that no listen backlog overflows.
+        At most `protocol.logins_at_once` wait at a time, so that no listen backlog overflows.
         """
         opened: list[int] = []
         waiting: set[int] = set()
-        self._deadline = time.monotonic() + LOGINS_SECONDS
+        self._deadline = time.monotonic() + LOGINS_TIMEOUT_S
         for login in logins:
-            while len(waiting) >= self._wire.logins_at_once:
+            while len(waiting) >= self._protocol.logins_at_once:
                 self._take(waiting, answer)
             sock = self._connect()
             sock.send(login)
@@ -84,9 +84,9 @@ class Crowd:
     def ask(self, members: Sequence[int], request: bytes, answer: bytes) -> None:
         """Send `request` from each of `members`, as fast as the server answers, and wait for all answers."""
         waiting: set[int] = set()
-        self._deadline = time.monotonic() + LOGINS_SECONDS
+        self._deadline = time.monotonic() + LOGINS_TIMEOUT_S
         for member in members:
-            while len(waiting) >= self._wire.logins_at_once:
+            while len(waiting) >= self._protocol.logins_at_once:
                 self._take(waiting, answer)
             self.sockets[member].send(request)
             waiting.add(member)
@@ -104,7 +104,7 @@ class Crowd:
             # The port is chosen at connect: a port is then only taken per target address.
             sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
             sock.bind((f"127.0.0.{1 + len(self.sockets) // _CONNECTIONS_PER_ADDRESS}", 0))
-            sock.settimeout(PATIENCE_SECONDS)
+            sock.settimeout(RECEIVE_TIMEOUT_S)
             sock.connect(("127.0.0.1", self._port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
@@ -119,9 +119,9 @@ class Crowd:
         while waiting:
             self._take(waiting, answer)
 
-    def _take(self, waiting: set[int], answer: bytes, patience: float = PATIENCE_SECONDS) -> None:
+    def _take(self, waiting: set[int], answer: bytes, timeout_s: float = RECEIVE_TIMEOUT_S) -> None:
         """Read input; remove clients that got their `answer` from `waiting`; answer the server's pings."""
-        events = self.epoll.poll(patience)
+        events = self.epoll.poll(timeout_s)
         if waiting and (not events or time.monotonic() > self._deadline):
             one = next(iter(waiting))
             said = self._tails.get(one, b"")[-300:]
@@ -130,7 +130,7 @@ class Crowd:
             data = self._tails.pop(fd, b"") + self._read(fd)
             if fd in waiting and answer in data:
                 waiting.discard(fd)
-            reply = self._wire.answer(data)
+            reply = self._protocol.answer(data)
             if reply:
                 self.answered.add(fd)
                 self.sockets[fd].send(reply)

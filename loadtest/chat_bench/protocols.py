@@ -23,7 +23,7 @@ def text_with(mark: bytes) -> bytes:
     return words[: TEXT_BYTES - 1].ljust(TEXT_BYTES - 1, b".") + mark
 
 
-class Wire(ABC):
+class WireProtocol(ABC):
     """A client's side of one protocol. Names and rooms are short ASCII words."""
 
     echoes = False
@@ -66,7 +66,7 @@ class Wire(ABC):
         return b""
 
 
-class NdjsonWire(Wire):
+class NdjsonProtocol(WireProtocol):
     """Greenroom."""
 
     echoes = True
@@ -106,7 +106,7 @@ class NdjsonWire(Wire):
         return b"".join(_line({"type": "pong", "id": msgspec.json.decode(ping)["id"]}) for ping in pings)
 
 
-class RedisWire(Wire):
+class RedisProtocol(WireProtocol):
     """Redis pub/sub, RESP3: a connection that subscribes may publish too."""
 
     def login(self, name: str, room: str | None = None) -> bytes:
@@ -141,7 +141,7 @@ class RedisWire(Wire):
         return f"*{len(words)}\r\n{parts}".encode()
 
 
-class NatsWire(Wire):
+class NatsProtocol(WireProtocol):
     """NATS core."""
 
     def login(self, name: str, room: str | None = None) -> bytes:
@@ -175,7 +175,7 @@ class NatsWire(Wire):
         return b"PONG\r\n" if b"PING\r\n" in data else b""
 
 
-class MqttWire(Wire):
+class MqttProtocol(WireProtocol):
     """MQTT 3.1.1 (OASIS standard, chapters 2 and 3), QoS 0, no keepalive."""
 
     logins_at_once = 32  # Mosquitto's backlog is 100.
@@ -219,7 +219,7 @@ class MqttWire(Wire):
         return bytes([kind, len(body)]) + body
 
 
-class IrcWire(Wire):
+class IrcProtocol(WireProtocol):
     """IRC, RFC 2812."""
 
     logins_at_once = 8  # ngIRCd's backlog is 10.
@@ -256,7 +256,7 @@ class IrcWire(Wire):
         return b"PONG %b\r\n" % ping[1] if ping else b""
 
 
-class RawWire(Wire):
+class RawProtocol(WireProtocol):
     """The C loop: no protocol. A message is as long as one of another system; a connection is a login."""
 
     def __init__(self, frame_bytes: int) -> None:
