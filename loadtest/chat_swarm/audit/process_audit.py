@@ -48,7 +48,7 @@ class ProcessAudit:
     def observe_out_of_sequence(self, receiver: Receiver, first: int, last: int) -> None:
         """Record a run of seqs that does not start right after the receiver's position."""
         if receiver in self._followed:
-            self._checked += receiver.observe_run(first, last, self._fault_log)
+            self._checked += receiver.observe_message_run(first, last, self._fault_log)
 
     def observe_gap(self, receiver: Receiver, first: int, last: int) -> None:
         """Record a `gap` event that the receiver got."""

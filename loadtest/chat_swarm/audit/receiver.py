@@ -12,8 +12,8 @@ MISSING_RANGES_KEPT: Final = 1_000
 class Receiver:
     """The position of a bot in a room.
 
-    A caller with a run that starts at `position` + 1 sets `position` itself, for speed; any other run goes to
-    `ProcessAudit.observe_out_of_sequence`.
+    A caller with a run of messages that starts at `position` + 1 sets `position` itself, for speed; any other
+    run goes to `ProcessAudit.observe_out_of_sequence`.
     """
 
     __slots__ = ("_counted_to", "_joined_at", "_missing", "bot", "excused", "position", "room", "slow")
@@ -37,8 +37,8 @@ class Receiver:
         self._counted_to = self.position
         return shown
 
-    def observe_run(self, first: int, last: int, fault_log: FaultLog) -> int:
-        """Record a run out of sequence; return the messages since the last count, these included."""
+    def observe_message_run(self, first: int, last: int, fault_log: FaultLog) -> int:
+        """Record a run of messages out of sequence; return the messages since the last count, with these."""
         shown = self.take_uncounted() + last - first + 1
         if first <= self.position:
             self._observe_late(first, min(last, self.position), fault_log)

@@ -1,4 +1,7 @@
-"""What the bots of one process share: event loop, recorder, audit, slots; and the report for each second."""
+"""What the bots of one process share: event loop, recorder, audit, slots; and the report for each second.
+
+The report says whether this process was the bottleneck in that second (model/bottleneck.py has the limits).
+"""
 
 import collections
 import gc
@@ -17,6 +20,7 @@ from chat_swarm.bots.slots import PAIR_SLOT, ROOM_SLOT, RoomLayout, SlotPool, Sl
 from chat_swarm.bots.source_addresses import SourceAddresses
 from chat_swarm.loop.event_loop import LAG_PROBE_PERIOD_NS, EventLoop
 from chat_swarm.loop.rx_timestamps import RxTimestamping
+from chat_swarm.model.bottleneck import overload_reason
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.plan import RunPlan
 from chat_swarm.model.recorder import Recorder
@@ -27,8 +31,6 @@ log = logging.getLogger(__name__)
 _NS_PER_S: Final = 1_000_000_000
 _EARLY_TIMER_NS: Final = 5_000_000
 """How early the timer of a second may fire: more than a clock slews in a second (adjtime(3))."""
-_BUSY_CORES: Final = 0.95
-"""CPU use above which the process itself is the bottleneck: Python uses one core at most."""
 _WARNINGS_KEPT: Final = 20
 FIRST_LOGIN_S: Final = 5
 """A bot without a session for longer than this after its start counts as `never_there`."""
@@ -258,20 +260,15 @@ class BotProcess:
             cpu=(cpu - self._cpu_ns) / _NS_PER_S / seconds,
             loop_lag_max_us=self._lag_max_ns // 1000,
         )
-        interval.marked = self._overload_reason(interval, histograms.get("send_lag"))
+        send_lag = histograms.get("send_lag")
+        interval.marked = overload_reason(
+            lag_limit_s=self.plan.lag_limit,
+            loop_lag_max_us=interval.loop_lag_max_us,
+            cpu_cores=interval.cpu,
+            send_lag_max_us=0 if send_lag is None else send_lag.largest,
+        )
         self._second_start_ns, self._cpu_ns, self._lag_max_ns = now, cpu, 0
         self._sink(interval, histograms)
-
-    def _overload_reason(self, interval: ProcessSecond, send_lag: Histogram | None) -> str:
-        """Return why the generator was the bottleneck in a second; empty if it was not."""
-        limit = self.plan.lag_limit
-        if interval.loop_lag_max_us > limit * 1e6:
-            return f"loop lag over {limit * 1e3:g} ms"
-        if interval.cpu > _BUSY_CORES:
-            return f"CPU over {_BUSY_CORES:.0%} of a core"
-        if send_lag is not None and send_lag.largest > limit * 1e6:
-            return f"sent late by over {limit * 1e3:g} ms"  # it catches up after the second before
-        return ""
 
 
 def ns_to_next_second(wall_ns: int) -> int:

@@ -47,9 +47,9 @@ class MessageRun:
 
 
 class DecodedRead(NamedTuple):
-    """The contents of one read, in order; `only_run` is set if they are a single run and nothing else."""
+    """The contents of one read, in order; `only_message_run` is set if they are one run of messages."""
 
-    only_run: MessageRun | None
+    only_message_run: MessageRun | None
     items: tuple[MessageRun | Event, ...]
 
 
@@ -88,9 +88,9 @@ class FrameCache:
             self._cached_bytes -= len(oldest)
 
     def _decode_items(self, data: bytes) -> Iterator[MessageRun | Event]:
-        """Yield the events, with contiguous messages of a room grouped into runs."""
+        """Yield the events, with contiguous messages of a room grouped."""
         room = ""
-        run: list[ReceivedMessage] = []
+        contiguous: list[ReceivedMessage] = []
         for line in data.splitlines():
             if not line:
                 continue
@@ -100,22 +100,22 @@ class FrameCache:
                 raise ValueError(f"not a frame of the protocol: {line[:80]!r} ({error})") from error
             if isinstance(event, MessageEvent) and not event.again:
                 one = self._received_message(event)
-                if run and event.room == room and one.seq == run[-1].seq + 1:
-                    run.append(one)
+                if contiguous and event.room == room and one.seq == contiguous[-1].seq + 1:
+                    contiguous.append(one)
                     continue
-                if run:
-                    yield MessageRun(room, run)
-                room, run = event.room, [one]
+                if contiguous:
+                    yield MessageRun(room, contiguous)
+                room, contiguous = event.room, [one]
                 continue
-            if run:
-                yield MessageRun(room, run)
-                run = []
+            if contiguous:
+                yield MessageRun(room, contiguous)
+                contiguous = []
             if event is None:
                 self.unknown_frames += 1
             else:
                 yield event
-        if run:
-            yield MessageRun(room, run)
+        if contiguous:
+            yield MessageRun(room, contiguous)
 
     def _received_message(self, event: MessageEvent) -> ReceivedMessage:
         header = payload.parse_header(self._run_id, event.message)

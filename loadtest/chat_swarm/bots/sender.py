@@ -168,12 +168,12 @@ class Sender(BotSession):
         self._abandon_pending()
         super().on_shut_down()
 
-    def on_own_messages(self, run: MessageRun, received_ns: int, *, exact: bool) -> None:
-        last = run.messages[-1] if exact else None
-        for message in run.messages:
+    def on_own_messages(self, message_run: MessageRun, received_ns: int, *, exact: bool) -> None:
+        last = message_run.messages[-1] if exact else None
+        for message in message_run.messages:
             if message.sender == self.name:
                 self.on_own_message(
-                    run.room, message.seq, message.counter, received_ns, exact=message is last
+                    message_run.room, message.seq, message.counter, received_ns, exact=message is last
                 )
 
     def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:

@@ -4,7 +4,7 @@ All methods run in the event loop and MUST NOT block.
 
 The path of a delivery, the hottest of the swarm: `EventLoop.run_once` → `BotConnection._receive` →
 `BotSession.on_lines` → `FrameCache.decode` (a dict access for all receivers but one) →
-`BotSession._take_run`, which checks the position and appends four timestamps.
+`BotSession._take_message_run`, which checks the position and appends four timestamps.
 """
 
 import time
@@ -82,8 +82,8 @@ class BotSession(BotLifecycle):
     def on_resumed(self) -> None:
         """Send unacknowledged messages again: the session was resumed."""
 
-    def on_own_messages(self, run: MessageRun, received_ns: int, *, exact: bool) -> None:
-        """Handle a run that contains own messages."""
+    def on_own_messages(self, message_run: MessageRun, received_ns: int, *, exact: bool) -> None:
+        """Handle a run of messages that contains own messages."""
 
     def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
         """Handle an own message: it is acknowledged."""
@@ -124,7 +124,7 @@ class BotSession(BotLifecycle):
         counts = process.recorder.counts
         counts["received_bytes"] += len(data)
         try:
-            run, items = process.frame_cache.decode(data)
+            message_run, items = process.frame_cache.decode(data)
         except ValueError as error:
             process.count_error("bad_frame_from_server")
             process.warn(str(error))
@@ -132,8 +132,8 @@ class BotSession(BotLifecycle):
                 self.connection.close()
             self.on_lost("bad frame")
             return
-        if run is not None:
-            self._take_run(run, received_ns, seen_ns, exact=exact)
+        if message_run is not None:
+            self._take_message_run(message_run, received_ns, seen_ns, exact=exact)
             return
         last = len(items) - 1
         final, connection = items[last], self.connection
@@ -141,35 +141,39 @@ class BotSession(BotLifecycle):
             self._handle_event(final, received_ns, seen_ns, exact=False)
         for place, item in enumerate(items):
             if isinstance(item, MessageRun):
-                self._take_run(item, received_ns, seen_ns, exact=exact and place == last)
+                self._take_message_run(item, received_ns, seen_ns, exact=exact and place == last)
             elif self.connection is connection and not isinstance(
                 item, Bye
             ):  # else it belongs to an earlier connection
                 self._handle_event(item, received_ns, seen_ns, exact=exact and place == last)
 
-    def _take_run(self, run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool) -> None:
-        receiver = self.receivers.get(run.room)
+    def _take_message_run(
+        self, message_run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool
+    ) -> None:
+        receiver = self.receivers.get(message_run.room)
         if receiver is None:
             self.process.count_error("message_of_no_room_of_ours")
             return
-        if run.first == receiver.position + 1:
-            receiver.position = run.last
+        if message_run.first == receiver.position + 1:
+            receiver.position = message_run.last
         else:
-            self.process.audit.observe_out_of_sequence(receiver, run.first, run.last)
+            self.process.audit.observe_out_of_sequence(receiver, message_run.first, message_run.last)
         recorder = self.process.recorder
-        recorder.counts["delivered"] += run.count
-        only = run.single
+        recorder.counts["delivered"] += message_run.count
+        only = message_run.single
         if only is not None and exact and self.timed and only.sent_ns > self.live_since_ns:
             recorder.received_ns.append(received_ns)
             recorder.seen_ns.append(seen_ns)
             recorder.sent_ns.append(only.sent_ns)
             recorder.planned_ns.append(only.planned_ns)
         else:
-            self._time_run(run, received_ns, seen_ns, exact=exact)
-        if self.name in run.senders:
-            self.on_own_messages(run, received_ns, exact=exact)
+            self._time_message_run(message_run, received_ns, seen_ns, exact=exact)
+        if self.name in message_run.senders:
+            self.on_own_messages(message_run, received_ns, exact=exact)
 
-    def _time_run(self, run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool) -> None:
+    def _time_message_run(
+        self, message_run: MessageRun, received_ns: int, seen_ns: int, *, exact: bool
+    ) -> None:
         """Time messages for which only an interval of receive times is known.
 
         One read has one kernel timestamp, that of its last bytes. Every message in it arrived after the
@@ -180,8 +184,8 @@ class BotSession(BotLifecycle):
         """
         recorder = self.process.recorder
         polled_ns = self.process.loop.previous_poll_ns
-        last = run.messages[-1] if exact else None
-        for message in run.messages:
+        last = message_run.messages[-1] if exact else None
+        for message in message_run.messages:
             sent = message.sent_ns
             if not sent:
                 recorder.counts["foreign"] += 1

@@ -13,9 +13,9 @@ from heapq import heappop, heappush
 from itertools import islice
 from typing import Final, TypedDict
 
-SLOT_REQUEST_MESSAGE: Final = "swarm_seats"
+SLOT_REQUEST_MESSAGE: Final = "swarm_slot_request"
 """Name of the Locust message with a `SlotRequest`, worker → master."""
-SLOT_GRANT_MESSAGE: Final = "swarm_seated"
+SLOT_GRANT_MESSAGE: Final = "swarm_slot_grant"
 """Name of the Locust message with a `SlotGrant`, master → worker."""
 
 ROOM_SLOT: Final = "room"
@@ -23,18 +23,18 @@ PAIR_SLOT: Final = "pair"
 
 
 class SlotRequest(TypedDict):
-    """The pool `book` requests `count` slots. `number` counts its requests from 1; a repeat keeps it."""
+    """The pool `pool` requests `count` slots. `number` counts its requests from 1; a repeat keeps it."""
 
-    book: str
+    pool: str
     kind: str
     number: int
     count: int
 
 
 class SlotGrant(TypedDict):
-    """The slots for request `number` of the pool `book`."""
+    """The slots for request `number` of the pool `pool`."""
 
-    book: str
+    pool: str
     kind: str
     number: int
     slots: list[int]
@@ -75,13 +75,13 @@ class SlotAllocator:
 
     def allocate(self, request: SlotRequest) -> SlotGrant | None:
         """Return the grant; the same one again for a repeated request, None for an outdated one."""
-        key = request["book"], request["kind"]
+        key = request["pool"], request["kind"]
         last = self._last_grants.get(key)
         if last is not None and request["number"] <= last["number"]:
             return last if request["number"] == last["number"] else None
         slots = [self._next_slot(request["kind"]) for _ in range(request["count"])]
         self._granted.setdefault(key, []).extend(slots)
-        grant = SlotGrant(book=request["book"], kind=request["kind"], number=request["number"], slots=slots)
+        grant = SlotGrant(pool=request["pool"], kind=request["kind"], number=request["number"], slots=slots)
         self._last_grants[key] = grant
         return grant
 
@@ -162,7 +162,7 @@ class SlotPool:
         if (
             pool is None
             or pool.outstanding is None
-            or grant["book"] != self._name
+            or grant["pool"] != self._name
             or grant["number"] != pool.outstanding["number"]
         ):
             return
@@ -194,7 +194,7 @@ class SlotPool:
                     open_waiters = (waiting for waiting in pool.waiters if waiting.on_slot is not None)
                     count = sum(1 for _ in islice(open_waiters, self._request_sizes[kind]))
                     pool.outstanding = SlotRequest(
-                        book=self._name, kind=kind, number=pool.last_number, count=count
+                        pool=self._name, kind=kind, number=pool.last_number, count=count
                     )
                     self._send_request(pool.outstanding)
                 else:

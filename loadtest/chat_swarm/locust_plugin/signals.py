@@ -23,8 +23,10 @@ _ENDED_STATES: Final = frozenset({STATE_INIT, STATE_STOPPED, STATE_STOPPING})
 
 
 def _interrupt() -> None:
-    hub = gevent.get_hub()
-    hub.loop.run_callback_threadsafe(hub.handle_system_error, KeyboardInterrupt, KeyboardInterrupt())
+    gevent_hub = gevent.get_hub()
+    gevent_hub.loop.run_callback_threadsafe(
+        gevent_hub.handle_system_error, KeyboardInterrupt, KeyboardInterrupt()
+    )
 
 
 class InterruptHandler:

@@ -89,8 +89,8 @@ class RunPlan:
         """Yield the warnings to show before the run starts."""
         kinds = {kind for kind, _ in self.weights}
         size = self.payload_bytes.median or (self.payload_bytes.low + self.payload_bytes.high) / 2
-        talkers = (("ChatterBot", "message", self.message_rate), ("DirectBot", "direct", self.direct_rate))
-        for kind, option, rate in talkers:
+        senders = (("ChatterBot", "message", self.message_rate), ("DirectBot", "direct", self.direct_rate))
+        for kind, option, rate in senders:
             if kind not in kinds:
                 continue
             said = f"--{option}-rate {rate:g}"

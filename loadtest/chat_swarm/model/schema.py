@@ -4,12 +4,9 @@ Field names are file formats and IPC keys: they MUST NOT change. Times in `…_u
 seconds since the epoch (UTC), `t` is seconds since the start of the run.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct, field
-
-SILENT_PROCESS_REASON: Final = "a bot process did not report"
-"""Why a second is marked that lacks the report of a process which reported before."""
 
 
 class ProcessSecond(Struct, kw_only=True):

@@ -108,6 +108,7 @@ class Stage:
     cut_share: float = 0.0
     """Share of the connections to cut when the stage starts."""
     cut_spread: float = 0.0
+    """Seconds over which the cuts are spread; 0: all at once."""
     ends_at: float | None = None
     """End of the stage, in seconds since the start of the run; None if unknown."""
     is_step: bool = True

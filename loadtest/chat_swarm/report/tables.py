@@ -30,7 +30,7 @@ class TableRow(Struct, kw_only=True):
     style: str = ""
 
 
-class ReportTable(Struct, kw_only=True):
+class PageTable(Struct, kw_only=True):
     """A table; `kind` is its CSS class: `numbers`, `meaning` (the last column is prose) or `words`."""
 
     head: list[str]
@@ -38,7 +38,7 @@ class ReportTable(Struct, kw_only=True):
     kind: str = "numbers"
 
 
-def latencies(scope: Scope) -> ReportTable:
+def latencies(scope: Scope) -> PageTable:
     """Return all latencies of a scope, with all quantiles."""
     rows = []
     for metric in METRICS:
@@ -52,10 +52,10 @@ def latencies(scope: Scope) -> ReportTable:
         else:
             empty = [DASH] * len(_QUANTILE_COLUMNS)
             rows.append(TableRow(cells=[metric.name, "0", *empty, metric.meaning], style="quiet"))
-    return ReportTable(head=["", "count", *_QUANTILE_COLUMNS, "from → to"], rows=rows, kind="meaning")
+    return PageTable(head=["", "count", *_QUANTILE_COLUMNS, "from → to"], rows=rows, kind="meaning")
 
 
-def counts(run: FinishedRun) -> ReportTable:
+def counts(run: FinishedRun) -> PageTable:
     """Return all counts, of the whole run and of its headline scope."""
     name = run.summary.headline
     whole, some = run.scope("all"), run.scope(name)
@@ -67,10 +67,10 @@ def counts(run: FinishedRun) -> ReportTable:
         shown = DASH if rate is None else amount(rate) if rate >= 10 or not rate else significant(rate)
         style = "" if all_of_it else "quiet"
         rows.append(TableRow(cells=[key, amount(all_of_it), amount(part), shown, meaning], style=style))
-    return ReportTable(head=["", "whole run", name, "/s", "meaning"], rows=rows, kind="meaning")
+    return PageTable(head=["", "whole run", name, "/s", "meaning"], rows=rows, kind="meaning")
 
 
-def audit(run: FinishedRun) -> ReportTable:
+def audit(run: FinishedRun) -> PageTable:
     """Return the audit's kinds of faults with their counts, and how much it checked."""
     found = run.summary.audit
     rows = [
@@ -88,10 +88,10 @@ def audit(run: FinishedRun) -> ReportTable:
         ("unfinished", found.unfinished, "receivers that lacked messages when the drain ended"),
     ):
         rows.append(TableRow(cells=[title, count(number), meaning], style="quiet"))
-    return ReportTable(head=["", "found", "meaning"], rows=rows, kind="meaning")
+    return PageTable(head=["", "found", "meaning"], rows=rows, kind="meaning")
 
 
-def faults(run: FinishedRun) -> ReportTable:
+def faults(run: FinishedRun) -> PageTable:
     """Return the first faults that the audit found."""
     rows = [
         TableRow(
@@ -106,10 +106,10 @@ def faults(run: FinishedRun) -> ReportTable:
         )
         for fault in run.summary.audit.faults
     ]
-    return ReportTable(head=["", "room", "bot", "seq", ""], rows=rows, kind="words")
+    return PageTable(head=["", "room", "bot", "seq", ""], rows=rows, kind="words")
 
 
-def steps(run: FinishedRun) -> ReportTable | None:
+def steps(run: FinishedRun) -> PageTable | None:
     """Return the steps of the load shape; None if it had none."""
     if not run.summary.steps:
         return None
@@ -130,7 +130,7 @@ def steps(run: FinishedRun) -> ReportTable | None:
         "SLO",
         "generator",
     ]
-    return ReportTable(head=head, rows=rows)
+    return PageTable(head=head, rows=rows)
 
 
 def _step_cells(step: Step, run: FinishedRun) -> list[str]:
@@ -166,21 +166,21 @@ def _generator_cell(step: Step, run: FinishedRun) -> str:
     return verdict.why_marked(rows) or "was the bottleneck"
 
 
-def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> ReportTable:
+def pairs(values: Iterable[tuple[str, str]], head: tuple[str, str]) -> PageTable:
     """Return a table of (name, text) pairs."""
-    return ReportTable(
+    return PageTable(
         head=list(head), rows=[TableRow(cells=[name, text]) for name, text in values], kind="words"
     )
 
 
-def errors(found: dict[str, int]) -> ReportTable:
+def errors(found: dict[str, int]) -> PageTable:
     """Return errors, the most frequent first."""
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return ReportTable(
+    return PageTable(
         head=["", "times"], rows=[TableRow(cells=[name, count(number)]) for name, number in ordered]
     )
 
 
-def facts(values: dict[str, Any], text: Any) -> ReportTable:
+def facts(values: dict[str, Any], text: Any) -> PageTable:
     """Return the table of a mapping; `text` formats the values."""
     return pairs(((name.replace("_", " "), text(value)) for name, value in values.items()), ("", ""))

@@ -93,7 +93,10 @@ def find_drifts(rows: Sequence[TimelineRow]) -> list[Drift]:
 
 
 def fit_slope(points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """Return (slope, half-width of its interval) of points in order of time; None if there are too few."""
+    """Return (slope, half-width of its confidence interval), both in units of value per second.
+
+    `points`: (seconds, value), in order of time; None if there are too few.
+    """
     segments = min(MAX_SEGMENTS, len(points) // 2)
     if segments < MIN_SEGMENTS or points[0][0] == points[-1][0]:
         return None

@@ -1,12 +1,15 @@
-"""Verdict sentences on a run: passed or failed and why, and whether the load generator kept up."""
+"""Verdict sentences on a run: passed or failed and why, and whether the load generator kept up.
+
+The seconds are marked in bots/bot_process.py and runner/collector.py; model/bottleneck.py has the limits.
+"""
 
 import re
 from collections.abc import Sequence
 from typing import Final
 
+from chat_swarm.model.bottleneck import SILENT_PROCESS_REASON, is_run_generator_bound
 from chat_swarm.model.metric_names import FAULTS
 from chat_swarm.model.schema import (
-    SILENT_PROCESS_REASON,
     AuditResult,
     CapacityResult,
     GeneratorFigures,
@@ -18,9 +21,6 @@ from chat_swarm.results.finished_run import FinishedRun
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
 _NUMBER_AND_UNIT: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
-BOTTLENECK_SHARE: Final = 0.05
-"""Share of marked seconds above which the generator is called the run's bottleneck."""
-
 _BOTTLENECK: Final = "the generator was the bottleneck"
 
 
@@ -81,8 +81,7 @@ def _headline_rows(run: FinishedRun) -> list[TimelineRow]:
 
 def kept_up(run: FinishedRun) -> bool:
     """Return whether few enough seconds are marked for the rates to be the server's."""
-    marked, seconds = marked_seconds(run)
-    return marked <= BOTTLENECK_SHARE * seconds
+    return not is_run_generator_bound(*marked_seconds(run))
 
 
 def why_marked(rows: Sequence[TimelineRow]) -> str:

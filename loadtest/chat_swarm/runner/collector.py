@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Container, KeysView
 from typing import Final
 
+from chat_swarm.model.bottleneck import SILENT_PROCESS_REASON
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import (
-    SILENT_PROCESS_REASON,
     MachineSample,
     ProcessSecond,
     Scope,

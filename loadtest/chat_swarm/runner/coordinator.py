@@ -15,6 +15,7 @@ import msgspec
 from gevent.event import Event as Flag
 
 from chat_swarm.bots.slots import SLOT_GRANT_MESSAGE, SLOT_REQUEST_MESSAGE, SlotAllocator
+from chat_swarm.model.bottleneck import is_step_generator_bound
 from chat_swarm.model.plan import RunPlan
 from chat_swarm.model.schema import CapacityResult, Objective, ProcessSecond, Step, TimelineRow
 from chat_swarm.results.metric_refs import Measurements
@@ -34,8 +35,6 @@ _NO_CONNECTION_WARNING_S: Final = 3
 """Seconds without a single connection after which a warning is logged."""
 _CONNECTED_SHARE: Final = 0.98
 """Share of the started bots that must be connected for the run to be steady."""
-_BOTTLENECK_SHARE: Final = 0.2
-"""Share of marked seconds above which a window says little about the server."""
 
 
 class SendToWorkers(Protocol):
@@ -144,21 +143,21 @@ class Coordinator:
             self._answered.set()
 
     def _await_drain(self) -> None:
-        patience = self.plan.drain + _ANSWER_GRACE_S
-        self._request_all(ipc.STOP_SENDING, {}, self._heads, patience)
+        timeout_s = self.plan.drain + _ANSWER_GRACE_S
+        self._request_all(ipc.STOP_SENDING, {}, self._heads, timeout_s)
         heads: dict[str, int] = {}
         for some in self._heads.values():
             for room, seq in some.items():
                 heads[room] = max(seq, heads.get(room, 0))
-        self._request_all(ipc.CATCH_UP, {"heads": heads}, self.finals, patience)
+        self._request_all(ipc.CATCH_UP, {"heads": heads}, self.finals, timeout_s)
         for number in sorted(self._expected_processes() - set(self.finals)):
             self.notes.append(f"bot process {number} did not report at the end")
 
     def _request_all(
-        self, name: str, data: dict[str, Any], answers: Mapping[int, object], patience: float
+        self, name: str, data: dict[str, Any], answers: Mapping[int, object], timeout_s: float
     ) -> None:
-        """Send a message to all workers; wait for all `answers`, but at most `patience` seconds."""
-        end = time.monotonic() + patience
+        """Send a message to all workers; wait for all `answers`, but at most `timeout_s`."""
+        end = time.monotonic() + timeout_s
         self._send(name, data)
         players = self._expected_processes()
         while not players <= answers.keys() and time.monotonic() < end and not self._drain_skipped:
@@ -260,7 +259,10 @@ class Coordinator:
             self.collector.add_label(time.time(), text)
 
     def window(self, since_t: int, until_t: int) -> Window | None:
-        """Return the figures of since_t <= t < until_t; None while a process has not reported them all."""
+        """Return the figures of since_t <= t < until_t (seconds since the run began).
+
+        None while a process has not reported them all.
+        """
         if self.collector is None:
             return None
         since, until = self.collector.began_unix + since_t, self.collector.began_unix + until_t
@@ -271,7 +273,7 @@ class Coordinator:
         return Window(
             figures=tally.to_scope(),
             objective=self._evaluate_slo(rows, tally.histograms, tally.to_scope()),
-            generator_bound=sum(bool(row.marked) for row in rows) > _BOTTLENECK_SHARE * max(1, len(rows)),
+            generator_bound=is_step_generator_bound(sum(bool(row.marked) for row in rows), len(rows)),
         )
 
     def _evaluate_slo(

@@ -5,7 +5,7 @@ In a run of one process the same messages are passed within it.
 
 from typing import Final
 
-RUN_DESCRIPTION: Final = "swarm_roll"
+RUN_DESCRIPTION: Final = "swarm_run_description"
 """Coordinator → workers: `{run, factor, processes}`, the last is worker id → process number. Not a message of
 its own: it is put among Locust's parsed options, so it arrives with the order to start users, never after."""
 LOCAL_ID: Final = "local"
@@ -16,7 +16,7 @@ RATE: Final = "swarm_rate"
 """Coordinator → workers: `{factor}`, the new rate factor."""
 CUT: Final = "swarm_cut"
 """Coordinator → workers: `{share, spread}`, connections to cut, over `spread` seconds."""
-STOP_SENDING: Final = "swarm_halt"
+STOP_SENDING: Final = "swarm_stop_sending"
 """Coordinator → workers: stop sending, and wait for outstanding acknowledgements."""
 HEADS: Final = "swarm_heads"
 """Worker → coordinator, when that is done or timed out: `{run, process, heads}`, room → highest seq."""

@@ -1,7 +1,7 @@
 """Runs the bots of one Locust process: drives their event loop from gevent's, and sends their reports.
 
-gevent's hub watches the event loop's epoll descriptor, so all bots run in a callback of the hub: they MUST
-NOT switch greenlets. Locust's events are handled in locust_plugin/plugin.py.
+gevent's hub watches the event loop's epoll descriptor, so all bots run in a callback of gevent's hub: they
+MUST NOT switch greenlets. Locust's events are handled in locust_plugin/plugin.py.
 """
 
 import logging

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from chat_swarm.audit.merge import merge_audits
+from chat_swarm.model.bottleneck import SILENT_PROCESS_REASON
 from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import (
-    SILENT_PROCESS_REASON,
     CapacityResult,
     GeneratorFigures,
     Scope,

@@ -78,8 +78,6 @@ class CapacitySearch:
     start: float
     factor: float = 1.25
     """Factor from step to step, until one breaks."""
-    addend: float = 0.0
-    """Added from step to step instead, if above 0."""
     precision: float = 0.05
     """The search ends when `broke` ÷ `held` is at most 1 + this."""
     whole_numbers: bool = False
@@ -101,7 +99,7 @@ class CapacitySearch:
 
     def __post_init__(self) -> None:
         """Check the parameters. Raises ValueError."""
-        if self.start <= 0 or self.factor <= 1 or self.precision <= 0 or self.addend < 0:
+        if self.start <= 0 or self.factor <= 1 or self.precision <= 0:
             raise ValueError(
                 f"cannot search from {self.start} by {self.factor} to a precision of {self.precision}; "
                 "give a start and a precision above 0, and a factor above 1"
@@ -176,9 +174,9 @@ class CapacitySearch:
         self.load = load
 
     def _up(self, load: float) -> float:
-        higher = load + self.addend if self.addend else load * self.factor
+        higher = load * self.factor
         return min(self.max_load, math.ceil(higher) if self.whole_numbers else higher)
 
     def _down(self, load: float) -> float:
-        lower = load - self.addend if self.addend else load / self.factor
+        lower = load / self.factor
         return max(self.min_load, math.floor(lower) if self.whole_numbers else lower)

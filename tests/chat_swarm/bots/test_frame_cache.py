@@ -131,10 +131,10 @@ def test_decode_groups_contiguous_messages_of_a_room() -> None:
     chunk = FrameCache(RUN_ID, ProcessAudit()).decode(BYTES)
     runs = [(run.room, run.first, run.last) for run in chunk.items if isinstance(run, MessageRun)]
     assert runs == [("hall-0", 1, 3), ("den", 4, 4), ("hall-0", 4, 4), ("hall-0", 7, 7), ("hall-0", 9, 9)]
-    assert chunk.only_run is None
+    assert chunk.only_message_run is None
     alone = FrameCache(RUN_ID, ProcessAudit()).decode(encode(STREAM[1]))
-    assert alone.only_run is not None
-    assert alone.only_run.single == alone.only_run.messages[0]
+    assert alone.only_message_run is not None
+    assert alone.only_message_run.single == alone.only_message_run.messages[0]
 
 
 def test_connection_fed_byte_by_byte_delivers_the_same_items(pipe: ConnectionPipe) -> None:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
 
 from chat_protocol.commands import Hello, Message, Open
@@ -14,8 +13,6 @@ from chat_swarm.bots import lifecycle
 from chat_swarm.bots.profiles import Chatter, Direct, Lurker, Slow
 from chat_swarm.loop.rx_timestamps import RxTimestamping
 from chat_swarm.model import distributions
-from chat_swarm.model.histogram import Histogram
-from chat_swarm.model.schema import ProcessSecond
 from support.swarm.engine_harness import ScriptedServer, SwarmHarness, echo
 
 OPENED = Opened(room="@a,b", peer="b", by="b", seq=0)
@@ -173,7 +170,8 @@ def test_rx_timestamping_is_enabled_when_created() -> None:
 
 def test_second_with_late_sends_is_marked(begin: Any) -> None:
     swarm = begin(lag_limit=0.1)
-    for lag_us, marked in ((90_000, ""), (150_000, "sent late by over 100 ms")):
-        lags = Histogram()
-        lags.record(np.array([lag_us], dtype=np.int64))
-        assert swarm.process._overload_reason(ProcessSecond(unix=0, process=0), lags) == marked
+    for lag_ms, marked in ((90, ""), (150, "sent late by over 100 ms")):
+        swarm.process.recorder.add_sample("send_lag", lag_ms * 1_000_000)
+        time.sleep(0.05)  # a second of no length would use all of its CPU time
+        swarm.process.report_second()
+        assert swarm.intervals[-1].marked == marked

@@ -1,4 +1,4 @@
-"""Send schedules: slots are absolute, spread over the period, and never skipped."""
+"""Send schedules: send times are absolute, spread over the period, and never skipped."""
 
 import random
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_swarm.bots.schedule import BURST_SLOTS, NS_PER_S, Schedule, period_of, phase_of
+from chat_swarm.bots.schedule import BURST_SENDS, NS_PER_S, Schedule, period_of, phase_of
 
 times = st.integers(0, 2**62)
 periods = st.integers(1, 3_600 * NS_PER_S)
@@ -15,11 +15,11 @@ phases = st.integers(0, 2**64 - 1)
 
 
 @given(times, periods, st.integers(0, 2_000))
-def test_advance_moves_by_exactly_one_period(start: int, period: int, slots: int) -> None:
+def test_advance_moves_by_exactly_one_period(start: int, period: int, sends: int) -> None:
     schedule = Schedule(start, period)
-    for _ in range(slots):
+    for _ in range(sends):
         schedule.advance()
-    assert schedule.next_ns == start + slots * period
+    assert schedule.next_ns == start + sends * period
 
 
 def test_advance_for_hours_does_not_drift() -> None:
@@ -31,7 +31,7 @@ def test_advance_for_hours_does_not_drift() -> None:
 
 
 @given(times, periods, phases)
-def test_first_slot_is_within_the_first_period(start: int, period: int, phase: int) -> None:
+def test_first_send_time_is_within_the_first_period(start: int, period: int, phase: int) -> None:
     assert start <= Schedule(start, period, phase).next_ns < start + period
 
 
@@ -43,28 +43,30 @@ def test_phases_leave_no_gap_larger_than_three_shares(first: int, bots: int) -> 
 
 
 def test_pop_due_returns_a_backlog_in_bursts_with_planned_times() -> None:
-    # Given a schedule with a slot every 10 ns, unused for 20 slots
+    # Given a schedule with a send time every 10 ns, unused for 20 of them
     schedule = Schedule(0, 10)
-    # When due slots are taken repeatedly at time 195
+    # When due send times are taken repeatedly at time 195
     turns = [schedule.pop_due(195) for _ in range(4)]
     sent = [time_ns for turn in turns for time_ns in turn]
     # Then all of them are returned, in order, never more than a burst at once
-    assert [len(turn) for turn in turns] == [BURST_SLOTS, BURST_SLOTS, 20 - 2 * BURST_SLOTS, 0]
+    assert [len(turn) for turn in turns] == [BURST_SENDS, BURST_SENDS, 20 - 2 * BURST_SENDS, 0]
     assert sent == list(range(0, 200, 10))
     assert schedule.next_ns == 200
 
 
 @given(times, periods, phases, st.lists(st.integers(0, 5 * NS_PER_S), max_size=30))
-def test_pop_due_at_any_times_skips_no_slot(start: int, period: int, phase: int, waits: list[int]) -> None:
+def test_pop_due_at_any_times_skips_no_send_time(
+    start: int, period: int, phase: int, waits: list[int]
+) -> None:
     schedule = Schedule(start, period, phase)
     first, now, planned = schedule.next_ns, start, []
     for wait in waits:
         now += wait
         turn = schedule.pop_due(now)
-        assert len(turn) <= BURST_SLOTS
+        assert len(turn) <= BURST_SENDS
         assert all(time_ns <= now for time_ns in turn)
         planned += turn
-    assert planned == [first + slot * period for slot in range(len(planned))]
+    assert planned == [first + number * period for number in range(len(planned))]
 
 
 @given(st.integers(1, 500), st.integers(1_000, 10**9), st.integers(1_000, 10**9))
@@ -87,10 +89,10 @@ def test_change_period_keeps_the_phases(bots: int, old: int, new: int) -> None:
     st.lists(st.tuples(st.integers(0, 3_000), st.integers(1, 1_000)), max_size=6),
     st.integers(0, 5_000),
 )
-def test_change_period_keeps_the_times_of_unsent_slots(
+def test_change_period_keeps_the_times_of_unsent_messages(
     period: int, changes: list[tuple[int, int]], rest: int
 ) -> None:
-    """A late bot gets exactly the slots of a punctual one."""
+    """A late bot gets exactly the send times of a punctual one."""
     late, punctual = Schedule(0, period), Schedule(0, period)
     now, planned = 0, []
     for wait, new in changes:

@@ -73,7 +73,7 @@ def test_server_that_stops_reading_delays_but_omits_no_message(
     swarm.process.loop.run_for(0.3)
     assert connection.blocked
     resumed_ns = time.time_ns()
-    # Then every planned message is sent once, with the planned time of its slot
+    # Then every planned message is sent once, with its planned time
     while header_of(messages[-1]).planned_ns < resumed_ns:
         messages.append(conn.expect(Message))
         conn.send(echo(bot.name, messages[-1], len(messages)))

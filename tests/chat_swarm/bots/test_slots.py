@@ -91,18 +91,18 @@ def test_grant_for_another_pool_or_kind_is_ignored() -> None:
     requests, slots = list[SlotRequest](), list[int]()
     pool = SlotPool("a", {ROOM_SLOT: 2}, requests.append)
     pool.acquire_slot(ROOM_SLOT, slots.append)
-    pool.on_grant(SlotGrant(book="b", kind=ROOM_SLOT, number=1, slots=[5]))
-    pool.on_grant(SlotGrant(book="a", kind=PAIR_SLOT, number=1, slots=[5]))
-    pool.on_grant(SlotGrant(book="a", kind=ROOM_SLOT, number=2, slots=[5]))
+    pool.on_grant(SlotGrant(pool="b", kind=ROOM_SLOT, number=1, slots=[5]))
+    pool.on_grant(SlotGrant(pool="a", kind=PAIR_SLOT, number=1, slots=[5]))
+    pool.on_grant(SlotGrant(pool="a", kind=ROOM_SLOT, number=2, slots=[5]))
     assert slots == []
 
 
 def test_free_pool_makes_its_slots_available_lowest_first() -> None:
     allocator = SlotAllocator()
     for pool in ("a", "b"):
-        allocator.allocate(SlotRequest(book=pool, kind=ROOM_SLOT, number=1, count=3))
+        allocator.allocate(SlotRequest(pool=pool, kind=ROOM_SLOT, number=1, count=3))
     allocator.free_pool("a")
-    grant = allocator.allocate(SlotRequest(book="c", kind=ROOM_SLOT, number=1, count=4))
+    grant = allocator.allocate(SlotRequest(pool="c", kind=ROOM_SLOT, number=1, count=4))
     assert grant is not None
     assert grant["slots"] == [0, 1, 2, 6]
 
@@ -224,7 +224,7 @@ class SlotMachine(RuleBasedStateMachine):
             if not keep:
                 self.grants.remove(grant)
             copy = msgspec.msgpack.decode(msgspec.msgpack.encode(grant), type=SlotGrant)
-            self.pools[copy["book"]].on_grant(copy)
+            self.pools[copy["pool"]].on_grant(copy)
 
     @rule()
     def all_messages_are_lost(self) -> None:
@@ -246,7 +246,7 @@ class SlotMachine(RuleBasedStateMachine):
                 pool.repeat_requests()
             for request in [self.requests.pop(0) for _ in range(len(self.requests))]:
                 if (grant := self.allocator.allocate(request)) is not None:
-                    self.pools[grant["book"]].on_grant(grant)
+                    self.pools[grant["pool"]].on_grant(grant)
         assert not any(place[2].on_slot is not None for place in self.waiting)
         self.no_slot_is_assigned_twice()
         if not self.cancelled:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_swarm.model.schema import SILENT_PROCESS_REASON
+from chat_swarm.model.bottleneck import SILENT_PROCESS_REASON
 from chat_swarm.report import page, tables
 from chat_swarm.report.terminal_summary import format_summary
 from chat_swarm.results import verdict

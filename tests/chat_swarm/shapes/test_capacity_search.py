@@ -80,16 +80,6 @@ def test_search_ends_for_any_outcomes(outcomes: list[Trial], whole: bool) -> Non
         assert search.held < search.broke
 
 
-def test_search_by_addition() -> None:
-    assert run_to_end(CapacitySearch(start=10.0, addend=10.0, precision=0.5, whole_numbers=True), 35)[:5] == [
-        10,
-        20,
-        30,
-        40,
-        40,
-    ]
-
-
 def test_search_limited_by_the_generator_reports_at_least() -> None:
     search = CapacitySearch(start=100.0, factor=2.0, whole_numbers=True)
     search.record_trial(HELD)
