@@ -211,7 +211,9 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "with the highest counts have a line each; one line without an address sums up the others.",
         ("address", "reason", "sessions", "count", "others"),
     ),
-    LogEvent.CONSOLE_UNAVAILABLE: Event("The operator's console could not be kept.", ("reason", "error")),
+    LogEvent.CONSOLE_UNAVAILABLE: Event(
+        "The operator's terminal is gone; the server goes on without a console.", ("reason", "error")
+    ),
     LogEvent.STORE_FAILED: Event(
         "The store could not write a batch; the batch is kept and tried again.",
         ("store", "error", "error_type", "count", "queue_bytes", "free_bytes"),

@@ -12,6 +12,15 @@ def test_every_event_has_a_meaning() -> None:
     assert all(event.meaning.endswith(".") for event in EVENTS.values())
 
 
+def test_every_event_is_logged_somewhere() -> None:
+    package = Path(vocabulary.__file__).parent
+    sources = [path for path in package.rglob("*.py") if path.name != "vocabulary.py"]
+    used = set(
+        re.findall(r"LogEvent\.([A-Z_]+)", "".join(path.read_text(encoding="utf-8") for path in sources))
+    )
+    assert {event.name for event in LogEvent} - used == set()
+
+
 def test_every_field_of_an_event_has_a_meaning() -> None:
     used = {field for event in EVENTS.values() for field in event.fields} | set(COMMON)
     assert used == set(FIELDS)

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -60,10 +61,16 @@ class Terminal:
             pass
         return self.process.wait(TIMEOUT_S)
 
+    def hang_up(self) -> None:
+        """Close the terminal, as a broken SSH connection does."""
+        if self._main >= 0:
+            os.close(self._main)
+            self._main = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._main)
+        self.hang_up()
 
     def _read(self) -> bool:
         if not select.select([self._main], [], [], 0.1)[0]:
@@ -194,6 +201,25 @@ def test_console_quit_and_control_keys_stop_the_server(terminal: Terminal, keys:
     terminal.type(keys)
 
     assert terminal.end() == 0
+
+
+def test_server_whose_terminal_is_gone_logs_it_and_goes_on(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+
+    terminal.hang_up()
+
+    ann.send_frame("message", message="still there?", ref="1")
+    assert ann.expect("message", message="still there?")["ref"] == "1"
+    ann.expect("presence", left=["server"])
+    ann.send_frame("message", message="yes", ref="2")
+    assert ann.expect("message", message="yes")["ref"] == "2"
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.process.wait(TIMEOUT_S) == 0
+    lines = [json.loads(line) for line in terminal.log.read_text().splitlines()]
+    (lost,) = [line for line in lines if line["event"] == "console_unavailable"]
+    assert (lost["level"], lost["reason"]) == ("warning", "terminal_lost")
+    assert "Input/output error" in lost["error"]
+    assert not [line for line in lines if line["event"] == "internal_error"]
 
 
 def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ else runs in the loop, and uses the core as any session does: commands in, event
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -22,8 +23,11 @@ from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presenc
 from chat_server.console.link import ConsoleLink
 from chat_server.core.sessions.session import Session
 from chat_server.observability.event_log import to_printable
+from chat_server.vocabulary import LogEvent
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from chat_protocol.events import Event as WireEvent
     from chat_server.core.chat.hub import Hub
     from chat_server.core.commands.router import Router
@@ -66,11 +70,15 @@ class ConsoleOutbox:
 class Console(ConsoleLink):
     """The operator's session, and the thread that reads the terminal."""
 
-    def __init__(self, hub: Hub, router: Router, stop: Callable[[str], None]) -> None:
+    def __init__(
+        self, hub: Hub, router: Router, stop: Callable[[str], None], log: FilteringBoundLogger
+    ) -> None:
         self._hub = hub
         self._router = router
         self._stop = stop
-        self._lines: deque[str | None] = deque()
+        self._log = log
+        self._terminal_lost = False
+        self._lines: deque[str | OSError | None] = deque()
         self._line_ready = Event()
         self._wake: Any = gevent.get_hub().loop.async_(ref=False)
         self._prompt: Any = None
@@ -97,7 +105,7 @@ class Console(ConsoleLink):
     # The native thread
 
     def _read_terminal(self) -> None:
-        """Queue each line that is typed, and None at the end (Ctrl-C, Ctrl-D)."""
+        """Queue each typed line; at the end None (Ctrl-C, Ctrl-D) or a lost terminal's error."""
         from prompt_toolkit import PromptSession  # noqa: PLC0415  only a console needs it
         from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
 
@@ -108,8 +116,10 @@ class Console(ConsoleLink):
                     self._enqueue_line(self._prompt.prompt(handle_sigint=False))
         except (EOFError, KeyboardInterrupt):
             self._enqueue_line(None)
+        except OSError as error:
+            self._enqueue_line(error)
 
-    def _enqueue_line(self, line: str | None) -> None:
+    def _enqueue_line(self, line: str | OSError | None) -> None:
         self._lines.append(line)
         self._wake.send()
 
@@ -125,10 +135,21 @@ class Console(ConsoleLink):
                 if line is None:
                     self._stop("console")
                     return
+                if isinstance(line, OSError):
+                    self._leave(line)
+                    return
                 try:
                     self._run_line(line.strip())
                 except Refused as refusal:
                     self._print(f"! {refusal.message}")
+
+    def _leave(self, error: OSError) -> None:
+        """Log that the terminal is gone, and end the operator's session; the server goes on."""
+        self._terminal_lost = True
+        self._log.warning(LogEvent.CONSOLE_UNAVAILABLE, reason="terminal_lost", error=str(error))
+        self._hub.wait_own_delivered(self.session)
+        self._hub.persist_closings(self.session)
+        self._hub.disconnect(self.session)
 
     def _run_line(self, line: str) -> None:
         """Execute a line: a message for the lobby, or a command. Raises `Refused`."""
@@ -195,10 +216,17 @@ class Console(ConsoleLink):
                 for sentence in sentences.event_sentences(event):
                     self._print(f"* {to_printable(sentence)}")
 
-    @staticmethod
-    def _print(text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+    def _print(self, text: str) -> None:
+        """Print. MUST NOT raise: a delivery that shows its messages here goes on to the other members."""
+        if self._terminal_lost:
+            return
+        try:
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            self._terminal_lost = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered is flushed at the exit
+            self._enqueue_line(error)
 
     # The port `Link`: called by the core
 
