@@ -82,7 +82,7 @@ class _AddressBucket:
 
 
 class _AddressBuckets:
-    """Token buckets by address, in order of last use; `now` in monotonic s. Operations are O(1), amortised."""
+    """Token buckets by address, in order of last use; `now`: monotonic s. Operations are O(1), amortised."""
 
     def __init__(self, rate: float, burst: int, max_debt_s: float) -> None:
         self._rate = rate
