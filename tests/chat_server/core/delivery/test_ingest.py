@@ -256,7 +256,7 @@ def test_refs_older_than_the_last_1024_are_forgotten(stage: Stage) -> None:
     ann.receive()
     ann.send_message("again", ref="1")  # the oldest that is known
     assert ann.receive_one("message")["again"]
-    ann.send_message("anew", ref="0")  # pushed out
+    ann.send_message("new", ref="0")  # pushed out
     stage.commit()
     assert ann.receive_one("message")["seq"] == REFS_KEPT + 2
     stage.check()
