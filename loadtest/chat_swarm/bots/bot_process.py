@@ -1,6 +1,6 @@
-"""What the bots of one process share: event loop, recorder, audit, slots; and the report for each second.
+"""What the bots of one process share; reports each second, and whether the process was the bottleneck in it.
 
-The report says whether this process was the bottleneck in that second (model/bottleneck.py has the limits).
+Shared are event loop, recorder, audit and slots. model/bottleneck.py has the limits of a bottleneck.
 """
 
 import collections

@@ -42,8 +42,9 @@ class RunControl(Protocol):
         ...
 
     def window(self, since_t: int, until_t: int) -> Window | None:
-        """Return the figures of the seconds since_t <= t < until_t; None until all processes reported them.
+        """Return the figures of since_t <= t < until_t (seconds since the run began).
 
+        None until all processes reported them.
         After the end of the run it MUST return what there is.
         """
         ...
