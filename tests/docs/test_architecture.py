@@ -35,6 +35,25 @@ def test_page_names_only_files_that_exist(page: Path) -> None:
     assert not missing
 
 
+def functions_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_path_of_a_message_names_functions_of_the_named_files() -> None:
+    path = (
+        (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## The path")[2].partition("## ")[0]
+    )
+    steps = re.findall(r"^\| [^|]+ \| `([\w/]+\.py)`: ([^|]+) \|", path, re.MULTILINE)
+    assert len(steps) == path.count("\n| ") - 1
+    for name, cell in steps:
+        first = ROOT / "server" / name
+        siblings = [first.with_name(other) for other in re.findall(r"`(\w+\.py)`", cell)]
+        functions = set(re.findall(r"`(\w+)`", cell))
+        for file in (first, *siblings):
+            assert functions <= functions_of(file), f"{file}: {functions - functions_of(file)}"
+
+
 def test_pictures_are_made_from_the_code() -> None:
     page = picture.PAGE.read_text(encoding="utf-8")
     assert page == picture.drawn(page), "run PYTHONPATH=tests python -m support.pages.picture"
