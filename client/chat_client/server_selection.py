@@ -83,6 +83,7 @@ def quickest(addresses: Sequence[Address], timeout: float = 3.0) -> MeasuredServ
 
 
 def _round_trip(link: Link, timeout: float) -> float:
+    """Return the milliseconds of one ping and its answer; `timeout` in seconds."""
     began = time.perf_counter_ns()
     link.send(Ping(id="measure"))
     while not (events := link.read(timeout)):
