@@ -57,7 +57,9 @@ def lied(
             load: tuple[str, ...] = ("-u", "40", "--room-size", "40", "--message-rate", "5")
             if not rare:
                 load = ("-u", "20", "--room-size", "10", "--message-rate", "5", "-t", "4s")
-            swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", "1", *load)
+            # A drain ends with the last answer: never, where answers are dropped
+            drain_s = 1 if "--drop" in flags else 30
+            swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", str(drain_s), *load)
         ended = {name: swarm.wait_finished() for name, swarm in swarms.items() if name != "rare"}
         eventually(
             lambda: sum(line["deliveries"] for line in own.entries("interval")) > MIN_DELIVERIES,
@@ -114,13 +116,14 @@ def test_any_audit_fault_fails_the_run(lied: dict[str, Lied], name: str) -> None
 
 
 def test_delayed_messages_are_late_and_no_fault(lied: dict[str, Lied]) -> None:
-    late, undelayed = lied["delay"], lied["repeat"]
+    late = lied["delay"]
     late.swarm.assert_clean()
     # Given that each hold-up delays at least one delivery
     assert late.truth["delayed"] > 0
     assert late.swarm.count_at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
     assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
-    # Then it shows in the 99th percentile, and not in the median, which is as in a run without delays
+    # Then it shows in the 99th percentile, and not in the median
     assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990
-    usual = undelayed.swarm.histogram("delivery").percentile(50)
-    assert late.swarm.histogram("delivery").percentile(50) < usual + DELAY_MS * 1000
+    # (which is late on a busy machine, but as late in the runs without delays beside it)
+    usual = max(lied[name].swarm.histogram("delivery").percentile(50) for name in ("drop", "repeat", "swap"))
+    assert late.swarm.histogram("delivery").percentile(50) < DELAY_MS * 1000 + 2 * usual

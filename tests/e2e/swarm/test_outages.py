@@ -9,7 +9,7 @@ import pytest
 
 from support.processes.peer import NdjsonPeer
 from support.processes.process import ServerProcess, eventually
-from support.swarm.stall import stall_s
+from support.swarm.stall import LONGEST_SERVER_STALL_S, stall_s
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 BOTS = 20
@@ -62,11 +62,12 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     )
     eventually(lambda: messages(mortal) > 100, "messages")
     eventually(lambda: messages(still) > 2 * BOTS * MESSAGES_PER_S, "messages")
-    stall = stall_s(still.port, shortest=SHORTEST_STALL_S)
+    stall = stall_s(still.port, shortest=SHORTEST_STALL_S, longest=LONGEST_SERVER_STALL_S)
     # When one server is killed and started again, and the other is stopped
     mortal.kill()
     killed = time.monotonic()
     still.send_signal(signal.SIGSTOP)
+    stored = messages(still)
     stopped = time.monotonic()
     mortal.start("--port", str(mortal.port), wait=False)
     away = time.monotonic() - killed
@@ -77,6 +78,8 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     # Then all come back, and go on
     eventually(lambda: len(mortal.entries("session_opened", resumed=True)) == BOTS, "all bots' return")
     eventually(lambda: messages(mortal) > 100, "messages after the outage")
+    planned = BOTS * int(stood * MESSAGES_PER_S)
+    eventually(lambda: messages(still) > stored + planned, "the messages that were planned meanwhile")
     ended = crowd.interrupt(), pairs.interrupt()
     with NdjsonPeer(mortal.port) as peer:
         welcome = peer.hello(rooms=["crowd-0", "crowd-1"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from support.processes.process import ServerProcess, eventually
-from support.swarm.stall import stall_s
+from support.swarm.stall import LONGEST_WORKER_STALL_S, stall_s
 from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 
 SHORTEST_STALL_S = 0.6
@@ -49,7 +49,7 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Starv
         eventually(
             lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "messages"
         )
-        stall = stall_s(server.port, shortest=SHORTEST_STALL_S)
+        stall = stall_s(server.port, shortest=SHORTEST_STALL_S, longest=LONGEST_WORKER_STALL_S)
         victim = swarm.children()[0]
         for _ in range(STALLS):
             os.kill(victim, signal.SIGSTOP)
