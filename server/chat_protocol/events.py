@@ -126,7 +126,10 @@ class RoomList(Event, tag="rooms", frozen=True, kw_only=True, omit_defaults=True
 
 
 class User(Struct, frozen=True, omit_defaults=True):
-    """A connected user: last RTT in ms (None: not measured yet), connected since, messages it lags behind."""
+    """A connected user: last RTT in ms (None: not measured yet), and the messages it lags behind.
+
+    `since`: when it connected, in seconds since the epoch.
+    """
 
     username: str
     rtt_ms: float | None
