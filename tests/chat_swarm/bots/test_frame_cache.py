@@ -16,8 +16,9 @@ from chat_swarm.bots import frame_cache
 from chat_swarm.bots.connection import BotConnection
 from chat_swarm.bots.frame_cache import DecodedRead, FrameCache, MessageRun
 from chat_swarm.loop.event_loop import EventLoop
+from chat_swarm.loop.rx_timestamps import RxTimestamping
 from chat_swarm.model.recorder import Recorder
-from support.swarm.engine_harness import RUN_ID, ScriptedServer, message_from
+from support.swarm.engine_harness import RUN_ID, ScriptedServer, message_from, wait_received
 
 STREAM: list[Event] = [
     PongEvent(id=None, timestamp=0.0),
@@ -82,6 +83,7 @@ class ConnectionPipe:
     """A bot's connection, and the server's end of it."""
 
     def __init__(self) -> None:
+        self.stamping = RxTimestamping()  # as in a bot process: the kernel is slow to turn it on
         self.loop = EventLoop(lambda _: None, self._fail)
         self.owner = DecodingOwner()
         self.connection = BotConnection(self.owner, self.loop, Recorder())
@@ -97,6 +99,7 @@ class ConnectionPipe:
 
     def close(self) -> None:
         self.connection.close()
+        self.stamping.close()
         self.loop.close()
         self.end.close()
         self.server.close()
@@ -210,6 +213,7 @@ def test_connection_passes_the_kernels_receive_time(pipe: ConnectionPipe) -> Non
     pipe.owner.on_lines = note  # type: ignore[method-assign]
     before = time.time_ns()
     pipe.end.sendall(BYTES)
+    wait_received(pipe.end)
     after = time.time_ns()
     time.sleep(0.05)
     pipe.loop.run_once()

@@ -55,6 +55,7 @@ class TestTiming:
         _, conn = lurker(swarm, scripted_server)
         before = time.time_ns()
         conn.send(message_from(1, "ann", 1, before))
+        conn.wait_received()
         came_ns = time.time_ns() - before
         time.sleep(0.06)
         # When the bot reads it
@@ -72,6 +73,7 @@ class TestTiming:
         time.sleep(0.05)
         before = time.time_ns()
         conn.send(message_from(2, "ann", 2))
+        conn.wait_received()
         arrived_ns = time.time_ns() - before
         shown(swarm, 2)
         counts = swarm.flush_counts()
@@ -103,6 +105,7 @@ class TestTiming:
         conn.send(message_from(1, bot.name, 1, ref=first.ref))
         time.sleep(0.05)
         conn.send(message_from(2, bot.name, 2, ref=second.ref))
+        conn.wait_received()
         shown(swarm, 2)
         assert swarm.flush_counts()["acknowledged"] == 2
         assert swarm.histograms["ack"].count == swarm.histograms["ack_response"].count == 1
@@ -122,6 +125,7 @@ class TestTiming:
         conn.send(message_from(1, bot.name, 1, ref=mine[0].ref), message_from(2, "ann", 1, message=text))
         time.sleep(0.05)
         conn.send(message_from(3, bot.name, 2, ref=mine[1].ref))
+        conn.wait_received()
         shown(swarm, 3)
         # Then their delivery times are unknown, but their lateness against the plan is counted
         assert swarm.flush_counts()["untimed"] == 2
@@ -137,6 +141,7 @@ class TestTiming:
             conn.send(PongEvent(id=None, timestamp=0.0))
             time.sleep(0.05)
             conn.send(message_from(1, "ann", 1))
+            conn.wait_received()
             shown(swarm, 1)
             assert not swarm.sample_count("rtt")
             conn.expect(Ping)
@@ -153,6 +158,7 @@ class TestTiming:
         conn.greet()
         time.sleep(0.05)
         conn.send(message_from(1, "ann", 1))
+        conn.wait_received()
         swarm.wait_until(lambda: bot.up)
         assert swarm.flush_counts()["logins"] == 1
         assert "login" not in swarm.histograms
@@ -166,6 +172,7 @@ class TestTiming:
         conn.send(message_from(1, "ann", 1))
         time.sleep(0.05)
         conn.send_bytes(whole[:20])
+        conn.wait_received()
         shown(swarm, 1)
         counts = swarm.flush_counts()
         assert (counts["delivered"], counts["untimed"]) == (1, 1)
@@ -183,6 +190,7 @@ class TestTiming:
             conn.send(message_from(seq, "ann", seq))
         time.sleep(0.05)
         conn.send(message_from(501, "ann", 501))
+        conn.wait_received()
         # When it is read in several iterations
         shown(swarm, 501)
         # Then only the last message is timed

@@ -72,19 +72,19 @@ def outages(servers: list[ServerProcess], start_swarm: Any) -> dict[str, Outage]
     mortal.start("--port", str(mortal.port), wait=False)
     away = time.monotonic() - killed
     time.sleep(stall)
-    stood = time.monotonic() - stopped
+    stalled_s = time.monotonic() - stopped
     still.send_signal(signal.SIGCONT)
     mortal.port = mortal.wait_logged("server_started")["port"]
     # Then all come back, and go on
     eventually(lambda: len(mortal.entries("session_opened", resumed=True)) == BOTS, "all bots' return")
     eventually(lambda: messages(mortal) > 100, "messages after the outage")
-    planned = BOTS * int(stood * MESSAGES_PER_S)
+    planned = BOTS * int(stalled_s * MESSAGES_PER_S)
     eventually(lambda: messages(still) > stored + planned, "the messages that were planned meanwhile")
     ended = crowd.interrupt(), pairs.interrupt()
     with NdjsonPeer(mortal.port) as peer:
         welcome = peer.hello(rooms=["crowd-0", "crowd-1"])
     heads = {room["room"]: room["seq"] for room in welcome["rooms"]}
-    return {"killed": Outage(ended[0], away, heads), "stopped": Outage(ended[1], stood, {})}
+    return {"killed": Outage(ended[0], away, heads), "stopped": Outage(ended[1], stalled_s, {})}
 
 
 def test_killed_server_loses_no_messages(outages: dict[str, Outage]) -> None:

@@ -5,8 +5,10 @@ the event loop or in the test's own lines.
 """
 
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.plan import RunPlan
 from chat_swarm.model.schema import AuditResult, ProcessSecond
 from support.fakes.fake_server import make_message, make_welcome
-from support.processes.process import TIMEOUT_S
+from support.processes.process import TIMEOUT_S, eventually
 
 Kind = TypeVar("Kind", bound=Command)
 Bots = TypeVar("Bots", bound=Bot)
@@ -120,6 +122,10 @@ class ServerConnection:
     def send(self, *events: Event) -> None:
         self.send_bytes(b"".join(map(encode, events)))
 
+    def wait_received(self) -> None:
+        """Wait until the kernel has all that was sent ready for the bot, which does not read meanwhile."""
+        wait_received(self.sock)
+
     def expect(self, kind: type[Kind]) -> Kind:
         """Return the bot's next command, which must be of the class `kind`."""
         self.swarm.wait_until(self._has_line, f"a {kind.__name__}")
@@ -158,6 +164,13 @@ class ServerConnection:
             while piece := self.sock.recv(1 << 16):
                 self._data += piece
             self.peer_closed = True
+
+
+def wait_received(sock: socket.socket) -> None:
+    """Wait until the peer's kernel has all that was sent: on a busy machine that is later than the `send`."""
+    eventually(
+        lambda: not any(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))), "the acknowledgement of what was sent"
+    )
 
 
 class ScriptedServer:

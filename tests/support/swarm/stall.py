@@ -1,4 +1,4 @@
-"""How long a process must be stopped so that the stall stands out of the machine's own delays."""
+"""How long a process must be stopped so that the stall exceeds the machine's own delays."""
 
 import time
 
@@ -19,9 +19,9 @@ LONGEST_WORKER_STALL_S = 2.0
 def stall_s(port: int, *, shortest: float, longest: float) -> float:
     """Return a stall in seconds: ten times the slowest of 30 messages to the server under its load.
 
-    A fixed length cannot be told from the delays of a machine that is busy with something else: beside
+    A fixed length cannot be distinguished from the delays of a machine that is busy with something else: beside
     sixteen busy loops, a process waits for its turn as long as it was to be stopped. Where even the longest
-    stall would not stand out, the test that needs it is skipped.
+    stall would not exceed these delays, the test that needs it is skipped.
     """
     slowest = 0.0
     with NdjsonPeer(port) as peer:
