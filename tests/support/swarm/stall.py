@@ -19,9 +19,9 @@ LONGEST_WORKER_STALL_S = 2.0
 def stall_s(port: int, *, shortest: float, longest: float) -> float:
     """Return a stall in seconds: ten times the slowest of 30 messages to the server under its load.
 
-    A fixed length cannot be distinguished from the delays of a machine that is busy with something else: beside
-    sixteen busy loops, a process waits for its turn as long as it was to be stopped. Where even the longest
-    stall would not exceed these delays, the test that needs it is skipped.
+    A fixed length cannot be distinguished from the delays of a machine that is busy with something else:
+    beside sixteen busy loops, a process waits for its turn as long as it was to be stopped. Where even the
+    longest stall would not exceed these delays, the test that needs it is skipped.
     """
     slowest = 0.0
     with NdjsonPeer(port) as peer:
