@@ -14,6 +14,8 @@ from support.swarm.swarm_runs import FinishedSwarm, SwarmProcess
 SHORTEST_STALL_S = 0.6
 AWAKE_PER_STALL = 2 / 3
 STALLS = 3
+MESSAGES_PER_STALL = 0.9
+"""Messages that a bot sends in the time of a stall; its room has four members."""
 BOTS = 40
 
 
@@ -41,15 +43,17 @@ def starved(tmp_path_factory: pytest.TempPathFactory, start_swarm: Any) -> Starv
         "0.1",
     )
     try:
+        stall = stall_s(server.port, shortest=SHORTEST_STALL_S, longest=LONGEST_WORKER_STALL_S)
+        # Of the messages that wait for a bot, only the last is timed: a long stall needs a low rate
+        rate = str(MESSAGES_PER_STALL / stall)
         swarm: SwarmProcess = start_swarm(
             "starved",
             server.port,
-            *("--processes", "2", "-u", str(BOTS), "-r", "100", "--rooms", "10", "--message-rate", "1.5"),
+            *("--processes", "2", "-u", str(BOTS), "-r", "100", "--rooms", "10", "--message-rate", rate),
         )
         eventually(
             lambda: sum(line["messages"] for line in server.entries("interval")) > 2 * BOTS, "messages"
         )
-        stall = stall_s(server.port, shortest=SHORTEST_STALL_S, longest=LONGEST_WORKER_STALL_S)
         victim = swarm.children()[0]
         for _ in range(STALLS):
             os.kill(victim, signal.SIGSTOP)
