@@ -113,10 +113,12 @@ def test_stopped_server_delays_each_planned_message(outages: dict[str, Outage]) 
     swarm.assert_clean()
     half = seconds / 2
     planned = int(half * MESSAGES_PER_S) - 1  # of each bot in the first half; they wait for the second half
-    assert swarm.count_at_least("ack_response", half * 1e6 * 0.99) >= BOTS * planned
+    late = swarm.count_at_least("ack_response", half * 1e6 * 0.99)
+    assert late >= BOTS * planned
     assert swarm.count_at_least("delivery_response", half * 1e6 * 0.99) >= 2 * BOTS * planned
-    # With a window of one, only the message in flight waits in the service time
-    assert 0 < swarm.count_at_least("ack", half * 1e6 * 0.99) <= 2 * BOTS
+    # With a window of one, only the message in flight waits in the service time (and on a busy machine those
+    # that it delays, which are late in both)
+    assert 0 < swarm.count_at_least("ack", half * 1e6 * 0.99) <= late - BOTS * (planned - 1)
 
 
 def test_stopped_server_does_not_show_as_bot_lag(outages: dict[str, Outage]) -> None:
