@@ -6,6 +6,7 @@ import pytest
 
 from chat_swarm.model.schema import AuditFault
 from support.processes.process import ServerProcess, eventually
+from support.swarm.stall import LONGEST_SERVER_STALL_S, stall_s
 from support.swarm.swarm_runs import FinishedSwarm, LyingProxyProcess, SwarmProcess
 
 DELAY_MS = 200
@@ -49,6 +50,7 @@ def lied(
         tmp_path_factory.mktemp("rare"), "--rate-messages", "0", "--rate-bytes", "0", "--log-interval", "0.2"
     )
     try:
+        drain_s = stall_s(arena.port, shortest=3.0, longest=LONGEST_SERVER_STALL_S)
         liars: dict[str, LyingProxyProcess] = {}
         swarms: dict[str, SwarmProcess] = {}
         for name, flags in FAULTS.items():
@@ -57,9 +59,10 @@ def lied(
             load: tuple[str, ...] = ("-u", "40", "--room-size", "40", "--message-rate", "5")
             if not rare:
                 load = ("-u", "20", "--room-size", "10", "--message-rate", "5", "-t", "4s")
-            # A drain ends with the last answer: never, where answers are dropped
-            drain_s = 1 if "--drop" in flags else 30
-            swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", str(drain_s), *load)
+            # A drain ends with the last answer: never, where answers are dropped. Then it must be long enough
+            # for what is under way: a dropped message is lost only if it should have come before the end.
+            drain = f"{drain_s:.1f}" if "--drop" in flags else "30"
+            swarms[name] = start_swarm(name, liars[name].port, "-r", "100", "--drain", drain, *load)
         ended = {name: swarm.wait_finished() for name, swarm in swarms.items() if name != "rare"}
         eventually(
             lambda: sum(line["deliveries"] for line in own.entries("interval")) > MIN_DELIVERIES,

@@ -1,4 +1,4 @@
-"""How long a process must be stopped so that the stall exceeds the machine's own delays."""
+"""How long a process must be stopped, or a drain last, to exceed the machine's own delays."""
 
 import time
 
@@ -21,7 +21,8 @@ def stall_s(port: int, *, shortest: float, longest: float) -> float:
 
     A fixed length cannot be distinguished from the delays of a machine that is busy with something else:
     beside sixteen busy loops, a process waits for its turn as long as it was to be stopped. Where even the
-    longest stall would not exceed these delays, the test that needs it is skipped.
+    longest stall would not exceed these delays, the test that needs it is skipped. What must wait for all that
+    is under way takes as long.
     """
     slowest = 0.0
     with NdjsonPeer(port) as peer:
