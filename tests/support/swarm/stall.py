@@ -21,8 +21,8 @@ def stall_s(port: int, *, shortest: float, longest: float) -> float:
 
     A fixed length cannot be distinguished from the delays of a machine that is busy with something else:
     beside sixteen busy loops, a process waits for its turn as long as it was to be stopped. Where even the
-    longest stall would not exceed these delays, the test that needs it is skipped. What must wait for all that
-    is under way takes as long.
+    longest stall would not exceed these delays, the test that needs it is skipped. A drain for all that is
+    under way takes as long.
     """
     slowest = 0.0
     with NdjsonPeer(port) as peer:
