@@ -15,7 +15,7 @@ FAULTS = {
     "rare": ("--drop", "10000"),
     "repeat": ("--repeat-once",),
     "swap": ("--swap-once",),
-    "delay": ("--delay", "50", "--delay-ms", str(DELAY_MS)),
+    "delay": ("--delay", "200", "--delay-ms", str(DELAY_MS)),  # one in 200: few, even where many come at once
 }
 MIN_DELIVERIES = 30_000
 """Deliveries of which one in 10,000 is dropped."""
