@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import grimp
 import pytest
 
 from support import words
@@ -94,33 +95,19 @@ def names_of(module: str, package: str) -> set[str]:
     return {*paths} if own else {root, *(f"{root}.{path}" for path in paths)}
 
 
-def imported_modules(path: Path, source: Path) -> set[str]:
-    """Return the modules of this repository that a file imports, also those for types only."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            inside = source / node.module.replace(".", "/")
-            found |= {
-                f"{node.module}.{alias.name}" if (inside / f"{alias.name}.py").exists() else node.module
-                for alias in node.names
-            }
-    return {module for module in found if module.partition(".")[0] in OWN}
-
-
 def test_each_package_names_all_that_it_imports() -> None:
+    graph = grimp.build_graph(*OWN)  # with the imports for type checking only
     unnamed: list[str] = []
     for source in SOURCES:
         for face in (ROOT / source).rglob("__init__.py"):
             package = ".".join(face.parent.relative_to(ROOT / source).parts)
             text = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
             named = {name.removesuffix(".py") for name in re.findall(r"`([\w./]+)`", text)}
-            for path in face.parent.rglob("*.py"):
-                for module in imported_modules(path, ROOT / source):
+            for importer in {package} | graph.find_descendants(package):
+                for module in graph.find_modules_directly_imported_by(importer):
                     related = f"{module}.".startswith(f"{package}.") or f"{package}.".startswith(f"{module}.")
                     if not related and not named & names_of(module, package):
-                        unnamed.append(f"{package}: {module}, by {path.name}")
+                        unnamed.append(f"{package}: {module}, by {importer}")
     assert not unnamed, "\n".join(unnamed)
 
 
