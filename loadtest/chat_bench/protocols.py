@@ -32,6 +32,9 @@ class WireProtocol(ABC):
     logins_at_once = 64
     """How many connections may wait for their login; less than the server's listen backlog."""
 
+    publisher_is_member = True
+    """Whether a publisher has to receive what its room receives; else it subscribes to nothing of it."""
+
     @abstractmethod
     def login(self, name: str, room: str | None = None) -> bytes:
         """Return the login of `name`, to be reached by name, or as a receiver in `room`."""
@@ -42,7 +45,7 @@ class WireProtocol(ABC):
 
     def publisher_login(self, name: str, room: str) -> bytes:
         """Return the login of the publisher of `room`; it is answered by `logged_in()`."""
-        return self.login(name, room)
+        return self.login(name, room if self.publisher_is_member else None)
 
     @abstractmethod
     def publish(self, room: str, text: bytes) -> bytes:
@@ -109,14 +112,11 @@ class NdjsonProtocol(WireProtocol):
 class RedisProtocol(WireProtocol):
     """Redis pub/sub, RESP3: a connection that subscribes may publish too."""
 
+    publisher_is_member = False
+
     def login(self, name: str, room: str | None = None) -> bytes:
         """Subscribe to the room, or to a channel of one's own."""
         return self._command("HELLO", "3") + self.join(room or name)
-
-    def publisher_login(self, name: str, room: str) -> bytes:
-        """Subscribe to nothing of the room."""
-        del room
-        return self.login(name)
 
     def logged_in(self, room: str | None = None) -> bytes:
         """Return the kind of push that confirms a subscription."""
@@ -144,14 +144,11 @@ class RedisProtocol(WireProtocol):
 class NatsProtocol(WireProtocol):
     """NATS core."""
 
+    publisher_is_member = False
+
     def login(self, name: str, room: str | None = None) -> bytes:
         """Connect, subscribe, and ask for a PONG, which comes after both."""
         return b'CONNECT {"verbose":false,"pedantic":false}\r\n' + self.join(room or name)
-
-    def publisher_login(self, name: str, room: str) -> bytes:
-        """Subscribe to nothing of the room."""
-        del room
-        return self.login(name)
 
     def logged_in(self, room: str | None = None) -> bytes:
         """Return PONG."""
@@ -180,15 +177,12 @@ class MqttProtocol(WireProtocol):
 
     logins_at_once = 32  # Mosquitto's backlog is 100.
 
+    publisher_is_member = False
+
     def login(self, name: str, room: str | None = None) -> bytes:
         """Connect with a clean session and subscribe to the room, or to a topic of one's own."""
         head = self._string("MQTT") + b"\x04\x02\x00\x00"  # level 4, clean session, keepalive 0
         return self._packet(0x10, head + self._string(name)) + self.join(room or name)
-
-    def publisher_login(self, name: str, room: str) -> bytes:
-        """Subscribe to nothing of the room."""
-        del room
-        return self.login(name)
 
     def logged_in(self, room: str | None = None) -> bytes:
         """Return a SUBACK for packet 1, QoS 0."""
