@@ -11,6 +11,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -225,7 +226,8 @@ class Console(ConsoleLink):
             sys.stdout.flush()
         except OSError as error:
             self._terminal_lost = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered is flushed at the exit
+            with Path(os.devnull).open("wb") as null:  # what is still buffered is flushed at the exit
+                os.dup2(null.fileno(), 1)
             self._enqueue_line(error)
 
     # The port `Link`: called by the core
