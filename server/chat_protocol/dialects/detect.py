@@ -13,8 +13,8 @@ import msgspec
 
 from chat_protocol.commands import Arrive
 from chat_protocol.dialects import ndjson
-from chat_protocol.dialects.base import NDJSON, Codec, Incoming
-from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.base import Codec, Incoming
+from chat_protocol.dialects.ndjson import NDJSON, NdjsonCodec
 from chat_protocol.dialects.plain_text import PlainTextCodec, strip_telnet
 from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.errors import ErrorCode, Fault
@@ -45,7 +45,7 @@ class _TypeProbe(msgspec.Struct):
 _decode_type = msgspec.json.Decoder(_TypeProbe).decode
 
 
-class DialectDetector:
+class DialectDetector(Codec):
     """The codec of a connection whose dialect is not known yet."""
 
     __slots__ = (
@@ -58,9 +58,7 @@ class DialectDetector:
         "successor",
     )
 
-    dialect = NDJSON
-    encode = staticmethod(ndjson.encode)
-    encode_messages = staticmethod(ndjson.encode_messages)
+    encoding = NDJSON
 
     def __init__(self) -> None:
         self._first_line = bytearray()  # a first line that is not JSON

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from chat_protocol.commands import MAX_REF_CHARS, WIRE_TYPES, WireCommand
-from chat_protocol.dialects.base import NDJSON, Incoming
+from chat_protocol.dialects.base import Codec, Encoding, Incoming
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent, WireEvent
 from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
@@ -78,14 +78,15 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
     return _encoder.encode_lines(events)
 
 
-class NdjsonCodec:
+NDJSON: Final = Encoding("ndjson", encode, encode_messages, has_pings=True)
+
+
+class NdjsonCodec(Codec):
     """The server's codec of NDJSON."""
 
     __slots__ = ("_lines", "_overflow_reported")
 
-    dialect = NDJSON
-    encode = staticmethod(encode)
-    encode_messages = staticmethod(encode_messages)
+    encoding = NDJSON
 
     def __init__(self) -> None:
         self._lines = LineBuffer()

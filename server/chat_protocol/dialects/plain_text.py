@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from chat_protocol import commands, sentences
-from chat_protocol.dialects.base import PLAIN_TEXT, Incoming
+from chat_protocol.dialects.base import Codec, Encoding, Incoming
 from chat_protocol.dialects.ndjson import FRAME_TOO_LARGE
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, HistoryPage, MessageEvent
@@ -69,14 +69,15 @@ def strip_telnet(line: bytes) -> bytes:
     return _TELNET_COMMAND.sub(b"", line) if b"\xff" in line else line
 
 
-class PlainTextCodec:
+PLAIN_TEXT: Final = Encoding("text", encode, encode_messages)
+
+
+class PlainTextCodec(Codec):
     """The server's codec of plain text."""
 
     __slots__ = ("_lines", "_overflow_reported")
 
-    dialect = PLAIN_TEXT
-    encode = staticmethod(encode)
-    encode_messages = staticmethod(encode_messages)
+    encoding = PLAIN_TEXT
 
     def __init__(self) -> None:
         self._lines = LineBuffer()

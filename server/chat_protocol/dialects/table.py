@@ -1,10 +1,10 @@
-"""The table of dialects: the encoder of each, by dialect number (see `base.py`)."""
+"""The table of dialects: the encoding of each. Another one is a row here, and first bytes in `detect.py`."""
 
 from typing import Final
 
-from chat_protocol.dialects.base import Encoder
-from chat_protocol.dialects.ndjson import NdjsonCodec
-from chat_protocol.dialects.plain_text import PlainTextCodec
-from chat_protocol.dialects.two_field import TwoFieldCodec
+from chat_protocol.dialects.base import Encoding
+from chat_protocol.dialects.ndjson import NDJSON
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
+from chat_protocol.dialects.two_field import TWO_FIELD
 
-ENCODERS: Final[tuple[Encoder, ...]] = (NdjsonCodec, TwoFieldCodec, PlainTextCodec)
+ENCODINGS: Final[tuple[Encoding, ...]] = (NDJSON, TWO_FIELD, PLAIN_TEXT)

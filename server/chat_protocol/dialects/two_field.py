@@ -10,7 +10,7 @@ import msgspec
 
 from chat_protocol import sentences
 from chat_protocol.commands import Say
-from chat_protocol.dialects.base import TWO_FIELD, Incoming
+from chat_protocol.dialects.base import Codec, Encoding, Incoming
 from chat_protocol.dialects.ndjson import DECODE_ERRORS, FRAME_TOO_LARGE, undecodable_fault
 from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Event, MessageEvent
@@ -67,14 +67,15 @@ def encode_messages(events: Sequence[MessageEvent]) -> bytes:
     )
 
 
-class TwoFieldCodec:
+TWO_FIELD: Final = Encoding("simple", encode, encode_messages)
+
+
+class TwoFieldCodec(Codec):
     """The server's codec of two-field JSON."""
 
     __slots__ = ("_objects", "_overflow_reported")
 
-    dialect = TWO_FIELD
-    encode = staticmethod(encode)
-    encode_messages = staticmethod(encode_messages)
+    encoding = TWO_FIELD
 
     def __init__(self) -> None:
         self._objects = ObjectSplitter()

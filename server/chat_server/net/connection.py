@@ -7,24 +7,20 @@ Everything else runs in the connection's own greenlet. MUST NOT know rooms or th
 
 from __future__ import annotations
 
-import fcntl
 import socket
-import struct
-import sys
-import termios
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.event import Event
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import NDJSON, Codec
+from chat_protocol.dialects.base import Codec
 from chat_protocol.dialects.detect import DialectDetector
-from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import Session
+from chat_server.net import tcp_info
 from chat_server.net.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -63,10 +59,6 @@ TCP_KEEPALIVE_OPTIONS: Final = (
     (socket.TCP_KEEPCNT, 4),
 )
 """Idle seconds, seconds between probes, number of probes: for dialects without pings."""
-
-_TCP_INFO_RTT: Final = struct.Struct("=68xI")  # tcpi_rtt in µs, linux/tcp.h
-_TCP_INFO_PROGRESS: Final = struct.Struct("=120xQ16xI80xI")
-"""tcpi_bytes_acked, tcpi_notsent_bytes and tcpi_snd_wnd (the window offered by the peer), linux/tcp.h."""
 
 
 class ReadInterrupted(BaseException):
@@ -149,20 +141,21 @@ class Connection:
             router.record_input(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
-                self._handle(self.codec.receive_eof())
+                items = self.codec.receive_eof()
+                self._advance_codec()
+                self._handle(items)
                 self.end_reason = self.end_reason or "closed_by_peer"
                 return True
-            items = self.codec.receive(data)
+            codec = self.codec
+            items = codec.receive(data)
+            if codec.has_output or codec.successor is not None:
+                self._advance_codec()
             if items:
                 self._handle(items)
-            elif isinstance(self.codec, DialectDetector):
-                self._use_detected_codec()
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         connections, outbox = self._connections, self.outbox
-        if isinstance(self.codec, DialectDetector):
-            self._use_detected_codec()
         many = len(items) > 1
         if many:
             outbox.cork()
@@ -201,15 +194,23 @@ class Connection:
             )
         )
 
-    def _use_detected_codec(self) -> None:
-        """Switch to the detected dialect; the first bytes may decide it before a command is complete."""
-        assert isinstance(self.codec, DialectDetector)
-        chosen = self.codec.successor
-        if chosen is None:
+    def _advance_codec(self) -> None:
+        """Send what the codec has to say, and go on with its successor, whose output follows.
+
+        The first bytes may decide the dialect before a command is complete.
+        """
+        codec = self.codec
+        while True:
+            if codec.has_output and (data := codec.output()):
+                self.outbox.put(data)
+            if codec.successor is None:
+                break
+            codec = codec.successor
+        if codec is self.codec:
             return
-        self.codec = chosen
-        self.session.dialect = chosen.dialect
-        if chosen.dialect != NDJSON:
+        self.codec = codec
+        self.session.encoding = codec.encoding
+        if not codec.encoding.has_pings:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in TCP_KEEPALIVE_OPTIONS:
                 self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -279,7 +280,7 @@ class Connection:
         """Send `bye` and close, once all queued bytes are sent (`after`: seconds). Does not switch."""
         if not self.outbox.closed:  # else `bye` is queued already, or the peer has gone
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
-            self.outbox.put(ENCODERS[self.session.dialect].encode(bye))
+            self.outbox.put(self.session.encoding.encode(bye))
             self.outbox.close_input()
         self._connections.backfill.mark_ready(self.session)  # stops a backfill that waits for this peer
         if self._drained is not None:
@@ -291,7 +292,7 @@ class Connection:
     def adopt(self, session: Session) -> None:
         """Serve a resumed session, in place of the one that sent the hello."""
         self.session = session
-        session.link, session.outbox, session.dialect = self, self.outbox, self.codec.dialect
+        session.link, session.outbox, session.encoding = self, self.outbox, self.codec.encoding
 
     def awaits_acknowledgement(self) -> bool:
         """Return whether the peer has yet to get its own message back, and still can."""
@@ -302,30 +303,25 @@ class Connection:
 
     def bytes_written(self) -> int:
         """Return the bytes written to the peer so far, including those queued here and in the kernel."""
-        try:
-            queued = fcntl.ioctl(self.sock, termios.TIOCOUTQ, bytes(4))
-        except OSError:  # closed meanwhile, or no Linux
+        unacknowledged = tcp_info.unacknowledged_bytes(self.sock)
+        if unacknowledged is None:
             return 0
-        return self.bytes_acked() + int.from_bytes(queued, sys.byteorder) + self.outbox.queued_bytes
+        return self.bytes_acked() + unacknowledged + self.outbox.queued_bytes
 
     def bytes_acked(self) -> int:
         """Return how many bytes the peer's kernel has acknowledged."""
-        try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
-            return int(_TCP_INFO_PROGRESS.unpack(info)[0])
-        except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
-            return 0
+        progress = tcp_info.progress(self.sock)
+        return 0 if progress is None else progress[0]
 
     def made_progress(self) -> bool:
         """Return whether the peer has read bytes since the last call, as far as the kernel knows.
 
         Acknowledged bytes may be unread in the peer's buffers; that it reads them shows in its window.
         """
-        try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_PROGRESS.size)
-            acknowledged, unsent, window = _TCP_INFO_PROGRESS.unpack(info)
-        except (OSError, AttributeError, struct.error):  # closed meanwhile, no Linux, or one before 5.4
+        progress = tcp_info.progress(self.sock)
+        if progress is None:
             return False
+        acknowledged, unsent, window = progress
         before, self._last_progress = self._last_progress, (acknowledged, window)
         if before is None:
             return bool(unsent)
@@ -347,12 +343,8 @@ class Connection:
 
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms."""
-        try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RTT.size)
-        except (OSError, AttributeError):  # closed meanwhile, or no Linux
-            return None
-        (microseconds,) = _TCP_INFO_RTT.unpack(info)
-        return float(microseconds) / 1000
+        rtt_us = tcp_info.rtt_us(self.sock)
+        return None if rtt_us is None else rtt_us / 1000
 
     def wait(self, signal: Signal) -> None:
         """Send the answers so far, then wait for `signal`."""

@@ -9,7 +9,6 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
-from chat_protocol.dialects.base import DIALECT_NAMES
 from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.batch import QueuedMessage
@@ -60,7 +59,7 @@ class LogReporter:
             session_id=session.id,
             username=session.name,
             address=session.link.address,
-            dialect=DIALECT_NAMES[session.dialect],
+            dialect=session.encoding.dialect,
             resumed=resumed,
         )
 
@@ -103,7 +102,7 @@ class LogReporter:
             session_id=session.id,
             username=session.name,
             address=connection.address,
-            dialect=DIALECT_NAMES[session.dialect],
+            dialect=session.encoding.dialect,
             duration_s=round(self._hub.clock.monotonic() - connection.opened_at, 3),
             messages_in=session.messages_in,
             messages_out=messages_out,

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 import chat_protocol
-from chat_protocol.dialects.base import DIALECT_NAMES, NDJSON, Codec, Incoming
+from chat_protocol.dialects.base import Codec, Encoding, Incoming
 from chat_protocol.dialects.detect import DialectDetector
-from chat_protocol.dialects.ndjson import NdjsonCodec
+from chat_protocol.dialects.ndjson import NDJSON, NdjsonCodec
 from chat_protocol.dialects.plain_text import PlainTextCodec
+from chat_protocol.dialects.table import ENCODINGS
 from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.events import Event, MessageEvent
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
@@ -66,15 +67,15 @@ LARGE = [
 ]
 
 
-def feed_codec(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[int, list[Incoming]]:
+def feed_codec(make: Callable[[], Codec], pieces: list[bytes]) -> tuple[Encoding, list[Incoming]]:
     """Feed `pieces` as a connection does: to the successor, once there is one."""
     codec = make()
     found: list[Incoming] = []
     for piece in pieces:
         found += codec.receive(piece)
-        codec = getattr(codec, "successor", None) or codec
+        codec = codec.successor or codec
     found += codec.receive_eof()
-    return codec.dialect, found
+    return codec.encoding, found
 
 
 def chopped(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -111,36 +112,67 @@ def test_codec_result_for_large_streams_does_not_depend_on_reads(
 
 
 @pytest.mark.parametrize("make", CODECS)
+def test_codec_of_a_dialect_has_nothing_to_say_by_itself(make: Callable[[], Codec]) -> None:
+    codec = make()
+    codec.receive(b"/help\n")
+    assert not codec.has_output
+    assert codec.output() == b""
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda each: each.dialect)
 @given(data=st.data())
-def test_encoder_writes_whole_lines(
-    make: Callable[[], Codec], any_event: SearchStrategy[Event], data: DataObject
+def test_encoding_writes_whole_lines(
+    encoding: Encoding, any_event: SearchStrategy[Event], data: DataObject
 ) -> None:
-    encoder = make()
     event = data.draw(any_event)
-    chunk = encoder.encode(event)
+    chunk = encoding.encode(event)
     assert chunk == b"" or chunk.endswith(b"\n")
     assert b"\r" not in chunk
-    if encoder.dialect == NDJSON:
+    if encoding is NDJSON:
         assert chunk.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("make", CODECS)
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda each: each.dialect)
 @given(data=st.data())
-def test_encoder_batch_is_the_concatenation_of_its_messages(
-    make: Callable[[], Codec], any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
+def test_encoding_batch_is_the_concatenation_of_its_messages(
+    encoding: Encoding, any_messages: SearchStrategy[list[MessageEvent]], data: DataObject
 ) -> None:
-    encoder = make()
     messages = data.draw(any_messages)
-    assert encoder.encode_messages(messages) == b"".join(map(encoder.encode, messages))
+    assert encoding.encode_messages(messages) == b"".join(map(encoding.encode, messages))
 
 
-def test_dialects_have_numbers_and_names() -> None:
-    numbers = {"ndjson": NdjsonCodec.dialect, "simple": TwoFieldCodec.dialect, "text": PlainTextCodec.dialect}
-    assert [numbers[name] for name in DIALECT_NAMES] == [0, 1, 2]
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda each: each.dialect)
+@given(data=st.data())
+def test_framed_encoding_frames_each_chunk_that_is_not_empty(
+    encoding: Encoding,
+    any_event: SearchStrategy[Event],
+    any_messages: SearchStrategy[list[MessageEvent]],
+    data: DataObject,
+) -> None:
+    def frame(chunk: bytes) -> bytes:
+        assert chunk
+        return b"<" + chunk + b">"
+
+    # Given an encoding in a layer inside another layer
+    framed = encoding.framed(lambda chunk: chunk).framed(frame)
+    event, messages = data.draw(any_event), data.draw(any_messages.filter(bool))
+    # Then the innermost one is shared, and its chunks are framed
+    assert framed.base is encoding
+    assert (framed.dialect, framed.has_pings) == (encoding.dialect, encoding.has_pings)
+    plain = encoding.encode(event)
+    assert framed.encode(event) == (b"<" + plain + b">" if plain else b"")
+    assert framed.encode_messages(messages) == b"<" + encoding.encode_messages(messages) + b">"
+
+
+def test_encodings_have_the_names_of_logs_and_metrics() -> None:
+    assert [encoding.dialect for encoding in ENCODINGS] == ["ndjson", "simple", "text"]
+    codecs = (NdjsonCodec, TwoFieldCodec, PlainTextCodec)
+    assert [codec.encoding for codec in codecs] == list(ENCODINGS)
+    assert [encoding.has_pings for encoding in ENCODINGS] == [True, False, False]
 
 
 def test_detector_answers_in_ndjson() -> None:
-    assert DialectDetector.dialect == NDJSON
+    assert DialectDetector.encoding is NDJSON
 
 
 def test_version_port_and_lobby_are_those_of_the_protocol() -> None:

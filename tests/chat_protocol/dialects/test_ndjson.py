@@ -297,4 +297,4 @@ def test_decode_event_any_line_is_an_event_none_or_decode_error(line: bytes) -> 
 
 def test_ndjson_codec_encodes_like_the_module() -> None:
     event = Error(code=ErrorCode.INTERNAL, message="x")
-    assert NdjsonCodec().encode(event) == encode(event)
+    assert NdjsonCodec.encoding.encode(event) == encode(event)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import DIALECT_NAMES, NDJSON
+from chat_protocol.dialects.base import Encoding
+from chat_protocol.dialects.ndjson import NDJSON
+from chat_protocol.dialects.table import ENCODINGS
 from chat_protocol.errors import ByeReason, Fault
 from chat_protocol.events import ServerIdentity
 from chat_server.core.base.limits import Limits
@@ -129,7 +131,7 @@ class Link:
 
     def adopt(self, session: Session) -> None:
         self.peer.session = session
-        session.link, session.outbox, session.dialect = self, self.peer.outbox, self.peer.dialect
+        session.link, session.outbox, session.encoding = self, self.peer.outbox, self.peer.encoding
         self.peer.outbox.drained = lambda: self._stage.hub.backfill.mark_ready(session)
 
     def bytes_written(self) -> int:
@@ -171,14 +173,14 @@ class Link:
 class Peer:
     """A connected peer: commands in, frames out."""
 
-    def __init__(self, stage: Stage, dialect: int, number: int) -> None:
+    def __init__(self, stage: Stage, encoding: Encoding, number: int) -> None:
         self.stage = stage
         self.outbox = Outbox()
         self.link = Link(stage, f"peer:{number}")
         self.link.peer = self
-        self.dialect = dialect
+        self.encoding = encoding
         self.session = Session(self.link, self.outbox, stage.clock.now)
-        self.session.dialect = dialect
+        self.session.encoding = encoding
         self.outbox.drained = lambda: stage.hub.backfill.mark_ready(self.session)
         self._received = 0
 
@@ -281,14 +283,14 @@ class Stage:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def connect(self, dialect: int = NDJSON) -> Peer:
+    def connect(self, encoding: Encoding = NDJSON) -> Peer:
         """Return a peer that has sent nothing yet."""
         self._count += 1
-        return Peer(self, dialect, self._count)
+        return Peer(self, encoding, self._count)
 
-    def enter(self, name: str, *rooms: str, dialect: int = NDJSON, resumable: bool = False) -> Peer:
+    def enter(self, name: str, *rooms: str, encoding: Encoding = NDJSON, resumable: bool = False) -> Peer:
         """Return a peer that is in `rooms` (the lobby by default), and has read the welcome."""
-        peer = self.connect(dialect)
+        peer = self.connect(encoding)
         wanted = list(rooms) if rooms else None
         peer.execute(commands.Hello(username=name, rooms=wanted, resumable=resumable))
         assert peer.id, peer.lines
@@ -346,7 +348,7 @@ class Stage:
         for room in (*hub.rooms.values(), *hub.conversations.by_pair.values()):
             assert room.head == room.record.seq
             assert not room.record.queued
-            assert sum(map(len, room._feeds)) == len(room.members)
+            assert sum(len(feed.sessions) for feed in room._feeds.values()) == len(room.members)
 
 
 @pytest.fixture(scope="session")
@@ -360,9 +362,10 @@ def stage() -> Stage:
     return Stage()
 
 
-@pytest.fixture(params=DIALECT_NAMES)
-def dialect(request: pytest.FixtureRequest) -> int:
-    return DIALECT_NAMES.index(request.param)
+@pytest.fixture(params=ENCODINGS, ids=lambda each: each.dialect)
+def encoding(request: pytest.FixtureRequest) -> Encoding:
+    one: Encoding = request.param
+    return one
 
 
 @pytest.fixture(scope="session")

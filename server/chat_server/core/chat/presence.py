@@ -6,7 +6,6 @@ count is sent at most every five seconds.
 
 from typing import Final
 
-from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.events import Presence
 from chat_server.core.delivery.room import Room
 from chat_server.core.ports.clock import Clock
@@ -88,8 +87,5 @@ class PresenceUpdates:
             joined=None if large else joined,
             left=None if large else left,
         )
-        present = room.dialects_present()
-        room.broadcast(
-            [encoder.encode(event) if here else b"" for encoder, here in zip(ENCODERS, present, strict=True)]
-        )
+        room.broadcast(event)
         return len(room.members)

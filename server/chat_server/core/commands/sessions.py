@@ -7,8 +7,8 @@ from msgspec import structs
 
 from chat_protocol import LOBBY, PROTOCOL_VERSION
 from chat_protocol.commands import Arrive, Hello, Help, Quit, Rename, Resume
+from chat_protocol.dialects.base import Encoding
 from chat_protocol.dialects.plain_text import GREETING, HELP
-from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
 from chat_server.core.base.pages import count_fitting
@@ -187,10 +187,13 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
             hub.presence_updates.note_renamed(room, old, session.name)
     peers.pop(session, None)
     renamed = Renamed(sender=session.id, old=old, username=session.name)
-    encoded = [encoder.encode(renamed) for encoder in ENCODERS]
+    encoded: dict[Encoding, bytes] = {}
     for peer in peers:
         if not peer.outbox.full:  # else they see it with the next message
-            peer.outbox.put(encoded[peer.dialect])
+            encoding = peer.encoding
+            if encoding not in encoded:
+                encoded[encoding] = encoding.encode(renamed)
+            peer.outbox.put(encoded[encoding])
 
 
 def quit_session(hub: Hub, session: Session, command: Quit) -> None:

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol.dialects.table import ENCODERS
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Gap, Presence
 from chat_server.core.delivery.room import CHUNK_BYTES
@@ -218,21 +217,21 @@ class Backfill:
         If messages are missing because retention deleted them, one `gap` event replaces them, in front of the
         first message that exists.
         """
-        encoder = ENCODERS[session.dialect]
+        encoding = session.encoding
         if not events:
-            return encoder.encode(Gap(room=room.name, first=after + 1, last=target)), target
+            return encoding.encode(Gap(room=room.name, first=after + 1, last=target)), target
         gap = b""
         if events[0].seq > after + 1:
-            gap = encoder.encode(Gap(room=room.name, first=after + 1, last=events[0].seq - 1))
+            gap = encoding.encode(Gap(room=room.name, first=after + 1, last=events[0].seq - 1))
         count = len(events)
         for index in range(1, count):
             if events[index].seq != events[index - 1].seq + 1:  # deleted during the read
                 count = index
                 break
-        chunk = encoder.encode_messages(events[:count])
+        chunk = encoding.encode_messages(events[:count])
         while len(chunk) > CHUNK_BYTES and count > 1:
             count //= 2
-            chunk = encoder.encode_messages(events[:count])
+            chunk = encoding.encode_messages(events[:count])
         return gap + chunk, events[count - 1].seq
 
     def _count_delivered(

@@ -1,7 +1,8 @@
-"""A room: its members by dialect, its head, and its tail (the newest messages, in memory).
+"""A room: its members by encoding, its head, and its tail (the newest messages, in memory).
 
-`publish` is the last step of the core's hot path: it encodes a batch once per dialect, and calls the fan-out
-once per chunk. MUST NOT switch greenlets: head, members and outboxes change together.
+`publish` is the last step of the core's hot path: it encodes a batch once per dialect, frames it once per
+encoding, and calls the fan-out once per chunk. MUST NOT switch greenlets: head, members and outboxes change
+together.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from chat_protocol.dialects.base import DIALECT_NAMES
-from chat_protocol.dialects.table import ENCODERS
+from chat_protocol.dialects.base import MAX_ENCODINGS
 from chat_server.core.sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from chat_protocol.events import MessageEvent
+    from chat_protocol.dialects.base import Encoding
+    from chat_protocol.events import Event, MessageEvent
     from chat_server.core.delivery.backfill import Backfill
     from chat_server.core.ports.link import FanOut, Outbox
     from chat_server.core.ports.records import RoomRecord
@@ -32,6 +33,16 @@ TAIL_BYTES: Final = 64 * 1024
 _MESSAGE_OVERHEAD_BYTES: Final = 300  # memory of a message in the tail besides its text
 
 
+class Feed:
+    """The live members of a room that have one encoding, and the bytes sent to each of them so far."""
+
+    __slots__ = ("sent_bytes", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[Outbox, Session] = {}
+        self.sent_bytes = 0
+
+
 class Room:
     """A public room, or the conversation of two identities."""
 
@@ -39,7 +50,6 @@ class Room:
         "_backfill",
         "_fan_out",
         "_feeds",
-        "_sent_bytes",
         "_tail_bytes",
         "head",
         "joined_names",
@@ -71,9 +81,8 @@ class Room:
         self.presence_sent_at = 0.0
         self._fan_out = fan_out
         self._backfill = backfill
-        self._feeds: tuple[dict[Outbox, Session], ...] = tuple({} for _ in DIALECT_NAMES)
+        self._feeds: dict[Encoding, Feed] = {}  # made for the first member; those of one base side by side
         self._tail_bytes = 0
-        self._sent_bytes = [0] * len(DIALECT_NAMES)  # total bytes sent to each live member, by dialect
 
     @property
     def is_conversation(self) -> bool:
@@ -92,8 +101,9 @@ class Room:
 
     def go_live(self, session: Session) -> None:
         """Add a member to the live feed: it gets the messages after `head`."""
-        self.members[session] = (self.head, self._sent_bytes[session.dialect])
-        self._feeds[session.dialect][session.outbox] = session
+        feed = self._feeds.get(session.encoding) or self._add_feed(session.encoding)
+        self.members[session] = (self.head, feed.sent_bytes)
+        feed.sessions[session.outbox] = session
 
     def leave_feed(self, session: Session, seq: int) -> None:
         """Remove a member from the live feed, of which it has received everything up to `seq`."""
@@ -101,7 +111,7 @@ class Room:
         session.messages_out += messages
         session.bytes_out += size
         if self.members[session] is not None:
-            del self._feeds[session.dialect][session.outbox]
+            del self._feeds[session.encoding].sessions[session.outbox]
             self.members[session] = None
 
     def remove_member(self, session: Session) -> None:
@@ -122,40 +132,42 @@ class Room:
         self.head = events[-1].seq
         sent = 0
         deliveries = 0
-        for dialect, feed in enumerate(self._feeds):
-            if feed:
-                chunk = ENCODERS[dialect].encode_messages(events)
-                if len(chunk) > CHUNK_BYTES and len(events) > 1:
-                    more, size = self._publish_halves(dialect, events, events)
+        base = None
+        encoded = b""
+        for encoding, feed in self._feeds.items():
+            sessions = feed.sessions
+            if sessions:
+                if encoding.base is not base:
+                    base = encoding.base
+                    encoded = base.encode_messages(events)
+                if len(encoded) > CHUNK_BYTES and len(events) > 1:
+                    more, size = self._publish_halves(encoding, feed, events, events)
                     deliveries += more
                     sent += size
                     continue
-                overflowed = self._fan_out(feed, chunk)
+                chunk = encoded if encoding.frame is None else encoding.frame(encoded)
+                overflowed = self._fan_out(sessions, chunk)
                 if overflowed:
-                    self._move_to_backfill(dialect, overflowed, events, events)
-                self._sent_bytes[dialect] += len(chunk)
-                sent += len(chunk) * len(feed)
-                deliveries += len(feed) * len(events)
+                    self._move_to_backfill(feed, overflowed, events, events)
+                feed.sent_bytes += len(chunk)
+                sent += len(chunk) * len(sessions)
+                deliveries += len(sessions) * len(events)
         if self.members:
             self._append_tail(events)
         return deliveries, sent
 
-    def broadcast(self, encoded: Sequence[bytes]) -> None:
-        """Send every live member the bytes of its dialect: events that are not in the log (presence).
+    def broadcast(self, event: Event) -> None:
+        """Send every live member an event that is not in the log (presence).
 
         Members whose outbox is full miss the event; they get the current count when they are live again.
         """
-        for dialect, chunk in enumerate(encoded):
-            feed = self._feeds[dialect]
-            if feed and chunk:
-                overflowed = self._fan_out(feed, chunk)
+        for encoding, feed in self._feeds.items():
+            if feed.sessions:
+                chunk = encoding.encode(event)
+                overflowed = self._fan_out(feed.sessions, chunk) if chunk else ()
                 if overflowed:
-                    self._move_to_backfill(dialect, overflowed, (), ())
+                    self._move_to_backfill(feed, overflowed, (), ())
         self.presence_count += 1
-
-    def dialects_present(self) -> list[bool]:
-        """Return for each dialect whether it has live members here."""
-        return [bool(feed) for feed in self._feeds]
 
     def read_tail(self, after: int, before: int, limit: int, *, newest: bool) -> list[MessageEvent] | None:
         """Return what `Store.read` would, or None if the tail does not reach far enough back."""
@@ -177,35 +189,44 @@ class Room:
         while tail and tail[0].seq <= seq:
             self._tail_bytes -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
 
+    def _add_feed(self, encoding: Encoding) -> Feed:
+        """Add the feed of an encoding beside those of its base, which then encodes a batch only once."""
+        assert len(self._feeds) < MAX_ENCODINGS
+        self._feeds[encoding] = Feed()
+        bases = {each.base: None for each in self._feeds}
+        self._feeds = {
+            each: feed for base in bases for each, feed in self._feeds.items() if each.base is base
+        }
+        return self._feeds[encoding]
+
     def _publish_halves(
-        self, dialect: int, events: Sequence[MessageEvent], batch: Sequence[MessageEvent]
+        self, encoding: Encoding, feed: Feed, events: Sequence[MessageEvent], batch: Sequence[MessageEvent]
     ) -> tuple[int, int]:
         """Deliver a part of a batch that is too long for one chunk."""
-        feed = self._feeds[dialect]
-        chunk = ENCODERS[dialect].encode_messages(events)
-        if len(chunk) > CHUNK_BYTES and len(events) > 1:
+        encoded = encoding.base.encode_messages(events)
+        if len(encoded) > CHUNK_BYTES and len(events) > 1:
             half = len(events) // 2
-            deliveries, sent = self._publish_halves(dialect, events[:half], batch)
-            more, size = self._publish_halves(dialect, events[half:], batch)
+            deliveries, sent = self._publish_halves(encoding, feed, events[:half], batch)
+            more, size = self._publish_halves(encoding, feed, events[half:], batch)
             return deliveries + more, sent + size
-        overflowed = self._fan_out(feed, chunk)
+        chunk = encoded if encoding.frame is None else encoding.frame(encoded)
+        overflowed = self._fan_out(feed.sessions, chunk)
         if overflowed:
-            self._move_to_backfill(dialect, overflowed, events, batch)
-        self._sent_bytes[dialect] += len(chunk)
-        return len(feed) * len(events), len(chunk) * len(feed)
+            self._move_to_backfill(feed, overflowed, events, batch)
+        feed.sent_bytes += len(chunk)
+        return len(feed.sessions) * len(events), len(chunk) * len(feed.sessions)
 
     def _move_to_backfill(
         self,
-        dialect: int,
+        feed: Feed,
         overflowed: Iterable[Outbox],
         events: Sequence[MessageEvent],
         batch: Sequence[MessageEvent],
     ) -> None:
         """Take members whose outbox did not take `events`, a part of `batch`, off the feed; backfill them."""
-        feed = self._feeds[dialect]
         seq = events[0].seq - 1 if events else self.head
         for outbox in overflowed:
-            session = feed[outbox]
+            session = feed.sessions[outbox]
             own_seq = max((event.seq for event in batch if event.sender == session.id), default=0)
             self.leave_feed(session, seq)
             self._backfill.fall_behind(session, self, seq, own_seq)
@@ -215,7 +236,7 @@ class Room:
         if live_since is None:
             return 0, 0
         head, sent = live_since
-        return seq - head, self._sent_bytes[session.dialect] - sent
+        return seq - head, self._feeds[session.encoding].sent_bytes - sent
 
     def _append_tail(self, events: Sequence[MessageEvent]) -> None:
         tail = self.tail

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from chat_protocol.dialects import ndjson
-from chat_protocol.dialects.base import NDJSON
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import PingEvent
 
@@ -31,7 +30,7 @@ EXTRA_SESSIONS_PER_TICK: Final = 16
 
 
 class Heartbeat:
-    """Pings each NDJSON session every `interval` seconds (above 0); ends silent and stalled ones."""
+    """Pings each session whose client answers pings, every `interval` seconds (above 0); ends dead ones."""
 
     def __init__(self, clock: Clock, interval: float, stalled_timeout: float) -> None:
         self._clock = clock
@@ -77,7 +76,7 @@ class Heartbeat:
             if now - outbox.progress_at > self._stalled_timeout:
                 session.link.close_with_bye(ByeReason.STALLED)
             return
-        if session.dialect != NDJSON or session.paused:
+        if not session.encoding.has_pings or session.paused:
             return
         if session.missed_pings and session.link.made_progress():
             return  # it reads slowly: the pings are not the next bytes yet

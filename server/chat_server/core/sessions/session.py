@@ -9,8 +9,7 @@ import itertools
 from typing import TYPE_CHECKING, Final
 
 from chat_protocol import LOBBY
-from chat_protocol.dialects.base import NDJSON
-from chat_protocol.dialects.table import ENCODERS
+from chat_protocol.dialects.ndjson import NDJSON
 from chat_protocol.events import Event
 from chat_server.core.base.rtt_samples import RttSamples
 from chat_server.core.ports.records import Origin, SessionRecord
@@ -42,8 +41,8 @@ class Session:
         "connected_at",
         "conversations",
         "default_room",
-        "dialect",
         "disconnect_signals",
+        "encoding",
         "for_good",
         "held",
         "id",
@@ -81,7 +80,7 @@ class Session:
         self.newest_claim = 0  # `number` of the newest connection that wants to resume it
         self.link = link
         self.outbox = outbox
-        self.dialect = NDJSON
+        self.encoding = NDJSON
         self.origin = Origin.CLIENT
         self.id = ""
         self.name = ""
@@ -118,7 +117,7 @@ class Session:
 
     def send(self, event: Event) -> None:
         """Send an event to this session; dropped while it is held."""
-        self.outbox.put(ENCODERS[self.dialect].encode(event))
+        self.outbox.put(self.encoding.encode(event))
 
     def send_if_open(self, event: Event) -> None:
         """Send an event, unless the session is closed."""

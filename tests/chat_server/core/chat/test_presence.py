@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.chat.presence import LARGE_ROOM_INTERVAL_S, LARGE_ROOM_MEMBERS
 
 if TYPE_CHECKING:

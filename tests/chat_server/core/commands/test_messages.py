@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import TWO_FIELD
+from chat_protocol.dialects.two_field import TWO_FIELD
 
 if TYPE_CHECKING:
     from chat_server.core.conftest import Stage

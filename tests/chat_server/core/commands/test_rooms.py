@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_server.core.base.limits import Limits
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 

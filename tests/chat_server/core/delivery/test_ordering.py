@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT, TWO_FIELD
-from chat_protocol.dialects.table import ENCODERS
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
+from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.ingest import message_event
 from chat_server.engines.sqlite.log import SqliteStore
 
@@ -114,7 +114,7 @@ class Play:
         self.fail = fail
         self.heal = heal
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
-        self.watchers = [stage.enter("simple", dialect=TWO_FIELD), stage.enter("text", dialect=PLAIN_TEXT)]
+        self.watchers = [stage.enter("simple", encoding=TWO_FIELD), stage.enter("text", encoding=PLAIN_TEXT)]
         self.connected = [self.enter(name) for name in NAMES[:PEOPLE]]
         self.audits = list(self.connected)
         self.busy: set[int] = set()
@@ -181,8 +181,8 @@ class Play:
                 assert json.loads(line)["message"] == event.message
         for watcher in self.watchers:
             of_people = [line for line in watcher.lines if b"server" not in line and line[:1] != b"*"]
-            encoder = ENCODERS[watcher.session.dialect]
-            expected = [self.shown(encoder.encode(event)) for event in events["lobby"]]
+            encoding = watcher.session.encoding
+            expected = [self.shown(encoding.encode(event)) for event in events["lobby"]]
             assert [self.shown(line) for line in of_people] == expected
 
     @staticmethod

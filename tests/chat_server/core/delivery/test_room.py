@@ -2,16 +2,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol.dialects.base import NDJSON, PLAIN_TEXT, TWO_FIELD
-from chat_protocol.dialects.table import ENCODERS
+from chat_protocol.dialects.base import MAX_ENCODINGS, Encoding
+from chat_protocol.dialects.ndjson import NDJSON
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
+from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_protocol.events import MessageEvent, Presence
 from chat_server.core.delivery.room import TAIL_BYTES, TAIL_MESSAGES, Room
 from chat_server.core.ports.records import RoomRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chat_server.core.conftest import Stage
 
 
@@ -24,23 +29,23 @@ def events(first: int, count: int, *, size: int = 10) -> list[MessageEvent]:
     ]
 
 
-def room_of(stage: Stage, *dialects: int) -> Room:
+def room_of(stage: Stage, *encodings: Encoding) -> Room:
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
-    for dialect in dialects:
-        room.add_member(stage.connect(dialect).session)
+    for encoding in encodings:
+        room.add_member(stage.connect(encoding).session)
     return room
 
 
-def test_room_members_of_a_dialect_get_identical_bytes(stage: Stage) -> None:
-    dialects = (NDJSON, TWO_FIELD, PLAIN_TEXT)
+def test_room_members_of_an_encoding_get_identical_bytes(stage: Stage) -> None:
+    encodings = (NDJSON, TWO_FIELD, PLAIN_TEXT)
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
-    peers = [stage.connect(dialect) for dialect in dialects * 2]
+    peers = [stage.connect(encoding) for encoding in encodings * 2]
     for peer in peers:
         room.add_member(peer.session)
     said = events(1, 3)
     deliveries, sent = room.publish(said)
-    for peer, dialect in zip(peers, dialects * 2, strict=True):
-        assert peer.outbox.data == ENCODERS[dialect].encode_messages(said)
+    for peer, encoding in zip(peers, encodings * 2, strict=True):
+        assert peer.outbox.data == encoding.encode_messages(said)
     assert deliveries == 18
     assert sent == sum(len(peer.outbox.data) for peer in peers)
 
@@ -75,16 +80,17 @@ def test_room_delivered_to_counts_since_going_live(stage: Stage) -> None:
     assert ann.session.delivered() == (3, len(ann.outbox.data))
 
 
-def test_room_broadcast_reaches_dialects_that_encode_it(stage: Stage) -> None:
+def test_room_broadcast_reaches_encodings_that_express_it(stage: Stage) -> None:
     room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
-    native, plain = stage.connect(), stage.connect(PLAIN_TEXT)
-    for peer in (native, plain):
+    unable = Encoding("unable", lambda _: b"", NDJSON.encode_messages)
+    native, mute, framed = (stage.connect(each) for each in (NDJSON, unable, unable.framed(bytes.upper)))
+    for peer in (native, mute, framed):
         room.add_member(peer.session)
-    assert room.dialects_present() == [True, False, True]
     presence = Presence(room="r", count=2)
-    room.broadcast([ENCODERS[NDJSON].encode(presence), b"", b""])
+    room.broadcast(presence)
     assert native.receive_one("presence")["count"] == 2
-    assert not plain.outbox.data
+    assert not mute.outbox.data
+    assert not framed.outbox.data
 
 
 def test_room_without_members_keeps_no_tail(stage: Stage) -> None:
@@ -141,3 +147,74 @@ def test_room_read_tail_returns_what_the_log_has(
         assert found == wanted
     else:
         assert wanted[0].seq < room.tail[0].seq
+
+
+class CountingFrame:
+    """A layer's frame that counts what it frames."""
+
+    def __init__(self, mark: bytes) -> None:
+        self.mark = mark
+        self.framed = 0
+
+    def __call__(self, chunk: bytes) -> bytes:
+        self.framed += 1
+        return self.mark + chunk
+
+
+def counting_encoding() -> tuple[Encoding, list[int]]:
+    """Return an encoding with the bytes of NDJSON, and the sizes of the batches that it has encoded."""
+    encoded: list[int] = []
+
+    def encode_messages(events: Sequence[MessageEvent]) -> bytes:
+        encoded.append(len(events))
+        return NDJSON.encode_messages(events)
+
+    return Encoding("counted", NDJSON.encode, encode_messages), encoded
+
+
+def test_room_encodes_a_batch_once_for_all_framed_encodings_of_a_base(stage: Stage) -> None:
+    # Given members that came in turn, with one encoding in several frames
+    base, encoded = counting_encoding()
+    frames = [CountingFrame(b"<"), CountingFrame(b">")]
+    encodings = [base, PLAIN_TEXT, base.framed(frames[0]), TWO_FIELD, base.framed(frames[1]), base]
+    room = Room(RoomRecord("r", "r"), stage.hub._fan_out, stage.hub.backfill)
+    peers = [stage.connect(encoding) for encoding in encodings]
+    for peer in peers:
+        room.add_member(peer.session)
+    # When a batch is published
+    said = events(1, 3)
+    _, sent = room.publish(said)
+    # Then it is encoded once and framed once for each
+    assert encoded == [3]
+    assert [frame.framed for frame in frames] == [1, 1]
+    plain = NDJSON.encode_messages(said)
+    received = [bytes(peer.outbox.data) for peer in peers]
+    assert received[0] == received[5] == plain
+    assert (received[2], received[4]) == (b"<" + plain, b">" + plain)
+    assert sent == sum(map(len, received))
+
+
+def test_room_counts_framed_bytes(stage: Stage) -> None:
+    framed = NDJSON.framed(lambda chunk: b"<<" + chunk)
+    room = room_of(stage, NDJSON, framed)
+    room.publish(events(1, 2))
+    late = stage.connect(framed)
+    room.add_member(late.session)
+    room.publish(events(3, 2))
+    assert room.delivered_to(late.session) == (2, len(late.outbox.data))
+
+
+def test_room_splits_a_long_batch_for_a_framed_encoding(stage: Stage) -> None:
+    frame = CountingFrame(b"")
+    peer = stage.connect(NDJSON.framed(frame))
+    room = room_of(stage)
+    room.add_member(peer.session)
+    room.publish(events(1, 30, size=4000))
+    assert frame.framed == 2
+    assert peer.outbox.data == NDJSON.encode_messages(events(1, 30, size=4000))
+
+
+def test_room_rejects_more_encodings_than_a_batch_may_be_framed_for(stage: Stage) -> None:
+    room = room_of(stage, *(NDJSON.framed(CountingFrame(b"")) for _ in range(MAX_ENCODINGS)))
+    with pytest.raises(AssertionError):
+        room.add_member(stage.connect(PLAIN_TEXT).session)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.errors import Refused
 from chat_server.core.names.directory import KICKED_NAME_BLOCKED_S
 

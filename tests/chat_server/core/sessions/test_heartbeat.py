@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import PLAIN_TEXT
+from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.sessions import heartbeat
 
 if TYPE_CHECKING:
