@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import socket
-import time
 from collections.abc import Callable, Sequence
 
 import gevent
@@ -19,12 +18,14 @@ from chat_server import __version__
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
+from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.factory import CannotStart, open_store
 from chat_server.engines.sqlite.log import SqliteStore
 from chat_server.jobs.backfill_loop import BackfillLoop
-from chat_server.jobs.commit_loop import CommitLoop
+from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import CLOSE_LINGER_S, Connection
@@ -38,6 +39,7 @@ from chat_server.observability.metrics.health import Health, Phase
 from chat_server.observability.metrics.http import MetricsServer
 from chat_server.observability.metrics.snapshot import MetricsCollector, Value
 from chat_server.settings.load import Config
+from chat_server.system_clock import SystemClock
 from chat_server.vocabulary import LogEvent
 
 TICK_INTERVAL_S = 0.1
@@ -48,13 +50,6 @@ ACKNOWLEDGEMENT_CHECK_S = 0.05
 
 LOOP_LAG_WARNING_MS = 250.0
 """Lag of the event loop above which the log warns: users notice about that much."""
-
-
-class SystemClock:
-    """The clocks of the machine."""
-
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
 
 
 class Server:
@@ -85,11 +80,13 @@ class Server:
                 self._metrics_listening.close()
             raise
         self.store_name = str(config.store_path or "memory")
-        self.commit_loop = CommitLoop(self.log, self.store_name)
+        commit_wakeup = CommitWakeup()
+        self.ingest = Ingest(commit_wakeup, max_bytes=config.ingest_bytes)
         try:
             self.hub = Hub(
                 server=ServerIdentity("greenroom", __version__, config.node),
                 store=self.store,
+                ingest=self.ingest,
                 clock=self.clock,
                 fan_out=fan_out,
                 limits=limits_of(config),
@@ -99,16 +96,21 @@ class Server:
             )
         except StoreUnavailable as error:
             raise CannotStart(f"cannot read the data in {self.store_name}: {error}") from error
-        self.ingest = self.hub.ingest = self.commit_loop.ingest = Ingest(
-            self.store,
+        self.publisher = Publisher(
             self.clock,
             lambda: self.hub.stats,
-            max_bytes=config.ingest_bytes,
-            patience_s=config.store_patience,
-            wake=self.commit_loop.wake,
             on_opening_done=self.hub.conversations.finish_opening,
             reopen=self.hub.conversations.reopen,
         )
+        self.committer = Committer(
+            self.store,
+            self.ingest,
+            self.publisher,
+            self.clock,
+            lambda: self.hub.stats,
+            patience_s=config.store_patience,
+        )
+        self.commit_loop = CommitLoop(self.log, self.store_name, self.ingest, self.committer, commit_wakeup)
         self.reporter = LogReporter(self.log, self.hub, config.store_path)
         self.maintenance = StoreMaintenance(
             self.log,
@@ -122,7 +124,7 @@ class Server:
             on_trimmed=self.hub.trim_tails,
         )
         if config.log_messages:
-            self.ingest.on_stored = self.reporter.messages_stored
+            self.publisher.on_stored = self.reporter.messages_stored
         self.connections = Connections(
             router=Router(self.hub),
             hub=self.hub,
@@ -146,10 +148,11 @@ class Server:
         )
         self.loop_lag = LoopLagMeter()
         self.watchdog = LoopWatchdog(self.loop_lag, self._on_loop_blocked, self._on_loop_unblocked)
-        self.health = Health(self.ingest, self.loop_lag, self.clock)
+        self.health = Health(self.committer, self.loop_lag, self.clock)
         self.metrics = MetricsCollector(
             self._constant_metrics(),
             self.hub,
+            self.committer,
             self.connections,
             self.reporter,
             self.sink,
@@ -220,12 +223,12 @@ class Server:
         deadline = self.clock.monotonic() + self.config.drain_timeout
         self.connections.stop_reading(self.config.drain_timeout)
         # Accepted messages are stored and acknowledged first, or refused if the store keeps failing.
-        while not self.ingest.idle and self.clock.monotonic() < deadline + self.config.store_patience:
+        while not self.committer.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
         # Then lagging sessions get their acknowledgements, while there is still time for their bye.
         last_bye_at = deadline - min(CLOSE_LINGER_S, self.config.drain_timeout / 2)
         unanswered = self._say_bye(list(self.connections.registered))
-        while (unanswered or not self.ingest.idle) and self.clock.monotonic() < last_bye_at:
+        while (unanswered or not self.committer.idle) and self.clock.monotonic() < last_bye_at:
             gevent.sleep(ACKNOWLEDGEMENT_CHECK_S)
             unanswered = self._say_bye(unanswered)
         self._say_bye(unanswered, even_unanswered=True)

@@ -12,7 +12,7 @@ from typing import Final
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
 from chat_server.core.delivery.batch import Batch
-from chat_server.core.delivery.ingest import message_event
+from chat_server.core.delivery.publisher import message_event
 from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
 from chat_server.core.ports.store import UNBOUNDED_BYTES
 

@@ -8,6 +8,7 @@ import gevent
 from gevent.event import Event
 from structlog.typing import FilteringBoundLogger
 
+from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.vocabulary import LogEvent
 
@@ -18,15 +19,46 @@ REFUSED_LOG_INTERVAL_S = 1.0
 """Minimum of seconds between two log lines about refused messages."""
 
 
-class CommitLoop:
-    """The only greenlet that commits. It waits in gevent's hub, which is cheaper than an Event per commit."""
+class CommitWakeup:
+    """Wakes the commit loop, which waits in gevent's hub: cheaper than an Event per commit."""
 
-    def __init__(self, log: FilteringBoundLogger, store_name: str) -> None:
-        self._log = log
-        self._store_name = store_name
+    def __init__(self) -> None:
         self._gevent_hub: Any = gevent.get_hub()
         self._requested = False
-        self._parked_switch: Callable[[], object] | None = None  # set while the greenlet waits
+        self._parked_switch: Callable[[], object] | None = None  # set while the loop waits
+
+    def wake(self) -> None:
+        """Request a commit: it runs after all readers that are ready now."""
+        self._requested = True
+        if self._parked_switch is not None:
+            self._gevent_hub.loop.run_callback(self._parked_switch)
+            self._parked_switch = None
+
+    def wait(self) -> None:
+        """Wait until a commit is requested, in the loop's greenlet. May wait."""
+        switch = gevent.getcurrent().switch
+        while not self._requested:
+            self._parked_switch = switch
+            self._gevent_hub.switch()
+        self._requested = False
+
+
+class CommitLoop:
+    """The only greenlet that commits."""
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        store_name: str,
+        ingest: Ingest,
+        committer: Committer,
+        wakeup: CommitWakeup,
+    ) -> None:
+        self._log = log
+        self._store_name = store_name
+        self._ingest = ingest
+        self._committer = committer
+        self._wakeup = wakeup
         self._failing_since: float | None = None
         self._refused_logged = 0  # refused messages that have been logged
         self._refused_logged_at = 0.0
@@ -35,14 +67,6 @@ class CommitLoop:
         self._not_paused.set()
         self._idle = Event()
         self._idle.set()
-        self.ingest: Ingest
-
-    def wake(self) -> None:
-        """Request a commit: it runs after all readers that are ready now."""
-        self._requested = True
-        if self._parked_switch is not None:
-            self._gevent_hub.loop.run_callback(self._parked_switch)
-            self._parked_switch = None
 
     def pause(self) -> None:
         """Suspend commits until `resume`; return when the current one is done. May wait."""
@@ -55,13 +79,10 @@ class CommitLoop:
 
     def run(self) -> None:
         """Commit on request until killed."""
-        commit = self.ingest.commit
-        switch = gevent.getcurrent().switch
+        commit = self._committer.commit
+        wait = self._wakeup.wait
         while True:
-            while not self._requested:
-                self._parked_switch = switch
-                self._gevent_hub.switch()
-            self._requested = False
+            wait()
             if not self._not_paused.is_set():
                 self._not_paused.wait()
             self._idle.clear()
@@ -75,32 +96,32 @@ class CommitLoop:
             except Exception as error:  # noqa: BLE001  a bug of ours must not stop later commits
                 self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
             self._idle.set()
-            if self.ingest.last_error is not None and (self._retry is None or self._retry.ready()):
-                self._retry = gevent.spawn_later(STORE_RETRY_INTERVAL_S, self.wake)
+            if self._committer.last_error is not None and (self._retry is None or self._retry.ready()):
+                self._retry = gevent.spawn_later(STORE_RETRY_INTERVAL_S, self._wakeup.wake)
 
     def _log_store_state(self) -> None:
         """Log when the store starts to fail, how many messages were refused, and when it works again."""
-        ingest = self.ingest
-        if ingest.last_error is None and self._failing_since is None:
+        committer = self._committer
+        if committer.last_error is None and self._failing_since is None:
             return
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-            self._refused_logged = ingest.refused_messages
+            self._refused_logged = committer.refused_messages
             self._log.error(
                 LogEvent.STORE_FAILED,
                 store=self._store_name,
-                error=ingest.last_error,
-                queue_bytes=ingest.queued_bytes,
+                error=committer.last_error,
+                queue_bytes=self._ingest.queued_bytes,
             )
-        refused = ingest.refused_messages - self._refused_logged
-        recovered = ingest.last_error is None
+        refused = committer.refused_messages - self._refused_logged
+        recovered = committer.last_error is None
         if refused and (recovered or now - self._refused_logged_at > REFUSED_LOG_INTERVAL_S):
             self._refused_logged_at = now
-            self._refused_logged = ingest.refused_messages
+            self._refused_logged = committer.refused_messages
             duration = round(now - self._failing_since, 3)
             self._log.error(
-                LogEvent.BATCH_REFUSED, error=ingest.last_error, count=refused, duration_s=duration
+                LogEvent.BATCH_REFUSED, error=committer.last_error, count=refused, duration_s=duration
             )
         if recovered:
             duration = round(now - self._failing_since, 3)

@@ -138,7 +138,6 @@ class Connection:
             except OSError as error:
                 self.end_reason = self.end_reason or _reset_reason(error)
                 return True
-            router.record_input(self.session, len(data))
             self.bytes_in += len(data)
             if not data:
                 items = self.codec.receive_eof()
@@ -148,6 +147,7 @@ class Connection:
                 return True
             codec = self.codec
             items = codec.receive(data)
+            router.record_input(self.session, len(data))
             if codec.has_output or codec.successor is not None:
                 self._advance_codec()
             if items:
@@ -181,7 +181,8 @@ class Connection:
                 slice_ends = self.now() + TIME_SLICE_S
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
-        outbox.uncork()
+        if many:
+            outbox.uncork()
 
     def _report_internal_error(self, error: Exception, ref: str | None) -> None:
         """Log the error with its context, and send the peer `internal`."""

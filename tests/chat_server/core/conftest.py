@@ -22,7 +22,9 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
 from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.sessions.session import Session
 from support.fakes.failing_store import FailingStore
 
@@ -162,7 +164,7 @@ class Link:
         for _ in range(1000):
             if signal.is_set:
                 return
-            again = stage.ingest.commit()
+            again = stage.committer.commit()
             if again is not None:
                 stage.clock.advance(again)
             self.peer.outbox.drain()  # a peer that waits for an answer reads
@@ -256,31 +258,37 @@ class Stage:
             self.store.during_read = self.during_wait
         self.wakes = 0
         self.stored: list[QueuedMessage] = []
+        self.ingest = Ingest(self, max_bytes=bound)
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
             store=self.store,
+            ingest=self.ingest,
             clock=self.clock,
             fan_out=fan_out,
             limits=limits,
             ping_interval=30.0,
             stalled_timeout=120.0,
         )
-        self.ingest: Any = Ingest(
-            self.store,
+        self.publisher: Any = Publisher(
             self.clock,
             lambda: self.hub.stats,
-            max_bytes=bound,
-            patience_s=patience_s,
-            wake=self._wake,
             on_opening_done=self.hub.conversations.finish_opening,
             reopen=self.hub.conversations.reopen,
         )
-        self.hub.ingest = self.ingest
-        self.ingest.on_stored = self.stored.extend
+        self.publisher.on_stored = self.stored.extend
+        self.committer: Any = Committer(
+            self.store,
+            self.ingest,
+            self.publisher,
+            self.clock,
+            lambda: self.hub.stats,
+            patience_s=patience_s,
+        )
         self.router = Router(self.hub)
         self._count = 0
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Count a wake-up of the commit loop: the port `Wakeup`."""
         self.wakes += 1
 
     def connect(self, encoding: Encoding = NDJSON) -> Peer:
@@ -309,17 +317,17 @@ class Stage:
     def commit(self) -> None:
         """Commit until the queue is empty; with a failing store, until everything is refused."""
         for _ in range(1000):
-            again = self.ingest.commit()
+            again = self.committer.commit()
             if again is not None:
                 self.clock.advance(again)
-            elif self.ingest.idle:
+            elif self.committer.idle:
                 return
         raise AssertionError("the ingest never became idle")
 
     def check(self) -> None:
         """Check all invariants, when nothing is queued."""
         hub = self.hub
-        assert self.ingest.idle
+        assert self.committer.idle
         assert {session.key for session in hub.sessions.values()} <= set(hub.directory)
         assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
         for session in hub.sessions.values():

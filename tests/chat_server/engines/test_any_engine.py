@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat_server.core.delivery.ingest import message_event
+from chat_server.core.delivery.publisher import message_event
 from chat_server.core.ports.records import RoomRecord
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import SqliteStore

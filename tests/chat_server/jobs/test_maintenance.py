@@ -9,7 +9,7 @@ import pytest
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.memory import MemoryStore
 from chat_server.jobs import commit_loop, maintenance
-from chat_server.jobs.commit_loop import CommitLoop
+from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.vocabulary import LogEvent
 
@@ -150,7 +150,7 @@ def test_maintenance_logs_failing_trim_once_and_retries(
 
 
 class Failing:
-    """An ingest whose first `failures` commits fail."""
+    """A committer whose first `failures` commits fail, and its empty ingest."""
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
@@ -168,15 +168,15 @@ def test_commit_loop_retries_failing_store_until_it_works(
 ) -> None:
     monkeypatch.setattr(commit_loop, "STORE_RETRY_INTERVAL_S", 0.0)
     logger: Any = log
-    ingest: Any = Failing(failures)
-    commit_loop_job = CommitLoop(logger, "the store")
-    commit_loop_job.ingest = ingest
+    committer: Any = Failing(failures)
+    wakeup = CommitWakeup()
+    commit_loop_job = CommitLoop(logger, "the store", committer, committer, wakeup)
     running = gevent.spawn(commit_loop_job.run)
     try:
-        commit_loop_job.wake()  # once: no more messages arrive
-        until(lambda: ingest.commits > failures)
+        wakeup.wake()  # once: no more messages arrive
+        until(lambda: committer.commits > failures)
         turns()
-        assert ingest.commits == failures + 1  # no retry after a success
+        assert committer.commits == failures + 1  # no retry after a success
     finally:
         running.kill()
     reported = [event for _, event, _ in log.lines]

@@ -20,7 +20,6 @@ from chat_server.core.base.sorted_dict import SortedDict
 from chat_server.core.chat.conversations import Conversations, cursor_of, position
 from chat_server.core.chat.presence import PresenceUpdates
 from chat_server.core.delivery.backfill import Backfill
-from chat_server.core.delivery.batch import QueuedMessage, QueuedOpening
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.room import Room
 from chat_server.core.names import scripts
@@ -28,7 +27,7 @@ from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.directory import Directory
 from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import FanOut
-from chat_server.core.ports.records import ConversationState, Origin, RoomRecord, SessionRecord
+from chat_server.core.ports.records import Origin, RoomRecord, SessionRecord
 from chat_server.core.ports.store import Store
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.cursor import LaggingRooms
@@ -54,6 +53,7 @@ class Hub:
         *,
         server: ServerIdentity,
         store: Store,
+        ingest: Ingest,
         clock: Clock,
         fan_out: FanOut,
         limits: Limits,
@@ -67,7 +67,7 @@ class Hub:
         self.clock = clock
         self.limits = limits
         self.ping_interval = ping_interval
-        self.ingest: Ingest
+        self.ingest = ingest
         self.stats = IntervalStats()
         self.sessions: dict[str, Session] = {}  # connected, by public id
         self.directory = Directory(clock)  # connected or held
@@ -80,8 +80,8 @@ class Hub:
             self._new_room,
             self.backfill,
             limits=lambda: self.limits,
-            enqueue_opening=self._enqueue_opening,
-            enqueue_state=self._save_conversation_state,
+            enqueue_opening=ingest.open_conversation,
+            enqueue_state=ingest.save_conversation_state,
         )
         self.presence_updates = PresenceUpdates(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
@@ -330,22 +330,11 @@ class Hub:
             peer = cursor.closed_event.peer  # it has left for good
         return RoomState(room.name, position(room, session), present, peer)
 
-    def submit_message(self, session: Session, room: Room, text: str, ref: str | None) -> None:
-        """Queue a message of a session for one of its rooms."""
-        session.messages_in += 1
-        self.ingest.submit(QueuedMessage(room, session, session.name, text, ref, session.read_at))
-
     def activate_operator(self, session: Session) -> None:
         """Register the operator at the server's terminal."""
         session.origin = Origin.SERVER
         self.directory.assign(names.SERVER_NAME, names.SERVER_NAME, session)
         self.activate(session, new_public_id(), self.store.new_identity())
-
-    def _enqueue_opening(self, opening: QueuedOpening) -> None:
-        self.ingest.open_conversation(opening)
-
-    def _save_conversation_state(self, state: ConversationState) -> None:
-        self.ingest.save_conversation_state(state)
 
     def _new_room(self, record: RoomRecord) -> Room:
         return Room(record, self._fan_out, self.backfill)

@@ -7,7 +7,7 @@ from chat_protocol.message_text import text_problem
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
-from chat_server.core.delivery.ingest import as_repeated
+from chat_server.core.delivery.publisher import as_repeated
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.core.sessions.session import Session
 
@@ -36,7 +36,8 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         room = hub.conversations.get_or_create(session, peer)
         if room.opener is None:
             hub.conversations.queue_opening(room, session, peer, None)
-    hub.submit_message(session, room, text, ref)
+    session.messages_in += 1
+    hub.ingest.submit(QueuedMessage(room, session, session.name, text, ref, session.read_at))
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:

@@ -1,23 +1,11 @@
-"""Ingest: the bounded queue in front of the log; commits batches, then delivers them.
+"""Ingest: the bounded queue in front of the log. What it has collected is the committer's next batch.
 
-Batches need no timer: messages that arrive during a commit form the next batch. Nothing is delivered before
-it is stored. After a commit each room gets its messages in the order of their seqs.
-
-`submit` and `_deliver` MUST NOT switch greenlets. `commit` may wait in `Store.append`, and MUST run in one
-greenlet only.
+MUST NOT switch greenlets.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Final
 
-from msgspec import structs
-
-from chat_protocol.errors import ErrorCode
-from chat_protocol.events import Error, MessageEvent
-from chat_server.core.base.interval_stats import IntervalStats, microseconds
 from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
-from chat_server.core.delivery.room import Room
-from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import Signal
 from chat_server.core.ports.records import (
     ConversationState,
@@ -26,11 +14,8 @@ from chat_server.core.ports.records import (
     RoomRecord,
     SessionRecord,
 )
-from chat_server.core.ports.store import Store, StoreUnavailable
+from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions.session import Session
-
-APPEND_RETRY_INTERVAL_S: Final = 0.05
-"""Seconds between two attempts to write to a store that fails."""
 
 STORE_UNAVAILABLE_TEXT: Final = "message store unavailable; retry with the same ref"
 
@@ -38,41 +23,20 @@ _MESSAGE_OVERHEAD_BYTES: Final = 200  # memory of a queued message besides its t
 
 
 class Ingest:
-    """Queues messages, openings and barriers in order; passes batches to the store, then to rooms."""
+    """Queues messages, openings and barriers in order, and the registry changes that come before them."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        stats: Callable[[], IntervalStats],
-        *,
-        max_bytes: int,
-        patience_s: float,
-        wake: Callable[[], None],
-        on_opening_done: Callable[[QueuedOpening], None],
-        reopen: Callable[[Room, Session], None],
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._stats = stats
+    def __init__(self, wakeup: Wakeup, *, max_bytes: int) -> None:
+        self._wake = wakeup.wake
         self._max_bytes = max_bytes
-        self._patience_s = patience_s
-        self._wake = wake
-        self._on_opening_done = on_opening_done
-        self._reopen = reopen
         self._collecting = Batch()
-        self._committing: Batch | None = None
-        self._failing_since: float | None = None
+        self._committing_bytes = 0
         self._commit_requested = False
         self._space_signals: list[Signal] = []
-        self.last_error: str | None = None
-        self.refused_messages = 0  # since the start, after the store had failed for `patience_s`
-        self.on_stored: Callable[[list[QueuedMessage]], None] | None = None
 
     @property
     def queued_bytes(self) -> int:
         """Memory of the messages that are not committed yet, in bytes."""
-        return self._collecting.size_bytes + (self._committing.size_bytes if self._committing else 0)
+        return self._collecting.size_bytes + self._committing_bytes
 
     @property
     def full(self) -> bool:
@@ -81,8 +45,8 @@ class Ingest:
 
     @property
     def idle(self) -> bool:
-        """Return whether no session waits for a commit (registry changes may, after a failure)."""
-        return self._committing is None and not self._collecting.messages and not self._collecting.interleaved
+        """Return whether no session waits for what is collected (registry changes may be)."""
+        return not self._collecting.messages and not self._collecting.interleaved
 
     def notify_when_space(self, signal: Signal) -> None:
         """Set `signal` when the queue has space again."""
@@ -141,41 +105,33 @@ class Ingest:
         self._interleave(barrier)
         return barrier
 
-    def commit(self) -> float | None:
-        """Commit and deliver the queue. Return the seconds until a retry is due, None if none is.
-
-        After a failure an empty queue is committed as well, as a probe: so `last_error` is cleared even if
-        nobody sends a message. May wait.
-        """
+    def take(self) -> Batch:
+        """Return what was queued, to be committed now; its bytes count until `end_commit`."""
+        batch, self._collecting = self._collecting, Batch()
+        self._committing_bytes = batch.size_bytes
         self._commit_requested = False
-        if self._committing is None:
-            self._committing, self._collecting = self._collecting, Batch()
-        batch = self._committing
-        batch.timestamp = round(self._clock.time(), 6)
-        try:
-            trial = self.last_error is not None and batch.interleaved is None
-            if batch.messages or batch.registry_changes is not None or trial:
-                self._store.append(batch)
-                self._failing_since = None  # only a successful write proves that the store works again
-                self.last_error = None
-        except StoreUnavailable as error:
-            return self._on_append_failed(str(error))
-        except Exception:
-            self._refuse_all()  # a bug; a batch that cannot be stored must not block those behind it
-            raise
-        committed = self._clock.monotonic()
-        self._committing = None
-        try:
-            self._deliver(batch, committed)
-        except Exception:
-            for _, item in batch.interleaved or ():  # a bug; but nobody may wait for ever
-                if isinstance(item, Barrier):
-                    item.failed = True
-                    item.signal.set()
-            raise
+        return batch
+
+    def end_commit(self) -> None:
+        """Forget the bytes of what was taken, and wake the readers that wait for space."""
+        self._committing_bytes = 0
         if self._space_signals and not self.full:
-            self._signal_space()
-        return None
+            signals, self._space_signals = self._space_signals, []
+            for signal in signals:
+                signal.set()
+
+    def requeue(self, changes: RegistryChanges) -> None:
+        """Queue again those of rejected changes that no session waits for and that remain valid."""
+        states = [
+            state
+            for state in changes.conversation_states
+            if state.room.id and (state.since is None or state.closed_by)
+        ]
+        if changes.renamed_sessions or changes.ended_sessions or states:
+            next_changes = self._registry_changes()
+            next_changes.renamed_sessions.extend(changes.renamed_sessions)
+            next_changes.ended_sessions.extend(changes.ended_sessions)
+            next_changes.conversation_states.extend(states)
 
     def _interleave(self, item: QueuedOpening | Barrier) -> None:
         batch = self._collecting
@@ -203,185 +159,3 @@ class Ingest:
         if batch.registry_changes is None:
             batch.registry_changes = RegistryChanges()
         return batch.registry_changes
-
-    def _on_append_failed(self, error: str) -> float | None:
-        """Schedule a retry, or reject everything once the store has failed for `patience_s`."""
-        now = self._clock.monotonic()
-        self.last_error = error
-        if self._failing_since is None:
-            self._failing_since = now
-        if now - self._failing_since < self._patience_s:
-            return APPEND_RETRY_INTERVAL_S
-        self._refuse_all()
-        return None
-
-    def _refuse_all(self) -> None:
-        """Reject the batch being committed, and the next one, which may depend on its registry changes."""
-        committing, collecting = self._committing, self._collecting
-        self._committing, self._collecting = None, Batch()
-        for batch in (committing, collecting):
-            if batch is not None:
-                self._refuse_batch(batch)
-        self._signal_space()
-
-    def _signal_space(self) -> None:
-        """Wake the readers that wait for space in the queue."""
-        signals, self._space_signals = self._space_signals, []
-        for signal in signals:
-            signal.set()
-
-    def _refuse_batch(self, batch: Batch) -> None:
-        """Answer the senders that nothing of the batch is stored, and undo what assumed that it would be."""
-        self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
-        self.refused_messages += len(batch.messages)
-        changes = batch.registry_changes or RegistryChanges()
-        self._carry_over(changes)
-        for record in changes.rooms:
-            record.queued = False
-        identity_ids = {identity.id for identity in changes.identities}
-        for message in batch.messages:
-            author = message.author
-            author.pending -= 1
-            if author.identity in identity_ids:
-                author.identity_stored = False
-            if message.ref is not None:
-                author.forget_ref(message.ref)
-            author.send_if_open(
-                Error(code=ErrorCode.UNAVAILABLE, message=STORE_UNAVAILABLE_TEXT, ref=message.ref)
-            )
-        for _, item in batch.interleaved or ():
-            if isinstance(item, Barrier):
-                item.failed = True
-                item.signal.set()
-                continue
-            for session in (item.opener, item.peer):
-                if session.identity in identity_ids:
-                    session.identity_stored = False
-            item.failed = True
-            self._on_opening_done(item)
-
-    def _carry_over(self, changes: RegistryChanges) -> None:
-        """Move changes to the next batch that no session waits for and that remain valid."""
-        states = [
-            state
-            for state in changes.conversation_states
-            if state.room.id and (state.since is None or state.closed_by)
-        ]
-        if changes.renamed_sessions or changes.ended_sessions or states:
-            next_changes = self._registry_changes()
-            next_changes.renamed_sessions.extend(changes.renamed_sessions)
-            next_changes.ended_sessions.extend(changes.ended_sessions)
-            next_changes.conversation_states.extend(states)
-
-    def _deliver(self, batch: Batch, committed: float) -> None:
-        stats = self._stats()
-        messages = batch.messages
-        if messages:
-            stats.commits += 1
-            stats.messages += len(messages)
-        if batch.interleaved is None:
-            self._publish(messages, batch.timestamp, committed, stats)
-            return
-        published = 0
-        for index, item in batch.interleaved:
-            self._publish(messages[published:index], batch.timestamp, committed, stats)
-            published = index
-            if isinstance(item, Barrier):
-                item.signal.set()
-            else:
-                self._on_opening_done(item)
-        self._publish(messages[published:], batch.timestamp, committed, stats)
-
-    def _publish(
-        self, messages: list[QueuedMessage], timestamp: float, committed: float, stats: IntervalStats
-    ) -> None:
-        by_room: dict[Room, list[MessageEvent]] = {}
-        repeated: list[QueuedMessage] = []
-        commit_tally = stats.accept_to_commit
-        rooms = stats.rooms
-        for message in messages:
-            author = message.author
-            room = message.room
-            author.pending -= 1
-            if author.lagging is not None:
-                cursor = author.lagging.cursors.get(room)
-                if cursor is not None:
-                    cursor.own_seq = message.seq
-            ref = message.ref
-            refs = author.refs
-            if ref is not None and refs is not None:
-                if ref in refs:  # else newer refs have evicted it
-                    refs[ref] = message.id
-                if message.repeats:
-                    repeated.append(message)
-            event = message_event(message, timestamp)
-            events = by_room.get(room)
-            if events is None:
-                by_room[room] = [event]
-            else:
-                events.append(event)
-            took_us = microseconds(committed - message.accepted_at)
-            commit_tally[took_us] = commit_tally.get(took_us, 0) + 1
-            room_stats = rooms.get(room.name)
-            if room_stats is not None and room_stats.accept_to_commit is not None:
-                room_stats.accept_to_commit[took_us] = room_stats.accept_to_commit.get(took_us, 0) + 1
-        clock = self._clock.monotonic
-        sent_tally = stats.commit_to_sent
-        for room, events in by_room.items():
-            if not room.members and room.record.pair is not None:
-                senders = dict.fromkeys(message.author for message in messages if message.room is room)
-                self._reopen_for_late_messages(room, events, senders)
-            deliveries, sent = room.publish(events)
-            stats.deliveries += deliveries
-            stats.bytes_out += sent
-            took_us = microseconds(clock() - committed)
-            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
-            room_stats = stats.room_stats(room.name)
-            room_stats.messages += len(events)
-            room_stats.deliveries += deliveries
-            if room_stats.commit_to_sent is not None:
-                room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
-        if self.on_stored is not None:
-            self.on_stored(messages)
-        for message in repeated:
-            for _ in range(message.repeats):
-                message.author.send_if_open(as_repeated(message_event(message, timestamp)))
-
-    def _reopen_for_late_messages(
-        self, room: Room, events: list[MessageEvent], senders: Iterable[Session]
-    ) -> None:
-        """Reopen a conversation that was closed while a message for it was queued.
-
-        If the other side has left for good, only the senders get their messages, as acknowledgement.
-        """
-        for author in senders:
-            if not room.members:
-                self._reopen(room, author)
-        if not room.members:
-            for author in senders:
-                for event in events:
-                    if event.sender == author.id:
-                        author.send_if_open(event)
-
-
-def as_repeated(event: MessageEvent) -> MessageEvent:
-    """Return the event as the answer to a message that was sent twice."""
-    return structs.replace(event, again=True)
-
-
-def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
-    """Return the event of a stored message; the name of its room is the stored one.
-
-    `timestamp`: of its commit, in seconds since the epoch.
-    """
-    author = message.author
-    return MessageEvent(
-        room=message.room.record.name,
-        seq=message.seq,
-        sender=author.id,
-        username=message.username,
-        message=message.text,
-        timestamp=timestamp,
-        origin=author.origin,
-        ref=message.ref,
-    )

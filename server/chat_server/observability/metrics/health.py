@@ -7,7 +7,7 @@ also while the loop is blocked.
 from enum import StrEnum
 from typing import Final
 
-from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.committer import Committer
 from chat_server.core.ports.clock import Clock
 from chat_server.observability.loop_watchdog import LoopLagMeter
 
@@ -26,16 +26,16 @@ class Phase(StrEnum):
 class Health:
     """Phase of the server, and the reasons for which it is not ready."""
 
-    def __init__(self, ingest: Ingest, lag: LoopLagMeter, clock: Clock) -> None:
+    def __init__(self, committer: Committer, lag: LoopLagMeter, clock: Clock) -> None:
         self.phase = Phase.STARTING
-        self._ingest = ingest
+        self._committer = committer
         self._loop_lag = lag
         self._clock = clock
 
     @property
     def store_failing(self) -> bool:
         """Whether the last commit failed; the commit loop retries until one succeeds."""
-        return self._ingest.last_error is not None
+        return self._committer.last_error is not None
 
     def not_ready_reason(self) -> str:
         """Return why the server is not ready; empty if it is."""

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from chat_server.core.base.interval_stats import Tally
 from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.committer import Committer
 from chat_server.net.connections import Connections
 from chat_server.observability.log_reporter import LogReporter, resident_bytes
 from chat_server.observability.log_sink import LogSink
@@ -97,6 +98,7 @@ class MetricsCollector:
         self,
         constants: Mapping[str, Value],
         hub: Hub,
+        committer: Committer,
         connections: Connections,
         reporter: LogReporter,
         sink: LogSink,
@@ -106,6 +108,7 @@ class MetricsCollector:
         """Read from these objects; `constants` are the metrics that do not change while the server runs."""
         self._constants = constants
         self._hub = hub
+        self._committer = committer
         self._connections = connections
         self._reporter = reporter
         self._sink = sink
@@ -156,7 +159,7 @@ class MetricsCollector:
             "greenroom_conversations": len(hub.conversations.by_name),
             "greenroom_store_failing": self._health.store_failing,
             "greenroom_queue_bytes": hub.ingest.queued_bytes,
-            "greenroom_messages_refused_total": hub.ingest.refused_messages,
+            "greenroom_messages_refused_total": self._committer.refused_messages,
             "greenroom_log_lines_dropped_total": self._sink.lines_dropped,
             "greenroom_log_write_failures_total": self._sink.write_failures,
         }

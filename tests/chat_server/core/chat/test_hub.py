@@ -245,10 +245,10 @@ def test_refused_opening_does_not_close_a_reopened_conversation(stage: Stage) ->
     bob.send_message("two", to="ann")
     ann.execute(commands.Close(peer="bob"))
     stage.store.failing = "full"
-    stage.ingest.commit()  # the message is taken, and waits for the store
+    stage.committer.commit()  # the message is taken, and waits for the store
     ann.execute(commands.Open(peer="bob", ref="o"))
     stage.store.failing = None
-    stage.ingest.commit()
+    stage.committer.commit()
     stage.store.failing = "full"
     bob.send_message("three", to="ann")
     stage.commit()

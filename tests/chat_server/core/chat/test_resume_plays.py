@@ -288,7 +288,7 @@ class Play:
             self.stage.store.failing = None
 
     def commit(self) -> None:
-        again = self.stage.ingest.commit()
+        again = self.stage.committer.commit()
         if again is not None:
             self.stage.clock.advance(again)
 

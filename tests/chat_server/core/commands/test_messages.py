@@ -119,6 +119,6 @@ def test_two_field_message_that_is_empty_only_takes_the_name(stage: Stage) -> No
     bob = stage.connect(TWO_FIELD)
     bob.execute(commands.Say(username="bob", message=""))
     assert bob.name == "bob"
-    assert stage.ingest.idle
+    assert stage.committer.idle
     bob.execute(commands.Say(username="bob", message=""))
     assert b"must not be empty" in bob.outbox.data

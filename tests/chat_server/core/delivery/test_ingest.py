@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chat_protocol import commands
-from chat_server.core.delivery.ingest import APPEND_RETRY_INTERVAL_S
+from chat_server.core.delivery.committer import APPEND_RETRY_INTERVAL_S
 from chat_server.core.sessions.session import REFS_KEPT
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ def test_store_failing_briefly_delays_messages_only(stage: Stage) -> None:
     ann = stage.enter("ann")
     stage.store.failing = "locked"
     ann.send_message("one", ref="1")
-    assert stage.ingest.commit() == APPEND_RETRY_INTERVAL_S
-    assert stage.ingest.last_error == "locked"
+    assert stage.committer.commit() == APPEND_RETRY_INTERVAL_S
+    assert stage.committer.last_error == "locked"
     ann.send_message("two", ref="2")
     stage.clock.advance(0.5)
-    assert stage.ingest.commit() == APPEND_RETRY_INTERVAL_S
+    assert stage.committer.commit() == APPEND_RETRY_INTERVAL_S
     assert not ann.receive()
     stage.store.failing = None
     stage.commit()
     assert [(frame["seq"], frame["ref"]) for frame in ann.receive("message")] == [(1, "1"), (2, "2")]
-    assert stage.ingest.last_error is None
+    assert stage.committer.last_error is None
     stage.check()
 
 
@@ -80,7 +80,7 @@ def test_message_refused_after_patience_can_be_sent_again_with_its_ref(stage: St
     for peer, ref in ((ann, "1"), (bob, "b")):
         error = peer.receive_one("error")
         assert (error["code"], error["ref"]) == ("unavailable", ref)
-    assert stage.ingest.refused_messages == 2
+    assert stage.committer.refused_messages == 2
     assert stage.hub.stats.errors["unavailable"] == 2
     stage.store.failing = None
     ann.send_message("not lost", ref="1")
@@ -97,7 +97,7 @@ def test_message_after_patience_has_ended_is_refused_at_once(stage: Stage) -> No
     stage.commit()
     ann.receive()
     ann.send_message()
-    assert stage.ingest.commit() is None
+    assert stage.committer.commit() is None
     assert ann.receive_one("error")["code"] == "unavailable"
 
 
@@ -111,18 +111,18 @@ def test_store_that_failed_is_probed_with_an_empty_batch(stage: Stage) -> None:
 
     # When it is probed, then its state is known, and no peer gets anything
     stage.store.failing = "database is locked"
-    assert stage.ingest.commit() is None
-    assert stage.ingest.last_error == "database is locked"
-    assert stage.ingest.idle
+    assert stage.committer.commit() is None
+    assert stage.committer.last_error == "database is locked"
+    assert stage.committer.idle
     stage.store.failing = None
-    assert stage.ingest.commit() is None
-    assert stage.ingest.last_error is None
+    assert stage.committer.commit() is None
+    assert stage.committer.last_error is None
     assert not ann.receive()
-    assert stage.ingest.refused_messages == 1
+    assert stage.committer.refused_messages == 1
 
     # And a store that works is not probed
     tried = len(stage.store.batches)
-    assert stage.ingest.commit() is None
+    assert stage.committer.commit() is None
     assert len(stage.store.batches) == tried == 1
     stage.check()
 
@@ -135,7 +135,7 @@ def test_barrier_alone_does_not_probe_a_failed_store(stage: Stage) -> None:
     barrier = stage.ingest.add_barrier(ann.link.new_signal())
     stage.commit()
     assert not barrier.failed
-    assert stage.ingest.last_error == "disk full"
+    assert stage.committer.last_error == "disk full"
 
 
 def test_messages_behind_a_refused_batch_are_refused(stage: Stage) -> None:
@@ -143,11 +143,11 @@ def test_messages_behind_a_refused_batch_are_refused(stage: Stage) -> None:
     ann = stage.enter("ann", "new")
     stage.store.failing = "disk full"
     ann.send_message("front", "new", ref="1")
-    stage.ingest.commit()
+    stage.committer.commit()
     ann.send_message("behind", "new", ref="2")
     stage.clock.advance(2)
-    assert stage.ingest.commit() is None
-    assert stage.ingest.idle
+    assert stage.committer.commit() is None
+    assert stage.committer.idle
     assert [(frame["code"], frame["ref"]) for frame in ann.receive()] == [
         ("unavailable", "1"),
         ("unavailable", "2"),
@@ -179,7 +179,7 @@ def test_batch_that_raises_in_the_store_is_refused_and_raised(stage: Stage) -> N
     stage.store.broken = RuntimeError("ours")
     ann.send_message("poison", ref="1")
     with pytest.raises(RuntimeError, match="ours"):
-        stage.ingest.commit()
+        stage.committer.commit()
     assert ann.receive_one("error")["code"] == "unavailable"
     stage.store.broken = None
     ann.send_message("fine", ref="1")
@@ -195,7 +195,7 @@ def test_barrier_is_reached_after_messages_before_it(stage: Stage) -> None:
     barrier = stage.ingest.add_barrier(signal)
     ann.send_message("after")
     assert not signal.is_set
-    stage.ingest.commit()
+    stage.committer.commit()
     assert signal.is_set
     assert not barrier.failed
     assert [frame["message"] for frame in ann.receive()] == ["before", "after"]

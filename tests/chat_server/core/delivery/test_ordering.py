@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.dialects.two_field import TWO_FIELD
-from chat_server.core.delivery.ingest import message_event
+from chat_server.core.delivery.publisher import message_event
 from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class Play:
         self.heal()
 
     def commit(self) -> None:
-        again = self.stage.ingest.commit()
+        again = self.stage.committer.commit()
         if again is not None:
             self.stage.clock.advance(again)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chat_server.core.delivery.batch import QueuedMessage
-from chat_server.core.delivery.ingest import message_event
+from chat_server.core.delivery.publisher import message_event
 from chat_server.core.ports.records import Origin
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.rows import COLUMNS, from_row, to_row

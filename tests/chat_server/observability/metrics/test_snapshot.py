@@ -51,7 +51,7 @@ class Stage:
             backfill=Bunch(lagging_sessions=Crowd()),
             rooms=Crowd(),
             conversations=Bunch(by_name=Crowd()),
-            ingest=Bunch(refused_messages=0, queued_bytes=17),
+            ingest=Bunch(queued_bytes=17),
         )
         self.reporter: Any = Bunch(disk_sizes=lambda: {"store_bytes": 1, "wal_bytes": 2, "free_bytes": 3})
         self.metrics = MetricsCollector(
@@ -62,6 +62,7 @@ class Stage:
                 "greenroom_disk_warning_bytes": 200,
             },
             self.hub,
+            Bunch(refused_messages=0),
             Bunch(registered=Crowd(), unnamed=Crowd()),
             self.reporter,
             Bunch(lines_dropped=4, write_failures=5),

@@ -1,0 +1,157 @@
+"""The publisher: turns what a commit has stored into events and delivers them, room by room.
+
+Barriers are reached here: they mean "delivered", not "committed". Each room gets its messages in the order of
+their seqs. MUST NOT switch greenlets: heads, members and outboxes change together.
+"""
+
+from collections.abc import Callable, Iterable
+
+from msgspec import structs
+
+from chat_protocol.events import MessageEvent
+from chat_server.core.base.interval_stats import IntervalStats, microseconds
+from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
+from chat_server.core.delivery.room import Room
+from chat_server.core.ports.clock import Clock
+from chat_server.core.sessions.session import Session
+
+
+class Publisher:
+    """Delivers committed batches."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        stats: Callable[[], IntervalStats],
+        *,
+        on_opening_done: Callable[[QueuedOpening], None],
+        reopen: Callable[[Room, Session], None],
+    ) -> None:
+        self._clock = clock
+        self._stats = stats
+        self._on_opening_done = on_opening_done
+        self._reopen = reopen
+        self.on_stored: Callable[[list[QueuedMessage]], None] | None = None
+
+    def deliver(self, batch: Batch, committed: float) -> None:
+        """Deliver a batch that was committed at `committed` (monotonic seconds)."""
+        stats = self._stats()
+        messages = batch.messages
+        if messages:
+            stats.commits += 1
+            stats.messages += len(messages)
+        if batch.interleaved is None:
+            self._publish(messages, batch.timestamp, committed, stats)
+            return
+        published = 0
+        for index, item in batch.interleaved:
+            self._publish(messages[published:index], batch.timestamp, committed, stats)
+            published = index
+            if isinstance(item, Barrier):
+                item.signal.set()
+            else:
+                self._on_opening_done(item)
+        self._publish(messages[published:], batch.timestamp, committed, stats)
+
+    def reject(self, interleaved: Iterable[Barrier | QueuedOpening]) -> None:
+        """Report that barriers and openings have failed to the sessions that wait for them."""
+        for item in interleaved:
+            item.failed = True
+            if isinstance(item, Barrier):
+                item.signal.set()
+            else:
+                self._on_opening_done(item)
+
+    def _publish(
+        self, messages: list[QueuedMessage], timestamp: float, committed: float, stats: IntervalStats
+    ) -> None:
+        by_room: dict[Room, list[MessageEvent]] = {}
+        repeated: list[QueuedMessage] = []
+        commit_tally = stats.accept_to_commit
+        rooms = stats.rooms
+        for message in messages:
+            author = message.author
+            room = message.room
+            author.pending -= 1
+            if author.lagging is not None:
+                cursor = author.lagging.cursors.get(room)
+                if cursor is not None:
+                    cursor.own_seq = message.seq
+            ref = message.ref
+            refs = author.refs
+            if ref is not None and refs is not None:
+                if ref in refs:  # else newer refs have evicted it
+                    refs[ref] = message.id
+                if message.repeats:
+                    repeated.append(message)
+            event = message_event(message, timestamp)
+            events = by_room.get(room)
+            if events is None:
+                by_room[room] = [event]
+            else:
+                events.append(event)
+            took_us = microseconds(committed - message.accepted_at)
+            commit_tally[took_us] = commit_tally.get(took_us, 0) + 1
+            room_stats = rooms.get(room.name)
+            if room_stats is not None and room_stats.accept_to_commit is not None:
+                room_stats.accept_to_commit[took_us] = room_stats.accept_to_commit.get(took_us, 0) + 1
+        clock = self._clock.monotonic
+        sent_tally = stats.commit_to_sent
+        for room, events in by_room.items():
+            if not room.members and room.record.pair is not None:
+                senders = dict.fromkeys(message.author for message in messages if message.room is room)
+                self._reopen_for_late_messages(room, events, senders)
+            deliveries, sent = room.publish(events)
+            stats.deliveries += deliveries
+            stats.bytes_out += sent
+            took_us = microseconds(clock() - committed)
+            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
+            room_stats = stats.room_stats(room.name)
+            room_stats.messages += len(events)
+            room_stats.deliveries += deliveries
+            if room_stats.commit_to_sent is not None:
+                room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
+        if self.on_stored is not None:
+            self.on_stored(messages)
+        for message in repeated:
+            for _ in range(message.repeats):
+                message.author.send_if_open(as_repeated(message_event(message, timestamp)))
+
+    def _reopen_for_late_messages(
+        self, room: Room, events: list[MessageEvent], senders: Iterable[Session]
+    ) -> None:
+        """Reopen a conversation that was closed while a message for it was queued.
+
+        If the other side has left for good, only the senders get their messages, as acknowledgement.
+        """
+        for author in senders:
+            if not room.members:
+                self._reopen(room, author)
+        if not room.members:
+            for author in senders:
+                for event in events:
+                    if event.sender == author.id:
+                        author.send_if_open(event)
+
+
+def as_repeated(event: MessageEvent) -> MessageEvent:
+    """Return the event as the answer to a message that was sent twice."""
+    return structs.replace(event, again=True)
+
+
+def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
+    """Return the event of a stored message; the name of its room is the stored one.
+
+    `timestamp`: of its commit, in seconds since the epoch.
+    """
+    author = message.author
+    return MessageEvent(
+        room=message.room.record.name,
+        seq=message.seq,
+        sender=author.id,
+        username=message.username,
+        message=message.text,
+        timestamp=timestamp,
+        origin=author.origin,
+        ref=message.ref,
+    )
