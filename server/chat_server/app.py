@@ -20,11 +20,12 @@ from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
 from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.factory import CannotStart, open_store
 from chat_server.engines.sqlite.log import SqliteStore
-from chat_server.jobs.backfill_loop import BackfillLoop
+from chat_server.jobs.backfill_loop import BackfillLoop, BackfillWakeup
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
@@ -32,6 +33,7 @@ from chat_server.net.connection import CLOSE_LINGER_S, Connection
 from chat_server.net.connections import Connections
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
+from chat_server.observability.core_log import CoreLog
 from chat_server.observability.event_log import EventLogger
 from chat_server.observability.log_reporter import LogReporter
 from chat_server.observability.loop_watchdog import LoopLagMeter, LoopWatchdog
@@ -80,13 +82,16 @@ class Server:
                 self._metrics_listening.close()
             raise
         self.store_name = str(config.store_path or "memory")
-        commit_wakeup = CommitWakeup()
+        commit_wakeup, backfill_wakeup = CommitWakeup(), BackfillWakeup()
+        observers = Observers(CoreLog(self.log, self.clock, log_messages=config.log_messages))
         self.ingest = Ingest(commit_wakeup, max_bytes=config.ingest_bytes)
         try:
             self.hub = Hub(
                 server=ServerIdentity("greenroom", __version__, config.node),
                 store=self.store,
                 ingest=self.ingest,
+                backfill_wakeup=backfill_wakeup,
+                observers=observers,
                 clock=self.clock,
                 fan_out=fan_out,
                 limits=limits_of(config),
@@ -99,6 +104,7 @@ class Server:
         self.publisher = Publisher(
             self.clock,
             lambda: self.hub.stats,
+            observers=observers,
             on_opening_done=self.hub.conversations.finish_opening,
             reopen=self.hub.conversations.reopen,
         )
@@ -123,8 +129,6 @@ class Server:
             clock=self.clock.time,
             on_trimmed=self.hub.trim_tails,
         )
-        if config.log_messages:
-            self.publisher.on_stored = self.reporter.messages_stored
         self.connections = Connections(
             router=Router(self.hub),
             hub=self.hub,
@@ -136,10 +140,7 @@ class Server:
             on_closed=self.reporter.session_closed,
             on_failed=self._on_connection_failed,
         )
-        self.hub.on_welcome = self.reporter.session_opened
-        self.hub.backfill.on_lagging = self.reporter.reader_lagging
-        self.hub.backfill.on_caught_up = self.reporter.reader_caught_up
-        self.backfill_loop = BackfillLoop(self.log, self.hub.backfill)
+        self.backfill_loop = BackfillLoop(self.log, self.hub.backfill, backfill_wakeup)
         self.listener = Listener(
             listening,
             self.connections,

@@ -30,6 +30,7 @@ CALLED_BY_STEPS = {
     "chat_server/core/base/interval_stats.py",
     "chat_server/core/base/rate_limit.py",
     "chat_server/core/delivery/batch.py",
+    "chat_server/core/delivery/observer.py",
     "chat_server/core/sessions/session.py",
     "chat_server/engines/sqlite/rows.py",
     "chat_server/engines/sqlite/tail_guard.py",

@@ -11,21 +11,35 @@ from chat_server.net.connection import SLICE_PAUSE_S, TIME_SLICE_S
 from chat_server.vocabulary import LogEvent
 
 
+class BackfillWakeup:
+    """Wakes the backfill's loop."""
+
+    def __init__(self) -> None:
+        self._requested = Event()
+
+    def wake(self) -> None:
+        """Request that the loop serves the sessions that are ready."""
+        self._requested.set()
+
+    def wait(self) -> None:
+        """Wait for a request, in the loop's greenlet. May wait."""
+        self._requested.wait()
+        self._requested.clear()
+
+
 class BackfillLoop:
     """The greenlet that sends lagging sessions their messages from the log."""
 
-    def __init__(self, log: FilteringBoundLogger, backfill: Backfill) -> None:
+    def __init__(self, log: FilteringBoundLogger, backfill: Backfill, wakeup: BackfillWakeup) -> None:
         self._log = log
         self._backfill = backfill
-        self._requested = Event()
-        backfill.wake = self._requested.set
+        self._wakeup = wakeup
 
     def run(self) -> None:
         """Run until killed, in time slices, so that other greenlets run in between."""
         backfill = self._backfill
         while True:
-            self._requested.wait()
-            self._requested.clear()
+            self._wakeup.wait()
             slice_ends = time.monotonic() + TIME_SLICE_S
             while not backfill.idle:
                 try:

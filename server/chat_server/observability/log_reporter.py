@@ -11,9 +11,6 @@ from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
-from chat_server.core.delivery.batch import QueuedMessage
-from chat_server.core.sessions.cursor import LaggingRooms
-from chat_server.core.sessions.session import Session
 from chat_server.net.connection import Connection
 from chat_server.observability.rejection_counter import RejectionCounter
 from chat_server.vocabulary import LogEvent
@@ -51,40 +48,6 @@ class LogReporter:
         self._interval_began_at = hub.clock.monotonic()
         self._bytes_direct_reported = 0
         self._rejections = RejectionCounter()
-
-    def session_opened(self, session: Session, resumed: bool) -> None:
-        """Log a session that was opened or resumed."""
-        self._log.info(
-            LogEvent.SESSION_OPENED,
-            session_id=session.id,
-            username=session.name,
-            address=session.link.address,
-            dialect=session.encoding.dialect,
-            resumed=resumed,
-        )
-
-    def reader_lagging(self, session: Session, behind: LaggingRooms) -> None:
-        """Log a session that reads too slowly."""
-        self._log.warning(
-            LogEvent.READER_LAGGING,
-            session_id=session.id,
-            username=session.name,
-            address=session.link.address,
-            behind=behind.missing_messages(),
-            waiting_bytes=session.outbox.queued_bytes,
-            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
-        )
-
-    def reader_caught_up(self, session: Session, behind: LaggingRooms) -> None:
-        """Log that a session which was logged as lagging has caught up."""
-        self._log.info(
-            LogEvent.READER_CAUGHT_UP,
-            session_id=session.id,
-            username=session.name,
-            address=session.link.address,
-            messages=behind.messages_sent,
-            duration_s=round(self._hub.clock.monotonic() - behind.since, 3),
-        )
 
     def session_closed(self, connection: Connection) -> None:
         """Log the end of a session with its totals; connections without a session are only counted."""
@@ -130,18 +93,6 @@ class LogReporter:
         """Count a rejected connection for the interval line and the lines of rejections."""
         self._hub.stats.refused["too_many_connections"] += 1
         self._rejections.record(address, reason)
-
-    def messages_stored(self, messages: list[QueuedMessage]) -> None:
-        """Log each stored message, never its text."""
-        for message in messages:
-            self._log.info(
-                LogEvent.MESSAGE,
-                room=message.room.name,
-                seq=message.seq,
-                session_id=message.author.id,
-                username=message.username,
-                message_bytes=len(message.text.encode()),
-            )
 
     def write_interval(self, *, lag_max_ms: float, bytes_direct: int) -> None:
         """Log the counts since the last call, and reset them."""

@@ -24,9 +24,11 @@ from chat_server.core.commands.router import Router
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.sessions.session import Session
 from support.fakes.failing_store import FailingStore
+from support.fakes.recording_observer import RecordingObserver
 
 if TYPE_CHECKING:
     from chat_server.core.ports.link import Outbox as OutboxPort
@@ -259,10 +261,14 @@ class Stage:
         self.wakes = 0
         self.stored: list[QueuedMessage] = []
         self.ingest = Ingest(self, max_bytes=bound)
+        self.observer = RecordingObserver(self.stored)
+        observers = Observers(self.observer)
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
             store=self.store,
             ingest=self.ingest,
+            backfill_wakeup=self,
+            observers=observers,
             clock=self.clock,
             fan_out=fan_out,
             limits=limits,
@@ -272,10 +278,10 @@ class Stage:
         self.publisher: Any = Publisher(
             self.clock,
             lambda: self.hub.stats,
+            observers=observers,
             on_opening_done=self.hub.conversations.finish_opening,
             reopen=self.hub.conversations.reopen,
         )
-        self.publisher.on_stored = self.stored.extend
         self.committer: Any = Committer(
             self.store,
             self.ingest,
@@ -328,6 +334,7 @@ class Stage:
         """Check all invariants, when nothing is queued."""
         hub = self.hub
         assert self.committer.idle
+        assert not self.observer.errors
         assert {session.key for session in hub.sessions.values()} <= set(hub.directory)
         assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
         for session in hub.sessions.values():

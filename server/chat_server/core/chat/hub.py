@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from chat_protocol import names
@@ -21,6 +21,7 @@ from chat_server.core.chat.conversations import Conversations, cursor_of, positi
 from chat_server.core.chat.presence import PresenceUpdates
 from chat_server.core.delivery.backfill import Backfill
 from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.room import Room
 from chat_server.core.names import scripts
 from chat_server.core.names.confusables import Confusables
@@ -29,6 +30,7 @@ from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import FanOut
 from chat_server.core.ports.records import Origin, RoomRecord, SessionRecord
 from chat_server.core.ports.store import Store
+from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.cursor import LaggingRooms
 from chat_server.core.sessions.heartbeat import Heartbeat
@@ -54,6 +56,8 @@ class Hub:
         server: ServerIdentity,
         store: Store,
         ingest: Ingest,
+        backfill_wakeup: Wakeup,
+        observers: Observers,
         clock: Clock,
         fan_out: FanOut,
         limits: Limits,
@@ -74,7 +78,9 @@ class Hub:
         self.identities: dict[int, Session] = {}  # connected or held
         self.rooms: SortedDict[Room] = SortedDict()  # public, by folded name
         self.resumable = ResumableSessions(clock, resume_hold, lambda: self.limits, self._expire)
-        self.backfill = Backfill(store, clock, lambda: self.stats, stalled_timeout=stalled_timeout)
+        self.backfill = Backfill(
+            store, clock, lambda: self.stats, backfill_wakeup, observers, stalled_timeout=stalled_timeout
+        )
         self.conversations = Conversations(
             self.identities,
             self._new_room,
@@ -85,7 +91,7 @@ class Hub:
         )
         self.presence_updates = PresenceUpdates(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
-        self.on_welcome: Callable[[Session, bool], None] = lambda _session, _resumed: None
+        self._observers = observers
         self._recent_rtt_ms: deque[float] = deque(maxlen=512)
         self._room_names = Confusables()
         self._fan_out = fan_out
@@ -310,7 +316,7 @@ class Hub:
     def start_watching(self, session: Session, *, resumed: bool) -> None:
         """Start pinging a session that has been sent its welcome, and report it."""
         self.heartbeat.watch(session)
-        self.on_welcome(session, resumed)
+        self._observers.session_opened(session, resumed=resumed)
 
     def record_rtt(self, milliseconds: float) -> None:
         """Add a round trip of any session to those of the server."""

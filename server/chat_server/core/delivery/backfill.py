@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
     from chat_protocol.events import MessageEvent
     from chat_server.core.base.interval_stats import IntervalStats
+    from chat_server.core.delivery.observer import Observers
     from chat_server.core.delivery.room import Room
     from chat_server.core.ports.clock import Clock
     from chat_server.core.ports.store import Store
+    from chat_server.core.ports.wakeup import Wakeup
     from chat_server.core.sessions.session import Session
 
 CHUNK_MESSAGES: Final = 128
@@ -67,13 +69,14 @@ class Backfill:
         store: Store,
         clock: Clock,
         stats: Callable[[], IntervalStats],
+        wakeup: Wakeup,
+        observers: Observers,
         *,
         stalled_timeout: float,
     ) -> None:
         self.lagging_sessions: dict[Session, None] = {}  # those that are connected
-        self.wake: Callable[[], None] = lambda: None
-        self.on_lagging: Callable[[Session, LaggingRooms], None] = lambda _session, _lagging: None
-        self.on_caught_up: Callable[[Session, LaggingRooms], None] = lambda _session, _lagging: None
+        self._wake = wakeup.wake
+        self._observers = observers
         self.on_close_delivered: Callable[[Session, Room], None] = lambda _session, _room: None
         self._ready: dict[Session, None] = {}
         self._store = store
@@ -101,7 +104,7 @@ class Backfill:
         """Serve a session soon: its outbox is empty, or its connection has ended."""
         if session.lagging is not None and session not in self._ready:
             self._ready[session] = None
-            self.wake()
+            self._wake()
 
     def start_resumed(self, session: Session) -> None:
         """Make a resumed session live in rooms where it misses nothing, and feed it in the others."""
@@ -126,7 +129,7 @@ class Backfill:
             session.lagging = None
             self._ready.pop(session, None)
             if self.lagging_sessions.pop(session, 0) is None and lagging.logged:
-                self.on_caught_up(session, lagging)
+                self._observers.session_caught_up(session, lagging)
         lagging.signal_progress()
 
     def step(self) -> None:
@@ -165,7 +168,7 @@ class Backfill:
                 session.link.close_with_bye(ByeReason.STALLED)
             if outbox.queued_bytes and not lagging.logged and now - lagging.since >= LAG_LOGGED_AFTER_S:
                 lagging.logged = True
-                self.on_lagging(session, lagging)
+                self._observers.session_lagging(session, lagging)
 
     def _feed_room(self, session: Session, lagging: LaggingRooms, room: Room, cursor: Cursor) -> None:
         if cursor.opened_event is not None:

@@ -11,6 +11,7 @@ from msgspec import structs
 from chat_protocol.events import MessageEvent
 from chat_server.core.base.interval_stats import IntervalStats, microseconds
 from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
+from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.room import Room
 from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.session import Session
@@ -24,6 +25,7 @@ class Publisher:
         clock: Clock,
         stats: Callable[[], IntervalStats],
         *,
+        observers: Observers,
         on_opening_done: Callable[[QueuedOpening], None],
         reopen: Callable[[Room, Session], None],
     ) -> None:
@@ -31,7 +33,7 @@ class Publisher:
         self._stats = stats
         self._on_opening_done = on_opening_done
         self._reopen = reopen
-        self.on_stored: Callable[[list[QueuedMessage]], None] | None = None
+        self._observers = observers
 
     def deliver(self, batch: Batch, committed: float) -> None:
         """Deliver a batch that was committed at `committed` (monotonic seconds)."""
@@ -101,7 +103,11 @@ class Publisher:
             if not room.members and room.record.pair is not None:
                 senders = dict.fromkeys(message.author for message in messages if message.room is room)
                 self._reopen_for_late_messages(room, events, senders)
-            deliveries, sent = room.publish(events)
+            try:
+                deliveries, sent = room.publish(events)
+            except Exception as error:  # noqa: BLE001  a recipient's bug must not stop other rooms
+                self._observers.delivery_failed(error)
+                continue
             stats.deliveries += deliveries
             stats.bytes_out += sent
             took_us = microseconds(clock() - committed)
@@ -111,8 +117,8 @@ class Publisher:
             room_stats.deliveries += deliveries
             if room_stats.commit_to_sent is not None:
                 room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
-        if self.on_stored is not None:
-            self.on_stored(messages)
+        if messages:
+            self._observers.messages_stored(messages)
         for message in repeated:
             for _ in range(message.repeats):
                 message.author.send_if_open(as_repeated(message_event(message, timestamp)))

@@ -222,24 +222,17 @@ def test_lagging_peer_without_progress_is_stalled(stage: Stage, reads: bool) -> 
     assert bob.link.ended == (None if reads else "stalled")
 
 
-def test_lag_over_a_second_is_logged_with_its_end(stage: Stage) -> None:
-    reported: list[tuple[str, int]] = []
-    stage.hub.backfill.on_lagging = lambda session, lagging: reported.append(
-        (session.name, lagging.missing_messages())
-    )
-    stage.hub.backfill.on_caught_up = lambda session, lagging: reported.append(
-        (session.name, -lagging.messages_sent)
-    )
+def test_lag_over_a_second_is_reported_with_its_end(stage: Stage) -> None:
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     say(stage, ann, 3)
     stage.hub.backfill.tick()
-    assert not reported
+    assert not stage.observer.lagging
     stage.clock.advance(1.5)
     stage.hub.backfill.tick()
     stage.clock.advance(1.5)
     stage.hub.backfill.tick()
     drained(stage, bob)
-    assert reported == [("bob", 2), ("bob", -2)]
+    assert stage.observer.lagging == [("lagging", "bob", 2), ("caught up", "bob", 2)]
     stage.check()
 
 

@@ -1,0 +1,71 @@
+"""Writes the lines of the event log that the core's notifications lead to."""
+
+from collections.abc import Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.delivery.observer import Observer
+from chat_server.core.ports.clock import Clock
+from chat_server.core.sessions.cursor import LaggingRooms
+from chat_server.core.sessions.session import Session
+from chat_server.vocabulary import LogEvent
+
+
+class CoreLog(Observer):
+    """The observer that writes to the event log."""
+
+    def __init__(self, log: FilteringBoundLogger, clock: Clock, *, log_messages: bool) -> None:
+        self._log = log
+        self._clock = clock
+        self._log_messages = log_messages
+
+    def session_opened(self, session: Session, *, resumed: bool) -> None:
+        """Log a session that was opened or resumed."""
+        self._log.info(
+            LogEvent.SESSION_OPENED,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            dialect=session.encoding.dialect,
+            resumed=resumed,
+        )
+
+    def session_lagging(self, session: Session, lagging: LaggingRooms) -> None:
+        """Log a session that reads too slowly."""
+        self._log.warning(
+            LogEvent.READER_LAGGING,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            behind=lagging.missing_messages(),
+            waiting_bytes=session.outbox.queued_bytes,
+            duration_s=round(self._clock.monotonic() - lagging.since, 3),
+        )
+
+    def session_caught_up(self, session: Session, lagging: LaggingRooms) -> None:
+        """Log that a session which was logged as lagging has caught up."""
+        self._log.info(
+            LogEvent.READER_CAUGHT_UP,
+            session_id=session.id,
+            username=session.name,
+            address=session.link.address,
+            messages=lagging.messages_sent,
+            duration_s=round(self._clock.monotonic() - lagging.since, 3),
+        )
+
+    def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
+        """Log each stored message, never its text."""
+        for message in messages if self._log_messages else ():
+            self._log.info(
+                LogEvent.MESSAGE,
+                room=message.room.name,
+                seq=message.seq,
+                session_id=message.author.id,
+                username=message.username,
+                message_bytes=len(message.text.encode()),
+            )
+
+    def delivery_failed(self, error: Exception) -> None:
+        """Log the exception."""
+        self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
