@@ -31,6 +31,7 @@ from chat_server.jobs.maintenance import StoreMaintenance
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import CLOSE_LINGER_S, Connection
 from chat_server.net.connections import Connections
+from chat_server.net.context import ConnectionContext
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
 from chat_server.net.outbox import fan_out
 from chat_server.observability.core_log import CoreLog
@@ -129,13 +130,16 @@ class Server:
             clock=self.clock.time,
             on_trimmed=self.hub.trim_tails,
         )
+        self.router = Router(self.hub)
         self.connections = Connections(
-            router=Router(self.hub),
-            hub=self.hub,
-            ingest=self.ingest,
-            clock=self.clock,
-            address_limits=AddressLimits(address_limits_of(config), self.clock),
-            outbox_bytes=config.outbox_bytes,
+            ConnectionContext(
+                router=self.router,
+                hub=self.hub,
+                ingest=self.ingest,
+                clock=self.clock,
+                address_limits=AddressLimits(address_limits_of(config), self.clock),
+                outbox_bytes=config.outbox_bytes,
+            ),
             hello_timeout=config.hello_timeout,
             on_closed=self.reporter.session_closed,
             on_failed=self._on_connection_failed,
@@ -222,7 +226,7 @@ class Server:
         self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.hub.sessions))
         self.listener.stop()
         deadline = self.clock.monotonic() + self.config.drain_timeout
-        self.connections.stop_reading(self.config.drain_timeout)
+        self.connections.context.stop_reading(self.config.drain_timeout)
         # Accepted messages are stored and acknowledged first, or refused if the store keeps failing.
         while not self.committer.idle and self.clock.monotonic() < deadline + self.config.store_patience:
             gevent.sleep(0.01)
@@ -276,7 +280,7 @@ class Server:
         """Apply the reloadable settings of `config`."""
         self.config = config
         self.hub.limits = limits_of(config)
-        self.connections.address_limits.limits = address_limits_of(config)
+        self.connections.context.address_limits.limits = address_limits_of(config)
 
     def _max_connections(self) -> int:
         room = self._descriptors - SPARE_DESCRIPTORS

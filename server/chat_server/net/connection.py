@@ -8,7 +8,7 @@ Everything else runs in the connection's own greenlet. MUST NOT know rooms or th
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import gevent
 from gevent.event import Event
@@ -24,11 +24,12 @@ from chat_server.net import tcp_info
 from chat_server.net.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from chat_protocol.dialects.base import Incoming
     from chat_server.core.ports.link import Signal
-    from chat_server.net.connections import Connections
+    from chat_server.net.context import ConnectionContext
+    from chat_server.net.transport import Transport
 
 EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
@@ -65,16 +66,29 @@ class ReadInterrupted(BaseException):
     """Thrown into a waiting reader whose connection was ended by another greenlet."""
 
 
+class Registry(Protocol):
+    """Where connections are registered until they have closed."""
+
+    def on_disconnect(self, connection: Connection) -> None:
+        """Detach the session of a connection that has ended. May wait."""
+
+    def on_failed(self, connection: Connection, error: Exception) -> None:
+        """Report an unexpected exception."""
+
+    def unregister(self, connection: Connection) -> None:
+        """Remove a closed connection."""
+
+
 class Connection:
-    """A peer's socket, codec, outbox and session."""
+    """A peer's transport, codec, outbox and session."""
 
     __slots__ = (
-        "_connections",
+        "_context",
         "_drained",
         "_last_progress",
         "_port",
+        "_registry",
         "_watcher",
-        "bytes_direct",
         "bytes_in",
         "codec",
         "end_reason",
@@ -82,22 +96,24 @@ class Connection:
         "opened_at",
         "outbox",
         "session",
-        "sock",
+        "transport",
     )
 
-    def __init__(self, sock: socket.socket, host: str, port: int, connections: Connections) -> None:
-        self.sock = sock
+    def __init__(
+        self, transport: Transport, host: str, port: int, context: ConnectionContext, registry: Registry
+    ) -> None:
+        self.transport = transport
         self.host = host
         self._port = port
-        self.opened_at = connections.clock.monotonic()
+        self.opened_at = context.clock.monotonic()
         self.bytes_in = 0
-        self.bytes_direct = 0
         self.end_reason: str | None = None
         self.codec: Codec = DialectDetector()
-        self.outbox = Outbox(self, connections.outbox_bytes)
+        self.outbox = Outbox(transport, context, self)
         self.session = Session(self, self.outbox, self.opened_at)
-        self._connections = connections
-        self._watcher = connections.loop.io(sock.fileno(), EV_READ)
+        self._context = context
+        self._registry = registry
+        self._watcher = context.loop.io(transport.fileno(), EV_READ)
         self._drained: Event | None = None
         self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
 
@@ -112,22 +128,22 @@ class Connection:
             self._report_internal_error(error, None)
             self.end_reason = self.end_reason or ErrorCode.INTERNAL
         try:
-            self._connections.on_disconnect(self)
+            self._registry.on_disconnect(self)
             self._linger(peer_closed=peer_closed)
         finally:
             self._close()
 
     def _serve(self) -> bool:
         """Read until the connection ends; return whether the peer closed its side."""
-        connections = self._connections
-        recv = self.sock.recv
-        wait = connections.gevent_hub.wait
+        context = self._context
+        recv = self.transport.recv
+        wait = context.gevent_hub.wait
         watcher = self._watcher
-        router = connections.router
+        router = context.router
         while self.end_reason is None:
             try:
                 wait(watcher)
-                if connections.reading_stopped:
+                if context.reading_stopped:
                     self._wait_for_end()
                     break
                 data = recv(READ_BYTES)
@@ -155,30 +171,31 @@ class Connection:
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
-        connections, outbox = self._connections, self.outbox
+        context, outbox = self._context, self.outbox
+        now = context.clock.monotonic
         many = len(items) > 1
         if many:
             outbox.cork()
-            slice_ends = self.now() + TIME_SLICE_S
+            slice_ends = now() + TIME_SLICE_S
         for item in items:
             if outbox.closed and isinstance(item, QUERY_COMMANDS):
                 continue  # the peer cannot get the answer any more
             try:
-                connections.router.dispatch(self.session, item)
+                context.router.dispatch(self.session, item)
             except Exception as error:  # noqa: BLE001  a bug of ours must not end the session
                 self._report_internal_error(error, item.ref)
             if isinstance(item, Fault) and item.close:
                 self.end_reason = self.end_reason or item.code
-            if outbox.queued_bytes > connections.outbox_bytes // 2:
+            if outbox.queued_bytes > context.outbox_bytes // 2:
                 self._wait_drained()
-            if connections.ingest.full:
+            if context.ingest.full:
                 signal = self.new_signal()
-                connections.ingest.notify_when_space(signal)
+                context.ingest.notify_when_space(signal)
                 self.wait(signal)
-            if many and self.now() > slice_ends:
+            if many and now() > slice_ends:
                 outbox.uncork()
                 gevent.sleep(SLICE_PAUSE_S)
-                slice_ends = self.now() + TIME_SLICE_S
+                slice_ends = now() + TIME_SLICE_S
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
         if many:
@@ -186,7 +203,7 @@ class Connection:
 
     def _report_internal_error(self, error: Exception, ref: str | None) -> None:
         """Log the error with its context, and send the peer `internal`."""
-        self._connections.on_failed(self, error)
+        self._registry.on_failed(self, error)
         self.session.send_if_open(
             Error(
                 code=ErrorCode.INTERNAL,
@@ -212,9 +229,9 @@ class Connection:
         self.codec = codec
         self.session.encoding = codec.encoding
         if not codec.encoding.has_pings:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in TCP_KEEPALIVE_OPTIONS:
-                self.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                self.transport.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _wait_drained(self) -> None:
         """Stop handling commands until the peer has read the answers to earlier ones."""
@@ -235,17 +252,17 @@ class Connection:
 
     def _linger(self, *, peer_closed: bool) -> None:
         """Let the peer read its last bytes, and read its own, so that no reset overtakes the `bye`."""
-        gevent_hub, outbox = self._connections.gevent_hub, self.outbox
-        with gevent.Timeout(max(CLOSE_LINGER_S, self._connections.drain_timeout_s), False):
+        gevent_hub, outbox = self._context.gevent_hub, self.outbox
+        with gevent.Timeout(max(CLOSE_LINGER_S, self._context.drain_timeout_s), False):
             try:
                 if outbox.queued_bytes:
                     self._drained = Event()
                     self._drained.wait()
-                self.sock.shutdown(socket.SHUT_WR)
+                self.transport.shutdown(socket.SHUT_WR)
                 while not peer_closed:
                     try:
                         gevent_hub.wait(self._watcher)
-                        peer_closed = not self.sock.recv(READ_BYTES)
+                        peer_closed = not self.transport.recv(READ_BYTES)
                     except (BlockingIOError, ReadInterrupted):
                         continue  # meant for the reader, which had something to read at the same time
             except OSError:
@@ -254,8 +271,8 @@ class Connection:
     def _close(self) -> None:
         self._watcher.close()
         self.outbox.close()
-        self.sock.close()
-        self._connections.unregister(self)
+        self.transport.close()
+        self._registry.unregister(self)
         if self.session.link is self:  # break the cycle: the session may live on in a queue
             self.session.link, self.session.outbox = detached.LINK, detached.OUTBOX
 
@@ -269,7 +286,7 @@ class Connection:
     @property
     def address_key(self) -> str:
         """The rate-limit key of the peer's address, empty if it is exempt from limits."""
-        return self._connections.address_limits.limited_key(self.host)
+        return self._context.address_limits.limited_key(self.host)
 
     def close_with_bye(
         self,
@@ -283,12 +300,12 @@ class Connection:
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
             self.outbox.put(self.session.encoding.encode(bye))
             self.outbox.close_input()
-        self._connections.backfill.mark_ready(self.session)  # stops a backfill that waits for this peer
+        self._context.backfill.mark_ready(self.session)  # stops a backfill that waits for this peer
         if self._drained is not None:
             self._drained.set()
         if self.end_reason is None:  # else it is ending already
             self.end_reason = reason
-            self._connections.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
+            self._context.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
 
     def adopt(self, session: Session) -> None:
         """Serve a resumed session, in place of the one that sent the hello."""
@@ -304,14 +321,14 @@ class Connection:
 
     def bytes_written(self) -> int:
         """Return the bytes written to the peer so far, including those queued here and in the kernel."""
-        unacknowledged = tcp_info.unacknowledged_bytes(self.sock)
+        unacknowledged = tcp_info.unacknowledged_bytes(self.transport)
         if unacknowledged is None:
             return 0
         return self.bytes_acked() + unacknowledged + self.outbox.queued_bytes
 
     def bytes_acked(self) -> int:
         """Return how many bytes the peer's kernel has acknowledged."""
-        progress = tcp_info.progress(self.sock)
+        progress = tcp_info.progress(self.transport)
         return 0 if progress is None else progress[0]
 
     def made_progress(self) -> bool:
@@ -319,7 +336,7 @@ class Connection:
 
         Acknowledged bytes may be unread in the peer's buffers; that it reads them shows in its window.
         """
-        progress = tcp_info.progress(self.sock)
+        progress = tcp_info.progress(self.transport)
         if progress is None:
             return False
         acknowledged, unsent, window = progress
@@ -330,7 +347,7 @@ class Connection:
 
     def hello_delay(self) -> float:
         """Return 0, or the seconds until a hello of this connection will be accepted."""
-        address_limits = self._connections.address_limits
+        address_limits = self._context.address_limits
         wait = address_limits.hello_delay(self.host, self)
         if address_limits.floods_hellos(self):
             self.close_with_bye(
@@ -340,11 +357,11 @@ class Connection:
 
     def record_failed_hello(self) -> None:
         """Count a failed hello for the peer's address."""
-        self._connections.address_limits.record_failed_hello(self.host)
+        self._context.address_limits.record_failed_hello(self.host)
 
     def tcp_rtt_ms(self) -> float | None:
         """Return the kernel's smoothed round-trip time in ms."""
-        rtt_us = tcp_info.rtt_us(self.sock)
+        rtt_us = tcp_info.rtt_us(self.transport)
         return None if rtt_us is None else rtt_us / 1000
 
     def wait(self, signal: Signal) -> None:
@@ -359,34 +376,21 @@ class Connection:
         """Return a new signal for `wait`."""
         return Event()
 
-    # Called by the outbox
-
-    @property
-    def loop(self) -> Any:
-        """The event loop."""
-        return self._connections.loop
-
-    def now(self) -> float:
-        """Return the monotonic time in seconds."""
-        return self._connections.clock.monotonic()
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        """Run `callback` in the loop, after the current greenlet or callback."""
-        self._connections.loop.run_callback(callback)
+    # The port `OutboxOwner`: called by the outbox
 
     def on_drained(self) -> None:
         """Wake a reader that waits for its peer to read, and the backfill of the session."""
         if self._drained is not None:
             self._drained.set()
         if self.session.lagging is not None:
-            self._connections.backfill.mark_ready(self.session)
+            self._context.backfill.mark_ready(self.session)
 
     def on_overflow(self) -> None:
         """End a connection whose outbox has overflowed, without a `bye`, which the peer would not read."""
         if self.end_reason is None:
             self.end_reason = ByeReason.STALLED
             self.outbox.discard()
-            self._connections.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
+            self._context.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
 
 
 def _reset_reason(error: OSError) -> str:

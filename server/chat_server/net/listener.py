@@ -72,7 +72,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         if len(connections.registered) >= self._max_connections():
             rejection: Rejection | None = Rejection("the server is full", RETRY_AFTER_S)
         else:
-            rejection = connections.address_limits.admit(host)
+            rejection = connections.context.address_limits.admit(host)
         if rejection is not None:
             self._reject(sock, address_key(host), rejection)
             return
@@ -101,11 +101,11 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
 
     def _linger(self, sock: socket.socket) -> None:
         """Read until the peer has read its `bye` and closes: closing with unread input would reset it."""
-        watcher = self._connections.loop.io(sock.fileno(), 1)
+        watcher = self._connections.context.loop.io(sock.fileno(), 1)
         try:
             with gevent.Timeout(REJECTED_LINGER_S, False):
                 while True:
-                    self._connections.gevent_hub.wait(watcher)
+                    self._connections.context.gevent_hub.wait(watcher)
                     if not sock.recv(4096):
                         break
         except OSError:

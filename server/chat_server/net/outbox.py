@@ -7,10 +7,11 @@ room's delivery; a peer that is found stuck or gone is dealt with later, in a ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from chat_server.net.connection import Connection
+    from chat_server.net.context import ConnectionContext
+    from chat_server.net.transport import Transport
 
 EV_WRITE: Final = 2  # libev's EV_WRITE
 
@@ -54,14 +55,26 @@ def _next_write(queue: list[Any]) -> tuple[int, int]:
     return len(queue), size
 
 
+class OutboxOwner(Protocol):
+    """The connection of an outbox."""
+
+    def on_drained(self) -> None:
+        """Note that the queue is empty, or was discarded. MUST NOT switch."""
+
+    def on_overflow(self) -> None:
+        """End the connection: its peer does not read. Called by the loop."""
+
+
 class Outbox:
     """The outbox of one peer. `queue` is None while the peer reads everything at once."""
 
     __slots__ = (
-        "_connection",
+        "_context",
         "_corked",
-        "_limit_bytes",
+        "_owner",
+        "_transport",
         "_watcher",
+        "bytes_direct",
         "closed",
         "progress_at",
         "queue",
@@ -69,22 +82,24 @@ class Outbox:
         "send",
     )
 
-    def __init__(self, connection: Connection, limit_bytes: int) -> None:
-        self.send = connection.sock.send
+    def __init__(self, transport: Transport, context: ConnectionContext, owner: OutboxOwner) -> None:
+        self.send = transport.send
         self.queue: list[bytes | memoryview] | None = None
         self.queued_bytes = 0
         self.progress_at = 0.0
         self.closed = False  # accepts nothing more: `bye` is queued, or the peer has gone
-        self._connection = connection
-        self._limit_bytes = limit_bytes
+        self.bytes_direct = 0  # sent to this peer alone: answers, pings, `bye`
+        self._transport = transport
+        self._context = context
+        self._owner = owner
         self._corked = False
         self._watcher: Any = None
 
     def put(self, data: bytes) -> None:
-        """Send or queue `data`, and count its bytes for the connection."""
+        """Send or queue `data`, which is for this peer alone."""
         if self.closed:
             return
-        self._connection.bytes_direct += len(data)
+        self.bytes_direct += len(data)
         self.put_uncounted(data)
 
     def put_uncounted(self, data: bytes) -> None:
@@ -105,16 +120,16 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether the queue is over its bound, or the outbox accepts nothing more."""
-        return self.queued_bytes > self._limit_bytes or self.closed
+        return self.queued_bytes > self._context.outbox_bytes or self.closed
 
     def offer(self, data: bytes) -> bool:
         """Send or queue `data` and return True, or return False if the queue would exceed its bound.
 
         An empty outbox accepts any size, so that nothing is ever too long for it.
         """
-        if self.queued_bytes and self.queued_bytes + len(data) > self._limit_bytes and not self.closed:
+        if self._would_overflow(len(data)):
             self.uncork()
-            if self.queued_bytes and self.queued_bytes + len(data) > self._limit_bytes and not self.closed:
+            if self._would_overflow(len(data)):
                 return False
         self.put_uncounted(data)
         return True
@@ -128,14 +143,14 @@ class Outbox:
         self.queue.append(data)
         self.queued_bytes += len(data)
         if self._corked:
-            if self.queued_bytes > self._limit_bytes // 2:  # the reader may be waiting: do not delay
+            if self.queued_bytes > self._context.outbox_bytes // 2:  # the reader may be waiting: do not delay
                 self.uncork()
             return
         if self._watcher is None:
             self._watch()
-        if self.queued_bytes > 2 * self._limit_bytes:  # by answers alone: they may take as much as messages
+        if self.queued_bytes > 2 * self._context.outbox_bytes:  # answers may take as much as messages
             self.close_input()
-            self._connection.call_soon(self._connection.on_overflow)
+            self._context.loop.run_callback(self._owner.on_overflow)
 
     def cork(self) -> None:
         """Queue everything from now on, until `uncork`."""
@@ -166,7 +181,7 @@ class Outbox:
                 return
             if sent:
                 self.queued_bytes -= sent
-                self.progress_at = self._connection.now()
+                self.progress_at = self._context.clock.monotonic()
             if sent != size:
                 queue[:count] = [memoryview(data)[sent:]]  # no copy of the rest for a slow peer
                 if self._watcher is None:
@@ -175,7 +190,7 @@ class Outbox:
             del queue[:count]
         self.queue = [] if self.closed else None
         self._unwatch()
-        self._connection.on_drained()
+        self._owner.on_drained()
 
     def close_input(self) -> None:
         """Accept nothing more: the last frame is queued."""
@@ -189,16 +204,20 @@ class Outbox:
         self.queue = []
         self.queued_bytes = 0
         self._unwatch()
-        self._connection.on_drained()
+        self._owner.on_drained()
 
     def close(self) -> None:
         """Release the watcher and the connection: a cycle would keep both until a garbage collection."""
         self.discard()
-        del self._connection, self.send
+        del self._owner, self._transport, self.send
+
+    def _would_overflow(self, size: int) -> bool:
+        queued = self.queued_bytes
+        return queued > 0 and queued + size > self._context.outbox_bytes and not self.closed
 
     def _watch(self) -> None:
-        self.progress_at = self._connection.now()
-        self._watcher = self._connection.loop.io(self._connection.sock.fileno(), EV_WRITE)
+        self.progress_at = self._context.clock.monotonic()
+        self._watcher = self._context.loop.io(self._transport.fileno(), EV_WRITE)
         self._watcher.start(self.flush)
 
     def _unwatch(self) -> None:

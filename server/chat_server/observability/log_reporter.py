@@ -70,7 +70,7 @@ class LogReporter:
             messages_in=session.messages_in,
             messages_out=messages_out,
             bytes_in=connection.bytes_in,
-            bytes_out=connection.bytes_direct + room_bytes,
+            bytes_out=connection.outbox.bytes_direct + room_bytes,
             rtt_min_ms=round(rtt.minimum_ms, 3) if rtt else None,
             rtt_p50_ms=rtt.percentile_ms(50) if rtt else None,
             rtt_p99_ms=rtt.percentile_ms(99) if rtt else None,

@@ -46,7 +46,7 @@ class Watcher:
 
 
 class Peer:
-    """A socket with space for so many bytes, its loop, and its connection."""
+    """A transport with space for so many bytes, its context with loop and clock, and its connection."""
 
     def __init__(self) -> None:
         self.room = 0
@@ -54,12 +54,12 @@ class Peer:
         self.received = b""
         self.sent: list[int] = []  # bytes of each call
         self.watching: Callable[[], None] | None = None
-        self.bytes_direct = 0
         self.later: list[Callable[[], None]] = []
         self.drains = 0
         self.stalls = 0
-        self.sock = self.loop = self
-        self.outbox = Outbox(self, OUTBOX_BYTES)  # type: ignore[arg-type]
+        self.loop = self.clock = self
+        self.outbox_bytes = OUTBOX_BYTES
+        self.outbox = Outbox(self, self, self)  # type: ignore[arg-type]
 
     def send(self, data: bytes | memoryview) -> int:
         if self.gone:
@@ -84,10 +84,10 @@ class Peer:
     def io(self, *_: Any) -> Watcher:
         return Watcher(self)
 
-    def now(self) -> float:
+    def monotonic(self) -> float:
         return 0.0
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def run_callback(self, callback: Callable[[], None]) -> None:
         self.later.append(callback)
 
     def on_drained(self) -> None:

@@ -1,0 +1,44 @@
+"""What all connections share: the core, the event loop, the limits. Knows no connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+
+from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.router import Router
+from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.ports.clock import Clock
+from chat_server.net.address_limits import AddressLimits
+
+
+class ConnectionContext:
+    """The shared objects. `outbox_bytes`: the bound of each outbox."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        hub: Hub,
+        ingest: Ingest,
+        clock: Clock,
+        address_limits: AddressLimits,
+        outbox_bytes: int,
+    ) -> None:
+        self.router = router
+        self.hub = hub
+        self.backfill = hub.backfill
+        self.ingest = ingest
+        self.clock = clock
+        self.address_limits = address_limits
+        self.outbox_bytes = outbox_bytes
+        self.gevent_hub: Any = gevent.get_hub()
+        self.loop: Any = self.gevent_hub.loop
+        self.reading_stopped = False
+        self.drain_timeout_s = 0.0  # while the server does not stop
+
+    def stop_reading(self, drain_timeout: float) -> None:
+        """Read no more commands from any connection: the server stops within `drain_timeout` seconds."""
+        self.reading_stopped = True
+        self.drain_timeout_s = drain_timeout
