@@ -5,7 +5,6 @@ Tests use it, too: `Server(config, log).start()`, then `stop()`.
 
 import os
 import random
-import resource
 import socket
 from collections.abc import Callable, Sequence
 
@@ -15,7 +14,6 @@ from gevent.event import Event
 from chat_protocol.errors import ByeReason, ErrorCode
 from chat_protocol.events import ServerIdentity
 from chat_server import __version__
-from chat_server.core.base.limits import Limits
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
 from chat_server.core.delivery.committer import Committer
@@ -28,11 +26,12 @@ from chat_server.engines.sqlite.log import SqliteStore
 from chat_server.jobs.backfill_loop import BackfillLoop, BackfillWakeup
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
-from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
+from chat_server.net.address_limits import AddressLimits
 from chat_server.net.connection import CLOSE_LINGER_S, Connection
 from chat_server.net.connections import Connections
 from chat_server.net.context import ConnectionContext
-from chat_server.net.listener import SPARE_DESCRIPTORS, Listener, listen
+from chat_server.net.event_loop import GeventLoop
+from chat_server.net.listener import SPARE_DESCRIPTORS, Listener
 from chat_server.net.outbox import fan_out
 from chat_server.observability.core_log import CoreLog
 from chat_server.observability.event_log import EventLogger
@@ -42,6 +41,7 @@ from chat_server.observability.metrics.health import Health, Phase
 from chat_server.observability.metrics.http import MetricsServer
 from chat_server.observability.metrics.snapshot import MetricsCollector, Value
 from chat_server.settings.load import Config
+from chat_server.startup import address_limits_of, limits_of, listen_or_fail, raise_descriptor_limit
 from chat_server.system_clock import SystemClock
 from chat_server.vocabulary import LogEvent
 
@@ -69,13 +69,11 @@ class Server:
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
         # Before the store: a port in use must not leave a new data file behind.
-        listening = _listen_or_fail("", config.host, config.port)
+        listening = listen_or_fail("", config.host, config.port)
         self._metrics_listening: socket.socket | None = None
         try:
             if config.metrics_port:
-                self._metrics_listening = _listen_or_fail(
-                    "metrics-", config.metrics_host, config.metrics_port
-                )
+                self._metrics_listening = listen_or_fail("metrics-", config.metrics_host, config.metrics_port)
             self.store = open_store(config)
         except BaseException:
             listening.close()
@@ -137,6 +135,7 @@ class Server:
                 hub=self.hub,
                 ingest=self.ingest,
                 clock=self.clock,
+                loop=GeventLoop(),
                 address_limits=AddressLimits(address_limits_of(config), self.clock),
                 outbox_bytes=config.outbox_bytes,
             ),
@@ -347,53 +346,3 @@ class Server:
 
     def _on_loop_unblocked(self, seconds: float) -> None:
         self.log.warning(LogEvent.HUB_BLOCKED, duration_s=round(seconds, 3))
-
-
-def _listen_or_fail(flag_prefix: str, host: str, port: int) -> socket.socket:
-    """Return a listening socket, or raise `CannotStart`, with `flag_prefix` in front of the flags' names."""
-    try:
-        return listen(host, port)
-    except socket.gaierror as error:
-        raise CannotStart(f"--{flag_prefix}host {host}: {error.strerror}") from error
-    except OSError as error:
-        where = f"{host}, {flag_prefix.replace('-', ' ')}port {port}"
-        raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
-
-
-def limits_of(config: Config) -> Limits:
-    """Return the core's limits from the settings."""
-    return Limits(
-        rate_messages=config.rate_messages,
-        rate_messages_burst=config.rate_messages_burst,
-        rate_bytes=config.rate_bytes,
-        rate_bytes_burst=config.rate_bytes_burst,
-        max_rooms=config.max_rooms,
-        max_conversations=config.max_conversations,
-        max_public_rooms=config.max_public_rooms,
-        max_held=config.max_held,
-        max_held_per_address=config.max_connections_per_address,
-    )
-
-
-def address_limits_of(config: Config) -> AddressLimitSettings:
-    """Return the limits of each address from the settings."""
-    return AddressLimitSettings(
-        connections=config.max_connections_per_address,
-        rate_connections=config.rate_connections,
-        rate_connections_burst=config.rate_connections_burst,
-        rate_failed_hellos=config.rate_failed_hellos,
-        rate_failed_hellos_burst=config.rate_failed_hellos_burst,
-        limit_loopback=config.limit_loopback,
-    )
-
-
-def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard limit; return the limit in force."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = 1_048_576  # Linux's own ceiling by default (fs.nr_open)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):  # some systems have a lower maximum
-        return soft
-    return hard

@@ -8,10 +8,7 @@ Everything else runs in the connection's own greenlet. MUST NOT know rooms or th
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
-
-import gevent
-from gevent.event import Event
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from chat_protocol import commands
 from chat_protocol.dialects.base import Codec
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from chat_protocol.dialects.base import Incoming
     from chat_server.core.ports.link import Signal
     from chat_server.net.context import ConnectionContext
+    from chat_server.net.event_loop import LoopEvent
     from chat_server.net.transport import Transport
 
 EV_READ: Final = 1  # libev's EV_READ
@@ -114,7 +112,7 @@ class Connection:
         self._context = context
         self._registry = registry
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
-        self._drained: Event | None = None
+        self._drained: LoopEvent | None = None
         self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
 
     # The greenlet
@@ -137,7 +135,7 @@ class Connection:
         """Read until the connection ends; return whether the peer closed its side."""
         context = self._context
         recv = self.transport.recv
-        wait = context.gevent_hub.wait
+        wait = context.loop.wait
         watcher = self._watcher
         router = context.router
         while self.end_reason is None:
@@ -194,7 +192,7 @@ class Connection:
                 self.wait(signal)
             if many and now() > slice_ends:
                 outbox.uncork()
-                gevent.sleep(SLICE_PAUSE_S)
+                context.loop.sleep(SLICE_PAUSE_S)
                 slice_ends = now() + TIME_SLICE_S
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
@@ -238,7 +236,7 @@ class Connection:
         self.outbox.uncork()
         if not self.outbox.queued_bytes or self.end_reason is not None:
             return
-        self._drained = Event()
+        self._drained = self._context.loop.new_event()
         self.session.paused = True
         self._drained.wait()
         self.session.paused = False
@@ -247,21 +245,21 @@ class Connection:
     def _wait_for_end(self) -> None:
         """Wait for `close_with_bye`, without reading: the server is stopping."""
         while self.end_reason is None:  # a drained outbox wakes it, too
-            self._drained = Event()
+            self._drained = self._context.loop.new_event()
             self._drained.wait()
 
     def _linger(self, *, peer_closed: bool) -> None:
         """Let the peer read its last bytes, and read its own, so that no reset overtakes the `bye`."""
-        gevent_hub, outbox = self._context.gevent_hub, self.outbox
-        with gevent.Timeout(max(CLOSE_LINGER_S, self._context.drain_timeout_s), False):
+        loop, outbox = self._context.loop, self.outbox
+        with loop.timeout(max(CLOSE_LINGER_S, self._context.drain_timeout_s)):
             try:
                 if outbox.queued_bytes:
-                    self._drained = Event()
+                    self._drained = loop.new_event()
                     self._drained.wait()
                 self.transport.shutdown(socket.SHUT_WR)
                 while not peer_closed:
                     try:
-                        gevent_hub.wait(self._watcher)
+                        loop.wait(self._watcher)
                         peer_closed = not self.transport.recv(READ_BYTES)
                     except (BlockingIOError, ReadInterrupted):
                         continue  # meant for the reader, which had something to read at the same time
@@ -305,7 +303,7 @@ class Connection:
             self._drained.set()
         if self.end_reason is None:  # else it is ending already
             self.end_reason = reason
-            self._context.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
+            self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
 
     def adopt(self, session: Session) -> None:
         """Serve a resumed session, in place of the one that sent the hello."""
@@ -368,13 +366,12 @@ class Connection:
         """Send the answers so far, then wait for `signal`."""
         self.outbox.uncork()
         self.session.paused = True
-        assert isinstance(signal, Event)
-        signal.wait()
+        cast("LoopEvent", signal).wait()
         self.session.paused = False
 
-    def new_signal(self) -> Event:
+    def new_signal(self) -> LoopEvent:
         """Return a new signal for `wait`."""
-        return Event()
+        return self._context.loop.new_event()
 
     # The port `OutboxOwner`: called by the outbox
 
@@ -390,7 +387,7 @@ class Connection:
         if self.end_reason is None:
             self.end_reason = ByeReason.STALLED
             self.outbox.discard()
-            self._context.gevent_hub.cancel_wait(self._watcher, ReadInterrupted)
+            self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
 
 
 def _reset_reason(error: OSError) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import gevent
-
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.router import Router
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.clock import Clock
 from chat_server.net.address_limits import AddressLimits
+from chat_server.net.event_loop import EventLoop
 
 
 class ConnectionContext:
@@ -23,6 +20,7 @@ class ConnectionContext:
         hub: Hub,
         ingest: Ingest,
         clock: Clock,
+        loop: EventLoop,
         address_limits: AddressLimits,
         outbox_bytes: int,
     ) -> None:
@@ -33,8 +31,7 @@ class ConnectionContext:
         self.clock = clock
         self.address_limits = address_limits
         self.outbox_bytes = outbox_bytes
-        self.gevent_hub: Any = gevent.get_hub()
-        self.loop: Any = self.gevent_hub.loop
+        self.loop = loop
         self.reading_stopped = False
         self.drain_timeout_s = 0.0  # while the server does not stop
 

@@ -105,7 +105,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         try:
             with gevent.Timeout(REJECTED_LINGER_S, False):
                 while True:
-                    self._connections.context.gevent_hub.wait(watcher)
+                    self._connections.context.loop.wait(watcher)
                     if not sock.recv(4096):
                         break
         except OSError:
