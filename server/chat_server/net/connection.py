@@ -115,6 +115,10 @@ class Connection:
         self._drained: LoopEvent | None = None
         self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
 
+    def __repr__(self) -> str:
+        state = self.end_reason or "open"
+        return f"<Connection {self.address} {self.codec.encoding.dialect} {state}, {self.session!r}>"
+
     # The greenlet
 
     def run(self) -> None:

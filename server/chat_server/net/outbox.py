@@ -95,6 +95,10 @@ class Outbox:
         self._corked = False
         self._watcher: Any = None
 
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "corked" if self._corked else "open"
+        return f"<Outbox {state}, {self.queued_bytes} bytes queued>"
+
     def put(self, data: bytes) -> None:
         """Send or queue `data`, which is for this peer alone."""
         if self.closed:

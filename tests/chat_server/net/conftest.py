@@ -115,8 +115,12 @@ class Play:
         """Let the peer read `space` more bytes, or all; the loop notices that it does."""
         self.peer.space = space
         for watcher in self.loop.watchers[1:]:
-            while watcher.callback is not None and self.peer.space != 0:
+            for _ in range(100):
+                if watcher.callback is None or self.peer.space == 0:
+                    break
                 watcher.callback()
+            else:
+                raise AssertionError("the outbox watches for writability, and does not write")
         self.loop.run_callbacks()
 
     def settle(self, done: Callable[[], bool]) -> None:

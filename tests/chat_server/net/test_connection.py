@@ -239,6 +239,22 @@ def test_waiting_for_own_messages_comes_before_the_end(play: Play) -> None:
     assert play.ended == ["quit"]
 
 
+def test_repr_shows_the_state_of_connection_outbox_and_session(play: Play) -> None:
+    assert repr(play.connection) == (
+        "<Connection 127.0.0.1:4242 ndjson open, <Session - - unnamed, 0 rooms>>"
+    )
+    play.peer.space = 0
+    play.hello()
+    session = play.connection.session
+    assert repr(session) == f"<Session ann {session.id} active, 1 rooms>"
+    outbox = play.connection.outbox
+    assert repr(outbox) == f"<Outbox open, {outbox.queued_bytes} bytes queued>"
+    assert repr(session.rooms["lobby"]) == "<Room lobby head 0, 1 of 1 members live>"
+    play.connection.close_with_bye(ByeReason.KICKED)
+    assert repr(play.connection).startswith("<Connection 127.0.0.1:4242 ndjson kicked, <Session ann")
+    assert "<Outbox closed" in repr(outbox)
+
+
 CONVERSATION = (
     b'{"type":"hello","username":"ann"}\n' + PING + b"nonsense\n" + b'{"type":"join","room":"hall"}\n' + PING
 )

@@ -84,6 +84,10 @@ class Room:
         self._feeds: dict[Encoding, Feed] = {}  # made for the first member; those of one base side by side
         self._tail_bytes = 0
 
+    def __repr__(self) -> str:
+        live = sum(len(feed.sessions) for feed in self._feeds.values())
+        return f"<Room {self.name} head {self.head}, {live} of {len(self.members)} members live>"
+
     @property
     def is_conversation(self) -> bool:
         """Return whether it is the conversation of two identities."""

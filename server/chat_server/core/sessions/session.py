@@ -115,6 +115,11 @@ class Session:
         self.ping_sent_at = 0.0
         self.missed_pings = 0
 
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "held" if self.held else "active" if self.id else "unnamed"
+        lagging = "" if self.lagging is None else f" lagging in {len(self.lagging.cursors)}"
+        return f"<Session {self.name or '-'} {self.id or '-'} {state}{lagging}, {len(self.rooms)} rooms>"
+
     def send(self, event: Event) -> None:
         """Send an event to this session; dropped while it is held."""
         self.outbox.put(self.encoding.encode(event))
