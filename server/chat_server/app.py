@@ -33,7 +33,7 @@ from chat_server.net.context import ConnectionContext
 from chat_server.net.event_loop import GeventLoop
 from chat_server.net.listener import SPARE_DESCRIPTORS, Listener
 from chat_server.net.outbox import fan_out
-from chat_server.observability.core_log import CoreLog
+from chat_server.observability.core_log import CoreLog, MessageLog
 from chat_server.observability.event_log import EventLogger
 from chat_server.observability.log_reporter import LogReporter
 from chat_server.observability.loop_watchdog import LoopLagMeter, LoopWatchdog
@@ -82,7 +82,8 @@ class Server:
             raise
         self.store_name = str(config.store_path or "memory")
         commit_wakeup, backfill_wakeup = CommitWakeup(), BackfillWakeup()
-        observers = Observers(CoreLog(self.log, self.clock, log_messages=config.log_messages))
+        core_log = CoreLog(self.log, self.clock)
+        observers = Observers(core_log, MessageLog(self.log)) if config.log_messages else Observers(core_log)
         self.ingest = Ingest(commit_wakeup, max_bytes=config.ingest_bytes)
         try:
             self.hub = Hub(

@@ -13,12 +13,11 @@ from chat_server.vocabulary import LogEvent
 
 
 class CoreLog(Observer):
-    """The observer that writes to the event log."""
+    """Writes about sessions and failures."""
 
-    def __init__(self, log: FilteringBoundLogger, clock: Clock, *, log_messages: bool) -> None:
+    def __init__(self, log: FilteringBoundLogger, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._log_messages = log_messages
 
     def session_opened(self, session: Session, *, resumed: bool) -> None:
         """Log a session that was opened or resumed."""
@@ -54,9 +53,20 @@ class CoreLog(Observer):
             duration_s=round(self._clock.monotonic() - lagging.since, 3),
         )
 
+    def delivery_failed(self, error: Exception) -> None:
+        """Log the exception."""
+        self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+
+
+class MessageLog(Observer):
+    """Writes a line for each message (`--log-messages`)."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
         """Log each stored message, never its text."""
-        for message in messages if self._log_messages else ():
+        for message in messages:
             self._log.info(
                 LogEvent.MESSAGE,
                 room=message.room.name,
@@ -65,7 +75,3 @@ class CoreLog(Observer):
                 username=message.username,
                 message_bytes=len(message.text.encode()),
             )
-
-    def delivery_failed(self, error: Exception) -> None:
-        """Log the exception."""
-        self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)

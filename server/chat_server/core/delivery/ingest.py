@@ -41,7 +41,7 @@ class Ingest:
     @property
     def full(self) -> bool:
         """Return whether readers must wait (`notify_when_space`) before they submit more."""
-        return self.queued_bytes > self._max_bytes
+        return self._collecting.size_bytes + self._committing_bytes > self._max_bytes
 
     @property
     def idle(self) -> bool:

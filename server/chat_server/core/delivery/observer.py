@@ -5,7 +5,7 @@ It lives beside the delivery, and not among the ports, because it is about sessi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,10 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+        self.want_messages: Final = any(
+            type(observer).messages_stored is not Observer.messages_stored for observer in observers
+        )
+        """Whether `messages_stored` has any effect: most servers save that call for each commit."""
 
     def session_opened(self, session: Session, *, resumed: bool) -> None:
         """Notify all."""

@@ -117,7 +117,7 @@ class Publisher:
             room_stats.deliveries += deliveries
             if room_stats.commit_to_sent is not None:
                 room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
-        if messages:
+        if messages and self._observers.want_messages:
             self._observers.messages_stored(messages)
         for message in repeated:
             for _ in range(message.repeats):
