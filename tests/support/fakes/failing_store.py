@@ -17,6 +17,7 @@ class FailingStore(MemoryStore):
         self.failing: str | None = None
         self.unreadable = False
         self.during_read: list[Callable[[], None]] = []
+        self.on_wait: Callable[[], None] = lambda: None  # called where a real store may wait
         self.broken: Exception | None = None
         self.batches: list[Batch] = []
 
@@ -38,6 +39,7 @@ class FailingStore(MemoryStore):
         newest: bool,
         size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
+        self.on_wait()
         if self.unreadable:
             raise StoreUnavailable("unreadable")
         while self.during_read:  # it waits for the disk
@@ -45,6 +47,7 @@ class FailingStore(MemoryStore):
         return super().read(room, after, before, limit, newest=newest, size=size)
 
     def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
+        self.on_wait()
         if self.unreadable:
             raise StoreUnavailable("unreadable")
         return super().find_message(message_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from chat_protocol import commands
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer
+    from support.core_stage.peer import Peer
 
 ROOMS = ("lobby", "Garden")
 OUTBOX_BYTES = 600

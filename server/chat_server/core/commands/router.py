@@ -29,40 +29,39 @@ class CommandSpec(Struct, frozen=True):
     """The handler of a command, and what the command needs and costs.
 
     `named`: the session must have sent `hello`. `counted`: takes a token of the message rate. `metered`:
-    rejected while the byte rate is exceeded.
+    rejected while the byte rate is exceeded. `may_wait`: its handler may switch greenlets, in a port; any
+    other MUST NOT.
     """
 
     handler: Handler
-    help: str
     named: bool = True
     counted: bool = True
     metered: bool = True
+    may_wait: bool = False
 
 
 TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
-    commands.Message: CommandSpec(messages.message, "send a message to a room or to a user"),
-    commands.Say: CommandSpec(messages.say, "take a name, send a message", named=False),
-    commands.Ping: CommandSpec(latency.ping, "ask for a pong", counted=False),
-    commands.Pong: CommandSpec(latency.pong, "answer a ping", counted=False, metered=False),
-    commands.Hello: CommandSpec(sessions.hello, "open the session under a name", named=False),
-    commands.Arrive: CommandSpec(
-        sessions.arrive, "enter as a guest", named=False, counted=False, metered=False
-    ),
-    commands.Rename: CommandSpec(sessions.rename, "change the name"),
+    commands.Message: CommandSpec(messages.message, may_wait=True),
+    commands.Say: CommandSpec(messages.say, named=False, may_wait=True),
+    commands.Ping: CommandSpec(latency.ping, counted=False),
+    commands.Pong: CommandSpec(latency.pong, counted=False, metered=False),
+    commands.Hello: CommandSpec(sessions.hello, named=False, may_wait=True),
+    commands.Arrive: CommandSpec(sessions.arrive, named=False, counted=False, metered=False, may_wait=True),
+    commands.Rename: CommandSpec(sessions.rename, may_wait=True),
     commands.Quit: CommandSpec(
-        sessions.quit_session, "end the session", named=False, counted=False, metered=False
+        sessions.quit_session, named=False, counted=False, metered=False, may_wait=True
     ),
-    commands.Help: CommandSpec(sessions.show_help, "list the commands"),
-    commands.Join: CommandSpec(rooms.join, "join a room"),
-    commands.Leave: CommandSpec(rooms.leave, "leave a room"),
-    commands.Switch: CommandSpec(rooms.switch, "go from the current room to another"),
-    commands.Rooms: CommandSpec(rooms.list_rooms, "list the rooms"),
-    commands.History: CommandSpec(rooms.history, "read messages of a room"),
-    commands.Open: CommandSpec(conversations.open_conversation, "open a conversation"),
-    commands.Close: CommandSpec(conversations.close_conversation, "close a conversation"),
-    commands.Who: CommandSpec(presence.who, "list the users"),
-    commands.Servers: CommandSpec(presence.servers, "list the servers"),
-    commands.Rtt: CommandSpec(latency.rtt, "ask for round-trip times"),
+    commands.Help: CommandSpec(sessions.show_help),
+    commands.Join: CommandSpec(rooms.join),
+    commands.Leave: CommandSpec(rooms.leave, may_wait=True),
+    commands.Switch: CommandSpec(rooms.switch, may_wait=True),
+    commands.Rooms: CommandSpec(rooms.list_rooms),
+    commands.History: CommandSpec(rooms.history, may_wait=True),
+    commands.Open: CommandSpec(conversations.open_conversation, may_wait=True),
+    commands.Close: CommandSpec(conversations.close_conversation, may_wait=True),
+    commands.Who: CommandSpec(presence.who),
+    commands.Servers: CommandSpec(presence.servers),
+    commands.Rtt: CommandSpec(latency.rtt),
 }
 
 

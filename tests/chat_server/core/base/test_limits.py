@@ -13,7 +13,7 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.base.rate_limit import Allowance, TokenBucket
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_token_bucket_allows_its_burst_and_then_its_rate() -> None:

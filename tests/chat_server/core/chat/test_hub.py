@@ -8,7 +8,7 @@ from chat_protocol import commands
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_operator_is_a_member_like_any_other(stage: Stage) -> None:

@@ -9,7 +9,8 @@ from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.chat.presence import LARGE_ROOM_INTERVAL_S, LARGE_ROOM_MEMBERS
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 UPDATE_INTERVAL_S = 1.0  # within which every change is sent
 

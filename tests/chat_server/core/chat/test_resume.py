@@ -14,7 +14,8 @@ from chat_server.core.base.limits import Limits
 from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 NO_RATES = Limits(rate_messages=0, rate_bytes=0)
 

@@ -26,7 +26,7 @@ from support.fakes.model_client import ROOMS, ModelClient
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 NAMES = ("ann", "bob", "cid")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from chat_protocol import commands
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_open_and_close_notify_both_sides(stage: Stage) -> None:

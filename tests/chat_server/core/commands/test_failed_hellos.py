@@ -11,7 +11,7 @@ from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from chat_protocol import commands
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 
 def pinged(stage: Stage, peer: Peer) -> str:

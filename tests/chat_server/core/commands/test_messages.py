@@ -8,7 +8,7 @@ from chat_protocol import commands
 from chat_protocol.dialects.two_field import TWO_FIELD
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_message_event_has_all_fields(stage: Stage) -> None:

@@ -6,7 +6,7 @@ from chat_protocol import commands
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_user_list_is_of_a_room_or_of_everyone(stage: Stage) -> None:

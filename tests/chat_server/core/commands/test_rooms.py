@@ -12,7 +12,7 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_join_is_answered_with_the_position(stage: Stage) -> None:

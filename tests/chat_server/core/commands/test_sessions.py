@@ -11,7 +11,7 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_welcome_is_the_first_frame_with_the_positions(stage: Stage) -> None:

@@ -13,7 +13,8 @@ from chat_server.core.delivery import backfill as feeding
 from chat_server.core.delivery import room as rooms
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 
 def stopped(stage: Stage, name: str) -> Peer:

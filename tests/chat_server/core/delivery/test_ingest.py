@@ -11,7 +11,7 @@ from chat_server.core.delivery.committer import APPEND_RETRY_INTERVAL_S
 from chat_server.core.sessions.session import REFS_KEPT
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_message_not_stored_yet_is_not_delivered(stage: Stage) -> None:

@@ -25,7 +25,8 @@ from chat_server.core.delivery.publisher import message_event
 from chat_server.engines.sqlite.log import SqliteStore
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 PEOPLE = 3
 ROOMS = ("lobby", "Garden")

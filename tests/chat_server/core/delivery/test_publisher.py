@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from chat_server.core.delivery.observer import Observer, Observers
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 class BrokenObserver(Observer):

@@ -17,7 +17,7 @@ from chat_server.core.ports.records import RoomRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def events(first: int, count: int, *, size: int = 10) -> list[MessageEvent]:

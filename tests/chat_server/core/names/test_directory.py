@@ -12,7 +12,7 @@ from chat_protocol.errors import Refused
 from chat_server.core.names.directory import KICKED_NAME_BLOCKED_S
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Stage
+    from support.core_stage.stage import Stage
 
 
 def test_name_taken_in_another_spelling_is_refused(stage: Stage) -> None:

@@ -7,7 +7,8 @@ from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_server.core.sessions import heartbeat
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 
 def tick(stage: Stage, seconds: float = 30.0) -> None:

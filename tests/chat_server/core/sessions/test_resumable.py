@@ -10,7 +10,8 @@ from chat_protocol import commands
 from chat_server.core.base.limits import Limits
 
 if TYPE_CHECKING:
-    from chat_server.core.conftest import Peer, Stage
+    from support.core_stage.peer import Peer
+    from support.core_stage.stage import Stage
 
 NO_RATES = Limits(rate_messages=0, rate_bytes=0)
 

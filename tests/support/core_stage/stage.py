@@ -1,0 +1,160 @@
+"""The core, put together as the server does it, and driven by the test: each wait is a line of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chat_protocol import commands
+from chat_protocol.dialects.ndjson import NDJSON
+from chat_protocol.errors import Fault
+from chat_protocol.events import ServerIdentity
+from chat_server.core.base.limits import Limits
+from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.router import TABLE, Router
+from chat_server.core.delivery.batch import QueuedMessage
+from chat_server.core.delivery.committer import Committer
+from chat_server.core.delivery.ingest import Ingest
+from chat_server.core.delivery.observer import Observers
+from chat_server.core.delivery.publisher import Publisher
+from support.core_stage.clock import Clock
+from support.core_stage.peer import Peer, fan_out
+from support.fakes.failing_store import FailingStore
+from support.fakes.recording_observer import RecordingObserver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chat_protocol.dialects.base import Encoding
+
+NO_LIMITS = Limits(rate_messages=0, rate_bytes=0)
+
+
+class Stage:
+    """The core, put together as the server does it."""
+
+    def __init__(
+        self, *, limits: Limits = NO_LIMITS, store: Any = None, patience_s: float = 1.0, bound: int = 1 << 20
+    ) -> None:
+        self.clock = Clock()
+        self.store: Any = store or FailingStore()
+        self.during_wait: list[Callable[[], None]] = []
+        if isinstance(self.store, FailingStore):
+            self.store.during_read = self.during_wait
+            self.store.on_wait = self.note_wait
+        self.wakes = 0
+        self.running: list[type | None] = []  # commands that are executed; None while one of them waits
+        self.waited: set[type] = set()  # commands that have waited
+        self.stored: list[QueuedMessage] = []
+        self.ingest = Ingest(self, max_bytes=bound)
+        self.observer = RecordingObserver(self.stored)
+        observers = Observers(self.observer)
+        self.hub = Hub(
+            server=ServerIdentity("greenroom", "0", "test"),
+            store=self.store,
+            ingest=self.ingest,
+            backfill_wakeup=self,
+            observers=observers,
+            clock=self.clock,
+            fan_out=fan_out,
+            limits=limits,
+            ping_interval=30.0,
+            stalled_timeout=120.0,
+        )
+        self.publisher: Any = Publisher(
+            self.clock,
+            lambda: self.hub.stats,
+            observers=observers,
+            on_opening_done=self.hub.conversations.finish_opening,
+            reopen=self.hub.conversations.reopen,
+        )
+        self.committer: Any = Committer(
+            self.store,
+            self.ingest,
+            self.publisher,
+            self.clock,
+            lambda: self.hub.stats,
+            patience_s=patience_s,
+        )
+        self.router = Router(self.hub)
+        self._count = 0
+
+    def wake(self) -> None:
+        """Count a wake-up of the commit loop: the port `Wakeup`."""
+        self.wakes += 1
+
+    def note_wait(self) -> None:
+        """Note that the command which is executed waits; its row in the router's table must say so."""
+        command = self.running[-1] if self.running else None
+        if command is not None and command is not Fault:
+            self.waited.add(command)
+            assert TABLE[command].may_wait, f"{command.__name__} may not wait"
+
+    def connect(self, encoding: Encoding = NDJSON) -> Peer:
+        """Return a peer that has sent nothing yet."""
+        self._count += 1
+        return Peer(self, encoding, self._count)
+
+    def enter(self, name: str, *rooms: str, encoding: Encoding = NDJSON, resumable: bool = False) -> Peer:
+        """Return a peer that is in `rooms` (the lobby by default), and has read the welcome."""
+        peer = self.connect(encoding)
+        wanted = list(rooms) if rooms else None
+        peer.execute(commands.Hello(username=name, rooms=wanted, resumable=resumable))
+        assert peer.id, peer.lines
+        peer.outbox.acked = len(peer.outbox.data)
+        peer._received = len(peer.outbox.data)
+        return peer
+
+    def run_backfill(self) -> None:
+        """Run the backfill until no session is ready."""
+        for _ in range(10_000):
+            if self.hub.backfill.idle:
+                return
+            self.running.append(None)
+            self.hub.backfill.step()
+            self.running.pop()
+        raise AssertionError("the backfill never became idle")
+
+    def commit(self) -> None:
+        """Commit until the queue is empty; with a failing store, until everything is refused."""
+        for _ in range(1000):
+            again = self.committer.commit()
+            if again is not None:
+                self.clock.advance(again)
+            elif self.committer.idle:
+                return
+        raise AssertionError("the ingest never became idle")
+
+    def check(self) -> None:
+        """Check all invariants, when nothing is queued."""
+        hub = self.hub
+        assert self.committer.idle
+        assert not self.observer.errors
+        assert {session.key for session in hub.sessions.values()} <= set(hub.directory)
+        assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
+        for session in hub.sessions.values():
+            assert not session.closed
+            assert session.pending == 0
+            assert hub.directory[session.key] is session
+            opened = [room for room in hub.conversations.by_pair.values() if room.opener is session]
+            assert session.opened_count == len(opened)
+            for room in session.rooms.values():
+                assert session in room.members
+            for room in session.conversations:
+                assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
+            refs = session.refs or {}
+            assert len(refs) <= 1024
+            assert not any(isinstance(entry, QueuedMessage) for entry in refs.values())
+        for room in hub.rooms.values():
+            assert room.members or room.record.id
+        for pair, room in hub.conversations.by_pair.items():
+            assert any(identity in hub.identities for identity in pair)  # one may still read
+            assert (room.opener is None) == (not room.members)
+            assert len(room.members) in {0, 2}
+            assert not room.members or hub.conversations.by_name[room.key] is room
+        for key, room in hub.conversations.by_name.items():
+            assert room.key == key
+            assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
+        for room in (*hub.rooms.values(), *hub.conversations.by_pair.values()):
+            assert room.head == room.record.seq
+            assert not room.record.queued
+            assert sum(len(feed.sessions) for feed in room._feeds.values()) == len(room.members)
