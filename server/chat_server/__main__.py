@@ -104,7 +104,7 @@ def _handle_signals(server: Server, argv: list[str], environ: dict[str, str]) ->
 
 def _print_addresses(server: Server, config: Config) -> None:
     """Print on stderr where the server listens, where it stores messages, and how to connect."""
-    data = f"in {server.store_name}" if config.store_path else "in memory, and lost when it stops"
+    data = f"in {server.store.location}" if config.store_path else "in memory, and lost when it stops"
     host = config.host
     reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
     port = "" if server.port == settings.Config().port else f" --port {server.port}"

@@ -22,7 +22,6 @@ from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.store import StoreUnavailable
 from chat_server.engines.factory import CannotStart, open_store
-from chat_server.engines.sqlite.log import SqliteStore
 from chat_server.jobs.backfill_loop import BackfillLoop, BackfillWakeup
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
@@ -80,7 +79,6 @@ class Server:
             if self._metrics_listening is not None:
                 self._metrics_listening.close()
             raise
-        self.store_name = str(config.store_path or "memory")
         commit_wakeup, backfill_wakeup = CommitWakeup(), BackfillWakeup()
         core_log = CoreLog(self.log, self.clock)
         observers = Observers(core_log, MessageLog(self.log)) if config.log_messages else Observers(core_log)
@@ -100,7 +98,7 @@ class Server:
                 resume_hold=config.resume_hold,
             )
         except StoreUnavailable as error:
-            raise CannotStart(f"cannot read the data in {self.store_name}: {error}") from error
+            raise CannotStart(f"cannot read the data in {self.store.location}: {error}") from error
         self.publisher = Publisher(
             self.clock,
             lambda: self.hub.stats,
@@ -116,13 +114,14 @@ class Server:
             lambda: self.hub.stats,
             patience_s=config.store_patience,
         )
-        self.commit_loop = CommitLoop(self.log, self.store_name, self.ingest, self.committer, commit_wakeup)
-        self.reporter = LogReporter(self.log, self.hub, config.store_path)
+        self.commit_loop = CommitLoop(
+            self.log, self.store.location, self.ingest, self.committer, commit_wakeup
+        )
+        self.reporter = LogReporter(self.log, self.hub, self.store.disk_sizes)
         self.maintenance = StoreMaintenance(
             self.log,
             self.store,
             self.commit_loop,
-            self.reporter,
             disk_warning_bytes=config.disk_warning_bytes,
             retention_messages=config.retention_messages,
             retention_seconds=config.retention_seconds,
@@ -159,7 +158,7 @@ class Server:
             self.hub,
             self.committer,
             self.connections,
-            self.reporter,
+            self.store.disk_sizes,
             self.sink,
             self.health,
             self._max_connections,
@@ -210,11 +209,11 @@ class Server:
             pid=os.getpid(),
             host=self.config.host,
             port=self.port,
-            store=self.store_name,
-            sync=self.config.sync if isinstance(self.store, SqliteStore) else None,
+            store=self.store.location,
+            sync=self.store.sync,
             epoch=self.store.epoch,
         )
-        if isinstance(self.store, SqliteStore) and self.store.epoch_changed:
+        if self.store.epoch_changed:
             self.log.warning(LogEvent.EPOCH_CHANGED, epoch=self.store.epoch, reason="the log's end was lost")
 
     def stop(self, reason: str) -> None:
@@ -268,7 +267,7 @@ class Server:
         try:
             self.store.close()
         except Exception as error:  # noqa: BLE001  a failing disk must not prevent the last log lines
-            self.log.error(LogEvent.STORE_FAILED, store=self.store_name, error=str(error))
+            self.log.error(LogEvent.STORE_FAILED, store=self.store.location, error=str(error))
         if self.metrics_server is not None:
             self.metrics_server.stop()
         uptime = round(self.clock.monotonic() - self._started_at, 3)
@@ -325,11 +324,10 @@ class Server:
     def _constant_metrics(self) -> dict[str, Value]:
         """Return the metrics that do not change while the server runs."""
         config, store = self.config, self.store
-        kept = isinstance(store, SqliteStore)
-        labels = (__version__, config.node, "sqlite" if kept else "memory", config.sync if kept else "")
+        labels = (__version__, config.node, store.kind, store.sync or "")
         return {
             "greenroom_build_info": {labels: 1},
-            "greenroom_epoch_changed": isinstance(store, SqliteStore) and store.epoch_changed,
+            "greenroom_epoch_changed": store.epoch_changed,
             "greenroom_queue_limit_bytes": config.ingest_bytes,
             "greenroom_disk_warning_bytes": config.disk_warning_bytes,
         }

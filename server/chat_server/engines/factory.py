@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from gevent.threadpool import ThreadPool
 
+from chat_server.engines.engine import Engine
 from chat_server.engines.memory import MemoryStore
 from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
 from chat_server.engines.sqlite.schema import SchemaTooNew
@@ -15,7 +16,7 @@ class CannotStart(Exception):  # noqa: N818  a sentence for the user
     """Raised when the server cannot start; the text is one line for the user."""
 
 
-def open_store(config: Config) -> SqliteStore | MemoryStore:
+def open_store(config: Config) -> Engine:
     """Return the store of `config`. Raises `CannotStart` if it cannot be opened."""
     path = config.store_path
     if path is None:

@@ -23,6 +23,13 @@ TRIM_STEP_MESSAGES: Final = 500
 class MemoryStore:
     """A store that keeps the last `messages_per_room` messages of each room."""
 
+    kind = "memory"
+    location = "memory"
+    folder = ""
+    sync: str | None = None
+    epoch_changed = False
+    pause_above_bytes = UNBOUNDED_BYTES
+
     def __init__(self, messages_per_room: int) -> None:
         self.epoch = secrets.token_hex(8)
         self._messages_per_room = messages_per_room
@@ -122,6 +129,14 @@ class MemoryStore:
     def _drop_oldest(self, room: int) -> None:
         message_id, _ = self._messages[room].popleft()
         del self._places[message_id]
+
+    def maintain(self, *, truncate: bool = False) -> int:  # noqa: ARG002  the engine's
+        """Do nothing: there is no file."""
+        return 0
+
+    def disk_sizes(self) -> dict[str, int]:
+        """Return nothing."""
+        return {}
 
     def close(self) -> None:
         """Do nothing: there is no file to close."""

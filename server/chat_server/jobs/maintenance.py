@@ -7,10 +7,8 @@ import gevent
 from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.ports.store import StoreUnavailable
-from chat_server.engines.memory import MemoryStore
-from chat_server.engines.sqlite.log import WAL_PAUSE_BYTES, SqliteStore
+from chat_server.engines.engine import Engine
 from chat_server.jobs.commit_loop import CommitLoop
-from chat_server.observability.log_reporter import LogReporter
 from chat_server.vocabulary import LogEvent
 
 MAINTENANCE_INTERVAL_S = 1.0
@@ -35,9 +33,8 @@ class StoreMaintenance:
     def __init__(
         self,
         log: FilteringBoundLogger,
-        store: SqliteStore | MemoryStore,
+        store: Engine,
         commit_loop: CommitLoop,
-        reporter: LogReporter,
         *,
         disk_warning_bytes: int,
         retention_messages: int = 0,
@@ -53,7 +50,6 @@ class StoreMaintenance:
         self._log = log
         self._store = store
         self._commit_loop = commit_loop
-        self._reporter = reporter
         self._disk_warning_bytes = disk_warning_bytes
         self._disk_low = False
         self._last_index_error = ""  # empty if the last maintenance succeeded
@@ -78,25 +74,23 @@ class StoreMaintenance:
 
     def check_disk(self) -> None:
         """Log a warning when free space falls below the limit; once, until it has been above it again."""
-        if not isinstance(self._store, SqliteStore):
+        sizes = self._store.disk_sizes()
+        if not sizes:
             return
-        sizes = self._reporter.disk_sizes()
         low = sizes["free_bytes"] < self._disk_warning_bytes
         if low and not self._disk_low:
             self._log.warning(
                 LogEvent.DISK_LOW,
-                path=str(self._store.path.parent),
+                path=self._store.folder,
                 free_bytes=sizes["free_bytes"],
                 store_bytes=sizes["store_bytes"],
             )
         self._disk_low = low
 
     def _maintain(self) -> None:
-        if not isinstance(self._store, SqliteStore):
-            return
         try:
             size = self._store.maintain()
-            if size > WAL_PAUSE_BYTES:
+            if size > self._store.pause_above_bytes:
                 self._truncate_wal(size)
             self._last_index_error = ""
         except StoreUnavailable as error:
@@ -142,7 +136,6 @@ class StoreMaintenance:
 
     def _truncate_wal(self, size: int) -> None:
         """Pause commits until a checkpoint has emptied the write-ahead log, which else would only grow."""
-        assert isinstance(self._store, SqliteStore)
         started = gevent.get_hub().loop.now()
         self._commit_loop.pause()
         try:

@@ -1,8 +1,7 @@
 """Writes the lines of the event log: sessions, intervals, errors. MUST NOT change what it reports on."""
 
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -41,10 +40,12 @@ def encode_histogram(tally: Tally | None) -> str | None:
 class LogReporter:
     """Writes the lines about sessions and intervals, and counts rejections."""
 
-    def __init__(self, log: FilteringBoundLogger, hub: Hub, store_path: Path | None) -> None:
+    def __init__(
+        self, log: FilteringBoundLogger, hub: Hub, disk_sizes: Callable[[], Mapping[str, int]]
+    ) -> None:
         self._log = log
         self._hub = hub
-        self._store_path = store_path
+        self._disk_sizes = disk_sizes
         self._interval_began_at = hub.clock.monotonic()
         self._bytes_direct_reported = 0
         self._rejections = RejectionCounter()
@@ -131,20 +132,10 @@ class LogReporter:
             loop_lag_max_ms=round(lag_max_ms, 3),
             queue_bytes=hub.ingest.queued_bytes,
             rss_bytes=resident_bytes(),
-            **self.disk_sizes(),
+            **self._disk_sizes(),
         )
         self._interval_began_at = now
         self._bytes_direct_reported = bytes_direct
-
-    def disk_sizes(self) -> dict[str, int]:
-        """Return the store's sizes and the free disk space in bytes, by field of the log; empty in memory."""
-        path = self._store_path
-        if path is None:
-            return {}
-        sizes = {}
-        for field, suffixes in (("store_bytes", ("", "-index")), ("wal_bytes", ("-wal", "-index-wal"))):
-            sizes[field] = sum(_file_bytes(path.with_name(path.name + suffix)) for suffix in suffixes)
-        return {**sizes, "free_bytes": shutil.disk_usage(path.parent).free}
 
 
 def with_plain_keys(counts: Mapping[str, int]) -> dict[str, int]:
@@ -157,13 +148,6 @@ def resident_bytes() -> int:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     except OSError:  # no Linux
-        return 0
-
-
-def _file_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
         return 0
 
 

@@ -61,7 +61,7 @@ def start(log: Log) -> Iterator[Callable[..., None]]:
     def start(store: MemoryStore, **settings: Any) -> None:
         unused: Any = None
         logger: Any = log
-        maintenance_job = StoreMaintenance(logger, store, unused, unused, disk_warning_bytes=0, **settings)
+        maintenance_job = StoreMaintenance(logger, store, unused, disk_warning_bytes=0, **settings)
         greenlets.append(gevent.spawn(maintenance_job.run))
 
     yield start

@@ -23,6 +23,7 @@ from chat_server.engines.sqlite.reader import LogReader
 from chat_server.engines.sqlite.retention import SCAN_STEP_ROOMS, SurplusMessage
 from chat_server.engines.sqlite.rows import INSERT, to_row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
+from chat_server.engines.sqlite.sizes import disk_sizes
 from chat_server.engines.sqlite.tail_guard import TailGuard
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
@@ -51,9 +52,14 @@ class SqliteStore:
     Raises `StoreLocked`, `SchemaTooNew`, `OSError` or `sqlite3.Error` if the file cannot be used.
     """
 
+    kind = "sqlite"
+    pause_above_bytes = WAL_PAUSE_BYTES
+
     def __init__(self, path: Path, *, full_sync: bool, offload: Offload, read_offload: Offload) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
+        self.location, self.folder = str(path), str(path.parent)
+        self.sync: str | None = "full" if full_sync else "normal"
         self._full_sync = full_sync
         self._offload = offload
         self._read_offload = read_offload
@@ -250,6 +256,10 @@ class SqliteStore:
         """
         self._check_file()
         return self._run_in_reader(self.reader.maintain, self._last_id, truncate)
+
+    def disk_sizes(self) -> dict[str, int]:
+        """Return the bytes of data and write-ahead logs, and those free, by their names in the event log."""
+        return disk_sizes(self.path)
 
     def _run_in_reader(self, function: Callable[..., T], *args: Any) -> T:
         """Run a method of the reader in its thread and return its result. Raises `StoreUnavailable`."""

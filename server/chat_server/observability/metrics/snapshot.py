@@ -20,7 +20,7 @@ from chat_server.core.base.interval_stats import Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.committer import Committer
 from chat_server.net.connections import Connections
-from chat_server.observability.log_reporter import LogReporter, resident_bytes
+from chat_server.observability.log_reporter import resident_bytes
 from chat_server.observability.log_sink import LogSink
 from chat_server.observability.loop_watchdog import LagSummary
 from chat_server.observability.metrics.health import Health
@@ -100,7 +100,7 @@ class MetricsCollector:
         hub: Hub,
         committer: Committer,
         connections: Connections,
-        reporter: LogReporter,
+        disk_sizes: Callable[[], Mapping[str, int]],
         sink: LogSink,
         health: Health,
         max_connections: Callable[[], int],
@@ -110,7 +110,7 @@ class MetricsCollector:
         self._hub = hub
         self._committer = committer
         self._connections = connections
-        self._reporter = reporter
+        self._disk_sizes = disk_sizes
         self._sink = sink
         self._health = health
         self._max_connections = max_connections
@@ -139,7 +139,7 @@ class MetricsCollector:
                 name: (totals.tallies[name].copy(), dict(getattr(stats, name))) for name in TALLY_FIELDS
             },
             lag=totals.lag.copy(),
-            disk_sizes=self._reporter.disk_sizes,
+            disk_sizes=self._disk_sizes,
         )
         snapshot.numbers["greenroom_snapshot_seconds"] = time.perf_counter() - started
         return snapshot

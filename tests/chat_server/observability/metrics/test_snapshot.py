@@ -1,7 +1,7 @@
 """Snapshots: totals that only grow, taken without iterating over sessions."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
@@ -53,7 +53,11 @@ class Stage:
             conversations=Bunch(by_name=Crowd()),
             ingest=Bunch(queued_bytes=17),
         )
-        self.reporter: Any = Bunch(disk_sizes=lambda: {"store_bytes": 1, "wal_bytes": 2, "free_bytes": 3})
+        self.disk_sizes: Callable[[], dict[str, int]] = lambda: {
+            "store_bytes": 1,
+            "wal_bytes": 2,
+            "free_bytes": 3,
+        }
         self.metrics = MetricsCollector(
             {
                 "greenroom_build_info": {("1.0", "east-1", "sqlite", "normal"): 1},
@@ -64,11 +68,14 @@ class Stage:
             self.hub,
             Bunch(refused_messages=0),
             Bunch(registered=Crowd(), unnamed=Crowd()),
-            self.reporter,
+            self._read_disk_sizes,
             Bunch(lines_dropped=4, write_failures=5),
             Bunch(not_ready_reason=lambda: "", store_failing=False),
             lambda: 20_000,
         )
+
+    def _read_disk_sizes(self) -> dict[str, int]:
+        return self.disk_sizes()
 
     @property
     def stats(self) -> IntervalStats:
@@ -208,7 +215,7 @@ def test_missing_data_folder_omits_disk_metrics_only() -> None:
     def gone() -> NoReturn:
         raise FileNotFoundError
 
-    stage.reporter.disk_sizes = gone
+    stage.disk_sizes = gone
     scrape = stage.scrape()
     assert "greenroom_free_bytes" not in scrape.families
     assert scrape.value("greenroom_sessions") == 10_000

@@ -1,0 +1,37 @@
+"""What the server needs of a storage engine besides the core's port: upkeep, sizes, a description."""
+
+from typing import Protocol
+
+from chat_server.core.ports.store import Store
+
+
+class Engine(Store, Protocol):
+    """A storage engine. Only the factory knows which one it is."""
+
+    kind: str
+    """Its name in metrics: `sqlite` or `memory`."""
+    location: str
+    """Where the data is, for logs and the user."""
+    folder: str
+    """The folder of the data; empty if it is not on a disk of this machine."""
+    sync: str | None
+    """What a commit waits for (`--sync`); None if nothing survives the process."""
+    epoch_changed: bool
+    """Whether this start found that the end of the log was lost, and began a new epoch."""
+    pause_above_bytes: int
+    """Size of the write-ahead log above which commits pause until `maintain` has emptied it."""
+
+    def maintain(self, *, truncate: bool = False) -> int:
+        """Do what is due about once a second; return the bytes of the write-ahead log.
+
+        `truncate` empties it; appends MUST pause meanwhile. May wait. Raises `StoreUnavailable`.
+        """
+
+    def disk_sizes(self) -> dict[str, int]:
+        """Return sizes in bytes by their names in the event log; empty if it uses no disk of this machine.
+
+        Reads file attributes; safe in any thread.
+        """
+
+    def close(self) -> None:
+        """Write what is due and release the data."""
