@@ -20,8 +20,8 @@ from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
-from chat_server.core.ports.store import StoreUnavailable
-from chat_server.engines.factory import CannotStart, open_store
+from chat_server.core.ports.log import StoreUnavailable
+from chat_server.engines.factory import CannotStart, open_engine
 from chat_server.jobs.backfill_loop import BackfillLoop, BackfillWakeup
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
@@ -73,7 +73,7 @@ class Server:
         try:
             if config.metrics_port:
                 self._metrics_listening = listen_or_fail("metrics-", config.metrics_host, config.metrics_port)
-            self.store = open_store(config)
+            self.store = open_engine(config, self.clock.time)
         except BaseException:
             listening.close()
             if self._metrics_listening is not None:
@@ -86,7 +86,8 @@ class Server:
         try:
             self.hub = Hub(
                 server=ServerIdentity("greenroom", __version__, config.node),
-                store=self.store,
+                log=self.store,
+                registry=self.store,
                 ingest=self.ingest,
                 backfill_wakeup=backfill_wakeup,
                 observers=observers,
@@ -107,6 +108,7 @@ class Server:
             reopen=self.hub.conversations.reopen,
         )
         self.committer = Committer(
+            self.store,
             self.store,
             self.ingest,
             self.publisher,

@@ -32,7 +32,6 @@ CALLED_BY_STEPS = {
     "chat_server/core/delivery/batch.py",
     "chat_server/core/delivery/observer.py",
     "chat_server/core/sessions/session.py",
-    "chat_server/engines/sqlite/rows.py",
     "chat_server/engines/sqlite/tail_guard.py",
     "chat_server/jobs/commit_loop.py",
 }

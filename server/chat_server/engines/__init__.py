@@ -1,5 +1,5 @@
 """Storage engines: the message log and the registry of sessions and rooms. `--store` chooses one by URL.
 
-Imports `core/ports`, `core/delivery`, `chat_protocol` and `settings`; never `net` or `observability`.
+Imports `core/ports`, `chat_protocol` and `settings`; never `net` or `observability`.
 Open `factory.py` first.
 """

@@ -1,11 +1,12 @@
-"""What the server needs of a storage engine besides the core's port: upkeep, sizes, a description."""
+"""What the server needs of a storage engine besides the core's ports: upkeep, sizes, a description."""
 
 from typing import Protocol
 
-from chat_server.core.ports.store import Store
+from chat_server.core.ports.log import Log
+from chat_server.core.ports.registry import Registry
 
 
-class Engine(Store, Protocol):
+class Engine(Log, Registry, Protocol):
     """A storage engine. Only the factory knows which one it is."""
 
     kind: str

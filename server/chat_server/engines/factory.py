@@ -1,13 +1,15 @@
-"""Opens the store that the settings choose."""
+"""Opens the engine that the settings choose."""
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 from gevent.threadpool import ThreadPool
 
 from chat_server.engines.engine import Engine
-from chat_server.engines.memory import MemoryStore
-from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
+from chat_server.engines.memory import MemoryEngine
+from chat_server.engines.sqlite.data_file_lock import StoreLocked
+from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.schema import SchemaTooNew
 from chat_server.settings.load import Config
 
@@ -16,11 +18,14 @@ class CannotStart(Exception):  # noqa: N818  a sentence for the user
     """Raised when the server cannot start; the text is one line for the user."""
 
 
-def open_store(config: Config) -> Engine:
-    """Return the store of `config`. Raises `CannotStart` if it cannot be opened."""
+def open_engine(config: Config, clock: Callable[[], float]) -> Engine:
+    """Return the engine of `config`. Raises `CannotStart` if it cannot be opened.
+
+    `clock` returns seconds since the epoch, for the timestamps of messages.
+    """
     path = config.store_path
     if path is None:
-        return MemoryStore(config.memory_messages)
+        return MemoryEngine(config.memory_messages, clock)
     # One native thread each, so that appends (with --sync full only) do not queue behind reads.
     appends: Final[Any] = ThreadPool(1)
     reads: Final[Any] = ThreadPool(1)
@@ -32,7 +37,9 @@ def open_store(config: Config) -> Engine:
         return _run_in_thread(reads, function, args)
 
     try:
-        return SqliteStore(path, full_sync=config.sync == "full", offload=offload, read_offload=read_offload)
+        return SqliteEngine(
+            path, full_sync=config.sync == "full", offload=offload, read_offload=read_offload, clock=clock
+        )
     except (StoreLocked, SchemaTooNew) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:

@@ -1,27 +1,33 @@
-"""A store in memory: nothing survives the process, and each room keeps its newest messages only.
+"""An engine in memory: nothing survives the process, and each room keeps its newest messages only.
 
-`epoch` is new at each start, so that no client confuses its seqs with those of another run.
+`epoch` is new at each start, so that no client confuses its seqs with those of another run. It keeps nothing
+that only the next start would read: identities, sessions, states of conversations.
 """
 
 import secrets
+import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Final
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import Batch
-from chat_server.core.delivery.publisher import message_event
-from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
-from chat_server.core.ports.store import UNBOUNDED_BYTES
+from chat_server.core.ports.log import UNBOUNDED_BYTES, Appended, ConversationState, NewMessage, StoredAt
+from chat_server.core.ports.registry import (
+    NewRoom,
+    RegistryChanges,
+    SessionRecord,
+    StoredConversation,
+    StoredRoom,
+)
 
 TRIM_STEP_MESSAGES: Final = 500
 """Maximum of messages deleted by one `trim`."""
 
 
-class MemoryStore:
-    """A store that keeps the last `messages_per_room` messages of each room."""
+class MemoryEngine:
+    """Keeps the last `messages_per_room` messages of each room. `clock`: seconds since the epoch."""
 
     kind = "memory"
     location = "memory"
@@ -30,18 +36,22 @@ class MemoryStore:
     epoch_changed = False
     pause_above_bytes = UNBOUNDED_BYTES
 
-    def __init__(self, messages_per_room: int) -> None:
+    def __init__(self, messages_per_room: int, clock: Callable[[], float] = time.time) -> None:
         self.epoch = secrets.token_hex(8)
+        self._clock = clock
         self._messages_per_room = messages_per_room
         self._messages: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
-        self._last_room_id = 0
-        self._places: OrderedDict[int, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
+        self._room_names: dict[int, str] = {}  # by id, of all rooms
+        self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
+        self._places: OrderedDict[object, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
         self._name_uses: dict[str, int] = {}  # number of conversations by name
         self._last_identity = 0
         self._last_id = 0
 
-    def public_rooms(self) -> Iterable[RoomRecord]:
-        """Return nothing: the store is empty at the start."""
+    # Registry
+
+    def public_rooms(self) -> list[StoredRoom]:
+        """Return nothing: the engine is empty at the start."""
         return []
 
     def resumable_sessions(self) -> list[SessionRecord]:
@@ -52,33 +62,67 @@ class MemoryStore:
         """Return nothing: no conversation survives a restart."""
         return []
 
-    def refs(self, session: str, limit: int) -> dict[str, int]:  # noqa: ARG002  the port's
-        """Return nothing: sessions keep their refs in memory."""
-        return {}
-
     def new_identity(self) -> int:
         """Return the next identity number."""
         self._last_identity += 1
         return self._last_identity
 
-    def append(self, batch: Batch) -> None:
-        """Store the batch; never fails."""
-        for record in batch.registry_changes.rooms if batch.registry_changes else ():
-            self._create_room(record)
-        for message in batch.messages:
-            record = message.room.record
-            record.seq += 1
+    def write(self, changes: RegistryChanges) -> list[StoredRoom]:
+        """Store the rooms; never fails."""
+        return [self._create_room(room) for room in changes.rooms]
+
+    def _create_room(self, room: NewRoom) -> StoredRoom:
+        number, name, key = len(self._room_names) + 1, room.name, room.key
+        if room.pair is not None:
+            uses = self._name_uses[key] = self._name_uses.get(key, 0) + 1
+            if uses > 1:
+                name = f"{name}#{uses}"
+                key = names.fold(name)
+        self._room_names[number] = name
+        self._heads[number] = 0
+        return StoredRoom(number, name, key, room.pair)
+
+    # Log
+
+    def append(
+        self,
+        messages: Sequence[NewMessage],
+        states: Sequence[ConversationState] = (),  # noqa: ARG002  the port's
+    ) -> Appended:
+        """Store the messages. Raises `KeyError` as the port says; nothing else fails."""
+        timestamp = round(self._clock(), 6)
+        bases = {room: self._heads[room] for room in dict.fromkeys(message.room for message in messages)}
+        first_id = self._last_id + 1
+        for message in messages:
+            room = message.room
+            self._heads[room] = seq = self._heads[room] + 1
             self._last_id += 1
-            message.seq, message.id = record.seq, self._last_id
-            kept = self._messages[record.id]
-            kept.append((message.id, message_event(message, batch.timestamp)))
-            self._places[message.id] = (record.id, message.seq)
+            kept = self._messages[room]
+            event = MessageEvent(
+                room=self._room_names[room],
+                seq=seq,
+                sender=message.session,
+                username=message.username,
+                message=message.text,
+                timestamp=timestamp,
+                origin=message.origin,
+                ref=message.ref,
+            )
+            kept.append((self._last_id, event))
+            self._places[self._last_id] = (room, seq)
             if len(kept) > self._messages_per_room:
-                self._drop_oldest(record.id)
+                self._drop_oldest(room)
+        # The ids mean nothing to the core.
+        return Appended(timestamp, bases, range(first_id, self._last_id + 1))  # type: ignore[arg-type]
+
+    def release(self, room: int) -> None:
+        """Forget the head of a room that gets no more messages."""
+        self._heads.pop(room, None)
 
     def read(
         self,
-        room: RoomRecord,
+        room: int,
+        name: str,  # noqa: ARG002  the port's; events have the name that is stored
         after: int,
         before: int,
         limit: int,
@@ -86,8 +130,8 @@ class MemoryStore:
         newest: bool,
         size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
-        """Return the messages of the range that are still kept; for the parameters see `Store.read`."""
-        kept = self._messages.get(room.id, ())
+        """Return the messages of the range that are still kept; for the parameters see `Log.read`."""
+        kept = self._messages.get(room, ())
         found: list[MessageEvent] = []
         begin = max(0, after + 1 - kept[0][1].seq) if kept else 0
         for _, event in reversed(kept) if newest else islice(kept, begin, None):
@@ -98,14 +142,18 @@ class MemoryStore:
                 size -= len(event.message.encode())
         return found[::-1] if newest else found
 
-    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Return the room id and the message, None if it is no longer kept."""
-        place = self._places.get(message_id)
+    def find(self, stored_at: StoredAt) -> MessageEvent | None:
+        """Return the message, None if it is no longer kept."""
+        place = self._places.get(stored_at)
         if place is None:
             return None
         room, seq = place
         kept = self._messages[room]
-        return room, kept[seq - kept[0][1].seq][1]
+        return kept[seq - kept[0][1].seq][1]
+
+    def refs(self, session: str, limit: int) -> dict[str, StoredAt]:  # noqa: ARG002  the port's
+        """Return nothing: sessions keep their refs in memory."""
+        return {}
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
         """Delete up to `TRIM_STEP_MESSAGES` of the oldest messages; never the very last one, as on disk."""
@@ -140,12 +188,3 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: there is no file to close."""
-
-    def _create_room(self, record: RoomRecord) -> None:
-        self._last_room_id += 1
-        record.id, record.queued = self._last_room_id, False
-        if record.pair is not None:
-            number = self._name_uses[record.key] = self._name_uses.get(record.key, 0) + 1
-            if number > 1:
-                record.name = f"{record.name}#{number}"
-                record.key = names.fold(record.name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gevent
 from structlog.typing import FilteringBoundLogger
 
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.engine import Engine
 from chat_server.jobs.commit_loop import CommitLoop
 from chat_server.vocabulary import LogEvent

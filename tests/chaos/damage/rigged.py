@@ -13,7 +13,8 @@ from typing import Any
 
 from chat_server import __main__ as program
 from chat_server import app
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite import registry
+from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.reader import LogReader
 from chat_server.system_clock import SystemClock
 
@@ -58,7 +59,8 @@ class _Clock(SystemClock):
 
 
 def main() -> int:
-    _rig(SqliteStore, "_write_batch", "write")
+    _rig(SqliteEngine, "_write_batch", "write")
+    _rig(registry, "write_changes", "write")
     _rig(LogReader, "maintain", "write")
     for method in ("read", "find"):
         _rig(LogReader, method, "read")

@@ -6,8 +6,8 @@ from typing import Any
 import gevent
 import pytest
 
-from chat_server.core.ports.store import StoreUnavailable
-from chat_server.engines.memory import MemoryStore
+from chat_server.core.ports.log import StoreUnavailable
+from chat_server.engines.memory import MemoryEngine
 from chat_server.jobs import commit_loop, maintenance
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
 from chat_server.jobs.maintenance import StoreMaintenance
@@ -26,7 +26,7 @@ class Log:
         return lambda event, **fields: self.lines.append((level, event, fields))
 
 
-class Store(MemoryStore):
+class Store(MemoryEngine):
     """A store whose `trim` returns or raises the given answers in turn, then returns nothing."""
 
     def __init__(self, *answers: dict[int, int] | Exception) -> None:
@@ -58,7 +58,7 @@ def start(log: Log) -> Iterator[Callable[..., None]]:
     """Return a function that starts a maintenance; it is stopped after the test."""
     greenlets: list[gevent.Greenlet] = []
 
-    def start(store: MemoryStore, **settings: Any) -> None:
+    def start(store: MemoryEngine, **settings: Any) -> None:
         unused: Any = None
         logger: Any = log
         maintenance_job = StoreMaintenance(logger, store, unused, disk_warning_bytes=0, **settings)

@@ -16,7 +16,7 @@ from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
-from chat_server.engines.memory import MemoryStore
+from chat_server.engines.memory import MemoryEngine
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import Connection
 from chat_server.net.connections import Connections
@@ -50,11 +50,12 @@ class Play:
         self.wakes = 0
         self.ended: list[str | None] = []  # reasons of the connections that have ended
         self.errors: list[Exception] = []
-        store, ingest = MemoryStore(1000), Ingest(self, max_bytes=INGEST_BYTES)
+        engine, ingest = MemoryEngine(1000, self.clock.time), Ingest(self, max_bytes=INGEST_BYTES)
         observers = Observers()
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
-            store=store,
+            log=engine,
+            registry=engine,
             ingest=ingest,
             backfill_wakeup=self,
             observers=observers,
@@ -72,7 +73,7 @@ class Play:
             reopen=self.hub.conversations.reopen,
         )
         self.committer = Committer(
-            store, ingest, publisher, self.clock, lambda: self.hub.stats, patience_s=1.0
+            engine, engine, ingest, publisher, self.clock, lambda: self.hub.stats, patience_s=1.0
         )
         self.router = Router(self.hub)
         self.loop = LoopPlayer()

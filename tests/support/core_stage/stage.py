@@ -36,7 +36,7 @@ class Stage:
         self, *, limits: Limits = NO_LIMITS, store: Any = None, patience_s: float = 1.0, bound: int = 1 << 20
     ) -> None:
         self.clock = Clock()
-        self.store: Any = store or FailingStore()
+        self.store: Any = store or FailingStore(self.clock.time)
         self.during_wait: list[Callable[[], None]] = []
         if isinstance(self.store, FailingStore):
             self.store.during_read = self.during_wait
@@ -50,7 +50,8 @@ class Stage:
         observers = Observers(self.observer)
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
-            store=self.store,
+            log=self.store,
+            registry=self.store,
             ingest=self.ingest,
             backfill_wakeup=self,
             observers=observers,
@@ -68,6 +69,7 @@ class Stage:
             reopen=self.hub.conversations.reopen,
         )
         self.committer: Any = Committer(
+            self.store,
             self.store,
             self.ingest,
             self.publisher,
@@ -140,12 +142,12 @@ class Stage:
             for room in session.rooms.values():
                 assert session in room.members
             for room in session.conversations:
-                assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
+                assert hub.conversations.by_pair[room.pair] is room  # type: ignore[index]
             refs = session.refs or {}
             assert len(refs) <= 1024
             assert not any(isinstance(entry, QueuedMessage) for entry in refs.values())
         for room in hub.rooms.values():
-            assert room.members or room.record.id
+            assert room.members or room.id
         for pair, room in hub.conversations.by_pair.items():
             assert any(identity in hub.identities for identity in pair)  # one may still read
             assert (room.opener is None) == (not room.members)
@@ -153,8 +155,8 @@ class Stage:
             assert not room.members or hub.conversations.by_name[room.key] is room
         for key, room in hub.conversations.by_name.items():
             assert room.key == key
-            assert hub.conversations.by_pair[room.record.pair] is room  # type: ignore[index]
+            assert hub.conversations.by_pair[room.pair] is room  # type: ignore[index]
         for room in (*hub.rooms.values(), *hub.conversations.by_pair.values()):
-            assert room.head == room.record.seq
-            assert not room.record.queued
+            assert room.head == (self.store._heads[room.id] if room.id else 0)
+            assert not room.is_queued
             assert sum(len(feed.sessions) for feed in room._feeds.values()) == len(room.members)

@@ -1,37 +1,59 @@
-"""A store that fails when a test says so, and waits for its disk as a real one does."""
+"""An engine that fails when a test says so, and waits for its disk as a real one does."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import Batch
-from chat_server.core.ports.records import RoomRecord
-from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
-from chat_server.engines.memory import MemoryStore
+from chat_server.core.ports.log import (
+    UNBOUNDED_BYTES,
+    Appended,
+    ConversationState,
+    NewMessage,
+    StoredAt,
+    StoreUnavailable,
+)
+from chat_server.core.ports.registry import RegistryChanges, StoredRoom
+from chat_server.engines.memory import MemoryEngine
 
 
-class FailingStore(MemoryStore):
-    """Fails while `failing`, and remembers what it has stored."""
+class FailingStore(MemoryEngine):
+    """Fails while `failing`, in `append` alone while `append_failing`; remembers what it has stored."""
 
-    def __init__(self) -> None:
-        super().__init__(100_000)
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(100_000, clock)
         self.failing: str | None = None
+        self.append_failing: str | None = None
         self.unreadable = False
         self.during_read: list[Callable[[], None]] = []
-        self.on_wait: Callable[[], None] = lambda: None  # called where a real store may wait
+        self.on_wait: Callable[[], None] = lambda: None  # called where a real engine may wait
         self.broken: Exception | None = None
-        self.batches: list[Batch] = []
+        self.changes: list[RegistryChanges] = []
+        self.batches: list[list[NewMessage]] = []
+        self.states: list[ConversationState] = []
 
-    def append(self, batch: Batch) -> None:
+    def write(self, changes: RegistryChanges) -> list[StoredRoom]:
+        self._fail(self.failing)
+        stored = super().write(changes)
+        self.changes.append(changes)
+        return stored
+
+    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
+        self._fail(self.failing or self.append_failing)
+        appended = super().append(messages, states)
+        self.batches.append([*messages])
+        self.states.extend(states)
+        return appended
+
+    def _fail(self, reason: str | None) -> None:
         if self.broken is not None:
             raise self.broken
-        if self.failing is not None:
-            raise StoreUnavailable(self.failing)
-        super().append(batch)
-        self.batches.append(batch)
+        if reason is not None:
+            raise StoreUnavailable(reason)
 
     def read(
         self,
-        room: RoomRecord,
+        room: int,
+        name: str,
         after: int,
         before: int,
         limit: int,
@@ -44,10 +66,10 @@ class FailingStore(MemoryStore):
             raise StoreUnavailable("unreadable")
         while self.during_read:  # it waits for the disk
             self.during_read.pop(0)()
-        return super().read(room, after, before, limit, newest=newest, size=size)
+        return super().read(room, name, after, before, limit, newest=newest, size=size)
 
-    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find(self, stored_at: StoredAt) -> MessageEvent | None:
         self.on_wait()
         if self.unreadable:
             raise StoreUnavailable("unreadable")
-        return super().find_message(message_id)
+        return super().find(stored_at)

@@ -31,10 +31,10 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Closed, Error, Opened
 from chat_server.core.base.limits import Limits
 from chat_server.core.delivery.backfill import Backfill
-from chat_server.core.delivery.batch import QueuedOpening
+from chat_server.core.delivery.batch import QueuedOpening, QueuedState
 from chat_server.core.delivery.ingest import STORE_UNAVAILABLE_TEXT
 from chat_server.core.delivery.room import Room
-from chat_server.core.ports.records import ConversationState, RoomRecord, StoredConversation
+from chat_server.core.ports.registry import NewRoom, StoredConversation, StoredRoom
 from chat_server.core.sessions.cursor import Cursor
 from chat_server.core.sessions.session import Session
 
@@ -48,12 +48,13 @@ class Conversations:
     def __init__(
         self,
         identities: Mapping[int, Session],
-        new_room: Callable[[RoomRecord], Room],
+        new_room: Callable[[NewRoom | StoredRoom], Room],
         backfill: Backfill,
         *,
         limits: Callable[[], Limits],
         enqueue_opening: Callable[[QueuedOpening], None],
-        enqueue_state: Callable[[ConversationState], None],
+        enqueue_state: Callable[[QueuedState], None],
+        enqueue_release: Callable[[Room], None],
     ) -> None:
         self.by_pair: dict[tuple[int, int], Room] = {}
         self.by_name: dict[str, Room] = {}  # by folded name, once stored
@@ -63,13 +64,14 @@ class Conversations:
         self._limits = limits
         self._enqueue_opening = enqueue_opening
         self._enqueue_state = enqueue_state
+        self._enqueue_release = enqueue_release
         self._unconfirmed_closings: dict[tuple[Session, Room], None] = {}  # -> None; see above
         backfill.on_close_delivered = self._on_close_delivered
 
     def require_own(self, name: str, session: Session) -> Room:
         """Return a conversation of the session by name, or raise `Refused`; the same if it does not exist."""
         room = self.by_name.get(names.fold(name))
-        if room is None or room.record.pair is None or session.identity not in room.record.pair:
+        if room is None or room.pair is None or session.identity not in room.pair:
             raise Refused(ErrorCode.FORBIDDEN, "only the two users of a conversation have access to it")
         return room
 
@@ -85,7 +87,7 @@ class Conversations:
                     ErrorCode.TOO_MANY, f"{peer.name} is away, and has too many unread conversations"
                 )
             name = names.conversation_name(session.name, peer.name)
-            room = self._new_room(RoomRecord(name, names.fold(name), pair=pair))
+            room = self._new_room(NewRoom(name, names.fold(name), pair))
             self.by_pair[pair] = room
             for side in (session, peer):
                 side.conversations[room] = None
@@ -101,18 +103,16 @@ class Conversations:
         room.opener = session
         self._enqueue_opening(QueuedOpening(room, session, peer, ref))
         if session.record is not None or peer.record is not None:
-            since = min(self._replay_from(room, side, room.record.seq) for side in (session, peer))
-            self._enqueue_state(ConversationState(room.record, since))  # stored together with the opening
+            since = min(self._replay_from(room, side, room.head) for side in (session, peer))
+            self._enqueue_state(QueuedState(room, since))  # stored together with the opening
 
     def finish_opening(self, opening: QueuedOpening) -> None:
         """Open a conversation whose opening is stored, or report to the opener that it failed."""
         room, opener, peer, ref = opening.room, opening.opener, opening.peer, opening.ref
         opener.pending -= 1
-        if not opening.failed:  # the store may have numbered its name, even if a side has left
-            room.name, room.key = room.record.name, room.record.key
-            if not peer.closed and not opener.closed:
-                self._admit_both(room, opener, peer, ref)
-                return
+        if not opening.failed and not peer.closed and not opener.closed:
+            self._admit_both(room, opener, peer, ref)
+            return
         opener.opened_count -= 1
         if not room.members:
             room.opener = None
@@ -120,7 +120,7 @@ class Conversations:
                 self._save_closed(room)
         if opening.failed:
             opener.send_if_open(Error(code=ErrorCode.UNAVAILABLE, message=STORE_UNAVAILABLE_TEXT, ref=ref))
-            if not room.record.id:
+            if not room.id:
                 self._forget_conversation(room)
         else:
             opener.send_if_open(
@@ -250,10 +250,10 @@ class Conversations:
 
     def save_state(self, room: Room, seq: int | None, closed_by: int | None = None) -> None:
         """Queue the state of a conversation, if one of its sides may be resumed after a restart."""
-        if room.record.id and any(
+        if room.id and any(
             session is not None and session.record is not None for session in self._sides(room)
         ):
-            self._enqueue_state(ConversationState(room.record, seq, closed_by if seq is not None else None))
+            self._enqueue_state(QueuedState(room, seq, closed_by if seq is not None else None))
 
     def _on_close_delivered(self, session: Session, room: Room) -> None:
         if room in session.unconfirmed_openings():
@@ -263,9 +263,9 @@ class Conversations:
 
     def _save_closed(self, room: Room) -> None:
         """Queue the state "closed", with a side that has not received `closed` yet, if there is one."""
-        assert room.record.pair is not None
+        assert room.pair is not None
         low, high = self._sides(room)
-        for side, other in ((low, room.record.pair[1]), (high, room.record.pair[0])):
+        for side, other in ((low, room.pair[1]), (high, room.pair[0])):
             cursor = cursor_of(side, room) if side is not None else None
             if side is not None and cursor is not None and cursor.closed_event is not None:
                 self.save_state(room, self._replay_from(room, side, cursor.seq), other)
@@ -284,15 +284,15 @@ class Conversations:
         )
 
     def _sides(self, room: Room) -> tuple[Session | None, Session | None]:
-        assert room.record.pair is not None
-        low, high = room.record.pair
+        assert room.pair is not None
+        low, high = room.pair
         return self._identities.get(low), self._identities.get(high)
 
     def restore(self, stored: StoredConversation) -> None:
         """Add a stored conversation of resumable sessions, at start."""
         room = self._new_room(stored.room)
-        assert room.record.pair is not None
-        self.by_pair[room.record.pair] = room
+        assert room.pair is not None
+        self.by_pair[room.pair] = room
         self.by_name[room.key] = room
         sides = self._sides(room)
         for side in sides:
@@ -323,8 +323,8 @@ class Conversations:
 
     def peer(self, room: Room, session: Session) -> Session | None:
         """Return the other side, None if it has left for good."""
-        assert room.record.pair is not None
-        first, second = room.record.pair
+        assert room.pair is not None
+        first, second = room.pair
         return self._identities.get(second if first == session.identity else first)
 
     def require_reopened(self, name: str, session: Session) -> Room:
@@ -352,11 +352,12 @@ class Conversations:
                 return
 
     def _forget_conversation(self, room: Room) -> None:
-        assert room.record.pair is not None
-        self.by_pair.pop(room.record.pair, None)
+        assert room.pair is not None
+        self._enqueue_release(room)
+        self.by_pair.pop(room.pair, None)
         if self.by_name.get(room.key) is room:  # one that was never stored may share its name with another
             del self.by_name[room.key]
-        for identity in room.record.pair:
+        for identity in room.pair:
             session = self._identities.get(identity)
             if session is not None:
                 session.conversations.pop(room, None)

@@ -28,8 +28,8 @@ from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.directory import Directory
 from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import FanOut
-from chat_server.core.ports.records import Origin, RoomRecord, SessionRecord
-from chat_server.core.ports.store import Store
+from chat_server.core.ports.log import Log, Origin
+from chat_server.core.ports.registry import NewRoom, Registry, SessionRecord, StoredRoom
 from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.cursor import LaggingRooms
@@ -54,7 +54,8 @@ class Hub:
         self,
         *,
         server: ServerIdentity,
-        store: Store,
+        log: Log,
+        registry: Registry,
         ingest: Ingest,
         backfill_wakeup: Wakeup,
         observers: Observers,
@@ -67,7 +68,8 @@ class Hub:
     ) -> None:
         self.server = server
         self.address = ""
-        self.store = store
+        self.log = log
+        self.registry = registry
         self.clock = clock
         self.limits = limits
         self.ping_interval = ping_interval
@@ -79,7 +81,7 @@ class Hub:
         self.rooms: SortedDict[Room] = SortedDict()  # public, by folded name
         self.resumable = ResumableSessions(clock, resume_hold, lambda: self.limits, self._expire)
         self.backfill = Backfill(
-            store, clock, lambda: self.stats, backfill_wakeup, observers, stalled_timeout=stalled_timeout
+            log, clock, lambda: self.stats, backfill_wakeup, observers, stalled_timeout=stalled_timeout
         )
         self.conversations = Conversations(
             self.identities,
@@ -88,6 +90,7 @@ class Hub:
             limits=lambda: self.limits,
             enqueue_opening=ingest.open_conversation,
             enqueue_state=ingest.save_conversation_state,
+            enqueue_release=ingest.release_room,
         )
         self.presence_updates = PresenceUpdates(clock)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
@@ -95,12 +98,12 @@ class Hub:
         self._recent_rtt_ms: deque[float] = deque(maxlen=512)
         self._room_names = Confusables()
         self._fan_out = fan_out
-        for record in store.public_rooms():
-            self.rooms[record.key] = self._new_room(record)
-            self._room_names.add_name(record.name, record.key)
-        for session_record in store.resumable_sessions():
-            self.restore_session(session_record)
-        for stored in store.conversations_of(self.identities.keys()):
+        for row in registry.public_rooms():
+            self.rooms[row.key] = self._new_room(row)
+            self._room_names.add_name(row.name, row.key)
+        for record in registry.resumable_sessions():
+            self.restore_session(record)
+        for stored in registry.conversations_of(self.identities.keys()):
             self.conversations.restore(stored)
 
     # Sessions
@@ -232,7 +235,7 @@ class Hub:
                 ErrorCode.NAME_TAKEN,
                 f"the room name {shown} looks like {alike}, which exists; choose another",
             )
-        room = self._new_room(RoomRecord(shown, key))
+        room = self._new_room(NewRoom(shown, key))
         self.check_new_rooms([room])
         return room
 
@@ -279,8 +282,7 @@ class Hub:
         room.remove_member(session)
         self.backfill.drop_cursor(session, room)
         self.presence_updates.note_left(room, session.name)
-        record = room.record
-        if not room.members and not record.id and not record.queued and room.key in self.rooms:
+        if not room.members and not room.id and not room.is_queued and room.key in self.rooms:
             del self.rooms[room.key]
             self._room_names.remove_name(room.key)
             self.presence_updates.forget_room(room)
@@ -289,7 +291,7 @@ class Hub:
         """Drop from memory what the store has deleted: per room id, messages up to a seq."""
         for rooms in (self.rooms, self.conversations.by_name):
             for room in rooms.values():
-                last = lasts.get(room.record.id)
+                last = lasts.get(room.id)
                 if last is not None:
                     room.trim_tail(last)
 
@@ -340,10 +342,10 @@ class Hub:
         """Register the operator at the server's terminal."""
         session.origin = Origin.SERVER
         self.directory.assign(names.SERVER_NAME, names.SERVER_NAME, session)
-        self.activate(session, new_public_id(), self.store.new_identity())
+        self.activate(session, new_public_id(), self.registry.new_identity())
 
-    def _new_room(self, record: RoomRecord) -> Room:
-        return Room(record, self._fan_out, self.backfill)
+    def _new_room(self, row: NewRoom | StoredRoom) -> Room:
+        return Room(row, self._fan_out, self.backfill)
 
     # Waiting
 

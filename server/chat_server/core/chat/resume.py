@@ -33,7 +33,7 @@ def take_over(hub: Hub, target: Session, claimant: Session) -> bool:
         if claimant.outbox.closed:  # it has ended during the wait: the session stays held for the next one
             raise Refused(ErrorCode.UNAVAILABLE, "the connection has ended")
         if target.refs_to_load:
-            refs = hub.store.refs(target.id, REFS_KEPT)
+            refs = hub.log.refs(target.id, REFS_KEPT)
             if target.refs_to_load:  # still: no other resume has loaded them
                 target.refs = dict(refs)
                 target.refs_to_load = False

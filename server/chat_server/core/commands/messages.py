@@ -8,7 +8,7 @@ from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.sessions.session import Session
 
 
@@ -62,7 +62,7 @@ def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
         entry.repeats += 1
         return
     try:
-        found = hub.store.find_message(entry)
+        found = hub.log.find(entry)
     except StoreUnavailable as error:
         raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
     if found is None:
@@ -70,4 +70,4 @@ def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
             ErrorCode.INVALID_FIELD,
             "a message with this ref was accepted, and is no longer stored; do not send it again",
         )
-    session.send_if_open(as_repeated(found[1]))
+    session.send_if_open(as_repeated(found))

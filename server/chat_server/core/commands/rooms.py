@@ -9,7 +9,7 @@ from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page
 from chat_server.core.chat.conversations import position
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Room
-from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
+from chat_server.core.ports.log import UNBOUNDED_BYTES, StoreUnavailable
 from chat_server.core.sessions.session import Session
 
 
@@ -110,7 +110,7 @@ def read_messages(
     if found is not None:
         return found
     try:
-        return hub.store.read(room.record, lower, upper, limit, newest=newest, size=size)
+        return hub.log.read(room.id, room.name, lower, upper, limit, newest=newest, size=size)
     except StoreUnavailable as error:
         raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
 

@@ -16,8 +16,8 @@ from chat_server.core.chat.hub import Hub, new_public_id
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 from chat_server.core.chat.resume import announce_conversations, resume, take_over
 from chat_server.core.commands.rooms import read_messages
-from chat_server.core.ports.records import IdentityRecord, SessionRecord
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoreUnavailable
+from chat_server.core.ports.registry import IdentityRecord, SessionRecord
 from chat_server.core.sessions.resumable import hash_secret
 from chat_server.core.sessions.session import Session
 
@@ -58,7 +58,7 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
         if _try_resume(hub, session, command, wanted):
             return
         # An unknown secret of this epoch may be a guess; one of another epoch was valid once.
-        this_epoch = wanted.epoch in {"", hub.store.epoch}
+        this_epoch = wanted.epoch in {"", hub.log.epoch}
         guessed = this_epoch and hub.resumable.find_by_secret(wanted.session) is None
         if guessed:
             session.link.record_failed_hello()
@@ -83,7 +83,7 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
         raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
     if not resumable:
         return False
-    if wanted.epoch != hub.store.epoch:  # the client's positions are void, and so is its session
+    if wanted.epoch != hub.log.epoch:  # the client's positions are void, and so is its session
         hub.close_session(target)
         return False
     resumed = resume(hub, target, session, wanted.rooms)
@@ -118,7 +118,7 @@ def open_session(
         if refusal.code in NAME_PROBING_CODES and not already_counted:
             session.link.record_failed_hello()
         raise
-    public_id, identity = new_public_id(), hub.store.new_identity()
+    public_id, identity = new_public_id(), hub.registry.new_identity()
     if secret is not None:
         _save_session(hub, session, SessionRecord(public_id, identity, session.name, hash_secret(secret)))
         if session.closed:
@@ -145,7 +145,7 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     if session.closed:
         return
     hub.directory.claim_guest_name(session)
-    hub.activate(session, new_public_id(), hub.store.new_identity())
+    hub.activate(session, new_public_id(), hub.registry.new_identity())
     session.send(Notice(text=GREETING))
     room = hub.join_room(hub.find_or_make_room(LOBBY), session)
     if page:
@@ -221,7 +221,7 @@ def _send_welcome(
             id=session.id,
             username=session.name,
             resumed=resumed,
-            epoch=hub.store.epoch,
+            epoch=hub.log.epoch,
             server=hub.server,
             rooms=states[:fit],
             limits=hub.limits.on_wire(),

@@ -20,7 +20,7 @@ greenlets is in between, so no message is lost or repeated.
 A cursor may begin with `opened` (the client does not know the conversation yet) and end with `closed` at a
 fixed seq. Messages that retention has deleted are reported by one `gap` event.
 
-`step` may wait in `Store.read` and MUST run in one greenlet only; after the wait it checks that session,
+`step` may wait in `Log.read` and MUST run in one greenlet only; after the wait it checks that session,
 outbox and cursor are still the same. Nothing else here MAY switch.
 """
 
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from chat_protocol.errors import ByeReason
 from chat_protocol.events import Gap, Presence
 from chat_server.core.delivery.room import CHUNK_BYTES
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import Log, StoreUnavailable
 from chat_server.core.sessions.cursor import Cursor, LaggingRooms
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from chat_server.core.delivery.observer import Observers
     from chat_server.core.delivery.room import Room
     from chat_server.core.ports.clock import Clock
-    from chat_server.core.ports.store import Store
     from chat_server.core.ports.wakeup import Wakeup
     from chat_server.core.sessions.session import Session
 
@@ -66,7 +65,7 @@ class Backfill:
 
     def __init__(
         self,
-        store: Store,
+        log: Log,
         clock: Clock,
         stats: Callable[[], IntervalStats],
         wakeup: Wakeup,
@@ -79,7 +78,7 @@ class Backfill:
         self._observers = observers
         self.on_close_delivered: Callable[[Session, Room], None] = lambda _session, _room: None
         self._ready: dict[Session, None] = {}
-        self._store = store
+        self._log = log
         self._clock = clock
         self._stats = stats
         self._stalled_timeout = stalled_timeout
@@ -206,8 +205,14 @@ class Backfill:
     def _read_log(self, room: Room, after: int, target: int) -> list[MessageEvent]:
         found = room.read_tail(after, target + 1, CHUNK_MESSAGES, newest=False)
         if found is None:
-            found = self._store.read(
-                room.record, after, target + 1, CHUNK_MESSAGES, newest=False, size=CHUNK_TEXT_BYTES
+            found = self._log.read(
+                room.id,
+                room.name,
+                after,
+                target + 1,
+                CHUNK_MESSAGES,
+                newest=False,
+                size=CHUNK_TEXT_BYTES,
             )
         return found
 

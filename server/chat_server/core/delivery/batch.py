@@ -1,12 +1,13 @@
-"""Items of the ingest queue (messages, openings, barriers), and the batch that one commit writes."""
+"""Items of the ingest queue (messages, openings, barriers, changes), and the batch that one commit writes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from chat_server.core.ports.records import RegistryChanges
+from chat_server.core.ports.log import StoredAt
+from chat_server.core.ports.registry import RegistryChanges
 
 if TYPE_CHECKING:
     from chat_server.core.delivery.room import Room
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.session import Session
 
 
+NOT_STORED: Final = StoredAt(None)
+
+
 class QueuedMessage(Struct, eq=False):
-    """An accepted message on its way to the log. The store sets `seq` (in the room) and `id` (in the log).
+    """An accepted message on its way to the log. The committer sets `seq` (in the room) and `stored_at`.
 
     `accepted_at` is in monotonic seconds.
     """
@@ -28,7 +32,7 @@ class QueuedMessage(Struct, eq=False):
     accepted_at: float
     repeats: int = 0
     seq: int = 0
-    id: int = 0
+    stored_at: StoredAt = NOT_STORED
 
 
 class QueuedOpening(Struct, eq=False):
@@ -48,17 +52,39 @@ class Barrier(Struct, eq=False):
     failed: bool = False
 
 
+class QueuedState(Struct, eq=False):
+    """The state of a conversation to be stored: a `ConversationState` of a room that may have no id yet."""
+
+    room: Room
+    since: int | None
+    closed_by: int | None = None
+
+
+class QueuedChanges(Struct, eq=False):
+    """What a batch stores besides its messages; most batches have none.
+
+    `registry` is written first, once (`is_registered`); `rooms` are those whose rows are `registry.rooms`.
+    `states` are stored together with the messages. To `released_rooms` nothing is appended after this batch.
+    """
+
+    registry: RegistryChanges | None = None
+    is_registered: bool = False
+    rooms: list[Room] = field(default_factory=list)
+    states: list[QueuedState] = field(default_factory=list)
+    released_rooms: list[Room] = field(default_factory=list)
+
+
 class Batch:
     """What one commit writes. `interleaved`: (index of the message that follows, item), ordered.
 
-    `timestamp`: of all its messages, in seconds since the epoch.
+    `timestamp`: of all its messages, in seconds since the epoch, once they are stored.
     """
 
-    __slots__ = ("interleaved", "messages", "registry_changes", "size_bytes", "timestamp")
+    __slots__ = ("changes", "interleaved", "messages", "size_bytes", "timestamp")
 
     def __init__(self) -> None:
         self.messages: list[QueuedMessage] = []
-        self.registry_changes: RegistryChanges | None = None  # most batches have none
+        self.changes: QueuedChanges | None = None
         self.interleaved: list[tuple[int, QueuedOpening | Barrier]] | None = None
         self.size_bytes = 0
         self.timestamp = 0.0

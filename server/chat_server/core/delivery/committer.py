@@ -1,21 +1,23 @@
-"""The committer: takes what the ingest has queued, appends it to the log, and has it published.
+"""The committer: takes what the ingest has queued, stores it, and has it published.
 
-Batches need no timer: messages that arrive during a commit form the next batch. Nothing is delivered before
-it is stored. `commit` may wait in `Store.append`, and MUST run in one greenlet only.
+First what the registry must know (rooms, identities, sessions), then the messages, which refer to it: two
+transactions. If the second one fails, the first one remains, and is not written again. Batches need no timer:
+messages that arrive during a commit form the next batch. Nothing is delivered before it is stored. `commit`
+may wait in `Registry.write` and `Log.append`, and MUST run in one greenlet only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error
 from chat_server.core.base.interval_stats import IntervalStats
-from chat_server.core.delivery.batch import Barrier, Batch, QueuedOpening
+from chat_server.core.delivery.batch import Barrier, Batch, QueuedChanges, QueuedOpening
 from chat_server.core.delivery.ingest import STORE_UNAVAILABLE_TEXT, Ingest
 from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.clock import Clock
-from chat_server.core.ports.records import RegistryChanges
-from chat_server.core.ports.store import Store, StoreUnavailable
+from chat_server.core.ports.log import ConversationState, Log, NewMessage, StoreUnavailable
+from chat_server.core.ports.registry import Registry
 
 APPEND_RETRY_INTERVAL_S: Final = 0.05
 """Seconds between two attempts to write to a store that fails."""
@@ -26,7 +28,8 @@ class Committer:
 
     def __init__(
         self,
-        store: Store,
+        log: Log,
+        registry: Registry,
         ingest: Ingest,
         publisher: Publisher,
         clock: Clock,
@@ -34,7 +37,8 @@ class Committer:
         *,
         patience_s: float,
     ) -> None:
-        self._store = store
+        self._log = log
+        self._registry = registry
         self._ingest = ingest
         self._publisher = publisher
         self._clock = clock
@@ -47,7 +51,7 @@ class Committer:
 
     @property
     def idle(self) -> bool:
-        """Return whether no session waits for a commit (registry changes may, after a failure)."""
+        """Return whether no session waits for a commit (changes may, after a failure)."""
         return self._committing is None and self._ingest.idle
 
     def commit(self) -> float | None:
@@ -59,18 +63,49 @@ class Committer:
         batch = self._committing
         if batch is None:
             batch = self._committing = self._ingest.take()
-        batch.timestamp = round(self._clock.time(), 6)
+        messages, changes = batch.messages, batch.changes
+        states: Sequence[ConversationState] = ()
+        wrote = False
         try:
-            trial = self.last_error is not None and batch.interleaved is None
-            if batch.messages or batch.registry_changes is not None or trial:
-                self._store.append(batch)
-                self._failing_since = None  # only a successful write proves that the store works again
-                self.last_error = None
+            if changes is not None:
+                wrote = self._write_registry(changes)
+                states = [
+                    ConversationState(state.room.id, state.since, state.closed_by) for state in changes.states
+                ]
+            probe = self.last_error is not None and not wrote and batch.interleaved is None
+            if messages or states or probe:
+                rows = []
+                for message in messages:
+                    author = message.author
+                    rows.append(
+                        NewMessage(
+                            message.room.id,
+                            author.id,
+                            author.identity,
+                            message.username,
+                            message.text,
+                            message.ref,
+                            author.origin,
+                        )
+                    )
+                appended = self._log.append(rows, states)
+                batch.timestamp = appended.timestamp
+                seqs = dict(appended.bases)
+                for message, stored_at in zip(messages, appended.stored_at, strict=True):
+                    room_id = message.room.id
+                    seqs[room_id] = message.seq = seqs[room_id] + 1
+                    message.stored_at = stored_at
+                wrote = True
         except StoreUnavailable as error:
-            return self._on_append_failed(str(error))
+            return self._on_write_failed(str(error))
         except Exception:
             self._refuse_all()  # a bug; a batch that cannot be stored must not block those behind it
             raise
+        if wrote:
+            self._failing_since = None  # only a successful write proves that the store works again
+            self.last_error = None
+        if changes is not None:
+            self._release_rooms(changes)
         committed = self._clock.monotonic()
         self._committing = None
         try:
@@ -84,7 +119,25 @@ class Committer:
         self._ingest.end_commit()
         return None
 
-    def _on_append_failed(self, error: str) -> float | None:
+    def _write_registry(self, changes: QueuedChanges) -> bool:
+        """Write what is not registered yet, and give the rooms their ids; return whether it had to.
+
+        Raises `StoreUnavailable`.
+        """
+        if changes.registry is None or changes.is_registered:
+            return False
+        stored_rooms = self._registry.write(changes.registry)
+        changes.is_registered = True
+        for room, stored in zip(changes.rooms, stored_rooms, strict=True):
+            room.id, room.name, room.key, room.is_queued = stored.id, stored.name, stored.key, False
+        return True
+
+    def _release_rooms(self, changes: QueuedChanges) -> None:
+        for room in changes.released_rooms:
+            if room.id:
+                self._log.release(room.id)
+
+    def _on_write_failed(self, error: str) -> float | None:
         """Schedule a retry, or reject everything once the store has failed for `patience_s`."""
         now = self._clock.monotonic()
         self.last_error = error
@@ -108,11 +161,14 @@ class Committer:
         """Answer the senders that nothing of the batch is stored, and undo what assumed that it would be."""
         self._stats().errors[ErrorCode.UNAVAILABLE] += len(batch.messages)
         self.refused_messages += len(batch.messages)
-        changes = batch.registry_changes or RegistryChanges()
+        changes = batch.changes or QueuedChanges()
         self._ingest.requeue(changes)
-        for record in changes.rooms:
-            record.queued = False
-        identity_ids = {identity.id for identity in changes.identities}
+        self._release_rooms(changes)
+        identity_ids: set[int] = set()
+        if changes.registry is not None and not changes.is_registered:
+            identity_ids.update(identity.id for identity in changes.registry.identities)
+            for room in changes.rooms:
+                room.is_queued = False
         for message in batch.messages:
             author = message.author
             author.pending -= 1

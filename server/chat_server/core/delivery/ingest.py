@@ -5,15 +5,17 @@ MUST NOT switch greenlets.
 
 from typing import Final
 
-from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
-from chat_server.core.ports.link import Signal
-from chat_server.core.ports.records import (
-    ConversationState,
-    IdentityRecord,
-    RegistryChanges,
-    RoomRecord,
-    SessionRecord,
+from chat_server.core.delivery.batch import (
+    Barrier,
+    Batch,
+    QueuedChanges,
+    QueuedMessage,
+    QueuedOpening,
+    QueuedState,
 )
+from chat_server.core.delivery.room import Room
+from chat_server.core.ports.link import Signal
+from chat_server.core.ports.registry import IdentityRecord, NewRoom, RegistryChanges, SessionRecord
 from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions.session import Session
 
@@ -23,7 +25,7 @@ _MESSAGE_OVERHEAD_BYTES: Final = 200  # memory of a queued message besides its t
 
 
 class Ingest:
-    """Queues messages, openings and barriers in order, and the registry changes that come before them."""
+    """Queues messages, openings and barriers in order, and the changes that are stored with them."""
 
     def __init__(self, wakeup: Wakeup, *, max_bytes: int) -> None:
         self._wake = wakeup.wake
@@ -45,7 +47,7 @@ class Ingest:
 
     @property
     def idle(self) -> bool:
-        """Return whether no session waits for what is collected (registry changes may be)."""
+        """Return whether no session waits for what is collected (changes may be)."""
         return not self._collecting.messages and not self._collecting.interleaved
 
     def notify_when_space(self, signal: Signal) -> None:
@@ -58,8 +60,8 @@ class Ingest:
         batch = self._collecting
         if not author.identity_stored:
             self._queue_identity(author)
-        if not message.room.record.id:
-            self._queue_room(message.room.record)
+        if not message.room.id:
+            self._queue_room(message.room)
         author.pending += 1
         if message.ref is not None:
             author.remember_ref(message.ref, message)
@@ -74,7 +76,7 @@ class Ingest:
         for session in (opening.opener, opening.peer):
             if not session.identity_stored:
                 self._queue_identity(session)
-        self._queue_room(opening.room.record)
+        self._queue_room(opening.room)
         self._interleave(opening)
 
     def save_session(self, record: SessionRecord, identity: IdentityRecord, signal: Signal) -> Barrier:
@@ -94,10 +96,14 @@ class Ingest:
         self._registry_changes().ended_sessions.append(session_id)
         self._request_commit()
 
-    def save_conversation_state(self, state: ConversationState) -> None:
+    def save_conversation_state(self, state: QueuedState) -> None:
         """Queue a conversation's state; it is stored after what was queued before."""
-        self._registry_changes().conversation_states.append(state)
+        self._changes().states.append(state)
         self._request_commit()
+
+    def release_room(self, room: Room) -> None:
+        """Note that no message will be submitted for a room any more. The next commit will do."""
+        self._changes().released_rooms.append(room)
 
     def add_barrier(self, signal: Signal) -> Barrier:
         """Return a barrier that sets `signal` when all that is queued now is delivered or rejected."""
@@ -120,18 +126,27 @@ class Ingest:
             for signal in signals:
                 signal.set()
 
-    def requeue(self, changes: RegistryChanges) -> None:
-        """Queue again those of rejected changes that no session waits for and that remain valid."""
+    def requeue(self, changes: QueuedChanges) -> None:
+        """Queue again those of rejected changes that no session waits for and that remain valid.
+
+        A session that is stored although its batch was rejected is queued to be deleted: no client has it.
+        """
         states = [
-            state
-            for state in changes.conversation_states
-            if state.room.id and (state.since is None or state.closed_by)
+            state for state in changes.states if state.room.id and (state.since is None or state.closed_by)
         ]
-        if changes.renamed_sessions or changes.ended_sessions or states:
+        if states:
+            self._changes().states.extend(states)
+        registry = changes.registry
+        if registry is None:
+            return
+        if changes.is_registered:
+            renamed, ended = [], [session.id for session in registry.sessions]
+        else:
+            renamed, ended = registry.renamed_sessions, registry.ended_sessions
+        if renamed or ended:
             next_changes = self._registry_changes()
-            next_changes.renamed_sessions.extend(changes.renamed_sessions)
-            next_changes.ended_sessions.extend(changes.ended_sessions)
-            next_changes.conversation_states.extend(states)
+            next_changes.renamed_sessions.extend(renamed)
+            next_changes.ended_sessions.extend(ended)
 
     def _interleave(self, item: QueuedOpening | Barrier) -> None:
         batch = self._collecting
@@ -145,17 +160,24 @@ class Ingest:
             self._commit_requested = True
             self._wake()
 
-    def _queue_room(self, record: RoomRecord) -> None:
-        if not record.id and not record.queued:
-            record.queued = True
-            self._registry_changes().rooms.append(record)
+    def _queue_room(self, room: Room) -> None:
+        if not room.id and not room.is_queued:
+            room.is_queued = True
+            self._registry_changes().rooms.append(NewRoom(room.name, room.key, room.pair))
+            self._changes().rooms.append(room)
 
     def _queue_identity(self, session: Session) -> None:
         session.identity_stored = True
         self._registry_changes().identities.append(IdentityRecord(session.identity, session.name))
 
     def _registry_changes(self) -> RegistryChanges:
+        changes = self._changes()
+        if changes.registry is None:
+            changes.registry = RegistryChanges()
+        return changes.registry
+
+    def _changes(self) -> QueuedChanges:
         batch = self._collecting
-        if batch.registry_changes is None:
-            batch.registry_changes = RegistryChanges()
-        return batch.registry_changes
+        if batch.changes is None:
+            batch.changes = QueuedChanges()
+        return batch.changes

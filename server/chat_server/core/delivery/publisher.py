@@ -83,7 +83,7 @@ class Publisher:
             refs = author.refs
             if ref is not None and refs is not None:
                 if ref in refs:  # else newer refs have evicted it
-                    refs[ref] = message.id
+                    refs[ref] = message.stored_at
                 if message.repeats:
                     repeated.append(message)
             event = message_event(message, timestamp)
@@ -100,7 +100,7 @@ class Publisher:
         clock = self._clock.monotonic
         sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
-            if not room.members and room.record.pair is not None:
+            if not room.members and room.pair is not None:
                 senders = dict.fromkeys(message.author for message in messages if message.room is room)
                 self._reopen_for_late_messages(room, events, senders)
             try:
@@ -146,13 +146,13 @@ def as_repeated(event: MessageEvent) -> MessageEvent:
 
 
 def message_event(message: QueuedMessage, timestamp: float) -> MessageEvent:
-    """Return the event of a stored message; the name of its room is the stored one.
+    """Return the event of a stored message.
 
     `timestamp`: of its commit, in seconds since the epoch.
     """
     author = message.author
     return MessageEvent(
-        room=message.room.record.name,
+        room=message.room.name,
         seq=message.seq,
         sender=author.id,
         username=message.username,

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from chat_protocol.dialects.base import MAX_ENCODINGS
+from chat_server.core.ports.registry import NewRoom, StoredRoom
 from chat_server.core.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from chat_protocol.events import Event, MessageEvent
     from chat_server.core.delivery.backfill import Backfill
     from chat_server.core.ports.link import FanOut, Outbox
-    from chat_server.core.ports.records import RoomRecord
 
 CHUNK_BYTES: Final = 64 * 1024
 """Bytes that an outbox is offered at once, unless a single message is longer. An outbox takes a chunk whole
@@ -44,7 +44,11 @@ class Feed:
 
 
 class Room:
-    """A public room, or the conversation of two identities."""
+    """A public room, or the conversation of two identities.
+
+    `id` is 0 until it is stored. A conversation has the `pair` of its identities, the lower number first, and
+    a provisional `name` and `key` (the folded name) until it is stored.
+    """
 
     __slots__ = (
         "_backfill",
@@ -52,6 +56,8 @@ class Room:
         "_feeds",
         "_tail_bytes",
         "head",
+        "id",
+        "is_queued",
         "joined_names",
         "key",
         "left_names",
@@ -59,17 +65,19 @@ class Room:
         "name",
         "opened_seq",
         "opener",
+        "pair",
         "presence_count",
         "presence_sent_at",
-        "record",
         "tail",
     )
 
-    def __init__(self, record: RoomRecord, fan_out: FanOut, backfill: Backfill) -> None:
-        self.record = record
-        self.name = record.name
-        self.key = record.key
-        self.head = record.seq  # last seq delivered; the store may be ahead by a batch
+    def __init__(self, row: NewRoom | StoredRoom, fan_out: FanOut, backfill: Backfill) -> None:
+        self.name = row.name
+        self.key = row.key
+        self.pair = row.pair
+        self.id, self.head = (row.id, row.head) if isinstance(row, StoredRoom) else (0, 0)
+        # `head`: the last seq delivered; the log may be ahead by a batch
+        self.is_queued = False  # to be stored with the next batch, or the current one
         # -> head and bytes sent when it went live; None while it is lagging or held
         self.members: dict[Session, tuple[int, int] | None] = {}
         self.opener: Session | None = None  # of an open conversation: the session that counts it
@@ -91,7 +99,7 @@ class Room:
     @property
     def is_conversation(self) -> bool:
         """Return whether it is the conversation of two identities."""
-        return self.record.pair is not None
+        return self.pair is not None
 
     def add_member(self, session: Session) -> None:
         """Add a session as a live member: it gets the messages after `head`."""
@@ -174,7 +182,7 @@ class Room:
         self.presence_count += 1
 
     def read_tail(self, after: int, before: int, limit: int, *, newest: bool) -> list[MessageEvent] | None:
-        """Return what `Store.read` would, or None if the tail does not reach far enough back."""
+        """Return what `Log.read` would, or None if the tail does not reach far enough back."""
         tail = self.tail
         first = tail[0].seq if tail else self.head + 1
         if newest:

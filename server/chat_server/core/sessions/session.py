@@ -12,7 +12,8 @@ from chat_protocol import LOBBY
 from chat_protocol.dialects.ndjson import NDJSON
 from chat_protocol.events import Event
 from chat_server.core.base.rtt_samples import RttSamples
-from chat_server.core.ports.records import Origin, SessionRecord
+from chat_server.core.ports.log import Origin, StoredAt
+from chat_server.core.ports.registry import SessionRecord
 
 if TYPE_CHECKING:
     from chat_server.core.base.rate_limit import Allowance
@@ -100,7 +101,7 @@ class Session:
         self.unconfirmed: dict[Room, tuple[int, int]] | None = None  # see `note_unconfirmed`
         self.welcome_end = 0  # bytes written up to the end of its first `welcome`
         self.default_room = LOBBY
-        self.refs: dict[str, QueuedMessage | int] | None = None  # ref -> message in the queue, or its log row
+        self.refs: dict[str, QueuedMessage | StoredAt] | None = None  # of its last messages, queued or stored
         self.refs_to_load = False  # they are to be read from the store first
         self.paused = False  # the server does not read from the connection
         self.pending = 0
@@ -129,7 +130,7 @@ class Session:
         if not self.closed:
             self.send(event)
 
-    def remember_ref(self, ref: str, entry: QueuedMessage | int) -> None:
+    def remember_ref(self, ref: str, entry: QueuedMessage | StoredAt) -> None:
         """Keep `ref`, to recognise the same message when it is sent again."""
         if self.refs is None:
             self.refs = {}

@@ -5,23 +5,31 @@ normal`) and never waits for a lock (busy_timeout 0). Everything else goes to th
 connections and a thread of its own.
 """
 
-import fcntl
-import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from msgspec import structs
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import Batch
-from chat_server.core.ports.records import RoomRecord, SessionRecord, StoredConversation
-from chat_server.core.ports.store import UNBOUNDED_BYTES, StoreUnavailable
+from chat_server.core.ports.log import (
+    UNBOUNDED_BYTES,
+    Appended,
+    ConversationState,
+    NewMessage,
+    StoredAt,
+    StoreUnavailable,
+)
+from chat_server.core.ports.registry import RegistryChanges, SessionRecord, StoredConversation, StoredRoom
 from chat_server.engines.sqlite import registry
 from chat_server.engines.sqlite.connect import connect, transaction
+from chat_server.engines.sqlite.data_file_lock import lock_data_file
 from chat_server.engines.sqlite.reader import LogReader
 from chat_server.engines.sqlite.retention import SCAN_STEP_ROOMS, SurplusMessage
-from chat_server.engines.sqlite.rows import INSERT, to_row
+from chat_server.engines.sqlite.rows import INSERT, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
 from chat_server.engines.sqlite.sizes import disk_sizes
 from chat_server.engines.sqlite.tail_guard import TailGuard
@@ -35,19 +43,15 @@ _WRITE_PROBE: Final = (
     "INSERT INTO meta (key, value) VALUES ('trial', '')",
     "DELETE FROM meta WHERE key = 'trial'",
 )
-"""Statements of an empty batch: they rewrite a page without a change. An empty transaction would write
+"""Statements of an empty append: they rewrite a page without a change. An empty transaction would write
 nothing, and so not notice a full disk."""
 
 Offload = Callable[..., Any]
 """Runs a function in a native thread while the calling greenlet waits (gevent's ThreadPool.apply)."""
 
 
-class StoreLocked(Exception):  # noqa: N818  a state of the file
-    """Another server uses the data file."""
-
-
-class SqliteStore:
-    """One data file, locked by one server while it runs.
+class SqliteEngine:
+    """One data file, locked by one server while it runs. `clock`: seconds since the epoch, for timestamps.
 
     Raises `StoreLocked`, `SchemaTooNew`, `OSError` or `sqlite3.Error` if the file cannot be used.
     """
@@ -55,7 +59,15 @@ class SqliteStore:
     kind = "sqlite"
     pause_above_bytes = WAL_PAUSE_BYTES
 
-    def __init__(self, path: Path, *, full_sync: bool, offload: Offload, read_offload: Offload) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        full_sync: bool,
+        offload: Offload,
+        read_offload: Offload,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self.location, self.folder = str(path), str(path.parent)
@@ -63,7 +75,8 @@ class SqliteStore:
         self._full_sync = full_sync
         self._offload = offload
         self._read_offload = read_offload
-        self._lock = _lock_data_file(path)
+        self._clock = clock
+        self._lock = lock_data_file(path)
         try:
             self._connection = connect(path, full_sync=full_sync)
         except BaseException:
@@ -74,10 +87,10 @@ class SqliteStore:
             self._last_id = self._max_id("SELECT max(id) FROM log")
             self._last_identity = self._max_id("SELECT max(id) FROM identities")
             self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
+            self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
             self._file_lost = False
-            self._deleted_unindexed: dict[
-                int, int
-            ] = {}  # last deleted seq by room, still to be deleted from the index
+            # Last deleted seq by room, still to be deleted from the index.
+            self._deleted_unindexed: dict[int, int] = {}
             self._next_trim_room = 1  # the room at which the next retention scan starts
             self._index_cleaned = False  # whether deletions of the last run have reached the index
             self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
@@ -89,18 +102,14 @@ class SqliteStore:
             self._lock.close()
             raise
 
-    def public_rooms(self) -> Iterable[RoomRecord]:
-        """Return all public rooms with their last seqs. Raises `StoreUnavailable`."""
+    # Registry
+
+    def public_rooms(self) -> list[StoredRoom]:
+        """Return the public rooms. Raises `StoreUnavailable`."""
         try:
-            rows = self._connection.execute(
-                "SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id"
-            ).fetchall()
-            heads = self.reader.heads([row[0] for row in rows], self._last_id)
+            return self._load_heads(registry.public_rooms(self._connection))
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        return [
-            RoomRecord(name, key, id=room, seq=max(heads[room], trimmed)) for room, name, key, trimmed in rows
-        ]
 
     def resumable_sessions(self) -> list[SessionRecord]:
         """Return the sessions that have not ended. Raises `StoreUnavailable`."""
@@ -113,53 +122,118 @@ class SqliteStore:
         """Return the conversations of `identities`, and close all others. Raises `StoreUnavailable`."""
         try:
             found = registry.conversations(self._connection, identities)
-            heads = self.reader.heads([conversation.room.id for conversation in found], self._last_id)
+            rooms = self._load_heads([conversation.room for conversation in found])
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        for conversation in found:
-            conversation.room.seq = max(conversation.room.seq, heads[conversation.room.id])
+        return [structs.replace(one, room=room) for one, room in zip(found, rooms, strict=True)]
+
+    def _load_heads(self, rooms: Sequence[StoredRoom]) -> list[StoredRoom]:
+        """Return the rooms with the heads of the messages that are kept, and issue later seqs from there."""
+        heads = self.reader.heads([room.id for room in rooms], self._last_id)
+        found = [structs.replace(room, head=max(room.head, heads[room.id])) for room in rooms]
+        self._heads.update((room.id, room.head) for room in found)
         return found
 
     def new_identity(self) -> int:
-        """Return the next identity number; it is stored with the first batch that uses it."""
+        """Return the next identity number; it is stored by the first `write` that has it."""
         self._last_identity += 1
         return self._last_identity
 
-    def append(self, batch: Batch) -> None:
+    def write(self, changes: RegistryChanges) -> list[StoredRoom]:
+        """Commit the changes. May wait for the disk with `--sync full`, never otherwise."""
+        if self._file_lost:
+            self._check_file()
+        arguments = self._connection, changes, round(self._clock(), 6), self._last_room_id
+        try:
+            rooms: list[StoredRoom] = (
+                self._offload(registry.write_changes, *arguments)
+                if self._full_sync
+                else registry.write_changes(*arguments)
+            )
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        self._last_room_id += len(rooms)
+        self._heads.update((room.id, 0) for room in rooms)
+        return rooms
+
+    # Log
+
+    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
         """Commit the batch. May wait for the disk with `--sync full`, never otherwise.
 
-        An empty batch changes nothing, but is written like any other, so that it shows whether writes
-        succeed.
+        An empty one changes nothing, but is written like any other, so that it shows whether writes succeed.
         """
         if self._file_lost:
             self._check_file()
-        last_id = self._last_id
-        for message in batch.messages:
-            record = message.room.record
-            record.seq = message.seq = record.seq + 1
-            last_id += 1
-            message.id = last_id
+        timestamp = round(self._clock(), 6)
+        heads = self._heads
+        row_id = first_id = self._last_id + 1
+        bases: dict[int, int] = {}
+        seqs: dict[int, int] = {}
+        rows: list[Row] = []
+        for message in messages:
+            room = message.room
+            if room not in bases:
+                seqs[room] = bases[room] = heads[room]
+            seqs[room] = seq = seqs[room] + 1
+            rows.append(
+                (
+                    row_id,
+                    room,
+                    seq,
+                    message.session,
+                    message.identity,
+                    message.ref,
+                    message.username,
+                    message.text,
+                    timestamp,
+                    message.origin,
+                )
+            )
+            row_id += 1
         try:
             if self._full_sync:
-                self._offload(self._write_batch, batch)
+                self._offload(self._write_batch, rows, states)
             else:
-                self._write_batch(batch)
+                self._write_batch(rows, states)
         except sqlite3.Error as error:
-            self._undo_batch(batch)
             raise StoreUnavailable(str(error)) from error
-        except BaseException:
-            self._undo_batch(batch)
-            raise
-        self._last_id = last_id
-        self._tail_guard.advance(last_id)
+        heads.update(seqs)
+        self._last_id = row_id - 1
+        self._tail_guard.advance(row_id - 1)
+        # Rows of the log, which mean nothing to the core.
+        return Appended(timestamp, bases, range(first_id, row_id))  # type: ignore[arg-type]
 
-    def refs(self, session: str, limit: int) -> dict[str, int]:
+    def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationState]) -> None:
+        connection = self._connection
+        if len(rows) == 1 and not states:
+            connection.execute(INSERT, rows[0])  # its own transaction
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            registry.write_states(connection, states)
+            connection.executemany(INSERT, rows)
+            if not rows and not states:
+                for statement in _WRITE_PROBE:
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def release(self, room: int) -> None:
+        """Forget the head of a room that gets no more messages."""
+        self._heads.pop(room, None)
+
+    def refs(self, session: str, limit: int) -> dict[str, StoredAt]:
         """Read a session's refs, in the reader thread."""
         return self._run_in_reader(self.reader.refs, session, limit, self._last_id)
 
     def read(
         self,
-        room: RoomRecord,
+        room: int,
+        name: str,
         after: int,
         before: int,
         limit: int,
@@ -169,12 +243,12 @@ class SqliteStore:
     ) -> list[MessageEvent]:
         """Read a range of messages, in the reader thread."""
         return self._run_in_reader(
-            self.reader.read, room.id, room.name, after, before, limit, newest, size, self._last_id
+            self.reader.read, room, name, after, before, limit, newest, size, self._last_id
         )
 
-    def find_message(self, message_id: int) -> tuple[int, MessageEvent] | None:
+    def find(self, stored_at: StoredAt) -> MessageEvent | None:
         """Read one row of the log, in the reader thread."""
-        return self._run_in_reader(self.reader.find, message_id)
+        return self._run_in_reader(self.reader.find, stored_at)
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
         """Delete up to `retention.TRIM_STEP_MESSAGES` messages between commits; the reader thread finds them.
@@ -304,53 +378,3 @@ class SqliteStore:
     def _max_id(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
-
-    def _write_batch(self, batch: Batch) -> None:
-        connection = self._connection
-        if batch.registry_changes is None and len(batch.messages) == 1:
-            connection.execute(INSERT, to_row(batch.messages[0], batch.timestamp))  # its own transaction
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if batch.registry_changes is not None:
-                self._last_room_id = registry.write_changes(
-                    connection, batch.registry_changes, batch.timestamp, self._last_room_id
-                )
-            if batch.messages:
-                timestamp = batch.timestamp
-                connection.executemany(INSERT, [to_row(message, timestamp) for message in batch.messages])
-            elif batch.registry_changes is None:
-                for statement in _WRITE_PROBE:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    def _undo_batch(self, batch: Batch) -> None:
-        """Reset seqs, ids and names in a batch that was not stored."""
-        for message in batch.messages:
-            message.room.record.seq -= 1
-            message.seq = message.id = 0
-        for record in batch.registry_changes.rooms if batch.registry_changes else ():
-            if not record.queued:
-                record.id, record.queued = 0, True
-                record.name = record.name.partition("#")[0]  # no name contains "#"
-                record.key = record.key.partition("#")[0]
-
-
-def _lock_data_file(path: Path) -> IO[str]:
-    """Lock the data file until exit. Raises `StoreLocked` with the pid of the server that holds it."""
-    descriptor = os.open(path.with_name(path.name + "-lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    file = os.fdopen(descriptor, "r+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise StoreLocked(f"{path} is in use by the server with process id {holder}") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.store import UNBOUNDED_BYTES
+from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt
 from chat_server.engines.sqlite import refs, retention
 from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transaction
 from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
@@ -83,7 +83,7 @@ class LogReader:
     def read(
         self, room: int, name: str, after: int, before: int, limit: int, newest: bool, size: int, last_id: int
     ) -> list[MessageEvent]:
-        """Return up to `limit` messages with after < seq < before, ascending; for `size` see `Store.read`."""
+        """Return up to `limit` messages with after < seq < before, ascending; for `size` see `Log.read`."""
         query = _READ.format(order="DESC" if newest else "ASC")
         with self._lock:
             rows = self._with_index(
@@ -103,7 +103,7 @@ class LogReader:
                     break
             return rows
 
-    def refs(self, session: str, limit: int, last_id: int) -> dict[str, int]:
+    def refs(self, session: str, limit: int, last_id: int) -> dict[str, StoredAt]:
         """Return a session's last refs, oldest first, each with the id of its log row."""
         with self._lock:
             return self._with_index(last_id, lambda: refs.newest(self._connection, session, limit))
@@ -127,19 +127,19 @@ class LogReader:
         with self._lock:
             self._with_index(last_id, lambda: retention.delete_places(self._connection, trimmed))
 
-    def find(self, message_id: int) -> tuple[int, MessageEvent] | None:
-        """Return the room id and the message of a log row, None if it does not exist."""
+    def find(self, stored_at: StoredAt) -> MessageEvent | None:
+        """Return the message of a log row, None if it does not exist."""
         with self._lock:
             row = self._connection.execute(
                 f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  column names only
-                (message_id,),
+                (stored_at,),
             ).fetchone()
             if row is None:
                 return None
             (name,) = self._connection.execute(
                 "SELECT name FROM log.rooms WHERE id = ?", (row[1],)
             ).fetchone()
-        return row[1], from_row(row, name)
+        return from_row(row, name)
 
     def maintain(self, last_id: int, truncate: bool) -> int:
         """Checkpoint log and index and update the index; return the bytes of the log's write-ahead log.

@@ -1,16 +1,17 @@
-"""The registry of identities, sessions, rooms and conversations: written with batches, read at the start."""
+"""The statements of the registry: identities, sessions, rooms, and conversations with their states."""
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from chat_protocol import names
-from chat_server.core.ports.records import (
-    ConversationState,
+from chat_server.core.ports.log import ConversationState
+from chat_server.core.ports.registry import (
+    NewRoom,
     RegistryChanges,
-    RoomRecord,
     SessionRecord,
     StoredConversation,
+    StoredRoom,
 )
 from chat_server.engines.sqlite.connect import transaction
 
@@ -32,38 +33,59 @@ _CONVERSATIONS = """
 
 def write_changes(
     connection: sqlite3.Connection, changes: RegistryChanges, now: float, last_room: int
-) -> int:
-    """Write the changes of a batch; return the last room id. The caller has begun the transaction.
+) -> list[StoredRoom]:
+    """Write the changes and return the new rooms, numbered from `last_room` + 1, in one transaction.
 
-    `now`: the batch's timestamp, in seconds since the epoch.
+    `now`: seconds since the epoch.
     """
-    connection.executemany(
-        "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
-        [(one.id, one.kind, one.name, now) for one in changes.identities],
-    )
-    connection.executemany(
-        "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
-        [(one.id, one.identity, one.name, one.secret_hash, now) for one in changes.sessions],
-    )
-    for session in changes.renamed_sessions:
-        connection.execute("UPDATE sessions SET name = ? WHERE id = ?", (session.name, session.id))
-        connection.execute("UPDATE identities SET name = ? WHERE id = ?", (session.name, session.identity))
-    if changes.ended_sessions:
+    with transaction(connection, "BEGIN IMMEDIATE"):
+        connection.executemany(
+            "INSERT OR IGNORE INTO identities (id, kind, name, created) VALUES (?, ?, ?, ?)",
+            [(one.id, one.kind, one.name, now) for one in changes.identities],
+        )
+        connection.executemany(
+            "INSERT INTO sessions (id, identity, name, secret_hash, created) VALUES (?, ?, ?, ?, ?)",
+            [(one.id, one.identity, one.name, one.secret_hash, now) for one in changes.sessions],
+        )
+        for session in changes.renamed_sessions:
+            connection.execute("UPDATE sessions SET name = ? WHERE id = ?", (session.name, session.id))
+            connection.execute(
+                "UPDATE identities SET name = ? WHERE id = ?", (session.name, session.identity)
+            )
         connection.executemany(
             "DELETE FROM sessions WHERE id = ?", [(one,) for one in changes.ended_sessions]
         )
-    for record in changes.rooms:
-        last_room += 1
-        low, high = record.pair or (None, None)
-        name, key = (record.name, record.key) if low is None else _unique_name(connection, record)
-        connection.execute(
-            "INSERT INTO rooms (id, name, key, low, high, created) VALUES (?, ?, ?, ?, ?, ?)",
-            (last_room, name, key, low, high, now),
-        )
-        record.id, record.name, record.key, record.queued = last_room, name, key, False
-    for state in changes.conversation_states:
-        _write_conversation_state(connection, state)
-    return last_room
+        return [
+            _insert_room(connection, room, last_room + 1 + n, now) for n, room in enumerate(changes.rooms)
+        ]
+
+
+def _insert_room(connection: sqlite3.Connection, room: NewRoom, number: int, now: float) -> StoredRoom:
+    low, high = room.pair or (None, None)
+    name, key = (room.name, room.key) if low is None else _unique_name(connection, room)
+    connection.execute(
+        "INSERT INTO rooms (id, name, key, low, high, created) VALUES (?, ?, ?, ?, ?, ?)",
+        (number, name, key, low, high, now),
+    )
+    return StoredRoom(number, name, key, room.pair)
+
+
+def write_states(connection: sqlite3.Connection, states: Sequence[ConversationState]) -> None:
+    """Write states of conversations. The caller has begun the transaction."""
+    for state in states:
+        if state.since is None and state.closed_by is None:
+            connection.execute("DELETE FROM standings WHERE room = ?", (state.room,))
+        else:
+            connection.execute(
+                "INSERT OR REPLACE INTO standings VALUES (?, ?, ?)",
+                (state.room, state.since, state.closed_by),
+            )
+
+
+def public_rooms(connection: sqlite3.Connection) -> list[StoredRoom]:
+    """Return the public rooms; `head` as in `conversations`."""
+    rows = connection.execute("SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id")
+    return [StoredRoom(room, name, key, None, trimmed) for room, name, key, trimmed in rows]
 
 
 def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
@@ -75,7 +97,7 @@ def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
 def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[StoredConversation]:
     """Return the conversations of these identities, and close all others, whose users cannot come back.
 
-    `room.seq` is the last deleted seq only; the caller takes the heads of kept messages from the index.
+    `room.head` is the last deleted seq only; the caller takes the heads of kept messages from the index.
     """
     connection.execute("CREATE TEMP TABLE back (id INTEGER PRIMARY KEY)")
     connection.execute("CREATE TEMP TABLE own (id INTEGER PRIMARY KEY)")
@@ -91,7 +113,7 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
         connection.execute("DROP TABLE own")
     return [
         StoredConversation(
-            RoomRecord(name, key, id=room, seq=trimmed, pair=(low, high)),
+            StoredRoom(room, name, key, (low, high), trimmed),
             (low_name or "", high_name or ""),
             since,
             closed_by,
@@ -100,17 +122,9 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
     ]
 
 
-def _write_conversation_state(connection: sqlite3.Connection, state: ConversationState) -> None:
-    room, seq, closed_by = state.room.id, state.since, state.closed_by
-    if seq is None and closed_by is None:
-        connection.execute("DELETE FROM standings WHERE room = ?", (room,))
-    else:
-        connection.execute("INSERT OR REPLACE INTO standings VALUES (?, ?, ?)", (room, seq, closed_by))
-
-
-def _unique_name(connection: sqlite3.Connection, record: RoomRecord) -> tuple[str, str]:
+def _unique_name(connection: sqlite3.Connection, room: NewRoom) -> tuple[str, str]:
     """Return name and key of a conversation, numbered if earlier ones of other identities have the name."""
-    name, key = record.name, record.key
+    name, key = room.name, room.key
     (taken,) = connection.execute(
         "SELECT count(*) FROM rooms WHERE key = ? OR key > ? AND key < ?",
         (key, f"{key}#", f"{key}$"),  # "$" follows "#": the range of all numbered names

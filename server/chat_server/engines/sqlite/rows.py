@@ -1,9 +1,8 @@
-"""Converts between messages and rows of the table `log`."""
+"""Rows of the table `log`: their columns, and the events that they become."""
 
 from typing import Final
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.delivery.batch import QueuedMessage
 
 COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin"
 """Columns of the table `log`, in the order of a `Row`."""
@@ -11,23 +10,6 @@ COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, ori
 INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names only
 
 Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
-
-
-def to_row(message: QueuedMessage, timestamp: float) -> Row:
-    """Return the row of a message whose `seq` and `id` are set; `timestamp` in seconds since the epoch."""
-    author = message.author
-    return (
-        message.id,
-        message.room.record.id,
-        message.seq,
-        author.id,
-        author.identity,
-        message.ref,
-        message.username,
-        message.text,
-        timestamp,
-        author.origin,
-    )
 
 
 def from_row(row: Row, room: str) -> MessageEvent:

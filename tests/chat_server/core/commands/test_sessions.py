@@ -119,15 +119,15 @@ def test_secret_is_sent_after_its_hash_is_stored(stage: Stage) -> None:
     stage.during_wait.append(look)
     peer.execute(commands.Hello(username="ann", resumable=True))
     secret = peer.receive_one("welcome")["session"]
-    (batch,) = stage.store.batches
-    (record,) = batch.registry_changes.sessions
+    (changes,) = stage.store.changes
+    (record,) = changes.sessions
     stored.append(record.secret_hash)
     assert stored == [hashlib.sha256(secret.encode()).digest()]
     assert (record.id, record.identity, record.name) == (peer.id, peer.session.identity, "ann")
     assert len(secret) * 6 >= 128
     peer.send_message()
     stage.commit()
-    assert not stage.store.batches[1].registry_changes.identities  # it is stored already
+    assert not stage.store.changes[1].identities  # it is stored already
     stage.check()
 
 
@@ -153,8 +153,8 @@ def test_session_that_cannot_be_stored_leaves_no_state(stage: Stage) -> None:
     assert ann.session.record is None
     ann.send_message()
     stage.commit()
-    (batch,) = stage.store.batches
-    assert [identity.id for identity in batch.registry_changes.identities] == [ann.session.identity]
+    (changes,) = stage.store.changes
+    assert [identity.id for identity in changes.identities] == [ann.session.identity]
     stage.check()
 
 

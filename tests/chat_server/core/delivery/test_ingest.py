@@ -33,7 +33,7 @@ def test_messages_during_a_commit_form_one_batch(stage: Stage) -> None:
         bob.send_message(str(number))
     assert stage.wakes == 1
     stage.commit()
-    assert [len(batch.messages) for batch in stage.store.batches] == [10]
+    assert [len(batch) for batch in stage.store.batches] == [10]
     assert [frame["seq"] for frame in ann.messages()] == list(range(1, 11))
 
 
@@ -156,9 +156,9 @@ def test_messages_behind_a_refused_batch_are_refused(stage: Stage) -> None:
     ann.send_message("again", "new", ref="2")
     stage.commit()
     assert ann.receive_one("message")["seq"] == 1
-    (batch,) = stage.store.batches
-    assert [record.name for record in batch.registry_changes.rooms] == ["new"]
-    assert [identity.name for identity in batch.registry_changes.identities] == ["ann"]
+    (changes,) = stage.store.changes
+    assert [room.name for room in changes.rooms] == ["new"]
+    assert [identity.name for identity in changes.identities] == ["ann"]
     stage.check()
 
 
@@ -314,10 +314,10 @@ def test_identities_and_rooms_are_stored_once_before_their_messages(stage: Stage
     stage.commit()
     ann.send_message("four")
     stage.commit()
-    first, second = stage.store.batches
-    assert [identity.name for identity in first.registry_changes.identities] == ["ann", "bob"]
-    assert [record.name for record in first.registry_changes.rooms] == ["lobby"]
-    assert second.registry_changes is None
+    (changes,) = stage.store.changes
+    assert [identity.name for identity in changes.identities] == ["ann", "bob"]
+    assert [room.name for room in changes.rooms] == ["lobby"]
+    assert [len(batch) for batch in stage.store.batches] == [3, 1]
 
 
 def test_batch_is_counted_in_the_statistics(stage: Stage) -> None:
@@ -341,7 +341,7 @@ def test_commit_without_messages_is_not_counted(stage: Stage) -> None:
     stage.commit()
     ann.execute(commands.Open(peer="bob"))
     stage.commit()
-    assert stage.store.batches  # the conversation
+    assert stage.store.changes  # the conversation
     assert stage.hub.stats.commits == 0
     ann.send_message()
     stage.commit()

@@ -22,7 +22,7 @@ from chat_protocol import commands
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.publisher import message_event
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.log import SqliteEngine
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -276,7 +276,7 @@ def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: li
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
         inline = lambda function, *args: function(*args)  # noqa: E731
-        store = SqliteStore(path, full_sync=False, offload=inline, read_offload=inline)
+        store = SqliteEngine(path, full_sync=False, offload=inline, read_offload=inline)
         with closing(store), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
 
             def fail() -> None:
@@ -290,5 +290,5 @@ def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: li
             stage = make_stage(store=store, patience_s=0.05)
             Play(stage, fail, heal).run(play)
             for room in stage.hub.rooms.values():
-                kept = store.read(room.record, 0, 10**6, 10**6, newest=False)
+                kept = store.read(room.id, room.name, 0, 10**6, 10**6, newest=False)
                 assert [event.seq for event in kept] == list(range(1, room.head + 1))
