@@ -68,14 +68,14 @@ class Server:
         self._started_at = self.clock.monotonic()
         self._descriptors = raise_descriptor_limit()
         # Before the store: a port in use must not leave a new data file behind.
-        listening = listen_or_fail("", config.host, config.port)
+        self._listening = listen_or_fail("", config.host, config.port)
         self._metrics_listening: socket.socket | None = None
         try:
             if config.metrics_port:
                 self._metrics_listening = listen_or_fail("metrics-", config.metrics_host, config.metrics_port)
             self.store = open_engine(config, self.clock.time)
         except BaseException:
-            listening.close()
+            self._listening.close()
             if self._metrics_listening is not None:
                 self._metrics_listening.close()
             raise
@@ -86,6 +86,7 @@ class Server:
         try:
             self.hub = Hub(
                 server=ServerIdentity("greenroom", __version__, config.node),
+                address=self.address,
                 log=self.store,
                 registry=self.store,
                 ingest=self.ingest,
@@ -104,8 +105,8 @@ class Server:
             self.clock,
             lambda: self.hub.stats,
             observers=observers,
-            on_opening_done=self.hub.conversations.finish_opening,
-            reopen=self.hub.conversations.reopen,
+            on_opening_done=self.hub.openings.finish_opening,
+            reopen=self.hub.openings.reopen,
         )
         self.committer = Committer(
             self.store,
@@ -147,7 +148,7 @@ class Server:
         )
         self.backfill_loop = BackfillLoop(self.log, self.hub.backfill, backfill_wakeup)
         self.listener = Listener(
-            listening,
+            self._listening,
             self.connections,
             max_connections=self._max_connections,
             on_rejected=self.reporter.connection_rejected,
@@ -180,7 +181,7 @@ class Server:
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return int(self.listener.socket.getsockname()[1])
+        return int(self._listening.getsockname()[1])
 
     @property
     def address(self) -> str:
@@ -191,7 +192,6 @@ class Server:
     def start(self) -> None:
         """Start all greenlets and threads, then accept connections."""
         self.sink.start()
-        self.hub.address = self.address
         self.loop_lag.start()
         if self.metrics_server is not None:
             self.metrics_server.start()
@@ -302,7 +302,7 @@ class Server:
             self._ping,
             hub.backfill.tick,
             hub.resumable.tick,
-            hub.conversations.tick,
+            hub.closings.tick,
             self.connections.end_hello_timeouts,
         ):
             try:

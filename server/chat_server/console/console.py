@@ -22,7 +22,7 @@ from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
 from chat_server.console.link import ConsoleLink
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import BaseSession
 from chat_server.observability.event_log import to_printable
 from chat_server.vocabulary import LogEvent
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chat_protocol.events import Event as WireEvent
     from chat_server.core.chat.hub import Hub
     from chat_server.core.commands.router import Router
+    from chat_server.core.delivery.room import Session
 
 HELP: Final = (
     "A line is sent to the lobby.  /msg NAME text   message to one user   /who   connected users\n"
@@ -85,12 +86,12 @@ class Console(ConsoleLink):
         self._prompt: Any = None
         self._thread = threading.Thread(target=self._read_terminal, name="console", daemon=True)
         self._greenlet: gevent.Greenlet | None = None
-        self.session = Session(self, ConsoleOutbox(self._show_event), hub.clock.monotonic())
+        self.session: Session = BaseSession(self, ConsoleOutbox(self._show_event), hub.clock.monotonic())
 
     def start(self) -> None:
         """Join the lobby, and start reading the terminal."""
         self._hub.activate_operator(self.session)
-        self._hub.join_room(self._hub.find_or_make_room(LOBBY), self.session)
+        self._hub.rooms.join(self._hub.rooms.find_or_make(LOBBY), self.session)
         self._wake.start(self._line_ready.set)
         self._greenlet = gevent.spawn(self._serve)
         self._thread.start()
@@ -189,7 +190,7 @@ class Console(ConsoleLink):
 
     def _kick(self, name: str) -> None:
         user = self._hub.directory.require_user(name)
-        if user is self.session:
+        if user is self.session.identity:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot kick yourself; type bye to stop the server")
         self._hub.kick(user)
         self._print(f"* {to_printable(user.name)} was kicked, and cannot return for a minute")

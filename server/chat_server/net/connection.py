@@ -16,7 +16,7 @@ from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
 from chat_server.core.sessions import detached
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import BaseSession
 from chat_server.net import tcp_info
 from chat_server.net.outbox import Outbox
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chat_protocol.dialects.base import Incoming
+    from chat_server.core.delivery.room import Session
     from chat_server.core.ports.link import Signal
     from chat_server.net.context import ConnectionContext
     from chat_server.net.event_loop import LoopEvent
@@ -93,6 +94,7 @@ class Connection:
         "host",
         "opened_at",
         "outbox",
+        "paused",
         "session",
         "transport",
     )
@@ -108,7 +110,8 @@ class Connection:
         self.end_reason: str | None = None
         self.codec: Codec = DialectDetector()
         self.outbox = Outbox(transport, context, self)
-        self.session = Session(self, self.outbox, self.opened_at)
+        self.session: Session = BaseSession(self, self.outbox, self.opened_at)
+        self.paused = False
         self._context = context
         self._registry = registry
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
@@ -241,9 +244,9 @@ class Connection:
         if not self.outbox.queued_bytes or self.end_reason is not None:
             return
         self._drained = self._context.loop.new_event()
-        self.session.paused = True
+        self.paused = True
         self._drained.wait()
-        self.session.paused = False
+        self.paused = False
         self._drained = None
 
     def _wait_for_end(self) -> None:
@@ -369,9 +372,9 @@ class Connection:
     def wait(self, signal: Signal) -> None:
         """Send the answers so far, then wait for `signal`."""
         self.outbox.uncork()
-        self.session.paused = True
+        self.paused = True
         cast("LoopEvent", signal).wait()
-        self.session.paused = False
+        self.paused = False
 
     def new_signal(self) -> LoopEvent:
         """Return a new signal for `wait`."""

@@ -6,9 +6,9 @@ from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.observer import Observer
+from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
-from chat_server.core.sessions.cursor import LaggingRooms
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.lagging import Lagging
 from chat_server.vocabulary import LogEvent
 
 
@@ -30,7 +30,7 @@ class CoreLog(Observer):
             resumed=resumed,
         )
 
-    def session_lagging(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_lagging(self, session: Session, lagging: Lagging[Room]) -> None:
         """Log a session that reads too slowly."""
         self._log.warning(
             LogEvent.READER_LAGGING,
@@ -42,7 +42,7 @@ class CoreLog(Observer):
             duration_s=round(self._clock.monotonic() - lagging.since, 3),
         )
 
-    def session_caught_up(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         """Log that a session which was logged as lagging has caught up."""
         self._log.info(
             LogEvent.READER_CAUGHT_UP,

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
+from chat_server.core.delivery.room import delivered_to
 from chat_server.net.connection import Connection
 from chat_server.observability.rejection_counter import RejectionCounter
 from chat_server.vocabulary import LogEvent
@@ -59,7 +60,7 @@ class LogReporter:
             stats.refused[reason] += 1
             return
         stats.closed[reason] += 1
-        messages_out, room_bytes = session.delivered()
+        messages_out, room_bytes = delivered_to(session)
         rtt = session.rtt
         self._log.info(
             LogEvent.SESSION_CLOSED,

@@ -54,6 +54,7 @@ class Play:
         observers = Observers()
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
+            address="",
             log=engine,
             registry=engine,
             ingest=ingest,
@@ -69,8 +70,8 @@ class Play:
             self.clock,
             lambda: self.hub.stats,
             observers=observers,
-            on_opening_done=self.hub.conversations.finish_opening,
-            reopen=self.hub.conversations.reopen,
+            on_opening_done=self.hub.openings.finish_opening,
+            reopen=self.hub.openings.reopen,
         )
         self.committer = Committer(
             engine, engine, ingest, publisher, self.clock, lambda: self.hub.stats, patience_s=1.0
@@ -139,7 +140,7 @@ class Play:
 
     def is_paused(self) -> bool:
         """Whether the session is noted as not being read from."""
-        return self.connection.session.paused
+        return self.connection.paused
 
     @property
     def frames(self) -> list[dict[str, Any]]:

@@ -249,7 +249,7 @@ def test_repr_shows_the_state_of_connection_outbox_and_session(play: Play) -> No
     assert repr(session) == f"<Session ann {session.id} active, 1 rooms>"
     outbox = play.connection.outbox
     assert repr(outbox) == f"<Outbox open, {outbox.queued_bytes} bytes queued>"
-    assert repr(session.rooms["lobby"]) == "<Room lobby head 0, 1 of 1 members live>"
+    assert repr(session.memberships["lobby"].room) == "<Room lobby head 0, 1 of 1 members live>"
     play.connection.close_with_bye(ByeReason.KICKED)
     assert repr(play.connection).startswith("<Connection 127.0.0.1:4242 ndjson kicked, <Session ann")
     assert "<Outbox closed" in repr(outbox)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from chat_protocol import commands
 from chat_protocol.errors import ByeReason, Fault
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.lifecycle import SessionEvent
+from chat_server.core.sessions.session import BaseSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chat_protocol.dialects.base import Encoding
+    from chat_server.core.delivery.room import Session
     from chat_server.core.ports.link import Outbox as OutboxPort
     from support.core_stage.stage import Stage
 
@@ -83,6 +85,7 @@ class Link:
         self.failed_hellos = 0
         self.peer: Peer
         self.tcp_ms: float | None = 0.5
+        self.paused = False
 
     def close_with_bye(
         self,
@@ -157,7 +160,7 @@ class Peer:
         self.link = Link(stage, f"peer:{number}")
         self.link.peer = self
         self.encoding = encoding
-        self.session = Session(self.link, self.outbox, stage.clock.now)
+        self.session: Session = BaseSession(self.link, self.outbox, stage.clock.now)
         self.session.encoding = encoding
         self.outbox.drained = lambda: stage.hub.backfill.mark_ready(self.session)
         self._received = 0
@@ -219,7 +222,8 @@ class Peer:
         session = self.session
         if session.link is not self.link:
             return
-        session.for_good |= for_good
+        if for_good:
+            session.apply(SessionEvent.LEAVE)
         self.stage.hub.wait_own_delivered(session)
         self.stage.hub.disconnect(session)
         self.outbox.torn_down = self.outbox.closed = True

@@ -16,6 +16,8 @@ from chat_server.core.delivery.committer import Committer
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.publisher import Publisher
+from chat_server.core.sessions.lifecycle import SessionState
+from chat_server.core.sessions.membership import MembershipState
 from support.core_stage.clock import Clock
 from support.core_stage.peer import Peer, fan_out
 from support.fakes.failing_store import FailingStore
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chat_protocol.dialects.base import Encoding
+    from chat_server.core.delivery.room import Session
 
 NO_LIMITS = Limits(rate_messages=0, rate_bytes=0)
 
@@ -50,6 +53,7 @@ class Stage:
         observers = Observers(self.observer)
         self.hub = Hub(
             server=ServerIdentity("greenroom", "0", "test"),
+            address="",
             log=self.store,
             registry=self.store,
             ingest=self.ingest,
@@ -65,8 +69,8 @@ class Stage:
             self.clock,
             lambda: self.hub.stats,
             observers=observers,
-            on_opening_done=self.hub.conversations.finish_opening,
-            reopen=self.hub.conversations.reopen,
+            on_opening_done=self.hub.openings.finish_opening,
+            reopen=self.hub.openings.reopen,
         )
         self.committer: Any = Committer(
             self.store,
@@ -131,32 +135,56 @@ class Stage:
         hub = self.hub
         assert self.committer.idle
         assert not self.observer.errors
-        assert {session.key for session in hub.sessions.values()} <= set(hub.directory)
-        assert set(hub.identities) == {session.identity for session in hub.sessions.values()}
+        assert {session.identity.key for session in hub.sessions.values()} <= set(hub.directory)
+        assert set(hub.identities) == {session.identity.id for session in hub.sessions.values()}
         for session in hub.sessions.values():
-            assert not session.closed
+            assert session.state is SessionState.ACTIVE
             assert session.pending == 0
-            assert hub.directory[session.key] is session
-            opened = [room for room in hub.conversations.by_pair.values() if room.opener is session]
-            assert session.opened_count == len(opened)
-            for room in session.rooms.values():
-                assert session in room.members
-            for room in session.conversations:
-                assert hub.conversations.by_pair[room.pair] is room  # type: ignore[index]
+            identity = session.identity
+            assert hub.directory[identity.key] is identity
+            assert session in identity.sessions
+            opened = [one for one in hub.conversations.by_pair.values() if one.opener is identity]
+            assert identity.opened_count == len(opened)
+            for key, membership in session.memberships.items():
+                assert membership.room.key == key
+                assert membership.room.members[session] is membership
+            for pair in identity.conversations or ():
+                assert hub.conversations.by_pair[pair].pair == pair
             refs = session.refs or {}
             assert len(refs) <= 1024
             assert not any(isinstance(entry, QueuedMessage) for entry in refs.values())
+            self._check_memberships(session)
         for room in hub.rooms.values():
             assert room.members or room.id
-        for pair, room in hub.conversations.by_pair.items():
+        for pair, conversation in hub.conversations.by_pair.items():
+            room = conversation.room
             assert any(identity in hub.identities for identity in pair)  # one may still read
-            assert (room.opener is None) == (not room.members)
+            assert (conversation.opener is None) == (not room.members)
+            assert conversation.is_open == bool(room.members)
             assert len(room.members) in {0, 2}
-            assert not room.members or hub.conversations.by_name[room.key] is room
-        for key, room in hub.conversations.by_name.items():
-            assert room.key == key
-            assert hub.conversations.by_pair[room.pair] is room  # type: ignore[index]
-        for room in (*hub.rooms.values(), *hub.conversations.by_pair.values()):
+            assert not room.members or hub.conversations.by_name[room.key] is conversation
+        for key, conversation in hub.conversations.by_name.items():
+            assert conversation.room.key == key
+            assert hub.conversations.by_pair[conversation.pair] is conversation
+        for room in (*hub.rooms.values(), *(one.room for one in hub.conversations.by_pair.values())):
             assert room.head == (self.store._heads[room.id] if room.id else 0)
             assert not room.is_queued
             assert sum(len(feed.sessions) for feed in room._feeds.values()) == len(room.members)
+
+    @staticmethod
+    def _check_memberships(session: Session) -> None:
+        """Check that states and cursors of a connected session fit, and that each cursor is served."""
+        ending = list((session.ending or {}).values())
+        for membership in session.memberships.values():
+            assert membership.state in {MembershipState.LIVE, MembershipState.LAGGING}
+            assert (membership.state is MembershipState.LIVE) == (membership.cursor is None)
+        for membership in ending:
+            assert membership.state in {MembershipState.ENDING, MembershipState.UNCONFIRMED}
+            assert (membership.state is MembershipState.UNCONFIRMED) == (membership.cursor is None)
+            assert session not in membership.room.members
+        cursors = {
+            membership: membership.cursor
+            for membership in (*session.memberships.values(), *ending)
+            if membership.cursor is not None
+        }
+        assert cursors == (session.lagging.memberships if session.lagging is not None else {})

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.observer import Observer
-from chat_server.core.sessions.cursor import LaggingRooms
-from chat_server.core.sessions.session import Session
+from chat_server.core.delivery.room import Room, Session
+from chat_server.core.sessions.lagging import Lagging
 
 
 class RecordingObserver(Observer):
@@ -19,10 +19,10 @@ class RecordingObserver(Observer):
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
         self.stored.extend(messages)
 
-    def session_lagging(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_lagging(self, session: Session, lagging: Lagging[Room]) -> None:
         self.lagging.append(("lagging", session.name, lagging.missing_messages()))
 
-    def session_caught_up(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         self.lagging.append(("caught up", session.name, lagging.messages_sent))
 
     def delivery_failed(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""The hub: sessions, public rooms and conversations, and what happens when a session comes or goes.
+"""The hub: what the core consists of, and what happens when a session comes or goes.
 
 Handlers (core/commands) go through it. Nothing here MAY switch greenlets, except `wait_own_delivered`,
 `wait_caught_up`, `wait_delivered` and `persist_closings`: names, members and heads change together.
@@ -8,34 +8,41 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping
 from statistics import median
+from typing import TYPE_CHECKING
 
 from chat_protocol import names
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Closed, RoomState, ServerIdentity
 from chat_server.core.base.interval_stats import IntervalStats
-from chat_server.core.base.limits import Limits
-from chat_server.core.base.sorted_dict import SortedDict
-from chat_server.core.chat.conversations import Conversations, cursor_of, position
+from chat_server.core.chat.closings import Closings
+from chat_server.core.chat.conversations import Conversations
+from chat_server.core.chat.openings import Openings
 from chat_server.core.chat.presence import PresenceUpdates
+from chat_server.core.chat.rooms import PublicRooms
 from chat_server.core.delivery.backfill import Backfill
-from chat_server.core.delivery.ingest import Ingest
-from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.room import Room
-from chat_server.core.names import scripts
-from chat_server.core.names.confusables import Confusables
 from chat_server.core.names.directory import Directory
-from chat_server.core.ports.clock import Clock
-from chat_server.core.ports.link import FanOut
 from chat_server.core.ports.log import Log, Origin
-from chat_server.core.ports.registry import NewRoom, Registry, SessionRecord, StoredRoom
-from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions import detached
-from chat_server.core.sessions.cursor import LaggingRooms
 from chat_server.core.sessions.heartbeat import Heartbeat
+from chat_server.core.sessions.lifecycle import SessionEvent, SessionState
+from chat_server.core.sessions.membership import MembershipEvent, MembershipState
 from chat_server.core.sessions.resumable import RESUME_HOLD_S, ResumableSessions
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import BaseSession, Resumption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chat_server.core.base.limits import Limits
+    from chat_server.core.delivery.ingest import Ingest
+    from chat_server.core.delivery.observer import Observers
+    from chat_server.core.delivery.room import Member, Session, User
+    from chat_server.core.ports.clock import Clock
+    from chat_server.core.ports.link import FanOut
+    from chat_server.core.ports.registry import NewRoom, Registry, SessionRecord, StoredRoom
+    from chat_server.core.ports.wakeup import Wakeup
+    from chat_server.core.sessions.lagging import Lagging
 
 
 def new_public_id() -> str:
@@ -47,13 +54,15 @@ class Hub:
     """The state of the core.
 
     `ping_interval`, `stalled_timeout` and `resume_hold` are in seconds; the first two are above 0, and with a
-    `resume_hold` of 0 a session without a connection ends at the next tick.
+    `resume_hold` of 0 a session without a connection ends at the next tick. `address`: HOST:PORT of the
+    server, for the list of servers.
     """
 
     def __init__(
         self,
         *,
         server: ServerIdentity,
+        address: str,
         log: Log,
         registry: Registry,
         ingest: Ingest,
@@ -67,7 +76,7 @@ class Hub:
         resume_hold: float = RESUME_HOLD_S,
     ) -> None:
         self.server = server
-        self.address = ""
+        self.address = address
         self.log = log
         self.registry = registry
         self.clock = clock
@@ -76,46 +85,49 @@ class Hub:
         self.ingest = ingest
         self.stats = IntervalStats()
         self.sessions: dict[str, Session] = {}  # connected, by public id
-        self.directory = Directory(clock)  # connected or held
-        self.identities: dict[int, Session] = {}  # connected or held
-        self.rooms: SortedDict[Room] = SortedDict()  # public, by folded name
+        self.directory: Directory[Session] = Directory(clock)  # connected or held
+        self.identities: dict[int, User] = {}  # connected or held
         self.resumable = ResumableSessions(clock, resume_hold, lambda: self.limits, self._expire)
         self.backfill = Backfill(
-            log, clock, lambda: self.stats, backfill_wakeup, observers, stalled_timeout=stalled_timeout
-        )
-        self.conversations = Conversations(
-            self.identities,
-            self._new_room,
-            self.backfill,
-            limits=lambda: self.limits,
-            enqueue_opening=ingest.open_conversation,
-            enqueue_state=ingest.save_conversation_state,
-            enqueue_release=ingest.release_room,
+            log,
+            clock,
+            lambda: self.stats,
+            backfill_wakeup,
+            observers,
+            on_closed_sent=self._on_closed_sent,
+            stalled_timeout=stalled_timeout,
         )
         self.presence_updates = PresenceUpdates(clock)
+        self.rooms = PublicRooms(self._new_room, self.backfill, self.presence_updates, lambda: self.limits)
+        self.conversations = Conversations(self.identities, self._new_room, ingest, lambda: self.limits)
+        self.closings = Closings(self.conversations, self.backfill, ingest)
+        self.openings = Openings(self.conversations, self.closings, self.backfill, ingest)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
         self._observers = observers
         self._recent_rtt_ms: deque[float] = deque(maxlen=512)
-        self._room_names = Confusables()
         self._fan_out = fan_out
         for row in registry.public_rooms():
-            self.rooms[row.key] = self._new_room(row)
-            self._room_names.add_name(row.name, row.key)
+            self.rooms.restore(row)
         for record in registry.resumable_sessions():
             self.restore_session(record)
         for stored in registry.conversations_of(self.identities.keys()):
-            self.conversations.restore(stored)
+            self.openings.restore(stored)
 
     # Sessions
 
-    def activate(self, session: Session, public_id: str, identity: int) -> None:
-        """Register a session that has claimed its name: others can find it now."""
+    def activate(self, session: Session, public_id: str, identity: User, number: int) -> None:
+        """Register a session under an identity that has claimed its name: others can find it now.
+
+        `number`: the id of the identity.
+        """
+        session.apply(SessionEvent.ACTIVATE)
         session.id = public_id
-        session.identity = identity
         session.connected_at = self.clock.time()
-        session.conversations = {}
+        session.identity = identity
+        identity.id = number
+        identity.add_session(session)
         self.sessions[public_id] = session
-        self.identities[identity] = session
+        self.identities[number] = identity
         self.stats.opened += 1
 
     def disconnect(self, session: Session) -> None:
@@ -124,196 +136,183 @@ class Hub:
             return
         self.heartbeat.unwatch(session)
         self.backfill.stop_feeding(session)
-        for room in list(session.rooms.values()):
-            if not room.is_conversation:
-                self.leave_room(room, session)
+        for membership in list(session.memberships.values()):
+            if not membership.room.is_conversation:
+                self.rooms.leave(membership.room, session)
         self.sessions.pop(session.id, None)
-        if session.for_good or session.record is None or session.link.bytes_acked() < session.welcome_end:
+        resumption = session.resumption
+        if (
+            session.state is not SessionState.ACTIVE
+            or resumption is None
+            or session.link.bytes_acked() < resumption.welcome_end
+        ):
             self.close_session(session)  # a client that never got its welcome has no secret to resume with
         else:
             self._hold(session)
-        for signal in session.disconnect_signals or ():
-            signal.set()
-        session.disconnect_signals = None
+        if resumption is not None and resumption.disconnect_signals is not None:
+            for signal in resumption.disconnect_signals:
+                signal.set()
+            resumption.disconnect_signals = None
 
     def _hold(self, session: Session) -> None:
         """Hold a session whose connection was lost: it keeps its name, its refs and its conversations."""
-        for room in session.rooms.values():
-            room.leave_feed(session, room.head)
-        unconfirmed = session.unconfirmed_openings()
-        session.unconfirmed = None
-        session.held = True
+        for membership in session.memberships.values():
+            membership.room.leave_feed(session, membership.room.head, MembershipEvent.HOLD)
+        unconfirmed = self._take_unconfirmed(session)
+        session.apply(SessionEvent.HOLD)
         address_key = session.link.address_key
         session.outbox, session.link = detached.OUTBOX, detached.LINK
-        for room, cursor in list(session.lagging.cursors.items() if session.lagging is not None else ()):
+        for membership, cursor in list(session.lagging.memberships.items() if session.lagging else ()):
             if cursor.client_knows and cursor.closed_event is None:
-                self.backfill.drop_cursor(session, room)  # its client knows its position
-        for room, (since, _) in unconfirmed.items():
-            cursor = cursor_of(session, room) or self.backfill.fall_behind(session, room, since)
+                self.backfill.drop_cursor(session, membership)  # its client knows its position
+        for membership, since in unconfirmed:
+            cursor = membership.cursor or self.backfill.fall_behind(session, membership, since)
             cursor.seq = min(cursor.seq, since)
             cursor.client_knows = False
-            if session not in room.members and cursor.closed_event is None:
-                peer = self.conversations.peer_name(room, session)
-                cursor.end_with(room, Closed(room=room.name, peer=peer, by=peer or session.name))
+            if membership.state is MembershipState.UNCONFIRMED:
+                room = membership.room
+                peer = self.conversations.peer_name(room, session.identity)
+                cursor.end_with(room.head, Closed(room=room.name, peer=peer, by=peer or session.name))
+        for membership in list(session.ending.values() if session.ending else ()):
+            if membership.cursor is None:  # its client has received `closed`
+                session.drop_ending(membership.room)
+                membership.apply(MembershipEvent.LEAVE)
+            else:
+                membership.apply(MembershipEvent.HOLD)
         self.resumable.hold(session, address_key)
+
+    @staticmethod
+    def _take_unconfirmed(session: Session) -> list[tuple[Member, int]]:
+        """Return the memberships whose openings are unconfirmed, in their order, each with its seq."""
+        found = []
+        for membership in (*session.memberships.values(), *(session.ending or {}).values()):
+            since = session.unconfirmed_since(membership)
+            if since is not None and membership.opening is not None:
+                found.append((membership.opening[1], membership, since))
+                membership.opening = None
+        return [(membership, since) for _, membership, since in sorted(found, key=lambda one: one[0])]
 
     def persist_closings(self, session: Session) -> None:
         """Store that the session's conversations are closed, before it is closed for good. May wait."""
-        conversations = [room for room in session.rooms.values() if room.is_conversation]
-        saved = [self.conversations.save_closing(room, session) for room in conversations]
-        if any(saved) or (session.for_good and session.record is not None):
-            if session.record is not None:
+        saved = self._save_closings(session)
+        resumable = session.resumption is not None
+        if saved or (session.state is SessionState.LEAVING and resumable):
+            if resumable:
                 self.ingest.forget_session(session.id)
             self.wait_delivered(session)
 
+    def _save_closings(self, session: Session) -> bool:
+        """Queue the closings of all conversations of a session; return whether there were any to store."""
+        saved = [
+            self.closings.save_closing(self.conversations.of(membership.room), session)
+            for membership in session.memberships.values()
+            if membership.room.is_conversation
+        ]
+        return any(saved)
+
     def _expire(self, session: Session) -> None:
         """End a held session: first in the store, then, after `EXPIRY_GRACE_S`, for everyone."""
-        if session.for_good:
+        if session.state is SessionState.EXPIRING:
             self.close_session(session)
             return
-        session.for_good = True
-        for room in session.rooms.values():
-            self.conversations.save_closing(room, session)
+        session.apply(SessionEvent.EXPIRE)
+        self._save_closings(session)
         self.ingest.forget_session(session.id)
         self.resumable.start_expiry(session)
 
     def close_session(self, session: Session) -> None:
         """Remove a session for good: close its conversations, release its name."""
-        session.closed = True
+        session.apply(SessionEvent.CLOSE)
         self.resumable.unregister(session)
-        for room in list(session.rooms.values()):
-            self.conversations.close(room, session, None)
-        session.lagging = None
-        self.directory.release(session)
-        if session.id:
-            del self.identities[session.identity]
-            self.conversations.forget_conversations_of(session)
-            if session.record is not None:
-                self.ingest.forget_session(session.id)
+        for membership in list(session.memberships.values()):
+            self.closings.close(self.conversations.of(membership.room), session, None)
+        for membership in (session.ending or {}).values():
+            membership.apply(MembershipEvent.LEAVE)
+        session.lagging = session.ending = None
+        identity = session.identity
+        if not session.id:
+            return
+        identity.remove_session(session)
+        if not identity.sessions:
+            self.directory.release(identity)
+            del self.identities[identity.id]
+            self.conversations.forget_conversations_of(identity)
+        if session.resumption is not None:
+            self.ingest.forget_session(session.id)
 
     def restore_session(self, record: SessionRecord) -> None:
         """Register a stored session as held, at start."""
-        session = Session(detached.LINK, detached.OUTBOX, self.clock.monotonic())
-        session.held = session.identity_stored = session.refs_to_load = True
-        session.id, session.identity, session.record = record.id, record.identity, record
-        self.identities[record.identity] = session
-        self.directory.assign(record.name, names.fold(record.name), session)
+        session: Session = BaseSession(detached.LINK, detached.OUTBOX, self.clock.monotonic())
+        session.apply(SessionEvent.RESTORE)
+        session.id = record.id
+        session.resumption = Resumption(record)
+        session.resumption.refs_to_load = True
+        identity = self.identities.get(record.identity)
+        if identity is None:
+            identity = self.directory.add(record.name, names.fold(record.name))
+            identity.id, identity.is_stored = record.identity, True
+            self.identities[record.identity] = identity
+        identity.add_session(session)
+        session.identity = identity
         self.resumable.register(session)
         self.resumable.hold(session)
 
-    def kick(self, session: Session) -> None:
+    def kick(self, user: User) -> None:
         """Disconnect a user, and block the name for a while."""
-        self.directory.block_name(session.key)
-        session.for_good = True
-        if session.held:
-            self.close_session(session)
-        else:
-            session.link.close_with_bye(ByeReason.KICKED)
-
-    # Public rooms
-
-    def find_or_make_room(self, name: str) -> Room:
-        """Return the public room of that name, or a new one that `join_room` registers. Raises `Refused`."""
-        room = self.rooms.get(name)
-        if room is not None:
-            return room
-        try:
-            shown = names.validate_name(name)
-        except ValueError as error:
-            raise Refused(ErrorCode.NAME_INVALID, f"invalid room name: {error}") from None
-        key = names.fold(shown)
-        return self.rooms.get(key) or self._make_room(shown, key)
-
-    def _make_room(self, shown: str, key: str) -> Room:
-        """Return a new public room, not registered yet, or raise `Refused`."""
-        mixed = scripts.mixing_problem(shown)
-        if mixed is not None:
-            raise Refused(ErrorCode.NAME_INVALID, f"invalid room name: {mixed}")
-        alike = self._room_names.find_confusable(shown, key)
-        if alike is not None:
-            raise Refused(
-                ErrorCode.NAME_TAKEN,
-                f"the room name {shown} looks like {alike}, which exists; choose another",
-            )
-        room = self._new_room(NewRoom(shown, key))
-        self.check_new_rooms([room])
-        return room
-
-    def check_room_limit(self, count: int) -> None:
-        """Raise `Refused` if a session may not be in `count` public rooms."""
-        if count > self.limits.max_rooms > 0:
-            raise Refused(ErrorCode.TOO_MANY, f"you can be in at most {self.limits.max_rooms} rooms at once")
-
-    def check_new_rooms(self, rooms: Iterable[Room]) -> None:
-        """Raise `Refused` if those of `rooms` that are new may not be created together."""
-        new = [room for room in rooms if room.key not in self.rooms]
-        if new and len(self.rooms) + len(new) > self.limits.max_public_rooms > 0:
-            raise Refused(ErrorCode.TOO_MANY, "the server has too many rooms; join an existing one")
-        if len(new) > 1:
-            confusables = Confusables()
-            for room in new:
-                alike = confusables.find_confusable(room.name, room.key)
-                if alike is not None:
-                    raise Refused(
-                        ErrorCode.NAME_TAKEN,
-                        f"the room names {room.name} and {alike} look alike; join one of them",
-                    )
-                confusables.add_name(room.name, room.key)
-
-    def join_room(self, room: Room, session: Session, *, lagging: bool = False) -> Room:
-        """Make the session a member of a public room; return the registered room.
-
-        With `lagging` it has a cursor, and is backfilled first.
-        """
-        if room.key not in self.rooms:
-            self.rooms[room.key] = room
-            self._room_names.add_name(room.name, room.key)
-        room = self.rooms[room.key]
-        if session not in room.members:
-            if lagging:
-                room.add_lagging_member(session)
+        self.directory.block_name(user.key)
+        for session in user.sessions:
+            if session.held:
+                self.close_session(session)
             else:
-                room.add_member(session)
-            self.presence_updates.note_joined(room, session.name)
-        return room
+                session.apply(SessionEvent.LEAVE)
+                session.link.close_with_bye(ByeReason.KICKED)
 
-    def leave_room(self, room: Room, session: Session) -> None:
-        """Remove a member; a public room without members and messages is deleted."""
-        room.remove_member(session)
-        self.backfill.drop_cursor(session, room)
-        self.presence_updates.note_left(room, session.name)
-        if not room.members and not room.id and not room.is_queued and room.key in self.rooms:
-            del self.rooms[room.key]
-            self._room_names.remove_name(room.key)
-            self.presence_updates.forget_room(room)
+    def _on_closed_sent(self, session: Session, membership: Member) -> None:
+        self.closings.finish_closing(session, membership)
+
+    # Rooms of both kinds
 
     def trim_tails(self, lasts: Mapping[int, int]) -> None:
         """Drop from memory what the store has deleted: per room id, messages up to a seq."""
-        for rooms in (self.rooms, self.conversations.by_name):
-            for room in rooms.values():
-                last = lasts.get(room.id)
-                if last is not None:
-                    room.trim_tail(last)
+        conversations = (each.room for each in self.conversations.by_name.values())
+        for room in (*self.rooms.values(), *conversations):
+            last = lasts.get(room.id)
+            if last is not None:
+                room.trim_tail(last)
 
     def require_joined(self, name: str, session: Session) -> Room:
         """Return the room that the session sends to, or raise `Refused`. Reopens a closed conversation."""
-        room = session.rooms.get(name) or session.rooms.get(names.fold(name))
-        if room is None:
+        membership = session.memberships.get(name) or session.memberships.get(names.fold(name))
+        if membership is None:
             if name.startswith("@"):
-                return self.conversations.require_reopened(name, session)
+                return self.openings.require_reopened(name, session)
             raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
-        return room
+        return membership.room
 
     def require_readable(self, name: str, session: Session) -> Room:
         """Return a room that the session may read, or raise `Refused`."""
-        room = session.rooms.get(names.fold(name))
-        if room is not None:
-            return room
+        membership = session.memberships.get(names.fold(name))
+        if membership is not None:
+            return membership.room
         if name.startswith("@"):
-            return self.conversations.require_own(name, session)
+            return self.conversations.require_own(name, session.identity).room
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
 
-    # Room states and round trips
+    def room_state(self, room: Room, session: Session) -> RoomState:
+        """Return the state of a room for one of its members: its position, and the users present."""
+        if not room.is_conversation:
+            return RoomState(room.name, room.position_of(session), room.user_count)
+        present = {member.identity for member in room.members if not member.held}
+        peer, membership = self.conversations.peer_name(room, session.identity), room.membership_of(session)
+        cursor = None if membership is None else membership.cursor
+        if not peer and cursor is not None and cursor.closed_event is not None:
+            peer = cursor.closed_event.peer  # it has left for good
+        return RoomState(room.name, room.position_of(session), len(present), peer)
+
+    def _new_room(self, row: NewRoom | StoredRoom) -> Room:
+        return Room(row, self._fan_out, self.backfill.fall_behind)
+
+    # Round trips
 
     def start_watching(self, session: Session, *, resumed: bool) -> None:
         """Start pinging a session that has been sent its welcome, and report it."""
@@ -328,24 +327,11 @@ class Hub:
         """Return the median of the last round trips in ms, None if there are none."""
         return round(median(self._recent_rtt_ms), 3) if self._recent_rtt_ms else None
 
-    def room_state(self, room: Room, session: Session) -> RoomState:
-        """Return the state of a room for one of its members: its position, and the members present."""
-        if not room.is_conversation:
-            return RoomState(room.name, position(room, session), len(room.members))
-        present = sum(not member.held for member in room.members)
-        peer, cursor = self.conversations.peer_name(room, session), cursor_of(session, room)
-        if not peer and cursor is not None and cursor.closed_event is not None:
-            peer = cursor.closed_event.peer  # it has left for good
-        return RoomState(room.name, position(room, session), present, peer)
-
     def activate_operator(self, session: Session) -> None:
         """Register the operator at the server's terminal."""
         session.origin = Origin.SERVER
-        self.directory.assign(names.SERVER_NAME, names.SERVER_NAME, session)
-        self.activate(session, new_public_id(), self.registry.new_identity())
-
-    def _new_room(self, row: NewRoom | StoredRoom) -> Room:
-        return Room(row, self._fan_out, self.backfill)
+        identity = self.directory.add(names.SERVER_NAME, names.SERVER_NAME)
+        self.activate(session, new_public_id(), identity, self.registry.new_identity())
 
     # Waiting
 
@@ -361,13 +347,13 @@ class Hub:
     def wait_caught_up(self, session: Session, room: Room) -> None:
         """Wait until the session has received the room up to its current head. May wait."""
         head = room.head
-        while (cursor := cursor_of(session, room)) is not None and cursor.seq < head:
+        while room.position_of(session) < head:
             if session.outbox.closed or session.lagging is None:
                 return
             self._wait_progress(session, session.lagging)
 
     @staticmethod
-    def _wait_progress(session: Session, lagging: LaggingRooms) -> None:
+    def _wait_progress(session: Session, lagging: Lagging[Room]) -> None:
         lagging.progress_signal = session.link.new_signal()
         session.link.wait(lagging.progress_signal)
 

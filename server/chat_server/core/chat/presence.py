@@ -7,7 +7,7 @@ count is sent at most every five seconds.
 from typing import Final
 
 from chat_protocol.events import Presence
-from chat_server.core.delivery.room import Room
+from chat_server.core.delivery.room import Room, User
 from chat_server.core.ports.clock import Clock
 
 PRESENCE_INTERVAL_S: Final = 0.9
@@ -25,16 +25,20 @@ class PresenceUpdates:
         self._clock = clock
         self._changed: dict[Room, None] = {}
 
-    def note_joined(self, room: Room, name: str) -> None:
-        """Note a join; it cancels a leave of the same name."""
-        room.left_names.pop(name, None)
-        room.joined_names[name] = None
+    def note_joined(self, room: Room, user: User) -> None:
+        """Note that a session of a user has joined; it cancels a leave of the same name."""
+        if sum(session in room.members for session in user.sessions) > 1:
+            return  # another of its sessions is in the room already
+        room.left_names.pop(user.name, None)
+        room.joined_names[user.name] = None
         self._mark_changed(room)
 
-    def note_left(self, room: Room, name: str) -> None:
+    def note_left(self, room: Room, user: User) -> None:
         """Note a leave, even after a join that was not sent yet: others may have seen the name in `who`."""
-        room.joined_names.pop(name, None)
-        room.left_names[name] = None
+        if any(session in room.members for session in user.sessions):
+            return
+        room.joined_names.pop(user.name, None)
+        room.left_names[user.name] = None
         self._mark_changed(room)
 
     def note_renamed(self, room: Room, old: str, new: str) -> None:
@@ -55,7 +59,7 @@ class PresenceUpdates:
         now = self._clock.monotonic()
         deliveries = 0
         for room in list(self._changed):
-            large = len(room.members) > LARGE_ROOM_MEMBERS
+            large = room.user_count > LARGE_ROOM_MEMBERS
             if now - room.presence_sent_at < (LARGE_ROOM_INTERVAL_S if large else PRESENCE_INTERVAL_S):
                 continue
             del self._changed[room]
@@ -67,7 +71,7 @@ class PresenceUpdates:
             self._changed[room] = None
             if len(room.members) <= 1:  # no other member waits for it
                 room.presence_sent_at = self._clock.monotonic()
-        if len(room.members) > LARGE_ROOM_MEMBERS:
+        if room.user_count > LARGE_ROOM_MEMBERS:
             room.joined_names.clear()
             room.left_names.clear()
         elif len(room.left_names) > LARGE_ROOM_MEMBERS:  # many came and went: the count is enough
@@ -83,7 +87,7 @@ class PresenceUpdates:
             return 0
         event = Presence(
             room=room.name,
-            count=len(room.members),
+            count=room.user_count,
             joined=None if large else joined,
             left=None if large else left,
         )

@@ -3,31 +3,33 @@
 from chat_protocol.commands import Close, Open
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Opened
-from chat_server.core.chat.conversations import position
+from chat_server.core.chat.conversation import Conversation, ConversationState
 from chat_server.core.chat.hub import Hub
-from chat_server.core.delivery.room import Room
-from chat_server.core.sessions.session import Session
+from chat_server.core.delivery.room import Session
 
 
 def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     """Open a conversation; both sides get `opened`. If it is open already, answer with the position."""
     peer = hub.directory.require_user(command.peer)
-    if peer is session:
+    if peer is session.identity:
         raise Refused(ErrorCode.INVALID_FIELD, "you cannot open a conversation with yourself")
-    room = hub.conversations.get_or_create(session, peer)
-    if room.opener is None:
-        hub.conversations.queue_opening(room, session, peer, command.ref)
+    conversation = hub.conversations.get_or_create(session.identity, peer)
+    room = conversation.room
+    if conversation.state is ConversationState.CLOSED:
+        hub.openings.queue_opening(conversation, session, peer, command.ref)
         return
     if session not in room.members:
         hub.wait_delivered(session)  # its opening, perhaps by the other side, is still queued
     if session.closed:
         return
     if session not in room.members:
-        if peer.closed:
+        if not peer.sessions:
             raise Refused(ErrorCode.NO_SUCH_USER, f"{peer.name} has just left")
         raise Refused(ErrorCode.UNAVAILABLE, "the conversation could not be opened; try again")
-    by = room.opener.name if room.opener is not None else peer.name
-    session.send(Opened(room=room.name, peer=peer.name, by=by, seq=position(room, session), ref=command.ref))
+    by = conversation.opener.name if conversation.opener is not None else peer.name
+    session.send(
+        Opened(room=room.name, peer=peer.name, by=by, seq=room.position_of(session), ref=command.ref)
+    )
 
 
 def close_conversation(hub: Hub, session: Session, command: Close) -> None:
@@ -35,19 +37,18 @@ def close_conversation(hub: Hub, session: Session, command: Close) -> None:
     hub.wait_own_delivered(session)
     if session.closed:
         return
-    room = _require_open_with(hub, session, command.peer)
-    if hub.conversations.save_closing(room, session):
+    conversation = _require_open_with(hub, session, command.peer)
+    if hub.closings.save_closing(conversation, session):
         hub.wait_delivered(session)
-    hub.wait_caught_up(session, room)
+    hub.wait_caught_up(session, conversation.room)
     if not session.closed:
-        hub.conversations.close(_require_open_with(hub, session, command.peer), session, command.ref)
+        hub.closings.close(_require_open_with(hub, session, command.peer), session, command.ref)
 
 
-def _require_open_with(hub: Hub, session: Session, username: str) -> Room:
+def _require_open_with(hub: Hub, session: Session, username: str) -> Conversation:
     """Return the open conversation with a user, or raise `Refused`."""
     peer = hub.directory.require_user(username)
-    pair = (min(session.identity, peer.identity), max(session.identity, peer.identity))
-    room = hub.conversations.by_pair.get(pair)
-    if room is None or session not in room.members:
+    conversation = hub.conversations.between(session.identity, peer)
+    if conversation is None or session not in conversation.room.members:
         raise Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {peer.name} is open")
-    return room
+    return conversation

@@ -5,7 +5,7 @@ from chat_protocol.events import PongEvent, RttReport
 from chat_server.core.base.interval_stats import microseconds
 from chat_server.core.base.rtt_samples import RttSamples
 from chat_server.core.chat.hub import Hub
-from chat_server.core.sessions.session import Session
+from chat_server.core.delivery.room import Session
 
 
 def ping(hub: Hub, session: Session, command: Ping) -> None:
@@ -33,8 +33,9 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
 
 def rtt(hub: Hub, session: Session, command: Rtt) -> None:
     """Answer with the round-trip times of a user; default: of the sender."""
-    user = session if command.username is None else hub.directory.require_user(command.username)
-    samples = user.rtt
+    user = session.identity if command.username is None else hub.directory.require_user(command.username)
+    heard_last = session if command.username is None else max(user.sessions, key=lambda one: one.read_at)
+    samples = heard_last.rtt
     session.send(
         RttReport(
             username=user.name,
@@ -43,7 +44,7 @@ def rtt(hub: Hub, session: Session, command: Rtt) -> None:
             p50_ms=samples.percentile_ms(50) if samples else None,
             p99_ms=samples.percentile_ms(99) if samples else None,
             samples=samples.count if samples else 0,
-            tcp_ms=user.link.tcp_rtt_ms(),
+            tcp_ms=heard_last.link.tcp_rtt_ms(),
             ref=command.ref,
         )
     )

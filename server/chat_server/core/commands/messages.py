@@ -4,12 +4,14 @@ from chat_protocol import LOBBY, names
 from chat_protocol.commands import Message, Say
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.message_text import text_problem
+from chat_server.core.chat.conversation import ConversationState
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
+from chat_server.core.delivery.room import Session
 from chat_server.core.ports.log import StoreUnavailable
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import PendingMessage
 
 
 def message(hub: Hub, session: Session, command: Message) -> None:
@@ -24,20 +26,20 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         return
     if command.to is None:
         name = session.default_room if command.room is None else command.room
-        room = session.rooms.get(name)
-        if room is None:
-            room = hub.require_joined(name, session)
+        membership = session.memberships.get(name)
+        room = hub.require_joined(name, session) if membership is None else membership.room
     else:
         if command.room is not None:
             raise Refused(ErrorCode.INVALID_FIELD, "a message has either room or to, not both")
         peer = hub.directory.require_user(command.to)
-        if peer is session:
+        if peer is session.identity:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot send a message to yourself")
-        room = hub.conversations.get_or_create(session, peer)
-        if room.opener is None:
-            hub.conversations.queue_opening(room, session, peer, None)
+        conversation = hub.conversations.get_or_create(session.identity, peer)
+        room = conversation.room
+        if conversation.state is ConversationState.CLOSED:
+            hub.openings.queue_opening(conversation, session, peer, None)
     session.messages_in += 1
-    hub.ingest.submit(QueuedMessage(room, session, session.name, text, ref, session.read_at))
+    hub.ingest.submit(QueuedMessage(room, session, session.identity.name, text, ref, session.read_at))
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:
@@ -46,7 +48,7 @@ def say(hub: Hub, session: Session, command: Say) -> None:
     if not session.id:
         check_failed_hellos(session)
         open_session(hub, session, command.username, [LOBBY])
-    elif command.username != session.name and names.fold(command.username) != session.key:
+    elif command.username != session.name and names.fold(command.username) != session.identity.key:
         change_name(hub, session, command.username, None)
     else:
         naming = False
@@ -58,8 +60,8 @@ def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
     """Answer a message whose ref was used before with the event of the first one, once that is stored."""
     assert session.refs is not None
     entry = session.refs[ref]
-    if isinstance(entry, QueuedMessage):
-        entry.repeats += 1
+    if isinstance(entry, PendingMessage):
+        entry.note_repeat()
         return
     try:
         found = hub.log.find(entry)

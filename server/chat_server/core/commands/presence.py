@@ -2,12 +2,12 @@
 
 from chat_protocol.commands import Servers, Who
 from chat_protocol.errors import ErrorCode, Refused
-from chat_protocol.events import ServerList, ServerState, User, UserList
+from chat_protocol.events import ServerList, ServerState, UserList
+from chat_protocol.events import User as UserState
 from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page, sorted_page_after
 from chat_server.core.chat.hub import Hub
-from chat_server.core.delivery.room import Room
-from chat_server.core.sessions.session import Session
+from chat_server.core.delivery.room import Room, Session, User
 
 
 def who(hub: Hub, session: Session, command: Who) -> None:
@@ -15,7 +15,7 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     after = fold(command.after) if command.after else ""
     room: Room | None = None
     if command.room is not None and command.room.startswith("@"):
-        room = hub.conversations.require_own(command.room, session)
+        room = hub.conversations.require_own(command.room, session.identity).room
     elif command.room is not None:
         room = hub.rooms.get(fold(command.room))
         if room is None:
@@ -35,17 +35,20 @@ def who(hub: Hub, session: Session, command: Who) -> None:
     )
 
 
-def _users_after(hub: Hub, room: Room | None, after: str) -> tuple[list[Session], bool]:
+def _users_after(hub: Hub, room: Room | None, after: str) -> tuple[list[User], bool]:
     """Return a page of the users in a room, or of all, sorted by name; and whether there are more."""
     if room is not None and len(room.members) ** 2 < PAGE_ENTRIES * len(hub.directory):
         # Sorting these few is cheaper than passing over all other users.
-        here = {member.key: member for member in room.members if not member.held}
+        here = {member.identity.key: member.identity for member in room.members if not member.held}
         page, more = sorted_page_after(here, after, PAGE_ENTRIES)
         return [here[key] for key in page], more
-    all_sessions = map(hub.directory.__getitem__, hub.directory.keys_after(after))
-    if room is None:
-        return first_page((one for one in all_sessions if one.id and not one.held), PAGE_ENTRIES)
-    return first_page((one for one in all_sessions if one in room.members and not one.held), PAGE_ENTRIES)
+    users = map(hub.directory.__getitem__, hub.directory.keys_after(after))
+    return first_page((user for user in users if _sessions_in(user, room)), PAGE_ENTRIES)
+
+
+def _sessions_in(user: User, room: Room | None) -> list[Session]:
+    """Return the connected sessions of a user, or those of them that are in a room."""
+    return [one for one in user.sessions if not one.held and (room is None or one in room.members)]
 
 
 def servers(hub: Hub, session: Session, command: Servers) -> None:
@@ -54,7 +57,10 @@ def servers(hub: Hub, session: Session, command: Servers) -> None:
     session.send(ServerList(servers=[this_server], ref=command.ref))
 
 
-def _describe_user(session: Session) -> User:
-    """Return the list entry of a user: last round trip, time of connecting, messages behind."""
-    behind = session.lagging.missing_messages() if session.lagging is not None else 0
-    return User(session.name, session.rtt_ms(), round(session.connected_at, 3), behind)
+def _describe_user(user: User) -> UserState:
+    """Return the list entry of a user: least round trip, earliest time of connecting, messages behind."""
+    sessions = _sessions_in(user, None)
+    round_trips = [rtt_ms for one in sessions if (rtt_ms := one.rtt_ms()) is not None]
+    behind = max((one.lagging.missing_messages() for one in sessions if one.lagging is not None), default=0)
+    since = min(one.connected_at for one in sessions)
+    return UserState(user.name, min(round_trips, default=None), round(since, 3), behind)

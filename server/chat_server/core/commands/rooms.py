@@ -6,18 +6,16 @@ from chat_protocol.events import HistoryPage, Joined, Left, MessageEvent, RoomLi
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page
-from chat_server.core.chat.conversations import position
 from chat_server.core.chat.hub import Hub
-from chat_server.core.delivery.room import Room
+from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.log import UNBOUNDED_BYTES, StoreUnavailable
-from chat_server.core.sessions.session import Session
 
 
 def join(hub: Hub, session: Session, command: Join) -> None:
     """Join a room; a member gets its position again."""
     room = _enter_room(hub, session, command.room)
     session.send(
-        Joined(room=room.name, seq=position(room, session), count=len(room.members), ref=command.ref)
+        Joined(room=room.name, seq=room.position_of(session), count=room.user_count, ref=command.ref)
     )
 
 
@@ -29,24 +27,25 @@ def leave(hub: Hub, session: Session, command: Leave) -> None:
     if session.closed:
         return
     room = _require_leavable(session, command.room)
-    hub.leave_room(room, session)
+    hub.rooms.leave(room, session)
     session.send(Left(room=room.name, ref=command.ref))
 
 
 def switch(hub: Hub, session: Session, command: Switch) -> None:
     """Plain text: leave the current room and join another."""
     hub.wait_own_delivered(session)
-    old = session.rooms.get(session.default_room)
+    old_membership = session.memberships.get(session.default_room)
+    old = None if old_membership is None else old_membership.room
     if old is not None:
         hub.wait_caught_up(session, old)
     if session.closed:
         return
     room = _enter_room(hub, session, command.room, leaving=old)
     if old is not None and old is not room:
-        hub.leave_room(old, session)
+        hub.rooms.leave(old, session)
     session.default_room = room.key
     session.send(
-        Joined(room=room.name, seq=position(room, session), count=len(room.members), ref=command.ref)
+        Joined(room=room.name, seq=room.position_of(session), count=room.user_count, ref=command.ref)
     )
 
 
@@ -55,7 +54,7 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
     after = fold(command.after) if command.after else ""
     known = map(hub.rooms.__getitem__, hub.rooms.keys_after(after))
     page, more = first_page((room for room in known if room.members or room.head), PAGE_ENTRIES)
-    states = [RoomState(room.name, room.head, len(room.members)) for room in page]
+    states = [RoomState(room.name, room.head, room.user_count) for room in page]
     fit = count_fitting(states)
     more = more or fit < len(states)
     last = states[fit - 1].room if more and fit else None
@@ -117,21 +116,21 @@ def read_messages(
 
 def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
     if name.startswith("@"):
-        hub.conversations.require_own(name, session)
+        hub.conversations.require_own(name, session.identity)
         raise Refused(ErrorCode.FORBIDDEN, "a conversation cannot be joined; open it with its other user")
-    room = hub.find_or_make_room(name)
+    room = hub.rooms.find_or_make(name)
     if session not in room.members:
-        kept = sum(not room.is_conversation for room in session.rooms.values() if room is not leaving)
-        hub.check_room_limit(kept + 1)
-        room = hub.join_room(room, session)
+        others = (each.room for each in session.memberships.values() if each.room is not leaving)
+        hub.rooms.check_count(sum(not other.is_conversation for other in others) + 1)
+        room = hub.rooms.join(room, session)
     return room
 
 
 def _require_leavable(session: Session, name: str) -> Room:
     """Return the public room that the session is to leave, or raise `Refused`."""
-    room = session.rooms.get(fold(name))
-    if room is None:
+    membership = session.memberships.get(fold(name))
+    if membership is None:
         raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}")
-    if room.is_conversation:
+    if membership.room.is_conversation:
         raise Refused(ErrorCode.INVALID_FIELD, "a conversation cannot be left; close it")
-    return room
+    return membership.room

@@ -17,7 +17,7 @@ from chat_protocol.events import Error
 from chat_server.core.base.rate_limit import Allowance
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands import conversations, latency, messages, presence, rooms, sessions
-from chat_server.core.sessions.session import Session
+from chat_server.core.delivery.room import Session
 
 MAX_REFUSALS: Final = 1000
 """Consecutive rejected commands after which a peer is disconnected."""

@@ -16,10 +16,12 @@ from chat_server.core.chat.hub import Hub, new_public_id
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 from chat_server.core.chat.resume import announce_conversations, resume, take_over
 from chat_server.core.commands.rooms import read_messages
+from chat_server.core.delivery.room import Session, User
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.ports.registry import IdentityRecord, SessionRecord
+from chat_server.core.sessions.lifecycle import SessionEvent
 from chat_server.core.sessions.resumable import hash_secret
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import Resumption
 
 SECRET_BYTES: Final = 24
 """Random bytes in a session's secret: 192 bits, above the 128 that docs/protocol.md promises."""
@@ -63,7 +65,7 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
         if guessed:
             session.link.record_failed_hello()
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
-    hub.check_room_limit(len(rooms))
+    hub.rooms.check_count(len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
         secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -90,8 +92,8 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
     states = [hub.room_state(room, target) for room in resumed.rooms]
     shown = _send_welcome(hub, target, wanted.session, command.ref, states, resumed=True)
     announce_conversations(hub, target, resumed.rooms[shown:])
-    for room, since in resumed.unnamed:
-        target.note_unconfirmed(room, since)
+    for membership, since in resumed.unnamed:
+        target.note_opening(membership, since)
     hub.backfill.start_resumed(target)
     return True
 
@@ -111,24 +113,23 @@ def open_session(
     `already_counted`: the failed hello has been recorded already. May wait if there is a `secret`.
     """
     try:
-        entered = [hub.find_or_make_room(name) for name in rooms]
-        hub.check_new_rooms(entered)
-        hub.directory.claim(username, session)
+        entered = [hub.rooms.find_or_make(name) for name in rooms]
+        hub.rooms.check_new(entered)
+        user = hub.directory.claim(username)
     except Refused as refusal:
         if refusal.code in NAME_PROBING_CODES and not already_counted:
             session.link.record_failed_hello()
         raise
-    public_id, identity = new_public_id(), hub.registry.new_identity()
+    public_id, number = new_public_id(), hub.registry.new_identity()
     if secret is not None:
-        _save_session(hub, session, SessionRecord(public_id, identity, session.name, hash_secret(secret)))
+        _save_session(hub, session, user, SessionRecord(public_id, number, user.name, hash_secret(secret)))
         if session.closed:
             return
-    hub.activate(session, public_id, identity)
+    hub.activate(session, public_id, user, number)
     for room in entered:
-        hub.join_room(room, session)
-    _send_welcome(
-        hub, session, secret, ref, [hub.room_state(room, session) for room in session.rooms.values()]
-    )
+        hub.rooms.join(room, session)
+    states = [hub.room_state(membership.room, session) for membership in session.memberships.values()]
+    _send_welcome(hub, session, secret, ref, states)
 
 
 def arrive(hub: Hub, session: Session, command: Arrive) -> None:
@@ -138,16 +139,16 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
         return
     try:
         page = read_messages(
-            hub, hub.find_or_make_room(LOBBY), limit=ARRIVAL_MESSAGES
+            hub, hub.rooms.find_or_make(LOBBY), limit=ARRIVAL_MESSAGES
         )  # may wait: join after it
     except Refused:  # a guest may come in although the store cannot be read
         page = []
     if session.closed:
         return
-    hub.directory.claim_guest_name(session)
-    hub.activate(session, new_public_id(), hub.registry.new_identity())
+    user = hub.directory.claim_guest_name()
+    hub.activate(session, new_public_id(), user, hub.registry.new_identity())
     session.send(Notice(text=GREETING))
-    room = hub.join_room(hub.find_or_make_room(LOBBY), session)
+    room = hub.rooms.join(hub.rooms.find_or_make(LOBBY), session)
     if page:
         session.send(HistoryPage(room=room.name, messages=page, more=False))
     _send_welcome(hub, session, None, None, [hub.room_state(room, session)])
@@ -171,18 +172,20 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
     if session.closed:
         return
     old = session.name
-    hub.directory.claim(username, session)
-    if session.record is not None and session.name != old:
-        session.record = structs.replace(session.record, name=session.name)
+    hub.directory.rename(session.identity, username)
+    resumption = session.resumption
+    if resumption is not None and session.name != old:
+        resumption.record = structs.replace(resumption.record, name=session.name)
         signal = session.link.new_signal()
-        hub.ingest.rename_session(session.record, signal)  # a store that fails now gets it later
+        hub.ingest.rename_session(resumption.record, signal)  # a store that fails now gets it later
         session.link.wait(signal)
     session.send(Renamed(sender=session.id, old=old, username=session.name, ref=ref))
     if session.name == old:
         return  # no other user needs to know
     peers: dict[Session, None] = {}
-    for room in session.rooms.values():
-        if len(room.members) <= LARGE_ROOM_MEMBERS:
+    for membership in session.memberships.values():
+        room = membership.room
+        if room.user_count <= LARGE_ROOM_MEMBERS:
             peers.update(dict.fromkeys(room.members))
             hub.presence_updates.note_renamed(room, old, session.name)
     peers.pop(session, None)
@@ -199,7 +202,7 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
 def quit_session(hub: Hub, session: Session, command: Quit) -> None:
     """End the session for good, once its messages are stored and delivered."""
     hub.wait_own_delivered(session)
-    session.for_good = True
+    session.apply(SessionEvent.LEAVE)
     hub.persist_closings(session)  # stored before it gets `bye`: a crash must not bring it back
     session.link.close_with_bye(ByeReason.QUIT, ref=command.ref)
 
@@ -232,23 +235,23 @@ def _send_welcome(
             ref=ref,
         )
     )
-    if session.record is not None and not resumed:
-        session.welcome_end = NEVER_ARRIVES if session.outbox.closed else session.link.bytes_written()
+    if session.resumption is not None and not resumed:
+        arrives = not session.outbox.closed
+        session.resumption.welcome_end = session.link.bytes_written() if arrives else NEVER_ARRIVES
     hub.start_watching(session, resumed=resumed)
     return fit
 
 
-def _save_session(hub: Hub, session: Session, record: SessionRecord) -> None:
+def _save_session(hub: Hub, session: Session, user: User, record: SessionRecord) -> None:
     """Store a resumable session before its client gets the secret, or raise `Refused`. May wait."""
     signal = session.link.new_signal()
     barrier = hub.ingest.save_session(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
     if barrier.failed or session.outbox.closed:
-        hub.directory.release(session)
-        session.name = ""
+        hub.directory.release(user)
         if not barrier.failed:
             hub.ingest.forget_session(record.id)
         raise Refused(ErrorCode.UNAVAILABLE, "the session could not be stored; send hello again")
-    session.record = record
-    session.identity_stored = True
+    session.resumption = Resumption(record)
+    user.is_stored = True
     hub.resumable.register(session)

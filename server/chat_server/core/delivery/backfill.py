@@ -1,13 +1,8 @@
 """Backfill: feeds lagging sessions from the log, each at its own pace, until they are live.
 
 Theory of operation. One mechanism serves three cases: a session is resumed, an outbox is full, or a
-conversation is opened or closed while one side cannot be reached. The states of a session in a room:
-
-    live      in the room's feed: every batch goes to its outbox when it is published
-    lagging   out of the feed, with a cursor: the seq up to which it has everything; fed from here
-    held      without a connection; cursors only where `opened` or `closed` has yet to be delivered
-
-    live --(outbox full)--> lagging --(cursor at head)--> live        held --(resume)--> lagging
+conversation is opened or closed while one side cannot be reached. A member is live, lagging or absent
+(sessions/membership.py); a lagging one has a cursor: the seq up to which it has everything.
 
 `step` serves one session that is ready (its outbox is empty) with one chunk of one room; sessions and rooms
 take turns. An outbox takes a chunk whole or not at all, so backfill queues at most one chunk per session,
@@ -32,7 +27,8 @@ from chat_protocol.errors import ByeReason
 from chat_protocol.events import Gap, Presence
 from chat_server.core.delivery.room import CHUNK_BYTES
 from chat_server.core.ports.log import Log, StoreUnavailable
-from chat_server.core.sessions.cursor import Cursor, LaggingRooms
+from chat_server.core.sessions.cursor import Cursor
+from chat_server.core.sessions.lagging import Lagging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,10 +36,9 @@ if TYPE_CHECKING:
     from chat_protocol.events import MessageEvent
     from chat_server.core.base.interval_stats import IntervalStats
     from chat_server.core.delivery.observer import Observers
-    from chat_server.core.delivery.room import Room
+    from chat_server.core.delivery.room import Member, Room, Session
     from chat_server.core.ports.clock import Clock
     from chat_server.core.ports.wakeup import Wakeup
-    from chat_server.core.sessions.session import Session
 
 CHUNK_MESSAGES: Final = 128
 CHUNK_TEXT_BYTES: Final = 32 * 1024
@@ -71,12 +66,13 @@ class Backfill:
         wakeup: Wakeup,
         observers: Observers,
         *,
+        on_closed_sent: Callable[[Session, Member], None],
         stalled_timeout: float,
     ) -> None:
         self.lagging_sessions: dict[Session, None] = {}  # those that are connected
         self._wake = wakeup.wake
         self._observers = observers
-        self.on_close_delivered: Callable[[Session, Room], None] = lambda _session, _room: None
+        self._on_closed_sent = on_closed_sent
         self._ready: dict[Session, None] = {}
         self._log = log
         self._clock = clock
@@ -89,12 +85,13 @@ class Backfill:
         """Return whether no session is ready."""
         return not self._ready
 
-    def fall_behind(self, session: Session, room: Room, seq: int, own_seq: int = 0) -> Cursor:
-        """Make a session lag in a room, without the messages after `seq`; return its cursor."""
+    def fall_behind(self, session: Session, membership: Member, seq: int, own_seq: int = 0) -> Cursor:
+        """Give a membership a cursor, without the messages after `seq`; return it."""
         lagging = session.lagging
         if lagging is None:
-            session.lagging = lagging = LaggingRooms(self._clock.monotonic())
-        lagging.cursors[room] = cursor = Cursor(seq, room.presence_count, own_seq)
+            session.lagging = lagging = Lagging(self._clock.monotonic())
+        cursor = Cursor(seq, membership.room.presence_count, own_seq)
+        membership.cursor = lagging.memberships[membership] = cursor
         if not session.held:
             self.lagging_sessions[session] = None
         return cursor
@@ -109,9 +106,9 @@ class Backfill:
         """Make a resumed session live in rooms where it misses nothing, and feed it in the others."""
         if session.lagging is None:
             return
-        for room, cursor in list(session.lagging.cursors.items()):
-            if cursor.closed_event is None and cursor.seq == room.head:
-                self._go_live(session, room, cursor)
+        for membership, cursor in list(session.lagging.memberships.items()):
+            if cursor.closed_event is None and cursor.seq == membership.room.head:
+                self._go_live(session, membership, cursor)
         self.mark_ready(session)
 
     def stop_feeding(self, session: Session) -> None:
@@ -119,12 +116,14 @@ class Backfill:
         self.lagging_sessions.pop(session, None)
         self._ready.pop(session, None)
 
-    def drop_cursor(self, session: Session, room: Room) -> None:
-        """Remove a session's cursor in a room, if it has one."""
+    def drop_cursor(self, session: Session, membership: Member) -> None:
+        """Remove the cursor of a membership, if it has one."""
         lagging = session.lagging
-        if lagging is None or lagging.cursors.pop(room, None) is None:
+        if membership.cursor is None or lagging is None:
             return
-        if not lagging.cursors:
+        membership.cursor = None
+        del lagging.memberships[membership]
+        if not lagging.memberships:
             session.lagging = None
             self._ready.pop(session, None)
             if self.lagging_sessions.pop(session, 0) is None and lagging.logged:
@@ -143,9 +142,9 @@ class Backfill:
             return
         if outbox.queued_bytes:
             return  # `mark_ready` is called when it is empty
-        room, cursor = lagging.next_room()
+        membership, cursor = lagging.next_membership()
         try:
-            self._feed_room(session, lagging, room, cursor)
+            self._feed(session, lagging, membership, cursor)
         except StoreUnavailable:
             return  # `tick` tries again
         if session.lagging is lagging and not session.outbox.queued_bytes:
@@ -169,13 +168,14 @@ class Backfill:
                 lagging.logged = True
                 self._observers.session_lagging(session, lagging)
 
-    def _feed_room(self, session: Session, lagging: LaggingRooms, room: Room, cursor: Cursor) -> None:
+    def _feed(self, session: Session, lagging: Lagging[Room], membership: Member, cursor: Cursor) -> None:
+        room = membership.room
         if cursor.opened_event is not None:
             session.send(cursor.opened_event)
             cursor.opened_event = None
             cursor.client_knows = True
-            session.note_unconfirmed(room, cursor.seq)
-        target = cursor.target_seq(room)
+            session.note_opening(membership, cursor.seq)
+        target = cursor.target_seq(room.head)
         if cursor.seq < target:
             outbox, seq = session.outbox, cursor.seq
             events = self._read_log(room, seq, target)
@@ -183,7 +183,7 @@ class Backfill:
                 session.lagging is not lagging
                 or session.outbox is not outbox
                 or outbox.closed
-                or lagging.cursors.get(room) is not cursor
+                or membership.cursor is not cursor
             ):
                 return  # its connection was lost, or it has left the room, during the read
             data, last = self._encode_chunk(session, room, seq, target, events)
@@ -197,22 +197,16 @@ class Backfill:
         if cursor.closed_event is not None and cursor.end_seq is not None:
             if cursor.seq >= cursor.end_seq:
                 session.send(cursor.closed_event)
-                self.drop_cursor(session, room)
-                self.on_close_delivered(session, room)
+                self.drop_cursor(session, membership)
+                self._on_closed_sent(session, membership)
         elif cursor.seq >= room.head:
-            self._go_live(session, room, cursor)
+            self._go_live(session, membership, cursor)
 
     def _read_log(self, room: Room, after: int, target: int) -> list[MessageEvent]:
         found = room.read_tail(after, target + 1, CHUNK_MESSAGES, newest=False)
         if found is None:
             found = self._log.read(
-                room.id,
-                room.name,
-                after,
-                target + 1,
-                CHUNK_MESSAGES,
-                newest=False,
-                size=CHUNK_TEXT_BYTES,
+                room.id, room.name, after, target + 1, CHUNK_MESSAGES, newest=False, size=CHUNK_TEXT_BYTES
             )
         return found
 
@@ -243,7 +237,7 @@ class Backfill:
         return gap + chunk, events[count - 1].seq
 
     def _count_delivered(
-        self, session: Session, lagging: LaggingRooms, room: Room, messages: int, size: int
+        self, session: Session, lagging: Lagging[Room], room: Room, messages: int, size: int
     ) -> None:
         lagging.messages_sent += messages
         session.messages_out += messages
@@ -254,8 +248,9 @@ class Backfill:
         stats.caught_up += messages
         stats.room_stats(room.name).deliveries += messages
 
-    def _go_live(self, session: Session, room: Room, cursor: Cursor) -> None:
+    def _go_live(self, session: Session, membership: Member, cursor: Cursor) -> None:
+        room = membership.room
         room.go_live(session)
         if room.presence_count != cursor.presence_count:  # it has missed presence events
-            session.send(Presence(room=room.name, count=len(room.members)))
-        self.drop_cursor(session, room)
+            session.send(Presence(room=room.name, count=room.user_count))
+        self.drop_cursor(session, membership)

@@ -8,17 +8,17 @@ from msgspec import Struct, field
 
 from chat_server.core.ports.log import StoredAt
 from chat_server.core.ports.registry import RegistryChanges
+from chat_server.core.sessions.session import PendingMessage
 
 if TYPE_CHECKING:
-    from chat_server.core.delivery.room import Room
+    from chat_server.core.delivery.room import Room, Session, User
     from chat_server.core.ports.link import Signal
-    from chat_server.core.sessions.session import Session
 
 
 NOT_STORED: Final = StoredAt(None)
 
 
-class QueuedMessage(Struct, eq=False):
+class QueuedMessage(Struct, PendingMessage, eq=False):
     """An accepted message on its way to the log. The committer sets `seq` (in the room) and `stored_at`.
 
     `accepted_at` is in monotonic seconds.
@@ -34,13 +34,17 @@ class QueuedMessage(Struct, eq=False):
     seq: int = 0
     stored_at: StoredAt = NOT_STORED
 
+    def note_repeat(self) -> None:
+        """Note that it was sent again before it was stored: its event is the answer to each."""
+        self.repeats += 1
+
 
 class QueuedOpening(Struct, eq=False):
-    """A conversation to be opened once it is stored: its opener, the other side, and the command's ref."""
+    """A conversation to be opened once it is stored: who opens it, the other side, and the command's ref."""
 
     room: Room
     opener: Session
-    peer: Session
+    peer: User
     ref: str | None
     failed: bool = False
 

@@ -81,7 +81,7 @@ class Committer:
                         NewMessage(
                             message.room.id,
                             author.id,
-                            author.identity,
+                            author.identity.id,
                             message.username,
                             message.text,
                             message.ref,
@@ -172,8 +172,8 @@ class Committer:
         for message in batch.messages:
             author = message.author
             author.pending -= 1
-            if author.identity in identity_ids:
-                author.identity_stored = False
+            if author.identity.id in identity_ids:
+                author.identity.is_stored = False
             if message.ref is not None:
                 author.forget_ref(message.ref)
             author.send_if_open(
@@ -182,7 +182,7 @@ class Committer:
         interleaved = [item for _, item in batch.interleaved or ()]
         for item in interleaved:
             if isinstance(item, QueuedOpening):
-                for session in (item.opener, item.peer):
-                    if session.identity in identity_ids:
-                        session.identity_stored = False
+                for identity in (item.opener.identity, item.peer):
+                    if identity.id in identity_ids:
+                        identity.is_stored = False
         self._publisher.reject(interleaved)

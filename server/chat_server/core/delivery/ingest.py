@@ -13,11 +13,10 @@ from chat_server.core.delivery.batch import (
     QueuedOpening,
     QueuedState,
 )
-from chat_server.core.delivery.room import Room
+from chat_server.core.delivery.room import Room, User
 from chat_server.core.ports.link import Signal
 from chat_server.core.ports.registry import IdentityRecord, NewRoom, RegistryChanges, SessionRecord
 from chat_server.core.ports.wakeup import Wakeup
-from chat_server.core.sessions.session import Session
 
 STORE_UNAVAILABLE_TEXT: Final = "message store unavailable; retry with the same ref"
 
@@ -58,8 +57,8 @@ class Ingest:
         """Queue a message, and the registry changes that must be stored before it."""
         author = message.author
         batch = self._collecting
-        if not author.identity_stored:
-            self._queue_identity(author)
+        if not author.identity.is_stored:
+            self._queue_identity(author.identity)
         if not message.room.id:
             self._queue_room(message.room)
         author.pending += 1
@@ -73,9 +72,9 @@ class Ingest:
 
     def open_conversation(self, opening: QueuedOpening) -> None:
         """Queue an opening of a conversation; messages submitted later come after it."""
-        for session in (opening.opener, opening.peer):
-            if not session.identity_stored:
-                self._queue_identity(session)
+        for identity in (opening.opener.identity, opening.peer):
+            if not identity.is_stored:
+                self._queue_identity(identity)
         self._queue_room(opening.room)
         self._interleave(opening)
 
@@ -166,9 +165,9 @@ class Ingest:
             self._registry_changes().rooms.append(NewRoom(room.name, room.key, room.pair))
             self._changes().rooms.append(room)
 
-    def _queue_identity(self, session: Session) -> None:
-        session.identity_stored = True
-        self._registry_changes().identities.append(IdentityRecord(session.identity, session.name))
+    def _queue_identity(self, identity: User) -> None:
+        identity.is_stored = True
+        self._registry_changes().identities.append(IdentityRecord(identity.id, identity.name))
 
     def _registry_changes(self) -> RegistryChanges:
         changes = self._changes()

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from chat_server.core.delivery.batch import QueuedMessage
-    from chat_server.core.sessions.cursor import LaggingRooms
-    from chat_server.core.sessions.session import Session
+    from chat_server.core.delivery.room import Room, Session
+    from chat_server.core.sessions.lagging import Lagging
 
 
 class Observer:
@@ -24,10 +24,10 @@ class Observer:
     def session_opened(self, session: Session, *, resumed: bool) -> None:
         """Note a session that has been sent its welcome."""
 
-    def session_lagging(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_lagging(self, session: Session, lagging: Lagging[Room]) -> None:
         """Note a session that has been lagging for a while."""
 
-    def session_caught_up(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         """Note that a session which was reported as lagging is live in all its rooms."""
 
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
@@ -51,11 +51,11 @@ class Observers(Observer):
         """Notify all."""
         self._notify(lambda observer: observer.session_opened(session, resumed=resumed))
 
-    def session_lagging(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_lagging(self, session: Session, lagging: Lagging[Room]) -> None:
         """Notify all."""
         self._notify(lambda observer: observer.session_lagging(session, lagging))
 
-    def session_caught_up(self, session: Session, lagging: LaggingRooms) -> None:
+    def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         """Notify all."""
         self._notify(lambda observer: observer.session_caught_up(session, lagging))
 

@@ -12,9 +12,8 @@ from chat_protocol.events import MessageEvent
 from chat_server.core.base.interval_stats import IntervalStats, microseconds
 from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
 from chat_server.core.delivery.observer import Observers
-from chat_server.core.delivery.room import Room
+from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
-from chat_server.core.sessions.session import Session
 
 
 class Publisher:
@@ -76,9 +75,9 @@ class Publisher:
             room = message.room
             author.pending -= 1
             if author.lagging is not None:
-                cursor = author.lagging.cursors.get(room)
-                if cursor is not None:
-                    cursor.own_seq = message.seq
+                membership = room.membership_of(author)
+                if membership is not None and membership.cursor is not None:
+                    membership.cursor.own_seq = message.seq
             ref = message.ref
             refs = author.refs
             if ref is not None and refs is not None:

@@ -8,18 +8,20 @@ together.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from chat_protocol.dialects.base import MAX_ENCODINGS
+from chat_server.core.identity.identity import Identity
 from chat_server.core.ports.registry import NewRoom, StoredRoom
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.membership import Membership, MembershipEvent, MembershipState
+from chat_server.core.sessions.session import BaseSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from chat_protocol.dialects.base import Encoding
     from chat_protocol.events import Event, MessageEvent
-    from chat_server.core.delivery.backfill import Backfill
     from chat_server.core.ports.link import FanOut, Outbox
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -31,6 +33,8 @@ TAIL_BYTES: Final = 64 * 1024
 """Bounds of a room's tail; older messages are read from the store."""
 
 _MESSAGE_OVERHEAD_BYTES: Final = 300  # memory of a message in the tail besides its text
+
+_LIVE: Final = MembershipState.LIVE
 
 
 class Feed:
@@ -51,9 +55,9 @@ class Room:
     """
 
     __slots__ = (
-        "_backfill",
         "_fan_out",
         "_feeds",
+        "_on_overflow",
         "_tail_bytes",
         "head",
         "id",
@@ -63,32 +67,29 @@ class Room:
         "left_names",
         "members",
         "name",
-        "opened_seq",
-        "opener",
         "pair",
         "presence_count",
         "presence_sent_at",
         "tail",
+        "user_count",
     )
 
-    def __init__(self, row: NewRoom | StoredRoom, fan_out: FanOut, backfill: Backfill) -> None:
+    def __init__(self, row: NewRoom | StoredRoom, fan_out: FanOut, on_overflow: OnOverflow) -> None:
         self.name = row.name
         self.key = row.key
         self.pair = row.pair
         self.id, self.head = (row.id, row.head) if isinstance(row, StoredRoom) else (0, 0)
         # `head`: the last seq delivered; the log may be ahead by a batch
         self.is_queued = False  # to be stored with the next batch, or the current one
-        # -> head and bytes sent when it went live; None while it is lagging or held
-        self.members: dict[Session, tuple[int, int] | None] = {}
-        self.opener: Session | None = None  # of an open conversation: the session that counts it
-        self.opened_seq = 0  # head when the conversation was opened
+        self.members: dict[Session, Membership[Room]] = {}
+        self.user_count = 0  # identities among the members
         self.tail: deque[MessageEvent] = deque()
         self.joined_names: dict[str, None] = {}  # names for the next presence event
         self.left_names: dict[str, None] = {}
         self.presence_count = 0  # presence events sent so far
         self.presence_sent_at = 0.0
         self._fan_out = fan_out
-        self._backfill = backfill
+        self._on_overflow = on_overflow
         self._feeds: dict[Encoding, Feed] = {}  # made for the first member; those of one base side by side
         self._tail_bytes = 0
 
@@ -101,43 +102,67 @@ class Room:
         """Return whether it is the conversation of two identities."""
         return self.pair is not None
 
-    def add_member(self, session: Session) -> None:
-        """Add a session as a live member: it gets the messages after `head`."""
-        session.rooms[self.key] = self
-        self.go_live(session)
+    def add_member(self, session: Session, event: MembershipEvent = MembershipEvent.JOIN) -> Member:
+        """Make a session a member; return its membership.
 
-    def add_lagging_member(self, session: Session) -> None:
-        """Add a session as a member without the live feed: it has a cursor, or is held."""
-        session.rooms[self.key] = self
-        self.members[session] = None
+        `JOIN`: live, it gets the messages after `head`. `JOIN_LAGGING`, `JOIN_ABSENT`: out of the feed; the
+        caller gives it a cursor where it needs one.
+        """
+        membership = session.drop_ending(self) or Membership(self)
+        membership.apply(event)
+        if not any(other in self.members for other in session.identity.sessions):
+            self.user_count += 1
+        session.memberships[self.key] = self.members[session] = membership
+        if membership.state is _LIVE:
+            self._enter_feed(session, membership)
+        return membership
 
     def go_live(self, session: Session) -> None:
-        """Add a member to the live feed: it gets the messages after `head`."""
-        feed = self._feeds.get(session.encoding) or self._add_feed(session.encoding)
-        self.members[session] = (self.head, feed.sent_bytes)
-        feed.sessions[session.outbox] = session
+        """Add a lagging member to the live feed: it gets the messages after `head`."""
+        membership = self.members[session]
+        membership.apply(MembershipEvent.CATCH_UP)
+        self._enter_feed(session, membership)
 
-    def leave_feed(self, session: Session, seq: int) -> None:
-        """Remove a member from the live feed, of which it has received everything up to `seq`."""
-        messages, size = self._delivered_live(session, seq)
-        session.messages_out += messages
-        session.bytes_out += size
-        if self.members[session] is not None:
-            del self._feeds[session.encoding].sessions[session.outbox]
-            self.members[session] = None
+    def leave_feed(self, session: Session, seq: int, event: MembershipEvent) -> Member:
+        """Take a member off the live feed, of which it has received everything up to `seq`.
 
-    def remove_member(self, session: Session) -> None:
-        """Remove a member."""
-        self.leave_feed(session, self.head)
-        del self.members[session]
-        del session.rooms[self.key]
+        `event`: `OVERFLOW` or `HOLD`. A member that is not in the feed changes its state only.
+        """
+        membership = self.members[session]
+        self._exit_feed(session, membership, seq)
+        membership.apply(event)
+        return membership
+
+    def remove_member(self, session: Session, event: MembershipEvent = MembershipEvent.LEAVE) -> Member:
+        """Remove a member; after `OWE_CLOSED` and `SEND_CLOSED` the session keeps its membership."""
+        membership = self.members.pop(session)
+        self._exit_feed(session, membership, self.head)
+        membership.apply(event)
+        del session.memberships[self.key]
+        if membership.state is not MembershipState.OUT:
+            session.keep_ending(membership)
+        if not any(other in self.members for other in session.identity.sessions):
+            self.user_count -= 1
         if not self.members:
             self.tail.clear()
             self._tail_bytes = 0
+        return membership
 
-    def delivered_to(self, session: Session) -> tuple[int, int]:
+    def membership_of(self, session: Session) -> Member | None:
+        """Return the membership of a session, also one that outlasts a closing; None if it is out."""
+        membership = self.members.get(session)
+        if membership is None and session.ending is not None:
+            return session.ending.get(self)
+        return membership
+
+    def position_of(self, session: Session) -> int:
+        """Return the seq after which the session gets the next message."""
+        membership = self.membership_of(session)
+        return self.head if membership is None else membership.position
+
+    def delivered_to(self, membership: Member, encoding: Encoding) -> tuple[int, int]:
         """Return the messages and bytes that a live member has received since it went live."""
-        return self._delivered_live(session, self.head)
+        return self._delivered_live(membership, encoding, self.head)
 
     def publish(self, events: Sequence[MessageEvent]) -> tuple[int, int]:
         """Deliver a batch, ordered by seq; return the number of deliveries and their bytes."""
@@ -240,15 +265,26 @@ class Room:
         for outbox in overflowed:
             session = feed.sessions[outbox]
             own_seq = max((event.seq for event in batch if event.sender == session.id), default=0)
-            self.leave_feed(session, seq)
-            self._backfill.fall_behind(session, self, seq, own_seq)
+            membership = self.leave_feed(session, seq, MembershipEvent.OVERFLOW)
+            self._on_overflow(session, membership, seq, own_seq)
 
-    def _delivered_live(self, session: Session, seq: int) -> tuple[int, int]:
-        live_since = self.members[session]
-        if live_since is None:
+    def _enter_feed(self, session: Session, membership: Member) -> None:
+        feed = self._feeds.get(session.encoding) or self._add_feed(session.encoding)
+        membership.live_head, membership.live_bytes = self.head, feed.sent_bytes
+        feed.sessions[session.outbox] = session
+
+    def _exit_feed(self, session: Session, membership: Member, seq: int) -> None:
+        """Remove a member from its feed, if it is live, and keep what it has received up to `seq`."""
+        if membership.state is _LIVE:
+            messages, size = self._delivered_live(membership, session.encoding, seq)
+            session.messages_out += messages
+            session.bytes_out += size
+            del self._feeds[session.encoding].sessions[session.outbox]
+
+    def _delivered_live(self, membership: Member, encoding: Encoding, seq: int) -> tuple[int, int]:
+        if membership.state is not _LIVE:
             return 0, 0
-        head, sent = live_since
-        return seq - head, self._feeds[session.encoding].sent_bytes - sent
+        return seq - membership.live_head, self._feeds[encoding].sent_bytes - membership.live_bytes
 
     def _append_tail(self, events: Sequence[MessageEvent]) -> None:
         tail = self.tail
@@ -259,3 +295,27 @@ class Room:
         while len(tail) > TAIL_MESSAGES or size > TAIL_BYTES:
             size -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
         self._tail_bytes = size
+
+
+Session: TypeAlias = BaseSession[Room]
+"""A session (sessions/session.py) in rooms of this class."""
+
+User: TypeAlias = Identity[Session]
+"""An identity with such sessions."""
+
+Member: TypeAlias = Membership[Room]
+"""A membership in such a room."""
+
+OnOverflow: TypeAlias = Callable[[Session, Member, int, int], object]
+"""Feeds a member that did not take a batch from the log: (session, membership, last seq that it has, seq of
+its last own message in the batch or 0)."""
+
+
+def delivered_to(session: Session) -> tuple[int, int]:
+    """Return the messages that rooms have delivered to this session, and their bytes."""
+    messages, size = session.messages_out, session.bytes_out
+    for membership in session.memberships.values():
+        more, bytes_more = membership.room.delivered_to(membership, session.encoding)
+        messages += more
+        size += bytes_more
+    return messages, size

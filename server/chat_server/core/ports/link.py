@@ -7,12 +7,11 @@ All other methods MUST NOT switch: the ordering of messages depends on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from chat_protocol.errors import ByeReason
 
-if TYPE_CHECKING:
-    from chat_server.core.sessions.session import Session
+SessionT_contra = TypeVar("SessionT_contra", contravariant=True)
 
 
 class Outbox(Protocol):
@@ -53,7 +52,7 @@ class Signal(Protocol):
         """Wake the waiting greenlet."""
 
 
-class Link(Protocol):
+class Link(Protocol[SessionT_contra]):
     """The connection of a session, as seen by the core."""
 
     @property
@@ -63,6 +62,10 @@ class Link(Protocol):
     @property
     def address_key(self) -> str:
         """The key by which limits per address count this peer; empty if it is exempt from them."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server does not read from the peer now: a command waits, or the outbox is full."""
 
     def close_with_bye(
         self,
@@ -76,7 +79,7 @@ class Link(Protocol):
         `after`: seconds until the client may return; None: the server does not ask it to wait.
         """
 
-    def adopt(self, session: Session) -> None:
+    def adopt(self, session: SessionT_contra) -> None:
         """Attach `session`, which is resumed, in place of the one that sent `hello`. Does not switch."""
 
     def bytes_written(self) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from chat_protocol.errors import ByeReason
     from chat_server.core.ports.link import Signal
-    from chat_server.core.sessions.session import Session
 
 
 class DetachedOutbox:
@@ -35,6 +34,7 @@ class DetachedLink:
 
     address = "away"
     address_key = ""
+    paused = False
 
     def close_with_bye(
         self,
@@ -45,7 +45,7 @@ class DetachedLink:
     ) -> None:
         """Do nothing: there is no connection."""
 
-    def adopt(self, session: Session) -> None:
+    def adopt(self, session: object) -> None:
         """Not supported: only the session of a new connection is replaced."""
         raise NotImplementedError
 

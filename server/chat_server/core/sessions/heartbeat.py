@@ -19,7 +19,7 @@ from chat_protocol.events import PingEvent
 
 if TYPE_CHECKING:
     from chat_server.core.ports.clock import Clock
-    from chat_server.core.sessions.session import Session
+    from chat_server.core.sessions.session import AnySession
 
 MAX_MISSED_PINGS: Final = 2
 """Unanswered pings after which a session is ended."""
@@ -36,15 +36,15 @@ class Heartbeat:
         self._clock = clock
         self._interval = interval
         self._stalled_timeout = stalled_timeout
-        self._due: dict[Session, float] = {}  # in the order of due times (monotonic seconds)
+        self._due: dict[AnySession, float] = {}  # in the order of due times (monotonic seconds)
         self._tick_count = 0
         self._ticked_at = clock.monotonic()
 
-    def watch(self, session: Session) -> None:
+    def watch(self, session: AnySession) -> None:
         """Start pinging a session, one interval from now."""
         self._due[session] = self._clock.monotonic() + self._interval
 
-    def unwatch(self, session: Session) -> None:
+    def unwatch(self, session: AnySession) -> None:
         """Stop pinging a session."""
         self._due.pop(session, None)
 
@@ -54,7 +54,7 @@ class Heartbeat:
         share = min(1.0, BURST_FACTOR * (now - self._ticked_at) / self._interval)
         self._ticked_at = now
         max_sessions = EXTRA_SESSIONS_PER_TICK + int(share * len(self._due))
-        due: list[Session] = []
+        due: list[AnySession] = []
         for session, due_at in self._due.items():
             if due_at > now or len(due) == max_sessions:
                 break
@@ -69,14 +69,14 @@ class Heartbeat:
             self._due[session] = now + self._interval
             self._check_session(session, now, ping_id, ping)
 
-    def _check_session(self, session: Session, now: float, ping_id: str, ping: bytes) -> None:
+    def _check_session(self, session: AnySession, now: float, ping_id: str, ping: bytes) -> None:
         outbox = session.outbox
         if outbox.queued_bytes:
             session.missed_pings = 0  # the pings may still be in the queue
             if now - outbox.progress_at > self._stalled_timeout:
                 session.link.close_with_bye(ByeReason.STALLED)
             return
-        if not session.encoding.has_pings or session.paused:
+        if not session.encoding.has_pings or session.link.paused:
             return
         if session.missed_pings and session.link.made_progress():
             return  # it reads slowly: the pings are not the next bytes yet

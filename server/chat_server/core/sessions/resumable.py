@@ -10,7 +10,7 @@ from typing import Final
 
 from chat_server.core.base.limits import Limits
 from chat_server.core.ports.clock import Clock
-from chat_server.core.sessions.session import Session
+from chat_server.core.sessions.session import AnySession
 
 RESUME_HOLD_S: Final = 300.0
 """Seconds for which a session is held after its connection was lost (docs/protocol.md); a setting."""
@@ -35,38 +35,38 @@ class ResumableSessions:
     """
 
     def __init__(
-        self, clock: Clock, hold_s: float, limits: Callable[[], Limits], expire: Callable[[Session], None]
+        self, clock: Clock, hold_s: float, limits: Callable[[], Limits], expire: Callable[[AnySession], None]
     ) -> None:
         self._clock = clock
         self._hold_s = hold_s
         self._limits = limits
         self._expire = expire
-        self._by_hash: dict[bytes, Session] = {}
-        self._held: dict[Session, tuple[float, str]] = {}  # -> (deadline, address key); by deadline
-        self._expiring: dict[Session, float] = {}  # -> when it is closed (monotonic seconds)
-        self._by_address: dict[str, OrderedDict[Session, None]] = {}  # oldest first
+        self._by_hash: dict[bytes, AnySession] = {}
+        self._held: dict[AnySession, tuple[float, str]] = {}  # -> (deadline, address key); by deadline
+        self._expiring: dict[AnySession, float] = {}  # -> when it is closed (monotonic seconds)
+        self._by_address: dict[str, OrderedDict[AnySession, None]] = {}  # oldest first
 
     @property
     def held_count(self) -> int:
         """Number of held sessions."""
         return len(self._held) + len(self._expiring)
 
-    def find_by_secret(self, secret: str) -> Session | None:
+    def find_by_secret(self, secret: str) -> AnySession | None:
         """Return the session with this secret, connected or held."""
         return self._by_hash.get(hash_secret(secret))
 
-    def register(self, session: Session) -> None:
+    def register(self, session: AnySession) -> None:
         """Add a session that is stored."""
         assert session.record is not None
         self._by_hash[session.record.secret_hash] = session
 
-    def unregister(self, session: Session) -> None:
+    def unregister(self, session: AnySession) -> None:
         """Remove a session that can no longer be resumed."""
         if session.record is not None:
             self._by_hash.pop(session.record.secret_hash, None)
         self.stop_holding(session)
 
-    def hold(self, session: Session, address_key: str = "") -> None:
+    def hold(self, session: AnySession, address_key: str = "") -> None:
         """Hold a session whose connection was lost.
 
         If there are too many, some are held for less time. Each address has a bound of its own and loses its
@@ -80,12 +80,12 @@ class ResumableSessions:
             if len(same_address) > self._limits().max_held_per_address > 0:
                 self._expire(next(iter(same_address)))
 
-    def start_expiry(self, session: Session) -> None:
+    def start_expiry(self, session: AnySession) -> None:
         """Keep an expired session until its end is stored; it can no longer be resumed."""
         self.stop_holding(session)
         self._expiring[session] = self._clock.monotonic() + EXPIRY_GRACE_S
 
-    def stop_holding(self, session: Session) -> None:
+    def stop_holding(self, session: AnySession) -> None:
         """Stop holding a session: it has a connection again, or is closed."""
         self._expiring.pop(session, None)
         _, address_key = self._held.pop(session, (0.0, ""))

@@ -1,4 +1,4 @@
-"""A session: one user under one name, over all its connections.
+"""A session: one client of an identity, over all its connections.
 
 `link` and `outbox` are those of its current connection. MUST NOT switch greenlets.
 """
@@ -6,31 +6,56 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias
 
 from chat_protocol import LOBBY
 from chat_protocol.dialects.ndjson import NDJSON
-from chat_protocol.events import Event
-from chat_server.core.base.rtt_samples import RttSamples
+from chat_server.core.identity.identity import NOBODY, Identity
 from chat_server.core.ports.log import Origin, StoredAt
 from chat_server.core.ports.registry import SessionRecord
+from chat_server.core.sessions.lifecycle import SESSION_TRANSITIONS, SessionEvent, SessionState
+from chat_server.core.sessions.membership import Membership, MembershipEvent, MembershipState, RoomT
 
 if TYPE_CHECKING:
+    from chat_protocol.events import Event
     from chat_server.core.base.rate_limit import Allowance
-    from chat_server.core.delivery.batch import QueuedMessage
-    from chat_server.core.delivery.room import Room
+    from chat_server.core.base.rtt_samples import RttSamples
     from chat_server.core.ports.link import Link, Outbox, Signal
-    from chat_server.core.sessions.cursor import LaggingRooms
+    from chat_server.core.sessions.lagging import Lagging
 
 REFS_KEPT: Final = 1024
 """Refs of a session's last messages that are kept, to recognise repeated ones (docs/protocol.md)."""
 
+_HELD, _EXPIRING, _CLOSED = SessionState.HELD, SessionState.EXPIRING, SessionState.CLOSED
 
 _numbers: Final = itertools.count(1)  # connections in the order of their arrival
 
 
-class Session:
-    """One user. Has no name until `hello` succeeds; `closed` once the hub has removed it.
+class PendingMessage:
+    """A message of the session that is not stored yet (delivery/batch.py)."""
+
+    __slots__ = ()
+
+    def note_repeat(self) -> None:
+        """Note that it was sent again meanwhile."""
+        raise NotImplementedError
+
+
+class Resumption:
+    """What a resumable session has besides: its stored row, and the claims of connections that resume it."""
+
+    __slots__ = ("disconnect_signals", "newest_claim", "record", "refs_to_load", "welcome_end")
+
+    def __init__(self, record: SessionRecord) -> None:
+        self.record = record
+        self.welcome_end = 0  # bytes written up to the end of its first `welcome`
+        self.refs_to_load = False  # its refs are to be read from the store first
+        self.newest_claim = 0  # `number` of the newest connection that wants to resume it
+        self.disconnect_signals: list[Signal] | None = None  # of resumes that wait for its disconnect
+
+
+class BaseSession(Generic[RoomT]):
+    """One client. Generic in the room, which this module need not know: see `Session` in delivery/room.py.
 
     `now` and `read_at` are in monotonic seconds, `connected_at` in seconds since the epoch.
     """
@@ -38,72 +63,48 @@ class Session:
     __slots__ = (
         "allowance",
         "bytes_out",
-        "closed",
         "connected_at",
-        "conversations",
         "default_room",
-        "disconnect_signals",
         "encoding",
-        "for_good",
-        "held",
+        "ending",
         "id",
         "identity",
-        "identity_stored",
-        "key",
         "lagging",
         "link",
+        "memberships",
         "messages_in",
         "messages_out",
         "missed_pings",
-        "name",
-        "newest_claim",
         "number",
-        "opened_count",
         "origin",
         "outbox",
-        "paused",
         "pending",
         "ping_id",
         "ping_sent_at",
         "read_at",
-        "record",
         "refs",
-        "refs_to_load",
         "refusals",
-        "rooms",
+        "resumption",
         "rtt",
-        "unconfirmed",
-        "welcome_end",
+        "state",
     )
 
-    def __init__(self, link: Link, outbox: Outbox, now: float) -> None:
+    def __init__(self, link: Link[BaseSession[RoomT]], outbox: Outbox, now: float) -> None:
         self.number = next(_numbers)
-        self.newest_claim = 0  # `number` of the newest connection that wants to resume it
         self.link = link
         self.outbox = outbox
         self.encoding = NDJSON
         self.origin = Origin.CLIENT
-        self.id = ""
-        self.name = ""
-        self.key = ""
-        self.identity = 0
-        self.identity_stored = False
-        self.record: SessionRecord | None = None  # the stored row, if it is resumable
+        self.state = SessionState.UNNAMED
+        self.id = ""  # the public id, while it is neither unnamed nor closed before it had a name
+        self.identity: Identity[BaseSession[RoomT]] = NOBODY
+        self.resumption: Resumption | None = None  # if it is resumable
         self.connected_at = 0.0
-        self.closed = False
-        self.for_good = False  # it has quit or was disconnected by the server: it cannot be resumed
-        self.held = False  # without a connection, but resumable until its hold time is over
-        self.disconnect_signals: list[Signal] | None = None  # of resumes that wait for its disconnect
-        self.lagging: LaggingRooms | None = None  # cursors of rooms that it has no live feed of
-        self.rooms: dict[str, Room] = {}
-        self.opened_count = 0  # open conversations that this session opened
-        self.conversations: dict[Room, None] = {}  # open or closed
-        self.unconfirmed: dict[Room, tuple[int, int]] | None = None  # see `note_unconfirmed`
-        self.welcome_end = 0  # bytes written up to the end of its first `welcome`
+        self.memberships: dict[str, Membership[RoomT]] = {}  # of rooms that it is a member of, by their keys
+        self.ending: dict[RoomT, Membership[RoomT]] | None = None  # see membership.py
+        self.lagging: Lagging[RoomT] | None = None  # memberships that have a cursor
         self.default_room = LOBBY
-        self.refs: dict[str, QueuedMessage | StoredAt] | None = None  # of its last messages, queued or stored
-        self.refs_to_load = False  # they are to be read from the store first
-        self.paused = False  # the server does not read from the connection
+        self.refs: dict[str, PendingMessage | StoredAt] | None = None  # of its last messages
         self.pending = 0
         self.allowance: Allowance | None = None
         self.refusals = 0  # in a row
@@ -117,9 +118,35 @@ class Session:
         self.missed_pings = 0
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "held" if self.held else "active" if self.id else "unnamed"
-        lagging = "" if self.lagging is None else f" lagging in {len(self.lagging.cursors)}"
-        return f"<Session {self.name or '-'} {self.id or '-'} {state}{lagging}, {len(self.rooms)} rooms>"
+        lagging = "" if self.lagging is None else f" lagging in {len(self.lagging.memberships)}"
+        return (
+            f"<Session {self.name or '-'} {self.id or '-'} {self.state.name.lower()}{lagging}, "
+            f"{len(self.memberships)} rooms>"
+        )
+
+    @property
+    def name(self) -> str:
+        """The name of its identity, empty before it has one."""
+        return self.identity.name
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been removed for good."""
+        return self.state is _CLOSED
+
+    @property
+    def held(self) -> bool:
+        """Whether it has no connection: it can be resumed, or is about to be closed."""
+        return self.state is _HELD or self.state is _EXPIRING
+
+    @property
+    def record(self) -> SessionRecord | None:
+        """The stored row, None if the session is not resumable."""
+        return None if self.resumption is None else self.resumption.record
+
+    def apply(self, event: SessionEvent) -> None:
+        """Change the state, or raise `InvalidTransition`."""
+        self.state = SESSION_TRANSITIONS.next_state(self.state, event)
 
     def send(self, event: Event) -> None:
         """Send an event to this session; dropped while it is held."""
@@ -127,10 +154,10 @@ class Session:
 
     def send_if_open(self, event: Event) -> None:
         """Send an event, unless the session is closed."""
-        if not self.closed:
+        if self.state is not _CLOSED:
             self.send(event)
 
-    def remember_ref(self, ref: str, entry: QueuedMessage | StoredAt) -> None:
+    def remember_ref(self, ref: str, entry: PendingMessage | StoredAt) -> None:
         """Keep `ref`, to recognise the same message when it is sent again."""
         if self.refs is None:
             self.refs = {}
@@ -143,34 +170,51 @@ class Session:
         if self.refs is not None:
             self.refs.pop(ref, None)
 
-    def note_unconfirmed(self, room: Room, since: int) -> None:
+    def keep_ending(self, membership: Membership[RoomT]) -> None:
+        """Keep a membership of a closed conversation, until its client knows that it is closed."""
+        if self.ending is None:
+            self.ending = {}
+        self.ending[membership.room] = membership
+
+    def drop_ending(self, room: RoomT) -> Membership[RoomT] | None:
+        """Return the membership of a closed conversation that was still kept, if there is one; drop it."""
+        if self.ending is None:
+            return None
+        membership = self.ending.pop(room, None)
+        if not self.ending:
+            self.ending = None
+        return membership
+
+    def note_opening(self, membership: Membership[RoomT], since: int) -> None:
         """Note that `opened` of a conversation, at seq `since`, was sent and is not acknowledged by TCP yet.
 
         If the connection is lost before the bytes arrive, the client does not know the room and cannot resume
         it. So until then the opening counts as unconfirmed.
         """
-        if self.record is None:
+        if self.resumption is None:
             return
-        unconfirmed = self.unconfirmed_openings()
-        unconfirmed.setdefault(room, (since, self.link.bytes_written()))
-        self.unconfirmed = unconfirmed
+        if self.ending is not None:
+            acked = self.link.bytes_acked()
+            for each in list(self.ending.values()):
+                if each.state is MembershipState.UNCONFIRMED and each.unconfirmed_since(acked) is None:
+                    self.drop_ending(each.room)
+                    each.apply(MembershipEvent.LEAVE)
+        if self.unconfirmed_since(membership) is None:
+            membership.opening = (since, self.link.bytes_written())
 
-    def unconfirmed_openings(self) -> dict[Room, tuple[int, int]]:
-        """Return the openings that the client may not have received: (opened at seq, stream position)."""
-        if not self.unconfirmed:
-            return {}
-        acked = self.link.bytes_acked()
-        return {room: opening for room, opening in self.unconfirmed.items() if opening[1] > acked}
+    def unconfirmed_since(self, membership: Membership[RoomT]) -> int | None:
+        """Return the seq of an opening that the client may not have received, None if there is none."""
+        if membership.opening is None:
+            return None
+        since = membership.unconfirmed_since(self.link.bytes_acked())
+        if since is None:
+            membership.opening = None
+        return since
 
     def rtt_ms(self) -> float | None:
         """Return the last round trip in ms: of a ping if there was one, else the kernel's."""
         return self.rtt.last_ms if self.rtt is not None else self.link.tcp_rtt_ms()
 
-    def delivered(self) -> tuple[int, int]:
-        """Return the messages that rooms have delivered to this session, and their bytes."""
-        messages, size = self.messages_out, self.bytes_out
-        for room in self.rooms.values():
-            more, bytes_more = room.delivered_to(self)
-            messages += more
-            size += bytes_more
-        return messages, size
+
+AnySession: TypeAlias = BaseSession[Any]
+"""For modules to which the rooms of a session do not matter."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def test_operator_is_a_member_like_any_other(stage: Stage) -> None:
     operator, ann = stage.connect(), stage.enter("ann")
     stage.hub.activate_operator(operator.session)
-    stage.hub.join_room(stage.hub.find_or_make_room("lobby"), operator.session)
+    stage.hub.rooms.join(stage.hub.rooms.find_or_make("lobby"), operator.session)
     operator.send_message("dinner is served")
     stage.commit()
     shown = ann.receive_one("message")
@@ -155,7 +155,9 @@ def test_opening_after_the_peer_has_left_acknowledges_the_message(stage: Stage) 
     assert error["code"] == "no_such_user"
     assert (message["ref"], message["room"], message["seq"]) == ("1", "@ann,bob#2", 1)
     stage.check()
-    assert [room.name for room in ann.session.conversations] == ["@ann,bob"]  # which she may still read
+    assert [
+        stage.hub.conversations.by_pair[pair].room.name for pair in ann.session.identity.conversations or ()
+    ] == ["@ann,bob"]  # which she may still read
 
 
 def test_opening_by_both_sides_at_once_is_one_conversation(stage: Stage) -> None:
@@ -167,7 +169,7 @@ def test_opening_by_both_sides_at_once_is_one_conversation(stage: Stage) -> None
         ("opened", None),
         ("opened", "b"),
     ]
-    assert (ann.session.opened_count, bob.session.opened_count) == (1, 0)
+    assert (ann.session.identity.opened_count, bob.session.identity.opened_count) == (1, 0)
     stage.check()
 
 
@@ -183,8 +185,8 @@ def test_refused_opening_leaves_no_state(stage: Stage) -> None:
     ]
     assert not bob.receive()
     assert not stage.hub.conversations.by_pair
-    assert not ann.session.conversations
-    assert not bob.session.conversations
+    assert not ann.session.identity.conversations
+    assert not bob.session.identity.conversations
     stage.store.failing = None
     bob.send_message("psst", to="ann")
     stage.commit()
@@ -215,7 +217,7 @@ def test_message_queued_before_a_close_reopens_the_conversation(stage: Stage) ->
     for peer in (ann, bob):
         frames = [frame for frame in peer.receive() if frame["type"] != "closed"]
         assert [(frame["type"], frame["seq"]) for frame in frames] == [("opened", 1), ("message", 2)]
-    assert bob.session.opened_count == 1
+    assert bob.session.identity.opened_count == 1
     stage.check()
 
 
@@ -234,7 +236,7 @@ def test_opening_queued_behind_a_message_does_not_lose_it(stage: Stage) -> None:
     opened, message, answer = ann.receive()
     assert (opened["seq"], message["seq"]) == (1, 2)
     assert (answer["type"], answer["seq"], answer["ref"]) == ("opened", 2, "o")
-    assert (ann.session.opened_count, bob.session.opened_count) == (0, 1)
+    assert (ann.session.identity.opened_count, bob.session.identity.opened_count) == (0, 1)
     stage.check()
 
 

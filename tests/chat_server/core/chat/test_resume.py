@@ -78,13 +78,13 @@ def test_resume_of_a_connection_that_has_ended_is_dropped(stage: Stage) -> None:
     stage.during_wait.append(lambda: setattr(late.outbox, "closed", True))
     late.execute(hello(welcome))
     assert not late.frames
-    assert stage.hub.directory["ann"].held
+    assert stage.hub.directory["ann"].sessions[0].held
     assert welcome_of(back(stage, welcome))["resumed"] is True
 
 
 def test_resume_of_a_user_kicked_meanwhile_fails(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
-    stage.during_wait.append(lambda: stage.hub.kick(ann.session))
+    stage.during_wait.append(lambda: stage.hub.kick(ann.session.identity))
     late = stage.connect()
     late.execute(hello(welcome_of(ann)))
     assert late.frames[0]["code"] == "forbidden"
@@ -171,7 +171,7 @@ def test_resume_with_a_room_named_twice_joins_it_once(stage: Stage) -> None:
     cut(ann)
     late = back(stage, welcome, Foo=0, foo=0)
     assert [state["room"] for state in welcome_of(late)["rooms"]] == ["Foo"]
-    assert set(late.session.rooms) == {"foo"}
+    assert set(late.session.memberships) == {"foo"}
 
 
 def test_hello_with_confusable_new_rooms_is_refused(stage: Stage) -> None:

@@ -172,8 +172,11 @@ class Play:
             assert client.peer is not None
             session = client.peer.session
             assert session.lagging is None
-            assert client.positions == {room.name: room.head for room in session.rooms.values()}
-            for conversation in session.conversations:
+            assert client.positions == {
+                each.room.name: each.room.head for each in session.memberships.values()
+            }
+            for pair in session.identity.conversations or ():
+                conversation = self.stage.hub.conversations.by_pair[pair].room
                 if conversation.head:
                     assert client.seen[conversation.name] == list(range(1, conversation.head + 1)), (
                         conversation.name
@@ -302,9 +305,9 @@ class Play:
         closing has arrived is not stored yet.
         """
         assert self.reopen is not None
-        if self.stage.hub.conversations._unconfirmed_closings:
+        if self.stage.hub.closings._unconfirmed:
             self.healing()
-            self.stage.hub.conversations.tick()
+            self.stage.hub.closings.tick()
             self.stage.commit()
             self.look()
         for client in self.clients:

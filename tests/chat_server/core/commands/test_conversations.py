@@ -32,7 +32,7 @@ def test_open_of_an_open_conversation_is_answered_with_the_position(stage: Stage
     opened = bob.receive_one("opened")
     assert (opened["by"], opened["with"], opened["seq"], opened["ref"]) == ("ann", "ann", 1, "o")
     assert not ann.receive()
-    assert (ann.session.opened_count, bob.session.opened_count) == (1, 0)
+    assert (ann.session.identity.opened_count, bob.session.identity.opened_count) == (1, 0)
     stage.check()
 
 

@@ -83,11 +83,11 @@ def test_switch_moves_plain_text_to_another_room(stage: Stage) -> None:
         ("lobby", "one"),
         ("garden", "two"),
     ]
-    assert list(guest.session.rooms) == ["garden"]
+    assert list(guest.session.memberships) == ["garden"]
     guest.execute(commands.Switch(room="garden"))
-    assert list(guest.session.rooms) == ["garden"]
+    assert list(guest.session.memberships) == ["garden"]
     guest.execute(commands.Switch(room="no good"))
-    assert list(guest.session.rooms) == ["garden"]
+    assert list(guest.session.memberships) == ["garden"]
     stage.check()
 
 
@@ -96,7 +96,7 @@ def test_switch_at_the_room_limit_succeeds(make_stage: type[Stage]) -> None:
     guest = stage.connect(PLAIN_TEXT)
     guest.execute(commands.Arrive())
     guest.execute(commands.Switch(room="garden"))
-    assert list(guest.session.rooms) == ["garden"]
+    assert list(guest.session.memberships) == ["garden"]
 
 
 def test_rooms_are_listed_in_pages(stage: Stage) -> None:

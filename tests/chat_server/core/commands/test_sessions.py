@@ -49,7 +49,7 @@ def test_messages_being_committed_come_after_the_welcome(stage: Stage) -> None:
 
 
 def test_hello_without_rooms_joins_the_lobby_and_with_none_no_room(stage: Stage) -> None:
-    assert list(stage.enter("ann").session.rooms) == ["lobby"]
+    assert list(stage.enter("ann").session.memberships) == ["lobby"]
     bob = stage.connect()
     bob.execute(commands.Hello(username="bob", rooms=[]))
     assert bob.receive_one("welcome")["rooms"] == []
@@ -103,7 +103,7 @@ def test_hello_with_rooms_that_do_not_fit_into_welcome_joins_all(make_stage: typ
     welcome = peer.receive_one("welcome")
     assert welcome["more"]
     assert welcome["after"] == welcome["rooms"][-1]["room"]
-    assert len(peer.session.rooms) == 900
+    assert len(peer.session.memberships) == 900
 
 
 # Sessions that may be resumed
@@ -123,7 +123,7 @@ def test_secret_is_sent_after_its_hash_is_stored(stage: Stage) -> None:
     (record,) = changes.sessions
     stored.append(record.secret_hash)
     assert stored == [hashlib.sha256(secret.encode()).digest()]
-    assert (record.id, record.identity, record.name) == (peer.id, peer.session.identity, "ann")
+    assert (record.id, record.identity, record.name) == (peer.id, peer.session.identity.id, "ann")
     assert len(secret) * 6 >= 128
     peer.send_message()
     stage.commit()
@@ -154,7 +154,7 @@ def test_session_that_cannot_be_stored_leaves_no_state(stage: Stage) -> None:
     ann.send_message()
     stage.commit()
     (changes,) = stage.store.changes
-    assert [identity.id for identity in changes.identities] == [ann.session.identity]
+    assert [identity.id for identity in changes.identities] == [ann.session.identity.id]
     stage.check()
 
 
@@ -267,7 +267,7 @@ def test_rename_refused_changes_nothing(stage: Stage, name: str, code: str) -> N
     error = ann.receive_one("error")
     assert (error["code"], error["ref"]) == (code, "r")
     assert not bob.receive()
-    assert stage.hub.directory.require_user("ann").id == ann.id
+    assert stage.hub.directory.require_user("ann") is ann.session.identity
     stage.check()
 
 

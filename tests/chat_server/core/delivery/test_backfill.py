@@ -8,7 +8,6 @@ from unittest.mock import patch
 import pytest
 
 from chat_protocol import commands
-from chat_server.core.chat.conversations import cursor_of
 from chat_server.core.delivery import backfill as feeding
 from chat_server.core.delivery import room as rooms
 
@@ -52,7 +51,7 @@ def test_backfill_of_a_peer_that_reads_again_catches_up(stage: Stage) -> None:
     assert bob.session.lagging.missing_messages() == 4
     drained(stage, bob)
     assert seqs(bob) == [1, 2, 3, 4, 5]
-    assert cursor_of(bob.session, stage.hub.rooms["lobby"]) is None
+    assert stage.hub.rooms["lobby"].members[bob.session].cursor is None
     say(stage, ann, 1)
     assert seqs(bob) == [1, 2, 3, 4, 5, 6]
 
@@ -86,7 +85,7 @@ def test_backfill_of_a_member_leaving_during_the_read_stops(stage: Stage) -> Non
     bob, ann = stopped(stage, "bob"), stage.enter("ann")
     with patch.object(rooms, "TAIL_MESSAGES", 1):
         say(stage, ann, 4)
-    stage.store.during_read.append(lambda: stage.hub.leave_room(stage.hub.rooms["lobby"], bob.session))
+    stage.store.during_read.append(lambda: stage.hub.rooms.leave(stage.hub.rooms["lobby"], bob.session))
     drained(stage, bob)
     assert seqs(bob) == [1]
     assert bob.session.lagging is None

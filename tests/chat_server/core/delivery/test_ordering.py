@@ -161,7 +161,8 @@ class Play:
             audit.read()
         for audit in self.connected:
             if not audit.peer.session.closed:
-                heads = {room.name: room.head for room in audit.peer.session.rooms.values()}
+                joined = [each.room for each in audit.peer.session.memberships.values()]
+                heads = {room.name: room.head for room in joined}
                 assert audit.positions == heads
 
     def sum_up(self) -> None:
@@ -208,9 +209,10 @@ class Play:
 
     def do_reply(self, user: int) -> None:
         """Send a message to a conversation by its name, open or closed."""
-        session = self.connected[user].peer.session
-        for room in session.conversations:
-            if room.key in self.stage.hub.conversations.by_name:
+        conversations = self.stage.hub.conversations
+        for pair in self.connected[user].peer.session.identity.conversations or ():
+            room = conversations.by_pair[pair].room
+            if room.key in conversations.by_name:
                 self.send(user, room.name, None)
                 return
 

@@ -11,7 +11,7 @@ from chat_protocol.dialects.ndjson import NDJSON
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_protocol.events import MessageEvent, Presence
-from chat_server.core.delivery.room import TAIL_BYTES, TAIL_MESSAGES, Room
+from chat_server.core.delivery.room import TAIL_BYTES, TAIL_MESSAGES, Room, delivered_to
 from chat_server.core.ports.registry import NewRoom
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def events(first: int, count: int, *, size: int = 10) -> list[MessageEvent]:
 
 
 def room_of(stage: Stage, *encodings: Encoding) -> Room:
-    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill)
+    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill.fall_behind)
     for encoding in encodings:
         room.add_member(stage.connect(encoding).session)
     return room
@@ -38,7 +38,7 @@ def room_of(stage: Stage, *encodings: Encoding) -> Room:
 
 def test_room_members_of_an_encoding_get_identical_bytes(stage: Stage) -> None:
     encodings = (NDJSON, TWO_FIELD, PLAIN_TEXT)
-    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill)
+    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill.fall_behind)
     peers = [stage.connect(encoding) for encoding in encodings * 2]
     for peer in peers:
         room.add_member(peer.session)
@@ -70,18 +70,18 @@ def test_room_delivered_to_counts_since_going_live(stage: Stage) -> None:
     ann = stage.connect()
     room.add_member(ann.session)
     room.publish(events(4, 2))
-    assert room.delivered_to(ann.session) == (2, len(ann.outbox.data))
-    assert ann.session.delivered() == (2, len(ann.outbox.data))
+    assert room.delivered_to(room.members[ann.session], NDJSON) == (2, len(ann.outbox.data))
+    assert delivered_to(ann.session) == (2, len(ann.outbox.data))
     room.remove_member(ann.session)
     room.publish(events(6, 1))
-    assert ann.session.delivered() == (2, len(ann.outbox.data))
+    assert delivered_to(ann.session) == (2, len(ann.outbox.data))
     room.add_member(ann.session)
     room.publish(events(7, 1))
-    assert ann.session.delivered() == (3, len(ann.outbox.data))
+    assert delivered_to(ann.session) == (3, len(ann.outbox.data))
 
 
 def test_room_broadcast_reaches_encodings_that_express_it(stage: Stage) -> None:
-    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill)
+    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill.fall_behind)
     unable = Encoding("unable", lambda _: b"", NDJSON.encode_messages)
     native, mute, framed = (stage.connect(each) for each in (NDJSON, unable, unable.framed(bytes.upper)))
     for peer in (native, mute, framed):
@@ -177,7 +177,7 @@ def test_room_encodes_a_batch_once_for_all_framed_encodings_of_a_base(stage: Sta
     base, encoded = counting_encoding()
     frames = [CountingFrame(b"<"), CountingFrame(b">")]
     encodings = [base, PLAIN_TEXT, base.framed(frames[0]), TWO_FIELD, base.framed(frames[1]), base]
-    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill)
+    room = Room(NewRoom("r", "r"), stage.hub._fan_out, stage.hub.backfill.fall_behind)
     peers = [stage.connect(encoding) for encoding in encodings]
     for peer in peers:
         room.add_member(peer.session)
@@ -201,7 +201,7 @@ def test_room_counts_framed_bytes(stage: Stage) -> None:
     late = stage.connect(framed)
     room.add_member(late.session)
     room.publish(events(3, 2))
-    assert room.delivered_to(late.session) == (2, len(late.outbox.data))
+    assert room.delivered_to(room.members[late.session], framed) == (2, len(late.outbox.data))
 
 
 def test_room_splits_a_long_batch_for_a_framed_encoding(stage: Stage) -> None:

@@ -166,12 +166,12 @@ def test_heartbeat_ignores_paused_sessions(stage: Stage) -> None:
     ann = stage.enter("ann")
     tick(stage)
     tick(stage)
-    ann.session.paused = True
+    ann.link.paused = True
     for _ in range(5):
         tick(stage)
     assert not ann.link.ended
     assert len(ann.receive("ping")) == 2
-    ann.session.paused = False
+    ann.link.paused = False
     tick(stage)
     assert ann.link.ended == "timeout"
 

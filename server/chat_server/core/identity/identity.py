@@ -1,0 +1,50 @@
+"""An identity: the author of messages, and one side of its conversations. A guest today, an account later.
+
+Names, lists of users, presence and conversations go by identity; what is sent to it goes to its sessions. A
+guest has exactly one session, from its `hello` until it ends. MUST NOT switch greenlets.
+"""
+
+from typing import Any, Final, Generic, TypeVar
+
+SessionT = TypeVar("SessionT")
+
+
+class Identity(Generic[SessionT]):
+    """A user under a name that nobody else has. `id` is 0 until its first session is active."""
+
+    __slots__ = ("conversations", "id", "is_stored", "key", "name", "opened_count", "sessions")
+
+    def __init__(self, name: str, key: str) -> None:
+        self.id = 0
+        self.name = name
+        self.key = key  # the folded name
+        self.is_stored = False
+        self.sessions: tuple[SessionT, ...] = ()
+        self.opened_count = 0  # open conversations that it opened
+        self.conversations: dict[tuple[int, int], None] | None = None  # pairs of ids, open or closed; by age
+
+    def __repr__(self) -> str:
+        return f"<Identity {self.name or '-'} {self.id}, {len(self.sessions)} sessions>"
+
+    def add_session(self, session: SessionT) -> None:
+        """Add a session that is active or held."""
+        self.sessions = (*self.sessions, session)
+
+    def remove_session(self, session: SessionT) -> None:
+        """Remove a session that has ended."""
+        self.sessions = tuple(one for one in self.sessions if one is not session)
+
+    def add_conversation(self, pair: tuple[int, int]) -> None:
+        """Add a conversation."""
+        if self.conversations is None:
+            self.conversations = {}
+        self.conversations[pair] = None
+
+    def remove_conversation(self, pair: tuple[int, int]) -> None:
+        """Remove a conversation that nobody can return to."""
+        if self.conversations is not None:
+            self.conversations.pop(pair, None)
+
+
+NOBODY: Final[Identity[Any]] = Identity("", "")
+"""The identity of a session that has no name yet."""
