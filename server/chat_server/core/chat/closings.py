@@ -129,10 +129,12 @@ class Closings:
         if session.unconfirmed_since(membership) is not None:
             if not session.closed:
                 self._unconfirmed[membership] = session
-                if membership.state is MembershipState.ENDING:
+                if membership.state is MembershipState.ENDING and membership.cursor is None:
                     membership.apply(MembershipEvent.SEND_CLOSED)
             return
-        if membership.state in {MembershipState.ENDING, MembershipState.UNCONFIRMED}:
+        if membership.state is MembershipState.UNCONFIRMED or (
+            membership.state is MembershipState.ENDING and membership.cursor is None
+        ):  # else it was opened again meanwhile
             session.drop_ending(membership.room)
             membership.apply(MembershipEvent.LEAVE)
         conversation = self._conversations.find(membership.room)
@@ -168,8 +170,7 @@ class Closings:
         low, high = self._conversations.sides(room)
         for side, other in ((low, room.pair[1]), (high, room.pair[0])):
             for session in side.sessions if side is not None else ():
-                membership = room.membership_of(session)
-                cursor = None if membership is None else membership.cursor
+                cursor = room.cursor_of(session)
                 if cursor is not None and cursor.closed_event is not None:
                     self.save_state(room, self._replay_from(room, session, cursor.seq), other)
                     return

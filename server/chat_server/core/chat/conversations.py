@@ -47,13 +47,6 @@ class Conversations:
         assert room.pair is not None
         return self.by_pair[room.pair]
 
-    def require_own(self, name: str, user: User) -> Conversation:
-        """Return a conversation of the user by name, or raise `Refused`; the same if it does not exist."""
-        conversation = self.by_name.get(names.fold(name))
-        if conversation is None or user.id not in conversation.pair:
-            raise Refused(ErrorCode.FORBIDDEN, "only the two users of a conversation have access to it")
-        return conversation
-
     def between(self, one: User, other: User) -> Conversation | None:
         """Return the conversation of two users, None if there is none."""
         return self.by_pair.get(_pair(one, other))
@@ -123,7 +116,7 @@ class Conversations:
             if (
                 room.head
                 and self.peer(conversation.room, user) is None
-                and all(room.membership_of(session) is None for session in user.sessions)
+                and all(room.cursor_of(session) is None for session in user.sessions)
             ):
                 self.forget(conversation)
                 return

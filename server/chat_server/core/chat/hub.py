@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from chat_protocol import names
-from chat_protocol.errors import ByeReason, ErrorCode, Refused
+from chat_protocol.errors import ByeReason
 from chat_protocol.events import Closed, RoomState, ServerIdentity
 from chat_server.core.base.interval_stats import IntervalStats
 from chat_server.core.chat.closings import Closings
@@ -22,6 +22,7 @@ from chat_server.core.chat.presence import PresenceUpdates
 from chat_server.core.chat.rooms import PublicRooms
 from chat_server.core.delivery.backfill import Backfill
 from chat_server.core.delivery.room import Room
+from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
 from chat_server.core.names.directory import Directory
 from chat_server.core.ports.log import Log, Origin
 from chat_server.core.sessions import detached
@@ -189,7 +190,7 @@ class Hub:
             since = session.unconfirmed_since(membership)
             if since is not None and membership.opening is not None:
                 found.append((membership.opening[1], membership, since))
-                membership.opening = None
+            membership.opening = None  # its position is one of the lost connection
         return [(membership, since) for _, membership, since in sorted(found, key=lambda one: one[0])]
 
     def persist_closings(self, session: Session) -> None:
@@ -280,31 +281,34 @@ class Hub:
             if last is not None:
                 room.trim_tail(last)
 
-    def require_joined(self, name: str, session: Session) -> Room:
-        """Return the room that the session sends to, or raise `Refused`. Reopens a closed conversation."""
-        membership = session.memberships.get(name) or session.memberships.get(names.fold(name))
-        if membership is None:
-            if name.startswith("@"):
-                return self.openings.require_reopened(name, session)
-            raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
-        return membership.room
-
-    def require_readable(self, name: str, session: Session) -> Room:
-        """Return a room that the session may read, or raise `Refused`."""
-        membership = session.memberships.get(names.fold(name))
+    def check_access(self, session: Session, action: Action, name: str) -> Room | None:
+        """Return the room of that name, None if there is none; raise `Refused` if the action is refused."""
+        key = names.fold(name)
+        membership = session.memberships.get(key)
         if membership is not None:
-            return membership.room
-        if name.startswith("@"):
-            return self.conversations.require_own(name, session.identity).room
-        raise Refused(ErrorCode.NOT_JOINED, f"you are not in {name[:80]}; join it first")
+            room: Room | None = membership.room
+        elif name.startswith(CONVERSATION_PREFIX):
+            conversation = self.conversations.by_name.get(key)
+            room = None if conversation is None else conversation.room
+        else:
+            room = self.rooms.get(key)
+        refused = may(session, action, room, name)
+        if refused is not None:
+            raise refused
+        return room
+
+    def require_room(self, session: Session, action: Action, name: str) -> Room:
+        """Return the room that the session sends to or reads, or raise `Refused`."""
+        room = self.check_access(session, action, name)
+        assert room is not None  # what does not exist can be neither sent to nor read
+        return room
 
     def room_state(self, room: Room, session: Session) -> RoomState:
         """Return the state of a room for one of its members: its position, and the users present."""
         if not room.is_conversation:
             return RoomState(room.name, room.position_of(session), room.user_count)
         present = {member.identity for member in room.members if not member.held}
-        peer, membership = self.conversations.peer_name(room, session.identity), room.membership_of(session)
-        cursor = None if membership is None else membership.cursor
+        peer, cursor = self.conversations.peer_name(room, session.identity), room.cursor_of(session)
         if not peer and cursor is not None and cursor.closed_event is not None:
             peer = cursor.closed_event.peer  # it has left for good
         return RoomState(room.name, room.position_of(session), len(present), peer)

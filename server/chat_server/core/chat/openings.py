@@ -133,15 +133,14 @@ class Openings:
             session.send(opened_event)
             session.note_opening(room.add_member(session), room.head)
 
-    def require_reopened(self, name: str, session: Session) -> Room:
-        """Return a closed conversation of the session, with its opening queued. Raises `Refused`."""
-        conversation = self._conversations.require_own(name, session.identity)
-        peer = self._conversations.peer(conversation.room, session.identity)
+    def open_for_message(self, room: Room, session: Session) -> None:
+        """Queue the opening of a closed conversation, in front of a message, or raise `Refused`."""
+        conversation = self._conversations.of(room)
+        peer = self._conversations.peer(room, session.identity)
         if peer is None:
             raise Refused(ErrorCode.NO_SUCH_USER, "the other user of this conversation has left")
         if conversation.state is ConversationState.CLOSED:
             self.queue_opening(conversation, session, peer, None)
-        return conversation.room
 
     def restore(self, stored: StoredConversation) -> None:
         """Add a stored conversation of resumable sessions, at start."""

@@ -11,6 +11,7 @@ from chat_protocol.events import Closed, Opened
 from chat_protocol.names import fold
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Member, Room, Session
+from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action
 from chat_server.core.sessions.cursor import Cursor
 from chat_server.core.sessions.lifecycle import SessionEvent, SessionState
 from chat_server.core.sessions.membership import MembershipEvent
@@ -124,12 +125,12 @@ def _resume_conversation(
 def announce_conversations(hub: Hub, target: Session, rooms: Iterable[Room]) -> None:
     """Let conversations that did not fit into `welcome` begin with `opened`."""
     for room in rooms:
-        membership = room.membership_of(target)
-        if membership is not None and membership.cursor is not None and room.is_conversation:
+        cursor = room.cursor_of(target)
+        if cursor is not None and room.is_conversation:
             peer = hub.room_state(room, target).peer or ""
-            opener = hub.conversations.of(room).opener
+            conversation = hub.conversations.find(room)
+            opener = conversation.opener if conversation is not None else None
             by = opener.name if opener is not None else peer
-            cursor = membership.cursor
             cursor.start_with(Opened(room=room.name, peer=peer, by=by, seq=cursor.seq))
 
 
@@ -139,9 +140,9 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
     public: dict[str, Room] = {}
     for name, seq in positions.items():
         try:
-            private = name.startswith("@")
+            private = name.startswith(CONVERSATION_PREFIX)
             room = (
-                hub.conversations.require_own(name, target.identity).room
+                hub.require_room(target, Action.READ, name)
                 if private
                 else _add_public_room(hub, name, public)
             )

@@ -10,6 +10,7 @@ from chat_server.core.commands.sessions import change_name, check_failed_hellos,
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
 from chat_server.core.delivery.room import Session
+from chat_server.core.identity.permissions import Action, may
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.sessions.session import PendingMessage
 
@@ -27,7 +28,15 @@ def message(hub: Hub, session: Session, command: Message) -> None:
     if command.to is None:
         name = session.default_room if command.room is None else command.room
         membership = session.memberships.get(name)
-        room = hub.require_joined(name, session) if membership is None else membership.room
+        if membership is not None:
+            room = membership.room
+            refused = may(session, Action.SEND, room)
+            if refused is not None:
+                raise refused
+        else:
+            room = hub.require_room(session, Action.SEND, name)
+            if session not in room.members:  # a conversation that is closed
+                hub.openings.open_for_message(room, session)
     else:
         if command.room is not None:
             raise Refused(ErrorCode.INVALID_FIELD, "a message has either room or to, not both")

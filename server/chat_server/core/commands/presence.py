@@ -8,16 +8,15 @@ from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page, sorted_page_after
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Room, Session, User
+from chat_server.core.identity.permissions import Action
 
 
 def who(hub: Hub, session: Session, command: Who) -> None:
     """List the users of a room, or all users."""
     after = fold(command.after) if command.after else ""
     room: Room | None = None
-    if command.room is not None and command.room.startswith("@"):
-        room = hub.conversations.require_own(command.room, session.identity).room
-    elif command.room is not None:
-        room = hub.rooms.get(fold(command.room))
+    if command.room is not None:
+        room = hub.check_access(session, Action.LIST, command.room)
         if room is None:
             raise Refused(ErrorCode.NO_SUCH_ROOM, f"there is no room {command.room[:80]}")
     page, more = _users_after(hub, room, after)

@@ -8,6 +8,7 @@ from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import Room, Session
+from chat_server.core.identity.permissions import Action
 from chat_server.core.ports.log import UNBOUNDED_BYTES, StoreUnavailable
 
 
@@ -63,7 +64,7 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
 
 def history(hub: Hub, session: Session, command: History) -> None:
     """Read messages of a room before or after a seq; the newest if neither is given."""
-    room = hub.require_readable(command.room, session)
+    room = hub.require_room(session, Action.READ, command.room)
     if command.before is not None and command.after is not None:
         raise Refused(ErrorCode.INVALID_FIELD, "history has either before or after, not both")
     forward = command.after is not None
@@ -115,9 +116,7 @@ def read_messages(
 
 
 def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None = None) -> Room:
-    if name.startswith("@"):
-        hub.conversations.require_own(name, session.identity)
-        raise Refused(ErrorCode.FORBIDDEN, "a conversation cannot be joined; open it with its other user")
+    hub.check_access(session, Action.JOIN, name)
     room = hub.rooms.find_or_make(name)
     if session not in room.members:
         others = (each.room for each in session.memberships.values() if each.room is not leaving)

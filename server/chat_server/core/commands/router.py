@@ -18,6 +18,7 @@ from chat_server.core.base.rate_limit import Allowance
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands import conversations, latency, messages, presence, rooms, sessions
 from chat_server.core.delivery.room import Session
+from chat_server.core.identity.permissions import Action, may
 
 MAX_REFUSALS: Final = 1000
 """Consecutive rejected commands after which a peer is disconnected."""
@@ -28,38 +29,40 @@ Handler = Callable[[Hub, Session, Any], None]
 class CommandSpec(Struct, frozen=True):
     """The handler of a command, and what the command needs and costs.
 
-    `named`: the session must have sent `hello`. `counted`: takes a token of the message rate. `metered`:
-    rejected while the byte rate is exceeded. `may_wait`: its handler may switch greenlets, in a port; any
-    other MUST NOT.
+    `needs`: the action that must be permitted; in a room the handler asks, which knows the room. `counted`:
+    takes a token of the message rate. `metered`: rejected while the byte rate is exceeded. `may_wait`: its
+    handler may switch greenlets, in a port; any other MUST NOT.
     """
 
     handler: Handler
-    named: bool = True
+    needs: Action = Action.USE
     counted: bool = True
     metered: bool = True
     may_wait: bool = False
 
 
 TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
-    commands.Message: CommandSpec(messages.message, may_wait=True),
-    commands.Say: CommandSpec(messages.say, named=False, may_wait=True),
+    commands.Message: CommandSpec(messages.message, needs=Action.SEND, may_wait=True),
+    commands.Say: CommandSpec(messages.say, needs=Action.CONNECT, may_wait=True),
     commands.Ping: CommandSpec(latency.ping, counted=False),
     commands.Pong: CommandSpec(latency.pong, counted=False, metered=False),
-    commands.Hello: CommandSpec(sessions.hello, named=False, may_wait=True),
-    commands.Arrive: CommandSpec(sessions.arrive, named=False, counted=False, metered=False, may_wait=True),
+    commands.Hello: CommandSpec(sessions.hello, needs=Action.CONNECT, may_wait=True),
+    commands.Arrive: CommandSpec(
+        sessions.arrive, needs=Action.CONNECT, counted=False, metered=False, may_wait=True
+    ),
     commands.Rename: CommandSpec(sessions.rename, may_wait=True),
     commands.Quit: CommandSpec(
-        sessions.quit_session, named=False, counted=False, metered=False, may_wait=True
+        sessions.quit_session, needs=Action.CONNECT, counted=False, metered=False, may_wait=True
     ),
     commands.Help: CommandSpec(sessions.show_help),
-    commands.Join: CommandSpec(rooms.join),
+    commands.Join: CommandSpec(rooms.join, needs=Action.JOIN),
     commands.Leave: CommandSpec(rooms.leave, may_wait=True),
     commands.Switch: CommandSpec(rooms.switch, may_wait=True),
     commands.Rooms: CommandSpec(rooms.list_rooms),
-    commands.History: CommandSpec(rooms.history, may_wait=True),
+    commands.History: CommandSpec(rooms.history, needs=Action.READ, may_wait=True),
     commands.Open: CommandSpec(conversations.open_conversation, may_wait=True),
     commands.Close: CommandSpec(conversations.close_conversation, may_wait=True),
-    commands.Who: CommandSpec(presence.who),
+    commands.Who: CommandSpec(presence.who, needs=Action.LIST),
     commands.Servers: CommandSpec(presence.servers),
     commands.Rtt: CommandSpec(latency.rtt),
 }
@@ -90,8 +93,8 @@ class Router:
             return
         spec = TABLE[type(incoming)]
         try:
-            if spec.named and not session.id:
-                raise Refused(ErrorCode.HELLO_FIRST, "send hello first")  # noqa: TRY301
+            if not session.id and (refused := may(session, spec.needs)) is not None:
+                raise refused
             if spec.metered:
                 _charge(session, counted=spec.counted)
             spec.handler(self._hub, session, incoming)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chat_protocol.dialects.base import Encoding
     from chat_protocol.events import Event, MessageEvent
     from chat_server.core.ports.link import FanOut, Outbox
+    from chat_server.core.sessions.cursor import Cursor
 
 CHUNK_BYTES: Final = 64 * 1024
 """Bytes that an outbox is offered at once, unless a single message is longer. An outbox takes a chunk whole
@@ -155,10 +156,15 @@ class Room:
             return session.ending.get(self)
         return membership
 
+    def cursor_of(self, session: Session) -> Cursor | None:
+        """Return the session's cursor, None if it has none here."""
+        membership = self.membership_of(session)
+        return None if membership is None else membership.cursor
+
     def position_of(self, session: Session) -> int:
         """Return the seq after which the session gets the next message."""
-        membership = self.membership_of(session)
-        return self.head if membership is None else membership.position
+        cursor = self.cursor_of(session)
+        return self.head if cursor is None else cursor.seq
 
     def delivered_to(self, membership: Member, encoding: Encoding) -> tuple[int, int]:
         """Return the messages and bytes that a live member has received since it went live."""

@@ -199,6 +199,7 @@ class BaseSession(Generic[RoomT]):
                 if each.state is MembershipState.UNCONFIRMED and each.unconfirmed_since(acked) is None:
                     self.drop_ending(each.room)
                     each.apply(MembershipEvent.LEAVE)
+                    each.opening = None
         if self.unconfirmed_since(membership) is None:
             membership.opening = (since, self.link.bytes_written())
 
@@ -206,10 +207,7 @@ class BaseSession(Generic[RoomT]):
         """Return the seq of an opening that the client may not have received, None if there is none."""
         if membership.opening is None:
             return None
-        since = membership.unconfirmed_since(self.link.bytes_acked())
-        if since is None:
-            membership.opening = None
-        return since
+        return membership.unconfirmed_since(self.link.bytes_acked())
 
     def rtt_ms(self) -> float | None:
         """Return the last round trip in ms: of a ping if there was one, else the kernel's."""

@@ -1,0 +1,28 @@
+"""The digests of the transcripts as the core is now: what a change of the core is held to."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+from support.plays.play import perform
+
+FILE: Final = Path(__file__).with_name("digests.txt")
+SEEDS: Final = range(1, 301)
+
+
+def digest(seed: int) -> str:
+    """Return the SHA-256 of a seed's transcript."""
+    return hashlib.sha256(perform(seed).encode()).hexdigest()
+
+
+def recorded() -> dict[int, str]:
+    """Return the digests in the file, by seed."""
+    lines = FILE.read_text(encoding="ascii").splitlines()
+    return {int(seed): found for seed, found in (line.split() for line in lines)}
+
+
+def record(seeds: range) -> None:
+    """Write the digests of these seeds."""
+    FILE.write_text("".join(f"{seed} {digest(seed)}\n" for seed in seeds), encoding="ascii")
