@@ -49,12 +49,13 @@ def has_terminal() -> bool:
 class ConsoleOutbox:
     """The console's outbox: decodes the lines that a socket would get, and shows their events."""
 
-    def __init__(self, show: Callable[[WireEvent], None]) -> None:
+    def __init__(self, show: Callable[[WireEvent], None], report: Callable[[Exception], None]) -> None:
         self.queue = True  # not None, so that `fan_out` calls `offer`
         self.queued_bytes = 0
         self.progress_at = 0.0
         self.full = self.closed = False
         self._show = show
+        self._report = report
 
     def offer(self, data: bytes) -> bool:
         """Show the events in `data`; always accepts them."""
@@ -62,11 +63,18 @@ class ConsoleOutbox:
         return True
 
     def put(self, data: bytes) -> None:
-        """Show the events in `data`."""
-        for line in data.splitlines():
-            event = ndjson.decode_event(line)
-            if event is not None:
-                self._show(event)
+        """Show the events in `data`. MUST NOT raise: a delivery goes on to the other members."""
+        try:
+            for line in data.splitlines():
+                event = ndjson.decode_event(line)
+                if event is not None:
+                    self._show(event)
+        except Exception as error:  # noqa: BLE001  what cannot be shown must not stop others
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Report what cannot be shown."""
+        self._report(error)
 
 
 class Console(ConsoleLink):
@@ -86,7 +94,9 @@ class Console(ConsoleLink):
         self._prompt: Any = None
         self._thread = threading.Thread(target=self._read_terminal, name="console", daemon=True)
         self._greenlet: gevent.Greenlet | None = None
-        self.session: Session = BaseSession(self, ConsoleOutbox(self._show_event), hub.clock.monotonic())
+        self.session: Session = BaseSession(
+            self, ConsoleOutbox(self._show_event, self._report_failure), hub.clock.monotonic()
+        )
 
     def start(self) -> None:
         """Join the lobby, and start reading the terminal."""
@@ -217,6 +227,9 @@ class Console(ConsoleLink):
             case _:
                 for sentence in sentences.event_sentences(event):
                     self._print(f"* {to_printable(sentence)}")
+
+    def _report_failure(self, error: Exception) -> None:
+        self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _print(self, text: str) -> None:
         """Print. MUST NOT raise: a delivery that shows its messages here goes on to the other members."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from chat_protocol import commands
 from chat_protocol.dialects.base import Codec
 from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
+from chat_server.core.commands.router import QUERY_COMMANDS
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import BaseSession
 from chat_server.net import tcp_info
@@ -39,16 +39,6 @@ TIME_SLICE_S: Final = 0.005
 
 SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
-
-QUERY_COMMANDS: Final = (
-    commands.History,
-    commands.Who,
-    commands.Rooms,
-    commands.Rtt,
-    commands.Servers,
-    commands.Ping,
-)
-"""Commands without any effect but their answer."""
 
 CLOSE_LINGER_S: Final = 2.0
 """Seconds for the peer to read its last bytes; a close with unread input would reset them away (RFC 1122)."""
@@ -391,8 +381,16 @@ class Connection:
 
     def on_overflow(self) -> None:
         """End a connection whose outbox has overflowed, without a `bye`, which the peer would not read."""
+        self._abort(ByeReason.STALLED)
+
+    def on_send_failed(self, error: Exception) -> None:
+        """End a connection to which nothing can be sent because of a bug, and report that."""
+        self._registry.on_failed(self, error)
+        self._abort(ErrorCode.INTERNAL)
+
+    def _abort(self, reason: str) -> None:
         if self.end_reason is None:
-            self.end_reason = ByeReason.STALLED
+            self.end_reason = reason
             self.outbox.discard()
             self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
 

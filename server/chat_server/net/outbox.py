@@ -1,7 +1,8 @@
 """The outbox of a connection: sends bytes at once as far as the peer reads, queues the rest in order.
 
 MUST NOT block, switch greenlets, raise, or change the members of a room. `fan_out` runs in the middle of a
-room's delivery; a peer that is found stuck or gone is dealt with later, in a callback of the loop.
+room's delivery; a peer that is found stuck or gone, or whose transport has a bug, is dealt with later, in a
+callback of the loop: so nothing that a recipient raises stops the others.
 """
 
 from __future__ import annotations
@@ -28,20 +29,22 @@ def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
     size = len(chunk)
     refused: list[Any] | None = None
     for outbox in outboxes:
-        if outbox.queue is None:
-            try:
-                sent = outbox.send(chunk)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                outbox.discard()
-                continue
-            if sent != size:
-                outbox.enqueue(chunk[sent:])
-        elif not outbox.offer(chunk):
-            if refused is None:
-                refused = []
-            refused.append(outbox)
+        try:
+            if outbox.queue is None:
+                try:
+                    sent = outbox.send(chunk)
+                except BlockingIOError:
+                    sent = 0
+                if sent != size:
+                    outbox.enqueue(chunk[sent:])
+            elif not outbox.offer(chunk):
+                if refused is None:
+                    refused = []
+                refused.append(outbox)
+        except OSError:
+            outbox.discard()
+        except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
+            outbox.fail(error)
     return refused or ()
 
 
@@ -63,6 +66,9 @@ class OutboxOwner(Protocol):
 
     def on_overflow(self) -> None:
         """End the connection: its peer does not read. Called by the loop."""
+
+    def on_send_failed(self, error: Exception) -> None:
+        """Report a bug that sending has met, and end the connection. Called by the loop."""
 
 
 class Outbox:
@@ -117,6 +123,9 @@ class Outbox:
             sent = 0
         except OSError:
             self.discard()
+            return
+        except Exception as error:  # noqa: BLE001  an outbox never raises: others are served after it
+            self.fail(error)
             return
         if sent != len(data):
             self.enqueue(data[sent:])
@@ -183,6 +192,9 @@ class Outbox:
             except OSError:
                 self.discard()
                 return
+            except Exception as error:  # noqa: BLE001  as above
+                self.fail(error)
+                return
             if sent:
                 self.queued_bytes -= sent
                 self.progress_at = self._context.clock.monotonic()
@@ -209,6 +221,12 @@ class Outbox:
         self.queued_bytes = 0
         self._unwatch()
         self._owner.on_drained()
+
+    def fail(self, error: Exception) -> None:
+        """Drop everything: `send` has raised what no system call raises."""
+        owner = self._owner
+        self.discard()
+        self._context.loop.run_callback(lambda: owner.on_send_failed(error))
 
     def close(self) -> None:
         """Release the watcher and the connection: a cycle would keep both until a garbage collection."""

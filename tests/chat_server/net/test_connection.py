@@ -331,3 +331,17 @@ def test_connection_in_any_play_ends_and_releases_everything(
     assert is_over(play)
     assert len(play.ended) == 1
     assert not play.errors
+
+
+def test_bug_of_the_transport_is_reported_and_ends_the_connection(play: Play) -> None:
+    # Given a peer whose transport raises what no system call raises
+    play.hello()
+    play.peer.bug = ValueError("a bug")
+    # When something is sent to it, in a delivery or as an answer
+    play.send(PING)
+    play.loop.run_callbacks()
+    play.send(b"")
+    assert is_over(play)
+    # Then that is reported once, and the connection has ended
+    assert play.errors == [play.peer.bug]
+    assert play.ended == ["internal"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,11 +58,15 @@ class Peer:
         self.later: list[Callable[[], None]] = []
         self.drains = 0
         self.stalls = 0
+        self.bug: Exception | None = None  # raised by `send`
+        self.failures: list[Exception] = []
         self.loop = self.clock = self
         self.outbox_bytes = OUTBOX_BYTES
         self.outbox = Outbox(self, self, self)  # type: ignore[arg-type]
 
     def send(self, data: bytes | memoryview) -> int:
+        if self.bug is not None:
+            raise self.bug
         if self.gone:
             raise ConnectionResetError
         if not self.room:
@@ -95,6 +100,9 @@ class Peer:
 
     def on_overflow(self) -> None:
         self.stalls += 1
+
+    def on_send_failed(self, error: Exception) -> None:
+        self.failures.append(error)
 
 
 class Play:
@@ -182,3 +190,36 @@ def test_outbox_joins_small_chunks_and_sends_long_one_alone() -> None:
     assert peer.sent == [COALESCE_BYTES + 30, 5]
     assert peer.outbox.queue is None
     assert peer.drains == 1
+
+
+@pytest.mark.parametrize("queued", [False, True], ids=["live", "queued"])
+def test_bug_of_one_recipient_stops_no_other(queued: bool) -> None:
+    # Given three peers, of which the second one's transport has a bug
+    peers = [Peer() for _ in range(3)]
+    for peer in peers:
+        peer.room = 100
+    broken = peers[1]
+    if queued:
+        broken.room = 0
+        broken.outbox.put(b"before")
+    broken.bug = ValueError("not a system call")
+    # When a chunk is fanned out
+    refused = fan_out([peer.outbox for peer in peers], b"chunk")
+    if queued:
+        broken.takes(10)  # the watcher fires
+    # Then the others have it, and the broken one is reported and ended, later
+    assert not refused
+    assert [peer.received for peer in peers] == [b"chunk", b"", b"chunk"]
+    assert broken.outbox.closed
+    assert not broken.failures
+    for callback in broken.later:
+        callback()
+    assert broken.failures == [broken.bug]
+
+
+def test_put_never_raises() -> None:
+    peer = Peer()
+    peer.bug = ValueError("not a system call")
+    peer.outbox.put(b"answer")
+    assert peer.outbox.closed
+    assert len(peer.later) == 1

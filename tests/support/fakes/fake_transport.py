@@ -24,6 +24,7 @@ class FakeTransport:
         self.input: deque[bytes | type[OSError] | OSError] = deque()  # one item a `recv`; b"" is the end
         self.space: int | None = None  # bytes that the peer still reads; None: all
         self.gone = False  # `send` fails from now on
+        self.bug: Exception | None = None  # `send` raises it
         self.sent = b""
         self.calls: list[str] = []
 
@@ -38,6 +39,8 @@ class FakeTransport:
         return item[:size]
 
     def send(self, data: bytes | memoryview, /) -> int:
+        if self.bug is not None:
+            raise self.bug
         if self.gone:
             raise BrokenPipeError
         taken = len(data) if self.space is None else min(len(data), self.space)

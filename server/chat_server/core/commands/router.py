@@ -20,6 +20,16 @@ from chat_server.core.commands import conversations, latency, messages, presence
 from chat_server.core.delivery.room import Session
 from chat_server.core.identity.permissions import Action, may
 
+QUERY_COMMANDS: Final = (
+    commands.History,
+    commands.Who,
+    commands.Rooms,
+    commands.Rtt,
+    commands.Servers,
+    commands.Ping,
+)
+"""Commands without any effect but their answer."""
+
 MAX_REFUSALS: Final = 1000
 """Consecutive rejected commands after which a peer is disconnected."""
 
