@@ -37,10 +37,6 @@ def snapshot(hub: Any, ingest: Any, committer: Any) -> dict[str, str]:
             f"{_name(hub, room)}{'' if found else ' not stored'} {state} since {conversation.opened_seq} "
             f"head {room.head} members {_names(room.members)} tail {len(room.tail)}"
         )
-    for membership, session in hub.closings._unconfirmed.items():
-        if session.closed:
-            continue
-        lines[f"unconfirmed closing {membership.room.name} {session.name or session.id}"] = "yes"
     expiring = sorted(session.name for session in hub.resumable._expiring)
     lines["held"] = f"{hub.resumable.held_count}, expiring {expiring}"
     lines["identities"] = str({number: one.name for number, one in sorted(hub.identities.items())})

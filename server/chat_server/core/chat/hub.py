@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from chat_server.core.sessions.lagging import Lagging
 
 
+# Looked up once for all log-ins: in Python 3.11 a member of an enum costs the call of a Python function.
+_ACTIVATE, _CLOSE, _ACTIVE = SessionEvent.ACTIVATE, SessionEvent.CLOSE, SessionState.ACTIVE
+
+
 def new_public_id() -> str:
     """Return a new public id of a session (72 random bits)."""
     return secrets.token_urlsafe(9)
@@ -121,7 +125,7 @@ class Hub:
 
         `number`: the id of the identity.
         """
-        session.apply(SessionEvent.ACTIVATE)
+        session.apply(_ACTIVATE)
         session.id = public_id
         session.connected_at = self.clock.time()
         session.identity = identity
@@ -143,7 +147,7 @@ class Hub:
         self.sessions.pop(session.id, None)
         resumption = session.resumption
         if (
-            session.state is not SessionState.ACTIVE
+            session.state is not _ACTIVE
             or resumption is None
             or session.link.bytes_acked() < resumption.welcome_end
         ):
@@ -223,7 +227,7 @@ class Hub:
 
     def close_session(self, session: Session) -> None:
         """Remove a session for good: close its conversations, release its name."""
-        session.apply(SessionEvent.CLOSE)
+        session.apply(_CLOSE)
         self.resumable.unregister(session)
         for membership in list(session.memberships.values()):
             self.closings.close(self.conversations.of(membership.room), session, None)

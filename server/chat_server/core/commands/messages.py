@@ -14,6 +14,8 @@ from chat_server.core.identity.permissions import Action, may
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.sessions.session import PendingMessage
 
+_SEND, _CLOSED = Action.SEND, ConversationState.CLOSED  # see identity/permissions.py
+
 
 def message(hub: Hub, session: Session, command: Message) -> None:
     """Queue a message; its event is the answer."""
@@ -30,11 +32,11 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         membership = session.memberships.get(name)
         if membership is not None:
             room = membership.room
-            refused = may(session, Action.SEND, room)
+            refused = may(session, _SEND, room)
             if refused is not None:
                 raise refused
         else:
-            room = hub.require_room(session, Action.SEND, name)
+            room = hub.require_room(session, _SEND, name)
             if session not in room.members:  # a conversation that is closed
                 hub.openings.open_for_message(room, session)
     else:
@@ -45,7 +47,7 @@ def message(hub: Hub, session: Session, command: Message) -> None:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot send a message to yourself")
         conversation = hub.conversations.get_or_create(session.identity, peer)
         room = conversation.room
-        if conversation.state is ConversationState.CLOSED:
+        if conversation.state is _CLOSED:
             hub.openings.queue_opening(conversation, session, peer, None)
     session.messages_in += 1
     hub.ingest.submit(QueuedMessage(room, session, session.identity.name, text, ref, session.read_at))

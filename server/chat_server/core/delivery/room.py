@@ -36,6 +36,7 @@ TAIL_BYTES: Final = 64 * 1024
 _MESSAGE_OVERHEAD_BYTES: Final = 300  # memory of a message in the tail besides its text
 
 _LIVE: Final = MembershipState.LIVE
+_OUT: Final = MembershipState.OUT
 
 
 class Feed:
@@ -140,7 +141,7 @@ class Room:
         self._exit_feed(session, membership, self.head)
         membership.apply(event)
         del session.memberships[self.key]
-        if membership.state is not MembershipState.OUT:
+        if membership.state is not _OUT:
             session.keep_ending(membership)
         if not any(other in self.members for other in session.identity.sessions):
             self.user_count -= 1

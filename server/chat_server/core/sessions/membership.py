@@ -113,6 +113,8 @@ class MemberRoom(Protocol):
 
 RoomT = TypeVar("RoomT", bound=MemberRoom)
 
+_OUT: Final = MembershipState.OUT
+
 
 class Membership(Struct, Generic[RoomT], eq=False, gc=False):
     """One session in one room. The room's feed and the session hold it; it MUST be taken out of both.
@@ -143,6 +145,8 @@ class Membership(Struct, Generic[RoomT], eq=False, gc=False):
     def apply(self, event: MembershipEvent) -> None:
         """Change the state, or raise `InvalidTransition`."""
         self.state = MEMBERSHIP_TRANSITIONS.next_state(self.state, event)
+        if self.state is _OUT:
+            self.opening = None  # its client knows the end
 
     def unconfirmed_since(self, acked_bytes: int) -> int | None:
         """Return the seq of an opening that the client may not have received, None if there is none.

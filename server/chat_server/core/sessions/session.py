@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 REFS_KEPT: Final = 1024
 """Refs of a session's last messages that are kept, to recognise repeated ones (docs/protocol.md)."""
 
-_HELD, _EXPIRING, _CLOSED = SessionState.HELD, SessionState.EXPIRING, SessionState.CLOSED
+# Members of an enum are looked up by a Python function (in Python 3.11), so often used ones are bound here.
+_UNNAMED, _CLOSED = SessionState.UNNAMED, SessionState.CLOSED
+_HELD, _EXPIRING = SessionState.HELD, SessionState.EXPIRING
+_CLIENT: Final = Origin.CLIENT
 
 _numbers: Final = itertools.count(1)  # connections in the order of their arrival
 
@@ -94,8 +97,8 @@ class BaseSession(Generic[RoomT]):
         self.link = link
         self.outbox = outbox
         self.encoding = NDJSON
-        self.origin = Origin.CLIENT
-        self.state = SessionState.UNNAMED
+        self.origin = _CLIENT
+        self.state = _UNNAMED
         self.id = ""  # the public id, while it is neither unnamed nor closed before it had a name
         self.identity: Identity[BaseSession[RoomT]] = NOBODY
         self.resumption: Resumption | None = None  # if it is resumable
@@ -199,7 +202,6 @@ class BaseSession(Generic[RoomT]):
                 if each.state is MembershipState.UNCONFIRMED and each.unconfirmed_since(acked) is None:
                     self.drop_ending(each.room)
                     each.apply(MembershipEvent.LEAVE)
-                    each.opening = None
         if self.unconfirmed_since(membership) is None:
             membership.opening = (since, self.link.bytes_written())
 
