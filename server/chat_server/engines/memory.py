@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
@@ -90,13 +90,14 @@ class MemoryEngine:
         states: Sequence[ConversationState] = (),  # noqa: ARG002  the port's
     ) -> Appended:
         """Store the messages. Raises `KeyError` as the port says; nothing else fails."""
-        timestamp = round(self._clock(), 6)
+        timestamp = int(self._clock() * 1e6 + 0.5) / 1e6  # in microseconds
         bases = {room: self._heads[room] for room in dict.fromkeys(message.room for message in messages)}
-        first_id = self._last_id + 1
+        stored_at: list[Any] = []  # opaque to the core: ids of messages
         for message in messages:
             room = message.room
             self._heads[room] = seq = self._heads[room] + 1
             self._last_id += 1
+            stored_at.append(self._last_id)
             kept = self._messages[room]
             event = MessageEvent(
                 room=self._room_names[room],
@@ -112,8 +113,7 @@ class MemoryEngine:
             self._places[self._last_id] = (room, seq)
             if len(kept) > self._messages_per_room:
                 self._drop_oldest(room)
-        # The ids mean nothing to the core.
-        return Appended(timestamp, bases, range(first_id, self._last_id + 1))  # type: ignore[arg-type]
+        return Appended(timestamp, bases, stored_at)
 
     def release(self, room: int) -> None:
         """Forget the head of a room that gets no more messages."""

@@ -1,4 +1,4 @@
-"""Behaviour of every engine."""
+"""The contract of the port `Log`, for every engine."""
 
 from __future__ import annotations
 
@@ -7,123 +7,185 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from chat_server.core.delivery.publisher import message_event
-from chat_server.core.ports.records import RoomRecord
-from chat_server.engines.memory import MemoryStore
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.core.ports.log import ConversationState, Origin, StoreUnavailable
+from chat_server.core.ports.registry import RegistryChanges, SessionRecord
+from support.engines.kinds import REFUSED, Kind, SetClock, of_fallible, of_survivors
+from support.engines.pen import Pen, Room, Written, events, saved, session, texts
 
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
-
-Texts = Callable[..., list[str]]
+Open = Callable[[], Any]
 batches = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), min_size=1, max_size=15)
 ranges = st.tuples(st.integers(0, 40), st.integers(0, 42), st.integers(1, 30), st.booleans())
 
 
-def test_seqs_of_each_room_have_no_gap(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
-    pen = make_pen(store)
+# Appending
+
+
+def test_seqs_of_each_room_have_no_gap(engine: Any) -> None:
+    pen = Pen(engine)
     a, b = pen.room("a"), pen.room("b")
     messages = pen.write((a, "one"), (b, "eins"), (a, "two"))
     messages += pen.write((b, "zwei"))
     messages += pen.write((a, "three"))
     assert [message.seq for message in messages] == [1, 1, 2, 2, 3]
-    assert len({message.id for message in messages}) == 5
-    assert (a.record.seq, b.record.seq) == (3, 2)
-    assert read_texts(store, a) == ["one", "two", "three"]
-    assert read_texts(store, b) == ["eins", "zwei"]
-    assert not a.record.queued
+    assert len({message.stored_at for message in messages}) == 5
+    assert texts(engine, a) == ["one", "two", "three"]
+    assert texts(engine, b) == ["eins", "zwei"]
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(batches=batches, ranges=st.lists(ranges, min_size=1, max_size=8))
 def test_read_of_any_range_equals_list_model(
-    kind: str, make_pen: type[Pen], batches: list[list[str]], ranges: list[tuple[int, int, int, bool]]
+    kind: Kind, batches: list[list[str]], ranges: list[tuple[int, int, int, bool]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        inline = lambda function, *args: function(*args)  # noqa: E731
-        store: Any = (
-            MemoryStore(10_000)
-            if kind == "memory"
-            else SqliteStore(Path(folder) / "db", full_sync=False, offload=inline, read_offload=inline)
-        )
-        with closing(store):
-            pen = make_pen(store)
-            model = defaultdict(list)
-            for number, batch in enumerate(batches):
-                said = pen.batch(*((pen.room(name), f"{number}") for name in batch))
-                store.append(said)
-                for message in said.messages:
-                    model[message.room.name].append(message_event(message, said.timestamp))
-                after, before, limit, newest = ranges[number % len(ranges)]
-                for name, log in model.items():
-                    wanted = [event for event in log if after < event.seq < before]
-                    wanted = wanted[-limit:] if newest else wanted[:limit]
-                    record = pen.room(name).record
-                    assert store.read(record, after, before, limit, newest=newest) == wanted
+    clock = SetClock()
+    with tempfile.TemporaryDirectory() as folder, closing(kind.open(Path(folder) / "db", clock)) as engine:
+        pen = Pen(engine)
+        model = defaultdict(list)
+        for number, batch in enumerate(batches):
+            clock.now += 1
+            for written in pen.write(*((pen.room(name), f"{number}") for name in batch)):
+                model[written.room].append(written.event)
+                assert engine.find(written.stored_at) == written.event
+                assert written.event.timestamp == clock.now
+            after, before, limit, newest = ranges[number % len(ranges)]
+            for room, log in model.items():
+                wanted = [event for event in log if after < event.seq < before]
+                wanted = wanted[-limit:] if newest else wanted[:limit]
+                found = engine.read(room.id, room.name, after, before, limit, newest=newest)
+                assert found == wanted
 
 
-def test_find_message_returns_message_by_log_row(store: Any, make_pen: type[Pen]) -> None:
-    pen = make_pen(store)
-    batch = pen.batch((pen.room("a"), "one"), (pen.room("b"), "two"))
-    store.append(batch)
-    for message in batch.messages:
-        assert store.find_message(message.id) == (
-            message.room.record.id,
-            message_event(message, batch.timestamp),
-        )
-    assert store.find_message(99) is None
+def test_messages_of_a_batch_have_one_time_of_the_engine(engine: Any, clock: SetClock) -> None:
+    pen = Pen(engine)
+    pen.register(pen.room("a"), pen.room("b"))
+    clock.now = 1.7e9 + 0.123_456_78
+    messages = pen.append((pen.room("a"), "one"), (pen.room("b"), "eins"), (pen.room("a"), "two"))
+    found = [*events(engine, pen.room("a")), *events(engine, pen.room("b"))]
+    assert {event.timestamp for event in found} == {1.7e9 + 0.123_457}
+    assert {message.event.timestamp for message in messages} == {1.7e9 + 0.123_457}
 
 
-def test_read_of_unknown_room_is_empty(store: Any) -> None:
-    assert store.read(RoomRecord("x", "x"), 0, 10, 10, newest=True) == []
+def test_message_is_read_as_it_was_appended(engine: Any) -> None:
+    pen = Pen(engine)
+    pen.register(pen.room("a"))
+    for origin in Origin:
+        pen.origin = origin
+        text = "h\u00e9llo\n\t\x00\U0001f600"
+        written = pen.append((pen.room("a"), text), (pen.room("a"), text), refs=["r\u00e9f", None])
+        assert [engine.find(one.stored_at) for one in written] == [one.event for one in written]
+        assert events(engine, pen.room("a"))[-2:] == [one.event for one in written]
 
 
-def test_new_identity_never_repeats(store: Any) -> None:
-    given_out = [store.new_identity() for _ in range(100)]
-    assert len(set(given_out)) == 100
-    assert min(given_out) > 0
+def test_rows_are_not_changed(engine: Any) -> None:
+    pen = Pen(engine)
+    pen.register(pen.room("a"))
+    rows, states = pen.rows((pen.room("a"), "one"), (pen.room("a"), "two")), [ConversationState(1, 7)]
+    copies = [structs.replace(row) for row in rows], [structs.replace(state) for state in states]
+    engine.append(rows, states)
+    assert (rows, states) == copies
+    appended = engine.append(rows)  # what the caller does to the answer changes nothing, either
+    appended.bases[pen.room("a").id] = 99
+    assert engine.append(rows).bases == {pen.room("a").id: 4}
 
 
-def test_conversations_of_the_same_names_get_numbers(
-    store: Any, make_pen: type[Pen], read_texts: Texts
-) -> None:
-    pen = make_pen(store)
-    others = [store.new_identity() for _ in range(24)]
-    rooms = [pen.conversation("@Ann,bob", (pen.author.identity, other)) for other in others]
-    for room in rooms[:12]:
-        pen.write((room, "hi"))
-    pen.write(*((room, "hi") for room in rooms[12:]))  # in one batch, too
-    near = [pen.conversation(name, (1000, 1001 + n)) for n, name in enumerate(("@ann,bobby", "@ann,bo"))]
-    pen.write(*((room, "hi") for room in near))
-    shown = [room.record.name for room in rooms]
-    assert shown == ["@Ann,bob", *(f"@Ann,bob#{number}" for number in range(2, 25))]
-    assert [room.record.key for room in rooms] == [name.lower() for name in shown]
-    assert [room.record.name for room in near] == ["@ann,bobby", "@ann,bo"]
-    assert all(read_texts(store, room) == ["hi"] for room in rooms)
-    (event,) = store.read(rooms[1].record, 0, 9, 9, newest=True)
-    assert event.room == "@Ann,bob#2"
-    assert not any(record.name.startswith("@") for record in store.public_rooms())
+def test_empty_append_changes_nothing(engine: Any, clock: SetClock) -> None:
+    pen = Pen(engine)
+    pen.say("a", "one")
+    appended = engine.append([])
+    assert (appended.timestamp, appended.bases, list(appended.stored_at)) == (clock.now, {}, [])
+    (message,) = pen.say("a", "two")
+    assert message.seq == 2
+    assert texts(engine, pen.room("a")) == ["one", "two"]
+
+
+def test_message_of_an_unknown_room_stores_nothing_of_the_batch(engine: Any) -> None:
+    pen = Pen(engine)
+    (first,) = pen.say("a", "one")
+    room, unknown = pen.room("a"), Room("b", "b", id=99)
+    with pytest.raises(KeyError):
+        engine.append(pen.rows((room, "two"), (unknown, "eins"), (room, "three")))
+    assert texts(engine, room) == ["one"]
+    (second,) = pen.say("a", "two")
+    assert second.seq == 2
+    assert engine.find(first.stored_at) == first.event
+
+
+@of_fallible
+def test_batch_that_fails_in_the_middle_stores_nothing(kind: Kind, engine: Any) -> None:
+    assert kind.refuse
+    pen = Pen(engine)
+    a, b = pen.room("a"), pen.room("b")
+    pen.write((a, "one"), (b, "eins"))
+    said = (a, "two"), (b, "zwei"), (a, REFUSED), (b, "drei")
+    with kind.refuse(engine):
+        for batch in (said, said, said[2:3]):
+            with pytest.raises(StoreUnavailable, match="refused"):
+                engine.append(pen.rows(*batch))
+            assert (texts(engine, a), texts(engine, b)) == (["one"], ["eins"])
+        pen.append((a, "between"))
+    messages = pen.append(*said)
+    assert [message.seq for message in messages] == [3, 2, 4, 3]
+    assert texts(engine, a) == ["one", "between", "two", REFUSED]
+    assert texts(engine, b) == ["eins", "zwei", "drei"]
+
+
+def test_clock_set_back_keeps_order_of_seqs(engine: Any, clock: SetClock) -> None:
+    pen = Pen(engine)
+    for at in (1.7e9, 1.6e9, 0.0, 1.65e9):
+        clock.now = at
+        pen.write((pen.room("a"), f"{at:g}"), (pen.room("b"), f"{at:g}"))
+    said = ["1.7e+09", "1.6e+09", "0", "1.65e+09"]
+    assert [(event.seq, event.message, event.timestamp) for event in events(engine, pen.room("a"))] == [
+        (seq, text, float(text)) for seq, text in enumerate(said, 1)
+    ]
+    a, b = pen.room("a").id, pen.room("b").id
+    assert engine.trim(keep=0, before=1.65e9) == {}
+    assert engine.trim(keep=3, before=0.0) == {a: 1, b: 1}
+    assert engine.trim(keep=0, before=1.65e9) == {a: 3, b: 3}
+    assert texts(engine, pen.room("a")) == texts(engine, pen.room("b")) == ["1.65e+09"]
+
+
+def test_released_room_gets_no_message_and_keeps_those_it_has(engine: Any) -> None:
+    pen = Pen(engine)
+    room = pen.conversation("@ann,bob", (1, 2))
+    (message,) = pen.write((room, "psst"))
+    pen.say("a", "one")
+    for _ in range(2):  # no harm in doing it twice
+        engine.release(room.id)
+    with pytest.raises(KeyError):
+        engine.append(pen.rows((pen.room("a"), "two"), (room, "psst")))
+    assert texts(engine, room) == ["psst"]
+    assert engine.find(message.stored_at) == message.event
+    assert [one.seq for one in pen.say("a", "two")] == [2]
+
+
+# Reading
+
+
+def test_read_of_unknown_room_is_empty(engine: Any) -> None:
+    for room in (0, 99):
+        assert engine.read(room, "x", 0, 10, 10, newest=True) == []
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
-    said=st.lists(st.text("aé\U0001f600", min_size=1, max_size=12), min_size=1, max_size=12),
+    said=st.lists(st.text("a\u00e9\U0001f600", min_size=1, max_size=12), min_size=1, max_size=12),
     size=st.integers(0, 150),
     limit=st.integers(1, 15),
     newest=st.booleans(),
 )
 def test_read_stops_at_size_in_bytes(
-    store: Any, make_pen: type[Pen], said: list[str], size: int, limit: int, *, newest: bool
+    engine: Any, said: list[str], size: int, limit: int, *, newest: bool
 ) -> None:
-    pen = make_pen(store)
-    room = pen.conversation("@x,y", (store.new_identity(), store.new_identity()))
+    pen = Pen(engine)
+    room = pen.conversation("@x,y", (engine.new_identity(), engine.new_identity()))
     pen.write(*((room, text) for text in said))
     taken: list[str] = []
     total = 0
@@ -132,22 +194,165 @@ def test_read_stops_at_size_in_bytes(
             break
         taken.append(text)
         total += len(text.encode())
-    found = store.read(room.record, 0, 10**6, limit, newest=newest, size=size)
+    found = engine.read(room.id, room.name, 0, 10**6, limit, newest=newest, size=size)
     assert [event.message for event in found] == (taken[::-1] if newest else taken)
 
 
-def test_clock_set_back_keeps_order_of_seqs(store: Any, make_pen: type[Pen], read_texts: Texts) -> None:
-    pen = make_pen(store)
-    for at in (1.7e9, 1.6e9, 0.0, 1.65e9):
-        batch = pen.batch((pen.room("a"), f"{at:g}"), (pen.room("b"), f"{at:g}"))
-        batch.timestamp = at
-        store.append(batch)
-    said = ["1.7e+09", "1.6e+09", "0", "1.65e+09"]
-    events = store.read(pen.room("a").record, 0, 9, 9, newest=True)
-    assert [(event.seq, event.message, event.timestamp) for event in events] == [
-        (seq, text, float(text)) for seq, text in enumerate(said, 1)
-    ]
-    assert store.trim(keep=0, before=1.65e9) == {}
-    assert store.trim(keep=3, before=0.0) == {1: 1, 2: 1}
-    assert store.trim(keep=0, before=1.65e9) == {1: 3, 2: 3}
-    assert read_texts(store, pen.room("a")) == read_texts(store, pen.room("b")) == ["1.65e+09"]
+def test_find_of_a_deleted_message_is_none(engine: Any) -> None:
+    pen = Pen(engine)
+    old, new = pen.say("a", "one", "two")
+    assert engine.trim(keep=1, before=0.0) == {pen.room("a").id: 1}
+    assert engine.find(old.stored_at) is None
+    assert engine.find(new.stored_at) == new.event
+
+
+# The next start
+
+
+def test_epoch_is_kept_with_the_messages(kind: Kind, open_engine: Open) -> None:
+    epoch = open_engine().epoch
+    assert epoch
+    again = open_engine()
+    assert (again.epoch == epoch) is kind.survives
+    assert not again.epoch_changed
+
+
+@of_survivors
+def test_messages_and_heads_are_read_at_the_next_start(open_engine: Open) -> None:
+    pen = Pen(open_engine())
+    pen.write((pen.room("a"), "one"), (pen.room("b"), "eins"), (pen.room("a"), "two"))
+    conversation = pen.conversation("@ann,bob", (1, 2))
+    pen.write((conversation, "psst"))
+    engine = open_engine()
+    a, b = engine.public_rooms()
+    assert [(room.name, room.head) for room in (a, b)] == [("a", 2), ("b", 1)]
+    assert (texts(engine, a), texts(engine, b)) == (["one", "two"], ["eins"])
+    (stored,) = engine.conversations_of([1])
+    assert stored.room.head == 1
+    pen = Pen(engine)
+    rooms = [Room.of(room) for room in (a, b, stored.room)]
+    assert [one.seq for one in pen.append(*((room, "next") for room in rooms))] == [3, 2, 2]
+    assert texts(engine, stored.room) == ["psst", "next"]
+
+
+@of_survivors
+def test_seqs_are_not_reused_after_deletion_and_restart(open_engine: Open) -> None:
+    pen = Pen(open_engine())
+    conversation = pen.conversation("@ann,bob", (1, 2))
+    pen.say("a", "1", "2", "3")
+    pen.write((conversation, "1"), (conversation, "2"))
+    pen.say("b", "the last of all")
+    while pen.engine.trim(keep=0, before=2e9):
+        pass
+    for _ in range(2):
+        engine = open_engine()
+        assert {room.name: room.head for room in engine.public_rooms()} == {"a": 3, "b": 1}
+        assert [one.room.head for one in engine.conversations_of([1])] == [2]
+    assert [one.seq for one in Pen(engine).say("a", "4")] == [4]
+
+
+# Refs
+
+
+def ref_writer(engine: Any) -> Callable[..., list[Written]]:
+    """Return a function that writes messages with refs in one batch."""
+    pen = Pen(engine)
+    pen.register(pen.room("a"))
+
+    def write(author: str, *refs: str | None) -> list[Written]:
+        pen.session = author
+        return pen.append(*((pen.room("a"), "hi") for _ in refs), refs=refs)
+
+    return write
+
+
+@of_survivors
+def test_refs_of_resumable_sessions_are_found_also_after_restart(open_engine: Open) -> None:
+    engine = open_engine()
+    engine.write(saved(session(1, "ann"), session(2, "bob")))
+    write = ref_writer(engine)
+    one, _, two = write("s1", "a", None, "b")
+    (other,) = write("s2", "a")
+    write("a guest's", "a")
+    assert engine.refs("s1", 9) == {"a": one.stored_at, "b": two.stored_at}
+    (three,) = write("s1", "c")
+    engine = open_engine()
+    found = engine.refs("s1", 9)
+    assert [*found.items()] == [("a", one.stored_at), ("b", two.stored_at), ("c", three.stored_at)]
+    assert [engine.find(stored_at) for stored_at in found.values()] == [one.event, two.event, three.event]
+    assert engine.refs("s2", 9) == {"a": other.stored_at}
+    assert engine.refs("nobody", 9) == {}
+
+
+@of_survivors
+def test_refs_beyond_limit_are_the_newest(engine: Any) -> None:
+    engine.write(saved(session(1, "ann")))
+    stored = [one.stored_at for one in ref_writer(engine)("s1", *"abcdea")]
+    assert [*engine.refs("s1", 3).items()] == [*zip("dea", stored[3:], strict=True)]
+    assert [*engine.refs("s1", 9).items()] == [*zip("bcdea", stored[1:], strict=True)]  # of "a" the last one
+
+
+@of_survivors
+def test_new_session_has_no_refs_of_an_ended_one(engine: Any) -> None:
+    engine.write(saved(session(1, "ann")))
+    ref_writer(engine)("s1", "a")
+    engine.write(RegistryChanges(ended_sessions=["s1"]))
+    assert engine.resumable_sessions() == []
+    engine.write(RegistryChanges(sessions=[SessionRecord("s2", 1, "ann", b"another")]))
+    assert engine.refs("s2", 9) == {}
+
+
+# States of conversations
+
+
+def read_states(engine: Any, *identities: int) -> dict[str, tuple[int | None, int | None]]:
+    return {one.room.name: (one.since, one.closed_by) for one in engine.conversations_of(set(identities))}
+
+
+@of_survivors
+def test_state_of_a_conversation_is_the_last_one(open_engine: Open) -> None:
+    pen = Pen(open_engine())
+    room, other = pen.conversation("@ann,bob", (1, 2)), pen.conversation("@ann,cat", (1, 3))
+    pen.register(room, other)
+    for state, expected in (
+        (None, (None, None)),
+        (ConversationState(room.id, 0), (0, None)),
+        (ConversationState(room.id, 7), (7, None)),
+        (ConversationState(room.id, 7, 2), (7, 2)),
+        (ConversationState(room.id, None, 2), (None, 2)),
+        (ConversationState(room.id, None), (None, None)),
+    ):
+        # With a message and without, and several of one room in a batch
+        states = [ConversationState(other.id, n) for n in (0, None, 1)]
+        if state is None:
+            pen.append(states=states)
+        else:
+            pen.append((other, "hi"), states=[*states, state])
+        pen.engine = open_engine()
+        assert read_states(pen.engine, 1) == {"@ann,bob": expected, "@ann,cat": (1, None)}
+
+
+@of_survivors
+def test_state_is_stored_with_the_messages_or_not_at_all(kind: Kind, engine: Any) -> None:
+    assert kind.refuse
+    pen = Pen(engine)
+    room = pen.conversation("@ann,bob", (1, 2))
+    pen.write((room, "hi"))
+    pen.append(states=[ConversationState(room.id, 0)])
+    with kind.refuse(engine), pytest.raises(StoreUnavailable, match="refused"):
+        engine.append(pen.rows((room, "ho"), (room, REFUSED)), [ConversationState(room.id, 1, 2)])
+    assert read_states(engine, 1) == {"@ann,bob": (0, None)}
+    assert texts(engine, room) == ["hi"]
+    pen.append((room, "ho"), states=[ConversationState(room.id, 1, 2)])
+    assert read_states(engine, 1) == {"@ann,bob": (1, 2)}
+
+
+@of_survivors
+def test_conversation_without_resumable_users_is_closed(engine: Any) -> None:
+    pen = Pen(engine)
+    rooms = {pair: pen.conversation("@x,y", pair) for pair in ((1, 2), (2, 3), (3, 4))}
+    pen.register(*rooms.values())
+    pen.append(states=[ConversationState(room.id, 0) for room in rooms.values()])
+    assert read_states(engine, 1) == {"@x,y": (0, None)}
+    open_ones = [one.room.pair for one in engine.conversations_of({1, 2, 3, 4}) if one.since is not None]
+    assert open_ones == [(1, 2)]

@@ -1,34 +1,23 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from chat_server.engines.memory import MemoryStore
-
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
+from chat_server.engines.memory import MemoryEngine
+from support.engines.pen import Pen, events
 
 
-def test_memory_store_full_room_keeps_newest_messages(make_pen: type[Pen]) -> None:
-    store = MemoryStore(3)
-    pen = make_pen(store)
+def test_memory_engine_full_room_keeps_newest_messages() -> None:
+    engine = MemoryEngine(3)
+    pen = Pen(engine)
     messages = pen.say("a", "1", "2", "3", "4", "5")
-    room = pen.room("a").record
-    kept = [event.seq for event in store.read(room, 0, 9, 9, newest=True)]
-    assert kept == [3, 4, 5]
-    assert [store.find_message(message.id) is not None for message in messages] == [
-        False,
-        False,
-        True,
-        True,
-        True,
-    ]
-    assert len(store._places) == 3
+    assert [event.seq for event in events(engine, pen.room("a"), newest=True)] == [3, 4, 5]
+    kept = [engine.find(message.stored_at) is not None for message in messages]
+    assert kept == [False, False, True, True, True]
+    assert len(engine._places) == 3
 
 
-def test_memory_store_new_run_is_empty_with_new_epoch(make_pen: type[Pen]) -> None:
-    store = MemoryStore(3)
-    make_pen(store).say("a", "1")
-    store.close()
-    other = MemoryStore(3)
-    assert other.epoch != store.epoch
-    assert not list(other.public_rooms())
+def test_memory_engine_new_run_is_empty_with_new_epoch() -> None:
+    engine = MemoryEngine(3)
+    Pen(engine).say("a", "1")
+    engine.close()
+    other = MemoryEngine(3)
+    assert other.epoch != engine.epoch
+    assert not other.public_rooms()

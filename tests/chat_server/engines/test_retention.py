@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -21,13 +20,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoredAt, StoreUnavailable
 from chat_server.engines import memory
-from chat_server.engines.memory import MemoryStore
+from chat_server.engines.memory import MemoryEngine
 from chat_server.engines.sqlite import log, reader, retention
-
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
+from support.engines.kinds import SetClock, open_sqlite
+from support.engines.pen import Pen, Room, events
 
 CONVERSATION = "@ann,bob"
 SUFFIXES = ("", "-wal", "-mark", "-index", "-index-wal")
@@ -35,7 +33,7 @@ keeps = st.integers(0, 6)
 
 
 class Said(NamedTuple):
-    id: int
+    stored_at: StoredAt
     room: str
     seq: int
     text: str
@@ -45,8 +43,6 @@ class Said(NamedTuple):
 class Retention(RuleBasedStateMachine):
     """The model is the list of kept messages, in the order of the log."""
 
-    make_pen: type[Pen]
-    open_at: Callable[[Path], Any]
     in_memory: bool
     store: Any
 
@@ -56,22 +52,22 @@ class Retention(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "db"
         self.kept: list[Said] = []
         self.heads: dict[str, int] = {}
-        self.at = 1000.0
+        self.clock = SetClock()
+        self.clock.now = 1000.0
         self.said = 0
         self.older: dict[str, bytes] | None = None  # a copy of an earlier index
         self.open()
         self.epoch = self.store.epoch
 
     def open(self) -> None:
-        self.store = MemoryStore(10**6) if self.in_memory else self.open_at(self.path)
+        self.store = MemoryEngine(10**6, self.clock) if self.in_memory else open_sqlite(self.path, self.clock)
         if not self.in_memory:
             reads = self.store.reader
             for connection in (self.store._connection, reads._connection, reads._checkpoint_connection):
                 connection.execute("PRAGMA synchronous = OFF")  # tests kill processes, not machines
-        self.pen = self.make_pen(self.store)
+        self.pen = Pen(self.store)
         for conversation in self.store.conversations_of([1]):
-            self.pen.rooms[CONVERSATION] = self.pen.conversation(CONVERSATION, (1, 2))
-            self.pen.rooms[CONVERSATION].record = conversation.room
+            self.pen.rooms[CONVERSATION] = Room.of(conversation.room)
         self.pen.rooms.setdefault(CONVERSATION, self.pen.conversation(CONVERSATION, (1, 2)))
         for name in "abc":
             self.pen.room(name)
@@ -85,45 +81,45 @@ class Retention(RuleBasedStateMachine):
         later=st.integers(-40, 60),
     )
     def say(self, said: list[str], later: int) -> None:
-        self.at = max(self.at + later, 1.0)
+        self.clock.now = max(self.clock.now + later, 1.0)
         texts = []
         for _ in said:
             self.said += 1
             texts.append(str(self.said))
-        batch = self.pen.batch(
+        written = self.pen.write(
             *((self.pen.rooms[name], text) for name, text in zip(said, texts, strict=True))
         )
-        batch.timestamp = self.at
-        self.store.append(batch)
-        for name, message in zip(said, batch.messages, strict=True):
+        for name, message in zip(said, written, strict=True):
             self.heads[name] = self.heads.get(name, 0) + 1
             assert message.seq == self.heads[name]
-            assert not self.kept or message.id > self.kept[-1].id
-            self.kept.append(Said(message.id, name, message.seq, message.text, self.at))
+            assert message.event.timestamp == self.clock.now
+            self.kept.append(Said(message.stored_at, name, message.seq, message.text, self.clock.now))
 
-    def may_go(self, keep: int, before: float) -> set[int]:
-        """Return the ids of the rows to delete."""
+    def may_go(self, keep: int, before: float) -> set[tuple[str, int]]:
+        """Return the messages to delete, by room and seq."""
         aged = []
         for one in self.kept[:-1] if before else ():
             if one.at >= before:
                 break
-            aged.append(one.id)
-        crowded = [one.id for one in self.kept if keep and one.seq <= self.heads[one.room] - keep]
+            aged.append((one.room, one.seq))
+        crowded = [
+            (one.room, one.seq) for one in self.kept if keep and one.seq <= self.heads[one.room] - keep
+        ]
         return {*aged, *crowded}
 
-    def forget(self, trimmed: dict[int, int], allowed: set[int]) -> None:
+    def forget(self, trimmed: dict[int, int], allowed: set[tuple[str, int]]) -> None:
         """Remove from the model what the store reports as deleted."""
-        names = {self.pen.rooms[name].record.id: name for name in self.heads}
+        names = {self.pen.rooms[name].id: name for name in self.heads}
         for room, seq in trimmed.items():
             gone = [one for one in self.kept if one.room == names[room] and one.seq <= seq]
             assert gone
             assert gone[-1].seq == seq
-            assert {one.id for one in gone} <= allowed
+            assert {(one.room, one.seq) for one in gone} <= allowed
             self.kept = [one for one in self.kept if one not in gone]
 
     @rule(keep=keeps, age=st.none() | st.integers(0, 120), steps=st.integers(1, 40))
     def trim(self, keep: int, age: int | None, steps: int) -> None:
-        before = self.at - age if age is not None else 0.0
+        before = self.clock.now - age if age is not None else 0.0
         for _ in range(steps):
             allowed = self.may_go(keep, before)
             trimmed = self.store.trim(keep=keep, before=before)
@@ -183,31 +179,26 @@ class Retention(RuleBasedStateMachine):
     @invariant()
     def reads_are_what_is_kept(self) -> None:
         for name, head in self.heads.items():
-            record = self.pen.rooms[name].record
-            assert record.seq == head
+            room = self.pen.rooms[name]
+            assert room.head == head
             kept = [(one.seq, one.text) for one in self.kept if one.room == name]
             for newest in (False, True):
-                found = self.store.read(record, 0, 10**6, 10**6, newest=newest)
+                found = events(self.store, room, newest=newest)
                 assert [(event.seq, event.message) for event in found] == kept
         for one in self.kept[:1] + self.kept[-1:]:
-            found = self.store.find_message(one.id)
-            assert found is not None
-            assert (found[1].seq, found[1].message) == (one.seq, one.text)
+            found = self.store.find(one.stored_at)
+            assert (found.room, found.seq, found.message) == (one.room, one.seq, one.text)
 
 
 @pytest.mark.parametrize("in_memory", [False, True], ids=["sqlite", "memory"])
 def test_trim_in_any_play_keeps_reads_equal_to_model(
-    make_pen: type[Pen], open_at: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+    monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 3)
     monkeypatch.setattr(memory, "TRIM_STEP_MESSAGES", 3)
     monkeypatch.setattr(log, "SCAN_STEP_ROOMS", 2)
     monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)
-    machine: Any = type(
-        "Machine",
-        (Retention,),
-        {"make_pen": make_pen, "open_at": staticmethod(open_at), "in_memory": in_memory},
-    )
+    machine: Any = type("Machine", (Retention,), {"in_memory": in_memory})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
     )

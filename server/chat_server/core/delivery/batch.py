@@ -78,17 +78,12 @@ class QueuedChanges(Struct, eq=False):
     released_rooms: list[Room] = field(default_factory=list)
 
 
-class Batch:
-    """What one commit writes. `interleaved`: (index of the message that follows, item), ordered.
+class Batch(Struct, eq=False):
+    """What one commit stores. `interleaved`: (index of the message that follows, item), ordered.
 
-    `timestamp`: of all its messages, in seconds since the epoch, once they are stored.
+    Made for each commit: a `Struct`, whose constructor is no Python function.
     """
 
-    __slots__ = ("changes", "interleaved", "messages", "size_bytes", "timestamp")
-
-    def __init__(self) -> None:
-        self.messages: list[QueuedMessage] = []
-        self.changes: QueuedChanges | None = None
-        self.interleaved: list[tuple[int, QueuedOpening | Barrier]] | None = None
-        self.size_bytes = 0
-        self.timestamp = 0.0
+    messages: list[QueuedMessage] = field(default_factory=list)
+    changes: QueuedChanges | None = None
+    interleaved: list[tuple[int, QueuedOpening | Barrier]] | None = None

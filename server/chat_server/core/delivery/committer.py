@@ -65,6 +65,7 @@ class Committer:
             batch = self._committing = self._ingest.take()
         messages, changes = batch.messages, batch.changes
         states: Sequence[ConversationState] = ()
+        timestamp = 0.0
         wrote = False
         try:
             if changes is not None:
@@ -72,8 +73,11 @@ class Committer:
                 states = [
                     ConversationState(state.room.id, state.since, state.closed_by) for state in changes.states
                 ]
-            probe = self.last_error is not None and not wrote and batch.interleaved is None
-            if messages or states or probe:
+            if (
+                messages
+                or states
+                or (self.last_error is not None and not wrote and batch.interleaved is None)  # a probe
+            ):
                 rows = []
                 for message in messages:
                     author = message.author
@@ -89,12 +93,14 @@ class Committer:
                         )
                     )
                 appended = self._log.append(rows, states)
-                batch.timestamp = appended.timestamp
-                seqs = dict(appended.bases)
-                for message, stored_at in zip(messages, appended.stored_at, strict=True):
+                timestamp = appended.timestamp
+                seqs, stored_at = appended.bases, appended.stored_at
+                index = 0
+                for message in messages:
                     room_id = message.room.id
                     seqs[room_id] = message.seq = seqs[room_id] + 1
-                    message.stored_at = stored_at
+                    message.stored_at = stored_at[index]
+                    index += 1  # noqa: SIM113  `enumerate` would cost more for a batch of one, which is common
                 wrote = True
         except StoreUnavailable as error:
             return self._on_write_failed(str(error))
@@ -109,7 +115,7 @@ class Committer:
         committed = self._clock.monotonic()
         self._committing = None
         try:
-            self._publisher.deliver(batch, committed)
+            self._publisher.deliver(batch, timestamp, committed)
         except Exception:
             for _, item in batch.interleaved or ():  # a bug; but nobody may wait for ever
                 if isinstance(item, Barrier):

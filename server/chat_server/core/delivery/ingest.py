@@ -17,6 +17,7 @@ from chat_server.core.delivery.room import Room, User
 from chat_server.core.ports.link import Signal
 from chat_server.core.ports.registry import IdentityRecord, NewRoom, RegistryChanges, SessionRecord
 from chat_server.core.ports.wakeup import Wakeup
+from chat_server.core.sessions.session import REFS_KEPT
 
 STORE_UNAVAILABLE_TEXT: Final = "message store unavailable; retry with the same ref"
 
@@ -30,6 +31,7 @@ class Ingest:
         self._wake = wakeup.wake
         self._max_bytes = max_bytes
         self._collecting = Batch()
+        self._collecting_bytes = 0
         self._committing_bytes = 0
         self._commit_requested = False
         self._space_signals: list[Signal] = []
@@ -37,12 +39,12 @@ class Ingest:
     @property
     def queued_bytes(self) -> int:
         """Memory of the messages that are not committed yet, in bytes."""
-        return self._collecting.size_bytes + self._committing_bytes
+        return self._collecting_bytes + self._committing_bytes
 
     @property
     def full(self) -> bool:
         """Return whether readers must wait (`notify_when_space`) before they submit more."""
-        return self._collecting.size_bytes + self._committing_bytes > self._max_bytes
+        return self._collecting_bytes + self._committing_bytes > self._max_bytes
 
     @property
     def idle(self) -> bool:
@@ -63,9 +65,13 @@ class Ingest:
             self._queue_room(message.room)
         author.pending += 1
         if message.ref is not None:
-            author.remember_ref(message.ref, message)
+            refs = author.refs
+            if refs is None or len(refs) >= REFS_KEPT:
+                author.remember_ref(message.ref, message)
+            else:  # the same, inlined: this saves a call per message
+                refs[message.ref] = message
         batch.messages.append(message)
-        batch.size_bytes += len(message.text) + _MESSAGE_OVERHEAD_BYTES
+        self._collecting_bytes += len(message.text) + _MESSAGE_OVERHEAD_BYTES
         if not self._commit_requested:  # `_request_commit`, inlined: this saves a call per message
             self._commit_requested = True
             self._wake()
@@ -113,7 +119,7 @@ class Ingest:
     def take(self) -> Batch:
         """Return what was queued, to be committed now; its bytes count until `end_commit`."""
         batch, self._collecting = self._collecting, Batch()
-        self._committing_bytes = batch.size_bytes
+        self._committing_bytes, self._collecting_bytes = self._collecting_bytes, 0
         self._commit_requested = False
         return batch
 

@@ -5,7 +5,7 @@ given. A method that *may wait* switches greenlets: after it, the caller checks 
 still open. All other methods MUST NOT switch: the ordering of messages depends on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NewType, Protocol
 
@@ -58,11 +58,12 @@ class Appended(Struct, frozen=True):
     """What the engine has set: `timestamp` of all messages of the batch, in seconds since the epoch.
 
     `bases`: by room id, the seq before its first message of this batch; a room's messages follow in their
-    order, without a gap. `stored_at`: where each message is, by its index in the batch.
+    order, without a gap. The caller may change it. `stored_at`: where each message is, by its index in the
+    batch.
     """
 
     timestamp: float
-    bases: Mapping[int, int]
+    bases: dict[int, int]
     stored_at: Sequence[StoredAt]
 
 

@@ -165,44 +165,47 @@ class SqliteEngine:
         """
         if self._file_lost:
             self._check_file()
-        timestamp = round(self._clock(), 6)
+        timestamp = int(self._clock() * 1e6 + 0.5) / 1e6  # in microseconds; `round` takes six times as long
         heads = self._heads
-        row_id = first_id = self._last_id + 1
+        row_id = self._last_id
         bases: dict[int, int] = {}
-        seqs: dict[int, int] = {}
         rows: list[Row] = []
-        for message in messages:
-            room = message.room
-            if room not in bases:
-                seqs[room] = bases[room] = heads[room]
-            seqs[room] = seq = seqs[room] + 1
-            rows.append(
-                (
-                    row_id,
-                    room,
-                    seq,
-                    message.session,
-                    message.identity,
-                    message.ref,
-                    message.username,
-                    message.text,
-                    timestamp,
-                    message.origin,
-                )
-            )
-            row_id += 1
+        stored_at: list[Any] = []  # opaque to the core: ids of rows
         try:
+            for message in messages:
+                room = message.room
+                head = heads[room]
+                if room not in bases:
+                    bases[room] = head
+                heads[room] = seq = head + 1
+                row_id += 1
+                stored_at.append(row_id)
+                rows.append(
+                    (
+                        row_id,
+                        room,
+                        seq,
+                        message.session,
+                        message.identity,
+                        message.ref,
+                        message.username,
+                        message.text,
+                        timestamp,
+                        message.origin,
+                    )
+                )
             if self._full_sync:
                 self._offload(self._write_batch, rows, states)
             else:
                 self._write_batch(rows, states)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
-        heads.update(seqs)
-        self._last_id = row_id - 1
-        self._tail_guard.advance(row_id - 1)
-        # Rows of the log, which mean nothing to the core.
-        return Appended(timestamp, bases, range(first_id, row_id))  # type: ignore[arg-type]
+        except BaseException as error:
+            heads.update(bases)
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(str(error)) from error
+            raise
+        self._last_id = row_id
+        self._tail_guard.advance(row_id)
+        return Appended(timestamp, bases, stored_at)
 
     def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationState]) -> None:
         connection = self._connection

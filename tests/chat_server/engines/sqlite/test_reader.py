@@ -8,20 +8,16 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.sqlite import reader
 from chat_server.engines.sqlite.connect import PAGE_BYTES, connect
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.pen import Pen, texts
 
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
-
-Open = Callable[..., SqliteStore]
-Texts = Callable[..., list[str]]
+Open = Callable[..., SqliteEngine]
 Held = Callable[[Path], list[str]]
 ALL = [str(number) for number in range(600)]
 
@@ -75,8 +71,6 @@ def by_sql(statement: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 def test_unusable_index_is_rebuilt_at_open(
     open_store: Open,
-    make_pen: type[Pen],
-    read_texts: Texts,
     path: Path,
     harm: Callable[[Path], None],
     *,
@@ -84,55 +78,53 @@ def test_unusable_index_is_rebuilt_at_open(
 ) -> None:
     store = open_store()
     epoch = store.epoch
-    make_pen(store).say("a", *ALL)
+    Pen(store).say("a", *ALL)
     store.close()
     for _ in range(1 + again):
         harm(path.with_name(path.name + "-index"))
         store = open_store()
         (record,) = store.public_rooms()
-        assert record.seq == len(ALL)
-        assert read_texts(store, record) == ALL
+        assert record.head == len(ALL)
+        assert texts(store, record) == ALL
         assert store.epoch == epoch
         store.close()
 
 
 def test_outdated_index_is_updated_at_open(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)  # in many steps
     index = path.with_name(path.name + "-index")
     store = open_store()
-    make_pen(store).say("a", *ALL[:100])
+    Pen(store).say("a", *ALL[:100])
     store.close()
     shutil.copyfile(index, path.with_name("older"))
     store = open_store()
-    make_pen(store).say("a", *ALL[100:])
+    Pen(store).say("a", *ALL[100:])
     store.close()
     shutil.copyfile(path.with_name("older"), index)
     store = open_store()
     (record,) = store.public_rooms()
-    assert record.seq == len(ALL)
-    assert read_texts(store, record) == ALL
+    assert record.head == len(ALL)
+    assert texts(store, record) == ALL
 
 
-def test_index_damaged_in_use_is_rebuilt_once(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path
-) -> None:
+def test_index_damaged_in_use_is_rebuilt_once(open_store: Open, path: Path) -> None:
     """Repeated damage is a failure of the disk, which a rebuild cannot repair."""
     store = open_store()
-    pen = make_pen(store)
+    pen = Pen(store)
     pen.say("a", *ALL)
-    assert read_texts(store, pen.room("a")) == ALL
+    assert texts(store, pen.room("a")) == ALL
     for first in (True, False):
         store.maintain(truncate=True)
         store.reader._connection.execute("PRAGMA cache_size = 0")
         store.reader._connection.execute("PRAGMA main.shrink_memory")
         damage_within(path.with_name(path.name + "-index"))
         if first:
-            assert read_texts(store, pen.room("a")) == ALL
+            assert texts(store, pen.room("a")) == ALL
         else:
             with pytest.raises(StoreUnavailable, match="malformed"):
-                read_texts(store, pen.room("a"))
+                texts(store, pen.room("a"))
     (message,) = pen.say("a", "the log goes on")
     assert message.seq == len(ALL) + 1
 
@@ -155,15 +147,15 @@ def test_failed_open_closes_all_files(
     open_store()
 
 
-def test_open_with_locked_index_still_reads_heads(open_store: Open, make_pen: type[Pen], path: Path) -> None:
+def test_open_with_locked_index_still_reads_heads(open_store: Open, path: Path) -> None:
     """A full disk or a lock must not prevent a start."""
     index = path.with_name(path.name + "-index")
     store = open_store()
-    make_pen(store).say("a", "one", "two")
+    Pen(store).say("a", "one", "two")
     store.close()
     with closing(sqlite3.connect(index, isolation_level=None)) as other:
         other.execute("DELETE FROM place")
         other.execute("UPDATE watermark SET id = 0")
         other.execute("BEGIN IMMEDIATE")
         (record,) = open_store().public_rooms()
-    assert (record.name, record.seq) == ("a", 2)
+    assert (record.name, record.head) == ("a", 2)

@@ -6,62 +6,47 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports.records import RegistryChanges, SessionRecord
-from chat_server.core.ports.store import StoreUnavailable
+from chat_server.core.ports.log import StoredAt, StoreUnavailable
+from chat_server.core.ports.registry import RegistryChanges, SessionRecord
 from chat_server.engines.sqlite import reader, refs
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.pen import Pen
 
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
-
-Open = Callable[..., SqliteStore]
-Say = Callable[..., list[int]]
+Open = Callable[..., SqliteEngine]
+Say = Callable[..., list[StoredAt]]
 
 
-@pytest.fixture
-def make_say(make_pen: type[Pen]) -> Callable[[SqliteStore], Say]:
-    """Return a factory of functions that write messages with refs and return their log rows."""
+def make_say(store: SqliteEngine) -> Say:
+    """Return a function that writes messages with refs and returns where they are stored."""
+    pen = Pen(store)
+    pen.register(pen.room("a"))
 
-    def make(store: SqliteStore) -> Say:
-        pen = make_pen(store)
+    def say(session: str, *said: str | None) -> list[StoredAt]:
+        pen.session = session
+        return [one.stored_at for one in pen.append(*((pen.room("a"), "hi") for _ in said), refs=said)]
 
-        def say(session: str, *said: str | None) -> list[int]:
-            pen.author.id = session
-            batch = pen.batch(*((pen.room("a"), "hi") for _ in said))
-            for message, ref in zip(batch.messages, said, strict=True):
-                message.ref = ref
-            store.append(batch)
-            return [message.id for message in batch.messages]
-
-        return say
-
-    return make
+    return say
 
 
-def save(store: SqliteStore, pen: Pen, *sessions: str) -> None:
-    batch = pen.batch()
+def save(store: SqliteEngine, *sessions: str) -> None:
     records = [SessionRecord(one, 1, "ann", one.encode()) for one in sessions]
-    batch.registry_changes = RegistryChanges(sessions=records)
-    store.append(batch)
+    store.write(RegistryChanges(sessions=records))
 
 
-def end(store: SqliteStore, pen: Pen, *sessions: str) -> None:
-    batch = pen.batch()
-    batch.registry_changes = RegistryChanges(ended_sessions=[*sessions])
-    store.append(batch)
+def end(store: SqliteEngine, *sessions: str) -> None:
+    store.write(RegistryChanges(ended_sessions=[*sessions]))
 
 
-def stored(store: SqliteStore) -> dict[str, int]:
+def stored(store: SqliteEngine) -> dict[str, int]:
     store.refs("", 1)  # indexes
     rows = store.reader._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
     return dict(rows.fetchall())
 
 
-def prune(store: SqliteStore, times: int = 1) -> None:
+def prune(store: SqliteEngine, times: int = 1) -> None:
     for _ in range(times * reader.MAINTENANCES_PER_PRUNE):
         store.maintain()
 
@@ -85,13 +70,11 @@ def foreign(path: Path) -> None:
 @pytest.mark.parametrize("harm", [None, delete_index, first_version, foreign])
 def test_refs_of_resumable_session_survive_restart(
     open_store: Open,
-    make_pen: type[Pen],
-    make_say: Callable[[SqliteStore], Say],
     path: Path,
     harm: Callable[[Path], None] | None,
 ) -> None:
     store = open_store()
-    save(store, make_pen(store), "s1", "s2")
+    save(store, "s1", "s2")
     say = make_say(store)
     ids = say("s1", "a", None, "b")
     (other,) = say("s2", "a")
@@ -108,11 +91,9 @@ def test_refs_of_resumable_session_survive_restart(
     assert store.refs("nobody", 9) == {}
 
 
-def test_refs_beyond_limit_are_the_newest(
-    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
-) -> None:
+def test_refs_beyond_limit_are_the_newest(open_store: Open) -> None:
     store = open_store()
-    save(store, make_pen(store), "s1")
+    save(store, "s1")
     say = make_say(store)
     ids = say("s1", *"abcdea")
     assert [*store.refs("s1", 3).items()] == [("d", ids[3]), ("e", ids[4]), ("a", ids[5])]
@@ -120,14 +101,12 @@ def test_refs_beyond_limit_are_the_newest(
     assert [*store.refs("s1", 9).items()] == [*newest.items()]
 
 
-def test_refs_of_guest_sessions_are_not_indexed(
-    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
-) -> None:
+def test_refs_of_guest_sessions_are_not_indexed(open_store: Open) -> None:
     store = open_store()
     say = make_say(store)
     say("guest", "a", "b")
     assert stored(store) == {}
-    save(store, make_pen(store), "s1")
+    save(store, "s1")
     say("guest", "c")
     say("s1", "a", None)
     assert stored(store) == {"s1": 1}
@@ -135,57 +114,49 @@ def test_refs_of_guest_sessions_are_not_indexed(
 
 def test_prune_deletes_surplus_refs_in_bounded_steps(
     open_store: Open,
-    make_pen: type[Pen],
-    make_say: Callable[[SqliteStore], Say],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Given ended sessions, and one with too many refs, the surplus is deleted by maintenance."""
     monkeypatch.setattr(refs, "PRUNE_STEP_REFS", 300)
     store = open_store()
-    pen = make_pen(store)
-    save(store, pen, "s1", "s2", "s3", "s4")
+    save(store, "s1", "s2", "s3", "s4")
     say = make_say(store)
     ids = say("s1", *map(str, range(refs.REFS_PER_SESSION + 400)))
     for one in ("s2", "s3", "s4"):
         say(one, *map(str, range(10)))
     assert stored(store) == {"s1": refs.REFS_PER_SESSION + 400, "s2": 10, "s3": 10, "s4": 10}
-    end(store, pen, "s2", "s4")
+    end(store, "s2", "s4")
     prune(store)
     assert stored(store) == {"s1": refs.REFS_PER_SESSION + 100, "s2": 10, "s3": 10, "s4": 10}
     prune(store)
     assert stored(store) == {"s1": refs.REFS_PER_SESSION, "s3": 10}
     assert [*store.refs("s1", 10_000).values()] == ids[400:]
-    end(store, pen, "s1", "s3")
+    end(store, "s1", "s3")
     prune(store, 5)
     assert stored(store) == {}
 
 
-def test_prune_of_many_sessions_continues_where_it_stopped(
-    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say]
-) -> None:
+def test_prune_of_many_sessions_continues_where_it_stopped(open_store: Open) -> None:
     store = open_store()
-    pen = make_pen(store)
     sessions = [f"s{number:04}" for number in range(refs.PRUNE_STEP_SESSIONS + 50)]
-    save(store, pen, *sessions)
+    save(store, *sessions)
     say = make_say(store)
     for one in sessions:
         say(one, "a")
     assert stored(store).keys() == set(sessions)
-    end(store, pen, sessions[5], sessions[-1])
+    end(store, sessions[5], sessions[-1])
     prune(store)
     assert set(sessions) - stored(store).keys() == {sessions[5]}
     prune(store)
     assert set(sessions) - stored(store).keys() == {sessions[5], sessions[-1]}
-    end(store, pen, sessions[0])
+    end(store, sessions[0])
     prune(store)  # from the beginning again
     assert sessions[0] not in stored(store)
 
 
-def test_refs_of_locked_index_raises_unavailable(
-    open_store: Open, make_pen: type[Pen], make_say: Callable[[SqliteStore], Say], path: Path
-) -> None:
+def test_refs_of_locked_index_raises_unavailable(open_store: Open, path: Path) -> None:
     store = open_store()
-    save(store, make_pen(store), "s1")
+    save(store, "s1")
     make_say(store)("s1", "a")
     with closing(sqlite3.connect(f"{path}-index", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

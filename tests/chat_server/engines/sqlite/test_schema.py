@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.engines.sqlite.log import SqliteStore
+from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, PLACE_MIGRATIONS, SchemaTooNew, migrate
 
 FIRST = "CREATE TABLE one (a);"
@@ -52,7 +52,7 @@ def test_migrate_refuses_newer_schema_unchanged(
 
 
 def test_open_of_newer_data_file_fails_and_releases_it(
-    open_store: Callable[..., SqliteStore], path: Path, held: Callable[[Path], list[str]]
+    open_store: Callable[..., SqliteEngine], path: Path, held: Callable[[Path], list[str]]
 ) -> None:
     open_store().close()
     with closing(sqlite3.connect(path)) as other:
@@ -66,7 +66,7 @@ def test_open_of_newer_data_file_fails_and_releases_it(
 
 
 def test_first_version_has_identities_and_sessions(
-    open_store: Callable[..., SqliteStore], path: Path
+    open_store: Callable[..., SqliteEngine], path: Path
 ) -> None:
     open_store()
     with closing(sqlite3.connect(path)) as other:

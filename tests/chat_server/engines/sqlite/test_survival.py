@@ -9,25 +9,22 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from chat_server.core.ports.records import SessionRecord
+from chat_server.core.ports.registry import RegistryChanges, SessionRecord
 from chat_server.engines.sqlite import tail_guard
-from chat_server.engines.sqlite.log import SqliteStore, StoreLocked
+from chat_server.engines.sqlite.data_file_lock import StoreLocked
+from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.pen import Pen, texts
+from support.engines.program import run_program
 
-if TYPE_CHECKING:
-    from chat_server.engines.conftest import Pen
-
-Open = Callable[..., SqliteStore]
-Texts = Callable[..., list[str]]
-Run = Callable[..., AbstractContextManager[subprocess.Popen[str]]]
+Open = Callable[..., SqliteEngine]
 
 WRITE = """
-store = open_at(sys.argv[1])
+store = open_sqlite(Path(sys.argv[1]), time.time)
 pen = Pen(store)
 for number in range(1, int(sys.argv[2]) + 1):
     pen.write((pen.room("a"), str(number)), (pen.room("b"), str(number)))
@@ -38,7 +35,7 @@ sys.stdin.read()
 """
 
 
-def write_and_die(run_program: Run, path: Path, count: int, of: int = 100_000) -> list[int]:
+def write_and_die(path: Path, count: int, of: int = 100_000) -> list[int]:
     """Let a process write `of` batches and be killed after `count`; return what it reported as stored."""
     with run_program(WRITE, path, of, stdin=subprocess.PIPE) as process:
         assert process.stdout
@@ -52,13 +49,11 @@ def write_and_die(run_program: Run, path: Path, count: int, of: int = 100_000) -
 # Restart, kill, power loss
 
 
-def test_restart_keeps_history_rooms_and_epoch(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts
-) -> None:
+def test_restart_keeps_history_rooms_and_epoch(open_store: Open) -> None:
     store = open_store()
     assert not store.epoch_changed
     epoch = store.epoch
-    pen = make_pen(store)
+    pen = Pen(store)
     pen.say("Garden", "one", "two")
     pen.say("lobby", "hi")
     pen.write((pen.conversation("@ann,bob", (1, 2)), "psst"))
@@ -67,23 +62,23 @@ def test_restart_keeps_history_rooms_and_epoch(
     store = open_store()
     assert (store.epoch, store.epoch_changed) == (epoch, False)
     rooms = {record.key: record for record in store.public_rooms()}
-    assert {key: (record.name, record.seq) for key, record in rooms.items()} == {
+    assert {key: (record.name, record.head) for key, record in rooms.items()} == {
         "garden": ("Garden", 2),
         "lobby": ("lobby", 1),
     }
-    assert read_texts(store, rooms["garden"]) == ["one", "two"]
-    pen = make_pen(store)
-    assert pen.author.identity == 2  # the next after the stored ones
+    assert texts(store, rooms["garden"]) == ["one", "two"]
+    pen = Pen(store)
+    assert pen.identity == 2  # the next after the stored ones
     (message,) = pen.say("garden", "three")
-    assert (message.seq, message.id) == (3, 5)
+    assert [message.seq, message.stored_at] == [3, 5]
     room = pen.conversation("@ann,bob", (3, 4))
     pen.write((room, "psst"))
-    assert room.record.name == "@ann,bob#2"
+    assert room.name == "@ann,bob#2"
 
 
-def test_close_leaves_only_the_files_of_the_engine(open_store: Open, make_pen: type[Pen], path: Path) -> None:
+def test_close_leaves_only_the_files_of_the_engine(open_store: Open, path: Path) -> None:
     store = open_store()
-    make_pen(store).say("a", "one")
+    Pen(store).say("a", "one")
     store.close()
     assert {one.name.removeprefix(path.name) for one in path.parent.iterdir()} == {
         "",
@@ -94,11 +89,12 @@ def test_close_leaves_only_the_files_of_the_engine(open_store: Open, make_pen: t
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_session_secret_is_stored_as_hash_only(open_store: Open, make_pen: type[Pen], path: Path) -> None:
+def test_session_secret_is_stored_as_hash_only(open_store: Open, path: Path) -> None:
     store = open_store()
-    pen = make_pen(store)
-    record = SessionRecord("public-id", pen.author.identity, "ann", hashlib.sha256(b"s3cret").digest())
-    store.append(pen.batch(sessions=(record,)))
+    pen = Pen(store)
+    record = SessionRecord("public-id", pen.identity, "ann", hashlib.sha256(b"s3cret").digest())
+    pen.register()
+    store.write(RegistryChanges(sessions=[record]))
     store.close()
     with closing(sqlite3.connect(path)) as other:
         row = other.execute("SELECT id, identity, name, secret_hash, ended FROM sessions").fetchone()
@@ -107,21 +103,19 @@ def test_session_secret_is_stored_as_hash_only(open_store: Open, make_pen: type[
     assert identities == [(1, "guest", "ann")]
 
 
-def test_stored_messages_survive_kill_of_the_process(
-    open_store: Open, run_program: Run, read_texts: Texts, path: Path
-) -> None:
+def test_stored_messages_survive_kill_of_the_process(open_store: Open, path: Path) -> None:
     """Also in the middle of a batch, which is stored whole or not at all; and twice in a row."""
     open_store().close()
     with closing(sqlite3.connect(path)) as other:
         (epoch,) = other.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-    said = write_and_die(run_program, path, 150)
-    said_again = write_and_die(run_program, path, 30)
+    said = write_and_die(path, 150)
+    said_again = write_and_die(path, 30)
     store = open_store()
     assert (store.epoch, store.epoch_changed) == (epoch, False)
     rooms = {record.name: record for record in store.public_rooms()}
-    kept = read_texts(store, rooms["a"])
-    assert kept == read_texts(store, rooms["b"])
-    assert rooms["a"].seq == rooms["b"].seq == len(kept)
+    kept = texts(store, rooms["a"])
+    assert kept == texts(store, rooms["b"])
+    assert rooms["a"].head == rooms["b"].head == len(kept)
     numbers = [int(text) for text in kept]
     second = numbers.index(1, 1)  # where the second process began
     first_run, second_run = numbers[:second], numbers[second:]
@@ -131,42 +125,38 @@ def test_stored_messages_survive_kill_of_the_process(
     assert 0 <= len(second_run) - len(said_again) <= 1
 
 
-def test_log_without_its_tail_gets_new_epoch(
-    open_store: Open, run_program: Run, make_pen: type[Pen], read_texts: Texts, path: Path
-) -> None:
+def test_log_without_its_tail_gets_new_epoch(open_store: Open, path: Path) -> None:
     """As after a power loss: seqs are issued a second time, which clients must notice."""
     open_store().close()
-    write_and_die(run_program, path, 35, of=35)  # no checkpoint yet
+    write_and_die(path, 35, of=35)  # no checkpoint yet
     wal = path.with_name(path.name + "-wal")
     os.truncate(wal, wal.stat().st_size - 4000)
     store = open_store()
     assert store.epoch_changed
     epoch = store.epoch
     rooms = {record.name: record for record in store.public_rooms()}
-    kept = read_texts(store, rooms["a"])
+    kept = texts(store, rooms["a"])
     assert kept == [str(number) for number in range(1, len(kept) + 1)]
     assert 0 < len(kept) < 35
-    assert len(kept) == rooms["a"].seq
-    (message,) = make_pen(store).say("a", "new")
+    assert len(kept) == rooms["a"].head
+    (message,) = Pen(store).say("a", "new")
     assert message.seq == len(kept) + 1
-    assert read_texts(store, rooms["a"]) == [*kept, "new"]
+    assert texts(store, rooms["a"]) == [*kept, "new"]
     store.close()
     store = open_store()
     assert (store.epoch, store.epoch_changed) == (epoch, False)
 
 
 @pytest.mark.parametrize("in_place", [True, False])
-def test_restored_backup_gets_new_epoch(
-    open_store: Open, make_pen: type[Pen], read_texts: Texts, path: Path, *, in_place: bool
-) -> None:
+def test_restored_backup_gets_new_epoch(open_store: Open, path: Path, *, in_place: bool) -> None:
     store = open_store()
-    make_pen(store).say("a", "one")
+    Pen(store).say("a", "one")
     store.close()
     backup = path.with_name("backup")
     shutil.copyfile(path, backup)
     store = open_store()
     epoch = store.epoch
-    make_pen(store).say("a", "two", "three")
+    Pen(store).say("a", "two", "three")
     store.close()
     if in_place:
         shutil.copyfile(backup, path)
@@ -176,18 +166,18 @@ def test_restored_backup_gets_new_epoch(
     assert store.epoch != epoch
     assert store.epoch_changed
     (record,) = store.public_rooms()
-    assert record.seq == 1
-    make_pen(store).say("a", "2")
-    assert read_texts(store, record) == ["one", "2"]
+    assert record.head == 1
+    Pen(store).say("a", "2")
+    assert texts(store, record) == ["one", "2"]
 
 
 def test_stop_with_a_remaining_wal_is_not_clean(
-    open_store: Open, make_pen: type[Pen], path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another program reads, the write-ahead log remains, and could be lost with the power."""
     store = open_store()
     epoch = store.epoch
-    make_pen(store).say("a", "one")
+    Pen(store).say("a", "one")
     store.close()
     monkeypatch.setattr(tail_guard, "boot_id", lambda: "second start")
     store = open_store()
@@ -195,17 +185,17 @@ def test_stop_with_a_remaining_wal_is_not_clean(
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM log").fetchone()
-        make_pen(store).say("a", "two")
+        Pen(store).say("a", "two")
         store.close()
     monkeypatch.setattr(tail_guard, "boot_id", lambda: "third start")
     assert open_store().epoch != epoch
 
 
 def test_unsynced_log_is_not_trusted_after_switch_to_full_sync(
-    open_store: Open, run_program: Run, monkeypatch: pytest.MonkeyPatch, path: Path
+    open_store: Open, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     open_store().close()
-    write_and_die(run_program, path, 5)
+    write_and_die(path, 5)
     monkeypatch.setattr(tail_guard, "boot_id", lambda: "the power was gone")
     assert open_store(full=True).epoch_changed
 
@@ -221,9 +211,7 @@ def test_second_store_in_process_is_refused_with_pid(open_store: Open) -> None:
     open_store()
 
 
-def test_second_process_is_refused_until_first_has_died(
-    open_store: Open, run_program: Run, path: Path
-) -> None:
+def test_second_process_is_refused_until_first_has_died(open_store: Open, path: Path) -> None:
     with run_program(WRITE, path, 1, stdin=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == "1\n"
@@ -231,4 +219,4 @@ def test_second_process_is_refused_until_first_has_died(
             open_store()
         process.kill()
         process.wait()
-    assert [record.seq for record in open_store().public_rooms()] == [1, 1]
+    assert [record.head for record in open_store().public_rooms()] == [1, 1]
