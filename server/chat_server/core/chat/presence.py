@@ -27,7 +27,7 @@ class PresenceUpdates:
 
     def note_joined(self, room: Room, user: User) -> None:
         """Note that a session of a user has joined; it cancels a leave of the same name."""
-        if sum(session in room.members for session in user.sessions) > 1:
+        if len(user.sessions) > 1 and sum(session in room.members for session in user.sessions) > 1:
             return  # another of its sessions is in the room already
         room.left_names.pop(user.name, None)
         room.joined_names[user.name] = None
@@ -35,7 +35,7 @@ class PresenceUpdates:
 
     def note_left(self, room: Room, user: User) -> None:
         """Note a leave, even after a join that was not sent yet: others may have seen the name in `who`."""
-        if any(session in room.members for session in user.sessions):
+        if room.has_user(user):
             return
         room.joined_names.pop(user.name, None)
         room.left_names[user.name] = None

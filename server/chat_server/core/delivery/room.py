@@ -112,7 +112,7 @@ class Room:
         """
         membership = session.drop_ending(self) or Membership(self)
         membership.apply(event)
-        if not any(other in self.members for other in session.identity.sessions):
+        if not self.has_user(session.identity):
             self.user_count += 1
         session.memberships[self.key] = self.members[session] = membership
         if membership.state is _LIVE:
@@ -143,12 +143,19 @@ class Room:
         del session.memberships[self.key]
         if membership.state is not _OUT:
             session.keep_ending(membership)
-        if not any(other in self.members for other in session.identity.sessions):
+        if not self.has_user(session.identity):
             self.user_count -= 1
         if not self.members:
             self.tail.clear()
             self._tail_bytes = 0
         return membership
+
+    def has_user(self, user: User) -> bool:
+        """Return whether a session of the user is a member."""
+        for session in user.sessions:  # noqa: SIM110  `any` would cost three times as much
+            if session in self.members:
+                return True
+        return False
 
     def membership_of(self, session: Session) -> Member | None:
         """Return the membership of a session, also one that outlasts a closing; None if it is out."""

@@ -6,22 +6,24 @@ guest has exactly one session, from its `hello` until it ends. MUST NOT switch g
 
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
+
 SessionT = TypeVar("SessionT")
 
 
-class Identity(Generic[SessionT]):
-    """A user under a name that nobody else has. `id` is 0 until its first session is active."""
+class Identity(Struct, Generic[SessionT], eq=False):
+    """A user under a name that nobody else has. `key`: the name, folded."""
 
-    __slots__ = ("conversations", "id", "is_stored", "key", "name", "opened_count", "sessions")
-
-    def __init__(self, name: str, key: str) -> None:
-        self.id = 0
-        self.name = name
-        self.key = key  # the folded name
-        self.is_stored = False
-        self.sessions: tuple[SessionT, ...] = ()
-        self.opened_count = 0  # open conversations that it opened
-        self.conversations: dict[tuple[int, int], None] | None = None  # pairs of ids, open or closed; by age
+    name: str
+    key: str
+    id: int = 0
+    """0 until its first session is active."""
+    is_stored: bool = False
+    sessions: tuple[SessionT, ...] = ()
+    opened_count: int = 0
+    """Open conversations that it opened."""
+    conversations: dict[tuple[int, int], None] | None = None
+    """Pairs of identities: its conversations, open or closed, the oldest first."""
 
     def __repr__(self) -> str:
         return f"<Identity {self.name or '-'} {self.id}, {len(self.sessions)} sessions>"
