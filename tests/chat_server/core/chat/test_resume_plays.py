@@ -67,6 +67,7 @@ steps = st.one_of(
     st.just(("feed",)),
     st.just(("meanwhile",)),
     st.just(("failing",)),
+    st.just(("failing_append",)),
     st.just(("healing",)),
 )
 plays = st.lists(steps, min_size=10, max_size=80)
@@ -77,7 +78,7 @@ fates = st.lists(  # of one conversation, and of a side that is cut all the time
             *[("come", 0, True), ("come", 0, True), ("come", 0, False)],
             *[("direct", (1, 0)), ("direct", (1, 0)), ("direct", (0, 1)), ("open", (1, 0))],
             *[("close", (1, 0)), ("close", (1, 0)), ("commit",), ("commit",), ("commit",)],
-            *[("feed",), ("feed",), ("meanwhile",), ("failing",), ("healing",)],
+            *[("feed",), ("feed",), ("meanwhile",), ("failing",), ("failing_append",), ("healing",)],
         ]
     ),
     min_size=6,
@@ -286,9 +287,13 @@ class Play:
         if hasattr(self.stage.store, "failing"):
             self.stage.store.failing = "no room on the disk"
 
+    def failing_append(self) -> None:
+        if hasattr(self.stage.store, "failing"):
+            self.stage.store.append_failing = "no room on the disk"
+
     def healing(self) -> None:
         if hasattr(self.stage.store, "failing"):
-            self.stage.store.failing = None
+            self.stage.store.failing = self.stage.store.append_failing = None
 
     def commit(self) -> None:
         again = self.stage.committer.commit()

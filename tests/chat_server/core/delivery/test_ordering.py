@@ -57,6 +57,7 @@ steps = st.one_of(
     meanwhiles,
     meanwhiles,
     st.just(("failing",)),
+    st.just(("failing_append",)),
     st.just(("healing",)),
     st.tuples(st.just("reply"), people),
     st.tuples(st.just("again"), people),
@@ -110,9 +111,16 @@ class Audit:
 class Play:
     """Performs steps, and audits after each."""
 
-    def __init__(self, stage: Stage, fail: Callable[[], None], heal: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        fail: Callable[[], None],
+        heal: Callable[[], None],
+        fail_append: Callable[[], None],
+    ) -> None:
         self.stage = stage
         self.fail = fail
+        self.fail_append = fail_append
         self.heal = heal
         self.lines: dict[tuple[str, int], set[bytes]] = defaultdict(set)
         self.watchers = [stage.enter("simple", encoding=TWO_FIELD), stage.enter("text", encoding=PLAIN_TEXT)]
@@ -249,6 +257,9 @@ class Play:
     def failing(self) -> None:
         self.fail()
 
+    def failing_append(self) -> None:
+        self.fail_append()
+
     def healing(self) -> None:
         self.heal()
 
@@ -267,9 +278,12 @@ def test_any_interleaving_keeps_order_and_acknowledgements(make_stage: type[Stag
         stage.store.failing = "no room on the disk"
 
     def heal() -> None:
-        stage.store.failing = None
+        stage.store.failing = stage.store.append_failing = None
 
-    Play(stage, fail, heal).run(play)
+    def fail_append() -> None:
+        stage.store.append_failing = "no room on the disk"
+
+    Play(stage, fail, heal, fail_append).run(play)
 
 
 @settings(max_examples=40, deadline=None)
@@ -288,9 +302,16 @@ def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: li
             def heal() -> None:
                 if other.in_transaction:
                     other.execute("ROLLBACK")
+                store._connection.execute("DROP TRIGGER IF EXISTS refuse")
+
+            def fail_append() -> None:
+                store._connection.execute(
+                    "CREATE TEMP TRIGGER IF NOT EXISTS refuse BEFORE INSERT ON main.log "
+                    "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                )
 
             stage = make_stage(store=store, patience_s=0.05)
-            Play(stage, fail, heal).run(play)
+            Play(stage, fail, heal, fail_append).run(play)
             for room in stage.hub.rooms.values():
                 kept = store.read(room.id, room.name, 0, 10**6, 10**6, newest=False)
                 assert [event.seq for event in kept] == list(range(1, room.head + 1))
