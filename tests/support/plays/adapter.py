@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from chat_protocol.dialects.base import Encoding, Incoming
+    from chat_protocol.dialects.base import Codec, Incoming
     from support.plays.connection import Connection, Outbox
     from support.plays.loop import Signal
 
@@ -133,6 +133,16 @@ class Gated:
         return answer
 
 
+def successor_of(codec: Codec) -> Codec | None:
+    """Return the codec that takes over from this one, if it has found one."""
+    return codec.successor
+
+
+def encode(codec: Codec, event: Event) -> bytes:
+    """Return an event in the codec's dialect."""
+    return codec.encoding.encode(event)
+
+
 def fail(what: str) -> None:
     """Fail as an engine does that cannot write or read now."""
     raise StoreUnavailable(what)
@@ -224,17 +234,18 @@ class Core:
         return BaseSession(link, outbox, self._clock.monotonic())
 
     @staticmethod
-    def set_encoding(session: Any, encoding: Encoding) -> None:
-        session.encoding = encoding
+    def set_encoding(session: Any, codec: Codec) -> None:
+        """Answer a session as its codec does."""
+        session.encoding = codec.encoding
 
     @staticmethod
     def set_paused(session: Any, *, paused: bool) -> None:
         session.link.paused = paused
 
     @staticmethod
-    def adopt(session: Any, link: Connection, outbox: Outbox, encoding: Encoding) -> None:
+    def adopt(session: Any, link: Connection, outbox: Outbox, codec: Codec) -> None:
         """Attach a resumed session to a connection."""
-        session.link, session.outbox, session.encoding = link, outbox, encoding
+        session.link, session.outbox, session.encoding = link, outbox, codec.encoding
 
     @staticmethod
     def release(session: Any, link: Connection) -> None:
@@ -312,13 +323,13 @@ class Core:
         """Run one step of the backfill. May wait."""
         self.hub.backfill.step()
 
-    def tick(self) -> None:
-        """Do what the server's ticker does, in its order."""
-        self.hub.presence_updates.flush()
-        self.hub.heartbeat.tick()
-        self.hub.backfill.tick()
-        self.hub.resumable.tick()
-        self.hub.closings.tick()
+    def tasks(self) -> tuple[Callable[[], object], ...]:
+        """Return the tasks of the server's ticker, in its order."""
+        hub = self.hub
+        return (
+            *(hub.presence_updates.flush, hub.heartbeat.tick, hub.backfill.tick),
+            *(hub.resumable.tick, hub.closings.tick),
+        )
 
     def trim(self, keep: int, before: float) -> int:
         """Run one step of retention; return the number of rooms that have lost messages."""

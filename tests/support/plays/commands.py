@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.plays.client import Client
     from support.plays.play import Play
 
-ROOMS = ("lobby", "Garden", "den", "Attic")
+ROOMS = ("lobby", "Garden", "den", "cop")
 ALIKE = ("cop", "\u0441\u043e\u0440", "c0p", "\u0441\u043e\u0440.")
 """Two of them in Cyrillic letters: only one of the first two can be had at a time."""
 BAD_NAMES = ("", "an n", "server", "guest-abcd", "x" * 40, "b\u043eb", "ANN", "an\u200bn", *ALIKE)
@@ -186,20 +186,27 @@ def close_both(turn: Turn) -> str | None:
 
 @step(2)
 def race(turn: Turn) -> str | None:
-    """Let both sides of a conversation act by turns, without a commit in between."""
+    """Let both sides of a conversation act by turns, with few commits in between."""
     others = [one for one in turn.play.clients if one is not turn.client]
     sides = (turn.client, turn.rng.choice(others))
     if any(one.dialect != "ndjson" or open_link(one) is None for one in sides):
         return None
     done = []
-    for _ in range(turn.rng.randrange(3, 7)):
-        one, peer = turn.rng.sample(sides, 2)
-        kind = some(turn.rng, ("open", 2), ("close", 3), ("message", 3))
-        if kind == "message":
-            data = message(turn.play, one, turn.rng, None, peer.favourite)
+    late = [(0, "message"), (1, "close"), (0, some(turn.rng, ("message", 1), ("open", 1)))]
+    length = turn.rng.randrange(3, 7)
+    drawn = [
+        (turn.rng.randrange(2), some(turn.rng, ("open", 2), ("close", 3), ("message", 3), ("commit", 1)))
+        for _ in range(length)
+    ]
+    for side, kind in [*late, *drawn[3:]] if turn.rng.random() < 0.4 else drawn:
+        one, peer = sides[side], sides[1 - side]
+        if kind == "commit":
+            turn.play.server.commit()
+            done.append(kind)
+        elif kind == "message":
+            done.append(send(one, message(turn.play, one, turn.rng, None, peer.favourite)))
         else:
-            data = frame(kind, turn.rng, **{"with": peer.favourite})
-        done.append(send(one, data))
+            done.append(send(one, frame(kind, turn.rng, **{"with": peer.favourite})))
         turn.play.server.loop.run()
     return "; ".join(each for each in done if each)
 

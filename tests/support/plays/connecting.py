@@ -76,7 +76,7 @@ def hello(play: Play, client: Client, rng: Random) -> bytes:
     name = client.favourite if rng.random() < 0.93 else any_name(rng)
     rooms = some(rng, (None, 2), ([], 0.5), (list(ROOMS[:2]), 3), (["den", "Lobby", "lobby"], 1))
     if rng.random() < 0.04:
-        rooms = [rng.choice(BAD_ROOMS), "lobby", "newroom", "newr00m"]
+        rooms = [rng.choice(BAD_ROOMS), "lobby", "new\u0435r", "p\u0430p", "\u0440\u0430\u0440", "pap"]
     resumable = True if client.resumable and rng.random() < 0.95 else None
     return frame("hello", rng, username=name, rooms=rooms, resumable=resumable)
 

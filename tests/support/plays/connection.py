@@ -10,10 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from chat_protocol import commands
-from chat_protocol.dialects.base import Codec
 from chat_protocol.dialects.detect import DialectDetector
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_protocol.events import Bye, Error
+from support.plays.adapter import encode, successor_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -115,7 +115,7 @@ class Connection:
         self.number = number
         self.address = f"peer:{number}"
         self.address_key = address_key
-        self.codec: Codec = DialectDetector()
+        self.codec: Any = DialectDetector()
         self.outbox = Outbox(self, limit)
         self.session = server.core.new_session(self, self.outbox)
         self.end_reason: str | None = None
@@ -163,17 +163,16 @@ class Connection:
                 self._handle(items)
                 self.end_reason = self.end_reason or "closed_by_peer"
                 return
-            codec = self.codec
-            items = codec.receive(data)
+            items = self.codec.receive(data)
             self.server.core.record_input(self.session, len(data))
-            if codec.successor is not None:
-                self._advance_codec()
+            self._advance_codec()
             self._handle(items)
 
     def _advance_codec(self) -> None:
-        if self.codec.successor is not None:
-            self.codec = self.codec.successor
-            self.server.core.set_encoding(self.session, self.codec.encoding)
+        successor = successor_of(self.codec)
+        if successor is not None:
+            self.codec = successor
+            self.server.core.set_encoding(self.session, successor)
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         core = self.server.core
@@ -235,7 +234,7 @@ class Connection:
     ) -> None:
         if not self.outbox.closed:
             bye = Bye(reason=reason, message=message, after=after, ref=ref)
-            self.outbox.put(self.codec.encoding.encode(bye))
+            self.outbox.put(encode(self.codec, bye))
             self.outbox.closed = True
         self.server.core.on_input_closed(self.session)
         if self._drained is not None:
@@ -246,7 +245,7 @@ class Connection:
 
     def adopt(self, session: Any) -> None:
         self.session = session
-        self.server.core.adopt(session, self, self.outbox, self.codec.encoding)
+        self.server.core.adopt(session, self, self.outbox, self.codec)
 
     def bytes_written(self) -> int:
         return len(self.outbox.data) if self.tcp_known else 0

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Final
 
-from support.plays.play import perform
+from support.plays.play import BROKEN, perform
 
 FILE: Final = Path(__file__).with_name("digests.txt")
 SEEDS: Final = range(1, 301)
@@ -17,6 +17,13 @@ def digest(seed: int) -> str:
     return hashlib.sha256(perform(seed).encode()).hexdigest()
 
 
+def sound_digest(seed: int) -> str:
+    """Return the same, of a transcript that has no failure of the play."""
+    transcript = perform(seed)
+    assert BROKEN not in transcript, transcript.partition(BROKEN)[2]
+    return hashlib.sha256(transcript.encode()).hexdigest()
+
+
 def recorded() -> dict[int, str]:
     """Return the digests in the file, by seed."""
     lines = FILE.read_text(encoding="ascii").splitlines()
@@ -25,4 +32,4 @@ def recorded() -> dict[int, str]:
 
 def record(seeds: range) -> None:
     """Write the digests of these seeds."""
-    FILE.write_text("".join(f"{seed} {digest(seed)}\n" for seed in seeds), encoding="ascii")
+    FILE.write_text("".join(f"{seed} {sound_digest(seed)}\n" for seed in seeds), encoding="ascii")

@@ -7,12 +7,14 @@ to the play, and goes on, first come first served, when the play calls `run`.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import greenlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+MAX_SWITCHES: Final = 100_000
 
 
 class Signal:
@@ -68,8 +70,11 @@ class Loop:
 
     def run(self) -> None:
         """Run all that is due until everything waits."""
-        while self._due:
+        for _ in range(MAX_SWITCHES):
+            if not self._due:
+                return
             self._due.popleft()()
+        raise AssertionError("the greenlets never come to rest")
 
     def kill(self) -> None:
         """End all greenlets where they wait, as the death of the process does."""

@@ -12,6 +12,7 @@ import random
 import secrets
 import shutil
 import tempfile
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
@@ -50,12 +51,29 @@ THEMES: Final[tuple[dict[str, float], ...]] = (
     },
     {"race": 9, "direct": 2, "cut": 2, "come": 3, "close_both": 3, "stop_reading": 2, "read_on": 2},
     {"full_disk": 6, "slow_disk": 4, "unreadable_disk": 4, "end_disk_wait": 4, "direct": 2, "race": 2},
-    {"stop_reading": 4, "read_some": 4, "read_on": 3, "say": 3, "join": 4, "leave": 4, "tick": 2},
+    {"stop_reading": 4, "read_some": 4, "read_on": 3, "say": 3, "join": 4, "leave": 4, "tick": 3, "trim": 3},
+    {
+        "slow_disk": 4,
+        "stop_reading": 4,
+        "read_some": 4,
+        "read_on": 3,
+        "say": 3,
+        "direct": 3,
+        "trim": 3,
+        "end_disk_wait": 2,
+        "cut": 3,
+        "come": 4,
+        "leave": 3,
+        "close_conversation": 3,
+        "feed": 2,
+    },
     {"claim_twice": 6, "come": 4, "cut": 4, "end_ghost": 3, "hello_again": 3, "slow_disk": 3},
     {"crash": 4, "stop_and_start": 4, "come": 4, "direct": 3, "close_conversation": 3, "cut": 2},
     {"leave_for_good": 5, "kick": 5, "start_again": 9, "come": 4, "cut": 4, "direct": 3, "pause": 3},
 )
 """What a play is about: factors of some steps. The last one has users that come and go."""
+BROKEN: Final = "! the play has failed"
+"""What a transcript ends with if the core, or the play itself, has raised what nobody expects."""
 RAM: Final = Path("/dev/shm")
 """Data files in memory, where the system has that: plays write all the time."""
 
@@ -86,10 +104,11 @@ class Play:
         self._commit_chance, self._feed_chance = rng.choice((0.2, 0.6, 0.95)), rng.choice((0.2, 0.6, 0.95))
         self.has_operator = rng.random() < 0.15
         self.limits = serving.draw_limits(rng) if rng.random() < 0.3 else {}
+        self.ping_interval = rng.choice((5.0, 30.0))
         self._settings: dict[str, Any] = {
             "patience_s": rng.choice((0.0, 0.1, 2.0)),
             "queue_bytes": some(rng, (1 << 20, 3), (700, 1)),
-            "ping_interval": rng.choice((5.0, 30.0)),
+            "ping_interval": self.ping_interval,
             "stalled_timeout": rng.choice((2.0, 120.0)),
             "resume_hold": some(rng, (300.0, 4), (20.0, 2), (0.0, 0.3)),
         }
@@ -155,7 +174,7 @@ class Play:
             for file in sorted(self._path.parent.glob("data.db*")):
                 shutil.copy(file, folder)
             self._path = folder / "data.db"
-        self.disk.slow = self.disk.full = self.disk.unreadable = False
+        self.disk.restore()
         self.server = self._start()
 
     def _start(self) -> Server:
@@ -173,6 +192,8 @@ class Play:
             for number in range(self._steps):
                 self._step(number)
             self._settle()
+        except Exception as error:  # noqa: BLE001  it belongs to the transcript; `digests` accepts none
+            transcript.write(f"{BROKEN}: {error!r}\n{traceback.format_exc()}")
         finally:
             self.server.close()
 
@@ -193,21 +214,21 @@ class Play:
             self.server.commit()
         if rng.random() < self._feed_chance:
             self.server.feed(1000)
-        self._end_step()
+        self.end_step()
 
-    def _end_step(self) -> None:
-        """Let the clients read, and write down the state."""
+    def end_step(self) -> None:
+        """Let the clients read, and write down what has changed."""
         for client in self.clients:
             for link in (client.link, *client.ghosts):
                 if link is not None and link.prompt and link.outbox.reading:
                     link.acked = link.outbox.sent
                     if link is client.link:
                         client.read(link.acked)
-        self.transcript.write_state(self.server.snapshot())
+        self.transcript.end_step(self.server.snapshot())
 
     def _settle(self) -> None:
         """Let everybody read all, and come back, and write down what that leads to."""
-        self.disk.slow = self.disk.full = self.disk.unreadable = False
+        self.disk.restore()
         for turn in range(2):
             self.transcript.write(f"= settle {turn}")
             for client in self.clients:
@@ -219,8 +240,8 @@ class Play:
                 link.outbox.take(link.outbox.queued_bytes)
             self.server.loop.run()
             self.server.settle()
-            self.server.core.tick()
-            self._end_step()
+            self.server.tick()
+            self.end_step()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from support.plays.connection import Connection, fan_out
 from support.plays.loop import Loop, Signal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from support.core_stage.clock import Clock
@@ -36,7 +37,12 @@ class Disk:
         self.slow = False  # whether each access waits for the play
         self.full = False  # whether writes fail
         self.unreadable = False
-        self.broken = False  # whether the next write meets a bug
+        self.bug = ""  # where the next internal error occurs: "append", "fan_out" or "report"
+
+    def restore(self) -> None:
+        """Let all work again."""
+        self.slow = self.full = self.unreadable = False
+        self.bug = ""
 
 
 class Server:
@@ -57,16 +63,17 @@ class Server:
         self._commits: Signal | None = None
         self._feeds: Signal | None = None
         self._feed_steps = 0
-        self._retry_at: float | None = None
+        self._retry_at: float | None = None  # of the batch that could not be stored
+        self._probe_at: float | None = None
         self._tables = Tables(path)
         self._engine = open_engine(path, self._gate, clock.time)
         self.core = Core(
             self._engine,
             clock,
-            fan_out=fan_out,
+            fan_out=self._fan_out,
             commit_wakeup=self._commit_wakeup,
             backfill_wakeup=self._backfill_wakeup,
-            note=lambda text: transcript.write(f"* {text}"),
+            note=self._note_report,
             **settings,
         )
         self.loop.spawn(self._commit_loop)
@@ -82,13 +89,18 @@ class Server:
     # The loops
 
     def commit(self) -> None:
-        """Let the commit loop run once, if it is due."""
-        due = self._retry_at is not None and self._retry_at <= self.clock.monotonic()
-        asked = self._commit_wakeup.requested and (self._retry_at is None or self.core.idle)
-        if self._commits is not None and (due or asked):
-            self._commit_wakeup.requested = False
-            self._retry_at = None
-            self._commits.set()
+        """Let the commit loop run once, if a commit was requested or a failed one is to be tried again."""
+        now = self.clock.monotonic()
+        if self._probe_at is not None and self._probe_at <= now:
+            self._probe_at = None
+            self._commit_wakeup.wake()
+        if self._commits is not None:
+            if self._retry_at is not None and self._retry_at <= now:
+                self._retry_at = None
+                self._commits.set()
+            elif self._retry_at is None and self._commit_wakeup.requested:
+                self._commit_wakeup.requested = False
+                self._commits.set()
         self.loop.run()
 
     def feed(self, steps: int) -> None:
@@ -120,8 +132,8 @@ class Server:
                 again = None
             if again is not None:
                 self._retry_at = self.clock.monotonic() + again
-            elif self.core.failing:
-                self._retry_at = self.clock.monotonic() + PROBE_S
+            elif self.core.failing and self._probe_at is None:
+                self._probe_at = self.clock.monotonic() + PROBE_S
 
     def _backfill_loop(self) -> None:
         while True:
@@ -143,18 +155,31 @@ class Server:
             self._disk_waits.append(signal)
             self._transcript.write(f"* the disk waits: {what}")
             self.loop.wait(signal)
-        if what == "append" and disk.broken:
-            disk.broken = False
-            raise RuntimeError("a bug in the store")
+        if what == "append":
+            self._meet_bug(what)
         if what == "append" and disk.full:
             fail("no room on the disk")
         if what == "read" and disk.unreadable:
             fail("the disk cannot be read")
 
+    def _meet_bug(self, where: str) -> None:
+        """Fail once as the play says, in a way that nobody expects."""
+        if self.disk.bug == where:
+            self.disk.bug = ""
+            raise RuntimeError(f"a bug: {where}")
+
+    def _fan_out(self, outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
+        self._meet_bug("fan_out")
+        return fan_out(outboxes, chunk)
+
     # What is written down
 
+    def _note_report(self, text: str) -> None:
+        self._transcript.write(f"* {text}")
+        self._meet_bug("report")
+
     def note_bytes(self, connection: Connection, data: bytes) -> None:
-        self._transcript.write_bytes(f"{connection.number} <", data)
+        self._transcript.write_bytes(connection.number, data)
 
     def note_closed(self, connection: Connection) -> None:
         self._transcript.write(f"* connection {connection.number} ended: {connection.end_reason}")
@@ -178,6 +203,14 @@ class Server:
         self.loop.run()
         self.settle()
         self.close()
+
+    def tick(self) -> None:
+        """Do what the server's ticker does; a task that fails does not keep the others from running."""
+        for task in self.core.tasks():
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001  as the server does
+                self.note_error(error)
 
     def settle(self) -> None:
         """Let all loops run until nothing more happens by itself."""

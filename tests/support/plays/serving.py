@@ -65,9 +65,10 @@ def unreadable_disk(turn: Turn) -> str | None:
 
 
 @step(0.1)
-def break_store(turn: Turn) -> str | None:
-    turn.play.disk.broken = True
-    return "the store has a bug"
+def break_something(turn: Turn) -> str | None:
+    """Let a bug occur: what the server does then belongs to its behaviour, too."""
+    turn.play.disk.bug = turn.rng.choice(("append", "fan_out", "report"))
+    return f"a bug is met: {turn.play.disk.bug}"
 
 
 @step(3)
@@ -75,14 +76,24 @@ def pause(turn: Turn) -> str | None:
     """Let time pass, with one tick at its end."""
     seconds = some(turn.rng, (0.05, 3), (0.4, 3), (1.1, 4), (6.0, 1), (31.0, 1), (130.0, 0.3), (301.0, 0.3))
     turn.play.clock.advance(seconds)
-    turn.play.server.core.tick()
+    turn.play.server.tick()
     return f"{seconds} s pass"
+
+
+@step(0.4)
+def silence(turn: Turn) -> str | None:
+    """Let so much time pass that pings remain unanswered."""
+    for _ in range(4):
+        turn.play.clock.advance(turn.play.ping_interval)
+        turn.play.server.tick()
+        turn.play.end_step()
+    return "silence"
 
 
 @step(5)
 def tick(turn: Turn) -> str | None:
     turn.play.clock.advance(turn.rng.choice((0.0, 0.1, 0.35)))
-    turn.play.server.core.tick()
+    turn.play.server.tick()
     return "tick"
 
 

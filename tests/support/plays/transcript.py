@@ -4,28 +4,31 @@ from __future__ import annotations
 
 
 class Transcript:
-    """Lines of text; bytes are written so that none can be lost or confused."""
+    """Lines of text. All bytes for peers are in it, by step and connection."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.muted = False
+        self._bytes: dict[int, bytearray] = {}  # by number of connection
         self._state: dict[str, str] = {}
 
     def write(self, line: str) -> None:
         if not self.muted:
             self.lines.append(line)
 
-    def write_bytes(self, head: str, data: bytes) -> None:
-        """Write bytes, a line for each of theirs; one that does not end there ends with a backslash."""
-        for line in data.decode("utf-8", "backslashreplace").split("\n")[
-            : -1 if data[-1:] == b"\n" else None
-        ]:
-            self.write(f"{head} {line}")
-        if data[-1:] != b"\n":
-            self.lines[-1] += "\\"
+    def write_bytes(self, connection: int, data: bytes) -> None:
+        """Write bytes for a peer, at the end of the step: the order among peers means nothing."""
+        if not self.muted:
+            self._bytes.setdefault(connection, bytearray()).extend(data)
 
-    def write_state(self, state: dict[str, str]) -> None:
-        """Write what has changed since the last state."""
+    def end_step(self, state: dict[str, str]) -> None:
+        """Write what each peer was sent in this step, and what has changed since the last state."""
+        for connection, data in sorted(self._bytes.items()):
+            lines = data.decode("utf-8", "backslashreplace").split("\n")
+            last = lines.pop()
+            lines += [f"{last}\\"] * bool(last)  # bytes that do not end with their line
+            self.lines += [f"{connection} < {line}" for line in lines]
+        self._bytes.clear()
         before, self._state = self._state, state
         for key in sorted(before.keys() | state.keys()):
             value = state.get(key, "gone")

@@ -127,10 +127,9 @@ class Closings:
     def finish_closing(self, session: Session, membership: Member) -> None:
         """Note that `closed` was sent to a session, the last event of its membership."""
         if session.unconfirmed_since(membership) is not None:
-            if not session.closed:
-                self._unconfirmed[membership] = session
-                if membership.state is MembershipState.ENDING and membership.cursor is None:
-                    membership.apply(MembershipEvent.SEND_CLOSED)
+            self._unconfirmed[membership] = session
+            if membership.state is MembershipState.ENDING and membership.cursor is None:
+                membership.apply(MembershipEvent.SEND_CLOSED)
             return
         if membership.state is MembershipState.UNCONFIRMED or (
             membership.state is MembershipState.ENDING and membership.cursor is None
@@ -146,7 +145,7 @@ class Closings:
         for membership, session in list(self._unconfirmed.items()):
             if session.held or session.closed or session.unconfirmed_since(membership) is None:
                 del self._unconfirmed[membership]
-                if not session.held:
+                if not session.held and not session.closed:
                     self.finish_closing(session, membership)
 
     def save_opening(self, room: Room, user: User, peer: User) -> None:
