@@ -143,10 +143,12 @@ class Closings:
     def tick(self) -> None:
         """Check which closings have arrived at clients that may not have received the opening."""
         for membership, session in list(self._unconfirmed.items()):
-            if session.held or session.closed or session.unconfirmed_since(membership) is None:
-                del self._unconfirmed[membership]
-                if not session.held and not session.closed:
-                    self.finish_closing(session, membership)
+            if self._is_unconfirmed(session, membership):
+                continue
+            del self._unconfirmed[membership]
+            arrived = membership.state in {MembershipState.UNCONFIRMED, MembershipState.OUT}
+            if arrived and not session.closed:  # else it was opened again, or its `closed` is still owed
+                self.finish_closing(session, membership)
 
     def save_opening(self, room: Room, user: User, peer: User) -> None:
         """Queue the state of a conversation whose opening was queued just now."""
@@ -169,11 +171,21 @@ class Closings:
         low, high = self._conversations.sides(room)
         for side, other in ((low, room.pair[1]), (high, room.pair[0])):
             for session in side.sessions if side is not None else ():
-                cursor = room.cursor_of(session)
-                if cursor is not None and cursor.closed_event is not None:
-                    self.save_state(room, self._replay_from(room, session, cursor.seq), other)
+                membership = room.membership_of(session)
+                if membership is None or session in room.members:
+                    continue
+                if membership.cursor is not None or self._is_unconfirmed(session, membership):
+                    self.save_state(room, self._replay_from(room, session, room.head), other)
                     return
         self.save_state(room, None)
+
+    def _is_unconfirmed(self, session: Session, membership: Member) -> bool:
+        """Return whether `closed` was sent, and may not have arrived."""
+        return (
+            membership in self._unconfirmed
+            and membership.state is MembershipState.UNCONFIRMED
+            and session.unconfirmed_since(membership) is not None
+        )
 
     def _is_resumable(self, room: Room) -> bool:
         """Return whether a user of the conversation may be resumed after a restart."""

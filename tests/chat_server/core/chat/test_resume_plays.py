@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chat_protocol import commands
@@ -340,7 +340,19 @@ def test_conversation_with_one_side_failing_stays_consistent(
     Play(make_stage(patience_s=0.05)).run(play)
 
 
+CUT_BEFORE_THE_CLOSING_IS_SEEN_TO_ARRIVE = [
+    *([("say", 0, "lobby")] * 4),
+    ("direct", (1, 0)),
+    ("close", (1, 0)),
+    *([("say", 0, "lobby")] * 2),
+    ("cut", 0, 0.0),
+    ("restart", 0.0),
+]
+"""All has arrived when the connection is lost, and no tick has looked at that yet."""
+
+
 @settings(max_examples=60, deadline=None)
+@example(play=CUT_BEFORE_THE_CLOSING_IS_SEEN_TO_ARRIVE)
 @given(play=with_restarts)
 def test_resume_after_any_restarts_loses_and_repeats_nothing(
     make_stage: type[Stage], play: list[Any]
