@@ -57,7 +57,7 @@ def _start_console(server: Server) -> console.Console:
     def stop(reason: str) -> None:
         gevent.spawn(server.stop, reason)
 
-    operator_console = console.Console(server.hub, server.router, stop, server.log)
+    operator_console = console.Console(server.core.hub, server.core.router, stop, server.log)
     operator_console.start()
     return operator_console
 

@@ -26,11 +26,12 @@ STEP = re.compile(r"^\| [^|]+ \| `([\w/]+\.py)`: ([^|(]+)[^|]*\|", re.MULTILINE)
 CALLED_BY_STEPS = {
     "chat_protocol/framing/lines.py",
     "chat_protocol/message_text.py",
-    "chat_server/app.py",
     "chat_server/core/base/interval_stats.py",
+    "chat_server/core/assembly.py",
     "chat_server/core/base/rate_limit.py",
     "chat_server/core/delivery/batch.py",
     "chat_server/core/delivery/observer.py",
+    "chat_server/core/identity/permissions.py",
     "chat_server/core/sessions/session.py",
     "chat_server/engines/sqlite/tail_guard.py",
     "chat_server/jobs/commit_loop.py",
@@ -90,7 +91,7 @@ def test_message_enters_the_files_of_the_table_in_their_order(server: Server) ->
             pass
         gevent.killall(server._greenlets[1:])
         server.watchdog.stop()
-        until(lambda: server.committer.idle)
+        until(lambda: server.core.committer.idle)
         # When a message is sent and comes back
         with EntryRecorder() as recorder:
             sock.sendall(encode(Message(message="second", ref="2")))

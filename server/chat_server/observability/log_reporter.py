@@ -8,6 +8,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 from structlog.typing import FilteringBoundLogger
 
+from chat_protocol.errors import ErrorCode
 from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import delivered_to
@@ -81,8 +82,9 @@ class LogReporter:
             reason=str(reason),
         )
 
-    def internal_error(self, connection: Connection, error: Exception) -> None:
-        """Log an unexpected exception with its session and connection."""
+    def connection_failed(self, connection: Connection, error: Exception) -> None:
+        """Count and log an unexpected exception with its session and connection."""
+        self._hub.stats.errors[ErrorCode.INTERNAL] += 1
         self._log.error(
             LogEvent.INTERNAL_ERROR,
             exc_info=error,

@@ -20,8 +20,8 @@ Arrows = frozenset[tuple[str, str]]
 
 def blocks() -> Mapping[str, str]:
     """Return each picture by the name of its markers."""
-    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True)
-    with_types = grimp.build_graph(*PACKAGES)
+    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+    with_types = grimp.build_graph(*PACKAGES, cache_dir=None)
     return {
         "packages": _picture(graph, with_types, PACKAGES),
         "server": _picture(graph, with_types, _server_packages(graph)),

@@ -1,4 +1,4 @@
-"""Values and small data structures of the core: limits, token buckets, statistics, pages of lists.
+"""Values and small data structures of the core: limits, token buckets, statistics, transition tables.
 
 Imports `chat_protocol` only.
 Open `limits.py` first.

@@ -98,7 +98,7 @@ class Conversation:
 
 
 def is_stored_open(stored: StoredConversation, *, both_can_return: bool) -> bool:
-    """Return whether a stored conversation is open after a start: so the row alone tells its state.
+    """Return whether a stored conversation is open after a start: its state follows from the row alone.
 
     It is closed if it was stored as closed, or if one of its users cannot return.
     """

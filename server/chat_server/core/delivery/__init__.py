@@ -1,5 +1,5 @@
 """The path of a message inside the core: queue, batch, room, and backfill of lagging sessions.
 
-Imports `core/sessions`, `core/base`, `core/ports` and `chat_protocol`.
+Imports `core/sessions`, `core/identity`, `core/base`, `core/ports` and `chat_protocol`.
 Open `ingest.py` first, then `committer.py`, `publisher.py` and `room.py`.
 """

@@ -40,7 +40,7 @@ class QueuedMessage(Struct, PendingMessage, eq=False):
 
 
 class QueuedOpening(Struct, eq=False):
-    """A conversation to be opened once it is stored: who opens it, the other side, and the command's ref."""
+    """A conversation to be opened once it is stored: the session that opens it, the other side, a ref."""
 
     room: Room
     opener: Session

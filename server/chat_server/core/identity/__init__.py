@@ -1,5 +1,5 @@
-"""Identities: who speaks, over all its sessions; and what an identity may do.
+"""Identities: the authors of messages, over all their sessions; and what a session may do.
 
 Imports `chat_protocol` only.
-Open `identity.py` first.
+Open `identity.py` first, then `permissions.py`.
 """

@@ -1,7 +1,7 @@
 """What a session may do: the only permission check. The router's table names the action of each command.
 
-Three rules: who uses the server has a name; who sends to a public room, or reads it, is a member; a
-conversation is open to its two users only, and to others looks as if it did not exist.
+Three rules: a name is needed to use the server; only members send to a public room, and read it; a
+conversation is for its two users only, and to others looks as if it did not exist.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Action(IntEnum):
     READ = 4
     """Read the messages of a room."""
     LIST = 5
-    """See who is in a room."""
+    """See the users in a room."""
 
 
 # A member of an enum is looked up by a Python function (in Python 3.11): too dear for each message.

@@ -1,5 +1,5 @@
-"""Sessions: state of a user over all its connections, cursors, resumable sessions, heartbeat.
+"""Sessions: a client over all its connections, its memberships and cursors, resumable sessions, heartbeat.
 
-Imports `core/base`, `core/ports` and `chat_protocol`, and types of `core/delivery`.
-Open `session.py` first.
+Imports `core/identity`, `core/base`, `core/ports` and `chat_protocol`.
+Open `session.py` first, then `lifecycle.py` and `membership.py`.
 """

@@ -19,7 +19,7 @@ from chat_server.core.sessions.cursor import Cursor
 
 
 class MembershipState(IntEnum):
-    """How a session stands to a room."""
+    """The relation of a session to a room."""
 
     OUT = 0
     """Not a member, and nothing is owed to it."""

@@ -66,7 +66,7 @@ def test_internal_error_is_counted_in_metrics_and_log(
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(server.router, "dispatch", fail)
+    monkeypatch.setattr(server.core.router, "dispatch", fail)
 
     # When a command triggers it
     assert say(server, type="hello", username="ann")["code"] == "internal"
