@@ -9,13 +9,9 @@ from typing import Any
 import pytest
 
 from chat_protocol.events import ServerIdentity
+from chat_server.core.assembly import Core
 from chat_server.core.base.limits import Limits
-from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.router import Router
-from chat_server.core.delivery.committer import Committer
-from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observers
-from chat_server.core.delivery.publisher import Publisher
 from chat_server.engines.memory import MemoryEngine
 from chat_server.net.address_limits import AddressLimits, AddressLimitSettings
 from chat_server.net.connection import Connection
@@ -50,39 +46,30 @@ class Play:
         self.wakes = 0
         self.ended: list[str | None] = []  # reasons of the connections that have ended
         self.errors: list[Exception] = []
-        engine, ingest = MemoryEngine(1000, self.clock.time), Ingest(self, max_bytes=INGEST_BYTES)
-        observers = Observers()
-        self.hub = Hub(
+        engine = MemoryEngine(1000, self.clock.time)
+        core = Core(
             server=ServerIdentity("greenroom", "0", "test"),
             address="",
             log=engine,
             registry=engine,
-            ingest=ingest,
-            backfill_wakeup=self,
-            observers=observers,
             clock=self.clock,
             fan_out=fan_out,
+            commit_wakeup=self,
+            backfill_wakeup=self,
+            observers=Observers(),
             limits=Limits(rate_messages=0, rate_bytes=0),
+            ingest_bytes=INGEST_BYTES,
+            store_patience=1.0,
             ping_interval=30.0,
             stalled_timeout=120.0,
         )
-        publisher = Publisher(
-            self.clock,
-            lambda: self.hub.stats,
-            observers=observers,
-            on_opening_done=self.hub.openings.finish_opening,
-            reopen=self.hub.openings.reopen,
-        )
-        self.committer = Committer(
-            engine, engine, ingest, publisher, self.clock, lambda: self.hub.stats, patience_s=1.0
-        )
-        self.router = Router(self.hub)
+        self.hub, self.committer, self.router = core.hub, core.committer, core.router
         self.loop = LoopPlayer()
         limits = AddressLimits(AddressLimitSettings(limit_loopback=False), self.clock)
         self.context = ConnectionContext(
             router=self.router,
             hub=self.hub,
-            ingest=ingest,
+            ingest=core.ingest,
             clock=self.clock,
             loop=self.loop,
             address_limits=limits,

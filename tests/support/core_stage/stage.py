@@ -8,14 +8,11 @@ from chat_protocol import commands
 from chat_protocol.dialects.ndjson import NDJSON
 from chat_protocol.errors import Fault
 from chat_protocol.events import ServerIdentity
+from chat_server.core.assembly import Core
 from chat_server.core.base.limits import Limits
-from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.router import TABLE, Router
+from chat_server.core.commands.router import TABLE
 from chat_server.core.delivery.batch import QueuedMessage
-from chat_server.core.delivery.committer import Committer
-from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observers
-from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.sessions.lifecycle import SessionState
 from chat_server.core.sessions.membership import MembershipState
 from support.core_stage.clock import Clock
@@ -48,40 +45,26 @@ class Stage:
         self.running: list[type | None] = []  # commands that are executed; None while one of them waits
         self.waited: set[type] = set()  # commands that have waited
         self.stored: list[QueuedMessage] = []
-        self.ingest = Ingest(self, max_bytes=bound)
         self.observer = RecordingObserver(self.stored)
-        observers = Observers(self.observer)
-        self.hub = Hub(
+        self.core = Core(
             server=ServerIdentity("greenroom", "0", "test"),
             address="",
             log=self.store,
             registry=self.store,
-            ingest=self.ingest,
-            backfill_wakeup=self,
-            observers=observers,
             clock=self.clock,
             fan_out=fan_out,
+            commit_wakeup=self,
+            backfill_wakeup=self,
+            observers=Observers(self.observer),
             limits=limits,
+            ingest_bytes=bound,
+            store_patience=patience_s,
             ping_interval=30.0,
             stalled_timeout=120.0,
         )
-        self.publisher: Any = Publisher(
-            self.clock,
-            lambda: self.hub.stats,
-            observers=observers,
-            on_opening_done=self.hub.openings.finish_opening,
-            reopen=self.hub.openings.reopen,
-        )
-        self.committer: Any = Committer(
-            self.store,
-            self.store,
-            self.ingest,
-            self.publisher,
-            self.clock,
-            lambda: self.hub.stats,
-            patience_s=patience_s,
-        )
-        self.router = Router(self.hub)
+        self.hub, self.ingest, self.router = self.core.hub, self.core.ingest, self.core.router
+        self.publisher: Any = self.core.publisher
+        self.committer: Any = self.core.committer
         self._count = 0
 
     def wake(self) -> None:

@@ -13,13 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from chat_protocol import LOBBY, commands
 from chat_protocol.errors import Refused
 from chat_protocol.events import Event, ServerIdentity
+from chat_server.core import assembly
 from chat_server.core.base.limits import Limits
-from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.router import Router
-from chat_server.core.delivery.committer import Committer
-from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.observer import Observer, Observers
-from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import BaseSession
@@ -190,37 +186,32 @@ class Core:
         stalled_timeout: float,
         resume_hold: float,
     ) -> None:
-        observers = Observers(Reports(note))
         self.engine = engine
         self._clock = clock
-        self.ingest = Ingest(commit_wakeup, max_bytes=queue_bytes)
-        self.hub = Hub(
+        core = assembly.Core(
             server=ServerIdentity("greenroom", "0", "test"),
             address="",
             log=engine,
             registry=engine,
-            ingest=self.ingest,
-            backfill_wakeup=backfill_wakeup,
-            observers=observers,
             clock=clock,
             fan_out=fan_out,
+            commit_wakeup=commit_wakeup,
+            backfill_wakeup=backfill_wakeup,
+            observers=Observers(Reports(note)),
             limits=make_limits(limits),
+            ingest_bytes=queue_bytes,
+            store_patience=patience_s,
             ping_interval=ping_interval,
             stalled_timeout=stalled_timeout,
             resume_hold=resume_hold,
         )
-        self.publisher = Publisher(
-            clock,
-            lambda: self.hub.stats,
-            observers=observers,
-            on_opening_done=self.hub.openings.finish_opening,
-            reopen=self.hub.openings.reopen,
-        )
-        self.committer = Committer(
-            engine, engine, self.ingest, self.publisher, clock, lambda: self.hub.stats, patience_s=patience_s
+        self.hub, self.ingest, self.committer, self.router = (
+            core.hub,
+            core.ingest,
+            core.committer,
+            core.router,
         )
         engine.appends_next = self._appends_next
-        self.router = Router(self.hub)
 
     def _appends_next(self) -> bool:
         """Return whether the batch that is committed has messages or states of conversations."""
