@@ -125,8 +125,10 @@ def test_delayed_messages_are_late_and_no_fault(lied: dict[str, Lied]) -> None:
     assert late.truth["delayed"] > 0
     assert late.swarm.count_at_least("delivery", DELAY_MS * 990) >= late.truth["delayed"] // 2
     assert late.swarm.histogram("delivery").largest >= DELAY_MS * 990
-    # Then it shows in the 99th percentile, and not in the median
-    assert late.swarm.histogram("delivery").percentile(99) >= DELAY_MS * 990
+    # Then it shows in the high percentiles (how many were held up is up to chance), and not in the median
+    delivered = late.swarm.histogram("delivery")
+    share = late.truth["delayed"] / delivered.count
+    assert delivered.percentile(100 - 100 * share / 2) >= DELAY_MS * 990
     # (which is late on a busy machine, but as late in the runs without delays beside it)
     usual = max(lied[name].swarm.histogram("delivery").percentile(50) for name in ("drop", "repeat", "swap"))
     assert late.swarm.histogram("delivery").percentile(50) < DELAY_MS * 1000 + 2 * usual
