@@ -163,6 +163,7 @@ class Connection:
                 self._advance_codec()
             if items:
                 self._handle(items)
+            del codec, data, items  # while it waits, a reader keeps nothing of its last input alive
         return False
 
     def _handle(self, items: Sequence[Incoming]) -> None:
