@@ -59,6 +59,6 @@ SESSION_TRANSITIONS: Final = TransitionTable[SessionState, SessionEvent](
         _S.LEAVING: {_E.LEAVE: _S.LEAVING, _E.CLOSE: _S.CLOSED},
         _S.HELD: {_E.RESUME: _S.ACTIVE, _E.EXPIRE: _S.EXPIRING, _E.CLOSE: _S.CLOSED},
         _S.EXPIRING: {_E.CLOSE: _S.CLOSED},
-        _S.CLOSED: {_E.LEAVE: _S.CLOSED},
+        _S.CLOSED: {},
     }
 )
