@@ -25,6 +25,7 @@ class FailingStore(MemoryEngine):
         self.append_failing: str | None = None
         self.unreadable = False
         self.during_read: list[Callable[[], None]] = []
+        self.during_append: list[Callable[[], None]] = []  # of one append, after it was asked for
         self.on_wait: Callable[[], None] = lambda: None  # called where a real engine may wait
         self.broken: Exception | None = None
         self.changes: list[RegistryChanges] = []
@@ -39,6 +40,9 @@ class FailingStore(MemoryEngine):
 
     def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
         self._fail(self.failing or self.append_failing)
+        meanwhile, self.during_append = self.during_append, []
+        for act in meanwhile:  # it waits for the disk
+            act()
         appended = super().append(messages, states)
         self.batches.append([*messages])
         self.states.extend(states)
