@@ -208,7 +208,8 @@ class Peer:
         self.stage.router.record_input(self.session, size)
         self.stage.running.append(type(command))
         try:
-            self.stage.router.dispatch(self.session, command)  # type: ignore[arg-type]
+            with self.stage.asked.watched():
+                self.stage.router.dispatch(self.session, command)  # type: ignore[arg-type]
         finally:
             self.stage.running.pop()
 

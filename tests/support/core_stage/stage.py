@@ -17,6 +17,7 @@ from chat_server.core.sessions.lifecycle import SessionState
 from chat_server.core.sessions.membership import MembershipState
 from support.core_stage.clock import Clock
 from support.core_stage.peer import Peer, fan_out
+from support.core_stage.permissions import AskedPermissions
 from support.fakes.failing_store import FailingStore
 from support.fakes.recording_observer import RecordingObserver
 
@@ -44,6 +45,7 @@ class Stage:
         self.wakes = 0
         self.running: list[type | None] = []  # commands that are executed; None while one of them waits
         self.waited: set[type] = set()  # commands that have waited
+        self.asked = AskedPermissions(self.running_command)
         self.stored: list[QueuedMessage] = []
         self.observer = RecordingObserver(self.stored)
         self.core = Core(
@@ -71,9 +73,13 @@ class Stage:
         """Count a wake-up of the commit loop: the port `Wakeup`."""
         self.wakes += 1
 
+    def running_command(self) -> type | None:
+        """Return the command that is executed, None while it waits, and between commands."""
+        return self.running[-1] if self.running else None
+
     def note_wait(self) -> None:
         """Note that the command which is executed waits; its row in the router's table must say so."""
-        command = self.running[-1] if self.running else None
+        command = self.running_command()
         if command is not None and command is not Fault:
             self.waited.add(command)
             assert TABLE[command].may_wait, f"{command.__name__} may not wait"

@@ -67,7 +67,7 @@ TABLE: Final[dict[type[commands.Command], CommandSpec]] = {
     commands.Help: CommandSpec(sessions.show_help),
     commands.Join: CommandSpec(rooms.join, needs=Action.JOIN),
     commands.Leave: CommandSpec(rooms.leave, may_wait=True),
-    commands.Switch: CommandSpec(rooms.switch, may_wait=True),
+    commands.Switch: CommandSpec(rooms.switch, needs=Action.JOIN, may_wait=True),
     commands.Rooms: CommandSpec(rooms.list_rooms),
     commands.History: CommandSpec(rooms.history, needs=Action.READ, may_wait=True),
     commands.Open: CommandSpec(conversations.open_conversation, may_wait=True),

@@ -1,20 +1,93 @@
 from __future__ import annotations
 
+import sys
 import typing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from chat_protocol import commands
 from chat_protocol.errors import ByeReason, ErrorCode, Fault
 from chat_server.core.commands.router import TABLE
+from chat_server.core.identity import permissions
+from chat_server.core.identity.permissions import Action
+from support.core_stage.moves import cut, hello_again, send_to
+from support.core_stage.permissions import ASKING
 
 if TYPE_CHECKING:
     from support.core_stage.stage import Stage
 
 
+ASKED: Final[dict[commands.Command, set[Action]]] = {
+    commands.Message(message="hi", room="lobby"): {Action.SEND},
+    commands.Message(message="hi", room="@ann,bob"): {Action.SEND},
+    commands.Message(message="hi", to="bob"): set(),
+    commands.Say(username="ann", message="hi"): {Action.SEND},
+    commands.Ping(): set(),
+    commands.Pong(id="1"): set(),
+    commands.Hello(username="ann"): set(),
+    commands.Arrive(): set(),
+    commands.Rename(username="anna"): set(),
+    commands.Quit(): set(),
+    commands.Help(): set(),
+    commands.Join(room="a"): {Action.JOIN},
+    commands.Join(room="lobby"): {Action.JOIN},
+    commands.Leave(room="lobby"): set(),
+    commands.Switch(room="a"): {Action.JOIN},
+    commands.Rooms(): set(),
+    commands.History(room="lobby"): {Action.READ},
+    commands.History(room="@ann,bob"): {Action.READ},
+    commands.Open(peer="bob"): set(),
+    commands.Close(peer="bob"): set(),
+    commands.Who(): set(),
+    commands.Who(room="lobby"): {Action.LIST},
+    commands.Servers(): set(),
+    commands.Rtt(): set(),
+    commands.Rtt(username="bob"): set(),
+}
+"""What commands of a named session ask for; most are about no room, and a name is enough for them."""
+
+
 def test_router_table_has_every_command() -> None:
     assert set(TABLE) == set(typing.get_args(commands.AnyCommand))
+
+
+@pytest.mark.parametrize("command", TABLE, ids=lambda command: command.__name__)
+def test_router_asks_for_the_action_of_the_row_before_hello(
+    stage: Stage, command: type[commands.Command]
+) -> None:
+    examples = (one for one in ASKED if type(one) is command)
+    stage.connect().execute(next(examples))
+    asked = stage.asked.by_command[command]
+    assert TABLE[command].needs in asked
+    assert asked <= ({Action.CONNECT, Action.SEND} if command is commands.Say else {TABLE[command].needs})
+
+
+@pytest.mark.parametrize("command", ASKED, ids=lambda command: type(command).__name__)
+def test_command_asks_for_the_action_of_its_row(stage: Stage, command: commands.Command) -> None:
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+    send_to(stage, bob, "ann")
+    stage.asked.by_command.clear()
+    ann.execute(command)
+    assert stage.asked.by_command.get(type(command), set()) == ASKED[command]
+
+
+def test_hello_that_resumes_asks_to_read_its_conversations(stage: Stage) -> None:
+    ann, bob = stage.enter("ann", resumable=True), stage.enter("bob")
+    send_to(stage, bob, "ann")
+    cut(ann)
+    stage.asked.by_command.clear()
+    stage.connect().execute(hello_again(ann, **{"@ann,bob": 0}))
+    assert stage.asked.by_command == {commands.Hello: {Action.CONNECT, Action.READ}}
+
+
+def test_every_module_that_asks_is_watched_by_the_stage() -> None:
+    asking = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("chat_server.") and vars(module).get("may") is permissions.may
+    ]
+    assert {*asking} == {*ASKING, permissions}
 
 
 @pytest.mark.parametrize(

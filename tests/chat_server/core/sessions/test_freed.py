@@ -117,7 +117,7 @@ def test_held_session_that_has_expired_is_freed_without_the_collector(stage: Sta
 
 
 def test_thousand_sessions_leave_no_membership(stage: Stage) -> None:
-    # Given a room, which each membership refers to, and a user with whom all converse
+    # Given a room, which each membership refers to, and a user that all converse with
     with Census() as census:
         bob = stage.enter("bob")
         bob.send_message()
