@@ -150,7 +150,9 @@ class Stage:
             assert any(identity in hub.identities for identity in pair)  # one may still read
             assert (conversation.opener is None) == (not room.members)
             assert conversation.is_open == bool(room.members)
-            assert len(room.members) in {0, 2}
+            sides = [one for one in hub.conversations.sides(room) if one is not None]
+            assert not room.members or {*room.members} == {one for side in sides for one in side.sessions}
+            assert room.user_count == (2 if room.members else 0)
             assert not room.members or hub.conversations.by_name[room.key] is conversation
         for key, conversation in hub.conversations.by_name.items():
             assert conversation.room.key == key

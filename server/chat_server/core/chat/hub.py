@@ -16,6 +16,7 @@ from chat_protocol.errors import ByeReason
 from chat_protocol.events import Closed, RoomState, ServerIdentity
 from chat_server.core.base.interval_stats import IntervalStats
 from chat_server.core.chat.closings import Closings
+from chat_server.core.chat.conversation import ConversationState
 from chat_server.core.chat.conversations import Conversations
 from chat_server.core.chat.openings import Openings
 from chat_server.core.chat.presence import PresenceUpdates
@@ -47,12 +48,21 @@ if TYPE_CHECKING:
 
 
 # Looked up once for all log-ins: in Python 3.11 a member of an enum costs the call of a Python function.
-_ACTIVATE, _CLOSE, _ACTIVE = SessionEvent.ACTIVATE, SessionEvent.CLOSE, SessionState.ACTIVE
+_ACTIVATE, _CLOSE = SessionEvent.ACTIVATE, SessionEvent.CLOSE
+_ACTIVE, _HELD = SessionState.ACTIVE, SessionState.HELD
 
 
 def new_public_id() -> str:
     """Return a new public id of a session (72 random bits)."""
     return secrets.token_urlsafe(9)
+
+
+def _has_others(session: Session) -> bool:
+    """Return whether the user of a session has another one, which does not end as well."""
+    sessions = session.identity.sessions
+    return len(sessions) > 1 and any(
+        one is not session and (one.state is _ACTIVE or one.state is _HELD) for one in sessions
+    )
 
 
 class Hub:
@@ -120,20 +130,23 @@ class Hub:
 
     # Sessions
 
-    def activate(self, session: Session, public_id: str, identity: User, number: int) -> None:
-        """Register a session under an identity that has claimed its name: others can find it now.
+    def activate(self, session: Session, public_id: str, identity: User) -> None:
+        """Register a session under an identity that has its name and its id: others can find it now.
 
-        `number`: the id of the identity.
+        If the identity has sessions already, this one is a member of its open conversations.
         """
         session.apply(_ACTIVATE)
         session.id = public_id
         session.connected_at = self.clock.time()
         session.identity = identity
-        identity.id = number
         identity.add_session(session)
         self.sessions[public_id] = session
-        self.identities[number] = identity
+        self.identities[identity.id] = identity
         self.stats.opened += 1
+        for pair in identity.conversations or ():
+            conversation = self.conversations.by_pair[pair]
+            if conversation.is_open:
+                conversation.room.add_member(session)
 
     def disconnect(self, session: Session) -> None:
         """Detach a session from its closed connection: it leaves its public rooms, and is held or closed."""
@@ -198,7 +211,7 @@ class Hub:
         return [(membership, since) for _, membership, since in sorted(found, key=lambda one: one[0])]
 
     def persist_closings(self, session: Session) -> None:
-        """Store that the session's conversations are closed, before it is closed for good. May wait."""
+        """Store which conversations end with the session, before it is closed for good. May wait."""
         saved = self._save_closings(session)
         resumable = session.resumption is not None
         if saved or (session.state is SessionState.LEAVING and resumable):
@@ -207,7 +220,9 @@ class Hub:
             self.wait_delivered(session)
 
     def _save_closings(self, session: Session) -> bool:
-        """Queue the closings of all conversations of a session; return whether there were any to store."""
+        """Queue the closings of the conversations that end with a session; return whether any are stored."""
+        if _has_others(session):
+            return False
         saved = [
             self.closings.save_closing(self.conversations.of(membership.room), session)
             for membership in session.memberships.values()
@@ -226,11 +241,17 @@ class Hub:
         self.resumable.start_expiry(session)
 
     def close_session(self, session: Session) -> None:
-        """Remove a session for good: close its conversations, release its name."""
+        """Remove a session for good; with a user's last one, close its conversations, release its name."""
         session.apply(_CLOSE)
         self.resumable.unregister(session)
+        others = _has_others(session)
         for membership in list(session.memberships.values()):
-            self.closings.close(self.conversations.of(membership.room), session, None)
+            conversation = self.conversations.of(membership.room)
+            if others and conversation.state is ConversationState.OPEN:
+                membership.room.remove_member(session)
+                self.backfill.drop_cursor(session, membership)
+            else:  # a closing that is stored already is carried out
+                self.closings.close(conversation, session, None)
         for membership in (session.ending or {}).values():
             membership.apply(MembershipEvent.LEAVE)
         session.lagging = session.ending = None
@@ -339,7 +360,8 @@ class Hub:
         """Register the operator at the server's terminal."""
         session.origin = Origin.SERVER
         identity = self.directory.add(names.SERVER_NAME, names.SERVER_NAME)
-        self.activate(session, new_public_id(), identity, self.registry.new_identity())
+        identity.id = self.registry.new_identity()
+        self.activate(session, new_public_id(), identity)
 
     # Waiting
 

@@ -120,12 +120,13 @@ def open_session(
         if refusal.code in NAME_PROBING_CODES and not already_counted:
             session.link.record_failed_hello()
         raise
-    public_id, number = new_public_id(), hub.registry.new_identity()
+    public_id = new_public_id()
+    user.id = hub.registry.new_identity()
     if secret is not None:
-        _save_session(hub, session, user, SessionRecord(public_id, number, user.name, hash_secret(secret)))
+        _save_session(hub, session, user, SessionRecord(public_id, user.id, user.name, hash_secret(secret)))
         if session.closed:
             return
-    hub.activate(session, public_id, user, number)
+    hub.activate(session, public_id, user)
     for room in entered:
         hub.rooms.join(room, session)
     states = [hub.room_state(membership.room, session) for membership in session.memberships.values()]
@@ -146,7 +147,8 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     if session.closed:
         return
     user = hub.directory.claim_guest_name()
-    hub.activate(session, new_public_id(), user, hub.registry.new_identity())
+    user.id = hub.registry.new_identity()
+    hub.activate(session, new_public_id(), user)
     session.send(Notice(text=GREETING))
     room = hub.rooms.join(hub.rooms.find_or_make(LOBBY), session)
     if page:

@@ -17,7 +17,7 @@ class Identity(Struct, Generic[SessionT], eq=False):
     name: str
     key: str
     id: int = 0
-    """0 until its first session is active."""
+    """From the registry, before its first session is active; 0 until then."""
     is_stored: bool = False
     sessions: tuple[SessionT, ...] = ()
     opened_count: int = 0
