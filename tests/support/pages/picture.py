@@ -30,7 +30,12 @@ def blocks() -> Mapping[str, str]:
 
 def drawn(page: str) -> str:
     """Return the page with each picture between its markers. Raises `ValueError` if a marker is missing."""
-    for name, block in blocks().items():
+    return filled(page, blocks())
+
+
+def filled(page: str, named_blocks: Mapping[str, str]) -> str:
+    """Return the page with each block between its markers. Raises `ValueError` if a marker is missing."""
+    for name, block in named_blocks.items():
         begin, end = f"<!-- picture: {name} -->\n", "<!-- end of picture -->"
         at = page.index(begin) + len(begin)
         page = page[:at] + block + page[page.index(end, at) :]
