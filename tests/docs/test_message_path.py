@@ -36,7 +36,8 @@ CALLED_BY_STEPS = {
     "chat_server/engines/sqlite/tail_guard.py",
     "chat_server/jobs/commit_loop.py",
 }
-"""Files besides the path: values that the steps compute with, and the loop that drives the committer."""
+"""Files besides the path: values that the steps compute with, the permission check, and the loop that drives
+the committer."""
 
 
 class EntryRecorder:

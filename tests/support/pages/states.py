@@ -69,9 +69,12 @@ def _documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
 
 
 def _block(machine: Machine) -> str:
-    return "\n".join(
-        [diagram(machine), _table("state", machine.states), _table("event", machine.events)]
-    ).rstrip("\n") + "\n"
+    return (
+        "\n".join(
+            [diagram(machine), _table("state", machine.states), _table("event", machine.events)]
+        ).rstrip("\n")
+        + "\n"
+    )
 
 
 def _table(title: str, enum: type[IntEnum]) -> str:
