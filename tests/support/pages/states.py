@@ -6,6 +6,7 @@ each state and event, between the markers of each table; tests/docs/test_states.
 
 import ast
 import inspect
+import itertools
 import textwrap
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
@@ -62,7 +63,7 @@ def meanings(enum: type[IntEnum]) -> Mapping[str, str]:
 
 
 def _documented(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in itertools.pairwise(body):
         match statement, following:
             case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
                 yield name, " ".join(text.split())
