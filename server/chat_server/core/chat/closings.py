@@ -94,9 +94,13 @@ class Closings:
         room, cursor = conversation.room, membership.cursor
         if cursor is not None and not cursor.client_knows and cursor.seq == room.head:
             self._backfill.drop_cursor(session, membership)  # opened and closed again without a message
-            unconfirmed = session.unconfirmed_since(membership) is not None
-            room.remove_member(session, MembershipEvent.SEND_CLOSED if unconfirmed else MembershipEvent.LEAVE)
-            return None
+            since = session.unconfirmed_since(membership)  # of an earlier opening
+            if since is None:
+                room.remove_member(session)
+                return None
+            room.remove_member(session, MembershipEvent.SEND_CLOSED)
+            self._unconfirmed[membership] = session
+            return since
         if cursor is None:
             if not session.held and not session.outbox.full:
                 session.send_if_open(closed_event)
