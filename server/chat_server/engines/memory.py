@@ -11,11 +11,14 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from msgspec import structs
+
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.log import UNBOUNDED_BYTES, Appended, ConversationState, NewMessage, StoredAt
+from chat_server.core.ports.log import UNBOUNDED_BYTES, Appended, ConversationRow, NewMessage, StoredAt
 from chat_server.core.ports.registry import (
     NewRoom,
+    Pair,
     RegistryChanges,
     SessionRecord,
     StoredConversation,
@@ -41,7 +44,8 @@ class MemoryEngine:
         self._clock = clock
         self._messages_per_room = messages_per_room
         self._messages: defaultdict[int, deque[tuple[int, MessageEvent]]] = defaultdict(deque)
-        self._room_names: dict[int, str] = {}  # by id, of all rooms
+        self._rooms: dict[str | Pair, StoredRoom] = {}  # by key, conversations by pair
+        self._room_names: dict[int, str] = {}  # by id
         self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
         self._places: OrderedDict[object, tuple[int, int]] = OrderedDict()  # message id -> (room id, seq)
         self._name_uses: dict[str, int] = {}  # number of conversations by name
@@ -69,7 +73,15 @@ class MemoryEngine:
 
     def write(self, changes: RegistryChanges) -> list[StoredRoom]:
         """Store the rooms; never fails."""
-        return [self._create_room(room) for room in changes.rooms]
+        return [self._find_or_create_room(room) for room in changes.rooms]
+
+    def _find_or_create_room(self, room: NewRoom) -> StoredRoom:
+        stored = self._rooms.get(room.pair or room.key)
+        if stored is None:
+            stored = self._rooms[room.pair or room.key] = self._create_room(room)
+        kept = self._messages.get(stored.id)
+        head = self._heads.setdefault(stored.id, kept[-1][1].seq if kept else 0)
+        return structs.replace(stored, head=head)
 
     def _create_room(self, room: NewRoom) -> StoredRoom:
         number, name, key = len(self._room_names) + 1, room.name, room.key
@@ -79,7 +91,6 @@ class MemoryEngine:
                 name = f"{name}#{uses}"
                 key = names.fold(name)
         self._room_names[number] = name
-        self._heads[number] = 0
         return StoredRoom(number, name, key, room.pair)
 
     # Log
@@ -87,7 +98,7 @@ class MemoryEngine:
     def append(
         self,
         messages: Sequence[NewMessage],
-        states: Sequence[ConversationState] = (),  # noqa: ARG002  the port's
+        states: Sequence[ConversationRow] = (),  # noqa: ARG002  the port's
     ) -> Appended:
         """Store the messages. Raises `KeyError` as the port says; nothing else fails."""
         timestamp = int(self._clock() * 1e6 + 0.5) / 1e6  # in microseconds

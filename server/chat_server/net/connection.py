@@ -55,7 +55,7 @@ class ReadInterrupted(BaseException):
     """Thrown into a waiting reader whose connection was ended by another greenlet."""
 
 
-class Registry(Protocol):
+class ConnectionOwner(Protocol):
     """Where connections are registered until they have closed."""
 
     def on_disconnect(self, connection: Connection) -> None:
@@ -75,8 +75,8 @@ class Connection:
         "_context",
         "_drained",
         "_last_progress",
+        "_owner",
         "_port",
-        "_registry",
         "_watcher",
         "bytes_in",
         "codec",
@@ -90,7 +90,7 @@ class Connection:
     )
 
     def __init__(
-        self, transport: Transport, host: str, port: int, context: ConnectionContext, registry: Registry
+        self, transport: Transport, host: str, port: int, context: ConnectionContext, owner: ConnectionOwner
     ) -> None:
         self.transport = transport
         self.host = host
@@ -103,7 +103,7 @@ class Connection:
         self.session: Session = BaseSession(self, self.outbox, self.opened_at)
         self.paused = False
         self._context = context
-        self._registry = registry
+        self._owner = owner
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
         self._drained: LoopEvent | None = None
         self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
@@ -123,7 +123,7 @@ class Connection:
             self._report_internal_error(error, None)
             self.end_reason = self.end_reason or ErrorCode.INTERNAL
         try:
-            self._registry.on_disconnect(self)
+            self._owner.on_disconnect(self)
             self._linger(peer_closed=peer_closed)
         finally:
             self._close()
@@ -199,7 +199,7 @@ class Connection:
 
     def _report_internal_error(self, error: Exception, ref: str | None) -> None:
         """Log the error with its context, and send the peer `internal`."""
-        self._registry.on_failed(self, error)
+        self._owner.on_failed(self, error)
         self.session.send_if_open(
             Error(
                 code=ErrorCode.INTERNAL,
@@ -268,7 +268,7 @@ class Connection:
         self._watcher.close()
         self.outbox.close()
         self.transport.close()
-        self._registry.unregister(self)
+        self._owner.unregister(self)
         if self.session.link is self:  # break the cycle: the session may live on in a queue
             self.session.link, self.session.outbox = detached.LINK, detached.OUTBOX
 
@@ -386,7 +386,7 @@ class Connection:
 
     def on_send_failed(self, error: Exception) -> None:
         """End a connection to which nothing can be sent because of a bug, and report that."""
-        self._registry.on_failed(self, error)
+        self._owner.on_failed(self, error)
         self._abort(ErrorCode.INTERNAL)
 
     def _abort(self, reason: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chat_server.core.ports.log import ConversationState, Origin, StoreUnavailable
+from chat_server.core.ports.log import ConversationRow, Origin, StoreUnavailable
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord
 from support.engines.kinds import REFUSED, Kind, SetClock, of_fallible, of_survivors
 from support.engines.pen import Pen, Room, Written, events, saved, session, texts
@@ -86,7 +86,7 @@ def test_message_is_read_as_it_was_appended(engine: Any) -> None:
 def test_rows_are_not_changed(engine: Any) -> None:
     pen = Pen(engine)
     pen.register(pen.room("a"))
-    rows, states = pen.rows((pen.room("a"), "one"), (pen.room("a"), "two")), [ConversationState(1, 7)]
+    rows, states = pen.rows((pen.room("a"), "one"), (pen.room("a"), "two")), [ConversationRow(1, 7)]
     copies = [structs.replace(row) for row in rows], [structs.replace(state) for state in states]
     engine.append(rows, states)
     assert (rows, states) == copies
@@ -316,14 +316,14 @@ def test_state_of_a_conversation_is_the_last_one(open_engine: Open) -> None:
     pen.register(room, other)
     for state, expected in (
         (None, (None, None)),
-        (ConversationState(room.id, 0), (0, None)),
-        (ConversationState(room.id, 7), (7, None)),
-        (ConversationState(room.id, 7, 2), (7, 2)),
-        (ConversationState(room.id, None, 2), (None, 2)),
-        (ConversationState(room.id, None), (None, None)),
+        (ConversationRow(room.id, 0), (0, None)),
+        (ConversationRow(room.id, 7), (7, None)),
+        (ConversationRow(room.id, 7, 2), (7, 2)),
+        (ConversationRow(room.id, None, 2), (None, 2)),
+        (ConversationRow(room.id, None), (None, None)),
     ):
         # With a message and without, and several of one room in a batch
-        states = [ConversationState(other.id, n) for n in (0, None, 1)]
+        states = [ConversationRow(other.id, n) for n in (0, None, 1)]
         if state is None:
             pen.append(states=states)
         else:
@@ -338,12 +338,12 @@ def test_state_is_stored_with_the_messages_or_not_at_all(kind: Kind, engine: Any
     pen = Pen(engine)
     room = pen.conversation("@ann,bob", (1, 2))
     pen.write((room, "hi"))
-    pen.append(states=[ConversationState(room.id, 0)])
+    pen.append(states=[ConversationRow(room.id, 0)])
     with kind.refuse(engine), pytest.raises(StoreUnavailable, match="refused"):
-        engine.append(pen.rows((room, "ho"), (room, REFUSED)), [ConversationState(room.id, 1, 2)])
+        engine.append(pen.rows((room, "ho"), (room, REFUSED)), [ConversationRow(room.id, 1, 2)])
     assert read_states(engine, 1) == {"@ann,bob": (0, None)}
     assert texts(engine, room) == ["hi"]
-    pen.append((room, "ho"), states=[ConversationState(room.id, 1, 2)])
+    pen.append((room, "ho"), states=[ConversationRow(room.id, 1, 2)])
     assert read_states(engine, 1) == {"@ann,bob": (1, 2)}
 
 
@@ -352,7 +352,7 @@ def test_conversation_without_resumable_users_is_closed(engine: Any) -> None:
     pen = Pen(engine)
     rooms = {pair: pen.conversation("@x,y", pair) for pair in ((1, 2), (2, 3), (3, 4))}
     pen.register(*rooms.values())
-    pen.append(states=[ConversationState(room.id, 0) for room in rooms.values()])
+    pen.append(states=[ConversationRow(room.id, 0) for room in rooms.values()])
     assert read_states(engine, 1) == {"@x,y": (0, None)}
     open_ones = [one.room.pair for one in engine.conversations_of({1, 2, 3, 4}) if one.since is not None]
     assert open_ones == [(1, 2)]

@@ -45,6 +45,35 @@ def test_rooms_are_returned_in_their_order_as_they_are_stored(engine: Any) -> No
     assert min(*ids, more.id) > 0
 
 
+def test_room_that_is_stored_already_is_returned_as_it_is(engine: Any) -> None:
+    # Given rooms of which one has messages, and one was released
+    pen = Pen(engine)
+    garden = pen.room("Garden")
+    pair = pen.conversation("@ann,bob", (1, 2))
+    other = pen.conversation("@ann,bob", (1, 3))
+    pen.register(garden, pair, other)
+    engine.append(pen.rows((garden, "one"), (garden, "two")))
+    engine.release(other.id)
+    # When they are written again, with another one
+    again = [
+        NewRoom("GARDEN", "garden"),
+        NewRoom("@ann,bob", "@ann,bob", (1, 2)),
+        NewRoom("@ann,bob", "@ann,bob", (1, 3)),
+        NewRoom("new", "new"),
+    ]
+    stored = engine.write(RegistryChanges(rooms=again))
+    # Then they are the same, and go on where they were
+    assert stored[:3] == [
+        StoredRoom(garden.id, "Garden", "garden", None, 2),
+        StoredRoom(pair.id, "@ann,bob", "@ann,bob", (1, 2), 0),
+        StoredRoom(other.id, "@ann,bob#2", "@ann,bob#2", (1, 3), 0),
+    ]
+    assert stored[3].id not in {room.id for room in stored[:3]}
+    appended = engine.append(pen.rows((garden, "three"), (other, "first")))
+    assert appended.bases.keys() == {garden.id, other.id}
+    assert texts(engine, garden) == ["one", "two", "three"]
+
+
 def test_write_of_no_changes_stores_nothing(engine: Any) -> None:
     assert engine.write(RegistryChanges()) == []
     assert engine.resumable_sessions() == []

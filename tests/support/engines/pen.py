@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.log import ConversationState, NewMessage, Origin, StoredAt
+from chat_server.core.ports.log import ConversationRow, NewMessage, Origin, StoredAt
 from chat_server.core.ports.registry import (
     IdentityRecord,
     NewRoom,
@@ -101,7 +101,7 @@ class Pen:
         self,
         *said: tuple[Room, str],
         refs: Iterable[str | None] = (),
-        states: Iterable[ConversationState] = (),
+        states: Iterable[ConversationRow] = (),
     ) -> list[Written]:
         """Append a batch of messages in stored rooms, and check what the engine says about it."""
         rows = self.rows(*said, refs=refs)

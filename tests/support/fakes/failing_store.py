@@ -7,7 +7,7 @@ from chat_protocol.events import MessageEvent
 from chat_server.core.ports.log import (
     UNBOUNDED_BYTES,
     Appended,
-    ConversationState,
+    ConversationRow,
     NewMessage,
     StoredAt,
     StoreUnavailable,
@@ -30,7 +30,7 @@ class FailingStore(MemoryEngine):
         self.broken: Exception | None = None
         self.changes: list[RegistryChanges] = []
         self.batches: list[list[NewMessage]] = []
-        self.states: list[ConversationState] = []
+        self.states: list[ConversationRow] = []
 
     def write(self, changes: RegistryChanges) -> list[StoredRoom]:
         self._fail(self.failing)
@@ -38,7 +38,7 @@ class FailingStore(MemoryEngine):
         self.changes.append(changes)
         return stored
 
-    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
+    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationRow] = ()) -> Appended:
         self._fail(self.failing or self.append_failing)
         meanwhile, self.during_append = self.during_append, []
         for act in meanwhile:  # it waits for the disk

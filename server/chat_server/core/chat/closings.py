@@ -156,10 +156,9 @@ class Closings:
 
     def save_opening(self, room: Room, user: User, peer: User) -> None:
         """Queue the state of a conversation whose opening was queued just now."""
-        if any(session.resumption is not None for session in (*user.sessions, *peer.sessions)):
-            since = min(
-                self._replay_from(room, session, room.head) for session in (*user.sessions, *peer.sessions)
-            )
+        sessions = (*user.sessions, *peer.sessions)
+        if any(session.resumption is not None for session in sessions):
+            since = min(self._replay_from(room, session, room.head) for session in sessions)
             self._ingest.save_conversation_state(QueuedState(room, since))
 
     def save_state(self, room: Room, seq: int | None, closed_by: int | None = None) -> None:

@@ -122,7 +122,8 @@ class Hub:
         self._recent_rtt_ms: deque[float] = deque(maxlen=512)
         self._fan_out = fan_out
         for row in registry.public_rooms():
-            self.rooms.restore(row)
+            if row.head:  # else its first message was not stored: nobody has seen the room
+                self.rooms.restore(row)
         for record in registry.resumable_sessions():
             self.restore_session(record)
         for stored in registry.conversations_of(self.identities.keys()):
@@ -192,7 +193,8 @@ class Hub:
                 peer = self.conversations.peer_name(room, session.identity)
                 cursor.end_with(room.head, Closed(room=room.name, peer=peer, by=peer or session.name))
         for membership in list(session.ending.values() if session.ending else ()):
-            if membership.cursor is None:  # its client has received `closed`
+            if membership.cursor is None:
+                # Its client has received `opened`; if `closed` was lost, it names the room when it resumes.
                 session.drop_ending(membership.room)
                 membership.apply(MembershipEvent.LEAVE)
             else:
@@ -206,7 +208,7 @@ class Hub:
         for membership in (*session.memberships.values(), *(session.ending or {}).values()):
             since = session.unconfirmed_since(membership)
             if since is not None and membership.opening is not None:
-                found.append((membership.opening[1], membership, since))
+                found.append((membership.opening[2], membership, since))
             membership.opening = None  # its position is one of the lost connection
         return [(membership, since) for _, membership, since in sorted(found, key=lambda one: one[0])]
 

@@ -99,8 +99,8 @@ class Openings:
         conversation.apply(ConversationEvent.REOPEN)
         author.identity.opened_count += 1
         conversation.opener = author.identity
+        self._closings.save_opening(room, author.identity, peer)  # from where they have lagged since
         self._make_members(conversation, author, peer, None)
-        self._closings.save_state(room, room.head)
 
     def _make_members(self, conversation: Conversation, opener: Session, peer: User, ref: str | None) -> None:
         """Send `opened` to all sessions of both sides and make them members."""

@@ -42,7 +42,9 @@ def close_conversation(hub: Hub, session: Session, command: Close) -> None:
         hub.wait_delivered(session)
     hub.wait_caught_up(session, conversation.room)
     if not session.closed:
-        hub.closings.close(_require_open_with(hub, session, command.peer), session, command.ref)
+        if session not in conversation.room.members:  # the other side was faster
+            raise _not_open(command.peer)
+        hub.closings.close(conversation, session, command.ref)
 
 
 def _require_open_with(hub: Hub, session: Session, username: str) -> Conversation:
@@ -50,5 +52,9 @@ def _require_open_with(hub: Hub, session: Session, username: str) -> Conversatio
     peer = hub.directory.require_user(username)
     conversation = hub.conversations.between(session.identity, peer)
     if conversation is None or session not in conversation.room.members:
-        raise Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {peer.name} is open")
+        raise _not_open(peer.name)
     return conversation
+
+
+def _not_open(username: str) -> Refused:
+    return Refused(ErrorCode.NO_SUCH_ROOM, f"no conversation with {username[:80]} is open")

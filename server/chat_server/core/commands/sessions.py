@@ -122,11 +122,16 @@ def open_session(
         raise
     public_id = new_public_id()
     user.id = hub.registry.new_identity()
-    if secret is not None:
-        _save_session(hub, session, user, SessionRecord(public_id, user.id, user.name, hash_secret(secret)))
-        if session.closed:
-            return
-    hub.activate(session, public_id, user)
+    try:
+        if secret is not None:
+            row = SessionRecord(public_id, user.id, user.name, hash_secret(secret))
+            _save_session(hub, session, user, row)
+            if session.closed:
+                return
+        hub.activate(session, public_id, user)
+    finally:
+        if not user.sessions:  # it is not active: the name is free again
+            hub.directory.release(user)
     for room in entered:
         hub.rooms.join(room, session)
     states = [hub.room_state(membership.room, session) for membership in session.memberships.values()]
@@ -250,7 +255,6 @@ def _save_session(hub: Hub, session: Session, user: User, record: SessionRecord)
     barrier = hub.ingest.save_session(record, IdentityRecord(record.identity, record.name), signal)
     session.link.wait(signal)
     if barrier.failed or session.outbox.closed:
-        hub.directory.release(user)
         if not barrier.failed:
             hub.ingest.forget_session(record.id)
         raise Refused(ErrorCode.UNAVAILABLE, "the session could not be stored; send hello again")

@@ -57,7 +57,7 @@ class Barrier(Struct, eq=False):
 
 
 class QueuedState(Struct, eq=False):
-    """The state of a conversation to be stored: a `ConversationState` of a room that may have no id yet."""
+    """The state of a conversation to be stored: a `ConversationRow` of a room that may have no id yet."""
 
     room: Room
     since: int | None

@@ -16,7 +16,7 @@ from chat_server.core.delivery.batch import Barrier, Batch, QueuedChanges, Queue
 from chat_server.core.delivery.ingest import STORE_UNAVAILABLE_TEXT, Ingest
 from chat_server.core.delivery.publisher import Publisher
 from chat_server.core.ports.clock import Clock
-from chat_server.core.ports.log import ConversationState, Log, NewMessage, StoreUnavailable
+from chat_server.core.ports.log import ConversationRow, Log, NewMessage, StoreUnavailable
 from chat_server.core.ports.registry import Registry
 
 APPEND_RETRY_INTERVAL_S: Final = 0.05
@@ -64,14 +64,14 @@ class Committer:
         if batch is None:
             batch = self._committing = self._ingest.take()
         messages, changes = batch.messages, batch.changes
-        states: Sequence[ConversationState] = ()
+        states: Sequence[ConversationRow] = ()
         timestamp = 0.0
         wrote = False
         try:
             if changes is not None:
                 wrote = self._write_registry(changes)
                 states = [
-                    ConversationState(state.room.id, state.since, state.closed_by) for state in changes.states
+                    ConversationRow(state.room.id, state.since, state.closed_by) for state in changes.states
                 ]
             if (
                 messages
@@ -135,7 +135,9 @@ class Committer:
         stored_rooms = self._registry.write(changes.registry)
         changes.is_registered = True
         for room, stored in zip(changes.rooms, stored_rooms, strict=True):
-            room.id, room.name, room.key, room.is_queued = stored.id, stored.name, stored.key, False
+            room.id, room.is_queued = stored.id, False
+            if room.pair is not None:
+                room.name, room.key = stored.name, stored.key
         return True
 
     def _release_rooms(self, changes: QueuedChanges) -> None:
@@ -173,8 +175,11 @@ class Committer:
         identity_ids: set[int] = set()
         if changes.registry is not None and not changes.is_registered:
             identity_ids.update(identity.id for identity in changes.registry.identities)
-            for room in changes.rooms:
-                room.is_queued = False
+        for room in changes.rooms:  # those that are registered, without a message, are found there again
+            if room.id:
+                self._log.release(room.id)
+            room.id, room.is_queued = 0, False
+            room.name, room.key = room.name.partition("#")[0], room.key.partition("#")[0]
         for message in batch.messages:
             author = message.author
             author.pending -= 1

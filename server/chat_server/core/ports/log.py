@@ -42,7 +42,7 @@ class NewMessage(Struct, frozen=True, gc=False):
     origin: Origin
 
 
-class ConversationState(Struct, frozen=True, gc=False):
+class ConversationRow(Struct, frozen=True, gc=False):
     """The state of a conversation (`room`: its id): open since seq `since`, or, if that is None, closed.
 
     With `closed_by` it was closed by that identity, and the other side has not received the closing yet, nor
@@ -73,7 +73,7 @@ class Log(Protocol):
     epoch: str
     """Identifies a run of seqs: it changes when seqs may have been issued twice."""
 
-    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
+    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationRow] = ()) -> Appended:
         """Store messages and states of conversations, each in its order, all or nothing. May wait.
 
         The last state of a room remains. Without messages and states it changes nothing, but is written like

@@ -51,7 +51,7 @@ class StoredConversation(Struct, frozen=True):
     """A conversation as it is stored: its room, the names of both sides, and its state.
 
     `names` are the last ones of the identities, in the order of `room.pair`. `since` and `closed_by` are as
-    in `ConversationState`; `since` is None if it is closed and both sides know it.
+    in `ConversationRow`; `since` is None if it is closed and both sides know it.
     """
 
     room: StoredRoom
@@ -96,6 +96,7 @@ class Registry(Protocol):
     def write(self, changes: RegistryChanges) -> list[StoredRoom]:
         """Store all changes or nothing; return the new rooms as they are stored, in their order. May wait.
 
-        The name of a conversation gets a number, as in `@ann,bob#2`, if others have it already. An identity
-        that is stored already stays as it is. Raises `StoreUnavailable`; the changes can be written again.
+        The name of a conversation gets a number, as in `@ann,bob#2`, if others have it already. Identities
+        and rooms (by key, conversations by pair) that are stored already stay as they are: so the changes can
+        be written again. Raises `StoreUnavailable`.
         """

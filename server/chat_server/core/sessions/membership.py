@@ -130,8 +130,8 @@ class Membership(Struct, Generic[RoomT], eq=False, gc=False):
     live_bytes: int = 0
     """Bytes that the room had sent to its feed by then."""
     cursor: Cursor | None = None
-    opening: tuple[int, int] | None = None
-    """Of an `opened` that was sent: (the seq that it was sent at, bytes written to the peer by then)."""
+    opening: tuple[int, int, int] | None = None
+    """Of an `opened` that was sent: the seq at which, bytes written to the peer by then, a running number."""
 
     def __repr__(self) -> str:
         at = "" if self.cursor is None else f" at {self.cursor.seq}"

@@ -31,7 +31,7 @@ _UNNAMED, _CLOSED = SessionState.UNNAMED, SessionState.CLOSED
 _HELD, _EXPIRING = SessionState.HELD, SessionState.EXPIRING
 _CLIENT: Final = Origin.CLIENT
 
-_numbers: Final = itertools.count(1)  # connections in the order of their arrival
+_numbers: Final = itertools.count(1)  # of connections and openings, in their order
 
 
 class PendingMessage:
@@ -203,7 +203,7 @@ class BaseSession(Generic[RoomT]):
                     self.drop_ending(each.room)
                     each.apply(MembershipEvent.LEAVE)
         if self.unconfirmed_since(membership) is None:
-            membership.opening = (since, self.link.bytes_written())
+            membership.opening = (since, self.link.bytes_written(), next(_numbers))
 
     def unconfirmed_since(self, membership: Membership[RoomT]) -> int | None:
         """Return the seq of an opening that the client may not have received, None if there is none."""

@@ -18,7 +18,7 @@ from chat_protocol.events import MessageEvent
 from chat_server.core.ports.log import (
     UNBOUNDED_BYTES,
     Appended,
-    ConversationState,
+    ConversationRow,
     NewMessage,
     StoredAt,
     StoreUnavailable,
@@ -152,13 +152,17 @@ class SqliteEngine:
             )
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
-        self._last_room_id += len(rooms)
-        self._heads.update((room.id, 0) for room in rooms)
-        return rooms
+        for room in rooms:
+            if room.id > self._last_room_id:
+                self._last_room_id, self._heads[room.id] = room.id, 0
+        known = [room for room in rooms if room.id not in self._heads]  # stored earlier, and released
+        if known:
+            self._load_heads(known)
+        return [structs.replace(room, head=self._heads[room.id]) for room in rooms]
 
     # Log
 
-    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationState] = ()) -> Appended:
+    def append(self, messages: Sequence[NewMessage], states: Sequence[ConversationRow] = ()) -> Appended:
         """Commit the batch. May wait for the disk with `--sync full`, never otherwise.
 
         An empty one changes nothing, but is written like any other, so that it shows whether writes succeed.
@@ -207,7 +211,7 @@ class SqliteEngine:
         self._tail_guard.advance(row_id)
         return Appended(timestamp, bases, stored_at)
 
-    def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationState]) -> None:
+    def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationRow]) -> None:
         connection = self._connection
         if len(rows) == 1 and not states:
             connection.execute(INSERT, rows[0])  # its own transaction

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from chat_protocol import names
-from chat_server.core.ports.log import ConversationState
+from chat_server.core.ports.log import ConversationRow
 from chat_server.core.ports.registry import (
     NewRoom,
     RegistryChanges,
@@ -34,9 +34,9 @@ _CONVERSATIONS = """
 def write_changes(
     connection: sqlite3.Connection, changes: RegistryChanges, now: float, last_room: int
 ) -> list[StoredRoom]:
-    """Write the changes and return the new rooms, numbered from `last_room` + 1, in one transaction.
+    """Write the changes and return the rooms, in one transaction; new ones are numbered from `last_room` + 1.
 
-    `now`: seconds since the epoch.
+    `now`: seconds since the epoch. The heads of rooms that are stored already are not filled in.
     """
     with transaction(connection, "BEGIN IMMEDIATE"):
         connection.executemany(
@@ -55,9 +55,25 @@ def write_changes(
         connection.executemany(
             "DELETE FROM sessions WHERE id = ?", [(one,) for one in changes.ended_sessions]
         )
-        return [
-            _insert_room(connection, room, last_room + 1 + n, now) for n, room in enumerate(changes.rooms)
-        ]
+        rooms = []
+        for room in changes.rooms:
+            stored = _stored_room(connection, room)
+            if stored is None:
+                last_room += 1
+                stored = _insert_room(connection, room, last_room, now)
+            rooms.append(stored)
+        return rooms
+
+
+def _stored_room(connection: sqlite3.Connection, room: NewRoom) -> StoredRoom | None:
+    """Return the room if it is stored already: its first messages were not."""
+    query = "SELECT id, name, key FROM rooms WHERE "
+    if room.pair is None:
+        found = connection.execute(query + "key = ? AND low IS NULL", (room.key,))
+    else:
+        found = connection.execute(query + "low = ? AND high = ?", room.pair)
+    row = found.fetchone()
+    return None if row is None else StoredRoom(row[0], row[1], row[2], room.pair)
 
 
 def _insert_room(connection: sqlite3.Connection, room: NewRoom, number: int, now: float) -> StoredRoom:
@@ -70,7 +86,7 @@ def _insert_room(connection: sqlite3.Connection, room: NewRoom, number: int, now
     return StoredRoom(number, name, key, room.pair)
 
 
-def write_states(connection: sqlite3.Connection, states: Sequence[ConversationState]) -> None:
+def write_states(connection: sqlite3.Connection, states: Sequence[ConversationRow]) -> None:
     """Write states of conversations. The caller has begun the transaction."""
     for state in states:
         if state.since is None and state.closed_by is None:

@@ -318,3 +318,16 @@ def test_rename_to_the_same_name_is_not_sent_to_peers(stage: Stage) -> None:
     ann.execute(commands.Rename(username="ann", ref="r"))
     assert ann.receive_one("renamed")["ref"] == "r"
     assert not bob.receive("renamed")
+
+
+def test_hello_that_fails_by_a_bug_frees_the_name(stage: Stage) -> None:
+    ann = stage.connect()
+
+    def wait(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    ann.link.wait = wait  # type: ignore[assignment, method-assign]
+    with pytest.raises(RuntimeError):
+        ann.execute(commands.Hello(username="ann", resumable=True))
+    stage.commit()
+    assert stage.enter("ann").name == "ann"

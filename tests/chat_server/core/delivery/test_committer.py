@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import commands
 from chat_server.core.delivery.committer import APPEND_RETRY_INTERVAL_S
-from chat_server.core.ports.log import ConversationState
+from chat_server.core.ports.log import ConversationRow
 
 if TYPE_CHECKING:
     from support.core_stage.stage import Stage
@@ -29,33 +29,35 @@ def test_registry_is_not_written_again_when_the_append_is_retried(stage: Stage) 
     stage.check()
 
 
-def test_room_and_identity_stay_stored_when_the_append_is_refused(stage: Stage) -> None:
+def test_room_and_identity_that_stay_stored_when_the_append_is_refused_are_found_again(stage: Stage) -> None:
     ann = stage.enter("ann", "new")
     stage.store.append_failing = "disk full"
     ann.send_message("lost", "new", ref="1")
     stage.commit()
     assert ann.receive_one("error")["code"] == "unavailable"
-    assert stage.hub.rooms["new"].id
     stage.check()
     stage.store.append_failing = None
     ann.send_message("again", "new", ref="1")
     stage.commit()
     assert ann.receive_one("message")["seq"] == 1
-    assert len(stage.store.changes) == 1
+    assert [room.name for changes in stage.store.changes for room in changes.rooms] == ["new", "new"]
+    assert stage.hub.rooms["new"].id == 1
     stage.check()
 
 
-def test_room_that_stayed_stored_without_messages_is_kept_without_members(stage: Stage) -> None:
+def test_room_without_messages_and_members_is_deleted_though_it_stays_stored(stage: Stage) -> None:
     ann = stage.enter("ann", "new")
     stage.store.append_failing = "disk full"
     ann.send_message("lost", "new")
     stage.commit()
     stage.store.append_failing = None
     ann.execute(commands.Leave(room="new"))
-    assert "new" in stage.hub.rooms
-    ann.receive()
-    ann.execute(commands.Rooms())  # as before, rooms without members and messages are not shown
-    assert [room["room"] for room in ann.receive_one("rooms")["rooms"]] == []
+    assert "new" not in stage.hub.rooms
+    stage.check()
+    # And it is the same one for those that come later
+    stage.enter("bob", "New").send_message("hi", "new")
+    stage.commit()
+    assert (stage.hub.rooms["new"].id, stage.hub.rooms["new"].head) == (1, 1)
     stage.check()
 
 
@@ -79,7 +81,7 @@ def test_conversation_keeps_its_stored_name_when_the_append_is_refused(stage: St
     stage.commit()
     assert [frame["room"] for frame in ann.receive()] == ["@ann,bob#2"] * 2
     assert [frame["room"] for frame in bob.receive()] == ["@ann,bob#2"] * 2
-    assert [room.name for changes in stage.store.changes for room in changes.rooms] == ["@ann,bob"] * 2
+    assert [room.name for changes in stage.store.changes for room in changes.rooms] == ["@ann,bob"] * 3
     stage.check()
 
 
@@ -113,7 +115,7 @@ def test_refused_closing_of_a_conversation_is_stored_later(stage: Stage) -> None
     stage.store.append_failing = None
     stage.commit()
     # Bob's client has not acknowledged the opening: he would get everything again.
-    assert stage.store.states[-1] == ConversationState(room.id, 0, ann.session.identity.id)
+    assert stage.store.states[-1] == ConversationRow(room.id, 0, ann.session.identity.id)
     assert len(stage.store.changes) == written
 
 

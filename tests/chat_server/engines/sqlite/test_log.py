@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chat_server.core.ports.log import ConversationState, StoreUnavailable
+from chat_server.core.ports.log import ConversationRow, StoreUnavailable
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.engines.kinds import inline
 from support.engines.pen import Pen, events, texts
@@ -66,7 +66,7 @@ print("free", flush=True)
             with pytest.raises(StoreUnavailable, match="locked"):
                 store.append([])
             with pytest.raises(StoreUnavailable, match="locked"):
-                pen.append(states=[ConversationState(1, 0)])
+                pen.append(states=[ConversationRow(1, 0)])
             assert texts(store, pen.room("a")) == ["one"]
         assert time.monotonic() - began < 2.5  # sqlite3's default timeout is 5 s each
         process.stdin.write("\n")
