@@ -88,30 +88,16 @@ class Gated:
         )
         self._gate = gate
         self._clock = clock
-        self._begun_at = clock()  # of the last commit: its messages have that time, however long it waits
-        self._wrote = False  # the first half of a commit, which waits and fails as a whole
-        self.appends_next: Callable[[], bool] = lambda: False
+        self._begun_at = clock()  # of the last write: its messages have that time, however long it waits
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
     def write(self, *args: Any) -> Any:
-        self._begun_at = self._clock()
-        self._gate("append")
-        answer = self._engine.write(*args)
-        self._wrote = self.appends_next()
-        if not self._wrote:
-            self._gate("appended")
-        return answer
+        return self._gated_write(self._engine.write, *args)
 
     def append(self, *args: Any) -> Any:
-        if not self._wrote:
-            self._begun_at = self._clock()
-            self._gate("append")
-        self._wrote = False
-        answer = self._engine.append(*args)
-        self._gate("appended")
-        return answer
+        return self._gated_write(self._engine.append, *args)
 
     def read(self, *args: Any, **options: Any) -> Any:
         return self._gated_read(self._engine.read, *args, **options)
@@ -121,6 +107,13 @@ class Gated:
 
     def find(self, *args: Any) -> Any:
         return self._gated_read(self._engine.find, *args)
+
+    def _gated_write(self, write: Callable[..., Any], *args: Any) -> Any:
+        self._begun_at = self._clock()
+        self._gate("append")
+        answer = write(*args)
+        self._gate("appended")
+        return answer
 
     def _gated_read(self, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
         self._gate("read")
@@ -211,12 +204,6 @@ class Core:
             core.committer,
             core.router,
         )
-        engine.appends_next = self._appends_next
-
-    def _appends_next(self) -> bool:
-        """Return whether the batch that is committed has messages or states of conversations."""
-        batch: Any = self.committer._committing
-        return bool(batch.messages or batch.changes.states)
 
     # For a connection
 
