@@ -100,7 +100,7 @@ class Console(ConsoleLink):
 
     def start(self) -> None:
         """Join the lobby, and start reading the terminal."""
-        self._hub.activate_operator(self.session)
+        self._hub.lifecycle.activate_operator(self.session, self._hub.registry.new_identity())
         self._hub.rooms.join(self._hub.rooms.find_or_make(LOBBY), self.session)
         self._wake.start(self._line_ready.set)
         self._greenlet = gevent.spawn(self._serve)
@@ -160,8 +160,8 @@ class Console(ConsoleLink):
         self._terminal_lost = True
         self._log.warning(LogEvent.CONSOLE_UNAVAILABLE, reason="terminal_lost", error=str(error))
         self._hub.wait_own_delivered(self.session)
-        self._hub.persist_closings(self.session)
-        self._hub.disconnect(self.session)
+        self._hub.lifecycle.persist_closings(self.session)
+        self._hub.lifecycle.disconnect(self.session)
 
     def _run_line(self, line: str) -> None:
         """Execute a line: a message for the lobby, or a command. Raises `Refused`."""
@@ -202,7 +202,7 @@ class Console(ConsoleLink):
         user = self._hub.directory.require_user(name)
         if user is self.session.identity:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot kick yourself; type bye to stop the server")
-        self._hub.kick(user)
+        self._hub.lifecycle.kick(user)
         self._print(f"* {to_printable(user.name)} was kicked, and cannot return for a minute")
 
     def _show_event(self, event: WireEvent) -> None:

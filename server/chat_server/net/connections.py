@@ -42,10 +42,10 @@ class Connections:
         try:
             self.context.hub.wait_own_delivered(session)
             if session.record is None:
-                self.context.hub.persist_closings(session)
+                self.context.hub.lifecycle.persist_closings(session)
             self._on_closed(connection)
         finally:
-            self.context.hub.disconnect(session)
+            self.context.hub.lifecycle.disconnect(session)
 
     def unregister(self, connection: Connection) -> None:
         """Remove a closed connection."""

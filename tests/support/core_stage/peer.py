@@ -226,5 +226,5 @@ class Peer:
         if for_good:
             session.apply(SessionEvent.LEAVE)
         self.stage.hub.wait_own_delivered(session)
-        self.stage.hub.disconnect(session)
+        self.stage.hub.lifecycle.disconnect(session)
         self.outbox.torn_down = self.outbox.closed = True

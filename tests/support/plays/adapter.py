@@ -264,10 +264,10 @@ class Core:
         try:
             self.hub.wait_own_delivered(session)
             if session.record is None:
-                self.hub.persist_closings(session)
+                self.hub.lifecycle.persist_closings(session)
             on_closed()
         finally:
-            self.hub.disconnect(session)
+            self.hub.lifecycle.disconnect(session)
 
     @staticmethod
     def awaits_acknowledgement(session: Any) -> bool:
@@ -324,7 +324,7 @@ class Core:
     def start_operator(self, link: Connection, outbox: Outbox) -> Any:
         """Return the session of the operator, as `console/console.py` makes it: in the lobby."""
         session: Any = BaseSession(link, outbox, self._clock.monotonic())
-        self.hub.activate_operator(session)
+        self.hub.lifecycle.activate_operator(session, self.hub.registry.new_identity())
         self.hub.rooms.join(self.hub.rooms.find_or_make(LOBBY), session)
         return session
 
@@ -339,7 +339,7 @@ class Core:
         """Kick a user; return what the operator is answered."""
         try:
             user = self.hub.directory.require_user(name)
-            self.hub.kick(user)
+            self.hub.lifecycle.kick(user)
         except Refused as refusal:
             return refusal.message
         return f"{name} was kicked"

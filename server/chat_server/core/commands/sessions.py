@@ -12,9 +12,10 @@ from chat_protocol.dialects.plain_text import GREETING, HELP
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import HistoryPage, Notice, Renamed, RoomState, Welcome
 from chat_server.core.base.pages import count_fitting
-from chat_server.core.chat.hub import Hub, new_public_id
+from chat_server.core.chat.hub import Hub
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 from chat_server.core.chat.resume import announce_conversations, resume, take_over
+from chat_server.core.chat.session_lifecycle import new_public_id
 from chat_server.core.commands.rooms import read_messages
 from chat_server.core.delivery.room import Session, User
 from chat_server.core.ports.log import StoreUnavailable
@@ -86,7 +87,7 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
     if not resumable:
         return False
     if wanted.epoch != hub.log.epoch:  # the client's positions are void, and so is its session
-        hub.close_session(target)
+        hub.lifecycle.close(target)
         return False
     resumed = resume(hub, target, session, wanted.rooms)
     states = [hub.room_state(room, target) for room in resumed.rooms]
@@ -128,7 +129,7 @@ def open_session(
             _save_session(hub, session, user, row)
             if session.closed:
                 return
-        hub.activate(session, public_id, user)
+        hub.lifecycle.activate(session, public_id, user)
     finally:
         if not user.sessions:  # it is not active: the name is free again
             hub.directory.release(user)
@@ -153,7 +154,7 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
         return
     user = hub.directory.claim_guest_name()
     user.id = hub.registry.new_identity()
-    hub.activate(session, new_public_id(), user)
+    hub.lifecycle.activate(session, new_public_id(), user)
     session.send(Notice(text=GREETING))
     room = hub.rooms.join(hub.rooms.find_or_make(LOBBY), session)
     if page:
@@ -210,7 +211,7 @@ def quit_session(hub: Hub, session: Session, command: Quit) -> None:
     """End the session for good, once its messages are stored and delivered."""
     hub.wait_own_delivered(session)
     session.apply(SessionEvent.LEAVE)
-    hub.persist_closings(session)  # stored before it gets `bye`: a crash must not bring it back
+    hub.lifecycle.persist_closings(session)  # stored before it gets `bye`: a crash must not bring it back
     session.link.close_with_bye(ByeReason.QUIT, ref=command.ref)
 
 
@@ -245,7 +246,7 @@ def _send_welcome(
     if session.resumption is not None and not resumed:
         arrives = not session.outbox.closed
         session.resumption.welcome_end = session.link.bytes_written() if arrives else NEVER_ARRIVES
-    hub.start_watching(session, resumed=resumed)
+    hub.lifecycle.start_watching(session, resumed=resumed)
     return fit
 
 

@@ -1,6 +1,6 @@
 """Resumable sessions, and those of them that are held: without a connection, until their hold time is over.
 
-What a session keeps while it is held is in chat/hub.py. MUST NOT switch greenlets.
+What a session keeps while it is held is in chat/session_lifecycle.py. MUST NOT switch greenlets.
 """
 
 import hashlib

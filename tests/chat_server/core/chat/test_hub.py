@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def test_operator_is_a_member_like_any_other(stage: Stage) -> None:
     operator, ann = stage.connect(), stage.enter("ann")
-    stage.hub.activate_operator(operator.session)
+    stage.hub.lifecycle.activate_operator(operator.session, stage.hub.registry.new_identity())
     stage.hub.rooms.join(stage.hub.rooms.find_or_make("lobby"), operator.session)
     operator.send_message("dinner is served")
     stage.commit()

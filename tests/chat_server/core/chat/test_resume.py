@@ -84,7 +84,7 @@ def test_resume_of_a_connection_that_has_ended_is_dropped(stage: Stage) -> None:
 
 def test_resume_of_a_user_kicked_meanwhile_fails(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
-    stage.during_wait.append(lambda: stage.hub.kick(ann.session.identity))
+    stage.during_wait.append(lambda: stage.hub.lifecycle.kick(ann.session.identity))
     late = stage.connect()
     late.execute(hello(welcome_of(ann)))
     assert late.frames[0]["code"] == "forbidden"

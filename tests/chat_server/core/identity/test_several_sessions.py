@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import commands
 from chat_server.core.chat.conversation import ConversationState
-from chat_server.core.chat.hub import new_public_id
+from chat_server.core.chat.session_lifecycle import new_public_id
 from chat_server.core.ports.registry import SessionRecord
 from chat_server.core.sessions.resumable import hash_secret
 from chat_server.core.sessions.session import Resumption
@@ -35,7 +35,7 @@ def another(stage: Stage, peer: Peer, *rooms: str, resumable: bool = False) -> P
         record = SessionRecord(public_id, identity.id, identity.name, hash_secret(public_id))
         further.session.resumption = Resumption(record)
         stage.hub.resumable.register(further.session)
-    stage.hub.activate(further.session, public_id, identity)
+    stage.hub.lifecycle.activate(further.session, public_id, identity)
     for room in rooms:
         stage.hub.rooms.join(stage.hub.rooms.find_or_make(room), further.session)
     return further
@@ -329,7 +329,7 @@ def test_kick_disconnects_all_sessions(stage: Stage) -> None:
     send_to(stage, bob, "ann")
     acknowledge(ann, ann2, ann3)
     cut(ann2)
-    stage.hub.kick(ann.session.identity)
+    stage.hub.lifecycle.kick(ann.session.identity)
     assert (ann.link.ended, ann3.link.ended) == ("kicked", "kicked")
     for peer in (ann, ann3):
         peer.disconnect()

@@ -49,14 +49,14 @@ def test_disconnect_twice_has_no_further_effect(stage: Stage) -> None:
     ann = stage.enter("ann")
     ann.disconnect()
     stage.enter("ann")
-    stage.hub.disconnect(ann.session)
+    stage.hub.lifecycle.disconnect(ann.session)
     assert "ann" in stage.hub.directory
     stage.check()
 
 
 def test_kicked_name_is_blocked_for_a_while(stage: Stage) -> None:
     bob, ann = stage.enter("Bob"), stage.enter("ann")
-    stage.hub.kick(bob.session.identity)
+    stage.hub.lifecycle.kick(bob.session.identity)
     assert bob.link.ended == "kicked"
     bob.disconnect()
     again = stage.connect()
@@ -77,7 +77,7 @@ def test_kicked_name_is_blocked_for_a_while(stage: Stage) -> None:
 def test_kicked_names_are_dropped_after_their_time(stage: Stage) -> None:
     for number in range(50):
         peer = stage.enter(f"n{number}")
-        stage.hub.kick(peer.session.identity)
+        stage.hub.lifecycle.kick(peer.session.identity)
         peer.disconnect()
         stage.clock.advance(KICKED_NAME_BLOCKED_S / 2)
     assert len(stage.hub.directory._blocked_until) <= 3

@@ -62,7 +62,7 @@ def quit_while_kicked(stage: Stage) -> None:
     """The operator kicks a user that has quit, and waits for its last message to be stored."""
     ann = stage.enter("ann")
     ann.send_message()
-    stage.during_wait.append(lambda: stage.hub.kick(ann.session.identity))
+    stage.during_wait.append(lambda: stage.hub.lifecycle.kick(ann.session.identity))
     ann.execute(commands.Quit())
 
 
@@ -88,7 +88,7 @@ def hold_and_expire(stage: Stage) -> None:
 def hold_and_kick(stage: Stage) -> None:
     ann = stage.enter("ann", resumable=True)
     cut(ann)
-    stage.hub.kick(ann.session.identity)
+    stage.hub.lifecycle.kick(ann.session.identity)
 
 
 def hold_expire_and_end(stage: Stage) -> None:

@@ -98,7 +98,7 @@ def test_held_session_after_a_rename_holds_the_new_name(stage: Stage) -> None:
 
 def test_held_session_that_is_kicked_is_closed(stage: Stage) -> None:
     welcome = cut(stage.enter("ann", resumable=True))
-    stage.hub.kick(stage.hub.directory["ann"])
+    stage.hub.lifecycle.kick(stage.hub.directory["ann"])
     assert back(stage, welcome)["code"] == "forbidden"
 
 
