@@ -179,32 +179,44 @@ class Room:
         return self._delivered_live(membership, encoding, self.head)
 
     def publish(self, events: Sequence[MessageEvent]) -> tuple[int, int]:
-        """Deliver a batch, ordered by seq; return the number of deliveries and their bytes."""
+        """Deliver a batch, ordered by seq; return the number of deliveries and their bytes.
+
+        If an encoding raises, its members are fed from the log, the others get the batch, and it is raised.
+        """
         self.head = events[-1].seq
+        if self.members:
+            self._append_tail(events)
         sent = 0
         deliveries = 0
         base = None
         encoded = b""
+        failure: Exception | None = None
         for encoding, feed in self._feeds.items():
             sessions = feed.sessions
             if sessions:
-                if encoding.base is not base:
-                    base = encoding.base
-                    encoded = base.encode_messages(events)
-                if len(encoded) > CHUNK_BYTES and len(events) > 1:
+                try:
+                    if encoding.base is not base:
+                        encoded = encoding.base.encode_messages(events)
+                        base = encoding.base
+                    long = len(encoded) > CHUNK_BYTES and len(events) > 1
+                    chunk = encoded if long or encoding.frame is None else encoding.frame(encoded)
+                except Exception as error:  # noqa: BLE001  a bug of one dialect must not stop the others
+                    failure = error
+                    self._move_to_backfill(feed, list(sessions), events, events)
+                    continue
+                if long:
                     more, size = self._publish_halves(encoding, feed, events, events)
                     deliveries += more
                     sent += size
                     continue
-                chunk = encoded if encoding.frame is None else encoding.frame(encoded)
                 overflowed = self._fan_out(sessions, chunk)
                 if overflowed:
                     self._move_to_backfill(feed, overflowed, events, events)
                 feed.sent_bytes += len(chunk)
                 sent += len(chunk) * len(sessions)
                 deliveries += len(sessions) * len(events)
-        if self.members:
-            self._append_tail(events)
+        if failure is not None:
+            raise failure
         return deliveries, sent
 
     def broadcast(self, event: Event) -> None:

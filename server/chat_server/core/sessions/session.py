@@ -99,7 +99,7 @@ class BaseSession(Generic[RoomT]):
         self.encoding = NDJSON
         self.origin = _CLIENT
         self.state = _UNNAMED
-        self.id = ""  # the public id, while it is neither unnamed nor closed before it had a name
+        self.id = ""  # the public id, once it has a name
         self.identity: Identity[BaseSession[RoomT]] = NOBODY
         self.resumption: Resumption | None = None  # if it is resumable
         self.connected_at = 0.0

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.observer import Observer, Observers
 
 if TYPE_CHECKING:
+    import pytest
+
     from support.core_stage.stage import Stage
 
 
@@ -84,3 +88,31 @@ def test_recipient_that_raises_stops_no_other_room(stage: Stage) -> None:
     # Then the other room has its message, and the failure is reported
     assert "two" in [frame["message"] for frame in ann.receive("message")]
     assert [str(error) for error in stage.observer.errors] == ["broken outbox"]
+
+
+def test_dialect_that_raises_stops_no_other_and_loses_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given members in two dialects, of which one cannot encode messages for a while
+    ann, bob = stage.enter("ann"), stage.enter("bob", encoding=TWO_FIELD)
+    bob.outbox.data = b""
+
+    def encode(_events: object) -> bytes:
+        raise RuntimeError("a bug of a dialect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(TWO_FIELD, "encode_messages", encode)
+        # When messages are delivered
+        ann.send_message("one", ref="1")
+        stage.commit()
+        ann.send_message("two", ref="2")
+        stage.commit()
+    # Then the others have them, the failure is reported, and those of that dialect get them from the log
+    assert [frame["seq"] for frame in ann.receive("message")] == [1, 2]
+    assert {str(error) for error in stage.observer.errors} == {"a bug of a dialect"}
+    stage.observer.errors.clear()
+    stage.hub.backfill.mark_ready(bob.session)
+    stage.run_backfill()
+    shown = [json.loads(line)["message"] for line in bob.lines]
+    assert shown[-2:] == ["one", "two"]
+    stage.check()
