@@ -51,20 +51,24 @@ class Publisher:
         for index, item in batch.interleaved:
             self._publish(messages[published:index], timestamp, committed, stats)
             published = index
-            if isinstance(item, Barrier):
-                item.signal.set()
-            else:
-                self._on_opening_done(item)
+            self._finish(item)
         self._publish(messages[published:], timestamp, committed, stats)
 
     def reject(self, interleaved: Iterable[Barrier | QueuedOpening]) -> None:
         """Report that barriers and openings have failed to the sessions that wait for them."""
         for item in interleaved:
             item.failed = True
-            if isinstance(item, Barrier):
-                item.signal.set()
-            else:
-                self._on_opening_done(item)
+            self._finish(item)
+
+    def _finish(self, item: Barrier | QueuedOpening) -> None:
+        """Reach a barrier, or finish an opening."""
+        if isinstance(item, Barrier):
+            item.signal.set()
+            return
+        try:
+            self._on_opening_done(item)
+        except Exception as error:  # noqa: BLE001  a bug in one conversation must not stop the others
+            self._observers.delivery_failed(error)
 
     def _publish(
         self, messages: list[QueuedMessage], timestamp: float, committed: float, stats: IntervalStats
@@ -114,12 +118,12 @@ class Publisher:
         clock = self._clock.monotonic
         sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
-            if not room.members and room.pair is not None:
-                senders = dict.fromkeys(message.author for message in messages if message.room is room)
-                self._reopen_for_late_messages(room, events, senders)
             try:
+                if not room.members and room.pair is not None:
+                    senders = dict.fromkeys(message.author for message in messages if message.room is room)
+                    self._reopen_for_late_messages(room, events, senders)
                 deliveries, sent = room.publish(events)
-            except Exception as error:  # noqa: BLE001  a recipient's bug must not stop other rooms
+            except Exception as error:  # noqa: BLE001  a bug in one room must not stop the others
                 self._observers.delivery_failed(error)
                 continue
             stats.deliveries += deliveries

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from chat_protocol import commands
 from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.observer import Observer, Observers
 
@@ -116,3 +117,23 @@ def test_dialect_that_raises_stops_no_other_and_loses_nothing(
     shown = [json.loads(line)["message"] for line in bob.lines]
     assert shown[-2:] == ["one", "two"]
     stage.check()
+
+
+def test_opening_that_raises_stops_neither_messages_nor_barriers(stage: Stage) -> None:
+    # Given an opening that fails by a bug, a message behind it, and a greenlet that waits for both
+    ann, bob = stage.enter("ann"), stage.enter("bob")
+
+    def fail(_opening: object) -> None:
+        raise RuntimeError("a bug of an opening")
+
+    stage.publisher._on_opening_done = fail
+    ann.execute(commands.Open(peer="bob"))
+    bob.send_message("hi")
+    signal = ann.link.new_signal()
+    stage.ingest.add_barrier(signal)
+    # When they are committed
+    stage.committer.commit()
+    # Then the message is delivered, the greenlet goes on, and the bug is reported
+    assert [frame["message"] for frame in ann.receive("message")] == ["hi"]
+    assert signal.is_set
+    assert [str(error) for error in stage.observer.errors] == ["a bug of an opening"]
