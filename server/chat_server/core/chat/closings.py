@@ -93,29 +93,28 @@ class Closings:
         """
         room, cursor = conversation.room, membership.cursor
         if cursor is not None and not cursor.client_knows and cursor.seq == room.head:
-            self._backfill.drop_cursor(session, membership)  # opened and closed again without a message
-            since = session.unconfirmed_since(membership)  # of an earlier opening
-            if since is None:
-                room.remove_member(session)
-                return None
-            room.remove_member(session, MembershipEvent.SEND_CLOSED)
-            self._unconfirmed[membership] = session
-            return since
+            # Opened and closed again without a message; but an earlier opening may be unconfirmed.
+            self._backfill.drop_cursor(session, membership)
+            return self._remove_sent(session, membership)
         if cursor is None:
             if not session.held and not session.outbox.full:
                 session.send_if_open(closed_event)
-                since = session.unconfirmed_since(membership)
-                if since is None:
-                    room.remove_member(session)
-                    return None
-                room.remove_member(session, MembershipEvent.SEND_CLOSED)
-                self._unconfirmed[membership] = session
-                return since
+                return self._remove_sent(session, membership)
             start = conversation.opened_seq if session.held else room.head
             cursor = self._backfill.fall_behind(session, membership, start)
         cursor.end_with(room.head, closed_event)
         room.remove_member(session, MembershipEvent.OWE_CLOSED)
         return self._replay_from(room, session, cursor.seq)
+
+    def _remove_sent(self, session: Session, membership: Member) -> int | None:
+        """Remove a member that was sent all; return the seq of its opening if that is unconfirmed."""
+        since = session.unconfirmed_since(membership)
+        if since is None:
+            membership.room.remove_member(session)
+        else:
+            membership.room.remove_member(session, MembershipEvent.SEND_CLOSED)
+            self._unconfirmed[membership] = session
+        return since
 
     def owe_closed(self, room: Room, session: Session, since: int, closed_event: Closed) -> Member:
         """Feed a session that is no member the messages after `since`, and then `closed`."""

@@ -115,7 +115,7 @@ class Conversations:
             room = conversation.room
             if (
                 room.head
-                and self.peer(conversation.room, user) is None
+                and self.peer(room, user) is None
                 and all(room.cursor_of(session) is None for session in user.sessions)
             ):
                 self.forget(conversation)
