@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,7 +57,7 @@ def inline(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def open_sqlite(path: Path, clock: Callable[[], float], *, full: bool = False) -> SqliteEngine:
+def open_sqlite(path: Path, clock: Callable[[], float] = time.time, *, full: bool = False) -> SqliteEngine:
     """Open the SQLite engine without threads."""
     return SqliteEngine(path, full_sync=full, offload=inline, read_offload=inline, clock=clock)
 

@@ -7,17 +7,13 @@ import pytest
 from chat_protocol import commands
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.core_stage.moves import close_with, come_back, fill_outbox, open_with, send_to
+from support.engines.kinds import open_sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
     from support.core_stage.stage import Stage
-
-
-def inline(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
 
 
 class Store:
@@ -29,7 +25,7 @@ class Store:
         self.engine = self._open()
 
     def _open(self) -> SqliteEngine:
-        return SqliteEngine(self._path, full_sync=False, offload=inline, read_offload=inline)
+        return open_sqlite(self._path)
 
     def start(self) -> Stage:
         """Start a server; the one before it has stopped without a word."""

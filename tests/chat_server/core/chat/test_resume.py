@@ -11,7 +11,7 @@ from msgspec import structs
 
 from chat_protocol import commands
 from chat_server.core.base.limits import Limits
-from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.kinds import open_sqlite
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -116,11 +116,10 @@ def test_resume_after_a_minute_refills_the_bucket_and_counts_no_latency(make_sta
 def test_start_with_too_many_held_sessions_succeeds(make_stage: type[Stage]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
-        inline = lambda function, *args: function(*args)  # noqa: E731
-        with closing(SqliteEngine(path, full_sync=False, offload=inline, read_offload=inline)) as store:
+        with closing(open_sqlite(path)) as store:
             stage = make_stage(store=store)
             welcomes = [welcome_of(stage.enter(name, resumable=True)) for name in ("ann", "bob", "cid")]
-        with closing(SqliteEngine(path, full_sync=False, offload=inline, read_offload=inline)) as store:
+        with closing(open_sqlite(path)) as store:
             stage = make_stage(store=store, limits=structs.replace(NO_RATES, max_held=2))
             for _ in range(2):
                 stage.hub.resumable.tick()

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_server.core.delivery import backfill, room
 from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.kinds import open_sqlite
 from support.fakes.model_client import ROOMS, ModelClient
 
 if TYPE_CHECKING:
@@ -359,13 +360,12 @@ def test_resume_after_any_restarts_loses_and_repeats_nothing(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
-        inline = lambda function, *args: function(*args)  # noqa: E731
         stores: list[SqliteEngine] = []
 
         def reopen() -> Stage:
             if stores:
                 stores.pop().close()
-            stores.append(SqliteEngine(path, full_sync=False, offload=inline, read_offload=inline))
+            stores.append(open_sqlite(path))
             return make_stage(store=stores[-1], patience_s=0.05)
 
         try:

@@ -22,7 +22,7 @@ from chat_protocol import commands
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.dialects.two_field import TWO_FIELD
 from chat_server.core.delivery.publisher import message_event
-from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.kinds import open_sqlite
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -291,8 +291,7 @@ def test_any_interleaving_keeps_order_and_acknowledgements(make_stage: type[Stag
 def test_any_interleaving_over_the_log_on_disk(make_stage: type[Stage], play: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.db"
-        inline = lambda function, *args: function(*args)  # noqa: E731
-        store = SqliteEngine(path, full_sync=False, offload=inline, read_offload=inline)
+        store = open_sqlite(path)
         with closing(store), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
 
             def fail() -> None:

@@ -12,6 +12,7 @@ from chat_server.core.sessions.lifecycle import SESSION_TRANSITIONS, SessionEven
 from chat_server.core.sessions.session import BaseSession
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.core_stage.moves import come_back, cut, end_expired, expire
+from support.engines.kinds import open_sqlite
 from support.transition_matrix import applied_states, pair_name, pairs, recording, words
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ def test_session_event_happens(stage: Stage, pair: tuple[SessionState, SessionEv
 
 def test_session_is_restored_by_a_start(make_stage: type[Stage], tmp_path: Path) -> None:
     def open_engine() -> SqliteEngine:
-        inline = lambda function, *args: function(*args)  # noqa: E731
-        return SqliteEngine(tmp_path / "log.db", full_sync=False, offload=inline, read_offload=inline)
+        return open_sqlite(tmp_path / "log.db")
 
     engine = open_engine()
     make_stage(store=engine).enter("ann", resumable=True)
