@@ -1,0 +1,146 @@
+"""Standard streams of a command: any of them may be closed, full, or a pipe that nobody reads.
+
+The one place that decides what happens then. Standard error is a courtesy: what cannot be written there is
+dropped. What cannot be written to standard output ends the command with a sentence and an exit code. The
+descriptors 0 to 2 are never left free: a file or socket opened later would get the number, and what a library
+prints would be written into it.
+"""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TextIO, cast
+
+STDOUT: Final = 1
+STDERR: Final = 2
+
+
+class OutputError(Exception):
+    """Standard output cannot be written. Not an `OSError`, lest it be taken for one of some other file."""
+
+    def __init__(self, error_number: int) -> None:
+        super().__init__(os.strerror(error_number))
+        self.errno = error_number
+
+
+class _Output(io.FileIO):
+    """Standard output, unbuffered; raises `OutputError` where a write fails."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return cast("int", super().write(data))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise OutputError(error.errno or errno.EIO) from error
+
+
+class _Courtesy(io.FileIO):
+    """Standard error, unbuffered; what cannot be written is dropped."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return cast("int", super().write(data))
+        except OSError:  # nobody is left to tell
+            return len(data)
+
+
+class _Closed(io.TextIOBase):
+    """Standard output that was closed when the command started."""
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return STDOUT
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, text: str) -> int:
+        if text:
+            raise OutputError(errno.EBADF)
+        return 0
+
+
+def prepare() -> None:
+    """Take the standard streams into use; to be called once, before anything is opened or printed.
+
+    Characters that the stream's encoding does not have are written as escapes. `sys.stdin` stays None if it
+    is closed.
+    """
+    _occupy_descriptors()
+    if sys.stdout is None:
+        sys.stdout = cast("TextIO", _Closed())
+    elif sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        sys.stdout = _rebuilt(sys.__stdout__, _Output(STDOUT, "w", closefd=False))
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Courtesy(STDERR, "w", closefd=False)), "utf-8", "backslashreplace"
+        )
+    elif sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
+        sys.stderr = _rebuilt(sys.__stderr__, _Courtesy(STDERR, "w", closefd=False))
+
+
+def run(program: str, main: Callable[[], int], *, output_failed: int, reader_gone: int) -> int:
+    """Run a command; return its exit code, with all output written.
+
+    Exit codes: `output_failed` if standard output cannot be written, after a sentence on standard error, and
+    `reader_gone` if it is a pipe that nobody reads any more, as after `| head`. A `SystemExit` of argparse
+    passes through, once its text is written.
+    """
+    prepare()
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except (OutputError, BrokenPipeError) as error:
+        _discard_output()
+        if error.errno == errno.EPIPE:
+            return reader_gone
+        print_error(program, f"cannot write to standard output: {os.strerror(error.errno or errno.EIO)}")
+        return output_failed
+
+
+def print_error(program: str, sentence: str) -> None:
+    """Write `PROGRAM: SENTENCE` to standard error, as one line that is safe for a terminal."""
+    line = "".join(
+        char if char.isprintable() else " " if char == "\n" else "\N{REPLACEMENT CHARACTER}"
+        for char in sentence
+    )
+    sys.stderr.write(f"{program}: {line}\n")
+    sys.stderr.flush()
+
+
+def _rebuilt(stream: "io.TextIOWrapper[Any]", raw: io.FileIO) -> TextIO:
+    """Return a text stream like `stream` on `raw`, which writes escapes for what the encoding lacks."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+def _occupy_descriptors() -> None:
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
+            if null != descriptor:  # the lowest free one is used, so it is the same unless a thread took it
+                os.dup2(null, descriptor)
+                os.close(null)
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: Python would report it at the exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, STDOUT)
+    os.close(null)
