@@ -240,6 +240,15 @@ def test_each_kind_of_fault_is_shown_to_be_found() -> None:
     assert {kind for kind, _ in BAD} == set(FaultKind)
 
 
+def test_conversation_behind_an_opening_is_excused_only_where_a_proxy_lost_one(play: AuditedPlay) -> None:
+    play.auditor.lost_opening = lambda receiver, room: (receiver, room) == ("bob", "@ann,bob")
+    wrong_conversation(play)
+    assert play.auditor.excused == 1
+    assert FaultKind.WRONG_PLACE not in play.auditor.counts
+    play.auditor.entered("ann", "@ann,bob", 4)
+    assert play.auditor.counts[FaultKind.WRONG_PLACE] == 1
+
+
 def test_a_finding_says_where_and_what_came_before(play: AuditedPlay) -> None:
     play.auditor.note_event("kill -9 3")
     play.show("bob", said(1), said(4))

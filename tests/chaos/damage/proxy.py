@@ -5,6 +5,7 @@ The faults of each connection are planned (`plan.plan_connection`). It forwards 
 """
 
 import contextlib
+import json
 import random
 import selectors
 import socket
@@ -19,6 +20,7 @@ from chaos.plan import ConnectionEnd, ConnectionPlan, plan_connection
 
 _MAX_HELD_BYTES = 1 << 16
 _READ_BYTES = 1 << 14
+_MAX_UNREAD_BYTES = 1 << 24
 _LINGER_0 = struct.pack("ii", 1, 0)
 Tamper = Callable[[bytes], bytes]
 """Takes a line from the server; returns the bytes that the client gets instead."""
@@ -36,6 +38,7 @@ class _Direction:
         self.due = 0.0
         self.ended = False  # the source has sent its last byte
         self.partial = b""
+        self._line = b""  # what was forwarded of a line that is not complete yet
 
     def enqueue(self, data: bytes, due: float) -> None:
         self.due = max(self.due, due)
@@ -54,9 +57,17 @@ class _Direction:
             sent = 0
         self.singles -= sent
         self.size -= sent
+        self._line = (self._line + data[:sent]).rpartition(b"\n")[2]
         if sent < len(data):
             self.held.appendleft((due, data[sent:]))
         return sent
+
+    def unforwarded_lines(self) -> list[bytes]:
+        """Return the lines that were acknowledged to the source, and not forwarded whole."""
+        unread = b""
+        with contextlib.suppress(OSError):  # nothing, or reset: then the kernel has dropped it
+            unread = self.source.recv(_MAX_UNREAD_BYTES, socket.MSG_PEEK)
+        return (self._line + b"".join(data for _, data in self.held) + unread).split(b"\n")
 
 
 class _ProxiedConnection:
@@ -72,6 +83,7 @@ class _ProxiedConnection:
         self.passed = 0
         self.stalled_until = 0.0
         self.hung = False
+        self.username = ""  # of the client's `hello`
 
 
 class ChaosProxy:
@@ -92,6 +104,8 @@ class ChaosProxy:
         self.calm = calm
         """Whether it injects no faults from now on."""
         self.connections = 0
+        self._lost_openings: set[tuple[str, str]] = set()
+        self._hung: list[_ProxiedConnection] = []
         self._seed = seed
         self._hangs = hangs  # whether a connection may hang for good, or is reset instead
         self._tamper = tamper
@@ -115,6 +129,19 @@ class ChaosProxy:
             self._close(pair)
         self._listening.close()
         self._selector.close()
+
+    def lost_opening(self, username: str, room: str) -> bool:
+        """Return whether an `opened` was acknowledged to the server and never reached the user."""
+        for pair in list(self._hung):  # these are not closed before the end
+            self._note_lost_openings(pair)
+        return (username, room) in self._lost_openings
+
+    def _note_lost_openings(self, pair: _ProxiedConnection) -> None:
+        for line in pair.directions[1].unforwarded_lines():
+            if b'"opened"' in line and line.endswith(b"}"):
+                frame = json.loads(line)
+                if frame["type"] == "opened":
+                    self._lost_openings.add((pair.username, frame["room"]))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -163,6 +190,8 @@ class ChaosProxy:
             way.ended = True
             self._stop_reading(sock)
             return
+        if way is pair.directions[0] and not pair.username and b"\n" in data:  # `hello` comes in one piece
+            pair.username = json.loads(data.partition(b"\n")[0])["username"]
         if self._tamper is not None and way is pair.directions[1]:
             *lines, way.partial = (way.partial + data).split(b"\n")
             data = b"".join(self._tamper(line) for line in lines)
@@ -203,12 +232,14 @@ class ChaosProxy:
         self.ends[end] += 1
         if end is ConnectionEnd.HANG:
             pair.hung = True
+            self._hung.append(pair)
             for way in pair.directions:
                 self._stop_reading(way.source)
         else:
             self._close(pair, reset=end is ConnectionEnd.RESET)
 
     def _close(self, pair: _ProxiedConnection, *, reset: bool = False) -> None:
+        self._note_lost_openings(pair)
         for way in pair.directions:
             self._stop_reading(way.source)
             self._pairs.pop(way.source, None)

@@ -22,6 +22,7 @@ def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str,
     with chaos_stage(folder, size) as scene, ChaosProxy(scene.server.port, size.seed, calm=True) as proxy:
         crowd = scene.crowd
         crowd.port = proxy.port
+        scene.auditor.lost_opening = proxy.lost_opening
         scene.start_load()
         crowd.silence_s = 1.2
         proxy.calm = False
@@ -34,6 +35,7 @@ def through_proxy(folder: Path, size: ScenarioSize, seconds: float) -> dict[str,
         return figures | {
             "connections": proxy.connections,
             "stalls": proxy.stalls,
+            "conversations behind a lost opening": scene.auditor.excused,
             **{f"ended by {end}": count for end, count in sorted(proxy.ends.items())},
         }
 
