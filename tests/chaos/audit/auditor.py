@@ -38,7 +38,7 @@ class Auditor:
         self.trimmed: set[str] | None = None
         """Rooms whose log was trimmed, if the server may trim; only these may have gaps."""
         self.lost_opening: Callable[[str, str], bool] = lambda *_: False
-        """Whether a proxy acknowledged an `opened` for this receiver and room to the server, and lost it. Only
+        """Whether a proxy acknowledged an `opened` for a receiver and room to the server, and lost it. Only
         then may a conversation go on further behind, as docs/guarantees.md says."""
         self.excused = 0
         """How often one did."""
