@@ -1,7 +1,7 @@
 """Chat client: a library (`Client`) and the command `chat-client` (cli.py).
 
-Blocking sockets and threads. Imports `chat_protocol`, and never the server's code or gevent; programs patched
-by gevent can use it. The public API is `__all__`, documented in docs/api.md.
+Blocking sockets and threads. Imports `chat_cli` and `chat_protocol`, and never the server's code or gevent;
+programs patched by gevent can use it. The public API is `__all__`, documented in docs/api.md.
 Open `client.py` first, then `connection/reconnect.py`.
 """
 

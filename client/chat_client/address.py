@@ -30,6 +30,8 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
     Raises `ValueError` with a sentence that contains `text`.
     """
     text = text.strip()
+    if "://" in text:
+        raise ValueError(f"{text!r} is not an address, write HOST:PORT without {text.partition('://')[0]}://")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):

@@ -1,5 +1,5 @@
 """Options from the command line and the environment, default names, exit codes.
 
-Imports `chat_protocol` and the client's `address` and `errors`.
+Imports `chat_cli`, `chat_protocol` and the client's `address` and `errors`.
 Open `settings.py` first.
 """

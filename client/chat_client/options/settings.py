@@ -3,20 +3,30 @@
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from msgspec import Struct
 
+from chat_cli.environment import read_variables
 from chat_client.address import Address, parse_address, parse_port, parse_servers
 from chat_protocol import DEFAULT_PORT
 
+SERVER_VARIABLE: Final = "CHAT_SERVER"
+USERNAME_VARIABLE: Final = "CHAT_USERNAME"
+VARIABLES: Final = (SERVER_VARIABLE, USERNAME_VARIABLE)
+
 
 class Settings(Struct, frozen=True):
-    """`servers` is empty if none was given; with `strict_name`, no other name is tried; `timeout` in s."""
+    """`servers` is empty if none was given; with `strict_name`, no other name is tried; `timeout` in s.
+
+    `notes` are sentences for stderr about environment variables that are ignored.
+    """
 
     servers: list[Address]
     username: str | None
     strict_name: bool
     timeout: float
+    notes: tuple[str, ...] = ()
 
     @property
     def effective_servers(self) -> list[Address]:
@@ -25,10 +35,18 @@ class Settings(Struct, frozen=True):
 
 
 def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings; flags take precedence over the environment. Raises `ValueError`."""
+    """Return the settings; flags take precedence over the environment. Raises `ValueError`.
+
+    A variable whose flag was given is not judged.
+    """
     servers: list[Address] = getattr(options, "server", None) or []
     host: str | None = getattr(options, "host", None)
     port: int | None = getattr(options, "port", None)
+    flag: str | None = getattr(options, "username", None)
+    overridden = [SERVER_VARIABLE] if servers or host is not None or port is not None else []
+    if flag is not None:
+        overridden.append(USERNAME_VARIABLE)
+    variables, notes = read_variables(environ, VARIABLES, overridden=overridden)
     if servers and (host is not None or port is not None):
         raise ValueError("give --server HOST:PORT, or --host and --port, not both")
     if host is not None:
@@ -38,15 +56,15 @@ def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os
         servers = [Address("127.0.0.1", port)]
     elif not servers:
         try:
-            servers = parse_servers(environ.get("CHAT_SERVER", ""))
+            servers = parse_servers(variables.get(SERVER_VARIABLE, ""))
         except ValueError as error:
-            raise ValueError(f"CHAT_SERVER: {error}") from None
-    flag: str | None = getattr(options, "username", None)
+            raise ValueError(f"{SERVER_VARIABLE}: {error}") from None
     return Settings(
         servers=servers,
-        username=flag if flag is not None else environ.get("CHAT_USERNAME") or None,
+        username=flag if flag is not None else variables.get(USERNAME_VARIABLE),
         strict_name=flag is not None,
         timeout=getattr(options, "timeout", None) or 10.0,
+        notes=tuple(notes),
     )
 
 
