@@ -9,12 +9,18 @@ prints would be written into it.
 import errno
 import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, Final, TextIO, cast
 
 STDOUT: Final = 1
 STDERR: Final = 2
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""Exit code after Ctrl-C, as in shells."""
+STDERR_WAIT_S: Final = 1.0
+"""Longest wait for a non-blocking standard error that takes nothing."""
 
 
 class OutputError(Exception):
@@ -30,11 +36,11 @@ class _Output(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return cast("int", super().write(data))
-        except BlockingIOError:
-            raise
+            while (written := cast("int | None", super().write(data))) is None:
+                _wait_writable(STDOUT, None)  # another process has made the pipe or terminal non-blocking
         except OSError as error:
             raise OutputError(error.errno or errno.EIO) from error
+        return written
 
 
 class _Courtesy(io.FileIO):
@@ -42,9 +48,12 @@ class _Courtesy(io.FileIO):
 
     def write(self, data: Any) -> int:
         try:
-            return cast("int", super().write(data))
-        except OSError:  # nobody is left to tell
+            written = cast("int | None", super().write(data))
+            if written is None and _wait_writable(STDERR, STDERR_WAIT_S):  # non-blocking, and full
+                written = cast("int | None", super().write(data))
+        except OSError:  # nothing is left to report it on
             return len(data)
+        return len(data) if written is None else written
 
 
 class _Closed(io.TextIOBase):
@@ -86,12 +95,20 @@ def prepare() -> None:
         sys.stderr = _rebuilt(sys.__stderr__, _Courtesy(STDERR, "w", closefd=False))
 
 
-def run(program: str, main: Callable[[], int], *, output_failed: int, reader_gone: int) -> int:
+def run(
+    program: str,
+    main: Callable[[], int],
+    *,
+    output_failed: int,
+    reader_gone: int,
+    output_closed: int | None = None,
+) -> int:
     """Run a command; return its exit code, with all output written.
 
-    Exit codes: `output_failed` if standard output cannot be written, after a sentence on standard error, and
-    `reader_gone` if it is a pipe that nobody reads any more, as after `| head`. A `SystemExit` of argparse
-    passes through, once its text is written.
+    Exit codes: `output_failed` if standard output cannot be written, after a sentence on standard error;
+    `reader_gone` if it is a pipe that nobody reads any more, as after `| head`; `output_closed` if it was
+    closed when the command started and something is to be written (default: as for any other failure);
+    `INTERRUPTED` after Ctrl-C. A `SystemExit` of argparse passes through, once its text is written.
     """
     prepare()
     try:
@@ -99,12 +116,33 @@ def run(program: str, main: Callable[[], int], *, output_failed: int, reader_gon
             return main()
         finally:
             sys.stdout.flush()
-    except (OutputError, BrokenPipeError) as error:
+    except OutputError as error:
         _discard_output()
         if error.errno == errno.EPIPE:
             return reader_gone
-        print_error(program, f"cannot write to standard output: {os.strerror(error.errno or errno.EIO)}")
+        if error.errno == errno.EBADF and output_closed is not None:
+            return output_closed
+        print_error(program, f"cannot write to standard output: {error}")
         return output_failed
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def output_problem(text: str) -> str:
+    """Write text to standard output, at once; return why it could not be written, empty if it was.
+
+    For code in a program that is not ours, such as a plugin, where `run` is not used. A pipe that is not read
+    any more is no problem.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, OutputError, AttributeError) as error:  # AttributeError: it is closed, so None
+        number = getattr(error, "errno", None)
+        if number is not None:
+            _discard_output()
+        return "" if number == errno.EPIPE else os.strerror(number or errno.EBADF)
+    return ""
 
 
 def print_error(program: str, sentence: str) -> None:
@@ -115,6 +153,13 @@ def print_error(program: str, sentence: str) -> None:
     )
     sys.stderr.write(f"{program}: {line}\n")
     sys.stderr.flush()
+
+
+def _wait_writable(descriptor: int, seconds: float | None) -> bool:
+    """Wait until a descriptor takes bytes; return False after `seconds` (None: without limit)."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def _rebuilt(stream: "io.TextIOWrapper[Any]", raw: io.FileIO) -> TextIO:
