@@ -42,7 +42,7 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
         rest = ""
     else:
         host, rest, port = text.partition(":")
-    if not host or any(char.isspace() or char in "/,@" for char in host):
+    if not host or any(not char.isprintable() or char.isspace() or char in "/,@" for char in host):
         raise ValueError(f"{text!r} is not an address, write HOST:PORT")
     return Address(host, parse_port(port) if rest else default_port)
 

@@ -9,10 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from chat_client.commands.support import discard_stdout, print_to_stderr
+from chat_cli import streams
+from chat_client.commands.support import PROGRAM, print_to_stderr
 from chat_client.errors import ChatError
 from chat_client.options.exit_codes import EXIT_CODES_HELP, ExitCode, exit_code
 from chat_client.options.settings import (
+    USERNAME_VARIABLE,
     Settings,
     add_options,
     argument_type,
@@ -36,6 +38,16 @@ Chat on a Greenroom server. Without a subcommand: interactive, in this terminal.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    return streams.run(
+        PROGRAM,
+        lambda: _main(argv),
+        output_failed=ExitCode.USAGE,
+        reader_gone=ExitCode.OK,
+        output_closed=ExitCode.OK,
+    )
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = _make_parser()
     options = parser.parse_args(argv)
     try:
@@ -43,13 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_names(options, settings)
     except ValueError as error:
         parser.error(str(error))
+    for note in settings.notes:
+        print_to_stderr(note)
     try:
         return _run(options, settings)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        discard_stdout()  # the reader, such as `| head`, has closed the pipe: not an error
-        return ExitCode.OK
     except ChatError as error:
         print_to_stderr(str(error))
         return exit_code(error)
@@ -58,8 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
     # SIGTERM is handled like Ctrl-C: unacknowledged messages are reported.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 must not raise
     match options.subcommand:
         case "send":
             from chat_client.commands.send import run_send  # noqa: PLC0415  see the top of the file
@@ -80,7 +89,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
             from chat_client.commands.rtt import run_rtt  # noqa: PLC0415  as above
 
             return run_rtt(settings, options.count, options.interval)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):  # None: it is closed
         print_to_stderr("not a terminal; in scripts use chat-client send, tail or rtt (see --help)")
         return ExitCode.USAGE
     from chat_client.terminal.app import run_terminal  # noqa: PLC0415  as above
@@ -89,19 +98,19 @@ def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
 
 
 def _check_names(options: argparse.Namespace, settings: Settings) -> None:
-    """Reject names that no server accepts, before connecting. Raises `ValueError` with the flag."""
-    interactive = options.subcommand is None
-    for flag, name in (
+    """Reject names that no server accepts, before connecting. Raises `ValueError` with flag or variable."""
+    # At a terminal, an invalid name leads to a new prompt.
+    username = None if options.subcommand is None else settings.username
+    for source, name in (
         ("--room", getattr(options, "room", None)),
         ("--to", getattr(options, "to", None)),
-        # At a terminal, an invalid name leads to a new prompt.
-        ("--username", None if interactive else settings.username),
+        ("--username" if settings.strict_name else USERNAME_VARIABLE, username),
     ):
         if name is not None:
             try:
                 validate_name(name)
             except ValueError as error:
-                raise ValueError(f"{flag} {name!r}: {error}") from None
+                raise ValueError(f"{source} {name!r}: {error}") from None
 
 
 def _make_parser() -> argparse.ArgumentParser:

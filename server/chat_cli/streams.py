@@ -6,6 +6,7 @@ descriptors 0 to 2 are never left free: a file or socket opened later would get 
 prints would be written into it.
 """
 
+import contextlib
 import errno
 import io
 import os
@@ -19,8 +20,6 @@ STDOUT: Final = 1
 STDERR: Final = 2
 INTERRUPTED: Final = 128 + signal.SIGINT
 """Exit code after Ctrl-C, as in shells."""
-STDERR_WAIT_S: Final = 1.0
-"""Longest wait for a non-blocking standard error that takes nothing."""
 
 
 class OutputError(Exception):
@@ -31,29 +30,52 @@ class OutputError(Exception):
         self.errno = error_number
 
 
-class _Output(io.FileIO):
-    """Standard output, unbuffered; raises `OutputError` where a write fails."""
+class _Output(io.TextIOWrapper):
+    """Standard output; raises `OutputError` where a write fails.
 
-    def write(self, data: Any) -> int:
+    The layers below are those of `io`: one of ours there would lose count of what was written if Ctrl-C came
+    between the write and its return, and write it again.
+    """
+
+    def write(self, text: str) -> int:
         try:
-            while (written := cast("int | None", super().write(data))) is None:
-                _wait_writable(STDOUT, None)  # another process has made the pipe or terminal non-blocking
+            written = super().write(text)
+            if self.write_through:  # python -u: the buffer below does not know
+                super().flush()
         except OSError as error:
             raise OutputError(error.errno or errno.EIO) from error
         return written
 
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise OutputError(error.errno or errno.EIO) from error
 
-class _Courtesy(io.FileIO):
-    """Standard error, unbuffered; what cannot be written is dropped."""
+
+class _Courtesy(io.TextIOWrapper):
+    """Standard error; what cannot be written is dropped."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:  # nothing is left to report it on
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):  # as above
+            super().flush()
+
+
+class _NonBlocking(io.FileIO):
+    """A descriptor that another process has made non-blocking: waits until it takes bytes."""
 
     def write(self, data: Any) -> int:
-        try:
-            written = cast("int | None", super().write(data))
-            if written is None and _wait_writable(STDERR, STDERR_WAIT_S):  # non-blocking, and full
-                written = cast("int | None", super().write(data))
-        except OSError:  # nothing is left to report it on
-            return len(data)
-        return len(data) if written is None else written
+        while (written := cast("int | None", super().write(data))) is None:
+            poll = select.poll()
+            poll.register(self.fileno(), select.POLLOUT)
+            poll.poll()
+        return written
 
 
 class _Closed(io.TextIOBase):
@@ -85,14 +107,12 @@ def prepare() -> None:
     _occupy_descriptors()
     if sys.stdout is None:
         sys.stdout = cast("TextIO", _Closed())
-    elif sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
-        sys.stdout = _rebuilt(sys.__stdout__, _Output(STDOUT, "w", closefd=False))
+    elif sys.stdout is sys.__stdout__:
+        sys.stdout = _rebuilt(_Output, STDOUT, cast("io.TextIOWrapper[Any]", sys.stdout))
     if sys.stderr is None:
-        sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(_Courtesy(STDERR, "w", closefd=False)), "utf-8", "backslashreplace"
-        )
-    elif sys.__stderr__ is not None and sys.stderr is sys.__stderr__:
-        sys.stderr = _rebuilt(sys.__stderr__, _Courtesy(STDERR, "w", closefd=False))
+        sys.stderr = _Courtesy(_buffer(STDERR), "utf-8", "backslashreplace", line_buffering=True)
+    elif sys.stderr is sys.__stderr__:
+        sys.stderr = _rebuilt(_Courtesy, STDERR, cast("io.TextIOWrapper[Any]", sys.stderr))
 
 
 def run(
@@ -155,22 +175,22 @@ def print_error(program: str, sentence: str) -> None:
     sys.stderr.flush()
 
 
-def _wait_writable(descriptor: int, seconds: float | None) -> bool:
-    """Wait until a descriptor takes bytes; return False after `seconds` (None: without limit)."""
-    poll = select.poll()
-    poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
-
-
-def _rebuilt(stream: "io.TextIOWrapper[Any]", raw: io.FileIO) -> TextIO:
-    """Return a text stream like `stream` on `raw`, which writes escapes for what the encoding lacks."""
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+def _rebuilt(
+    kind: type[io.TextIOWrapper], descriptor: int, stream: "io.TextIOWrapper[Any]"
+) -> io.TextIOWrapper:
+    """Return a stream like `stream`, of another class, which writes escapes for what the encoding lacks."""
+    return kind(
+        _buffer(descriptor),
         stream.encoding,
         "backslashreplace",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+
+
+def _buffer(descriptor: int) -> io.BufferedWriter:
+    kind = io.FileIO if os.get_blocking(descriptor) else _NonBlocking
+    return io.BufferedWriter(kind(descriptor, "w", closefd=False))
 
 
 def _occupy_descriptors() -> None:

@@ -17,8 +17,18 @@ _PERCENTILES = (50, 90, 99)
 
 
 def run_rtt(settings: Settings, count: int | None, interval: float) -> ExitCode:
-    """Ping every `interval` seconds, `count` times (None: until Ctrl-C), and print; return the exit code."""
+    """Ping every `interval` seconds, `count` times (None: until Ctrl-C), and print; return the exit code.
+
+    As with ping(8), one answer is enough for code 0, and none at all is a timeout.
+    """
     client = open_client(settings, rooms=[], ping_every=0)
+    try:
+        return _ping_all(client, count, interval)
+    finally:
+        client.close()
+
+
+def _ping_all(client: Client, count: int | None, interval: float) -> ExitCode:
     server = client.welcome.server
     samples = RttSamples(kept=100_000)
     code = ExitCode.OK
@@ -35,9 +45,8 @@ def run_rtt(settings: Settings, count: int | None, interval: float) -> ExitCode:
     except ChatError as error:
         print_to_stderr(str(error))
         code = exit_code(error)
-    address = str(client.address)
     client.close()
-    _print_summary(address, samples, sent, time.monotonic() - began)
+    _print_summary(str(client.address), samples, sent, time.monotonic() - began)
     if code is ExitCode.OK and sent and not samples.count:
         return ExitCode.TIMEOUT
     return code

@@ -3,10 +3,10 @@
 Never writes to stdout, which is for data only.
 """
 
-import os
-import sys
 from collections.abc import Iterable
+from typing import Final
 
+from chat_cli.streams import print_error
 from chat_client.client import Client
 from chat_client.errors import Refused
 from chat_client.options.default_name import script_names
@@ -14,11 +14,12 @@ from chat_client.options.settings import Settings
 from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 
+PROGRAM: Final = "chat-client"
+
 
 def print_to_stderr(sentence: str) -> None:
     """Print a sentence to stderr, sanitized and with the program's name."""
-    sys.stderr.write(f"chat-client: {one_line(sentence)}\n")
-    sys.stderr.flush()
+    print_error(PROGRAM, one_line(sentence))
 
 
 def open_client(
@@ -37,7 +38,7 @@ def open_client(
             reconnect=reconnect,
             timeout=settings.timeout,
             ping_every=ping_every,
-            program="chat-client",
+            program=PROGRAM,
         )
         try:
             client.connect()
@@ -56,8 +57,3 @@ def _chosen_server_sentence(client: Client) -> str:
     answered = len(client.measured) - len(silent)
     what = f"answers quickest of {answered}" if answered > 1 else "is the only one that answers"
     return "; ".join([f"{client.address} {what}", *silent])
-
-
-def discard_stdout() -> None:
-    """Redirect stdout to /dev/null after its reader has closed the pipe, so that exiting does not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ Diagnostics go to stderr.
 """
 
 import sys
+from typing import Final
 
 from chat_client.commands.support import open_client, print_to_stderr
 from chat_client.errors import ChatError
@@ -16,12 +17,15 @@ from chat_client.text.sanitize import escape_json_controls
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, MessageEvent
 
+PING_INTERVAL_S: Final = 5.0
+"""A server that stops answering is noticed as at a terminal: after 20 s, `_MIN_SILENCE_S` of reconnect.py."""
+
 
 def run_tail(
     settings: Settings, room: str, *, as_json: bool, since: int | None, count: int | None, reconnect: bool
 ) -> ExitCode:
     """Print messages, `count` of them or until the session ends; return the exit code."""
-    client = open_client(settings, rooms=[room], reconnect=reconnect)
+    client = open_client(settings, rooms=[room], reconnect=reconnect, ping_every=PING_INTERVAL_S)
     painter = Painter(colours=False)
     left = count
     try:
@@ -46,7 +50,12 @@ def run_tail(
 
 
 def _json_line(message: MessageEvent) -> str:
-    return escape_json_controls(encode(message).decode().rstrip("\n"))
+    line = escape_json_controls(encode(message).decode().rstrip("\n"))
+    try:
+        line.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:  # the escapes that the stream would write are not those of JSON
+        return escape_json_controls(line, ascii_only=True)
+    return line
 
 
 def _report_event(event: Event) -> None:

@@ -20,9 +20,9 @@ class ExitCode(IntEnum):
 EXIT_CODES_HELP = """\
 exit codes:
   0  done, and acknowledged by the server
-  2  wrong usage
+  2  wrong usage, or a standard stream that cannot be read or written
   3  no connection, or it was lost
-  4  refused by the server (name taken, no such user, kicked, full ...)
+  4  refused by the server (name taken, no such user, kicked, full ...), or no valid message text
   5  no answer in time
   130  interrupted (Ctrl-C)
 """

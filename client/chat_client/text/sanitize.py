@@ -49,12 +49,18 @@ def one_line(text: str) -> str:
     return sanitize(text).replace("\n", " ")
 
 
-def escape_json_controls(json_text: str) -> str:
-    r"""Return JSON of the same value, with control and invisible characters as `\u` escapes."""
+def escape_json_controls(json_text: str, *, ascii_only: bool = False) -> str:
+    r"""Return JSON of the same value, with control and invisible characters as `\u` escapes.
+
+    `ascii_only`: all characters but those of ASCII are escaped.
+    """
     if json_text.isascii() and json_text.isprintable():
         return json_text
     return "".join(
-        _json_escape(char) if unicodedata.category(char) in _HIDDEN_CATEGORIES else char for char in json_text
+        _json_escape(char)
+        if unicodedata.category(char) in _HIDDEN_CATEGORIES or (ascii_only and not char.isascii())
+        else char
+        for char in json_text
     )
 
 

@@ -40,7 +40,7 @@ def test_send_to_a_server_that_stays_down_exits_3(start_server: Any, spawn: Any)
     assert send.wait(60) == 3
     error = send.stderr.read()
     assert "not connected: " in error
-    assert "not acknowledged, from '" in error
+    assert "2 messages were not acknowledged, from line 2, 'second' on" in error
     assert "Traceback" not in error
 
 
