@@ -16,9 +16,9 @@ from chat_bench import machine, systems
 from chat_bench.bench import PAIR_CLIENTS, WORKLOADS, Bench, Plan
 from chat_bench.client_pool import raise_descriptor_limit
 from chat_bench.process import BenchError
-from chat_bench.progress import print_progress
+from chat_bench.progress import print_progress, run_command
 from chat_bench.protocols import TEXT_BYTES
-from chat_bench.results import Results, write_json
+from chat_bench.results import Results, check_writable, write_json
 from chat_bench.systems import System
 from chat_bench.table import page
 
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     if sys.platform != "linux":
         raise BenchError("the bench needs Linux: it reads /proc and uses epoll")
+    target = options.json or Path("bench-results") / f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%SZ}.json"
+    check_writable(target)
     interrupted = False
     clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
     chosen = {name: getattr(options, name) for name in ("rounds", "seconds") if getattr(options, name)}
@@ -66,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.notes += _notes(plan)
     print_progress(f"took {time.monotonic() - start:.0f} s\n")
     print(page(results))
-    _write(results, options.json)
+    write_json(target, results)
+    print_progress(f"\nwritten to {target}")
     return INTERRUPTED if interrupted else 1 if results.failures else 0
 
 
@@ -172,14 +175,6 @@ def _notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _write(results: Results, path: Path | None) -> None:
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    target = path or Path("bench-results") / f"{stamp}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_json(target, results)
-    print_progress(f"\nwritten to {target}")
-
-
 def _terminated(number: int, frame: object) -> NoReturn:
     """Make SIGTERM stop servers and remove folders, as Ctrl-C does."""
     del number, frame
@@ -188,10 +183,4 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
-    try:
-        sys.exit(main())
-    except BenchError as problem:
-        print_progress(f"chat_bench: {problem}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    sys.exit(run_command(main))

@@ -23,9 +23,9 @@ from msgspec import Struct
 from chat_bench.checkouts import add_server_option, servers
 from chat_bench.client_pool import RECEIVE_TIMEOUT_S, ClientPool
 from chat_bench.process import BenchError, Server, find_program, free_port
-from chat_bench.progress import print_progress
+from chat_bench.progress import print_progress, run_command
 from chat_bench.protocols import MARK, WireProtocol, text_with
-from chat_bench.results import write_json
+from chat_bench.results import check_writable, write_json
 from chat_bench.systems import Greenroom
 from chat_bench.table import table
 from chat_bench.workloads import ROOM
@@ -218,6 +218,7 @@ def page(counts: dict[str, Counts]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Count; return 0, or 1 if it cannot be done here."""
     options = _parse(arguments)
+    check_writable(options.json)
     absent = [tool for tool in TOOLS if find_program(tool) is None]
     if absent:
         raise BenchError(
@@ -246,8 +247,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchError as problem:
-        print_progress(f"chat_bench: {problem}")
-        sys.exit(1)
+    sys.exit(run_command(main))

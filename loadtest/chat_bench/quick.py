@@ -21,8 +21,8 @@ from chat_bench.bench import Bench, Plan
 from chat_bench.checkouts import OURS, add_server_option, servers
 from chat_bench.client_pool import ClientPool, raise_descriptor_limit
 from chat_bench.process import BenchError, Server, find_program
-from chat_bench.progress import print_progress
-from chat_bench.results import METRICS, Results, write_json
+from chat_bench.progress import print_progress, run_command
+from chat_bench.results import METRICS, Results, check_writable, write_json
 from chat_bench.systems import CLoop, Greenroom, System, typical_frame_bytes
 from chat_bench.table import measurements, table
 
@@ -114,6 +114,7 @@ def _ratio(ours: list[float], others: list[float]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; return 0, or 1 if something could not be measured."""
     options = _parse(arguments)
+    check_writable(options.json)
     if sys.platform != "linux":
         raise BenchError("this needs Linux: it reads /proc and waits with epoll")
     clients = raise_descriptor_limit() - SPARE_DESCRIPTORS
@@ -187,8 +188,4 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BenchError as problem:
-        print_progress(f"chat_bench: {problem}")
-        sys.exit(1)
+    sys.exit(run_command(main))

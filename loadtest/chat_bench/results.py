@@ -7,6 +7,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from chat_bench.progress import ResultsError
+from chat_cli.output_file import find_problem, write_file
+
 
 class Metric(Struct, frozen=True):
     """A row of the table."""
@@ -76,5 +79,24 @@ class Results(Struct):
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write the samples of a run as indented JSON."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    """Write the samples of a run as indented JSON. Raises `ResultsError`."""
+    try:
+        write_file(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    except OSError as error:
+        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_writable(path: Path | None) -> None:
+    """Make the folder of a file for the results; raise `ResultsError` if the file cannot be written.
+
+    To be called before the measurements, which take minutes.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        problem = find_problem(path)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if problem:
+        raise ResultsError(f"cannot write {path}: {problem}")

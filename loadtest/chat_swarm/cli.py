@@ -1,7 +1,8 @@
 """The command `chat-swarm`: compares, reports and evaluates finished runs.
 
-Exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage or no such run; 130 interrupted. Modules that
-need numpy, plotly or Locust are imported inside the subcommands that use them.
+Exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, no such run, or output that cannot be
+written; 130 interrupted. Modules that need numpy, plotly or Locust are imported inside the subcommands that
+use them.
 """
 
 import argparse
@@ -13,6 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from chat_cli import streams
+from chat_cli.extras import missing_extra
+from chat_cli.streams import print_error
+
 _INTRODUCTION: Final = """\
 Compare, report and evaluate runs of the swarm, Greenroom's load test. Locust makes a run:
 
@@ -21,8 +26,12 @@ Compare, report and evaluate runs of the swarm, Greenroom's load test. Locust ma
 
 and writes it to a directory under swarm-runs/, which these subcommands read.
 """
-_EXIT_CODES_HELP: Final = "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, or no such run"
-_INSTALL_HINT: Final = "install greenroom[loadtest]"
+_EXIT_CODES_HELP: Final = (
+    "exit codes: 0 fine; 1 an SLO or a bound is broken; 2 wrong usage, no such run, or output that cannot be"
+    " written"
+)
+_PROGRAM: Final = "chat-swarm"
+_EXTRA: Final = "loadtest"
 
 EXIT_OK: Final = 0
 EXIT_BROKEN: Final = 1
@@ -31,34 +40,27 @@ EXIT_USAGE: Final = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    return streams.run(_PROGRAM, lambda: _main(argv), output_failed=EXIT_USAGE, reader_gone=EXIT_OK)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = options.act
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 must not raise
     try:
         return run(options)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as with `| head`
-        return EXIT_OK
     except ImportError as error:
-        _print_error(f"{error.name} is not installed: {_INSTALL_HINT}")
+        print_error(_PROGRAM, missing_extra(error, _EXTRA))
     except ValueError as error:
-        _print_error(str(error))
+        print_error(_PROGRAM, str(error))
+    except streams.OutputError:
+        raise
     except Exception as error:
         from chat_swarm.results.run_directory import RunDirectoryError  # noqa: PLC0415  see the top of the file
 
         if not isinstance(error, RunDirectoryError):
             raise
-        _print_error(str(error))
+        print_error(_PROGRAM, str(error))
     return EXIT_USAGE
-
-
-def _print_error(text: str) -> None:
-    letters = (letter if letter.isprintable() else "?" for letter in text)
-    sys.stderr.write(f"chat-swarm: {''.join(letters)}\n")
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -100,15 +102,14 @@ def _slo(options: argparse.Namespace) -> int:
 
 def _locustfile(_: argparse.Namespace) -> int:
     if importlib.util.find_spec("locust") is None:
-        _print_error(f"locust is not installed: {_INSTALL_HINT}")
-        return EXIT_USAGE
+        raise ModuleNotFoundError(name="locust")
     sys.stdout.write(f"{Path(__file__).with_name('locustfile.py')}\n")
     return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="chat-swarm",
+        prog=_PROGRAM,
         description=_INTRODUCTION,
         epilog=_EXIT_CODES_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,163 +1,32 @@
-"""The command `chat-logs`: options, exit codes and dispatch to the reports.
+"""The command `chat-logs`: its start, and what ends it.
 
-Exit codes: 0 success, 1 a bound of --fail-if is broken, 2 wrong usage or nothing to read.
+Exit codes: 0 success, 1 a bound of --fail-if is broken, 2 wrong usage, nothing to read, or output that cannot
+be written. Everything else is imported when it runs, as the packages of the extra `ops` may be missing.
 """
 
-import argparse
-import importlib
-import importlib.metadata
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Sequence
+from typing import Final
 
-from chat_ops import output
-from chat_ops.log import bad_lines, cli_options
-from chat_ops.log.errors import BoundBrokenError, UsageError
-from chat_ops.reports import REPORTS
-from chat_ops.table import ReportTable
+from chat_cli import streams
+from chat_cli.extras import missing_extra
+from chat_ops.exit_codes import EXIT_BOUND_BROKEN, EXIT_OK, EXIT_USAGE
 
-EXIT_OK: Final = 0
-EXIT_BOUND_BROKEN: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_INTERRUPTED: Final = 130
+__all__ = ["EXIT_BOUND_BROKEN", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_USAGE", "main"]
 
-_INTRODUCTION: Final = """\
-Analyse the log of a Greenroom server: users, load, latency, errors and slow readers.
-
-  chat-logs summary server.log
-  chat-logs timeline --since yesterday --every 5m /var/log/greenroom/*.log*
-  zstdcat old.zst | chat-logs sql "select event, count(*) from lines group by 1" -
-
-Files may be compressed (gzip, zstd), rotated, of several nodes, or patterns; `-` is standard input.
-"""
-_EXITS: Final = "exit codes: 0 success; 1 a bound of --fail-if is broken; 2 wrong usage, or nothing to read"
-
-
-class Command(Protocol):
-    """Interface of a command that is not a report: it opens the log and writes its output itself."""
-
-    HELP: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's own options, and its log files."""
-
-    def main(self, args: argparse.Namespace) -> int:
-        """Run the command; return the exit code."""
-
-
-NON_REPORT_COMMANDS: Final[Mapping[str, str]] = {
-    "report": "chat_ops.page.command",
-    "follow": "chat_ops.live.follow",
-}
-"""Modules of `report`, which makes the HTML page, and `follow`; the reports are in reports/__init__.py."""
+PROGRAM: Final = "chat-logs"
+EXIT_INTERRUPTED: Final = streams.INTERRUPTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    args = _parser().parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal need not be UTF-8
+    return streams.run(PROGRAM, lambda: _main(argv), output_failed=EXIT_USAGE, reader_gone=EXIT_OK)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
-        code = args.act(args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` has closed the pipe
-        return EXIT_OK
-    except UsageError as error:
-        _print_error(str(error))
+        from chat_ops.dispatch import dispatch  # noqa: PLC0415  see the top of the file
+
+        return dispatch(argv)
+    except ImportError as error:
+        streams.print_error(PROGRAM, missing_extra(error, "ops"))
         return EXIT_USAGE
-    return int(code)
-
-
-def _run_report(args: argparse.Namespace) -> int:
-    code = EXIT_OK
-    with cli_options.open_log(args) as log:
-        bad = [bad_lines.bad_lines_table(log)] if args.bad_lines else []  # before `sql` restricts file access
-        try:
-            tables = REPORTS[args.report].run(log, args)
-        except BoundBrokenError as broken:
-            tables, code = broken.tables, EXIT_BOUND_BROKEN
-        tables = [*tables, *bad]
-        output.show(_select_table(tables, args.table), args.form)
-        extent = log.extent
-        if not any(table.rows for table in tables):
-            span = f"; the log is from {extent.first} to {extent.last}" if extent.first else ""
-            _print_error(
-                f"nothing to report: {extent.lines - extent.bad_lines} good lines"
-                f" in {len(log.input_files)} files{span}"
-            )
-        if extent.bad_lines and not args.bad_lines:
-            _print_error(
-                f"{extent.bad_lines} of {extent.lines} lines are not log lines (--bad-lines lists them)"
-            )
-    return code
-
-
-def _select_table(tables: list[ReportTable], name: str | None) -> list[ReportTable]:
-    if name is None:
-        return tables
-    chosen = [table for table in tables if table.name == name]
-    if not chosen:
-        raise UsageError(f"no table {name!r} in this report: {', '.join(table.name for table in tables)}")
-    return chosen
-
-
-def _print_error(text: str) -> None:
-    letters = (letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-    sys.stderr.write(f"chat-logs: {''.join(letters)}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "chat-logs",
-        description=_INTRODUCTION,
-        epilog=_EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    version = importlib.metadata.version("greenroom")
-    parser.add_argument("--version", action="version", version=f"chat-logs {version}")
-    _add_output_options(parser, {})
-    subparsers = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
-    for name, report in REPORTS.items():
-        subparser = subparsers.add_parser(
-            name, help=report.HELP, description=f"{report.HELP[:1].upper()}{report.HELP[1:]}."
-        )
-        report.add_arguments(subparser)
-        if not any(action.dest == "files" for action in subparser._actions):  # noqa: SLF001  a report may define it
-            subparser.add_argument(
-                "files", nargs="+", metavar="FILE", help="log files, patterns, or - for standard input"
-            )
-        _add_output_options(subparser, {"default": argparse.SUPPRESS})
-        subparser.set_defaults(act=_run_report)
-    for name, module in NON_REPORT_COMMANDS.items():
-        command = cast(Command, importlib.import_module(module))
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
-        command.add_arguments(subparser)
-        cli_options.add_options(subparser, default=argparse.SUPPRESS)
-        subparser.set_defaults(act=command.main)
-    return parser
-
-
-def _add_output_options(parser: argparse.ArgumentParser, argument_defaults: dict[str, Any]) -> None:
-    """Add the common options; they are valid before and after the report's name."""
-    shown = parser.add_argument_group("output")
-    shown.add_argument(
-        "--json",
-        dest="form",
-        action="store_const",
-        const="json",
-        help="one JSON object per row and line",
-        **argument_defaults,
-    )
-    shown.add_argument(
-        "--csv", dest="form", action="store_const", const="csv", help="comma-separated", **argument_defaults
-    )
-    shown.add_argument("--table", metavar="NAME", help="only this table of the report", **argument_defaults)
-    shown.add_argument(
-        "--bad-lines", action="store_true", help="also list lines that are not log lines", **argument_defaults
-    )
-    cli_options.add_options(parser, **argument_defaults)

@@ -70,7 +70,7 @@ def test_slo_on_a_finished_run_sets_the_exit_code(
     [
         (["slo", "RUN", "delivry.p99<5ms"], "did you mean delivery.p99?"),
         (["slo", "nowhere", "lost=0"], "there is no directory nowhere"),
-        (["report", "nowhere\x1b[2J"], "there is no directory nowhere?[2J"),
+        (["report", "nowhere\x1b[2J"], "there is no directory nowhere\ufffd[2J"),
         (["compare", "RUN", "RUN", "--fail-if", "lost=0"], "is not a bound"),
     ],
 )
@@ -123,7 +123,9 @@ def test_missing_package_is_named(runs: tuple[str, str], missing: str, arguments
     )
     assert done.returncode == cli.EXIT_USAGE
     assert done.stderr.startswith(f"chat-swarm: {missing.split(',', maxsplit=1)[0]}")
-    assert done.stderr.endswith("is not installed: install greenroom[loadtest]\n")
+    assert done.stderr.endswith(
+        "is not installed: run pip install '.[loadtest]' in the checkout of Greenroom\n"
+    )
 
 
 def test_compare_and_report_do_not_import_locust_or_gevent(runs: tuple[str, str]) -> None:

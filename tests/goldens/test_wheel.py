@@ -48,6 +48,7 @@ def test_examples_pass_strict_mypy_against_the_wheel(wheel: Path, tmp_path: Path
 
 def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     roots = (
+        "server/chat_cli",
         "server/chat_protocol",
         "server/chat_server",
         "client/chat_client",

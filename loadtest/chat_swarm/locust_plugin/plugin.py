@@ -5,6 +5,7 @@ coordinator lives in the first and the last, a `LocustWorker` in the last two. T
 only, even within one process, so all three cases run the same code.
 """
 
+import contextlib
 import logging
 import secrets
 import sys
@@ -19,6 +20,7 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING, STATE_RUNNING, STATE_SPAWNING, MasterRunner, Runner, WorkerRunner
 from locust.stats import CSV_STATS_INTERVAL_SEC
 
+from chat_cli.streams import output_problem
 from chat_swarm.bots.bot_process import raise_descriptor_limit
 from chat_swarm.locust_plugin import load_shape, options, signals, web
 from chat_swarm.locust_plugin.live_source import CoordinatorSource
@@ -36,6 +38,7 @@ from chat_swarm.runner.summary import summarize_run
 log = logging.getLogger(__name__)
 
 _SPARE_DESCRIPTORS: Final = 200
+_EXIT_OUTPUT: Final = 2
 _CSV_WRITE_S: Final = 0.1  # for Locust to write its CSV files
 _RUN_NAME_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -255,8 +258,8 @@ class SwarmPlugin:
         """Print the run's result; with `--headless` after Locust's own tables, in `on_quit`."""
         if self.environment.parsed_options is not None and self.environment.parsed_options.headless:
             self._closing_text = text
-        else:
-            print(text)  # noqa: T201  this command's output
+        elif problem := output_problem(f"{text}\n"):
+            log.error("The result could not be written to standard output: %s", problem)
 
     def on_quitting(self, **_: object) -> None:
         """Let Locust finish its CSV files, which is only possible now; signals.py has ended the run."""
@@ -277,12 +280,19 @@ class SwarmPlugin:
     def on_quit(self, **_: object) -> None:
         """Print the result of a headless run, after everything else."""
         given = self.environment.parsed_options
+        unwritten = False
         if self._closing_text:
-            # With --json, standard output is for programs.
-            out = sys.stderr if given is not None and given.json else sys.stdout
-            print(self._closing_text, file=out, flush=True)
-            self._closing_text = ""
+            text, self._closing_text = f"{self._closing_text}\n", ""
+            if given is not None and given.json:  # standard output is for programs
+                with contextlib.suppress(OSError, AttributeError):  # it is full or closed: a courtesy only
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
+            elif problem := output_problem(text):
+                log.error("The result could not be written to standard output: %s", problem)
+                unwritten = True
         self._let_locust_write(emptied=False)
+        if unwritten:
+            sys.exit(_EXIT_OUTPUT)  # Locust has computed its own code already
 
     def _abort(self) -> None:
         self.environment.process_exit_code = 2

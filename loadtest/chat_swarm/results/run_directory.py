@@ -9,7 +9,6 @@ The files of a run:
     report.html        the report, self-contained
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,9 @@ from typing import Final, TextIO
 
 import msgspec
 
+from chat_cli import output_file
+from chat_cli.extras import missing_extra
+from chat_cli.streams import OutputError
 from chat_swarm.model.hgrm import percentile_distribution
 from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import Summary
@@ -77,14 +79,13 @@ class RunDirectory:
         problems = []
         for name, make in self._files(run, render):
             try:
-                _write_atomically(self.path / name, make())
+                output_file.write_file(self.path / name, make().encode())
             except OSError as error:
                 problems.append(f"{self.path / name} could not be written: {error.strerror or error}")
                 if name == SUMMARY_FILE:
-                    (out or sys.stdout).write(make() + "\n")
-                    problems.append("the summary was printed instead")
+                    problems.append(_print_instead(make(), out or sys.stdout))
             except ImportError as error:
-                problems.append(f"{name} was not made: {error.name} is missing; install greenroom[loadtest]")
+                problems.append(f"{name} was not made: {missing_extra(error, 'loadtest')}")
             except Exception as error:  # noqa: BLE001  a bug in one file must not cost the others
                 problems.append(f"{name} was not made (internal error: {error!r})")
         return problems
@@ -119,7 +120,7 @@ def read_run(directory: Path) -> FinishedRun:
 def write_report(directory: Path, page: str) -> Path:
     """Replace a run's report.html; return its path. Raises `RunDirectoryError`."""
     try:
-        _write_atomically(directory / REPORT_FILE, page)
+        output_file.write_file(directory / REPORT_FILE, page.encode())
     except OSError as error:
         raise RunDirectoryError(
             f"{directory / REPORT_FILE} could not be written: {error.strerror or error}"
@@ -132,6 +133,16 @@ def encode_summary(summary: Summary) -> str:
     return msgspec.json.format(msgspec.json.encode(summary), indent=2).decode()
 
 
+def _print_instead(text: str, out: TextIO) -> str:
+    """Print a file that could not be written; return a sentence."""
+    try:
+        out.write(text + "\n")
+        out.flush()
+    except (OSError, OutputError) as error:
+        return f"nor could the summary be printed instead ({error})"
+    return "the summary was printed instead"
+
+
 def _default_path(run: str, now: datetime) -> Path:
     """Return the default path, swarm-runs/<UTC time>-<run>, with a number appended if it exists."""
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{run}"
@@ -141,19 +152,6 @@ def _default_path(run: str, now: datetime) -> Path:
         path = Path(RUNS_DIRECTORY) / f"{name}-{number}"
         number += 1
     return path
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Write a file so that after a crash there is either the old or the complete new one (fsync, rename)."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_text(path: Path) -> str:

@@ -32,17 +32,30 @@ SELECT node, begun, ended FROM pauses WHERE epoch_us(ended - begun) / 1e6 > slac
 _OVERLAPS: Final = """
 SELECT node, begun, ended, same FROM pauses WHERE same OR epoch_us(begun - ended) / 1e6 > slack
 """
-_BACKWARD_LINES: Final = """
+_CLOCK_JUMPS: Final = """
 SELECT before, ts, node, file FROM (
     SELECT ts, coalesce(node, '') AS node, file, lag(ts) OVER () AS before,
         lag(coalesce(node, '')) OVER () AS before_node, lag(file) OVER () AS before_file
-    FROM lines
-) WHERE node = before_node AND file = before_file AND epoch_us(before - ts) / 1e6 > ? ORDER BY ALL
+    FROM {source}
+) WHERE node = before_node AND file = before_file AND epoch_us(before - ts) / 1e6 > ?
 """
+CLOCK_STEP_S: Final = 1.0
+"""The clock was set if a line is older by more than this: smaller differences are slewed, as by chronyd with
+the usual `makestep 1`."""
+IN_CLOCK_JUMP: Final = f"""EXISTS (SELECT 1 FROM clock_jumps AS j
+    WHERE j.node = {{node}} AND {{since}} <= j.before AND {{until}} >= j.ts
+    AND epoch_us(j.before - j.ts) > {CLOCK_STEP_S * 1e6:.0f})"""  # noqa: S608  ours
+"""SQL: whether the node's clock was set back over some time between `since` and `until`. Lines of such a time
+are not in the order of their times, so nothing about that order is proved."""
+
+
+def make_clock_table(log: EventLog) -> None:
+    """Make the table `clock_jumps`: lines that are older than the one `before` in their file."""
+    log.materialise("clock_jumps", _CLOCK_JUMPS.format(source=log.view_of_all_names), MAX_BACKWARD_S)
 
 
 def make_pause_tables(log: EventLog) -> None:
-    """Make the tables `holes` and `overlapping`."""
+    """Make the tables `holes` and `overlapping`, after `make_clock_table`."""
     log.materialise("pauses", _PAUSES)
     log.materialise("holes", _HOLES)
     log.materialise("overlapping", _OVERLAPS)
@@ -86,7 +99,7 @@ def _overlaps(log: EventLog) -> AuditCheck:
 def _clock(log: EventLog) -> AuditCheck:
     found = [
         Finding(before, node, f"{(before - ts).total_seconds():.3f} s back, in {file}")
-        for before, ts, node, file in log.rows(_BACKWARD_LINES, MAX_BACKWARD_S)
+        for before, ts, node, file in log.rows("SELECT before, ts, node, file FROM clock_jumps ORDER BY ALL")
     ]
     return check_of_findings(
         "clock_back",

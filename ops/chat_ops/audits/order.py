@@ -7,6 +7,7 @@ server did not crash with lines unwritten.
 
 from typing import Final
 
+from chat_ops.audits.continuity import IN_CLOCK_JUMP
 from chat_ops.audits.finding import MAX_FINDINGS, AuditCheck, AuditVerdict, Finding, check_of_findings
 from chat_ops.log.event_log import EventLog
 
@@ -24,7 +25,7 @@ SELECT * FROM (
     FROM audit_messages WINDOW one AS (PARTITION BY epoch, room ORDER BY seq, ts, node, run)
 ) WHERE seq <> before + 1
 """
-_GAPS: Final = """
+_GAPS: Final = f"""
 SELECT * FROM (SELECT ts, node, room, before, seq, run <> before_run AS restarted,
     CASE WHEN EXISTS (SELECT 1 FROM runs AS r WHERE r.stopped IS NULL AND r.node = s.before_node
             AND r.run >= s.before_run AND r.run < s.run)
@@ -32,20 +33,24 @@ SELECT * FROM (SELECT ts, node, room, before, seq, run <> before_run AS restarte
     WHEN EXISTS (SELECT 1 FROM audit_few AS d WHERE d.event = 'log_lines_dropped' AND d.node = s.node
             AND d.ts >= s.before_ts AND d.ts < s.ts + INTERVAL 1 MINUTE)
         THEN 'log lines were dropped about then'
+    WHEN {IN_CLOCK_JUMP.format(node="s.node", since="s.before_ts", until="s.ts")}
+        THEN 'the clock was set back about then'
     WHEN EXISTS (SELECT 1 FROM holes AS h WHERE h.node = s.node AND h.begun < s.ts AND h.ended > s.before_ts)
         THEN 'the log has a hole there' END AS why
 FROM audit_steps AS s WHERE seq > before + 1)
 ORDER BY why IS NOT NULL, ts, node, room, seq, before, restarted, why
-"""
+"""  # noqa: S608  ours
 _REPEATS: Final = """
 SELECT ts, node, room, seq, before_ts, ts = before_ts AS same FROM audit_steps WHERE seq = before
 ORDER BY same, ts, node, room, seq, before_ts
 """
-_DISORDER: Final = """
+_DISORDER: Final = f"""
 SELECT ts, node, room, seq, before FROM (
-    SELECT *, lag(seq) OVER (PARTITION BY epoch, room, node ORDER BY ts, seq) AS before FROM audit_messages
-) WHERE seq < before ORDER BY ALL
-"""
+    SELECT *, lag(seq) OVER one AS before, lag(ts) OVER one AS before_ts FROM audit_messages
+    WINDOW one AS (PARTITION BY epoch, room, node ORDER BY ts, seq)
+) AS m WHERE seq < before AND {{}} {IN_CLOCK_JUMP.format(node="m.node", since="m.before_ts", until="m.ts")}
+ORDER BY ALL
+"""  # noqa: S608  ours
 
 
 def checks(log: EventLog) -> list[AuditCheck]:
@@ -97,6 +102,9 @@ def _repeats(log: EventLog, among: str) -> AuditCheck:
 def _disorder(log: EventLog, among: str) -> AuditCheck:
     found = [
         Finding(ts, node, f"{seq} comes after {before}", room or "", wrong=True)
-        for ts, node, room, seq, before in log.rows(f"{_DISORDER} LIMIT {MAX_FINDINGS}")
+        for ts, node, room, seq, before in log.rows(f"{_DISORDER.format('NOT')} LIMIT {MAX_FINDINGS}")
     ]
-    return check_of_findings("disorder", f"{among}, those whose seq is below the one before in time", found)
+    ((explained,),) = log.rows(f"SELECT count(*) FROM ({_DISORDER.format('')})")  # noqa: S608  as above
+    more = f"; {explained} not counted, as the clock was set back (see clock_back)" if explained else ""
+    says = f"{among}, those whose seq is below the one before in time{more}"
+    return check_of_findings("disorder", says, found)

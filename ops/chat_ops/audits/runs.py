@@ -6,6 +6,7 @@ ignore filters by user and room, because what happened to a server explains what
 
 from typing import Final
 
+from chat_ops.audits.continuity import IN_CLOCK_JUMP
 from chat_ops.audits.finding import AuditCheck, Finding, check_of_findings
 from chat_ops.log.event_log import FREQUENT_EVENTS, EventLog
 
@@ -40,6 +41,13 @@ SELECT run, node, begun, until, started,
 FROM following AS r
 """
 
+_CRASHES: Final = f"""
+SELECT node, begun, until, node IN (SELECT node FROM overlapping),
+    {IN_CLOCK_JUMP.format(node="r.node", since="begun", until="begun")}
+    OR {IN_CLOCK_JUMP.format(node="r.node", since="until", until="until")}
+FROM runs AS r WHERE stopped IS NULL AND until < 'infinity' ORDER BY until, node, begun
+"""  # noqa: S608  ours
+
 
 def make_run_tables(log: EventLog) -> None:
     """Make the tables `audit_few`, `spans` and `runs`."""
@@ -60,13 +68,11 @@ def make_run_tables(log: EventLog) -> None:
 def crashes(log: EventLog) -> AuditCheck:
     """Check that each run stopped before the next one started. The table `overlapping` must exist."""
     found = []
-    for node, begun, until, shared in log.rows(
-        "SELECT node, begun, until, node IN (SELECT node FROM overlapping) FROM runs"
-        " WHERE stopped IS NULL AND until < 'infinity' ORDER BY until, node, begun"
-    ):
+    for node, begun, until, shared, jumped in log.rows(_CRASHES):
         more = ", or two servers have this name" if shared else ""
+        more += ", or its line is elsewhere: the clock was set back about then" if jumped else ""
         says = f"started again; the run begun {begun:%Y-%m-%d %H:%M:%S} has no end{more}"
-        found.append(Finding(until, node, says, wrong=not shared))
+        found.append(Finding(until, node, says, wrong=not (shared or jumped)))
     ((runs, left),) = log.rows(
         "SELECT count(*), count(*) FILTER (stopped IS NULL AND until = 'infinity') FROM runs"
     )

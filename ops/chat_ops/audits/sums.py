@@ -7,10 +7,11 @@ the store refused (counted by sessions, not by intervals) and by the operator's 
 
 from typing import Final
 
+from chat_ops.audits.continuity import IN_CLOCK_JUMP
 from chat_ops.audits.finding import AuditCheck, AuditVerdict, Finding, check_of_findings
 from chat_ops.log.event_log import EventLog
 
-_SUMS: Final = """
+_SUMS: Final = f"""
 WITH whole AS (
     SELECT run, node, begun, stopped FROM runs WHERE started AND stopped IS NOT NULL
 ), logged AS (
@@ -32,10 +33,12 @@ WITH whole AS (
 SELECT w.node, w.begun, coalesce(c.opened, 0)::BIGINT, coalesce(t.opened, 0)::BIGINT,
     coalesce(c.closed, 0)::BIGINT, coalesce(t.closed, 0)::BIGINT,
     coalesce(c.messages, 0)::BIGINT, coalesce(t.messages, 0)::BIGINT,
-    coalesce(c.refused, 0)::BIGINT, coalesce(c.dropped, 0)::BIGINT
+    coalesce(c.refused, 0)::BIGINT, coalesce(c.dropped, 0)::BIGINT,
+    {IN_CLOCK_JUMP.format(node="w.node", since="w.begun", until="w.stopped")}
 FROM whole AS w JOIN counted AS c USING (run) LEFT JOIN logged AS t USING (run)
-WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping) ORDER BY w.begun, w.node
-"""
+WHERE c.intervals > 0 AND w.node NOT IN (SELECT node FROM overlapping)
+ORDER BY w.begun, w.node
+"""  # noqa: S608  ours
 
 
 def check(log: EventLog) -> AuditCheck:
@@ -52,20 +55,21 @@ def check(log: EventLog) -> AuditCheck:
         why = "the log has no complete run of a node that is a single server (see overlaps)"
         return AuditCheck("sums", AuditVerdict.UNKNOWN, None, why)
     found = []
-    for node, begun, *sums, refused, dropped in rows:
+    for node, begun, *sums, refused, dropped, jumped in rows:
+        clock = ": the clock was set back meanwhile" if jumped else ""
         opened, opened_lines, closed, closed_lines, messages, sent = sums
         for what, counted, lines in (("opened", opened, opened_lines), ("closed", closed, closed_lines)):
             if counted != lines:
                 says = f"intervals count {counted} sessions {what}, {lines} lines report one"
                 explained = 0 < counted - lines <= dropped
-                more = f": {dropped} lines were dropped" if explained else ""
-                found.append(Finding(begun, node, says + more, wrong=not explained))
+                more = f": {dropped} lines were dropped" if explained else clock
+                found.append(Finding(begun, node, says + more, wrong=not (explained or jumped)))
         if sent > messages + refused:
             says = f"sessions sent {sent} messages; intervals count {messages} stored, {refused} refused"
-            found.append(Finding(begun, node, says, wrong=True))
+            found.append(Finding(begun, node, says + clock, wrong=not jumped))
         elif messages > sent:
             unclosed = opened > closed or dropped > 0
-            more = ": some session has no closing line (the operator has none)" if unclosed else ""
+            more = ": some session has no closing line (the operator has none)" if unclosed else clock
             says = f"intervals count {messages} messages; sessions sent {sent}{more}"
-            found.append(Finding(begun, node, says, wrong=not unclosed))
+            found.append(Finding(begun, node, says, wrong=not (unclosed or jumped)))
     return check_of_findings("sums", f"of {len(rows)} complete runs, intervals against session lines", found)

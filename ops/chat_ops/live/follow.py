@@ -24,6 +24,7 @@ from chat_ops.live.stdin_lines import StdinLines
 from chat_ops.log.errors import UsageError
 from chat_ops.output.formatting import format_duration
 from chat_ops.output.jsonl import json_value
+from chat_ops.output.terminal import environment_columns
 
 HELP: Final = "watch a running server: rates, latency, errors, slow readers; survives log rotation"
 
@@ -66,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, _raise_interrupt)
     source: FileTail | StdinLines = StdinLines() if args.file == "-" else FileTail(Path(args.file))
     snapshot = ServerSnapshot(args.node or ())
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = Console(width=environment_columns(), highlight=False, emoji=False, markup=False)
     with suppress(KeyboardInterrupt):
         if console.is_terminal and not console.is_dumb_terminal and args.form is None:
             _run_screen(source, snapshot, args.file, console)
@@ -82,6 +83,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
             raise UsageError(f"follow shows all new lines and does not support --{name.replace('_', '-')}")
     if args.form == "csv":
         raise UsageError("follow does not support --csv: use --json, or pipe it for text lines")
+    if args.file == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed")
     if args.file != "-" and Path(args.file).is_dir():
         raise UsageError(f"{args.file} is a directory: give the log file in it")
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from chat_cli import output_file
 from chat_ops.log.errors import UsageError
 
 KEY_BYTES: Final = 32
@@ -67,14 +68,12 @@ def load_key(path: str | None) -> str:
     """
     if path is None:
         return secrets.token_hex(KEY_BYTES)
-    file = Path(path)
     try:
         try:
-            file.touch(0o600, exist_ok=False)
-            file.write_text(secrets.token_hex(KEY_BYTES) + "\n", encoding="ascii")
-        except FileExistsError:
-            pass  # made by an earlier run
-        text = file.read_text(encoding="utf-8").strip()
+            text = Path(path).read_text(encoding="utf-8-sig").strip()
+        except FileNotFoundError:
+            text = secrets.token_hex(KEY_BYTES)
+            output_file.create_file(path, f"{text}\n".encode(), 0o600)
     except (OSError, UnicodeError) as error:
         raise UsageError(
             f"cannot use the key in {path}: {getattr(error, 'strerror', None) or error}"

@@ -3,17 +3,13 @@
 DuckDB decides which lines are bad; this module only fetches the text of the first ones.
 """
 
-import gzip
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
+from chat_ops.log import long_lines
 from chat_ops.log.event_log import EventLog
-from chat_ops.log.input_files import InputFile
+from chat_ops.log.input_files import InputFile, open_decompressed
 from chat_ops.table import ReportColumn, ReportTable, Row
 
 MAX_SHOWN_LINES: Final = 50
@@ -55,7 +51,7 @@ def _rows_of_file(source: InputFile, ordinals: Sequence[int], *, anonymous: bool
     wanted = iter(ordinals)
     sought = next(wanted, None)
     ordinal = 0
-    with _open_decompressed(source) as file:
+    with open_decompressed(source) as file:
         for number, line in enumerate(file or (), start=1):
             if sought is None:
                 return
@@ -64,8 +60,12 @@ def _rows_of_file(source: InputFile, ordinals: Sequence[int], *, anonymous: bool
             ordinal += 1
             if ordinal == sought:
                 text = line.rstrip(b"\r\n")
+                name = None if anonymous else source.name
                 begins = None if anonymous else text[:SHOWN_TEXT_BYTES].decode("utf-8", "backslashreplace")
-                yield (None if anonymous else source.name, number, len(text), _describe_problem(text), begins)
+                if (cut := long_lines.parse_marker(text)) is not None:
+                    yield (name, number, *cut, None)
+                else:
+                    yield (name, number, len(text), _describe_problem(text), begins)
                 sought = next(wanted, None)
     if file is None:
         yield from ((None if anonymous else source.name, None, None, None, None) for _ in ordinals)
@@ -101,22 +101,3 @@ def _has_lone_surrogate(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-@contextmanager
-def _open_decompressed(source: InputFile) -> Iterator[BinaryIO | None]:
-    """Open the file decompressed; None for zstd if the program `zstd` is not installed."""
-    if source.compression == "none":
-        with Path(source.path).open("rb") as file:
-            yield file
-    elif source.compression == "gzip":
-        with gzip.open(source.path, "rb") as unpacked:
-            yield unpacked  # type: ignore[misc]  # it has the same methods
-    elif (program := shutil.which("zstd")) is None:
-        yield None
-    else:
-        command = [program, "-dcq", "--", source.path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:  # noqa: S603
-            assert process.stdout is not None
-            yield process.stdout  # type: ignore[misc]  # as above
-            process.kill()

@@ -10,6 +10,9 @@ from chat_ops.log.errors import UsageError
 from chat_ops.log.event_log import DEFAULT_MEMORY, EventLog
 from chat_ops.log.filters import Filters, point_in_time
 
+MOST_THREADS = 256
+"""Each takes buffers of twice the longest line, and address space for its stack."""
+
 
 def add_options(parser: argparse.ArgumentParser, **default: Any) -> None:
     """Add the options that `open_log` reads."""
@@ -65,8 +68,8 @@ def open_log(args: argparse.Namespace, files: Sequence[str] | None = None, **cha
     if not re.fullmatch(r"\d{1,9}(\.\d+)?\s*[KMGT]i?B", memory, re.IGNORECASE):
         raise UsageError(f"invalid memory size {memory!r}: write 512MB or 4GB")
     threads = options.get("threads")
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"--threads must be from 1 to {MOST_THREADS}, not {threads}")
     return EventLog(
         options["files"] if files is None else files,
         filters,

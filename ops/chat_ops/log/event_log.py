@@ -8,21 +8,20 @@ seconds.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import duckdb
 
-from chat_ops.log import anonymize, compression_check, input_files, sql_views
+from chat_ops.log import anonymize, compression_check, input_files, long_lines, sql_views
 from chat_ops.log.columns import COLUMNS, FILE_COLUMN
 from chat_ops.log.errors import UsageError
 from chat_ops.log.filters import NO_FILTERS, Filters
+from chat_ops.log.temporary_folder import TemporaryFolder
 from chat_ops.table import Row
 from chat_server.vocabulary import COMMON, LogEvent
 
@@ -69,12 +68,12 @@ class EventLog:
         self._worker = ThreadPoolExecutor(1, "duckdb")
         self._rare_tables: dict[str, frozenset[str]] = {}  # tables of the rare events, and their columns
         self._bad_lines: int | None = None
-        # For copies of pipes, and for what DuckDB spills.
-        self._folder = tempfile.TemporaryDirectory(prefix="chat-logs-", ignore_cleanup_errors=True)
+        self._shortened = False  # whether `input_files` are copies without overlong lines
+        self._folder = TemporaryFolder()
         try:
-            self.input_files = input_files.find_input_files(files, Path(self._folder.name))
+            self.input_files = input_files.find_input_files(files, self._folder)
             self._threads = threads or min(os.cpu_count() or 1, MAX_THREADS)
-            self._db = _connect(memory, self._threads, self._folder.name)
+            self._db = _connect(memory, self._threads, self._folder.spill_path)
             if anonymize_key is not None:
                 self._db.execute(
                     f"SET VARIABLE {anonymize.KEY_VARIABLE} = {sql_views.sql_literal(anonymize_key)}"
@@ -83,7 +82,7 @@ class EventLog:
             self._make_views(0)
             self._compression_check = compression_check.CompressionCheck(self.input_files, self._threads)
         except BaseException:
-            self._folder.cleanup()
+            self._folder.remove()
             raise
 
     def __enter__(self) -> Self:
@@ -95,7 +94,7 @@ class EventLog:
         self._compression_check.stop()
         self._worker.shutdown()
         self._db.close()
-        self._folder.cleanup()
+        self._folder.remove()
 
     def rows(self, sql: str, *params: object) -> list[Row]:
         """Run a query on `lines` and return its rows; each `?` is a parameter. Raises `UsageError`."""
@@ -106,6 +105,8 @@ class EventLog:
 
         Afterwards nothing but the log's files is accessible. Raises `UsageError`.
         """
+        if not sql.isascii() and any("\ud800" <= char <= "\udfff" for char in sql):
+            raise UsageError(f"the query is not valid text in this locale: {sql!a}")
         try:
             statements = self._db.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
@@ -119,7 +120,7 @@ class EventLog:
             self._db.execute("DROP VIEW question")
             return self._query(sql, ())
         except duckdb.Error as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(_whole_error(error)) from None
 
     def materialise(self, name: str, sql: str, *params: object) -> None:
         """Store a query's result as a temp table, so that later queries need not read the files."""
@@ -183,6 +184,16 @@ class EventLog:
                 self._bad_lines = total - good
             self._extent = LogExtent(good + self._bad_lines, self._bad_lines, first, last)
 
+    def require_log_lines(self) -> None:
+        """Raise `UsageError` if the files have lines, and none of them is a log line."""
+        extent = self.extent
+        if extent.lines and extent.lines == extent.bad_lines:
+            names = ", ".join(source.name for source in self.input_files)
+            raise UsageError(
+                f"none of the {extent.lines} lines of {names} is a log line of Greenroom"
+                " (--bad-lines says why): is it another file?"
+            )
+
     @property
     def bad_lines(self) -> int:
         """How many lines of the files are not log lines."""
@@ -242,17 +253,26 @@ class EventLog:
 
     def _query_retrying_long_lines(self, sql: str, params: Sequence[object]) -> QueryResult:
         with _as_usage_errors():
-            try:
-                return self._execute_in_worker(sql, params)
-            except duckdb.IOException:
-                self._name_damaged_file()
-                raise
-            except duckdb.InvalidInputException as error:
-                if "maximum_object_size" not in str(error) or self._limit_index + 1 == len(LINE_LIMITS_BYTES):
+            while True:
+                try:
+                    return self._execute_in_worker(sql, params)
+                except duckdb.IOException:
+                    self._name_damaged_file()
                     raise
-                self._db.execute("SET threads = 1")
-                self._make_views(self._limit_index + 1)
-                return self._execute_in_worker(sql, params)
+                except duckdb.InvalidInputException as error:
+                    if "maximum_object_size" not in str(error) or self._shortened:
+                        raise
+                    self._admit_longer_lines()
+
+    def _admit_longer_lines(self) -> None:
+        """Raise the limit of a line; beyond the last one, read copies in which longer lines are cut."""
+        if self._limit_index + 1 < len(LINE_LIMITS_BYTES):
+            self._db.execute("SET threads = 1")
+            self._make_views(self._limit_index + 1)
+            return
+        self._shortened = True
+        self.input_files = long_lines.shortened_copies(self.input_files, LINE_LIMITS_BYTES[-1], self._folder)
+        self._make_views(self._limit_index)
 
     def _name_damaged_file(self) -> None:
         """Raise `UsageError` with the name of the file that DuckDB cannot decompress."""
@@ -307,7 +327,10 @@ def _as_usage_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException:
-        raise UsageError("out of memory: raise --memory, or choose a shorter time") from None
+        raise UsageError(
+            "out of memory, or no space for temporary files: raise --memory, choose a shorter time,"
+            " or set TMPDIR"
+        ) from None
     except duckdb.IOException as error:
         raise UsageError(f"reading failed: {str(error).splitlines()[0]}") from None
     except duckdb.InvalidInputException as error:
@@ -316,6 +339,11 @@ def _as_usage_errors() -> Iterator[None]:
         raise UsageError(f"a line is longer than {LINE_LIMITS_BYTES[-1] >> 20} MiB: {error}") from None
     except duckdb.Error as error:
         raise UsageError(_query_error(error)) from None
+
+
+def _whole_error(error: duckdb.Error) -> str:
+    """Return the lines of an error in one, without the mark below the place."""
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip(" ^"))
 
 
 def _query_error(error: duckdb.Error) -> str:

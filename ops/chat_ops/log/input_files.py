@@ -6,9 +6,11 @@ and a file whose name contains pattern characters is read through a symbolic lin
 
 import contextlib
 import glob
+import gzip
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from chat_ops.log.errors import UsageError
+from chat_ops.log.temporary_folder import TemporaryFolder
 
 Compression = Literal["none", "gzip", "zstd"]
 STDIN: Final = "-"
@@ -26,6 +29,7 @@ _COMPRESSION_MAGIC: Final[dict[bytes, Compression]] = {
     **{bytes((0x50 + kind, 0x2A, 0x4D, 0x18)): "zstd" for kind in range(16)},
 }
 _UNSUPPORTED_MAGIC: Final = {b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip"}
+_COPY_BYTES: Final = 1 << 20
 _GLOB_CHARS: Final = frozenset("*?[")
 
 
@@ -36,9 +40,11 @@ class InputFile:
     name: str
     path: str
     compression: Compression
+    identity: tuple[int, int] = (0, 0)
+    """Device and inode of the file itself, where `path` is a copy."""
 
 
-def find_input_files(arguments: Sequence[str], folder: Path) -> list[InputFile]:
+def find_input_files(arguments: Sequence[str], folder: TemporaryFolder) -> list[InputFile]:
     """Return the files of `arguments` (paths, patterns, `-`), each once; pipes are copied into `folder`.
 
     Raises `UsageError` if a file is missing or cannot be read.
@@ -53,15 +59,18 @@ def find_input_files(arguments: Sequence[str], folder: Path) -> list[InputFile]:
             seen.add((status.st_dev, status.st_ino))
             if stat.S_ISDIR(status.st_mode):
                 raise UsageError(f"{name} is a directory: give its files, e.g. {Path(name) / '*.log*'}")
-            path = Path(name).absolute()
+            shown = "(standard input)" if name == STDIN else name
             if name == STDIN or not stat.S_ISREG(status.st_mode):
-                path = _spool(name, folder / f"spooled-{len(sources)}")
-            elif not _is_literal_path(str(path)):
-                link = folder / f"linked-{len(sources)}"
+                path = folder.path(f"to copy {shown}") / f"spooled-{len(sources)}"
+                _spool(name, path, folder)
+            elif _is_literal_path(str(path := Path(name).absolute())):
+                pass
+            else:
+                link = folder.path(f"to read {shown!a}") / f"linked-{len(sources)}"
                 link.symlink_to(path)
                 path = link
-            shown = "(standard input)" if name == STDIN else name
-            sources.append(InputFile(shown, str(path), _detect_compression(name, path)))
+            identity = (status.st_dev, status.st_ino)
+            sources.append(InputFile(shown, str(path), _detect_compression(name, path), identity))
     return sources
 
 
@@ -86,7 +95,8 @@ def _as_usage_errors(name: str) -> Iterator[None]:
         raise UsageError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _spool(name: str, copy: Path) -> Path:
+def _spool(name: str, copy: Path, folder: TemporaryFolder) -> None:
+    """Copy a file that can be read only once. Raises `OSError` for reading, `UsageError` for writing."""
     with contextlib.ExitStack() as stack:
         source: BinaryIO
         if name == STDIN:
@@ -95,8 +105,17 @@ def _spool(name: str, copy: Path) -> Path:
             source = sys.stdin.buffer
         else:
             source = stack.enter_context(Path(name).open("rb"))
-        shutil.copyfileobj(source, stack.enter_context(copy.open("xb")), 1 << 20)
-    return copy
+        try:
+            written = stack.enter_context(copy.open("xb", buffering=0))
+        except OSError as error:
+            raise folder.copy_failed(name, error) from None
+        while data := source.read(_COPY_BYTES):
+            view = memoryview(data)
+            while view:
+                try:
+                    view = view[written.write(view) :]
+                except OSError as error:
+                    raise folder.copy_failed(name, error) from None
 
 
 def _is_literal_path(path: str) -> bool:
@@ -113,3 +132,22 @@ def _detect_compression(name: str, path: Path) -> Compression:
                 f"{name} is compressed with {kind}: decompress it first ({kind} -dc {name} | chat-logs … -)"
             )
     return next((kind for magic, kind in _COMPRESSION_MAGIC.items() if head.startswith(magic)), "none")
+
+
+@contextlib.contextmanager
+def open_decompressed(source: InputFile) -> Iterator[BinaryIO | None]:
+    """Open the file decompressed; None for zstd if the program `zstd` is not installed."""
+    if source.compression == "none":
+        with Path(source.path).open("rb") as file:
+            yield file
+    elif source.compression == "gzip":
+        with gzip.open(source.path, "rb") as unpacked:
+            yield unpacked  # type: ignore[misc]  # it has the same methods
+    elif (program := shutil.which("zstd")) is None:
+        yield None
+    else:
+        command = [program, "-dcq", "--", source.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:  # noqa: S603
+            assert process.stdout is not None
+            yield process.stdout  # type: ignore[misc]  # as above
+            process.kill()

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from chat_ops.output.formatting import NUMERIC_KINDS, escape_unprintable, format_value
-from chat_ops.output.spark import sparkline
+from chat_ops.output.spark import BARS, sparkline
 from chat_ops.table import ReportColumn, ReportTable
 
 PIPE_WIDTH_COLUMNS: Final = 160
@@ -23,6 +23,21 @@ PAIR_COLUMNS: Final = 38
 """Width of a name with its value, side by side."""
 _TEXT_COLUMNS: Final = 30
 """Width that a text gets; a longer one is folded."""
+_UNKNOWN_WIDTH_COLUMNS: Final = 80
+_WIDTHS_COLUMNS: Final = (20, 10_000)
+"""Narrowest and widest table."""
+_ASCII: Final = {
+    "─": "-",
+    "│": "|",
+    "┼": "+",
+    "╶": "-",
+    "╴": "-",
+    "µ": "u",
+    "…": "~",
+    "·": ".",
+    **dict(zip(BARS, "_.-:=+*#", strict=True)),
+}
+"""Characters that we draw with, and those of ASCII for a locale that is not UTF-8."""
 _STYLES: Final = {"time": "green", "spark": "cyan"}
 _CONSOLE_OPTIONS: Final[dict[str, Any]] = {"highlight": False, "emoji": False, "markup": False}
 """rich must not interpret anything in a text."""
@@ -30,18 +45,40 @@ _CONSOLE_OPTIONS: Final[dict[str, Any]] = {"highlight": False, "emoji": False, "
 
 def print_tables(tables: Sequence[ReportTable], out: TextIO) -> None:
     """Print the tables; on a terminal in its width and in colour (unless NO_COLOR or TERM=dumb)."""
+    width = environment_columns()
     if out.isatty():
-        _print(tables, Console(file=out, **_CONSOLE_OPTIONS))
+        _print(tables, Console(file=out, width=width, **_CONSOLE_OPTIONS))
         return
     text = io.StringIO()
-    _print(
-        tables,
-        Console(
-            file=text, width=None if os.environ.get("COLUMNS") else PIPE_WIDTH_COLUMNS, **_CONSOLE_OPTIONS
-        ),
-    )
-    lines = text.getvalue().splitlines()
-    out.writelines(line.rstrip() + "\n" for line in lines)  # no trailing spaces in a file
+    _print(tables, Console(file=text, width=width or PIPE_WIDTH_COLUMNS, **_CONSOLE_OPTIONS))
+    lines = text.getvalue().translate(_ascii_for(out.encoding)).split("\n")
+    out.writelines(line.rstrip() + "\n" for line in lines[:-1])  # no trailing spaces in a file
+
+
+def environment_columns() -> int | None:
+    """Return the width that COLUMNS gives; None if it is not set.
+
+    0 and what is no number mean an unknown width: 80. Others are kept within what a table can be drawn in.
+    """
+    given = os.environ.get("COLUMNS")
+    if not given:
+        return None
+    if not (given.isascii() and given.isdigit() and int(given)):
+        return _UNKNOWN_WIDTH_COLUMNS
+    return min(max(int(given), _WIDTHS_COLUMNS[0]), _WIDTHS_COLUMNS[1])
+
+
+def _ascii_for(encoding: str | None) -> dict[int, str]:
+    """Return the characters of tables that an encoding lacks, with what is drawn instead."""
+    return {ord(char): plain for char, plain in _ASCII.items() if not _can_encode(char, encoding or "utf-8")}
+
+
+def _can_encode(char: str, encoding: str) -> bool:
+    try:
+        char.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def render_table(table: ReportTable, width: int = PIPE_WIDTH_COLUMNS) -> Grid:

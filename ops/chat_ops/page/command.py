@@ -7,12 +7,10 @@ fetch anything and to run any script but its own.
 
 import argparse
 import base64
-import contextlib
 import gzip
 import json
-import os
 import secrets
-import sys
+import stat
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import resources
@@ -23,6 +21,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from chat_cli import output_file
+from chat_cli.streams import print_error
+from chat_ops.exit_codes import EXIT_OK
 from chat_ops.log import cli_options
 from chat_ops.log.errors import UsageError
 from chat_ops.log.event_log import EventLog
@@ -45,13 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the page; return the exit code. Raises `UsageError` if it cannot be written."""
-    target = Path(args.html)
+    problem = output_file.find_problem(args.html)
+    if problem:
+        raise _unwritable(args.html, problem)
     with cli_options.open_log(args) as log:
-        if target.exists() and any(target.samefile(source.path) for source in log.input_files):
+        if _identity(args.html) in {source.identity for source in log.input_files}:
             raise UsageError(f"{args.html} is a log file: choose another name for the page")
-        _write(target, render_page(log))
-    sys.stderr.write(f"chat-logs: {target} written ({target.stat().st_size / 1e6:.1f} MB)\n")
-    return 0
+        page = render_page(log).encode()
+        log.require_log_lines()
+    try:
+        output_file.write_file(args.html, page)
+    except OSError as error:
+        raise _unwritable(args.html, error.strerror or str(error)) from None
+    print_error("chat-logs", f"{args.html} written ({len(page) / 1e6:.1f} MB)")
+    return EXIT_OK
 
 
 def render_page(log: EventLog) -> str:
@@ -82,16 +90,17 @@ def script_json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _write(target: Path, page: str) -> None:
-    """Write the page atomically. Raises `UsageError`."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+def _unwritable(name: str, problem: str) -> UsageError:
+    return UsageError(f"cannot write {name}: {problem}")
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    """Return device and inode of a regular file; None for anything else, or if it does not exist."""
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first error is reported
-            part.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {target}: {error.strerror}") from None
+        status = Path(name).stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def _read_resource(name: str) -> str:

@@ -5,8 +5,9 @@ from typing import Final
 
 from chat_ops.audits import continuity, order, runs, store, sums
 from chat_ops.audits.finding import AuditCheck, AuditVerdict
-from chat_ops.log.errors import BoundBrokenError
+from chat_ops.log.errors import BoundBrokenError, UsageError
 from chat_ops.log.event_log import EventLog
+from chat_ops.reports import row_limit
 from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "what the log can prove: gaps and repeats of seqs, crashes, failures of the store, lost lines"
@@ -23,7 +24,7 @@ _FAILING: Final = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the number of findings shown, and the failure condition."""
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="findings shown of each check (10)")
+    row_limit.add_top_option(parser, 10, "findings shown of each check")
     parser.add_argument(
         "--fail-if",
         choices=tuple(_FAILING),
@@ -33,9 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the verdicts and the findings. Raises `BoundBrokenError` by `--fail-if`."""
+    continuity.make_clock_table(log)
     runs.make_run_tables(log)
-    checks = _checked(log) if log.rows("SELECT count(*) FROM spans") != [(0,)] else [_NO_LINES]
-    tables = [_verdicts(checks), _findings(checks, max(args.top, 0))]
+    empty = log.rows("SELECT count(*) FROM spans") == [(0,)]
+    if empty and args.fail_if:
+        log.require_log_lines()
+        if args.fail_if != "unknown":
+            raise UsageError(f"nothing to audit: {_NO_LINES.text}")
+    checks = [_NO_LINES] if empty else _checked(log)
+    tables = [_verdicts(checks), _findings(checks, args.top)]
     if args.fail_if and any(check.verdict in _FAILING[args.fail_if] for check in checks):
         raise BoundBrokenError(tables)
     return tables

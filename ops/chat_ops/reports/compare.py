@@ -21,6 +21,9 @@ NOISE_PERCENT: Final = 10.0
 _MIN_SAMPLES: Final = {"p50": 10, "p90": 50, "p99": 500, "p999": 5000, "max": 1}
 """Durations needed for a percentile, so that at least five are beyond it."""
 _HOUR_S: Final = 3600.0
+_SIGNIFICANT: Final = 0.05
+"""Probability below which a difference of counts is no chance."""
+_EXACT_EVENTS: Final = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     """Return the metrics of both, and the bounds. Raises `BoundBrokenError` if one is broken."""
+    if not 0 <= args.noise < math.inf:
+        raise UsageError(f"--noise must be a number from 0, not {args.noise}")
     bounds = [bound for text in args.fail_if for bound in thresholds.parse_bounds(text)]
     before, now, notes = _measure_both(log, args)
     tables = [
@@ -108,6 +113,35 @@ def _verdict(change: float | None, noise: float) -> str | None:
     if change is None:
         return None
     return "worse" if change > noise else "better" if change < -noise else "same"
+
+
+def _count_verdict(before: LogMetrics, now: LogMetrics, name: str, noise: float) -> str | None:
+    """Return the verdict on a count: none if the two rates may be equal, and the counts differ by chance."""
+    change = thresholds.percent_change(before.rate(name), now.rate(name))
+    verdict = _verdict(change, noise)
+    if verdict not in {"worse", "better"}:
+        return verdict
+    counts = before.value(name) or 0, now.value(name) or 0
+    if verdict == "better":
+        chance = _chance_of_as_many(counts[0], sum(counts), before.seconds / (before.seconds + now.seconds))
+    else:
+        chance = _chance_of_as_many(counts[1], sum(counts), now.seconds / (before.seconds + now.seconds))
+    return verdict if chance < _SIGNIFICANT else "few"
+
+
+def _chance_of_as_many(count: float, of: float, share: float) -> float:
+    """Return the probability that `count` or more of `of` events fall into a `share` of the time.
+
+    Two Poisson counts with the same rate (Przyborowski and Wilenski 1940): binomial, beyond 1,000 events by
+    its normal approximation.
+    """
+    whole, least = round(of), round(count)
+    if whole > _EXACT_EVENTS:
+        deviation = math.sqrt(whole * share * (1 - share))
+        return 0.5 * math.erfc((least - 0.5 - whole * share) / (deviation * math.sqrt(2)))
+    return math.fsum(
+        math.comb(whole, n) * share**n * (1 - share) ** (whole - n) for n in range(least, whole + 1)
+    )
 
 
 def _change(before: float | None, now: float | None) -> tuple[float | None, float | None]:
@@ -178,7 +212,7 @@ def _trouble(before: LogMetrics, now: LogMetrics, noise: float) -> ReportTable:
         was, value = before.value(name), now.value(name)
         if was or value:
             rates = before.rate(name, _HOUR_S), now.rate(name, _HOUR_S)
-            change, shown = _change(*rates)
+            _, shown = _change(*rates)
             rows.append(
                 (
                     name,
@@ -186,7 +220,7 @@ def _trouble(before: LogMetrics, now: LogMetrics, noise: float) -> ReportTable:
                     _without_fraction(value),
                     *rates,
                     shown,
-                    _verdict(change, noise),
+                    _count_verdict(before, now, name, noise),
                 )
             )
     return ReportTable(
@@ -199,7 +233,7 @@ def _trouble(before: LogMetrics, now: LogMetrics, noise: float) -> ReportTable:
             ReportColumn("before_per_h", "before /h", "rate"),
             ReportColumn("now_per_h", "now /h", "rate"),
             ReportColumn("change", "change", "percent", "Of the rate; empty where there was none before"),
-            ReportColumn("verdict", "verdict", "text"),
+            ReportColumn("verdict", "verdict", "text", "few: too few events, the change may be chance"),
         ),
         rows,
     )

@@ -5,6 +5,7 @@ from typing import Final
 
 from chat_ops.log import time_buckets
 from chat_ops.log.event_log import EventLog
+from chat_ops.reports import row_limit
 from chat_ops.stats import percentiles
 from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the grouping and the step width."""
     parser.add_argument("--by", choices=("time", *_PART_ROWS), default="time", help="group by (time)")
     parser.add_argument("--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="busiest rooms or nodes shown (20)")
+    row_limit.add_top_option(parser, 20, "busiest rooms or nodes shown")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
@@ -47,7 +48,7 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
                 for name, of in figures.items()
             ),
         ]
-    return [*tables, _table_by(log, rare, args.by, max(args.top, 0), width)]
+    return [*tables, _table_by(log, rare, args.by, args.top, width)]
 
 
 def _table_by(log: EventLog, rare: str, what: str, top: int, width: int) -> ReportTable:

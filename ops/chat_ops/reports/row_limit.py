@@ -1,4 +1,4 @@
-"""The option `--limit` of reports with long tables."""
+"""The options `--limit` and `--top` of reports with long tables."""
 
 import argparse
 from typing import Final
@@ -19,8 +19,17 @@ def add_limit_option(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_top_option(parser: argparse.ArgumentParser, default: int, what: str) -> None:
+    """Add `--top` to a report; `what` says in the help text what there are so many of."""
+    parser.add_argument("--top", type=_parse_rows, default=default, metavar="N", help=f"{what} ({default})")
+
+
+def _parse_rows(text: str, least: int = 0) -> int:
+    """Return a number of rows, as an argparse type."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= MAX_ROWS):
+        raise argparse.ArgumentTypeError(f"must be a number from {least} to {MAX_ROWS:,}, not {text}")
+    return int(text)
+
+
 def _parse_limit(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_ROWS:
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_ROWS:,}, not {text}")
-    return number
+    return _parse_rows(text, least=1)

@@ -5,18 +5,23 @@ from typing import Final
 
 from chat_ops.log import time_buckets
 from chat_ops.log.event_log import EventLog
+from chat_ops.reports import row_limit
 from chat_ops.stats import percentiles
 from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "round trips by ping, and the sessions with the longest, against the kernel's own measure"
 
+_QUEUEING: Final = "CASE WHEN rtt_p50_ms >= tcp_rtt_ms THEN rtt_p50_ms - tcp_rtt_ms END"
+_NO_QUEUEING: Final = (
+    "queueing is empty where the kernel's round trip is the longer one: it is smoothed, and of other packets"
+)
 _ORDERS: Final = {"p99": "rtt_p99_ms", "tcp": "tcp_rtt_ms", "queueing": "queueing_ms"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the step width, and the choice of sessions."""
     parser.add_argument("--every", metavar="STEP", help="width of a step: 10s, 5m, 1h (chosen by the period)")
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="sessions shown (20)")
+    row_limit.add_top_option(parser, 20, "sessions shown")
     parser.add_argument("--worst", choices=tuple(_ORDERS), default="p99", help="order of the sessions (p99)")
 
 
@@ -36,12 +41,15 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
 def _sessions(log: EventLog, order: str, top: int) -> ReportTable:
     rows = log.rows(
         "SELECT username, session_id, address, ts, duration_s, rtt_samples, rtt_min_ms, rtt_p50_ms,"  # noqa: S608  a name from our list
-        " rtt_p99_ms, tcp_rtt_ms, rtt_p50_ms - tcp_rtt_ms AS queueing_ms FROM lines"
+        f" rtt_p99_ms, tcp_rtt_ms, {_QUEUEING} AS queueing_ms FROM lines"
         f" WHERE event = 'session_closed' AND {order} IS NOT NULL"
         f" ORDER BY {order} DESC, ts, session_id, username, address, duration_s, rtt_p99_ms, tcp_rtt_ms"
         " LIMIT ?",
-        max(top, 0),
+        top,
     )
+    notes = ["sessions are logged when they end: open ones are not included"] if rows else []
+    if any(p50 is not None and kernel is not None and p50 < kernel for *_, p50, _, kernel, _ in rows):
+        notes.append(_NO_QUEUEING)
     return ReportTable(
         "sessions",
         "Sessions with the longest round trips",
@@ -59,5 +67,5 @@ def _sessions(log: EventLog, order: str, top: int) -> ReportTable:
             ReportColumn("queueing_ms", "queueing", "ms", "p50 minus the kernel's: time in the two programs"),
         ),
         rows,
-        ["sessions are logged when they end: open ones are not included"] if rows else [],
+        notes,
     )

@@ -10,6 +10,7 @@ from typing import Final
 
 from chat_ops.log import restarts
 from chat_ops.log.event_log import EventLog
+from chat_ops.reports import row_limit
 from chat_ops.table import ReportColumn, ReportTable
 
 HELP: Final = "lagging readers: how often, how long, how far behind, and whether they caught up"
@@ -65,7 +66,7 @@ _COUNTED: Final = """count(*) FILTER (ended = 'caught up'), count(*) FILTER (end
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the number of readers shown."""
-    parser.add_argument("--top", type=int, default=20, metavar="N", help="slowest readers shown (20)")
+    row_limit.add_top_option(parser, 20, "slowest readers shown")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
@@ -73,7 +74,7 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
     log.materialise("slow_lines", _LINES)
     restarts.make_restarts_table(log)
     log.materialise("lags", _LAGS)
-    return [_sum(log), _readers(log, max(args.top, 0))]
+    return [_sum(log), _readers(log, args.top)]
 
 
 def _sum(log: EventLog) -> ReportTable:

@@ -14,6 +14,7 @@ from typing import Final
 from chat_ops.log.errors import UsageError
 from chat_ops.log.event_log import EventLog
 from chat_ops.queries import floods
+from chat_ops.reports import row_limit
 from chat_ops.stats import outlier_intervals, outliers
 from chat_ops.stats.histogram import SparseHistogram
 from chat_ops.table import ReportColumn, ReportTable, Row
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"rates (per second) up to this are never a storm ({outliers.STORM_FLOOR_PER_S:g})",
     )
-    parser.add_argument("--top", type=int, default=50, metavar="N", help="rows of each table (50)")
+    row_limit.add_top_option(parser, 50, "rows of each table")
 
 
 def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
@@ -55,7 +56,7 @@ def run(log: EventLog, args: argparse.Namespace) -> list[ReportTable]:
         raise UsageError("--factor and --floor must be numbers, not nan")
     log.materialise("storm_seconds", _SECONDS)
     outlier_intervals.make_intervals_table(log)
-    top = max(args.top, 0)
+    top = args.top
     return [_storms(log, args.factor, args.floor, top), *floods.flood_tables(log, args.factor, top)]
 
 

@@ -297,3 +297,48 @@ def test_audit_without_lines_is_unknown(tmp_path: Path) -> None:
     answer = ReportAnswer("audit", "--json", "--fail-if", "unknown", "--since", "2026-11-22", path)
     assert answer.code == 1
     assert [(row["check"], row["verdict"]) for row in answer.rows("audit")] == [("lines", "cannot tell")]
+
+
+def test_clock_that_was_set_back_is_no_disorder(tmp_path: Path) -> None:
+    """At 09:30 the clock goes back to 09:00; at 09:40 of it, it is past the old time."""
+    audit = Audit(
+        tmp_path,
+        started(1000),
+        *(message(1700 + n, n) for n in range(1, 101)),
+        *(message(n, 100 + n) for n in range(1, 101)),
+        *(message(20 * n, 200 + n) for n in range(10, 111)),
+        stopped(2300),
+        started(2400),
+        message(2401, 311),
+    )
+    assert {audit.verdict(check) for check in ("gaps", "repeats", "disorder")} <= {"fine", "notice"}
+    assert audit.verdict("clock_back") == "notice"
+    assert audit.verdict("crashes") == "notice"  # the run that began at 09:16 has lines before that
+    assert "not counted, as the clock was set back" in audit.checks["disorder"]["says"]
+
+
+def test_disorder_beside_a_clock_that_was_set_back_is_wrong(tmp_path: Path) -> None:
+    audit = Audit(
+        tmp_path,
+        started(0),
+        *(message(100 + n, n) for n in (1, 2, 3, 4)),
+        *(message(50 + n, 4 + n) for n in (1, 2)),  # set back
+        message(201, 8),  # long after
+        message(202, 7),
+    )
+    assert audit.verdict("disorder") == "wrong"
+    assert audit.says("disorder") == ["7 comes after 8"]
+    assert audit.verdict("clock_back") == "notice"
+
+
+@pytest.mark.parametrize("lines", [[], ['{"a": 1}'], ["text", "", "more"]])
+@pytest.mark.parametrize("bound", ["wrong", "notice", "unknown"])
+def test_nothing_to_audit_is_no_success(tmp_path: Path, lines: list[str], bound: str) -> None:
+    (tmp_path / "log").write_text("".join(f"{line}\n" for line in lines))
+    answer = ReportAnswer("audit", "--fail-if", bound, tmp_path / "log")
+    if lines or bound != "unknown":
+        assert answer.code == 2
+        assert ("none of the" if lines else "nothing to audit") in answer.errors
+        assert answer.text == ""
+    else:
+        assert answer.code == 1

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat_cli import output_file
 from chat_swarm.model.hgrm import percentile_distribution
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
 from chat_swarm.model.schema import MachineSample, Quantiles, ServerSample, Summary, TimelineRow
-from chat_swarm.results import run_directory
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.run_directory import RunDirectory, RunDirectoryError, read_run, write_report
 from chat_swarm.results.timeline_csv import COLUMNS, decode, encode
@@ -143,14 +143,14 @@ def test_create_in_an_unwritable_path_raises(tmp_path: Path) -> None:
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    really = run_directory._write_atomically
+    really = output_file.write_file
 
-    def replace(path: Path, text: str) -> None:
+    def replace(path: Path, data: bytes) -> None:
         if not names or path.name in names:
             raise OSError(errno.ENOSPC, "No space left on device")
-        really(path, text)
+        really(path, data)
 
-    monkeypatch.setattr(run_directory, "_write_atomically", replace)
+    monkeypatch.setattr(output_file, "write_file", replace)
 
 
 def test_write_to_a_full_disk_prints_the_summary(
@@ -186,7 +186,7 @@ def test_write_with_a_failing_report_writes_the_run(run: FinishedRun, tmp_path: 
         raise KeyError("delivery")
 
     (problem,) = RunDirectory.create(tmp_path / "a", "x").write(run, missing)
-    assert "install greenroom[loadtest]" in problem
+    assert "pip install '.[loadtest]'" in problem
     (problem,) = RunDirectory.create(tmp_path / "b", "x").write(run, broken)
     assert "KeyError" in problem
     assert read_run(tmp_path / "b").summary == run.summary
@@ -195,6 +195,28 @@ def test_write_with_a_failing_report_writes_the_run(run: FinishedRun, tmp_path: 
 def test_write_report_replaces_the_old_one(run: FinishedRun, tmp_path: Path) -> None:
     RunDirectory.create(tmp_path, "x").write(run, page)
     assert write_report(tmp_path, "new").read_text() == "new"
+
+
+def test_write_report_through_a_link_keeps_link_and_mode(run: FinishedRun, tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "run", "x").write(run, page)
+    real = tmp_path / "real.html"
+    real.write_text("old")
+    real.chmod(0o600)
+    (tmp_path / "run" / "report.html").unlink()
+    (tmp_path / "run" / "report.html").symlink_to(real)
+    write_report(tmp_path / "run", "new")
+    assert (tmp_path / "run" / "report.html").is_symlink()
+    assert (real.read_text(), real.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+def test_summary_that_cannot_be_printed_either_is_reported(
+    run: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RunDirectory.create(tmp_path, "x")
+    full_disk(monkeypatch)
+    with Path("/dev/full").open("w") as out:
+        problems = directory.write(run, page, out)
+        assert "nor could the summary be printed instead" in problems[-1]
 
 
 @pytest.mark.parametrize(
