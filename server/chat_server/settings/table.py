@@ -11,10 +11,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 from chat_protocol import DEFAULT_PORT
 from chat_server.settings.spec import Section, Setting, row
+from chat_server.settings.user_folders import APP, expanded, user_data_folder
 from chat_server.settings.value_types import (
     FOLDER,
     HOST,
@@ -22,7 +21,6 @@ from chat_server.settings.value_types import (
     STORE,
     SWITCH,
     choice,
-    expanded,
     name,
     number,
     seconds,
@@ -30,7 +28,11 @@ from chat_server.settings.value_types import (
     whole,
 )
 
-APP: Final = "greenroom"
+
+def _host_name() -> str:
+    """Return the name of this machine, without what a log or a terminal could not show."""
+    name = socket.gethostname()
+    return "".join(char if char.isprintable() and char != " " else "?" for char in name)[:64] or "localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Config:
     )
     node: str = row(
         Section.LISTEN,
-        socket.gethostname,
+        _host_name,
         name(64),
         "name of this server, sent to clients and written in each line of the log",
         shown="this machine's name",
@@ -87,7 +89,7 @@ class Config:
     )
     data_dir: Path = row(  # noqa: RUF009  a row is a field
         Section.KEEP,
-        lambda: Path(platformdirs.user_data_dir(APP)),
+        lambda: user_data_folder() or Path(),
         FOLDER,
         "folder of the store's file, if --store does not name one",
     )
@@ -353,6 +355,11 @@ class Config:
         "they do not all reconnect at once",
         unit="seconds",
     )
+
+    @property
+    def needs_data_dir(self) -> bool:
+        """Whether anything is stored in the data folder: messages, or the log while the console is used."""
+        return not self.store or (self.console and not self.log_file)
 
     @property
     def store_path(self) -> Path | None:

@@ -4,10 +4,14 @@ import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from chat_server.settings.user_folders import expanded
+
 T = TypeVar("T")
+
+_NUMBER: Final = r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,9})?"
+"""What `float` reads, without its underscores, blanks, digits of other scripts and names such as `nan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,14 @@ def number(low: float, high: float, zero: str = "", *, metavar: str = "N") -> Va
     """Return the type of numbers from `low` to `high`, whole or not."""
 
     def read(given: object) -> float:
+        if isinstance(given, str) and not re.fullmatch(_NUMBER, given):
+            raise ValueError
         if type(given) is bool or not isinstance(given, str | int | float):
             raise ValueError
-        value = float(given)
+        try:
+            value = float(given)
+        except OverflowError:  # a whole number of hundreds of digits, in a file
+            raise ValueError from None
         if not low <= value <= high:  # also false for nan
             raise ValueError
         return value
@@ -130,6 +139,7 @@ def _read_host(given: object) -> str:
             raise ValueError from None
     elif bare != text or not re.fullmatch(r"[\w.-]+", bare):
         raise ValueError
+    bare.encode("idna")  # raises UnicodeError, a ValueError, for what cannot be looked up
     return bare
 
 
@@ -146,7 +156,7 @@ def _read_store(given: object) -> str:
         # them.
         if path in {"", url, ":memory:"} or path.endswith("/") or "?" in path:
             raise ValueError
-        _path(path)
+        expanded(_path(path))
     return url
 
 
@@ -159,14 +169,6 @@ OUTPUT: Final = ValueType("FILE", "a path, or - for standard output", _read_outp
 """A file to write; standard output is the empty string."""
 STORE: Final = ValueType("URL", "memory, sqlite:///relative/path or sqlite:////absolute/path", _read_store)
 """URL of the message store; the URL of a file is written as in SQLAlchemy."""
-
-
-def expanded(path: str) -> Path:
-    """Return the path with a leading `~` replaced by the home folder, if that is known."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:  # no such user, or a user without a home
-        return Path(path)
 
 
 def _text(given: object) -> str:
