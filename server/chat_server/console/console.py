@@ -1,17 +1,14 @@
-"""The operator's console: reads the server's terminal, and takes part in the lobby as an ordinary session.
+"""The operator's console: takes part from the server's terminal as an ordinary session.
 
-prompt_toolkit reads the terminal in a native thread, so that the event loop never waits for keys. Everything
-else runs in the loop, and uses the core as any session does: commands in, events out.
+A native thread reads and writes the terminal (terminal.py). Everything else runs in the event loop, and uses
+the core as any session does: commands in, events out.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
+import unicodedata
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
@@ -20,8 +17,10 @@ from gevent.event import Event
 from chat_protocol import LOBBY, commands, sentences
 from chat_protocol.dialects import ndjson
 from chat_protocol.errors import ByeReason, ErrorCode, Refused
-from chat_protocol.events import Error, MessageEvent, Opened, PongEvent, Presence, Welcome
+from chat_protocol.events import Error, Joined, Left, MessageEvent, Opened, PongEvent, Presence, Welcome
+from chat_protocol.names import fold
 from chat_server.console.link import ConsoleLink
+from chat_server.console.terminal import OperatorTerminal
 from chat_server.core.sessions.session import BaseSession
 from chat_server.observability.event_log import to_printable
 from chat_server.vocabulary import LogEvent
@@ -35,15 +34,12 @@ if TYPE_CHECKING:
     from chat_server.core.delivery.room import Session
 
 HELP: Final = (
-    "A line is sent to the lobby.  /msg NAME text   message to one user   /who   connected users\n"
+    "A line is sent to the lobby, or to the room that the prompt names.\n"
+    "/join ROOM  enter a room, or speak in it again   /leave [ROOM]  leave it\n"
+    "/msg NAME text   message to one user   /who   connected users\n"
     "/rooms  list of rooms   /kick NAME  disconnect a user for a minute   /help  this help\n"
     "/quit  stop the server   bye  send 'bye' to the lobby, then stop the server"
 )
-
-
-def has_terminal() -> bool:
-    """Return whether standard input and output are a terminal."""
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout is not None and sys.stdout.isatty()
 
 
 class ConsoleOutbox:
@@ -78,7 +74,7 @@ class ConsoleOutbox:
 
 
 class Console(ConsoleLink):
-    """The operator's session, and the thread that reads the terminal."""
+    """The operator's session."""
 
     def __init__(
         self, hub: Hub, router: Router, stop: Callable[[str], None], log: FilteringBoundLogger
@@ -87,12 +83,12 @@ class Console(ConsoleLink):
         self._router = router
         self._stop = stop
         self._log = log
-        self._terminal_lost = False
-        self._lines: deque[str | OSError | None] = deque()
+        self._room = LOBBY
+        self._line_refused = False
+        self._lines: deque[str | BaseException | None] = deque()
         self._line_ready = Event()
         self._wake: Any = gevent.get_hub().loop.async_(ref=False)
-        self._prompt: Any = None
-        self._thread = threading.Thread(target=self._read_terminal, name="console", daemon=True)
+        self._terminal = OperatorTerminal(self._enqueue, self._enqueue)
         self._greenlet: gevent.Greenlet | None = None
         self.session: Session = BaseSession(
             self, ConsoleOutbox(self._show_event, self._report_failure), hub.clock.monotonic()
@@ -103,42 +99,23 @@ class Console(ConsoleLink):
         self._hub.lifecycle.activate_operator(self.session, self._hub.registry.new_identity())
         self._hub.rooms.join(self._hub.rooms.find_or_make(LOBBY), self.session)
         self._wake.start(self._line_ready.set)
+        self._print(HELP)
         self._greenlet = gevent.spawn(self._serve)
-        self._thread.start()
+        self._terminal.start()
 
     def close(self) -> None:
         """Stop the prompt, and restore the terminal."""
         self._wake.stop()
-        prompt = self._prompt
-        if prompt is not None and prompt.app.is_running and prompt.app.loop is not None:
-            prompt.app.loop.call_soon_threadsafe(lambda: prompt.app.exit(exception=EOFError()))
-        self._thread.join(timeout=2)
+        self._terminal.close()
 
-    # The native thread
-
-    def _read_terminal(self) -> None:
-        """Queue each typed line; at the end None (Ctrl-C, Ctrl-D) or a lost terminal's error."""
-        from prompt_toolkit import PromptSession  # noqa: PLC0415  only a console needs it
-        from prompt_toolkit.patch_stdout import patch_stdout  # noqa: PLC0415
-
-        self._prompt = PromptSession("server> ", erase_when_done=True)
-        try:
-            with patch_stdout(raw=False):
-                while True:
-                    self._enqueue_line(self._prompt.prompt(handle_sigint=False))
-        except (EOFError, KeyboardInterrupt):
-            self._enqueue_line(None)
-        except OSError as error:
-            self._enqueue_line(error)
-
-    def _enqueue_line(self, line: str | OSError | None) -> None:
+    def _enqueue(self, line: str | BaseException | None) -> None:
+        """Hand a line, or the end of the terminal, to the loop. Called by the terminal's thread."""
         self._lines.append(line)
         self._wake.send()
 
     # The event loop's thread
 
     def _serve(self) -> None:
-        self._print(HELP)
         while True:
             self._line_ready.wait()
             self._line_ready.clear()
@@ -147,26 +124,40 @@ class Console(ConsoleLink):
                 if line is None:
                     self._stop("console")
                     return
-                if isinstance(line, OSError):
+                if isinstance(line, BaseException):
                     self._leave(line)
                     return
-                try:
-                    self._run_line(line.strip())
-                except Refused as refusal:
-                    self._print(f"! {refusal.message}")
+                self._handle(line)
 
-    def _leave(self, error: OSError) -> None:
+    def _handle(self, line: str) -> None:
+        """Execute a line; if it is refused, say why. It is in the prompt's history."""
+        self._line_refused = False
+        try:
+            self._run_line(_without_invisible_start(line).rstrip())
+        except Refused as refusal:
+            self._refuse(refusal.message)
+        except Exception as error:  # noqa: BLE001  a bug costs this line only
+            self._report_failure(error)
+            self._refuse(f"an internal error; see internal_error in the log ({type(error).__name__})")
+        if self._line_refused and _says_something(line):
+            self._print("! it was not sent; the Up key brings the line back")
+
+    def _refuse(self, sentence: str) -> None:
+        self._line_refused = True
+        self._print(f"! {to_printable(sentence)}")
+
+    def _leave(self, error: BaseException) -> None:
         """Log that the terminal is gone, and end the operator's session; the server goes on."""
-        self._terminal_lost = True
-        self._log.warning(LogEvent.CONSOLE_UNAVAILABLE, reason="terminal_lost", error=str(error))
+        reason = "terminal_lost" if isinstance(error, OSError) else "terminal_failed"
+        self._log.warning(LogEvent.CONSOLE_UNAVAILABLE, reason=reason, error=str(error) or repr(error))
         self._hub.wait_own_delivered(self.session)
         self._hub.lifecycle.persist_closings(self.session)
         self._hub.lifecycle.disconnect(self.session)
 
     def _run_line(self, line: str) -> None:
-        """Execute a line: a message for the lobby, or a command. Raises `Refused`."""
-        word, _, rest = line.partition(" ")
-        rest = rest.strip()
+        """Execute a line: a message for the current room, or a command. Raises `Refused`."""
+        word, *others = line.split(maxsplit=1)[:2] or [""]
+        rest = others[0] if others else ""
         match word:
             case "":
                 return
@@ -181,22 +172,37 @@ class Console(ConsoleLink):
                 self._dispatch(commands.Who())
             case "/rooms":
                 self._dispatch(commands.Rooms())
-            case "/msg" if " " in rest:
-                name, _, text = rest.partition(" ")
-                self._dispatch(commands.Message(message=text.strip(), to=name))
+            case "/join" if rest:
+                self._dispatch(commands.Join(room=rest))
+            case "/leave":
+                self._leave_room(rest or self._room)
+            case "/msg" if len(rest.split(maxsplit=1)) == 2:
+                name, text = rest.split(maxsplit=1)
+                self._dispatch(commands.Message(message=text, to=name))
             case "/kick" if rest:
                 self._kick(rest)
+            case "/join":
+                raise Refused(ErrorCode.INVALID_FIELD, "usage: /join ROOM")
             case "/msg" | "/kick":
                 raise Refused(ErrorCode.INVALID_FIELD, "usage: /msg NAME text, /kick NAME")
             case _ if word.startswith("/") and not word.startswith("//"):
                 raise Refused(ErrorCode.UNKNOWN_TYPE, f"unknown command {word}; /help lists the commands")
             case _:
                 text = line[1:] if line.startswith("//") else line
-                self._dispatch(commands.Message(message=text, room=LOBBY))
+                self._dispatch(commands.Message(message=text, room=self._room))
 
     def _dispatch(self, command: commands.AnyCommand) -> None:
         self.session.read_at = self._hub.clock.monotonic()
         self._router.dispatch(self.session, command)
+
+    def _leave_room(self, name: str) -> None:
+        if fold(name) == LOBBY:
+            raise Refused(ErrorCode.FORBIDDEN, "the console stays in the lobby")
+        self._dispatch(commands.Leave(room=name))
+
+    def _speak_in(self, room: str) -> None:
+        self._room = room
+        self._terminal.set_prompt("server> " if room == LOBBY else f"server ({to_printable(room)})> ")
 
     def _kick(self, name: str) -> None:
         user = self._hub.directory.require_user(name)
@@ -207,6 +213,10 @@ class Console(ConsoleLink):
 
     def _show_event(self, event: WireEvent) -> None:
         """Print an event; control characters of peers are escaped."""
+        if isinstance(event, Joined):
+            self._speak_in(event.room)
+        elif isinstance(event, Left) and event.room == self._room:
+            self._speak_in(LOBBY)
         match event:
             case MessageEvent():
                 minute = int(event.timestamp // 60)
@@ -221,7 +231,7 @@ class Console(ConsoleLink):
             case Welcome() | PongEvent():
                 return
             case Error():
-                self._print(f"! {to_printable(event.message)}")
+                self._refuse(event.message)
             case Presence() if not (event.joined or event.left):
                 return
             case _:
@@ -232,17 +242,7 @@ class Console(ConsoleLink):
         self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _print(self, text: str) -> None:
-        """Print. MUST NOT raise: a delivery that shows its messages here goes on to the other members."""
-        if self._terminal_lost:
-            return
-        try:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-        except OSError as error:
-            self._terminal_lost = True
-            with Path(os.devnull).open("wb") as null:  # what is still buffered is flushed at the exit
-                os.dup2(null.fileno(), 1)
-            self._enqueue_line(error)
+        self._terminal.show(text + "\n")
 
     # The port `Link`: called by the core
 
@@ -258,3 +258,16 @@ class Console(ConsoleLink):
         """Stop the server: the operator has no other way to leave, and no use for `after` (seconds)."""
         del message, after, ref
         self._stop(reason)
+
+
+def _without_invisible_start(line: str) -> str:
+    """Return a line without what nobody sees at its start: a pasted byte order mark would hide a command."""
+    start = 0
+    while start < len(line) and (line[start].isspace() or unicodedata.category(line[start]) == "Cf"):
+        start += 1
+    return line[start:]
+
+
+def _says_something(line: str) -> bool:
+    """Return whether a line is a message, public or private, and no other command."""
+    return not line.startswith("/") or line.startswith(("//", "/msg "))
