@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent.server import StreamServer
@@ -116,19 +116,44 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
             self._rejected_lingering -= 1
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket on the first address of `host` (IPv4 or IPv6); raise OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets on all addresses of `host` (IPv4 and IPv6), on one port; raise OSError.
+
+    A name such as `localhost` may have several, and a client tries any of them first. Those that this machine
+    does not have are left out, unless none is left.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in addresses:
+            chosen = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(_listen_on(family, (address[0], chosen, *address[2:]), dual=host == "::"))
+            except OSError as error:
+                if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                    raise
+                absent = error
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    if absent is not None and not sockets:
+        raise absent
+    return sockets
+
+
+def _listen_on(family: int, address: tuple[Any, ...], *, dual: bool) -> socket.socket:
+    """Return a listening socket on one address; `dual`: an IPv6 one takes IPv4 clients, too."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit these.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
-        if family == socket.AF_INET6 and host == "::":
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 clients, too
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         sock.bind(address)
         sock.listen(LISTEN_BACKLOG)
         sock.setblocking(False)

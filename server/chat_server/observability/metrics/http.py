@@ -5,12 +5,16 @@ Only the snapshot is taken in the chat's loop: a watcher's `send`, the one call 
 requests it. Everything is bounded: connections at once and per second, bytes and seconds of each connection,
 snapshots per second. When all connections are in use, the oldest is closed for a new one, so nobody can
 occupy all of them.
+
+A request whose `Host` is none of the server's own names gets 421: a web page whose name is made to resolve to
+this machine (DNS rebinding) could read the metrics else.
 """
 
+import ipaddress
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -51,13 +55,19 @@ class MetricsServer:
 
     def __init__(
         self,
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
+        names: Sequence[str],
         take_snapshot: Callable[[], Snapshot],
         not_ready_reason: Callable[[], str],
         on_failed: Callable[[Exception], None],
     ) -> None:
-        """`take_snapshot` runs in the loop that calls `start`, the other two in the thread of the server."""
-        self._listening = listening
+        """`names`: host names under which it may be asked, besides `localhost` and IP addresses.
+
+        `take_snapshot` runs in the loop that calls `start`, the other two in the thread of the server.
+        """
+        self._listening = list(listening)
+        self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
+        self._port = int(listening[0].getsockname()[1])
         self._on_failed = on_failed
         self._take_snapshot = take_snapshot
         self._not_ready_reason = not_ready_reason
@@ -76,11 +86,12 @@ class MetricsServer:
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return int(self._listening.getsockname()[1])
+        return self._port
 
     def start(self) -> None:
         """Listen, and start the thread."""
-        self._listening.listen(LISTEN_BACKLOG)
+        for sock in self._listening:
+            sock.listen(LISTEN_BACKLOG)
         self._chat_loop_wake = gevent.get_hub().loop.async_(ref=False)
         self._chat_loop_wake.start(self._provide_snapshot)
         self._thread.start()
@@ -107,12 +118,13 @@ class MetricsServer:
         own_loop_wake = gevent_hub.loop.async_()
         own_loop_wake.start(self._on_wake)
         self._own_loop_wake = own_loop_wake
-        listener = gevent.socket.socket(fileno=self._listening.detach())
-        accepting = gevent.spawn(self._accept, listener)
+        listeners = [gevent.socket.socket(fileno=sock.detach()) for sock in self._listening]
+        accepting = [gevent.spawn(self._accept, listener) for listener in listeners]
         if not self._stopping:
             self._stop_requested.wait()
-        gevent.killall([accepting, *self._connections.values()])
-        listener.close()
+        gevent.killall([*accepting, *self._connections.values()])
+        for listener in listeners:
+            listener.close()
         own_loop_wake.close()
         gevent_hub.destroy(destroy_loop=True)
 
@@ -184,9 +196,17 @@ class MetricsServer:
             return _status_response(HTTPStatus.BAD_REQUEST)
         if words[0] not in {"GET", "HEAD"}:
             return _status_response(HTTPStatus.METHOD_NOT_ALLOWED)
+        hosts = _headers(head, b"host")
+        if len(hosts) > 1:  # RFC 9112, 3.2; a request without any is no browser's
+            return _status_response(HTTPStatus.BAD_REQUEST)
+        if hosts and not self._is_own_name(hosts[0]):
+            return _Response(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                b"this port answers to localhost, to IP addresses and to the name given as --metrics-host\n",
+            )
         match words[1].partition("?")[0]:
             case "/metrics":
-                return self._metrics_response(_header(head, b"accept"))
+                return self._metrics_response("".join(_headers(head, b"accept")[:1]))
             case "/healthz":
                 return _Response(HTTPStatus.OK, b"ok\n")
             case "/readyz":
@@ -195,6 +215,17 @@ class MetricsServer:
                     return _Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
                 return _Response(HTTPStatus.OK, b"ready\n")
         return _Response(HTTPStatus.NOT_FOUND, b"not found; this port has /metrics, /healthz and /readyz\n")
+
+    def _is_own_name(self, host: str) -> bool:
+        """Return whether a `Host` header names this server: by name or IP address, with any port."""
+        name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+        if name.lower().rstrip(".") in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
     def _metrics_response(self, accept: str) -> _Response:
         snapshot = self._fresh_snapshot()
@@ -223,13 +254,10 @@ def _status_response(status: HTTPStatus) -> _Response:
     return _Response(status, f"{status.phrase}\n".encode())
 
 
-def _header(head: bytes, name: bytes) -> str:
-    """Return the value of a header, empty if it is missing."""
-    for line in head.split(b"\r\n")[1:]:
-        key, _, value = line.partition(b":")
-        if key.strip().lower() == name:
-            return value.decode("latin-1")
-    return ""
+def _headers(head: bytes, name: bytes) -> list[str]:
+    """Return the values of a header."""
+    pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    return [value.strip().decode("latin-1") for key, _, value in pairs if key.strip().lower() == name]
 
 
 def _read_head(sock: Any) -> bytes:

@@ -48,7 +48,9 @@ class Site:
     def __init__(self, take: Callable[[], Any], trouble: str) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.failures: list[Exception] = []
-        self.server = MetricsServer(listening, take, lambda: trouble, self.failures.append)
+        self.server = MetricsServer(
+            [listening], ["chat.example"], take, lambda: trouble, self.failures.append
+        )
         self.port = self.server.port
         self.server.start()
 
@@ -64,7 +66,7 @@ class Site:
             peer.close()
 
     def get(self, path: str) -> bytes:
-        return self.ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 def rest(peer: Any) -> bytes:
@@ -153,6 +155,36 @@ def test_malformed_request_gets_status_code(site: Site, request_: bytes, code: i
     assert status(site.ask(request_)) == code
     assert status(site.get("/metrics")) == 200
     assert not site.failures
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST.:7073", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.1:7073", 200),
+        ("[::1]:7073", 200),
+        ("192.0.2.7:80", 200),
+        ("chat.example", 200),  # --metrics-host
+        ("Chat.Example:7073", 200),
+        ("evil.example", 421),
+        ("evil.example:7073", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("chat.example.evil", 421),
+        ("[evil]", 421),
+        ("2130706433", 421),
+        ("", 421),
+        ("localhost\r\nHost: evil.example", 400),
+    ],
+)
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
+def test_request_for_another_host_is_refused(site: Site, host: str, status: int, path: str) -> None:
+    answer = site.ask(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    expected = 404 if status == 200 and path == "/nothing" else status
+    assert answer.startswith(f"HTTP/1.1 {expected} ".encode())
+    assert (b"greenroom_" in answer) == (status == 200 and path == "/metrics")
 
 
 def test_request_in_too_many_pieces_gets_431(site: Site) -> None:
