@@ -5,6 +5,7 @@ Tests use it, too: `Server(config, log).start()`, then `stop()`.
 
 import os
 import socket
+from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
@@ -36,7 +37,13 @@ from chat_server.observability.metrics.health import Health, Phase
 from chat_server.observability.metrics.http import MetricsServer
 from chat_server.observability.metrics.snapshot import MetricsCollector, Value
 from chat_server.settings.load import Config
-from chat_server.startup import address_limits_of, limits_of, listen_or_fail, raise_descriptor_limit
+from chat_server.startup import (
+    address_limits_of,
+    limits_of,
+    listen_or_fail,
+    notify_service_manager,
+    raise_descriptor_limit,
+)
 from chat_server.system_clock import SystemClock
 from chat_server.vocabulary import LogEvent
 
@@ -74,12 +81,15 @@ class Server:
             on_closed=self.reporter.session_closed,
             on_failed=self.reporter.connection_failed,
         )
-        self.listener = Listener(
-            self._listening,
-            self.connections,
-            max_connections=self._max_connections,
-            on_rejected=self.reporter.connection_rejected,
-        )
+        self.listeners = [
+            Listener(
+                sock,
+                self.connections,
+                max_connections=self._max_connections,
+                on_rejected=self.reporter.connection_rejected,
+            )
+            for sock in self._listening
+        ]
         self.commit_loop = CommitLoop(
             self.log, self.store.location, self.core.ingest, committer, commit_wakeup
         )
@@ -100,7 +110,7 @@ class Server:
         self.health = Health(committer, self.loop_lag, self.clock)
         self.metrics_server: MetricsServer | None = None
         metrics: MetricsCollector | None = None
-        if self._metrics_listening is not None:
+        if self._metrics_listening:
             metrics = MetricsCollector(
                 self._constant_metrics(),
                 hub,
@@ -113,6 +123,7 @@ class Server:
             )
             self.metrics_server = MetricsServer(
                 self._metrics_listening,
+                (config.metrics_host, socket.gethostname()),
                 metrics.take_snapshot,
                 self.health.not_ready_reason,
                 failures.internal_error,
@@ -123,15 +134,14 @@ class Server:
     def _open_ports(self, config: Config) -> None:
         """Open the sockets, then the store: a port in use must not leave a new data file behind."""
         self._listening = listen_or_fail("", config.host, config.port)
-        self._metrics_listening: socket.socket | None = None
+        self._metrics_listening: list[socket.socket] = []
         try:
             if config.metrics_port:
                 self._metrics_listening = listen_or_fail("metrics-", config.metrics_host, config.metrics_port)
             self.store = open_engine(config, self.clock.time)
         except BaseException:
-            self._listening.close()
-            if self._metrics_listening is not None:
-                self._metrics_listening.close()
+            for sock in (*self._listening, *self._metrics_listening):
+                sock.close()
             raise
 
     def _build_core(
@@ -162,7 +172,12 @@ class Server:
     @property
     def port(self) -> int:
         """The TCP port it listens on."""
-        return int(self._listening.getsockname()[1])
+        return int(self._listening[0].getsockname()[1])
+
+    @property
+    def hosts(self) -> list[str]:
+        """The IP addresses it listens on."""
+        return [str(sock.getsockname()[0]) for sock in self._listening]
 
     @property
     def address(self) -> str:
@@ -184,7 +199,8 @@ class Server:
             gevent.spawn(repeat_every, TICK_INTERVAL_S, self.ticker.tick, self.log),
             gevent.spawn(repeat_every, self.config.log_interval, self.report.write, self.log),
         ]
-        self.listener.start()
+        for listener in self.listeners:
+            listener.start()
         self.health.phase = Phase.SERVING
         self.log.info(
             LogEvent.SERVER_STARTED,
@@ -196,17 +212,41 @@ class Server:
             sync=self.store.sync,
             epoch=self.store.epoch,
         )
+        notify_service_manager(os.environ, "READY=1")
         if self.store.epoch_changed:
             self.log.warning(LogEvent.EPOCH_CHANGED, epoch=self.store.epoch, reason="the log's end was lost")
 
     def stop(self, reason: str) -> None:
-        """Stop gracefully: store and deliver accepted messages, send `bye`, write the last log lines."""
+        """Stop gracefully: store and deliver accepted messages, send `bye`, write the last log lines.
+
+        What fails is logged, and holds up nothing of the rest: the process must end.
+        """
         if self._stopping:
             return
         self._stopping = True
         self.health.phase = Phase.STOPPING
+        notify_service_manager(os.environ, "STOPPING=1")
         self.log.info(LogEvent.SERVER_STOPPING, reason=reason, sessions=len(self.core.hub.sessions))
-        self.listener.stop()
+        for step in (
+            *(listener.stop for listener in self.listeners),
+            self._drain,
+            lambda: gevent.killall(self._greenlets),
+            self.watchdog.stop,
+            self.report.write,
+            self.loop_lag.stop,
+            self._close_store,
+            *(() if self.metrics_server is None else (self.metrics_server.stop,)),
+        ):
+            try:
+                step()
+            except Exception as error:
+                self.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+        uptime = round(self.clock.monotonic() - self._started_at, 3)
+        self.log.info(LogEvent.SERVER_STOPPED, uptime_s=uptime, reason=reason)
+        self.sink.close()
+        self.stopped.set()
+
+    def _drain(self) -> None:
         drain(
             self.connections,
             self.core.committer,
@@ -216,23 +256,12 @@ class Server:
             reconnect_spread_s=self.config.reconnect_spread,
             on_unfinished=self.reporter.session_closed,
         )
-        gevent.killall(self._greenlets)
-        self._finish(reason)
 
-    def _finish(self, reason: str) -> None:
-        self.watchdog.stop()
-        self.report.write()
-        self.loop_lag.stop()
-        try:
-            self.store.close()
-        except Exception as error:  # noqa: BLE001  a failing disk must not prevent the last log lines
+    def _close_store(self) -> None:
+        """Close the store in a native thread: its last checkpoint may take long, and signals still count."""
+        error = gevent.get_hub().threadpool.apply(_error_of, (self.store.close,))
+        if error is not None:
             self.log.error(LogEvent.STORE_FAILED, store=self.store.location, error=str(error))
-        if self.metrics_server is not None:
-            self.metrics_server.stop()
-        uptime = round(self.clock.monotonic() - self._started_at, 3)
-        self.log.info(LogEvent.SERVER_STOPPED, uptime_s=uptime, reason=reason)
-        self.sink.close()
-        self.stopped.set()
 
     def apply(self, config: Config) -> None:
         """Apply the reloadable settings of `config`."""
@@ -254,3 +283,12 @@ class Server:
             "greenroom_queue_limit_bytes": config.ingest_bytes,
             "greenroom_disk_warning_bytes": config.disk_warning_bytes,
         }
+
+
+def _error_of(function: Callable[[], None]) -> Exception | None:
+    """Call a function; return what it raises: gevent would print what leaves a thread of its pool."""
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001  handed on
+        return error
+    return None

@@ -2,6 +2,8 @@
 
 import resource
 import socket
+from collections.abc import Mapping
+from contextlib import suppress
 
 from chat_server.core.base.limits import Limits
 from chat_server.engines.factory import CannotStart
@@ -10,8 +12,8 @@ from chat_server.net.listener import listen
 from chat_server.settings.load import Config
 
 
-def listen_or_fail(flag_prefix: str, host: str, port: int) -> socket.socket:
-    """Return a listening socket, or raise `CannotStart`, with `flag_prefix` in front of the flags' names."""
+def listen_or_fail(flag_prefix: str, host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets, or raise `CannotStart`, with `flag_prefix` in front of the flags' names."""
     try:
         return listen(host, port)
     except socket.gaierror as error:
@@ -58,3 +60,15 @@ def raise_descriptor_limit() -> int:
     except (OSError, ValueError):  # some systems have a lower maximum
         return soft
     return hard
+
+
+def notify_service_manager(environ: Mapping[str, str], state: str) -> None:
+    """Report a state, such as `READY=1`, to systemd, if it has asked for that (sd_notify(3))."""
+    path = environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")):  # @: an address in the abstract namespace (unix(7))
+        return
+    with (
+        suppress(OSError),  # a service manager that does not listen is no reason not to run
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notification,
+    ):
+        notification.sendto(state.encode(), path.replace("@", "\0", 1) if path[0] == "@" else path)

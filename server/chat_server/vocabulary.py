@@ -139,7 +139,8 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "The server sends `bye` to all sessions and stores what is queued.", ("signal", "reason", "sessions")
     ),
     LogEvent.SERVER_STOPPED: Event(
-        "Last line of a run that ended with a graceful stop.", ("uptime_s", "reason")
+        "Last line of a run that was asked to stop; `second_signal`: at once, without the rest of the stop.",
+        ("uptime_s", "reason", "signal"),
     ),
     LogEvent.SESSION_OPENED: Event(
         "A session was opened, or resumed.",
@@ -246,7 +247,8 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "Limits were reloaded and are in force.", ("changed", "restart_needed", "signal")
     ),
     LogEvent.LIMITS_NOT_RELOADED: Event(
-        "Limits could not be reloaded; the old ones stay in force.", ("error", "signal")
+        "Limits could not be reloaded; the old ones stay in force.",
+        ("error", "error_type", "stack", "signal"),
     ),
     LogEvent.LOG_REOPENED: Event(
         "The log file was reopened; with `error` it could not be, and the old one stays in use.",

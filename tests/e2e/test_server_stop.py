@@ -1,7 +1,10 @@
 """Signals, and what survives a stop or a kill."""
 
+import os
+import shutil
 import signal
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -128,18 +131,85 @@ def test_stop_with_peer_still_connected_logs_it_once(start_server: StartServer, 
     ann.close()
 
 
-def test_a_second_signal_stops_at_once(start_server: StartServer, connect: Connect) -> None:
+def test_two_signals_in_a_row_are_one_graceful_stop(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--store", "memory", "--drain-timeout", "60")
+    peers = [connect(server, f"user{number}") for number in range(5)]
+
+    server.send_signal(signal.SIGINT)
+    server.send_signal(signal.SIGTERM)
+
+    for peer in peers:
+        assert peer.expect_bye()["reason"] == "shutdown"
+        peer.close()
+    assert server.wait_exit() == 0
+    assert server.entries()[-1]["event"] == "server_stopped"
+
+
+def test_a_signal_a_second_after_the_first_stops_at_once(start_server: StartServer, connect: Connect) -> None:
     # Given a stopping server that waits for a connected peer
     server = start_server("--store", "memory", "--drain-timeout", "60")
     ann = connect(server, "ann")
     server.send_signal(signal.SIGTERM)
     ann.expect("bye")
 
-    # When it gets a second signal, then it ends at once
-    server.send_signal(signal.SIGINT)
+    # When it gets further signals, then it ends with the first that comes a second later
+    def stopped() -> bool:
+        server.send_signal(signal.SIGINT)
+        return server.process.poll() is not None
+
+    eventually(stopped)
     assert server.wait_exit() == 1
-    assert server.entries("server_stopping")
-    assert not server.entries("server_stopped")
+    (last,) = server.entries("server_stopped")
+    assert (last["reason"], last["signal"], last["level"]) == ("second_signal", "SIGINT", "warning")
+    assert server.entries()[-1] == last
+    began, ended = (datetime.fromisoformat(server.entries(event)[0]["ts"]) for event in STOP_EVENTS)
+    assert (ended - began).total_seconds() >= 0.99
+
+
+STOP_EVENTS = ("server_stopping", "server_stopped")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE])
+def test_other_signals_during_the_stop_are_harmless(
+    start_server: StartServer, connect: Connect, number: signal.Signals
+) -> None:
+    server = start_server("--drain-timeout", "60", log_file=True)
+    ann = connect(server, "ann")
+    server.send_signal(signal.SIGTERM)
+    ann.expect("bye")
+
+    def stopped() -> bool:
+        server.send_signal(number)
+        ann.close()
+        return server.process.poll() is not None
+
+    eventually(stopped)
+    assert server.wait_exit() == 0
+    assert server.entries("server_stopped", reason="SIGTERM")
+
+
+def test_stop_without_the_data_folder_ends_in_order(start_server: StartServer) -> None:
+    # Given a server whose data was removed, which also writes its interval lines
+    server = start_server("--log-interval", "0.1")
+    shutil.rmtree(server.data)
+    count = len(server.entries("interval"))
+    eventually(lambda: len(server.entries("interval")) > count + 2)
+
+    # When it is stopped, then it ends as ever
+    assert server.stop() == 0
+    assert server.entries()[-1]["event"] == "server_stopped"
+    assert not server.entries("internal_error")
+    assert "Traceback" not in server.stderr_text()
+
+
+def test_process_that_was_suspended_goes_on(start_server: StartServer, connect: Connect) -> None:
+    server = start_server("--store", "memory")
+    ann = connect(server, "ann")
+    server.send_signal(signal.SIGTSTP)
+    eventually(lambda: " T " in Path(f"/proc/{server.process.pid}/stat").read_text())
+    ann.send_frame("message", message="meanwhile", ref="1")
+    server.send_signal(signal.SIGCONT)
+    ann.expect("message", ref="1")
 
 
 @pytest.mark.parametrize("sync", ["normal", "full"])
@@ -226,6 +296,46 @@ def test_wrong_limits_change_nothing(start_server: StartServer, connect: Connect
     file.write_text("max-rooms = 'none'\n")
     server.send_signal(signal.SIGHUP)
     assert "max-rooms" in server.wait_logged("limits_not_reloaded")["error"]
+    assert connect(server).hello("ann")["limits"]["rooms"] == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("port = 1\n".encode("utf-16"), "UTF-16"),
+        (b'node = "caf\xe9"\n', "0xE9"),
+        (b"a = " + b"[" * 100_000, "nest"),
+        (b"rate-messages = 1" + b"0" * 400 + b"\n", "rate-messages"),
+    ],
+    ids=["UTF-16", "Latin-1", "nested", "huge number"],
+)
+def test_file_that_cannot_be_read_again_changes_nothing(
+    start_server: StartServer, connect: Connect, tmp_path: Path, data: bytes, words: str
+) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes("max-rooms = 5\n".encode("utf-8-sig"))
+    server = start_server("--store", "memory", "--config", str(file))
+    file.write_bytes(data)
+    server.send_signal(signal.SIGHUP)
+    assert words in server.wait_logged("limits_not_reloaded")["error"]
+    assert connect(server).hello("ann")["limits"]["rooms"] == 5
+
+
+def test_settings_from_a_pipe_are_not_read_again(
+    start_server: StartServer, connect: Connect, tmp_path: Path
+) -> None:
+    # Given settings that came through a pipe, which would be waited for, or read as empty
+    fifo = tmp_path / "settings.toml"
+    os.mkfifo(fifo)
+    server = start_server("--store", "memory", "--config", str(fifo), wait=False)
+    fifo.write_text("max-rooms = 5\n")
+    server.port = server.wait_logged("server_started")["port"]
+
+    # When they are to be read again
+    server.send_signal(signal.SIGHUP)
+
+    # Then the server says why not, and goes on
+    assert "regular file" in server.wait_logged("limits_not_reloaded")["error"]
     assert connect(server).hello("ann")["limits"]["rooms"] == 5
 
 

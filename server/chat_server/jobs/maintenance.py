@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 from structlog.typing import FilteringBoundLogger
@@ -69,7 +70,8 @@ class StoreMaintenance:
             now = gevent.get_hub().loop.now()
             if now - disk_checked_at >= DISK_CHECK_INTERVAL_S or not disk_checked_at:
                 disk_checked_at = now
-                self.check_disk()
+                with suppress(OSError):  # the folder has gone: the commits report it
+                    self.check_disk()
             gevent.sleep(MAINTENANCE_INTERVAL_S)
 
     def check_disk(self) -> None:

@@ -49,7 +49,7 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
     Raises `OSError` if the log file cannot be opened or standard output is closed.
     """
     if sink is None:
-        if not config.log_file and sys.stdout is None:  # closed at start: descriptor 1 may be another file
+        if not config.log_file and sys.__stdout__ is None:  # closed when the program started
             raise OSError(errno.EBADF, "standard output is closed")
         sink = LogSink(config.log_file)
     # https://no-color.org: set and not empty. A dumb terminal has no colours either.

@@ -135,10 +135,17 @@ class LogReporter:
             loop_lag_max_ms=round(lag_max_ms, 3),
             queue_bytes=hub.ingest.queued_bytes,
             rss_bytes=resident_bytes(),
-            **self._disk_sizes(),
+            **self._sizes_on_disk(),
         )
         self._interval_began_at = now
         self._bytes_direct_reported = bytes_direct
+
+    def _sizes_on_disk(self) -> Mapping[str, int]:
+        """Return the sizes on the disk; none if the data folder has gone, which the commits report."""
+        try:
+            return self._disk_sizes()
+        except OSError:
+            return {}
 
 
 def with_plain_keys(counts: Mapping[str, int]) -> dict[str, int]:

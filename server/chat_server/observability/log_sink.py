@@ -230,10 +230,11 @@ class LogSink:
             f"{(error and (error.strerror or error)) or 'no progress'}; "
             f"{self._waiting_lines()} lines wait, {self.lines_dropped} were dropped so far\n"
         )
-        if sys.stderr is None:  # it was closed at start: descriptor 2 may be the store's file
+        if sys.stderr is None:  # closed at start: descriptor 2 may be another file
             return
         with suppress(OSError):  # standard error is gone, too
-            _write(2, text.encode("utf-8", "backslashreplace"), 0)
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def _open(path: str) -> int:

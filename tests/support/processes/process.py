@@ -43,6 +43,7 @@ class ServerProcess:
         environ: Mapping[str, str] | None = None,
         open_files: int = 0,
         stdout: int | None = None,
+        stderr: int | None = None,
         log_file: bool = False,
         wait: bool = True,
     ) -> None:
@@ -54,6 +55,7 @@ class ServerProcess:
         self._environ = clean_environment(folder) | dict(environ or {})
         self._open_files = open_files
         self._stdout = stdout
+        self._stderr = stderr
         self._process: subprocess.Popen[bytes] | None = None
         self._written = 0  # bytes of log from runs before this one
         self.start(wait=wait)
@@ -87,7 +89,7 @@ class ServerProcess:
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log if self._stdout is None else self._stdout,
-                stderr=errors,
+                stderr=errors if self._stderr is None else self._stderr,
             )
         if wait:
             self.port = self.wait_logged("server_started")["port"]
