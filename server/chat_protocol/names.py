@@ -1,12 +1,14 @@
 """Names of users and rooms: validation, and comparison without regard to case.
 
 A name has 1 to 32 code points after NFC, begins with a letter or digit, and continues with letters, digits,
-marks, `.`, `_` and `-`. Names are compared by NFC and casefold, and shown as first written. Invisible code
-points are rejected, though Unicode classes some as letters or marks (Default_Ignorable_Code_Point, UAX #44).
+marks, `.`, `_` and `-`. Names are compared by NFC and casefold, and shown as first written. Code points that
+are invisible, or that only stretch and join others, are rejected, though Unicode classes them as letters.
 """
 
 import unicodedata
 from typing import Final
+
+from chat_protocol.characters import INVISIBLE, describe_char, only_joins
 
 MAX_NAME_CHARS: Final = 32
 """Code points in a name, after NFC."""
@@ -23,17 +25,6 @@ marks in quadratic time: 32,000 of them took a second."""
 _PUNCTUATION: Final = frozenset("._-")
 _LETTER_DIGIT_CATEGORIES: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
 _MARK_CATEGORIES: Final = frozenset({"Mn", "Mc", "Me"})
-_INVISIBLE: Final = frozenset(
-    chr(point)
-    for points in (
-        (0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),  # joiners and fillers
-        (0x13441, 0x13442),  # Egyptian blanks: letters in Unicode, but invisible
-        range(0x180B, 0x1810),  # Mongolian variation selectors
-        range(0xFE00, 0xFE10),  # variation selectors
-        range(0xE0100, 0xE01F0),  # more of them
-    )
-    for point in points
-)
 
 
 def fold(name: str) -> str:
@@ -53,14 +44,28 @@ def validate_name(name: str) -> str:
         raise ValueError(f"a name must have 1 to {MAX_NAME_CHARS} characters, not {len(shown)}")
     for index, char in enumerate(shown):
         category = unicodedata.category(char)
-        if category in _LETTER_DIGIT_CATEGORIES and char not in _INVISIBLE:
+        hidden = not char.isascii() and (INVISIBLE.match(char) is not None or only_joins(char))
+        if category in _LETTER_DIGIT_CATEGORIES and not hidden:
             continue
         if index == 0:
-            raise ValueError(f"a name begins with a letter or a digit, not {_describe_char(char)}")
-        if char in _PUNCTUATION or (category in _MARK_CATEGORIES and char not in _INVISIBLE):
+            raise ValueError(f"a name begins with a letter or a digit, not {describe_char(char)}")
+        if char in _PUNCTUATION or (category in _MARK_CATEGORIES and not hidden):
             continue
-        raise ValueError(f"a name may contain letters, digits, '.', '_' and '-', not {_describe_char(char)}")
+        if hidden and category[0] in "LM":
+            raise ValueError(
+                f"a name may not contain {describe_char(char)}, which is invisible or only joins"
+            )
+        raise ValueError(f"a name may contain letters, digits, '.', '_' and '-', not {describe_char(char)}")
     return shown
+
+
+def name_problem(name: str) -> str | None:
+    """Return why `name` is not a valid name, as a sentence for people; None if it is valid."""
+    try:
+        validate_name(name)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def is_reserved(key: str) -> bool:
@@ -72,7 +77,3 @@ def conversation_name(one: str, other: str, number: int = 1) -> str:
     """Return the room name of a conversation; `number` distinguishes it from earlier ones of these names."""
     first, second = sorted((one, other))
     return f"@{first},{second}" if number == 1 else f"@{first},{second}#{number}"
-
-
-def _describe_char(char: str) -> str:
-    return f"{char!r} (U+{ord(char):04X})" if char.isprintable() else f"U+{ord(char):04X}"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.message_text import MAX_MESSAGE_BYTES, text_problem
+from chat_protocol.message_text import MAX_MESSAGE_BYTES, decode_text, encoding_problem, text_problem
 
 
 def naive(text: str) -> bool:
@@ -57,3 +57,55 @@ def test_text_problem_does_not_quote_the_text() -> None:
     problem = text_problem(secret + "\0")
     assert problem is not None
     assert not re.search("xx", problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("caf\udce9", "the byte 0xE9, which is not UTF-8"),
+        (b"caf\xe9 \xff".decode("utf-8", "surrogateescape"), "the byte 0xE9"),
+        ("a\ud83d", "the lone surrogate U+D83D"),
+        ("a\udc00", "the lone surrogate U+DC00"),
+    ],
+    ids=ascii,
+)
+def test_text_problem_names_the_byte_or_the_surrogate(text: str, named: str) -> None:
+    problem = text_problem(text)
+    assert problem is not None
+    assert named in problem
+    assert problem.isprintable()
+
+
+@given(st.text(st.characters() | st.sampled_from("\ud800\udbff\udc80\udcff\udfff😀"), max_size=8))
+def test_encoding_problem_is_none_for_what_utf8_encodes(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        assert encoding_problem(text)
+    else:
+        assert encoding_problem(text) is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_decode_text_returns_what_was_encoded_but_a_mark_at_the_start(text: str) -> None:
+    assert decode_text(text.encode()) == text
+    assert decode_text(text.encode("utf-8-sig"), begins_stream=True) == text
+    assert decode_text(text.encode("utf-8-sig")) == "\ufeff" + text
+
+
+@pytest.mark.parametrize(
+    "data", [b"caf\xe9", b"\xe9\n", b"\xed\xa0\x80", b"\xc3", b"\xff\xfe", b"a\xffb"], ids=ascii
+)
+@pytest.mark.parametrize("begins_stream", [True, False])
+def test_decode_text_of_other_bytes_raises_a_sentence(data: bytes, begins_stream: bool) -> None:
+    with pytest.raises(ValueError, match="not UTF-8") as raised:
+        decode_text(data, begins_stream=begins_stream)
+    assert not isinstance(raised.value, UnicodeError)  # whose words are a codec's
+    assert str(raised.value).isprintable()
+
+
+def test_decode_text_names_the_byte_or_the_encoding() -> None:
+    with pytest.raises(ValueError, match="0xE9"):
+        decode_text(b"caf\xe9")
+    with pytest.raises(ValueError, match="UTF-16"):
+        decode_text("hi".encode("utf-16"), begins_stream=True)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat_protocol.names import MAX_NAME_CHARS, conversation_name, fold, is_reserved, validate_name
+from chat_protocol.names import (
+    MAX_NAME_CHARS,
+    conversation_name,
+    fold,
+    is_reserved,
+    name_problem,
+    validate_name,
+)
 
 WORDS = st.text(
     st.characters(categories=("L", "M", "Nd"))
@@ -118,6 +125,48 @@ def test_validate_name_accepts_letters_and_digits_of_any_script(name: str) -> No
 def test_validate_name_rejects_spaces_signs_controls_and_invisible_characters(name: str) -> None:
     with pytest.raises(ValueError, match="a name"):
         validate_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "مـحمد",  # tatweel
+        "ـا",
+        "ann\u02cd",
+        "\u02cdann",
+        "ߒ\u07fa",
+        "م\u0883",
+        "م\ufe71",
+        "م\ufcf2",
+        "が\u3031",
+        "か\u3035",
+        "字\u303b",
+        "가\u302e",
+        "a\u0332b\u0332",
+        "a\ufe20b\ufe21",
+    ],
+    ids=ascii,
+)
+def test_validate_name_rejects_characters_that_only_join(name: str) -> None:
+    with pytest.raises(ValueError, match=r"only joins|begins with"):
+        validate_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["محمد", "スーパー", "佐々木", "こゝろ", "ａーｂ", "שָׁלוֹם", "a\u0331", "ꡀ", "\u02bbokina"],
+    ids=ascii,
+)
+def test_validate_name_accepts_letters_and_marks_that_carry_sound(name: str) -> None:
+    assert validate_name(name) == unicodedata.normalize("NFC", name)
+
+
+def test_name_problem_is_the_sentence_of_validate_name() -> None:
+    assert name_problem("ann") is None
+    assert name_problem("a b") == "a name may contain letters, digits, '.', '_' and '-', not ' ' (U+0020)"
+    assert name_problem("a\udce9") == (
+        "a name may contain letters, digits, '.', '_' and '-', not the byte 0xE9, which is not UTF-8"
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ class PublicRooms(SortedDict[Room]):
         try:
             shown = names.validate_name(name)
         except ValueError as error:
+            room = self.get(names.fold(name))
+            if room is not None:  # stored when the name was still valid
+                return room
             raise Refused(ErrorCode.NAME_INVALID, f"invalid room name: {error}") from None
         key = names.fold(shown)
         return self.get(key) or self._make(shown, key)

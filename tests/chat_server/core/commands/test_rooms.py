@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat_protocol import commands
+from chat_protocol import commands, names
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_server.core.base.limits import Limits
+from support.engines.kinds import open_sqlite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.core_stage.stage import Stage
 
 
@@ -29,6 +32,36 @@ def test_join_is_answered_with_the_position(stage: Stage) -> None:
     ann.send_message(room="Garden")
     stage.commit()
     assert bob.receive_one("message")["seq"] == 3
+
+
+def test_room_that_was_stored_under_a_name_no_longer_valid_can_be_joined_and_resumed(
+    make_stage: type[Stage], tmp_path: Path
+) -> None:
+    # Given a store with a room whose name was valid once, and a session in it
+    engine = open_sqlite(tmp_path / "log.db")
+    stage = make_stage(store=engine)
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(names, "only_joins", lambda _char: False)
+        ann = stage.enter("ann", "Ün\u02cda", resumable=True)
+    ann.send_message(room="Ün\u02cda")
+    stage.commit()
+    (welcome,) = [frame for frame in ann.frames if frame["type"] == "welcome"]
+    engine.close()
+    # When the server starts again, whose rule rejects it
+    engine = open_sqlite(tmp_path / "log.db")
+    stage = make_stage(store=engine)
+    # Then others join it by any form of its name, and its member resumes
+    bob = stage.enter("bob")
+    bob.execute(commands.Join(room="ÜN\u02cdA"))
+    assert bob.receive_one("joined")["room"] == "Ün\u02cda"
+    again = stage.connect()
+    place = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={"Ün\u02cda": 0})
+    again.execute(commands.Hello(username="ann", resume=place))
+    assert [state["room"] for state in again.receive_one("welcome")["rooms"]] == ["Ün\u02cda"]
+    # And nobody makes another such room
+    bob.execute(commands.Join(room="a\u02cdb"))
+    assert bob.receive_one("error")["code"] == "name_invalid"
+    engine.close()
 
 
 def test_leave_is_answered_after_own_messages(stage: Stage) -> None:
