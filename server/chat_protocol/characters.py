@@ -14,7 +14,7 @@ REPLACEMENT: Final = "\ufffd"
 _SURROGATES = "\ud800-\udfff"
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)  # bytes that are not UTF-8, in Python's `surrogateescape`
 
-_CONTROL = "\x00-\x1f\x7f-\x9f"
+_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # all but tab and line feed
 # Marks, letters and signs that show nothing: Default_Ignorable_Code_Point without the joiners and selectors,
 # annotation marks, and Egyptian hieroglyph controls and blanks.
 _HIDDEN = (
@@ -51,10 +51,7 @@ _JOINING: Final = re.compile(
 
 
 def replace_unsafe(text: str) -> str:
-    """Return `text` with U+FFFD for each character that acts on a terminal or is invisible.
-
-    Line breaks and tabs are control characters, too: the caller has replaced those that it keeps.
-    """
+    r"""Return `text` with U+FFFD for what acts on a terminal or is invisible; `\n` and `\t` are kept."""
     if (text.isascii() and text.isprintable()) or _SUSPECT.search(text) is None:
         return text
     return _UNSAFE.sub(REPLACEMENT, text)

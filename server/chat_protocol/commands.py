@@ -167,10 +167,15 @@ class Help(Command, frozen=True, kw_only=True, gc=False):
 
 
 class Say(Command, frozen=True, kw_only=True, gc=False):
-    """Two-field JSON: take the name if the session has another, then send the message to the lobby."""
+    """Two-field JSON: take the name if the session has another, then send the message.
+
+    It goes to the lobby, to a room, which is entered first, or `to` one user.
+    """
 
     username: str
     message: str
+    room: str | None = None
+    to: str | None = None
 
 
 AnyCommand = WireCommand | Arrive | Switch | Help | Say

@@ -23,7 +23,7 @@ def event_sentences(event: events.Event) -> list[str]:
         case events.Welcome():
             return [_welcome(event)]
         case events.Joined():
-            return [f"you are in {event.room} ({_user_count(event.count)} here)"]
+            return [f"you are in {event.room} ({counted(event.count, 'user')} here)"]
         case events.Left():
             return [f"you have left {event.room}"]
         case events.Opened():
@@ -36,7 +36,8 @@ def event_sentences(event: events.Event) -> list[str]:
             return [_user_list(event)]
         case events.ServerList():
             return [
-                f"{server.node} at {server.address}: {server.clients} clients" for server in event.servers
+                f"{server.node} at {server.address}: {counted(server.clients, 'client')}"
+                for server in event.servers
             ]
         case events.RttReport():
             return [f"{event.username}: last {_format_ms(event.last_ms)}, kernel {_format_ms(event.tcp_ms)}"]
@@ -48,7 +49,7 @@ def event_sentences(event: events.Event) -> list[str]:
             wait = f" (try again in {event.retry_after:g} s)" if event.retry_after else ""
             return [f"{event.message}{wait}"]
         case events.Gap():
-            return [f"messages {event.first} to {event.last} of {event.room} are no longer available"]
+            return [_gap(event)]
         case events.Bye():
             return [event.message or _BYE_SENTENCES[event.reason]]
         case events.Notice():
@@ -62,8 +63,15 @@ def _welcome(event: events.Welcome) -> str:
     return f"welcome, {event.username}; you are in {rooms}"
 
 
-def _user_count(count: int) -> str:
-    return "1 user" if count == 1 else f"{count} users"
+def counted(count: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _gap(event: events.Gap) -> str:
+    if event.first == event.last:
+        return f"message {event.first} of {event.room} is no longer available"
+    return f"messages {event.first} to {event.last} of {event.room} are no longer available"
 
 
 def _format_ms(value: float | None) -> str:
@@ -73,7 +81,10 @@ def _format_ms(value: float | None) -> str:
 def _room_list(event: events.RoomList) -> list[str]:
     if not event.rooms:
         return ["no rooms"]
-    lines = [f"{state.room}: {_user_count(state.count)}, {state.seq} messages" for state in event.rooms]
+    lines = [
+        f"{state.room}: {counted(state.count, 'user')}, {counted(state.seq, 'message')}"
+        for state in event.rooms
+    ]
     return [*lines, "… and more"] if event.more else lines
 
 
@@ -95,7 +106,7 @@ def format_lag(behind: int) -> str:
 def _presence(event: events.Presence) -> list[str]:
     lines = []
     if event.joined:
-        lines.append(f"{', '.join(event.joined)} joined {event.room} ({_user_count(event.count)} here)")
+        lines.append(f"{', '.join(event.joined)} joined {event.room} ({counted(event.count, 'user')} here)")
     if event.left:
-        lines.append(f"{', '.join(event.left)} left {event.room} ({_user_count(event.count)} here)")
-    return lines or [f"{_user_count(event.count)} in {event.room}"]
+        lines.append(f"{', '.join(event.left)} left {event.room} ({counted(event.count, 'user')} here)")
+    return lines or [f"{counted(event.count, 'user')} in {event.room}"]

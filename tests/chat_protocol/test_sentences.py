@@ -46,7 +46,9 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
         events.UserList(users=[events.User("ann", 1, 0, 1234), events.User("bob", 1, 0, 1)], more=False),
         ["connected: ann (1,234 messages behind), bob (1 message behind)"],
     ),
+    (events.RoomList(rooms=[events.RoomState("dev", 1, 1)], more=False), ["dev: 1 user, 1 message"]),
     (events.ServerList(servers=[events.ServerState("n", "h:1", 3, None)]), ["n at h:1: 3 clients"]),
+    (events.ServerList(servers=[events.ServerState("n", "h:1", 1, None)]), ["n at h:1: 1 client"]),
     (
         events.RttReport(username="ann", last_ms=1.25, min_ms=1, p50_ms=1, p99_ms=1, samples=1, tcp_ms=None),
         ["ann: last 1.2 ms, kernel not measured yet"],
@@ -63,6 +65,7 @@ SPOKEN: list[tuple[events.Event, list[str]]] = [
         ["slower (try again in 2.5 s)"],
     ),
     (events.Gap(room="dev", first=3, last=9), ["messages 3 to 9 of dev are no longer available"]),
+    (events.Gap(room="dev", first=3, last=3), ["message 3 of dev is no longer available"]),
     (events.Bye(reason=ByeReason.KICKED, message="out"), ["out"]),
     (events.Notice(text="one\ntwo"), ["one", "two"]),
 ]

@@ -10,6 +10,7 @@ from chat_protocol.errors import ErrorCode, Fault
 from chat_protocol.events import Error
 from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
+from chat_protocol.framing.telnet import TelnetFilter
 from fuzz.lines_shown import one_line_each
 
 SHORT_FRAME_BYTES = 300
@@ -21,7 +22,7 @@ _MAX_SENTENCE_CHARS = 500  # code points
 @contextlib.contextmanager
 def short_frames() -> Iterator[None]:
     """Set the frame limit to `SHORT_FRAME_BYTES` for codecs made within the context."""
-    makers = (LineBuffer.__init__, ObjectSplitter.__init__)
+    makers = (LineBuffer.__init__, ObjectSplitter.__init__, TelnetFilter.__init__)
     try:
         for make in makers:
             make.__defaults__ = (SHORT_FRAME_BYTES,)

@@ -9,7 +9,7 @@ from typing import Final, cast
 CORPUS: Final = Path(__file__).parent / "corpus"
 WORDS: Final = CORPUS / "words.dict"
 TARGETS: Final = (
-    *("lines", "json_objects", "ndjson", "two_field", "plain_text", "detect"),
+    *("lines", "telnet", "json_objects", "ndjson", "two_field", "plain_text", "detect"),
     *("events", "names", "sanitize"),
 )
 

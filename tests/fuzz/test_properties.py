@@ -16,6 +16,7 @@ from chat_protocol.dialects.plain_text import PlainTextCodec
 from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.framing.lines import MAX_FRAME_BYTES, LineBuffer
+from chat_protocol.framing.telnet import TelnetFilter
 from fuzz.cuts import cuts
 from fuzz.lines_shown import one_line_each
 from fuzz.seeds import CORPUS, TARGETS, check_of, seeds
@@ -103,13 +104,14 @@ def detector_feed() -> Fed:
     "make",
     [
         lambda: LineBuffer().feed,
+        lambda: TelnetFilter().feed,
         lambda: ObjectSplitter().feed,
         lambda: NdjsonCodec().receive,
         lambda: TwoFieldCodec().receive,
         lambda: PlainTextCodec().receive,
         detector_feed,
     ],
-    ids=["lines", "json_objects", "ndjson", "two_field", "plain_text", "detect"],
+    ids=["lines", "telnet", "json_objects", "ndjson", "two_field", "plain_text", "detect"],
 )
 @pytest.mark.parametrize(
     "unit",
@@ -122,7 +124,15 @@ def detector_feed() -> Fed:
         b'"',
         b'{"a":"',
         b'{"\\\\',
+        b"\0",
+        b"\r",
+        b"\xef\xbb\xbf",
         b"\xff\xfb",
+        b"\xff\xf1",
+        b"\xff\xfd\x01",
+        b"a\xff\xf7",
+        b"\xff\xfaxx\xff\xf0",
+        b"\xff\xfa\xff\xff",
         b'{"type":"ping"}\n',
         b"{}\n",
         b"{[\n",

@@ -22,7 +22,7 @@ from chat_client.terminal.state import ChatState
 from chat_client.text.split_text import split_text
 from chat_protocol.events import MessageEvent, User
 from chat_protocol.names import fold
-from chat_protocol.sentences import format_lag
+from chat_protocol.sentences import counted, format_lag
 
 _MAX_HISTORY_MESSAGES = 1000  # limit for /history
 
@@ -138,7 +138,7 @@ class Actions:
 
     def _rooms(self, _: str) -> None:
         rooms = self._state.client.rooms()
-        lines = [f"{state.room}: {state.count} here, {state.seq} messages" for state in rooms]
+        lines = [f"{state.room}: {state.count} here, {counted(state.seq, 'message')}" for state in rooms]
         for state in rooms:
             self._state.rooms[fold(state.room)] = state.room
         self._state.screen.notice("\n".join(lines) or "no rooms")
@@ -173,7 +173,11 @@ class Actions:
         older = len(past) > limit
         past = past[-limit:]
         with self._state.lock:
-            self._state.screen.notice(f"the last {len(past)} messages of {view.label}:")
+            if not past:
+                self._state.screen.notice(f"no messages in {view.label} yet")
+                return
+            last = "message" if len(past) == 1 else f"{len(past)} messages"
+            self._state.screen.notice(f"the last {last} of {view.label}:")
             self._state.show_past(view, past)
             if not older:
                 self._state.screen.notice("end of history")

@@ -15,23 +15,21 @@ from chat_protocol.commands import Arrive
 from chat_protocol.dialects import ndjson
 from chat_protocol.dialects.base import Codec, Incoming
 from chat_protocol.dialects.ndjson import NDJSON, NdjsonCodec
-from chat_protocol.dialects.plain_text import PlainTextCodec, strip_telnet
+from chat_protocol.dialects.plain_text import PlainTextCodec
 from chat_protocol.dialects.two_field import TwoFieldCodec
 from chat_protocol.errors import ErrorCode, Fault
+from chat_protocol.framing.first_char import FirstCharFinder
 from chat_protocol.framing.json_objects import ObjectSplitter
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
+from chat_protocol.framing.telnet import TelnetFilter, apply_erasures
+from chat_protocol.message_text import decode_text
 
-# Skipped before the first character: spaces and blank lines (a web request may begin so, RFC 9112 2.2, and
-# the binary PROXY header does), a byte order mark, and telnet negotiation (RFC 854).
-_LEADING_BYTES = re.compile(rb"(?:[ \t\r\n]|\xef\xbb\xbf|\xff(?:[\xfb-\xfe].|[\xf0-\xf9]))*", re.DOTALL)
-_PARTIAL_LEADING_BYTES = re.compile(rb"\xef\xbb?|\xff[\xfb-\xfe]?")
 _HTTP_METHODS: Final = frozenset(
     {b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI"}
 )
 _IRC_COMMANDS: Final = frozenset({b"CAP", b"NICK", b"USER", b"PASS"})
 _HTTP_REQUEST_LINE = re.compile(rb"\S+ \S+ HTTP/\d")
-# Control characters, unless one is the option of a telnet command.
-_BINARY_BYTES = re.compile(rb"(?<!\xff[\xfb-\xfe])[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BINARY_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TLS_HANDSHAKE_BYTE: Final = 0x16  # content type of a TLS connection's first record (RFC 8446, 5.1)
 
 _prefix_decoder = json.JSONDecoder(parse_int=str)  # as text: Python's int() rejects more than 4,300 digits
@@ -49,24 +47,28 @@ class DialectDetector(Codec):
     """The codec of a connection whose dialect is not known yet."""
 
     __slots__ = (
-        "_first_char_seen",
+        "_finder",
         "_first_line",
         "_first_object_checked",
         "_gave_up",
         "_objects",
         "_splitter_bytes",
+        "_telnet",
+        "has_output",
         "successor",
     )
 
     encoding = NDJSON
 
     def __init__(self) -> None:
-        self._first_line = bytearray()  # a first line that is not JSON
-        self._first_char_seen = False  # whether the leading bytes have been skipped
+        self._telnet = TelnetFilter()
+        self._finder: FirstCharFinder | None = FirstCharFinder(self._telnet)  # None: the character is found
+        self._first_line = bytearray()  # a first line that is not JSON, without its telnet commands
         self._objects: ObjectSplitter | None = None  # buffers a first line that is JSON
         self._splitter_bytes = 0  # bytes passed to the splitter before this read
         self._first_object_checked = False  # whether an unfinished object was examined at its newline
         self._gave_up = False  # whether the peer speaks another protocol, or sent too large a frame
+        self.has_output = False
         self.successor: Codec | None = None
 
     def receive(self, data: bytes) -> Sequence[Incoming]:
@@ -75,24 +77,28 @@ class DialectDetector(Codec):
             return []
         if self._objects is not None:
             return self._detect_json(self._objects, data)
-        held = self._first_line
-        looked = len(held) if self._first_char_seen else 0
-        held += data
-        if not self._first_char_seen:
-            before = _LEADING_BYTES.match(held)
-            assert before is not None
-            del held[: before.end()]
-            if not held or _PARTIAL_LEADING_BYTES.fullmatch(held):
+        if self._finder is not None:
+            before, data = self._finder.feed(data)
+            self.has_output = self._telnet.has_output
+            if self._finder.overflowed:
+                return self._give_up(_BINARY)
+            if self._telnet.overflowed:
+                return self._give_up(ndjson.FRAME_TOO_LARGE)
+            if not before and not data:
                 return []
-            self._first_char_seen = True
-        first = held[0]
-        if first == ord("{"):
-            self._objects = ObjectSplitter()
-            begun = bytes(held)
-            held.clear()  # the splitter buffers it now
-            return self._detect_json(self._objects, begun)
-        if first == _TLS_HANDSHAKE_BYTE:
-            return self._give_up(_foreign_protocol("TLS is not supported; connect without it"))
+            if not before and data[0] == ord("{"):
+                self._finder = None
+                self._objects = ObjectSplitter()
+                return self._detect_json(self._objects, data)
+            if self._finder.json_only:
+                return self._give_up(_BINARY)
+            if not before and data[0] == _TLS_HANDSHAKE_BYTE:
+                return self._give_up(_foreign_protocol("TLS is not supported; connect without it"))
+            self._finder = None
+            self._first_line += before
+        looked = len(self._first_line)
+        self._first_line += self._telnet.feed(data)
+        self.has_output = self._telnet.has_output
         return self._detect_text(looked)
 
     def receive_eof(self) -> Sequence[Incoming]:
@@ -100,15 +106,24 @@ class DialectDetector(Codec):
         if self._objects is not None:
             rest = self._objects.take_unfinished()
             return self._give_up(_foreign_protocol("the JSON object is not finished")) if rest else []
+        if self._finder is not None and not self._gave_up:
+            if self._finder.json_only:
+                return self._give_up(_BINARY)
+            self._first_line += self._finder.take_unfinished()
         if not self._first_line:
             return []
-        found = self.receive(b"\n")
+        self._first_line += b"\n"
+        found = self._detect_text(0)
         return [*found, *self.successor.receive_eof()] if self.successor else found
+
+    def output(self) -> bytes:
+        """Return, once, the answers to telnet commands."""
+        self.has_output = False
+        return self._telnet.take_output()
 
     def _hand_over(self, codec: Codec, data: bytes, first: Sequence[Incoming]) -> Sequence[Incoming]:
         """Make `codec` the successor; it decodes `data`, the stream from where the dialect begins."""
         self.successor = codec
-        self._first_line.clear()
         return [*first, *codec.receive(data)] if data else first
 
     def _give_up(self, fault: Fault) -> list[Incoming]:
@@ -152,12 +167,12 @@ class DialectDetector(Codec):
         newline = held.find(b"\n", looked)
         size = len(held) if newline < 0 else newline
         if _BINARY_BYTES.search(held, looked, min(size, MAX_FRAME_BYTES + 1)):
-            return self._give_up(_foreign_protocol("the first bytes are binary, not text"))
-        if size - held.endswith(b"\r", 0, size) > MAX_FRAME_BYTES:
+            return self._give_up(_BINARY)
+        if size > MAX_FRAME_BYTES or (newline < 0 and self._telnet.overflowed):
             return self._give_up(ndjson.FRAME_TOO_LARGE)
         if newline < 0:
             return []
-        line = strip_telnet(bytes(held[:newline]))
+        line = apply_erasures(bytes(held[:newline]))
         word, *_ = line.split(maxsplit=1) or [b""]
         if word in _HTTP_METHODS or _HTTP_REQUEST_LINE.match(line):
             return self._give_up(
@@ -168,18 +183,28 @@ class DialectDetector(Codec):
         if word == b"PROXY":
             return self._give_up(_foreign_protocol("the PROXY protocol is not supported"))
         try:
-            line.decode()
-        except UnicodeDecodeError:
-            return self._give_up(_foreign_protocol("the text is not UTF-8"))
-        return self._hand_over(PlainTextCodec(), bytes(held), [Arrive()])
+            decode_text(line, begins_stream=True)
+        except ValueError as error:
+            return self._give_up(_foreign_protocol(str(error)))
+        codec = PlainTextCodec(self._telnet)
+        self.successor = codec
+        text = bytes(held)
+        held.clear()
+        return [Arrive(), *codec.receive_text(text)]
 
 
 def _has_type(text: bytes) -> bool | Fault:
-    """Return whether the object has a `type`, or a fault if it cannot be decoded."""
+    """Return whether the object has a `type`, or a fault if it cannot be decoded.
+
+    If its only error is a lone surrogate, the codec of its dialect answers it.
+    """
     try:
         return _decode_type(text).type is not msgspec.UNSET
     except (*ndjson.DECODE_ERRORS, RecursionError) as error:
-        return ndjson.undecodable_fault(error, "a JSON object on one line")
+        try:
+            return _decode_type(ndjson.replace_lone_surrogates(text)).type is not msgspec.UNSET
+        except (*ndjson.DECODE_ERRORS, RecursionError):
+            return ndjson.undecodable_fault(error, "a JSON object on one line")
 
 
 def _is_broken_native_frame(line: bytes) -> bool:
@@ -209,3 +234,6 @@ def _is_broken_native_frame(line: bytes) -> bool:
 
 def _foreign_protocol(message: str) -> Fault:
     return Fault(ErrorCode.BAD_FRAME, message, close=True)
+
+
+_BINARY: Final = _foreign_protocol("the first bytes are binary, not text")

@@ -1,5 +1,6 @@
 """NDJSON, the native dialect: one JSON object a line. Encoding and decoding, for server and client."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,17 @@ _decode_command: Callable[[bytes], WireCommand] = msgspec.json.Decoder(WireComma
 _decode_event: Callable[[bytes], WireEvent] = msgspec.json.Decoder(WireEvent).decode
 _encoder = msgspec.json.Encoder()
 _PATH_MARK = " - at `$"  # in msgspec's sentence, before the path of the field
+_MISSING_FIELD = re.compile("Object missing required field `(.*)`")
 _MAX_QUOTED_CHARS = 200  # of such a sentence in an error: it may quote the frame
+_WANTED = "a JSON object on one line"
+
+# Escapes in JSON strings: a pair of surrogates, a surrogate without its pair, and all others.
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_MARK = "\ufdd0".encode()  # a noncharacter, in place of a lone surrogate
+_MARK_ESCAPE = rb"\ufdd0"
 
 FRAME_TOO_LARGE: Final = Fault(
     ErrorCode.FRAME_TOO_LARGE,
@@ -32,6 +43,7 @@ class _FrameProbe(msgspec.Struct):
 
 
 _decode_probe = msgspec.json.Decoder(_FrameProbe).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 DECODE_ERRORS: Final = (msgspec.DecodeError, ValueError)
 """Raised by decoders for bytes that are not JSON or not UTF-8; for deep nesting it is RecursionError."""
 
@@ -43,6 +55,55 @@ def undecodable_fault(error: Exception, wanted: str) -> Fault:
     return Fault(ErrorCode.BAD_FRAME, f"not {wanted}: {str(error)[:_MAX_QUOTED_CHARS]}")
 
 
+def describe_invalid(problem: str, owner: str) -> str:
+    """Return msgspec's sentence on a field of `owner` as one that names the field once."""
+    what, at, place = problem.rpartition(_PATH_MARK)
+    if not at:
+        what, place = problem, ""
+    path = place.removeprefix(".").removesuffix("`")
+    missing = _MISSING_FIELD.fullmatch(what)
+    if missing is not None:
+        path = f"{path}.{missing[1]}" if path else missing[1]
+        what = "is missing"
+    else:
+        what = f"is not valid: {what[:1].lower()}{what[1:_MAX_QUOTED_CHARS]}"
+    return f"{_describe_field(path, owner)} {what}"
+
+
+def lone_surrogate_fault(data: bytes, owner: str | None = None) -> Fault | None:
+    r"""Return the fault of JSON whose only error is an escape like `\ud800` alone; None for any other error.
+
+    Such JSON is well-formed (RFC 8259, 8.2), so its `ref` is answered; but UTF-8 cannot encode the string.
+    `owner`: what has the fields, for the sentence; by default the command that the JSON names.
+    """
+    found = next((one for one in _ESCAPES.finditer(data) if one["lone"]), None)
+    if found is None:
+        return None
+    try:
+        fields = _decode_object(replace_lone_surrogates(data))
+        marked = next((key for key, value in fields.items() if _MARK in _encoder.encode([key, value])), "")
+    except (*DECODE_ERRORS, RecursionError, OverflowError):
+        return None
+    ref, kind = fields.get("ref"), fields.get("type")
+    if owner is None:
+        owner = kind if isinstance(kind, str) and kind in WIRE_TYPES else "the frame"
+    return Fault(
+        ErrorCode.INVALID_FIELD,
+        f"{_describe_field(marked.replace(_MARK.decode(), ''), owner)} contains the lone surrogate "
+        f"U+{found['lone'][1:].decode().upper()}, which UTF-8 cannot encode",
+        ref if marked != "ref" and isinstance(ref, str) and 1 <= len(ref) <= MAX_REF_CHARS else None,
+    )
+
+
+def replace_lone_surrogates(data: bytes) -> bytes:
+    """Return JSON with the escape of a noncharacter for each that is a surrogate without its pair."""
+    return _ESCAPES.sub(lambda one: _MARK_ESCAPE if one["lone"] else one[0], data)
+
+
+def _describe_field(path: str, owner: str) -> str:
+    return f"the field `{path[:MAX_REF_CHARS]}`{'' if path == owner else f' of {owner}'}"
+
+
 def decode_command(line: bytes) -> Incoming:
     """Return the command on `line` (without its newline), or a fault."""
     try:
@@ -50,7 +111,7 @@ def decode_command(line: bytes) -> Incoming:
     except msgspec.ValidationError as error:
         return _explain_invalid(line, str(error))
     except (*DECODE_ERRORS, RecursionError) as error:
-        return undecodable_fault(error, "a JSON object on one line")
+        return lone_surrogate_fault(line) or undecodable_fault(error, _WANTED)
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -113,13 +174,11 @@ def _explain_invalid(line: bytes, problem: str) -> Fault:
         probe = _decode_probe(line)
     except (*DECODE_ERRORS, RecursionError) as error:
         # Not an object; or invalid JSON after the invalid field, where the first decoder had stopped.
-        return undecodable_fault(error, "a JSON object on one line")
+        return lone_surrogate_fault(line) or undecodable_fault(error, _WANTED)
     ref = probe.ref if isinstance(probe.ref, str) and 1 <= len(probe.ref) <= MAX_REF_CHARS else None
     kind = probe.type
     if not isinstance(kind, str):
         return Fault(ErrorCode.UNKNOWN_TYPE, "a frame needs a `type`, which is a string", ref)
     if kind not in WIRE_TYPES:
         return Fault(ErrorCode.UNKNOWN_TYPE, f"no frame is of type {kind[:MAX_REF_CHARS]!r}", ref)
-    what, at, place = problem.rpartition(_PATH_MARK)
-    said = f"{place.removeprefix('.').removesuffix('`')}: {what}" if at else problem
-    return Fault(ErrorCode.INVALID_FIELD, f"{kind}: {said[:_MAX_QUOTED_CHARS]}", ref)
+    return Fault(ErrorCode.INVALID_FIELD, describe_invalid(problem, kind), ref)

@@ -10,7 +10,10 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
 _OUTSIDE_STRING = re.compile(rb'["{}]')
 _INSIDE_STRING = re.compile(rb'["\\\n]')
-_NOT_SEPARATOR = re.compile(rb"[^\s,]")  # neither white space nor a comma between objects
+# Between objects: white space, commas, the NULs of padded buffers, the RS of JSON text sequences (RFC 7464),
+# and the byte order mark of each of several files.
+_SEPARATORS = re.compile(rb"(?:[\s,\x00\x1e]|\xef\xbb\xbf)*")
+_PARTIAL_MARK = re.compile(rb"\xef\xbb?")
 
 
 class Piece(NamedTuple):
@@ -23,7 +26,11 @@ class Piece(NamedTuple):
 
 
 class ObjectSplitter:
-    """Splits off whole objects. Other bytes, and objects broken inside a string, are junk up to a newline."""
+    """Splits off whole objects. An object that is broken inside a string is junk, up to the newline there.
+
+    Other bytes between objects are junk up to a newline, too; with `stop_at_junk`, the first of them is a
+    piece by itself and the last one: it sets `stopped`, and nothing after it is returned.
+    """
 
     __slots__ = (
         "_buffer",
@@ -34,9 +41,11 @@ class ObjectSplitter:
         "_scanned",
         "limit",
         "overflowed",
+        "stop_at_junk",
+        "stopped",
     )
 
-    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+    def __init__(self, limit: int = MAX_FRAME_BYTES, *, stop_at_junk: bool = False) -> None:
         self._buffer = bytearray()
         self._buffer_start = 0  # bytes of the stream before `_buffer`
         self._scanned = 0  # bytes of `_buffer` that have been scanned
@@ -45,11 +54,13 @@ class ObjectSplitter:
         self._in_junk = False
         self.limit = limit
         self.overflowed = False
+        self.stop_at_junk = stop_at_junk
+        self.stopped = False
 
     def feed(self, data: bytes) -> list[Piece]:
         """Return the objects and junk that `data` completes, in order; above `limit`, sets `overflowed`."""
         found: list[Piece] = []
-        if self.overflowed:
+        if self.overflowed or self.stopped:
             return found
         held = self._buffer
         held += data
@@ -65,12 +76,16 @@ class ObjectSplitter:
                 self._in_junk = False
                 start = at = newline + 1
             if not self._depth:
-                first = _NOT_SEPARATOR.search(held, at)
-                if first is None:
-                    start = at = len(held)
+                between = _SEPARATORS.match(held, at)
+                start = at = between.end() if between else at
+                if at == len(held) or _PARTIAL_MARK.fullmatch(held, at):
                     break
-                start = at = first.start()
                 if held[at] != ord("{"):
+                    if self.stop_at_junk:
+                        found.append(self._piece(at, at + 1, balanced=False))
+                        self.stopped = True
+                        start = at = len(held)
+                        break
                     self._in_junk = True
                     continue
             at, whole = self._scan_object(held, at)
@@ -87,7 +102,7 @@ class ObjectSplitter:
         self.overflowed = len(held) > self.limit
         for index, piece in enumerate(found):
             if len(piece.text) > self.limit:
-                self.overflowed = True
+                self.overflowed, self.stopped = True, False
                 return found[:index]
         return found
 

@@ -56,6 +56,8 @@ def codes(found: list[Incoming]) -> list[str]:
         (PING + b"\r\n" + PING + b"\n", [Ping(), Ping()]),
         (b"  \r\n\n\t" + PING + b"\n", [Ping()]),
         (BOM + PING + b"\n", [Ping()]),
+        (b"\0\0" + PING + b"\n", [Ping()]),
+        (b"\x1e" + BOM + b"\0 " + PING + b"\n", [Ping()]),
         (b'{"username":"ann","type":"hello"}\n', [Hello(username="ann")]),
     ],
 )
@@ -76,6 +78,8 @@ def test_detector_object_with_an_unknown_type_is_ndjson(stream: bytes) -> None:
         (PAIR + b"\n" + PAIR + PAIR, [HI, HI, HI]),
         (b" \n" + PAIR, [HI]),
         (BOM + PAIR, [HI]),
+        (b"\0\x1e" + BOM + PAIR + b"\0" * 20 + PAIR, [HI, HI]),
+        (PAIR + BOM + PAIR + b"\x1e" + PAIR, [HI, HI, HI]),
         (b'{\n  "username": "ann",\n\n  "message": "hi"\n}\n', [HI]),
         (b'{"username":"ann","x":{"type":\n"ping"},"message":"hi"}', [HI]),
         (b'{"username":"type",\n"message":"hi"}', [Say(username="type", message="hi")]),
@@ -144,6 +148,15 @@ def test_detector_after_a_fault_the_next_object_decides(
         assert isinstance(found[-1], Ping | Say)
 
 
+def test_detector_object_with_a_lone_surrogate_is_answered_in_its_dialect() -> None:
+    chosen, found = detect_all_cuts(rb'{"type":"hello","username":"\udce9","ref":"h"}' + b"\n" + PING + b"\n")
+    assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.INVALID_FIELD, "Ping"])
+    assert isinstance(found[0], Fault)
+    assert found[0].ref == "h"
+    chosen, found = detect_all_cuts(rb'{"username":"\udce9","message":"hi"}' + PAIR)
+    assert (chosen, codes(found)) == (TwoFieldCodec, [ErrorCode.INVALID_FIELD, "Say"])
+
+
 def test_detector_examines_each_object_at_its_first_newline() -> None:
     chosen, found = detect_all_cuts(b'{"a":\n"open\n{"type":"x"\n' + PING + b"\n")
     assert (chosen, codes(found)) == (NdjsonCodec, [ErrorCode.BAD_FRAME, ErrorCode.BAD_FRAME, "Ping"])
@@ -185,6 +198,13 @@ def test_detector_deeply_nested_object_is_a_fault(depth: int) -> None:
         (BOM + b"hello\n", [Message(message="hello")]),
         ("élan 字\n".encode(), [Message(message="élan 字")]),
         ("\ufefe\n".encode(), [Message(message="\ufefe")]),
+        (BOM + b"/msg bob psst\r\n", [Message(message="psst", to="bob")]),
+        ("\n \u200b/msg bob psst\n".encode(), [Message(message="psst", to="bob")]),
+        (b"\r\0hello\r\0bye\r\0", [Message(message="hello"), Quit()]),
+        (b"hello\rbye\r", [Message(message="hello"), Quit()]),
+        (b"\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0hi\n", [Message(message="hi")]),
+        (b"\xff\xfa\x1f{\x00\n\xff\xff\xff\xf0hi\xff\xfa\x18\n\xff\xf0!\n", [Message(message="hi!")]),
+        (b"hx\xff\xf7i\n", [Message(message="hi")]),
         (b"/nick ann\n", [Rename(username="ann")]),
         (b"5\n", [Message(message="5")]),
         (b"[1]\n", [Message(message="[1]")]),
@@ -250,7 +270,10 @@ def test_detector_tls_is_rejected_at_its_first_byte() -> None:
 @pytest.mark.parametrize(
     "stream",
     [
-        b"\x00",
+        b"\x00h",
+        b"\x1e\n\x00/msg",
+        b"\x00\x01",
+        b"\0" * (MAX_FRAME_BYTES + 1),
         b"\x1b[A",
         b"\x7fELF\x02",
         b"hi\x00there\n",
@@ -260,12 +283,19 @@ def test_detector_tls_is_rejected_at_its_first_byte() -> None:
         b"caf\xe9\n",
         b"\xfe\xff\n",
         b"\xff\n",
+        b"\xff\xff\n",
+        "hi\n".encode("utf-16-le"),
+        "\ufeffhi\n".encode("utf-16-le"),
+        "\ufeffhi\n".encode("utf-16-be"),
         b"\xff\xfb\x01\x01",
         b"GET \x00 HTTP/1.1\r\n",
     ],
 )
 def test_detector_binary_data_gets_a_hint_and_is_closed(stream: bytes) -> None:
-    assert_closed(*detect_all_cuts(stream), "not")
+    if len(stream) > 1000:
+        assert_closed(DialectDetector, detect_pieces([stream])[1], "not")
+    else:
+        assert_closed(*detect_all_cuts(stream), "not")
 
 
 def assert_closed(chosen: type[Codec], found: list[Incoming], word: str) -> None:
@@ -296,6 +326,9 @@ def test_detector_after_giving_up_ignores_input() -> None:
         (b"hi", [Arrive(), Message(message="hi")]),
         (b"bye", [Arrive(), Quit()]),
         (PUTTY + b"hi", [Arrive(), Message(message="hi")]),
+        (b"hi\xff\xfb", [Arrive(), Message(message="hi")]),
+        (b"hi\xff\xfa\x1f", [Arrive(), Message(message="hi")]),
+        (PUTTY + b"\xff", []),
     ],
 )
 def test_detector_eof_ends_a_line(stream: bytes, expected: list[Incoming]) -> None:
@@ -306,13 +339,40 @@ def test_detector_eof_ends_a_line(stream: bytes, expected: list[Incoming]) -> No
 
 @pytest.mark.parametrize(
     ("stream", "word"),
-    [(b"GET", "web"), (b"NICK x", "IRC"), (b"\xef", "UTF-8"), (b'{"type":"ping"', "not finished")],
+    [
+        (b"GET", "web"),
+        (b"NICK x", "IRC"),
+        (b"\xef", "UTF-8"),
+        (b"\0\0", "binary"),
+        (b'{"type":"ping"', "not finished"),
+    ],
 )
 def test_detector_eof_can_reject_another_protocol_or_half_an_object(stream: bytes, word: str) -> None:
     detector = DialectDetector()
     assert detector.receive(stream) == []
     assert_closed(DialectDetector, list(detector.receive_eof()), word)
     assert detector.receive_eof() == []
+
+
+def test_detector_answers_telnet_requests_before_the_first_line_and_in_it() -> None:
+    for stream in (b"\xff\xf4\xff\xfd\x06", b"\n\xff\xfd\x06", b"h\xff\xfd\x06", b"h\xff\xfd\x06i\n"):
+        for pieces in ([stream], [bytes([byte]) for byte in stream]):
+            codec: Codec = DialectDetector()
+            sent = b""
+            for piece in pieces:
+                codec.receive(piece)
+                while codec.has_output or codec.successor:  # as a connection does
+                    sent += codec.output() if codec.has_output else b""
+                    codec = codec.successor or codec
+            assert sent == b"\xff\xfc\x06"
+
+
+def test_detector_endless_subnegotiation_is_a_fault_with_bye() -> None:
+    for before in (b"", b"\n", b"h"):
+        for step in (1000, 2 * MAX_FRAME_BYTES):
+            stream = before + b"\xff\xfa" + b"x" * (MAX_FRAME_BYTES + 1) + b"\xff\xf0i\n"
+            chosen, found = detect_pieces([stream[at : at + step] for at in range(0, len(stream), step)])
+            assert (type(chosen), found) == (DialectDetector, [FRAME_TOO_LARGE])
 
 
 def test_detector_eof_after_a_fault_adds_nothing() -> None:

@@ -52,6 +52,12 @@ FRAGMENTS = [
         b"\xff\xfd",
         b"\xff\xf1",
         b"\xff\xfa\x01",
+        b"\xff\xf0",
+        b"\xff\xff",
+        b"\xff\xf7",
+        b"\x1e",
+        b"\xc2\xa0/msg a b",
+        b";",
         b"\0",
         b"\x16\x03\x01",
         b"\x7f",
@@ -112,7 +118,7 @@ def test_codec_result_for_large_streams_does_not_depend_on_reads(
 
 
 @pytest.mark.parametrize("make", CODECS)
-def test_codec_of_a_dialect_has_nothing_to_say_by_itself(make: Callable[[], Codec]) -> None:
+def test_codec_has_nothing_to_say_by_itself_without_telnet_commands(make: Callable[[], Codec]) -> None:
     codec = make()
     codec.receive(b"/help\n")
     assert not codec.has_output

@@ -1,5 +1,6 @@
 import json
 import time
+import typing
 
 import msgspec
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from chat_protocol.commands import WIRE_TYPES, Command, Join, Message, Ping, Quit
+from chat_protocol.commands import WIRE_TYPES, Command, Join, Message, Ping, Quit, WireCommand
 from chat_protocol.dialects.base import Incoming
 from chat_protocol.dialects.ndjson import (
     FRAME_TOO_LARGE,
@@ -89,7 +90,11 @@ def test_ndjson_last_line_without_newline_is_decoded_at_eof() -> None:
         (b'\xef\xbb\xbf{"type":"ping"}', ErrorCode.BAD_FRAME),
         (b'{"type":"message","message":"\xff"}', ErrorCode.BAD_FRAME),
         (b'{"type":"message","message":"\xed\xa0\x80"}', ErrorCode.BAD_FRAME),
-        (b'{"type":"message","message":"\\ud800"}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"\\ud800"}', ErrorCode.INVALID_FIELD),
+        (b'{"type":"message","message":"\\ud800",}', ErrorCode.BAD_FRAME),
+        (b'{"type":"message","message":"\\ud80"}', ErrorCode.BAD_FRAME),
+        (b'["\\ud800"]', ErrorCode.BAD_FRAME),
+        (b'{"type":"dance\\udfff"}', ErrorCode.INVALID_FIELD),
         (b'{"type":"message","message":"raw \x01 control"}', ErrorCode.BAD_FRAME),
         (b'{"type":"ping","x":' + DEEP + b"}", ErrorCode.BAD_FRAME),
         (b'{"type":' + DEEP + b"}", ErrorCode.BAD_FRAME),
@@ -151,13 +156,51 @@ def test_ndjson_ref_length_is_in_code_points() -> None:
     assert fault_of(b'{"type":"ping","ref":"' + "字".encode() * 65 + b'"}').code == ErrorCode.INVALID_FIELD
 
 
-def test_ndjson_fault_names_the_field() -> None:
-    assert fault_of(b'{"type":"join","room":5}').message == "join: room: Expected `str`, got `int`"
-    assert "missing required field `room`" in fault_of(b'{"type":"join"}').message
-    assert (
-        "resume.rooms"
-        in fault_of(b'{"type":"hello","username":"a","resume":{"session":"s","rooms":{"x":"y"}}}').message
-    )
+def test_ndjson_fault_names_the_field_once() -> None:
+    for line, sentence in (
+        (b'{"type":"join","room":5}', "the field `room` of join is not valid: expected `str`, got `int`"),
+        (b'{"type":"message","message":5}', "the field `message` is not valid: expected `str`, got `int`"),
+        (b'{"type":"join"}', "the field `room` of join is missing"),
+        (
+            b'{"type":"hello","username":"a","resume":{"epoch":""}}',
+            "the field `resume.session` of hello is missing",
+        ),
+        (
+            b'{"type":"hello","username":"a","resume":{"session":"s","rooms":{"x":"y"}}}',
+            "the field `resume.rooms[...]` of hello is not valid: expected `int`, got `str`",
+        ),
+        (
+            b'{"type":"join","room":"\\ud83d!"}',
+            "the field `room` of join contains the lone surrogate U+D83D, which UTF-8 cannot encode",
+        ),
+    ):
+        assert fault_of(line).message == sentence
+
+
+@pytest.mark.parametrize("kind", typing.get_args(WireCommand), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("escape", [r"\ud800", r"\udfff!", r"a\udc80\ud800", r"\ud83d\u0041", r"\\\ud800"])
+def test_ndjson_lone_surrogate_in_any_string_is_an_invalid_field_with_the_ref(
+    kind: type[Command], escape: str
+) -> None:
+    """A client's `json.dumps` writes such escapes for bytes that it could not decode."""
+    # Given each field of the command in turn, with a string that UTF-8 cannot encode
+    valid: dict[str, object] = {"type": kind.__struct_config__.tag}
+    fields = [field.encode_name for field in msgspec.structs.fields(kind)]
+    for name in [*fields, "unknown"]:
+        line = json.dumps({"ref": "r", **valid, name: "VALUE"}).replace("VALUE", escape).encode()
+        # Then it is answered with its name and the command's ref
+        fault = fault_of(line)
+        assert fault.code == ErrorCode.INVALID_FIELD
+        assert f"`{name}`" in fault.message
+        assert "lone surrogate" in fault.message
+        assert fault.ref == (None if name == "ref" else "r")
+
+
+def test_ndjson_escaped_pairs_and_escaped_backslashes_are_no_lone_surrogates() -> None:
+    assert decode_command(rb'{"type":"join","room":"\ud83d\ude00"}') == Join(room="😀")
+    assert decode_command(rb'{"type":"join","room":"\\ud800"}') == Join(room=r"\ud800")
+    fault = fault_of(rb'{"type":"join","room":"\ud83d\ude00\\ud800 \udead"}')
+    assert "U+DEAD" in fault.message
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import re
-import time
 import typing
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
 
 from chat_protocol import events
+from chat_protocol.characters import INVISIBLE
 from chat_protocol.commands import Help, Message, Quit, Rename, Rooms, Switch, Who
 from chat_protocol.dialects import plain_text
 from chat_protocol.dialects.base import Incoming
@@ -31,6 +31,9 @@ LINES: list[tuple[bytes, Incoming | None]] = [
     (b" \t\r\n", None),
     (b"\xff\xfb\x1f\xff\xfd\x03hi\r\n", Message(message="hi")),
     (b"h\xff\xf1i \xff\xfa\x1f\x00\x50\x00\x18\xff\xf0there\r\n", Message(message="hi there")),
+    (b"hi \xff\xfa\x1f\x00\x50\x00\n\xff\xff/\xff\xf0there\r\0", Message(message="hi there")),
+    (b"h\xc3\xa9\xff\xf7i\xff\xf2\n", Message(message="hi")),
+    (b"/msg bob secret\xff\xf8hi\n", Message(message="hi")),
     (b"/nick ann\n", Rename(username="ann")),
     (b"/NICK  ann \n", Rename(username="ann")),
     (b"/join dev\n", Switch(room="dev")),
@@ -39,7 +42,18 @@ LINES: list[tuple[bytes, Incoming | None]] = [
     (b"/help\n", Help()),
     (b"/msg bob  hi  there \n", Message(message="hi  there", to="bob")),
     (b"//etc/passwd\n", Message(message="/etc/passwd")),
-    (b" /help\n", Message(message=" /help")),
+    (b" /help\n", Help()),
+    (b"\t \t/msg\tbob  hi  there\n", Message(message="hi  there", to="bob")),
+    ("\xa0/msg\xa0bob\u3000psst\n".encode(), Message(message="psst", to="bob")),
+    ("\ufeff/msg bob psst\n".encode(), Message(message="psst", to="bob")),
+    ("\u200b\u2060\u3164\u2800 /join dev\n".encode(), Switch(room="dev")),
+    (b"  //x\n", Message(message="/x")),
+    ("\ufeffhello\n".encode(), Message(message="hello")),
+    ("\u200b \ufeff\n".encode(), None),
+    ("\ufeff bye\u200b\n".encode(), Quit()),
+    (b"bye bye\n", Message(message="bye bye")),
+    (b"byebye\n", Message(message="byebye")),
+    ("\uff0fo\\ hi\n".encode(), Message(message="\uff0fo\\ hi")),
     (b"goodbye\n", Message(message="goodbye")),
     (b"bye\n", Quit()),
     (b"quit\r\n", Quit()),
@@ -52,6 +66,12 @@ def fed(pieces: list[bytes]) -> list[Incoming]:
     codec = PlainTextCodec()
     found = [found for piece in pieces for found in codec.receive(piece)]
     return [*found, *codec.receive_eof()]
+
+
+def test_plain_text_line_may_end_like_a_terminal_s() -> None:
+    for stream in (b"one\rtwo\r\0three\r\nfour\n", b"one\ntwo\nthree\nfour\n"):
+        for pieces in ([stream], [bytes([byte]) for byte in stream]):
+            assert fed(pieces) == [Message(message=each) for each in ("one", "two", "three", "four")]
 
 
 def fault_of(line: bytes) -> Fault:
@@ -92,15 +112,52 @@ def test_plain_text_last_line_without_newline_is_decoded_at_eof(
     assert fed([line.removesuffix(b"\n")]) == ([] if command is None else [command])
 
 
-@pytest.mark.parametrize("line", [b"/nick", b"/nick ", b"/join", b"/msg", b"/msg bob", b"/msg bob "])
+@pytest.mark.parametrize(
+    "line", [b"/nick", b"/nick ", b"/join", b"/msg", b"/msg bob", b"/msg bob ", b" /msg\tbob", b"/MSG"]
+)
 def test_plain_text_command_without_argument_is_a_fault_with_usage(line: bytes) -> None:
     fault = fault_of(line)
     assert fault.code == ErrorCode.INVALID_FIELD
-    assert line.split()[0].decode() in fault.message
+    assert line.split()[0].decode().lower() in fault.message
+
+
+@pytest.mark.parametrize("slash", ["\uff0f", "\u2044", "\u2215"])
+def test_plain_text_command_after_another_slash_is_refused_with_a_hint(slash: str) -> None:
+    for line in (f"{slash}msg bob secret", f" {slash}MSG bob secret", f"{slash}quit"):
+        fault = fault_of(line.encode())
+        assert fault.code == ErrorCode.INVALID_FIELD
+        assert "U+002F" in fault.message
+
+
+@given(
+    st.text(
+        st.sampled_from(
+            " \t\xa0\u1680\u2003\u2028\u3000\u200b\u200c\u200d\u200e\u2060\ufeff\ufe0f\xad\u3164\u2800"
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(
+        [b"/msg bob secret", b"/msg bob", b"/mgs bob secret", b"/ msg bob secret", b"/nick", b"/join x"]
+    ),
+)
+def test_plain_text_command_behind_blanks_is_never_said(blanks: str, line: bytes) -> None:
+    found = decode_line(blanks.encode() + line)
+    assert found == decode_line(line)
+    assert not isinstance(found, Message) or found.to == "bob"
 
 
 @pytest.mark.parametrize(
-    "line", [b"/", b"/ who", b"/dance", b"/etc/passwd", b"/" + b"x" * 60_000, b"/\x1b[2J\r\x00"]
+    "line",
+    [
+        b"/",
+        b"/ who",
+        b"/\t",
+        b"/\xe2\x80\x8bwho",
+        b"/dance",
+        b"/etc/passwd",
+        b"/" + b"x" * 60_000,
+        b"/\x1b[2J\r\x00",
+    ],
 )
 def test_plain_text_unknown_command_is_a_fault(line: bytes) -> None:
     fault = fault_of(line)
@@ -118,18 +175,32 @@ def test_plain_text_line_not_utf8_is_a_fault_and_the_next_is_decoded(line: bytes
 
 def test_telnet_negotiation_anywhere_in_a_line_is_removed() -> None:
     for option in range(256):
-        if option != 0x0A:  # a newline ends the line
-            for verb in (b"\xfb", b"\xfc", b"\xfd", b"\xfe"):
-                assert fed([b"h\xff" + verb + bytes([option]) + b"i\n"]) == [Message(message="hi")]
-    for command in range(0xF0, 0xFA):
+        for verb in (b"\xfb", b"\xfc", b"\xfd", b"\xfe"):
+            assert fed([b"h\xff" + verb + bytes([option]) + b"i\n"]) == [Message(message="hi")]
+    for command in {*range(0xEC, 0xFA)} - {0xF7, 0xF8}:
         assert fed([b"h\xff" + bytes([command]) + b"i\n"]) == [Message(message="hi")]
+    for erasure in (0xF7, 0xF8):
+        assert fed([b"h\xff" + bytes([erasure]) + b"i\n"]) == [Message(message="i")]
 
 
-@pytest.mark.parametrize("noise", [b"\xff", b"\xff\xfa", b"\xff\xfa\xff\xff", b"\xff\xfb", b"\xff\xfa\x01"])
-def test_telnet_negotiation_is_removed_in_linear_time(noise: bytes) -> None:
-    began = time.thread_time()
-    decode_line(noise * 300_000)
-    assert time.thread_time() - began < 5
+def test_plain_text_codec_answers_telnet_requests() -> None:
+    codec = PlainTextCodec()
+
+    def exchange(data: bytes) -> tuple[list[Incoming], bool, bytes]:
+        return list(codec.receive(data)), codec.has_output, codec.output()
+
+    assert exchange(b"hi\n") == ([Message(message="hi")], False, b"")
+    # Given Ctrl-C in telnet: interrupt process, data mark, DO TIMING-MARK, whose answer it waits for
+    assert exchange(b"\xff\xf4\xff\xf2\xff\xfd") == ([], False, b"")
+    assert exchange(b"\x06again\n") == ([Message(message="again")], True, b"\xff\xfc\x06")
+    assert exchange(b"bye\n") == ([Quit()], False, b"")
+
+
+@pytest.mark.parametrize("step", [1, 1000, 2 * MAX_FRAME_BYTES])
+def test_plain_text_endless_subnegotiation_is_a_fault_with_bye(step: int) -> None:
+    stream = b"hi\n\xff\xfa" + b"\n" * (MAX_FRAME_BYTES + 1) + b"\xff\xf0hi\n"
+    found = fed([stream[at : at + step] for at in range(0, len(stream), step)])
+    assert found == [Message(message="hi"), FRAME_TOO_LARGE]
 
 
 @given(st.binary() | st.text("/ nickmsgjo\xff\0").map(str.encode))
@@ -187,9 +258,23 @@ def test_plain_text_message_cannot_forge_a_line_or_move_the_cursor(body: str) ->
     assert not any(0x7F <= ord(char) < 0xA0 for char in written)
 
 
-@given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")) | st.just("\t")))
+@given(st.text(st.characters(exclude_categories=("Cc", "Cs", "Cf", "Mn", "Zl", "Zp")) | st.just("\t")))
 def test_plain_text_printable_message_is_unchanged(body: str) -> None:
+    body = INVISIBLE.sub("", body)
     assert encode(message(body)).decode() == f"[14:03] ann: {body}\n"
+
+
+@pytest.mark.parametrize(
+    "char",
+    "\u202a\u202e\u2066\u2069\u200b\u200e\u200f\u061c\u2060\ufeff\xad\u034f\u3164\ufff9\U000e0041\x1b\x00\x9b\x7f",
+    ids=ascii,
+)
+def test_plain_text_shows_what_turns_hides_or_acts_as_replaced(char: str) -> None:
+    shown = "a\ufffdb"
+    assert encode(message(f"a{char}b")).decode() == f"[14:03] ann: {shown}\n"
+    assert encode(events.Notice(text=f"a{char}b")).decode() == f"* {shown}\n"
+    error = events.Error(code=ErrorCode.NO_SUCH_USER, message=f"nobody here is called a{char}b")
+    assert encode(error).decode() == f"* nobody here is called {shown}\n"
 
 
 @given(st.data())

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,12 @@ from chat_protocol.message_text import MAX_MESSAGE_BYTES
 HI = Say(username="ann", message="hi")
 OBJECT = b'{"username":"ann","message":"hi"}'
 STREAM = (
-    OBJECT + OBJECT + b"\n" + OBJECT + b' , \r\n{\n "message": "hi",\n "username": "ann", "x": {}\n}' + OBJECT
+    OBJECT
+    + OBJECT
+    + b"\n\0\0\x1e\xef\xbb\xbf"
+    + OBJECT
+    + b' , \r\n{\n "message": "hi",\n "username": "ann", "x": {}\n}'
+    + OBJECT
 )
 
 
@@ -67,13 +73,15 @@ def test_two_field_unfinished_object_at_eof_is_a_fault() -> None:
         (b'{"username":"ann","message":null}', ErrorCode.INVALID_FIELD),
         (b"{username:ann}", ErrorCode.BAD_FRAME),
         (b'{"username":"\xff","message":"hi"}', ErrorCode.BAD_FRAME),
-        (b'{"username":"ann","message":"\\ud800"}', ErrorCode.BAD_FRAME),
+        (b'{"username":"ann","message":"\\ud800"}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"\\ud800","message":""}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann","message":"hi","room":"\\udead"}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann","message":"hi","room":5}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann","message":"hi","room":["ops"]}', ErrorCode.INVALID_FIELD),
+        (b'{"username":"ann","message":"hi","to":5}', ErrorCode.INVALID_FIELD),
         (b'{"x":' * 10_000 + b"1" + b"}" * 10_000, ErrorCode.BAD_FRAME),
         (b'{"username":"ann","message":' + b"9" * 50_000 + b"}", ErrorCode.INVALID_FIELD),
-        (b"junk\n", ErrorCode.BAD_FRAME),
         (b'{"username":"ann\n', ErrorCode.BAD_FRAME),
-        (b"[" + OBJECT + b"]\n", ErrorCode.BAD_FRAME),
-        (b"\x16\x03\x01\n", ErrorCode.BAD_FRAME),
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
@@ -81,6 +89,77 @@ def test_two_field_invalid_object_is_a_fault_and_the_next_is_decoded(text: bytes
     found = fed([OBJECT + text + OBJECT])
     assert codes(found) == ["Say", code, "Say"]
     assert len(str(found[1])) < 1000
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b";",
+        b"|",
+        b"\x04",
+        b"<EOF>",
+        "\xa0".encode(),
+        b"x",
+        b"]",
+        b"}",
+        b"\x16\x03\x01",
+        b"\xff",
+        b"\xef\xbb\xbe",
+        b"\x85",
+        b"/",
+    ],
+    ids=ascii,
+)
+def test_two_field_anything_else_between_objects_is_answered_at_once_and_ends_it(junk: bytes) -> None:
+    for stream in (OBJECT + junk + OBJECT, OBJECT + b"\n\0 " + junk, OBJECT + junk + b"\n" + OBJECT):
+        for pieces in ([stream], [bytes([byte]) for byte in stream]):
+            hi, fault = fed(pieces)
+            assert hi == HI
+            assert isinstance(fault, Fault)
+            assert (fault.code, fault.close) == (ErrorCode.BAD_FRAME, True)
+            named = repr(junk[:1].decode()) if b" " < junk[:1] < b"\x7f" else f"{junk[0]:02X}"
+            assert named in fault.message
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\0", b"\x1e", b"\xef\xbb\xbf", b" ", b"\t", b"\r\n", b",", b"\0" * 300]),
+        max_size=6,
+    ),
+    st.lists(st.integers(0, 2000), max_size=6),
+)
+def test_two_field_padding_between_objects_counts_as_blanks(between: list[bytes], cuts: list[int]) -> None:
+    padding = b"".join(between)
+    stream = padding + OBJECT + padding + OBJECT + padding
+    places = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    assert fed([stream[start:end] for start, end in pairwise(places)]) == [HI, HI]
+
+
+def test_two_field_object_may_name_a_room_or_a_user() -> None:
+    assert fed([b'{"username":"ann","message":"hi","room":"ops"}']) == [
+        Say(username="ann", message="hi", room="ops")
+    ]
+    assert fed([b'{"username":"ann","message":"hi","to":"bob"}']) == [
+        Say(username="ann", message="hi", to="bob")
+    ]
+    assert fed([b'{"username":"ann","message":"hi","room":null,"to":null,"x":1}']) == [HI]
+
+
+def test_two_field_fault_names_the_field_once() -> None:
+    for text, sentence in (
+        (b'{"message":"hi"}', "the field `username` of the object is missing"),
+        (
+            b'{"username":"a","message":1}',
+            "the field `message` of the object is not valid: expected `str`, got `int`",
+        ),
+        (
+            rb'{"username":"a","message":"\ud800"}',
+            "the field `message` of the object contains the lone surrogate U+D800, which UTF-8 cannot encode",
+        ),
+    ):
+        fault = decode_object(text)
+        assert isinstance(fault, Fault)
+        assert fault.message == sentence
 
 
 def test_two_field_duplicate_field_takes_the_last_value() -> None:

@@ -10,6 +10,7 @@ from chat_protocol.framing import json_objects
 from chat_protocol.framing.json_objects import ObjectSplitter, Piece
 from chat_protocol.framing.lines import MAX_FRAME_BYTES
 
+BOM = b"\xef\xbb\xbf"
 FRAGMENTS = (
     b"{",
     b"}",
@@ -25,6 +26,11 @@ FRAGMENTS = (
     b"}{",
     b'\\"',
     b"[1]",
+    b"\0",
+    b"\x1e",
+    BOM,
+    BOM[:1],
+    BOM[:2],
 )
 
 
@@ -32,11 +38,14 @@ def naive(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
     """Model: scan the whole stream byte by byte; the rest is junk."""
     found: list[Piece] = []
     text = bytearray()
-    depth, in_string, escaped, junk, start = 0, False, False, False, 0
+    depth, in_string, escaped, junk, start, skipped = 0, False, False, False, 0, 0
     for at, byte in enumerate(stream):
         char = bytes([byte])
         if not text:
-            if char.isspace() or char == b",":
+            if at < skipped or char.isspace() or char in b",\0\x1e":
+                continue
+            if stream.startswith(BOM, at):
+                skipped = at + len(BOM)
                 continue
             start, junk = at, char != b"{"
         elif char == b"\n" and (junk or in_string):
@@ -121,6 +130,45 @@ def test_splitter_raw_newline_in_a_string_makes_junk(broken: bytes) -> None:
     assert [piece.text for piece in found] == [broken[:-1], b'{"b":2}']
 
 
+@given(
+    st.lists(st.sampled_from(FRAGMENTS), max_size=30).map(b"".join),
+    st.lists(st.integers(0, 200), max_size=10),
+    st.sampled_from([4, 12, MAX_FRAME_BYTES]),
+)
+def test_splitter_that_stops_at_junk_returns_its_first_byte_last(
+    stream: bytes, cuts: list[int], limit: int
+) -> None:
+    # What is found is the same as with all of the junk, up to its first byte
+    whole, overflowed = naive(stream, limit)
+    begin = next((piece for piece in whole if piece.text[:1] != b"{"), None)
+    expected, stops = list(whole), begin is not None and not BOM.startswith(begin.text)
+    if begin is not None and stops:
+        expected = [*whole[: whole.index(begin)], Piece(begin.text[:1], False, begin.start, begin.start + 1)]
+    for pieces in (chopped(stream, cuts), [bytes([byte]) for byte in stream], [stream]):
+        splitter = ObjectSplitter(limit, stop_at_junk=True)
+        found = [found for piece in pieces for found in splitter.feed(piece)]
+        if overflowed and not splitter.stopped:
+            assert found == expected
+        elif not overflowed:
+            assert (found + splitter.take_unfinished(), splitter.stopped) == (expected, stops)
+        if splitter.stopped:
+            assert splitter.feed(b'{"a":1}') == splitter.take_unfinished() == []
+
+
+@pytest.mark.parametrize(
+    "between", [b"\0", b"\0" * 5000, b"\x1e", BOM, BOM + BOM, b" \r\n,\t\x0b\x0c", b"\n\0, \x1e" + BOM]
+)
+def test_splitter_skips_separators_that_come_in_any_pieces(between: bytes) -> None:
+    stream = between + b'{"a":1}' + between + b'{"b":2}' + between
+    for step in (1, 2, 7, len(stream)):
+        splitter = ObjectSplitter(100, stop_at_junk=True)
+        found = [
+            found for at in range(0, len(stream), step) for found in splitter.feed(stream[at : at + step])
+        ]
+        assert [piece.text for piece in found] == [b'{"a":1}', b'{"b":2}']
+        assert not splitter.stopped
+
+
 def test_splitter_unfinished_object_is_junk_at_eof() -> None:
     splitter = ObjectSplitter()
     splitter.feed(b'{"a":1}  {"b":')
@@ -158,6 +206,11 @@ class CountingPattern:
         self.looked.append((found.end() if found else len(text)) - at)
         return found
 
+    def match(self, text: bytearray, at: int) -> re.Match[bytes] | None:
+        found = self.pattern.match(text, at)
+        self.looked.append((found.end() if found else len(text)) - at)
+        return found
+
 
 @pytest.mark.parametrize(
     "stream",
@@ -175,7 +228,7 @@ class CountingPattern:
 @pytest.mark.parametrize("step", [1, 100, MAX_FRAME_BYTES])
 def test_splitter_scans_in_linear_time(stream: bytes, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     counters = []
-    for name in ("_OUTSIDE_STRING", "_INSIDE_STRING", "_NOT_SEPARATOR"):
+    for name in ("_OUTSIDE_STRING", "_INSIDE_STRING", "_SEPARATORS"):
         counters.append(CountingPattern(getattr(json_objects, name)))
         monkeypatch.setattr(json_objects, name, counters[-1])
     split([stream[at : at + step] for at in range(0, len(stream), step)])

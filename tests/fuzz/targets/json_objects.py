@@ -3,6 +3,9 @@
 from chat_protocol.framing.json_objects import ObjectSplitter, Piece
 from fuzz.cuts import same_for_all_cuts
 
+_SEPARATORS = b" \t\n\r\x0b\x0c,\0\x1e"
+_MARK = b"\xef\xbb\xbf"
+
 
 def check(data: bytes) -> None:
     limit, stream = (data[0] % 64 + 2, data[1:]) if data else (2, b"")
@@ -15,6 +18,17 @@ def check(data: bytes) -> None:
             assert splitter.overflowed or len(splitter._buffer) <= limit
         return found + splitter.take_unfinished(), splitter.overflowed
 
+    def feed_stopping(pieces: list[bytes]) -> tuple[list[Piece], bool, bool]:
+        splitter = ObjectSplitter(limit, stop_at_junk=True)
+        found = []
+        for piece in pieces:
+            found += splitter.feed(piece)
+            assert splitter.overflowed or len(splitter._buffer) <= limit
+        return found + splitter.take_unfinished(), splitter.overflowed, splitter.stopped
+
+    stopping, _, stopped = same_for_all_cuts(stream, feed_stopping)
+    assert all(piece.text[:1] == b"{" for piece in stopping[:-1])
+    assert not stopped or len(stopping[-1].text) == 1
     found, overflowed = same_for_all_cuts(stream, feed)
     assert (found, overflowed) == _model(stream, limit)
     before = 0
@@ -23,7 +37,7 @@ def check(data: bytes) -> None:
         assert stream[start:end] == text
         assert len(text) <= limit
         assert not balanced or (text[:1], text[-1:]) == (b"{", b"}")
-        assert not stream[before:start].strip(b" \t\n\r\x0b\x0c,")
+        assert not stream[before:start].replace(_MARK, b"").strip(_SEPARATORS)
         before = end
 
 
@@ -31,8 +45,8 @@ def _model(stream: bytes, limit: int) -> tuple[list[Piece], bool]:
     found: list[Piece] = []
     at = 0
     while at < len(stream):
-        if stream[at] in b" \t\n\r\x0b\x0c,":
-            at += 1
+        if stream[at] in _SEPARATORS or stream.startswith(_MARK, at):
+            at += 1 if stream[at] in _SEPARATORS else len(_MARK)
             continue
         end, balanced = _object_end(stream, at)
         if not balanced:  # junk, up to the first newline after the invalid byte

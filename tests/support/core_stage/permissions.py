@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 ASKING: Final = (hub, messages, router)
 """The modules that import `may`."""
 
-ALSO: Final[dict[type[commands.Command], Action]] = {
-    commands.Say: Action.SEND,  # a hello, a rename and a message in one
-    commands.Hello: Action.READ,  # one that resumes names the conversations that it has messages of
+ALSO: Final[dict[type[commands.Command], set[Action]]] = {
+    commands.Say: {Action.JOIN, Action.SEND},  # a hello, a rename, a join and a message in one
+    commands.Hello: {Action.READ},  # one that resumes names the conversations that it has messages of
 }
 """Commands that do several things, and what they may ask for besides."""
 
@@ -52,5 +52,6 @@ class AskedPermissions:
         command = self._running()
         assert command is not None, "a permission is asked for, but no command is executed"
         self.by_command.setdefault(command, set()).add(action)
-        assert action in {TABLE[command].needs, ALSO.get(command)}, f"{command.__name__} asks {action.name}"
+        allowed = {TABLE[command].needs, *ALSO.get(command, ())}
+        assert action in allowed, f"{command.__name__} asks {action.name}"
         return may(actor, action, room, name)

@@ -1,16 +1,17 @@
 """Handlers that send messages: to a room, to a user, or in two-field JSON."""
 
 from chat_protocol import LOBBY, names
-from chat_protocol.commands import Message, Say
+from chat_protocol.commands import Join, Message, Say
 from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.message_text import text_problem
 from chat_server.core.chat.conversation import ConversationState
 from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.rooms import join
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
 from chat_server.core.delivery.room import Session
-from chat_server.core.identity.permissions import Action, may
+from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.sessions.session import PendingMessage
 
@@ -54,17 +55,28 @@ def message(hub: Hub, session: Session, command: Message) -> None:
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:
-    """Two-field JSON: take the name if the session has another, then send the message to the lobby."""
-    naming = True
+    """Two-field JSON: take the name if the session has another, enter the room, then send the message."""
+    announces = True  # itself or its room: then the message may be empty
     if not session.id:
         check_failed_hellos(session)
         open_session(hub, session, command.username, [LOBBY])
     elif command.username != session.name and names.fold(command.username) != session.identity.key:
         change_name(hub, session, command.username, None)
     else:
-        naming = False
-    if command.message or not naming:  # an empty message may just announce the name
-        message(hub, session, Message(message=command.message, room=LOBBY))
+        announces = False
+    room, to = command.room, command.to
+    if room is None and to is None:
+        room = LOBBY
+    elif room is not None and to is None and _may_enter(session, room):
+        join(hub, session, Join(room=room))
+        announces = True
+    if command.message or not announces:
+        message(hub, session, Message(message=command.message, room=room, to=to))
+
+
+def _may_enter(session: Session, room: str) -> bool:
+    """Return whether the room is a public one in which the session is not yet."""
+    return not room.startswith(CONVERSATION_PREFIX) and names.fold(room) not in session.memberships
 
 
 def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:

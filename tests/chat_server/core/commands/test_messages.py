@@ -122,3 +122,77 @@ def test_two_field_message_that_is_empty_only_takes_the_name(stage: Stage) -> No
     assert stage.committer.idle
     bob.execute(commands.Say(username="bob", message=""))
     assert b"must not be empty" in bob.outbox.data
+
+
+def test_two_field_message_with_a_room_enters_it_and_is_sent_there(stage: Stage) -> None:
+    ann, cy = stage.enter("ann", "lobby", "Ops"), stage.enter("cy")
+    bob = stage.connect(TWO_FIELD)
+    bob.execute(commands.Say(username="bob", message="one", room="ops"))
+    bob.execute(commands.Say(username="bob", message="two", room="OPS"))
+    bob.execute(commands.Say(username="bob", message="three"))
+    stage.commit()
+    # Then it is said in that room alone, which was entered once
+    assert [(each["room"], each["message"]) for each in ann.messages()] == [
+        ("Ops", "one"),
+        ("Ops", "two"),
+        ("lobby", "three"),
+    ]
+    assert [each["message"] for each in cy.messages()] == ["three"]
+    assert bob.outbox.data.count(b"you are in Ops") == 1
+    assert set(bob.session.memberships) == {"lobby", "ops"}
+    stage.check()
+
+
+def test_two_field_message_that_is_empty_may_enter_a_room(stage: Stage) -> None:
+    bob = stage.connect(TWO_FIELD)
+    bob.execute(commands.Say(username="bob", message=""))
+    bob.execute(commands.Say(username="bob", message="", room="ops"))
+    assert set(bob.session.memberships) == {"lobby", "ops"}
+    assert stage.committer.idle
+    bob.execute(commands.Say(username="bob", message="", room="ops"))
+    assert b"must not be empty" in bob.outbox.data
+
+
+@pytest.mark.parametrize(
+    ("room", "to", "said"),
+    [
+        ("", None, "1 to 32 characters"),
+        ("two words", None, "a name may contain"),
+        ("r" * 60_000, None, "1 to 32 characters"),
+        ("a\u202eb", None, "U+202E"),
+        ("@ann,cy", None, "access"),
+        ("@nobody", None, "access"),
+        ("ops", "ann", "not both"),
+        (None, "nobody", "nobody here is called nobody"),
+        (None, "bob", "yourself"),
+        (None, "", "nobody here is called"),
+    ],
+)
+def test_two_field_message_to_an_invalid_place_is_said_nowhere(
+    stage: Stage, room: str | None, to: str | None, said: str
+) -> None:
+    ann, cy = stage.enter("ann"), stage.enter("cy")
+    ann.send_message(to="cy")
+    stage.commit()
+    ann.receive(), cy.receive()
+    bob = stage.connect(TWO_FIELD)
+    bob.execute(commands.Say(username="bob", message="secret", room=room, to=to))
+    stage.commit()
+    assert said in bob.outbox.data.decode()
+    assert not ann.messages("lobby")
+    assert b"secret" not in ann.outbox.data + cy.outbox.data
+    assert bob.name == "bob"
+
+
+def test_two_field_message_to_a_user_is_private(stage: Stage) -> None:
+    ann, cy = stage.enter("ann"), stage.enter("cy")
+    bob = stage.connect(TWO_FIELD)
+    bob.execute(commands.Say(username="bob", message="psst", to="ann"))
+    stage.commit()
+    assert [(each["room"], each["message"]) for each in ann.messages()] == [("@ann,bob", "psst")]
+    assert b"psst" not in cy.outbox.data
+    # And it can be answered by the conversation's name
+    bob.execute(commands.Say(username="bob", message="again", room="@ann,bob"))
+    stage.commit()
+    assert ann.messages("@ann,bob")[-1]["message"] == "again"
+    stage.check()
