@@ -6,7 +6,7 @@ from typing import Final
 from chat_protocol.framing.telnet import DATA_255, TelnetFilter
 
 # Blank lines come first in a web request (RFC 9112, 2.2) and in the binary PROXY header; the NULs of a padded
-# buffer and the RS of a JSON text sequence (RFC 7464) may stand before an object.
+# buffer and the RS of a JSON text sequence (RFC 7464) may come before an object.
 _SKIPPED: Final = re.compile(rb"(?:[ \t\r\n\x00\x1e]|\xef\xbb\xbf)*")
 _PARTIAL_MARK: Final = re.compile(rb"\xef\xbb?")
 _JSON_ONLY: Final = re.compile(rb"(?<!\r)\x00|\x1e")  # a NUL after CR is a line end of telnet

@@ -125,6 +125,8 @@ class Router:
     def _answer_fault(self, session: Session, fault: Fault) -> None:
         self._hub.stats.errors[fault.code] += 1
         session.refusals += 1
+        if fault.close:  # there is no bye: the last line says why it ends
+            self._hub.wait_own_delivered(session)
         session.send_if_open(Error(code=fault.code, message=fault.message, ref=fault.ref))
         if fault.bye is not None:
             self._hub.wait_own_delivered(session)  # commands before it were valid, and are acknowledged
