@@ -19,9 +19,9 @@ GUEST_PREFIX: Final = "guest-"
 _MAX_UNCOMPOSED_CHARS: Final = 4 * MAX_NAME_CHARS
 """Length before NFC beyond which the result cannot fit: NFC composes at most four code points into one
 (UAX #15, expansion factors)."""
-_MAX_FOLDED_CHARS: Final = 1024
-"""Length of the longest text that is folded, far more than the name of a conversation has. Normalizing sorts
-marks in quadratic time: 32,000 of them took a second."""
+_MAX_FOLDED_CHARS: Final = 2 * _MAX_UNCOMPOSED_CHARS + 24
+"""Length of the longest text that is folded: the name of a conversation, two names and a number. Normalizing
+sorts marks in quadratic time: 32,000 of them took a second, and 1,000 of them 2 ms."""
 _PUNCTUATION: Final = frozenset("._-")
 _LETTER_DIGIT_CATEGORIES: Final = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd"})
 _MARK_CATEGORIES: Final = frozenset({"Mn", "Mc", "Me"})
@@ -31,7 +31,7 @@ def fold(name: str) -> str:
     """Return the form in which names are compared; text too long for a name is returned unchanged."""
     if name.isascii():
         return name.lower()
-    if len(name) > _MAX_FOLDED_CHARS:
+    if len(name) > (_MAX_FOLDED_CHARS if name[0] == "@" else _MAX_UNCOMPOSED_CHARS):
         return name
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 

@@ -10,6 +10,7 @@ from chat_protocol.errors import ByeReason, ErrorCode, Refused
 from chat_protocol.events import Closed, Opened
 from chat_protocol.names import fold
 from chat_server.core.chat.hub import Hub
+from chat_server.core.chat.rooms import NewRooms
 from chat_server.core.delivery.room import Member, Room, Session
 from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action
 from chat_server.core.sessions.cursor import Cursor
@@ -135,29 +136,38 @@ def announce_conversations(hub: Hub, target: Session, rooms: Iterable[Room]) -> 
 
 
 def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dict[Room, int]:
-    """Return the rooms that a client names and may join, with the seqs up to which it has their messages."""
+    """Return the rooms that a client names and may join, with the seqs up to which it has their messages.
+
+    Of public rooms it may name as many as it may be in; what it names beyond that is not looked at.
+    """
     named: dict[Room, int] = {}
-    public: dict[str, Room] = {}
+    public = _NamedPublicRooms(hub)
     for name, seq in positions.items():
         try:
             private = name.startswith(CONVERSATION_PREFIX)
-            room = (
-                hub.require_room(target, Action.READ, name)
-                if private
-                else _add_public_room(hub, name, public)
-            )
+            room = hub.require_room(target, Action.READ, name) if private else public.add(name)
         except Refused:  # the session cannot have been in a room of that name
             continue
         named[room] = min(seq, room.head, named.get(room, seq))
     return named
 
 
-def _add_public_room(hub: Hub, name: str, chosen: dict[str, Room]) -> Room:
-    """Return the public room of that name and add it to `chosen`, or raise `Refused`."""
-    room = chosen.get(fold(name))
-    if room is None:
-        hub.rooms.check_count(len(chosen) + 1)
-        room = hub.rooms.find_or_make(name)
-        hub.rooms.check_new([*chosen.values(), room])
-        chosen[room.key] = room
-    return room
+class _NamedPublicRooms:
+    """The public rooms among those that a client names."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._rooms = hub.rooms
+        self._new = NewRooms(hub.rooms)
+        self._by_key: dict[str, Room] = {}
+        self._name_count = 0
+
+    def add(self, name: str) -> Room:
+        """Return the room of that name, or raise `Refused`."""
+        room = self._by_key.get(fold(name))
+        if room is None:
+            self._name_count += 1
+            self._rooms.check_count(self._name_count)
+            room = self._rooms.find_or_make(name)
+            self._new.add(room)
+            self._by_key[room.key] = room
+        return room

@@ -59,19 +59,14 @@ class PublicRooms(SortedDict[Room]):
 
     def check_new(self, rooms: Iterable[Room]) -> None:
         """Raise `Refused` if those of `rooms` that are new may not be created together."""
-        new = [room for room in rooms if room.key not in self]
-        if new and len(self) + len(new) > self._limits().max_public_rooms > 0:
+        new = NewRooms(self)
+        for room in rooms:
+            new.add(room)
+
+    def check_space(self, count: int) -> None:
+        """Raise `Refused` if `count` more rooms may not be created."""
+        if count and len(self) + count > self._limits().max_public_rooms > 0:
             raise Refused(ErrorCode.TOO_MANY, "the server has too many rooms; join an existing one")
-        if len(new) > 1:
-            confusables = Confusables()
-            for room in new:
-                alike = confusables.find_confusable(room.name, room.key)
-                if alike is not None:
-                    raise Refused(
-                        ErrorCode.NAME_TAKEN,
-                        f"the room names {room.name} and {alike} look alike; join one of them",
-                    )
-                confusables.add_name(room.name, room.key)
 
     def join(self, room: Room, session: Session, *, lagging_after: int | None = None) -> Room:
         """Make the session a member; return the registered room.
@@ -118,3 +113,26 @@ class PublicRooms(SortedDict[Room]):
     def _register(self, room: Room) -> None:
         self[room.key] = room
         self._names.add_name(room.name, room.key)
+
+
+class NewRooms:
+    """Rooms that one command creates together: each is compared once with those before it."""
+
+    def __init__(self, rooms: PublicRooms) -> None:
+        self._rooms = rooms
+        self._keys: set[str] = set()
+        self._names = Confusables()
+
+    def add(self, room: Room) -> None:
+        """Add a room if it is new. Raises `Refused` if it may not be created together with the others."""
+        if room.key in self._rooms or room.key in self._keys:
+            return
+        self._rooms.check_space(len(self._keys) + 1)
+        alike = self._names.find_confusable(room.name, room.key)
+        if alike is not None:
+            raise Refused(
+                ErrorCode.NAME_TAKEN,
+                f"the room names {room.name} and {alike} look alike; join one of them",
+            )
+        self._names.add_name(room.name, room.key)
+        self._keys.add(room.key)

@@ -8,7 +8,7 @@ unicodedataplus has them as well, but is compiled, and has wheels for a few Pyth
 
 import unicodedata
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, cast
 
 _COMMON_SCRIPTS: Final = frozenset({"Zyyy", "Zinh"})  # Common and Inherited match every script
@@ -21,13 +21,15 @@ _WRITING_SYSTEMS: Final = {
 }
 """Writing systems of several scripts that a script belongs to (UTS #39, table 1a)."""
 _BESIDE_LATIN: Final = ("Jpan", "Kore", "Hanb")
+_CHARS_KEPT: Final = 16_384
+"""Characters whose scripts are remembered, about 2 MB: peers choose them, so their number is bounded."""
 
 
 def mixing_problem(name: str) -> str | None:
     """Return a sentence if the letters or digits of `name` must not be mixed, None if they may."""
     if name.isascii():
         return None
-    found = [systems for systems in map(_writing_systems, name) if systems]
+    found = {systems for systems in map(_writing_systems, name) if systems}
     if found and not frozenset.intersection(*found):
         others = [systems for systems in found if "Latn" not in systems]
         if not any(all(system in systems for systems in others) for system in _BESIDE_LATIN):
@@ -43,22 +45,35 @@ def preload() -> None:
     _extensions()
 
 
+@lru_cache(_CHARS_KEPT)
 def _writing_systems(char: str) -> frozenset[str]:
     """Return the writing systems of a character, an empty set if it belongs to all of them."""
-    scripts = _extensions()(char)
+    return _systems_of(frozenset(_extensions()(char)))
+
+
+@cache  # a few hundred combinations in all of Unicode, which the characters share
+def _systems_of(scripts: frozenset[str]) -> frozenset[str]:
     if scripts & _COMMON_SCRIPTS:
         return frozenset()
-    return frozenset(scripts).union(*(_WRITING_SYSTEMS.get(script, ()) for script in scripts))
+    return scripts.union(*(_WRITING_SYSTEMS.get(script, ()) for script in scripts))
 
 
 def _scripts_of(name: str) -> str:
-    from fontTools.unicodedata import script, script_name  # noqa: PLC0415  as below
+    from fontTools.unicodedata import script_name  # noqa: PLC0415  as below
 
-    found = dict.fromkeys(each for each in map(script, name) if each not in _COMMON_SCRIPTS)
-    for shared in map(_extensions(), name):
+    chars = dict.fromkeys(name)
+    found = dict.fromkeys(each for each in map(_script_of, chars) if each not in _COMMON_SCRIPTS)
+    for shared in map(_extensions(), chars):
         if not shared & _COMMON_SCRIPTS and not shared & found.keys():
             found[min(shared)] = None  # one of the scripts that share this character
     return " and ".join(script_name(each) for each in found)
+
+
+@lru_cache(_CHARS_KEPT)
+def _script_of(char: str) -> str:
+    from fontTools.unicodedata import script  # noqa: PLC0415  as below
+
+    return cast("str", script(char))
 
 
 @cache

@@ -32,6 +32,10 @@ _MAX_ROUNDS: Final = 8
 """Bound for the steps to a fixed point; three are needed, as a test shows."""
 _NAME_CATEGORIES: Final = "LMN"  # letters, marks, digits
 _LEFT_TO_RIGHT_MARK: Final = "\u200e"  # the data puts it around characters of right-to-left scripts
+_NAMES_KEPT: Final = 512
+"""Names whose skeletons are remembered, at most 4 MB: a name is compared several times until it is taken."""
+_CHARS_KEPT: Final = 16_384
+"""Characters whose prototypes are remembered, about 3 MB: peers choose them, so their number is bounded."""
 
 
 def ascii_skeleton(key: str) -> str:
@@ -41,13 +45,14 @@ def ascii_skeleton(key: str) -> str:
 
 def skeleton(text: str) -> str:
     """Return the skeleton of `text`: equal for texts that look alike."""
-    settled = "".join(map(_prototype_of, unicodedata.normalize("NFD", text)))
+    settled = unicodedata.normalize("NFD", text).translate(_prototypes_of_chars)
     return settled if settled.isascii() else _without_uncountable_marks(unicodedata.normalize("NFD", settled))
 
 
+@lru_cache(_NAMES_KEPT)
 def skeletons(shown: str, key: str) -> tuple[str, ...]:
     """Return all skeletons of a name that is not ASCII, from its written and its folded form."""
-    return tuple({skeleton(shown), skeleton(key), skeleton(shown.upper())})
+    return tuple(set(map(skeleton, {shown, key, shown.upper()})))
 
 
 def imitates_reserved(shown: str, key: str) -> bool:
@@ -63,10 +68,30 @@ def preload() -> None:
     _prototypes()
 
 
-@lru_cache(4096)  # more letters than all names of a server have in practice; bounded, as peers choose them
+class _PrototypesOfChars(dict[int, str | int]):
+    """A table for `str.translate` that fills itself; emptied when it has `_CHARS_KEPT` characters."""
+
+    def __missing__(self, point: int) -> str | int:
+        char = chr(point)
+        prototype = _prototype_of(char)
+        if len(self) >= _CHARS_KEPT:
+            self.clear()
+        self[point] = found = point if prototype == char else prototype
+        return found
+
+
+_prototypes_of_chars: Final = _PrototypesOfChars()
+
+
 def _prototype_of(char: str) -> str:
     """Return the prototype of a character: the fixed point of the mapping of confusables."""
     prototypes = _prototypes()
+    if (
+        char not in prototypes
+        and unicodedata.category(char) == "Lo"
+        and unicodedata.is_normalized("NFKD", char)
+    ):
+        return char  # most letters by far: without case, and with nothing to resolve
     for _ in range(_MAX_ROUNDS):
         alike = "".join(prototypes.get(each, each) for each in char)
         # One by one: in a word, the lower case of a capital sigma depends on its position.
