@@ -30,6 +30,7 @@ def limits_of(config: Config) -> Limits:
         rate_messages_burst=config.rate_messages_burst,
         rate_bytes=config.rate_bytes,
         rate_bytes_burst=config.rate_bytes_burst,
+        rate_address_factor=config.rate_address_factor,
         max_rooms=config.max_rooms,
         max_conversations=config.max_conversations,
         max_public_rooms=config.max_public_rooms,

@@ -33,6 +33,7 @@ _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(("session_id", "username", "address", "dialect", "reason", "room", "path"), TEXT),
     **dict.fromkeys(("error", "error_type", "stack"), TEXT),
     **dict.fromkeys(("pid", "port", "messages_in", "messages_out", "rtt_samples", "behind"), INTEGER),
+    "throttled": INTEGER,
     **dict.fromkeys(
         ("held", "lagging", "caught_up", "sessions", "deliveries", "opened", "messages"), INTEGER
     ),

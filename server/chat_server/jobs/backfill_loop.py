@@ -7,7 +7,7 @@ from gevent.event import Event
 from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.delivery.backfill import Backfill
-from chat_server.net.connection import SLICE_PAUSE_S, TIME_SLICE_S
+from chat_server.net.turns import SLICE_PAUSE_S, TIME_SLICE_S
 from chat_server.vocabulary import LogEvent
 
 

@@ -18,7 +18,10 @@ from chat_server.core.commands.router import QUERY_COMMANDS
 from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import BaseSession
 from chat_server.net import tcp_info
+from chat_server.net.keepalive import enable_keepalive
+from chat_server.net.linger import ReadInterrupted, read_to_end
 from chat_server.net.outbox import Outbox
+from chat_server.net.turns import BULK_READ_BYTES, TIME_SLICE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,25 +37,8 @@ EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
 """Bytes of one read: hundreds of commands, but few enough not to delay other sessions."""
 
-TIME_SLICE_S: Final = 0.005
-"""Seconds that the commands of one read may run before other greenlets get to run."""
-
-SLICE_PAUSE_S: Final = 0.0001
-"""Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
-
 CLOSE_LINGER_S: Final = 2.0
 """Seconds for the peer to read its last bytes; a close with unread input would reset them away (RFC 1122)."""
-
-TCP_KEEPALIVE_OPTIONS: Final = (
-    (socket.TCP_KEEPIDLE, 60),
-    (socket.TCP_KEEPINTVL, 15),
-    (socket.TCP_KEEPCNT, 4),
-)
-"""Idle seconds, seconds between probes, number of probes: for dialects without pings."""
-
-
-class ReadInterrupted(BaseException):
-    """Thrown into a waiting reader whose connection was ended by another greenlet."""
 
 
 class ConnectionOwner(Protocol):
@@ -74,9 +60,9 @@ class Connection:
     __slots__ = (
         "_context",
         "_drained",
-        "_last_progress",
         "_owner",
         "_port",
+        "_watch",
         "_watcher",
         "bytes_in",
         "codec",
@@ -106,7 +92,7 @@ class Connection:
         self._owner = owner
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
         self._drained: LoopEvent | None = None
-        self._last_progress: tuple[int, int] | None = None  # as of the last `made_progress`
+        self._watch: tcp_info.TcpWatch | None = None
 
     def __repr__(self) -> str:
         state = self.end_reason or "open"
@@ -135,9 +121,12 @@ class Connection:
         wait = context.loop.wait
         watcher = self._watcher
         router = context.router
+        bulk = False  # whether the last read was a long one
         while self.end_reason is None:
             try:
                 wait(watcher)
+                if bulk:
+                    context.turns.wait()
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
@@ -156,13 +145,19 @@ class Connection:
                 self._handle(items)
                 self.end_reason = self.end_reason or "closed_by_peer"
                 return True
+            bulk = len(data) > BULK_READ_BYTES
+            began_at = context.clock.monotonic() if bulk else 0.0
             codec = self.codec
             items = codec.receive(data)
-            router.record_input(self.session, len(data))
+            unread_s = router.record_input(self.session, len(data))
             if codec.has_output or codec.successor is not None:
                 self._advance_codec()
             if items:
                 self._handle(items)
+            if bulk:
+                context.turns.add(context.clock.monotonic() - began_at)
+            if unread_s:
+                self._leave_unread(unread_s)
             del codec, data, items  # while it waits, a reader keeps nothing of its last input alive
         return False
 
@@ -190,7 +185,7 @@ class Connection:
                 self.wait(signal)
             if many and now() > slice_ends:
                 outbox.uncork()
-                context.loop.sleep(SLICE_PAUSE_S)
+                context.turns.pause()
                 slice_ends = now() + TIME_SLICE_S
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
@@ -225,9 +220,7 @@ class Connection:
         self.codec = codec
         self.session.encoding = codec.encoding
         if not codec.encoding.has_pings:
-            self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in TCP_KEEPALIVE_OPTIONS:
-                self.transport.setsockopt(socket.IPPROTO_TCP, option, value)
+            enable_keepalive(self.transport)
 
     def _wait_drained(self) -> None:
         """Stop handling commands until the peer has read the answers to earlier ones."""
@@ -239,6 +232,20 @@ class Connection:
         self._drained.wait()
         self.paused = False
         self._drained = None
+
+    def _leave_unread(self, seconds: float) -> None:
+        """Read nothing for so long, unless the connection ends: TCP makes the peer wait, too."""
+        context = self._context
+        context.hub.stats.throttled += 1
+        deadline = context.clock.monotonic() + seconds
+        self.paused = True
+        while self.end_reason is None and (left := deadline - context.clock.monotonic()) > 0:
+            self._drained = context.loop.new_event()  # a drained outbox sets it, too
+            with context.loop.timeout(left):
+                self._drained.wait()
+        self._drained = None
+        self.paused = False
+        self.session.missed_pings = 0  # its pongs were not read
 
     def _wait_for_end(self) -> None:
         """Wait for `close_with_bye`, without reading: the server is stopping."""
@@ -255,12 +262,8 @@ class Connection:
                     self._drained = loop.new_event()
                     self._drained.wait()
                 self.transport.shutdown(socket.SHUT_WR)
-                while not peer_closed:
-                    try:
-                        loop.wait(self._watcher)
-                        peer_closed = not self.transport.recv(READ_BYTES)
-                    except (BlockingIOError, ReadInterrupted):
-                        continue  # meant for the reader, which had something to read at the same time
+                if not peer_closed:
+                    read_to_end(loop, self._watcher, self.transport)
             except OSError:
                 return  # the peer has gone
 
@@ -328,18 +331,8 @@ class Connection:
         return 0 if progress is None else progress[0]
 
     def made_progress(self) -> bool:
-        """Return whether the peer has read bytes since the last call, as far as the kernel knows.
-
-        Acknowledged bytes may be unread in the peer's buffers; that it reads them shows in its window.
-        """
-        progress = tcp_info.progress(self.transport)
-        if progress is None:
-            return False
-        acknowledged, unsent, window = progress
-        before, self._last_progress = self._last_progress, (acknowledged, window)
-        if before is None:
-            return bool(unsent)
-        return window > before[1] or (bool(unsent) and acknowledged > before[0])
+        """Return whether the peer has read bytes since the last call, as far as the kernel knows."""
+        return self._tcp_watch().made_progress()
 
     def hello_delay(self) -> float:
         """Return 0, or the seconds until a hello of this connection will be accepted."""
@@ -356,9 +349,13 @@ class Connection:
         self._context.address_limits.record_failed_hello(self.host)
 
     def tcp_rtt_ms(self) -> float | None:
-        """Return the kernel's smoothed round-trip time in ms."""
-        rtt_us = tcp_info.rtt_us(self.transport)
-        return None if rtt_us is None else rtt_us / 1000
+        """Return the kernel's smoothed round-trip time in ms, as of a second ago at most."""
+        return self._tcp_watch().rtt_ms(self._context.clock.monotonic())
+
+    def _tcp_watch(self) -> tcp_info.TcpWatch:
+        if self._watch is None:
+            self._watch = tcp_info.TcpWatch(self.transport)
+        return self._watch
 
     def wait(self, signal: Signal) -> None:
         """Send the answers so far, then wait for `signal`."""

@@ -8,6 +8,7 @@ from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.ports.clock import Clock
 from chat_server.net.address_limits import AddressLimits
 from chat_server.net.event_loop import EventLoop
+from chat_server.net.turns import Turns
 
 
 class ConnectionContext:
@@ -32,6 +33,7 @@ class ConnectionContext:
         self.address_limits = address_limits
         self.outbox_bytes = outbox_bytes
         self.loop = loop
+        self.turns = Turns(loop)
         self.reading_stopped = False
         self.drain_timeout_s = 0.0  # while the server does not stop
 

@@ -15,6 +15,7 @@ from chat_protocol.errors import ByeReason
 from chat_protocol.events import Bye
 from chat_server.net.address_limits import RETRY_AFTER_S, Rejection, address_key
 from chat_server.net.connections import Connections
+from chat_server.net.linger import read_to_end
 
 LISTEN_BACKLOG: Final = 4096
 NOTSENT_LOWAT_BYTES: Final = 128 * 1024
@@ -104,10 +105,7 @@ class Listener(StreamServer):  # type: ignore[misc]  # gevent has no types
         watcher = self._connections.context.loop.io(sock.fileno(), 1)
         try:
             with gevent.Timeout(REJECTED_LINGER_S, False):
-                while True:
-                    self._connections.context.loop.wait(watcher)
-                    if not sock.recv(4096):
-                        break
+                read_to_end(self._connections.context.loop, watcher, sock)
         except OSError:
             pass  # the peer has gone
         finally:

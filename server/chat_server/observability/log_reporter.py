@@ -125,6 +125,7 @@ class LogReporter:
             bytes_in=stats.bytes_in,
             bytes_out=stats.bytes_out + bytes_direct - self._bytes_direct_reported,
             errors=with_plain_keys(stats.errors),
+            throttled=stats.throttled,
             opened=stats.opened,
             closed=with_plain_keys(stats.closed),
             refused=with_plain_keys(stats.refused),

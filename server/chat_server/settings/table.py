@@ -277,6 +277,15 @@ class Config:
         unit="failed hellos",
         reloadable=True,
     )
+    rate_address_factor: float = row(
+        Section.SERVER,
+        4.0,
+        number(0, 1_000_000, "no limit"),
+        "what all sessions of an address may send together, as a multiple of what one may (--rate-messages, "
+        "--rate-bytes and their bursts): a new connection brings no new allowance",
+        unit="sessions' allowances per address",
+        reloadable=True,
+    )
     limit_loopback: bool = row(
         Section.SERVER,
         False,

@@ -60,6 +60,7 @@ class IntervalStats:
         "refused",
         "rooms",
         "rtt",
+        "throttled",
     )
 
     def __init__(self, busiest: Iterable[str] = ()) -> None:
@@ -69,6 +70,7 @@ class IntervalStats:
         self.bytes_in = 0
         self.bytes_out = 0
         self.caught_up = 0  # deliveries from the log, to lagging sessions
+        self.throttled = 0  # times that a peer was not read for a while: its bytes were over the rate
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()

@@ -8,12 +8,16 @@ from chat_protocol.message_text import MAX_MESSAGE_BYTES
 
 
 class Limits(Struct, frozen=True):
-    """Limits from the settings. Rates are per second and session; 0 means no limit."""
+    """Limits from the settings. Rates are per second and session; 0 means no limit.
+
+    `rate_address_factor`: multiple of the rates of a session that all sessions of an address have together.
+    """
 
     rate_messages: float = 100
     rate_messages_burst: int = 1000
     rate_bytes: float = 256 * 1024
     rate_bytes_burst: int = 4 * 1024 * 1024
+    rate_address_factor: float = 4
     max_rooms: int = 100
     max_conversations: int = 1000
     max_public_rooms: int = 50_000

@@ -17,13 +17,15 @@ PAGE_ENTRIES: Final = 400
 """Entries in a page of users or rooms: 400 of the longest names still fit."""
 
 _LIST_BYTES: Final = MAX_FRAME_BYTES - 4096  # the rest of the frame is for its other fields
-_encoder = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder()
 
 T = TypeVar("T")
 
 
 def count_fitting(entries: Sequence[msgspec.Struct]) -> int:
     """Return how many of `entries`, from the first, fit into one frame beside its other fields."""
+    if len(_encoder.encode(entries)) <= _LIST_BYTES:
+        return len(entries)
     size = 0
     for count, entry in enumerate(entries):
         size += len(_encoder.encode(entry)) + 1

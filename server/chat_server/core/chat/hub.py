@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import names
 from chat_protocol.events import RoomState, ServerIdentity
+from chat_server.core.base.address_allowances import AddressAllowances
 from chat_server.core.base.interval_stats import IntervalStats
 from chat_server.core.chat.closings import Closings
 from chat_server.core.chat.conversations import Conversations
@@ -75,6 +76,7 @@ class Hub:
         self.ping_interval = ping_interval
         self.ingest = ingest
         self.stats = IntervalStats()
+        self.address_allowances = AddressAllowances()
         self.directory: Directory[Session] = Directory(clock)  # connected or held
         self.identities: dict[int, User] = {}  # connected or held
         self.backfill = Backfill(

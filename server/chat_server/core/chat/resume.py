@@ -86,6 +86,8 @@ def resume(hub: Hub, target: Session, claimant: Session, positions: Mapping[str,
     target.rtt = None
     target.ping_id, target.ping_sent_at = "", 0.0
     target.read_at = claimant.read_at
+    if target.allowance is not None:  # it is its own; that of the address is the one it has come back from
+        target.allowance.address = None if claimant.allowance is None else claimant.allowance.address
     target.connected_at = hub.clock.time()
 
     named = _named_rooms(hub, target, positions)

@@ -1,15 +1,23 @@
 """Handlers for round-trip times, measured in both directions."""
 
+from typing import Final
+
 from chat_protocol.commands import Ping, Pong, Rtt
 from chat_protocol.events import PongEvent, RttReport
 from chat_server.core.base.interval_stats import microseconds
 from chat_server.core.base.rtt_samples import RttSamples
 from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.charges import answer, charge_bytes
 from chat_server.core.delivery.room import Session
+
+UNCOUNTED_BYTES: Final = 100
+"""Bytes for which a ping, or a pong that nobody asked for, counts beside its own: with 25 of its own it would
+cost a hundred times what the bytes of a message do."""
 
 
 def ping(hub: Hub, session: Session, command: Ping) -> None:
     """Answer with `pong`, at once."""
+    charge_bytes(session, UNCOUNTED_BYTES)
     session.send(PongEvent(id=command.id, timestamp=hub.clock.time(), ref=command.ref))
 
 
@@ -17,6 +25,7 @@ def pong(hub: Hub, session: Session, command: Pong) -> None:
     """Record the round trip of the last ping; any `pong` shows that the peer is alive."""
     session.missed_pings = 0
     if not session.ping_id or str(command.id) != session.ping_id:
+        charge_bytes(session, UNCOUNTED_BYTES)
         return
     took = session.read_at - session.ping_sent_at
     if took < 0:
@@ -36,7 +45,8 @@ def rtt(hub: Hub, session: Session, command: Rtt) -> None:
     user = session.identity if command.username is None else hub.directory.require_user(command.username)
     heard_last = session if command.username is None else max(user.sessions, key=lambda one: one.read_at)
     samples = heard_last.rtt
-    session.send(
+    answer(
+        session,
         RttReport(
             username=user.name,
             last_ms=samples.last_ms if samples else None,
@@ -46,5 +56,5 @@ def rtt(hub: Hub, session: Session, command: Rtt) -> None:
             samples=samples.count if samples else 0,
             tcp_ms=heard_last.link.tcp_rtt_ms(),
             ref=command.ref,
-        )
+        ),
     )

@@ -7,6 +7,7 @@ from chat_protocol.framing.lines import MAX_FRAME_BYTES
 from chat_protocol.names import fold
 from chat_server.core.base.pages import PAGE_ENTRIES, count_fitting, first_page
 from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.charges import STORED_PAGE_TOKENS, answer, charge
 from chat_server.core.delivery.room import Room, Session
 from chat_server.core.identity.permissions import Action
 from chat_server.core.ports.log import UNBOUNDED_BYTES, StoreUnavailable
@@ -59,7 +60,7 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
     fit = count_fitting(states)
     more = more or fit < len(states)
     last = states[fit - 1].room if more and fit else None
-    session.send(RoomList(rooms=states[:fit], more=more, after=last, ref=command.ref))
+    answer(session, RoomList(rooms=states[:fit], more=more, after=last, ref=command.ref))
 
 
 def history(hub: Hub, session: Session, command: History) -> None:
@@ -69,7 +70,13 @@ def history(hub: Hub, session: Session, command: History) -> None:
         raise Refused(ErrorCode.INVALID_FIELD, "history has either before or after, not both")
     forward = command.after is not None
     messages = read_messages(
-        hub, room, before=command.before, after=command.after, limit=command.limit, size=MAX_FRAME_BYTES
+        hub,
+        session,
+        room,
+        before=command.before,
+        after=command.after,
+        limit=command.limit,
+        size=MAX_FRAME_BYTES,
     )
     if session.closed:
         return
@@ -79,7 +86,8 @@ def history(hub: Hub, session: Session, command: History) -> None:
     else:
         messages = messages[len(messages) - count_fitting(messages[::-1]) :]
         more = messages[0].seq > 1 if messages else False
-    session.send(
+    answer(
+        session,
         HistoryPage(
             room=room.name,
             messages=messages,
@@ -87,12 +95,13 @@ def history(hub: Hub, session: Session, command: History) -> None:
             after=messages[-1].seq if more and forward else None,
             before=messages[0].seq if more and not forward else None,
             ref=command.ref,
-        )
+        ),
     )
 
 
 def read_messages(
     hub: Hub,
+    session: Session,
     room: Room,
     *,
     before: int | None = None,
@@ -100,7 +109,7 @@ def read_messages(
     limit: int,
     size: int = UNBOUNDED_BYTES,
 ) -> list[MessageEvent]:
-    """Return messages of a room up to its head, from the tail or the store. May wait."""
+    """Return messages of a room up to its head, from the tail, or for a charge from the store. May wait."""
     upper = room.head + 1 if before is None else min(before, room.head + 1)
     lower = after or 0
     newest = after is None
@@ -109,6 +118,7 @@ def read_messages(
     found = room.read_tail(lower, upper, limit, newest=newest)
     if found is not None:
         return found
+    charge(session, STORED_PAGE_TOKENS)
     try:
         return hub.log.read(room.id, room.name, lower, upper, limit, newest=newest, size=size)
     except StoreUnavailable as error:

@@ -84,17 +84,20 @@ class Router:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def record_input(self, session: Session, size: int) -> None:
-        """Count and charge `size` bytes that were just received from the session."""
+    def record_input(self, session: Session, size: int) -> float:
+        """Count and charge `size` bytes that were just received from the session.
+
+        Returns the seconds for which no more are to be read from it: its bytes are far above the rate.
+        """
         hub = self._hub
         now = hub.clock.monotonic()
         session.read_at = now
         hub.stats.bytes_in += size
         allowance = session.allowance
         if allowance is None or allowance.limits is not hub.limits:
-            session.allowance = allowance = Allowance(hub.limits, now)
-        if allowance.bytes is not None:
-            allowance.bytes.charge(size, now)
+            address = hub.address_allowances.get(session.link.address_key, hub.limits, now)
+            session.allowance = allowance = Allowance(hub.limits, now, address)
+        return allowance.charge_bytes(size, now)
 
     def dispatch(self, session: Session, incoming: Incoming) -> None:
         """Execute one command, or answer why not. May wait if its handler does."""
@@ -103,10 +106,12 @@ class Router:
             return
         spec = TABLE[type(incoming)]
         try:
+            if spec.metered and (allowance := session.allowance) is not None:
+                wait = allowance.take(session.read_at, counted=spec.counted, first=not session.id)
+                if wait:
+                    raise _rate_limited(wait)
             if not session.id and (refused := may(session, spec.needs)) is not None:
                 raise refused
-            if spec.metered:
-                _charge(session, counted=spec.counted)
             spec.handler(self._hub, session, incoming)
             if spec.counted:
                 session.refusals = 0
@@ -115,37 +120,34 @@ class Router:
 
     def _answer_refusal(self, session: Session, refusal: Refused, ref: str | None) -> None:
         self._hub.stats.errors[refusal.code] += 1
-        session.refusals += 1
         session.send_if_open(
             Error(code=refusal.code, message=refusal.message, ref=ref, retry_after=refusal.retry_after)
         )
-        if session.refusals >= MAX_REFUSALS:
-            session.link.close_with_bye(ByeReason.FLOODING)
+        if refusal.code is ErrorCode.RATE_LIMITED:  # no fault of a client that comes back after its time
+            if session.allowance is not None and session.allowance.is_flooding(session.read_at):
+                session.link.close_with_bye(ByeReason.FLOODING)
+            return
+        self._count_refusal(session)
 
     def _answer_fault(self, session: Session, fault: Fault) -> None:
         self._hub.stats.errors[fault.code] += 1
-        session.refusals += 1
+        if session.allowance is not None:
+            session.allowance.charge(1, session.read_at)
         if fault.close:  # there is no bye: the last line says why it ends
             self._hub.wait_own_delivered(session)
         session.send_if_open(Error(code=fault.code, message=fault.message, ref=fault.ref))
         if fault.bye is not None:
             self._hub.wait_own_delivered(session)  # commands before it were valid, and are acknowledged
             session.link.close_with_bye(fault.bye)
-        elif session.refusals >= MAX_REFUSALS:
+        else:
+            self._count_refusal(session)
+
+    def _count_refusal(self, session: Session) -> None:
+        session.refusals += 1
+        if session.refusals >= MAX_REFUSALS:
             session.link.close_with_bye(ByeReason.FLOODING)
 
 
-def _charge(session: Session, *, counted: bool) -> None:
-    """Charge a command to the session's rate limits, or raise `Refused` with `retry_after`."""
-    allowance = session.allowance
-    if allowance is None:
-        return
-    now = session.read_at
-    wait = 0.0
-    if allowance.bytes is not None:
-        wait = allowance.bytes.debt_seconds(now)
-    if counted and not wait and allowance.messages is not None:
-        wait = allowance.messages.take_token(now)
-    if wait:
-        seconds = math.ceil(wait * 100) / 100  # rounded up: not too early
-        raise Refused(ErrorCode.RATE_LIMITED, "rate limit exceeded", retry_after=seconds)
+def _rate_limited(wait: float) -> Refused:
+    seconds = math.ceil(wait * 100) / 100  # rounded up: not too early
+    return Refused(ErrorCode.RATE_LIMITED, "rate limit exceeded", retry_after=seconds)

@@ -16,6 +16,7 @@ from chat_server.core.chat.hub import Hub
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 from chat_server.core.chat.resume import announce_conversations, resume, take_over
 from chat_server.core.chat.session_lifecycle import new_public_id
+from chat_server.core.commands.charges import PEERS_PER_TOKEN, charge, charge_names
 from chat_server.core.commands.rooms import read_messages
 from chat_server.core.delivery.room import Session, User
 from chat_server.core.ports.log import StoreUnavailable
@@ -58,6 +59,7 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
     check_failed_hellos(session)
     wanted, guessed = command.resume, False
     if wanted is not None:
+        charge_names(session, wanted.rooms)
         if _try_resume(hub, session, command, wanted):
             return
         # An unknown secret of this epoch may be a guess; one of another epoch was valid once.
@@ -66,6 +68,7 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
         if guessed:
             session.link.record_failed_hello()
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
+    charge_names(session, rooms)
     hub.rooms.check_count(len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
@@ -114,6 +117,7 @@ def open_session(
     `already_counted`: the failed hello has been recorded already. May wait if there is a `secret`.
     """
     try:
+        hub.directory.check_name(username)  # before the names of a hundred rooms
         entered = [hub.rooms.find_or_make(name) for name in rooms]
         hub.rooms.check_new(entered)
         user = hub.directory.claim(username)
@@ -145,9 +149,8 @@ def arrive(hub: Hub, session: Session, command: Arrive) -> None:
     if session.id:
         return
     try:
-        page = read_messages(
-            hub, hub.rooms.find_or_make(LOBBY), limit=ARRIVAL_MESSAGES
-        )  # may wait: join after it
+        lobby = hub.rooms.find_or_make(LOBBY)
+        page = read_messages(hub, session, lobby, limit=ARRIVAL_MESSAGES)  # may wait: join after it
     except Refused:  # a guest may come in although the store cannot be read
         page = []
     if session.closed:
@@ -197,6 +200,7 @@ def change_name(hub: Hub, session: Session, username: str, ref: str | None) -> N
             peers.update(dict.fromkeys(room.members))
             hub.presence_updates.note_renamed(room, old, session.name)
     peers.pop(session, None)
+    charge(session, len(peers) / PEERS_PER_TOKEN)
     renamed = Renamed(sender=session.id, old=old, username=session.name)
     encoded: dict[Encoding, bytes] = {}
     for peer in peers:

@@ -50,6 +50,7 @@ _NUMBER_METRICS: Final = {
     "bytes_in": "greenroom_received_bytes_total",
     "bytes_out": "greenroom_sent_bytes_total",
     "caught_up": "greenroom_caught_up_total",
+    "throttled": "greenroom_throttled_total",
     "opened": "greenroom_sessions_opened_total",
 }
 _COUNTER_METRICS: Final = {

@@ -144,6 +144,13 @@ METRICS: Final = (
         labels=("code",),
         values=ERROR_CODES,
     ),
+    MetricSpec(
+        "greenroom_throttled_total",
+        COUNTER,
+        "",
+        "Times that a peer was not read for a while, because its bytes were over the rate.",
+        "throttled",
+    ),
     # latency
     MetricSpec(
         "greenroom_accept_to_commit_seconds",

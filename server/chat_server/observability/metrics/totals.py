@@ -52,7 +52,9 @@ class LifetimeHistogram:
         return HistogramCounts(self._buckets, self._total * self._scale)
 
 
-NUMBER_FIELDS = ("messages", "deliveries", "commits", "bytes_in", "bytes_out", "caught_up", "opened")
+NUMBER_FIELDS = (
+    *("messages", "deliveries", "commits", "bytes_in", "bytes_out", "caught_up", "throttled", "opened"),
+)
 """Fields of `IntervalStats` that are numbers."""
 COUNTER_FIELDS = ("closed", "refused", "errors")
 """Fields of `IntervalStats` that are counts by reason or code."""
