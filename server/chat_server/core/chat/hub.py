@@ -111,6 +111,7 @@ class Hub:
         )
         self.sessions = self.lifecycle.connected  # by public id
         self.resumable = self.lifecycle.resumable
+        self.directory.hold_left = self.resumable.hold_left
         self._recent_rtt_ms: deque[float] = deque(maxlen=512)
         self._fan_out = fan_out
         for row in registry.public_rooms():

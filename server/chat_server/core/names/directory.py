@@ -1,6 +1,8 @@
 """The directory: all identities with a session, connected or held, by name. MUST NOT switch greenlets."""
 
+import math
 import random
+from collections.abc import Callable
 from typing import Final, Generic
 
 from chat_protocol import names
@@ -25,6 +27,8 @@ class Directory(SortedDict[Identity[SessionT]], Generic[SessionT]):
         super().__init__()
         self._clock = clock
         self._confusables = Confusables()
+        self.hold_left: Callable[[tuple[SessionT, ...]], float | None] = lambda _: None
+        """Returns the seconds until sessions that are held expire; None if one is connected."""
         self._blocked_until: dict[str, float] = {}  # folded name of a kicked user -> monotonic seconds
 
     def require_user(self, name: str) -> Identity[SessionT]:
@@ -103,11 +107,23 @@ class Directory(SortedDict[Identity[SessionT]], Generic[SessionT]):
                     retry_after=round(wait, 1),
                 )
             del self._blocked_until[key]
-        if key in self and key != own_key:
-            raise Refused(ErrorCode.NAME_TAKEN, f"the name {shown} is taken; choose another")
+        holder = self.get(key)
+        if holder is not None and key != own_key:
+            raise self._taken(shown, holder)
         alike = self._confusables.find_confusable(shown, key, own_key)
         if alike is not None:
             raise Refused(
                 ErrorCode.NAME_TAKEN, f"the name {shown} looks like {alike}, which is taken; choose another"
             )
         return shown, key
+
+    def _taken(self, shown: str, holder: Identity[SessionT]) -> Refused:
+        left = self.hold_left(holder.sessions)
+        if left is None:
+            return Refused(ErrorCode.NAME_TAKEN, f"the name {shown} is taken; choose another")
+        wait = f"{math.ceil(left / 60)} min" if left > 90 else f"{math.ceil(left)} s"
+        return Refused(
+            ErrorCode.NAME_TAKEN,
+            f"the name {shown} is held for a session that was cut off, and free in {wait}; choose another",
+            retry_after=round(left, 1),
+        )

@@ -51,6 +51,13 @@ class ResumableSessions:
         """Number of held sessions."""
         return len(self._held) + len(self._expiring)
 
+    def hold_left(self, sessions: tuple[AnySession, ...]) -> float | None:
+        """Return the seconds until the last of these sessions expires; None unless all are held."""
+        held = [self._held[session] for session in sessions if session in self._held]
+        if not held or len(held) < len(sessions):
+            return None
+        return max(0.0, max(deadline for deadline, _ in held) - self._clock.monotonic())
+
     def find_by_secret(self, secret: str) -> AnySession | None:
         """Return the session with this secret, connected or held."""
         return self._by_hash.get(hash_secret(secret))

@@ -102,3 +102,23 @@ def test_require_user_ignores_sessions_without_hello(stage: Stage) -> None:
     assert ann.receive()[0]["code"] == "no_such_user"
     assert coming.receive_one("welcome")
     stage.check()
+
+
+def test_name_of_a_held_session_is_refused_with_the_time_until_it_is_free(stage: Stage) -> None:
+    ann = stage.enter("ann", resumable=True)
+    other = stage.connect()
+    other.execute(commands.Hello(username="ann"))
+    error = other.receive_one("error")
+    assert (error["message"], error.get("retry_after")) == ("the name ann is taken; choose another", None)
+    ann.outbox.closed = True
+    ann.disconnect()
+    for seconds, free_in in ((0.0, "5 min"), (100.0, "4 min"), (140.0, "60 s")):
+        stage.clock.advance(seconds)
+        other.execute(commands.Hello(username="ANN"))
+        error = other.receive_one("error")
+        assert error["code"] == "name_taken"
+        assert f"is held for a session that was cut off, and free in {free_in};" in error["message"]
+    assert error["retry_after"] == 60.0
+    bob = stage.enter("bob")
+    bob.execute(commands.Rename(username="ann"))
+    assert bob.receive_one("error")["retry_after"] == 60.0
