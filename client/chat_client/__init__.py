@@ -9,7 +9,7 @@ from chat_client.address import Address, parse_address
 from chat_client.client import Client
 from chat_client.connection.pending import Pending
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused, TimedOut
-from chat_client.events import Back, Lost, Overrun
+from chat_client.events import Back, Lost, Overrun, Unsaved
 from chat_client.follow import follow
 from chat_client.server_selection import measure_all, quickest
 
@@ -26,6 +26,7 @@ __all__ = [
     "Pending",
     "Refused",
     "TimedOut",
+    "Unsaved",
     "follow",
     "measure_all",
     "parse_address",

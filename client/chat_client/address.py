@@ -1,5 +1,6 @@
 """Server addresses: parsing `HOST`, `HOST:PORT`, `[::1]:7072` and `::1`, without resolving host names."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from chat_protocol import DEFAULT_PORT
@@ -45,6 +46,14 @@ def parse_address(text: str, default_port: int = DEFAULT_PORT) -> Address:
     if not host or any(not char.isprintable() or char.isspace() or char in "/,@" for char in host):
         raise ValueError(f"{text!r} is not an address, write HOST:PORT")
     return Address(host, parse_port(port) if rest else default_port)
+
+
+def as_addresses(servers: str | Address | Sequence[str | Address]) -> list[Address]:
+    """Return the addresses in an argument of the library. Raises `ValueError` if there is none."""
+    several = [servers] if isinstance(servers, (str, Address)) else list(servers)
+    if not several:
+        raise ValueError("no server address given; pass at least one")
+    return [parse_address(one) if isinstance(one, str) else one for one in several]
 
 
 def parse_port(text: str) -> int:

@@ -5,7 +5,6 @@ Subcommands are imported when they run: importing prompt_toolkit takes longer th
 
 import argparse
 import importlib.metadata
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from chat_client.options.settings import (
     gather_settings,
     positive_seconds,
 )
+from chat_client.options.termination import termination
 from chat_protocol import LOBBY
 from chat_protocol.names import validate_name
 
@@ -57,6 +57,11 @@ def _main(argv: Sequence[str] | None) -> int:
         parser.error(str(error))
     for note in settings.notes:
         print_to_stderr(note)
+    termination.install()
+    return termination.exit_code(_run_to_exit_code(options, settings))
+
+
+def _run_to_exit_code(options: argparse.Namespace, settings: Settings) -> int:
     try:
         return _run(options, settings)
     except KeyboardInterrupt:
@@ -67,8 +72,6 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> ExitCode:
-    # SIGTERM is handled like Ctrl-C: unacknowledged messages are reported.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     match options.subcommand:
         case "send":
             from chat_client.commands.send import run_send  # noqa: PLC0415  see the top of the file

@@ -6,22 +6,24 @@ programs patched by gevent.
 """
 
 import itertools
-import time
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 import msgspec
 
-from chat_client.address import Address, parse_address
+from chat_client.address import Address, as_addresses
 from chat_client.base import paging
 from chat_client.base.backoff import Backoff
 from chat_client.base.rtt_samples import RttSamples
+from chat_client.connection.encode import encode_command
 from chat_client.connection.inbox import Inbox
 from chat_client.connection.link import Link, dial
 from chat_client.connection.pending import Pending, PendingCommands
 from chat_client.connection.reconnect import Reconnector
 from chat_client.connection.session import ClientSession, RoomView
+from chat_client.connection.session_keeper import make_keeper
 from chat_client.errors import ChatError, ConnectionLost, Ended, TimedOut
 from chat_client.events import RoundTrip
 from chat_client.server_selection import MeasuredServer, choose_server, measure_all
@@ -64,14 +66,17 @@ class Client:
       reports their number (default 10,000).
     - `program`: name of the program, up to 100 characters, sent to the server (default `chat_client`).
     - `backoff`: waits between attempts to reconnect (default: growing from 0.5 to 30 s, randomised).
+    - `state`: folder in which a resumable session is kept while it lasts, so that the next `Client` with this
+      user name and these servers resumes it after a crash of the program, or an end without a connection; an
+      `Unsaved` event reports a folder that cannot be written (default None: not kept).
 
     Attributes: `addresses` (from `servers`), `address` (the chosen one), `measured` (results of `measure_all`
     if there are several), `timeout`, `samples` (RTTs: `last_ms`, `min_ms`, `percentile_ms(50)`, `count`).
 
     Any thread may call any method. Iterate over the events in one thread only; the loop may call methods.
-    Raises `ValueError` for an invalid address, or none. Methods that send a command raise `Refused` if the
-    server rejects it, `TimedOut` without an answer, `ConnectionLost` without a connection, and `Ended` after
-    the client has been closed.
+    Raises `ValueError` for an invalid address, or none. Methods that send a command raise `ValueError` for
+    text that is not UTF-8 (a lone surrogate), `Refused` if the server rejects it, `TimedOut` without an
+    answer, `ConnectionLost` without a connection, and `Ended` after the client has been closed.
     """
 
     def __init__(
@@ -88,11 +93,9 @@ class Client:
         backlog: int = 10_000,
         program: str = "chat_client",
         backoff: Backoff | None = None,
+        state: str | os.PathLike[str] | None = None,
     ) -> None:
-        several = [servers] if isinstance(servers, (str, Address)) else list(servers)
-        self.addresses = [parse_address(one) if isinstance(one, str) else one for one in several]
-        if not self.addresses:
-            raise ValueError("no server address given; pass at least one")
+        self.addresses = as_addresses(servers)
         self.address = self.addresses[0]
         self.measured: list[MeasuredServer] = []
         self.timeout = timeout
@@ -111,6 +114,7 @@ class Client:
             backoff=(backoff or Backoff()) if reconnect else None,
             timeout=timeout,
             ping_every=ping_every,
+            keeper=make_keeper(state, self.addresses, self._session, self._inbox),
         )
 
     # The session.
@@ -120,7 +124,15 @@ class Client:
 
         Raises `ConnectionFailed`, `Refused`, or `ConnectionLost` (with `bye`) if the server closes at once.
         """
-        return self._reconnector.start()
+        welcome = self._reconnector.start()
+        try:
+            for room in self._session.initial_rooms if welcome.resumed else ():
+                if self._session.find_room(room) is None:
+                    self.join(room)
+        except BaseException:
+            self.close()
+            raise
+        return welcome
 
     def quit(self, reason: str | None = None, timeout: float | None = None) -> None:
         """End the session after all messages have been acknowledged, then close the client.
@@ -129,21 +141,18 @@ class Client:
         - `timeout`: seconds to wait, also for a reconnect if messages are unacknowledged (default: the
           client's `timeout`). The client is closed then in any case; see `unacknowledged`.
         """
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        while link := self._reconnector.wait_for_link(deadline if self._waits_for_reconnect else 0.0):
-            try:
-                self._reconnector.send_or_queue(commands.Quit(reason=reason))
-            except ChatError:
-                continue  # the connection was lost first
-            self._reconnector.wait_for_link_end(link, deadline)
-            if time.monotonic() >= deadline:
-                break
-        self.close()
+        goodbye = commands.Quit(reason=reason)
+        encode_command(goodbye)  # as in `send`
+        try:
+            self._reconnector.say_goodbye(goodbye, self.timeout if timeout is None else timeout)
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close the connection at once, and end the session even if it is resumable.
+        """Close the connection, and end the session even if it is resumable; see `quit` for messages.
 
-        Calls that wait for an answer raise `Ended`.
+        Calls that wait for an answer raise `Ended`. Waits up to a second for the server to confirm the end of
+        a resumable session.
         """
         self._reconnector.shut_down(Ended("the client has been closed"))
 
@@ -166,6 +175,12 @@ class Client:
     def connected(self) -> bool:
         """Whether there is a connection now."""
         return self._reconnector.link is not None
+
+    @property
+    def unanswered_s(self) -> float:
+        """Seconds since the oldest ping without an answer was sent; 0 if there is none."""
+        link = self._reconnector.link
+        return 0.0 if link is None else link.unanswered_s()
 
     @property
     def loss(self) -> ConnectionLost | None:
@@ -264,6 +279,7 @@ class Client:
         if (problem := text_problem(text)) is not None:
             raise ValueError(problem)
         command = commands.Message(message=text, room=room, to=to, ref=self._pending.new_ref())
+        encode_command(command)  # raises here, rather than in a thread that sends it
         pending = self._pending.expect_acknowledgement(command, self.timeout)
         self._send_pending(pending)
         return pending
@@ -353,13 +369,10 @@ class Client:
     def rename(self, username: str) -> None:
         """Change the name of the session; while reconnecting, request it with the next connection."""
         if self._reconnector.reconnecting:
+            encode_command(commands.Rename(username=username))  # as in `send`
             self._session.request_name(username)
             return
         self._ask(commands.Rename(username=username), Renamed)
-
-    @property
-    def _waits_for_reconnect(self) -> bool:
-        return self._reconnector.reconnecting and bool(self.unacknowledged)
 
     def _dial(self) -> Link:
         if len(self.addresses) > 1:
@@ -370,6 +383,7 @@ class Client:
     def _ask(self, command: commands.Command, expects: type[EventT], timeout: float | None = None) -> EventT:
         if command.ref is None:
             command = msgspec.structs.replace(command, ref=self._pending.new_ref())
+        encode_command(command)  # as in `send`
         pending = self._pending.expect_answer(command, expects)
         self._send_pending(pending)
         try:

@@ -22,7 +22,7 @@ class Lost(Event, frozen=True, kw_only=True):
 class Back(Event, frozen=True, kw_only=True):
     """The connection is restored; in a resumed session all missed messages have been delivered before this.
 
-    - `seconds`: time without a connection.
+    - `seconds`: time without a connection; 0 if another client had it before.
     - `caught_up`: number of missed messages that were delivered, of at most 100 rooms; 0 in a new session.
       Messages that the server no longer has are reported by a `Gap` and not counted.
     - `resumed`: whether the session was resumed. If False it is a new session, and messages sent by others in
@@ -41,6 +41,17 @@ class Overrun(Event, frozen=True, kw_only=True):
     """
 
     count: int
+
+
+class Unsaved(Event, frozen=True, kw_only=True):
+    """The session cannot be kept in the folder `state` of the client; it goes on, but cannot survive a crash.
+
+    Reported once, and again if it fails after it worked.
+
+    - `message`: the reason, as a sentence for people.
+    """
+
+    message: str
 
 
 class RoundTrip(Event, frozen=True, kw_only=True):

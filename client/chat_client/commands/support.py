@@ -11,6 +11,7 @@ from chat_client.client import Client
 from chat_client.errors import Refused
 from chat_client.options.default_name import script_names
 from chat_client.options.settings import Settings
+from chat_client.options.state_folder import sessions_folder
 from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 
@@ -39,6 +40,8 @@ def open_client(
             timeout=settings.timeout,
             ping_every=ping_every,
             program=PROGRAM,
+            # A name that was not asked for may be that of an interactive session, which is not ours to end.
+            state=sessions_folder() if settings.strict_name else None,
         )
         try:
             client.connect()

@@ -12,7 +12,9 @@ import time
 
 from chat_client.address import Address
 from chat_client.connection.decode import decode_frame
-from chat_client.errors import ConnectionFailed, ConnectionLost
+from chat_client.connection.dialing import open_socket
+from chat_client.connection.encode import encode_command
+from chat_client.errors import ConnectionLost
 from chat_client.events import RoundTrip
 from chat_protocol.commands import Command, Ping
 from chat_protocol.dialects.ndjson import encode
@@ -25,17 +27,8 @@ _TCP_INFO_RTT_OFFSET = 68  # offset of tcpi_rtt in struct tcp_info, linux/tcp.h;
 
 
 def dial(address: Address, timeout: float) -> "Link":
-    """Connect; `timeout` in seconds, for each IP address of the host. Raises `ConnectionFailed`."""
-    try:
-        sock = socket.create_connection(address, timeout)
-    except socket.gaierror as error:
-        raise ConnectionFailed(f"{address}: unknown host {address.host!r} ({error.strerror})") from error
-    except TimeoutError as error:
-        raise ConnectionFailed(f"{address}: no answer within {timeout:g} s") from error
-    except ConnectionRefusedError as error:
-        raise ConnectionFailed(f"{address}: connection refused") from error
-    except (OSError, UnicodeError) as error:  # UnicodeError: a host that IDNA cannot encode
-        raise ConnectionFailed(f"{address}: {getattr(error, 'strerror', None) or error}") from error
+    """Connect; `timeout` in seconds, with resolving the host. Raises `ConnectionFailed`."""
+    sock = open_socket(address, timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Link(sock)
 
@@ -46,7 +39,7 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._lines = LineBuffer()
-        self._unsent: collections.deque[Command] = collections.deque()
+        self._unsent: collections.deque[tuple[Command, bytes]] = collections.deque()
         self._wake = threading.Condition()
         self._sent_ns: dict[str | int | None, int] = {}  # unanswered pings, by id
         self._write_problem: str | None = None
@@ -57,9 +50,10 @@ class Link:
         self._writer.start()
 
     def send(self, command: Command) -> None:
-        """Queue `command` for the writer thread. Never blocks, never raises."""
+        """Queue `command` for the writer thread. Never blocks; raises as `encode_command` does."""
+        data = encode_command(command)
         with self._wake:
-            self._unsent.append(command)
+            self._unsent.append((command, data))
             self._wake.notify()
 
     def ping_every(self, seconds: float) -> None:
@@ -101,6 +95,11 @@ class Link:
             return None
         return int.from_bytes(info[_TCP_INFO_RTT_OFFSET:], byteorder="little") / 1000 or None
 
+    def unanswered_s(self) -> float:
+        """Return the seconds since the oldest ping without an answer was sent; 0 if all are answered."""
+        sent_ns = list(self._sent_ns.values())
+        return (time.perf_counter_ns() - min(sent_ns)) / 1e9 if sent_ns else 0.0
+
     def abort(self) -> None:
         """Break the connection as a network failure would; `read` then raises `ConnectionLost`."""
         with contextlib.suppress(OSError):
@@ -135,31 +134,31 @@ class Link:
                     left = None if self._ping_interval_s is None else due - time.monotonic()
                     if left is not None and left <= 0:
                         self._ping_count += 1
-                        self._unsent.append(Ping(id=f"tick-{self._ping_count}"))
+                        tick = Ping(id=f"tick-{self._ping_count}")
+                        self._unsent.append((tick, encode(tick)))
                         due = time.monotonic() + (self._ping_interval_s or 0)
                         break
                     self._wake.wait(left)
-                commands = list(self._unsent)
+                unsent = list(self._unsent)
                 self._unsent.clear()
-            if not commands:
+            if not unsent:
                 return
             try:
-                self._write_commands(commands)
+                self._write(unsent)
             except OSError as error:
                 self._write_problem = _explain_os_error(error)
                 with contextlib.suppress(OSError):
                     self._sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which reports the problem
                 return
 
-    def _write_commands(self, commands: list[Command]) -> None:
-        data = b"".join(map(encode, commands))
-        pings = [command.id for command in commands if isinstance(command, Ping)]
+    def _write(self, unsent: list[tuple[Command, bytes]]) -> None:
+        pings = [command.id for command, _ in unsent if isinstance(command, Ping)]
         if pings:
             # Pings without an answer must not accumulate; a dict keeps the order of insertion.
             for old in list(self._sent_ns)[: max(0, len(self._sent_ns) - 64)]:
                 self._sent_ns.pop(old, None)
             self._sent_ns |= dict.fromkeys(pings, time.perf_counter_ns())
-        self._sock.sendall(data)
+        self._sock.sendall(b"".join(data for _, data in unsent))
 
 
 def _explain_os_error(error: OSError) -> str:

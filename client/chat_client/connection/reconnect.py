@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from chat_client.base.backoff import Backoff
+from chat_client.base.backoff import MAX_WAIT_S, Backoff
 from chat_client.base.rtt_samples import RttSamples
 from chat_client.connection.catch_up import CatchUp
 from chat_client.connection.handshake import Handshake, bye_sentence
@@ -17,6 +17,7 @@ from chat_client.connection.pending import PendingCommands
 from chat_client.connection.reconcile import stored_messages
 from chat_client.connection.resend_queue import ResendQueue
 from chat_client.connection.session import ClientSession
+from chat_client.connection.session_keeper import SessionKeeper
 from chat_client.errors import ChatError, ConnectionFailed, ConnectionLost, Ended, Refused
 from chat_client.events import Back, Lost, RoundTrip
 from chat_protocol.commands import Command, Message, Pong, Quit, Rename
@@ -53,6 +54,9 @@ _RETRYABLE_REFUSALS = frozenset(
 _ANSWER_EVENTS = (RoomList, UserList, ServerList, HistoryPage, RttReport, PongEvent)
 """Events that are answers only, and not passed to the program's loop."""
 _THREAD_JOIN_S = 1.0  # how long `shut_down` waits for the thread, which may be connecting
+# How long `shut_down` waits for the server to confirm `quit`: closing a connection that has unread input
+# resets it, and the server might not read the `quit`.
+_QUIT_CONFIRM_S = 1.0
 
 
 class Reconnector:
@@ -73,6 +77,7 @@ class Reconnector:
         backoff: Backoff | None,
         timeout: float,
         ping_every: float,
+        keeper: SessionKeeper | None = None,
     ) -> None:
         self._dial = dial
         self._session = session
@@ -82,6 +87,8 @@ class Reconnector:
         self._backoff = backoff  # None: never reconnect
         self._timeout = timeout
         self._ping_every = ping_every
+        self._keeper = keeper
+        self._session_over = False  # whether the server has confirmed its end: nothing is left to resume
         self._changed = threading.Condition()  # guards _link, _resend_queue and _end_error
         self._link: Link | None = None
         self._resend_queue: ResendQueue | None = None  # commands to send on `_link`
@@ -106,7 +113,17 @@ class Reconnector:
 
     def start(self) -> Welcome:
         """Connect in the caller's thread, then start the reader thread; errors as in `Client.connect`."""
-        welcome = self._open_connection()
+        if self._keeper is not None and self._session.resume is None:
+            saved = self._keeper.load()
+            if saved is not None:
+                self._session.restore(saved.resume)
+        try:
+            welcome = self._open_connection()
+        except BaseException as error:
+            if self._keeper is not None:  # if another session has the name, the saved one has ended
+                taken = isinstance(error, Refused) and error.code is ErrorCode.NAME_TAKEN
+                self._keeper.end(delete=taken)
+            raise
         self._thread.start()
         return welcome
 
@@ -134,26 +151,39 @@ class Reconnector:
         if link is not None:
             if self._session.resumable:
                 link.send(Quit())  # else the server would hold the session and its name
+                self._join_thread(_QUIT_CONFIRM_S)
             link.close()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_THREAD_JOIN_S)
+        self._join_thread(_THREAD_JOIN_S)
+        if self._keeper is not None:
+            self._keeper.end(delete=self._session_over)
 
-    def wait_for_link(self, deadline: float) -> Link | None:
+    def _join_thread(self, timeout: float) -> None:
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def say_goodbye(self, goodbye: Quit, timeout: float) -> None:
+        """Send `quit` and wait until the connection has ended, at most `timeout` seconds.
+
+        While messages are unacknowledged, also waits for the next connection.
+        """
+        deadline = time.monotonic() + timeout
+        while link := self._wait_for_link(deadline if self._pending.unacknowledged() else 0.0):
+            try:
+                self.send_or_queue(goodbye)
+            except ChatError:
+                continue  # the connection was lost first
+            with self._changed:
+                left = max(0.0, deadline - time.monotonic())
+                self._changed.wait_for(lambda: self._link is not link or self._end_error is not None, left)
+            if time.monotonic() >= deadline:
+                break
+
+    def _wait_for_link(self, deadline: float) -> Link | None:
         """Return the link once there is one; None at `deadline` (monotonic seconds) or at the end."""
         with self._changed:
-            left = deadline - time.monotonic()
-            self._changed.wait_for(
-                lambda: self._link is not None or self._end_error is not None, max(0.0, left)
-            )
+            left = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._link is not None or self._end_error is not None, left)
             return self._link if self._end_error is None else None
-
-    def wait_for_link_end(self, link: Link, deadline: float) -> None:
-        """Wait until this link has ended, at most until `deadline` (monotonic seconds)."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._link is not link or self._end_error is not None,
-                max(0.0, deadline - time.monotonic()),
-            )
 
     def _run(self) -> None:
         try:
@@ -178,6 +208,8 @@ class Reconnector:
             while True:
                 for event in events:
                     self._handle_event(event, link)
+                if self._keeper is not None:
+                    self._keeper.note_change()
                 events = link.read(silence)
         except ConnectionLost as lost:
             self._lost_at = time.monotonic()
@@ -219,11 +251,15 @@ class Reconnector:
                     self._resend_queue.retry_unavailable(event.ref, event.retry_after)
                 return
             case Bye():
+                self._session_over = event.reason in NO_RECONNECT_REASONS
                 raise ConnectionLost(bye_sentence(event), event)
             case _:
                 pass
+        rooms = self._session.rooms
         if not self._session.apply_event(event):
             return
+        if self._keeper is not None and rooms is not self._session.rooms:
+            self._keeper.save(sync=False)  # before the answer to the `join` that caused it
         self._pending.answer_command(event)
         if not isinstance(event, _ANSWER_EVENTS):
             self._inbox.put(event)
@@ -263,6 +299,8 @@ class Reconnector:
                     self._finish(refused)
                     return False
                 message, bye, after = str(refused), None, refused.retry_after
+                if refused.code is ErrorCode.NAME_TAKEN and after is not None:
+                    after = min(after, MAX_WAIT_S)  # its holder may leave before
             except ConnectionLost as again:
                 if again.bye is not None and again.bye.reason in NO_RECONNECT_REASONS:
                     self._finish(again)
@@ -279,22 +317,38 @@ class Reconnector:
     def _open_connection(self) -> Welcome:
         """Connect, exchange hello, and resend unacknowledged messages."""
         link = self._dial()
-        handshake = Handshake(link, self._timeout)
         returns = self._session.resume is not None or self._lost_at is not None
         try:
-            welcome = handshake.exchange_hello(self._session.hello())
-            if not welcome.resumed and welcome.epoch == self._session.epoch:
-                for event in stored_messages(
-                    handshake.request, self._session, self._pending.unacknowledged()
-                ):
-                    self._pending.acknowledge_message(event)
+            welcome = self._enter(link)
+            self._publish(link, welcome, returns=returns)
         except BaseException:
+            if self._session.resumable and (self._end_error is not None or not returns):
+                link.send(Quit())  # a welcome that comes too late must not leave the name held
             link.close()
             raise
+        if self._ping_every > 0:
+            link.ping_every(self._ping_every)
+        self._inbox.put(welcome)
+        if returns and not welcome.resumed:
+            self._inbox.put(Back(seconds=self._away_s, caught_up=0, resumed=False))
+        self._report_caught_up()
+        return welcome
+
+    def _enter(self, link: Link) -> Welcome:
+        """Exchange hello, and find out which messages of an ended session have been stored."""
+        handshake = Handshake(link, self._timeout)
+        welcome = handshake.exchange_hello(self._session.hello())
+        if not welcome.resumed and welcome.epoch == self._session.epoch:
+            for event in stored_messages(handshake.request, self._session, self._pending.unacknowledged()):
+                self._pending.acknowledge_message(event)
+        self._early_events = handshake.leftover_events()
+        return welcome
+
+    def _publish(self, link: Link, welcome: Welcome, *, returns: bool) -> None:
+        """Let the program use a new connection."""
         self._away_s = 0.0 if self._lost_at is None else time.monotonic() - self._lost_at
         with self._changed:
             if self._end_error is not None:
-                link.close()
                 raise self._end_error
             self._session.apply_welcome(welcome)
             if returns and welcome.resumed:
@@ -302,14 +356,8 @@ class Reconnector:
             self._link, self._resend_queue = link, ResendQueue(link, self._pending, welcome.limits)
             self._resend_queue.send_unacknowledged()
             self._changed.notify_all()
-        if self._ping_every > 0:
-            link.ping_every(self._ping_every)
-        self._inbox.put(welcome)
-        if returns and not welcome.resumed:
-            self._inbox.put(Back(seconds=self._away_s, caught_up=0, resumed=False))
-        self._report_caught_up()
-        self._early_events = handshake.leftover_events()
-        return welcome
+        if self._keeper is not None:
+            self._keeper.save()
 
     def _start_catch_up(self, link: Link) -> None:
         """Query the head of each room, and request the name that was set meanwhile."""

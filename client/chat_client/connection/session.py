@@ -51,15 +51,21 @@ class ClientSession:
     ) -> None:
         self.username = username
         self.id = ""
-        self.epoch = "" if resume is None else resume.epoch
+        self.epoch = ""
         self.welcome: Welcome | None = None
         self.rooms: dict[str, RoomView] = {}
         self.resumable = resumable or resume is not None
-        self._secret = None if resume is None else resume.session
-        self._initial_rooms = list(rooms)
-        self._client = client
+        self.initial_rooms = list(rooms)
+        self._secret: str | None = None
+        self.program = client
         self._requested_name: str | None = None  # a name to request on the next connection
-        for room, seq in () if resume is None else resume.rooms.items():
+        if resume is not None:
+            self.restore(resume)
+
+    def restore(self, resume: Resume) -> None:
+        """Continue a session of another client; called before the first connection."""
+        self._secret, self.epoch = resume.session, resume.epoch
+        for room, seq in resume.rooms.items():
             self._set_room(RoomView(room, seq, 0, "" if room.startswith("@") else None))
 
     @property
@@ -78,7 +84,7 @@ class ClientSession:
 
     def hello(self) -> Hello:
         """Return the `hello` for the next connection."""
-        rooms = self._initial_rooms
+        rooms = self.initial_rooms
         if self.welcome is not None:
             rooms = [view.room for view in self.rooms.values() if view.peer is None]
         return Hello(
@@ -86,7 +92,7 @@ class ClientSession:
             rooms=rooms,
             resumable=self.resumable,
             resume=self.resume,
-            client=self._client,
+            client=self.program,
         )
 
     def apply_welcome(self, welcome: Welcome) -> None:

@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     CONNECTION = 3
     REFUSED = 4
     TIMEOUT = 5
+    HANGUP = 129  # 128 + SIGHUP
     INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
@@ -24,7 +25,8 @@ exit codes:
   3  no connection, or it was lost
   4  refused by the server (name taken, no such user, kicked, full ...), or no valid message text
   5  no answer in time
-  130  interrupted (Ctrl-C)
+  129  the terminal was closed (SIGHUP)
+  130  interrupted (Ctrl-C, SIGTERM)
 """
 
 _REFUSAL_REASONS = frozenset(

@@ -15,6 +15,9 @@ SERVER_VARIABLE: Final = "CHAT_SERVER"
 USERNAME_VARIABLE: Final = "CHAT_USERNAME"
 VARIABLES: Final = (SERVER_VARIABLE, USERNAME_VARIABLE)
 
+LOCALHOST = "localhost"
+"""This machine: the server may listen on 127.0.0.1 or ::1, as its hosts file says."""
+
 
 class Settings(Struct, frozen=True):
     """`servers` is empty if none was given; with `strict_name`, no other name is tried; `timeout` in s.
@@ -31,7 +34,7 @@ class Settings(Struct, frozen=True):
     @property
     def effective_servers(self) -> list[Address]:
         """The servers to use; if none was given, the local one on the default port."""
-        return self.servers or [Address("127.0.0.1", DEFAULT_PORT)]
+        return self.servers or [Address(LOCALHOST, DEFAULT_PORT)]
 
 
 def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -53,7 +56,7 @@ def gather_settings(options: argparse.Namespace, environ: Mapping[str, str] = os
         address = parse_address(host, port or DEFAULT_PORT)
         servers = [address._replace(port=port) if port is not None else address]
     elif port is not None:
-        servers = [Address("127.0.0.1", port)]
+        servers = [Address(LOCALHOST, port)]
     elif not servers:
         try:
             servers = parse_servers(variables.get(SERVER_VARIABLE, ""))
