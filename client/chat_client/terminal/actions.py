@@ -25,13 +25,18 @@ from chat_protocol.names import fold
 from chat_protocol.sentences import counted, format_lag
 
 _MAX_HISTORY_MESSAGES = 1000  # limit for /history
+_FollowUp = Callable[[Pending[MessageEvent]], None]
 
 
 class Actions:
-    """Executes the user's inputs: a handler for each command."""
+    """Executes the user's inputs: a handler for each command.
 
-    def __init__(self, state: ChatState) -> None:
+    `put_back` is called with a line that is held back, to be edited or sent again.
+    """
+
+    def __init__(self, state: ChatState, put_back: Callable[[str], None]) -> None:
         self._state = state
+        self._put_back = put_back
         self._pacer = Pacer(state.client.welcome.limits)
         self._table: dict[str, Callable[[str], None]] = {
             "help": self._help,
@@ -49,24 +54,35 @@ class Actions:
             "ignore": self._ignore,
         }
 
-    def carry_out(self, typed: UserInput) -> None:
-        """Execute an input; errors are shown on the screen."""
+    def carry_out(self, typed: UserInput, number: int) -> None:
+        """Execute an input, the `number`-th that was typed; errors are shown on the screen."""
         try:
             match typed:
                 case TextInput():
-                    self._say(typed.text)
+                    self._say(typed.text, number)
                 case CommandInput():
                     self._table[typed.command.name](typed.argument)
                 case InvalidInput():
                     self._state.screen.warn(typed.sentence)
+                    if typed.changes_view:
+                        self._state.held_lines.note_failure("the command before failed")
                 case GoodbyeInput():
                     self._close("")  # app.py handles leaving; here it closes a conversation
         except (ChatError, ValueError) as error:
             self._state.screen.warn(str(error))
+            if isinstance(typed, CommandInput) and typed.command.changes_view:
+                self._state.held_lines.note_failure(f"/{typed.command.name} failed")
         self._state.refresh()
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, number: int) -> None:
         view = self._state.views.current
+        reason = self._state.held_lines.reason_to_hold(number)
+        if reason is not None and view is not None:
+            self._state.screen.warn(
+                f"not sent, as {reason}; enter it again to send it to {view.label}: {text}"
+            )
+            self._put_back(text)
+            return
         if view is None:
             self._state.screen.warn(f"you are in no room, so nothing was sent; /join one first: {text}")
         elif view.peer is not None:
@@ -74,14 +90,14 @@ class Actions:
         else:
             self._send(text, view.room, None)
 
-    def _send(self, text: str, room: str | None, to: str | None) -> None:
+    def _send(self, text: str, room: str | None, to: str | None, follow_up: _FollowUp | None = None) -> None:
         pieces = split_text(text.strip("\n"))
         if len(pieces) > 1:
             self._state.screen.notice(f"too long for one message: sent as {len(pieces)} messages")
         for index, piece in enumerate(pieces):
             time.sleep(self._pacer.next_wait(len(piece.encode())))
             try:
-                self._state.client.send(piece, room, to).then(self._follow_up)
+                self._state.client.send(piece, room, to).then(follow_up or self._follow_up)
             except (ChatError, ValueError) as error:
                 unsaid = "\n".join(pieces[index:])
                 self._state.screen.warn(f"not sent ({error}): {unsaid}")
@@ -93,6 +109,11 @@ class Actions:
             self._state.screen.warn(f"not sent ({pending.error}): {text}")
         self._state.refresh()
 
+    def _follow_up_msg(self, pending: Pending[MessageEvent]) -> None:
+        if isinstance(pending.error, Refused):
+            self._state.held_lines.note_failure("/msg failed")
+        self._follow_up(pending)
+
     def _help(self, _: str) -> None:
         self._state.screen.notice("\n".join(["commands:", *help_lines()]))
 
@@ -100,6 +121,7 @@ class Actions:
         room = argument.split(maxsplit=1)[0].removeprefix("#")
         joined = self._state.client.joined_rooms.get(fold(room))
         name = joined.room if joined is not None else self._state.client.join(room).room
+        self._state.held_lines.note_success()
         self._state.enter(name)
 
     def _leave(self, argument: str) -> None:
@@ -117,6 +139,7 @@ class Actions:
     def _chat(self, argument: str) -> None:
         opened = self._state.client.open(argument.split(maxsplit=1)[0].removeprefix("@"))
         self._state.learn_name(opened.peer)
+        self._state.held_lines.note_success()
         self._state.enter(opened.room, opened.peer)
 
     def _close(self, argument: str) -> None:
@@ -129,12 +152,15 @@ class Actions:
             self._state.leave(view.room)  # not opened in the new session: nothing to close at the server
             return
         closed = self._state.client.close_conversation(peer)
-        self._state.screen.notice(f"conversation with {closed.peer} closed")
+        self._state.screen.notice(
+            f"conversation with {closed.peer} closed; /chat {closed.peer} opens it again, but once one of "
+            "you has left the server, neither can read it any more"
+        )
         self._state.leave(closed.room)
 
     def _msg(self, argument: str) -> None:
         name, text = argument.split(maxsplit=1)
-        self._send(text, None, name.removeprefix("@"))
+        self._send(text, None, name.removeprefix("@"), self._follow_up_msg)
 
     def _rooms(self, _: str) -> None:
         rooms = self._state.client.rooms()
@@ -151,6 +177,9 @@ class Actions:
         users = self._state.client.who(room)
         for user in users:
             self._state.learn_name(user.username)
+        if room is not None:
+            present = self._state.present.setdefault(fold(room), set())
+            present.update(fold(user.username) for user in users)
         shown = ", ".join(f"{user.username} ({_user_state(user)})" for user in users)
         where = f"in {room}" if room is not None else "connected"
         self._state.screen.notice(f"{len(users)} {where}: {shown}")

@@ -4,30 +4,42 @@ The prompt runs in the main thread; inputs are executed in a second thread (acti
 third (event_presenter.py), so that a slow server never blocks typing.
 """
 
+import codecs
 import contextlib
+import io
 import queue
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application.current import AppSession, get_app_session
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.patch_stdout import patch_stdout
-from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
 from chat_client.client import Client
 from chat_client.errors import ChatError, ConnectionLost, Ended
 from chat_client.options.exit_codes import ExitCode, exit_code
 from chat_client.options.settings import Settings
+from chat_client.options.state_folder import state_folder
+from chat_client.options.termination import termination
 from chat_client.terminal.actions import Actions
 from chat_client.terminal.completion import candidates
 from chat_client.terminal.event_presenter import EventPresenter
 from chat_client.terminal.input_history import open_history
-from chat_client.terminal.input_parser import CommandInput, GoodbyeInput, TextInput, UserInput, parse_input
+from chat_client.terminal.input_parser import (
+    CommandInput,
+    GoodbyeInput,
+    TextInput,
+    UserInput,
+    count_lines,
+    input_problem,
+    parse_input,
+    recover_text,
+)
+from chat_client.terminal.prompt import LinePrompt
 from chat_client.terminal.screen import Screen, wants_colours
 from chat_client.terminal.setup_prompt import open_session
 from chat_client.terminal.state import ChatState
@@ -37,8 +49,8 @@ from chat_client.text.sanitize import sanitize
 from chat_client.text.split_text import split_text
 from chat_protocol.errors import ByeReason
 
-PASTE_CONFIRM_LINE_BREAKS = 3
-"""Line breaks in a message from which to ask for confirmation: a paste may contain unintended text."""
+MAX_PASTED_LINES = 3
+"""Lines in a message above which to ask for confirmation: a paste may contain unintended text."""
 
 _FINISH_INPUTS_S = 5.0  # how long leaving waits for inputs that are being executed
 
@@ -48,6 +60,12 @@ _QUIT_TIMEOUT_S = 3.0  # how long leaving waits for the server
 
 def run_terminal(settings: Settings, room: str) -> ExitCode:
     """Run the interactive client until the user leaves; return the exit code."""
+    for stream in (sys.stdin, sys.stdout):
+        # In an ASCII locale the terminal most probably is one of UTF-8 (PEP 538, PEP 540).
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name == "ascii":
+            stream.reconfigure(
+                encoding="utf-8", errors="surrogateescape" if stream is sys.stdin else "replace"
+            )
     try:
         client = open_session(settings, room)
     except EOFError:
@@ -65,65 +83,80 @@ class TerminalApp:
     def __init__(self, client: Client, room: str) -> None:
         self._client = client
         self._room = room
-        self._app_session = get_app_session()
         screen = Screen(Painter(colours=wants_colours()), get_cwidth)
         self._state = ChatState(client, screen, self._refresh)
         self._presenter = EventPresenter(self._state)
-        self._actions = Actions(self._state)
-        self._inputs: queue.Queue[UserInput] = queue.Queue()
+        self._inputs: queue.Queue[tuple[UserInput, int]] = queue.Queue()
         self._current_input: UserInput | None = None  # being executed
         self._end_error: ChatError | None = None
         self._leaving = False
         self._dumb_terminal = is_dumb_terminal()
-        self._prompt: PromptSession[str] = PromptSession(
-            history=open_history(),
-            completer=_TabCompleter(self._state),
-            complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE,
-            bottom_toolbar=self._status_bar,
-            erase_when_done=True,  # the line reappears as the server's echo, its acknowledgement
-            refresh_interval=1.0,
+        self._prompt = LinePrompt(
+            lambda: prompt_text(self._state),
+            self._status_bar,
+            _TabCompleter(self._state),
+            open_history(state_folder(), screen.warn),
+            self._report_bug,
         )
+        self._actions = Actions(self._state, self._prompt.put_back)
 
     def run(self) -> ExitCode:
         """Read and execute lines until the end; return the exit code."""
-        signal.signal(signal.SIGTERM, lambda *_: self._close_prompt())
-        self._state.screen.notice(
-            f"connected to {self._client.address} as {self._client.username}; /help lists the commands"
-        )
-        self._state.enter(self._room)
-        threading.Thread(target=self._run_inputs, name="chat-client typed lines", daemon=True).start()
-        threading.Thread(target=self._present_events, name="chat-client events", daemon=True).start()
-        code = self._read_lines()
-        self._wait_for_inputs()
-        with contextlib.suppress(KeyboardInterrupt):
-            self._client.quit(timeout=_QUIT_TIMEOUT_S if self._client.connected else 0)
+        for number, handler in (
+            (signal.SIGINT, lambda *_: self._prompt.interrupt()),
+            (signal.SIGTERM, self._handle_termination),
+            (signal.SIGHUP, self._handle_termination),
+        ):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
+        code = ExitCode.OK
+        try:
+            self._start()
+            code = self._read_lines()
+            self._wait_for_inputs()
+            self._warn_of_conversations()
+        except OSError:
+            pass  # the terminal is gone: there is nobody to show it to
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            with contextlib.suppress(KeyboardInterrupt):
+                self._client.quit(timeout=_QUIT_TIMEOUT_S if self._client.connected else 0)
         return code
 
     @property
     def unsent(self) -> list[str]:
         """Lines that were typed and not executed when the session ended."""
-        left = [self._current_input, *self._inputs.queue]
+        left = [self._current_input, *(typed for typed, _ in self._inputs.queue)]
         return [typed.text for typed in left if isinstance(typed, TextInput)]
+
+    def _start(self) -> None:
+        client = self._client
+        resumed = ", in the session that was cut off" if client.welcome.resumed else ""
+        self._state.screen.notice(
+            f"connected to {client.address} as {client.username}{resumed}; /help lists the commands"
+        )
+        for room in client.welcome.rooms if resumed else ():
+            self._state.views.add(room.room, room.peer).seq = room.seq
+        self._state.enter(self._room)
+        threading.Thread(target=self._run_inputs, name="chat-client typed lines", daemon=True).start()
+        threading.Thread(target=self._present_events, name="chat-client events", daemon=True).start()
 
     def _read_lines(self) -> ExitCode:
         draft = ""
         armed = False  # whether Ctrl-C was the last key
         while self._end_error is None and not self._leaving:
             try:
-                line = self._prompt.prompt(
-                    lambda: prompt_text(self._state), default=draft, pre_run=self._close_if_ended
-                )
+                line = recover_text(self._prompt.read(draft))
                 draft = ""
                 armed = False
-                if line.count("\n") >= PASTE_CONFIRM_LINE_BREAKS and not self._confirm_paste(line):
+                if not self._accept(line):
                     draft = line
                 elif not self._handle_line(line):
                     break
                 if self._dumb_terminal:
                     self._wait_for_inputs()  # a dumb terminal cannot print above an open prompt
             except KeyboardInterrupt:
-                typed = self._prompt.default_buffer.text
+                typed = self._prompt.text
                 draft = ""
                 if armed and not typed:
                     return ExitCode.OK
@@ -139,6 +172,15 @@ class TerminalApp:
             return exit_code(self._end_error)
         return ExitCode.OK
 
+    def _accept(self, line: str) -> bool:
+        """Return whether a line may be executed; if not, it is put back."""
+        typed = parse_input(line)
+        problem = None if typed is None else input_problem(typed)
+        if problem is not None:
+            self._state.screen.warn(f"not sent: {problem}")
+            return False
+        return count_lines(line) <= MAX_PASTED_LINES or self._confirm_paste(line)
+
     def _handle_line(self, line: str) -> bool:
         """Parse a line and queue it; return False if it ends the program."""
         typed = parse_input(line)
@@ -153,28 +195,34 @@ class TerminalApp:
             in_conversation = current is not None and current.peer is not None
             if not (isinstance(typed, GoodbyeInput) and typed.word == "bye" and in_conversation):
                 return False
-        self._queue_input(typed)
+        self._inputs.put((typed, self._state.held_lines.number_input()))
         return True
 
-    def _queue_input(self, typed: UserInput) -> None:
-        self._inputs.put(typed)
-
     def _confirm_paste(self, text: str) -> bool:
-        lines = text.split("\n")
+        lines = text.strip("\n").split("\n")
         self._state.screen.notice("\n".join([f"{len(lines)} lines:", *(f"  {line}" for line in lines)]))
         pieces = len(split_text(text.strip("\n")))
         whole = "one message" if pieces <= 1 else f"{pieces} messages"
-        question = f"Send these {len(lines)} lines as {whole}? [y/N] "
-        answer = PromptSession[str](erase_when_done=True).prompt(question)
+        answer = self._prompt.ask(f"Send these {len(lines)} lines as {whole}? [y/N] ")
         return answer.strip().lower() in {"y", "yes"}
+
+    def _warn_of_conversations(self) -> None:
+        """Say what leaving ends."""
+        peers = sorted(view.peer for view in self._client.joined_rooms.values() if view.peer)
+        if peers and self._end_error is None:
+            self._state.screen.notice(
+                f"you leave your conversation{'s' if len(peers) > 1 else ''} with {', '.join(peers)}: "
+                "neither side can read what was written there any more"
+            )
 
     def _run_inputs(self) -> None:
         while True:
-            typed = self._current_input = self._inputs.get()
+            typed, number = self._inputs.get()
+            self._current_input = typed
             try:
-                self._actions.carry_out(typed)
+                self._actions.carry_out(typed, number)
             except Exception as error:  # noqa: BLE001  a bug must not end the chat or print a traceback
-                self._state.screen.warn(f"internal error in the client: {error!r}")
+                self._report_bug(error)
             finally:
                 self._current_input = None
                 self._inputs.task_done()
@@ -185,40 +233,47 @@ class TerminalApp:
                 try:
                     self._presenter.present_event(event)
                 except Exception as error:  # noqa: BLE001  as above
-                    self._state.screen.warn(f"internal error in the client: {error!r}")
+                    self._report_bug(error)
         except ChatError as error:
             self._end_error = error
         else:
             self._end_error = Ended("good-bye")
-        self._close_prompt()
+        self._leave()
+
+    def _report_bug(self, error: BaseException) -> None:
+        if isinstance(error, OSError):  # the terminal is gone
+            self._leave()
+        else:
+            self._state.screen.warn(f"internal error in the client: {error!r}")
 
     def _wait_for_inputs(self) -> None:
         """Wait until all queued inputs have been executed, at most `_FINISH_INPUTS_S`."""
         deadline = time.monotonic() + _FINISH_INPUTS_S
         while self._inputs.unfinished_tasks and time.monotonic() < deadline:
+            if self._prompt.pop_interrupt():
+                return
             time.sleep(0.01)
 
     def _status_bar(self) -> str:
-        breaks = self._prompt.default_buffer.text.count("\n")
-        if breaks >= PASTE_CONFIRM_LINE_BREAKS:
-            return f" {breaks + 1} lines: Enter asks before sending, Ctrl-C discards them"
-        return status_text(self._state, self._prompt.app.output.get_size().columns, get_cwidth)
+        if self._prompt.receives_paste:
+            return " receiving a paste; Ctrl-C ends it if it never does"
+        lines = count_lines(self._prompt.text)
+        if lines > MAX_PASTED_LINES:
+            return f" {lines} lines: Enter asks before sending, Ctrl-C discards them"
+        return status_text(self._state, self._prompt.columns, get_cwidth)
 
-    def _close_if_ended(self) -> None:
-        if self._end_error is not None or self._leaving:
-            self._close_prompt()
+    def _handle_termination(self, number: int, frame: object) -> None:
+        del frame
+        termination.note(number)
+        self._leave()
 
-    def _close_prompt(self) -> None:
-        """Make the open prompt return. Thread-safe."""
+    def _leave(self) -> None:
+        """Let the prompt end, and the program after it. Thread-safe."""
         self._leaving = True
-        app = self._app_session.app
-        if app is not None and app.loop is not None:
-            app.loop.call_soon_threadsafe(_exit_prompt, self._app_session)
+        self._prompt.close()
 
     def _refresh(self) -> None:
-        app = self._app_session.app
-        if app is not None:
-            app.invalidate()
+        self._prompt.refresh()
 
 
 class _TabCompleter(Completer):
@@ -233,12 +288,6 @@ class _TabCompleter(Completer):
         word, found = candidates(document.text_before_cursor, names, rooms)
         for candidate in found:
             yield Completion(sanitize(candidate), start_position=-len(word))
-
-
-def _exit_prompt(session: AppSession) -> None:
-    app = session.app
-    if app is not None and app.is_running and app.future is not None and not app.future.done():
-        app.exit(exception=EOFError)
 
 
 def _print_unacknowledged(left: list[str]) -> None:

@@ -85,5 +85,6 @@ class ViewList:
         return list(self._views.values())
 
     def unread_views(self) -> list[View]:
-        """Return the views with unread messages, the most recently viewed last."""
-        return [view for view in self._views.values() if view.unread]
+        """Return the views with unread messages: conversations, then rooms with a mention, then by count."""
+        unread = [view for view in self._views.values() if view.unread]
+        return sorted(unread, key=lambda view: (view.peer is None, not view.mentioned, -view.unread))

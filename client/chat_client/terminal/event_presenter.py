@@ -8,7 +8,7 @@ import collections
 import msgspec
 
 from chat_client.errors import ChatError
-from chat_client.events import Back, Lost, Overrun
+from chat_client.events import Back, Lost, Overrun, Unsaved
 from chat_client.terminal.conversation_list import View
 from chat_client.terminal.state import SHOWN_MESSAGES, ChatState
 from chat_client.text.render import back_text, format_count
@@ -54,10 +54,7 @@ class EventPresenter:
             case Opened():
                 self._opened(event)
             case Closed():
-                view = state.views.get(event.room)
-                if view is not None:
-                    state.screen.notice(f"{event.by} closed the conversation")
-                    state.leave(event.room)
+                self._closed(event)
             case Lost():
                 self._present_caught_up()
                 self._lost(event)
@@ -69,6 +66,8 @@ class EventPresenter:
                 self._present_caught_up()
                 if not event.resumed:
                     self._present_new_session(state.client.welcome)
+            case Unsaved():
+                state.screen.warn(event.message)
             case Overrun():
                 state.screen.warn(
                     f"{event.count} events came too fast and were dropped; /history has the messages"
@@ -84,9 +83,13 @@ class EventPresenter:
 
     def _presence(self, event: Presence) -> None:
         state = self._state
-        me = fold(state.client.username)
-        joined = [name for name in event.joined or () if fold(name) != me]
-        left = [name for name in event.left or () if fold(name) != me]
+        hidden = state.ignored | {fold(state.client.username)}
+        present = state.present.setdefault(fold(event.room), set())
+        joined = [name for name in event.joined or () if fold(name) not in hidden]
+        # A leave of a user that was never seen is noise: a script that came and went within a second.
+        left = [name for name in event.left or () if fold(name) in present - hidden]
+        present.update(map(fold, event.joined or ()))
+        present.difference_update(map(fold, event.left or ()))
         for name in joined:
             state.learn_name(name)
         current = state.views.current
@@ -99,12 +102,30 @@ class EventPresenter:
         state.names.pop(fold(event.old), None)
         state.learn_name(event.username)
         state.views.rename_peer(event.old, event.username)
+        for present in state.present.values():
+            if fold(event.old) in present:
+                present.discard(fold(event.old))
+                present.add(fold(event.username))
         if fold(event.old) in state.ignored:
             state.ignored.add(fold(event.username))
+            return
         if event.sender == state.client.id:
             state.screen.notice(f"you are now {event.username}")
         else:
             state.screen.notice(f"{event.old} is now {event.username}")
+
+    def _closed(self, event: Closed) -> None:
+        state = self._state
+        view = state.views.get(event.room)
+        if view is None:
+            return
+        by_peer = fold(event.by) != fold(state.client.username)
+        if by_peer and view is state.views.current:
+            # Before the view changes: a line that is being typed for the peer must not go to a room.
+            state.held_lines.note_failure(f"{event.by} closed the conversation")
+        if fold(event.by) not in state.ignored or view is state.views.current:
+            state.screen.notice(f"{event.by} closed the conversation")
+        state.leave(event.room)
 
     def _opened(self, event: Opened) -> None:
         state = self._state

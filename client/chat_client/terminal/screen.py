@@ -50,8 +50,20 @@ class Screen:
         sys.stdout.flush()
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(_shown_in(sys.stdout.encoding or "utf-8", text) + "\n")
         sys.stdout.flush()
+
+
+def _shown_in(encoding: str, text: str) -> str:
+    """Return `text` with characters that the terminal's encoding does not have as `<U+20AC>`."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError as error:
+        shown = "".join(f"<U+{ord(char):04X}>" for char in text[error.start : error.end])
+        return text[: error.start] + shown + _shown_in(encoding, text[error.end :])
+    except LookupError:
+        pass  # an encoding that Python does not know: the terminal has to cope
+    return text
 
 
 def _usable_columns() -> int:

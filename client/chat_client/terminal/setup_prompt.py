@@ -4,9 +4,10 @@ from prompt_toolkit import PromptSession
 
 from chat_client.address import Address, parse_servers
 from chat_client.client import Client
-from chat_client.errors import ChatError, ConnectionFailed, Refused
+from chat_client.errors import ConnectionFailed, Refused
 from chat_client.options.default_name import default_username
 from chat_client.options.settings import Settings
+from chat_client.options.state_folder import sessions_folder
 from chat_client.text.sanitize import one_line
 from chat_protocol.errors import ErrorCode
 from chat_protocol.names import validate_name
@@ -53,10 +54,11 @@ def _connect(settings: Settings, servers: list[Address], username: str, room: st
         timeout=settings.timeout,
         ping_every=PING_INTERVAL_S,
         program="chat-client",
+        state=sessions_folder(),
     )
     try:
         client.connect()
-    except ChatError:
+    except BaseException:
         client.close()
         raise
     for result in client.measured:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from chat_client.client import Client
 from chat_client.errors import ChatError
 from chat_client.terminal.conversation_list import View, ViewList
+from chat_client.terminal.held_lines import HeldLines
 from chat_client.terminal.screen import Screen
 from chat_client.text.render import mentions
 from chat_protocol.events import MessageEvent
@@ -17,6 +18,8 @@ from chat_protocol.names import fold
 
 SHOWN_MESSAGES = 20
 """Shown on entering a room: about a screenful."""
+
+_LARGE_ROOM_MEMBERS = 100  # above it, the server reports no names of those that come and go
 
 
 class ChatState:
@@ -27,11 +30,13 @@ class ChatState:
         self.screen = screen
         self.refresh = refresh  # redraws the prompt and the status line
         self.views = ViewList()
+        self.held_lines = HeldLines()
         self.lock = threading.RLock()
         self.names: dict[str, str] = {}  # folded name -> displayed name, for completion
         self.rooms: dict[str, str] = {}
         self.ignored: set[str] = set()  # folded names
         self.ignored_ids: set[str] = set()  # their session ids, so that renaming does not help
+        self.present: dict[str, set[str]] = {}  # folded room -> folded names that are known to be in it
         self.last_loss = ""  # why there is no connection
         self._entering: tuple[str, list[MessageEvent]] | None = None  # a room, and new messages in it
 
@@ -55,7 +60,22 @@ class ChatState:
             view.seq = past[-1].seq if past else view.seq
             for event in held:
                 self.present_message(event)
+        if peer is None:  # in a thread: nothing waits for it
+            threading.Thread(target=self._learn_members, args=(room,), daemon=True).start()
         self.refresh()
+
+    def _learn_members(self, room: str) -> None:
+        """Note the members of a room, so that their leaving can be shown; not of a large one."""
+        joined = self.client.joined_rooms.get(fold(room))
+        if joined is None or joined.count > _LARGE_ROOM_MEMBERS:
+            return
+        try:
+            users = self.client.who(room)
+        except ChatError:
+            return  # it only decides which leaves are shown
+        for user in users:
+            self.learn_name(user.username)
+        self.present.setdefault(fold(room), set()).update(fold(user.username) for user in users)
 
     def leave(self, room: str) -> None:
         """Close a view; if it was current, return to the one before it."""
@@ -108,6 +128,7 @@ class ChatState:
         view.seq = event.seq
         if not own:
             self.learn_name(event.username)
+            self.present.setdefault(fold(event.room), set()).add(fold(event.username))
         if self.is_hidden(event):
             return
         mentioned = not own and mentions(event.message, self.client.username)

@@ -15,6 +15,7 @@ from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
 INDENT = " " * 6  # as wide as "14:03 "
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")  # Hangul fillers: letters that are shown as blanks
 _SGR_COLOURS = (31, 32, 33, 34, 35, 36)  # foreground, ECMA-48 8.3.117; the terminal chooses the shades
 
 
@@ -93,12 +94,12 @@ def message_text(
 
 def back_text(event: Back) -> str:
     """Return a sentence for a `Back` event."""
-    away = format_duration(event.seconds)
+    back = f"back after {format_duration(event.seconds)}" if event.seconds else "back"
     if not event.resumed:
-        return f"back after {away}, in a new session"
+        return f"{back}, in a new session"
     if not event.caught_up:
-        return f"back after {away}, nothing was missed"
-    return f"back after {away}, {format_count(event.caught_up, 'message')} caught up"
+        return f"{back}, nothing was missed"
+    return f"{back}, {format_count(event.caught_up, 'message')} caught up"
 
 
 def format_duration(seconds: float) -> str:
@@ -117,7 +118,11 @@ def format_count(count: int, noun: str) -> str:
 
 
 def wrap_lines(text: str, width: int, cells: Callable[[str], int]) -> Iterator[str]:
-    """Yield the lines of `text`, all but the first indented, wrapped at `width` columns."""
+    """Yield the lines of `text`, all but the first indented, wrapped at `width` columns.
+
+    Addresses (URLs, paths) are never cut, so that they can be copied: one that is too long has a line of its
+    own, which the terminal wraps.
+    """
     first = True
     for line in text.split("\n"):
         rest = line
@@ -131,16 +136,37 @@ def wrap_lines(text: str, width: int, cells: Callable[[str], int]) -> Iterator[s
             at = _wrap_position(rest, room, cells)
             yield indent + rest[:at].rstrip(" ")
             rest = rest[at:].lstrip(" ")
+            if not rest:
+                break
 
 
 def _wrap_position(text: str, room: int, cells: Callable[[str], int]) -> int:
-    """Return the index at which to wrap a line of `room` columns: after a space, or inside a long word."""
+    """Return the index at which to wrap a line of `room` columns: at a space, or inside a long word."""
     used = 0
     space = 0
     for index, char in enumerate(text):
         used += cells(char)
         if used > room:
-            return space if space > room // 2 else max(index, 1)
+            break
         if char == " ":
             space = index + 1
-    return len(text)
+    else:
+        return len(text)
+    end = text.find(" ", space)
+    word = text[space : end if end >= 0 else len(text)]
+    if cells(word) > room - len(INDENT) and _is_address(word):
+        # Text before it is a line for itself, unless it is the head of a message.
+        return space if space > room // 2 else space + len(word)
+    return space if space > room // 2 else max(index, 1)
+
+
+def _is_address(word: str) -> bool:
+    """Return whether the terminal may wrap a word: one of ASCII, or a URL.
+
+    What the terminal wraps is not indented, so it contains nothing that looks like a blank: it must not look
+    like another message.
+    """
+    return word.isascii() or (
+        "://" in word
+        and all(char.isascii() or (char.isalnum() and char not in _BLANK_LETTERS) for char in word)
+    )

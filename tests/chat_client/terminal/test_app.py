@@ -304,7 +304,7 @@ def test_sigterm_restores_the_terminal(server: Any, terminal: Any) -> None:
 def test_prompts_for_server_and_name_repeat_until_valid(server: Any, terminal: Any) -> None:
     with Client("asked-bob", server.address):
         ann = terminal()
-        ann.see("Server [127.0.0.1:7072]: ")
+        ann.see("Server [localhost:7072]: ")
         ann.type("127.0.0.1:1" + ENTER)
         ann.see("Username [tester]: ")
         ann.type("no good" + ENTER)

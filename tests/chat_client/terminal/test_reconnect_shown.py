@@ -100,7 +100,9 @@ def test_user_list_shows_lagging_users(fake_server: Any, terminal: Any) -> None:
     ann.type("/who" + ENTER)
     connection = server.next_connection()
     users = [User("ann", None, 0.0), User("bob", 1.5, 0.0, behind=1234)]
-    connection.send(UserList(users=users, more=False, room="lobby", ref=connection.next_command(Who).ref))
+    for _ in range(2):  # on entering the room, and as typed
+        ref = connection.next_command(Who).ref
+        connection.send(UserList(users=users, more=False, room="lobby", ref=ref))
     ann.see("2 in lobby: ann (not measured), bob (1.5 ms, 1,234 messages behind)")
 
 

@@ -1,0 +1,186 @@
+"""The prompt: reads lines with prompt_toolkit, in the main thread.
+
+Any thread may interrupt or close it, or put a line back. A signal that arrives between two prompts takes
+effect in the next one.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application.current import get_app_session
+from prompt_toolkit.completion import Completer
+from prompt_toolkit.history import History
+from prompt_toolkit.input.vt100 import Vt100Input
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.shortcuts import CompleteStyle
+
+from chat_client.terminal.held_lines import NOTICE_S
+from chat_client.terminal.reflow import handle_reflow
+
+_CTRL_C = "\x03"
+
+
+class LinePrompt:
+    """A prompt with a status line. `report` is called with exceptions of its event loop."""
+
+    def __init__(
+        self,
+        message: Callable[[], str],
+        status: Callable[[], str],
+        completer: Completer,
+        history: History,
+        report: Callable[[BaseException], None],
+    ) -> None:
+        self._message = message
+        self._report = report
+        self._app_session = get_app_session()
+        self._parser = watch_pastes(self._app_session.input)
+        self._lock = threading.Lock()  # guards what follows
+        self._closed = False
+        self._interrupted = False
+        self._returned = ""  # a line that was put back, and not edited or sent since
+        self._prompt: PromptSession[str] = PromptSession(
+            history=history,
+            completer=completer,
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            bottom_toolbar=status,
+            enable_suspend=True,
+            erase_when_done=True,  # the line reappears as the server's echo, its acknowledgement
+            refresh_interval=1.0,
+        )
+        handle_reflow(self._prompt.app)
+
+    @property
+    def text(self) -> str:
+        """The text that has been typed."""
+        return self._prompt.default_buffer.text
+
+    @property
+    def columns(self) -> int:
+        """Width of the terminal."""
+        return self._prompt.app.output.get_size().columns
+
+    @property
+    def receives_paste(self) -> bool:
+        """Whether a bracketed paste has begun and not ended."""
+        return self._parser is not None and self._parser.in_paste
+
+    def read(self, draft: str = "") -> str:
+        """Return the next line, `draft` being typed already.
+
+        Raises `KeyboardInterrupt` on Ctrl-C, and `EOFError` on Ctrl-D, or once the prompt has been closed.
+        """
+        try:
+            # Without handle_sigint: prompt_toolkit would lose a SIGINT that arrives while it starts or ends.
+            return self._prompt.prompt(
+                self._message, default=draft, pre_run=self._prepare, handle_sigint=False
+            )
+        except KeyboardInterrupt:
+            with self._lock:
+                self._returned = ""
+            raise
+
+    def ask(self, question: str) -> str:
+        """Return the answer to a question; raises as `read` does."""
+        one = PromptSession[str](erase_when_done=True)
+        return one.prompt(question, pre_run=self._prepare, handle_sigint=False)
+
+    def interrupt(self) -> None:
+        """Handle SIGINT: `read` raises `KeyboardInterrupt`, now or when it is called next."""
+        self._interrupted = True  # without the lock: a signal handler must not wait
+        self._schedule(self._stop_if_asked)
+
+    def pop_interrupt(self) -> bool:
+        """Return whether there was an interrupt that `read` has not raised yet."""
+        interrupted, self._interrupted = self._interrupted, False
+        return interrupted
+
+    def close(self) -> None:
+        """Let `read` raise `EOFError`, now and whenever it is called. Thread-safe."""
+        self._closed = True
+        self._schedule(self._stop_if_asked)
+
+    def put_back(self, line: str) -> None:
+        """Put a line back, to be edited or sent again, unless another has been begun. Thread-safe."""
+        with self._lock:
+            self._returned = f"{self._returned}\n{line}" if self._returned else line
+        self._schedule(self._fill_in_later)
+
+    def refresh(self) -> None:
+        """Draw prompt and status line again. Thread-safe."""
+        app = self._app_session.app
+        if app is not None:
+            app.invalidate()
+
+    def _schedule(self, call: Callable[[], None]) -> None:
+        app = self._app_session.app
+        if app is not None and app.loop is not None:
+            with contextlib.suppress(RuntimeError):  # the prompt has just ended: the next calls `_prepare`
+                app.loop.call_soon_threadsafe(call)
+
+    def _prepare(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._handle_loop_error)
+        loop.call_soon(self._stop_if_asked)
+        if self._returned:
+            self._fill_in_later()
+
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        del loop
+        self._report(context.get("exception") or RuntimeError(context["message"]))
+
+    def _stop_if_asked(self) -> None:
+        app = self._app_session.app
+        if app is None or not app.is_running or app.future is None or app.future.done():
+            return
+        if self._closed:
+            app.exit(exception=EOFError)
+        elif self._interrupted:
+            self._interrupted = False
+            app.exit(exception=KeyboardInterrupt)
+
+    def _fill_in_later(self) -> None:
+        """Put lines back once no key has been typed ahead, which would be added to them, or send them."""
+        asyncio.get_running_loop().call_later(NOTICE_S, self._fill_in)
+
+    def _fill_in(self) -> None:
+        buffer = self._prompt.default_buffer
+        with self._lock:
+            line = self._returned
+            if not self._prompt.app.is_running or not line:
+                return
+            typed = buffer.text
+            if typed and not line.startswith(f"{typed}\n"):  # another line, or an earlier one that was edited
+                self._returned = ""
+                return
+        buffer.text = line
+        buffer.cursor_position = len(line)
+
+
+class PasteParser(Vt100Parser):
+    """Parses keys; Ctrl-C, read alone, ends a bracketed paste whose end mark never comes."""
+
+    @property
+    def in_paste(self) -> bool:
+        """Whether a paste has begun and not ended."""
+        return self._in_bracketed_paste
+
+    def feed(self, data: str) -> None:
+        """Parse input as it was read."""
+        if self._in_bracketed_paste and data == _CTRL_C:
+            self.reset()
+        super().feed(data)
+
+
+def watch_pastes(terminal: object) -> PasteParser | None:
+    """Let the terminal's keys be parsed by a `PasteParser`, and return it; None if it is no terminal."""
+    if not isinstance(terminal, Vt100Input):
+        return None
+    if not isinstance(terminal.vt100_parser, PasteParser):
+        terminal.vt100_parser = PasteParser(terminal.vt100_parser.feed_key_callback)
+    return terminal.vt100_parser

@@ -1,0 +1,94 @@
+"""The prompt: interrupts, its end, lines that are put back, pastes that never end."""
+
+from collections.abc import Iterator
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.completion import DummyCompleter
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.key_binding.key_processor import KeyPress
+from prompt_toolkit.output import DummyOutput
+
+from chat_client.terminal.prompt import LinePrompt, PasteParser
+
+
+class Keyboard:
+    """What is typed at a prompt."""
+
+    def __init__(self, pipe: PipeInput) -> None:
+        self.type = pipe.send_text
+        self.errors: list[BaseException] = []
+        self.prompt = LinePrompt(
+            lambda: "> ", lambda: "", DummyCompleter(), InMemoryHistory(), self.errors.append
+        )
+
+
+@pytest.fixture
+def keyboard() -> Iterator[Keyboard]:
+    with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+        yield Keyboard(pipe)
+
+
+def test_interrupt_before_the_prompt_opens_takes_effect_once(keyboard: Keyboard) -> None:
+    keyboard.prompt.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        keyboard.prompt.read()
+    keyboard.type("hello\r")
+    assert keyboard.prompt.read() == "hello"
+    assert not keyboard.errors
+
+
+def test_closed_prompt_returns_at_once_and_for_good(keyboard: Keyboard) -> None:
+    keyboard.prompt.close()
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            keyboard.prompt.read("a draft")
+    with pytest.raises(EOFError):
+        keyboard.prompt.ask("sure? ")
+
+
+def test_line_that_is_put_back_appears_in_the_next_prompt(keyboard: Keyboard) -> None:
+    keyboard.prompt.put_back("one")
+    keyboard.prompt.put_back("two")
+    texts: list[str] = []
+
+    def enter_when_filled() -> None:
+        texts.append(keyboard.prompt.text)
+        if texts[-1]:
+            keyboard.type("\r")
+
+    keyboard.prompt._prompt.app.before_render += lambda _: enter_when_filled()
+    assert keyboard.prompt.read() == "one\ntwo"
+
+
+def test_line_that_is_put_back_is_forgotten_after_ctrl_c(keyboard: Keyboard) -> None:
+    keyboard.prompt.put_back("one")
+    keyboard.type("\x03")
+    with pytest.raises(KeyboardInterrupt):
+        keyboard.prompt.read()
+    keyboard.prompt.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        keyboard.prompt.read()
+    assert not keyboard.prompt._returned
+
+
+def parse(*reads: str) -> list[tuple[str, str]]:
+    keys: list[KeyPress] = []
+    parser = PasteParser(keys.append)
+    for data in reads:
+        parser.feed(data)
+    return [(str(press.key), press.data) for press in keys]
+
+
+def test_ctrl_c_ends_a_paste_without_an_end() -> None:
+    parser = PasteParser(lambda _: None)
+    parser.feed("\x1b[200~hi")
+    states = [parser.in_paste]
+    parser.feed("\x03")
+    assert [*states, parser.in_paste] == [True, False]
+    assert parse("\x1b[200~hi", "more\r", "\x03", "a") == [("Keys.ControlC", "\x03"), ("a", "a")]
+
+
+def test_ctrl_c_inside_pasted_text_is_text() -> None:
+    assert parse("\x1b[200~a\x03b", "c\x03\x1b[201~") == [("Keys.BracketedPaste", "a\x03bc\x03")]
