@@ -34,6 +34,8 @@ def limits_of(config: Config) -> Limits:
         max_rooms=config.max_rooms,
         max_conversations=config.max_conversations,
         max_public_rooms=config.max_public_rooms,
+        rate_rooms=config.rate_rooms,
+        rate_conversations=config.rate_conversations,
         max_held=config.max_held,
         max_held_per_address=config.max_connections_per_address,
     )

@@ -21,6 +21,7 @@ from chat_protocol.events import Error, Joined, Left, MessageEvent, Opened, Pong
 from chat_protocol.names import fold
 from chat_server.console.link import ConsoleLink
 from chat_server.console.terminal import OperatorTerminal
+from chat_server.core.chat.deletion import delete_room
 from chat_server.core.sessions.session import BaseSession
 from chat_server.observability.event_log import to_printable
 from chat_server.vocabulary import LogEvent
@@ -38,6 +39,7 @@ HELP: Final = (
     "/join ROOM  enter a room, or speak in it again   /leave [ROOM]  leave it\n"
     "/msg NAME text   message to one user   /who   connected users\n"
     "/rooms  list of rooms   /kick NAME  disconnect a user for a minute   /help  this help\n"
+    "/delete-room NAME  delete a room and its messages\n"
     "/quit  stop the server   bye  send 'bye' to the lobby, then stop the server"
 )
 
@@ -181,10 +183,12 @@ class Console(ConsoleLink):
                 self._dispatch(commands.Message(message=text, to=name))
             case "/kick" if rest:
                 self._kick(rest)
+            case "/delete-room" if rest:
+                self._delete_room(rest)
             case "/join":
                 raise Refused(ErrorCode.INVALID_FIELD, "usage: /join ROOM")
-            case "/msg" | "/kick":
-                raise Refused(ErrorCode.INVALID_FIELD, "usage: /msg NAME text, /kick NAME")
+            case "/msg" | "/kick" | "/delete-room":
+                raise Refused(ErrorCode.INVALID_FIELD, "usage: /msg NAME text, /kick NAME, /delete-room NAME")
             case _ if word.startswith("/") and not word.startswith("//"):
                 raise Refused(ErrorCode.UNKNOWN_TYPE, f"unknown command {word}; /help lists the commands")
             case _:
@@ -210,6 +214,15 @@ class Console(ConsoleLink):
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot kick yourself; type bye to stop the server")
         self._hub.lifecycle.kick(user)
         self._print(f"* {to_printable(user.name)} was kicked, and cannot return for a minute")
+
+    def _delete_room(self, name: str) -> None:
+        deleted = delete_room(self._hub, self.session, name)
+        self._print(
+            f"* {to_printable(deleted.name)} was deleted, with its messages up to {deleted.head}; "
+            f"{deleted.members} members were removed"
+        )
+        if not deleted.is_stored:
+            self._print("! the message store cannot be written just now: a restart before it can undoes this")
 
     def _show_event(self, event: WireEvent) -> None:
         """Print an event; control characters of peers are escaped."""

@@ -25,7 +25,7 @@ def open_engine(config: Config, clock: Callable[[], float]) -> Engine:
     """
     path = config.store_path
     if path is None:
-        return MemoryEngine(config.memory_messages, clock)
+        return MemoryEngine(config.memory_messages, clock, max_bytes=config.memory_bytes)
     # One native thread each, so that appends (with --sync full only) do not queue behind reads.
     appends: Final[Any] = ThreadPool(1)
     reads: Final[Any] = ThreadPool(1)

@@ -103,9 +103,7 @@ class StoreMaintenance:
             self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     def _trim(self) -> None:
-        """Run a retention round, if one is due."""
-        if not (self._retention_messages or self._retention_seconds):
-            return
+        """Delete what is over the retention limits, and messages of ended rooms, if a round is due."""
         if gevent.get_hub().loop.now() < self._trim_due_at:
             return
         rooms: set[int] = set()

@@ -100,6 +100,13 @@ class Config:
         "length of the history with --store memory, so that memory stays bounded",
         unit="messages per room",
     )
+    memory_bytes: int = row(
+        Section.KEEP,
+        256 * 2**20,
+        size(2**20, 2**40),
+        "memory of all messages with --store memory; beyond that the oldest are deleted",
+        unit="bytes",
+    )
     retention_messages: int = row(
         Section.KEEP,
         0,
@@ -298,9 +305,26 @@ class Config:
         Section.SERVER,
         50_000,
         whole(0, 100_000_000, "no limit"),
-        "public rooms: each costs memory for as long as it has members or messages, so their number is "
-        "bounded",
+        "public rooms: each costs memory, so their number is bounded; when it is reached, the room that has "
+        "been without members for longest is deleted for a new one",
         unit="rooms",
+        reloadable=True,
+    )
+    rate_rooms: int = row(
+        Section.SERVER,
+        1000,
+        whole(0, 1_000_000, "no limit"),
+        "public rooms made from one address, so that it cannot push out those of others; as many at once",
+        unit="rooms per hour and address",
+        reloadable=True,
+    )
+    rate_conversations: int = row(
+        Section.SERVER,
+        100,
+        whole(0, 1_000_000, "no limit"),
+        "conversations begun with one user from one address, so that strangers cannot bury what the user "
+        "has; as many at once: a class that greets its teacher",
+        unit="conversations per hour, address and user",
         reloadable=True,
     )
     ingest_bytes: int = row(

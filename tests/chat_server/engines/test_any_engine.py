@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chat_server.core.ports.log import ConversationRow, Origin, StoreUnavailable
+from chat_server.core.ports.log import ConversationRow, Origin, StoreUnavailable, ref_key
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord
 from support.engines.kinds import REFUSED, Kind, SetClock, of_fallible, of_survivors
-from support.engines.pen import Pen, Room, Written, events, saved, session, texts
+from support.engines.pen import Pen, Room, Written, events, keyed, saved, session, texts
 
 Open = Callable[[], Any]
 batches = st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), min_size=1, max_size=15)
@@ -224,7 +224,7 @@ def test_messages_and_heads_are_read_at_the_next_start(open_engine: Open) -> Non
     conversation = pen.conversation("@ann,bob", (1, 2))
     pen.write((conversation, "psst"))
     engine = open_engine()
-    a, b = engine.public_rooms()
+    b, a = engine.public_rooms()  # by their last messages
     assert [(room.name, room.head) for room in (a, b)] == [("a", 2), ("b", 1)]
     assert (texts(engine, a), texts(engine, b)) == (["one", "two"], ["eins"])
     (stored,) = engine.conversations_of([1])
@@ -266,33 +266,49 @@ def ref_writer(engine: Any) -> Callable[..., list[Written]]:
     return write
 
 
-@of_survivors
-def test_refs_of_resumable_sessions_are_found_also_after_restart(open_engine: Open) -> None:
-    engine = open_engine()
+def test_refs_of_resumable_sessions_are_found_at_once(engine: Any) -> None:
     engine.write(saved(session(1, "ann"), session(2, "bob")))
     write = ref_writer(engine)
     one, _, two = write("s1", "a", None, "b")
     (other,) = write("s2", "a")
     write("a guest's", "a")
-    assert engine.refs("s1", 9) == {"a": one.stored_at, "b": two.stored_at}
+    assert engine.refs("s1", 9) == keyed({"a": one.stored_at, "b": two.stored_at})
     (three,) = write("s1", "c")
-    engine = open_engine()
     found = engine.refs("s1", 9)
-    assert [*found.items()] == [("a", one.stored_at), ("b", two.stored_at), ("c", three.stored_at)]
+    assert [*found.items()] == [
+        *keyed({"a": one.stored_at, "b": two.stored_at, "c": three.stored_at}).items()
+    ]
     assert [engine.find(stored_at) for stored_at in found.values()] == [one.event, two.event, three.event]
-    assert engine.refs("s2", 9) == {"a": other.stored_at}
-    assert engine.refs("nobody", 9) == {}
+    assert engine.refs("s2", 9) == keyed({"a": other.stored_at})
+    assert engine.refs("a guest's", 9) == engine.refs("nobody", 9) == {}
 
 
 @of_survivors
+def test_refs_of_resumable_sessions_are_found_after_restart(open_engine: Open) -> None:
+    engine = open_engine()
+    engine.write(saved(session(1, "ann")))
+    one, two = ref_writer(engine)("s1", "a", "b")
+    engine = open_engine()
+    assert [*engine.refs("s1", 9).items()] == [*keyed({"a": one.stored_at, "b": two.stored_at}).items()]
+
+
 def test_refs_beyond_limit_are_the_newest(engine: Any) -> None:
     engine.write(saved(session(1, "ann")))
     stored = [one.stored_at for one in ref_writer(engine)("s1", *"abcdea")]
-    assert [*engine.refs("s1", 3).items()] == [*zip("dea", stored[3:], strict=True)]
-    assert [*engine.refs("s1", 9).items()] == [*zip("bcdea", stored[1:], strict=True)]  # of "a" the last one
+    assert [*engine.refs("s1", 3).items()] == [*keyed(dict(zip("dea", stored[3:], strict=True))).items()]
+    newest = keyed(dict(zip("bcdea", stored[1:], strict=True)))  # of "a" the last one
+    assert [*engine.refs("s1", 9).items()] == [*newest.items()]
 
 
-@of_survivors
+def test_refs_of_messages_that_are_deleted_are_still_known(engine: Any) -> None:
+    engine.write(saved(session(1, "ann")))
+    one, _ = ref_writer(engine)("s1", "a", "b")
+    while engine.trim(keep=1, before=0.0):
+        pass
+    assert engine.refs("s1", 9)[ref_key("a")] == one.stored_at
+    assert engine.find(one.stored_at) is None
+
+
 def test_new_session_has_no_refs_of_an_ended_one(engine: Any) -> None:
     engine.write(saved(session(1, "ann")))
     ref_writer(engine)("s1", "a")

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from chat_server.core.ports.log import StoredAt, StoreUnavailable
 from chat_server.engines import memory
 from chat_server.engines.memory import MemoryEngine
-from chat_server.engines.sqlite import log, reader, retention
+from chat_server.engines.sqlite import deletion, reader, retention
 from support.engines.kinds import SetClock, open_sqlite
 from support.engines.pen import Pen, Room, events
 
@@ -196,7 +196,7 @@ def test_trim_in_any_play_keeps_reads_equal_to_model(
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 3)
     monkeypatch.setattr(memory, "TRIM_STEP_MESSAGES", 3)
-    monkeypatch.setattr(log, "SCAN_STEP_ROOMS", 2)
+    monkeypatch.setattr(deletion, "SCAN_STEP_ROOMS", 2)
     monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)
     machine: Any = type("Machine", (Retention,), {"in_memory": in_memory})
     run_state_machine_as_test(

@@ -125,11 +125,11 @@ def test_maintenance_age_follows_a_clock_set_back(
     assert store.asked[:3] == [(0, 900.0), (0, 300.0), (0, 0.0)]  # 0: nothing is older
 
 
-def test_maintenance_without_limits_never_trims(start: Callable[..., None]) -> None:
-    store = Store()
+def test_maintenance_without_limits_deletes_messages_of_ended_rooms(start: Callable[..., None]) -> None:
+    store = Store({1: 10})
     start(store)
-    turns()
-    assert store.asked == []
+    until(lambda: len(store.asked) == 2)
+    assert store.asked == [(0, 0.0)] * 2
 
 
 def test_maintenance_logs_failing_trim_once_and_retries(

@@ -158,7 +158,7 @@ class Stage:
             assert conversation.room.key == key
             assert hub.conversations.by_pair[conversation.pair] is conversation
         for room in (*hub.rooms.values(), *(one.room for one in hub.conversations.by_pair.values())):
-            assert room.head == (self.store._heads[room.id] if room.id else 0)
+            assert room.head == (self.store._heads[room.id] if room.id else room.trimmed)
             assert not room.is_queued
             assert sum(len(feed.sessions) for feed in room._feeds.values()) == len(room.members)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chat_protocol import names
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.log import ConversationRow, NewMessage, Origin, StoredAt
+from chat_server.core.ports.log import ConversationRow, NewMessage, Origin, StoredAt, ref_key
 from chat_server.core.ports.registry import (
     IdentityRecord,
     NewRoom,
@@ -144,6 +144,11 @@ def saved(*sessions: SessionRecord) -> RegistryChanges:
     return RegistryChanges(
         identities=[IdentityRecord(one.identity, one.name) for one in sessions], sessions=[*sessions]
     )
+
+
+def keyed(refs: dict[str, StoredAt]) -> dict[int, StoredAt]:
+    """Return refs as an engine returns them."""
+    return {ref_key(ref): stored_at for ref, stored_at in refs.items()}
 
 
 def events(engine: Any, room: Room | StoredRoom, *, newest: bool = False) -> list[MessageEvent]:

@@ -38,6 +38,7 @@ SMALL: Final[Mapping[str, int]] = {
     "TAIL_MESSAGES": 1,
     "CONVERSATIONS_KEPT": 2,
     "REFS_KEPT": 3,
+    "HELD_REFS_KEPT": 1,
     "LARGE_ROOM_MEMBERS": 2,
     "MAX_REFUSALS": 9,
     "PAGE_ENTRIES": 2,

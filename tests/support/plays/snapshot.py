@@ -64,7 +64,7 @@ def _describe(hub: Any, session: Any) -> str:
         f"{session.name} {session.id} {state}"
         f" in [{'; '.join(sorted(rooms))}] default {session.default_room} pending {session.pending}"
         f" opened {session.identity.opened_count} knows {sorted(_name(hub, room) for room in known)}"
-        f" refs {list(session.refs or ())}{' to load' if to_load else ''}"
+        f" refs {len(session.refs or ())}{' to load' if to_load else ''}"
         f" unconfirmed {unconfirmed} sent {session.messages_in} got {messages}, {size} bytes"
         f" missed {session.missed_pings} refused {session.refusals}"
         f"{' lagging' if session in hub.backfill.lagging_sessions else ''}"

@@ -22,6 +22,7 @@ from chat_server.core.chat.rooms import PublicRooms
 from chat_server.core.chat.session_lifecycle import SessionLifecycle, wait_delivered
 from chat_server.core.delivery.backfill import Backfill
 from chat_server.core.delivery.room import Room
+from chat_server.core.delivery.tails import Tails
 from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
 from chat_server.core.names.directory import Directory
 from chat_server.core.ports.log import Log
@@ -89,7 +90,16 @@ class Hub:
             stalled_timeout=stalled_timeout,
         )
         self.presence_updates = PresenceUpdates(clock)
-        self.rooms = PublicRooms(self._new_room, self.backfill, self.presence_updates, lambda: self.limits)
+        self._tails = Tails()
+        self.rooms = PublicRooms(
+            self._new_room,
+            self.backfill,
+            self.presence_updates,
+            registry,
+            ingest,
+            clock,
+            lambda: self.limits,
+        )
         self.conversations = Conversations(self.identities, self._new_room, ingest, lambda: self.limits)
         self.closings = Closings(self.conversations, self.backfill, ingest)
         self.openings = Openings(self.conversations, self.closings, self.backfill, ingest)
@@ -129,11 +139,12 @@ class Hub:
 
     def trim_tails(self, lasts: Mapping[int, int]) -> None:
         """Drop from memory what the store has deleted: per room id, messages up to a seq."""
-        conversations = (each.room for each in self.conversations.by_name.values())
-        for room in (*self.rooms.values(), *conversations):
-            last = lasts.get(room.id)
+        for conversation in self.conversations.by_name.values():
+            last = lasts.get(conversation.room.id)
             if last is not None:
-                room.trim_tail(last)
+                conversation.room.trim_tail(last)
+        for room in [each for each in self.rooms.values() if each.id in lasts]:
+            self.rooms.note_trimmed(room, lasts[room.id])
 
     def check_access(self, session: Session, action: Action, name: str) -> Room | None:
         """Return the room of that name, None if there is none; raise `Refused` if the action is refused."""
@@ -168,7 +179,7 @@ class Hub:
         return RoomState(room.name, room.position_of(session), len(present), peer)
 
     def _new_room(self, row: NewRoom | StoredRoom) -> Room:
-        return Room(row, self._fan_out, self.backfill.fall_behind)
+        return Room(row, self._fan_out, self.backfill.fall_behind, self._tails)
 
     # Round trips
 

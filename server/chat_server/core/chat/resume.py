@@ -42,7 +42,7 @@ def take_over(hub: Hub, target: Session, claimant: Session) -> bool:
         if resumption.refs_to_load:
             refs = hub.log.refs(target.id, REFS_KEPT)
             if resumption.refs_to_load:  # still: no other resume has loaded them
-                target.refs = dict(refs)
+                target.refs = {**refs}
                 resumption.refs_to_load = False
         if target.closed or target.held:
             return target.state is SessionState.HELD
@@ -143,7 +143,7 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
     Of public rooms it may name as many as it may be in; what it names beyond that is not looked at.
     """
     named: dict[Room, int] = {}
-    public = _NamedPublicRooms(hub)
+    public = _NamedPublicRooms(hub, target.link.address_key)
     for name, seq in positions.items():
         try:
             private = name.startswith(CONVERSATION_PREFIX)
@@ -157,9 +157,9 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
 class _NamedPublicRooms:
     """The public rooms among those that a client names."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, address_key: str) -> None:
         self._rooms = hub.rooms
-        self._new = NewRooms(hub.rooms)
+        self._new = NewRooms(hub.rooms, address_key)
         self._by_key: dict[str, Room] = {}
         self._name_count = 0
 

@@ -166,6 +166,7 @@ class SessionLifecycle:
                 membership.apply(MembershipEvent.LEAVE)
             else:
                 membership.apply(MembershipEvent.HOLD)
+        session.unload_refs()
         self.resumable.hold(session, address_key)
 
     @staticmethod

@@ -12,7 +12,7 @@ from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
 from chat_server.core.delivery.room import Session
 from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
-from chat_server.core.ports.log import StoreUnavailable
+from chat_server.core.ports.log import StoreUnavailable, ref_key
 from chat_server.core.sessions.session import PendingMessage
 
 _SEND, _CLOSED = Action.SEND, ConversationState.CLOSED  # see identity/permissions.py
@@ -24,10 +24,12 @@ def message(hub: Hub, session: Session, command: Message) -> None:
     problem = text_problem(text)
     if problem is not None:
         raise Refused(ErrorCode.INVALID_FIELD, problem)
-    ref = command.ref
-    if ref is not None and session.refs is not None and ref in session.refs:
-        _answer_repeated(hub, session, ref)
-        return
+    ref, key = command.ref, 0
+    if ref is not None:
+        key = ref_key(ref)
+        if session.refs is not None and key in session.refs:
+            _answer_repeated(hub, session, key)
+            return
     if command.to is None:
         name = session.default_room if command.room is None else command.room
         membership = session.memberships.get(name)
@@ -50,8 +52,8 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         room = conversation.room
         if conversation.state is _CLOSED:
             hub.openings.queue_opening(conversation, session, peer, None)
+    hub.ingest.submit(QueuedMessage(room, session, session.identity.name, text, ref, session.read_at, key))
     session.messages_in += 1
-    hub.ingest.submit(QueuedMessage(room, session, session.identity.name, text, ref, session.read_at))
 
 
 def say(hub: Hub, session: Session, command: Say) -> None:
@@ -79,10 +81,10 @@ def _may_enter(session: Session, room: str) -> bool:
     return not room.startswith(CONVERSATION_PREFIX) and names.fold(room) not in session.memberships
 
 
-def _answer_repeated(hub: Hub, session: Session, ref: str) -> None:
+def _answer_repeated(hub: Hub, session: Session, key: int) -> None:
     """Answer a message whose ref was used before with the event of the first one, once that is stored."""
     assert session.refs is not None
-    entry = session.refs[ref]
+    entry = session.refs[key]
     if isinstance(entry, PendingMessage):
         entry.note_repeat()
         return

@@ -131,6 +131,7 @@ def _enter_room(hub: Hub, session: Session, name: str, *, leaving: Room | None =
     if session not in room.members:
         others = (each.room for each in session.memberships.values() if each.room is not leaving)
         hub.rooms.check_count(sum(not other.is_conversation for other in others) + 1)
+        hub.rooms.check_new([room], session.link.address_key)
         room = hub.rooms.join(room, session)
     return room
 

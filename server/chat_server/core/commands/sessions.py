@@ -119,7 +119,7 @@ def open_session(
     try:
         hub.directory.check_name(username)  # before the names of a hundred rooms
         entered = [hub.rooms.find_or_make(name) for name in rooms]
-        hub.rooms.check_new(entered)
+        hub.rooms.check_new(entered, session.link.address_key)
         user = hub.directory.claim(username)
     except Refused as refusal:
         if refusal.code in NAME_PROBING_CODES and not already_counted:

@@ -21,7 +21,7 @@ NOT_STORED: Final = StoredAt(None)
 class QueuedMessage(Struct, PendingMessage, eq=False):
     """An accepted message on its way to the log. The committer sets `seq` (in the room) and `stored_at`.
 
-    `accepted_at` is in monotonic seconds.
+    `accepted_at` is in monotonic seconds. `ref_key`: of `ref`, if it has one (ports/log.py).
     """
 
     room: Room
@@ -30,6 +30,7 @@ class QueuedMessage(Struct, PendingMessage, eq=False):
     text: str
     ref: str | None
     accepted_at: float
+    ref_key: int = 0
     repeats: int = 0
     seq: int = 0
     stored_at: StoredAt = NOT_STORED

@@ -134,8 +134,10 @@ class Committer:
             return False
         stored_rooms = self._registry.write(changes.registry)
         changes.is_registered = True
+        self._ingest.note_ends_stored(changes.registry.ended_rooms)
         for room, stored in zip(changes.rooms, stored_rooms, strict=True):
             room.id, room.is_queued = stored.id, False
+            room.is_writable = not room.is_ending
             if room.pair is not None:
                 room.name, room.key = stored.name, stored.key
         return True
@@ -178,7 +180,7 @@ class Committer:
         for room in changes.rooms:  # those that are registered, without a message, are found there again
             if room.id:
                 self._log.release(room.id)
-            room.id, room.is_queued = 0, False
+            room.id, room.is_queued, room.is_writable = 0, False, False
             room.name, room.key = room.name.partition("#")[0], room.key.partition("#")[0]
         for message in batch.messages:
             author = message.author
@@ -186,7 +188,7 @@ class Committer:
             if author.identity.id in identity_ids:
                 author.identity.is_stored = False
             if message.ref is not None:
-                author.forget_ref(message.ref)
+                author.forget_ref(message.ref_key)
             author.send_if_open(
                 Error(code=ErrorCode.UNAVAILABLE, message=STORE_UNAVAILABLE_TEXT, ref=message.ref)
             )

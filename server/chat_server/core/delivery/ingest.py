@@ -3,8 +3,10 @@
 MUST NOT switch greenlets.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
+from chat_protocol.errors import ErrorCode, Refused
 from chat_server.core.delivery.batch import (
     Barrier,
     Batch,
@@ -15,7 +17,13 @@ from chat_server.core.delivery.batch import (
 )
 from chat_server.core.delivery.room import Room, User
 from chat_server.core.ports.link import Signal
-from chat_server.core.ports.registry import IdentityRecord, NewRoom, RegistryChanges, SessionRecord
+from chat_server.core.ports.registry import (
+    EndedRoom,
+    IdentityRecord,
+    NewRoom,
+    RegistryChanges,
+    SessionRecord,
+)
 from chat_server.core.ports.wakeup import Wakeup
 from chat_server.core.sessions.session import REFS_KEPT
 
@@ -31,6 +39,8 @@ class Ingest:
         self._wake = wakeup.wake
         self._max_bytes = max_bytes
         self._collecting = Batch()
+        self._committing: Batch | None = None
+        self._unstored_ends: dict[str, EndedRoom] = {}  # by key
         self._collecting_bytes = 0
         self._committing_bytes = 0
         self._commit_requested = False
@@ -56,20 +66,23 @@ class Ingest:
         self._space_signals.append(signal)
 
     def submit(self, message: QueuedMessage) -> None:
-        """Queue a message, and the registry changes that must be stored before it."""
+        """Queue a message, and the registry changes that must be stored before it.
+
+        Raises `Refused` if its room is being deleted.
+        """
         author = message.author
+        if not message.room.is_writable:
+            self._prepare_room(message.room)
         batch = self._collecting
         if not author.identity.is_stored:
             self._queue_identity(author.identity)
-        if not message.room.id:
-            self._queue_room(message.room)
         author.pending += 1
         if message.ref is not None:
             refs = author.refs
             if refs is None or len(refs) >= REFS_KEPT:
-                author.remember_ref(message.ref, message)
+                author.remember_ref(message.ref_key, message)
             else:  # the same, inlined: this saves a call per message
-                refs[message.ref] = message
+                refs[message.ref_key] = message
         batch.messages.append(message)
         self._collecting_bytes += len(message.text) + _MESSAGE_OVERHEAD_BYTES
         if not self._commit_requested:  # `_request_commit`, inlined: this saves a call per message
@@ -106,6 +119,32 @@ class Ingest:
         self._changes().states.append(state)
         self._request_commit()
 
+    def end_room(self, room: Room) -> None:
+        """Queue the end of a public room that is stored; no message of it may be queued (`holds`)."""
+        row = EndedRoom(room.id, room.key, room.head)
+        self._registry_changes().ended_rooms.append(row)
+        self._unstored_ends[room.key] = row
+        self._request_commit()
+
+    def unstored_end(self, key: str) -> EndedRoom | None:
+        """Return the last end of the room of this key that is queued, None if there is none."""
+        return self._unstored_ends.get(key)
+
+    def note_ends_stored(self, ended: Iterable[EndedRoom]) -> None:
+        """Note that the registry has these ends."""
+        for row in ended:
+            if self._unstored_ends.get(row.key) is row:
+                del self._unstored_ends[row.key]
+
+    def holds(self, room: Room) -> bool:
+        """Return whether a message of the room is queued, or is being committed. Reads the whole queue."""
+        return any(
+            message.room is room
+            for batch in (self._committing, self._collecting)
+            if batch is not None
+            for message in batch.messages
+        )
+
     def release_room(self, room: Room) -> None:
         """Note that no message will be submitted for a room any more. The next commit will do."""
         self._changes().released_rooms.append(room)
@@ -119,6 +158,7 @@ class Ingest:
     def take(self) -> Batch:
         """Return what was queued, to be committed now; its bytes count until `end_commit`."""
         batch, self._collecting = self._collecting, Batch()
+        self._committing = batch
         self._committing_bytes, self._collecting_bytes = self._collecting_bytes, 0
         self._commit_requested = False
         return batch
@@ -126,6 +166,7 @@ class Ingest:
     def end_commit(self) -> None:
         """Forget the bytes of what was taken, and wake the readers that wait for space."""
         self._committing_bytes = 0
+        self._committing = None
         if self._space_signals and not self.full:
             signals, self._space_signals = self._space_signals, []
             for signal in signals:
@@ -146,12 +187,15 @@ class Ingest:
             return
         if changes.is_registered:
             renamed, ended = [], [session.id for session in registry.sessions]
+            ended_rooms = []
         else:
             renamed, ended = registry.renamed_sessions, registry.ended_sessions
-        if renamed or ended:
+            ended_rooms = registry.ended_rooms
+        if renamed or ended or ended_rooms:
             next_changes = self._registry_changes()
             next_changes.renamed_sessions.extend(renamed)
             next_changes.ended_sessions.extend(ended)
+            next_changes.ended_rooms.extend(ended_rooms)
 
     def _interleave(self, item: QueuedOpening | Barrier) -> None:
         batch = self._collecting
@@ -164,6 +208,12 @@ class Ingest:
         if not self._commit_requested:
             self._commit_requested = True
             self._wake()
+
+    def _prepare_room(self, room: Room) -> None:
+        """Queue a room that is not stored yet; raise `Refused` if it is being deleted."""
+        if room.is_ending:
+            raise Refused(ErrorCode.NO_SUCH_ROOM, f"the room {room.name} is being deleted")
+        self._queue_room(room)
 
     def _queue_room(self, room: Room) -> None:
         if not room.id and not room.is_queued:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from chat_protocol.dialects.base import MAX_ENCODINGS
+from chat_server.core.delivery.tails import Tails
 from chat_server.core.identity.identity import Identity
 from chat_server.core.ports.registry import NewRoom, StoredRoom
 from chat_server.core.sessions.membership import Membership, MembershipEvent, MembershipState
@@ -30,10 +31,17 @@ CHUNK_BYTES: Final = 64 * 1024
 or not at all, so the memory of a slow reader is bounded however large a batch is."""
 
 TAIL_MESSAGES: Final = 256
-TAIL_BYTES: Final = 64 * 1024
-"""Bounds of a room's tail; older messages are read from the store."""
+TAIL_BYTES: Final = 256 * 1024
+"""Bounds of a room's tail; older messages are read from the store. `tails.py` bounds those of all rooms."""
 
-_MESSAGE_OVERHEAD_BYTES: Final = 300  # memory of a message in the tail besides its text
+_MESSAGE_OVERHEAD_BYTES: Final = 900  # memory of a message in the tail besides its text, at most
+_NON_ASCII_BYTES: Final = 8  # of a character, at most: its code point, and the UTF-8 that was sent
+
+# Of rooms that have none; MUST stay empty:
+_NO_TAIL: Final[deque[MessageEvent]] = deque()
+_NO_NAMES: Final[dict[str, None]] = {}
+
+BOTH_SPOKE: Final = 3  # of `Room.spoke`: both users of a conversation have sent a message
 
 _LIVE: Final = MembershipState.LIVE
 _OUT: Final = MembershipState.OUT
@@ -53,7 +61,8 @@ class Room:
     """A public room, or the conversation of two identities.
 
     `id` is 0 until it is stored. A conversation has the `pair` of its identities, the lower number first, and
-    a provisional `name` and `key` (the folded name) until it is stored.
+    a provisional `name` and `key` (the folded name) until it is stored. A public room `is_ending` when the
+    operator deletes it: it takes no more messages and members, and then none are left.
     """
 
     __slots__ = (
@@ -61,37 +70,58 @@ class Room:
         "_feeds",
         "_on_overflow",
         "_tail_bytes",
+        "_tails",
         "head",
         "id",
+        "is_ending",
         "is_queued",
+        "is_writable",
         "joined_names",
         "key",
         "left_names",
+        "made_by",
         "members",
         "name",
         "pair",
         "presence_count",
         "presence_sent_at",
+        "spoke",
         "tail",
+        "trimmed",
         "user_count",
     )
 
-    def __init__(self, row: NewRoom | StoredRoom, fan_out: FanOut, on_overflow: OnOverflow) -> None:
+    def __init__(
+        self,
+        row: NewRoom | StoredRoom,
+        fan_out: FanOut,
+        on_overflow: OnOverflow,
+        tails: Tails | None = None,
+    ) -> None:
         self.name = row.name
         self.key = row.key
         self.pair = row.pair
-        self.id, self.head = (row.id, row.head) if isinstance(row, StoredRoom) else (0, 0)
-        # `head`: the last seq delivered; the log may be ahead by a batch
+        # `head`: the last seq delivered; the log may be ahead by a batch. `trimmed`: the last one deleted
+        self.id = self.head = self.trimmed = 0
+        self.spoke = 0 if row.pair is not None else BOTH_SPOKE  # bits: 1 of the lower identity, else 2
+        if isinstance(row, StoredRoom):
+            self.id, self.head, self.trimmed = row.id, row.head, row.trimmed
+            self.spoke = BOTH_SPOKE  # as far as one knows
         self.is_queued = False  # to be stored with the next batch, or the current one
+        self.is_writable = self.id != 0  # whether a message may be queued at once: stored, and not ending
+        self.is_ending = False
+        self.made_by = ""  # until it is stored: the address key that its making was charged to
         self.members: dict[Session, Membership[Room]] = {}
         self.user_count = 0  # identities among the members
-        self.tail: deque[MessageEvent] = deque()
-        self.joined_names: dict[str, None] = {}  # names for the next presence event
-        self.left_names: dict[str, None] = {}
+        self.tail = _NO_TAIL
+        # Names for the next presence event:
+        self.joined_names: dict[str, None] = {} if row.pair is None else _NO_NAMES
+        self.left_names: dict[str, None] = {} if row.pair is None else _NO_NAMES
         self.presence_count = 0  # presence events sent so far
         self.presence_sent_at = 0.0
         self._fan_out = fan_out
         self._on_overflow = on_overflow
+        self._tails = tails or Tails()
         self._feeds: dict[Encoding, Feed] = {}  # made for the first member; those of one base side by side
         self._tail_bytes = 0
 
@@ -146,8 +176,8 @@ class Room:
         if not self.has_user(session.identity):
             self.user_count -= 1
         if not self.members:
-            self.tail.clear()
-            self._tail_bytes = 0
+            self.drop_tail()
+            self._feeds = {}
         return membership
 
     def has_user(self, user: User) -> bool:
@@ -248,9 +278,24 @@ class Room:
 
     def trim_tail(self, seq: int) -> None:
         """Drop messages up to `seq`, which the store has deleted."""
+        self.trimmed = max(self.trimmed, seq)
         tail = self.tail
+        size = 0
         while tail and tail[0].seq <= seq:
-            self._tail_bytes -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
+            text = tail.popleft().message
+            size += (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
+        self._tail_bytes -= size
+        self._tails.total_bytes -= size
+
+    def drop_tail(self) -> None:
+        """Drop the tail; what it had is read from the store."""
+        if self.tail:
+            self.tail = _NO_TAIL
+            self._tails.total_bytes -= self._tail_bytes
+            self._tail_bytes = 0
+        tails = self._tails
+        tails.order.pop(self, None)
+        tails.newest = None  # it is noted as written again in any case
 
     def _add_feed(self, encoding: Encoding) -> Feed:
         """Add the feed of an encoding beside those of its base, which then encodes a batch only once."""
@@ -314,13 +359,21 @@ class Room:
 
     def _append_tail(self, events: Sequence[MessageEvent]) -> None:
         tail = self.tail
+        if tail is _NO_TAIL:
+            self.tail = tail = deque()
         tail.extend(events)
         size = self._tail_bytes
         for event in events:
-            size += len(event.message) + _MESSAGE_OVERHEAD_BYTES
+            text = event.message
+            size += (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
         while len(tail) > TAIL_MESSAGES or size > TAIL_BYTES:
-            size -= len(tail.popleft().message) + _MESSAGE_OVERHEAD_BYTES
+            text = tail.popleft().message
+            size -= (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
+        tails = self._tails
+        tails.total_bytes += size - self._tail_bytes
         self._tail_bytes = size
+        if tails.newest is not self:
+            tails.note_written(self)
 
 
 Session: TypeAlias = BaseSession[Room]

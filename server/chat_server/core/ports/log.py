@@ -19,6 +19,15 @@ StoredAt = NewType("StoredAt", object)
 """Where a message is stored: a value of the engine, which alone knows what it means (`Log.find`)."""
 
 
+ref_key: Final = hash
+"""The key under which a ref is remembered: its 64-bit hash (SipHash, with a random key for each process).
+
+As text a session's 1,024 refs, of 64 characters each, would take up to 800 KB. Refs are compared within a
+session only, so a collision would cost its own user a message, and nobody can look for one: no hash leaves
+the process. By chance two of 1,024 refs have the same hash in one of 10^13 sessions.
+"""
+
+
 class StoreUnavailable(Exception):  # noqa: N818  a state of the store, not a mistake
     """The engine cannot write or read now. After a write: nothing of it is stored, it can be tried again."""
 
@@ -105,10 +114,11 @@ class Log(Protocol):
     def find(self, stored_at: StoredAt) -> MessageEvent | None:
         """Return a message, None if it is no longer stored. May wait. Raises `StoreUnavailable`."""
 
-    def refs(self, session: str, limit: int) -> dict[str, StoredAt]:
+    def refs(self, session: str, limit: int) -> dict[int, StoredAt]:
         """Return the last `limit` refs of a resumable session, oldest first, each with its newest message.
 
-        May wait. Raises `StoreUnavailable`.
+        The refs are keys (`ref_key`). All messages that were appended before the call count. May wait. Raises
+        `StoreUnavailable`.
         """
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:

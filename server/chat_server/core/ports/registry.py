@@ -21,13 +21,22 @@ class NewRoom(Struct, frozen=True):
 
 
 class StoredRoom(Struct, frozen=True):
-    """A room as it is stored. `head`: the last seq issued in it."""
+    """A room as it is stored. `head`: the last seq issued in it; `trimmed`: the last one that was deleted."""
 
     id: int
     name: str
     key: str
     pair: Pair | None = None
     head: int = 0
+    trimmed: int = 0
+
+
+class EndedRoom(Struct, frozen=True):
+    """A public room that has ended. `head`: its last seq, which stays behind under its `key`."""
+
+    id: int
+    key: str
+    head: int
 
 
 class IdentityRecord(Struct, frozen=True):
@@ -64,13 +73,16 @@ class RegistryChanges(Struct):
     """What one call of `Registry.write` stores; each list in its order, the lists in theirs.
 
     `renamed_sessions` have their new names, which their identities get as well. `ended_sessions` are public
-    ids of sessions that can no longer be resumed; they are deleted, and need not exist.
+    ids of sessions that can no longer be resumed; they are deleted, and need not exist. `ended_rooms`: their
+    messages can no longer be read, found or added to; `Log.trim` deletes them. One of `rooms` may have the
+    name of an ended one: it has none of its messages, and goes on at the next seq.
     """
 
     identities: list[IdentityRecord] = field(default_factory=list)
     sessions: list[SessionRecord] = field(default_factory=list)
     renamed_sessions: list[SessionRecord] = field(default_factory=list)
     ended_sessions: list[str] = field(default_factory=list)
+    ended_rooms: list[EndedRoom] = field(default_factory=list)
     rooms: list[NewRoom] = field(default_factory=list)
 
 
@@ -78,7 +90,16 @@ class Registry(Protocol):
     """Rooms, identities and resumable sessions."""
 
     def public_rooms(self) -> list[StoredRoom]:
-        """Return the public rooms. Called once, at start. Raises `StoreUnavailable`."""
+        """Return the public rooms that have not ended, first the one that was written to least recently.
+
+        Called once, at start. Raises `StoreUnavailable`.
+        """
+
+    def ended_head(self, key: str) -> int:
+        """Return the last seq of the public room of this key if it has ended, else 0.
+
+        Does not wait. Raises `StoreUnavailable`.
+        """
 
     def resumable_sessions(self) -> list[SessionRecord]:
         """Return the resumable sessions. Called once, at start. Raises `StoreUnavailable`."""
@@ -90,6 +111,12 @@ class Registry(Protocol):
         `StoreUnavailable`.
         """
 
+    def conversation_named(self, key: str) -> StoredRoom | None:
+        """Return the conversation of that folded name, None if there is none.
+
+        May wait. Raises `StoreUnavailable`.
+        """
+
     def new_identity(self) -> int:
         """Return the number of a new identity, which has never been used."""
 
@@ -98,5 +125,6 @@ class Registry(Protocol):
 
         The name of a conversation gets a number, as in `@ann,bob#2`, if others have it already. Identities
         and rooms (by key, conversations by pair) that are stored already stay as they are: so the changes can
-        be written again. Raises `StoreUnavailable`.
+        be written again. A room that had ended is in use again, with `head` at its last seq. Raises
+        `StoreUnavailable`.
         """

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 REFS_KEPT: Final = 1024
 """Refs of a session's last messages that are kept, to recognise repeated ones (docs/protocol.md)."""
 
+HELD_REFS_KEPT: Final = 16
+"""Refs up to which a held session keeps them in memory: people say little before a cut, and their resume does
+not have to wait for the disk."""
+
 # Members of an enum are looked up by a Python function (in Python 3.11), so often used ones are bound here.
 _UNNAMED, _CLOSED = SessionState.UNNAMED, SessionState.CLOSED
 _HELD, _EXPIRING = SessionState.HELD, SessionState.EXPIRING
@@ -107,7 +111,7 @@ class BaseSession(Generic[RoomT]):
         self.ending: dict[RoomT, Membership[RoomT]] | None = None  # see membership.py
         self.lagging: Lagging[RoomT] | None = None  # memberships that have a cursor
         self.default_room = LOBBY
-        self.refs: dict[str, PendingMessage | StoredAt] | None = None  # of its last messages
+        self.refs: dict[int, PendingMessage | StoredAt] | None = None  # of its last messages, by `ref_key`
         self.pending = 0
         self.allowance: Allowance | None = None
         self.refusals = 0  # in a row
@@ -160,18 +164,29 @@ class BaseSession(Generic[RoomT]):
         if self.state is not _CLOSED:
             self.send(event)
 
-    def remember_ref(self, ref: str, entry: PendingMessage | StoredAt) -> None:
-        """Keep `ref`, to recognise the same message when it is sent again."""
+    def remember_ref(self, key: int, entry: PendingMessage | StoredAt) -> None:
+        """Keep the key of a ref, to recognise the same message when it is sent again."""
         if self.refs is None:
             self.refs = {}
-        self.refs[ref] = entry
+        self.refs[key] = entry
         if len(self.refs) > REFS_KEPT:
             del self.refs[next(iter(self.refs))]
 
-    def forget_ref(self, ref: str) -> None:
+    def forget_ref(self, key: int) -> None:
         """Drop a ref whose message was not stored."""
         if self.refs is not None:
-            self.refs.pop(ref, None)
+            self.refs.pop(key, None)
+
+    def unload_refs(self) -> None:
+        """Drop the refs of a held session if they are many: they are read from the store if it is resumed.
+
+        Not those of messages that are not stored yet: the store does not know them.
+        """
+        if self.resumption is None or self.refs is None or len(self.refs) <= HELD_REFS_KEPT:
+            return
+        if not self.pending:
+            self.refs = None
+            self.resumption.refs_to_load = True
 
     def keep_ending(self, membership: Membership[RoomT]) -> None:
         """Keep a membership of a closed conversation, until its client knows that it is closed."""

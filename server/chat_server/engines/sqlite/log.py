@@ -24,11 +24,10 @@ from chat_server.core.ports.log import (
     StoreUnavailable,
 )
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord, StoredConversation, StoredRoom
-from chat_server.engines.sqlite import registry
+from chat_server.engines.sqlite import deletion, registry
 from chat_server.engines.sqlite.connect import connect, transaction
 from chat_server.engines.sqlite.data_file_lock import lock_data_file
 from chat_server.engines.sqlite.reader import LogReader
-from chat_server.engines.sqlite.retention import SCAN_STEP_ROOMS, SurplusMessage
 from chat_server.engines.sqlite.rows import INSERT, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
 from chat_server.engines.sqlite.sizes import disk_sizes
@@ -88,11 +87,12 @@ class SqliteEngine:
             self._last_identity = self._max_id("SELECT max(id) FROM identities")
             self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
             self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
+            # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
+            self._hidden = registry.hidden_seqs(self._connection)
+            self._surplus = deletion.Surplus(self._connection, self._hidden)
             self._file_lost = False
             # Last deleted seq by room, still to be deleted from the index.
             self._deleted_unindexed: dict[int, int] = {}
-            self._next_trim_room = 1  # the room at which the next retention scan starts
-            self._index_cleaned = False  # whether deletions of the last run have reached the index
             self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
             self.epoch, self.epoch_changed = self._begin_epoch()
             self._known_inodes = self._current_inodes()
@@ -105,9 +105,18 @@ class SqliteEngine:
     # Registry
 
     def public_rooms(self) -> list[StoredRoom]:
-        """Return the public rooms. Raises `StoreUnavailable`."""
+        """Return the public rooms, by their last messages. Raises `StoreUnavailable`."""
         try:
-            return self._load_heads(registry.public_rooms(self._connection))
+            rooms = self._load_heads(registry.public_rooms(self._connection))
+            last_rows = self.reader.last_rows([room.id for room in rooms])
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
+        return sorted(rooms, key=lambda room: last_rows[room.id])
+
+    def ended_head(self, key: str) -> int:
+        """Return the last seq of an ended room, else 0. Raises `StoreUnavailable`."""
+        try:
+            return registry.ended_head(self._connection, key)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
@@ -127,6 +136,10 @@ class SqliteEngine:
             raise StoreUnavailable(str(error)) from error
         return [structs.replace(one, room=room) for one, room in zip(found, rooms, strict=True)]
 
+    def conversation_named(self, key: str) -> StoredRoom | None:
+        """Look a conversation up, in the reader thread."""
+        return self._run_in_reader(self.reader.conversation, key, self._last_id)
+
     def _load_heads(self, rooms: Sequence[StoredRoom]) -> list[StoredRoom]:
         """Return the rooms with the heads of the messages that are kept, and issue later seqs from there."""
         heads = self.reader.heads([room.id for room in rooms], self._last_id)
@@ -143,7 +156,9 @@ class SqliteEngine:
         """Commit the changes. May wait for the disk with `--sync full`, never otherwise."""
         if self._file_lost:
             self._check_file()
-        arguments = self._connection, changes, round(self._clock(), 6), self._last_room_id
+        # Its own heads: no seq that was issued may be issued again, whatever the caller knows.
+        ended = [max(room.head, self._heads.get(room.id, 0)) for room in changes.ended_rooms]
+        arguments = self._connection, changes, ended, round(self._clock(), 6), self._last_room_id
         try:
             rooms: list[StoredRoom] = (
                 self._offload(registry.write_changes, *arguments)
@@ -152,9 +167,14 @@ class SqliteEngine:
             )
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
+        for gone, head in zip(changes.ended_rooms, ended, strict=True):
+            self._heads.pop(gone.id, None)
+            self._hidden[gone.id] = head
         for room in rooms:
             if room.id > self._last_room_id:
                 self._last_room_id, self._heads[room.id] = room.id, 0
+            elif room.head:  # it had ended
+                self._heads[room.id] = room.head
         known = [room for room in rooms if room.id not in self._heads]  # stored earlier, and released
         if known:
             self._load_heads(known)
@@ -233,7 +253,7 @@ class SqliteEngine:
         """Forget the head of a room that gets no more messages."""
         self._heads.pop(room, None)
 
-    def refs(self, session: str, limit: int) -> dict[str, StoredAt]:
+    def refs(self, session: str, limit: int) -> dict[int, StoredAt]:
         """Read a session's refs, in the reader thread."""
         return self._run_in_reader(self.reader.refs, session, limit, self._last_id)
 
@@ -249,6 +269,7 @@ class SqliteEngine:
         size: int = UNBOUNDED_BYTES,
     ) -> list[MessageEvent]:
         """Read a range of messages, in the reader thread."""
+        after = max(after, self._hidden.get(room, 0))
         return self._run_in_reader(
             self.reader.read, room, name, after, before, limit, newest, size, self._last_id
         )
@@ -263,51 +284,33 @@ class SqliteEngine:
         The last row of the log is kept whatever its age: the next id and the tail guard depend on it.
         """
         self._check_file()
-        found = self._find_surplus(keep, before)
+        found = self._surplus.find(
+            self.reader,
+            self._run_in_reader,
+            self._run_write,
+            keep=keep,
+            before=before,
+            last_id=self._last_id,
+            last_room=self._last_room_id,
+        )
         if found:
             trimmed = {one.room: one.seq for one in found}  # ascending, so the last seq of a room remains
-            try:
-                if self._full_sync:
-                    self._offload(self._delete_messages, found, trimmed)
-                else:
-                    self._delete_messages(found, trimmed)
-            except sqlite3.Error as error:
-                raise StoreUnavailable(str(error)) from error
+            self._run_write(deletion.delete_messages, self._connection, found, trimmed)
             self._deleted_unindexed |= trimmed
         if self._deleted_unindexed:
             self._run_in_reader(self.reader.unindex, self._deleted_unindexed, self._last_id)
         deleted, self._deleted_unindexed = self._deleted_unindexed, {}
         return deleted
 
-    def _find_surplus(self, keep: int, before: float) -> list[SurplusMessage]:
-        """Return the messages to delete next; the scan starts at the room where it last found some."""
-        found: list[SurplusMessage] = (
-            self._run_in_reader(self.reader.surplus_by_age, before, self._last_id) if before else []
-        )
-        if found or (self._index_cleaned and not keep):
-            return found
-        begin = self._next_trim_room
-        for first in (
-            *range(begin, self._last_room_id + 1, SCAN_STEP_ROOMS),
-            *range(1, begin, SCAN_STEP_ROOMS),
-        ):
-            found = self._run_in_reader(
-                self.reader.surplus_by_count, range(first, first + SCAN_STEP_ROOMS), keep, self._last_id
-            )
-            if found:
-                self._next_trim_room = first
-                return found
-        self._index_cleaned = True
-        return found
-
-    def _delete_messages(self, found: list[SurplusMessage], trimmed: dict[int, int]) -> None:
-        connection = self._connection
-        with transaction(connection, "BEGIN IMMEDIATE"):
-            connection.executemany("DELETE FROM log WHERE id = ?", [(one.id,) for one in found])
-            connection.executemany(
-                "UPDATE rooms SET trimmed = max(trimmed, ?) WHERE id = ?",
-                [(seq, room) for room, seq in trimmed.items()],
-            )
+    def _run_write(self, write: Callable[..., None], *args: Any) -> None:
+        """Run a transaction of the appending connection. Raises `StoreUnavailable`."""
+        try:
+            if self._full_sync:
+                self._offload(write, *args)
+            else:
+                write(*args)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)) from error
 
     def _check_file(self) -> None:
         """Raise `StoreUnavailable` if the data file or its write-ahead log was removed or replaced."""

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from chat_protocol.events import MessageEvent
 from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt
+from chat_server.core.ports.registry import StoredRoom
 from chat_server.engines.sqlite import refs, retention
 from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transaction
 from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
@@ -76,6 +77,19 @@ class LogReader:
             heads[room] = max(indexed or 0, newest.get(room, 0))
         return heads
 
+    def last_rows(self, rooms: Sequence[int]) -> dict[int, int]:
+        """Return the id of the last row by room id, 0 without messages."""
+        query = "SELECT room, max(id) FROM log.log WHERE id > ? GROUP BY room"
+        with self._lock:
+            newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
+            found = {}
+            for room in rooms:
+                row = self._connection.execute(
+                    "SELECT id FROM place WHERE room = ? ORDER BY seq DESC LIMIT 1", (room,)
+                ).fetchone()
+                found[room] = newest.get(room) or (row[0] if row else 0)
+            return found
+
     def _stored_watermark(self) -> int:
         (watermark,) = self._connection.execute("SELECT id FROM watermark").fetchone()
         return int(watermark)
@@ -103,10 +117,27 @@ class LogReader:
                     break
             return rows
 
-    def refs(self, session: str, limit: int, last_id: int) -> dict[str, StoredAt]:
+    def refs(self, session: str, limit: int, last_id: int) -> dict[int, StoredAt]:
         """Return a session's last refs, oldest first, each with the id of its log row."""
         with self._lock:
             return self._with_index(last_id, lambda: refs.newest(self._connection, session, limit))
+
+    def conversation(self, key: str, last_id: int) -> StoredRoom | None:
+        """Return the conversation of that folded name with its head, None if there is none."""
+
+        def find() -> StoredRoom | None:
+            row = self._connection.execute(
+                "SELECT id, name, low, high, trimmed, (SELECT max(seq) FROM place WHERE room = rooms.id) "
+                "FROM log.rooms WHERE key = ? AND low IS NOT NULL",
+                (key,),
+            ).fetchone()
+            if row is None:
+                return None
+            room, name, low, high, trimmed, last = row
+            return StoredRoom(room, name, key, (low, high), max(last or 0, trimmed), trimmed)
+
+        with self._lock:
+            return self._with_index(last_id, find)
 
     def surplus_by_age(self, before: float, last_id: int) -> list[retention.SurplusMessage]:
         """Return messages older than `before` (s since 1970), at most one step of them."""
@@ -120,6 +151,15 @@ class LogReader:
         with self._lock:
             return self._with_index(
                 last_id, lambda: retention.surplus_by_count(self._connection, rooms, keep, last_id)
+            )
+
+    def surplus_hidden(
+        self, rooms: dict[int, int], last_id: int
+    ) -> tuple[list[retention.SurplusMessage], list[int]]:
+        """Return hidden messages, at most one step of them, and the rooms that have none; seqs by room id."""
+        with self._lock:
+            return self._with_index(
+                last_id, lambda: retention.surplus_hidden(self._connection, rooms, last_id)
             )
 
     def unindex(self, trimmed: dict[int, int], last_id: int) -> None:
@@ -136,10 +176,10 @@ class LogReader:
             ).fetchone()
             if row is None:
                 return None
-            (name,) = self._connection.execute(
-                "SELECT name FROM log.rooms WHERE id = ?", (row[1],)
+            room = self._connection.execute(
+                "SELECT name FROM log.rooms WHERE id = ? AND hidden < ?", row[1:3]
             ).fetchone()
-        return from_row(row, name)
+        return None if room is None else from_row(row, room[0])  # None: its room has ended
 
     def maintain(self, last_id: int, truncate: bool) -> int:
         """Checkpoint log and index and update the index; return the bytes of the log's write-ahead log.

@@ -8,7 +8,7 @@ thread.
 import sqlite3
 from typing import Final
 
-from chat_server.core.ports.log import StoredAt
+from chat_server.core.ports.log import StoredAt, ref_key
 from chat_server.engines.sqlite.connect import transaction
 
 REFS_PER_SESSION: Final = 1024
@@ -56,14 +56,14 @@ def index_refs(connection: sqlite3.Connection, after: int, upto: int) -> None:
         connection.execute(_INSERT_FROM_LOG, (after, upto))
 
 
-def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[str, StoredAt]:
+def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[int, StoredAt]:
     """Return the last `limit` refs of a session, oldest first, each with the id of its newest log row."""
     rows = connection.execute(
         "SELECT ref, id FROM refs WHERE session = ? ORDER BY id DESC LIMIT ?", (session, limit)
     ).fetchall()
-    found: dict[str, StoredAt] = {}
+    found: dict[int, StoredAt] = {}
     for ref, row in rows:
-        found.setdefault(ref, row)
+        found.setdefault(ref_key(ref), row)
     return dict(reversed(found.items()))
 
 

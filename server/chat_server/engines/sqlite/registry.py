@@ -32,11 +32,16 @@ _CONVERSATIONS = """
 
 
 def write_changes(
-    connection: sqlite3.Connection, changes: RegistryChanges, now: float, last_room: int
+    connection: sqlite3.Connection,
+    changes: RegistryChanges,
+    ended_heads: Sequence[int],
+    now: float,
+    last_room: int,
 ) -> list[StoredRoom]:
     """Write the changes and return the rooms, in one transaction; new ones are numbered from `last_room` + 1.
 
-    `now`: seconds since the epoch. The heads of rooms that are stored already are not filled in.
+    `ended_heads`: last seqs of `changes.ended_rooms`. `now`: seconds since the epoch. Of rooms that are
+    stored already, the heads of those that had ended are filled in.
     """
     with transaction(connection, "BEGIN IMMEDIATE"):
         connection.executemany(
@@ -55,6 +60,10 @@ def write_changes(
         connection.executemany(
             "DELETE FROM sessions WHERE id = ?", [(one,) for one in changes.ended_sessions]
         )
+        connection.executemany(
+            "UPDATE rooms SET ended = 1, hidden = max(hidden, ?) WHERE id = ? AND low IS NULL",
+            [(head, one.id) for head, one in zip(ended_heads, changes.ended_rooms, strict=True)],
+        )
         rooms = []
         for room in changes.rooms:
             stored = _stored_room(connection, room)
@@ -67,13 +76,19 @@ def write_changes(
 
 def _stored_room(connection: sqlite3.Connection, room: NewRoom) -> StoredRoom | None:
     """Return the room if it is stored already: its first messages were not."""
-    query = "SELECT id, name, key FROM rooms WHERE "
+    query = "SELECT id, name, key, ended, max(hidden, trimmed) FROM rooms WHERE "
     if room.pair is None:
         found = connection.execute(query + "key = ? AND low IS NULL", (room.key,))
     else:
         found = connection.execute(query + "low = ? AND high = ?", room.pair)
     row = found.fetchone()
-    return None if row is None else StoredRoom(row[0], row[1], row[2], room.pair)
+    if row is None:
+        return None
+    number, name, key, ended, head = row
+    if not ended:
+        return StoredRoom(number, name, key, room.pair)
+    connection.execute("UPDATE rooms SET ended = 0, name = ? WHERE id = ?", (room.name, number))
+    return StoredRoom(number, room.name, key, None, head, head)
 
 
 def _insert_room(connection: sqlite3.Connection, room: NewRoom, number: int, now: float) -> StoredRoom:
@@ -99,9 +114,24 @@ def write_states(connection: sqlite3.Connection, states: Sequence[ConversationRo
 
 
 def public_rooms(connection: sqlite3.Connection) -> list[StoredRoom]:
-    """Return the public rooms; `head` as in `conversations`."""
-    rows = connection.execute("SELECT id, name, key, trimmed FROM rooms WHERE low IS NULL ORDER BY id")
-    return [StoredRoom(room, name, key, None, trimmed) for room, name, key, trimmed in rows]
+    """Return the public rooms that have not ended; `head` as in `conversations`."""
+    rows = connection.execute(
+        "SELECT id, name, key, max(hidden, trimmed) FROM rooms WHERE low IS NULL AND NOT ended ORDER BY id"
+    )
+    return [StoredRoom(room, name, key, None, trimmed, trimmed) for room, name, key, trimmed in rows]
+
+
+def ended_head(connection: sqlite3.Connection, key: str) -> int:
+    """Return the last seq of the public room of this key if it has ended, else 0."""
+    row = connection.execute(
+        "SELECT max(hidden, trimmed) FROM rooms WHERE key = ? AND low IS NULL AND ended", (key,)
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def hidden_seqs(connection: sqlite3.Connection) -> dict[int, int]:
+    """Return by room id the seq up to which messages are hidden, of rooms that may have such messages."""
+    return dict(connection.execute("SELECT id, hidden FROM rooms WHERE hidden > trimmed"))
 
 
 def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:

@@ -13,9 +13,6 @@ from chat_server.engines.sqlite.connect import transaction
 TRIM_STEP_MESSAGES: Final = 500
 """Messages deleted in one step: a few milliseconds of the event loop, between commits."""
 
-SCAN_STEP_ROOMS: Final = 1000
-"""Rooms scanned in one call, so that reads get in between."""
-
 
 class SurplusMessage(NamedTuple):
     """Position of a message to delete."""
@@ -70,6 +67,27 @@ def surplus_by_count(
         rows = connection.execute(query, (room, begin, min(upto, begin + share - 1), last_id)).fetchall()
         found += [SurplusMessage(*row) for row in rows]
     return sorted(found)
+
+
+def surplus_hidden(
+    connection: sqlite3.Connection, rooms: dict[int, int], last_id: int
+) -> tuple[list[SurplusMessage], list[int]]:
+    """Return messages of these rooms up to the given seqs, oldest first, and the rooms that have none left.
+
+    The last message of the log is not returned.
+    """
+    query = "SELECT id, room, seq FROM place WHERE room = ? AND seq <= ? ORDER BY seq LIMIT ?"
+    found: list[SurplusMessage] = []
+    empty = []
+    for room, upto in rooms.items():
+        left = TRIM_STEP_MESSAGES - len(found)
+        if not left:
+            break
+        rows = connection.execute(query, (room, upto, left)).fetchall()
+        found += [SurplusMessage(*row) for row in rows if row[0] != last_id]
+        if not rows:
+            empty.append(room)
+    return sorted(found), empty
 
 
 def delete_places(connection: sqlite3.Connection, trimmed: dict[int, int]) -> None:

@@ -58,6 +58,13 @@ LOG_MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE rooms ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX rooms_high ON rooms (high) WHERE high IS NOT NULL;
     """,
+    # `ended`: the room has ended, and its row keeps its name and last seq. `hidden`: the seq up to which its
+    # messages can no longer be read, although the log still has those after `trimmed`.
+    """
+    ALTER TABLE rooms ADD COLUMN ended INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rooms ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX rooms_hidden ON rooms (id) WHERE hidden > trimmed;
+    """,
 )
 
 PLACE_MIGRATIONS: Final[tuple[str, ...]] = (

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.core.ports.log import StoredAt, StoreUnavailable
+from chat_server.core.ports.log import StoredAt, StoreUnavailable, ref_key
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord
 from chat_server.engines.sqlite import reader, refs
 from chat_server.engines.sqlite.log import SqliteEngine
-from support.engines.pen import Pen
+from support.engines.pen import Pen, keyed
 
 Open = Callable[..., SqliteEngine]
 Say = Callable[..., list[StoredAt]]
@@ -79,14 +79,14 @@ def test_refs_of_resumable_session_survive_restart(
     ids = say("s1", "a", None, "b")
     (other,) = say("s2", "a")
     say("a guest's", "a")
-    assert store.refs("s1", 9) == {"a": ids[0], "b": ids[2]}  # at once: it is indexed first
+    assert store.refs("s1", 9) == keyed({"a": ids[0], "b": ids[2]})  # at once: it is indexed first
     ids += say("s1", "c")
     store.close()
     if harm is not None:
         harm(path)
     store = open_store()
-    assert [*store.refs("s1", 9).items()] == [("a", ids[0]), ("b", ids[2]), ("c", ids[3])]
-    assert store.refs("s2", 9) == {"a": other}
+    assert [*store.refs("s1", 9).items()] == [*keyed({"a": ids[0], "b": ids[2], "c": ids[3]}).items()]
+    assert store.refs("s2", 9) == keyed({"a": other})
     assert store.refs("a guest's", 9) == {}
     assert store.refs("nobody", 9) == {}
 
@@ -96,9 +96,9 @@ def test_refs_beyond_limit_are_the_newest(open_store: Open) -> None:
     save(store, "s1")
     say = make_say(store)
     ids = say("s1", *"abcdea")
-    assert [*store.refs("s1", 3).items()] == [("d", ids[3]), ("e", ids[4]), ("a", ids[5])]
+    assert [*store.refs("s1", 3).items()] == [*keyed({"d": ids[3], "e": ids[4], "a": ids[5]}).items()]
     newest = dict(zip("bcdea", ids[1:], strict=True))  # of a ref used twice the last row
-    assert [*store.refs("s1", 9).items()] == [*newest.items()]
+    assert [*store.refs("s1", 9).items()] == [*keyed(newest).items()]
 
 
 def test_refs_of_guest_sessions_are_not_indexed(open_store: Open) -> None:
@@ -162,4 +162,4 @@ def test_refs_of_locked_index_raises_unavailable(open_store: Open, path: Path) -
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
             store.refs("s1", 9)
-    assert store.refs("s1", 9).keys() == {"a"}
+    assert store.refs("s1", 9).keys() == {ref_key("a")}

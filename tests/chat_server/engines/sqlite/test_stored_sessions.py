@@ -53,6 +53,9 @@ def test_data_file_of_first_version_is_migrated(open_store: Open, path: Path) ->
     store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         for statement in (
+            "DROP INDEX rooms_hidden",
+            "ALTER TABLE rooms DROP COLUMN ended",
+            "ALTER TABLE rooms DROP COLUMN hidden",
             "DROP INDEX rooms_high",
             "ALTER TABLE rooms DROP COLUMN trimmed",
             "DROP TABLE standings",
