@@ -320,11 +320,11 @@ class Config:
     )
     rate_conversations: int = row(
         Section.SERVER,
-        100,
+        1000,
         whole(0, 1_000_000, "no limit"),
-        "conversations begun with one user from one address, so that strangers cannot bury what the user "
-        "has; as many at once: a class that greets its teacher",
-        unit="conversations per hour, address and user",
+        "conversations begun from one address, and a tenth of it with one user, so that strangers do not "
+        "bury a user; as many at once: a class that greets its teacher",
+        unit="conversations per hour and address",
         reloadable=True,
     )
     ingest_bytes: int = row(

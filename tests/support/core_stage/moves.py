@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chat_protocol import commands
+from chat_server.core.sessions import detached
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -85,3 +86,21 @@ def end_expired(stage: Stage) -> None:
     stage.commit()
     stage.clock.advance(1)
     stage.hub.resumable.tick()
+
+
+def say_hi_and_leave(stage: Stage, *names: str, to: str = "ann") -> None:
+    """Let strangers come, write to a user, and go."""
+    for name in names:
+        stranger = stage.enter(name)
+        stranger.send_message("hi", to=to)
+        stage.commit()
+        leave(stranger)
+
+
+def leave(peer: Peer) -> None:
+    """Disconnect, and break the cycle between session and connection, as `net/connection.py` does."""
+    session = peer.session
+    peer.disconnect()
+    session.link, session.outbox = detached.LINK, detached.OUTBOX
+    peer.outbox.drained = lambda: None
+    del peer.session

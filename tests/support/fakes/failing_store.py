@@ -72,6 +72,12 @@ class FailingStore(MemoryEngine):
             self.during_read.pop(0)()
         return super().read(room, name, after, before, limit, newest=newest, size=size)
 
+    def conversation_named(self, key: str) -> StoredRoom | None:
+        self.on_wait()
+        if self.unreadable:
+            raise StoreUnavailable("unreadable")
+        return super().conversation_named(key)
+
     def find(self, stored_at: StoredAt) -> MessageEvent | None:
         self.on_wait()
         if self.unreadable:

@@ -103,6 +103,9 @@ class Gated:
     def read(self, *args: Any, **options: Any) -> Any:
         return self._gated_read(self._engine.read, *args, **options)
 
+    def conversation_named(self, *args: Any) -> Any:
+        return self._gated_read(self._engine.conversation_named, *args)
+
     def refs(self, *args: Any) -> Any:
         return self._gated_read(self._engine.refs, *args)
 

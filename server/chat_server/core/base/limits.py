@@ -11,7 +11,7 @@ class Limits(Struct, frozen=True):
     """Limits from the settings. Rates are per second and session; 0 means no limit.
 
     `rate_address_factor`: multiple of the rates of a session that all sessions of an address have together.
-    `rate_rooms` is per hour and address, `rate_conversations` per hour, address and user that is written to.
+    `rate_rooms` and `rate_conversations` are per hour and address.
     """
 
     rate_messages: float = 100
@@ -23,7 +23,7 @@ class Limits(Struct, frozen=True):
     max_conversations: int = 1000
     max_public_rooms: int = 50_000
     rate_rooms: int = 1000
-    rate_conversations: int = 100
+    rate_conversations: int = 1000
     max_held: int = 20_000
     max_held_per_address: int = 1000
 

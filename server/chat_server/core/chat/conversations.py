@@ -3,19 +3,38 @@
 What happens in them is in openings.py and closings.py. MUST NOT switch greenlets.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Final
 
 from chat_protocol import names
 from chat_protocol.errors import ErrorCode, Refused
+from chat_server.core.base.bucket_table import BucketTable
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.conversation import Conversation
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.room import Room, User
+from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.registry import NewRoom, StoredRoom
 
 CONVERSATIONS_KEPT: Final = 1000
-"""Closed conversations of a user that stay readable after their other side has left."""
+"""Closed conversations of a user that stay in memory after their other side has left. Those in which the user
+said nothing are dropped first: strangers that only say hi do not push out what was a conversation. A dropped
+one can still be read: it is looked up in the registry."""
+
+DEPARTED_KEPT: Final = 20_000
+"""The same of all users together."""
+
+MAX_CONVERSATIONS: Final = 200_000
+"""Conversations in memory, open or closed: about 2 KB each with their members."""
+
+MAX_CANDIDATES: Final = 16
+"""Conversations that are considered when one has to be dropped: one whose end is still owed to its user
+cannot."""
+
+PER_USER_DIVISOR: Final = 10
+"""The part of an address's conversations of an hour that it may begin with one user."""
 
 
 class Conversations:
@@ -29,6 +48,7 @@ class Conversations:
         identities: Mapping[int, User],
         new_room: Callable[[NewRoom | StoredRoom], Room],
         ingest: Ingest,
+        clock: Clock,
         limits: Callable[[], Limits],
     ) -> None:
         self.by_pair: dict[tuple[int, int], Conversation] = {}
@@ -36,7 +56,11 @@ class Conversations:
         self._identities = identities
         self._new_room = new_room
         self._ingest = ingest
+        self._clock = clock
         self._limits = limits
+        self._departed: dict[tuple[int, int], None] = {}  # one of the users has left for good; oldest first
+        self._begun = BucketTable()  # by address
+        self._begun_with = BucketTable()  # by address and user
 
     def find(self, room: Room) -> Conversation | None:
         """Return the conversation of a room, None if it has been dropped."""
@@ -51,27 +75,45 @@ class Conversations:
         """Return the conversation of two users, None if there is none."""
         return self.by_pair.get(_pair(one, other))
 
-    def get_or_create(self, user: User, peer: User) -> Conversation:
-        """Return the conversation of two users; create it, closed, if there is none. Raises `Refused`."""
+    def get_or_create(self, user: User, peer: User, address_key: str = "") -> Conversation:
+        """Return the conversation of two users; create it, closed, if there is none. Raises `Refused`.
+
+        `address_key`: of the user's connection, empty if it is exempt from limits per address.
+        """
         pair = _pair(user, peer)
         conversation = self.by_pair.get(pair)
         if conversation is None:
             self.check_limit(user)
+            if len(self.by_pair) >= MAX_CONVERSATIONS:
+                raise Refused(ErrorCode.TOO_MANY, "the server has too many conversations; try again later")
             if all(
-                session.held
-                and session.lagging is not None
-                and len(session.lagging.memberships) >= CONVERSATIONS_KEPT
+                session.lagging is not None and len(session.lagging.memberships) >= CONVERSATIONS_KEPT
                 for session in peer.sessions
             ):
                 raise Refused(
                     ErrorCode.TOO_MANY, f"{peer.name} is away, and has too many unread conversations"
                 )
+            if address_key:
+                self._charge(address_key, peer)
             name = names.conversation_name(user.name, peer.name)
             conversation = self.add(NewRoom(name, names.fold(name), pair))
-            for side in (user, peer):
-                if side.conversations is not None and len(side.conversations) > CONVERSATIONS_KEPT:
-                    self._forget_oldest(side)
         return conversation
+
+    def _charge(self, address_key: str, peer: User) -> None:
+        """Charge a conversation with `peer` to an address, or raise `Refused` with `retry_after`."""
+        now, limit = self._clock.monotonic(), self._limits().rate_conversations
+        of_all = (self._begun, address_key, limit)
+        of_peer = (self._begun_with, (address_key, peer.id), math.ceil(limit / PER_USER_DIVISOR))
+        for table, key, per_hour in (of_all, of_peer):
+            wait = table.wait_seconds(key, 1, per_hour, now)
+            if wait:
+                raise Refused(
+                    ErrorCode.RATE_LIMITED,
+                    f"too many conversations were begun from your address; wait before one with {peer.name}",
+                    retry_after=math.ceil(wait * 100) / 100,
+                )
+        for table, key, per_hour in (of_all, of_peer):
+            table.charge(key, 1, per_hour, now)
 
     def add(self, row: NewRoom | StoredRoom) -> Conversation:
         """Return a new conversation, closed."""
@@ -104,28 +146,44 @@ class Conversations:
         """Drop conversations of an identity that cannot return; keep those that the other side may read."""
         for pair in list(user.conversations or ()):
             conversation = self.by_pair[pair]
-            if not conversation.room.head or self.peer(conversation.room, user) is None:
+            peer = self.peer(conversation.room, user)
+            if not conversation.room.head or peer is None:
                 self.forget(conversation)
-        user.conversations = None
+            else:
+                self.note_departed(conversation, peer)
+        user.conversations = user.departed = None
 
-    def _forget_oldest(self, user: User) -> None:
-        """Drop the oldest conversation whose other side has left: a long-running bot meets many users."""
-        for pair in user.conversations or ():
+    def note_departed(self, conversation: Conversation, user: User) -> None:
+        """Note that only `user` may still read a conversation; drop what there is too much of."""
+        pair, room = conversation.pair, conversation.room
+        has_spoken = room.spoke & (1 if user.id == pair[0] else 2)
+        if user.departed is None:
+            user.departed = ({}, {})
+        silent, spoken = user.departed
+        (spoken if has_spoken else silent)[pair] = self._departed[pair] = None
+        while len(silent) + len(spoken) > CONVERSATIONS_KEPT and (
+            self._forget_first(silent) or self._forget_first(spoken)
+        ):
+            pass
+        while len(self._departed) > DEPARTED_KEPT and self._forget_first(self._departed):
+            pass
+
+    def _forget_first(self, pairs: Mapping[tuple[int, int], None]) -> bool:
+        """Drop the first of these conversations whose end its user knows; return False if there is none."""
+        for pair in islice(pairs, MAX_CANDIDATES):
             conversation = self.by_pair[pair]
-            room = conversation.room
-            if (
-                room.head
-                and self.peer(room, user) is None
-                and all(room.cursor_of(session) is None for session in user.sessions)
-            ):
+            sides = [side for side in self.sides(conversation.room) if side is not None]
+            if all(conversation.room.cursor_of(one) is None for side in sides for one in side.sessions):
                 self.forget(conversation)
-                return
+                return True
+        return False
 
     def forget(self, conversation: Conversation) -> None:
         """Drop a conversation."""
         room = conversation.room
         self._ingest.release_room(room)
         self.by_pair.pop(conversation.pair, None)
+        self._departed.pop(conversation.pair, None)
         if self.by_name.get(room.key) is conversation:
             del self.by_name[room.key]  # one that was never stored may share its name with another
         for side in self.sides(room):

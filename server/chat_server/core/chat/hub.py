@@ -1,7 +1,7 @@
 """The hub: what the core consists of, access to rooms, and the waits of handlers.
 
-Handlers (core/commands) go through it. Nothing here MAY switch greenlets, except `wait_own_delivered`,
-`wait_caught_up` and `wait_delivered`: names, members and heads change together.
+Handlers (core/commands) go through it. Nothing here MAY switch greenlets, except `require_readable`,
+`wait_own_delivered`, `wait_caught_up` and `wait_delivered`: names, members and heads change together.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from chat_protocol import names
+from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import RoomState, ServerIdentity
 from chat_server.core.base.address_allowances import AddressAllowances
 from chat_server.core.base.interval_stats import IntervalStats
@@ -25,7 +26,7 @@ from chat_server.core.delivery.room import Room
 from chat_server.core.delivery.tails import Tails
 from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
 from chat_server.core.names.directory import Directory
-from chat_server.core.ports.log import Log
+from chat_server.core.ports.log import Log, StoreUnavailable
 from chat_server.core.sessions.heartbeat import Heartbeat
 from chat_server.core.sessions.resumable import RESUME_HOLD_S
 
@@ -100,7 +101,9 @@ class Hub:
             clock,
             lambda: self.limits,
         )
-        self.conversations = Conversations(self.identities, self._new_room, ingest, lambda: self.limits)
+        self.conversations = Conversations(
+            self.identities, self._new_room, ingest, clock, lambda: self.limits
+        )
         self.closings = Closings(self.conversations, self.backfill, ingest)
         self.openings = Openings(self.conversations, self.closings, self.backfill, ingest)
         self.heartbeat = Heartbeat(clock, ping_interval, stalled_timeout)
@@ -167,6 +170,29 @@ class Hub:
         room = self.check_access(session, action, name)
         assert room is not None  # what does not exist can be neither sent to nor read
         return room
+
+    def require_readable(self, session: Session, name: str) -> Room:
+        """Return the room that the session reads, or raise `Refused`. May wait.
+
+        A conversation that was dropped from memory, as its other user has left for good, is looked up in the
+        registry; its room has no members then, and is in no list.
+        """
+        key = names.fold(name)
+        if (
+            name.startswith(CONVERSATION_PREFIX)
+            and key not in session.memberships
+            and key not in self.conversations.by_name
+        ):
+            try:
+                row = self.registry.conversation_named(key)
+            except StoreUnavailable as error:
+                raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
+            if row is not None and key not in self.conversations.by_name:
+                room = self._new_room(row)
+                refused = may(session, Action.READ, room, name)
+                if refused is None:
+                    return room
+        return self.require_room(session, Action.READ, name)
 
     def room_state(self, room: Room, session: Session) -> RoomState:
         """Return the state of a room for one of its members: its position, and the users present."""

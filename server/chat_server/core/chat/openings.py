@@ -150,6 +150,8 @@ class Openings:
         sides = self._conversations.sides(room)
         present = [side for side in sides if side is not None]
         if stored.since is None:
+            if None in sides:
+                self._conversations.note_departed(conversation, present[0])
             return
         conversation.opened_seq = stored.since
         if is_stored_open(stored, both_can_return=None not in sides):
@@ -166,3 +168,5 @@ class Openings:
                 else:  # one side has closed it, or is gone: the other has to receive that
                     closed_event = Closed(room=room.name, peer=name, by=name)
                     self._closings.owe_closed(room, session, stored.since, closed_event)
+        if None in sides:
+            self._conversations.note_departed(conversation, present[0])

@@ -48,7 +48,7 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         peer = hub.directory.require_user(command.to)
         if peer is session.identity:
             raise Refused(ErrorCode.INVALID_FIELD, "you cannot send a message to yourself")
-        conversation = hub.conversations.get_or_create(session.identity, peer)
+        conversation = hub.conversations.get_or_create(session.identity, peer, session.link.address_key)
         room = conversation.room
         if conversation.state is _CLOSED:
             hub.openings.queue_opening(conversation, session, peer, None)

@@ -65,7 +65,7 @@ def list_rooms(hub: Hub, session: Session, command: Rooms) -> None:
 
 def history(hub: Hub, session: Session, command: History) -> None:
     """Read messages of a room before or after a seq; the newest if neither is given."""
-    room = hub.require_room(session, Action.READ, command.room)
+    room = hub.require_readable(session, command.room)
     if command.before is not None and command.after is not None:
         raise Refused(ErrorCode.INVALID_FIELD, "history has either before or after, not both")
     forward = command.after is not None

@@ -177,7 +177,7 @@ class Room:
             self.user_count -= 1
         if not self.members:
             self.drop_tail()
-            self._feeds = {}
+            self.members, self._feeds = {}, {}  # an emptied dict would keep its memory
         return membership
 
     def has_user(self, user: User) -> bool:

@@ -24,6 +24,8 @@ class Identity(Struct, Generic[SessionT], eq=False):
     """Open conversations that it opened."""
     conversations: dict[tuple[int, int], None] | None = None
     """Pairs of identities: its conversations, open or closed, the oldest first."""
+    departed: tuple[dict[tuple[int, int], None], dict[tuple[int, int], None]] | None = None
+    """Those of them whose other user has left for good: in which it has said nothing, and the others."""
 
     def __repr__(self) -> str:
         return f"<Identity {self.name or '-'} {self.id}, {len(self.sessions)} sessions>"
@@ -46,6 +48,8 @@ class Identity(Struct, Generic[SessionT], eq=False):
         """Remove a conversation that nobody can return to."""
         if self.conversations is not None:
             self.conversations.pop(pair, None)
+        for pairs in self.departed or ():
+            pairs.pop(pair, None)
 
 
 NOBODY: Final[Identity[Any]] = Identity("", "")

@@ -45,6 +45,7 @@ class ResumableSessions:
         self._held: dict[AnySession, tuple[float, str]] = {}  # -> (deadline, address key); by deadline
         self._expiring: dict[AnySession, float] = {}  # -> when it is closed (monotonic seconds)
         self._by_address: dict[str, OrderedDict[AnySession, None]] = {}  # oldest first
+        self._by_size: dict[int, dict[str, None]] = {}  # addresses by the number of their held sessions
 
     @property
     def held_count(self) -> int:
@@ -78,14 +79,15 @@ class ResumableSessions:
 
         If there are too many, some are held for less time. Each address has a bound of its own and loses its
         own oldest sessions first, so a peer that reconnects in a loop cannot evict those of others. Above the
-        bound for all addresses, `tick` ends the oldest.
+        bound for all addresses, `tick` ends the oldest of the address that has most. Sessions without an
+        address key count as of one address without a bound of its own.
         """
         self._held[session] = (self._clock.monotonic() + self._hold_s, address_key)
-        if address_key:
-            same_address = self._by_address.setdefault(address_key, OrderedDict())
-            same_address[session] = None
-            if len(same_address) > self._limits().max_held_per_address > 0:
-                self._expire(next(iter(same_address)))
+        same_address = self._by_address.setdefault(address_key, OrderedDict())
+        same_address[session] = None
+        self._note_size(address_key, len(same_address) - 1, len(same_address))
+        if address_key and len(same_address) > self._limits().max_held_per_address > 0:
+            self._expire(next(iter(same_address)))
 
     def start_expiry(self, session: AnySession) -> None:
         """Keep an expired session until its end is stored; it can no longer be resumed."""
@@ -95,21 +97,36 @@ class ResumableSessions:
     def stop_holding(self, session: AnySession) -> None:
         """Stop holding a session: it has a connection again, or is closed."""
         self._expiring.pop(session, None)
-        _, address_key = self._held.pop(session, (0.0, ""))
-        if address_key:
+        held = self._held.pop(session, None)
+        if held is not None:
+            address_key = held[1]
             same_address = self._by_address[address_key]
             del same_address[session]
+            self._note_size(address_key, len(same_address) + 1, len(same_address))
             if not same_address:
                 del self._by_address[address_key]
 
+    def _note_size(self, address_key: str, before: int, now: int) -> None:
+        if before:
+            same_size = self._by_size[before]
+            del same_size[address_key]
+            if not same_size:
+                del self._by_size[before]
+        if now:
+            self._by_size.setdefault(now, {})[address_key] = None
+
     def tick(self) -> None:
-        """End the sessions whose deadline is over, and the oldest ones above the bound."""
+        """End the sessions whose deadline is over, and those above the bound."""
         now, max_held = self._clock.monotonic(), self._limits().max_held
         for session, deadline in list(self._expiring.items()):
             if deadline <= now:
                 self._expire(session)
         while self._held:
             session, (until, _) = next(iter(self._held.items()))
-            if until > now and not len(self._held) > max_held > 0:
-                return
+            if until > now:
+                break
             self._expire(session)
+        while len(self._held) > max_held > 0:
+            # Of the address that has most; there are few different numbers, however many addresses there are.
+            address_key = next(iter(self._by_size[max(self._by_size)]))
+            self._expire(next(iter(self._by_address[address_key])))

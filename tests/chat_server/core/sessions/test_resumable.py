@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from chat_protocol import commands
 from chat_server.core.base.limits import Limits
+from support.engines.kinds import open_sqlite
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -85,6 +90,93 @@ def test_held_sessions_of_an_address_evict_its_own_only(make_stage: type[Stage])
     assert [back(stage, welcome)["resumed"] for welcome in strangers] == [False] * 7 + [True] * 2
     assert stage.hub.resumable.held_count == 0
     assert not stage.hub.resumable._by_address
+
+
+def test_above_the_bound_for_all_the_address_that_has_most_loses_its_oldest(make_stage: type[Stage]) -> None:
+    # Given honest sessions, then those of two addresses that reconnect again and again
+    stage = make_stage(limits=structs.replace(NO_RATES, max_held=8, max_held_per_address=4))
+    honest = [cut(stage.enter(f"h{number}", resumable=True), f"192.0.2.{number}") for number in range(3)]
+    strangers = [
+        cut(stage.enter(f"s{number}", resumable=True), f"198.51.100.{number % 2}") for number in range(20)
+    ]
+    assert stage.hub.resumable.held_count == 3 + 20  # some are expiring already
+    expire(stage, 0)
+    assert stage.hub.resumable.held_count == 8
+    assert all(back(stage, welcome)["resumed"] for welcome in honest)
+    resumed = [back(stage, welcome)["resumed"] for welcome in strangers]
+    assert resumed == [False] * 15 + [True] * 5
+    assert stage.hub.resumable.held_count == 0
+    assert not stage.hub.resumable._by_address
+    assert not stage.hub.resumable._by_size
+
+
+def test_held_session_keeps_few_refs_and_reads_many_from_the_store(
+    make_stage: type[Stage], tmp_path: Path
+) -> None:
+    # Given two resumable users, of whom one has used many refs, some of them just now
+    for store in (None, open_sqlite(tmp_path / "db")):
+        stage = make_stage(store=store)
+        ann, bob = stage.enter("ann", resumable=True), stage.enter("bob", resumable=True)
+        for number in range(1100):
+            ann.send_message(f"text {number}", ref=f"r{number}")
+        bob.send_message("text", ref="r")
+        stage.commit()
+        stage.store.maintain()
+        for number in range(1100, 1200):  # the index does not have these yet
+            ann.send_message(f"text {number}", ref=f"r{number}")
+        stage.commit()
+        # When they are held
+        welcomes = cut(ann), cut(bob)
+        assert ann.session.refs is None
+        assert len(bob.session.refs or ()) == 1
+        # Then they are recognised when the session is back: the last 1,024, and no others
+        for welcome, refs in zip(welcomes, ([f"r{number}" for number in range(1200)], ["r"]), strict=True):
+            peer = stage.connect()
+            resume = commands.Resume(session=welcome["session"], epoch=welcome["epoch"], rooms={})
+            peer.execute(commands.Hello(username="x", resume=resume))
+            assert len(peer.session.refs or ()) == min(len(refs), 1024)
+            for ref in refs[-1024:][:: len(refs) // 60 + 1]:
+                peer.receive()
+                peer.send_message("another text", ref=ref)
+                (again,) = peer.receive()
+                assert (again["again"], again["ref"]) == (True, ref)
+                assert again["message"] == f"text {ref[1:]}".rstrip()
+            peer.send_message("new", ref="r0" if len(refs) > 1 else "s")
+            stage.commit()
+            assert not [one for one in peer.receive() if "again" in one]
+        stage.check()
+        stage.store.close()
+
+
+def test_refs_of_a_held_session_are_bounded_in_bytes(stage: Stage) -> None:
+    """Those of a connected one, too: a few bytes each, however long they are."""
+    ann = stage.enter("ann", resumable=True)
+    for number in range(3000):
+        ann.send_message(ref="\N{GRINNING FACE}" * 58 + f"{number:06}")
+    stage.commit()
+    refs = ann.session.refs
+    assert refs
+    assert len(refs) == 1024
+    size = sys.getsizeof(refs) + sum(sys.getsizeof(key) + sys.getsizeof(refs[key]) for key in refs)
+    assert size < 160 * 1024
+    cut(ann)
+    assert ann.session.refs is None
+
+
+def test_resume_that_cannot_read_the_refs_is_unavailable(make_stage: type[Stage], tmp_path: Path) -> None:
+    """Else a message that is sent again would be stored twice."""
+    store = open_sqlite(tmp_path / "db")
+    stage = make_stage(store=store)
+    ann = stage.enter("ann", resumable=True)
+    for number in range(20):
+        ann.send_message(ref=str(number))
+    stage.commit()
+    welcome = cut(ann)
+    with closing(sqlite3.connect(f"{tmp_path}/db-index", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert back(stage, welcome)["code"] == "unavailable"
+    assert back(stage, welcome)["resumed"] is True
+    store.close()
 
 
 def test_held_session_after_a_rename_holds_the_new_name(stage: Stage) -> None:
