@@ -73,6 +73,7 @@ class Connection:
         "paused",
         "session",
         "transport",
+        "turn",
     )
 
     def __init__(
@@ -88,6 +89,7 @@ class Connection:
         self.outbox = Outbox(transport, context, self)
         self.session: Session = BaseSession(self, self.outbox, self.opened_at)
         self.paused = False
+        self.turn: LoopEvent | None = None  # of its wait for one, see net/turns.py
         self._context = context
         self._owner = owner
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
@@ -121,16 +123,16 @@ class Connection:
         wait = context.loop.wait
         watcher = self._watcher
         router = context.router
-        bulk = False  # whether the last read was a long one
+        size = 0  # of the last read
         while self.end_reason is None:
             try:
                 wait(watcher)
-                if bulk:
-                    context.turns.wait()
+                if bulk := size >= BULK_READ_BYTES:
+                    context.turns.wait(self, size)
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
-                data = recv(READ_BYTES)
+                data = recv(READ_BYTES if bulk else BULK_READ_BYTES)
             except BlockingIOError:
                 continue
             except ReadInterrupted:
@@ -138,24 +140,21 @@ class Connection:
             except OSError as error:
                 self.end_reason = self.end_reason or _reset_reason(error)
                 return True
-            self.bytes_in += len(data)
-            if not data:
+            size = len(data)
+            self.bytes_in += size
+            if not size:
                 items = self.codec.receive_eof()
                 self._advance_codec()
                 self._handle(items)
                 self.end_reason = self.end_reason or "closed_by_peer"
                 return True
-            bulk = len(data) > BULK_READ_BYTES
-            began_at = context.clock.monotonic() if bulk else 0.0
             codec = self.codec
             items = codec.receive(data)
-            unread_s = router.record_input(self.session, len(data))
+            unread_s = router.record_input(self.session, size)
             if codec.has_output or codec.successor is not None:
                 self._advance_codec()
             if items:
                 self._handle(items)
-            if bulk:
-                context.turns.add(context.clock.monotonic() - began_at)
             if unread_s:
                 self._leave_unread(unread_s)
             del codec, data, items  # while it waits, a reader keeps nothing of its last input alive
@@ -185,7 +184,7 @@ class Connection:
                 self.wait(signal)
             if many and now() > slice_ends:
                 outbox.uncork()
-                context.turns.pause()
+                context.turns.pause(self)
                 slice_ends = now() + TIME_SLICE_S
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
@@ -303,8 +302,7 @@ class Connection:
         if self._drained is not None:
             self._drained.set()
         if self.end_reason is None:  # else it is ending already
-            self.end_reason = reason
-            self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
+            self._end(reason)
 
     def adopt(self, session: Session) -> None:
         """Serve a resumed session, in place of the one that sent the hello."""
@@ -388,9 +386,14 @@ class Connection:
 
     def _abort(self, reason: str) -> None:
         if self.end_reason is None:
-            self.end_reason = reason
             self.outbox.discard()
-            self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self.end_reason = reason
+        if self.turn is not None:
+            self.turn.set()
+        self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
 
 
 def _reset_reason(error: OSError) -> str:

@@ -6,52 +6,62 @@ fast as they are read would make a round of that long, and everybody would wait 
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from chat_server.net.event_loop import EventLoop, LoopEvent
 
 TIME_SLICE_S: Final = 0.005
-"""Seconds that connections which send much may take, together, until the loop polls its sockets again."""
+"""Seconds that the commands of one read may run before other greenlets get to run."""
 
 SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
 
-BULK_READ_BYTES: Final = 2048
-"""Bytes of a read above which a connection's next read is in turn: about 0.2 ms of the shortest commands."""
+BULK_READ_BYTES: Final = 4096
+"""Bytes of a read, at most 0.4 ms of pongs. Where there were more, the next read is in turn."""
+
+BULK_BYTES: Final = 32 * 1024
+"""Bytes that such connections are read, together, until the loop polls its sockets again: 3 ms of those."""
+
+
+class TurnTaker(Protocol):
+    """A connection. What ends it sets `turn`, if there is one: it does not wait in the queue any more."""
+
+    turn: LoopEvent | None
 
 
 class Turns:
-    """The queue of connections that wait for a turn, and the time used since the last poll."""
+    """The queue of connections that wait for a turn, and the bytes that were read since the last pause."""
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
-        self._used_s = 0.0
-        self._pausing = False  # whether the first one of the queue waits for the loop's poll
-        self._waiting: deque[LoopEvent] = deque()
+        self._bytes = 0
+        self._pausing = False  # whether the one whose turn it is waits for the loop's poll
+        self._waiting: dict[LoopEvent, None] = {}  # in the order of their turns
 
-    def add(self, seconds: float) -> None:
-        """Note the time that a turn has taken."""
-        self._used_s += seconds
+    def wait(self, connection: TurnTaker, size: int) -> None:
+        """Wait for a turn if it is that of others; `size`: of the last read. May wait."""
+        if self._pausing or self._bytes > BULK_BYTES:
+            self.pause(connection)
+        self._bytes += size
 
-    def wait(self) -> None:
-        """Wait for a turn, unless there is still time in this one. May wait."""
-        if self._pausing or self._used_s >= TIME_SLICE_S:
-            self.pause()
-
-    def pause(self) -> None:
+    def pause(self, connection: TurnTaker) -> None:
         """Let the others have their turns, and the loop poll its sockets. May wait."""
         if self._pausing:
-            event = self._loop.new_event()
-            self._waiting.append(event)
+            event = connection.turn = self._loop.new_event()
+            self._waiting[event] = None
             event.wait()
+            connection.turn = None
+            if event in self._waiting:  # it has ended
+                del self._waiting[event]
+                return
         self._pausing = True
         try:
             self._loop.sleep(SLICE_PAUSE_S)
         finally:
-            self._used_s = 0.0
+            self._bytes = 0
+            self._pausing = bool(self._waiting)
             if self._waiting:
-                self._waiting.popleft().set()  # it pauses before its own turn: one turn a poll
-            else:
-                self._pausing = False
+                event = next(iter(self._waiting))  # it pauses before its own turn: one turn a poll
+                del self._waiting[event]
+                event.set()

@@ -68,7 +68,8 @@ def hello(hub: Hub, session: Session, command: Hello) -> None:
         if guessed:
             session.link.record_failed_hello()
     rooms = list(dict.fromkeys([LOBBY] if command.rooms is None else command.rooms))
-    charge_names(session, rooms)
+    if len(rooms) > 1:
+        charge_names(session, rooms)
     hub.rooms.check_count(len(rooms))
     secret = None
     if command.resumable or command.resume is not None:
@@ -117,7 +118,8 @@ def open_session(
     `already_counted`: the failed hello has been recorded already. May wait if there is a `secret`.
     """
     try:
-        hub.directory.check_name(username)  # before the names of a hundred rooms
+        if len(rooms) > 1:
+            hub.directory.check_name(username)  # before the names of a hundred rooms
         entered = [hub.rooms.find_or_make(name) for name in rooms]
         hub.rooms.check_new(entered, session.link.address_key)
         user = hub.directory.claim(username)
