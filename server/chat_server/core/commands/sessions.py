@@ -97,8 +97,7 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
     states = [hub.room_state(room, target) for room in resumed.rooms]
     shown = _send_welcome(hub, target, wanted.session, command.ref, states, resumed=True)
     announce_conversations(hub, target, resumed.rooms[shown:])
-    for membership, since in resumed.unnamed:
-        target.note_opening(membership, since)
+    target.note_openings(resumed.unnamed)
     hub.backfill.start_resumed(target)
     return True
 

@@ -17,6 +17,8 @@ from chat_server.core.sessions.lifecycle import SESSION_TRANSITIONS, SessionEven
 from chat_server.core.sessions.membership import Membership, MembershipEvent, MembershipState, RoomT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chat_protocol.events import Event
     from chat_server.core.base.rate_limit import Allowance
     from chat_server.core.base.rtt_samples import RttSamples
@@ -204,7 +206,11 @@ class BaseSession(Generic[RoomT]):
         return membership
 
     def note_opening(self, membership: Membership[RoomT], since: int) -> None:
-        """Note that `opened` of a conversation, at seq `since`, was sent and is not acknowledged by TCP yet.
+        """Note that `opened` of a conversation, at seq `since`, was sent and may not have arrived."""
+        self.note_openings([(membership, since)])
+
+    def note_openings(self, openings: Iterable[tuple[Membership[RoomT], int]]) -> None:
+        """Note that `opened` of conversations, at seqs, was sent and is not acknowledged by TCP yet.
 
         If the connection is lost before the bytes arrive, the client does not know the room and cannot resume
         it. So until then the opening counts as unconfirmed.
@@ -217,8 +223,10 @@ class BaseSession(Generic[RoomT]):
                 if each.state is MembershipState.UNCONFIRMED and each.unconfirmed_since(acked) is None:
                     self.drop_ending(each.room)
                     each.apply(MembershipEvent.LEAVE)
-        if self.unconfirmed_since(membership) is None:
-            membership.opening = (since, self.link.bytes_written(), next(_numbers))
+        written = self.link.bytes_written()
+        for membership, since in openings:
+            if self.unconfirmed_since(membership) is None:
+                membership.opening = (since, written, next(_numbers))
 
     def unconfirmed_since(self, membership: Membership[RoomT]) -> int | None:
         """Return the seq of an opening that the client may not have received, None if there is none."""
