@@ -161,6 +161,24 @@ def test_console_kick_blocks_the_name(terminal: Terminal, join: Connect) -> None
     assert 0 < refused["retry_after"] <= 60
 
 
+def test_console_deletes_a_room(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    ann.send_frame("join", room="Ops")
+    ann.send_frame("message", message="secret", room="ops")
+    ann.expect("message", room="Ops")
+
+    terminal.type("/delete-room OPS\r")
+
+    terminal.until("Ops was deleted, with its messages up to 1; 1 members were removed")
+    assert ann.expect("left") == {"type": "left", "room": "Ops"}
+    assert ann.ask("join", room="ops")["seq"] == 1
+    assert ann.ask("history", room="ops")["messages"] == []
+    terminal.type("/delete-room lobby\r")
+    terminal.until("the lobby cannot be deleted")
+    terminal.type("/delete-room\r")
+    terminal.until("usage: /msg NAME text, /kick NAME, /delete-room NAME")
+
+
 def test_console_unknown_command_is_not_sent(terminal: Terminal, join: Connect) -> None:
     ann = join("ann")
     terminal.type("/kik ann\r")

@@ -86,7 +86,7 @@ class Pen:
             changes.identities.append(IdentityRecord(self.identity, "ann"))
         if changes.rooms or changes.identities:
             for room, row in zip(new, self.engine.write(changes), strict=True):
-                room.id, room.name, room.key = row.id, row.name, row.key
+                room.id, room.name, room.key, room.head = row.id, row.name, row.key, row.head
             self._is_registered = True
 
     def rows(self, *said: tuple[Room, str], refs: Iterable[str | None] = ()) -> list[NewMessage]:
