@@ -25,21 +25,34 @@ _CODES = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[=>])")
 class Terminal:
     """A pseudo-terminal that runs the server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *flags: str, size: tuple[int, int] = (40, 120), encoding: str = "utf-8"
+    ) -> None:
         self.folder = folder
         self.shown = ""
         self._main, other = pty.openpty()
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.process = subprocess.Popen(
-            [BIN_DIR / "chat-server", "--console", "--port", "0", "--data-dir", folder / "data"],
-            env=clean_environment(folder) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+            [
+                "setsid",
+                "--ctty",
+                BIN_DIR / "chat-server",
+                "--console",
+                "--port",
+                "0",
+                "--data-dir",
+                folder / "data",
+                *flags,
+            ],
+            env=clean_environment(folder) | {"TERM": "xterm", "PYTHONIOENCODING": encoding},
             stdin=other,
             stdout=other,
             stderr=other,
-            start_new_session=True,
         )
         os.close(other)
-        self.until("server>")  # from now on keys are read
+        self.until("Ctrl-C stops the server.")
+        if size[1] > len("server> "):
+            self.until("server>")  # from now on keys are read
         self.log = folder / "data" / "chat-server.log"
         self.port = int(next(iter(re.findall(r"listens on 127\.0\.0\.1:(\d+)", self.shown))))
 
@@ -238,6 +251,153 @@ def test_server_whose_terminal_is_gone_logs_it_and_goes_on(terminal: Terminal, j
     assert (lost["level"], lost["reason"]) == ("warning", "terminal_lost")
     assert "Input/output error" in lost["error"]
     assert not [line for line in lines if line["event"] == "internal_error"]
+
+
+def test_terminal_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
+    # Given a console whose terminal is not read, as behind a broken network
+    terminal = Terminal(tmp_path, "--rate-messages", "0", "--rate-bytes", "0")
+    try:
+        with NdjsonPeer(terminal.port) as ann:
+            ann.hello("ann")
+
+            # When more is said than the terminal and the queue in front of it take, then it is acknowledged
+            for _ in range(100):
+                ann.say("x" * 8000)
+
+            # And when it is read again, it shows how much was left out, and then what is said
+            shown = terminal.until("lines were not shown")
+            dropped = int(shown.rpartition("! ")[2].partition(" ")[0])
+            assert 0 < dropped < 100
+            ann.say("live again")
+            terminal.until("live again")
+    finally:
+        terminal.close()
+
+
+def test_stop_does_not_wait_for_a_terminal_that_takes_nothing(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "--rate-messages", "0", "--rate-bytes", "0")
+    try:
+        with NdjsonPeer(terminal.port) as ann:
+            ann.hello("ann")
+            for _ in range(100):
+                ann.say("x" * 8000)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(TIMEOUT_S) == 0
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (0, 0), (2, 7), (1, 500)])
+def test_terminal_of_any_size_holds_up_nobody(tmp_path: Path, size: tuple[int, int]) -> None:
+    terminal = Terminal(tmp_path, size=size)
+    try:
+        with NdjsonPeer(terminal.port) as ann:
+            ann.hello("ann")
+            ann.say("words that are wider than that")
+            terminal.type("hello\r")
+            ann.expect("message", username="server", message="hello")
+    finally:
+        terminal.close()
+
+
+def test_terminal_of_another_encoding_shows_what_it_can(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, encoding="ascii")
+    try:
+        with NdjsonPeer(terminal.port) as ann:
+            ann.hello("ann")
+            ann.say("caf\u00e9 \u2603 and more")
+            terminal.until("caf? ? and more")
+            ann.say("live")
+    finally:
+        terminal.close()
+
+
+def test_ctrl_z_is_ignored_with_a_notice(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type("hel\x1alo")
+    terminal.until("Ctrl-Z is ignored")
+    terminal.process.send_signal(signal.SIGTSTP)  # from a shell or a window manager
+
+    terminal.type("\r")
+
+    assert ann.expect("message", username="server")["message"] == "hello"
+
+
+PASTE, PASTE_END = "\x1b[200~", "\x1b[201~"
+
+
+def test_a_message_that_is_refused_is_not_lost(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type(f"{PASTE}left\x1aright{PASTE_END}\r")
+    assert "U+001A" in terminal.until("the Up key brings the line back")
+
+    terminal.type("\x1b[A" + "\x7f" * len("xright") + " out\r")
+
+    assert ann.expect("message", username="server")["message"] == "left out"
+
+
+@pytest.mark.parametrize("before", ["\ufeff", "\xa0", "\u200b", " \t\ufeff "])
+def test_a_command_behind_what_nobody_sees_is_not_said_aloud(
+    terminal: Terminal, join: Connect, before: str
+) -> None:
+    ann, bob = join("ann"), join("bob")
+
+    terminal.type(f"{PASTE}{before}/msg ann my secret{PASTE_END}\r")
+    assert ann.expect("message", username="server")["message"] == "my secret"
+
+    terminal.type(f"{PASTE}{before}aloud{PASTE_END}\r")
+    assert bob.expect("message", username="server")["message"] == "aloud"
+
+
+def test_bytes_that_are_not_utf8_are_refused_in_a_sentence(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    os.write(terminal._main, b"caf\xe9\r")
+    assert "!" in terminal.until("the Up key brings the line back")
+    os.write(terminal._main, b"/join caf\xe9\r/who\r")
+    terminal.until("connected: ann, server")
+    terminal.type("hello\r")
+    assert ann.expect("message", username="server")["message"] == "hello"
+
+
+def test_a_paste_without_its_end_ends_by_itself(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    terminal.type(f"{PASTE}half a paste")
+    terminal.until("half a paste")
+
+    terminal.type("\r")
+
+    assert ann.expect("message", username="server")["message"] == "half a paste"
+
+
+def test_ctrl_c_works_in_a_paste_without_its_end(terminal: Terminal) -> None:
+    terminal.type(f"{PASTE}half a paste\x03")
+    assert terminal.end() == 0
+
+
+def test_console_speaks_and_listens_in_other_rooms(terminal: Terminal, join: Connect) -> None:
+    ann = join("ann")
+    ann.send_frame("join", room="Ops")
+    ann.expect("joined")
+
+    terminal.type("/join ops\r")
+    terminal.until("server (Ops)>")
+    terminal.type("deploying\r")
+    assert ann.expect("message", username="server", message="deploying")["room"] == "Ops"
+    ann.send_frame("message", message="seen", room="Ops")
+    terminal.until("(Ops) ann: seen")
+    ann.send_frame("message", message="meanwhile")
+    terminal.until("] ann: meanwhile")
+
+    terminal.type("/leave\r")
+    terminal.until("you have left Ops")
+    terminal.type("home\r")
+    assert ann.expect("message", username="server", message="home")["room"] == "lobby"
+    terminal.type("/leave\r")
+    terminal.until("the console stays in the lobby")
+
+
+def test_console_says_where_its_log_is(terminal: Terminal) -> None:
+    assert f"The log is written to {terminal.log}." in terminal.shown
 
 
 def test_without_a_terminal_it_says_so(tmp_path: Path) -> None:
