@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gevent
+from structlog.typing import FilteringBoundLogger
 
 from chat_cli import streams
 from chat_server.app import Server
@@ -85,7 +86,7 @@ def _run(early_signals: Sequence[int]) -> int:
 def _serve(server: Server, argv: Sequence[str], environ: dict[str, str], early_signals: Sequence[int]) -> int:
     """Start the server, wait until it has stopped, and return the exit code."""
     sys.stderr = error_stream = BackgroundErrorStream(streams.STDERR)
-    _log_failed_greenlets(server)
+    log_failed_greenlets(server.log)
     signals = Signals(server, lambda config: settings.reload_limits(config, argv, environ), error_stream)
     signals.install()
     server.start()
@@ -123,13 +124,11 @@ def _log_path_in_data_dir(config: Config) -> Path:
     return config.data_dir / "chat-server.log"
 
 
-def _log_failed_greenlets(server: Server) -> None:
-    """Have gevent report what a greenlet raises to the log, where it would print it on standard error."""
+def log_failed_greenlets(log: FilteringBoundLogger) -> None:
+    """Have gevent report what a greenlet or a timer raises to the log; it would print it on stderr."""
 
-    def log_exception(
-        _context: object, _type: object, error: BaseException | None, _traceback: object
-    ) -> None:
-        server.log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
+    def log_exception(_context: object, _type: object, error: BaseException | None, _trace: object) -> None:
+        log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
 
     hub: Any = gevent.get_hub()
     hub.print_exception = log_exception
@@ -190,7 +189,7 @@ class Signals:
             gevent.spawn(self._server.stop, name)
         elif now - self._stop_requested_at >= SECOND_SIGNAL_AFTER_S:
             self._server.log.warning(LogEvent.SERVER_STOPPED, reason="second_signal", signal=name)
-            self._server.sink.flush()
+            self._server.sink.flush_briefly()
             self._error_stream.wait_written(STDERR_WAIT_S)
             os._exit(STOPPED_AT_ONCE)
 

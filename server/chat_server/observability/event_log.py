@@ -57,12 +57,29 @@ def setup(config: Config, environ: Mapping[str, str], *, sink: LogSink | None = 
     render = terminal_processors(colors=colors) if sink.is_terminal else [render_json]
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _LineWriter(sink.put),
-        processors=[_add_exception_fields, _add_common_fields, *render],
+        processors=[_never_raising(_add_exception_fields, _add_common_fields, *render)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[config.log_level]),
         node=config.node,
     ).bind()
     sink.log = logger
     return EventLogger(logger, sink)
+
+
+def _never_raising(*processors: Processor) -> Processor:
+    """Return the processors as one that always returns a line: a bad one must not stop a room."""
+
+    def process(logger: object, level: str, fields: Fields) -> Any:
+        head = {"event": str(fields.get("event")), "node": str(fields.get("node", ""))}
+        try:
+            done: Any = fields
+            for processor in processors:
+                done = processor(logger, level, done)
+        except Exception as error:  # noqa: BLE001  see above
+            reason = f"the line cannot be written: {type(error).__name__}"
+            return render_json(logger, level, _add_common_fields(logger, level, {**head, "error": reason}))
+        return done
+
+    return process
 
 
 def _add_common_fields(_logger: object, level: str, fields: Fields) -> Fields:

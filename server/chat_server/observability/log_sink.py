@@ -27,6 +27,8 @@ MAX_CHUNK_BYTES: Final = 2**20
 """Bytes of one write to a regular file."""
 PIPE_WRITE_BYTES: Final = 4096
 """Bytes of one write to a pipe: PIPE_BUF of pipe(7), which a writable pipe has space for."""
+FLUSH_MARGIN_S: Final = 1.0
+"""Seconds that the last flush may take beside its waits for a reader."""
 STDERR_INTERVAL_S: Final = 60.0
 """Seconds between two lines on standard error."""
 
@@ -120,6 +122,12 @@ class LogSink:
             self._write_to_stderr(error, now=True)
         return not left
 
+    def flush_briefly(self, stall_timeout_s: float = 2.0) -> None:
+        """Write all queued lines, but wait for no write that does not return: a terminal may take a part."""
+        flusher = threading.Thread(target=self.flush, args=(stall_timeout_s,), name="log", daemon=True)
+        flusher.start()
+        flusher.join(2 * stall_timeout_s + FLUSH_MARGIN_S)  # a flush writes twice
+
     def close(self, stall_timeout_s: float = 2.0) -> None:
         """Stop the writer, write all queued lines and close the file. Later lines are dropped."""
         if self._writer is not None:
@@ -127,7 +135,7 @@ class LogSink:
             with self._queue_lock:
                 self._wake.stop()
                 self._wake = None
-        self.flush(stall_timeout_s)
+        self.flush_briefly(stall_timeout_s)
         with self._queue_lock:
             self._max_queue_bytes = 0
             self._queue.clear()

@@ -6,6 +6,7 @@ import termios
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +167,21 @@ def test_printable_text_is_shown_as_it_is() -> None:
 
 
 # ---- the writer
+
+
+class Unspeakable(Exception):  # noqa: N818  it is never raised
+    def __str__(self) -> str:
+        raise RuntimeError("not me")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("fields", [{"exc_info": Unspeakable()}, {"error": Unspeakable()}])
+def test_line_that_cannot_be_rendered_is_replaced(
+    fields: dict[str, Any], log: EventLogger, path: Path
+) -> None:
+    log.logger.error(LogEvent.INTERNAL_ERROR, **fields)
+    log.sink.flush()
+    (line,) = lines(path)
+    assert (line["event"], line["level"], line["node"]) == ("internal_error", "error", "east-1")
+    assert "RuntimeError" in line["error"]
