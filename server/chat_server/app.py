@@ -107,7 +107,7 @@ class Server:
         self.ticker = Ticker(self.log, hub, self.connections)
         self.loop_lag = LoopLagMeter()
         self.watchdog = LoopWatchdog(self.loop_lag, failures.loop_blocked, failures.loop_unblocked)
-        self.health = Health(committer, self.loop_lag, self.clock)
+        self.health = Health(committer, self.loop_lag, self.clock, lambda: self.store.unreadable_messages)
         self.metrics_server: MetricsServer | None = None
         metrics: MetricsCollector | None = None
         if self._metrics_listening:
@@ -127,6 +127,7 @@ class Server:
                 metrics.take_snapshot,
                 self.health.not_ready_reason,
                 failures.internal_error,
+                warning=self.health.warning,
             )
         self.report = IntervalReport(self.log, hub, self.connections, self.loop_lag, self.reporter, metrics)
         self._greenlets: list[gevent.Greenlet] = []

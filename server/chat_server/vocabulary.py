@@ -33,6 +33,10 @@ class LogEvent(StrEnum):
     WAL_LARGE = "wal_large"
     EPOCH_CHANGED = "epoch_changed"
     INDEX_FAILED = "index_failed"
+    INDEX_REBUILT = "index_rebuilt"
+    ROW_UNREADABLE = "row_unreadable"
+    FEEDING_FAILED = "feeding_failed"
+    FEEDING_RECOVERED = "feeding_recovered"
     TRIMMED = "trimmed"
     LOOP_LAG = "loop_lag"
     HUB_BLOCKED = "hub_blocked"
@@ -118,7 +122,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "rss_bytes": "Resident memory of the process, in bytes.",
     # a message
     "room": "Name of the room or conversation.",
-    "seq": "Sequence number of the message in its room.",
+    "seq": "Sequence number of the message in its room; of several the first.",
+    "last_seq": "Sequence number of the last of several messages.",
     "message_bytes": "Length of the message's text in bytes; the text itself is never logged.",
     # trouble
     "error": "Text of the error.",
@@ -230,14 +235,29 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "The disk with the store is nearly full.", ("path", "free_bytes", "store_bytes")
     ),
     LogEvent.WAL_LARGE: Event(
-        "The write-ahead log grew past its bound; commits pause until a checkpoint has completed.",
-        ("wal_bytes", "duration_s"),
+        "The write-ahead log grew past 64 MiB; commits paused for `duration_s`. `emptied`: it is short. "
+        "`in_use`: another program reads the data file, so it grows; from 1 GiB on nothing is stored.",
+        ("wal_bytes", "duration_s", "reason"),
     ),
     LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued a second time.", ("epoch", "reason")),
     LogEvent.INDEX_FAILED: Event(
         "Maintenance of the store failed (checkpoint, index or retention); the message log is intact.",
         ("error", "error_type"),
     ),
+    LogEvent.INDEX_REBUILT: Event(
+        "The index was built again from the log: `missing`, `outdated` (by another version), `foreign` (of "
+        "another epoch), `unfinished` (interrupted), `repaired` (of single entries), or `damaged`.",
+        ("reason", "count", "duration_s"),
+    ),
+    LogEvent.ROW_UNREADABLE: Event(
+        "Messages of the log are damaged or missing: clients get a `gap`. Once a run for each range of seqs.",
+        ("room", "seq", "last_seq", "error"),
+    ),
+    LogEvent.FEEDING_FAILED: Event(
+        "Lagging sessions cannot be sent messages, because the log cannot be read; tried again each second.",
+        ("error",),
+    ),
+    LogEvent.FEEDING_RECOVERED: Event("Lagging sessions are sent messages again."),
     LogEvent.TRIMMED: Event("Retention deleted messages of `count` rooms.", ("count",)),
     LogEvent.LOOP_LAG: Event("The event loop was late by more than 250 ms.", ("lag_ms", "sessions")),
     LogEvent.HUB_BLOCKED: Event(

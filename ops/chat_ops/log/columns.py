@@ -37,7 +37,7 @@ _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("held", "lagging", "caught_up", "sessions", "deliveries", "opened", "messages"), INTEGER
     ),
-    **dict.fromkeys(("commits", "seq", "others", "count"), INTEGER),
+    **dict.fromkeys(("commits", "seq", "last_seq", "others", "count"), INTEGER),
 }
 _BY_UNIT: Final[Mapping[str, str]] = {"_ms": REAL, "_s": REAL, "_bytes": INTEGER}
 """Types by the unit suffix of a field's name."""

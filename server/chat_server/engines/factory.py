@@ -10,7 +10,7 @@ from chat_server.engines.engine import Engine
 from chat_server.engines.memory import MemoryEngine
 from chat_server.engines.sqlite.data_file_lock import StoreLocked
 from chat_server.engines.sqlite.log import SqliteEngine
-from chat_server.engines.sqlite.schema import SchemaTooNew
+from chat_server.engines.sqlite.schema import ForeignFile, SchemaTooNew
 from chat_server.settings.load import Config
 
 
@@ -26,26 +26,34 @@ def open_engine(config: Config, clock: Callable[[], float]) -> Engine:
     path = config.store_path
     if path is None:
         return MemoryEngine(config.memory_messages, clock, max_bytes=config.memory_bytes)
-    # One native thread each, so that appends (with --sync full only) do not queue behind reads.
-    appends: Final[Any] = ThreadPool(1)
-    reads: Final[Any] = ThreadPool(1)
-
-    def offload(function: Any, *args: Any) -> Any:
-        return _run_in_thread(appends, function, args)
-
-    def read_offload(function: Any, *args: Any) -> Any:
-        return _run_in_thread(reads, function, args)
-
+    # One native thread each, so that appends (with --sync full only), history, lagging sessions, and
+    # checkpoints do not wait for each other.
     try:
         return SqliteEngine(
-            path, full_sync=config.sync == "full", offload=offload, read_offload=read_offload, clock=clock
+            path,
+            full_sync=config.sync == "full",
+            offload=_thread(),
+            read_offload=_thread(),
+            feed_offload=_thread(),
+            upkeep_offload=_thread(),
+            clock=clock,
         )
-    except (StoreLocked, SchemaTooNew) as error:
+    except (StoreLocked, ForeignFile, SchemaTooNew) as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
         raise CannotStart(f"cannot store data at {error.filename or path}: {error.strerror}") from error
     except sqlite3.Error as error:
         raise CannotStart(f"cannot use the data file {path}: {error}") from error
+
+
+def _thread() -> Callable[..., Any]:
+    """Return a function that runs others in a native thread of its own, one at a time."""
+    pool: Final[Any] = ThreadPool(1)
+
+    def run(function: Callable[..., Any], *args: Any) -> Any:
+        return _run_in_thread(pool, function, args)
+
+    return run
 
 
 def _run_in_thread(pool: Any, function: Any, args: tuple[Any, ...]) -> Any:

@@ -32,6 +32,7 @@ from chat_server.core.ports.registry import (
     StoredConversation,
     StoredRoom,
 )
+from chat_server.engines.engine import IndexRebuilt, Unreadable
 
 TRIM_STEP_MESSAGES: Final = 500
 """Maximum of messages deleted by one `trim`."""
@@ -65,6 +66,7 @@ class MemoryEngine:
     sync: str | None = None
     epoch_changed = False
     pause_above_bytes = UNBOUNDED_BYTES
+    unreadable_messages = 0
 
     def __init__(
         self, messages_per_room: int, clock: Callable[[], float] = time.time, *, max_bytes: int = MAX_BYTES
@@ -247,6 +249,7 @@ class MemoryEngine:
         *,
         newest: bool,
         size: int = UNBOUNDED_BYTES,
+        catching_up: bool = False,  # noqa: ARG002  the port's
     ) -> list[MessageEvent]:
         """Return the messages of the range that are still kept; for the parameters see `Log.read`."""
         kept = self._messages.get(room, ())
@@ -305,6 +308,10 @@ class MemoryEngine:
             del self._messages[room]
             if room not in self._heads:  # released
                 self._forget_unused(room)
+
+    def take_notices(self) -> list[Unreadable | IndexRebuilt]:
+        """Return nothing: nothing is read from a disk."""
+        return []
 
     def maintain(self, *, truncate: bool = False) -> int:  # noqa: ARG002  the engine's
         """Do nothing: there is no file."""

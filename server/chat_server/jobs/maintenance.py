@@ -8,7 +8,7 @@ import gevent
 from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.ports.log import StoreUnavailable
-from chat_server.engines.engine import Engine
+from chat_server.engines.engine import Engine, Unreadable
 from chat_server.jobs.commit_loop import CommitLoop
 from chat_server.vocabulary import LogEvent
 
@@ -60,6 +60,7 @@ class StoreMaintenance:
         self._on_trimmed = on_trimmed
         self._last_trim_error = ""  # empty if the last retention round succeeded
         self._trim_due_at = 0.0  # by the loop's clock
+        self._wal_is_large = False  # another program keeps it from being emptied
 
     def run(self) -> None:
         """Maintain the store until killed."""
@@ -67,6 +68,7 @@ class StoreMaintenance:
         while True:
             self._maintain()
             self._trim()
+            self._log_notices()
             now = gevent.get_hub().loop.now()
             if now - disk_checked_at >= DISK_CHECK_INTERVAL_S or not disk_checked_at:
                 disk_checked_at = now
@@ -135,13 +137,32 @@ class StoreMaintenance:
         return True
 
     def _truncate_wal(self, size: int) -> None:
-        """Pause commits until a checkpoint has emptied the write-ahead log, which else would only grow."""
+        """Pause commits, and let a checkpoint empty the write-ahead log, which else would only grow.
+
+        It cannot be emptied while another program reads the data file: that is logged once.
+        """
         started = gevent.get_hub().loop.now()
         self._commit_loop.pause()
+        left = size
         try:
-            self._store.maintain(truncate=True)
+            left = self._store.maintain(truncate=True)
         finally:
             self._commit_loop.resume()
             gevent.get_hub().loop.update_now()
             duration = round(gevent.get_hub().loop.now() - started, 3)
-            self._log.info(LogEvent.WAL_LARGE, wal_bytes=size, duration_s=duration)
+            if left <= self._store.pause_above_bytes:
+                self._log.info(LogEvent.WAL_LARGE, wal_bytes=size, duration_s=duration, reason="emptied")
+            elif not self._wal_is_large:
+                self._log.warning(LogEvent.WAL_LARGE, wal_bytes=left, duration_s=duration, reason="in_use")
+            self._wal_is_large = left > self._store.pause_above_bytes
+
+    def _log_notices(self) -> None:
+        """Log what the store has found out about its files."""
+        for one in self._store.take_notices():
+            if isinstance(one, Unreadable):
+                place = {"room": one.room, "seq": one.first, "last_seq": one.last} if one.room else {}
+                self._log.error(LogEvent.ROW_UNREADABLE, error=one.error, **place)
+            else:
+                level = "warning" if one.reason == "damaged" else "info"
+                line = {"reason": one.reason, "count": one.rows, "duration_s": one.duration_s}
+                getattr(self._log, level)(LogEvent.INDEX_REBUILT, **line)

@@ -53,6 +53,13 @@ class CoreLog(Observer):
             duration_s=round(self._clock.monotonic() - lagging.since, 3),
         )
 
+    def feeding_failed(self, error: str) -> None:
+        """Log that lagging sessions cannot be fed, and when they are fed again."""
+        if error:
+            self._log.error(LogEvent.FEEDING_FAILED, error=error)
+        else:
+            self._log.warning(LogEvent.FEEDING_RECOVERED)
+
     def delivery_failed(self, error: Exception) -> None:
         """Log the exception."""
         self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)

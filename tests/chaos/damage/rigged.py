@@ -16,6 +16,7 @@ from chat_server import app
 from chat_server.engines.sqlite import registry
 from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.reader import LogReader
+from chat_server.engines.sqlite.upkeep import Upkeep
 from chat_server.system_clock import SystemClock
 
 _SWITCHES = Path(os.environ["CHAOS_SWITCHES"])
@@ -61,7 +62,7 @@ class _Clock(SystemClock):
 def main() -> int:
     _rig(SqliteEngine, "_write_batch", "write")
     _rig(registry, "write_changes", "write")
-    _rig(LogReader, "maintain", "write")
+    _rig(Upkeep, "_checkpoint_log", "write")
     for method in ("read", "find"):
         _rig(LogReader, method, "read")
     setattr(app, "SystemClock", _Clock)  # noqa: B010  mypy sees an import

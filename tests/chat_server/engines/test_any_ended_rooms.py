@@ -122,7 +122,7 @@ def test_messages_of_ended_rooms_are_deleted_in_steps(engine: Any) -> None:
         assert len(ids) == 2
         assert stored <= {*ids}
         assert not engine._hidden
-        places = engine.reader._connection.execute("SELECT count(*) FROM place").fetchone()
+        places = engine._loop_reader._connection.execute("SELECT count(*) FROM place").fetchone()
         assert places == (2,)
     else:
         assert len(engine._places) == 2

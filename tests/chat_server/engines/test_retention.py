@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from chat_server.core.ports.log import StoredAt, StoreUnavailable
 from chat_server.engines import memory
 from chat_server.engines.memory import MemoryEngine
-from chat_server.engines.sqlite import deletion, reader, retention
+from chat_server.engines.sqlite import index, retention, upkeep
 from support.engines.kinds import SetClock, open_sqlite
 from support.engines.pen import Pen, Room, events
 
@@ -62,8 +62,9 @@ class Retention(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = MemoryEngine(10**6, self.clock) if self.in_memory else open_sqlite(self.path, self.clock)
         if not self.in_memory:
-            reads = self.store.reader
-            for connection in (self.store._connection, reads._connection, reads._checkpoint_connection):
+            places, upkept = self.store.index, self.store._upkeep
+            connections = places._connection, places._checkpoints, upkept._checkpoints
+            for connection in (self.store._connection, *connections):
                 connection.execute("PRAGMA synchronous = OFF")  # tests kill processes, not machines
         self.pen = Pen(self.store)
         for conversation in self.store.conversations_of([1]):
@@ -134,11 +135,12 @@ class Retention(RuleBasedStateMachine):
         """Delete from the log, then fail on the index; the process may die, too."""
         allowed = self.may_go(keep, 0.0)
         broken = patch.object(
-            retention, "delete_places", side_effect=sqlite3.OperationalError("disk I/O error")
+            self.store.index, "delete_places", side_effect=sqlite3.OperationalError("disk I/O error")
         )
         with broken, suppress(StoreUnavailable):
             assert self.store.trim(keep=keep, before=0.0) == {}
-        trimmed = dict(self.store._deleted_unindexed)  # empty if stale entries had to be deleted first
+        # Empty if stale entries had to be deleted first.
+        trimmed = dict(self.store._upkeep._deleted_unindexed)
         self.forget(trimmed, allowed)
         if die:
             self.reopen(killed=True, old_index=False)
@@ -196,8 +198,8 @@ def test_trim_in_any_play_keeps_reads_equal_to_model(
 ) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 3)
     monkeypatch.setattr(memory, "TRIM_STEP_MESSAGES", 3)
-    monkeypatch.setattr(deletion, "SCAN_STEP_ROOMS", 2)
-    monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)
+    monkeypatch.setattr(upkeep, "SCAN_STEP_ROOMS", 2)
+    monkeypatch.setattr(index, "INDEX_STEP_ROWS", 7)
     machine: Any = type("Machine", (Retention,), {"in_memory": in_memory})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)

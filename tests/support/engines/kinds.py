@@ -12,7 +12,7 @@ import pytest
 
 from chat_server.engines import memory
 from chat_server.engines.memory import MemoryEngine
-from chat_server.engines.sqlite import deletion, retention
+from chat_server.engines.sqlite import retention, upkeep
 from chat_server.engines.sqlite.log import SqliteEngine
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _refuse_sqlite(engine: Any) -> Iterator[None]:
 
 def _sqlite_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "TRIM_STEP_MESSAGES", 10)
-    monkeypatch.setattr(deletion, "SCAN_STEP_ROOMS", 2)
+    monkeypatch.setattr(upkeep, "SCAN_STEP_ROOMS", 2)
 
 
 def _memory_steps(monkeypatch: pytest.MonkeyPatch) -> None:

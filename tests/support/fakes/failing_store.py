@@ -64,13 +64,16 @@ class FailingStore(MemoryEngine):
         *,
         newest: bool,
         size: int = UNBOUNDED_BYTES,
+        catching_up: bool = False,
     ) -> list[MessageEvent]:
         self.on_wait()
         if self.unreadable:
             raise StoreUnavailable("unreadable")
         while self.during_read:  # it waits for the disk
             self.during_read.pop(0)()
-        return super().read(room, name, after, before, limit, newest=newest, size=size)
+        return super().read(
+            room, name, after, before, limit, newest=newest, size=size, catching_up=catching_up
+        )
 
     def conversation_named(self, key: str) -> StoredRoom | None:
         self.on_wait()

@@ -263,7 +263,11 @@ class Tables:
             found[f"row of session {row}"] = str(values)
         for row, *values in connection.execute("SELECT id, name FROM identities"):
             found[f"row of identity {row}"] = str(values)
-        rows = connection.execute("SELECT * FROM log WHERE id > ? ORDER BY id", (self._last_row,))
+        rows = connection.execute(
+            "SELECT id, room, seq, session, identity, ref, username, text, at, origin FROM log "
+            "WHERE id > ? ORDER BY id",
+            (self._last_row,),
+        )
         for row, *values in rows.fetchall():
             self._last_row = row
             transcript.write(f"* row {row} {values}")

@@ -13,7 +13,7 @@ A session joins the live feed in the same step in which its cursor is found at t
 greenlets is in between, so no message is lost or repeated.
 
 A cursor may begin with `opened` (the client does not know the conversation yet) and end with `closed` at a
-fixed seq. Messages that retention has deleted are reported by one `gap` event.
+fixed seq. Messages that retention has deleted, or that are damaged, are reported by one `gap` event.
 
 `step` may wait in `Log.read` and MUST run in one greenlet only; after the wait it checks that session,
 outbox and cursor are still the same. Nothing else here MAY switch.
@@ -79,6 +79,7 @@ class Backfill:
         self._stats = stats
         self._stalled_timeout = stalled_timeout
         self._checked_at = clock.monotonic()
+        self._read_error = ""  # of the last read; empty if it succeeded
 
     @property
     def idle(self) -> bool:
@@ -145,7 +146,8 @@ class Backfill:
         membership, cursor = lagging.next_membership()
         try:
             self._feed(session, lagging, membership, cursor)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            self._note_read(str(error))
             return  # `tick` tries again
         if session.lagging is lagging and not session.outbox.queued_bytes:
             self._ready[session] = None
@@ -202,12 +204,33 @@ class Backfill:
         elif cursor.seq >= room.head:
             self._go_live(session, membership, cursor)
 
+    def _note_read(self, error: str) -> None:
+        """Report that reads of the log fail: once, until one succeeds, and when another error appears."""
+        if error != self._read_error:
+            self._read_error = error
+            self._observers.feeding_failed(error)
+
     def _read_log(self, room: Room, after: int, target: int) -> list[MessageEvent]:
+        """Return the next messages of a room. Raises `ValueError` if the answer would move a cursor back."""
         found = room.read_tail(after, target + 1, CHUNK_MESSAGES, newest=False)
         if found is None:
             found = self._log.read(
-                room.id, room.name, after, target + 1, CHUNK_MESSAGES, newest=False, size=CHUNK_TEXT_BYTES
+                room.id,
+                room.name,
+                after,
+                target + 1,
+                CHUNK_MESSAGES,
+                newest=False,
+                size=CHUNK_TEXT_BYTES,
+                catching_up=True,
             )
+            if self._read_error:
+                self._note_read("")
+        seq = after
+        for event in found:
+            if not seq < event.seq <= target:
+                raise ValueError(f"{room.name}: the log has seq {event.seq} between {seq} and {target + 1}")
+            seq = event.seq
         return found
 
     @staticmethod
@@ -216,8 +239,8 @@ class Backfill:
     ) -> tuple[bytes, int]:
         """Return the messages after `after` as at most `CHUNK_BYTES` (or one message), and the last seq.
 
-        If messages are missing because retention deleted them, one `gap` event replaces them, in front of the
-        first message that exists.
+        If messages can no longer be had (retention deleted them, or they are damaged), one `gap` event
+        replaces them, in front of the first message that exists.
         """
         encoding = session.encoding
         if not events:

@@ -30,6 +30,9 @@ class Observer:
     def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         """Note that a session which was reported as lagging is live in all its rooms."""
 
+    def feeding_failed(self, error: str) -> None:
+        """Note that lagging sessions cannot be fed from the store, and why; empty: it works again."""
+
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
         """Note the messages of a commit, after their delivery."""
 
@@ -58,6 +61,10 @@ class Observers(Observer):
     def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         """Notify all."""
         self._notify(lambda observer: observer.session_caught_up(session, lagging))
+
+    def feeding_failed(self, error: str) -> None:
+        """Notify all."""
+        self._notify(lambda observer: observer.feeding_failed(error))
 
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
         """Notify all."""

@@ -103,12 +103,15 @@ class Log(Protocol):
         *,
         newest: bool,
         size: int = UNBOUNDED_BYTES,
+        catching_up: bool = False,
     ) -> list[MessageEvent]:
         """Return up to `limit` messages of a room with after < seq < before, ascending. May wait.
 
         `name` is the room's, for the events. With `newest` they are the last ones of that range, else the
         first. Reading stops once their texts exceed `size` bytes of UTF-8 in total, so at least one is
-        returned if there is any. Raises `StoreUnavailable`.
+        returned if there is any. A message that is left out between others, or before `before`, can no longer
+        be had: it was deleted, or is damaged. With `catching_up` it does not wait for reads without it.
+        Raises `StoreUnavailable`.
         """
 
     def find(self, stored_at: StoredAt) -> MessageEvent | None:

@@ -1,5 +1,5 @@
-"""The SQLite engine: an append-only log, an index derived from it, and one reader thread.
+"""The SQLite engine: an append-only log, an index derived from it, and threads that read both.
 
-Imports `core/ports` and `chat_protocol`, and nothing else of the server.
-Open `log.py` first, then `reader.py`.
+Imports `core/ports`, `engines/engine.py` and `chat_protocol`, and nothing else of the server.
+Open `log.py` first, then `reader.py` and `index.py`.
 """

@@ -11,7 +11,7 @@ CACHE_KIB: Final = 64 * 1024
 """Page cache in KiB of a writing connection: recently changed pages are likely to change again."""
 
 READ_CACHE_KIB: Final = 1024
-"""Page cache in KiB of a connection that only reads the log: pages are seldom read twice in a short time."""
+"""Page cache in KiB of what a connection only reads: pages are seldom read twice in a short time."""
 
 PAGE_BYTES: Final = 1024
 """A commit writes whole pages. Small pages halve the cost of committing one message, reduce its write-ahead
@@ -30,6 +30,44 @@ def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def connect_index(index: Path, log: Path) -> sqlite3.Connection:
+    """Open the index for writing, with the log attached as `log` for reading only.
+
+    So no transaction of the index ever takes the log's write lock.
+    """
+    connection = connect(index, full_sync=False)
+    try:
+        _attach_log(connection, log)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(index: Path, log: Path) -> sqlite3.Connection:
+    """Open the index and, attached as `log`, the log, both for reading only."""
+    connection = sqlite3.connect(
+        f"{index.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        timeout=0,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        _attach_log(connection, log)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _attach_log(connection: sqlite3.Connection, log: Path) -> None:
+    connection.execute("ATTACH ? AS log", (f"{log.absolute().as_uri()}?mode=ro",))
+    connection.execute(f"PRAGMA log.cache_size = -{READ_CACHE_KIB}")
 
 
 def _create(path: Path) -> None:

@@ -1,16 +1,19 @@
-"""The message log in SQLite: appended to in the event loop, indexed and read in one native thread.
+"""The message log in SQLite: appended to in the event loop, read and looked after in native threads.
 
 The loop's connection only appends: a commit takes microseconds, since it writes to the page cache (`--sync
-normal`) and never waits for a lock (busy_timeout 0). Everything else goes to the `LogReader`, which has
-connections and a thread of its own.
+normal`) and never waits for a lock (busy_timeout 0). Everything else has connections and threads of its own:
+one for history, one for sessions that catch up, one for the upkeep, so that none of them waits for another.
 """
 
+import contextlib
+import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
+from zlib import crc32
 
 from msgspec import structs
 
@@ -20,23 +23,27 @@ from chat_server.core.ports.log import (
     Appended,
     ConversationRow,
     NewMessage,
+    Origin,
     StoredAt,
     StoreUnavailable,
 )
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord, StoredConversation, StoredRoom
-from chat_server.engines.sqlite import deletion, registry
-from chat_server.engines.sqlite.connect import connect, transaction
-from chat_server.engines.sqlite.data_file_lock import lock_data_file
+from chat_server.engines.engine import IndexRebuilt, Unreadable
+from chat_server.engines.sqlite import registry
+from chat_server.engines.sqlite.connect import PAGE_BYTES, connect, transaction
+from chat_server.engines.sqlite.damage import UnreadableRows
+from chat_server.engines.sqlite.data_file_lock import DataFileLock, check_regular
+from chat_server.engines.sqlite.files import FileWatch, disk_sizes
+from chat_server.engines.sqlite.index import Index
 from chat_server.engines.sqlite.reader import LogReader
+from chat_server.engines.sqlite.retention import Retention
 from chat_server.engines.sqlite.rows import INSERT, Row
-from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, migrate
-from chat_server.engines.sqlite.sizes import disk_sizes
+from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, check_own, migrate
 from chat_server.engines.sqlite.tail_guard import TailGuard
+from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_offloaded
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """Size of the write-ahead log above which commits pause until a checkpoint has emptied it."""
-
-T = TypeVar("T")
 
 _WRITE_PROBE: Final = (
     "INSERT INTO meta (key, value) VALUES ('trial', '')",
@@ -45,14 +52,18 @@ _WRITE_PROBE: Final = (
 """Statements of an empty append: they rewrite a page without a change. An empty transaction would write
 nothing, and so not notice a full disk."""
 
-Offload = Callable[..., Any]
-"""Runs a function in a native thread while the calling greenlet waits (gevent's ThreadPool.apply)."""
+_CLIENT: Final = Origin.CLIENT
+_CLIENT_TEXT: Final = Origin.CLIENT.value
+_SERVER_TEXT: Final = Origin.SERVER.value
+"""A plain `str`: of a subclass the sqlite3 module asks each time how to store it."""
 
 
 class SqliteEngine:
     """One data file, locked by one server while it runs. `clock`: seconds since the epoch, for timestamps.
 
-    Raises `StoreLocked`, `SchemaTooNew`, `OSError` or `sqlite3.Error` if the file cannot be used.
+    `read_offload` reads history, `feed_offload` what sessions miss, `upkeep_offload` does the maintenance;
+    each in a native thread, all in the one of `read_offload` if the others are not given. Raises
+    `StoreLocked`, `ForeignFile`, `SchemaTooNew`, `OSError` or `sqlite3.Error` if the file cannot be used.
     """
 
     kind = "sqlite"
@@ -65,42 +76,91 @@ class SqliteEngine:
         full_sync: bool,
         offload: Offload,
         read_offload: Offload,
+        feed_offload: Offload | None = None,
+        upkeep_offload: Offload | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = path
+        self.path = path = Path(os.path.realpath(path))
         self.location, self.folder = str(path), str(path.parent)
         self.sync: str | None = "full" if full_sync else "normal"
         self._full_sync = full_sync
         self._offload = offload
         self._read_offload = read_offload
+        self._feed_offload = feed_offload or read_offload
+        self._upkeep_offload = upkeep_offload or read_offload
         self._clock = clock
-        self._lock = lock_data_file(path)
+        self._closers: list[Callable[[], object]] = []  # of what is open, in the order of opening
         try:
-            self._connection = connect(path, full_sync=full_sync)
+            self._open(path)
         except BaseException:
-            self._lock.close()
+            while self._closers:
+                self._closers.pop()()
             raise
-        try:
-            migrate(self._connection, LOG_MIGRATIONS, str(path))
-            self._last_id = self._max_id("SELECT max(id) FROM log")
-            self._last_identity = self._max_id("SELECT max(id) FROM identities")
-            self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
-            self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
-            # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
-            self._hidden = registry.hidden_seqs(self._connection)
-            self._surplus = deletion.Surplus(self._connection, self._hidden)
-            self._file_lost = False
-            # Last deleted seq by room, still to be deleted from the index.
-            self._deleted_unindexed: dict[int, int] = {}
-            self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
-            self.epoch, self.epoch_changed = self._begin_epoch()
-            self._known_inodes = self._current_inodes()
-            self.reader = LogReader(path, self.epoch)
-        except BaseException:
-            self._connection.close()
-            self._lock.close()
-            raise
+
+    def _open(self, path: Path) -> None:
+        check_regular(path)
+        check_own(path)
+        self._lock = DataFileLock(path)
+        self._closers.append(self._lock.release)
+        self._connection = connect(path, full_sync=self._full_sync)
+        self._closers.append(self._connection.close)
+        migrate(self._connection, LOG_MIGRATIONS, str(path))
+        self._last_id = self._max_id("SELECT max(id) FROM log")
+        self._last_identity = self._max_id("SELECT max(id) FROM identities")
+        self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
+        self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
+        # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
+        self._hidden = registry.hidden_seqs(self._connection)
+        self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
+        self._closers.append(lambda: self._tail_guard.close(clean=False))
+        self.epoch, self.epoch_changed = self._begin_epoch()
+        self._unreadable = UnreadableRows()
+        self.index = Index(path, self.epoch, self._last_id)
+        self._closers.append(lambda: self.index.close(self._last_id))
+        self.history_reader, self.feed_reader, self._loop_reader = (self._open_reader() for _ in range(3))
+        self._index_rows()
+        self._gate = WriteGate(path, FileWatch(path, PAGE_BYTES))
+        self._closers.append(self._gate.watch.close)
+        self.index.on_replacing = self._gate.watch.ignore_index
+        self.index.on_replaced = self._gate.watch.accept_index
+        self._upkeep = Upkeep(
+            self._connection,
+            self._gate,
+            self.index,
+            Retention(self.index, self._unreadable),
+            self._hidden,
+            checkpoints=connect(path, full_sync=False),
+            write_offload=self._offload if self._full_sync else _run_here,
+            offload=self._upkeep_offload,
+        )
+
+    def _open_reader(self) -> LogReader:
+        reader = LogReader(self.path, self.index, self._unreadable)
+        self._closers.append(reader.close)
+        return reader
+
+    def _index_rows(self) -> None:
+        """Index what is not indexed yet, unless a thread does it, and begin a new epoch if rows are lost."""
+        # A full disk must not prevent a start: rows that are not indexed are searched in the log itself, and
+        # maintenance reports the error.
+        with contextlib.suppress(sqlite3.OperationalError, StoreUnavailable):
+            self.index.update(self._last_id)
+        _, skipped = self._loop_reader.heads((), self._last_id)
+        if skipped and not self.epoch_changed:
+            self.epoch, self.epoch_changed = self._begin_epoch(tail_lost=True)
+            self.index.adopt_epoch(self.epoch)
+
+    # What was found out
+
+    @property
+    def unreadable_messages(self) -> int:
+        """Return how many messages this run has found to be unreadable."""
+        return self._unreadable.messages
+
+    def take_notices(self) -> list[Unreadable | IndexRebuilt]:
+        """Return what was found out since the last call."""
+        return [*self._unreadable.take_new(), *self.index.take_notices()]
 
     # Registry
 
@@ -108,7 +168,7 @@ class SqliteEngine:
         """Return the public rooms, by their last messages. Raises `StoreUnavailable`."""
         try:
             rooms = self._load_heads(registry.public_rooms(self._connection))
-            last_rows = self.reader.last_rows([room.id for room in rooms])
+            last_rows = self._loop_reader.last_rows([room.id for room in rooms], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
         return sorted(rooms, key=lambda room: last_rows[room.id])
@@ -137,12 +197,12 @@ class SqliteEngine:
         return [structs.replace(one, room=room) for one, room in zip(found, rooms, strict=True)]
 
     def conversation_named(self, key: str) -> StoredRoom | None:
-        """Look a conversation up, in the reader thread."""
-        return self._run_in_reader(self.reader.conversation, key, self._last_id)
+        """Look a conversation up, in the thread for history."""
+        return run_offloaded(self._read_offload, self.history_reader.conversation, key, self._last_id)
 
     def _load_heads(self, rooms: Sequence[StoredRoom]) -> list[StoredRoom]:
         """Return the rooms with the heads of the messages that are kept, and issue later seqs from there."""
-        heads = self.reader.heads([room.id for room in rooms], self._last_id)
+        heads, _ = self._loop_reader.heads([room.id for room in rooms], self._last_id)
         found = [structs.replace(room, head=max(room.head, heads[room.id])) for room in rooms]
         self._heads.update((room.id, room.head) for room in found)
         return found
@@ -154,8 +214,9 @@ class SqliteEngine:
 
     def write(self, changes: RegistryChanges) -> list[StoredRoom]:
         """Commit the changes. May wait for the disk with `--sync full`, never otherwise."""
-        if self._file_lost:
-            self._check_file()
+        gate = self._gate
+        if time.monotonic() >= gate.look_due_at:
+            gate.check()
         # Its own heads: no seq that was issued may be issued again, whatever the caller knows.
         ended = [max(room.head, self._heads.get(room.id, 0)) for room in changes.ended_rooms]
         arguments = self._connection, changes, ended, round(self._clock(), 6), self._last_room_id
@@ -166,7 +227,7 @@ class SqliteEngine:
                 else registry.write_changes(*arguments)
             )
         except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
+            raise self._gate.write_failed(error) from error
         for gone, head in zip(changes.ended_rooms, ended, strict=True):
             self._heads.pop(gone.id, None)
             self._hidden[gone.id] = head
@@ -177,7 +238,10 @@ class SqliteEngine:
                 self._heads[room.id] = room.head
         known = [room for room in rooms if room.id not in self._heads]  # stored earlier, and released
         if known:
-            self._load_heads(known)
+            try:
+                self._load_heads(known)
+            except sqlite3.Error as error:
+                raise StoreUnavailable(str(error)) from error
         return [structs.replace(room, head=self._heads[room.id]) for room in rooms]
 
     # Log
@@ -187,14 +251,14 @@ class SqliteEngine:
 
         An empty one changes nothing, but is written like any other, so that it shows whether writes succeed.
         """
-        if self._file_lost:
-            self._check_file()
+        gate = self._gate
+        if time.monotonic() >= gate.look_due_at:
+            gate.check()
         timestamp = int(self._clock() * 1e6 + 0.5) / 1e6  # in microseconds; `round` takes six times as long
         heads = self._heads
         row_id = self._last_id
         bases: dict[int, int] = {}
         rows: list[Row] = []
-        stored_at: list[Any] = []  # opaque to the core: ids of rows
         try:
             for message in messages:
                 room = message.room
@@ -203,19 +267,25 @@ class SqliteEngine:
                     bases[room] = head
                 heads[room] = seq = head + 1
                 row_id += 1
-                stored_at.append(row_id)
+                session, identity, ref = message.session, message.identity, message.ref
+                username, text = message.username, message.text
+                origin = _CLIENT_TEXT if message.origin is _CLIENT else _SERVER_TEXT
                 rows.append(
                     (
                         row_id,
                         room,
                         seq,
-                        message.session,
-                        message.identity,
-                        message.ref,
-                        message.username,
-                        message.text,
+                        session,
+                        identity,
+                        ref,
+                        username,
+                        text,
                         timestamp,
-                        message.origin,
+                        origin,
+                        crc32(  # `rows.checksum`, inlined: this saves a call per message
+                            f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
+                            row_id + 3 * seq + 5 * room + 7 * identity,
+                        ),
                     )
                 )
             if self._full_sync:
@@ -225,10 +295,14 @@ class SqliteEngine:
         except BaseException as error:
             heads.update(bases)
             if isinstance(error, sqlite3.Error):
-                raise StoreUnavailable(str(error)) from error
+                raise self._gate.write_failed(error) from error
             raise
+        stored_at: Any = range(self._last_id + 1, row_id + 1)  # opaque to the core: ids of rows
         self._last_id = row_id
-        self._tail_guard.advance(row_id)
+        try:
+            self._tail_guard.advance(row_id)
+        except OSError as error:  # the batch is stored; the next one is not
+            gate.stop(f"cannot write {self.path}-mark: {error.strerror}")
         return Appended(timestamp, bases, stored_at)
 
     def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationRow]) -> None:
@@ -251,11 +325,13 @@ class SqliteEngine:
 
     def release(self, room: int) -> None:
         """Forget the head of a room that gets no more messages."""
-        self._heads.pop(room, None)
+        head = self._heads.pop(room, None)
+        if head is not None and self.index.building:
+            self.index.known_heads[room] = head
 
     def refs(self, session: str, limit: int) -> dict[int, StoredAt]:
-        """Read a session's refs, in the reader thread."""
-        return self._run_in_reader(self.reader.refs, session, limit, self._last_id)
+        """Read a session's refs, in the thread for lagging sessions."""
+        return run_offloaded(self._feed_offload, self.feed_reader.refs, session, limit, self._last_id)
 
     def read(
         self,
@@ -267,113 +343,62 @@ class SqliteEngine:
         *,
         newest: bool,
         size: int = UNBOUNDED_BYTES,
+        catching_up: bool = False,
     ) -> list[MessageEvent]:
-        """Read a range of messages, in the reader thread."""
+        """Read a range of messages, in one of the reading threads."""
+        offload, reader = (
+            (self._feed_offload, self.feed_reader)
+            if catching_up
+            else (self._read_offload, self.history_reader)
+        )
         after = max(after, self._hidden.get(room, 0))
-        return self._run_in_reader(
-            self.reader.read, room, name, after, before, limit, newest, size, self._last_id
+        head = self._heads.get(room)
+        return run_offloaded(
+            offload, reader.read, room, name, after, before, limit, newest, size, self._last_id, head
         )
 
     def find(self, stored_at: StoredAt) -> MessageEvent | None:
-        """Read one row of the log, in the reader thread."""
-        return self._run_in_reader(self.reader.find, stored_at)
+        """Read one row of the log, in the thread for history."""
+        return run_offloaded(self._read_offload, self.history_reader.find, stored_at)
 
     def trim(self, *, keep: int, before: float) -> dict[int, int]:
-        """Delete up to `retention.TRIM_STEP_MESSAGES` messages between commits; the reader thread finds them.
-
-        The last row of the log is kept whatever its age: the next id and the tail guard depend on it.
-        """
-        self._check_file()
-        found = self._surplus.find(
-            self.reader,
-            self._run_in_reader,
-            self._run_write,
-            keep=keep,
-            before=before,
-            last_id=self._last_id,
-            last_room=self._last_room_id,
-        )
-        if found:
-            trimmed = {one.room: one.seq for one in found}  # ascending, so the last seq of a room remains
-            self._run_write(deletion.delete_messages, self._connection, found, trimmed)
-            self._deleted_unindexed |= trimmed
-        if self._deleted_unindexed:
-            self._run_in_reader(self.reader.unindex, self._deleted_unindexed, self._last_id)
-        deleted, self._deleted_unindexed = self._deleted_unindexed, {}
-        return deleted
-
-    def _run_write(self, write: Callable[..., None], *args: Any) -> None:
-        """Run a transaction of the appending connection. Raises `StoreUnavailable`."""
-        try:
-            if self._full_sync:
-                self._offload(write, *args)
-            else:
-                write(*args)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
-
-    def _check_file(self) -> None:
-        """Raise `StoreUnavailable` if the data file or its write-ahead log was removed or replaced."""
-        found = self._current_inodes()
-        if self._known_inodes[1] is None:  # SQLite creates it with the first write
-            self._known_inodes[1] = found[1]
-        self._file_lost = found != self._known_inodes
-        if self._file_lost:
-            raise StoreUnavailable(f"{self.path} was removed or replaced while in use: restart the server")
-
-    def _current_inodes(self) -> list[tuple[int, int] | None]:
-        """Return device and inode of the data file and its write-ahead log, None for a missing file."""
-        found: list[tuple[int, int] | None] = []
-        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
-            try:
-                status = path.stat()
-                found.append((status.st_dev, status.st_ino))
-            except FileNotFoundError:
-                found.append(None)
-        return found
+        """Delete up to `retention.TRIM_STEP_MESSAGES` messages between commits (sqlite/upkeep.py)."""
+        return self._upkeep.trim(keep, before, self._last_id, self._last_room_id)
 
     def maintain(self, *, truncate: bool = False) -> int:
-        """Update the index and checkpoint the write-ahead log; return the bytes of the write-ahead log.
-
-        Called about once a second: its fsync bounds what a power loss can cost. `truncate` empties the
-        write-ahead log; appends MUST pause meanwhile. May wait. Raises `StoreUnavailable`.
-        """
-        self._check_file()
-        return self._run_in_reader(self.reader.maintain, self._last_id, truncate)
+        """Checkpoint log and index; return the bytes of the write-ahead log (sqlite/upkeep.py)."""
+        return self._upkeep.maintain(self._last_id, truncate=truncate)
 
     def disk_sizes(self) -> dict[str, int]:
         """Return the bytes of data and write-ahead logs, and those free, by their names in the event log."""
         return disk_sizes(self.path)
 
-    def _run_in_reader(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a method of the reader in its thread and return its result. Raises `StoreUnavailable`."""
-        try:
-            answer: T = self._read_offload(function, *args)
-        except sqlite3.Error as error:
-            raise StoreUnavailable(str(error)) from error
-        return answer
-
     def close(self) -> None:
         """Checkpoint the write-ahead log and close the files.
 
-        Raises `sqlite3.Error` if the checkpoint fails; the files are closed in any case.
+        Raises `sqlite3.Error` or `OSError` if that fails; the files are closed in any case.
         """
         clean = False
         try:
-            self.reader.close(self._last_id)
+            intact = self._gate.is_open()
+            self._gate.watch.close()
+            for reader in (self.history_reader, self.feed_reader, self._loop_reader):
+                reader.close()
+            self._upkeep.close()
+            self.index.close(self._last_id)
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            clean = not busy  # else another program reads the file, and the write-ahead log remains
+            clean = not busy and intact  # if busy, another program reads, and the write-ahead log remains
         finally:
             self._connection.close()
             self._tail_guard.close(clean=clean)
-            self._lock.close()
+            self._lock.release()
 
-    def _begin_epoch(self) -> tuple[str, bool]:
+    def _begin_epoch(self, *, tail_lost: bool = False) -> tuple[str, bool]:
         """Return the epoch, and whether it replaces an earlier one because the log has lost its tail."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
         epoch = row[0] if row else ""
         changed = bool(epoch)
-        if not epoch or not self._tail_guard.matches(self._last_id, epoch):
+        if tail_lost or not epoch or not self._tail_guard.matches(self._last_id, epoch):
             epoch = secrets.token_hex(8)
             with transaction(self._connection):
                 self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
@@ -388,3 +413,7 @@ class SqliteEngine:
     def _max_id(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
+
+
+def _run_here(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)

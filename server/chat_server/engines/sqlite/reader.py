@@ -1,321 +1,356 @@
-"""Read side of the SQLite log: index, range reads, retention queries, checkpoints. Runs in the reader thread.
+"""Reads messages of the log through the index, and checks what it reads. A reader is for one native thread.
 
-MUST NOT touch the event loop, sessions or the appending connection. A lock allows one call at a time; the
-connections belong to the thread that holds it.
+A page of messages is read by one statement, which joins each entry of the index with the row of the log that
+has the same id, room and seq. If the answer is not complete, or a row is not what was written (rows.py), the
+page is read once more, entry by entry: what the index has wrong is repaired from the log, and what the log
+itself has lost is noted (damage.py) and left out. MUST NOT touch the event loop, sessions or the appending
+connection.
 """
 
-import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from chat_protocol.events import MessageEvent
-from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt
+from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt, StoreUnavailable
 from chat_server.core.ports.registry import StoredRoom
-from chat_server.engines.sqlite import refs, retention
-from chat_server.engines.sqlite.connect import READ_CACHE_KIB, connect, transaction
-from chat_server.engines.sqlite.rows import COLUMNS, Row, from_row, text_bytes
-from chat_server.engines.sqlite.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
+from chat_server.engines.sqlite import refs
+from chat_server.engines.sqlite.connect import connect_to_read
+from chat_server.engines.sqlite.damage import LogScan, UnreadableRows, is_bad_content
+from chat_server.engines.sqlite.index import Index, heads_of
+from chat_server.engines.sqlite.rows import READ_AS_JSON, Row, RowDamaged, decode_rows, from_row, text_bytes
 
-INDEX_STEP_ROWS: Final = 20_000
-"""Rows indexed in one transaction: enough to be cheap, few enough to let reads in between."""
+PAGE_ROWS: Final = 128
+"""Rows read by one statement."""
 
-MAINTENANCES_PER_PRUNE: Final = 8
-"""Maintenance runs (about one a second) per pruning of the refs."""
+SCAN_ROWS: Final = 20_000
+"""Rows at the end of the log that are searched while the index is being built: some 5 ms."""
 
-T = TypeVar("T")
+MAX_REPAIRS: Final = 20
+"""Repairs of the index for one page; each makes at least one entry right."""
 
-_READ: Final = (
-    f"SELECT {', '.join('l.' + name for name in COLUMNS.split(', '))} "  # noqa: S608  names only
-    "FROM place p JOIN log.log l ON l.id = p.id "
-    "WHERE p.room = ? AND p.seq > ? AND p.seq < ? ORDER BY p.seq {order} LIMIT ?"
+_ENTRIES: Final = (
+    "SELECT seq, id FROM place WHERE room = ? AND seq >= ? AND seq <= ? ORDER BY seq {order} LIMIT ?"
 )
+
+_PAGE: Final = (
+    f"SELECT {READ_AS_JSON} FROM ({_ENTRIES}) p "  # noqa: S608  constants only
+    "LEFT JOIN log.log l ON l.id = p.id AND l.room = ? AND l.seq = p.seq"
+)
+
+_SCAN: Final = (
+    f"SELECT {READ_AS_JSON} FROM (SELECT * FROM log.log "  # noqa: S608  constants only
+    "WHERE id > ? AND room = ? AND seq >= ? AND seq <= ? ORDER BY id {order} LIMIT ?) l"
+)
+
+_ROW: Final = f"SELECT {READ_AS_JSON} FROM log.log l WHERE l.id = ?"  # noqa: S608  constants only
 
 
 class LogReader:
-    """Reads the log through an index in a separate file, which is built in bulk up to a watermark."""
+    """One connection that reads. A lock allows one call at a time."""
 
-    def __init__(self, path: Path, epoch: str) -> None:
+    def __init__(self, path: Path, index: Index, unreadable: UnreadableRows) -> None:
         self._path = path
-        self._epoch = epoch
+        self._index = index
+        self._unreadable = unreadable
         self._lock = threading.Lock()
-        self._maintenances = 0
-        self._pruned_upto = ""  # id of the session up to which refs were pruned
-        self._index_rebuilt = False  # the index was found damaged and rebuilt: at most once a run
-        self._connection, self._watermark = self._open_connection()
-        try:
-            self._checkpoint_connection = connect(path, full_sync=False)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._generation = index.generation
+        self._connection = connect_to_read(index.path, path)
 
-    def heads(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
-        """Return the last seq by room id, 0 without messages, in a log that ends at `last_id`."""
+    def heads(self, rooms: Sequence[int], last_id: int) -> tuple[dict[int, int], int]:
+        """Return the last seq by room id, 0 without messages, in a log that ends at `last_id`.
+
+        Also how many rows of the log could not be looked at, since their pages are damaged.
+        """
         with self._lock:
-            try:
-                self._update_index(last_id)
-            except sqlite3.OperationalError:
-                # A full disk must not prevent a start: rows that are not indexed are searched in the log
-                # itself, and maintenance reports the error.
-                self._watermark = self._stored_watermark()
-            try:
-                return self._read_heads(rooms)
-            except sqlite3.DatabaseError as error:
-                self._rebuild_index(error)
-                return self._read_heads(rooms)
+            if self._index.building:
+                known = self._index.known_heads
+                return {room: known.get(room, 0) for room in rooms}, self._index.skipped_rows
+            connection = self._connect()
+            scan = LogScan(connection)
+            newest = heads_of(scan, connection, self._index.watermark, last_id)
+            query = "SELECT max(seq) FROM place WHERE room = ?"
+            heads = {}
+            for room in rooms:
+                (indexed,) = connection.execute(query, (room,)).fetchone()
+                heads[room] = max(indexed or 0, newest.get(room, 0))
+            return heads, scan.skipped_rows + self._index.skipped_rows
 
-    def _read_heads(self, rooms: Sequence[int]) -> dict[int, int]:
-        query = "SELECT room, max(seq) FROM log.log WHERE id > ? GROUP BY room"
-        newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
-        heads = {}
-        for room in rooms:
-            (indexed,) = self._connection.execute(
-                "SELECT max(seq) FROM place WHERE room = ?", (room,)
-            ).fetchone()
-            heads[room] = max(indexed or 0, newest.get(room, 0))
-        return heads
+    def read(
+        self,
+        room: int,
+        name: str,
+        after: int,
+        before: int,
+        limit: int,
+        newest: bool,
+        size: int,
+        last_id: int,
+        head: int | None,
+    ) -> list[MessageEvent]:
+        """Return up to `limit` messages with after < seq < before, ascending; for `size` see `Log.read`.
 
-    def last_rows(self, rooms: Sequence[int]) -> dict[int, int]:
-        """Return the id of the last row by room id, 0 without messages."""
-        query = "SELECT room, max(id) FROM log.log WHERE id > ? GROUP BY room"
+        `head`: the last seq of the room, None if the caller does not know it.
+        """
         with self._lock:
-            newest: dict[int, int] = dict(self._connection.execute(query, (self._watermark,)).fetchall())
+            if head is None:
+                self._index.update(last_id)
+                query = "SELECT max(seq) FROM place WHERE room = ?"
+                (head,) = self._connect().execute(query, (room,)).fetchone()
+            first, last = max(after + 1, 1), min(before - 1, head or 0)
+            page = _Page(room, name, newest, last_id)
+            rows: list[Row] = []
+            while first <= last and len(rows) < limit and size >= 0:
+                page.first, page.last, page.limit = first, last, min(limit - len(rows), PAGE_ROWS)
+                found = self._read_page(page)
+                for row in found:
+                    rows.append(row)
+                    if size < UNBOUNDED_BYTES:
+                        size -= text_bytes(row)
+                        if size < 0:
+                            break
+                first, last = page.rest()
+        return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
+
+    def refs(self, session: str, limit: int, last_id: int) -> dict[int, StoredAt]:
+        """Return a session's last refs, oldest first, each with the id of its log row."""
+        with self._lock:
+            self._index.update(last_id)
+            return refs.newest(self._connect(), session, limit)
+
+    def last_rows(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
+        """Return the id of the last row by room id, 0 without messages, or if nothing is indexed yet."""
+        with self._lock:
+            if self._index.building:
+                return dict.fromkeys(rooms, 0)
+            connection = self._connect()
+            query = "SELECT room, max(id) FROM log.log WHERE id > ? AND id <= ? GROUP BY room"
+            newest: dict[int, int] = {}
+            LogScan(connection).run(
+                lambda low, high: newest.update(connection.execute(query, (low, high))),
+                self._index.watermark,
+                last_id,
+            )
             found = {}
             for room in rooms:
-                row = self._connection.execute(
+                row = connection.execute(
                     "SELECT id FROM place WHERE room = ? ORDER BY seq DESC LIMIT 1", (room,)
                 ).fetchone()
                 found[room] = newest.get(room) or (row[0] if row else 0)
             return found
 
-    def _stored_watermark(self) -> int:
-        (watermark,) = self._connection.execute("SELECT id FROM watermark").fetchone()
-        return int(watermark)
-
-    def read(
-        self, room: int, name: str, after: int, before: int, limit: int, newest: bool, size: int, last_id: int
-    ) -> list[MessageEvent]:
-        """Return up to `limit` messages with after < seq < before, ascending; for `size` see `Log.read`."""
-        query = _READ.format(order="DESC" if newest else "ASC")
-        with self._lock:
-            rows = self._with_index(
-                last_id, lambda: self._fetch_rows(query, (room, after, before, limit), size)
-            )
-        return [from_row(row, name) for row in (reversed(rows) if newest else rows)]
-
-    def _fetch_rows(self, query: str, wanted: tuple[int, ...], size: int) -> list[Row]:
-        with contextlib.closing(self._connection.execute(query, wanted)) as cursor:
-            if size >= UNBOUNDED_BYTES:
-                return cursor.fetchall()
-            rows: list[Row] = []
-            for row in cursor:
-                rows.append(row)
-                size -= text_bytes(row)
-                if size < 0:
-                    break
-            return rows
-
-    def refs(self, session: str, limit: int, last_id: int) -> dict[int, StoredAt]:
-        """Return a session's last refs, oldest first, each with the id of its log row."""
-        with self._lock:
-            return self._with_index(last_id, lambda: refs.newest(self._connection, session, limit))
-
     def conversation(self, key: str, last_id: int) -> StoredRoom | None:
         """Return the conversation of that folded name with its head, None if there is none."""
-
-        def find() -> StoredRoom | None:
-            row = self._connection.execute(
-                "SELECT id, name, low, high, trimmed, (SELECT max(seq) FROM place WHERE room = rooms.id) "
-                "FROM log.rooms WHERE key = ? AND low IS NOT NULL",
-                (key,),
-            ).fetchone()
-            if row is None:
-                return None
-            room, name, low, high, trimmed, last = row
-            return StoredRoom(room, name, key, (low, high), max(last or 0, trimmed), trimmed)
-
         with self._lock:
-            return self._with_index(last_id, find)
-
-    def surplus_by_age(self, before: float, last_id: int) -> list[retention.SurplusMessage]:
-        """Return messages older than `before` (s since 1970), at most one step of them."""
-        with self._lock:
-            return self._with_index(
-                last_id, lambda: retention.surplus_by_age(self._connection, before, last_id)
+            self._index.update(last_id)
+            row = (
+                self._connect()
+                .execute(
+                    "SELECT id, name, low, high, trimmed, (SELECT max(seq) FROM place WHERE room = rooms.id) "
+                    "FROM log.rooms WHERE key = ? AND low IS NOT NULL",
+                    (key,),
+                )
+                .fetchone()
             )
-
-    def surplus_by_count(self, rooms: range, keep: int, last_id: int) -> list[retention.SurplusMessage]:
-        """Return messages of these rooms that have `keep` newer ones, at most one step of them."""
-        with self._lock:
-            return self._with_index(
-                last_id, lambda: retention.surplus_by_count(self._connection, rooms, keep, last_id)
-            )
-
-    def surplus_hidden(
-        self, rooms: dict[int, int], last_id: int
-    ) -> tuple[list[retention.SurplusMessage], list[int]]:
-        """Return hidden messages, at most one step of them, and the rooms that have none; seqs by room id."""
-        with self._lock:
-            return self._with_index(
-                last_id, lambda: retention.surplus_hidden(self._connection, rooms, last_id)
-            )
-
-    def unindex(self, trimmed: dict[int, int], last_id: int) -> None:
-        """Delete the index entries of messages deleted from the log: up to a seq by room id."""
-        with self._lock:
-            self._with_index(last_id, lambda: retention.delete_places(self._connection, trimmed))
+        if row is None:
+            return None
+        room, name, low, high, trimmed, last = row
+        return StoredRoom(room, name, key, (low, high), max(last or 0, trimmed), trimmed)
 
     def find(self, stored_at: StoredAt) -> MessageEvent | None:
-        """Return the message of a log row, None if it does not exist."""
+        """Return the message of a log row, None if it does not exist, or is damaged."""
         with self._lock:
-            row = self._connection.execute(
-                f"SELECT {COLUMNS} FROM log.log WHERE id = ?",  # noqa: S608  column names only
-                (stored_at,),
-            ).fetchone()
+            try:
+                row = self._read_row(stored_at)
+            except RowDamaged as error:
+                self._unreadable.add_row(stored_at, str(error))
+                return None
             if row is None:
                 return None
-            room = self._connection.execute(
-                "SELECT name FROM log.rooms WHERE id = ? AND hidden < ?", row[1:3]
-            ).fetchone()
-        return None if room is None else from_row(row, room[0])  # None: its room has ended
+            query = "SELECT name FROM log.rooms WHERE id = ? AND hidden < ?"
+            found = self._connect().execute(query, row[1:3]).fetchone()
+        return None if found is None else from_row(row, found[0])  # None: its room has ended
 
-    def maintain(self, last_id: int, truncate: bool) -> int:
-        """Checkpoint log and index and update the index; return the bytes of the log's write-ahead log.
-
-        The log is checkpointed first: durability must not depend on the index.
-        """
+    def close(self) -> None:
+        """Close the connection."""
         with self._lock:
-            how = "TRUNCATE" if truncate else "PASSIVE"
-            self._checkpoint_connection.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
-            self._update_index(last_id)
-            self._maintenances += 1
-            if self._maintenances % MAINTENANCES_PER_PRUNE == 0:
-                self._pruned_upto = self._with_index(
-                    last_id, lambda: refs.prune(self._connection, self._pruned_upto)
-                )
-            self._connection.execute(f"PRAGMA main.wal_checkpoint({how})").fetchall()
-            return self._wal_bytes()
-
-    def close(self, last_id: int) -> None:
-        """Update the index if possible, and close; the next start indexes what is missing."""
-        with self._lock:
-            with contextlib.suppress(sqlite3.Error):
-                self._update_index(last_id)
-                self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
             self._connection.close()
-            self._checkpoint_connection.close()
 
-    def _open_connection(self) -> tuple[sqlite3.Connection, int]:
-        """Open the index with the log attached; return the connection and the watermark."""
-        path = self._path
-        connection, watermark = _open_or_rebuild_index(path.with_name(path.name + "-index"), self._epoch)
+    def _connect(self) -> sqlite3.Connection:
+        """Return the connection, to the index file as it is now."""
+        generation = self._index.generation
+        if generation != self._generation:
+            connection = connect_to_read(self._index.path, self._path)
+            self._connection.close()
+            self._connection, self._generation = connection, generation
+        return self._connection
+
+    # A page at a time
+
+    def _read_page(self, page: "_Page") -> list[Row]:
+        """Return the rows of a page in its order, and note in the page how far they reach."""
+        if not self._index.building:
+            rows = self._join(page)
+            if rows is not None and page.take(rows):
+                return rows
         try:
-            # Read-only, so that no transaction of the index ever takes the log's write lock.
-            connection.execute("ATTACH ? AS log", (f"{path.absolute().as_uri()}?mode=ro",))
-            connection.execute(f"PRAGMA log.cache_size = -{READ_CACHE_KIB}")
-        except BaseException:
-            connection.close()
+            self._index.update(page.last_id)
+        except StoreUnavailable:
+            rows = self._scan_end(page)
+            if rows is not None and page.take(rows):
+                return rows
             raise
-        return connection, watermark
+        self._skip_trimmed(page)
+        if page.first > page.last:
+            page.next = page.first
+            return []
+        rows = self._join(page)
+        if rows is not None and page.take(rows):
+            return rows
+        for _ in range(MAX_REPAIRS):
+            rows = self._read_each(page)
+            if rows is not None:
+                return rows
+        self._index.discard(page.last_id)
+        raise StoreUnavailable(f"the index of room {page.room} cannot be repaired")
 
-    def _rebuild_index(self, error: sqlite3.DatabaseError) -> None:
-        """Rebuild the index from the log if `error` means that it is damaged, else raise `error`."""
-        if type(error) is not sqlite3.DatabaseError or self._index_rebuilt:
-            raise error  # a lock, the disk, or the log itself: a new index would not help
-        self._index_rebuilt = True
-        self._connection.close()
-        _remove_database(self._path.with_name(self._path.name + "-index"))
-        self._connection, self._watermark = self._open_connection()
+    def _join(self, page: "_Page") -> list[Row] | None:
+        """Return the rows that index and log agree on, None if they do not."""
+        query = _PAGE.format(order=page.order)
+        return self._fetch(query, (page.room, page.first, page.last, page.limit, page.room))
 
-    def _with_index(self, last_id: int, work: Callable[[], T]) -> T:
-        """Update the index and run `work`; if the index is damaged, rebuild it and run `work` again."""
-        self._update_index(last_id)
+    def _scan_end(self, page: "_Page") -> list[Row] | None:
+        """Return the rows of a page that are among the last ones of the log."""
+        query = _SCAN.format(order=page.order)
+        begin = page.last_id - SCAN_ROWS
+        return self._fetch(query, (begin, page.room, page.first, page.last, page.limit))
+
+    def _fetch(self, query: str, values: tuple[int, ...]) -> list[Row] | None:
         try:
-            return work()
+            (data,) = self._connect().execute(query, values).fetchone()
+            return decode_rows(data)
+        except RowDamaged:
+            return None
         except sqlite3.DatabaseError as error:
-            self._rebuild_index(error)
-            self._update_index(last_id)
-            return work()
+            if not is_bad_content(error):
+                raise
+            return None
 
-    def _update_index(self, last_id: int) -> None:
+    def _skip_trimmed(self, page: "_Page") -> None:
+        """Begin a page behind the messages that retention has deleted."""
+        query = "SELECT trimmed FROM log.rooms WHERE id = ?"
+        found = self._connect().execute(query, (page.room,)).fetchone()
+        if found is not None:
+            page.first = max(page.first, found[0] + 1)
+
+    # The slow way: each entry, each row
+
+    def _read_each(self, page: "_Page") -> list[Row] | None:
+        """Return the rows of a page without those that cannot be read; None after a repair of the index."""
         try:
-            self._index_rows(last_id)
+            query = _ENTRIES.format(order=page.order)
+            values = page.room, page.first, page.last, page.limit
+            entries = self._connect().execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
-            self._rebuild_index(error)
-            self._index_rows(last_id)
+            self._index.rebuild(error, page.last_id)
+            return None
+        rows: list[Row] = []
+        step = -1 if page.newest else 1
+        expected = page.last if page.newest else page.first
+        for seq, number in entries:
+            if (seq - expected) * step < 0:
+                continue  # out of order, or twice
+            if seq != expected and self._repair(page, expected, seq - step):
+                return None
+            try:
+                row = self._read_row(number)
+            except RowDamaged as error:
+                self._unreadable.add(page.room, page.name, seq, seq, f"row {number}: {error}")
+            else:
+                if row is not None and row[1:3] == (page.room, seq):
+                    rows.append(row)
+                elif self._repair(page, seq, seq):
+                    return None
+            expected = seq + step
+        end = page.first if page.newest else page.last
+        if len(entries) < page.limit:
+            if (end - expected) * step >= 0 and self._repair(page, expected, end):
+                return None
+            expected = end + step
+        if expected == (page.last if page.newest else page.first):
+            return None  # no entry is in its place
+        page.next = expected
+        return rows
 
-    def _index_rows(self, last_id: int) -> None:
-        while self._watermark < last_id:
-            upper = min(self._watermark + INDEX_STEP_ROWS, last_id)
-            connection = self._connection
-            with transaction(connection):
-                connection.execute(
-                    "INSERT INTO place SELECT room, seq, id FROM log.log "
-                    "WHERE id > ? AND id <= ? ORDER BY room, seq",
-                    (self._watermark, upper),
-                )
-                refs.index_refs(connection, self._watermark, upper)
-                connection.execute("UPDATE watermark SET id = ?", (upper,))
-            self._watermark = upper
-
-    def _wal_bytes(self) -> int:
+    def _read_row(self, number: object) -> Row | None:
+        """Return a row of the log, None if it does not exist. Raises `RowDamaged`."""
         try:
-            return self._path.with_name(self._path.name + "-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
+            (data,) = self._connect().execute(_ROW, (number,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_bad_content(error):
+                raise
+            raise RowDamaged(str(error)) from error
+        found = decode_rows(data)
+        return found[0] if found else None
+
+    def _repair(self, page: "_Page", one: int, other: int) -> bool:
+        """Search for messages between two seqs that the index should have; return whether some were found.
+
+        What the log does not have is noted as unreadable, and not searched for again.
+        """
+        found = False
+        room = page.room
+        for first, last in self._unreadable.parts_not_in(room, min(one, other), max(one, other)):
+            self._index.repair(room, first, last, page.last_id)
+            entries = self._connect().execute(
+                "SELECT seq, id FROM place WHERE room = ? AND seq >= ? AND seq <= ? ORDER BY seq",
+                (room, first, last),
+            )
+            seqs = [seq for seq, number in entries.fetchall() if self._is_at(number, room, seq)]
+            found = found or bool(seqs)
+            expected = first
+            for seq in (*seqs, last + 1):
+                if seq > expected:
+                    self._unreadable.add(room, page.name, expected, seq - 1, "it is missing in the log")
+                expected = seq + 1
+        return found
+
+    def _is_at(self, number: int, room: int, seq: int) -> bool:
+        """Return whether a row of the log can be found, and has this room and seq."""
+        try:
+            query = "SELECT room, seq FROM log.log WHERE id = ?"
+            position: object = self._connect().execute(query, (number,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_bad_content(error):
+                raise
+            return False
+        return position == (room, seq)
 
 
-class _IndexIncomplete(Exception):  # noqa: N818  a state of the file
-    """The index is of an earlier version, and lacks entries of earlier log rows."""
+class _Page:
+    """What is read next: seqs from `first` to `last`, at most `limit` rows, from the end with `newest`."""
 
+    def __init__(self, room: int, name: str, newest: bool, last_id: int) -> None:
+        self.room = room
+        self.name = name
+        self.newest = newest
+        self.order = "DESC" if newest else "ASC"
+        self.last_id = last_id
+        self.first = self.last = self.limit = 0
+        self.next = 0  # the seq at which the following page begins
 
-def _open_or_rebuild_index(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
-    """Open the index; rebuild one that cannot be read, since it can be derived from the log."""
-    try:
-        return _open_index_of_epoch(path, epoch)
-    except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # its own errors have none
-        if code != sqlite3.SQLITE_ERROR:  # a lock, or the disk: a new index would not help
-            raise
-    except (
-        sqlite3.DatabaseError,
-        SchemaTooNew,
-        _IndexIncomplete,
-        TypeError,
-    ):  # damaged, of another version, or empty
-        pass
-    _remove_database(path)
-    return _open_index_of_epoch(path, epoch)
+    def take(self, rows: Sequence[Row]) -> bool:
+        """Return whether the rows are all that belong here: each seq once, in order, none left out."""
+        count = min(self.limit, self.last - self.first + 1)
+        begin = self.last if self.newest else self.first
+        step = -1 if self.newest else 1
+        if [row[2] for row in rows] != [*range(begin, begin + count * step, step)]:
+            return False
+        self.next = begin + count * step
+        return True
 
-
-def _remove_database(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _open_index_of_epoch(path: Path, epoch: str) -> tuple[sqlite3.Connection, int]:
-    """Open the index, return it with its watermark; empty it if it belongs to another epoch of the log."""
-    connection = connect(path, full_sync=False)
-    try:
-        _check_complete(connection)
-        migrate(connection, PLACE_MIGRATIONS, str(path))
-        watermark, known = connection.execute("SELECT id, epoch FROM watermark").fetchone()
-        if known != epoch:
-            watermark = 0
-            with transaction(connection):
-                connection.execute("DELETE FROM place")
-                connection.execute("DELETE FROM refs")
-                connection.execute("UPDATE watermark SET id = 0")
-            connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
-    except BaseException:
-        connection.close()
-        raise
-    return connection, int(watermark)
-
-
-def _check_complete(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if 0 < version < len(PLACE_MIGRATIONS):
-        raise _IndexIncomplete
+    def rest(self) -> tuple[int, int]:
+        """Return the first and the last seq of what follows."""
+        return (self.first, self.next) if self.newest else (self.next, self.last)

@@ -57,9 +57,14 @@ def index_refs(connection: sqlite3.Connection, after: int, upto: int) -> None:
 
 
 def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[int, StoredAt]:
-    """Return the last `limit` refs of a session, oldest first, each with the id of its newest log row."""
+    """Return the last `limit` refs of a session, oldest first, each with the id of its newest log row.
+
+    An entry is left out if its row of the log is another session's, or has another ref: it is damaged.
+    """
     rows = connection.execute(
-        "SELECT ref, id FROM refs WHERE session = ? ORDER BY id DESC LIMIT ?", (session, limit)
+        "SELECT r.ref, r.id FROM refs r LEFT JOIN log.log l ON l.id = r.id WHERE r.session = ? "
+        "AND (l.id IS NULL OR l.session = r.session AND l.ref = r.ref) ORDER BY r.id DESC LIMIT ?",
+        (session, limit),
     ).fetchall()
     found: dict[int, StoredAt] = {}
     for ref, row in rows:

@@ -1,20 +1,79 @@
-"""Rows of the table `log`: their columns, and the events that they become."""
+"""Rows of the table `log`: their columns, their checksums, and the events that they become."""
 
 from typing import Final
+from zlib import crc32
+
+import msgspec
 
 from chat_protocol.events import MessageEvent
 
-COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin"
+COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin, checksum"
 """Columns of the table `log`, in the order of a `Row`."""
 
-INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names only
+INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names only
 
-Row = tuple[int, int, int, str, int, str | None, str, str, float, str]
+Row = tuple[int, int, int, str, int, str | None, str, str, float, str, int | None]
+
+READ_AS_JSON: Final = (
+    "CAST(json_group_array(json_array(l.id, l.room, l.seq, l.session, l.identity, l.ref, l.username, l.text, "
+    "CAST(round(l.at * 1e6) AS INTEGER), l.origin, l.checksum)) AS BLOB)"
+)
+"""Selects rows of `log l` as one value for `decode_rows`.
+
+With a row each, the sqlite3 module would release the interpreter's lock and wait for it again for each: up to
+5 ms a row beside other busy threads. `at` is in microseconds: JSON numbers of SQLite have 15 digits."""
+
+_decode = msgspec.json.Decoder(
+    list[tuple[int, int, int, str, int, str | None, str, str, int, str, int | None]]
+).decode
+
+
+class RowDamaged(Exception):  # noqa: N818  a state of the file
+    """A row of the log is not what was written."""
+
+
+def checksum(
+    number: int,
+    room: int,
+    seq: int,
+    session: str,
+    identity: int,
+    ref: str | None,
+    username: str,
+    text: str,
+    origin: str,
+) -> int:
+    """Return the checksum of a row with the id `number`.
+
+    A CRC-32 of the texts whose start value depends on the numbers, so that a change in either changes it. The
+    time is left out: nothing depends on it.
+    """
+    return crc32(
+        f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
+        number + 3 * seq + 5 * room + 7 * identity,
+    )
+
+
+def decode_rows(data: bytes) -> list[Row]:
+    """Return the rows that were selected with `READ_AS_JSON`. Raises `RowDamaged` if one cannot be read."""
+    try:
+        found = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RowDamaged("it has a value that cannot be read") from error
+    rows: list[Row] = []
+    for number, room, seq, session, identity, ref, username, text, micros, origin, check in found:
+        if check is not None and check != crc32(
+            f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
+            number + 3 * seq + 5 * room + 7 * identity,
+        ):
+            raise RowDamaged("its checksum does not match")
+        rows.append((number, room, seq, session, identity, ref, username, text, micros / 1e6, origin, check))
+    return rows
 
 
 def from_row(row: Row, room: str) -> MessageEvent:
     """Return the event of a log row; `room` is the name of its room."""
-    _, _, seq, session, _, ref, username, text, at, origin = row
+    _, _, seq, session, _, ref, username, text, at, origin, _ = row
     return MessageEvent(
         room=room,
         seq=seq,

@@ -6,7 +6,18 @@ one SQLite file exclude each other.
 """
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Final
+
+APPLICATION_ID: Final = 0x47526D31
+"""`GRm1` in the header of a data file (sqlite.org/fileformat.html, 1.3.10), from schema version 3 on."""
+
+FIRST_VERSION_WITH_ID: Final = 3
+"""Data files of earlier schema versions have the application id 0."""
+
+_TABLES_BEFORE_ID: Final = frozenset({"meta", "identities", "sessions", "rooms", "log"})
+"""Tables by which a data file without an application id is recognised."""
 
 LOG_MIGRATIONS: Final[tuple[str, ...]] = (
     """
@@ -58,6 +69,11 @@ LOG_MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE rooms ADD COLUMN trimmed INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX rooms_high ON rooms (high) WHERE high IS NOT NULL;
     """,
+    # `checksum`: of the row (sqlite/rows.py); NULL in rows that an earlier version wrote.
+    f"""
+    ALTER TABLE log ADD COLUMN checksum INTEGER;
+    PRAGMA application_id = {APPLICATION_ID};
+    """,
     # `ended`: the room has ended, and its row keeps its name and last seq. `hidden`: the seq up to which its
     # messages can no longer be read, although the log still has those after `trimmed`.
     """
@@ -91,11 +107,49 @@ PLACE_MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (session, id)
     ) WITHOUT ROWID;
     """,
+    # `digest`: of all entries of `place` and of the watermark (sqlite/index.py).
+    """
+    ALTER TABLE watermark ADD COLUMN digest INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 
 class SchemaTooNew(Exception):  # noqa: N818  a state of the file
     """The data file was written by a later version of the program."""
+
+
+class ForeignFile(Exception):  # noqa: N818  a state of the file
+    """The data file belongs to another program, or is no database."""
+
+
+def check_own(path: Path) -> None:
+    """Raise `ForeignFile` unless `path` is a data file of this program, or one that is still to be made.
+
+    Changes nothing: the file is opened for reading only, and without locks if it has no write-ahead log.
+    """
+    try:
+        if not path.stat().st_size:
+            return
+        wal = path.with_name(path.name + "-wal")
+        how = "mode=ro" if wal.exists() and wal.stat().st_size else "mode=ro&immutable=1"
+    except FileNotFoundError:
+        return
+    advice = f"choose another --store, or move {path} away"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise ForeignFile(
+                f"{path} is not a data file of Greenroom, nor any database: {advice}"
+            ) from error
+        raise
+    if application == APPLICATION_ID or (not application and not version and not names):
+        return
+    if application or version >= FIRST_VERSION_WITH_ID or not version or not names >= _TABLES_BEFORE_ID:
+        raise ForeignFile(f"{path} is the database of another program: {advice}")
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...], what: str) -> None:

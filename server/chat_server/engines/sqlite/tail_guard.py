@@ -1,12 +1,12 @@
 """Detects a log that has lost its tail, by a small file beside it with the id of the last row.
 
-The file is written through a shared memory mapping: that costs no system call and survives a killed process,
-but not a power loss. A log that ends before the recorded id has lost its tail (power loss, or a restored
+The file is written once a batch, without a sync: that survives a killed process, but not a power loss. (A
+shared memory mapping would save the system call, but if somebody cut the file off, the next write to it would
+kill the process.) A log that ends before the recorded id has lost its tail (power loss, or a restored
 backup), so its seqs may be issued a second time; it gets a new `epoch`.
 """
 
 import contextlib
-import mmap
 import os
 import struct
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Final
 _LAYOUT: Final = struct.Struct("<8sQQQ??36s16s")
 _MAGIC: Final = b"GRmark02"
 _FILE_BYTES: Final = 4096
+_ID_OFFSET: Final = 8
+_CLEAN_OFFSET: Final = 32
+_pack_id = struct.Struct("<Q").pack
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -30,30 +33,31 @@ class TailGuard:
 
     def __init__(self, path: Path, log: Path) -> None:
         self._log = log
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            if os.fstat(descriptor).st_size != _FILE_BYTES:
-                os.truncate(descriptor, 0)
-                # Written, not only sized: a write to a page without disk space behind it is a SIGBUS.
-                os.pwrite(descriptor, bytes(_FILE_BYTES), 0)
-            self._map = mmap.mmap(descriptor, _FILE_BYTES)
-        finally:
-            os.close(descriptor)
+            if os.fstat(self._descriptor).st_size != _FILE_BYTES:
+                os.truncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, bytes(_FILE_BYTES), 0)  # so that later writes need no disk space
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def matches(self, last_id: int, epoch: str) -> bool:
         """Return whether the log, ending at `last_id`, is the recorded one and complete.
 
         After a reboot without a clean stop the tail may be lost, unless the log was synced at each commit.
         """
-        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _LAYOUT.unpack_from(self._map)
+        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _LAYOUT.unpack(
+            os.pread(self._descriptor, _LAYOUT.size, 0)
+        )
         if magic != _MAGIC:
             return False
         status = self._log.stat()
         same_file = (device, inode) == (status.st_dev, status.st_ino)
-        same_boot = boot.rstrip(b"\0").decode() == boot_id()
+        same_boot = boot.rstrip(b"\0") == boot_id().encode()
         return (
             same_file
-            and marked_epoch.rstrip(b"\0").decode() == epoch
+            and marked_epoch.rstrip(b"\0") == epoch.encode()
             and last_id >= marked_id
             and (same_boot or clean or synced)
         )
@@ -61,9 +65,7 @@ class TailGuard:
     def mark_in_use(self, last_id: int, epoch: str, *, synced: bool) -> None:
         """Record the log as in use; `synced` says whether it is synced at each commit."""
         status = self._log.stat()
-        _LAYOUT.pack_into(
-            self._map,
-            0,
+        record = _LAYOUT.pack(
             _MAGIC,
             last_id,
             status.st_dev,
@@ -73,17 +75,16 @@ class TailGuard:
             boot_id().encode(),
             epoch.encode(),
         )
+        os.pwrite(self._descriptor, record, 0)
 
     def advance(self, last_id: int) -> None:
-        """Record the id of the last row."""
-        _LAST_ID_LAYOUT.pack_into(self._map, len(_MAGIC), last_id)
+        """Record the id of the last row. Raises `OSError`."""
+        os.pwrite(self._descriptor, _pack_id(last_id), _ID_OFFSET)
 
     def close(self, *, clean: bool) -> None:
-        """Record whether everything is synced (`clean`), and close the file."""
-        _CLEAN_LAYOUT.pack_into(self._map, len(_MAGIC) + 3 * 8, clean)
-        self._map.flush()
-        self._map.close()
-
-
-_LAST_ID_LAYOUT: Final = struct.Struct("<Q")
-_CLEAN_LAYOUT: Final = struct.Struct("<?")
+        """Record whether everything is synced (`clean`), and close the file. Raises `OSError`."""
+        try:
+            os.pwrite(self._descriptor, bytes((clean,)), _CLEAN_OFFSET)
+            os.fsync(self._descriptor)
+        finally:
+            os.close(self._descriptor)

@@ -4,6 +4,7 @@ MUST NOT block: except for `phase`, which the event loop writes, everything may 
 also while the loop is blocked.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -26,16 +27,38 @@ class Phase(StrEnum):
 class Health:
     """Phase of the server, and the reasons for which it is not ready."""
 
-    def __init__(self, committer: Committer, lag: LoopLagMeter, clock: Clock) -> None:
+    def __init__(
+        self,
+        committer: Committer,
+        lag: LoopLagMeter,
+        clock: Clock,
+        unreadable: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Judge by these; `unreadable` returns how many stored messages were found to be unreadable."""
         self.phase = Phase.STARTING
         self._committer = committer
         self._loop_lag = lag
         self._clock = clock
+        self._unreadable = unreadable
 
     @property
     def store_failing(self) -> bool:
         """Whether the last commit failed; the commit loop retries until one succeeds."""
         return self._committer.last_error is not None
+
+    @property
+    def unreadable_messages(self) -> int:
+        """How many stored messages this run has found to be unreadable."""
+        return self._unreadable()
+
+    def warning(self) -> str:
+        """Return what is wrong with a server that is ready; empty if nothing is.
+
+        Damage of old messages does not go away, and another server could not read them either: it is no
+        reason to send clients elsewhere.
+        """
+        count = self.unreadable_messages
+        return f"{count} stored messages cannot be read (row_unreadable in the log)" if count else ""
 
     def not_ready_reason(self) -> str:
         """Return why the server is not ready; empty if it is."""

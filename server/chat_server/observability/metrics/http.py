@@ -60,10 +60,13 @@ class MetricsServer:
         take_snapshot: Callable[[], Snapshot],
         not_ready_reason: Callable[[], str],
         on_failed: Callable[[Exception], None],
+        *,
+        warning: Callable[[], str] = lambda: "",
     ) -> None:
         """`names`: host names under which it may be asked, besides `localhost` and IP addresses.
 
-        `take_snapshot` runs in the loop that calls `start`, the other two in the thread of the server.
+        `take_snapshot` runs in the loop that calls `start`, the others in the thread of the server. `warning`
+        returns what is wrong although the server is ready.
         """
         self._listening = list(listening)
         self._names = frozenset({"localhost", *(name.lower().rstrip(".") for name in names)})
@@ -71,6 +74,7 @@ class MetricsServer:
         self._on_failed = on_failed
         self._take_snapshot = take_snapshot
         self._not_ready_reason = not_ready_reason
+        self._warning = warning
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._chat_loop_wake: Any = None  # wakes the chat's loop
         self._own_loop_wake: Any = None  # wakes this thread's loop
@@ -213,7 +217,8 @@ class MetricsServer:
                 reason = self._not_ready_reason()
                 if reason:
                     return _Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
-                return _Response(HTTPStatus.OK, b"ready\n")
+                warning = self._warning()
+                return _Response(HTTPStatus.OK, f"ready; {warning}\n".encode() if warning else b"ready\n")
         return _Response(HTTPStatus.NOT_FOUND, b"not found; this port has /metrics, /healthz and /readyz\n")
 
     def _is_own_name(self, host: str) -> bool:

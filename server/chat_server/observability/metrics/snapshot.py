@@ -159,6 +159,7 @@ class MetricsCollector:
             "greenroom_public_rooms": len(hub.rooms),
             "greenroom_conversations": len(hub.conversations.by_name),
             "greenroom_store_failing": self._health.store_failing,
+            "greenroom_messages_unreadable": self._health.unreadable_messages,
             "greenroom_queue_bytes": hub.ingest.queued_bytes,
             "greenroom_messages_refused_total": self._committer.refused_messages,
             "greenroom_log_lines_dropped_total": self._sink.lines_dropped,

@@ -198,6 +198,12 @@ METRICS: Final = (
         "Messages answered with `unavailable`, because the store failed for too long.",
     ),
     MetricSpec(
+        "greenroom_messages_unreadable",
+        GAUGE,
+        "messages",
+        "Stored messages that this run has found to be damaged or missing; clients get a `gap`.",
+    ),
+    MetricSpec(
         "greenroom_epoch_changed",
         GAUGE,
         "",

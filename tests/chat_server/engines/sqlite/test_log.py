@@ -179,16 +179,6 @@ def test_open_below_a_file_raises_os_error(open_store: Open, tmp_path: Path) -> 
         open_store(tmp_path / "file" / "db")
 
 
-def test_open_of_foreign_file_fails_and_releases_it(open_store: Open, path: Path) -> None:
-    path.parent.mkdir()
-    path.write_bytes(b"this is somebody's diary, and not a database " * 100)
-    with pytest.raises(sqlite3.DatabaseError):
-        open_store()
-    assert path.read_bytes().startswith(b"this is somebody's diary")
-    path.unlink()
-    open_store()
-
-
 # Maintenance
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from chat_server.core.ports.log import StoreUnavailable
-from chat_server.engines.sqlite import reader
+from chat_server.engines.sqlite import index as index_module
+from chat_server.engines.sqlite import log
 from chat_server.engines.sqlite.connect import PAGE_BYTES, connect
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.engines.pen import Pen, texts
@@ -93,7 +94,7 @@ def test_unusable_index_is_rebuilt_at_open(
 def test_outdated_index_is_updated_at_open(
     open_store: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "INDEX_STEP_ROWS", 7)  # in many steps
+    monkeypatch.setattr(index_module, "INDEX_STEP_ROWS", 7)  # in many steps
     index = path.with_name(path.name + "-index")
     store = open_store()
     Pen(store).say("a", *ALL[:100])
@@ -117,8 +118,8 @@ def test_index_damaged_in_use_is_rebuilt_once(open_store: Open, path: Path) -> N
     assert texts(store, pen.room("a")) == ALL
     for first in (True, False):
         store.maintain(truncate=True)
-        store.reader._connection.execute("PRAGMA cache_size = 0")
-        store.reader._connection.execute("PRAGMA main.shrink_memory")
+        store.index._connection.execute("PRAGMA cache_size = 0")
+        store.index._connection.execute("PRAGMA main.shrink_memory")
         damage_within(path.with_name(path.name + "-index"))
         if first:
             assert texts(store, pen.room("a")) == ALL
@@ -134,13 +135,16 @@ def test_failed_open_closes_all_files(
 ) -> None:
     open_store().close()
 
+    opened: list[Path] = []
+
     def connect_or_not(which: Path, *, full_sync: bool) -> sqlite3.Connection:
-        if which == path:  # the last of the three
+        opened.append(which)
+        if len(opened) > 1:  # the last one, for checkpoints
             raise sqlite3.OperationalError("no more connections")
         return connect(which, full_sync=full_sync)
 
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "connect", connect_or_not)
+        patch.setattr(log, "connect", connect_or_not)
         with pytest.raises(sqlite3.OperationalError, match="no more connections"):
             open_store()
         assert held(path.parent) == []

@@ -11,7 +11,7 @@ import pytest
 
 from chat_server.core.ports.log import StoredAt, StoreUnavailable, ref_key
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord
-from chat_server.engines.sqlite import reader, refs
+from chat_server.engines.sqlite import refs, upkeep
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.engines.pen import Pen, keyed
 
@@ -42,12 +42,12 @@ def end(store: SqliteEngine, *sessions: str) -> None:
 
 def stored(store: SqliteEngine) -> dict[str, int]:
     store.refs("", 1)  # indexes
-    rows = store.reader._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
+    rows = store.index._connection.execute("SELECT session, count(*) FROM refs GROUP BY session")
     return dict(rows.fetchall())
 
 
 def prune(store: SqliteEngine, times: int = 1) -> None:
-    for _ in range(times * reader.MAINTENANCES_PER_PRUNE):
+    for _ in range(times * upkeep.MAINTENANCES_PER_PRUNE):
         store.maintain()
 
 

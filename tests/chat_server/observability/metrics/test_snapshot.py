@@ -70,7 +70,7 @@ class Stage:
             Bunch(registered=Crowd(), unnamed=Crowd()),
             self._read_disk_sizes,
             Bunch(lines_dropped=4, write_failures=5),
-            Bunch(not_ready_reason=lambda: "", store_failing=False),
+            Bunch(not_ready_reason=lambda: "", store_failing=False, unreadable_messages=0),
             lambda: 20_000,
         )
 
