@@ -236,9 +236,9 @@ class Connection:
         """Read nothing for so long, unless the connection ends: TCP makes the peer wait, too."""
         context = self._context
         context.hub.stats.throttled += 1
-        deadline = context.clock.monotonic() + seconds
+        ends_at = context.clock.monotonic() + seconds
         self.paused = True
-        while self.end_reason is None and (left := deadline - context.clock.monotonic()) > 0:
+        while not self.outbox.closed and (left := ends_at - context.clock.monotonic()) > 0:
             self._drained = context.loop.new_event()  # a drained outbox sets it, too
             with context.loop.timeout(left):
                 self._drained.wait()

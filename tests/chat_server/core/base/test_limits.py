@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import heapq
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from chat_protocol import commands
 from chat_protocol.errors import ErrorCode, Fault
 from chat_server.core.base.limits import Limits
-from chat_server.core.base.rate_limit import Allowance, TokenBucket
+from chat_server.core.base.rate_limit import MAX_WAITING, Allowance, TokenBucket
 
 if TYPE_CHECKING:
     from support.core_stage.stage import Stage
@@ -77,6 +80,90 @@ def test_welcome_has_the_limits(stage: Stage) -> None:
         "bytes_per_second": 0,
         "byte_burst": 4 * 1024 * 1024,
     }
+
+
+def test_refused_commands_get_times_one_after_the_other() -> None:
+    allowance = Allowance(Limits(rate_messages=10, rate_messages_burst=5), 0.0)
+    waits = [allowance.take(0.0, counted=True) for _ in range(10)]
+    assert waits == pytest.approx([0, 0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    in_flight=st.integers(1, 1023),
+    rate=st.floats(1, 200),
+    burst=st.integers(1, 1500),
+    latency=st.floats(0, 0.05),
+)
+def test_client_that_waits_is_served_and_never_floods(
+    in_flight: int, rate: float, burst: int, latency: float
+) -> None:
+    """A client as docs/protocol.md describes it: it sends again once `retry_after` has elapsed."""
+    allowance = Allowance(Limits(rate_messages=rate, rate_messages_burst=burst), 0.0)
+    messages = 3000
+    new = iter(range(messages))
+    arrivals = [(0.0, number) for number in itertools.islice(new, in_flight)]
+    stored = refused = 0
+    while arrivals:
+        now, number = heapq.heappop(arrivals)
+        wait = allowance.take(now, counted=True)
+        if wait:
+            refused += 1
+            assert not allowance.is_flooding(now)
+            heapq.heappush(arrivals, (now + math.ceil(wait * 100) / 100 + latency, number))
+            continue
+        stored += 1
+        following = next(new, None)
+        if following is not None:
+            heapq.heappush(arrivals, (now + latency, following))
+    assert stored == messages
+    assert now <= (messages - burst) / rate + 60  # the rate is used
+    assert refused <= 1.5 * messages
+
+
+def test_client_that_does_not_wait_floods() -> None:
+    allowance = Allowance(Limits(rate_messages=10, rate_messages_burst=5), 0.0)
+    taken = 0
+    while not allowance.is_flooding(0.0):
+        allowance.take(0.0, counted=True)
+        taken += 1
+    assert taken == 5 + MAX_WAITING + 1
+    assert not allowance.is_flooding(10.0)  # a hundred of them could have come again by now
+
+
+def test_command_that_waited_is_accepted_whatever_its_bytes() -> None:
+    allowance = Allowance(Limits(rate_messages=0, rate_bytes=10, rate_bytes_burst=10), 0.0)
+    allowance.charge_bytes(30, 0.0)
+    assert allowance.take(0.0, counted=True) == 2.0
+    allowance.charge_bytes(1000, 1.9)  # it is in debt when it comes again: a frame of its own
+    assert allowance.take(1.9, counted=True) > 90
+    assert allowance.take(2.0, counted=True) == 0.0
+    assert allowance.take(2.0, counted=True) > 90
+
+
+def test_commands_that_waited_leave_no_debt_beyond_a_burst() -> None:
+    allowance = Allowance(Limits(rate_messages=10, rate_messages_burst=100), 0.0)
+    for _ in range(1000):
+        allowance.take(0.0, counted=True)
+    done = 0
+    for step in range(1, 901):
+        if not allowance.take(step / 10, counted=True):
+            done += 1
+            allowance.charge(15, step / 10)  # each costs sixteen
+    assert done * 16 <= 900 + 100 + 100 + 16
+
+
+def test_bytes_above_the_rate_are_left_unread_and_nothing_is_refused() -> None:
+    allowance = Allowance(Limits(rate_bytes=1000, rate_bytes_burst=5000), 0.0)
+    now = 0.0
+    read = 0
+    for _ in range(1000):
+        unread = allowance.charge_bytes(100, now)
+        read += 100
+        assert allowance.take(now, counted=False) == 0
+        assert unread == 0 or 0.5 < unread <= 0.6
+        now += unread
+    assert read <= 5000 + 1000 * (now + 0.6)
 
 
 # At the router
