@@ -72,7 +72,7 @@ def test_one_address_makes_a_bounded_number_of_rooms(start_server: StartServer, 
 def test_refs_of_a_session_that_was_away_are_recognised(
     start_server: StartServer, connect: Connect, tmp_path: Path
 ) -> None:
-    """They are not in memory meanwhile (`core/sessions/test_resumable.py`); the last ones were said just now."""
+    """They are not in memory meanwhile (`core/sessions/test_resumable.py`); some were said just now."""
     server = start_server(*QUICK, "--data-dir", str(tmp_path / "data"))
     ann = connect(server)
     welcome = ann.hello("ann", resumable=True)
@@ -93,13 +93,13 @@ def test_refs_of_a_session_that_was_away_are_recognised(
 
 
 def test_strangers_do_not_make_a_user_forget(start_server: StartServer, connect: Connect) -> None:
-    # Given a user to whom somebody has said something, and has left
+    # Given a user, two others that have sent it something and have left, and its answer to one of them
     server = start_server(*QUICK, "--store", "memory")
     ann, bob = connect(server, "ann"), connect(server, "bob")
     code = bob.say("the code is 4711", to=ann.username)
     other = connect(server, "cid")
-    talk = other.say("hello", to=ann.username)["room"]
-    ann.say("hello", room=talk)
+    answered = other.say("hello", to=ann.username)["room"]
+    ann.say("hello", room=answered)
     for peer in (bob, other):
         peer.send_frame("quit")
         peer.expect_bye()
@@ -115,7 +115,7 @@ def test_strangers_do_not_make_a_user_forget(start_server: StartServer, connect:
     # Then both can be read
     page = ann.ask("history", room=code["room"])
     assert [one["message"] for one in page["messages"]] == ["the code is 4711"]
-    assert len(ann.ask("history", room=talk)["messages"]) == 2
+    assert len(ann.ask("history", room=answered)["messages"]) == 2
     assert connect(server, "eve").expect_refusal("history", room=code["room"]) == "forbidden"
 
 

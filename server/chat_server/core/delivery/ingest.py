@@ -175,13 +175,16 @@ class Ingest:
     def requeue(self, changes: QueuedChanges) -> None:
         """Queue again those of rejected changes that no session waits for and that remain valid.
 
-        A session that is stored although its batch was rejected is queued to be deleted: no client has it.
+        Of each session and each conversation the last change is enough, so a store that fails for hours does
+        not fill the memory. A session that is stored although its batch was rejected is queued to be deleted:
+        no client has it.
         """
         states = [
             state for state in changes.states if state.room.id and (state.since is None or state.closed_by)
         ]
         if states:
-            self._changes().states.extend(states)
+            next_states = self._changes().states
+            next_states[:] = {state.room: state for state in (*states, *next_states)}.values()
         registry = changes.registry
         if registry is None:
             return
@@ -193,7 +196,8 @@ class Ingest:
             ended_rooms = registry.ended_rooms
         if renamed or ended or ended_rooms:
             next_changes = self._registry_changes()
-            next_changes.renamed_sessions.extend(renamed)
+            renamed = [*renamed, *next_changes.renamed_sessions]
+            next_changes.renamed_sessions = list({record.id: record for record in renamed}.values())
             next_changes.ended_sessions.extend(ended)
             next_changes.ended_rooms.extend(ended_rooms)
 

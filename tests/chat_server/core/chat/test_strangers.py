@@ -45,7 +45,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_conversations_in_which_nothing_was_answered_are_dropped_first(stage: Stage) -> None:
-    # Given a user that has talked with two others, who have left
+    # Given a user that has conversed with two others, which have left
     ann = stage.enter("ann")
     for name in ("bob", "cid"):
         other = stage.enter(name)

@@ -145,3 +145,26 @@ def test_release_of_a_conversation_waits_for_the_store(stage: Stage) -> None:
     assert {frame["code"] for frame in ann.receive("error")} == {"unavailable"}
     assert stage.store._heads == {}
     stage.check()
+
+
+def test_what_is_stored_later_is_bounded_while_the_store_fails(stage: Stage) -> None:
+    # Given resumable users with a conversation, and a store that fails for long
+    ann, bob = stage.enter("ann", resumable=True), stage.enter("bob", resumable=True)
+    ann.send_message(to="bob")
+    stage.commit()
+    stage.store.failing = "full"
+    # When names are changed again and again, and the conversation is closed
+    for number in range(50):
+        ann.execute(commands.Rename(username=f"ann{number % 2}"))
+    bob.execute(commands.Close(peer=ann.name))
+    stage.commit()
+    changes = stage.ingest._collecting.changes
+    assert changes is not None
+    assert changes.registry is not None
+    assert len(changes.registry.renamed_sessions) == 1
+    assert len(changes.states) == 1
+    # Then the last of all is stored when it works again
+    stage.store.failing = None
+    stage.commit()
+    (record,) = stage.store.changes[-1].renamed_sessions
+    assert record.name == "ann1"

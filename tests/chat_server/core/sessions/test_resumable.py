@@ -113,7 +113,7 @@ def test_above_the_bound_for_all_the_address_that_has_most_loses_its_oldest(make
 def test_held_session_keeps_few_refs_and_reads_many_from_the_store(
     make_stage: type[Stage], tmp_path: Path
 ) -> None:
-    # Given two resumable users, of whom one has used many refs, some of them just now
+    # Given a resumable user that has used many refs, some of them just now, and one that has used few
     for store in (None, open_sqlite(tmp_path / "db")):
         stage = make_stage(store=store)
         ann, bob = stage.enter("ann", resumable=True), stage.enter("bob", resumable=True)
