@@ -22,16 +22,13 @@ _BLANK: Final = b" \t\r\n\v\f"
 def bad_lines_table(log: EventLog) -> ReportTable:
     """Return the first bad lines of each file."""
     rows: list[Row] = []
+    count = log.bad_lines  # a first pass, after which `input_files` can be read whatever their lines are
     for source in log.input_files:
         if len(rows) < MAX_SHOWN_LINES and (
             ordinals := log.bad_ordinals(source, MAX_SHOWN_LINES - len(rows))
         ):
             rows.extend(_rows_of_file(source, ordinals, anonymous=log.anonymous))
-    notes = (
-        []
-        if len(rows) == log.bad_lines
-        else [f"{log.bad_lines} lines are bad; the first {len(rows)} are listed"]
-    )
+    notes = [] if len(rows) == count else [f"{count} lines are bad; the first {len(rows)} are listed"]
     return ReportTable(
         "bad_lines",
         "Lines that are not log lines",

@@ -25,7 +25,7 @@ _MARKER: Final = re.compile(rb"\0(\d+) (NUL bytes|too long)")
 
 
 def shortened_copies(sources: Sequence[InputFile], limit: int, folder: TemporaryFolder) -> list[InputFile]:
-    """Return the files with those that have a line over `limit` bytes replaced by copies without.
+    """Return the files with those that have a line over `limit` bytes, with its end, replaced by copies without.
 
     Takes memory for one line. Raises `UsageError` if a copy cannot be made.
     """
@@ -62,12 +62,12 @@ def _marker(length: int, what: str) -> bytes:
 
 def _has_long_line(file: BinaryIO, limit: int) -> bool:
     length = 0
-    while data := file.read(_READ_BYTES):
+    while data := file.read(min(_READ_BYTES, limit)):
         first = data.find(b"\n")
-        length += len(data) if first < 0 else first
+        length += len(data) if first < 0 else first + 1
         if length > limit:
             return True
-        if first >= 0:  # the lines inside the chunk are short
+        if first >= 0:  # the lines inside the chunk are not longer than it
             length = len(data) - 1 - data.rfind(b"\n")
     return False
 
