@@ -39,9 +39,45 @@ def test_message_with_line_breaks_is_indented(text: str, username: str, width: i
 
 
 def test_long_line_is_wrapped_with_an_indent() -> None:
-    lines = message_text(said("x" * 50 + " 14:03 ann: forged"), PLAIN, width=40).split("\n")
+    lines = message_text(said("é" * 50 + " 14:03 ann: forged"), PLAIN, width=40).split("\n")
     assert all(len(line) <= 40 for line in lines)
     assert all(line.startswith(INDENT) for line in lines[1:])
+
+
+URL = "https://example.org/" + "a" * 60
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        URL,
+        f"see {URL}",
+        f"see {URL} for more",
+        f"some words before it\n{URL}\n{URL} x",
+        f"a {URL} b {URL} c",
+        "b" * 99,
+    ],
+)
+def test_address_is_never_cut(text: str) -> None:
+    shown = message_text(said(text), PLAIN, width=40)
+    for word in text.split():
+        assert shown.split().count(word) == text.split().count(word)
+    assert not any(line.endswith(" ") or not line.strip() for line in shown.split("\n"))
+
+
+def test_international_address_is_never_cut() -> None:
+    url = "https://de.example/wiki/" + "Bär" * 20
+    assert url in message_text(said(f"see {url}"), PLAIN, width=40)
+
+
+@given(
+    st.text(" x14:03an/é\u00a0\u2003\u2800\u3164\uffa0\u200d\n日", min_size=1, max_size=200),
+    st.integers(13, 60),
+)
+def test_what_the_terminal_wraps_does_not_look_like_a_message(text: str, width: int) -> None:
+    for line in message_text(said(text), PLAIN, width=width).split("\n"):
+        for at in range(width, len(line), width):
+            assert not re.search("[\\s\u2800\u3164\uffa0\u200d]", line[at : at + width]), line
 
 
 def test_wrapping_counts_columns_of_wide_characters() -> None:

@@ -24,6 +24,7 @@ class PseudoTerminal:
 
     def __init__(self, command: list[str], env: dict[str, str], rows: int = 30, columns: int = 80) -> None:
         self.raw = ""
+        self.scrolled: list[str] = []  # rows that a resize has moved out of the screen
         self._rows, self._columns = rows, columns
         self._cells = [[" "] * columns for _ in range(rows)]
         self._row = self._column = 0
@@ -89,6 +90,7 @@ class PseudoTerminal:
         while len(rows) > self._rows and row < len(rows) - 1 and not "".join(rows[-1]).strip():
             rows.pop()
         scrolled = max(0, len(rows) - self._rows)
+        self.scrolled += ["".join(row) for row in rows[:scrolled]]
         self._cells = rows[scrolled:] + [[" "] * columns for _ in range(self._rows - len(rows))]
         self._row, self._column, self._columns = row - scrolled, column, columns
         ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", self._rows, columns, 0, 0))
@@ -113,6 +115,14 @@ class PseudoTerminal:
             assert time.monotonic() < deadline, f"{what} did not appear on:\n{self.screen}"
             alive = self._read(0.05)
             assert alive or condition(), f"ended without {what}:\n{self.screen}"
+
+    def settle(self) -> None:
+        """Read until nothing has come for a while: what follows is drawn on a screen at rest."""
+        before = -1
+        while before != len(self.raw):
+            before = len(self.raw)
+            for _ in range(10):
+                self._read(0.05)
 
     def exit_code(self) -> int:
         """Wait for the end of the command; return its exit code."""
