@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chat_ops import cli
+from chat_ops import cli, dispatch
 from chat_ops.log.columns import COLUMNS
 from chat_ops.reports import REPORTS
 from chat_server.vocabulary import FIELDS
@@ -30,7 +30,7 @@ def test_every_report_is_there_with_its_sentence() -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     known = {"--log-file", "--log-interval", "--log-messages"}  # the server's
-    parsers = [cli._parser()]
+    parsers = [dispatch._parser()]
     for parser in parsers:
         for action in parser._actions:
             known.update(action.option_strings)

@@ -11,7 +11,7 @@ from typing import Final
 import grimp
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "architecture.md"
-PACKAGES: Final = ("chat_protocol", "chat_server", "chat_client", "chat_swarm", "chat_ops")
+PACKAGES: Final = ("chat_cli", "chat_protocol", "chat_server", "chat_client", "chat_swarm", "chat_ops")
 LEFT_OUT: Final = frozenset({"chat_server.__main__", "chat_server.vocabulary"})
 """The entry point, and the names of log events, which several packages read: arrows without meaning."""
 
