@@ -25,7 +25,7 @@ _MARKER: Final = re.compile(rb"\0(\d+) (NUL bytes|too long)")
 
 
 def shortened_copies(sources: Sequence[InputFile], limit: int, folder: TemporaryFolder) -> list[InputFile]:
-    """Return the files with those that have a line over `limit` bytes, with its end, replaced by copies without.
+    """Return the files, those that have a line over `limit` bytes (with its end) as copies without.
 
     Takes memory for one line. Raises `UsageError` if a copy cannot be made.
     """
