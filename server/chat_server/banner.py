@@ -15,7 +15,7 @@ from chat_server.settings.load import Config
 
 MAX_ADDRESSES_SHOWN: Final = 4
 OPEN_TO_OTHERS: Final = (
-    "Whoever can reach this port is let in, without a password, and everything is sent in clear text."
+    "Everybody that can reach this port is let in, without a password. Everything is sent in clear text."
 )
 
 

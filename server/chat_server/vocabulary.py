@@ -121,7 +121,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "free_bytes": "Bytes free on the disk that holds the store.",
     "rss_bytes": "Resident memory of the process, in bytes.",
     # a message
-    "room": "Name of the room or conversation.",
+    "room": "Name of the room; of a conversation `@` and a pseudonym that lasts until the next start.",
     "seq": "Sequence number of the message in its room; of several the first.",
     "last_seq": "Sequence number of the last of several messages.",
     "message_bytes": "Length of the message's text in bytes; the text itself is never logged.",
@@ -211,7 +211,7 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         ),
     ),
     LogEvent.MESSAGE: Event(
-        "A message was committed; only with --log-messages.",
+        "A message was committed; only with --log-messages. One of a conversation does not name its author.",
         ("room", "seq", "session_id", "username", "message_bytes"),
     ),
     LogEvent.CONNECTION_REFUSED: Event(

@@ -1,6 +1,7 @@
 """The server's event log: vocabulary, sums, and no message texts or secrets."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -200,3 +201,33 @@ def test_the_level_holds_back_what_matters_less(start_server: StartServer) -> No
         assert server.process.poll() is None
     assert server.stop() == 0
     assert server.raw_log() == ""
+
+
+def test_log_does_not_name_the_two_users_of_a_conversation(
+    start_server: StartServer, connect: Connect
+) -> None:
+    # Given a conversation, and a public message
+    server = start_server("--log-messages", "--log-level", "debug", "--log-interval", "0.1")
+    ann, bob, cat = (connect(server, name) for name in ("ann", "bob", "cat"))
+    ann.say("aloud")
+    for _ in range(3):
+        ann.send_frame("message", message="psst", to=bob.username)
+        bob.expect("message", message="psst")
+    cat.say("psst, too", to=bob.username)
+    room = f"@{','.join(sorted((ann.username, bob.username)))}"
+
+    # When all is logged
+    assert server.stop() == 0
+
+    # Then neither the name of their room, nor any other link between them is in it
+    assert room not in server.raw_log()
+    messages = server.entries("message")
+    assert [("username" in line, "session_id" in line) for line in messages if line["room"] == "lobby"] == [
+        (True, True)
+    ]
+    private = [line for line in messages if line["room"].startswith("@")]
+    assert not [line for line in private if "username" in line or "session_id" in line]
+    # But the messages of a room can be counted, and their order checked
+    assert sorted(Counter(line["room"] for line in private).values()) == [1, 3]
+    counted = {one["room"] for line in server.entries("interval") for one in line["rooms"]}
+    assert counted == {line["room"] for line in messages}

@@ -69,7 +69,8 @@ class Connections:
         for connection in late:
             del self.unnamed[connection]
             if not connection.session.id:
-                seconds = f"{self._hello_timeout_s:g} seconds"
+                number = self._hello_timeout_s
+                seconds = "1 second" if number == 1 else f"{number:g} seconds"
                 connection.close_with_bye(
                     ByeReason.HELLO_TIMEOUT, f"no hello within {seconds}; type a line, or send hello"
                 )

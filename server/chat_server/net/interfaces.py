@@ -1,4 +1,4 @@
-"""The addresses of this machine's network interfaces, to hand out to those who are to connect.
+"""The addresses of this machine's network interfaces: by these, others can connect to it.
 
 Asked of the kernel: a look-up of the machine's own name answers 127.0.1.1 on Debian, and nothing on others.
 """

@@ -9,6 +9,7 @@ from chat_server.core.delivery.observer import Observer
 from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
 from chat_server.core.sessions.lagging import Lagging
+from chat_server.observability.logged_rooms import logged_room
 from chat_server.vocabulary import LogEvent
 
 
@@ -72,13 +73,14 @@ class MessageLog(Observer):
         self._log = log
 
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
-        """Log each stored message, never its text."""
+        """Log each stored message, never its text; of a private one neither its author."""
         for message in messages:
+            public = not message.room.is_conversation
             self._log.info(
                 LogEvent.MESSAGE,
-                room=message.room.name,
+                room=logged_room(message.room.name),
                 seq=message.seq,
-                session_id=message.author.id,
-                username=message.username,
+                session_id=message.author.id if public else None,
+                username=message.username if public else None,
                 message_bytes=len(message.text.encode()),
             )

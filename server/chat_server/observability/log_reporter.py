@@ -13,6 +13,7 @@ from chat_server.core.base.interval_stats import IntervalStats, RoomStats, Tally
 from chat_server.core.chat.hub import Hub
 from chat_server.core.delivery.room import delivered_to
 from chat_server.net.connection import Connection
+from chat_server.observability.logged_rooms import logged_room
 from chat_server.observability.rejection_counter import RejectionCounter
 from chat_server.vocabulary import LogEvent
 
@@ -163,7 +164,11 @@ def resident_bytes() -> int:
 
 
 def _room_line(name: str, room: RoomStats) -> dict[str, object]:
-    line: dict[str, object] = {"room": name, "messages": room.messages, "deliveries": room.deliveries}
+    line: dict[str, object] = {
+        "room": logged_room(name),
+        "messages": room.messages,
+        "deliveries": room.deliveries,
+    }
     for field in ("accept_to_commit", "commit_to_sent"):
         encoded = encode_histogram(getattr(room, field))
         if encoded is not None:

@@ -3,12 +3,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from chat_server.settings.load import Config, ConfigError, flag, gather, load, reload_limits, variable
+from chat_server.settings.load import Config, ConfigError, flag, load, reload_limits, variable
 from chat_server.settings.table import SETTINGS
 
 NO_ENVIRONMENT: Mapping[str, str] = {}
@@ -300,198 +299,11 @@ def test_file_without_toml_is_an_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert "line 2" in said
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"\xff", "the byte 0xFF in line 1 is not UTF-8"),
-        (b'port = 1\nnode = "caf\xe9"', "the byte 0xE9 in line 2 is not UTF-8"),
-        ("port = 1".encode("utf-16"), "UTF-16"),
-        ("port = 1".encode("utf-16-le"), "UTF-16"),
-        (b"#" * (2**20 + 1), "larger than 1048576 bytes"),
-        (b"a = " + b"[" * 100_000, "nested too deeply"),
-        (b"port = " + b"1" * 5000, "limit"),
-    ],
-    ids=["0xFF", "Latin-1", "UTF-16", "UTF-16 without a mark", "large", "nested", "long number"],
-)
-def test_file_that_is_no_text_is_an_error(
-    data: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "settings.toml"
-    path.write_bytes(data)
-    assert words in complaint(capsys, ["--config", str(path)])
-
-
-def test_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "settings.toml"
-    path.write_bytes(b"\xef\xbb\xbfport = 9\r\n")
-    assert load(["--config", str(path)], NO_ENVIRONMENT).port == 9
-
-
 def test_unreadable_named_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, ["--config", "/nowhere"]) == "--config: '/nowhere': No such file or directory"
     assert "Not a directory" in complaint(capsys, [], {"CHAT_CONFIG": "/dev/null/x"})
     assert "Is a directory" in complaint(capsys, ["--config", str(tmp_path)])
     assert "--config: ''" in complaint(capsys, ["--config", ""])
-
-
-# ---- hostile values
-
-HOSTILE = [
-    "",
-    " ",
-    "1 ",
-    "+1",
-    "-1",
-    "1_000",
-    "0x10",
-    "1e999",
-    "-1e999",
-    "nan",
-    "inf",
-    "-inf",
-    "infinity",
-    "9" * 30,
-    "9" * 5000,
-    "1" + "0" * 400 + ".5",
-    "0." + "0" * 400 + "1",
-    "\u0661\u0662",  # digits of another script
-    "\uff11",
-    "\xb2",
-    "true\0",
-    "\ufeff1",
-    "\udce9",  # a byte that is not UTF-8
-    "~",
-    "~nobody-of-that-name/x",
-    "x" * 70_000,
-    "a..b",
-    "\x1b]0;x\x07",
-]
-
-
-def refusal(argv: list[str], environ: Mapping[str, str] = NO_ENVIRONMENT) -> str | None:
-    """Return the sentence with which settings are refused; None if they are not."""
-    try:
-        gather(argv, environ)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_hostile_value_is_read_or_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
-    refused = 0
-    for text in HOSTILE:
-        path = tmp_path / "hostile.toml"
-        with suppress(UnicodeEncodeError):
-            path.write_text(f"{name} = {escaped(text)}", encoding="utf-8")
-        for argv, environ in (
-            ([f"{flag(name)}={text}"], NO_ENVIRONMENT),
-            ([], {variable(name): text}),
-            (["--config", str(path)], NO_ENVIRONMENT),
-        ):
-            sentence = refusal(argv, environ)
-            if sentence is not None:
-                refused += 1
-                assert 0 < len(sentence) < 1000
-                assert "\n" not in sentence
-    assert refused
-
-
-@pytest.mark.parametrize(
-    "value", ["1e400", "-1e400", "nan", "1" + "0" * 400, "-" + "9" * 400, "[[1]]", "1.5"]
-)
-@pytest.mark.parametrize("name", SETTINGS)
-def test_hostile_number_in_a_file_is_refused_in_a_sentence(name: str, value: str, tmp_path: Path) -> None:
-    path = toml(tmp_path, f"{name} = {value}")
-    sentence = refusal(["--config", path])
-    if (value, type(getattr(Config(), name))) == ("1.5", float):
-        assert sentence is None
-    else:
-        assert sentence is not None
-        assert "must be" in sentence
-
-
-# ---- the environment that others set
-
-
-def test_flag_hides_variable_and_file_which_are_not_judged(tmp_path: Path) -> None:
-    path = toml(tmp_path, "port = 'seven'\nmax-rooms = 3")
-    environ = {"CHAT_PORT": "many", "CHAT_CONFIG": "/nowhere"}
-    gathered = gather(["--port", "3", "--config", path], environ)
-    assert (gathered.config.port, gathered.config.max_rooms, gathered.notes) == (3, 3, [])
-    assert gathered.sources == {"port": "--port", "max_rooms": f"{path}: max-rooms"}
-
-
-def test_variables_of_a_kubernetes_service_are_ignored_and_explained() -> None:
-    environ = {
-        "CHAT_PORT": "tcp://10.96.1.2:7072",
-        "CHAT_SERVICE_HOST": "10.96.1.2",
-        "CHAT_SERVICE_PORT": "7072",
-        "CHAT_PORT_7072_TCP": "tcp://10.96.1.2:7072",
-        "CHAT_PORT_7072_TCP_ADDR": "10.96.1.2",
-    }
-    config, _, (note,), _ = gather([], environ)
-    assert config.port == Config().port
-    assert "CHAT_PORT=tcp://10.96.1.2:7072 is ignored" in note
-    assert gather(["--port", "1"], environ).notes == []
-
-
-def test_misspelt_variable_is_noted_with_the_nearest() -> None:
-    (note,) = gather([], {"CHAT_PROT": "1"}).notes
-    assert "CHAT_PROT is ignored" in note
-    assert "CHAT_PORT" in note
-
-
-# ---- users without a home
-
-
-@pytest.fixture
-def _no_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "relative")
-
-    def nobody(_uid: int) -> object:
-        raise KeyError
-
-    monkeypatch.setattr("pwd.getpwuid", nobody)
-
-
-@pytest.mark.usefixtures("_no_home")
-def test_without_home_a_data_folder_is_needed_only_if_it_is_used(tmp_path: Path) -> None:
-    gather(["--store", "memory"], NO_ENVIRONMENT)
-    gather(["--store", "sqlite:////srv/chat.db"], NO_ENVIRONMENT)
-    assert gather(["--data-dir", str(tmp_path)], NO_ENVIRONMENT).config.data_dir == tmp_path
-    with pytest.raises(ConfigError, match="no --data-dir is given, and the home folder of this user"):
-        gather([], NO_ENVIRONMENT)
-    with pytest.raises(ConfigError, match="--data-dir"):  # for the log
-        gather(["--store", "memory", "--console"], NO_ENVIRONMENT)
-
-
-@pytest.mark.usefixtures("_no_home")
-@pytest.mark.parametrize(
-    "argv", [["--data-dir=~/x"], ["--log-file=~/x"], ["--store=sqlite:///~/x"], ["--config=~/x"]]
-)
-def test_without_home_a_path_below_it_is_refused(argv: list[str]) -> None:
-    with pytest.raises(ConfigError, match="home folder of this user is unknown"):
-        gather(argv, NO_ENVIRONMENT)
-
-
-@pytest.mark.usefixtures("_no_home")
-def test_help_without_home_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        gather(["--help"], NO_ENVIRONMENT)
-    assert stop.value.code == 0
-    assert "the home folder is unknown" in words(capsys.readouterr().out)
-
-
-def test_default_file_that_may_not_be_read_is_ignored_with_a_note(tmp_path: Path) -> None:
-    folder = tmp_path / "config" / "greenroom"
-    (folder / "chat-server.toml").mkdir(parents=True)  # a folder cannot be read as a file, not even by root
-    gathered = gather([], NO_ENVIRONMENT)
-    assert gathered.config.port == Config().port
-    (note,) = gathered.notes
-    assert "chat-server.toml' cannot be read and is ignored: Is a directory" in note
 
 
 # ---- help and version
