@@ -25,7 +25,7 @@ def banner(config: Config, port: int, location: str, hosts: Sequence[str]) -> st
     shown = f"[{config.host}]" if ":" in config.host else config.host
     lines = [f"Greenroom listens on {shown}:{port}. Messages are kept {kept}."]
     if any(ipaddress.ip_address(_without_scope(host)).is_unspecified for host in hosts):
-        lines.append(_how_to_connect("127.0.0.1" if "." in hosts[0] or len(hosts) > 1 else "::1", port))
+        lines.append(_how_to_connect("127.0.0.1", port))
         lines += _from_other_machines(port, hosts)
     else:
         lines.append(_how_to_connect(config.host, port))

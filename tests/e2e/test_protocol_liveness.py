@@ -88,6 +88,11 @@ def test_connection_without_hello_times_out(start_server: StartServer, dial: Dia
     ann.say("I had said")
 
 
+def test_hello_timeout_of_one_second_is_called_so(start_server: StartServer, dial: Dial) -> None:
+    bye = json.loads(dial(start_server("--hello-timeout", "1", "--store", "memory")).read_to_end())
+    assert "no hello within 1 second;" in bye["message"]
+
+
 def test_a_reader_that_takes_nothing_is_given_up(start_server: StartServer, connect: Connect) -> None:
     # Given a client that requests more than fits, and reads nothing
     flags = ("--stalled-timeout", "0.3", "--outbox-bytes", "64K")

@@ -128,7 +128,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
         for family, address in addresses:
             chosen = sockets[0].getsockname()[1] if sockets else port
             try:
-                sockets.append(_listen_on(family, (address[0], chosen, *address[2:]), dual=host == "::"))
+                sockets.append(
+                    _listen_on(family, (address[0], chosen, *address[2:]), dual=address[0] == "::")
+                )
             except OSError as error:
                 if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                     raise
