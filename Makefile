@@ -1,17 +1,19 @@
 # Two commands for a fresh machine: `make run` and `make test`.
-# Everything is set up in .venv on first use; PYTHON chooses the interpreter it is made from.
+# Everything is set up in .venv on first use; PYTHON chooses the interpreter it is made from. `make run` and
+# `make chat` install what a chat needs; every other target adds the tools of development to it.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CHAT   := $(VENV)/.installed-chat
 ARGS   ?=
 
 .PHONY: run chat test test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
-run: $(STAMP)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
+run: $(CHAT)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
 
-chat: $(STAMP)  ## chat in this terminal (more flags: make chat ARGS="--username ann")
+chat: $(CHAT)  ## chat in this terminal (more flags: make chat ARGS="--username ann")
 	@exec $(BIN)/chat-client $(ARGS)
 
 test: $(STAMP)  ## run all tests
@@ -60,9 +62,18 @@ clean:  ## remove what the targets above made
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
+# $(call install,EXTRAS,HOW LONG) installs Greenroom with these extras.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+@echo "Setting up .venv (once; about $(2)) ..."
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(1)'
+endef
+
+$(CHAT): pyproject.toml constraints.txt Makefile
+	$(call install,,ten seconds)
+	@touch $(CHAT)
+
 $(STAMP): pyproject.toml constraints.txt Makefile
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Greenroom needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@echo "Setting up .venv (once; about half a minute) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not make a virtual environment. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $(STAMP)
+	$(call install,[dev],half a minute)
+	@touch $(CHAT) $(STAMP)

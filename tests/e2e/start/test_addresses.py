@@ -49,21 +49,9 @@ def test_host_name_is_listened_on_at_all_its_addresses(tmp_path: Path, hosts: st
         port = first.partition("localhost:")[2].partition(".")[0]
 
         # Then clients reach it by the name, and at each address
-        client: list[str | Path] = [
-            BIN_DIR / "chat-client",
-            "send",
-            "--host",
-            "localhost",
-            "--port",
-            port,
-            "hi",
-        ]
-        done = subprocess.run(
-            [*unshare, *inside, *map(str, client)],
-            env=clean_environment(tmp_path),
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        client = [str(BIN_DIR / "chat-client"), "send", "--host", "localhost", "--port", port, "hi"]
+        command = [*unshare, *inside, *client]
+        done = subprocess.run(command, env=clean_environment(tmp_path), timeout=TIMEOUT_S, check=False)
         for host in ("127.0.0.1", "::1"):
             with NdjsonPeer(int(port), host=host) as ann:
                 ann.hello("ann")
