@@ -7,12 +7,13 @@ from typing import Any, Final, Protocol
 
 from chat_swarm.model.metric_names import FAULTS, METRICS
 from chat_swarm.model.schema import Scope, TimelineRow
+from chat_swarm.report.series_styles import CURVES, LINES, MARKED_OPACITY
 
 MAX_ROWS: Final = 3600
 """Rows per response: an hour is about 400 KB; a page that lacks more asks again at once."""
 
-CURVE_METRICS: Final = ("delivery", "delivery_response", "ack", "rtt", "bot_lag")
-"""The metrics whose percentile curves the page draws."""
+STYLES: Final = {"curves": CURVES, "lines": LINES, "marked_opacity": MARKED_OPACITY}
+"""Legends and colours of the page, which are the report's."""
 
 FIGURES_MAX_AGE_S: Final = 0.9
 """Figures are cached for this long, however many pages poll."""
@@ -87,6 +88,7 @@ class LiveView:
             "next": sent[-1].t + 1 if sent else begin,
             "more": len(rows) > len(sent),
             "columns": TIMELINE_COLUMNS,
+            "styles": STYLES,
             "rows": [_row(row) for row in sent],
             "reports": self.reports(),
             **self.figures(),
@@ -110,7 +112,7 @@ class LiveView:
             "faults": sum(faults.values()),
             "generator": _generator(self._last, self._marked),
             "marked": self._marked,
-            "curves": {metric: self.source.curve(metric) for metric in CURVE_METRICS},
+            "curves": {metric: self.source.curve(metric) for metric in CURVES},
         }
         self._stale_at = now + FIGURES_MAX_AGE_S
         return self._figures

@@ -7,32 +7,18 @@ from chat_swarm.model.hgrm import percentile_curve
 from chat_swarm.model.metric_names import METRIC_BY_NAME
 from chat_swarm.model.schema import SloTerm
 from chat_swarm.report.plotly_layout import (
-    BLUE,
-    GREEN,
-    GREY,
     ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
     Plot,
     axis_title,
     layout,
     line_trace,
     log_ms_axis,
 )
+from chat_swarm.report.series_styles import CURVES
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.metric_refs import MetricKind, parse_metric_ref
 from chat_swarm.results.verdict import format_condition
 
-_CURVE_STYLES: Final = {
-    "delivery": (BLUE, "solid", 3.0),
-    "delivery_response": (PURPLE, "solid", 1.8),
-    "ack": (GREEN, "solid", 1.8),
-    "rtt": (VERMILION, "solid", 1.8),
-    "catch_up": (SKY, "solid", 1.8),
-    "bot_lag": (GREY, "dash", 1.8),
-    "send_lag": (GREY, "dot", 1.8),
-}
 _MIN_SHOWN_ODDS: Final = 1.1
 """Points with a smaller 1 / (1 - quantile) are outside the plot: the minima would take half of the y axis."""
 
@@ -45,24 +31,19 @@ def percentile_plot(run: FinishedRun, scope: str) -> Plot | None:
     histograms = run.histograms_of(scope)
     curves = {
         name: percentile_curve(histograms[name])
-        for name in _CURVE_STYLES
+        for name in CURVES
         if name in histograms and histograms[name].count
     }
     if not curves:
         return None
     data = []
     for name, (x, y) in curves.items():
-        colour, dash, width = _CURVE_STYLES[name]
         more = {
             "customdata": [format_percentile(odds) for odds in x],
             "hovertemplate": "%{customdata}: %{y:.3~g} ms",
             "hoverlabel": {"namelength": -1},
         }
-        data.append(
-            line_trace(
-                name.replace("_", " "), x, [max(ms, 1e-3) for ms in y], colour, dash=dash, width=width, **more
-            )
-        )
+        data.append(line_trace(CURVES[name], x, [max(ms, 1e-3) for ms in y], **more))
     terms = run.summary.objective.terms if run.summary.objective else []
     most = max(x[-1] for x, _ in curves.values())
     limits = [point for term in terms if (point := _slo_point(term)) is not None and point[0] <= most]
@@ -113,7 +94,7 @@ def _slo_point(term: SloTerm) -> tuple[float, float, str] | None:
     if not less or term.unit not in _MS_PER_UNIT:
         return None
     ref = parse_metric_ref(name.strip())
-    if ref.kind is not MetricKind.LATENCY or ref.subject not in _CURVE_STYLES or ref.percent in {None, 100.0}:
+    if ref.kind is not MetricKind.LATENCY or ref.subject not in CURVES or ref.percent in {None, 100.0}:
         return None
     assert ref.percent is not None
     return 1 / (1 - ref.percent / 100), term.limit * _MS_PER_UNIT[term.unit], term.text

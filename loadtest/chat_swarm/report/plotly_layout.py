@@ -44,17 +44,24 @@ class Plot(Struct, kw_only=True):
     height: int = 300
 
 
-def line_trace(
-    name: str, x: Numbers, y: Numbers, colour: str, *, dash: str = "solid", width: float = 2.0, **more: Any
-) -> Spec:
+class LineStyle(Struct, frozen=True):
+    """How a line is drawn; `colour` is a CSS variable of page/report.css."""
+
+    label: str
+    colour: str
+    dash: str = "solid"
+    width: float = 2.0
+
+
+def line_trace(style: LineStyle, x: Numbers, y: Numbers, **more: Any) -> Spec:
     """Return a line trace; `None` in `y` is a gap."""
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": name,
+        "name": style.label,
         "x": list(x),
         "y": list(y),
-        "line": {"color": colour, "dash": dash, "width": width},
+        "line": {"color": style.colour, "dash": style.dash, "width": style.width},
         **more,
     }
 

@@ -30,10 +30,11 @@ from chat_swarm.report.plotly_layout import (
     log_ms_axis,
     second_axis,
 )
+from chat_swarm.report.series_styles import LINES, MARKED_OPACITY
 from chat_swarm.results.finished_run import FinishedRun
 
 MAX_POINTS: Final = 1800
-_FAULT_COLOURS: Final = (VERMILION, PURPLE, BLUE, SKY, GREEN, GREY)
+_FAULT_COLOURS: Final = (VERMILION, PURPLE, BLUE, SKY, GREEN, ORANGE, MARKED, GREY)
 _FAILURE_COLOURS: Final = {
     "errors": ORANGE,
     "connect_failures": PURPLE,
@@ -122,7 +123,7 @@ class _Backdrop:
             self.notes.append(_note(start, phase))
         for marked, start, end in _spans(rows, lambda row: bool(row.marked)):
             if marked:
-                self.shapes.append(_band(start, end, MARKED, 0.24))
+                self.shapes.append(_band(start, end, MARKED, MARKED_OPACITY))
         steps = [(step.label, step.start) for step in run.summary.steps]
         if not steps:
             steps = [(step, start) for step, start, _ in _spans(rows, lambda row: row.step) if step]
@@ -203,13 +204,11 @@ def _latencies(seconds: TimeSeries, backdrop: _Backdrop) -> Iterator[Plot]:
         height=380,
         figure={
             "data": [
-                line_trace("max", seconds.x, delivery["max"], ORANGE, width=1.2, hovertemplate=_MS_HOVER),
-                line_trace(
-                    "p99.9", seconds.x, delivery["p999"], VERMILION, width=1.6, hovertemplate=_MS_HOVER
-                ),
-                line_trace("p99", seconds.x, delivery["p99"], BLUE, width=2.6, hovertemplate=_MS_HOVER),
-                line_trace("p50", seconds.x, delivery["p50"], GREEN, hovertemplate=_MS_HOVER),
-                line_trace("bot lag p99", seconds.x, lag, GREY, dash="dash", hovertemplate=_MS_HOVER),
+                line_trace(LINES["delivery_max"], seconds.x, delivery["max"], hovertemplate=_MS_HOVER),
+                line_trace(LINES["delivery_p999"], seconds.x, delivery["p999"], hovertemplate=_MS_HOVER),
+                line_trace(LINES["delivery_p99"], seconds.x, delivery["p99"], hovertemplate=_MS_HOVER),
+                line_trace(LINES["delivery_p50"], seconds.x, delivery["p50"], hovertemplate=_MS_HOVER),
+                line_trace(LINES["bot_lag_p99"], seconds.x, lag, hovertemplate=_MS_HOVER),
             ],
             "layout": backdrop.plot_layout(log_ms_axis([*delivery.values(), lag]), labels=True),
         },
@@ -231,19 +230,15 @@ def _rates(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
         figure={
             "data": [
                 line_trace(
-                    "delivered",
+                    LINES["delivered"],
                     seconds.x,
                     seconds.count("delivered"),
-                    BLUE,
-                    width=4,
                     hovertemplate=_RATE_HOVER,
                 ),
                 line_trace(
-                    "sent",
+                    LINES["sent"],
                     seconds.x,
                     seconds.count("sent"),
-                    VERMILION,
-                    width=1.5,
                     yaxis="y2",
                     hovertemplate=_RATE_HOVER,
                 ),
@@ -264,8 +259,8 @@ def _bots(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
         time=True,
         figure={
             "data": [
-                line_trace("connected", seconds.x, seconds.mean(lambda row: row.connected), BLUE),
-                line_trace("bots", seconds.x, seconds.mean(lambda row: row.bots), GREY, dash="dash"),
+                line_trace(LINES["connected"], seconds.x, seconds.mean(lambda row: row.connected)),
+                line_trace(LINES["bots"], seconds.x, seconds.mean(lambda row: row.bots)),
             ],
             "layout": backdrop.plot_layout(linear_axis("connections")),
         },
@@ -281,18 +276,15 @@ def _server(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
         figure={
             "data": [
                 line_trace(
-                    "CPU",
+                    LINES["server_cpu"],
                     seconds.x,
                     seconds.mean(lambda row: row.server.cpu if row.server else None),
-                    BLUE,
                     hovertemplate="%{y:.2f} cores",
                 ),
                 line_trace(
-                    "memory",
+                    LINES["server_rss"],
                     seconds.x,
                     seconds.mean(lambda row: row.server.rss_bytes / _MIB_BYTES if row.server else None),
-                    PURPLE,
-                    dash="dot",
                     yaxis="y2",
                     hovertemplate="%{y:.1f} MiB",
                 ),
@@ -312,22 +304,21 @@ def _generator(seconds: TimeSeries, backdrop: _Backdrop) -> Plot:
         figure={
             "data": [
                 line_trace(
-                    "CPU", seconds.x, seconds.worst(lambda row: row.cpu), GREY, hovertemplate="%{y:.2f} cores"
-                ),
-                line_trace(
-                    "other programs",
+                    LINES["cpu"],
                     seconds.x,
-                    seconds.mean(lambda row: row.machine.others if row.machine else None),
-                    PURPLE,
-                    width=1.5,
+                    seconds.worst(lambda row: row.cpu),
                     hovertemplate="%{y:.2f} cores",
                 ),
                 line_trace(
-                    "loop lag, worst",
+                    LINES["others_cpu"],
+                    seconds.x,
+                    seconds.mean(lambda row: row.machine.others if row.machine else None),
+                    hovertemplate="%{y:.2f} cores",
+                ),
+                line_trace(
+                    LINES["loop_lag_max"],
                     seconds.x,
                     seconds.worst(lambda row: row.loop_lag_max_us / 1000),
-                    ORANGE,
-                    dash="dot",
                     yaxis="y2",
                     hovertemplate=_MS_HOVER,
                 ),

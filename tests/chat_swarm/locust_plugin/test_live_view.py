@@ -1,13 +1,14 @@
 """Data of the live page, from synthetic rows."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from chat_swarm.locust_plugin import web
 from chat_swarm.locust_plugin.live_view import (
-    CURVE_METRICS,
     FIGURES_MAX_AGE_S,
     MAX_ROWS,
     TIMELINE_COLUMNS,
@@ -15,6 +16,10 @@ from chat_swarm.locust_plugin.live_view import (
 )
 from chat_swarm.model.metric_names import METRICS
 from chat_swarm.model.schema import Quantiles, Scope, ServerSample, TimelineRow
+from chat_swarm.report.percentile_plot import percentile_plot
+from chat_swarm.report.series_styles import CURVES, LINES
+from chat_swarm.report.time_plots import plots
+from support.swarm.synthetic_run import synthetic_run
 
 
 class Made:
@@ -204,5 +209,34 @@ def test_data_is_json(view: LiveView, source: Made, tmp_path: Path) -> None:
     source.run_directory, source.made = tmp_path, seconds(2)
     data = msgspec.json.decode(msgspec.json.encode(view.data("", 0)))
     assert data["directory"] == str(tmp_path)
-    assert set(data["curves"]) == set(CURVE_METRICS)
+    assert set(data["curves"]) == set(CURVES)
     assert data["curves"]["ack"] == [[50.0, 900]]
+
+
+def test_page_and_report_draw_with_the_same_legends_and_colours(view: LiveView, source: Made) -> None:
+    # Given what the page draws with
+    source.made = seconds(2)
+    data = msgspec.json.decode(msgspec.json.encode(view.data("", 0)))
+    curves, lines = data["styles"]["curves"], data["styles"]["lines"]
+    # And the report of a run
+    run = synthetic_run(seed=1)
+    curve_plot = percentile_plot(run, "steady")
+    assert curve_plot is not None
+    traces = [
+        trace for plot in [curve_plot, *plots(run)] for trace in plot.figure["data"] if trace.get("line")
+    ]
+    # Then each line that both have looks the same in both
+    drawn = {trace["name"]: trace["line"] for trace in traces}
+    both = [style for style in [*curves.values(), *lines.values()] if style["label"] in drawn]
+    assert len(both) >= len(curves) - 1 + len(lines) - 1  # nobody was away, and no other load was sampled
+    for style in both:
+        found = {"color": style["colour"], "dash": style["dash"], "width": style["width"]}
+        assert found == drawn[style["label"]]
+    # And the page's script names no line that has no style
+    script = (Path(web.__file__).parent / "page" / "live.js").read_text()
+    named = set(re.findall(r'trace\(\d, \d, "(\w+)"', script)) | set(
+        re.findall(r'"(\w+)"', " ".join(re.findall(r"\.\.\.\[(.*?)\]", script)))
+    )
+    assert named >= {"delivered", "delivery_max", "loop_lag_max", "server_rss"}
+    assert named <= set(LINES) & set(TIMELINE_COLUMNS)
+    assert not re.search(r"--s\d", script.replace('"var(--s1)"', ""))

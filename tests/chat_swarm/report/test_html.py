@@ -117,13 +117,13 @@ def test_plots_contain_the_measured_values(run: FinishedRun, page: Page) -> None
     assert trace(plots["percentiles"], "bot lag")["line"]["dash"] == "dash"
     assert trace(plots["percentiles"], "SLO: must be below")["y"] == [50.0]
 
-    p99 = trace(plots["delivery-time"], "p99")
+    p99 = trace(plots["delivery-time"], "delivery p99")
     assert p99["x"] == [row.t for row in run.rows]
     assert p99["y"][15] == run.rows[15].metrics["delivery"].p99 / 1000
-    assert trace(plots["rates"], "sent")["y"] == [row.counts["sent"] for row in run.rows]
+    assert trace(plots["rates"], "sent (right)")["y"] == [row.counts["sent"] for row in run.rows]
     assert trace(plots["connections"], "connected")["y"] == [row.connected for row in run.rows]
     server = [row.server.cpu for row in run.rows if row.server]
-    assert trace(plots["server"], "CPU")["y"] == pytest.approx(server, rel=1e-4)
+    assert trace(plots["server"], "server CPU (left)")["y"] == pytest.approx(server, rel=1e-4)
 
 
 def test_time_plots_shade_marked_seconds_and_phases(page: Page) -> None:

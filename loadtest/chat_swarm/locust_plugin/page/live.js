@@ -3,13 +3,10 @@
 (function () {
   const MOST_POINTS = 900;
   const SETTINGS = { displayModeBar: false, responsive: true };
-  const CURVES = {
-    delivery: ["--s1", "solid"], delivery_response: ["--s6", "dot"], ack: ["--s2", "solid"], rtt: ["--s3", "solid"],
-    bot_lag: ["--s7", "dash"],
-  };
-  const seen = { run: "", next: 0, rows: [], columns: [] };
+  const seen = { run: "", next: 0, rows: [], columns: [], styles: {} };
   const at = (id) => document.getElementById(id);
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const line = (style) => ({ color: colour(style.colour.slice(4, -1)), dash: style.dash, width: style.width });  // "var(--s1)"
   const whole = (value) => Math.round(value).toLocaleString("en");
 
   function ms(us) {
@@ -101,14 +98,14 @@
   function drawCurve(data) {
     const traces = [];
     let most = 100;
-    for (const [metric, [name, dash]] of Object.entries(CURVES)) {
+    for (const [metric, style] of Object.entries(seen.styles.curves)) {
       const points = (data.curves[metric] || []).filter(([percentile, us]) => percentile < 100 && us > 0);
       if (!points.length) continue;
       most = Math.max(most, 1 / (1 - points[points.length - 1][0] / 100));
       traces.push({
         x: points.map(([percentile]) => 1 / (1 - percentile / 100)), y: points.map(([, us]) => us / 1000),
-        text: points.map(([percentile]) => Number(percentile.toPrecision(8)) + " %"), name: metric.replace("_", " "),
-        mode: "lines", line: { color: colour(name), dash, width: 2 }, hovertemplate: "%{y:.3~f} ms at %{text}",
+        text: points.map(([percentile]) => Number(percentile.toPrecision(8)) + " %"), name: style.label,
+        mode: "lines", line: line(style), hovertemplate: "%{y:.3~f} ms at %{text}",
       });
     }
     const ticks = [1, 2, 4, 10, 20, 100, 1e3, 1e4, 1e5, 1e6, 1e7].filter((tick) => tick <= most * 1.5);
@@ -150,29 +147,24 @@
     }
     return spans.slice(-200).map((span) => ({
       type: "rect", xref: "x", yref: "paper", y0: 0, y1: 1, ...span, layer: "below", line: { width: 0 },
-      fillcolor: colour("--marked"), opacity: 0.18,
+      fillcolor: colour("--marked"), opacity: seen.styles.marked_opacity,
     }));
   }
 
   function drawTimeline() {
     const of = points(), inMs = (name) => of[name].map((value) => (value === null ? null : value / 1000));
-    const trace = (panel, name, y, group, line, unit, dash) => ({
-      x: of.t, y, name, yaxis: "y" + (group > 1 ? group : ""), legend: "legend" + (panel > 1 ? panel : ""), mode: "lines", connectgaps: false,
-      line: { color: colour(line), width: 1.6, dash }, hovertemplate: "%{y:,.3~r} " + unit,
+    const mib = (values) => values.map((value) => (value === null ? null : value / 1048576));
+    const trace = (panel, group, name, unit, y) => ({
+      x: of.t, y: y || of[name], name: seen.styles.lines[name].label, line: line(seen.styles.lines[name]), mode: "lines",
+      yaxis: "y" + (group > 1 ? group : ""), legend: "legend" + (panel > 1 ? panel : ""), connectgaps: false,
+      hovertemplate: "%{y:,.3~r} " + unit,
     });
     const traces = [
-      trace(1, "delivery p50", inMs("delivery_p50"), 1, "--s3", "ms"),
-      trace(1, "delivery p99", inMs("delivery_p99"), 1, "--s1", "ms"),
-      trace(1, "delivery p99.9", inMs("delivery_p999"), 1, "--s4", "ms"),
-      trace(2, "bot lag p99", inMs("bot_lag_p99"), 2, "--s7", "ms", "dash"),
-      trace(2, "loop lag, worst", inMs("loop_lag_max"), 2, "--s5", "ms", "dot"),
-      trace(3, "delivered (left)", of.delivered, 3, "--s1", "/s"),
-      trace(3, "sent (right)", of.sent, 4, "--s2", "/s", "dash"),
-      trace(4, "connected", of.connected, 5, "--s3", ""),
-      trace(4, "bots", of.bots, 5, "--s7", "", "dot"),
-      trace(5, "server CPU (left)", of.server_cpu, 6, "--s2", "cores"),
-      trace(5, "busiest bot process's CPU (left)", of.cpu, 6, "--s7", "cores", "dash"),
-      trace(5, "server RSS (right)", of.server_rss.map((value) => (value === null ? null : value / 1048576)), 7, "--s4", "MiB"),
+      ...["delivery_max", "delivery_p999", "delivery_p99", "delivery_p50"].map((name) => trace(1, 1, name, "ms", inMs(name))),
+      ...["bot_lag_p99", "loop_lag_max"].map((name) => trace(2, 2, name, "ms", inMs(name))),
+      trace(3, 3, "delivered", "/s"), trace(3, 4, "sent", "/s"),
+      trace(4, 5, "connected", ""), trace(4, 5, "bots", ""),
+      trace(5, 6, "server_cpu", "cores"), trace(5, 6, "cpu", "cores"), trace(5, 7, "server_rss", "MiB", mib(of.server_rss)),
     ];
     const small = (text) => ({ text, font: { size: 12 } });
     const tops = [1, 0.785, 0.57, 0.355, 0.14], height = 0.14;
@@ -202,6 +194,7 @@
     seen.run = data.run;
     seen.next = data.next;
     seen.columns = data.columns;
+    seen.styles = data.styles;
     seen.rows.push(...data.rows);
     const newest = seen.rows[seen.rows.length - 1];
     const last = newest && Object.fromEntries(seen.columns.map((name, place) => [name, newest[place]]));
