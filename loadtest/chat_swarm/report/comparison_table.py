@@ -55,15 +55,16 @@ def _table(
     yield paint(line(head), _BOLD)
     for figure, cells in rows:
         text = line(cells)
-        yield paint(text, _BOLD) if figure.beyond else paint(text, _DIM) if figure.beyond is False else text
+        stressed = figure.beyond or figure.large_ratio is not None
+        yield paint(text, _BOLD) if stressed else paint(text, _DIM) if figure.beyond is False else text
 
 
 def _cells(line: ComparedMetric) -> tuple[str, ...]:
     relative = line.relative_change
     note = {True: "beyond noise", False: "", None: "noise unknown"}[line.beyond]
-    if line.beyond is None and line.large_ratio is not None:
+    if not line.beyond and line.large_ratio is not None:
         more, less = ("B", "A") if (line.b or 0) > (line.a or 0) else ("A", "B")
-        note += f", but {more} is {significant(line.large_ratio)} times {less}"
+        note = f"{note or 'within noise'}, but {more} is {significant(line.large_ratio)} times {less}"
     if relative is None or (line.a == line.b):
         note = ""
     return (
@@ -81,7 +82,7 @@ def _legend(found: Comparison) -> Iterator[str]:
     if found.too_short:
         yield found.too_short
         if beyond:
-            yield f"{plural(beyond, 'figure')} without noise (faults, first errors) changed: see the table."
+            yield f"{plural(beyond, 'figure')} changed by more than chance (faults, errors): see the table."
     else:
         yield (
             f"{beyond} of {len(found.lines)} figures changed beyond noise: the confidence intervals of the"
@@ -92,7 +93,7 @@ def _legend(found: Comparison) -> Iterator[str]:
                 f"The noise of {len(unknown)} others is unknown: maxima, rare events, and single numbers per"
                 " run."
             )
-    if by_far := [line.name for line in unknown if line.large_ratio is not None]:
+    if by_far := [line.name for line in found.lines if not line.beyond and line.large_ratio is not None]:
         yield (
             f"Different by a factor of ten or more: {', '.join(by_far)}. Except for maxima, that is hardly"
             " noise."

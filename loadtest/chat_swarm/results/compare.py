@@ -10,7 +10,12 @@ from msgspec import Struct
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRIC_BY_NAME, METRICS
 from chat_swarm.model.units import plural, significant, size
 from chat_swarm.results import verdict as verdict_text
-from chat_swarm.results.confidence import MIN_RUN_SECONDS, ConfidenceInterval, confidence_interval
+from chat_swarm.results.confidence import (
+    MIN_RUN_SECONDS,
+    ConfidenceInterval,
+    are_rates_different,
+    confidence_interval,
+)
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.metric_refs import (
     FAILURE_COUNTS,
@@ -29,8 +34,11 @@ _SERVER_METRICS: Final = ("server.cpu_us_per_delivery", "server.cpu_cores", "ser
 _NOT_OPTIONS: Final = frozenset({"report", "run", "slo"})
 """Options that do not affect the measurements."""
 
+_RARE_EVENTS: Final = FAILURE_COUNTS - {"connects", "logins"}
+"""Counts that are judged as rare, independent events."""
+
 _LARGE_RATIO: Final = 10.0
-"""From this ratio on a figure is pointed out even if its noise is unknown."""
+"""From this ratio on a figure is pointed out even if its noise is unknown, or as large."""
 
 _RSS_BEFORE_RATIO: Final = 1.25
 """A larger ratio of the servers' resident memory before the runs is warned about."""
@@ -144,6 +152,7 @@ class _RunPair:
             measurements_of(b, scopes[1]),
         )
         self._scopes = scopes
+        self._seconds = a.scope("all").seconds, b.scope("all").seconds
 
     def compare_metric(self, ref: MetricRef) -> ComparedMetric:
         """Return a figure of both runs, compared."""
@@ -158,7 +167,7 @@ class _RunPair:
             b=b,
             change=None if a is None or b is None or nothing else (b - a) / a if a else 0.0,
             from_nothing=nothing,
-            beyond=_beyond_noise(ref, a, b, ranges),
+            beyond=_beyond_noise(ref, a, b, ranges, self._seconds),
             noise_a=ranges[0] and (ranges[0].low, ranges[0].high),
             noise_b=ranges[1] and (ranges[1].low, ranges[1].high),
         )
@@ -179,16 +188,20 @@ def _of_server(ref: MetricRef) -> bool:
 
 
 def _beyond_noise(
-    ref: MetricRef, a: float | None, b: float | None, ranges: list[ConfidenceInterval | None]
+    ref: MetricRef,
+    a: float | None,
+    b: float | None,
+    ranges: list[ConfidenceInterval | None],
+    seconds: tuple[float, float],
 ) -> bool | None:
     if a is None or b is None:
         return None
     if a == b:
         return False
-    if ref.kind is MetricKind.FAULT or (
-        ref.kind is MetricKind.COUNT and 0 in {a, b} and ref.subject in FAILURE_COUNTS
-    ):
-        return True  # whether a message was lost, or the first error, is not noise
+    if ref.kind is MetricKind.FAULT and 0 in {a, b}:
+        return True  # whether a message was lost is not noise
+    if ref.kind is MetricKind.FAULT or ref.subject in _RARE_EVENTS:
+        return are_rates_different((round(a), seconds[0]), (round(b), seconds[1]))
     first, second = ranges
     return first.is_disjoint(second) if first and second else None
 
@@ -204,8 +217,7 @@ def _compared_names(sides: _RunPair) -> Iterator[str]:
     yield from FAULTS
     for name in COUNTS:
         ref = parse_metric_ref(name)
-        rare = name in FAILURE_COUNTS - {"connects", "logins"}
-        if rare and any(look_up_metric(ref, of).value for of in sides.measurements):
+        if name in _RARE_EVENTS and any(look_up_metric(ref, of).value for of in sides.measurements):
             yield name
     yield "generator.marked_seconds"
 
@@ -226,6 +238,12 @@ def _check_bound(bound: ChangeBound, compared: ComparedMetric) -> BoundResult:
             failed=True,  # a bound that cannot be decided must not pass
             why=f"it changed by {_percent(change)}, and whether that is noise is unknown"
             f" (most figures need {MIN_RUN_SECONDS} steady seconds)",
+        )
+    if not compared.beyond and compared.large_ratio is not None:
+        return BoundResult(
+            text=bound.text,
+            failed=True,
+            why=f"it changed by {_percent(change)}; these runs are noisy, but chance is unlikely",
         )
     within = "beyond" if compared.beyond else "but not beyond"
     return BoundResult(

@@ -14,7 +14,7 @@ distributions. Only the spread comes from there: the interval is put around the 
 Limits. A run cannot measure what differs between runs: memory layout, other load, temperature.
 `MIN_HALF_WIDTH_SHARE` covers that and is a guess. When it matters, make three runs of each and see whether A
 differs from A, too. There is no interval for a maximum, for a count of rare failures, or for a percentile
-with fewer than ten samples beyond it.
+with fewer than ten samples beyond it. Counts of rare failures are compared by `are_rates_different`.
 """
 
 import math
@@ -38,6 +38,9 @@ MIN_RUN_SECONDS: Final = BLOCK_SECONDS * MIN_BLOCKS
 MIN_TAIL_SAMPLES: Final = 10
 """Samples that must lie beyond a percentile for it to have an interval."""
 
+_RARE_EVENT_LEVEL: Final = 0.01
+"""Probability of calling two equal rates of rare events different: eight errors against none are needed."""
+_EXACT_TRIALS: Final = 500
 _RESAMPLES: Final = 1000
 _GRID_POINTS: Final = 512
 _SEED: Final = 20_260_921
@@ -57,6 +60,32 @@ class ConfidenceInterval(NamedTuple):
     def is_disjoint(self, other: "ConfidenceInterval") -> bool:
         """Return whether the two intervals do not overlap."""
         return self.high < other.low or other.high < self.low
+
+
+def are_rates_different(one: tuple[int, float], other: tuple[int, float]) -> bool:
+    """Return whether two counts of rare events, each in so many seconds, have different rates.
+
+    If the rate is the same, each event of both is in the other's seconds with the share of these (conditional
+    test of two Poisson rates, Przyborowski and Wilenski 1940); two-sided, at 1 %.
+    """
+    (first, first_s), (second, second_s) = one, other
+    total = first + second
+    if not total or first_s <= 0 or second_s <= 0:
+        return False
+    share = second_s / (first_s + second_s)
+    up_to = _binomial_cdf(second, total, share)
+    from_there = 1.0 - _binomial_cdf(second - 1, total, share)
+    return 2 * min(up_to, from_there) < _RARE_EVENT_LEVEL
+
+
+def _binomial_cdf(most: int, trials: int, share: float) -> float:
+    """Return the probability of at most so many successes; by the normal distribution for many trials."""
+    if trials > _EXACT_TRIALS:
+        deviation = (most + 0.5 - trials * share) / math.sqrt(trials * share * (1 - share))
+        return 0.5 * math.erfc(-deviation / math.sqrt(2))
+    return math.fsum(
+        math.comb(trials, k) * share**k * (1 - share) ** (trials - k) for k in range(max(0, most + 1))
+    )
 
 
 def confidence_interval(

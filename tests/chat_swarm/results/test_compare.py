@@ -215,3 +215,53 @@ def test_table_escapes_control_characters(before: FinishedRun) -> None:
 def test_json_of_a_comparison_round_trips(before: FinishedRun, slower: FinishedRun) -> None:
     found = compare(before, slower, bounds=parse_bounds("delivery.p99>+20%"))
     assert msgspec.json.decode(as_json(found), type=Comparison) == found
+
+
+def with_figures(run: FinishedRun, counts: dict[str, int], **max_us: int) -> FinishedRun:
+    """Return a run with these counts of the whole run, and these maxima of latencies."""
+    scopes = {}
+    for name, scope in run.summary.scopes.items():
+        metrics = {
+            metric: msgspec.structs.replace(short, p999=max_us.get(metric, short.p999))
+            for metric, short in scope.metrics.items()
+        }
+        scopes[name] = msgspec.structs.replace(scope, counts=scope.counts | counts, metrics=metrics)
+    summary = msgspec.structs.replace(run.summary, scopes=scopes)
+    return FinishedRun(summary=summary, rows=run.rows, histograms=run.histograms)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "beyond"),
+    [(0, 1, False), (1, 0, False), (0, 7, False), (0, 20, True), (25, 284, True), (90, 110, False)],
+)
+def test_compare_of_errors_is_stressed_if_chance_cannot_explain_it(
+    before: FinishedRun, a: int, b: int, beyond: bool
+) -> None:
+    found = compare(with_figures(before, {"errors": a}), with_figures(before, {"errors": b}))
+    assert line(found, "errors").beyond is beyond
+    [shown] = [row for row in format_table(found, colour=True).splitlines() if "errors  " in row]
+    assert ("\x1b[1m" in shown) is beyond
+
+
+def test_compare_of_a_figure_ten_times_as_large_is_stressed_whatever_its_noise(before: FinishedRun) -> None:
+    # Given runs so short that nothing is known of their noise, and a latency that grew by 1,036 %
+    short = [FinishedRun(summary=before.summary, rows=before.rows[:8]) for _ in range(2)]
+    known = short[0].summary.scopes["steady"].metrics["delivery"].p999
+    other = with_figures(short[1], {}, delivery=round(known * 11.36))
+    found = compare(short[0], other, bounds=parse_bounds("delivery.p99.9>+50%"))
+    assert not line(found, "delivery.p99.9").beyond
+    [shown] = [row for row in format_table(found, colour=True).splitlines() if "delivery.p99.9 " in row]
+    assert "\x1b[1m" in shown
+    assert "but B is 11.4 times A" in shown
+    assert "a factor of ten or more: delivery.p99.9" in format_table(found, colour=False)
+    assert found.failed
+
+
+def test_large_ratio_is_shown_even_if_it_is_within_noise() -> None:
+    wide = ComparedMetric(
+        name="delivery.p99.9", unit="µs", of_server=True, a=1000.0, b=11_360.0, change=10.36, beyond=False
+    )
+    found = Comparison(a="a", b="b", scope="steady", warnings=[], lines=[wide])
+    shown = format_table(found, colour=True)
+    assert "within noise, but B is 11.4 times A" in shown
+    assert "\x1b[2m" not in shown
