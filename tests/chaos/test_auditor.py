@@ -85,7 +85,7 @@ def test_nothing_is_found_when_a_session_comes_back_rightly(play: AuditedPlay) -
     play.auditor.welcomed("ann", resumed("ann", 3), {"hall": 3})
     for seq in (4, 5):
         play.auditor.sent("ann", f"m{seq}", "hall", f"text {seq}")
-    play.auditor.message("ann", said(4, again=True), b"")
+    play.auditor.message("ann", said(4, again=True), b"")  # before the event itself
     play.all_well("ann", 4, 5)
     play.auditor.welcomed("bob", resumed("bob", 2), {"hall": 2})
     play.all_well("bob", 3, 5)
@@ -178,12 +178,84 @@ def out_of_order(play: AuditedPlay) -> None:
     play.show("bob", said(1), said(3), said(2), said(4), said(5))
 
 
+LIES: list[dict[str, Any]] = [
+    {"message": "text E"},
+    {"from_": "B"},
+    {"username": "bob"},
+    {"timestamp": 1.25},
+    {"origin": "server"},
+    {"color": 1},
+]
+"""What one receiver, or the log, may have otherwise than the others."""
+
+
+def shown_to_bob(**fields: object) -> Callable[[AuditedPlay], object]:
+    def change(play: AuditedPlay) -> None:
+        play.all_well("ann")
+        play.all_well("bob", 1, 2).show("bob", said(3, **fields)).all_well("bob", 4, 5)
+
+    return change
+
+
+def shown_to_bob_after_a_cut(**fields: object) -> Callable[[AuditedPlay], object]:
+    def change(play: AuditedPlay) -> None:
+        play.all_well("ann")
+        play.all_well("bob", 1, 2)
+        play.auditor.welcomed("bob", resumed("bob", 2), {"hall": 2})
+        play.show("bob", said(3, **fields)).all_well("bob", 4, 5)
+
+    return change
+
+
+def repeated_after_a_cut(play: AuditedPlay) -> None:
+    play.all_well("bob", 1, 3)
+    play.auditor.welcomed("bob", resumed("bob", 3), {"hall": 3})
+    play.all_well("bob", 3, 5)
+
+
+def skipped_after_a_cut(play: AuditedPlay) -> None:
+    play.all_well("bob", 1, 2)
+    play.auditor.welcomed("bob", resumed("bob", 2), {"hall": 2})
+    play.all_well("bob", 4, 5)
+
+
+def changed_in_log(**fields: object) -> Callable[[AuditedPlay], object]:
+    def change(play: AuditedPlay) -> None:
+        play.all_well("ann")
+        play.all_well("bob")
+        play.log[2] |= {key.removesuffix("_"): value for key, value in fields.items()}
+
+    return change
+
+
+def changed_again(*, shown_first: bool, **fields: object) -> Callable[[AuditedPlay], object]:
+    def change(play: AuditedPlay) -> None:
+        play.all_well("bob")
+        play.auditor.sent("ann", "m3", "hall", "text 3")
+        frame = said(3, again=True, **fields)
+        if shown_first:
+            play.all_well("ann")
+        play.show("ann", frame)
+        if not shown_first:
+            play.all_well("ann")
+
+    return change
+
+
+def changed_again_before_anyone(play: AuditedPlay) -> None:
+    play.auditor.sent("ann", "m1", "hall", "text 1")
+    play.show("ann", said(1, again=True, timestamp=9.0))
+    play.all_well("bob")
+
+
 BAD: list[tuple[FaultKind, Callable[[AuditedPlay], object]]] = [
     (FaultKind.LOST, lambda play: play.all_well("bob", 1, 4)),
     (FaultKind.LOST, lambda play: play.show("bob", said(1), said(3), said(4), said(5))),
     (FaultKind.LOST, lambda play: play.all_well("ann")),
     (FaultKind.REPEATED, lambda play: play.show("bob", said(1), said(2), said(2))),
     (FaultKind.REPEATED, lambda play: play.show("bob", said(1), said(2), said(1))),
+    (FaultKind.REPEATED, repeated_after_a_cut),
+    (FaultKind.HOLE, skipped_after_a_cut),
     (FaultKind.OUT_OF_ORDER, out_of_order),
     (FaultKind.HOLE, lambda play: play.show("bob", said(1), said(3))),
     (FaultKind.HOLE, lambda play: play.show("bob", said(2))),
@@ -196,6 +268,13 @@ BAD: list[tuple[FaultKind, Callable[[AuditedPlay], object]]] = [
     (FaultKind.WRONG_AUTHOR, lambda play: play.show("bob", said(1, username="bob"))),
     (FaultKind.WRONG_ROOM, lambda play: play.show("bob", said(1, room="attic"))),
     (FaultKind.DIFFERENT, lambda play: (play.show("ann", said(1)), play.show("bob", said(1, timestamp=2.5)))),
+    *((FaultKind.DIFFERENT, shown_to_bob(**lie)) for lie in LIES),
+    *((FaultKind.DIFFERENT, shown_to_bob_after_a_cut(**lie)) for lie in LIES),
+    *((FaultKind.DIFFERENT, changed_in_log(**lie)) for lie in LIES),
+    *((FaultKind.DIFFERENT, changed_again(shown_first=True, **lie)) for lie in LIES if "from_" not in lie),
+    (FaultKind.FORGED, changed_again(shown_first=True, from_="Z")),
+    (FaultKind.DIFFERENT, changed_again(shown_first=False, timestamp=9.0)),
+    (FaultKind.DIFFERENT, changed_again_before_anyone),
     (FaultKind.FORGED, no_ref_of_hers),
     (FaultKind.FORGED, lambda play: play.show("bob", said(1, again=True))),
     (FaultKind.FORGED, lambda play: play.log.append(said(6, ref="m99", message="boo"))),

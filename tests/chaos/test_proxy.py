@@ -75,12 +75,25 @@ def test_what_passes_unchanged_is_found_well(server: ChaosServer) -> None:
         (lambda frame: [frame | {"message": "never said"}], {FaultKind.WRONG_TEXT, FaultKind.DIFFERENT}),
         (lambda frame: [frame | {"username": "mallory"}], {FaultKind.WRONG_AUTHOR, FaultKind.DIFFERENT}),
         (lambda frame: [frame | {"ref": "none"}], {FaultKind.FORGED, FaultKind.DIFFERENT}),
+        (lambda frame: [frame | {"timestamp": frame["timestamp"] + 0.001}], {FaultKind.DIFFERENT}),
+        (lambda frame: [frame | {"from": "z" * 8}], {FaultKind.WRONG_AUTHOR, FaultKind.DIFFERENT}),
+        (lambda frame: [frame | {"room": "elsewhere"}], {FaultKind.NOT_A_MEMBER}),
         (
             lambda frame: [frame, frame | {"seq": frame["seq"] + 1}],
             {FaultKind.STORED_TWICE, FaultKind.DIFFERENT},
         ),
     ],
-    ids=["drops", "repeats", "other-text", "other-author", "other-ref", "other-seq"],
+    ids=[
+        "drops",
+        "repeats",
+        "other-text",
+        "other-author",
+        "other-ref",
+        "other-time",
+        "other-id",
+        "other-room",
+        "other-seq",
+    ],
 )
 def test_a_lie_on_the_way_is_found(
     server: ChaosServer, lie: Callable[[Line], list[Line]], kinds: set[FaultKind]

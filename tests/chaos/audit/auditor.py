@@ -18,6 +18,11 @@ _MAX_FAULTS = 40
 _RECENT_EVENTS = 8
 
 
+def _fields(frame: Frame) -> Frame:
+    """Return what must be equal wherever a message is shown."""
+    return {name: value for name, value in frame.items() if name not in {"type", "again"}}
+
+
 class Auditor:
     """The audit of one run; every fault names its `seed`."""
 
@@ -46,6 +51,7 @@ class Auditor:
         self._left: dict[tuple[str, str], int] = {}  # the last seq it had when it left
         self._skipped: dict[tuple[str, str], set[int]] = {}
         self._shown: dict[str, dict[int, bytes]] = {}
+        self._repeats: dict[tuple[str, int], Frame] = {}  # marked `again` before the event was shown
         self._names: dict[str, str] = {}  # public id -> username
         self._ids: dict[str, str] = {}  # username -> public id now
         self._recent: dict[str, deque[tuple[float, str, str, int]]] = {}
@@ -175,6 +181,9 @@ class Auditor:
             if seq > self.heads.get(room, 0):
                 self.heads[room] = seq
             self._check_content(receiver, frame)
+            repeat = self._repeats.pop((room, seq), None)
+            if repeat is not None:
+                self._check_same_fields(receiver, repeat, raw, "again")
         elif first != raw:
             self._record_fault(FaultKind.DIFFERENT, receiver, room, seq, f"{raw!r} here, {first!r} at others")
         if frame["from"] == self._ids.get(receiver):
@@ -225,6 +234,13 @@ class Auditor:
             )
         send.seq = send.seq or seq
 
+    def _check_same_fields(self, receiver: str, frame: Frame, raw: bytes, where: str) -> None:
+        """Compare a frame of the log, or one marked `again`, with the event that receivers were shown."""
+        one, other = _fields(frame), _fields(json.loads(raw))
+        if one != other:
+            detail = f"{where} {one!r}, shown {other!r}"
+            self._record_fault(FaultKind.DIFFERENT, receiver, frame["room"], frame["seq"], detail)
+
     def _acknowledge(self, author: str, frame: Frame, now: float) -> None:
         send = self.sends.get((author, frame.get("ref", "")))
         if send is None:
@@ -245,6 +261,11 @@ class Auditor:
                 FaultKind.FORGED, receiver, room, seq, f"`again` for what it never sent: {frame}"
             )
             return
+        original = self.shown(room).get(seq)
+        if original is None:
+            self._repeats.setdefault((room, seq), frame)
+        else:
+            self._check_same_fields(receiver, frame, original, "again")
         if frame["message"] != send.text:
             self._record_fault(
                 FaultKind.WRONG_TEXT, receiver, room, seq, f"sent was {send.text!r}, again {frame}"
@@ -314,6 +335,8 @@ class Auditor:
             stored[key] = room, seq
             if seq not in shown:
                 self._check_content("", frame)
+            else:
+                self._check_same_fields("", frame, shown[seq], "in the log")
         for seq in sorted(shown.keys() - in_log):
             if seq > base:
                 self._record_fault(FaultKind.NOT_IN_LOG, "", room, seq, f"{shown[seq]!r}")

@@ -22,7 +22,7 @@ class FaultKind(StrEnum):
     WRONG_AUTHOR = "wrong_author"
     WRONG_ROOM = "wrong_room"
     DIFFERENT = "different"
-    """Two receivers got different bytes under one seq."""
+    """Two receivers got different bytes under one seq, or the log or an `again` frame has other fields."""
     FORGED = "forged"
     """Shown, or in the log, but never sent."""
     NOT_IN_LOG = "not_in_log"
