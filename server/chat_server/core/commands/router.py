@@ -116,10 +116,12 @@ class Router:
             if spec.counted:
                 session.refusals = 0
         except Refused as refusal:
+            # A ping before the hello is how a client measures several servers, and no error of anybody.
+            if session.id or not isinstance(incoming, commands.Ping):
+                self._hub.stats.errors[refusal.code] += 1
             self._answer_refusal(session, refusal, incoming.ref)
 
     def _answer_refusal(self, session: Session, refusal: Refused, ref: str | None) -> None:
-        self._hub.stats.errors[refusal.code] += 1
         session.send_if_open(
             Error(code=refusal.code, message=refusal.message, ref=ref, retry_after=refusal.retry_after)
         )
