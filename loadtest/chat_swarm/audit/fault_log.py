@@ -3,7 +3,8 @@
 from collections import Counter
 from typing import Final
 
-from chat_swarm.audit.findings import RoomFault
+from chat_swarm.audit.digest import are_different
+from chat_swarm.audit.findings import Conflict, RoomFault, ShownVariant
 from chat_swarm.audit.interval_set import IntervalSet
 from chat_swarm.model.schema import AuditFault
 
@@ -11,6 +12,14 @@ FAULTS_KEPT: Final = 100
 """Faults of receivers kept with a text: a report shows no more."""
 ROOM_FAULTS_KEPT: Final = 1_000
 """Faults of rooms kept: the master counts a fault once that several processes found."""
+CONFLICTS_KEPT: Final = 1_000
+"""Seqs shown differently that are kept with their receivers; of later ones only the number is known."""
+SPILLED_CONFLICTS_KEPT: Final = 100_000
+"""Places of such later ones, so that each is counted once for any number of receivers: about 15 MB."""
+VARIANT_BOTS_KEPT: Final = 1_000
+"""Names of receivers kept for one variant."""
+VARIANT_LINE_BYTES: Final = 9_216
+"""Bytes of a frame kept for a variant: a whole message is not longer, unless most of it is escaped."""
 COUNTER_RANGES_KEPT: Final = 100_000
 """Ranges of skipped counters, and of excused ones, kept: about 15 MB each."""
 
@@ -27,6 +36,10 @@ class FaultLog:
         self.excused: dict[tuple[str, str], IntervalSet] = {}
         """(room, sender) → counters that may be missing, or be stored late."""
         self.notes: dict[str, None] = {}
+        self.conflicts: dict[tuple[str, int], Conflict] = {}
+        self.uncompared = 0
+        """Messages received so late that the log of their room had dropped their seq."""
+        self._spilled_conflicts: set[tuple[str, int]] = set()
         self._room_counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
         self._ranges_used: Counter[str] = Counter()
@@ -53,6 +66,29 @@ class FaultLog:
             self.room_faults[key] = fault
         else:
             self.spilled[fault.kind] += 1
+
+    def add_conflict(self, room: str, seq: int, sender: str, known: int, line: bytes) -> Conflict | None:
+        """Return the conflict at a seq, which is counted when it is new; None if too many are kept.
+
+        `known` is the digest that was observed first, and `line` its frame, if at hand.
+        """
+        conflict = self.conflicts.get((room, seq))
+        if conflict is None:
+            if len(self.conflicts) >= CONFLICTS_KEPT:
+                self._spill_conflict((room, seq))
+                return None
+            self._room_counts["mismatched"] += 1
+            first = ShownVariant(known, [], 0, line[:VARIANT_LINE_BYTES])
+            conflict = self.conflicts[room, seq] = Conflict(room, seq, sender, [first])
+        return conflict
+
+    def _spill_conflict(self, place: tuple[str, int]) -> None:
+        if place in self._spilled_conflicts:
+            return
+        if len(self._spilled_conflicts) < SPILLED_CONFLICTS_KEPT:
+            self._spilled_conflicts.add(place)
+        self._room_counts["mismatched"] += 1
+        self.spilled["mismatched"] += 1
 
     def excuse_counter(self, room: str, sender: str, counter: int) -> None:
         """Allow this counter of a sender to be missing, or to be stored late."""
@@ -91,3 +127,17 @@ class FaultLog:
         }
         self._reported.update(fresh)
         return fresh
+
+
+def add_variant(conflict: Conflict, bot: str, digest: int, line: bytes) -> None:
+    """Record that a receiver was shown this variant."""
+    for variant in conflict.variants:
+        if not are_different(variant.digest, digest):
+            break
+    else:
+        variant = ShownVariant(digest, [], 0, line[:VARIANT_LINE_BYTES])
+        conflict.variants.append(variant)
+    if len(variant.bots) < VARIANT_BOTS_KEPT:
+        variant.bots.append(bot)
+    else:
+        variant.unnamed += 1

@@ -14,6 +14,15 @@ class FinalPosition(Struct, array_like=True):
     bot: str
     position: int
     slow: bool
+    joined_at: int = 0
+    """The position at which it joined."""
+
+    unread: bool = False
+    """Its connection had bytes that the bot had not read yet."""
+
+    def has_received(self, seq: int) -> bool:
+        """Return whether it is past this seq, and joined before it."""
+        return self.joined_at < seq <= self.position
 
 
 class SkippedCounters(Struct, array_like=True):
@@ -44,6 +53,33 @@ class RoomFault(Struct, array_like=True, frozen=True):
     detail: str
 
 
+class ShownVariant(Struct, array_like=True):
+    """One of several contents that receivers were shown under one seq."""
+
+    digest: int
+    """See audit/digest.py."""
+    bots: list[str]
+    """Receivers that were shown it, as far as recorded."""
+    unnamed: int
+    """Number of further receivers."""
+    line: bytes
+    """The frame; empty if it was not at hand."""
+
+
+class Conflict(Struct, array_like=True):
+    """A seq under which the receivers of one process were shown different contents.
+
+    The first variant is the one decoded first: it also has every receiver of the process that is not named
+    by another variant.
+    """
+
+    room: str
+    seq: int
+    sender: str
+    """The sender by the first variant; "" if no bot of the run."""
+    variants: list[ShownVariant]
+
+
 class RoomLogExport(Struct, array_like=True):
     """The messages of a room that one process observed: see audit/room_log.py."""
 
@@ -54,6 +90,8 @@ class RoomLogExport(Struct, array_like=True):
     """Eight bytes a seq, little endian: sender number (from 1) and counter; 0: not observed."""
     blocks: dict[int, int]
     """Block number → digest of seqs too old to have entries."""
+    digests: bytes
+    """Eight bytes a seq, little endian: the digest of the message (audit/digest.py); 0: not observed."""
 
 
 class ProcessFindings(Struct, kw_only=True):
@@ -68,6 +106,9 @@ class ProcessFindings(Struct, kw_only=True):
     """The first of them, with texts."""
     room_faults: list[RoomFault]
     """Faults of rooms' contents; other processes may have found the same ones."""
+    conflicts: list[Conflict]
+    uncompared: int
+    """Messages received so late that what others were shown was no longer recorded."""
     spilled: dict[str, int]
     """Kind → number of further room faults, which are not in `room_faults`."""
     heads: dict[str, int]

@@ -2,9 +2,10 @@
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from chat_swarm.audit.digest import are_different
 from chat_swarm.audit.findings import RoomLogExport
 from chat_swarm.audit.room_log import BLOCK_SEQS, COUNTER_BITS, COUNTER_MASK
 from chat_swarm.model.schema import AuditFault
@@ -15,31 +16,42 @@ MessageKey = tuple[str, int]
 
 def decode_entries(record: RoomLogExport) -> Iterator[tuple[int, MessageKey]]:
     """Yield (seq, message) for every entry of an exported room log."""
-    entries = array("Q", record.entries)
-    if sys.byteorder == "big":
-        entries.byteswap()
     senders = ["", *record.senders]
-    for seq, entry in enumerate(entries, record.base):
+    for seq, entry in enumerate(_numbers(record.entries), record.base):
         if entry:
             yield seq, (senders[entry >> COUNTER_BITS], entry & COUNTER_MASK)
 
 
-def find_mismatches(room: str, records: list[RoomLogExport]) -> Iterator[AuditFault]:
-    """Yield a fault for each seq, or block of old seqs, that is not the same message in all processes."""
+def digest_at(record: RoomLogExport, seq: int) -> int:
+    """Return the digest of the message that a process observed first at a seq; 0 if none is recorded."""
+    index = seq - record.base
+    if not 0 <= index < len(record.digests) // 8:
+        return 0
+    return int.from_bytes(record.digests[8 * index : 8 * index + 8], "little")
+
+
+def sender_at(record: RoomLogExport, seq: int) -> str:
+    """Return the sender of the message at a seq; "" if it is unknown or no bot of the run."""
+    index = seq - record.base
+    if not 0 <= index < len(record.entries) // 8:
+        return ""
+    entry = int.from_bytes(record.entries[8 * index : 8 * index + 8], "little")
+    return ["", *record.senders][entry >> COUNTER_BITS]
+
+
+def differing_seqs(records: Sequence[RoomLogExport]) -> Iterator[int]:
+    """Yield each seq of a room for which two processes recorded different messages."""
     if all(_equal(one, other) for one, other in pairwise(records)):
         return
-    known: dict[int, MessageKey] = {}
+    known: dict[int, int] = {}
     for record in records:
-        for seq, message in decode_entries(record):
-            first = known.setdefault(seq, message)
-            if first != message:
-                yield _mismatch(
-                    room, first[0], seq, seq, f"seq {seq} is {_describe(first)}", _describe(message)
-                )
-    yield from _digest_mismatches(room, records)
+        for seq, digest in enumerate(_numbers(record.digests), record.base):
+            if digest and are_different(known.setdefault(seq, digest), digest):
+                yield seq
 
 
-def _digest_mismatches(room: str, records: Iterable[RoomLogExport]) -> Iterator[AuditFault]:
+def differing_blocks(room: str, records: Sequence[RoomLogExport]) -> Iterator[AuditFault]:
+    """Yield a fault for each block of old seqs that is not the same in all processes."""
     known: dict[int, int] = {}
     for record in records:
         for block, digest in record.blocks.items():
@@ -47,24 +59,19 @@ def _digest_mismatches(room: str, records: Iterable[RoomLogExport]) -> Iterator[
             # Digests of different sets of seqs cannot be compared.
             if first >> 32 == digest >> 32 and first != digest:
                 start, end = block * BLOCK_SEQS - BLOCK_SEQS + 1, block * BLOCK_SEQS
-                yield _mismatch(
-                    room, "", start, end, f"a seq of {start} to {end} is one message", "a different message"
+                detail = (
+                    f"a seq of {start} to {end} is one message in one process, and a different message in"
+                    " another; it is too old to say which, and at which receivers"
                 )
+                yield AuditFault(kind="mismatched", room=room, bot="", first=start, last=end, detail=detail)
+
+
+def _numbers(packed: bytes) -> "array[int]":
+    numbers = array("Q", packed)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def _equal(one: RoomLogExport, other: RoomLogExport) -> bool:
-    return (one.base, one.senders, one.entries, one.blocks) == (
-        other.base,
-        other.senders,
-        other.entries,
-        other.blocks,
-    )
-
-
-def _describe(message: MessageKey) -> str:
-    return f"message {message[1]} of {message[0]}"
-
-
-def _mismatch(room: str, bot: str, first: int, last: int, one: str, other: str) -> AuditFault:
-    detail = f"{one} in one process, and {other} in another"
-    return AuditFault(kind="mismatched", room=room, bot=bot, first=first, last=last, detail=detail)
+    return (one.base, one.digests) == (other.base, other.digests)

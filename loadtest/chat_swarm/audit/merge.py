@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
+from chat_swarm.audit.conflicts import find_conflicts
 from chat_swarm.audit.fault_log import FAULTS_KEPT
 from chat_swarm.audit.findings import FinalPosition, ProcessFindings, SkippedCounters
 from chat_swarm.audit.interval_set import IntervalSet, range_text
-from chat_swarm.audit.log_diff import decode_entries, find_mismatches
+from chat_swarm.audit.log_diff import decode_entries, differing_blocks
 from chat_swarm.model.metric_names import FAULTS
 from chat_swarm.model.schema import AuditFault, AuditResult
 
@@ -46,10 +47,14 @@ def merge_audits(finals: Iterable[dict[str, Any]], *, notes: Iterable[str] = ())
         faults.append(fault)
     unfinished = list(_unfinished_receivers(processes, heads))
     for room, tail in unfinished:
-        if not tail.slow:
+        if not tail.slow and not tail.unread:
             counts["lost"] += heads[room] - tail.position
             faults.append(_unfinished_fault(room, tail, heads[room]))
-    broken = [*notes, *(note for findings in processes for note in findings.notes)]
+    broken = [
+        *notes,
+        *(note for findings in processes for note in findings.notes),
+        *_unread_notes(unfinished),
+    ]
     return AuditResult(
         passed=not broken and not any(counts.values()),
         counts={kind: counts[kind] for kind in FAULTS},
@@ -58,7 +63,8 @@ def merge_audits(finals: Iterable[dict[str, Any]], *, notes: Iterable[str] = ())
         rooms=len(heads),
         explained_gaps=sum(findings.explained_gaps for findings in processes),
         unfinished=len(unfinished),
-        notes=list(dict.fromkeys([*broken, *_slow_reader_notes(unfinished)])),
+        uncompared=(uncompared := sum(findings.uncompared for findings in processes)),
+        notes=list(dict.fromkeys([*broken, *_slow_reader_notes(unfinished), *_late_notes(uncompared)])),
         faults=_interleave_kinds(faults)[:FAULTS_KEPT],
     )
 
@@ -84,11 +90,33 @@ def _merge_room_faults(processes: list[ProcessFindings], excused: _ExcusedBySend
     for kind, room, seq in list(found):
         if kind == "repeated":  # a receiver that joined between the two saw it out of order
             found.pop(("reordered", room, seq), None)
+    _drop_consequences(found, processes)
+    altered = {
+        (fault.room, fault.first)
+        for findings in processes
+        for fault in findings.faults
+        if fault.kind == "altered"
+    }
+    for fault in find_conflicts(processes, altered):
+        found[fault.kind, fault.room, fault.first] = fault
     for room in {room for findings in processes for room in findings.records}:
         records = [findings.records[room] for findings in processes if room in findings.records]
-        for fault in find_mismatches(room, records):
+        for fault in differing_blocks(room, records):
             found.setdefault((fault.kind, fault.room, fault.first), fault)
     return list(found.values())
+
+
+def _drop_consequences(
+    found: dict[tuple[str, str, int], AuditFault], processes: list[ProcessFindings]
+) -> None:
+    """Drop faults of a sender's order after a seq that was shown differently: its counter may be wrong."""
+    first: dict[tuple[str, str], int] = {}
+    for conflict in (conflict for findings in processes for conflict in findings.conflicts):
+        key = (conflict.room, conflict.sender)
+        first[key] = min(conflict.seq, first.get(key, conflict.seq))
+    for place, fault in list(found.items()):
+        if fault.first > first.get((fault.room, fault.bot), fault.first):
+            del found[place]
 
 
 def _lost_by_senders(
@@ -155,6 +183,17 @@ def _unfinished_fault(room: str, tail: FinalPosition, head: int) -> AuditFault:
 def _slow_reader_notes(unfinished: list[tuple[str, FinalPosition]]) -> list[str]:
     slow = sum(tail.slow for _, tail in unfinished)
     return [f"{slow} bots that read slowly on purpose did not reach the end: not a loss"] if slow else []
+
+
+def _unread_notes(unfinished: list[tuple[str, FinalPosition]]) -> list[str]:
+    unread = sum(tail.unread and not tail.slow for _, tail in unfinished)
+    why = "had not read all that had arrived when the drain ended: their own lag, no loss; give more --drain"
+    return [f"{unread:,} bots {why}"] if unread else []
+
+
+def _late_notes(uncompared: int) -> list[str]:
+    late = "were received so late that they could not be compared with what others were shown: not a fault"
+    return [f"{uncompared:,} messages {late}"] if uncompared else []
 
 
 def _interleave_kinds(faults: list[AuditFault]) -> list[AuditFault]:

@@ -1,28 +1,62 @@
 """The audit of one process: each receiver gets each seq once and in order, all of them the same message.
 
-`observe_message` runs once for each decoded frame. For each delivery, the bot itself compares the seq with
-`Receiver.position`; it calls the audit only if the seq is not the next one. audit/merge.py merges the
+For each delivery, the bot itself compares the seq with `Receiver.position`; it calls the audit only if the
+seq is not the next one. Contents are compared once for each distinct frame: all receivers that get the same
+bytes share one decoded run (bots/frame_cache.py), and its first receiver calls `compare`. If others were
+shown something else, every receiver of the run calls it, and is recorded by name. audit/merge.py merges the
 processes.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
-from chat_swarm.audit.fault_log import FaultLog
+from chat_swarm.audit.fault_log import FaultLog, add_variant
 from chat_swarm.audit.findings import ExcusedCounters, FinalPosition, ProcessFindings
+from chat_swarm.audit.interval_set import range_text
 from chat_swarm.audit.receiver import Receiver
-from chat_swarm.audit.room_log import RoomLog
+from chat_swarm.audit.room_log import RoomLog, WindowBudget
 
 __all__ = ["ProcessAudit", "Receiver"]
+
+
+class ShownMessage(Protocol):
+    """A message as one receiver was shown it; the counter is 0 if no bot of this run sent it."""
+
+    @property
+    def seq(self) -> int:
+        """Its seq."""
+
+    @property
+    def sender(self) -> str:
+        """The sender's username; it stays the same for the whole run, over all its sessions."""
+
+    @property
+    def counter(self) -> int:
+        """Rises by one with each message of the sender in this room."""
+
+    @property
+    def digest(self) -> int:
+        """The digest of its contents (audit/digest.py)."""
+
+    @property
+    def line(self) -> bytes:
+        """The frame; empty if unknown."""
+
+
+def _find_no_line(room: str, seq: int, digest: int) -> bytes:  # noqa: ARG001  see `ProcessAudit.find_line`
+    return b""
 
 
 class ProcessAudit:
     """The receivers and room logs of one process."""
 
     def __init__(self) -> None:
+        self.find_line: Callable[[str, int, int], bytes] = _find_no_line
+        """Returns the frame with this room, seq and digest if it is still at hand, else b""."""
         self._fault_log = FaultLog()
+        self._budget = WindowBudget()
         self._logs: dict[str, RoomLog] = {}
         self._followed: set[Receiver] = set()
         self._heads: dict[str, int] = {}  # durable seqs, and final positions of receivers no longer followed
@@ -44,6 +78,7 @@ class ProcessAudit:
         if receiver in self._followed:
             self._finish_receiver(receiver)
             self._followed.discard(receiver)
+            self._name_leaver(receiver)
 
     def observe_out_of_sequence(self, receiver: Receiver, first: int, last: int) -> None:
         """Record a run of seqs that does not start right after the receiver's position."""
@@ -59,16 +94,36 @@ class ProcessAudit:
 
     # Messages.
 
-    def observe_message(self, room: str, seq: int, sender: str, counter: int) -> None:
-        """Record a message of this run's bots, whenever one is decoded.
+    def compare(self, bot: str, room: str, messages: Iterable[ShownMessage]) -> bool:
+        """Compare messages with what other receivers of the room were shown; return whether all are equal."""
+        equal = True
+        for message in messages:
+            sender = message.sender if message.counter else ""
+            log = self._logs.get(room)
+            if log is None:
+                log = self._logs[room] = RoomLog(room, message.seq, self._fault_log, self._budget)
+            known = log.observe(message.seq, sender, message.counter, message.digest)
+            if known:
+                equal = False
+                self._record_conflict(bot, room, message, known, log)
+        return equal
 
-        `counter` rises by one with each message of `sender` in this room; the name `sender` stays the same
-        for the whole run, over all its sessions.
-        """
-        log = self._logs.get(room)
-        if log is None:
-            log = self._logs[room] = RoomLog(room, seq, self._fault_log)
-        log.observe(seq, sender, counter)
+    def _record_conflict(self, bot: str, room: str, message: ShownMessage, known: int, log: RoomLog) -> None:
+        is_new = (room, message.seq) not in self._fault_log.conflicts
+        line = self.find_line(room, message.seq, known) if is_new else b""
+        sender = log.sender_at(message.seq)
+        conflict = self._fault_log.add_conflict(room, message.seq, sender, known, line)
+        if conflict is not None:
+            add_variant(conflict, bot, message.digest, message.line)
+
+    def count_altered(self, room: str, bot: str, seq: int, detail: str) -> None:
+        """Record that a sender was shown its own message otherwise than it had sent it."""
+        self._fault_log.count_fault("altered", room, bot, seq, seq, detail)
+
+    def count_stray(self, room: str, bot: str, first: int, last: int) -> None:
+        """Record messages of a room that the bot is not in."""
+        detail = f"{bot} was shown {range_text(first, last)} of {room}, a room that it is not in"
+        self._fault_log.count_fault("stray", room, bot, first, last, detail)
 
     def note_durable(self, room: str, seq: int) -> None:
         """Record that this seq is durable: every receiver of the room must reach it."""
@@ -116,7 +171,9 @@ class ProcessAudit:
         tails: dict[str, list[FinalPosition]] = {}
         for receiver in self._followed:
             self._finish_receiver(receiver)
-            tail = FinalPosition(receiver.bot, receiver.position, receiver.slow)
+            tail = FinalPosition(
+                receiver.bot, receiver.position, receiver.slow, receiver.joined_at, receiver.unread
+            )
             tails.setdefault(receiver.room, []).append(tail)
         for log in self._logs.values():
             log.check_rest()
@@ -128,6 +185,8 @@ class ProcessAudit:
             counts=dict(fault_log.counts),
             faults=fault_log.faults,
             room_faults=list(fault_log.room_faults.values()),
+            conflicts=list(fault_log.conflicts.values()),
+            uncompared=fault_log.uncompared,
             spilled=dict(fault_log.spilled),
             heads=self.heads(),
             tails=tails,
@@ -138,6 +197,14 @@ class ProcessAudit:
         )
         plain: dict[str, Any] = msgspec.to_builtins(findings, builtin_types=(bytes,))
         return plain
+
+    def _name_leaver(self, receiver: Receiver) -> None:
+        """Name it among those that were shown the first variant: at the end only the others are known."""
+        for (room, seq), conflict in self._fault_log.conflicts.items():
+            if room == receiver.room and receiver.joined_at < seq <= receiver.position:
+                first, *others = conflict.variants
+                if not any(receiver.bot in variant.bots for variant in others):
+                    add_variant(conflict, receiver.bot, first.digest, b"")
 
     def _finish_receiver(self, receiver: Receiver) -> None:
         """Count what it got, and report what it still misses as lost."""

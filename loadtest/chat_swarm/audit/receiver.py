@@ -16,7 +16,17 @@ class Receiver:
     run goes to `ProcessAudit.observe_out_of_sequence`.
     """
 
-    __slots__ = ("_counted_to", "_joined_at", "_missing", "bot", "excused", "position", "room", "slow")
+    __slots__ = (
+        "_counted_to",
+        "_missing",
+        "bot",
+        "excused",
+        "joined_at",
+        "position",
+        "room",
+        "slow",
+        "unread",
+    )
 
     def __init__(self, bot: str, room: str, seq: int) -> None:
         self.bot = bot
@@ -27,8 +37,11 @@ class Receiver:
         """It was disconnected, or slow: a gap reported to it is explained."""
         self.slow = False
         """It reads slowly on purpose, so it need not reach the head of the room."""
+        self.unread = False
+        """At the end of the drain, bytes had arrived that the bot had not read."""
         self._counted_to = seq  # messages after this seq are not counted yet
-        self._joined_at = seq  # the position at which it joined
+        self.joined_at: Final = seq
+        """The position at which it joined."""
         self._missing: IntervalSet | None = None
 
     def take_uncounted(self) -> int:
@@ -67,7 +80,7 @@ class Receiver:
         """Report the missing seqs as lost: they will not arrive any more."""
         missing, self._missing = self._missing, None
         for first, last in missing or ():
-            if first - 1 == self._joined_at:
+            if first - 1 == self.joined_at:
                 detail = f"{self.bot} joined at {first - 1} and got {last + 1} first"
             else:
                 detail = f"{self.bot} got {first - 1} and then {last + 1}"

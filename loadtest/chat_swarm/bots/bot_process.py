@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from chat_swarm.audit.process_audit import ProcessAudit
 from chat_swarm.bots.connection import SocketAddress
 from chat_swarm.bots.frame_cache import FrameCache
+from chat_swarm.bots.local_ports import read_local_ports
 from chat_swarm.bots.slots import PAIR_SLOT, ROOM_SLOT, RoomLayout, SlotPool, SlotRequest
 from chat_swarm.bots.source_addresses import SourceAddresses
 from chat_swarm.loop.event_loop import LAG_PROBE_PERIOD_NS, EventLoop
@@ -32,6 +33,8 @@ _NS_PER_S: Final = 1_000_000_000
 _EARLY_TIMER_NS: Final = 5_000_000
 """How early the timer of a second may fire: more than a clock slews in a second (adjtime(3))."""
 _WARNINGS_KEPT: Final = 20
+_LAST_READS: Final = 2
+"""Iterations of the event loop before the final report."""
 FIRST_LOGIN_S: Final = 5
 """A bot without a session for longer than this after its start counts as `never_there`."""
 
@@ -99,14 +102,19 @@ class BotProcess:
         self.process_number: Final = process_number
         self.audit: Final = ProcessAudit()
         self.recorder: Final = Recorder()
-        self.frame_cache: Final = FrameCache(run_id, self.audit)
+        self.frame_cache: Final = FrameCache(run_id)
+        self.audit.find_line = self.frame_cache.find_line
         self._rx_timestamping: Final = RxTimestamping()
         self.loop: Final = EventLoop(self._record_loop_lag, self.count_internal_error)
         self.layout: Final = RoomLayout(plan.room_size, plan.rooms)
         request_sizes = {ROOM_SLOT: self.layout.request_size(processes), PAIR_SLOT: 1}
         self.slots: Final = SlotPool(f"{run_id}.{process_number}", request_sizes, send_slot_request)
         self.source_addresses: Final = SourceAddresses(
-            ip_address(address[0]), plan.source_addresses, process_number, processes
+            ip_address(address[0]),
+            plan.source_addresses,
+            process_number,
+            processes,
+            read_local_ports().connections_per_address,
         )
         self.bots: Final[set[Bot]] = set()
         self.last_counters: Final[dict[str, int]] = {}
@@ -196,7 +204,9 @@ class BotProcess:
 
     def final_report(self) -> dict[str, Any]:
         """Return this process's part of the run's result, as plain data for msgpack."""
-        for bot in self.bots:
+        for _ in range(_LAST_READS):
+            self.loop.run_once()  # so that only bots with a backlog have unread bytes
+        for bot in list(self.bots):
             bot.report_unanswered()
         return {
             "audit": self.audit.final_report(),
@@ -259,6 +269,8 @@ class BotProcess:
             faults=self.audit.take_faults(),
             cpu=(cpu - self._cpu_ns) / _NS_PER_S / seconds,
             loop_lag_max_us=self._lag_max_ns // 1000,
+            slowest=self.recorder.slowest,
+            silence_us=self.recorder.silence_us,
         )
         send_lag = histograms.get("send_lag")
         interval.marked = overload_reason(

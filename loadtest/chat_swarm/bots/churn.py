@@ -6,6 +6,7 @@ gevent (Locust does that). Methods of the `Bot` protocol are called from other g
 
 import time
 from typing import Final
+from zlib import crc32
 
 import gevent
 from gevent.event import Event as Flag
@@ -19,6 +20,7 @@ from chat_protocol.events import Event, Gap, MessageEvent, Welcome
 from chat_swarm.audit.process_audit import Receiver
 from chat_swarm.bots import payload
 from chat_swarm.bots.bot_process import FIRST_LOGIN_S, BotProcess
+from chat_swarm.bots.frame_cache import ReceivedMessage, received_message
 from chat_swarm.bots.slots import ROOM_SLOT, SlotWaiter
 
 _FIRST_RETRY_S: Final = 0.5
@@ -43,7 +45,7 @@ class Churn:
         self._counter = 0
         self._visits = 0
         self._visit_start_ns = 0  # messages sent before are catch-up
-        self._unacknowledged: dict[int, int] = {}  # counter → send time, ns
+        self._unacknowledged: dict[int, int] = {}  # counter → CRC-32 of the text
         self._sending_stopped = Flag()
         self._cut_by_run = False  # the run cut the connection: its loss is not the server's fault
         self._started_at = 0.0
@@ -192,7 +194,7 @@ class Churn:
         )
         process.count("sent")
         process.count("sent_bytes", len(text))
-        self._unacknowledged[self._counter] = now
+        self._unacknowledged[self._counter] = crc32(text.encode())
         client.send(text, self._room)
 
     def _read_until(self, client: Client, until: float) -> None:
@@ -216,19 +218,31 @@ class Churn:
             receiver.position = event.seq
         else:
             process.audit.observe_out_of_sequence(receiver, event.seq, event.seq)
-        header = payload.parse_header(process.run_id, event.message)
-        if header is None:
+        message = received_message(process.run_id, event)  # the library hides the frame's bytes
+        process.audit.compare(self.name, event.room, (message,))
+        self._take_own(message)
+        if not message.sent_ns:
             process.count("foreign")
             return
-        if header.sent_ns < self._visit_start_ns:
+        if message.sent_ns < self._visit_start_ns:
             process.count("caught_up")
-            process.recorder.add_sample("catch_up", time.time_ns() - header.sent_ns)
+            process.recorder.add_sample("catch_up", time.time_ns() - message.sent_ns)
         else:
             process.count("untimed")  # the library gives no kernel timestamp
-        process.audit.observe_message(event.room, event.seq, event.username, header.counter)
-        if event.username == self.name and self._unacknowledged.pop(header.counter, None) is not None:
-            process.count("acknowledged")
-            process.audit.note_durable(event.room, event.seq)
+
+    def _take_own(self, message: ReceivedMessage) -> None:
+        """Handle a message if it is its own: it is acknowledged."""
+        process = self.process
+        if message.sender != self.name:
+            return
+        text_crc = self._unacknowledged.pop(message.counter, None)
+        if text_crc is None:
+            return
+        if message.text_crc != text_crc:
+            detail = f"{self.name} was shown its message {message.counter} with another text than it had sent"
+            process.audit.count_altered(self._room, self.name, message.seq, detail)
+        process.count("acknowledged")
+        process.audit.note_durable(self._room, message.seq)
 
     def _leave_by_cut(self, client: Client) -> None:
         client.cut()

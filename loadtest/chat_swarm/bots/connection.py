@@ -5,9 +5,11 @@ It passes whole lines with their receive time to its owner; it never parses them
 
 import _socket
 import errno
+import fcntl
 import os
 import socket
 import struct
+import termios
 import time
 from typing import Final, Protocol
 
@@ -108,6 +110,12 @@ class BotConnection:
         self._loop.watch(sock.fileno(), EPOLLOUT, self._on_connect_done)
         self._sock = sock
         self.fd = sock.fileno()
+
+    def has_unread(self) -> bool:
+        """Return whether bytes have arrived that were not read yet, or no whole line of them."""
+        if self._sock is None:
+            return False
+        return bool(self._partial_line) or any(fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4)))
 
     def send(self, data: bytes) -> None:
         """Send now, as far as the kernel takes it, and the rest as soon as it does."""

@@ -7,33 +7,61 @@ and nineteen dict accesses for a room of twenty. The cache is bounded; an evicte
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 
 from chat_protocol.dialects.ndjson import decode_event
 from chat_protocol.events import Event, MessageEvent
-from chat_swarm.audit.process_audit import ProcessAudit
+from chat_swarm.audit.digest import are_different, digest_of
 from chat_swarm.bots import payload
 
 _CACHE_BYTES: Final = 4 * 2**20
+_RECENT_RUNS: Final = 2_000
+"""Decoded runs kept to show what a receiver was shown if another is shown something else."""
 _SHARED_PREFIXES: Final = (b'{"type":"message"', b'{"type":"presence"')
 """Prefixes of frames that several bots get as identical bytes."""
 
 
 class ReceivedMessage(NamedTuple):
-    """One received message; `sent_ns` is 0 if no bot of this run sent it."""
+    """One received message; `counter` and the times are 0 if no bot of this run sent it."""
 
     seq: int
     sender: str
     counter: int
     planned_ns: int
     sent_ns: int
+    sender_id: str
+    """The public id of the sender's session (`from`)."""
+    ref: str | None
+    text_crc: int
+    """CRC-32 of the text: the sender compares it with what it sent."""
+    digest: int
+    """Of all its contents: see audit/digest.py."""
+    line: bytes = b""
+    """The frame; empty if only its fields are known."""
+
+
+def received_message(run_id: str, event: MessageEvent, line: bytes = b"") -> ReceivedMessage:
+    """Return a message event as the bots of this run need it."""
+    text = event.message
+    header = payload.parse_header(run_id, text)
+    return ReceivedMessage(
+        event.seq,
+        event.username,
+        *(header or payload.NO_HEADER),
+        event.sender,
+        event.ref,
+        crc32(text.encode()),
+        digest_of(event, line),
+        line,
+    )
 
 
 class MessageRun:
     """Messages of one room with contiguous seqs, from one read."""
 
-    __slots__ = ("count", "first", "last", "messages", "room", "senders", "single")
+    __slots__ = ("count", "first", "last", "messages", "room", "senders", "single", "uncompared")
 
     def __init__(self, room: str, messages: list[ReceivedMessage]) -> None:
         self.room: Final = room
@@ -42,8 +70,11 @@ class MessageRun:
         self.last: Final = messages[-1].seq
         self.count: Final = len(messages)
         self.single: Final = messages[0] if len(messages) == 1 else None
-        self.senders: Final = frozenset(one.sender for one in messages if one.sent_ns)
-        """Bots of this run with messages in here: they find their own echo."""
+        self.senders: Final = frozenset(one.sender for one in messages)
+        """Usernames of the senders: they find their own echo."""
+        self.uncompared = True
+        """Whether its receivers must call `ProcessAudit.compare`: no receiver has yet, or others were shown
+        something else."""
 
 
 class DecodedRead(NamedTuple):
@@ -56,11 +87,11 @@ class DecodedRead(NamedTuple):
 class FrameCache:
     """Decoder with a cache. Messages without the header of `run_id` are not timed (`sent_ns` 0)."""
 
-    def __init__(self, run_id: str, audit: ProcessAudit) -> None:
+    def __init__(self, run_id: str) -> None:
         self._run_id: Final = run_id
-        self._audit: Final = audit
         self._cached: dict[bytes, DecodedRead] = {}
         self._order: deque[bytes] = deque()
+        self._recent_runs: deque[MessageRun] = deque(maxlen=_RECENT_RUNS)
         self._cached_bytes = 0
         self.unknown_frames = 0
         """Number of frames of an unknown type."""
@@ -70,6 +101,7 @@ class FrameCache:
         decoded = self._cached.get(data)
         if decoded is None:
             items = tuple(self._decode_items(data))
+            self._recent_runs.extend([item for item in items if isinstance(item, MessageRun)])
             only = items[0] if len(items) == 1 else None
             decoded = DecodedRead(only if isinstance(only, MessageRun) else None, items)
             if data.startswith(_SHARED_PREFIXES):
@@ -99,7 +131,7 @@ class FrameCache:
             except msgspec.DecodeError as error:
                 raise ValueError(f"not a frame of the protocol: {line[:80]!r} ({error})") from error
             if isinstance(event, MessageEvent) and not event.again:
-                one = self._received_message(event)
+                one = received_message(self._run_id, event, line)
                 if contiguous and event.room == room and one.seq == contiguous[-1].seq + 1:
                     contiguous.append(one)
                     continue
@@ -117,9 +149,11 @@ class FrameCache:
         if contiguous:
             yield MessageRun(room, contiguous)
 
-    def _received_message(self, event: MessageEvent) -> ReceivedMessage:
-        header = payload.parse_header(self._run_id, event.message)
-        if header is None:
-            return ReceivedMessage(event.seq, event.username, 0, 0, 0)
-        self._audit.observe_message(event.room, event.seq, event.username, header.counter)
-        return ReceivedMessage(event.seq, event.username, header.counter, header.planned_ns, header.sent_ns)
+    def find_line(self, room: str, seq: int, digest: int) -> bytes:
+        """Return the frame with this room, seq and digest; b"" if it was not decoded lately. Slow."""
+        for run in self._recent_runs:
+            if run.room == room and run.first <= seq <= run.last:
+                one = run.messages[seq - run.first]
+                if not are_different(one.digest, digest):
+                    return one.line
+        return b""

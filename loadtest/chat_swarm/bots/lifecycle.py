@@ -4,11 +4,13 @@ Frames are the subclass's: it logs in from `on_connected` and sends `quit` in `s
 the event loop and MUST NOT block.
 """
 
+import errno
 import time
 from typing import Final
 
 from chat_swarm.bots.bot_process import FIRST_LOGIN_S, BotProcess
 from chat_swarm.bots.connection import BotConnection
+from chat_swarm.bots.local_ports import read_local_ports
 from chat_swarm.bots.slots import ROOM_SLOT, SlotWaiter
 from chat_swarm.model.plan import CUT_RECONNECT_MAX_S
 
@@ -147,6 +149,10 @@ class BotLifecycle:
             self.connection.connect(process.address, self._source_address, self.receive_buffer_bytes)
         except OSError as error:
             self.connection = None
+            if error.errno == errno.EADDRNOTAVAIL:
+                process.warn(
+                    f"Connections failed for want of local ports: {read_local_ports().exhausted_sentence}."
+                )
             self._retry_after_failure(str(error.strerror or error))
             return
         generation = self._generation

@@ -26,6 +26,10 @@ class PayloadHeader(NamedTuple):
     sent_ns: int
 
 
+NO_HEADER: Final = PayloadHeader(0, 0, 0)
+"""For a message that no bot of this run sent."""
+
+
 def build_text(run_id: str, counter: int, planned_ns: int, sent_ns: int, size: int) -> str:
     """Return a text of `size` ASCII characters without JSON escapes; longer only if the header is."""
     text = f"{_FORMAT} {run_id} {counter} {planned_ns} {sent_ns} "

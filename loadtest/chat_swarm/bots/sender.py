@@ -6,12 +6,13 @@ be sent then is sent later and timed from then (no coordinated omission).
 
 import time
 from typing import Final
+from zlib import crc32
 
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error
 from chat_swarm.bots import payload
 from chat_swarm.bots.bot_process import BotProcess
-from chat_swarm.bots.frame_cache import MessageRun
+from chat_swarm.bots.frame_cache import MessageRun, ReceivedMessage
 from chat_swarm.bots.schedule import Schedule, period_of, phase_of
 from chat_swarm.bots.session import BotSession
 
@@ -26,13 +27,15 @@ _UNAVAILABLE_RETRY_S: Final = 1.0
 class PendingMessage:
     """A message without an answer yet; times in ns since the epoch."""
 
-    __slots__ = ("counter", "planned_ns", "sent_ns", "size")
+    __slots__ = ("counter", "planned_ns", "sent_ns", "size", "text_crc")
 
     def __init__(self, counter: int, planned_ns: int, sent_ns: int, size: int) -> None:
         self.counter = counter
         self.planned_ns = planned_ns
         self.sent_ns = sent_ns
         self.size = size
+        self.text_crc = 0
+        """CRC-32 of the text, once it is encoded."""
 
 
 class Sender(BotSession):
@@ -143,6 +146,7 @@ class Sender(BotSession):
         text = payload.build_text(
             self.process.run_id, pending.counter, pending.planned_ns, pending.sent_ns, pending.size
         )
+        pending.text_crc = crc32(text.encode())
         return (
             f'{{"type":"message",{self.destination_field},"ref":"{pending.counter}","message":"{text}"}}\n'
         ).encode()
@@ -172,14 +176,16 @@ class Sender(BotSession):
         last = message_run.messages[-1] if exact else None
         for message in message_run.messages:
             if message.sender == self.name:
-                self.on_own_message(
-                    message_run.room, message.seq, message.counter, received_ns, exact=message is last
-                )
+                self.on_own_message(message_run.room, message, received_ns, exact=message is last)
 
-    def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
-        pending = self.pending.pop(counter, None)
+    def on_own_message(self, room: str, message: ReceivedMessage, received_ns: int, *, exact: bool) -> None:
+        ref = message.ref
+        pending = self.pending.pop(int(ref) if ref and ref.isdecimal() else message.counter, None)
         if pending is None:
             return  # it was sent twice because of a cut, and stored the first time
+        if message.text_crc != pending.text_crc or message.sender_id != self.id:
+            self._report_altered(room, message, pending)
+        seq = message.seq
         recorder = self.process.recorder
         recorder.counts["acknowledged"] += 1
         self.process.audit.note_durable(room, seq)
@@ -191,6 +197,14 @@ class Sender(BotSession):
         elif sent > self.live_since_ns and self.was_held_up(pending.planned_ns, sent, received_ns):
             recorder.add_sample("ack_response", received_ns - pending.planned_ns)
         self.on_answered()
+
+    def _report_altered(self, room: str, message: ReceivedMessage, pending: PendingMessage) -> None:
+        what = f"its message {pending.counter} under seq {message.seq}"
+        if message.sender_id != self.id:
+            detail = f"{self.name}, which is {self.id}, was shown {what} as of {message.sender_id!r}"
+        else:
+            detail = f"{self.name} was shown {what} with another text than it had sent"
+        self.process.audit.count_altered(room, self.name, message.seq, detail)
 
     def on_refused(self, event: Error, counter: int) -> None:
         process = self.process
@@ -234,5 +248,6 @@ class Sender(BotSession):
         return len(self.pending)
 
     def report_unanswered(self) -> None:
-        if self.pending and self.up:
+        super().report_unanswered()
+        if self.pending and self.up and not self.has_unread():
             self.process.audit.count_unanswered(self.target_room, self.name, len(self.pending))

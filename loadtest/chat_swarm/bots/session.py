@@ -27,7 +27,7 @@ from chat_protocol.events import (
 )
 from chat_swarm.audit.process_audit import Receiver
 from chat_swarm.bots.bot_process import BotProcess
-from chat_swarm.bots.frame_cache import MessageRun
+from chat_swarm.bots.frame_cache import MessageRun, ReceivedMessage, received_message
 from chat_swarm.bots.lifecycle import BotLifecycle
 from chat_swarm.bots.schedule import Schedule, period_of, phase_of
 
@@ -46,6 +46,7 @@ class BotSession(BotLifecycle):
         "_ping_schedule",
         "_ping_sent_ns",
         "_resume_secret",
+        "id",
         "live_since_ns",
         "random",
         "receivers",
@@ -62,6 +63,8 @@ class BotSession(BotLifecycle):
         self.random = process.random
         self.live_since_ns = 0
         """Time of the last resume: messages sent before are catch-up, not deliveries."""
+        self.id = ""
+        """The public id of its session."""
         self._resume_secret: str | None = None
         self._epoch = ""
         self._ping_schedule: Schedule | None = None
@@ -85,7 +88,7 @@ class BotSession(BotLifecycle):
     def on_own_messages(self, message_run: MessageRun, received_ns: int, *, exact: bool) -> None:
         """Handle a run of messages that contains own messages."""
 
-    def on_own_message(self, room: str, seq: int, counter: int, received_ns: int, *, exact: bool) -> None:
+    def on_own_message(self, room: str, message: ReceivedMessage, received_ns: int, *, exact: bool) -> None:
         """Handle an own message: it is acknowledged."""
 
     def is_expected_error(self, event: Error) -> bool:  # noqa: ARG002  overridden where one is expected
@@ -153,7 +156,11 @@ class BotSession(BotLifecycle):
         receiver = self.receivers.get(message_run.room)
         if receiver is None:
             self.process.count_error("message_of_no_room_of_ours")
+            self.process.audit.count_stray(message_run.room, self.name, message_run.first, message_run.last)
             return
+        if message_run.uncompared:
+            equal = self.process.audit.compare(self.name, message_run.room, message_run.messages)
+            message_run.uncompared = not equal
         if message_run.first == receiver.position + 1:
             receiver.position = message_run.last
         else:
@@ -161,11 +168,13 @@ class BotSession(BotLifecycle):
         recorder = self.process.recorder
         recorder.counts["delivered"] += message_run.count
         only = message_run.single
-        if only is not None and exact and self.timed and only.sent_ns > self.live_since_ns:
+        if only is not None and exact and self.timed and (sent_ns := only.sent_ns) > self.live_since_ns:
             recorder.received_ns.append(received_ns)
             recorder.seen_ns.append(seen_ns)
-            recorder.sent_ns.append(only.sent_ns)
+            recorder.sent_ns.append(sent_ns)
             recorder.planned_ns.append(only.planned_ns)
+            if received_ns - sent_ns > recorder.slowest_ns:
+                recorder.note_slowest(received_ns - sent_ns, self.name, message_run.room, only.seq)
         else:
             self._time_message_run(message_run, received_ns, seen_ns, exact=exact)
         if self.name in message_run.senders:
@@ -205,6 +214,8 @@ class BotSession(BotLifecycle):
                 recorder.seen_ns.append(seen_ns)
                 recorder.sent_ns.append(sent)
                 recorder.planned_ns.append(message.planned_ns)
+                if received_ns - sent > recorder.slowest_ns:
+                    recorder.note_slowest(received_ns - sent, self.name, message_run.room, message.seq)
 
     def is_timing_exact(self, sent_ns: int, received_ns: int, since_ns: int = 0) -> bool:
         """Return whether a read's timestamp is precise enough for the answer to a frame sent at `sent_ns`.
@@ -237,8 +248,7 @@ class BotSession(BotLifecycle):
             case Welcome() if not self.up:
                 self._on_welcome(event, received_ns, exact=exact)
             case MessageEvent():  # `again`: a message sent twice is stored
-                if event.ref is not None and event.ref.isdecimal():
-                    self.on_own_message(event.room, event.seq, int(event.ref), received_ns, exact=exact)
+                self._take_again(event, received_ns, exact=exact)
             case Joined():
                 self._track_room(event.room, event.seq)
             case Opened():
@@ -256,6 +266,15 @@ class BotSession(BotLifecycle):
             case _:
                 pass  # presence and lists are not measured
 
+    def _take_again(self, event: MessageEvent, received_ns: int, *, exact: bool) -> None:
+        """Handle the answer to a message that was sent twice: the fields are those of the original event."""
+        if event.room not in self.receivers:
+            self.process.audit.count_stray(event.room, self.name, event.seq, event.seq)
+            return
+        message = received_message(self.process.run_id, event)
+        self.process.audit.compare(self.name, event.room, (message,))
+        self.on_own_message(event.room, message, received_ns, exact=exact)
+
     def _on_welcome(self, event: Welcome, received_ns: int, *, exact: bool) -> None:
         process = self.process
         self.mark_session_up()
@@ -272,7 +291,7 @@ class BotSession(BotLifecycle):
         elif self.lost_ns:
             process.count("not_resumed", 1 if asked else 0)
             self.drop_session_state()
-        self._resume_secret, self._epoch = event.session, event.epoch
+        self.id, self._resume_secret, self._epoch = event.id, event.session, event.epoch
         for state in event.rooms:
             self._track_room(state.room, state.seq)
         if event.resumed:
@@ -320,6 +339,16 @@ class BotSession(BotLifecycle):
     def send_quit(self) -> None:
         """Send `quit`."""
         self.send_frame(encode(Quit()))
+
+    def has_unread(self) -> bool:
+        """Return whether the server's bytes have arrived and wait for the bot."""
+        return self.connection is not None and self.connection.has_unread()
+
+    def report_unanswered(self) -> None:
+        """Report to the audit that what the bot lacks may have arrived."""
+        if self.has_unread():
+            for receiver in self.receivers.values():
+                receiver.unread = True
 
     def on_shut_down(self) -> None:
         """End the audit of all rooms."""

@@ -18,7 +18,8 @@ CONNECTIONS_PER_ADDRESS: Final = 12_000
 """Connections from one loopback address: less than half of the ephemeral ports, so that a free one is found
 at once, also while closed ones are in TIME_WAIT."""
 
-_LOOPBACK_NETWORK: Final = ip_network("127.0.0.0/8")
+LOOPBACK_NETWORK: Final = ip_network("127.0.0.0/8")
+"""All of it belongs to this machine."""
 _FIRST_LOOPBACK: Final = IPv4Address("127.0.0.1")
 
 
@@ -42,7 +43,7 @@ class SourceAddresses:
         self._per_address = per_address
         self._connections: dict[str, int] = {str(address): 0 for address in given}
         self._unused_loopback: Iterator[str] | None = None
-        if not given and target in _LOOPBACK_NETWORK:
+        if not given and target in LOOPBACK_NETWORK:
             self._unused_loopback = (str(_FIRST_LOOPBACK + number) for number in count(process, processes))
 
     @property

@@ -100,6 +100,8 @@ OPTIONS: Final = (
            "to a loopback server, else any", in_page=False),
     Option("server-pid", 0, "PID", "the server's process, to sample CPU and memory; 0: found by its port",
            high=2**31 - 1, in_page=False),
+    Option("server-log", "", "FILE", "the server's log (its --log-file): its own latencies are shown beside "
+           "the measured ones", in_page=False),
     Option("report", "", "DIR", "directory of the run's files; empty: a new one under the working directory",
            in_page=False),
     Option("slo", "", "TEXT", "conditions that must hold for exit code 0, as delivery.p99<50ms,lost=0"),
@@ -199,6 +201,7 @@ def build_plan(options: Namespace, host: str | None) -> RunPlan:
         resumable=values["resumable"] or shape.kind == "storm",
         lag_limit=values["lag_limit"] / 1000,
         source_addresses=tuple(_parse_sources(values["source_addresses"])),
+        server_log=Path(values["server_log"]) if values["server_log"] else None,
         report=Path(values["report"]) if values["report"] else None,
         slo=slo,
         shape=shape,

@@ -240,6 +240,7 @@ class SwarmPlugin:
             finals=coordinator.finals,
             notes=coordinator.notes,
             server=(probe.pid, probe.command, coordinator.rss_before) if probe is not None else None,
+            server_log=coordinator.server_log,
             slo=plan.slo,
             leave_out_marked=plan.leave_out_marked,
             shape="" if plan.shape.kind == "none" else plan.shape.kind,

@@ -69,7 +69,9 @@ FAULTS: Final = {
     "repeated": "a receiver got a seq twice, or one message has two seqs",
     "reordered": "a receiver got a seq after a later one, or a sender's messages in another order",
     "gaps": "the server reported a gap to a bot that was neither disconnected nor slow",
-    "mismatched": "two receivers got different messages with the same seq",
+    "mismatched": "receivers were shown different bytes with the same seq",
+    "altered": "a sender was shown its own message with another text or sender than it sent",
+    "stray": "a receiver was shown a message of a room that it is not in",
     "unanswered": "a message on an open connection was neither acknowledged nor refused",
 }
 """Faults that the audit finds. A single one fails the run."""

@@ -78,6 +78,8 @@ class RunPlan:
     """Whether the headline and the SLO leave out marked seconds."""
     server_pid: int = 0
     """The server's process, whose CPU and memory are sampled; 0: found by its port."""
+    server_log: Path | None = None
+    """The server's log, for its own latencies; None: not read."""
     report: Path | None = None
     """The run directory; None: named after the start time."""
     slo: str = ""

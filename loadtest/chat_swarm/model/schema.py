@@ -9,6 +9,15 @@ from typing import Any
 from msgspec import Struct, field
 
 
+class SlowDelivery(Struct, kw_only=True, frozen=True):
+    """The slowest delivery of some time: what, to which bot, and in how many µs after it was sent."""
+
+    us: int
+    bot: str
+    room: str
+    seq: int
+
+
 class ProcessSecond(Struct, kw_only=True):
     """Report of one process for one second. Histograms are serialised by `Histogram.pack`."""
 
@@ -34,6 +43,11 @@ class ProcessSecond(Struct, kw_only=True):
     also be that a process did not report."""
     histograms: dict[str, bytes] = {}
     """By the names of `metric_names.METRICS`."""
+    slowest: SlowDelivery | None = None
+    """The slowest timed delivery."""
+    silence_us: int | None = None
+    """The longest time, ended in this second, in which nothing arrived on any connection of this process,
+    though several messages were under way; 0: none. None if nothing arrived in this second."""
 
 
 class Quantiles(Struct, kw_only=True, frozen=True):
@@ -88,6 +102,10 @@ class TimelineRow(Struct, kw_only=True):
     marked: str = ""
     server: ServerSample | None = None
     machine: MachineSample | None = None
+    slowest: SlowDelivery | None = None
+    standstill_us: int = 0
+    """Time, ended in this second, in which nothing arrived on any connection of any process, though several
+    messages were under way."""
 
 
 class AuditFault(Struct, kw_only=True, frozen=True):
@@ -114,6 +132,8 @@ class AuditResult(Struct, kw_only=True):
     rooms: int = 0
     explained_gaps: int = 0
     """Seqs in gaps that the server reported to bots that were disconnected or slow (retention)."""
+    uncompared: int = 0
+    """Messages received so late that what other receivers were shown was no longer recorded."""
     unfinished: int = 0
     """Receivers that had not reached the head of their room when the drain ended."""
     notes: list[str] = []
@@ -146,6 +166,20 @@ class ServerFigures(Struct, kw_only=True):
     rss_bytes_per_connection: float | None = None
     """(RSS when all were connected, less before) ÷ connections."""
     descriptors_peak: int = 0
+
+
+class ServerLogFigures(Struct, kw_only=True):
+    """What the server's own log says (`--server-log`) of the headline's seconds."""
+
+    path: str
+    lines: int = 0
+    """Interval lines of that time."""
+    accept_to_commit: Quantiles = field(default_factory=Quantiles)
+    commit_to_sent: Quantiles = field(default_factory=Quantiles)
+    """From a commit to the last member's send."""
+    loop_lag_max_us: int = 0
+    problem: str = ""
+    """Why there are no figures; empty if there are."""
 
 
 class GeneratorFigures(Struct, kw_only=True):
@@ -240,6 +274,9 @@ class Summary(Struct, kw_only=True):
     audit: AuditResult
     generator: GeneratorFigures
     server: ServerFigures | None = None
+    server_log: ServerLogFigures | None = None
+    slowest: SlowDelivery | None = None
+    """Over the headline's seconds, and the drain after them."""
     objective: Objective | None = None
     shape: str = ""
     steps: list[Step] = []

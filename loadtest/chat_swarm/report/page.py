@@ -10,6 +10,7 @@ from chat_swarm.model.schema import Quantiles, Scope
 from chat_swarm.model.units import DASH, count, duration, microseconds, plural, significant, size
 from chat_swarm.results import verdict
 from chat_swarm.results.finished_run import FinishedRun
+from chat_swarm.results.server_process import server_log_sentence, short_command
 from chat_swarm.results.storm_stats import all_resumed, describe_storms
 
 SCOPE_TITLES: Final = {
@@ -92,6 +93,11 @@ def checks(run: FinishedRun) -> Iterator[VerdictCheck]:
         yield VerdictCheck(
             title="Storms", text=" ".join(sentences), severity="good" if all_resumed(run) else "none"
         )
+    if slowest := verdict.slowest_sentence(summary):
+        yield VerdictCheck(title="Slowest delivery", text=slowest, severity="none")
+    if summary.server_log is not None:
+        text = server_log_sentence(summary.server_log)
+        yield VerdictCheck(title="The server's own log", text=text, severity="none")
     if summary.limit is not None:
         severity = "none" if summary.limit.held is not None else "bad"
         asked = summary.options.get("slo") or "the SLO"
@@ -155,9 +161,8 @@ def _server_process_tiles(run: FinishedRun) -> Iterator[ReportTile]:
     message = microseconds(server.cpu_us_per_message)
     meaning = "CPU time of the server's process ÷ deliveries"
     yield _tile("CPU per delivery", each, meaning, f"{message} a message")
-    yield _tile(
-        "CPU", f"{significant(server.cpu_cores)} cores", "of the server's process", f"pid {server.pid}"
-    )
+    process = f"pid {server.pid}: {short_command(server)}"
+    yield _tile("CPU", f"{significant(server.cpu_cores)} cores", "of the server's process", process)
     yield _tile(
         "Memory per connection",
         size(server.rss_bytes_per_connection),

@@ -85,6 +85,7 @@ def audit(run: FinishedRun) -> PageTable:
         ("receivers", found.receivers, "pairs of bot and room that were checked"),
         ("rooms", found.rooms, "whose order was checked"),
         ("explained gaps", found.explained_gaps, "seqs no longer stored, missed by bots away or slow"),
+        ("uncompared", found.uncompared, "messages received too late to be compared with the others'"),
         ("unfinished", found.unfinished, "receivers that lacked messages when the drain ended"),
     ):
         rows.append(TableRow(cells=[title, count(number), meaning], style="quiet"))

@@ -1,6 +1,6 @@
 """Formats a run's result for a terminal: about a dozen lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from chat_swarm.model.units import (
 from chat_swarm.results import verdict
 from chat_swarm.results.finished_run import FinishedRun
 from chat_swarm.results.run_directory import REPORT_FILE
+from chat_swarm.results.server_process import server_log_sentence, short_command
 from chat_swarm.results.storm_stats import describe_storms
 
 _SHOWN_METRICS: Final = {
@@ -48,6 +49,7 @@ def format_summary(run: FinishedRun, directory: Path | None = None, unwritten: S
         _line("audit", verdict.audit_sentence(summary.audit)),
     ]
     lines += [_line("", note) for note in summary.audit.notes[:3]]
+    lines += [_line("", fault) for fault in verdict.fault_sentences(summary.audit)]
     if summary.objective is not None:
         for number, term in enumerate(summary.objective.terms):
             mark = "held" if term.passed else "BROKEN"
@@ -69,7 +71,10 @@ def format_summary(run: FinishedRun, directory: Path | None = None, unwritten: S
             parts = (("p50", short.p50), ("p99", short.p99), ("p99.9", short.p999), ("max", short.max))
             shown = "  ".join(f"{name} {microseconds(value):<8}" for name, value in parts)
             lines.append(_line(metric, f"{shown} {meaning}"))
-    lines += [_line("server", _server(run)), _line("generator", _generator(run))]
+    if slowest := verdict.slowest_sentence(summary):
+        lines.append(_line("slowest delivery", slowest))
+    lines += [_line("" if number else "server", text) for number, text in enumerate(_server(run))]
+    lines.append(_line("generator", _generator(run)))
     lines += [_line("", verdict.generator_sentence(run))]
     if (load := verdict.other_load(summary.generator)) is not None:
         lines.append(_line("machine", load))
@@ -97,18 +102,22 @@ def _refused(scope: Scope) -> str:
     return f" ({percentage(refused, scope.counts.get('sent', 0))} of them refused)" if refused else ""
 
 
-def _server(run: FinishedRun) -> str:
-    server = run.summary.server
+def _server(run: FinishedRun) -> Iterator[str]:
+    server, log = run.summary.server, run.summary.server_log
     if server is None:
-        return "not sampled (its process is not on this machine, or was not found)"
-    if not server.rss_peak_bytes:
-        return "not sampled: the run was too short"
-    parts = [f"{significant(server.cpu_cores)} cores"]
-    if server.cpu_us_per_delivery is not None:
-        parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU per delivery")
-    if server.rss_bytes_per_connection is not None:
-        parts.append(f"{size(server.rss_bytes_per_connection)} per connection")
-    return f"{', '.join(parts)}, {size(server.rss_peak_bytes)} at the peak"
+        yield "not sampled (its process is not on this machine, or was not found)"
+    elif not server.rss_peak_bytes:
+        yield "not sampled: the run was too short"
+    else:
+        parts = [f"{significant(server.cpu_cores)} cores"]
+        if server.cpu_us_per_delivery is not None:
+            parts.append(f"{microseconds(server.cpu_us_per_delivery)} of CPU per delivery")
+        if server.rss_bytes_per_connection is not None:
+            parts.append(f"{size(server.rss_bytes_per_connection)} per connection")
+        yield f"{', '.join(parts)}, {size(server.rss_peak_bytes)} at the peak"
+        yield f"that is pid {server.pid}: {short_command(server)}"
+    if log is not None:
+        yield server_log_sentence(log)
 
 
 def _generator(run: FinishedRun) -> str:

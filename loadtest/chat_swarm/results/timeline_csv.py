@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chat_swarm.model.metric_names import COUNTS, FAULTS, METRICS
-from chat_swarm.model.schema import MachineSample, Quantiles, ServerSample, TimelineRow
+from chat_swarm.model.schema import MachineSample, Quantiles, ServerSample, SlowDelivery, TimelineRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,12 @@ def _sample(of: str, name: str) -> Callable[[TimelineRow], Any]:
 
 _QUANTILES: Final = ("mean", "min", "p50", "p90", "p99", "p999", "p9999", "max")
 
+_LATER_FAULTS: Final = ("altered", "stray")
+"""Faults of later versions: at the end, so that the places of the earlier columns stay."""
+_FAULT_COLUMNS: Final = {
+    name: Column(name, f"audit: {meaning}", _count_in("faults", name)) for name, meaning in FAULTS.items()
+}
+
 COLUMNS: Final = (
     Column("t", "seconds since the run began", _field("t")),
     Column("unix", "the second, since the epoch, UTC", _field("unix")),
@@ -51,7 +57,7 @@ COLUMNS: Final = (
     Column("bots", "bots that were started and not stopped", _field("bots")),
     Column("connected", "bots with a session", _field("connected")),
     *(Column(name, meaning, _count_in("counts", name)) for name, meaning in COUNTS.items()),
-    *(Column(name, f"audit: {meaning}", _count_in("faults", name)) for name, meaning in FAULTS.items()),
+    *(column for name, column in _FAULT_COLUMNS.items() if name not in _LATER_FAULTS),
     *(
         column
         for metric in METRICS
@@ -77,8 +83,21 @@ COLUMNS: Final = (
     Column("server_descriptors", "open descriptors of the server", _sample("server", "descriptors")),
     Column("others_cpu", "cores used by other programs on this machine", _sample("machine", "others")),
     Column("stolen_cpu", "cores stolen by a hypervisor", _sample("machine", "stolen")),
+    Column("slowest_us", "the slowest delivery, sent → received, µs", _sample("slowest", "us")),
+    Column("slowest_bot", "its receiver", _sample("slowest", "bot")),
+    Column("slowest_room", "its room", _sample("slowest", "room")),
+    Column("slowest_seq", "its seq", _sample("slowest", "seq")),
+    Column("standstill_us", "time in which nothing arrived anywhere, though messages were under way, µs",
+           _field("standstill_us")),
+    *(column for name, column in _FAULT_COLUMNS.items() if name in _LATER_FAULTS),
 )  # fmt: skip
 """All columns, in the order of the file. p999 is the 99.9th percentile, p9999 the 99.99th."""
+
+
+_NEW_COLUMNS: Final = frozenset(
+    {*_LATER_FAULTS, "slowest_us", "slowest_bot", "slowest_room", "slowest_seq", "standstill_us"}
+)
+"""Columns that files of earlier versions lack."""
 
 
 def encode(rows: Iterable[TimelineRow]) -> str:
@@ -94,7 +113,8 @@ def encode(rows: Iterable[TimelineRow]) -> str:
 def decode(text: str) -> list[TimelineRow]:
     """Return the rows of a file. Raises `ValueError` with the column or line that is wrong."""
     reader = csv.DictReader(io.StringIO(text), strict=True)
-    missing = [column.name for column in COLUMNS if column.name not in (reader.fieldnames or ())]
+    known = {*(reader.fieldnames or ()), *_NEW_COLUMNS}
+    missing = [column.name for column in COLUMNS if column.name not in known]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(f"the timeline has no column {missing[0]}{more}")
@@ -115,6 +135,14 @@ def _decode_row(fields: dict[str, str]) -> TimelineRow:
     machine = None
     if fields["others_cpu"]:
         machine = MachineSample(others=float(fields["others_cpu"]), stolen=float(fields["stolen_cpu"]))
+    slowest = None
+    if fields.get("slowest_us"):
+        slowest = SlowDelivery(
+            us=int(fields["slowest_us"]),
+            bot=fields["slowest_bot"],
+            room=fields["slowest_room"],
+            seq=int(fields["slowest_seq"]),
+        )
     return TimelineRow(
         t=int(fields["t"]),
         unix=int(fields["unix"]),
@@ -134,11 +162,14 @@ def _decode_row(fields: dict[str, str]) -> TimelineRow:
         marked=fields["marked"],
         server=server,
         machine=machine,
+        slowest=slowest,
+        standstill_us=int(fields.get("standstill_us") or 0),
     )
 
 
 def _decode_counts(fields: dict[str, str], names: Iterable[str]) -> dict[str, int]:
-    return {name: number for name in names if (number := int(fields[name]))}
+    missing = _NEW_COLUMNS - fields.keys()
+    return {name: number for name in names if name not in missing and (number := int(fields[name]))}
 
 
 def _decode_quantiles(fields: dict[str, str], metric: str) -> Quantiles:

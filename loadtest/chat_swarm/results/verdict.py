@@ -14,6 +14,7 @@ from chat_swarm.model.schema import (
     CapacityResult,
     GeneratorFigures,
     SloTerm,
+    Summary,
     TimelineRow,
 )
 from chat_swarm.model.units import count, in_unit, microseconds, percentage, plural, significant
@@ -21,6 +22,7 @@ from chat_swarm.results.finished_run import FinishedRun
 
 _OPERATORS: Final = {"<=": "≤", ">=": "≥", "==": "="}
 _NUMBER_AND_UNIT: Final = re.compile(r"^([\d.]+)([a-zµμ].*)$")
+_FAULTS_SHOWN: Final = 5
 _BOTTLENECK: Final = "the generator was the bottleneck"
 
 
@@ -53,6 +55,32 @@ def audit_sentence(result: AuditResult) -> str:
     if faults:
         return f"{', '.join(faults)} ({checked})"
     return f"clean: {checked}" if result.passed else f"incomplete: {checked}"
+
+
+def fault_sentences(result: AuditResult) -> list[str]:
+    """Return the first faults with bot, room and seq, and whose they are; empty if there are none."""
+    if not result.faults:
+        return []
+    lines = []
+    for fault in result.faults[:_FAULTS_SHOWN]:
+        seqs = f"seq {fault.first}" if fault.first == fault.last else f"seqs {fault.first} to {fault.last}"
+        where = f"{fault.kind}, room {fault.room}" + (f", {seqs}" if fault.last else "")
+        lines.append(f"{where}: {fault.detail}")
+    if len(result.faults) > _FAULTS_SHOWN:
+        lines.append(f"… and more: the report lists {plural(len(result.faults), 'fault')}")
+    lines.append("faults are the server's, or the path's to it: no lag of the bots can cause one")
+    return lines
+
+
+def slowest_sentence(summary: Summary) -> str:
+    """Return the slowest delivery, and whose delay it was; "" if none was timed."""
+    one = summary.slowest
+    if one is None:
+        return ""
+    return (
+        f"{microseconds(one.us)} to {one.bot}, room {one.room}, seq {one.seq}: by kernel timestamps, so the"
+        " server's or the path's delay, not the bot's"
+    )
 
 
 def term_value(one: SloTerm) -> str:

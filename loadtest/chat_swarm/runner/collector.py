@@ -11,6 +11,7 @@ visible, seconds that it did not report are marked, and a second that no process
 
 from collections import Counter
 from collections.abc import Container, KeysView
+from functools import reduce
 from typing import Final
 
 from chat_swarm.model.bottleneck import SILENT_PROCESS_REASON
@@ -21,6 +22,7 @@ from chat_swarm.model.schema import (
     ProcessSecond,
     Scope,
     ServerSample,
+    SlowDelivery,
     TimelineRow,
 )
 
@@ -81,6 +83,12 @@ class ScopeTally:
         )
 
 
+def _slower(one: SlowDelivery | None, other: SlowDelivery | None) -> SlowDelivery | None:
+    if one is None or (other is not None and other.us > one.us):
+        return other
+    return one
+
+
 class Collector:
     """All measurements of a run. Arguments named `unix` are wall-clock seconds since the epoch."""
 
@@ -115,6 +123,9 @@ class Collector:
             report.cpu = max(before.cpu, report.cpu)
             report.loop_lag_max_us = max(before.loop_lag_max_us, report.loop_lag_max_us)
             report.marked = before.marked or report.marked
+            report.slowest = _slower(before.slowest, report.slowest)
+            if before.silence_us is not None:
+                report.silence_us = max(before.silence_us, report.silence_us or 0)
         second.parts[report.process] = report
         second.counts.update(report.counts)
         second.faults.update(report.faults)
@@ -227,6 +238,8 @@ class Collector:
             marked=marked,
             server=server,
             machine=machine,
+            slowest=reduce(_slower, (part.slowest for part in parts), None),
+            standstill_us=min((part.silence_us for part in parts if part.silence_us is not None), default=0),
         )
         self.rows.append(row)
         self._last_unix = unix

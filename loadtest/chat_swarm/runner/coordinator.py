@@ -23,6 +23,7 @@ from chat_swarm.results.slo import evaluate
 from chat_swarm.runner import ipc
 from chat_swarm.runner.collector import Collector
 from chat_swarm.runner.machine_load import OtherLoadSampler
+from chat_swarm.runner.server_log import ServerLog
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe, find_server
 from chat_swarm.shapes.run_control import Window
 
@@ -54,6 +55,7 @@ class Coordinator:
         self.run = ""
         self.running = False
         self.probe: ServerProbe | None = None
+        self.server_log: ServerLog | None = None
         self.rss_before = 0
         self.steps: list[Step] = []
         self.limit: CapacityResult | None = None
@@ -95,6 +97,7 @@ class Coordinator:
         self._draining = self._drain_skipped = self._warned = False
         self.collector = Collector(time.time(), max(1, len(workers) - len(self._late_workers)))
         self.running = True
+        self.server_log = None if plan.server_log is None else ServerLog(plan.server_log)
         self._find_server()
         self._sampler = gevent.spawn(self._sample_loop)
 

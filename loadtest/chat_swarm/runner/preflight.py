@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from chat_swarm.bots.connection import SocketAddress
-from chat_swarm.bots.source_addresses import SourceAddresses
+from chat_swarm.bots.local_ports import read_local_ports
+from chat_swarm.bots.source_addresses import LOOPBACK_NETWORK, SourceAddresses
 from chat_swarm.model.plan import RunPlan
 from chat_swarm.results.run_directory import RUNS_DIRECTORY, RunDirectory, RunDirectoryError
+from chat_swarm.runner import server_log
 from chat_swarm.runner.server_probe import ProbeError, ServerProbe
 
 SPARE_DESCRIPTORS: Final = 200
@@ -47,11 +49,18 @@ def find_problem(plan: RunPlan, bots: int = 0) -> str:
         SourceAddresses(ip_address(target[0]), plan.source_addresses)
     except ValueError as error:
         return f"--source-addresses: {error}"
+    ports = read_local_ports()
+    addresses = len(plan.source_addresses) or 1
+    unlimited = not plan.source_addresses and ip_address(target[0]) in LOOPBACK_NETWORK
+    if bots > ports.size * addresses and not unlimited:
+        return f"{bots:,} bots per process need as many local ports; {ports.exhausted_sentence}"
     try:
         if plan.server_pid:
             ServerProbe(plan.server_pid)
     except ProbeError as error:
         return f"--server-pid: {error}"
+    if plan.server_log is not None and (complaint := server_log.find_problem(plan.server_log)):
+        return complaint
     try:
         if plan.report is not None:
             RunDirectory.create(plan.report, "")

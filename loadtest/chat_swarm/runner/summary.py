@@ -21,10 +21,13 @@ from chat_swarm.model.units import plural
 from chat_swarm.results.drift import SOAK_SHAPE, find_drifts
 from chat_swarm.results.finished_run import FinishedRun, HistogramsByScope
 from chat_swarm.results.metric_refs import measurements_of
+from chat_swarm.results.server_process import foreign_listener
 from chat_swarm.results.slo import evaluate
+from chat_swarm.results.standstills import standstill_sentences
 from chat_swarm.results.storm_stats import STORM_SHAPE
 from chat_swarm.runner import host_info
-from chat_swarm.runner.collector import STEADY, Collector
+from chat_swarm.runner.collector import DRAIN, STEADY, Collector
+from chat_swarm.runner.server_log import ServerLog
 
 _FATAL_ERRORS: Final = {
     "swarm_erred": "internal error in the load generator (see the warnings)",
@@ -61,6 +64,7 @@ def summarize_run(
     finals: Mapping[int, Mapping[str, Any]],
     notes: Sequence[str],
     server: tuple[int, str, int] | None,
+    server_log: ServerLog | None = None,
     slo: str,
     leave_out_marked: bool,
     shape: str,
@@ -70,7 +74,7 @@ def summarize_run(
     """Return the finished run, judged.
 
     `finals` are the final reports by process; `notes` say why the audit is incomplete; `server` is
-    (pid, command, resident bytes before the first bot).
+    (pid, command, resident bytes before the first bot); `server_log` is its log, read here.
     """
     scopes = collector.scopes()
     headline = _headline(scopes, leave_out_marked=leave_out_marked)
@@ -112,18 +116,35 @@ def summarize_run(
         limit=limit,
         errors=dict(errors),
     )
+    rows = _headline_rows(collector.rows, headline)
+    if server_log is not None and rows:
+        summary.server_log = server_log.figures(rows[0].unix, rows[-1].unix + 1)
+    late = [row.slowest for row in rows if row.slowest is not None]
+    summary.slowest = max(late, key=lambda one: one.us, default=None)
     whole = FinishedRun(summary=summary, rows=collector.rows, histograms=histograms)
     if slo and limit is None:  # a capacity search breaks the SLO on purpose, and judges each step
         summary.objective = evaluate(slo, measurements_of(whole, headline), headline)
     if shape == SOAK_SHAPE:
         found = [drift.sentence for drift in find_drifts(whole.rows)]
         summary.remarks = found or ["The soak was too short to detect drift."]
-    summary.warnings = list(_warnings(summary, finals))
+    summary.remarks += standstill_sentences(whole)
+    summary.warnings = [*foreign_listener(summary), *_warnings(summary, finals)]
     held = limit is None or limit.held is not None
     kept = summary.objective is None or summary.objective.passed
     summary.passed = audit.passed and held and kept and any_bot_logged_in(summary)
     summary.exit_code = 0 if summary.passed else 1
     return whole
+
+
+def _headline_rows(rows: Sequence[TimelineRow], headline: str) -> list[TimelineRow]:
+    """Return the rows of the headline scope, and of the drain: the slowest messages arrive there."""
+    if headline == "all":
+        return list(rows)
+    return [
+        row
+        for row in rows
+        if row.phase == DRAIN or (row.phase == STEADY and not (headline == "clean" and row.marked))
+    ]
 
 
 def any_bot_logged_in(summary: Summary) -> bool:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.fakes.lying_proxy import DeliveryQueue, Endpoint, InjectedFaults, options
+from support.fakes.injected_faults import DeliveryQueue, InjectedFaults
+from support.fakes.lying_proxy import Endpoint, options
 
 TESTS = Path(__file__).parents[2]
 WAIT_S = 20.0

@@ -13,6 +13,7 @@ from msgspec import msgpack
 from chat_swarm.audit.merge import merge_audits
 from chat_swarm.audit.process_audit import ProcessAudit, Receiver
 from chat_swarm.model.schema import AuditFault, AuditResult
+from support.swarm.audits import Shown
 
 ROOM = "hall"
 SEEDS = st.integers(0, 2**32).map(random.Random)
@@ -143,7 +144,7 @@ class SimulatedRun:
             for first, last in stay.runs:
                 for seq in range(first, last + 1):
                     message = self.changed.get((bot.process, seq), self.messages[seq - 1])
-                    audit.observe_message(ROOM, seq, message.sender, message.counter)
+                    audit.compare(bot.name, ROOM, [Shown(seq, message.sender, message.counter)])
                 if first == receiver.position + 1:
                     receiver.position = last
                 else:
@@ -197,7 +198,13 @@ def only(result: AuditResult) -> AuditFault:
 def small_logs() -> Iterator[None]:
     """Use a small window, so that entries leave it soon."""
     with (
-        mock.patch.multiple("chat_swarm.audit.room_log", WINDOW_SEQS=12, BLOCK_SEQS=4, HOLE_PATIENCE_SEQS=5),
+        mock.patch.multiple(
+            "chat_swarm.audit.room_log",
+            WINDOW_SEQS=12,
+            SHARED_WINDOW_SEQS=0,
+            BLOCK_SEQS=4,
+            HOLE_PATIENCE_SEQS=5,
+        ),
         mock.patch("chat_swarm.audit.log_diff.BLOCK_SEQS", 4),
     ):
         yield

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from chat_protocol.dialects.ndjson import encode
 from chat_protocol.events import Event, Gap, PongEvent
-from chat_swarm.audit.process_audit import ProcessAudit
 from chat_swarm.bots import frame_cache
 from chat_swarm.bots.connection import BotConnection
 from chat_swarm.bots.frame_cache import DecodedRead, FrameCache, MessageRun
@@ -59,7 +58,7 @@ class DecodingOwner:
     """A connection owner that only decodes."""
 
     def __init__(self) -> None:
-        self.frames = FrameCache(RUN_ID, ProcessAudit())
+        self.frames = FrameCache(RUN_ID)
         self.chunks: list[DecodedRead] = []
         self.is_up = False
         self.ends: list[str] = []
@@ -117,7 +116,7 @@ def pipe() -> Iterator[ConnectionPipe]:
 
 
 def whole() -> list[Plain | Event]:
-    return flat([FrameCache(RUN_ID, ProcessAudit()).decode(BYTES)])
+    return flat([FrameCache(RUN_ID).decode(BYTES)])
 
 
 def test_decode_returns_all_items_in_order() -> None:
@@ -131,11 +130,11 @@ def test_decode_returns_all_items_in_order() -> None:
 
 
 def test_decode_groups_contiguous_messages_of_a_room() -> None:
-    chunk = FrameCache(RUN_ID, ProcessAudit()).decode(BYTES)
+    chunk = FrameCache(RUN_ID).decode(BYTES)
     runs = [(run.room, run.first, run.last) for run in chunk.items if isinstance(run, MessageRun)]
     assert runs == [("hall-0", 1, 3), ("den", 4, 4), ("hall-0", 4, 4), ("hall-0", 7, 7), ("hall-0", 9, 9)]
     assert chunk.only_message_run is None
-    alone = FrameCache(RUN_ID, ProcessAudit()).decode(encode(STREAM[1]))
+    alone = FrameCache(RUN_ID).decode(encode(STREAM[1]))
     assert alone.only_message_run is not None
     assert alone.only_message_run.single == alone.only_message_run.messages[0]
 
@@ -182,17 +181,17 @@ def test_connection_end_is_reported_once(pipe: ConnectionPipe) -> None:
 )
 def test_decode_malformed_line_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match="not a frame of the protocol"):
-        FrameCache(RUN_ID, ProcessAudit()).decode(encode(STREAM[0]) + line + b"\n")
+        FrameCache(RUN_ID).decode(encode(STREAM[0]) + line + b"\n")
 
 
 def test_decode_looks_up_identical_reads_in_a_bounded_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = FrameCache(RUN_ID, ProcessAudit())
+    decoder = FrameCache(RUN_ID)
     data = [encode(message_from(seq, "ann", seq, 5)) for seq in range(1, 50)]
     first = [decoder.decode(one) for one in data]
     assert all(decoder.decode(one) is chunk for one, chunk in zip(data, first, strict=True))
     # And the cache is bounded
     monkeypatch.setattr(frame_cache, "_CACHE_BYTES", 1000)
-    decoder = FrameCache(RUN_ID, ProcessAudit())
+    decoder = FrameCache(RUN_ID)
     for number, one in enumerate(data * 2):
         decoder.decode(one)
         kept = sum(map(len, decoder._cached))

@@ -10,6 +10,7 @@ from chat_swarm.model.histogram import Histogram
 from chat_swarm.model.schema import MachineSample, ProcessSecond, ServerSample, Summary
 from chat_swarm.runner.collector import Collector
 from chat_swarm.runner.summary import summarize_run
+from support.swarm.audits import observe_messages
 
 BEGAN_UNIX = 5000
 
@@ -19,7 +20,7 @@ def final(**more: Any) -> dict[str, Any]:
     audit = ProcessAudit()
     receiver = audit.follow("bot", "hall", 0)
     for seq in range(1, 11):
-        audit.observe_message("hall", seq, "bot", seq)
+        observe_messages(audit, (seq, "bot", seq))
         receiver.position = seq
     plain: dict[str, Any] = {
         "audit": audit.final_report(),
@@ -251,3 +252,24 @@ def test_summary_of_other_load_warns_above_the_threshold(others: float, stolen: 
     assert any("On this machine" in warning for warning in summary.warnings) is warned
     # And without samples of the machine there are no figures
     assert summed().generator.others_cores is None
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "warned"),
+    [
+        ("/opt/bin/python3 /opt/bin/chat-server --port 1", 0, False),
+        ("/opt/bin/python3 -m chat_server --port 1", 0, False),
+        ("chat-server", 0, False),
+        ("socat tcp-listen:1 tcp:2", 0, True),
+        ("/usr/bin/python3 -m proxy --to chat-server", 0, True),
+        ("socat tcp-listen:1 tcp:2", 71, False),  # it was asked for
+    ],
+)
+def test_process_that_is_no_chat_server_is_warned_of(command: str, asked: int, warned: bool) -> None:
+    options = {"server_pid": asked}
+    summary = summed(collected(), server=(71, command, 1_000_000), options=options)
+    said = [one for one in summary.warnings if "which is no chat-server" in one]
+    assert bool(said) is warned
+    if warned:
+        assert f"pid 71, `{command.removeprefix('/usr/bin/python3 ')}`" in said[0]
+        assert "--server-pid" in said[0]

@@ -1,15 +1,15 @@
-"""A TCP proxy that drops, repeats, swaps and delays deliveries on the way from a server to the swarm.
+"""A TCP proxy that falsifies deliveries on the way from a server to the swarm, or holds them back.
 
 A program: `python -m support.fakes.lying_proxy --listen PORT --to PORT --drop 10000 --repeat-once --delay 50
---delay-ms 200`. It writes its port to stderr, and at SIGTERM its report to stdout, as JSON.
-Of the protocol it knows only `message` lines. One thread; sockets are non-blocking.
+--delay-ms 200 --alter text`. It writes its port to stderr, and at SIGTERM its report to stdout, as JSON.
+Of the protocol it knows only `message` lines, and whose echo one is (`--altered-for`). One thread; sockets
+are non-blocking.
 """
 
 import argparse
 import contextlib
 import heapq
 import json
-import random
 import resource
 import selectors
 import signal
@@ -17,149 +17,14 @@ import socket
 import struct
 import sys
 import time
-from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
+
+from support.fakes.injected_faults import ALTERATIONS, DeliveryQueue, InjectedFaults
 
 _READ_BYTES: Final = 1 << 16
 _BUFFERED_BYTES: Final = 1 << 20  # buffered for a client before reading from the server stops
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
-_FAULTS_LISTED: Final = 1_000  # faults listed one by one in the report
-_ONCE_PER_DELIVERIES: Final = (
-    50  # a single fault hits one of so many deliveries, at most one of twice as many
-)
-_SWAP_WAIT_S: Final = 1.0  # longest wait of a message for the next one, to be swapped with it
-_MESSAGE_PREFIX: Final = b'{"type":"message"'
-
-
-class RandomTrigger:
-    """Fires for one delivery in `every` on average, at random distances of up to twice that; or only once."""
-
-    def __init__(self, source: random.Random, every: int, *, once: bool) -> None:
-        self._source = source
-        self._every = every or (_ONCE_PER_DELIVERIES if once else 0)
-        self._once = once and not every
-        self._left = self._draw()
-
-    def fires(self) -> bool:
-        self._left -= 1
-        if self._left:
-            return False
-        self._left = 0 if self._once else self._draw()
-        return True
-
-    def _draw(self) -> int:
-        return self._source.randrange(1, 2 * self._every) if self._every else 0
-
-
-class InjectedFaults:
-    """The faults to inject into all deliveries, and those injected so far."""
-
-    def __init__(self, plan: argparse.Namespace) -> None:
-        source = random.Random(plan.seed)
-        self.drop = RandomTrigger(source, plan.drop, once=plan.drop_once)
-        self.repeat = RandomTrigger(source, plan.repeat, once=plan.repeat_once)
-        self.swap = RandomTrigger(source, plan.swap, once=plan.swap_once)
-        self.delay = RandomTrigger(source, plan.delay, once=False)
-        self.delay_seconds: float = plan.delay_ms / 1e3
-        self.counts = Counter[str](connections=0, deliveries=0, dropped=0, repeated=0, swapped=0, delayed=0)
-        self.done: list[dict[str, Any]] = []
-
-    def record(self, what: str, line: bytes) -> None:
-        self.counts[what] += 1
-        if len(self.done) < _FAULTS_LISTED:
-            frame = json.loads(line)
-            self.done.append({"what": what, "room": frame["room"], "seq": frame["seq"]})
-
-
-def is_delivery(line: bytes) -> bool:
-    """Return whether the line is a delivery; an `again` answer to a repeated `ref` is not one."""
-    if not line.startswith(_MESSAGE_PREFIX) and json.loads(line).get("type") != "message":
-        return False
-    return b'"again":true' not in line  # quotes within a text are escaped
-
-
-class DeliveryQueue:
-    """Lines for one client with their due times, in order of arrival except for swaps."""
-
-    def __init__(self, faults: InjectedFaults) -> None:
-        self._faults = faults
-        self._partial = b""
-        self._swap_waiting: tuple[float, bytes] | None = None  # (deadline, line) that waits for the next one
-        self._due = 0.0
-        self._queue: deque[tuple[float, bytes]] = deque()
-        self.size = 0
-
-    def add_bytes(self, data: bytes, now: float) -> None:
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            self._add_line(line + b"\n", now)
-
-    def next_due(self) -> float | None:
-        """Return the earliest due time; None if the queue is empty."""
-        due = [] if self._swap_waiting is None else [self._swap_waiting[0]]
-        if self._queue:
-            due.append(self._queue[0][0])
-        return min(due) if due else None
-
-    def pop_due(self, now: float) -> bytes:
-        """Return the bytes that are due."""
-        if (
-            self._swap_waiting is not None and self._swap_waiting[0] <= now
-        ):  # no further line came: deliver it in its place
-            line, self._swap_waiting = self._swap_waiting[1], None
-            self._enqueue(line, now)
-        ready = []
-        while self._queue and self._queue[0][0] <= now:
-            ready.append(self._queue.popleft()[1])
-        data = b"".join(ready)
-        self.size -= len(data)
-        return data
-
-    def pop_all(self) -> bytes:
-        """Return everything, since the server has closed the connection."""
-        last = b"" if self._swap_waiting is None else self._swap_waiting[1]
-        data = b"".join(line for _, line in self._queue) + last + self._partial
-        self._queue.clear()
-        self._swap_waiting = None
-        self._partial = b""
-        self.size = 0
-        return data
-
-    def _add_line(self, line: bytes, now: float) -> None:
-        faults = self._faults
-        if not is_delivery(line):
-            self._enqueue(line, now)
-            return
-        faults.counts["deliveries"] += 1
-        if self._swap_waiting is not None and _room(self._swap_waiting[1]) == _room(line):
-            held, self._swap_waiting = self._swap_waiting[1], None
-            self._enqueue(line, now)
-            self._enqueue(held, now)
-            faults.record("swapped", held)
-        elif faults.drop.fires():
-            faults.record("dropped", line)
-        elif faults.repeat.fires():
-            self._enqueue(line + line, now)
-            faults.record("repeated", line)
-        elif self._swap_waiting is None and faults.swap.fires():
-            self._swap_waiting = now + _SWAP_WAIT_S, line
-        elif faults.delay.fires():
-            self._due = max(self._due, now + faults.delay_seconds)
-            self._enqueue(line, now)
-            faults.record("delayed", line)
-        else:
-            self._enqueue(line, now)
-
-    def _enqueue(self, line: bytes, now: float) -> None:
-        self._due = max(self._due, now)
-        self._queue.append((self._due, line))
-        self.size += len(line)
-
-
-def _room(line: bytes) -> str:
-    room: str = json.loads(line)["room"]
-    return room
 
 
 class Endpoint:
@@ -187,10 +52,12 @@ class Endpoint:
 class ProxiedConnection:
     """A client's connection, and the proxy's connection to the server for it."""
 
-    def __init__(self, client: socket.socket, server: socket.socket, faults: InjectedFaults) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, faults: InjectedFaults, address: str
+    ) -> None:
         self.client = Endpoint(client)
         self.server = Endpoint(server)
-        self.deliveries = DeliveryQueue(faults)
+        self.deliveries = DeliveryQueue(faults, address)
         self.timer_due: float | None = None
         self.closed = False
 
@@ -212,6 +79,7 @@ class LyingProxy:
 
     def run(self) -> None:
         while not self.stopping:
+            self._stall()
             pause = 0.1 if not self._timers else min(0.1, max(0.0, self._timers[0][0] - time.monotonic()))
             for key, events in self._selector.select(pause):
                 if key.data is None:
@@ -229,9 +97,15 @@ class LyingProxy:
         self._listening.close()
         self._selector.close()
 
+    def _stall(self) -> None:
+        """Relay nothing at all, both ways, while the connections are frozen."""
+        self._faults.freeze(time.monotonic())
+        while not self.stopping and (left := self._faults.frozen_until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
+
     def _accept(self) -> None:
         try:
-            client, _ = self._listening.accept()
+            client, peer = self._listening.accept()
         except BlockingIOError:
             return
         server = socket.socket()
@@ -242,7 +116,7 @@ class LyingProxy:
             client.close()
             return
         self._faults.counts["connections"] += 1
-        self._watch(ProxiedConnection(client, server, self._faults))
+        self._watch(ProxiedConnection(client, server, self._faults, peer[0]))
 
     def _serve(self, link: ProxiedConnection, sock: object, events: int) -> None:
         if link.closed:
@@ -331,6 +205,17 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         default=200.0,
         help="delay of a message and of what follows on its connection",
+    )
+    parser.add_argument("--alter", choices=tuple(ALTERATIONS), default="", help="alter one of the first 100")
+    parser.add_argument(
+        "--altered-for",
+        choices=("any", "sender", "other", "second", "all"),
+        default="any",
+        help="whose delivery is altered: of one receiver, its sender, one that is not its sender; or all of"
+        " one seq to the receivers at 127.0.0.2, or to all",
+    )
+    parser.add_argument(
+        "--freeze-ms", type=float, default=0.0, help="stall all connections once, for so long"
     )
     return parser.parse_args(arguments)
 

@@ -1,5 +1,8 @@
 """Feeds audits, merges them and reads their faults, for their tests."""
 
+from typing import NamedTuple
+from zlib import crc32
+
 from msgspec import msgpack
 
 from chat_swarm.audit.merge import merge_audits
@@ -33,6 +36,20 @@ def deliver(audit: ProcessAudit, receiver: Receiver, *runs: tuple[int, int]) -> 
             audit.observe_out_of_sequence(receiver, first, last)
 
 
-def observe_messages(audit: ProcessAudit, *messages: tuple[int, str, int]) -> None:
-    for seq, sender, counter in messages:
-        audit.observe_message("hall", seq, sender, counter)
+class Shown(NamedTuple):
+    """A message as a receiver was shown it; `text` is all contents besides seq and sender."""
+
+    seq: int
+    sender: str
+    counter: int
+    text: str = ""
+    line: bytes = b""
+
+    @property
+    def digest(self) -> int:
+        return crc32(repr(self[:4]).encode()) or 1
+
+
+def observe_messages(audit: ProcessAudit, *messages: tuple[int, str, int], bot: str = "carl") -> None:
+    """Show messages of the hall to a bot, as (seq, sender, counter)."""
+    audit.compare(bot, "hall", [Shown(*message) for message in messages])

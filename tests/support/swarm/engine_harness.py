@@ -214,7 +214,8 @@ class ScriptedServer:
 def echo(name: str, message: Message, seq: int, **more: Any) -> MessageEvent:
     """Return the event that members of the room get for a message of the bot `name`."""
     fields: dict[str, Any] = {"message": message.message, "ref": message.ref, "room": "hall-0"} | more
-    return make_message(seq, fields.pop("room"), name, **fields)
+    sender = fields.pop("sender", "me")  # the public id in every scripted welcome
+    return make_message(seq, fields.pop("room"), sender, username=name, **fields)
 
 
 def header_of(message: Message) -> payload.PayloadHeader:
