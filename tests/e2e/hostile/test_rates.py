@@ -1,4 +1,4 @@
-"""Rates: whoever keeps to what it is told is served, whoever does not gets no more than its share."""
+"""Rates: a client that waits as asked is served; one that does not gets no more than its share."""
 
 from __future__ import annotations
 

@@ -35,6 +35,14 @@ CONVERSATIONS_PER_TOKEN: Final = 16
 """Conversations that a hello names: each is looked up only."""
 
 
+UNCOUNTED_BYTES: Final = 100
+"""Bytes for which a ping, or a pong that nobody asked for, counts beside its own: with 25 of its own it would
+cost a hundred times what the bytes of a message do."""
+
+FAULT_BYTES: Final = 500
+"""Bytes for which a frame that is no command counts beside its own: it takes no token, and gets an answer."""
+
+
 def charge(session: Session, tokens: float) -> None:
     """Charge the session, and its address, for what a command has cost."""
     if session.allowance is not None:

@@ -1,18 +1,12 @@
 """Handlers for round-trip times, measured in both directions."""
 
-from typing import Final
-
 from chat_protocol.commands import Ping, Pong, Rtt
 from chat_protocol.events import PongEvent, RttReport
 from chat_server.core.base.interval_stats import microseconds
 from chat_server.core.base.rtt_samples import RttSamples
 from chat_server.core.chat.hub import Hub
-from chat_server.core.commands.charges import answer, charge_bytes
+from chat_server.core.commands.charges import UNCOUNTED_BYTES, answer, charge_bytes
 from chat_server.core.delivery.room import Session
-
-UNCOUNTED_BYTES: Final = 100
-"""Bytes for which a ping, or a pong that nobody asked for, counts beside its own: with 25 of its own it would
-cost a hundred times what the bytes of a message do."""
 
 
 def ping(hub: Hub, session: Session, command: Ping) -> None:

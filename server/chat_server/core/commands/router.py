@@ -17,6 +17,7 @@ from chat_protocol.events import Error
 from chat_server.core.base.rate_limit import Allowance
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands import conversations, latency, messages, presence, rooms, sessions
+from chat_server.core.commands.charges import FAULT_BYTES, charge_bytes
 from chat_server.core.delivery.room import Session
 from chat_server.core.identity.permissions import Action, may
 
@@ -133,8 +134,7 @@ class Router:
 
     def _answer_fault(self, session: Session, fault: Fault) -> None:
         self._hub.stats.errors[fault.code] += 1
-        if session.allowance is not None:
-            session.allowance.charge(1, session.read_at)
+        charge_bytes(session, FAULT_BYTES)
         if fault.close:  # there is no bye: the last line says why it ends
             self._hub.wait_own_delivered(session)
         session.send_if_open(Error(code=fault.code, message=fault.message, ref=fault.ref))

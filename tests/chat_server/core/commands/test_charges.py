@@ -13,10 +13,11 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.commands.charges import (
     ANSWER_BYTES_PER_TOKEN,
     EXAMINED_PER_TOKEN,
+    FAULT_BYTES,
     PEERS_PER_TOKEN,
     STORED_PAGE_TOKENS,
+    UNCOUNTED_BYTES,
 )
-from chat_server.core.commands.latency import UNCOUNTED_BYTES
 from support.core_stage.moves import cut, hello_again
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def tokens(peer: Peer) -> float:
     return allowance.messages.tokens
 
 
-def byte_cost(peer: Peer, command: commands.Command) -> float:
+def byte_cost(peer: Peer, command: commands.Command | Fault) -> float:
     peer.stage.router.record_input(peer.session, 0)
     allowance = peer.session.allowance
     assert allowance is not None
@@ -71,7 +72,6 @@ def byte_cost(peer: Peer, command: commands.Command) -> float:
         commands.Open(peer="bob"),
         commands.Close(peer="zoe"),
         commands.Help(),
-        Fault(ErrorCode.BAD_FRAME, "no"),
     ],
     ids=lambda command: type(command).__name__,
 )
@@ -177,14 +177,11 @@ def test_pings_and_unasked_pongs_cost_bytes(stage: Stage) -> None:
     assert byte_cost(ann, commands.Pong(id=ann.session.ping_id)) == 0
 
 
-def test_faults_bring_a_session_into_debt(make_stage: type[Stage]) -> None:
-    stage = make_stage(limits=Limits(rate_messages=10, rate_messages_burst=100))
+def test_faults_cost_bytes_and_no_tokens(stage: Stage) -> None:
     ann = stage.enter("ann")
-    for _ in range(150):
-        ann.execute(Fault(ErrorCode.BAD_FRAME, "no"))
-    ann.receive()
-    ann.execute(commands.Help())
-    assert ann.receive_one("error")["retry_after"] == pytest.approx(5.2, abs=0.01)
+    fault = Fault(ErrorCode.BAD_FRAME, "no")
+    assert byte_cost(ann, fault) == FAULT_BYTES
+    assert cost(ann, fault) == 0
 
 
 def test_refused_for_the_rate_is_no_flood(make_stage: type[Stage]) -> None:

@@ -211,18 +211,18 @@ def close_conversation(stage: Stage, size: int) -> Prepared:
     return ann, commands.Close(peer="bob")
 
 
-def who_of_everyone(stage: Stage, size: int) -> Prepared:
+def all_users(stage: Stage, size: int) -> Prepared:
     crowd(stage, 4 * size)
     return stage.enter("ann"), commands.Who()
 
 
-def who_of_a_room(stage: Stage, size: int) -> Prepared:
+def users_of_a_room(stage: Stage, size: int) -> Prepared:
     crowd(stage, 4 * size, "den")
     crowd(stage, 4 * size)
     return stage.enter("ann"), commands.Who(room="den", after="one")
 
 
-def who_lags(stage: Stage, size: int) -> Prepared:
+def users_that_lag(stage: Stage, size: int) -> Prepared:
     ann = stage.enter("ann")
     for peer in crowd(stage, size):
         peer.outbox.peer_stopped, peer.outbox.limit, peer.outbox.queued_bytes = True, 1, 5
@@ -281,7 +281,7 @@ SCENES: Final[dict[type, tuple[Scene, ...]]] = {
     commands.History: (history_of_the_tail, history_of_the_store),
     commands.Open: (open_conversation,),
     commands.Close: (close_conversation,),
-    commands.Who: (who_of_everyone, who_of_a_room, who_lags),
+    commands.Who: (all_users, users_of_a_room, users_that_lag),
     commands.Servers: (servers,),
     commands.Rtt: (rtt,),
     commands.Ping: (ping,),
