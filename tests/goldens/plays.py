@@ -118,6 +118,9 @@ class NdjsonPeer:
                 data = self.sock.recv(1 << 16)
                 self._held += data
                 self._ended = not data
+        if self._held.startswith(b"\xff"):  # an answer of telnet
+            answer, self._held = self._held[:3], self._held[3:]
+            return f"<hex {answer.hex()}>"
         line, _, self._held = self._held.partition(b"\n")
         return line.decode()
 
