@@ -24,7 +24,7 @@ from chat_ops.live.stdin_lines import StdinLines
 from chat_ops.log.errors import UsageError
 from chat_ops.output.formatting import format_duration
 from chat_ops.output.jsonl import json_value
-from chat_ops.output.terminal import environment_columns
+from chat_ops.output.terminal import correct_size_variables
 
 HELP: Final = "watch a running server: rates, latency, errors, slow readers; survives log rotation"
 
@@ -67,7 +67,8 @@ def main(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, _raise_interrupt)
     source: FileTail | StdinLines = StdinLines() if args.file == "-" else FileTail(Path(args.file))
     snapshot = ServerSnapshot(args.node or ())
-    console = Console(width=environment_columns(), highlight=False, emoji=False, markup=False)
+    correct_size_variables()
+    console = Console(highlight=False, emoji=False, markup=False)
     with suppress(KeyboardInterrupt):
         if console.is_terminal and not console.is_dumb_terminal and args.form is None:
             _run_screen(source, snapshot, args.file, console)

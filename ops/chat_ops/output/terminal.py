@@ -26,6 +26,7 @@ _TEXT_COLUMNS: Final = 30
 _UNKNOWN_WIDTH_COLUMNS: Final = 80
 _WIDTHS_COLUMNS: Final = (20, 10_000)
 """Narrowest and widest table."""
+_MAX_DIGITS: Final = 9
 _ASCII: Final = {
     "─": "-",
     "│": "|",
@@ -45,27 +46,36 @@ _CONSOLE_OPTIONS: Final[dict[str, Any]] = {"highlight": False, "emoji": False, "
 
 def print_tables(tables: Sequence[ReportTable], out: TextIO) -> None:
     """Print the tables; on a terminal in its width and in colour (unless NO_COLOR or TERM=dumb)."""
-    width = environment_columns()
+    correct_size_variables()
     if out.isatty():
-        _print(tables, Console(file=out, width=width, **_CONSOLE_OPTIONS))
+        _print(tables, Console(file=out, **_CONSOLE_OPTIONS))
         return
     text = io.StringIO()
-    _print(tables, Console(file=text, width=width or PIPE_WIDTH_COLUMNS, **_CONSOLE_OPTIONS))
+    width = None if os.environ.get("COLUMNS") else PIPE_WIDTH_COLUMNS
+    _print(tables, Console(file=text, width=width, **_CONSOLE_OPTIONS))
     lines = text.getvalue().translate(_ascii_for(out.encoding)).split("\n")
     out.writelines(line.rstrip() + "\n" for line in lines[:-1])  # no trailing spaces in a file
 
 
-def environment_columns() -> int | None:
-    """Return the width that COLUMNS gives; None if it is not set.
+def correct_size_variables() -> None:
+    """Correct COLUMNS and LINES in the environment, which rich reads, if they make no sense.
 
-    0 and what is no number mean an unknown width: 80. Others are kept within what a table can be drawn in.
+    A width of 0 or that is no number is unknown: 80. Others are kept within what a table can be drawn in.
     """
-    given = os.environ.get("COLUMNS")
-    if not given:
+    if columns := os.environ.get("COLUMNS"):
+        narrowest, widest = _WIDTHS_COLUMNS
+        given = _positive_number(columns)
+        os.environ["COLUMNS"] = str(
+            _UNKNOWN_WIDTH_COLUMNS if given is None else min(max(given, narrowest), widest)
+        )
+    if _positive_number(os.environ.get("LINES", "1")) is None:
+        del os.environ["LINES"]
+
+
+def _positive_number(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
         return None
-    if not (given.isascii() and given.isdigit() and int(given)):
-        return _UNKNOWN_WIDTH_COLUMNS
-    return min(max(int(given), _WIDTHS_COLUMNS[0]), _WIDTHS_COLUMNS[1])
+    return int(text if len(text) <= _MAX_DIGITS else "9" * _MAX_DIGITS) or None
 
 
 def _ascii_for(encoding: str | None) -> dict[int, str]:

@@ -2,6 +2,9 @@
 
 import html
 import json
+import os
+import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from chat_ops.page import series as page_series
 from chat_ops.page.command import script_json
 from chat_ops.stats.hdr_codec import BUCKET_COUNT
 from chat_ops.stats.histogram import SparseHistogram
+from support.processes.process import BIN_DIR, eventually
+
+COMMAND = BIN_DIR / "chat-logs"
 
 MADE_OF = st.text() | st.integers() | st.booleans() | st.none()
 BY_BUCKET = st.dictionaries(st.integers(0, BUCKET_COUNT - 1), st.integers(1, 10**6), min_size=1, max_size=50)
@@ -90,3 +96,61 @@ def test_a_page_is_not_written_over_the_log(
     assert "is a log file" in capsys.readouterr().err
     assert cli.main(["report", "--html", str(tmp_path / "no" / "page.html"), str(real_log)]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_page_is_written_as_a_shell_would(real_log: Path, tmp_path: Path) -> None:
+    """Through a link, with the file's mode, into a FIFO, to a descriptor: never in place of them."""
+    real = tmp_path / "real.html"
+    real.write_text("old")
+    real.chmod(0o600)
+    (tmp_path / "page.html").symlink_to(real)
+    os.mkfifo(tmp_path / "fifo")
+    copied = tmp_path / "copied.html"
+    with copied.open("wb") as copy, subprocess.Popen(["cat", tmp_path / "fifo"], stdout=copy) as cat:
+        assert cli.main(["report", "--html", str(tmp_path / "page.html"), str(real_log)]) == 0
+        assert cli.main(["report", "--html", str(tmp_path / "fifo"), str(real_log)]) == 0
+        assert cat.wait(60) == 0
+    assert (tmp_path / "page.html").is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
+    for page in (real, copied):
+        assert page.read_text().startswith("<!DOCTYPE html>")
+        assert page.read_text().rstrip().endswith("</html>")
+    substituted = tmp_path / "substituted.html"
+    command = f"{COMMAND} report --html >(cat > {substituted}) {real_log}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: substituted.read_text().rstrip().endswith("</html>"), "the page")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("none/page.html", "No such file or directory"),
+        (".", "Is a directory"),
+        ("full", "No space left on device"),
+    ],
+)
+def test_page_that_cannot_be_written_is_one_line(
+    real_log: Path, tmp_path: Path, target: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    assert cli.main(["report", "--html", str(tmp_path / target), str(real_log)]) == 2
+    assert capsys.readouterr().err == f"chat-logs: cannot write {tmp_path / target}: {problem}\n"
+    assert (tmp_path / "full").is_symlink()
+
+
+def test_page_is_not_written_over_a_log_on_standard_input(real_log: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(real_log.read_bytes())
+    with log.open("rb") as file:
+        done = subprocess.run(
+            [COMMAND, "report", "--html", str(log), "-"],
+            stdin=file,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "is a log file" in done.stderr
+    assert log.read_bytes() == real_log.read_bytes()
