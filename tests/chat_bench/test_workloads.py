@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chat_bench import workloads
@@ -15,7 +16,7 @@ from chat_bench.bench import Bench, Plan
 from chat_bench.client_pool import ClientPool
 from chat_bench.process import BenchError, find_program
 from chat_bench.protocols import NdjsonProtocol, RawProtocol
-from chat_bench.results import Results
+from chat_bench.results import Results, write_json
 from chat_bench.systems import (
     PEERS,
     Greenroom,
@@ -175,3 +176,33 @@ def command_line(pid: str) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
     except OSError:
         return ""
+
+
+def test_results_go_through_a_link_and_keep_the_mode(tmp_path: Path) -> None:
+    real = tmp_path / "real.json"
+    real.write_text("old")
+    real.chmod(0o600)
+    (tmp_path / "link.json").symlink_to(real)
+    write_json(tmp_path / "link.json", {"a": 1})
+    assert (tmp_path / "link.json").is_symlink()
+    assert (msgspec.json.decode(real.read_bytes()), real.stat().st_mode & 0o777) == ({"a": 1}, 0o600)
+
+
+@pytest.mark.parametrize("module", ["chat_bench", "chat_bench.quick", "chat_bench.instructions"])
+@pytest.mark.parametrize(("target", "why"), [("", "Is a directory"), ("file/x.json", "File exists")])
+def test_results_that_cannot_be_written_are_refused_before_measuring(
+    tmp_path: Path, module: str, target: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--json", str(tmp_path / target)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("chat_bench: cannot write ")
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -199,3 +199,17 @@ def test_what_nobody_counts_for_a_room_is_unknown_and_not_none(tmp_path: Path) -
     # And for all rooms there are
     [activity] = run_report("summary", log).rows("activity")
     assert [activity[name] for name in ("peak_sessions", "closed", "refused")] == [1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "verdict"),
+    [(0, 1, "few"), (1, 0, "few"), (0, 3, "few"), (0, 20, "worse"), (20, 0, "better"), (3000, 3400, "worse")],
+)
+def test_counts_that_differ_by_chance_get_no_verdict(
+    tmp_path: Path, before: int, now: int, verdict: str
+) -> None:
+    logs = [
+        write_log(tmp_path / f"log{n}", [*day(0, 9, 100, 0), *day(90, 1, 100, count)])
+        for n, count in enumerate((before, now))
+    ]
+    assert rows(run_report("compare", *logs), "trouble")["errors"]["verdict"] == verdict

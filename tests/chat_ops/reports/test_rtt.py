@@ -59,3 +59,18 @@ def test_a_real_server_has_measured_its_sessions(real_log: Path, hostile_log: Pa
     assert {row["username"] for row in answer.rows("sessions")}
     assert ReportAnswer("rtt", hostile_log).code == 0
     assert ReportAnswer("rtt", "--csv", real_log).text.count("username") == 1
+
+
+def test_queueing_is_never_below_zero_without_a_word(tmp_path: Path) -> None:
+    lines = [
+        closed(1, "odd", rtt_p50_ms=2.0, rtt_p99_ms=3.0, tcp_rtt_ms=5.0),
+        closed(2, "usual", rtt_p50_ms=4.0, rtt_p99_ms=5.0, tcp_rtt_ms=1.0),
+    ]
+    path = write_log(tmp_path / "log", lines)
+    queueing = {row["username"]: row["queueing_ms"] for row in run_report("rtt", path).rows("sessions")}
+    assert queueing == {"odd": None, "usual": 3.0}
+    assert (
+        "queueing is empty where the kernel's round trip is the longer one" in run_report("rtt", path).errors
+    )
+    alone = write_log(tmp_path / "alone", lines[1:])
+    assert "queueing is empty" not in run_report("rtt", alone).errors
