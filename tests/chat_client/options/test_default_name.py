@@ -41,5 +41,5 @@ def test_gather_settings_flags_take_precedence_over_the_environment() -> None:
     flags = gather_settings(argparse.Namespace(host="::1", port=9, username="flag", timeout=3.0), environ)
     assert flags.servers == [Address("::1", 9)]
     assert (flags.username, flags.strict_name, flags.timeout) == ("flag", True, 3.0)
-    assert gather_settings(argparse.Namespace(), {}).effective_servers == [Address("127.0.0.1", 7072)]
-    assert gather_settings(argparse.Namespace(port=5), {}).servers == [Address("127.0.0.1", 5)]
+    assert gather_settings(argparse.Namespace(), {}).effective_servers == [Address("localhost", 7072)]
+    assert gather_settings(argparse.Namespace(port=5), {}).servers == [Address("localhost", 5)]
