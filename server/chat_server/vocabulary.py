@@ -145,7 +145,7 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         "The server sends `bye` to all sessions and stores what is queued.", ("signal", "reason", "sessions")
     ),
     LogEvent.SERVER_STOPPED: Event(
-        "Last line of a run that was asked to stop; `second_signal`: at once, without the rest of the stop.",
+        "Last line of a run that was asked to stop; with `signal`, a second one stopped it at once.",
         ("uptime_s", "reason", "signal"),
     ),
     LogEvent.SESSION_OPENED: Event(

@@ -39,7 +39,7 @@ def test_every_metric_and_field_that_is_named_exists() -> None:
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = {flag(name) for name in SETTINGS} | OTHER_TOOLS | {"--help", "--config"}
+    known = {flag(name) for name in SETTINGS} | OTHER_TOOLS | {"--help", "--check", "--config"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", WRITTEN)) <= known
 
 
