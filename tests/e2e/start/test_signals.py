@@ -41,6 +41,28 @@ def test_signal_at_any_time_of_the_start_is_answered_once_the_server_runs(
         assert start.process.wait(TIMEOUT_S) == 0
 
 
+@pytest.mark.parametrize(
+    ("number", "event"), [(signal.SIGHUP, "limits_not_reloaded"), (signal.SIGUSR1, "stacks")]
+)
+def test_signal_before_the_settings_are_read_is_answered_later(
+    number: signal.Signals, event: str, tmp_path: Path, starts: list[Start]
+) -> None:
+    # Given a start that waits for its settings, long before anything listens
+    fifo = tmp_path / "settings"
+    os.mkfifo(fifo)
+    start = Start(tmp_path, "", "--config", str(fifo))
+    starts.append(start)
+    eventually(partial(catches, start.process.pid, number))
+
+    # When the signal comes, and then the settings
+    start.process.send_signal(number)
+    fifo.write_text("max-rooms = 7\n")
+
+    # Then it serves, and answers the signal (a pipe cannot be read again)
+    start.wait_serving()
+    eventually(partial(start.entries, event))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_to_end_a_start_ends_it_without_a_traceback(number: signal.Signals, tmp_path: Path) -> None:
     # Given a start that waits for its settings
