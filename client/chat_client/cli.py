@@ -38,13 +38,14 @@ Chat on a Greenroom server. Without a subcommand: interactive, in this terminal.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    return streams.run(
+    code = streams.run(
         PROGRAM,
         lambda: _main(argv),
         output_failed=ExitCode.USAGE,
         reader_gone=ExitCode.OK,
         output_closed=ExitCode.OK,
     )
+    return termination.exit_code(code)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -58,10 +59,6 @@ def _main(argv: Sequence[str] | None) -> int:
     for note in settings.notes:
         print_to_stderr(note)
     termination.install()
-    return termination.exit_code(_run_to_exit_code(options, settings))
-
-
-def _run_to_exit_code(options: argparse.Namespace, settings: Settings) -> int:
     try:
         return _run(options, settings)
     except KeyboardInterrupt:

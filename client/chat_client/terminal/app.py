@@ -19,6 +19,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import get_cwidth, is_dumb_terminal
 
+from chat_cli.streams import OutputError
 from chat_client.client import Client
 from chat_client.errors import ChatError, ConnectionLost, Ended
 from chat_client.options.exit_codes import ExitCode, exit_code
@@ -115,7 +116,7 @@ class TerminalApp:
             code = self._read_lines()
             self._wait_for_inputs()
             self._warn_of_conversations()
-        except OSError:
+        except (OSError, OutputError):
             pass  # the terminal is gone: there is nobody to show it to
         finally:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -241,7 +242,7 @@ class TerminalApp:
         self._leave()
 
     def _report_bug(self, error: BaseException) -> None:
-        if isinstance(error, OSError):  # the terminal is gone
+        if isinstance(error, (OSError, OutputError)):  # the terminal is gone
             self._leave()
         else:
             self._state.screen.warn(f"internal error in the client: {error!r}")

@@ -1,14 +1,13 @@
 """Parses typed lines into text, a command, a goodbye, or invalid input; the commands and their help."""
 
 import difflib
-import unicodedata
 from typing import Final
 
 from msgspec import Struct
 
-from chat_client.connection.encode import encoding_problem
 from chat_client.text.split_text import split_text
-from chat_protocol.message_text import text_problem
+from chat_protocol.characters import BLANK
+from chat_protocol.message_text import encoding_problem, text_problem
 
 
 class SlashCommand(Struct, frozen=True):
@@ -48,7 +47,6 @@ COMMANDS: Final = {
 
 # difflib ratio from which a command is suggested: quti/quit is 0.75, foo/rooms 0.5.
 _MIN_SIMILARITY = 0.6
-_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 class TextInput(Struct, frozen=True):
@@ -114,7 +112,7 @@ def input_problem(typed: UserInput) -> str | None:
         case _:
             return None
     if (problem := encoding_problem(text)) is not None:
-        return problem
+        return f"the line contains {problem}"
     sent = isinstance(typed, TextInput) or typed.command.name == "msg"
     problems = map(text_problem, split_text(text)) if sent else ()
     return next((problem for problem in problems if problem is not None), None)
@@ -148,12 +146,10 @@ def help_lines() -> list[str]:
 
 def _strip_invisible(line: str) -> str:
     """Return `line` without blank and invisible characters around it: none can hide a command's slash."""
-    kept = [index for index, char in enumerate(line) if not _is_invisible(char)]
-    return line[kept[0] : kept[-1] + 1] if kept else ""
-
-
-def _is_invisible(char: str) -> bool:
-    return char.isspace() or unicodedata.category(char) in _INVISIBLE_CATEGORIES
+    for _ in range(2):
+        blank = BLANK.match(line)
+        line = line[blank.end() if blank else 0 :][::-1]
+    return line
 
 
 def _unknown_command(word: str) -> InvalidInput:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 from chat_client.events import Back
 from chat_client.text.sanitize import one_line, sanitize
+from chat_protocol.characters import INVISIBLE
 from chat_protocol.events import MessageEvent
 from chat_protocol.names import fold
 
 INDENT = " " * 6  # as wide as "14:03 "
-_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0")  # Hangul fillers: letters that are shown as blanks
 _SGR_COLOURS = (31, 32, 33, 34, 35, 36)  # foreground, ECMA-48 8.3.117; the terminal chooses the shades
 
 
@@ -168,5 +168,6 @@ def _is_address(word: str) -> bool:
     """
     return word.isascii() or (
         "://" in word
-        and all(char.isascii() or (char.isalnum() and char not in _BLANK_LETTERS) for char in word)
+        and INVISIBLE.search(word) is None
+        and all(char.isascii() or char.isalnum() for char in word)
     )

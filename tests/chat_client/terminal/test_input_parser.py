@@ -55,7 +55,7 @@ def test_command_without_its_argument_shows_its_usage() -> None:
     assert parse_input("/msg bob hi there") == CommandInput(COMMANDS["msg"], "bob hi there")
 
 
-@pytest.mark.parametrize("before", ["\ufeff", "\u200b", "\u00a0", " \t", "\u2060 \u202e", "\x01"])
+@pytest.mark.parametrize("before", ["\ufeff", "\u200b", "\u00a0", " \t", "\u2060 \u202e", "\u2800\u3164"])
 def test_command_behind_invisible_characters_is_a_command(before: str) -> None:
     assert parse_input(f"{before}/msg bob secret") == CommandInput(COMMANDS["msg"], "bob secret")
     assert parse_input(f"{before}bye") == GoodbyeInput("bye")
