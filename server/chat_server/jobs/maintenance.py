@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.engine import Engine, Unreadable
 from chat_server.jobs.commit_loop import CommitLoop
+from chat_server.observability.logged_rooms import logged_room
 from chat_server.vocabulary import LogEvent
 
 MAINTENANCE_INTERVAL_S = 1.0
@@ -160,7 +161,11 @@ class StoreMaintenance:
         """Log what the store has found out about its files."""
         for one in self._store.take_notices():
             if isinstance(one, Unreadable):
-                place = {"room": one.room, "seq": one.first, "last_seq": one.last} if one.room else {}
+                place = (
+                    {"room": logged_room(one.room), "seq": one.first, "last_seq": one.last}
+                    if one.room
+                    else {}
+                )
                 self._log.error(LogEvent.ROW_UNREADABLE, error=one.error, **place)
             else:
                 level = "warning" if one.reason == "damaged" else "info"
