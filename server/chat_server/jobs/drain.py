@@ -9,8 +9,9 @@ import gevent
 from chat_protocol.errors import ByeReason
 from chat_server.core.delivery.committer import Committer
 from chat_server.core.ports.clock import Clock
-from chat_server.net.connection import CLOSE_LINGER_S, Connection
+from chat_server.net.connection import Connection
 from chat_server.net.connections import Connections
+from chat_server.net.linger import CLOSE_LINGER_S
 
 ACKNOWLEDGEMENT_CHECK_S: Final = 0.05
 """Seconds between two checks of which sessions still await an acknowledgement."""

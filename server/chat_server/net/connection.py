@@ -19,7 +19,7 @@ from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import BaseSession
 from chat_server.net import tcp_info
 from chat_server.net.keepalive import enable_keepalive
-from chat_server.net.linger import ReadInterrupted, read_to_end
+from chat_server.net.linger import CLOSE_LINGER_S, ReadInterrupted, read_to_end
 from chat_server.net.outbox import Outbox
 from chat_server.net.turns import BULK_READ_BYTES, TIME_SLICE_S
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
 """Bytes of one read: hundreds of commands, but few enough not to delay other sessions."""
-
-CLOSE_LINGER_S: Final = 2.0
-"""Seconds for the peer to read its last bytes; a close with unread input would reset them away (RFC 1122)."""
 
 
 class ConnectionOwner(Protocol):
@@ -100,8 +97,6 @@ class Connection:
         state = self.end_reason or "open"
         return f"<Connection {self.address} {self.codec.encoding.dialect} {state}, {self.session!r}>"
 
-    # The greenlet
-
     def run(self) -> None:
         """Serve the peer until either side ends the connection, then clean up."""
         peer_closed = False
@@ -127,12 +122,16 @@ class Connection:
         while self.end_reason is None:
             try:
                 wait(watcher)
-                if bulk := size >= BULK_READ_BYTES:
+                if size >= BULK_READ_BYTES:
                     context.turns.wait(self, size)
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
-                data = recv(READ_BYTES if bulk else BULK_READ_BYTES)
+                data = recv(READ_BYTES)
+                if len(data) >= BULK_READ_BYTES > size:
+                    context.turns.wait(self, len(data))
+                    if self._context.reading_stopped:
+                        continue  # drop it, as what is unread
             except BlockingIOError:
                 continue
             except ReadInterrupted:

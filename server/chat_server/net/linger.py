@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from chat_server.net.event_loop import EventLoop, Watcher
     from chat_server.net.transport import Transport
 
+CLOSE_LINGER_S: Final = 2.0
+"""Seconds for the peer to read its last bytes; a close with unread input would reset them away (RFC 1122)."""
+
 LINGER_READ_BYTES: Final = 16 * 1024
 LINGER_PAUSE_S: Final = 0.01
 """Seconds after a whole read, so that a peer that floods costs no more than one that has gone."""

@@ -18,7 +18,7 @@ SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
 
 BULK_READ_BYTES: Final = 4096
-"""Bytes of a read, at most 0.4 ms of pongs. Where there were more, the next read is in turn."""
+"""Bytes of a read, at most 0.4 ms of pongs. The first longer one waits for its turn, then each read does."""
 
 BULK_BYTES: Final = 32 * 1024
 """Bytes that such connections are read, together, until the loop polls its sockets again: 3 ms of those."""

@@ -184,3 +184,25 @@ def test_end_of_a_connection_takes_it_out_of_the_queue() -> None:
     # And the queue goes on
     gevent.spawn(turns.pause, takers[0]).join(timeout=30)
     assert all(taker.turn is None for taker in takers)
+
+
+def test_first_long_read_waits_for_its_turn(play: Play) -> None:
+    # Given others that have used up the time until the loop polls
+    play.hello()
+    play.context.turns.wait(Taker(), BULK_BYTES + 1)
+    # When a connection gets much for the first time, then it waits before it handles that
+    play.send(PING * (BULK_READ_BYTES // len(PING) + 1))
+    assert (play.loop.waits_for, play.loop.waiting) == ("sleep", SLICE_PAUSE_S)
+    assert play.types == ["welcome"]
+    play.loop.go_on()
+    assert play.types[1:] == ["pong"] * (BULK_READ_BYTES // len(PING) + 1)
+
+
+def test_server_that_stops_drops_a_long_read_that_waits_for_its_turn(play: Play) -> None:
+    play.hello()
+    play.context.turns.wait(Taker(), BULK_BYTES + 1)
+    play.send(PING * (BULK_READ_BYTES // len(PING) + 1))
+    play.context.stop_reading(5.0)
+    play.connection.close_with_bye(ByeReason.SHUTDOWN)
+    play.loop.go_on()
+    assert play.types == ["welcome", "bye"]
