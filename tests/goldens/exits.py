@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from chat_server.engines.sqlite.schema import APPLICATION_ID
 from goldens import old_data, old_run
 from support.processes.peer import NdjsonPeer
 from support.processes.process import BIN_DIR, TIMEOUT_S, ServerProcess, clean_environment
@@ -103,6 +104,7 @@ def ends(folder: Path) -> list[Exit]:
     """Run all of them; return how each ended."""
     (folder / "wrong.toml").write_text("rate-bites = 1\n")
     with closing(sqlite3.connect(folder / "newer.db")) as newer:
+        newer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         newer.execute("PRAGMA user_version = 999")
     server = ServerProcess(folder)
     try:

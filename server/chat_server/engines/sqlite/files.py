@@ -43,6 +43,7 @@ class FileWatch:
         self._wal = -1  # SQLite has no lock on this file: it may be opened and closed
         self._last_frame = (0, 0)  # offset and length of the header of the last frame at the last look
         self._checkpointing = False
+        self._mapping_cut = ""
         self.wal_bytes = 0
         """Size of the write-ahead log at the last look."""
         for suffix in self._paths:
@@ -50,6 +51,8 @@ class FileWatch:
 
     def look(self) -> str:
         """Return what is wrong with the files, empty if nothing is."""
+        if self._mapping_cut:
+            return self._mapping_cut
         for suffix, known in self._known.items():
             if known is None:
                 continue
@@ -61,8 +64,11 @@ class FileWatch:
             if (status.st_dev, status.st_ino) != known.inode:
                 return f"{path} was removed or replaced while in use: restart the server"
             if status.st_size < known.size and suffix != "-index-wal":
-                self._fill_up(suffix, known.size)
-                return f"{path} was cut off while in use: restart the server"
+                wrong = f"{path} was cut off while in use: restart the server"
+                if suffix.endswith("-shm"):
+                    self._fill_up(path, known.size)
+                    self._mapping_cut = wrong  # its size is right again, its content is not
+                return wrong
             if suffix == "":
                 if status.st_mtime_ns != known.changed and not self._checkpointing:
                     return f"{path} was changed by another program while in use: restart the server"
@@ -151,14 +157,11 @@ class FileWatch:
         offset = _WAL_HEADER_BYTES + (frames - 1) * self._frame_bytes
         self._last_frame = (offset, _FRAME_HEADER_BYTES) if frames > 0 else (0, 0)
 
-    def _fill_up(self, suffix: str, size: int) -> None:
-        """Lengthen shared memory of SQLite that was cut off: an access to missing pages would be a SIGBUS.
-
-        SQLite finds the zeros, and makes its contents again from the write-ahead log.
-        """
-        if suffix.endswith("-shm"):
-            with suppress(OSError):
-                os.truncate(self._paths[suffix], size)
+    @staticmethod
+    def _fill_up(path: str, size: int) -> None:
+        """Lengthen shared memory of SQLite that was cut off: an access to missing pages would be a SIGBUS."""
+        with suppress(OSError):
+            os.truncate(path, size)
 
 
 def disk_sizes(path: Path) -> dict[str, int]:

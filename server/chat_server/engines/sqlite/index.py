@@ -56,6 +56,7 @@ class Index:
         self._epoch = epoch
         self._lock = threading.RLock()
         self._checkpoint_lock = threading.Lock()  # taken after the other one, if both are
+        self._closed = False
         self.generation = 0  # of the file: readers open it again when this has changed
         self.watermark = 0
         self.on_replacing: Callable[[], None] = lambda: None  # before and after the file is made again
@@ -262,7 +263,10 @@ class Index:
             self._connection.execute("UPDATE watermark SET epoch = ?", (epoch,))
 
     def close(self, last_id: int) -> None:
-        """Update the index if possible, and close; the next start indexes what is missing."""
+        """Update the index if possible, and close; the next start indexes what is missing. Repeatable."""
+        if self._closed:
+            return
+        self._closed = True
         if self._builder is not None:
             self._builder.stop()
         with self._lock:

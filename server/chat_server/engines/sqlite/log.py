@@ -30,7 +30,7 @@ from chat_server.core.ports.log import (
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord, StoredConversation, StoredRoom
 from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.sqlite import registry
-from chat_server.engines.sqlite.connect import PAGE_BYTES, connect, transaction
+from chat_server.engines.sqlite.connect import connect, transaction
 from chat_server.engines.sqlite.damage import UnreadableRows
 from chat_server.engines.sqlite.data_file_lock import DataFileLock, check_regular
 from chat_server.engines.sqlite.files import FileWatch, disk_sizes
@@ -90,38 +90,36 @@ class SqliteEngine:
         self._feed_offload = feed_offload or read_offload
         self._upkeep_offload = upkeep_offload or read_offload
         self._clock = clock
-        self._closers: list[Callable[[], object]] = []  # of what is open, in the order of opening
-        try:
-            self._open(path)
-        except BaseException:
-            while self._closers:
-                self._closers.pop()()
-            raise
+        with contextlib.ExitStack() as opened:
+            self._open(path, opened)
+            self._opened = opened.pop_all()  # closed in the reverse order
 
-    def _open(self, path: Path) -> None:
+    def _open(self, path: Path, opened: contextlib.ExitStack) -> None:
         check_regular(path)
         check_own(path)
         self._lock = DataFileLock(path)
-        self._closers.append(self._lock.release)
+        opened.callback(self._lock.release)
         self._connection = connect(path, full_sync=self._full_sync)
-        self._closers.append(self._connection.close)
+        opened.callback(self._connection.close)
         migrate(self._connection, LOG_MIGRATIONS, str(path))
-        self._last_id = self._max_id("SELECT max(id) FROM log")
-        self._last_identity = self._max_id("SELECT max(id) FROM identities")
-        self._last_room_id = self._max_id("SELECT max(id) FROM rooms")
+        self._last_id = self._number("SELECT max(id) FROM log")
+        self._last_identity = self._number("SELECT max(id) FROM identities")
+        self._last_room_id = self._number("SELECT max(id) FROM rooms")
         self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
         # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
         self._hidden = registry.hidden_seqs(self._connection)
         self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
-        self._closers.append(lambda: self._tail_guard.close(clean=False))
+        opened.callback(self._tail_guard.close)
         self.epoch, self.epoch_changed = self._begin_epoch()
         self._unreadable = UnreadableRows()
         self.index = Index(path, self.epoch, self._last_id)
-        self._closers.append(lambda: self.index.close(self._last_id))
-        self.history_reader, self.feed_reader, self._loop_reader = (self._open_reader() for _ in range(3))
+        opened.callback(lambda: self.index.close(self._last_id))
+        self.history_reader, self.feed_reader, self._loop_reader = (
+            self._open_reader(opened) for _ in range(3)
+        )
         self._index_rows()
-        self._gate = WriteGate(path, FileWatch(path, PAGE_BYTES))
-        self._closers.append(self._gate.watch.close)
+        self._gate = WriteGate(path, FileWatch(path, self._number("PRAGMA page_size")))
+        opened.callback(self._gate.watch.close)
         self.index.on_replacing = self._gate.watch.ignore_index
         self.index.on_replaced = self._gate.watch.accept_index
         self._upkeep = Upkeep(
@@ -130,15 +128,13 @@ class SqliteEngine:
             self.index,
             Retention(self.index, self._unreadable),
             self._hidden,
-            checkpoints=connect(path, full_sync=False),
+            checkpoints=opened.enter_context(contextlib.closing(connect(path, full_sync=False))),
             write_offload=self._offload if self._full_sync else _run_here,
             offload=self._upkeep_offload,
         )
 
-    def _open_reader(self) -> LogReader:
-        reader = LogReader(self.path, self.index, self._unreadable)
-        self._closers.append(reader.close)
-        return reader
+    def _open_reader(self, opened: contextlib.ExitStack) -> LogReader:
+        return opened.enter_context(contextlib.closing(LogReader(self.path, self.index, self._unreadable)))
 
     def _index_rows(self) -> None:
         """Index what is not indexed yet, unless a thread does it, and begin a new epoch if rows are lost."""
@@ -378,20 +374,13 @@ class SqliteEngine:
 
         Raises `sqlite3.Error` or `OSError` if that fails; the files are closed in any case.
         """
-        clean = False
-        try:
+        with self._opened:
             intact = self._gate.is_open()
-            self._gate.watch.close()
             for reader in (self.history_reader, self.feed_reader, self._loop_reader):
                 reader.close()
-            self._upkeep.close()
             self.index.close(self._last_id)
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            clean = not busy and intact  # if busy, another program reads, and the write-ahead log remains
-        finally:
-            self._connection.close()
-            self._tail_guard.close(clean=clean)
-            self._lock.release()
+            self._tail_guard.clean = intact and not busy  # busy: another program reads, and the -wal remains
 
     def _begin_epoch(self, *, tail_lost: bool = False) -> tuple[str, bool]:
         """Return the epoch, and whether it replaces an earlier one because the log has lost its tail."""
@@ -410,7 +399,7 @@ class SqliteEngine:
         self._tail_guard.mark_in_use(self._last_id, epoch, synced=self._full_sync)
         return epoch, changed
 
-    def _max_id(self, query: str) -> int:
+    def _number(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
 

@@ -33,6 +33,7 @@ class TailGuard:
 
     def __init__(self, path: Path, log: Path) -> None:
         self._log = log
+        self.clean = False
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             if os.fstat(self._descriptor).st_size != _FILE_BYTES:
@@ -81,10 +82,10 @@ class TailGuard:
         """Record the id of the last row. Raises `OSError`."""
         os.pwrite(self._descriptor, _pack_id(last_id), _ID_OFFSET)
 
-    def close(self, *, clean: bool) -> None:
+    def close(self) -> None:
         """Record whether everything is synced (`clean`), and close the file. Raises `OSError`."""
         try:
-            os.pwrite(self._descriptor, bytes((clean,)), _CLEAN_OFFSET)
+            os.pwrite(self._descriptor, bytes((self.clean,)), _CLEAN_OFFSET)
             os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)

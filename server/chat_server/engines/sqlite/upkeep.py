@@ -217,7 +217,3 @@ class Upkeep:
             if self._maintenances % MAINTENANCES_PER_PRUNE == 0:
                 self._index.prune_refs(last_id)
         self._index.checkpoint(how)
-
-    def close(self) -> None:
-        """Close the connection for checkpoints."""
-        self._checkpoints.close()

@@ -27,29 +27,35 @@ def test_guard_matches_log_with_all_recorded_rows(log: Path, beside: Path) -> No
     assert other.matches(10, "e")  # killed between the commit and `advance`
     assert not other.matches(8, "e")
     assert not other.matches(9, "f")
-    one.close(clean=True)
-    other.close(clean=True)
+    one.clean = True
+    one.close()
+    other.clean = True
+    other.close()
 
 
 def test_guard_without_record_matches_nothing(log: Path, beside: Path) -> None:
     one = TailGuard(beside, log)
     assert not one.matches(0, "e")
-    one.close(clean=True)
+    one.clean = True
+    one.close()
     beside.write_bytes(b"GRmark00" * 512)
     other = TailGuard(beside, log)
     assert not other.matches(0, "e")
-    other.close(clean=True)
+    other.clean = True
+    other.close()
 
 
 def test_guard_does_not_match_replaced_log(log: Path, beside: Path) -> None:
     one = TailGuard(beside, log)
     one.mark_in_use(5, "e", synced=True)
-    one.close(clean=True)
+    one.clean = True
+    one.close()
     log.rename(log.with_name("old"))
     log.touch()
     other = TailGuard(beside, log)
     assert not other.matches(5, "e")
-    other.close(clean=True)
+    other.clean = True
+    other.close()
 
 
 @pytest.mark.parametrize(
@@ -61,19 +67,22 @@ def test_guard_after_reboot_matches_only_synced_log(
 ) -> None:
     one = TailGuard(beside, log)
     one.mark_in_use(5, "e", synced=synced)
-    one.close(clean=clean)
+    one.clean = clean
+    one.close()
     other = TailGuard(beside, log)
     assert other.matches(5, "e")  # the same boot
     monkeypatch.setattr(tail_guard, "boot_id", lambda: "another boot")
     assert other.matches(5, "e") is trusted
-    other.close(clean=True)
+    other.clean = True
+    other.close()
 
 
 def test_guard_file_is_allocated_at_once(log: Path, beside: Path) -> None:
     """Writing to a page without disk space behind it would kill the process (SIGBUS)."""
     one = TailGuard(beside, log)
     status = beside.stat()
-    one.close(clean=True)
+    one.clean = True
+    one.close()
     assert status.st_size == 4096
     assert status.st_blocks > 0
     assert status.st_mode & 0o777 == 0o600
