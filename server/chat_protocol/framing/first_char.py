@@ -3,11 +3,12 @@
 import re
 from typing import Final
 
-from chat_protocol.framing.telnet import DATA_255, TelnetFilter
+from chat_protocol.framing.telnet import TelnetFilter
 
 # Blank lines come first in a web request (RFC 9112, 2.2) and in the binary PROXY header; the NULs of a padded
 # buffer and the RS of a JSON text sequence (RFC 7464) may come before an object.
 _SKIPPED: Final = re.compile(rb"(?:[ \t\r\n\x00\x1e]|\xef\xbb\xbf)*")
+_ERASURES: Final = re.compile(rb"(?:\xff[\xf7\xf8])*(.*)", re.DOTALL)  # with nothing before them to erase
 _PARTIAL_MARK: Final = re.compile(rb"\xef\xbb?")
 _JSON_ONLY: Final = re.compile(rb"(?<!\r)\x00|\x1e")  # a NUL after CR is a line end of telnet
 
@@ -32,7 +33,7 @@ class FirstCharFinder:
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Return text that the telnet filter has returned, and the bytes that follow; both empty: not found.
 
-        That text is a byte that is not UTF-8, so nothing but a hint can follow.
+        That text begins with the data byte 255, which telnet escapes.
         """
         data = self._partial_mark + data
         self._partial_mark = b""
@@ -41,8 +42,9 @@ class FirstCharFinder:
             kept: list[bytes] = []
             begun = at
             at = self.telnet.skip_commands(data, at, kept)
-            if any(DATA_255 in each for each in kept):
-                return DATA_255, data[at:]
+            erasures = _ERASURES.match(b"".join(kept))
+            if erasures is not None and erasures[1]:
+                return erasures[1], data[at:]
             at = self._skip(data, at)
             if at == begun:
                 if _PARTIAL_MARK.fullmatch(data, at):

@@ -52,6 +52,12 @@ def test_first_char_may_be_the_byte_255(first: bytes) -> None:
         assert (before, rest) == (DATA_255, (b"" if first == b"\xff\xff" else first[1:]) + b"b")
 
 
+def test_first_char_keeps_what_erases_it() -> None:
+    for pieces in ([b"\xff\xf8\xff\xff\xff\xf7hi"], [b"\xff\xf8\xff\xff", b"\xff\xf7hi"]):
+        _, before, rest = find(pieces)
+        assert before + rest == b"\xff\xff\xff\xf7hi"
+
+
 def test_first_char_finder_keeps_an_incomplete_mark() -> None:
     finder, before, rest = find([b" ", BOM[:2]])
     assert (before, rest) == (b"", b"")
