@@ -153,8 +153,8 @@ class Actions:
             return
         closed = self._state.client.close_conversation(peer)
         self._state.screen.notice(
-            f"conversation with {closed.peer} closed; /chat {closed.peer} opens it again, but once one of "
-            "you has left the server, neither can read it any more"
+            f"conversation with {closed.peer} closed; /chat {closed.peer} opens it again, until one of you "
+            "leaves the server: then neither can"
         )
         self._state.leave(closed.room)
 

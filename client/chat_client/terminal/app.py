@@ -213,7 +213,7 @@ class TerminalApp:
         if peers and self._end_error is None:
             self._state.screen.notice(
                 f"you leave your conversation{'s' if len(peers) > 1 else ''} with {', '.join(peers)}: "
-                "neither side can read what was written there any more"
+                "neither side can open it again, and you cannot read what was written there any more"
             )
 
     def _run_inputs(self) -> None:

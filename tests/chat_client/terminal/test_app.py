@@ -190,9 +190,9 @@ def test_paste_of_many_lines_asks_for_confirmation(server: Any, terminal: Any) -
         ann = terminal("--server", server.address, "--username", "paste-ann", "--room", "paste")
         ann.see("paste> ")
         ann.paste("secret 1\nsecret 2\nsecret 3\nsecret 4\n")
-        ann.see("secret 4", "Enter asks before sending")
+        ann.see("secret 4", " 4 lines: Enter asks before sending")
         ann.type(ENTER)
-        ann.see("Send these", "[y/N]")
+        ann.see("Send these 4 lines", "[y/N]")
         ann.type(ENTER)
         ann.see_line("paste> secret 1")  # the line is restored, nothing was sent
         ann.type(CTRL_C)

@@ -112,12 +112,12 @@ def test_leaving_says_that_conversations_end(server: Any, terminal: Any) -> None
         ann.type("/chat priv-bob" + ENTER)
         ann.see("@priv-bob> ")
         ann.type("/close" + ENTER)
-        ann.see("conversation with priv-bob closed", "neither can read it any more")
+        ann.see("conversation with priv-bob closed", "then neither can")
         bob.say("again", to="priv-ann")
         ann.see("(private) priv-bob: again")
         ann.type("/quit" + ENTER)
         assert ann.exit_code() == 0
-        assert "you leave your conversation with priv-bob" in ann.screen
+        assert "you leave your conversation with priv-bob: neither side can open it again" in ann.screen
 
 
 def test_suspended_client_goes_on_in_the_foreground(server: Any, terminal: Any) -> None:
