@@ -342,8 +342,9 @@ def _as_usage_errors() -> Iterator[None]:
 
 
 def _whole_error(error: duckdb.Error) -> str:
-    """Return the lines of an error in one, without the mark below the place."""
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip(" ^"))
+    """Return the lines of an error in one, without the query itself and the mark below the place."""
+    lines = (line.strip() for line in str(error).splitlines() if not line.startswith("LINE "))
+    return " ".join(line for line in lines if line.strip(" ^"))
 
 
 def _query_error(error: duckdb.Error) -> str:
