@@ -5,7 +5,6 @@ in the TOML file (`rate-messages` or `rate_messages`). A setting is fixed while 
 row says `reloadable`: those are read again on SIGHUP.
 """
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,18 +20,13 @@ from chat_server.settings.value_types import (
     STORE,
     SWITCH,
     choice,
+    host_name,
     name,
     number,
     seconds,
     size,
     whole,
 )
-
-
-def _host_name() -> str:
-    """Return the name of this machine, without what a log or a terminal could not show."""
-    name = socket.gethostname()
-    return "".join(char if char.isprintable() and char != " " else "?" for char in name)[:64] or "localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +60,7 @@ class Config:
     )
     node: str = row(
         Section.LISTEN,
-        _host_name,
+        host_name,
         name(64),
         "name of this server, sent to clients and written in each line of the log",
         shown="this machine's name",

@@ -186,3 +186,9 @@ def _path(given: object) -> str:
 
 def _low(low: str, zero: str) -> str:
     return f"{low} ({zero})" if zero else low
+
+
+def host_name() -> str:
+    """Return the name of this machine, without what a log or a terminal could not show."""
+    name = socket.gethostname()
+    return "".join(char if char.isprintable() and char != " " else "?" for char in name)[:64] or "localhost"

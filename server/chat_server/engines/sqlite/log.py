@@ -7,7 +7,6 @@ one for history, one for sessions that catch up, one for the upkeep, so that non
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -30,7 +29,7 @@ from chat_server.core.ports.log import (
 from chat_server.core.ports.registry import RegistryChanges, SessionRecord, StoredConversation, StoredRoom
 from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.sqlite import registry
-from chat_server.engines.sqlite.connect import connect, transaction
+from chat_server.engines.sqlite.connect import connect
 from chat_server.engines.sqlite.damage import UnreadableRows
 from chat_server.engines.sqlite.data_file_lock import DataFileLock, check_regular
 from chat_server.engines.sqlite.files import FileWatch, disk_sizes
@@ -39,7 +38,7 @@ from chat_server.engines.sqlite.reader import LogReader
 from chat_server.engines.sqlite.retention import Retention
 from chat_server.engines.sqlite.rows import INSERT, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, check_own, migrate
-from chat_server.engines.sqlite.tail_guard import TailGuard
+from chat_server.engines.sqlite.tail_guard import TailGuard, begin_epoch
 from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_offloaded
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
@@ -383,21 +382,9 @@ class SqliteEngine:
             self._tail_guard.clean = intact and not busy  # busy: another program reads, and the -wal remains
 
     def _begin_epoch(self, *, tail_lost: bool = False) -> tuple[str, bool]:
-        """Return the epoch, and whether it replaces an earlier one because the log has lost its tail."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-        epoch = row[0] if row else ""
-        changed = bool(epoch)
-        if tail_lost or not epoch or not self._tail_guard.matches(self._last_id, epoch):
-            epoch = secrets.token_hex(8)
-            with transaction(self._connection):
-                self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
-                self._connection.execute(
-                    "DELETE FROM sessions"
-                )  # none can be resumed, so no name must be held
-        else:
-            changed = False
-        self._tail_guard.mark_in_use(self._last_id, epoch, synced=self._full_sync)
-        return epoch, changed
+        return begin_epoch(
+            self._connection, self._tail_guard, self._last_id, synced=self._full_sync, tail_lost=tail_lost
+        )
 
     def _number(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()

@@ -8,9 +8,13 @@ backup), so its seqs may be issued a second time; it gets a new `epoch`.
 
 import contextlib
 import os
+import secrets
+import sqlite3
 import struct
 from pathlib import Path
 from typing import Final
+
+from chat_server.engines.sqlite.connect import transaction
 
 _LAYOUT: Final = struct.Struct("<8sQQQ??36s16s")
 _MAGIC: Final = b"GRmark02"
@@ -89,3 +93,23 @@ class TailGuard:
             os.fsync(self._descriptor)
         finally:
             os.close(self._descriptor)
+
+
+def begin_epoch(
+    connection: sqlite3.Connection, guard: TailGuard, last_id: int, *, synced: bool, tail_lost: bool
+) -> tuple[str, bool]:
+    """Return the epoch, and whether it replaces an earlier one because the log has lost its tail.
+
+    `tail_lost`: known otherwise. Then no session can be resumed, so no name must be held.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+    epoch: str = row[0] if row else ""
+    changed = False
+    if tail_lost or not epoch or not guard.matches(last_id, epoch):
+        changed = bool(epoch)
+        epoch = secrets.token_hex(8)
+        with transaction(connection):
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('epoch', ?)", (epoch,))
+            connection.execute("DELETE FROM sessions")
+    guard.mark_in_use(last_id, epoch, synced=synced)
+    return epoch, changed
