@@ -185,6 +185,7 @@ class Core:
     ) -> None:
         self.engine = engine
         self._clock = clock
+        self._deleting: Any = None  # a room
         core = assembly.Core(
             server=ServerIdentity("greenroom", "0", "test"),
             address="",
@@ -338,6 +339,21 @@ class Core:
         self.router.dispatch(
             session, commands.Message(message=text, room=LOBBY if to is None else None, to=to)
         )
+
+    def delete_room(self, number: int) -> str:
+        """Begin to delete a room, or end it once nothing of it is queued, as `core/chat/deletion.py` does."""
+        rooms, deleting = self.hub.rooms, self._deleting
+        if deleting is not None:
+            if self.ingest.holds(deleting) or deleting.is_queued:
+                return f"{deleting.name} is not delivered yet"
+            self._deleting = None
+            return f"{deleting.name} is deleted, {rooms.delete(deleting)} members"
+        names = sorted({*rooms} - {LOBBY})
+        try:
+            self._deleting = rooms.begin_deletion(names[number % len(names)] if names else LOBBY)
+        except Refused as refusal:
+            return refusal.message
+        return f"{self._deleting.name} is to be deleted"
 
     def kick(self, name: str) -> str:
         """Kick a user; return what the operator is answered."""

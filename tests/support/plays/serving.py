@@ -118,6 +118,11 @@ def kick(turn: Turn) -> str | None:
 
 
 @step(0.6)
+def delete_room(turn: Turn) -> str | None:
+    return turn.play.server.core.delete_room(turn.rng.randrange(9))
+
+
+@step(0.6)
 def speak(turn: Turn) -> str | None:
     """Let the operator send a message, to the lobby or to a user."""
     if not turn.play.has_operator:

@@ -11,7 +11,7 @@ import pytest
 
 from chat_server.core.base.transitions import TransitionTable
 from chat_server.core.chat.conversation import CONVERSATION_TRANSITIONS, ConversationEvent, ConversationState
-from chat_server.core.sessions.lifecycle import SESSION_TRANSITIONS
+from chat_server.core.sessions.lifecycle import SESSION_TRANSITIONS, SessionEvent, SessionState
 from chat_server.core.sessions.membership import MEMBERSHIP_TRANSITIONS, MembershipEvent, MembershipState
 from support.plays import digests
 from support.plays.play import perform
@@ -20,7 +20,7 @@ from support.transition_matrix import pairs, recording
 BLOCK = 50
 TRANSITION_SEEDS = (*range(1, 41), 90, 304, 400)
 RARE: Final[dict[TransitionTable[Any, Any], set[tuple[IntEnum, IntEnum]]]] = {
-    SESSION_TRANSITIONS: set(),
+    SESSION_TRANSITIONS: {(SessionState.LEAVING, SessionEvent.LEAVE)},
     MEMBERSHIP_TRANSITIONS: {
         (MembershipState.LAGGING, MembershipEvent.SEND_CLOSED),
         (MembershipState.UNCONFIRMED, MembershipEvent.JOIN_LAGGING),
