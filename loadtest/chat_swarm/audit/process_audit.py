@@ -97,11 +97,11 @@ class ProcessAudit:
     def compare(self, bot: str, room: str, messages: Iterable[ShownMessage]) -> bool:
         """Compare messages with what other receivers of the room were shown; return whether all are equal."""
         equal = True
+        log = self._logs.get(room)
         for message in messages:
-            sender = message.sender if message.counter else ""
-            log = self._logs.get(room)
             if log is None:
                 log = self._logs[room] = RoomLog(room, message.seq, self._fault_log, self._budget)
+            sender = message.sender if message.counter else ""
             known = log.observe(message.seq, sender, message.counter, message.digest)
             if known:
                 equal = False

@@ -6,7 +6,6 @@ gevent (Locust does that). Methods of the `Bot` protocol are called from other g
 
 import time
 from typing import Final
-from zlib import crc32
 
 import gevent
 from gevent.event import Event as Flag
@@ -45,7 +44,7 @@ class Churn:
         self._counter = 0
         self._visits = 0
         self._visit_start_ns = 0  # messages sent before are catch-up
-        self._unacknowledged: dict[int, int] = {}  # counter → CRC-32 of the text
+        self._unacknowledged: dict[int, str] = {}  # counter → text
         self._sending_stopped = Flag()
         self._cut_by_run = False  # the run cut the connection: its loss is not the server's fault
         self._started_at = 0.0
@@ -194,7 +193,7 @@ class Churn:
         )
         process.count("sent")
         process.count("sent_bytes", len(text))
-        self._unacknowledged[self._counter] = crc32(text.encode())
+        self._unacknowledged[self._counter] = text
         client.send(text, self._room)
 
     def _read_until(self, client: Client, until: float) -> None:
@@ -235,10 +234,10 @@ class Churn:
         process = self.process
         if message.sender != self.name:
             return
-        text_crc = self._unacknowledged.pop(message.counter, None)
-        if text_crc is None:
+        text = self._unacknowledged.pop(message.counter, None)
+        if text is None:
             return
-        if message.text_crc != text_crc:
+        if message.event.message != text:
             detail = f"{self.name} was shown its message {message.counter} with another text than it had sent"
             process.audit.count_altered(self._room, self.name, message.seq, detail)
         process.count("acknowledged")

@@ -1,13 +1,14 @@
 """Cache of decoded reads, shared by all bots of a process.
 
 All members of a room get identical bytes, so one bot decodes a read and the others look it up: one decoding
-and nineteen dict accesses for a room of twenty. The cache is bounded; an evicted read is decoded again.
+and nineteen dict accesses for a room of twenty. A bot that lags reads several lines at once, cut differently
+from the others': then the single lines are looked up. Both caches are bounded; what is evicted is decoded
+again.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from zlib import crc32
 
 import msgspec
 
@@ -17,8 +18,6 @@ from chat_swarm.audit.digest import are_different, digest_of
 from chat_swarm.bots import payload
 
 _CACHE_BYTES: Final = 4 * 2**20
-_RECENT_RUNS: Final = 2_000
-"""Decoded runs kept to show what a receiver was shown if another is shown something else."""
 _SHARED_PREFIXES: Final = (b'{"type":"message"', b'{"type":"presence"')
 """Prefixes of frames that several bots get as identical bytes."""
 
@@ -31,11 +30,7 @@ class ReceivedMessage(NamedTuple):
     counter: int
     planned_ns: int
     sent_ns: int
-    sender_id: str
-    """The public id of the sender's session (`from`)."""
-    ref: str | None
-    text_crc: int
-    """CRC-32 of the text: the sender compares it with what it sent."""
+    event: MessageEvent
     digest: int
     """Of all its contents: see audit/digest.py."""
     line: bytes = b""
@@ -44,18 +39,9 @@ class ReceivedMessage(NamedTuple):
 
 def received_message(run_id: str, event: MessageEvent, line: bytes = b"") -> ReceivedMessage:
     """Return a message event as the bots of this run need it."""
-    text = event.message
-    header = payload.parse_header(run_id, text)
-    return ReceivedMessage(
-        event.seq,
-        event.username,
-        *(header or payload.NO_HEADER),
-        event.sender,
-        event.ref,
-        crc32(text.encode()),
-        digest_of(event, line),
-        line,
-    )
+    counter, planned_ns, sent_ns = payload.parse_header(run_id, event.message) or payload.NO_HEADER
+    digest = digest_of(event, line)
+    return ReceivedMessage(event.seq, event.username, counter, planned_ns, sent_ns, event, digest, line)
 
 
 class MessageRun:
@@ -91,7 +77,9 @@ class FrameCache:
         self._run_id: Final = run_id
         self._cached: dict[bytes, DecodedRead] = {}
         self._order: deque[bytes] = deque()
-        self._recent_runs: deque[MessageRun] = deque(maxlen=_RECENT_RUNS)
+        self._lines: dict[bytes, ReceivedMessage] = {}  # the messages of the last lines
+        self._line_order: deque[bytes] = deque()
+        self._line_bytes = 0
         self._cached_bytes = 0
         self.unknown_frames = 0
         """Number of frames of an unknown type."""
@@ -101,7 +89,6 @@ class FrameCache:
         decoded = self._cached.get(data)
         if decoded is None:
             items = tuple(self._decode_items(data))
-            self._recent_runs.extend([item for item in items if isinstance(item, MessageRun)])
             only = items[0] if len(items) == 1 else None
             decoded = DecodedRead(only if isinstance(only, MessageRun) else None, items)
             if data.startswith(_SHARED_PREFIXES):
@@ -126,34 +113,45 @@ class FrameCache:
         for line in data.splitlines():
             if not line:
                 continue
-            try:
-                event = decode_event(line)
-            except msgspec.DecodeError as error:
-                raise ValueError(f"not a frame of the protocol: {line[:80]!r} ({error})") from error
-            if isinstance(event, MessageEvent) and not event.again:
-                one = received_message(self._run_id, event, line)
-                if contiguous and event.room == room and one.seq == contiguous[-1].seq + 1:
-                    contiguous.append(one)
+            item = self._lines.get(line) or self._decode_line(line)
+            if isinstance(item, ReceivedMessage):
+                if contiguous and item.event.room == room and item.seq == contiguous[-1].seq + 1:
+                    contiguous.append(item)
                     continue
                 if contiguous:
                     yield MessageRun(room, contiguous)
-                room, contiguous = event.room, [one]
+                room, contiguous = item.event.room, [item]
                 continue
             if contiguous:
                 yield MessageRun(room, contiguous)
                 contiguous = []
-            if event is None:
+            if item is None:
                 self.unknown_frames += 1
             else:
-                yield event
+                yield item
         if contiguous:
             yield MessageRun(room, contiguous)
 
+    def _decode_line(self, line: bytes) -> ReceivedMessage | Event | None:
+        """Return a line's message or event; a message is cached, for bots that read it beside other lines."""
+        try:
+            event = decode_event(line)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"not a frame of the protocol: {line[:80]!r} ({error})") from error
+        if not isinstance(event, MessageEvent) or event.again:
+            return event
+        message = self._lines[line] = received_message(self._run_id, event, line)
+        self._line_order.append(line)
+        self._line_bytes += len(line)
+        while self._line_bytes > _CACHE_BYTES:
+            oldest = self._line_order.popleft()
+            del self._lines[oldest]
+            self._line_bytes -= len(oldest)
+        return message
+
     def find_line(self, room: str, seq: int, digest: int) -> bytes:
         """Return the frame with this room, seq and digest; b"" if it was not decoded lately. Slow."""
-        for run in self._recent_runs:
-            if run.room == room and run.first <= seq <= run.last:
-                one = run.messages[seq - run.first]
-                if not are_different(one.digest, digest):
-                    return one.line
+        for line, one in self._lines.items():
+            if one.seq == seq and one.event.room == room and not are_different(one.digest, digest):
+                return line
         return b""

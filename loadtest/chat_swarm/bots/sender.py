@@ -6,7 +6,6 @@ be sent then is sent later and timed from then (no coordinated omission).
 
 import time
 from typing import Final
-from zlib import crc32
 
 from chat_protocol.errors import ErrorCode
 from chat_protocol.events import Error
@@ -27,15 +26,15 @@ _UNAVAILABLE_RETRY_S: Final = 1.0
 class PendingMessage:
     """A message without an answer yet; times in ns since the epoch."""
 
-    __slots__ = ("counter", "planned_ns", "sent_ns", "size", "text_crc")
+    __slots__ = ("counter", "planned_ns", "sent_ns", "size", "text")
 
     def __init__(self, counter: int, planned_ns: int, sent_ns: int, size: int) -> None:
         self.counter = counter
         self.planned_ns = planned_ns
         self.sent_ns = sent_ns
         self.size = size
-        self.text_crc = 0
-        """CRC-32 of the text, once it is encoded."""
+        self.text = ""
+        """The text, once it is encoded."""
 
 
 class Sender(BotSession):
@@ -143,10 +142,9 @@ class Sender(BotSession):
 
     def _encode_message(self, pending: PendingMessage) -> bytes:
         """Return the frame, without a JSON encoder: names and header are ASCII and need no escapes."""
-        text = payload.build_text(
+        text = pending.text = payload.build_text(
             self.process.run_id, pending.counter, pending.planned_ns, pending.sent_ns, pending.size
         )
-        pending.text_crc = crc32(text.encode())
         return (
             f'{{"type":"message",{self.destination_field},"ref":"{pending.counter}","message":"{text}"}}\n'
         ).encode()
@@ -179,11 +177,11 @@ class Sender(BotSession):
                 self.on_own_message(message_run.room, message, received_ns, exact=message is last)
 
     def on_own_message(self, room: str, message: ReceivedMessage, received_ns: int, *, exact: bool) -> None:
-        ref = message.ref
+        ref = message.event.ref
         pending = self.pending.pop(int(ref) if ref and ref.isdecimal() else message.counter, None)
         if pending is None:
             return  # it was sent twice because of a cut, and stored the first time
-        if message.text_crc != pending.text_crc or message.sender_id != self.id:
+        if message.event.message != pending.text or message.event.sender != self.id:
             self._report_altered(room, message, pending)
         seq = message.seq
         recorder = self.process.recorder
@@ -200,8 +198,8 @@ class Sender(BotSession):
 
     def _report_altered(self, room: str, message: ReceivedMessage, pending: PendingMessage) -> None:
         what = f"its message {pending.counter} under seq {message.seq}"
-        if message.sender_id != self.id:
-            detail = f"{self.name}, which is {self.id}, was shown {what} as of {message.sender_id!r}"
+        if message.event.sender != self.id:
+            detail = f"{self.name}, which is {self.id}, was shown {what} as of {message.event.sender!r}"
         else:
             detail = f"{self.name} was shown {what} with another text than it had sent"
         self.process.audit.count_altered(room, self.name, message.seq, detail)

@@ -4,7 +4,7 @@ A receiver's arrivals are timed by the kernel, so a bot that was late does not l
 from outside, a server that stalled and a path that did are the same.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from chat_swarm.model.schema import ServerLogFigures, TimelineRow
@@ -25,12 +25,12 @@ def standstill_sentences(run: FinishedRun) -> Iterator[str]:
     length = "for" if len(rows) == 1 else "the longest for"
     yield (
         f"All connections stalled {times}, {length} {microseconds(longest.standstill_us)} until second"
-        f" {longest.t}: nothing arrived anywhere, though messages were under way. {_blame(rows, run)}"
+        f" {longest.t}: nothing arrived anywhere, though messages were under way. {_blame(longest, run)}"
     )
 
 
-def _blame(rows: Sequence[TimelineRow], run: FinishedRun) -> str:
-    if any(row.marked for row in rows):
+def _blame(longest: TimelineRow, run: FinishedRun) -> str:
+    if longest.marked:
         return "The generator is marked then: it may have been this machine that stalled."
     log = run.summary.server_log
     if log is None or log.problem:
@@ -38,8 +38,8 @@ def _blame(rows: Sequence[TimelineRow], run: FinishedRun) -> str:
             "It was the server or the path to it, not the bots; which of the two, only the server's own log"
             " says (--server-log)."
         )
-    own, longest = _slowest_by_log(log), max(row.standstill_us for row in rows)
-    if own < longest / 2:
+    own = _slowest_by_log(log)
+    if own < longest.standstill_us / 2:
         return f"It was the path: by its own log the server was never later than {microseconds(own)}."
     return f"It was the server: by its own log it was up to {microseconds(own)} late itself."
 

@@ -18,8 +18,8 @@ LIES: dict[str, tuple[str, ...]] = {
     "own-text": ("--alter", "text", "--altered-for", "sender"),
     "own-from": ("--alter", "from", "--altered-for", "sender"),
     "own-time": ("--alter", "timestamp", "--altered-for", "sender"),
-    "all-text": ("--alter", "text", "--altered-for", "all"),
-    "process": ("--alter", "timestamp", "--altered-for", "second"),
+    "all": ("--alter", "text", "--altered-for", "all"),
+    "process": ("--alter", "text", "--altered-for", "second"),
 }
 Lied = tuple[FinishedSwarm, dict[str, Any]]
 
@@ -32,7 +32,8 @@ def lied(arena: ServerProcess, start_swarm: Any, start_liar: Any) -> dict[str, L
         liars = {name: start_liar(arena.port, *LIES[name], "--seed", "5") for name in names}
         swarms = {}
         for name, liar in liars.items():
-            several = ("--processes", "2") if name == "process" else ()
+            several: tuple[str, ...] = ("--processes", "2", "--room-size", "12") if name == "process" else ()
+            several += ("-t", "8s") if name in {"process", "all"} else ()
             swarms[name] = start_swarm(f"l-{name}", liar.port, *LOAD, *several)
         found |= {name: (swarms[name].wait_finished(), liars[name].stop_and_report()) for name in names}
     return found
@@ -52,7 +53,9 @@ def test_honest_proxy_gives_a_clean_run(lied: dict[str, Lied]) -> None:
     swarm.assert_clean()
     assert not truth["done"]
     assert truth["deliveries"] == swarm.count("delivered")
-    assert not swarm.summary.remarks
+    # And it is named as what was sampled: CPU and memory are the proxy's, not the server's
+    assert "support.fakes.lying_proxy" in swarm.out
+    assert "which is no chat-server: CPU and memory are that program's" in swarm.out
 
 
 @pytest.mark.parametrize("what", ["text", "header", "from", "username", "timestamp", "ref", "own-time"])
@@ -88,27 +91,27 @@ def test_senders_own_message_altered_for_it_is_both(lied: dict[str, Lied], what:
 
 
 def test_text_altered_for_all_is_found_by_its_sender(lied: dict[str, Lied]) -> None:
-    swarm, truth = lied["all-text"]
-    assert len(truth["done"]) > 1
-    found = counts(swarm)
-    # The proxy chose it as it passed: receivers that it had passed before were shown the true one
-    assert found.pop("mismatched", 0) <= 1
-    fault = the_fault(swarm, "altered") if found else the_fault(swarm, "mismatched")
+    swarm, truth = lied["all"]
+    assert len(truth["done"]) == 6
+    assert counts(swarm) == {"altered": 1}
+    fault = the_fault(swarm, "altered")
     assert (fault.room, fault.first) == (truth["done"][0]["room"], truth["done"][0]["seq"])
+    assert "with another text than it had sent" in fault.detail
 
 
 def test_delivery_altered_for_one_process_of_two_is_mismatched(lied: dict[str, Lied]) -> None:
     swarm, truth = lied["process"]
     deceived = {done["to"] for done in truth["done"]}
-    place = {(done["room"], done["seq"]) for done in truth["done"]}
+    [place] = {(done["room"], done["seq"]) for done in truth["done"]}
     assert swarm.summary.generator.processes == 2
-    assert counts(swarm) == {"mismatched": 1}
-    fault = the_fault(swarm, "mismatched")
-    assert place == {(fault.room, fault.first)}
-    # The fewer of the two groups are named: nobody but the server knows which time is right
-    named = set(fault.bot.replace(" and ", ", ").split(", "))
-    assert named == deceived or (not named & deceived and len(named) == 6 - len(deceived))
-    assert fault.detail.partition(" shown ")[0].startswith(tuple(named))
+    # Both processes have bots in the one room; if the sender is of the second, it notices, too
+    assert counts(swarm) in ({"mismatched": 1}, {"mismatched": 1, "altered": 1})
+    assert {(fault.room, fault.first) for fault in swarm.summary.audit.faults} == {place}
+    assert {fault.bot for fault in swarm.summary.audit.faults if fault.kind == "altered"} <= deceived
+    # The receivers of the variant that fewer were shown are named
+    named = the_fault(swarm, "mismatched").bot
+    some = set(named.replace(" and ", ", ").split(", "))
+    assert len(some & deceived) in {0, min(5, len(deceived))}
 
 
 def test_message_shown_as_of_another_room_is_stray_and_lost(lied: dict[str, Lied]) -> None:
@@ -120,8 +123,8 @@ def test_message_shown_as_of_another_room_is_stray_and_lost(lied: dict[str, Lied
     assert lost.room == done["room"] != stray.room
 
 
-FREEZE_S = 1.5
-STALLED = "All connections stalled once"
+FREEZE_S = 3.0
+STALLED = "All connections stalled "
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["with-log", "without-log"])
@@ -131,7 +134,7 @@ def test_standstill_of_the_path_is_not_the_servers(
     # Given a path that lets nothing through for a while, to a server that runs on
     liar = start_liar(arena.port, "--freeze-ms", str(1000 * FREEZE_S))
     log = ("--server-log", str(arena.log_path)) if knows else ()
-    swarm = start_swarm(f"ice{knows:d}", liar.port, *LOAD, "-t", "5s", "--lag-limit", "60000", *log)
+    swarm = start_swarm(f"ice{knows:d}", liar.port, *LOAD, "-t", "6s", "--lag-limit", "60000", *log)
     ended = swarm.wait_finished()
     assert liar.stop_and_report()["frozen"] == 1
     # Then no message is at fault, and the delay is not the bots'

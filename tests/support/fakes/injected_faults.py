@@ -17,6 +17,7 @@ _ONCE_PER_DELIVERIES: Final = (
 _SWAP_WAIT_S: Final = 1.0  # longest wait of a message for the next one, to be swapped with it
 _MESSAGE_PREFIX: Final = b'{"type":"message"'
 _WELCOME_PREFIX: Final = b'{"type":"welcome"'
+_SEQS_AHEAD: Final = 20
 _FREEZE_AFTER_DELIVERIES: Final = 200  # all connections stall once so many deliveries have passed
 
 
@@ -88,11 +89,13 @@ class InjectedFaults:
         own = frame["username"] == receiver
         if {"sender": not own, "other": own, "second": address != "127.0.0.2"}.get(self.receivers, False):
             return False
-        place = frame["room"], frame["seq"]
+        room, seq = frame["room"], frame["seq"]
+        several = self.receivers in {"all", "second"}
         if self.altered is None and self.alter_trigger.fires():
-            self.altered = place
-            return True
-        return self.receivers in {"all", "second"} and place == self.altered
+            # Of several, a message that no connection has had yet
+            self.altered = room, seq + _SEQS_AHEAD if several else seq
+            return not several
+        return several and (room, seq) == self.altered
 
     def freeze(self, now: float) -> None:
         """Begin the standstill of all connections when it is time."""
