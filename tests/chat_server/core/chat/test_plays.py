@@ -18,7 +18,7 @@ from support.plays.play import perform
 from support.transition_matrix import pairs, recording
 
 BLOCK = 50
-TRANSITION_SEEDS = (*range(1, 41), 90, 304, 400)
+TRANSITION_SEEDS = (*range(1, 41), 140, 317)
 RARE: Final[dict[TransitionTable[Any, Any], set[tuple[IntEnum, IntEnum]]]] = {
     SESSION_TRANSITIONS: {(SessionState.LEAVING, SessionEvent.LEAVE)},
     MEMBERSHIP_TRANSITIONS: {
