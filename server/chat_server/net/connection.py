@@ -127,7 +127,7 @@ class Connection:
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
-                data = recv(READ_BYTES)
+                data = recv(READ_BYTES if self.bytes_in else BULK_READ_BYTES)
                 if len(data) >= BULK_READ_BYTES > size:
                     context.turns.wait(self, len(data))
                     if self._context.reading_stopped:

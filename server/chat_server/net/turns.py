@@ -18,7 +18,8 @@ SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
 
 BULK_READ_BYTES: Final = 4096
-"""Bytes of a read, at most 0.4 ms of pongs. The first longer one waits for its turn, then each read does."""
+"""Bytes of a read, at most 0.4 ms of pongs. The first longer one waits for its turn, then each read does. The
+first read of a connection has no more: for those of connections that come and go, nobody has to pay."""
 
 BULK_BYTES: Final = 32 * 1024
 """Bytes that such connections are read, together, until the loop polls its sockets again: 3 ms of those."""

@@ -206,3 +206,11 @@ def test_server_that_stops_drops_a_long_read_that_waits_for_its_turn(play: Play)
     play.connection.close_with_bye(ByeReason.SHUTDOWN)
     play.loop.go_on()
     assert play.types == ["welcome", "bye"]
+
+
+def test_first_read_of_a_connection_is_short(play: Play) -> None:
+    play.peer.input.append(b"\n" * (3 * BULK_READ_BYTES))
+    play.loop.go_on()
+    assert play.connection.bytes_in == BULK_READ_BYTES
+    play.loop.go_on()
+    assert play.connection.bytes_in == 3 * BULK_READ_BYTES
