@@ -21,7 +21,7 @@ from chat_server.net import tcp_info
 from chat_server.net.keepalive import enable_keepalive
 from chat_server.net.linger import CLOSE_LINGER_S, ReadInterrupted, read_to_end
 from chat_server.net.outbox import Outbox
-from chat_server.net.turns import BULK_READ_BYTES, TIME_SLICE_S
+from chat_server.net.turns import BULK_READ_BYTES, FIRST_READ_BYTES, TIME_SLICE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ class Connection:
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
-                data = recv(READ_BYTES if self.bytes_in else BULK_READ_BYTES)
+                data = recv(READ_BYTES if self.bytes_in else FIRST_READ_BYTES)
                 if len(data) >= BULK_READ_BYTES > size:
                     context.turns.wait(self, len(data))
                     if self._context.reading_stopped:

@@ -11,7 +11,7 @@ from chat_protocol.errors import ByeReason
 from chat_server.core.base.limits import Limits
 from chat_server.net.event_loop import GeventLoop, LoopEvent
 from chat_server.net.linger import LINGER_PAUSE_S, LINGER_READ_BYTES
-from chat_server.net.turns import BULK_BYTES, BULK_READ_BYTES, SLICE_PAUSE_S, Turns
+from chat_server.net.turns import BULK_BYTES, BULK_READ_BYTES, FIRST_READ_BYTES, SLICE_PAUSE_S, Turns
 
 if TYPE_CHECKING:
     from chat_server.net.conftest import Play
@@ -209,8 +209,8 @@ def test_server_that_stops_drops_a_long_read_that_waits_for_its_turn(play: Play)
 
 
 def test_first_read_of_a_connection_is_short(play: Play) -> None:
-    play.peer.input.append(b"\n" * (3 * BULK_READ_BYTES))
+    play.peer.input.append(b"\n" * (3 * FIRST_READ_BYTES))
     play.loop.go_on()
-    assert play.connection.bytes_in == BULK_READ_BYTES
+    assert play.connection.bytes_in == FIRST_READ_BYTES
     play.loop.go_on()
-    assert play.connection.bytes_in == 3 * BULK_READ_BYTES
+    assert play.connection.bytes_in == 3 * FIRST_READ_BYTES
