@@ -14,8 +14,9 @@ from chat_server.core.base.bucket_table import BucketTable
 from chat_server.core.base.limits import Limits
 from chat_server.core.chat.conversation import Conversation
 from chat_server.core.delivery.ingest import Ingest
-from chat_server.core.delivery.room import Room, User
+from chat_server.core.delivery.room import Room, Session, User
 from chat_server.core.ports.clock import Clock
+from chat_server.core.ports.link import Link
 from chat_server.core.ports.registry import NewRoom, StoredRoom
 
 CONVERSATIONS_KEPT: Final = 1000
@@ -75,10 +76,10 @@ class Conversations:
         """Return the conversation of two users, None if there is none."""
         return self.by_pair.get(_pair(one, other))
 
-    def get_or_create(self, user: User, peer: User, address_key: str = "") -> Conversation:
+    def get_or_create(self, user: User, peer: User, link: Link[Session]) -> Conversation:
         """Return the conversation of two users; create it, closed, if there is none. Raises `Refused`.
 
-        `address_key`: of the user's connection, empty if it is exempt from limits per address.
+        `link`: the user's, whose address a new conversation is charged to.
         """
         pair = _pair(user, peer)
         conversation = self.by_pair.get(pair)
@@ -93,6 +94,7 @@ class Conversations:
                 raise Refused(
                     ErrorCode.TOO_MANY, f"{peer.name} is away, and has too many unread conversations"
                 )
+            address_key = link.address_key
             if address_key:
                 self._charge(address_key, peer)
             name = names.conversation_name(user.name, peer.name)

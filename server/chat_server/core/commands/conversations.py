@@ -13,7 +13,7 @@ def open_conversation(hub: Hub, session: Session, command: Open) -> None:
     peer = hub.directory.require_user(command.peer)
     if peer is session.identity:
         raise Refused(ErrorCode.INVALID_FIELD, "you cannot open a conversation with yourself")
-    conversation = hub.conversations.get_or_create(session.identity, peer, session.link.address_key)
+    conversation = hub.conversations.get_or_create(session.identity, peer, session.link)
     room = conversation.room
     if conversation.state is ConversationState.CLOSED:
         hub.openings.queue_opening(conversation, session, peer, command.ref)

@@ -12,7 +12,7 @@ from chat_protocol.events import MessageEvent
 from chat_server.core.base.interval_stats import IntervalStats, RoomStats, microseconds
 from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, QueuedOpening
 from chat_server.core.delivery.observer import Observers
-from chat_server.core.delivery.room import BOTH_SPOKE, Room, Session
+from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
 
 
@@ -120,8 +120,6 @@ class Publisher:
         sent_tally = stats.commit_to_sent
         for room, events in by_room.items():
             try:
-                if room.spoke != BOTH_SPOKE:
-                    note_speakers(room, (message.author for message in messages if message.room is room))
                 if not room.members and room.pair is not None:
                     senders = dict.fromkeys(message.author for message in messages if message.room is room)
                     self._reopen_for_late_messages(room, events, senders)
@@ -159,13 +157,6 @@ class Publisher:
                 for event in events:
                     if event.sender == author.id:
                         author.send_if_open(event)
-
-
-def note_speakers(room: Room, authors: Iterable[Session]) -> None:
-    """Note which users of a conversation have sent a message."""
-    assert room.pair is not None
-    for author in authors:
-        room.spoke |= 1 if author.identity.id == room.pair[0] else 2
 
 
 def as_repeated(event: MessageEvent) -> MessageEvent:

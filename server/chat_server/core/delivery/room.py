@@ -289,13 +289,11 @@ class Room:
 
     def drop_tail(self) -> None:
         """Drop the tail; what it had is read from the store."""
-        if self.tail:
+        if self.tail is not _NO_TAIL:
             self.tail = _NO_TAIL
             self._tails.total_bytes -= self._tail_bytes
             self._tail_bytes = 0
-        tails = self._tails
-        tails.order.pop(self, None)
-        tails.newest = None  # it is noted as written again in any case
+            del self._tails.queue[self]
 
     def _add_feed(self, encoding: Encoding) -> Feed:
         """Add the feed of an encoding beside those of its base, which then encodes a batch only once."""
@@ -361,6 +359,7 @@ class Room:
         tail = self.tail
         if tail is _NO_TAIL:
             self.tail = tail = deque()
+            self._tails.queue[self] = self.head
         tail.extend(events)
         size = self._tail_bytes
         for event in events:
@@ -372,8 +371,8 @@ class Room:
         tails = self._tails
         tails.total_bytes += size - self._tail_bytes
         self._tail_bytes = size
-        if tails.newest is not self:
-            tails.note_written(self)
+        if tails.total_bytes > tails.max_bytes:
+            tails.shrink()
 
 
 Session: TypeAlias = BaseSession[Room]

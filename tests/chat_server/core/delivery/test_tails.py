@@ -9,7 +9,6 @@ import pytest
 
 from chat_protocol import commands
 from chat_server.core.delivery import room as room_module
-from chat_server.core.delivery import tails
 from chat_server.core.delivery.room import TAIL_BYTES, Room
 from chat_server.core.delivery.tails import Tails
 
@@ -31,7 +30,9 @@ def check(stage: Stage) -> Tails:
     found = stage.hub._tails
     rooms = [*stage.hub.rooms.values(), *(one.room for one in stage.hub.conversations.by_pair.values())]
     assert found.total_bytes == sum(counted(room) for room in rooms)
-    assert {*found.order} == {room for room in rooms if room.tail}
+    assert {*found.queue} == {room for room in rooms if room.tail is not room_module._NO_TAIL}
+    assert not room_module._NO_TAIL
+    assert not room_module._NO_NAMES
     return found
 
 
@@ -40,17 +41,17 @@ def say(stage: Stage, peer: Peer, room: str, text: str = "x") -> None:
     stage.commit()
 
 
-def test_tails_that_were_written_least_recently_are_dropped(
+def test_tails_that_were_not_written_for_longest_are_dropped(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a bound of four messages of this length
-    monkeypatch.setattr(tails, "MAX_TAILS_BYTES", 4 * (100 + room_module._MESSAGE_OVERHEAD_BYTES))
+    monkeypatch.setattr(stage.hub._tails, "max_bytes", 4 * (100 + room_module._MESSAGE_OVERHEAD_BYTES))
     ann = stage.enter("ann", "a", "b", "c")
     for room in ("a", "a", "b", "c", "a", "c"):
         say(stage, ann, room, "x" * 100)
     # Then the tail of the room that was written least recently is gone
     assert {key: len(room.tail) for key, room in stage.hub.rooms.items()} == {"a": 0, "b": 0, "c": 2}
-    assert check(stage).total_bytes <= tails.MAX_TAILS_BYTES
+    assert check(stage).total_bytes <= stage.hub._tails.max_bytes
     # And its messages are read from the store
     for room, count in {"a": 3, "b": 1, "c": 2}.items():
         ann.receive()
@@ -80,6 +81,17 @@ def test_bytes_are_given_back_whatever_happens_to_a_tail(stage: Stage) -> None:
     ann.disconnect()
     bob.disconnect()
     assert check(stage).total_bytes == 0
+
+
+def test_tail_that_retention_has_emptied_is_dropped_like_another(stage: Stage) -> None:
+    ann = stage.enter("ann", "a", "b")
+    say(stage, ann, "a")
+    say(stage, ann, "b")
+    stage.hub.trim_tails({stage.hub.rooms["a"].id: 1})
+    stage.hub._tails.max_bytes = 0
+    say(stage, ann, "b")
+    assert check(stage).total_bytes == 0
+    assert not stage.hub._tails.queue
 
 
 @pytest.mark.parametrize("char", ["x", "é", "\N{CJK UNIFIED IDEOGRAPH-6F22}", "\N{GRINNING FACE}"])
