@@ -54,12 +54,12 @@ class Actions:
             "ignore": self._ignore,
         }
 
-    def carry_out(self, typed: UserInput, number: int) -> None:
-        """Execute an input, the `number`-th that was typed; errors are shown on the screen."""
+    def carry_out(self, typed: UserInput, number: int, *, typed_ahead: bool = False) -> None:
+        """Execute an input; errors are shown on the screen. The other arguments are those of `HeldLines`."""
         try:
             match typed:
                 case TextInput():
-                    self._say(typed.text, number)
+                    self._say(typed.text, number, typed_ahead=typed_ahead)
                 case CommandInput():
                     self._table[typed.command.name](typed.argument)
                 case InvalidInput():
@@ -74,9 +74,9 @@ class Actions:
                 self._state.held_lines.note_failure(f"/{typed.command.name} failed")
         self._state.refresh()
 
-    def _say(self, text: str, number: int) -> None:
+    def _say(self, text: str, number: int, *, typed_ahead: bool) -> None:
         view = self._state.views.current
-        reason = self._state.held_lines.reason_to_hold(number)
+        reason = self._state.held_lines.reason_to_hold(number, typed_ahead=typed_ahead)
         if reason is not None and view is not None:
             self._state.screen.warn(
                 f"not sent, as {reason}; enter it again to send it to {view.label}: {text}"

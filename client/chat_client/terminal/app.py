@@ -87,7 +87,8 @@ class TerminalApp:
         screen = Screen(Painter(colours=wants_colours()), get_cwidth)
         self._state = ChatState(client, screen, self._refresh)
         self._presenter = EventPresenter(self._state)
-        self._inputs: queue.Queue[tuple[UserInput, int]] = queue.Queue()
+        # With their numbers, and whether they were typed ahead: see `HeldLines`.
+        self._inputs: queue.Queue[tuple[UserInput, int, bool]] = queue.Queue()
         self._current_input: UserInput | None = None  # being executed
         self._end_error: ChatError | None = None
         self._leaving = False
@@ -99,7 +100,8 @@ class TerminalApp:
             open_history(state_folder(), screen.warn),
             self._report_bug,
         )
-        self._actions = Actions(self._state, self._prompt.put_back)
+        put_back = self._prompt.put_back
+        self._actions = Actions(self._state, (lambda _: None) if self._dumb_terminal else put_back)
 
     def run(self) -> ExitCode:
         """Read and execute lines until the end; return the exit code."""
@@ -127,7 +129,7 @@ class TerminalApp:
     @property
     def unsent(self) -> list[str]:
         """Lines that were typed and not executed when the session ended."""
-        left = [self._current_input, *(typed for typed, _ in self._inputs.queue)]
+        left = [self._current_input, *(typed for typed, *_ in self._inputs.queue)]
         return [typed.text for typed in left if isinstance(typed, TextInput)]
 
     def _start(self) -> None:
@@ -151,7 +153,7 @@ class TerminalApp:
                 draft = ""
                 armed = False
                 if not self._accept(line):
-                    draft = line
+                    draft = "" if self._dumb_terminal else line  # it would not be shown there
                 elif not self._handle_line(line):
                     break
                 if self._dumb_terminal:
@@ -196,7 +198,7 @@ class TerminalApp:
             in_conversation = current is not None and current.peer is not None
             if not (isinstance(typed, GoodbyeInput) and typed.word == "bye" and in_conversation):
                 return False
-        self._inputs.put((typed, self._state.held_lines.number_input()))
+        self._inputs.put((typed, self._state.held_lines.number_input(), self._prompt.typed_ahead))
         return True
 
     def _confirm_paste(self, text: str) -> bool:
@@ -218,10 +220,10 @@ class TerminalApp:
 
     def _run_inputs(self) -> None:
         while True:
-            typed, number = self._inputs.get()
+            typed, number, typed_ahead = self._inputs.get()
             self._current_input = typed
             try:
-                self._actions.carry_out(typed, number)
+                self._actions.carry_out(typed, number, typed_ahead=typed_ahead)
             except Exception as error:  # noqa: BLE001  a bug must not end the chat or print a traceback
                 self._report_bug(error)
             finally:

@@ -5,53 +5,48 @@ conversation: lines that were typed before the user could know, or else the firs
 """
 
 import threading
-import time
-from collections.abc import Callable
-from typing import Final
-
-NOTICE_S: Final = 0.5
-"""Seconds after the failure in which a line counts as typed before its user could know."""
 
 
 class HeldLines:
     """Decides which lines are held back. Thread-safe; inputs are numbered in the order of typing."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._typed = 0
-        self._held_up_to = 0  # number of the last input that was typed before the user could know
-        self._failed_at = -NOTICE_S
+        self._held_up_to = 0  # number of the last input that had been typed when the change failed
         self._reason: str | None = None  # why lines are held
-        self._any_held = False  # since the last failure: the next line is the user's answer to it
+        self._any_held = False  # since the failure: the next line is the user's answer to it
+        self._last_held = False  # whether the last line was
 
     def number_input(self) -> int:
         """Return the number of a new input."""
         with self._lock:
             self._typed += 1
-            if self._clock() < self._failed_at + NOTICE_S:
-                self._held_up_to = self._typed
             return self._typed
 
     def note_failure(self, reason: str) -> None:
         """Note that a change has failed, or was made by others; `reason` is a sentence."""
         with self._lock:
             self._held_up_to = self._typed
-            self._failed_at = self._clock()
             self._reason = reason
-            self._any_held = False
+            self._any_held = self._last_held = False
 
     def note_success(self) -> None:
         """Note that the user has changed to a room or conversation: further lines are meant for it."""
         with self._lock:
             self._reason = None
 
-    def reason_to_hold(self, number: int) -> str | None:
-        """Return why this line is held back, None if it is to be sent."""
+    def reason_to_hold(self, number: int, *, typed_ahead: bool = False) -> str | None:
+        """Return why this line is held back, None if it is to be sent.
+
+        `typed_ahead`: it had been typed, or begun, when the line before it was entered.
+        """
         with self._lock:
+            if self._reason is None:
+                return None
+            is_answer = number > self._held_up_to and self._any_held and not (typed_ahead and self._last_held)
+            self._any_held, self._last_held = True, not is_answer
             reason = self._reason
-            if number > self._held_up_to:
+            if is_answer:
                 self._reason = None
-                return None if self._any_held else reason
-            self._any_held = reason is not None
-            return reason
+            return None if is_answer else reason

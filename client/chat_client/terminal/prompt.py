@@ -6,6 +6,7 @@ effect in the next one.
 
 import asyncio
 import contextlib
+import select
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,14 +15,15 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application.current import get_app_session
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.history import History
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.shortcuts import CompleteStyle
 
-from chat_client.terminal.held_lines import NOTICE_S
 from chat_client.terminal.reflow import handle_reflow
 
 _CTRL_C = "\x03"
+_QUIET_S = 0.5  # before a line is put back, for keys that have been typed ahead
 
 
 class LinePrompt:
@@ -43,6 +45,8 @@ class LinePrompt:
         self._closed = False
         self._interrupted = False
         self._returned = ""  # a line that was put back, and not edited or sent since
+        self._after_line = False  # whether the last `read` has returned a line
+        self.typed_ahead = False  # whether keys were waiting when the line before was entered
         self._prompt: PromptSession[str] = PromptSession(
             history=history,
             completer=completer,
@@ -75,15 +79,19 @@ class LinePrompt:
 
         Raises `KeyboardInterrupt` on Ctrl-C, and `EOFError` on Ctrl-D, or once the prompt has been closed.
         """
+        self.typed_ahead = self._after_line and self._has_keys()
+        self._after_line = False
         try:
             # Without handle_sigint: prompt_toolkit would lose a SIGINT that arrives while it starts or ends.
-            return self._prompt.prompt(
+            line = self._prompt.prompt(
                 self._message, default=draft, pre_run=self._prepare, handle_sigint=False
             )
         except KeyboardInterrupt:
             with self._lock:
                 self._returned = ""
             raise
+        self._after_line = True
+        return line
 
     def ask(self, question: str) -> str:
         """Return the answer to a question; raises as `read` does."""
@@ -117,6 +125,12 @@ class LinePrompt:
         if app is not None:
             app.invalidate()
 
+    def _has_keys(self) -> bool:
+        terminal = self._app_session.input
+        keys = get_typeahead(terminal)
+        store_typeahead(terminal, keys)
+        return bool(keys) or bool(select.select([terminal.fileno()], [], [], 0)[0])
+
     def _schedule(self, call: Callable[[], None]) -> None:
         app = self._app_session.app
         if app is not None and app.loop is not None:
@@ -146,7 +160,7 @@ class LinePrompt:
 
     def _fill_in_later(self) -> None:
         """Put lines back once no key has been typed ahead, which would be added to them, or send them."""
-        asyncio.get_running_loop().call_later(NOTICE_S, self._fill_in)
+        asyncio.get_running_loop().call_later(_QUIET_S, self._fill_in)
 
     def _fill_in(self) -> None:
         buffer = self._prompt.default_buffer

@@ -252,6 +252,18 @@ def test_lost_connection_keeps_the_typed_line_and_queues_sent_ones(start_server:
     assert "Traceback" not in ann.raw
 
 
+def test_frozen_server_is_shown_in_place_of_its_last_figures(start_server: Any, terminal: Any) -> None:
+    server = start_server()
+    ann = terminal("--server", server.address, "--username", "ann")
+    ann.see("lobby> ", "RTT ", "lobby (1 here)")
+    server.freeze()
+    ann.see("no answer for ")
+    assert "RTT " not in ann.lines[-1]
+    assert "here)" not in ann.lines[-1]
+    server.thaw()
+    ann.see("RTT ", "lobby (1 here)")
+
+
 def test_status_line_on_a_narrow_screen_shows_the_connection(start_server: Any, terminal: Any) -> None:
     server = start_server()
     ann = terminal("--server", server.address, "--username", "ann", columns=40)
@@ -348,6 +360,14 @@ def test_dumb_terminal_is_supported(server: Any, terminal: Any) -> None:
         assert last_message(bob) == "hello"
         bob.say("hello yourself", "dumb")
         ann.see("dumb-bob: hello yourself")
+        ann.type(b"\xe9" + b"\r")
+        ann.see("not sent: ", "0xE9")
+        ann.type("/chat nobody" + ENTER)
+        ann.see("nobody here is called")
+        ann.type("held" + ENTER)
+        ann.see("not sent, as /chat failed")
+        ann.type("sent alone" + ENTER)
+        assert last_message(bob) == "sent alone"
         assert not re.search(r"\x1b\[[\d;]*m", ann.raw)
         ann.type("quit" + ENTER)
         assert ann.exit_code() == 0

@@ -75,7 +75,7 @@ def test_line_typed_while_the_peer_closes_is_held(server: Any, terminal: Any, li
 
 
 def test_lines_after_a_change_that_succeeded_are_sent() -> None:
-    held = HeldLines(lambda: 0.0)
+    held = HeldLines()
     held.number_input()
     held.note_failure("it failed")
     held.note_success()
@@ -83,15 +83,25 @@ def test_lines_after_a_change_that_succeeded_are_sent() -> None:
 
 
 def test_only_one_line_after_the_failure_is_held() -> None:
-    now = [0.0]
-    held = HeldLines(lambda: now[0])
+    held = HeldLines()
+    held.note_failure("it failed")
+    assert held.reason_to_hold(held.number_input()) == "it failed"
+    assert held.reason_to_hold(held.number_input()) is None
+    assert held.reason_to_hold(held.number_input()) is None
+
+
+def test_line_after_those_typed_before_the_failure_answers_it() -> None:
+    held = HeldLines()
     first, second = held.number_input(), held.number_input()
     held.note_failure("it failed")
-    pasted = held.number_input()
-    assert {held.reason_to_hold(number) for number in (first, second, pasted)} == {"it failed"}
-    now[0] = 1.0
-    assert held.reason_to_hold(held.number_input()) is None, "it answers the lines that were put back"
-    held.note_failure("again")
-    now[0] = 2.0
-    assert held.reason_to_hold(held.number_input()) == "again"
+    assert held.reason_to_hold(first) == held.reason_to_hold(second) == "it failed"
     assert held.reason_to_hold(held.number_input()) is None
+
+
+def test_line_typed_ahead_of_a_held_one_is_held() -> None:
+    held = HeldLines()
+    held.note_failure("it failed")
+    for _ in range(3):
+        assert held.reason_to_hold(held.number_input(), typed_ahead=True) == "it failed"
+    assert held.reason_to_hold(held.number_input()) is None
+    assert held.reason_to_hold(held.number_input(), typed_ahead=True) is None
