@@ -3,7 +3,6 @@
 import sqlite3
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable
 from typing import Final
 
 from chat_server.engines.engine import Unreadable
@@ -30,33 +29,29 @@ def is_bad_content(error: sqlite3.Error) -> bool:
 
 
 class LogScan:
-    """Runs statements over ranges of ids of the attached log, around rows whose pages cannot be read."""
+    """Finds the ranges of ids of the attached log that can be read, around pages that cannot."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.skipped_rows = 0
 
-    def run(self, work: Callable[[int, int], object], lower: int, upper: int) -> None:
-        """Call `work(lower, upper)`, which uses the rows with lower < id <= upper.
+    def readable(self, lower: int, upper: int) -> list[tuple[int, int]]:
+        """Return (lower, upper) itself, or its parts: ids with lower < id <= upper.
 
-        If the log is damaged there, call it for the halves, and so on, down to the rows. Raises what `work`
-        raises for another reason, also if the other file that it uses is damaged.
+        A range that cannot be read is halved, and so on, down to the rows. Raises `sqlite3.DatabaseError` if
+        they are too many.
         """
-        try:
-            work(lower, upper)
-        except sqlite3.DatabaseError as error:
-            if not is_corruption(error) or not self._is_damaged(lower, upper):
-                raise
-            if upper - lower > 1:
-                middle = (lower + upper) // 2
-                self.run(work, lower, middle)
-                self.run(work, middle, upper)
-                return
-            self.skipped_rows += 1
-            if self.skipped_rows > MAX_SKIPPED_ROWS:
-                raise
+        if self._is_readable(lower, upper):
+            return [(lower, upper)]
+        if upper - lower > 1:
+            middle = (lower + upper) // 2
+            return [*self.readable(lower, middle), *self.readable(middle, upper)]
+        self.skipped_rows += 1
+        if self.skipped_rows > MAX_SKIPPED_ROWS:
+            raise sqlite3.DatabaseError("too many pages of the log are malformed")
+        return []
 
-    def _is_damaged(self, lower: int, upper: int) -> bool:
+    def _is_readable(self, lower: int, upper: int) -> bool:
         query = (
             "SELECT max(room + seq), max(length(session) + length(ref)) FROM log.log WHERE id > ? AND id <= ?"
         )
@@ -65,8 +60,8 @@ class LogScan:
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
                 raise
-            return True
-        return False
+            return False
+        return True
 
 
 class UnreadableRows:

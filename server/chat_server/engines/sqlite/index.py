@@ -62,10 +62,9 @@ class Index:
         self.on_replacing: Callable[[], None] = lambda: None  # before and after the file is made again
         self.on_replaced: Callable[[], None] = lambda: None
         self._rebuilt_at: float | None = None  # monotonic, of the last rebuild of a damaged index
-        self._builder: IndexBuilder | None = None
+        self.builder: IndexBuilder | None = None  # while a thread builds the index
         self._notices: list[IndexRebuilt] = []
         self._pruned_upto = ""  # id of the session up to which refs were pruned
-        self.known_heads: dict[int, int] = {}  # by room id, while a thread builds the index
         reason = "" if self.path.exists() and self.path.stat().st_size else "missing"
         try:
             self._connection = self._open(last_id)
@@ -95,7 +94,7 @@ class Index:
     @property
     def building(self) -> bool:
         """Return whether a thread builds the index: it can be neither read nor changed."""
-        return self._builder is not None
+        return self.builder is not None
 
     @property
     def skipped_rows(self) -> int:
@@ -121,16 +120,26 @@ class Index:
 
     def _index_step(self, last_id: int) -> None:
         lower, upper = self.watermark, min(self.watermark + INDEX_STEP_ROWS, last_id)
-        connection, skipped = self._connection, self._scan.skipped_rows
-        with transaction(connection):
-            self._scan.run(self._insert_places, lower, upper)
-            self._scan.run(lambda low, high: refs.index_refs(connection, low, high), lower, upper)
-            damaged = self._scan.skipped_rows > skipped  # the next start has to notice, too
-            connection.execute(
-                "UPDATE watermark SET id = ?, digest = ?",
-                (upper, UNKNOWN_DIGEST if damaged else self._next_digest(lower, upper)),
-            )
+        try:
+            self._index_parts([(lower, upper)], upper)
+        except sqlite3.DatabaseError as error:
+            parts = self._scan.readable(lower, upper) if is_corruption(error) else [(lower, upper)]
+            if parts == [(lower, upper)]:
+                raise  # it is not the log
+            self._index_parts(parts, upper)
         self.watermark = upper
+
+    def _index_parts(self, parts: list[tuple[int, int]], upper: int) -> None:
+        """Index parts of the log, in one transaction, and set the watermark to `upper`."""
+        connection = self._connection
+        with transaction(connection):
+            for part in parts:
+                self._insert_places(*part)
+                refs.index_refs(connection, *part)
+            # An unknown one shows the next start, too, that rows were skipped.
+            whole = self._scan.skipped_rows == 0
+            digest = self._next_digest(*parts[0]) if whole else UNKNOWN_DIGEST
+            connection.execute("UPDATE watermark SET id = ?, digest = ?", (upper, digest))
 
     def _insert_places(self, lower: int, upper: int) -> None:
         self._connection.execute(
@@ -183,7 +192,8 @@ class Index:
             end = min(lower + INDEX_STEP_ROWS, upper - 1)
             with self._lock:
                 self._check_usable()
-                self._scan.run(lambda low, high: self._reindex(room, first, last, low, high), lower, end)
+                for part in LogScan(self._connection).readable(lower, end):
+                    self._reindex(room, first, last, *part)
             lower = end
 
     def _reindex(self, room: int, first: int, last: int, lower: int, upper: int) -> None:
@@ -267,8 +277,8 @@ class Index:
         if self._closed:
             return
         self._closed = True
-        if self._builder is not None:
-            self._builder.stop()
+        if self.builder is not None:
+            self.builder.stop()
         with self._lock:
             if not self.building:
                 with contextlib.suppress(sqlite3.Error, StoreUnavailable):
@@ -281,7 +291,7 @@ class Index:
 
     def _check_usable(self) -> None:
         """Raise `StoreUnavailable` while a thread builds the index; start it again if it has failed."""
-        builder = self._builder
+        builder = self.builder
         if builder is None:
             return
         failure = builder.failure
@@ -289,15 +299,14 @@ class Index:
             raise StoreUnavailable(f"the index of messages is being built ({builder.progress()}): try again")
         if builder.is_retry_due():
             self._replace_file(builder.last_id)
-            self._build_in_thread(builder.reason, builder.last_id)
+            self._build_in_thread(builder.reason, builder.last_id, builder.known_heads)
         raise StoreUnavailable(f"the index of messages could not be built: {failure}")
 
-    def _build_in_thread(self, reason: str, last_id: int) -> None:
-        self._builder = builder = IndexBuilder(self.path, self._log_path, reason, last_id, self._end_build)
-        if not self.known_heads:
-            for room, head in heads_of(self._scan, self._connection, 0, last_id).items():
-                self.known_heads[room] = max(head, self.known_heads.get(room, 0))
-        builder.start()
+    def _build_in_thread(self, reason: str, last_id: int, known_heads: dict[int, int] | None = None) -> None:
+        if known_heads is None:
+            known_heads = heads_of(self._scan, self._connection, 0, last_id)
+        self.builder = IndexBuilder(self.path, self._log_path, reason, last_id, known_heads, self._end_build)
+        self.builder.start()
 
     def _end_build(self, builder: IndexBuilder) -> None:
         """Use the index from now on. Called by the thread that has built it."""
@@ -305,8 +314,7 @@ class Index:
             self.watermark = builder.last_id
             self._scan.skipped_rows += builder.skipped_rows
             self._notices.append(IndexRebuilt(builder.reason, builder.last_id, builder.duration_s))
-            self._builder = None
-            self.known_heads = {}
+            self.builder = None
 
     def _open(self, last_id: int) -> sqlite3.Connection:
         """Open the file, or make it. Raises `_Unusable` if it cannot be used."""
@@ -340,6 +348,8 @@ class Index:
         if len(rows) != 1:
             raise _Unusable("damaged")
         watermark, epoch, digest = rows[0]
+        if not (isinstance(watermark, int) and isinstance(digest, int)):
+            raise _Unusable("damaged")
         if epoch != self._epoch:
             raise _Unusable("foreign")
         if digest in (UNKNOWN_DIGEST, UNFINISHED_DIGEST):
@@ -373,14 +383,16 @@ class _Unusable(Exception):  # noqa: N818  a state of the file
 def heads_of(scan: LogScan, connection: sqlite3.Connection, after: int, last_id: int) -> dict[int, int]:
     """Return the last seq of each room in the rows of the attached log with after < id <= last_id."""
     heads: dict[int, int] = {}
-
-    def collect(lower: int, upper: int) -> None:
-        query = "SELECT room, max(seq) FROM log.log WHERE id > ? AND id <= ? GROUP BY room"
-        for room, seq in connection.execute(query, (lower, upper)).fetchall():
-            heads[room] = max(seq, heads.get(room, 0))
-
+    query = "SELECT room, max(seq) FROM log.log WHERE id > ? AND id <= ? GROUP BY room"
     while after < last_id:
         upper = min(after + INDEX_STEP_ROWS, last_id)
-        scan.run(collect, after, upper)
+        try:
+            found = connection.execute(query, (after, upper)).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_corruption(error):
+                raise
+            found = [row for part in scan.readable(after, upper) for row in connection.execute(query, part)]
+        for room, seq in found:
+            heads[room] = max(seq, heads.get(room, 0))
         after = upper
     return heads

@@ -55,11 +55,18 @@ def sealed(digest: int, watermark: int) -> int:
 class IndexBuilder:
     """One build of the index from the rows of the log with ids up to `last_id`.
 
+    `known_heads`: last seqs by room id, which cannot be looked up meanwhile; released rooms add theirs.
     `on_built` is called by the thread at the end, unless it has failed: then `failure` says why.
     """
 
     def __init__(
-        self, path: Path, log: Path, reason: str, last_id: int, on_built: Callable[["IndexBuilder"], None]
+        self,
+        path: Path,
+        log: Path,
+        reason: str,
+        last_id: int,
+        known_heads: dict[int, int],
+        on_built: Callable[["IndexBuilder"], None],
     ) -> None:
         self._path = path
         self._runs_path = path.with_name(path.name + "-build")
@@ -70,6 +77,7 @@ class IndexBuilder:
         self._counts: dict[int, int] = {}  # entries by room id
         self._done_rows = 0  # each row counts twice: in its run, and in the index
         self.reason = reason
+        self.known_heads = known_heads
         self.last_id = last_id
         self.skipped_rows = 0
         self.duration_s = 0.0
@@ -139,28 +147,28 @@ class IndexBuilder:
         scan = LogScan(connection)
         (first_id,) = connection.execute("SELECT min(id) FROM log.log").fetchone()
         lower = (first_id or 1) - 1
-        part = 0
+        number = 0
         while lower < self.last_id:
             upper = min(lower + RUN_ROWS, self.last_id)
 
-            def write(low: int, high: int, part: int = part) -> None:
+            parts = scan.readable(lower, upper)
+            for low, high in parts:
                 connection.execute(
                     "INSERT OR IGNORE INTO runs.run SELECT ?, room, seq, id FROM log.log "
                     "WHERE id > ? AND id <= ? ORDER BY room, seq",
-                    (part, low, high),
+                    (number, low, high),
                 )
-
-            scan.run(write, lower, upper)
             with transaction(connection):
-                scan.run(lambda low, high: refs.index_refs(connection, low, high), lower, upper)
+                for part in parts:
+                    refs.index_refs(connection, *part)
             query = "SELECT room, count(*) FROM runs.run WHERE part = ? GROUP BY room"
-            for room, count in connection.execute(query, (part,)).fetchall():
+            for room, count in connection.execute(query, (number,)).fetchall():
                 self._counts[room] = self._counts.get(room, 0) + count
             self.skipped_rows = scan.skipped_rows
             self._done_rows += upper - lower
             lower = upper
-            yield part
-            part += 1
+            yield number
+            number += 1
 
     def _room_ranges(self) -> Iterator[tuple[int, int]]:
         """Return first and last ids of rooms that have at most `MERGE_ROWS` entries together, or of one."""

@@ -22,7 +22,6 @@ from chat_server.core.ports.log import (
     Appended,
     ConversationRow,
     NewMessage,
-    Origin,
     StoredAt,
     StoreUnavailable,
 )
@@ -36,7 +35,7 @@ from chat_server.engines.sqlite.files import FileWatch, disk_sizes
 from chat_server.engines.sqlite.index import Index
 from chat_server.engines.sqlite.reader import LogReader
 from chat_server.engines.sqlite.retention import Retention
-from chat_server.engines.sqlite.rows import INSERT, Row
+from chat_server.engines.sqlite.rows import INSERT, Author, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, check_own, migrate
 from chat_server.engines.sqlite.tail_guard import TailGuard, begin_epoch
 from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_offloaded
@@ -44,17 +43,15 @@ from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_of
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """Size of the write-ahead log above which commits pause until a checkpoint has emptied it."""
 
+AUTHORS_KEPT: Final = 4096
+"""Sessions of which the common part of their rows is remembered; with more, all are forgotten."""
+
 _WRITE_PROBE: Final = (
     "INSERT INTO meta (key, value) VALUES ('trial', '')",
     "DELETE FROM meta WHERE key = 'trial'",
 )
 """Statements of an empty append: they rewrite a page without a change. An empty transaction would write
 nothing, and so not notice a full disk."""
-
-_CLIENT: Final = Origin.CLIENT
-_CLIENT_TEXT: Final = Origin.CLIENT.value
-_SERVER_TEXT: Final = Origin.SERVER.value
-"""A plain `str`: of a subclass the sqlite3 module asks each time how to store it."""
 
 
 class SqliteEngine:
@@ -107,6 +104,7 @@ class SqliteEngine:
         self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
         # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
         self._hidden = registry.hidden_seqs(self._connection)
+        self._authors: dict[str, Author] = {}  # by session
         self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
         opened.callback(self._tail_guard.close)
         self.epoch, self.epoch_changed = self._begin_epoch()
@@ -117,7 +115,7 @@ class SqliteEngine:
             self._open_reader(opened) for _ in range(3)
         )
         self._index_rows()
-        self._gate = WriteGate(path, FileWatch(path, self._number("PRAGMA page_size")))
+        self._gate = WriteGate(path, FileWatch(path, self._number("PRAGMA page_size")), self._clock)
         opened.callback(self._gate.watch.close)
         self.index.on_replacing = self._gate.watch.ignore_index
         self.index.on_replaced = self._gate.watch.accept_index
@@ -209,12 +207,12 @@ class SqliteEngine:
 
     def write(self, changes: RegistryChanges) -> list[StoredRoom]:
         """Commit the changes. May wait for the disk with `--sync full`, never otherwise."""
-        gate = self._gate
-        if time.monotonic() >= gate.look_due_at:
-            gate.check()
+        now = self._clock()
+        if not self._gate.looked_at <= now < self._gate.look_due_at:
+            self._gate.check()
         # Its own heads: no seq that was issued may be issued again, whatever the caller knows.
         ended = [max(room.head, self._heads.get(room.id, 0)) for room in changes.ended_rooms]
-        arguments = self._connection, changes, ended, round(self._clock(), 6), self._last_room_id
+        arguments = self._connection, changes, ended, round(now, 6), self._last_room_id
         try:
             rooms: list[StoredRoom] = (
                 self._offload(registry.write_changes, *arguments)
@@ -247,10 +245,10 @@ class SqliteEngine:
         An empty one changes nothing, but is written like any other, so that it shows whether writes succeed.
         """
         gate = self._gate
-        if time.monotonic() >= gate.look_due_at:
-            gate.check()
         timestamp = int(self._clock() * 1e6 + 0.5) / 1e6  # in microseconds; `round` takes six times as long
-        heads = self._heads
+        if not gate.looked_at <= timestamp < gate.look_due_at:
+            gate.check()
+        heads, authors = self._heads, self._authors
         row_id = self._last_id
         bases: dict[int, int] = {}
         rows: list[Row] = []
@@ -262,9 +260,16 @@ class SqliteEngine:
                     bases[room] = head
                 heads[room] = seq = head + 1
                 row_id += 1
-                session, identity, ref = message.session, message.identity, message.ref
-                username, text = message.username, message.text
-                origin = _CLIENT_TEXT if message.origin is _CLIENT else _SERVER_TEXT
+                session, identity, username = message.session, message.identity, message.username
+                ref, text = message.ref, message.text
+                author = authors.get(session)
+                if (
+                    author is None
+                    or author.username != username
+                    or author.identity != identity
+                    or author.origin is not message.origin
+                ):
+                    author = self._remember_author(message)
                 rows.append(
                     (
                         row_id,
@@ -276,10 +281,10 @@ class SqliteEngine:
                         username,
                         text,
                         timestamp,
-                        origin,
+                        author.origin_text,
                         crc32(  # `rows.checksum`, inlined: this saves a call per message
-                            f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
-                            row_id + 3 * seq + 5 * room + 7 * identity,
+                            (text if ref is None else ref + text).encode(),
+                            author.crc + row_id + 3 * seq + 5 * room,
                         ),
                     )
                 )
@@ -299,6 +304,12 @@ class SqliteEngine:
         except OSError as error:  # the batch is stored; the next one is not
             gate.stop(f"cannot write {self.path}-mark: {error.strerror}")
         return Appended(timestamp, bases, stored_at)
+
+    def _remember_author(self, message: NewMessage) -> Author:
+        if len(self._authors) >= AUTHORS_KEPT:
+            self._authors.clear()
+        author = self._authors[message.session] = Author.of(message)
+        return author
 
     def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationRow]) -> None:
         connection = self._connection
@@ -321,8 +332,9 @@ class SqliteEngine:
     def release(self, room: int) -> None:
         """Forget the head of a room that gets no more messages."""
         head = self._heads.pop(room, None)
-        if head is not None and self.index.building:
-            self.index.known_heads[room] = head
+        builder = self.index.builder
+        if head is not None and builder is not None:
+            builder.known_heads[room] = head
 
     def refs(self, session: str, limit: int) -> dict[int, StoredAt]:
         """Read a session's refs, in the thread for lagging sessions."""

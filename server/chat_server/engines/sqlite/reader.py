@@ -65,11 +65,14 @@ class LogReader:
         Also how many rows of the log could not be looked at, since their pages are damaged.
         """
         with self._lock:
-            if self._index.building:
-                known = self._index.known_heads
-                return {room: known.get(room, 0) for room in rooms}, self._index.skipped_rows
             connection = self._connect()
             scan = LogScan(connection)
+            builder = self._index.builder
+            if builder is not None:
+                known = builder.known_heads
+                newest = heads_of(scan, connection, builder.last_id, last_id)
+                heads = {room: max(known.get(room, 0), newest.get(room, 0)) for room in rooms}
+                return heads, scan.skipped_rows + self._index.skipped_rows
             newest = heads_of(scan, connection, self._index.watermark, last_id)
             query = "SELECT max(seq) FROM place WHERE room = ?"
             heads = {}

@@ -1,11 +1,15 @@
 """Rows of the table `log`: their columns, their checksums, and the events that they become."""
 
+from __future__ import annotations
+
 from typing import Final
 from zlib import crc32
 
 import msgspec
+from msgspec import Struct
 
 from chat_protocol.events import MessageEvent
+from chat_server.core.ports.log import NewMessage, Origin
 
 COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, origin, checksum"
 """Columns of the table `log`, in the order of a `Row`."""
@@ -32,26 +36,35 @@ class RowDamaged(Exception):  # noqa: N818  a state of the file
     """A row of the log is not what was written."""
 
 
-def checksum(
-    number: int,
-    room: int,
-    seq: int,
-    session: str,
-    identity: int,
-    ref: str | None,
-    username: str,
-    text: str,
-    origin: str,
-) -> int:
-    """Return the checksum of a row with the id `number`.
+def author_checksum(session: str, identity: int, username: str, origin: str) -> int:
+    """Return the part of a row's checksum that all rows of an author have in common."""
+    return crc32(f"{session}\n{username}\n{origin}".encode(), identity)
 
-    A CRC-32 of the texts whose start value depends on the numbers, so that a change in either changes it. The
-    time is left out: nothing depends on it.
+
+class Author(Struct, frozen=True, gc=False):
+    """What the rows of one session have in common. `crc`: `author_checksum`."""
+
+    username: str
+    identity: int
+    origin: Origin
+    origin_text: str  # a plain `str`: of a subclass the sqlite3 module asks each time how to store it
+    crc: int
+
+    @classmethod
+    def of(cls, message: NewMessage) -> Author:
+        """Return the author of a message."""
+        origin = message.origin
+        crc = author_checksum(message.session, message.identity, message.username, origin.value)
+        return cls(message.username, message.identity, origin, origin.value, crc)
+
+
+def checksum(author: int, number: int, room: int, seq: int, ref: str | None, text: str) -> int:
+    """Return the checksum of a row with the id `number` and the `author_checksum`.
+
+    A CRC-32 of the texts, whose start value depends on the numbers, so that a change in either changes it.
+    The time is left out: nothing depends on it.
     """
-    return crc32(
-        f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
-        number + 3 * seq + 5 * room + 7 * identity,
-    )
+    return crc32((text if ref is None else ref + text).encode(), author + number + 3 * seq + 5 * room)
 
 
 def decode_rows(data: bytes) -> list[Row]:
@@ -62,10 +75,8 @@ def decode_rows(data: bytes) -> list[Row]:
         raise RowDamaged("it has a value that cannot be read") from error
     rows: list[Row] = []
     for number, room, seq, session, identity, ref, username, text, micros, origin, check in found:
-        if check is not None and check != crc32(
-            f"{session}\n{ref}\n{username}\n{origin}\n{text}".encode(),
-            number + 3 * seq + 5 * room + 7 * identity,
-        ):
+        author = author_checksum(session, identity, username, origin)
+        if check is not None and check != checksum(author, number, room, seq, ref, text):
             raise RowDamaged("its checksum does not match")
         rows.append((number, room, seq, session, identity, ref, username, text, micros / 1e6, origin, check))
     return rows

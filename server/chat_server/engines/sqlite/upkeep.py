@@ -6,7 +6,6 @@ which are short and go through the appending connection.
 
 import itertools
 import sqlite3
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,12 +41,15 @@ def run_offloaded(offload: Offload, function: Callable[..., T], *args: Any) -> T
 class WriteGate:
     """Whether anything may be stored: not if a file was changed by others, is damaged, or is too long."""
 
-    def __init__(self, path: Path, watch: FileWatch) -> None:
+    def __init__(self, path: Path, watch: FileWatch, clock: Callable[[], float]) -> None:
+        """Look at the files with `watch`; `clock` returns seconds since the epoch, as for messages."""
         self._path = path
+        self._clock = clock
         self._broken = ""  # why nothing is stored any more until the next start
         self.watch = watch
-        self.look_due_at = 0.0
-        """When `check` has to be called before anything else is stored, in monotonic seconds."""
+        self.looked_at = self.look_due_at = 0.0
+        """Outside of these times `check` has to be called before anything is stored; also after the clock was
+        set back."""
 
     def check(self) -> None:
         """Look at the files. Raises `StoreUnavailable` if nothing may be stored."""
@@ -60,7 +62,8 @@ class WriteGate:
         if wrong:
             self.look_due_at = 0.0
             raise StoreUnavailable(wrong)
-        self.look_due_at = time.monotonic() + LOOK_INTERVAL_S
+        self.looked_at = self._clock()
+        self.look_due_at = self.looked_at + LOOK_INTERVAL_S
 
     def is_open(self) -> bool:
         """Return whether the files are as they should be."""

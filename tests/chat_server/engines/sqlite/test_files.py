@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from chat_server.engines.sqlite import upkeep
 from chat_server.engines.sqlite.data_file_lock import SIDE_FILES
 from chat_server.engines.sqlite.files import LOOK_INTERVAL_S
 from chat_server.engines.sqlite.log import SqliteEngine
+from support.engines.kinds import SetClock
 from support.engines.pen import Pen, texts
 from support.engines.program import run_program
 
@@ -182,11 +182,10 @@ def test_another_program_that_reads_is_no_change(store: SqliteEngine, pen: Pen, 
 
 
 def test_looks_are_made_between_batches_that_are_apart_only(
-    store: SqliteEngine, pen: Pen, monkeypatch: pytest.MonkeyPatch
+    store: SqliteEngine, pen: Pen, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also after the clock was set back."""
     looks: list[int] = []
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     real = store._gate.watch.look
 
     def look() -> str:
@@ -198,10 +197,10 @@ def test_looks_are_made_between_batches_that_are_apart_only(
     for _ in range(100):
         pen.append((pen.room("a"), "x"))
     assert len(looks) == 1
-    for _ in range(5):
-        now[0] += LOOK_INTERVAL_S
+    for later in (*[LOOK_INTERVAL_S + 0.01] * 5, -3600.0, LOOK_INTERVAL_S / 2):
+        clock.now += later
         pen.append((pen.room("a"), "x"))
-    assert len(looks) == 6
+    assert len(looks) == 7
 
 
 def test_shared_memory_that_was_cut_off_kills_nobody(path: Path) -> None:
