@@ -35,23 +35,16 @@ from chat_server.engines.sqlite.files import FileWatch, disk_sizes
 from chat_server.engines.sqlite.index import Index
 from chat_server.engines.sqlite.reader import LogReader
 from chat_server.engines.sqlite.retention import Retention
-from chat_server.engines.sqlite.rows import INSERT, Author, Row
+from chat_server.engines.sqlite.rows import INSERT, WRITE_PROBE, Author, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, check_own, migrate
 from chat_server.engines.sqlite.tail_guard import TailGuard, begin_epoch
-from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_offloaded
+from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_here, run_offloaded
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """Size of the write-ahead log above which commits pause until a checkpoint has emptied it."""
 
 AUTHORS_KEPT: Final = 4096
 """Sessions of which the common part of their rows is remembered; with more, all are forgotten."""
-
-_WRITE_PROBE: Final = (
-    "INSERT INTO meta (key, value) VALUES ('trial', '')",
-    "DELETE FROM meta WHERE key = 'trial'",
-)
-"""Statements of an empty append: they rewrite a page without a change. An empty transaction would write
-nothing, and so not notice a full disk."""
 
 
 class SqliteEngine:
@@ -126,7 +119,7 @@ class SqliteEngine:
             Retention(self.index, self._unreadable),
             self._hidden,
             checkpoints=opened.enter_context(contextlib.closing(connect(path, full_sync=False))),
-            write_offload=self._offload if self._full_sync else _run_here,
+            write_offload=self._offload if self._full_sync else run_here,
             offload=self._upkeep_offload,
         )
 
@@ -321,7 +314,7 @@ class SqliteEngine:
             registry.write_states(connection, states)
             connection.executemany(INSERT, rows)
             if not rows and not states:
-                for statement in _WRITE_PROBE:
+                for statement in WRITE_PROBE:
                     connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
@@ -401,7 +394,3 @@ class SqliteEngine:
     def _number(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
-
-
-def _run_here(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)

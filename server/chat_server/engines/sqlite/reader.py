@@ -131,11 +131,8 @@ class LogReader:
             connection = self._connect()
             query = "SELECT room, max(id) FROM log.log WHERE id > ? AND id <= ? GROUP BY room"
             newest: dict[int, int] = {}
-            LogScan(connection).run(
-                lambda low, high: newest.update(connection.execute(query, (low, high))),
-                self._index.watermark,
-                last_id,
-            )
+            for part in LogScan(connection).readable(self._index.watermark, last_id):
+                newest.update(connection.execute(query, part))
             found = {}
             for room in rooms:
                 row = connection.execute(

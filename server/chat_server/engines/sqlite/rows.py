@@ -16,6 +16,13 @@ COLUMNS: Final = "id, room, seq, session, identity, ref, username, text, at, ori
 
 INSERT: Final = f"INSERT INTO log ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  names only
 
+WRITE_PROBE: Final = (
+    "INSERT INTO meta (key, value) VALUES ('trial', '')",
+    "DELETE FROM meta WHERE key = 'trial'",
+)
+"""Statements of an empty append: they rewrite a page without a change. An empty transaction would write
+nothing, and so not notice a full disk."""
+
 Row = tuple[int, int, int, str, int, str | None, str, str, float, str, int | None]
 
 READ_AS_JSON: Final = (

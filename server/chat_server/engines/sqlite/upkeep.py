@@ -38,6 +38,11 @@ def run_offloaded(offload: Offload, function: Callable[..., T], *args: Any) -> T
     return answer
 
 
+def run_here(function: Callable[..., Any], *args: Any) -> Any:
+    """Run a function in the calling thread."""
+    return function(*args)
+
+
 class WriteGate:
     """Whether anything may be stored: not if a file was changed by others, is damaged, or is too long."""
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chat_server.core.ports.log import StoredAt
+from chat_server.core.ports.log import StoredAt, ref_key
 from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.sqlite import damage, log, reader
 from chat_server.engines.sqlite.connect import PAGE_BYTES
@@ -238,7 +238,7 @@ def test_refs_do_not_believe_the_index(open_store: Open, path: Path) -> None:
     change(Path(f"{path}-index"), "UPDATE refs SET id = 3 WHERE session = 's1' AND id = 5")
     change(Path(f"{path}-index"), "UPDATE refs SET ref = 'never' WHERE session = 's1' AND id = 6")
     store = open_store()
-    assert [*store.refs("s1", 9).items()] == [("r", StoredAt(1)), ("of s1", StoredAt(2))]
+    assert [*store.refs("s1", 9).items()] == [(ref_key("r"), StoredAt(1)), (ref_key("of s1"), StoredAt(2))]
 
 
 # Checksums
