@@ -7,6 +7,7 @@ import gevent
 import pytest
 
 from chat_server.core.ports.log import StoreUnavailable
+from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.memory import MemoryEngine
 from chat_server.jobs import commit_loop, maintenance
 from chat_server.jobs.commit_loop import CommitLoop, CommitWakeup
@@ -146,6 +147,81 @@ def test_maintenance_logs_failing_trim_once_and_retries(
         ("info", LogEvent.TRIMMED),  # the step before the error
         ("error", LogEvent.INTERNAL_ERROR),
         ("info", LogEvent.TRIMMED),
+    ]
+
+
+class Pausable:
+    """A commit loop that notes when it is paused."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+
+
+class LongWal(MemoryEngine):
+    """A store whose write-ahead log has these sizes in turn, with and without `truncate`."""
+
+    pause_above_bytes = 100
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(10)
+        self.sizes = list(sizes)
+        self.truncated: list[bool] = []
+
+    def maintain(self, *, truncate: bool = False) -> int:
+        if not self.sizes:
+            return 0
+        self.truncated.append(truncate)
+        return self.sizes.pop(0)
+
+
+def test_maintenance_logs_once_that_the_wal_cannot_be_emptied_and_when_it_is(log: Log) -> None:
+    store, commits = LongWal(50, 120, 110, 130, 130, 140, 0, 120, 0), Pausable()
+    logger: Any = log
+    job = StoreMaintenance(logger, store, commits, disk_warning_bytes=0)  # type: ignore[arg-type]
+    running = gevent.spawn(job.run)
+    try:
+        until(lambda: not store.sizes)
+        turns()
+    finally:
+        running.kill()
+    assert store.truncated == [False, False, True, False, True, False, True, False, True]
+    assert commits.calls == ["pause", "resume"] * 4
+    assert [(level, fields["reason"], fields["wal_bytes"]) for level, _, fields in log.lines] == [
+        ("warning", "in_use", 110),
+        ("info", "emptied", 140),
+        ("info", "emptied", 120),
+    ]
+    assert {event for _, event, _ in log.lines} == {LogEvent.WAL_LARGE}
+
+
+def test_maintenance_logs_what_the_store_has_found_out(start: Callable[..., None], log: Log) -> None:
+    notices: list[Any] = [
+        Unreadable("lobby", 7, 9, "row 3: damaged"),
+        Unreadable("", 4, 4, "row 4: damaged"),
+        IndexRebuilt("damaged", 10, 0.5),
+        IndexRebuilt("outdated", 10, 0.0),
+    ]
+    store = Store()
+    store.take_notices = lambda: [notices.pop(0)] if notices else []  # type: ignore[method-assign]
+    start(store)
+    until(lambda: len(log.lines) == 4)
+    turns()
+    rebuilt = {"count": 10}
+    assert log.lines == [
+        (
+            "error",
+            LogEvent.ROW_UNREADABLE,
+            {"error": "row 3: damaged", "room": "lobby", "seq": 7, "last_seq": 9},
+        ),
+        ("error", LogEvent.ROW_UNREADABLE, {"error": "row 4: damaged"}),
+        ("warning", LogEvent.INDEX_REBUILT, {"reason": "damaged", "duration_s": 0.5, **rebuilt}),
+        ("info", LogEvent.INDEX_REBUILT, {"reason": "outdated", "duration_s": 0.0, **rebuilt}),
     ]
 
 

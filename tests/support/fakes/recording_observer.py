@@ -15,6 +15,7 @@ class RecordingObserver(Observer):
         self.stored = stored
         self.lagging: list[tuple[str, str, int]] = []  # (what, username, messages)
         self.errors: list[Exception] = []
+        self.feeding: list[str] = []  # why lagging sessions cannot be fed; empty: they can again
 
     def messages_stored(self, messages: Sequence[QueuedMessage]) -> None:
         self.stored.extend(messages)
@@ -24,6 +25,9 @@ class RecordingObserver(Observer):
 
     def session_caught_up(self, session: Session, lagging: Lagging[Room]) -> None:
         self.lagging.append(("caught up", session.name, lagging.messages_sent))
+
+    def feeding_failed(self, error: str) -> None:
+        self.feeding.append(error)
 
     def delivery_failed(self, error: Exception) -> None:
         self.errors.append(error)

@@ -16,6 +16,9 @@ APPLICATION_ID: Final = 0x47526D31
 FIRST_VERSION_WITH_ID: Final = 3
 """Data files of earlier schema versions have the application id 0."""
 
+SMALLEST_PAGE_BYTES: Final = 512
+"""No database is shorter (sqlite.org/fileformat.html, 1.3.2)."""
+
 _TABLES_BEFORE_ID: Final = frozenset({"meta", "identities", "sessions", "rooms", "log"})
 """Tables by which a data file without an application id is recognised."""
 
@@ -127,14 +130,17 @@ def check_own(path: Path) -> None:
 
     Changes nothing: the file is opened for reading only, and without locks if it has no write-ahead log.
     """
+    advice = f"choose another --store, or move {path} away"
     try:
-        if not path.stat().st_size:
+        size = path.stat().st_size
+        if not size:
             return
+        if size < SMALLEST_PAGE_BYTES:  # SQLite would take it for empty, and write over it
+            raise ForeignFile(f"{path} is not a data file of Greenroom, nor any database: {advice}")
         wal = path.with_name(path.name + "-wal")
         how = "mode=ro" if wal.exists() and wal.stat().st_size else "mode=ro&immutable=1"
     except FileNotFoundError:
         return
-    advice = f"choose another --store, or move {path} away"
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()

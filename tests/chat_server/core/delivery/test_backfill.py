@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
+from msgspec import structs
 
 from chat_protocol import commands
 from chat_server.core.delivery import backfill as feeding
 from chat_server.core.delivery import room as rooms
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chat_protocol.events import MessageEvent
     from support.core_stage.peer import Peer
     from support.core_stage.stage import Stage
 
@@ -266,3 +270,87 @@ def test_opening_that_never_arrived_is_sent_again(stage: Stage) -> None:
     # Then it gets everything, and the closing
     assert seqs(back, "@ann,bob") == [1, 2]
     assert back.frames[-1]["type"] == "closed"
+
+
+# What the log answers
+
+
+def without(stage: Stage, *lost: int) -> Callable[..., list[MessageEvent]]:
+    """Return a `read` of a store that has lost these messages."""
+    read = type(stage.store).read
+
+    def read_others(
+        room: int, name: str, after: int, before: int, limit: int, **options: Any
+    ) -> list[MessageEvent]:
+        found = read(stage.store, room, name, after, before, 1000, **options)
+        return [event for event in found if event.seq not in lost][:limit]
+
+    return read_others
+
+
+def fed(peer: Peer) -> list[tuple[str, int, int]]:
+    """Return what the peer got of the lobby: messages and gaps, with first and last seq."""
+    return [
+        (frame["type"], frame.get("seq") or frame["first"], frame.get("seq") or frame["last"])
+        for frame in peer.frames
+        if frame["type"] in {"message", "gap"}
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_backfill_reports_what_is_lost_between_messages_as_gaps(stage: Stage, chunk: int) -> None:
+    bob, ann = stopped(stage, "bob"), stage.enter("ann")
+    with patch.object(rooms, "TAIL_MESSAGES", 0):
+        say(stage, ann, 9)
+    read = patch.object(stage.store, "read", without(stage, 3, 4, 6, 9))
+    with read, patch.object(feeding, "CHUNK_MESSAGES", chunk):
+        drained(stage, bob)
+    assert fed(bob) == [
+        ("message", 1, 1),
+        ("message", 2, 2),
+        ("gap", 3, 4),
+        ("message", 5, 5),
+        ("gap", 6, 6),
+        ("message", 7, 7),
+        ("message", 8, 8),
+        ("gap", 9, 9),
+    ]
+    assert bob.session.lagging is None
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], [4, 3], [3, 3], [3, 99]], ids=str)
+def test_backfill_never_moves_a_cursor_back_or_beyond_the_head(stage: Stage, wrong: list[int]) -> None:
+    bob, ann = stopped(stage, "bob"), stage.enter("ann")
+    with patch.object(rooms, "TAIL_MESSAGES", 0):
+        say(stage, ann, 5)
+    events = {event.seq: event for _, event in stage.store._messages[stage.hub.rooms["lobby"].id]}
+    answer = [structs.replace(events[1], seq=seq) for seq in wrong]
+    cursor = stage.hub.rooms["lobby"].members[bob.session].cursor
+    assert cursor is not None
+    cursor.seq = 2
+    with patch.object(stage.store, "read", return_value=answer):
+        bob.outbox.peer_stopped = False
+        bob.outbox.drain()
+        with pytest.raises(ValueError, match="the log has"):
+            stage.run_backfill()
+    assert cursor.seq == 2
+    assert seqs(bob) == [1]
+
+
+def test_backfill_that_cannot_read_is_reported_once_and_when_it_can_again(stage: Stage) -> None:
+    bob, ann = stopped(stage, "bob"), stage.enter("ann")
+    with patch.object(rooms, "TAIL_MESSAGES", 0):
+        say(stage, ann, 5)
+    stage.store.unreadable = True
+    drained(stage, bob)
+    for _ in range(3):
+        stage.clock.now += feeding.CHECK_INTERVAL_S
+        stage.hub.backfill.tick()
+        stage.run_backfill()
+    assert stage.observer.feeding == ["unreadable"]
+    stage.store.unreadable = False
+    stage.clock.now += feeding.CHECK_INTERVAL_S
+    stage.hub.backfill.tick()
+    stage.run_backfill()
+    assert stage.observer.feeding == ["unreadable", ""]
+    assert seqs(bob) == [1, 2, 3, 4, 5]

@@ -61,3 +61,14 @@ def test_health_with_blocked_loop_is_not_ready() -> None:
     parts, health = serving()
     parts.now += LOOP_BLOCKED_AFTER_S + 2
     assert health.not_ready_reason() == "the event loop has not run for 7 s"
+
+
+def test_health_with_unreadable_messages_is_ready_and_warns() -> None:
+    parts: Any = Parts()
+    count = 0
+    health = Health(parts, parts, parts, lambda: count)
+    health.phase = Phase.SERVING
+    assert (health.not_ready_reason(), health.warning()) == ("", "")
+    count = 3
+    assert health.not_ready_reason() == ""
+    assert health.warning() == "3 stored messages cannot be read (row_unreadable in the log)"

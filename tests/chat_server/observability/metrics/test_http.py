@@ -45,11 +45,16 @@ class Taken:
 class Site:
     """A running metrics server."""
 
-    def __init__(self, take: Callable[[], Any], trouble: str) -> None:
+    def __init__(self, take: Callable[[], Any], trouble: str, warning: str = "") -> None:
         listening = socket.create_server(("127.0.0.1", 0))
         self.failures: list[Exception] = []
         self.server = MetricsServer(
-            [listening], ["chat.example"], take, lambda: trouble, self.failures.append
+            [listening],
+            ["chat.example"],
+            take,
+            lambda: trouble,
+            self.failures.append,
+            warning=lambda: warning,
         )
         self.port = self.server.port
         self.server.start()
@@ -93,8 +98,8 @@ def snapshots() -> Snapshots:
 def open_site(snapshots: Snapshots) -> Iterator[Callable[..., Site]]:
     sites: list[Site] = []
 
-    def start(take: Callable[[], Any] = snapshots.take, trouble: str = "") -> Site:
-        sites.append(Site(take, trouble))
+    def start(take: Callable[[], Any] = snapshots.take, trouble: str = "", warning: str = "") -> Site:
+        sites.append(Site(take, trouble, warning))
         return sites[-1]
 
     yield start
@@ -113,6 +118,12 @@ def test_server_answers_its_three_paths(site: Site) -> None:
     assert b"\ngreenroom_sessions 1.0\n" in metrics
     assert site.get("/healthz").endswith(b"\r\n\r\nok\n")
     assert site.get("/readyz?verbose=1").endswith(b"\r\n\r\nready\n")
+
+
+def test_readyz_with_a_warning_is_ready(open_site: Callable[..., Site]) -> None:
+    answer = open_site(warning="3 stored messages cannot be read").get("/readyz")
+    assert status(answer) == 200
+    assert answer.endswith(b"\r\n\r\nready; 3 stored messages cannot be read\n")
 
 
 def test_readyz_not_ready_gives_reason(open_site: Callable[..., Site]) -> None:
