@@ -28,6 +28,20 @@ def is_bad_content(error: sqlite3.Error) -> bool:
     return is_corruption(error) or code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)
 
 
+def is_at(
+    connection: sqlite3.Connection, number: object, room: int, seq: int, *, if_unreadable: bool = False
+) -> bool:
+    """Return whether the row `number` of the attached log has this room and seq, or cannot be read."""
+    try:
+        found = connection.execute("SELECT room, seq FROM log.log WHERE id = ?", (number,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_bad_content(error):
+            raise
+        return if_unreadable
+    position: object = found
+    return position == (room, seq)
+
+
 class LogScan:
     """Finds the ranges of ids of the attached log that can be read, around pages that cannot."""
 
@@ -50,6 +64,16 @@ class LogScan:
         if self.skipped_rows > MAX_SKIPPED_ROWS:
             raise sqlite3.DatabaseError("too many pages of the log are malformed")
         return []
+
+    def first_id(self) -> int:
+        """Return the id of the first row, 1 without rows, or if its page cannot be read."""
+        try:
+            (first,) = self._connection.execute("SELECT min(id) FROM log.log").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_corruption(error):
+                raise
+            return 1
+        return first or 1
 
     def _is_readable(self, lower: int, upper: int) -> bool:
         query = (

@@ -21,7 +21,7 @@ from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.engine import IndexRebuilt
 from chat_server.engines.sqlite import refs
 from chat_server.engines.sqlite.connect import connect, connect_index, transaction
-from chat_server.engines.sqlite.damage import LogScan, is_bad_content, is_corruption
+from chat_server.engines.sqlite.damage import LogScan, is_at, is_bad_content, is_corruption
 from chat_server.engines.sqlite.index_build import (
     DIGEST,
     UNFINISHED_DIGEST,
@@ -57,6 +57,7 @@ class Index:
         self._lock = threading.RLock()
         self._checkpoint_lock = threading.Lock()  # taken after the other one, if both are
         self._closed = False
+        self.is_suspect = False  # whether a reader that must not wait has found it damaged
         self.generation = 0  # of the file: readers open it again when this has changed
         self.watermark = 0
         self.on_replacing: Callable[[], None] = lambda: None  # before and after the file is made again
@@ -82,8 +83,7 @@ class Index:
 
     def _begin(self, reason: str, last_id: int) -> None:
         """Have a thread index the rows if they are many. `reason`: why the file is new, else empty."""
-        (first_id,) = self._connection.execute("SELECT min(id) FROM log.log").fetchone()
-        backlog = last_id - max(self.watermark, (first_id or 1) - 1)
+        backlog = last_id - max(self.watermark, self._scan.first_id() - 1)
         if backlog > BUILD_IN_THREAD_ROWS:
             if self.watermark:
                 self._replace_file(last_id)
@@ -110,6 +110,9 @@ class Index:
 
     def update(self, last_id: int) -> None:
         """Index all rows up to `last_id`. Raises `sqlite3.Error`, or `StoreUnavailable` while it is built."""
+        if self.is_suspect:
+            self.is_suspect = False
+            self.discard(last_id)
         while self.watermark < last_id:
             with self._lock:
                 self._check_usable()
@@ -214,15 +217,7 @@ class Index:
                 (room, seq),
             ).fetchall()
             for found, row in entries:
-                try:
-                    position = self._connection.execute(
-                        "SELECT room, seq FROM log.log WHERE id = ?", (row,)
-                    ).fetchone()
-                except sqlite3.DatabaseError as error:
-                    if not is_corruption(error):
-                        raise
-                    continue
-                if position == (room, found):
+                if is_at(self._connection, row, room, found):
                     return int(row)
         return None
 

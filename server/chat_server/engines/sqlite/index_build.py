@@ -145,8 +145,7 @@ class IndexBuilder:
     def _write_runs(self, connection: sqlite3.Connection) -> Iterator[int]:
         """Write the entries as sorted runs, and the refs; yields the number of each run."""
         scan = LogScan(connection)
-        (first_id,) = connection.execute("SELECT min(id) FROM log.log").fetchone()
-        lower = (first_id or 1) - 1
+        lower = scan.first_id() - 1
         number = 0
         while lower < self.last_id:
             upper = min(lower + RUN_ROWS, self.last_id)

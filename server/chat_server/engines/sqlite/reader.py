@@ -18,7 +18,7 @@ from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt, StoreUnavailab
 from chat_server.core.ports.registry import StoredRoom
 from chat_server.engines.sqlite import refs
 from chat_server.engines.sqlite.connect import connect_to_read
-from chat_server.engines.sqlite.damage import LogScan, UnreadableRows, is_bad_content
+from chat_server.engines.sqlite.damage import LogScan, UnreadableRows, is_at, is_bad_content
 from chat_server.engines.sqlite.index import Index, heads_of
 from chat_server.engines.sqlite.rows import READ_AS_JSON, Row, RowDamaged, decode_rows, from_row, text_bytes
 
@@ -76,9 +76,13 @@ class LogReader:
             newest = heads_of(scan, connection, self._index.watermark, last_id)
             query = "SELECT max(seq) FROM place WHERE room = ?"
             heads = {}
-            for room in rooms:
-                (indexed,) = connection.execute(query, (room,)).fetchone()
-                heads[room] = max(indexed or 0, newest.get(room, 0))
+            try:
+                for room in rooms:
+                    (indexed,) = connection.execute(query, (room,)).fetchone()
+                    heads[room] = max(indexed or 0, newest.get(room, 0))
+            except sqlite3.DatabaseError as error:
+                self._index.is_suspect = is_bad_content(error)
+                raise
             return heads, scan.skipped_rows + self._index.skipped_rows
 
     def read(
@@ -121,7 +125,12 @@ class LogReader:
         """Return a session's last refs, oldest first, each with the id of its log row."""
         with self._lock:
             self._index.update(last_id)
-            return refs.newest(self._connect(), session, limit)
+            try:
+                return refs.newest(self._connect(), session, limit)
+            except sqlite3.DatabaseError as error:
+                self._index.rebuild(error, last_id)
+                self._index.update(last_id)
+                return refs.newest(self._connect(), session, limit)
 
     def last_rows(self, rooms: Sequence[int], last_id: int) -> dict[int, int]:
         """Return the id of the last row by room id, 0 without messages, or if nothing is indexed yet."""
@@ -308,7 +317,7 @@ class LogReader:
                 "SELECT seq, id FROM place WHERE room = ? AND seq >= ? AND seq <= ? ORDER BY seq",
                 (room, first, last),
             )
-            seqs = [seq for seq, number in entries.fetchall() if self._is_at(number, room, seq)]
+            seqs = [seq for seq, number in entries.fetchall() if is_at(self._connect(), number, room, seq)]
             found = found or bool(seqs)
             expected = first
             for seq in (*seqs, last + 1):
@@ -316,17 +325,6 @@ class LogReader:
                     self._unreadable.add(room, page.name, expected, seq - 1, "it is missing in the log")
                 expected = seq + 1
         return found
-
-    def _is_at(self, number: int, room: int, seq: int) -> bool:
-        """Return whether a row of the log can be found, and has this room and seq."""
-        try:
-            query = "SELECT room, seq FROM log.log WHERE id = ?"
-            position: object = self._connect().execute(query, (number,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_bad_content(error):
-                raise
-            return False
-        return position == (room, seq)
 
 
 class _Page:

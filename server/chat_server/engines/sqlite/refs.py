@@ -10,6 +10,7 @@ from typing import Final
 
 from chat_server.core.ports.log import StoredAt, ref_key
 from chat_server.engines.sqlite.connect import transaction
+from chat_server.engines.sqlite.damage import is_bad_content
 
 REFS_PER_SESSION: Final = 1024
 """Refs kept per session: as many as the protocol promises to remember."""
@@ -59,17 +60,27 @@ def index_refs(connection: sqlite3.Connection, after: int, upto: int) -> None:
 def newest(connection: sqlite3.Connection, session: str, limit: int) -> dict[int, StoredAt]:
     """Return the last `limit` refs of a session, oldest first, each with the id of its newest log row.
 
-    An entry is left out if its row of the log is another session's, or has another ref: it is damaged.
+    An entry is left out if its row of the log is another session's, or has another ref: it is damaged. One
+    whose row cannot be read stays: its ref has been used.
     """
     rows = connection.execute(
-        "SELECT r.ref, r.id FROM refs r LEFT JOIN log.log l ON l.id = r.id WHERE r.session = ? "
-        "AND (l.id IS NULL OR l.session = r.session AND l.ref = r.ref) ORDER BY r.id DESC LIMIT ?",
-        (session, limit),
+        "SELECT ref, id FROM refs WHERE session = ? ORDER BY id DESC LIMIT ?", (session, limit)
     ).fetchall()
+    rows = [(ref, row) for ref, row in rows if not _is_wrong(connection, session, ref, row)]
     found: dict[int, StoredAt] = {}
     for ref, row in rows:
         found.setdefault(ref_key(ref), row)
     return dict(reversed(found.items()))
+
+
+def _is_wrong(connection: sqlite3.Connection, session: str, ref: str, row: int) -> bool:
+    try:
+        found = connection.execute("SELECT session, ref FROM log.log WHERE id = ?", (row,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_bad_content(error):
+            raise
+        return False
+    return found is not None and found != (session, ref)
 
 
 def prune(connection: sqlite3.Connection, after: str) -> str:

@@ -7,7 +7,8 @@ enough: the log has no message of the room with a seq up to `trimmed`. Runs in t
 import sqlite3
 from typing import Final, NamedTuple
 
-from chat_server.engines.sqlite.damage import UnreadableRows, is_bad_content
+from chat_server.core.ports.log import StoreUnavailable
+from chat_server.engines.sqlite.damage import UnreadableRows, is_at, is_bad_content
 from chat_server.engines.sqlite.index import Index
 from chat_server.engines.sqlite.rows import READ_AS_JSON, Row, RowDamaged, decode_rows
 
@@ -71,11 +72,19 @@ class Retention:
                 raise
         rows: list[Row | int] = []
         query = "SELECT id FROM log.log WHERE id < ? ORDER BY id LIMIT ?"
-        for (number,) in connection.execute(query, (last_id, TRIM_STEP_MESSAGES)).fetchall():
+        try:
+            numbers = connection.execute(query, (last_id, TRIM_STEP_MESSAGES)).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_bad_content(error):
+                raise
+            raise StoreUnavailable(f"retention cannot go on at a damaged page of the log: {error}") from error
+        for (number,) in numbers:
             try:
                 (data,) = connection.execute(_BY_AGE, (number - 1, number + 1, 1)).fetchone()
                 rows += decode_rows(data)
-            except RowDamaged as error:
+            except (RowDamaged, sqlite3.DatabaseError) as error:
+                if isinstance(error, sqlite3.DatabaseError) and not is_bad_content(error):
+                    raise
                 self._unreadable.add_row(number, str(error))
                 rows.append(number)
         return rows
@@ -142,12 +151,19 @@ class Retention:
         return self._index.use(find, last_id)
 
     def _between(self, room: int, begin: int, end: int, last_id: int) -> list[SurplusMessage]:
-        """Return the messages of a room from `begin` to `end` on which index and log agree."""
+        """Return the messages of a room from `begin` to `end` on which index and log agree, or may agree."""
         query = (
             "SELECT p.id, p.room, p.seq FROM place p JOIN log.log l ON l.id = p.id AND l.room = p.room "
             "AND l.seq = p.seq WHERE p.room = ? AND p.seq >= ? AND p.seq <= ? AND p.id < ?"
         )
-        rows = self._index.use(
-            lambda connection: connection.execute(query, (room, begin, end, last_id)).fetchall(), last_id
-        )
-        return [SurplusMessage(*row) for row in rows]
+        query = "SELECT id, seq FROM place WHERE room = ? AND seq >= ? AND seq <= ? AND id < ?"
+
+        def find(connection: sqlite3.Connection) -> list[SurplusMessage]:
+            entries = connection.execute(query, (room, begin, end, last_id)).fetchall()
+            return [
+                SurplusMessage(number, room, seq)
+                for number, seq in entries
+                if is_at(connection, number, room, seq, if_unreadable=True)
+            ]
+
+        return self._index.use(find, last_id)

@@ -178,19 +178,30 @@ class Upkeep:
 
     def _delete_messages(self, found: list[SurplusMessage], trimmed: dict[int, int]) -> None:
         """Delete messages; `trimmed`: by room id, the seq up to which the log has none any more."""
-
-        def delete() -> None:
-            with transaction(self._connection, "BEGIN IMMEDIATE"):
-                self._connection.executemany("DELETE FROM log WHERE id = ?", [(one.id,) for one in found])
-                self._connection.executemany(
-                    "UPDATE rooms SET trimmed = max(trimmed, ?) WHERE id = ?",
-                    [(seq, room) for room, seq in trimmed.items()],
-                )
-
         try:
-            self._write_offload(delete)
+            self._write_offload(self._delete, found, trimmed)
         except sqlite3.Error as error:
-            raise self._gate.write_failed(error) from error
+            if not is_corruption(error):
+                raise StoreUnavailable(str(error)) from error
+            # A damaged page of old messages must not stop new ones: it stays, and is not shown any more.
+            run_offloaded(self._write_offload, self._delete_each, found, trimmed)
+
+    def _delete(self, found: list[SurplusMessage], trimmed: dict[int, int]) -> None:
+        with transaction(self._connection, "BEGIN IMMEDIATE"):
+            self._connection.executemany("DELETE FROM log WHERE id = ?", [(one.id,) for one in found])
+            self._connection.executemany(
+                "UPDATE rooms SET trimmed = max(trimmed, ?) WHERE id = ?",
+                [(seq, room) for room, seq in trimmed.items()],
+            )
+
+    def _delete_each(self, found: list[SurplusMessage], trimmed: dict[int, int]) -> None:
+        for one in found:
+            try:
+                self._delete([one], {})
+            except sqlite3.Error as error:
+                if not is_corruption(error):
+                    raise
+        self._delete([], trimmed)
 
     def maintain(self, last_id: int, *, truncate: bool) -> int:
         """Checkpoint the write-ahead log and update the index; return the bytes of the write-ahead log.

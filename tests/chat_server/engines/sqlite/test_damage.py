@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from chat_server.core.ports.log import StoredAt, ref_key
+from chat_server.core.ports.log import StoredAt, StoreUnavailable, ref_key
 from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.sqlite import damage, log, reader
 from chat_server.engines.sqlite.connect import PAGE_BYTES
@@ -224,6 +224,56 @@ def test_retention_deletes_damaged_rows_and_believes_nothing_in_them(written: Pa
     assert [one.seq for one in events(store, b)] == [*range(trimmed[2] + 1, ROWS // 10 + 1)]
     with closing(sqlite3.connect(written)) as other:
         assert other.execute("SELECT count(*) FROM log WHERE text = ?", (word(5),)).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("text", [word(2), word(20)], ids=["first page", "another page"])
+def test_retention_goes_around_a_damaged_page(written: Path, open_store: Open, text: str) -> None:
+    fill_page(written, page_of(written, text.encode()), b"\xff")
+    store = open_store()
+    room = room_of(store)
+    trimmed: dict[int, int] = {}
+    for _ in range(20):
+        more = store.trim(keep=100, before=0.0)
+        if not more:
+            break
+        trimmed |= more
+    assert trimmed[room.id] == ROWS - 100
+    assert texts(store, room) == [word(number) for number in range(ROWS - 99, ROWS + 1)]
+    assert Pen(store).say("a", "on")[0].seq == ROWS + 1
+    if text == word(2):  # by age there is no way to what is behind
+        with pytest.raises(StoreUnavailable, match="retention cannot go on at a damaged page"):
+            store.trim(keep=0, before=2e9)
+    assert Pen(store).say("a", "on")[0].seq == ROWS + 2
+    store.close()
+    assert room_of(open_store()).head == ROWS + 2
+
+
+@pytest.mark.parametrize("lost", ["index", "nothing"])
+def test_first_page_of_the_log_may_be_damaged(written: Path, open_store: Open, lost: str) -> None:
+    fill_page(written, page_of(written, word(1).encode()), b"\xff")
+    if lost == "index":
+        written.with_name(written.name + "-index").unlink()
+    store = open_store()
+    found = texts(store, room_of(store))
+    assert ROWS - 20 < len(found) < ROWS
+    assert found[-1] == word(ROWS)
+
+
+def test_refs_are_known_though_their_rows_cannot_be_read(open_store: Open, path: Path) -> None:
+    store = open_store()
+    store.write(saved(session(1, "ann")))
+    pen = Pen(store)
+    pen.session = "s1"
+    for number in range(1, 101):
+        pen.register(pen.room("a"))
+        pen.append((pen.room("a"), word(number)), refs=[f"r{number}"])
+    store.maintain()
+    store.close()
+    fill_page(path, page_of(path, word(50).encode()), b"\xff")
+    store = open_store()
+    found = store.refs("s1", 200)
+    assert [*found] == [f"r{number}" for number in range(1, 101)]
+    assert store.find(found["r50"]) is None
 
 
 def test_refs_do_not_believe_the_index(open_store: Open, path: Path) -> None:

@@ -199,6 +199,24 @@ def test_trim_deletes_no_message_because_the_index_says_so(written: Path, open_s
         )
 
 
+def test_index_in_which_no_head_is_found_is_built_again(written: Path, open_store: Open) -> None:
+    """The event loop, which may not wait, leaves that to the upkeep."""
+    store = open_store()
+    pen = Pen(store)
+    room = pen.conversation("@ann,bob", (1, 2))
+    pen.write((room, "one"))
+    store.maintain()
+    store.release(room.id)
+    alter(written, "DROP TABLE place")
+    again = RegistryChanges(rooms=[NewRoom("@ann,bob", "@ann,bob", (1, 2))])
+    with pytest.raises(StoreUnavailable):
+        store.write(again)
+    assert rebuilt(store) == []
+    store.maintain()
+    assert rebuilt(store) == ["damaged"]
+    assert store.write(again)[0].head == 1
+
+
 # In a thread
 
 
