@@ -236,7 +236,7 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
     ),
     LogEvent.WAL_LARGE: Event(
         "The write-ahead log grew past 64 MiB; commits paused for `duration_s`. `emptied`: it is short. "
-        "`in_use`: another program reads the data file, so it grows; from 1 GiB on nothing is stored.",
+        "`blocked`: another program reads the data file, so it grows; from 1 GiB on nothing is stored.",
         ("wal_bytes", "duration_s", "reason"),
     ),
     LogEvent.EPOCH_CHANGED: Event("Seqs may have been issued a second time.", ("epoch", "reason")),

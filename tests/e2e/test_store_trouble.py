@@ -181,13 +181,13 @@ def test_a_damaged_message_is_a_gap_and_all_else_is_served(
     ann.close()
     assert got == [*range(151, 200), (200, 200), *range(201, 301)]
 
-    # And history goes around it, and people talk
+    # And history goes around it, and messages go on
     bob = connect(server, "bob")
     page = bob.ask("history", room="lobby", before=203, limit=4)
     assert [one["seq"] for one in page["messages"]] == [198, 199, 201, 202]
     assert bob.say("on")["seq"] == 301
 
-    # And the operator is told once, in the log, in a metric and by the probe, which stays ready
+    # And the operator learns of it once, in the log, in a metric and by the probe, which stays ready
     line = server.wait_logged("row_unreadable")
     assert (line["level"], line["room"], line["seq"], line["last_seq"]) == ("error", "lobby", 200, 200)
     assert len(server.entries("row_unreadable")) == 1

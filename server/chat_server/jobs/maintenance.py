@@ -154,7 +154,7 @@ class StoreMaintenance:
             if left <= self._store.pause_above_bytes:
                 self._log.info(LogEvent.WAL_LARGE, wal_bytes=size, duration_s=duration, reason="emptied")
             elif not self._wal_is_large:
-                self._log.warning(LogEvent.WAL_LARGE, wal_bytes=left, duration_s=duration, reason="in_use")
+                self._log.warning(LogEvent.WAL_LARGE, wal_bytes=left, duration_s=duration, reason="blocked")
             self._wal_is_large = left > self._store.pause_above_bytes
 
     def _log_notices(self) -> None:

@@ -193,7 +193,7 @@ def test_maintenance_logs_once_that_the_wal_cannot_be_emptied_and_when_it_is(log
     assert store.truncated == [False, False, True, False, True, False, True, False, True]
     assert commits.calls == ["pause", "resume"] * 4
     assert [(level, fields["reason"], fields["wal_bytes"]) for level, _, fields in log.lines] == [
-        ("warning", "in_use", 110),
+        ("warning", "blocked", 110),
         ("info", "emptied", 140),
         ("info", "emptied", 120),
     ]

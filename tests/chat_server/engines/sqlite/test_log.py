@@ -7,15 +7,18 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from chat_server.core.ports.log import ConversationRow, StoreUnavailable
+from chat_server.engines.sqlite import log
 from chat_server.engines.sqlite.log import SqliteEngine
+from chat_server.engines.sqlite.rows import author_checksum, checksum
 from support.engines.kinds import inline
 from support.engines.pen import Pen, events, texts
 from support.engines.program import run_program
@@ -223,3 +226,51 @@ def test_writes_are_offloaded_only_with_full_sync(path: Path, *, full: bool) -> 
         Pen(store).say("a", "one", "two")
         assert store.trim(keep=1, before=0.0) == {1: 1}
     assert len(offloaded) == 4 * full  # the room, two messages, a deletion
+
+
+# Checksums
+
+
+def test_every_row_has_the_checksum_of_its_values(open_store: Open, path: Path) -> None:
+    """Also after a rename, and for several identities in one session."""
+    store = open_store()
+    pen = Pen(store)
+    pen.register(pen.room("a"), pen.room("b"))
+    pen.append((pen.room("a"), "h\u00e9llo\n\x00\U0001f600"), (pen.room("b"), "x"), refs=["r\u00e9f", None])
+    pen.append((pen.room("b"), "alone"), refs=[None])
+    for identity, username in ((1, "bob"), (9, "bob"), (9, "ann")):
+        (row,) = pen.rows((pen.room("b"), "x"))
+        store.append([structs.replace(row, identity=identity, username=username)])
+    query = "SELECT session, identity, username, origin, id, room, seq, ref, text, checksum FROM log"
+    with closing(sqlite3.connect(path)) as other:
+        rows = other.execute(query).fetchall()
+    assert len(rows) == 6
+    assert [checksum(author_checksum(*row[:4]), *row[4:9]) for row in rows] == [row[9] for row in rows]
+
+
+def test_authors_that_are_remembered_are_bounded(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "AUTHORS_KEPT", 3)
+    store = open_store()
+    pen = Pen(store)
+    for number in range(10):
+        pen.session = f"s{number % 5}"
+        pen.say("a", str(number))
+        assert len(store._authors) <= 3
+    assert texts(store, pen.room("a")) == [*map(str, range(10))]
+
+
+VALUES: tuple[Any, ...] = ("session", 5, "ann", "client", 7, 3, 12, "ref", "text")
+
+
+def of_values(values: Sequence[Any]) -> int:
+    return checksum(author_checksum(*values[:4]), *values[4:])
+
+
+@pytest.mark.parametrize("index", range(len(VALUES)))
+def test_checksum_depends_on_each_value(index: int) -> None:
+    value = VALUES[index]
+    others: list[Any] = [value ^ 1 << bit for bit in range(20)] if isinstance(value, int) else []
+    others += [value[:-1], value + "x", value[::-1], ""] if isinstance(value, str) else []
+    assert others
+    for other in others:
+        assert of_values([*VALUES[:index], other, *VALUES[index + 1 :]]) != of_values(VALUES)
