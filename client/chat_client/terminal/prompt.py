@@ -45,8 +45,8 @@ class LinePrompt:
         self._closed = False
         self._interrupted = False
         self._returned = ""  # a line that was put back, and not edited or sent since
-        self._after_line = False  # whether the last `read` has returned a line
-        self.typed_ahead = False  # whether keys were waiting when the line before was entered
+        self._keys_wait = False  # whether keys were waiting when the last line was entered
+        self.typed_ahead = False  # whether the line that `read` returned was begun before it was called
         self._prompt: PromptSession[str] = PromptSession(
             history=history,
             completer=completer,
@@ -79,8 +79,7 @@ class LinePrompt:
 
         Raises `KeyboardInterrupt` on Ctrl-C, and `EOFError` on Ctrl-D, or once the prompt has been closed.
         """
-        self.typed_ahead = self._after_line and self._has_keys()
-        self._after_line = False
+        self.typed_ahead, self._keys_wait = self._keys_wait, False
         try:
             # Without handle_sigint: prompt_toolkit would lose a SIGINT that arrives while it starts or ends.
             line = self._prompt.prompt(
@@ -90,7 +89,7 @@ class LinePrompt:
             with self._lock:
                 self._returned = ""
             raise
-        self._after_line = True
+        self._keys_wait = self._has_keys()
         return line
 
     def ask(self, question: str) -> str:

@@ -73,6 +73,22 @@ def test_line_that_is_put_back_is_forgotten_after_ctrl_c(keyboard: Keyboard) -> 
     assert not keyboard.prompt._returned
 
 
+def test_line_is_typed_ahead_if_keys_were_waiting_when_the_one_before_was_entered(
+    keyboard: Keyboard,
+) -> None:
+    keyboard.type("one\rtwo\r")
+    assert [(keyboard.prompt.read(), keyboard.prompt.typed_ahead) for _ in range(2)] == [
+        ("one", False),
+        ("two", True),
+    ]
+    keyboard.type("three\r")  # before the prompt opens, and after the answer to the line before
+    assert (keyboard.prompt.read(), keyboard.prompt.typed_ahead) == ("three", False)
+    keyboard.type("\x03four\r")
+    with pytest.raises(KeyboardInterrupt):
+        keyboard.prompt.read()
+    assert (keyboard.prompt.read(), keyboard.prompt.typed_ahead) == ("four", False)
+
+
 def parse(*reads: str) -> list[tuple[str, str]]:
     keys: list[KeyPress] = []
     parser = PasteParser(keys.append)
