@@ -130,10 +130,7 @@ class Retention:
 
         The last message of the log is not returned.
         """
-        query = (
-            "SELECT p.id, p.room, p.seq FROM place p JOIN log.log l ON l.id = p.id AND l.room = p.room "
-            "AND l.seq = p.seq WHERE p.room = ? AND p.seq <= ? ORDER BY p.seq LIMIT ?"
-        )
+        query = "SELECT id, seq FROM place WHERE room = ? AND seq <= ? ORDER BY seq LIMIT ?"
 
         def find(connection: sqlite3.Connection) -> tuple[list[SurplusMessage], list[int]]:
             found: list[SurplusMessage] = []
@@ -142,9 +139,13 @@ class Retention:
                 left = TRIM_STEP_MESSAGES - len(found)
                 if not left:
                     break
-                rows = connection.execute(query, (room, upto, left)).fetchall()
-                found += [SurplusMessage(*row) for row in rows if row[0] != last_id]
-                if not rows:
+                messages = [
+                    SurplusMessage(number, room, seq)
+                    for number, seq in connection.execute(query, (room, upto, left)).fetchall()
+                    if is_at(connection, number, room, seq, if_unreadable=True)
+                ]
+                found += [one for one in messages if one.id != last_id]
+                if not messages:
                     empty.append(room)
             return sorted(found), empty
 
@@ -152,10 +153,6 @@ class Retention:
 
     def _between(self, room: int, begin: int, end: int, last_id: int) -> list[SurplusMessage]:
         """Return the messages of a room from `begin` to `end` on which index and log agree, or may agree."""
-        query = (
-            "SELECT p.id, p.room, p.seq FROM place p JOIN log.log l ON l.id = p.id AND l.room = p.room "
-            "AND l.seq = p.seq WHERE p.room = ? AND p.seq >= ? AND p.seq <= ? AND p.id < ?"
-        )
         query = "SELECT id, seq FROM place WHERE room = ? AND seq >= ? AND seq <= ? AND id < ?"
 
         def find(connection: sqlite3.Connection) -> list[SurplusMessage]:

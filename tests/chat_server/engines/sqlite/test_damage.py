@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat_server.core.ports.log import StoredAt, StoreUnavailable, ref_key
+from chat_server.core.ports.registry import EndedRoom, RegistryChanges
 from chat_server.engines.engine import IndexRebuilt, Unreadable
 from chat_server.engines.sqlite import damage, reader
 from chat_server.engines.sqlite.connect import PAGE_BYTES
@@ -351,3 +352,17 @@ def test_one_flipped_bit_anywhere_is_noticed_or_harmless(written: Path, open_sto
         store.close()
     assert refused < 12
     assert reader.PAGE_ROWS < ROWS
+
+
+def test_messages_of_an_ended_room_are_deleted_around_a_damaged_page(written: Path, open_store: Open) -> None:
+    fill_page(written, page_of(written, word(150).encode()), b"\xff")
+    store = open_store()
+    room = room_of(store)
+    store.write(RegistryChanges(ended_rooms=[EndedRoom(room.id, room.key, room.head)]))
+    for _ in range(20):
+        if not store.trim(keep=0, before=0.0):
+            break
+    assert not [one for one in store.take_notices() if isinstance(one, IndexRebuilt)]
+    assert texts(store, room) == []
+    assert len(events(store, room_of(store, "b"))) > ROWS // 10 - 5  # some were on that page
+    assert Pen(store).say("a", "again")[0].seq == ROWS + 1
