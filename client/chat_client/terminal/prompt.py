@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application
 from prompt_toolkit.application.current import get_app_session
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.history import History
@@ -58,6 +59,7 @@ class LinePrompt:
             refresh_interval=1.0,
         )
         handle_reflow(self._prompt.app)
+        stay_raw_while_printing(self._prompt.app)
 
     @property
     def text(self) -> str:
@@ -197,3 +199,27 @@ def watch_pastes(terminal: object) -> PasteParser | None:
     if not isinstance(terminal.vt100_parser, PasteParser):
         terminal.vt100_parser = PasteParser(terminal.vt100_parser.feed_key_callback)
     return terminal.vt100_parser
+
+
+def stay_raw_while_printing(app: Application[str]) -> None:
+    """Let `app` leave the terminal's raw mode to suspend the program only, and not to print above the prompt.
+
+    In cooked mode the terminal would echo keys in between, and take Ctrl-D and erasing keys for itself.
+    """
+    terminal, suspend = app.input, app.suspend_to_background
+    if not isinstance(terminal, Vt100Input):
+        return
+    suspends = False
+
+    def suspend_in_cooked_mode(suspend_group: bool = True) -> None:
+        nonlocal suspends
+        suspends = True
+        suspend(suspend_group)
+
+    def cooked_mode() -> contextlib.AbstractContextManager[None]:
+        nonlocal suspends
+        leaves, suspends = suspends, False
+        return Vt100Input.cooked_mode(terminal) if leaves else contextlib.nullcontext()
+
+    app.suspend_to_background = suspend_in_cooked_mode  # type: ignore[method-assign]
+    terminal.cooked_mode = cooked_mode  # type: ignore[method-assign]

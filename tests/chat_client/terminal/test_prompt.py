@@ -1,12 +1,16 @@
 """The prompt: interrupts, its end, lines that are put back, pastes that never end."""
 
+import os
+import pty
+import termios
 from collections.abc import Iterator
 
 import pytest
-from prompt_toolkit.application import create_app_session
+from prompt_toolkit.application import create_app_session, run_in_terminal
 from prompt_toolkit.completion import DummyCompleter
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.key_binding.key_processor import KeyPress
 from prompt_toolkit.output import DummyOutput
 
@@ -87,6 +91,26 @@ def test_line_is_typed_ahead_if_keys_were_waiting_when_the_one_before_was_entere
     with pytest.raises(KeyboardInterrupt):
         keyboard.prompt.read()
     assert (keyboard.prompt.read(), keyboard.prompt.typed_ahead) == ("four", False)
+
+
+def test_terminal_stays_raw_while_something_is_printed_above_the_prompt() -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as stdin, create_app_session(input=Vt100Input(stdin), output=DummyOutput()):
+        prompt = LinePrompt(lambda: "> ", lambda: "", DummyCompleter(), InMemoryHistory(), lambda _: None)
+        modes: list[int] = []
+
+        def print_something() -> None:
+            modes.append(termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO))
+            os.write(ours, b"line\r")
+
+        def start(_: object) -> None:
+            prompt._prompt.app.before_render -= start
+            run_in_terminal(print_something)
+
+        prompt._prompt.app.before_render += start
+        assert prompt.read() == "line"
+        assert modes == [0]
+    os.close(ours)
 
 
 def parse(*reads: str) -> list[tuple[str, str]]:
