@@ -7,28 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from goldens.reports import LOG, REPORTS, RUN
 from support.processes.peer import NdjsonPeer
 from support.processes.process import BIN_DIR, TIMEOUT_S, ServerProcess, clean_environment
 from support.processes.scrape import free_port
 
-GOLDENS = Path(__file__).parents[1] / "goldens" / "data"
-LOG = str(GOLDENS / "old-data" / "server.log")
-RUN = str(GOLDENS / "old-run")
-REPORTS = (
-    *(
-        "summary",
-        "timeline",
-        "rooms",
-        "users",
-        "sessions",
-        "latency",
-        "rtt",
-        "errors",
-        "slow",
-        "storms",
-        "audit",
-    ),
-)
 PRINTING = {
     **{f"logs {report}": f"chat-logs {report} --bad-lines {{bad_log}}" for report in REPORTS},
     "logs json": f"chat-logs --json summary {LOG}",

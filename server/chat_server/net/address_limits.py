@@ -7,7 +7,6 @@ number of keys: a new bucket behaves like a full one. So an attacker with many a
 evicting other buckets, and cannot use memory beyond the bound.
 """
 
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from ipaddress import IPv6Address
@@ -15,7 +14,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from chat_server.core.base.rate_limit import TokenBucket
+from chat_server.core.base.rate_limit import TokenBucket, rounded_up
 from chat_server.core.ports.clock import Clock
 
 MAX_TRACKED_ADDRESSES: Final = 10_000
@@ -201,7 +200,7 @@ class AddressLimits:
             return 0.0
         wait = min(max(wait, entry.promised_until - now), MAX_RETRY_AFTER_S)
         entry.promised_until = now + wait + 1 / self._limits.rate_connections
-        return _rounded_up(wait)
+        return rounded_up(wait)
 
     # Hellos
 
@@ -217,7 +216,7 @@ class AddressLimits:
         if reservation is not None:
             if now < reservation.at:
                 reservation.early_hellos += 1
-                return _rounded_up(reservation.at - now)
+                return rounded_up(reservation.at - now)
             self._end_reservation(key, connection, now)
             return 0.0
         bucket = self._failed_hello_buckets.bucket_of(key)
@@ -232,7 +231,7 @@ class AddressLimits:
             self._failed_hello_buckets.use(key, now).bucket.charge(1, now)
         wait = min(wait, MAX_HELLO_DELAY_S)
         self._reservations[connection] = _HelloReservation(now + wait, paid=paid)
-        return _rounded_up(wait)
+        return rounded_up(wait)
 
     def record_failed_hello(self, host: str) -> None:
         """Record a hello with a taken or invalid name, or an unknown secret."""
@@ -262,8 +261,3 @@ class AddressLimits:
 
     def _is_exempt(self, key: str) -> bool:
         return not self._limits.limit_loopback and (key == "::1" or key.startswith("127."))
-
-
-def _rounded_up(seconds: float) -> float:
-    """Return `seconds` in hundredths, rounded up, so that a peer does not come too early."""
-    return math.ceil(seconds * 100) / 100

@@ -130,7 +130,7 @@ class Connection:
                 data = recv(READ_BYTES if self.bytes_in else FIRST_READ_BYTES)
                 if len(data) >= BULK_READ_BYTES > size:
                     context.turns.wait(self, len(data))
-                    if self._context.reading_stopped:
+                    if self._context.reading_stopped:  # possibly while it waited
                         continue  # drop it, as what is unread
             except BlockingIOError:
                 continue

@@ -1,30 +1,15 @@
 """Plain text, by the bytes that telnet and Windows files send."""
 
-import json
 import socket
 
 import pytest
 
 from support.processes.fixtures import Connect, Dial
-from support.processes.peer import NdjsonPeer, unique_name
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 from support.processes.wire import RawConnection
 
 BOM = b"\xef\xbb\xbf"
-
-
-def pair(username: str, message: str, **more: object) -> bytes:
-    return json.dumps({"username": username, "message": message, **more}).encode()
-
-
-def said_until(peer: NdjsonPeer, last: str) -> list[tuple[str, str]]:
-    """Return (room, text) of the messages that the peer gets, up to the text `last`."""
-    found = []
-    while True:
-        frame = peer.expect("message")
-        found.append((str(frame["room"]), str(frame["message"])))
-        if frame["message"] == last:
-            return found
 
 
 def plain(server: ServerProcess, dial: Dial, first: bytes = b"/nick ") -> tuple[RawConnection, str]:
@@ -47,7 +32,7 @@ def test_a_private_command_behind_blanks_is_private(
     wire.send(before + f"/msg {ann.username} my secret\n".encode())
     assert ann.expect("message", message="my secret")["room"].startswith("@")
     wire.send(before + b"/mgs ann my secret\n" + before + b"/msg\n" + before + b"//fence\n")
-    assert all("secret" not in text for _, text in said_until(bob, "/fence"))
+    assert all("secret" not in text for _, text in bob.said_until("/fence"))
 
 
 def test_telnet_is_answered_and_its_lines_stay_whole(
@@ -59,13 +44,13 @@ def test_telnet_is_answered_and_its_lines_stay_whole(
     for piece in (b"\xff\xfb\x1f\xff", b"\xfa\x1f\x00\x50\x00\n\xff", b"\xf0\xff\xfd\x03hi", b"\r", b"\x00"):
         wire.send(piece)
     assert wire.sock.recv(6, socket.MSG_WAITALL) == b"\xff\xfe\x1f\xff\xfc\x03"
-    assert said_until(ann, "hi")
+    assert ann.said_until("hi")
     # When the user presses Ctrl-C, whose data mark is urgent, and asks whether anybody is there
     wire.send(b"\xff\xf4\xff")
     wire.sock.send(b"\xf2", socket.MSG_OOB)
     wire.send(b"\xff\xfd\x06")
     wire.send(b"agaix\xff\xf7n\r\n\xff\xf6")
-    assert said_until(ann, "again")[-1] == ("lobby", "again")
+    assert ann.said_until("again")[-1] == ("lobby", "again")
     seen = b""
     while b"* the server is here\n" not in seen:
         seen += wire.read_line() + b"\n"
@@ -81,7 +66,7 @@ def test_a_flood_of_telnet_requests_is_answered_with_as_many_bytes(
     flood = b"\xff\xfd\x06" * 20_000 + b"\xff\xfe\x06\xff\xfc\x06" * 5000 + b"\xff\xf6" * 5000
     wire.send(flood)
     wire.send(b"still here\n")
-    assert said_until(ann, "still here")
+    assert ann.said_until("still here")
     wire.half_close()
     answers = wire.read_to_end()
     assert answers.count(b"\xff\xfc\x06") == 20_000

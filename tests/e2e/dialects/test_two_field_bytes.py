@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.processes.fixtures import Connect, Dial, StartServer
-from support.processes.peer import NdjsonPeer, unique_name
+from support.processes.peer import unique_name
 from support.processes.process import ServerProcess
 
 BOM = b"\xef\xbb\xbf"
@@ -13,16 +13,6 @@ BOM = b"\xef\xbb\xbf"
 
 def pair(username: str, message: str, **more: object) -> bytes:
     return json.dumps({"username": username, "message": message, **more}).encode()
-
-
-def said_until(peer: NdjsonPeer, last: str) -> list[tuple[str, str]]:
-    """Return (room, text) of the messages that the peer gets, up to the text `last`."""
-    found = []
-    while True:
-        frame = peer.expect("message")
-        found.append((str(frame["room"]), str(frame["message"])))
-        if frame["message"] == last:
-            return found
 
 
 @pytest.mark.parametrize(
@@ -43,7 +33,7 @@ def test_separators_between_objects_lose_nothing(
     )
     for piece in [stream[at : at + 1] for at in range(len(stream))] if bytewise else [stream]:
         wire.send(piece)
-    assert said_until(ann, "three")[-3:] == [("lobby", "one"), ("lobby", "two"), ("lobby", "three")]
+    assert ann.said_until("three")[-3:] == [("lobby", "one"), ("lobby", "two"), ("lobby", "three")]
     wire.half_close()
     assert wire.read_to_end().count(b'"three"') == 1
 
@@ -61,7 +51,7 @@ def test_anything_else_between_objects_is_answered_and_ends_the_session(
     assert [each for each in answers if each["username"] == "server" and "between objects" in each["message"]]
     # And nothing after it is said; the log says why
     ann.send_frame("message", message="fence")
-    assert ("lobby", "two") not in said_until(ann, "fence")
+    assert ("lobby", "two") not in ann.said_until("fence")
     assert server.wait_logged("session_closed", username=name)["reason"] == "bad_frame"
 
 
@@ -73,7 +63,7 @@ def test_an_object_with_a_room_is_said_there_alone(
     wire = dial(server)
     wire.send(pair(name, "deploy", room=room) + pair(name, "lunch?"))
     assert ops.expect("message", room=room)["message"] == "deploy"
-    assert said_until(ann, "lunch?")[-1] == ("lobby", "lunch?")
+    assert ann.said_until("lunch?")[-1] == ("lobby", "lunch?")
     # Any value that is no room is answered, and said nowhere
     bad: object
     for bad in (5, ["ops"], {}, True, "", "two words", "x" * 33, "@ann,bob", "a\u202eb", "a\0b"):
@@ -81,7 +71,7 @@ def test_an_object_with_a_room_is_said_there_alone(
         while json.loads(wire.read_line())["username"] != "server":
             pass
     wire.send(pair(name, "fence"))
-    assert all(text != "secret" for _, text in said_until(ann, "fence"))
+    assert all(text != "secret" for _, text in ann.said_until("fence"))
 
 
 def test_a_lone_surrogate_reaches_no_dialect_and_no_store(

@@ -34,6 +34,15 @@ class NdjsonPeer(RawConnection):
         frame: Frame = json.loads(self.raw)
         return frame
 
+    def said_until(self, last: str) -> list[tuple[str, str]]:
+        """Return (room, text) of the messages that come, up to the text `last`."""
+        found = []
+        while True:
+            frame = self.expect("message")
+            found.append((str(frame["room"]), str(frame["message"])))
+            if frame["message"] == last:
+                return found
+
     def expect(self, kind: str, /, **fields: object) -> Frame:
         """Return the next frame of this type with these fields; skip others."""
         wanted = {"type": kind} | {key.removesuffix("_"): value for key, value in fields.items()}

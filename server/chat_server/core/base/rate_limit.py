@@ -9,6 +9,7 @@ What a command costs beyond one token is known once it is answered, and charged 
 and its next command waits.
 """
 
+import math
 from collections import deque
 from typing import Final
 
@@ -33,6 +34,11 @@ MAX_ADDRESS_DEBT_S: Final = 5.0
 
 MAX_ADDRESS_WAIT_S: Final = 20.0
 """Maximum of the times that are promised to commands of one address, in seconds from now."""
+
+
+def rounded_up(seconds: float) -> float:
+    """Return a `retry_after` in hundredths of a second, rounded up: a peer must not come too early."""
+    return math.ceil(seconds * 100) / 100
 
 
 class TokenBucket:

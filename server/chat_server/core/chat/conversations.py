@@ -12,6 +12,7 @@ from chat_protocol import names
 from chat_protocol.errors import ErrorCode, Refused
 from chat_server.core.base.bucket_table import BucketTable
 from chat_server.core.base.limits import Limits
+from chat_server.core.base.rate_limit import rounded_up
 from chat_server.core.chat.conversation import Conversation
 from chat_server.core.delivery.ingest import Ingest
 from chat_server.core.delivery.room import Room, Session, User
@@ -112,7 +113,7 @@ class Conversations:
                 raise Refused(
                     ErrorCode.RATE_LIMITED,
                     f"too many conversations were begun from your address; wait before one with {peer.name}",
-                    retry_after=math.ceil(wait * 100) / 100,
+                    retry_after=rounded_up(wait),
                 )
         for table, key, per_hour in (of_all, of_peer):
             table.charge(key, 1, per_hour, now)

@@ -6,7 +6,6 @@ or when the operator deletes it. An ended room leaves its last seq behind in the
 under its name later goes on there. The lobby never ends, and can be made whatever the number of rooms.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
@@ -16,6 +15,7 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.events import Gap, Left
 from chat_server.core.base.bucket_table import BucketTable
 from chat_server.core.base.limits import Limits
+from chat_server.core.base.rate_limit import rounded_up
 from chat_server.core.base.sorted_dict import SortedDict
 from chat_server.core.chat.presence import PresenceUpdates
 from chat_server.core.delivery.backfill import Backfill
@@ -114,7 +114,7 @@ class PublicRooms(SortedDict[Room]):
                 raise Refused(
                     ErrorCode.RATE_LIMITED,
                     "too many rooms were made from your address; join an existing one, or wait",
-                    retry_after=math.ceil(wait * 100) / 100,
+                    retry_after=rounded_up(wait),
                 )
 
     def join(self, room: Room, session: Session, *, lagging_after: int | None = None) -> Room:

@@ -4,7 +4,6 @@ A handler may wait in a port, and raises `Refused` if it rejects the command. An
 internal error, which the caller logs.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from chat_protocol import commands
 from chat_protocol.dialects.base import Incoming
 from chat_protocol.errors import ByeReason, ErrorCode, Fault, Refused
 from chat_protocol.events import Error
-from chat_server.core.base.rate_limit import Allowance
+from chat_server.core.base.rate_limit import Allowance, rounded_up
 from chat_server.core.chat.hub import Hub
 from chat_server.core.commands import conversations, latency, messages, presence, rooms, sessions
 from chat_server.core.commands.charges import FAULT_BYTES, charge_bytes
@@ -151,5 +150,4 @@ class Router:
 
 
 def _rate_limited(wait: float) -> Refused:
-    seconds = math.ceil(wait * 100) / 100  # rounded up: not too early
-    return Refused(ErrorCode.RATE_LIMITED, "rate limit exceeded", retry_after=seconds)
+    return Refused(ErrorCode.RATE_LIMITED, "rate limit exceeded", retry_after=rounded_up(wait))

@@ -282,8 +282,7 @@ class Room:
         tail = self.tail
         size = 0
         while tail and tail[0].seq <= seq:
-            text = tail.popleft().message
-            size += (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
+            size += _tail_bytes_of(tail.popleft())
         self._tail_bytes -= size
         self._tails.total_bytes -= size
 
@@ -362,7 +361,7 @@ class Room:
             self._tails.queue[self] = self.head
         tail.extend(events)
         size = self._tail_bytes
-        for event in events:
+        for event in events:  # `_tail_bytes_of`, inlined twice: this saves calls per message
             text = event.message
             size += (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
         while len(tail) > TAIL_MESSAGES or size > TAIL_BYTES:
@@ -373,6 +372,12 @@ class Room:
         self._tail_bytes = size
         if tails.total_bytes > tails.max_bytes:
             tails.shrink()
+
+
+def _tail_bytes_of(event: MessageEvent) -> int:
+    """Return the bytes of memory that a message takes in a tail, at most."""
+    text = event.message
+    return (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
 
 
 Session: TypeAlias = BaseSession[Room]

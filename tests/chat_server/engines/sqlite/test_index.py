@@ -11,23 +11,17 @@ import pytest
 
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.ports.registry import NewRoom, RegistryChanges
-from chat_server.engines.engine import IndexRebuilt
 from chat_server.engines.sqlite.log import SqliteEngine
-from support.engines.pen import Pen, Room, events, texts
+from support.engines.pen import Pen, events, texts
+from support.engines.two_rooms import ROWS, check, rebuilt, rooms_of, write_two_rooms
 
 Open = Callable[..., SqliteEngine]
-ROWS = 300
 
 
 @pytest.fixture
 def written(open_store: Open, path: Path) -> Path:
     """A data file with messages of two rooms by turns: the text of seq N in room a is `aN`."""
-    store = open_store()
-    pen = Pen(store)
-    for number in range(1, ROWS + 1):
-        pen.write((pen.room("a"), f"a{number}"), (pen.room("b"), f"b{number}"))
-    store.maintain()
-    store.close()
+    write_two_rooms(open_store())
     return path
 
 
@@ -35,25 +29,6 @@ def alter(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(f"{path}-index", isolation_level=None)) as other:
         for statement in statements:
             other.execute(statement)
-
-
-def rooms_of(store: SqliteEngine) -> dict[str, Room]:
-    return {row.name: Room.of(row) for row in store.public_rooms()}
-
-
-def rebuilt(store: SqliteEngine) -> list[str]:
-    return [one.reason for one in store.take_notices() if isinstance(one, IndexRebuilt)]
-
-
-def check(store: SqliteEngine) -> None:
-    """Check that everything is read as it was written, in both directions, and nothing is called lost."""
-    for name, room in rooms_of(store).items():
-        assert room.head == ROWS
-        for newest in (False, True):
-            assert [(one.seq, one.message) for one in events(store, room, newest=newest)] == [
-                (seq, f"{name}{seq}") for seq in range(1, ROWS + 1)
-            ]
-    assert store.unreadable_messages == 0
 
 
 WRONG = {

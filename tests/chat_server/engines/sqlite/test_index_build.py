@@ -15,41 +15,20 @@ import pytest
 
 from chat_server.core.ports.log import StoreUnavailable
 from chat_server.core.ports.registry import NewRoom, RegistryChanges
-from chat_server.engines.engine import IndexRebuilt
 from chat_server.engines.sqlite import index as index_module
 from chat_server.engines.sqlite import index_build, reader
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.engines.pen import Pen, Room, events, saved, session, texts
+from support.engines.two_rooms import ROWS, check, rebuilt, rooms_of, write_two_rooms
 
 Open = Callable[..., SqliteEngine]
-ROWS = 300
 
 
 @pytest.fixture
 def written(open_store: Open, path: Path) -> Path:
     """A data file with messages of two rooms by turns: the text of seq N in room a is `aN`."""
-    store = open_store()
-    pen = Pen(store)
-    for number in range(1, ROWS + 1):
-        pen.write((pen.room("a"), f"a{number}"), (pen.room("b"), f"b{number}"))
-    store.maintain()
-    store.close()
+    write_two_rooms(open_store())
     return path
-
-
-def rooms_of(store: SqliteEngine) -> dict[str, Room]:
-    return {row.name: Room.of(row) for row in store.public_rooms()}
-
-
-def rebuilt(store: SqliteEngine) -> list[str]:
-    return [one.reason for one in store.take_notices() if isinstance(one, IndexRebuilt)]
-
-
-def check(store: SqliteEngine) -> None:
-    """Check that everything is read as it was written, and nothing is called lost."""
-    for name, room in rooms_of(store).items():
-        assert texts(store, room) == [f"{name}{seq}" for seq in range(1, ROWS + 1)]
-    assert store.unreadable_messages == 0
 
 
 @pytest.fixture
