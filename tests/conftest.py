@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+from gevent import monkey
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure: neither an example nor the drawing of one has a deadline.
@@ -12,3 +14,12 @@ settings.load_profile("patient")
 # process here could be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_collectionfinish() -> None:
+    """Refuse to run in a process that Locust has patched when a module imported it: what blocks would hang."""
+    if monkey.is_module_patched("socket"):
+        raise pytest.UsageError(
+            "a test module imports Locust, which patches the process that all tests run in; let it start a "
+            "process of its own, as tests/chat_swarm/shapes/test_in_locust.py does"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chat_swarm.locust_plugin import web
+from chat_swarm.locust_plugin import live_view
 from chat_swarm.locust_plugin.live_view import (
     FIGURES_MAX_AGE_S,
     MAX_ROWS,
@@ -233,7 +233,7 @@ def test_page_and_report_draw_with_the_same_legends_and_colours(view: LiveView, 
         found = {"color": style["colour"], "dash": style["dash"], "width": style["width"]}
         assert found == drawn[style["label"]]
     # And the page's script names no line that has no style
-    script = (Path(web.__file__).parent / "page" / "live.js").read_text()
+    script = (Path(live_view.__file__).parent / "page" / "live.js").read_text()
     named = set(re.findall(r'trace\(\d, \d, "(\w+)"', script)) | set(
         re.findall(r'"(\w+)"', " ".join(re.findall(r"\.\.\.\[(.*?)\]", script)))
     )

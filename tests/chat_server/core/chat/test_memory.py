@@ -7,6 +7,9 @@ import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from chat_server.engines.sqlite import log
 from support.core_stage.moves import say_hi_and_leave
 from support.engines.kinds import open_sqlite
 
@@ -14,8 +17,11 @@ if TYPE_CHECKING:
     from support.core_stage.stage import Stage
 
 
-def test_stranger_that_has_left_takes_little_memory(make_stage: type[Stage], tmp_path: Path) -> None:
+def test_stranger_that_has_left_takes_little_memory(
+    make_stage: type[Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a user, and as many strangers as it takes to make all tables of the server large
+    monkeypatch.setattr(log, "AUTHORS_KEPT", 100)
     store = open_sqlite(tmp_path / "db")
     stage = make_stage(store=store)
     ann = stage.enter("ann")
