@@ -17,9 +17,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_report_collectionfinish() -> None:
-    """Refuse to run in a process that Locust has patched when a module imported it: what blocks would hang."""
+    """Refuse to run in a process that Locust has patched when a module imported it: tests would hang."""
     if monkey.is_module_patched("socket"):
         raise pytest.UsageError(
-            "a test module imports Locust, which patches the process that all tests run in; let it start a "
+            "a test module imports Locust, which patches the process that all tests run in; give it a "
             "process of its own, as tests/chat_swarm/shapes/test_in_locust.py does"
         )

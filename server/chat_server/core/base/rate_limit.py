@@ -149,13 +149,14 @@ class Allowance:
     monotonic seconds; a rate of 0 is no limit.
     """
 
-    __slots__ = ("_promises", "address", "bytes", "limits", "messages")
+    __slots__ = ("_promises", "address", "bytes", "has_bytes_limit", "limits", "messages")
 
     def __init__(self, limits: Limits, now: float, address: AddressAllowance | None = None) -> None:
         self.limits = limits
         self.address = address
         self.messages = _bucket(limits.rate_messages, limits.rate_messages_burst, now)
         self.bytes = _bucket(limits.rate_bytes, limits.rate_bytes_burst, now)
+        self.has_bytes_limit = self.bytes is not None or address is not None
         self._promises: deque[float] | None = None  # when refused commands will be accepted, ascending
 
     def charge_bytes(self, size: int, now: float) -> float:

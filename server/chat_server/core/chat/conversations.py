@@ -15,7 +15,7 @@ from chat_server.core.base.limits import Limits
 from chat_server.core.base.rate_limit import rounded_up
 from chat_server.core.chat.conversation import Conversation
 from chat_server.core.delivery.ingest import Ingest
-from chat_server.core.delivery.room import Room, Session, User
+from chat_server.core.delivery.room import BOTH, Room, Session, User
 from chat_server.core.ports.clock import Clock
 from chat_server.core.ports.link import Link
 from chat_server.core.ports.registry import NewRoom, StoredRoom
@@ -159,7 +159,7 @@ class Conversations:
     def note_departed(self, conversation: Conversation, user: User) -> None:
         """Note that only `user` may still read a conversation; drop what there is too much of."""
         pair, room = conversation.pair, conversation.room
-        has_spoken = room.spoke & (1 if user.id == pair[0] else 2)
+        has_spoken = room.spoken_by in {BOTH, user.id}
         if user.departed is None:
             user.departed = ({}, {})
         silent, spoken = user.departed

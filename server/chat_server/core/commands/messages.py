@@ -10,7 +10,7 @@ from chat_server.core.commands.rooms import join
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
 from chat_server.core.delivery.publisher import as_repeated
-from chat_server.core.delivery.room import BOTH_SPOKE, Session
+from chat_server.core.delivery.room import BOTH, Session
 from chat_server.core.identity.permissions import CONVERSATION_PREFIX, Action, may
 from chat_server.core.ports.log import StoreUnavailable, ref_key
 from chat_server.core.sessions.session import PendingMessage
@@ -52,8 +52,9 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         room = conversation.room
         if conversation.state is _CLOSED:
             hub.openings.queue_opening(conversation, session, peer, None)
-    if room.spoke != BOTH_SPOKE and room.pair is not None:  # a conversation
-        room.spoke |= 1 if session.identity.id == room.pair[0] else 2
+    spoken_by = room.spoken_by
+    if spoken_by != BOTH and spoken_by != (speaker := session.identity.id):
+        room.spoken_by = BOTH if spoken_by else speaker
     hub.ingest.submit(QueuedMessage(room, session, session.identity.name, text, ref, session.read_at, key))
     session.messages_in += 1
 

@@ -97,7 +97,9 @@ class Router:
         if allowance is None or allowance.limits is not hub.limits:
             address = hub.address_allowances.get(session.link.address_key, hub.limits, now)
             session.allowance = allowance = Allowance(hub.limits, now, address)
-        return allowance.charge_bytes(size, now)
+        if allowance.has_bytes_limit:
+            return allowance.charge_bytes(size, now)
+        return 0.0
 
     def dispatch(self, session: Session, incoming: Incoming) -> None:
         """Execute one command, or answer why not. May wait if its handler does."""

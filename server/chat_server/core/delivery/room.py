@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from chat_protocol.dialects.base import MAX_ENCODINGS
-from chat_server.core.delivery.tails import Tails
+from chat_server.core.delivery.tails import MESSAGE_OVERHEAD_BYTES, NON_ASCII_BYTES, Tails, message_bytes
 from chat_server.core.identity.identity import Identity
 from chat_server.core.ports.registry import NewRoom, StoredRoom
 from chat_server.core.sessions.membership import Membership, MembershipEvent, MembershipState
@@ -34,14 +34,11 @@ TAIL_MESSAGES: Final = 256
 TAIL_BYTES: Final = 256 * 1024
 """Bounds of a room's tail; older messages are read from the store. `tails.py` bounds those of all rooms."""
 
-_MESSAGE_OVERHEAD_BYTES: Final = 900  # memory of a message in the tail besides its text, at most
-_NON_ASCII_BYTES: Final = 8  # of a character, at most: its code point, and the UTF-8 that was sent
-
 # Of rooms that have none; MUST stay empty:
 _NO_TAIL: Final[deque[MessageEvent]] = deque()
 _NO_NAMES: Final[dict[str, None]] = {}
 
-BOTH_SPOKE: Final = 3  # of `Room.spoke`: both users of a conversation have sent a message
+BOTH: Final = -1  # of `Room.spoken_by`: both users of a conversation have sent a message
 
 _LIVE: Final = MembershipState.LIVE
 _OUT: Final = MembershipState.OUT
@@ -85,7 +82,7 @@ class Room:
         "pair",
         "presence_count",
         "presence_sent_at",
-        "spoke",
+        "spoken_by",
         "tail",
         "trimmed",
         "user_count",
@@ -103,10 +100,10 @@ class Room:
         self.pair = row.pair
         # `head`: the last seq delivered; the log may be ahead by a batch. `trimmed`: the last one deleted
         self.id = self.head = self.trimmed = 0
-        self.spoke = 0 if row.pair is not None else BOTH_SPOKE  # bits: 1 of the lower identity, else 2
+        self.spoken_by = BOTH if row.pair is None else 0  # the one identity that has sent a message, or BOTH
         if isinstance(row, StoredRoom):
             self.id, self.head, self.trimmed = row.id, row.head, row.trimmed
-            self.spoke = BOTH_SPOKE  # as far as one knows
+            self.spoken_by = BOTH  # as far as one knows
         self.is_queued = False  # to be stored with the next batch, or the current one
         self.is_writable = self.id != 0  # whether a message may be queued at once: stored, and not ending
         self.is_ending = False
@@ -280,11 +277,11 @@ class Room:
         """Drop messages up to `seq`, which the store has deleted."""
         self.trimmed = max(self.trimmed, seq)
         tail = self.tail
-        size = 0
         while tail and tail[0].seq <= seq:
-            size += _tail_bytes_of(tail.popleft())
-        self._tail_bytes -= size
-        self._tails.total_bytes -= size
+            tail.popleft()
+        size = sum(map(message_bytes, tail))
+        self._tails.total_bytes += size - self._tail_bytes
+        self._tail_bytes = size
 
     def drop_tail(self) -> None:
         """Drop the tail; what it had is read from the store."""
@@ -361,23 +358,17 @@ class Room:
             self._tails.queue[self] = self.head
         tail.extend(events)
         size = self._tail_bytes
-        for event in events:  # `_tail_bytes_of`, inlined twice: this saves calls per message
+        for event in events:  # `message_bytes`, inlined twice: this saves calls per message
             text = event.message
-            size += (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
+            size += (len(text) if text.isascii() else len(text) * NON_ASCII_BYTES) + MESSAGE_OVERHEAD_BYTES
         while len(tail) > TAIL_MESSAGES or size > TAIL_BYTES:
             text = tail.popleft().message
-            size -= (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
+            size -= (len(text) if text.isascii() else len(text) * NON_ASCII_BYTES) + MESSAGE_OVERHEAD_BYTES
         tails = self._tails
         tails.total_bytes += size - self._tail_bytes
         self._tail_bytes = size
         if tails.total_bytes > tails.max_bytes:
             tails.shrink()
-
-
-def _tail_bytes_of(event: MessageEvent) -> int:
-    """Return the bytes of memory that a message takes in a tail, at most."""
-    text = event.message
-    return (len(text) if text.isascii() else len(text) * _NON_ASCII_BYTES) + _MESSAGE_OVERHEAD_BYTES
 
 
 Session: TypeAlias = BaseSession[Room]

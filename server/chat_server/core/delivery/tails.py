@@ -5,10 +5,21 @@ batch. Instead a room that was written since it entered goes to the end when its
 is looked at ("second chance"). MUST NOT switch greenlets.
 """
 
-from typing import Final, Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from chat_protocol.events import MessageEvent
 
 MAX_TAILS_BYTES: Final = 64 * 1024 * 1024
 """Bytes that the tails of all rooms have together, at most; a reader goes to the log for the rest."""
+
+MESSAGE_OVERHEAD_BYTES: Final = 900
+"""Memory of a message in a tail besides its text, at most."""
+
+NON_ASCII_BYTES: Final = 8
+"""Memory of a character, at most: its code point, and the UTF-8 that was sent."""
 
 
 class TailOwner(Protocol):
@@ -41,3 +52,9 @@ class Tails:
                 self.queue[room] = room.head
             else:
                 room.drop_tail()
+
+
+def message_bytes(event: MessageEvent) -> int:
+    """Return the bytes of memory that a message takes in a tail, at most."""
+    text = event.message
+    return (len(text) if text.isascii() else len(text) * NON_ASCII_BYTES) + MESSAGE_OVERHEAD_BYTES

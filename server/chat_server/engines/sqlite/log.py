@@ -256,10 +256,11 @@ class SqliteEngine:
                 session, identity, username = message.session, message.identity, message.username
                 ref, text = message.ref, message.text
                 author = authors.get(session)
+                # `is` takes a third of `==`; equal objects that are others make a new author
                 if (
                     author is None
-                    or author.username != username
-                    or author.identity != identity
+                    or author.username is not username
+                    or author.identity is not identity
                     or author.origin is not message.origin
                 ):
                     author = self._remember_author(message)

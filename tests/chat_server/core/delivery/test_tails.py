@@ -10,7 +10,7 @@ import pytest
 from chat_protocol import commands
 from chat_server.core.delivery import room as room_module
 from chat_server.core.delivery.room import TAIL_BYTES, Room
-from chat_server.core.delivery.tails import Tails
+from chat_server.core.delivery.tails import MESSAGE_OVERHEAD_BYTES, NON_ASCII_BYTES, Tails
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def counted(room: Room) -> int:
     """Return the bytes that the messages of a tail count for."""
     return sum(
-        len(one.message) * (1 if one.message.isascii() else room_module._NON_ASCII_BYTES)
-        + room_module._MESSAGE_OVERHEAD_BYTES
+        len(one.message) * (1 if one.message.isascii() else NON_ASCII_BYTES) + MESSAGE_OVERHEAD_BYTES
         for one in room.tail
     )
 
@@ -45,7 +44,7 @@ def test_tails_that_were_not_written_for_longest_are_dropped(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a bound of four messages of this length
-    monkeypatch.setattr(stage.hub._tails, "max_bytes", 4 * (100 + room_module._MESSAGE_OVERHEAD_BYTES))
+    monkeypatch.setattr(stage.hub._tails, "max_bytes", 4 * (100 + MESSAGE_OVERHEAD_BYTES))
     ann = stage.enter("ann", "a", "b", "c")
     for room in ("a", "a", "b", "c", "a", "c"):
         say(stage, ann, room, "x" * 100)
