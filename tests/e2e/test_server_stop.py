@@ -205,7 +205,7 @@ def test_stop_without_the_data_folder_ends_in_order(start_server: StartServer) -
 def test_process_that_was_suspended_goes_on(start_server: StartServer, connect: Connect) -> None:
     server = start_server("--store", "memory")
     ann = connect(server, "ann")
-    server.send_signal(signal.SIGTSTP)
+    server.send_signal(signal.SIGSTOP)  # SIGTSTP is ignored where no shell could resume the process
     eventually(lambda: " T " in Path(f"/proc/{server.process.pid}/stat").read_text())
     ann.send_frame("message", message="meanwhile", ref="1")
     server.send_signal(signal.SIGCONT)

@@ -5,25 +5,40 @@ prompt_toolkit erases as many rows as it has drawn, so that copies of a wrapped 
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Point
+from prompt_toolkit.layout import Layout
 from prompt_toolkit.layout.screen import Screen
 
 
 def handle_reflow(app: Application[str]) -> None:
-    """Let `app` erase all rows that its drawing occupies after the terminal has been resized."""
-    on_resize = app._on_resize  # noqa: SLF001  there is no public way
+    """Let `app` erase all rows that its drawing occupies after the terminal has been resized.
 
-    def erase_wrapped() -> None:
-        screen = app.renderer.last_rendered_screen
-        if screen is not None and reflows(os.environ):
-            cursor = app.renderer._cursor_pos  # noqa: SLF001  as above
-            columns = max(1, app.output.get_size().columns)
-            app.renderer._cursor_pos = reflowed(screen, cursor, columns)  # noqa: SLF001  as above
-        on_resize()
+    Also where it draws or erases for another reason before it has heard of the new size.
+    """
+    if not reflows(os.environ):
+        return
+    renderer = app.renderer
+    render, erase = renderer.render, renderer.erase
 
-    app._on_resize = erase_wrapped  # type: ignore[method-assign]  # noqa: SLF001  as above
+    def find_cursor() -> None:
+        screen, size = renderer.last_rendered_screen, renderer._last_size  # noqa: SLF001  no public way
+        columns = max(1, app.output.get_size().columns)
+        if screen is not None and size is not None and size.columns != columns:
+            renderer._cursor_pos = reflowed(screen, renderer._cursor_pos, columns)  # noqa: SLF001  as above
+
+    def render_over_wrapped(app: Application[Any], layout: Layout, is_done: bool = False) -> None:
+        find_cursor()
+        render(app, layout, is_done)
+
+    def erase_wrapped(leave_alternate_screen: bool = True) -> None:
+        find_cursor()
+        erase(leave_alternate_screen)
+
+    renderer.render = render_over_wrapped  # type: ignore[method-assign]
+    renderer.erase = erase_wrapped  # type: ignore[method-assign]
 
 
 def reflows(environ: Mapping[str, str]) -> bool:

@@ -13,6 +13,7 @@ from chaos.actors.load import Flood, Metronome
 from chaos.actors.robot import RobotState
 from chaos.audit.faults import FaultKind
 from chaos.stage import ChaosStage, ScenarioSize, chaos_stage
+from support.processes.memory import peak_kib, reset_peak
 
 ROOM = "storm"
 OUTBOX_KIB = 256
@@ -57,15 +58,15 @@ class Storm:
     def run(self, messages: int, *, reads: bool) -> tuple[int, int]:
         """Run one storm; return the peaks in KiB before and after the slow reader has read it."""
         pid = self.scene.server.pid
-        meter.reset_peak(pid)
+        reset_peak(pid)
         if not reads:
             self.crowd.stop_reading(self.slow)
         self.flood(messages)
-        peak = meter.peak_kib(pid)
+        peak = peak_kib(pid)
         if not reads:
             self._check_reader_was_blocked(messages // 4)
         self.release()
-        return peak, meter.peak_kib(pid)
+        return peak, peak_kib(pid)
 
     def release(self) -> None:
         """Let the slow reader read everything, on its original connection."""

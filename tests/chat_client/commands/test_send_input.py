@@ -12,6 +12,7 @@ from chat_client import Client
 from chat_client.commands.input_lines import MAX_LINE_BYTES
 
 COMMAND = str(Path(sys.executable).parent / "chat-client")
+TESTS = Path(__file__).parents[2]
 UTF8 = {"LC_ALL": "C.UTF-8"}
 
 
@@ -108,17 +109,17 @@ def test_endless_line_takes_bounded_memory(env: dict[str, str]) -> None:
         f"for _ in range(40): sys.stdout.buffer.write('ä'.encode() * {MAX_LINE_BYTES // 2})"
     )
     read = (
-        "import resource, chat_client.commands.input_lines as lines\n"
+        "import chat_client.commands.input_lines as lines\nfrom support.processes.memory import peak_kib\n"
         "found = [(len(line.text), line.number, line.problem) for line in lines.stdin_lines()]\n"
         "whole = all((number, problem) == (1, None) for _, number, problem in found)\n"
         "print(sum(length for length, *_ in found), whole)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(peak_kib() // 1024)"
     )
     with subprocess.Popen([sys.executable, "-c", written], stdout=subprocess.PIPE) as source:
         done = subprocess.run(
             [sys.executable, "-c", read],
             stdin=source.stdout,
-            env=env,
+            env=env | {"PYTHONPATH": str(TESTS)},
             capture_output=True,
             text=True,
             check=True,
