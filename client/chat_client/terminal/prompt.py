@@ -6,6 +6,7 @@ effect in the next one.
 
 import asyncio
 import contextlib
+import re
 import select
 import threading
 from collections.abc import Callable
@@ -19,11 +20,16 @@ from prompt_toolkit.history import History
 from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from chat_client.terminal.reflow import handle_reflow
 
 _CTRL_C = "\x03"
+_CURSOR_ANSWER = re.compile(r"\x1b\[\d{1,5};\d{1,5}R")
+_BEGUN_ANSWER = re.compile(r"\x1b(\[[\d;]*)?\Z")
+_MAX_ANSWER_CHARS = 14
 _QUIET_S = 0.5  # before a line is put back, for keys that have been typed ahead
 
 
@@ -178,7 +184,10 @@ class LinePrompt:
 
 
 class PasteParser(Vt100Parser):
-    """Parses keys; Ctrl-C, read alone, ends a bracketed paste whose end mark never comes."""
+    """Parses keys; Ctrl-C, read alone, ends a bracketed paste whose end mark never comes.
+
+    The terminal's answers about its cursor, which come in the middle of a long paste, are no part of it.
+    """
 
     @property
     def in_paste(self) -> bool:
@@ -187,8 +196,19 @@ class PasteParser(Vt100Parser):
 
     def feed(self, data: str) -> None:
         """Parse input as it was read."""
-        if self._in_bracketed_paste and data == _CTRL_C:
+        if not self._in_bracketed_paste:
+            super().feed(data)
+            return
+        if data == _CTRL_C:
             self.reset()
+        else:
+            begun = _BEGUN_ANSWER.search(self._paste_buffer[-_MAX_ANSWER_CHARS:])
+            if begun is not None:
+                self._paste_buffer = self._paste_buffer.removesuffix(begun[0])
+                data = begun[0] + data
+            for answer in _CURSOR_ANSWER.findall(data):
+                self.feed_key_callback(KeyPress(Keys.CPRResponse, answer))
+            data = _CURSOR_ANSWER.sub("", data)
         super().feed(data)
 
 

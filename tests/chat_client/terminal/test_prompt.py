@@ -130,5 +130,16 @@ def test_ctrl_c_ends_a_paste_without_an_end() -> None:
     assert parse("\x1b[200~hi", "more\r", "\x03", "a") == [("Keys.ControlC", "\x03"), ("a", "a")]
 
 
+@pytest.mark.parametrize("cut", range(7))
+def test_answer_about_the_cursor_is_no_part_of_a_paste(cut: int) -> None:
+    answer = "\x1b[17;1R"
+    assert parse("\x1b[200~a", f"b{answer[:cut]}", f"{answer[cut:]}c\x1b[201~") == [
+        ("Keys.CPRResponse", answer),
+        ("Keys.BracketedPaste", "abc"),
+    ]
+    end = "\x1b[201~"
+    assert parse("\x1b[200~a", end[:cut], f"{end[cut:]}x") == [("Keys.BracketedPaste", "a"), ("x", "x")]
+
+
 def test_ctrl_c_inside_pasted_text_is_text() -> None:
     assert parse("\x1b[200~a\x03b", "c\x03\x1b[201~") == [("Keys.BracketedPaste", "a\x03bc\x03")]

@@ -208,8 +208,10 @@ def test_index_that_breaks_in_use_is_built_again_in_a_thread(
     check(store)
     with closing(sqlite3.connect(f"{written}-index", isolation_level=None)) as other:
         other.execute("DROP TABLE place")
+    in_thread.clear()
     with pytest.raises(StoreUnavailable):
         events(store, Room("a", "a", id=1))
+    in_thread.set()
     build_ends(store)
     assert rebuilt(store)[-1] == "damaged"
     assert len(events(store, Room("a", "a", id=1))) == ROWS
