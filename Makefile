@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CHAT   := $(VENV)/.installed-chat
 ARGS   ?=
+# Tests wait more than they compute: so one more at a time than there are cores. ARGS="-n 0" runs one at a time.
+JOBS   := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
 
 .PHONY: run chat test test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
@@ -17,7 +19,7 @@ chat: $(CHAT)  ## chat in this terminal (more flags: make chat ARGS="--username 
 	@exec $(BIN)/chat-client $(ARGS)
 
 test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-goldens: $(STAMP)  ## check what users rely on: options, exit codes, wire, old data files, the built wheel
 	$(BIN)/python -m pytest $(ARGS) tests/goldens
