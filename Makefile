@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 CHAT   := $(VENV)/.installed-chat
 ARGS   ?=
 # Tests wait more than they compute: so one more at a time than there are cores. ARGS="-n 0" runs one at a time.
-JOBS   := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+JOBS    = $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
 
 .PHONY: run chat test test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
