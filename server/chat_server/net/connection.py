@@ -21,7 +21,7 @@ from chat_server.net import tcp_info
 from chat_server.net.keepalive import enable_keepalive
 from chat_server.net.linger import CLOSE_LINGER_S, ReadInterrupted, read_to_end
 from chat_server.net.outbox import Outbox
-from chat_server.net.turns import BULK_READ_BYTES, FIRST_READ_BYTES, TIME_SLICE_S
+from chat_server.net.turns import FIRST_READ_BYTES, TIME_SLICE_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,20 +118,20 @@ class Connection:
         wait = context.loop.wait
         watcher = self._watcher
         router = context.router
-        size = 0  # of the last read
+        turns, polls, now = context.turns, context.loop.polls, context.clock.monotonic
         while self.end_reason is None:
             try:
                 wait(watcher)
-                if size >= BULK_READ_BYTES:
-                    context.turns.wait(self, size)
+                if polls.iteration != turns.round:  # `Turns.is_over`, inlined: this saves a call per read
+                    turns.round, turns.slice_ends_at = polls.iteration, now() + TIME_SLICE_S
+                elif now() > turns.slice_ends_at:
+                    turns.wait(self)
+                    if self.outbox.closed:  # it has ended
+                        break
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
                 data = recv(READ_BYTES if self.bytes_in else FIRST_READ_BYTES)
-                if len(data) >= BULK_READ_BYTES > size:
-                    context.turns.wait(self, len(data))
-                    if self._context.reading_stopped:  # possibly while it waited
-                        continue  # drop it, as what is unread
             except BlockingIOError:
                 continue
             except ReadInterrupted:
@@ -161,11 +161,10 @@ class Connection:
 
     def _handle(self, items: Sequence[Incoming]) -> None:
         context, outbox = self._context, self.outbox
-        now = context.clock.monotonic
+        turns, now = context.turns, context.clock.monotonic
         many = len(items) > 1
         if many:
             outbox.cork()
-            slice_ends = now() + TIME_SLICE_S
         for item in items:
             if outbox.closed and isinstance(item, QUERY_COMMANDS):
                 continue  # the peer cannot get the answer any more
@@ -181,10 +180,9 @@ class Connection:
                 signal = self.new_signal()
                 context.ingest.notify_when_space(signal)
                 self.wait(signal)
-            if many and now() > slice_ends:
+            if many and now() > turns.slice_ends_at and turns.is_over():
                 outbox.uncork()
-                context.turns.pause(self)
-                slice_ends = now() + TIME_SLICE_S
+                turns.wait(self)
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
         if many:
@@ -202,10 +200,7 @@ class Connection:
         )
 
     def _advance_codec(self) -> None:
-        """Send what the codec has to say, and go on with its successor, whose output follows.
-
-        The first bytes may decide the dialect before a command is complete.
-        """
+        """Send what the codec has to say, and go on with its successor, whose output follows."""
         codec = self.codec
         while True:
             if codec.has_output and (data := codec.output()):
@@ -284,6 +279,11 @@ class Connection:
     def address_key(self) -> str:
         """The rate-limit key of the peer's address, empty if it is exempt from limits."""
         return self._context.address_limits.limited_key(self.host)
+
+    @property
+    def turn_key(self) -> str:
+        """The address whose connections have their turns one after the other; its own if it is exempt."""
+        return self.address_key or self.address
 
     def close_with_bye(
         self,

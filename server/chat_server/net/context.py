@@ -33,7 +33,7 @@ class ConnectionContext:
         self.address_limits = address_limits
         self.outbox_bytes = outbox_bytes
         self.loop = loop
-        self.turns = Turns(loop)
+        self.turns = Turns(loop, clock)
         self.reading_stopped = False
         self.drain_timeout_s = 0.0  # while the server does not stop
 

@@ -40,8 +40,20 @@ class Watcher(Protocol):
         """Release it."""
 
 
+class Polls(Protocol):
+    """Counts how often the loop has polled its sockets."""
+
+    @property
+    def iteration(self) -> int:
+        """The number of the present round, in which those that were ready at its poll are served."""
+
+
 class EventLoop(Protocol):
     """What a connection waits in. Only `wait` and `sleep`, and `wait` of an event, switch greenlets."""
+
+    @property
+    def polls(self) -> Polls:
+        """The count of its polls."""
 
     def wait(self, watcher: Watcher, /) -> object:
         """Wait until the watcher's descriptor is ready."""
@@ -75,6 +87,7 @@ class GeventLoop:
         self.io: Callable[[int, int], Watcher] = hub.loop.io
         self.run_callback: Callable[[Callable[[], None]], object] = hub.loop.run_callback
         self.new_event: Callable[[], LoopEvent] = Event
+        self.polls: Polls = hub.loop
         self.sleep: Callable[[float], None] = gevent.sleep
 
     def timeout(self, seconds: float, /) -> AbstractContextManager[object]:

@@ -114,10 +114,16 @@ class LoopPlayer:
         self.callbacks: list[Callable[[], None]] = []
         self.watchers: list[FakeWatcher] = []
         self.timed_blocks = 0
+        self.iteration = 0  # it is the port `Polls`, too
+        self.keeps_round = False  # whether the connection goes on in the round in which it has begun to wait
         self._main = greenlet.getcurrent()
         self._served: greenlet.greenlet | None = None
 
     # The port
+
+    @property
+    def polls(self) -> LoopPlayer:
+        return self
 
     def wait(self, watcher: Any, /) -> None:
         self.park("input", watcher)
@@ -172,6 +178,7 @@ class LoopPlayer:
         """Continue the connection from where it waits; then run the callbacks that are due."""
         assert self._served is not None
         assert not self._served.dead, "the connection has ended"
+        self.iteration += not self.keeps_round
         self._served.switch()
         self.run_callbacks()
 

@@ -128,11 +128,16 @@ class AddressAllowance:
         A command that has `waited` comes before those that have not: it may leave the bucket in debt.
         """
         bucket = self.messages
-        if bucket is None or not bucket.seconds_to(1 - bucket.burst if waited else 1, now):
+        if bucket is None or not bucket.seconds_to(self._lowest_debt() if waited else 1, now):
             return 0.0
         wait = min(max(bucket.seconds_to(1, now), self._promised_until - now), MAX_ADDRESS_WAIT_S)
         self._promised_until = now + wait + 1 / bucket.rate
         return wait
+
+    def _lowest_debt(self) -> float:
+        """Return the tokens down to which one that has waited is served: above the maximum debt."""
+        bucket = self.messages
+        return 0.0 if bucket is None else -min(bucket.burst - 1, MAX_ADDRESS_DEBT_S * bucket.rate / 2)
 
     def is_full(self, now: float) -> bool:
         """Return whether all buckets are full: then it behaves like a new one."""

@@ -17,6 +17,9 @@ LARGE_ROOM_INTERVAL_S: Final = 5.0
 LARGE_ROOM_MEMBERS: Final = 100
 """Members above which a room gets the count only."""
 
+FLUSHED_MEMBERS: Final = 400
+"""Members that one flush sends events to, 4 ms, unless one room has more; other rooms wait for the next."""
+
 
 class PresenceUpdates:
     """Rooms whose members have changed since their last presence event."""
@@ -55,13 +58,15 @@ class PresenceUpdates:
         self._changed.pop(room, None)
 
     def flush(self) -> int:
-        """Send the presence events that are due; return the number of deliveries."""
+        """Send presence events that are due, the oldest first; return the number of deliveries."""
         now = self._clock.monotonic()
         deliveries = 0
         for room in list(self._changed):
             large = room.user_count > LARGE_ROOM_MEMBERS
             if now - room.presence_sent_at < (LARGE_ROOM_INTERVAL_S if large else PRESENCE_INTERVAL_S):
                 continue
+            if deliveries >= FLUSHED_MEMBERS:
+                break
             del self._changed[room]
             deliveries += self._send_update(room, now, large=large)
         return deliveries

@@ -146,8 +146,12 @@ def _named_rooms(hub: Hub, target: Session, positions: Mapping[str, int]) -> dic
     public = _NamedPublicRooms(hub, target.link.address_key)
     for name, seq in positions.items():
         try:
-            private = name.startswith(CONVERSATION_PREFIX)
-            room = hub.require_room(target, Action.READ, name) if private else public.add(name)
+            if not name.startswith(CONVERSATION_PREFIX):
+                room = public.add(name)
+            elif fold(name) in hub.conversations.by_name:
+                room = hub.require_room(target, Action.READ, name)
+            else:  # not worth an exception: there may be thousands
+                continue
         except Refused:  # the session cannot have been in a room of that name
             continue
         named[room] = min(seq, room.head, named.get(room, seq))

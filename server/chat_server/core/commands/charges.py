@@ -34,6 +34,12 @@ NAMES_PER_TOKEN: Final = 1
 CONVERSATIONS_PER_TOKEN: Final = 16
 """Conversations that a hello names: each is looked up only."""
 
+RESUMED_PER_TOKEN: Final = 4
+"""Conversations that a session is resumed with: each is left, held, joined again and listed, 10 µs in all."""
+
+MEMBERS_PER_TOKEN: Final = 64
+"""Members of a room that a message is for; those of the first token are free. Charged to the address alone:
+a room is as large as others make it."""
 
 UNCOUNTED_BYTES: Final = 100
 """Bytes for which a ping, or a pong that nobody asked for, counts beside its own: with 25 of its own it would
@@ -47,6 +53,13 @@ def charge(session: Session, tokens: float) -> None:
     """Charge the session, and its address, for what a command has cost."""
     if session.allowance is not None:
         session.allowance.charge(tokens, session.read_at)
+
+
+def charge_members(session: Session, members: int) -> None:
+    """Charge the session's address for a message to more members than its token is for."""
+    allowance = session.allowance
+    if allowance is not None and allowance.address is not None:
+        allowance.address.charge(members / MEMBERS_PER_TOKEN - 1, session.read_at)
 
 
 def charge_bytes(session: Session, size: int) -> None:

@@ -6,6 +6,7 @@ from chat_protocol.errors import ErrorCode, Refused
 from chat_protocol.message_text import text_problem
 from chat_server.core.chat.conversation import ConversationState
 from chat_server.core.chat.hub import Hub
+from chat_server.core.commands.charges import MEMBERS_PER_TOKEN, charge_members
 from chat_server.core.commands.rooms import join
 from chat_server.core.commands.sessions import change_name, check_failed_hellos, open_session
 from chat_server.core.delivery.batch import QueuedMessage
@@ -52,6 +53,8 @@ def message(hub: Hub, session: Session, command: Message) -> None:
         room = conversation.room
         if conversation.state is _CLOSED:
             hub.openings.queue_opening(conversation, session, peer, None)
+    if len(room.members) > MEMBERS_PER_TOKEN:
+        charge_members(session, len(room.members))
     spoken_by = room.spoken_by
     if spoken_by != BOTH and spoken_by != (speaker := session.identity.id):
         room.spoken_by = BOTH if spoken_by else speaker

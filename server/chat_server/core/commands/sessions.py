@@ -16,7 +16,13 @@ from chat_server.core.chat.hub import Hub
 from chat_server.core.chat.presence import LARGE_ROOM_MEMBERS
 from chat_server.core.chat.resume import announce_conversations, resume, take_over
 from chat_server.core.chat.session_lifecycle import new_public_id
-from chat_server.core.commands.charges import PEERS_PER_TOKEN, charge, charge_names
+from chat_server.core.commands.charges import (
+    PEERS_PER_TOKEN,
+    RESUMED_PER_TOKEN,
+    STORED_PAGE_TOKENS,
+    charge,
+    charge_names,
+)
 from chat_server.core.commands.rooms import read_messages
 from chat_server.core.delivery.room import Session, User
 from chat_server.core.ports.log import StoreUnavailable
@@ -84,6 +90,8 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
     target = hub.resumable.find_by_secret(wanted.session)
     if target is None:
         return False
+    if target.resumption is not None and target.resumption.refs_to_load:
+        charge(session, STORED_PAGE_TOKENS)
     try:
         resumable = take_over(hub, target, session)
     except StoreUnavailable as error:
@@ -94,6 +102,7 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
         hub.lifecycle.close(target)
         return False
     resumed = resume(hub, target, session, wanted.rooms)
+    charge(session, sum(room.is_conversation for room in resumed.rooms) / RESUMED_PER_TOKEN)
     states = [hub.room_state(room, target) for room in resumed.rooms]
     shown = _send_welcome(hub, target, wanted.session, command.ref, states, resumed=True)
     announce_conversations(hub, target, resumed.rooms[shown:])

@@ -167,3 +167,17 @@ def test_addresses_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPat
         used.charge(10, 0.0)
         assert len(known) <= 52
     assert known.get("first", limits, 0.0) is first  # it has a session
+
+
+def test_first_hellos_of_an_address_are_bounded_by_what_they_cost(make_stage: type[Stage]) -> None:
+    # Given limits as by default, of which the maximum debt is less than a burst
+    stage = make_stage(limits=Limits(rate_messages=100, rate_messages_burst=1000))
+    welcomed = 0
+    for number in range(200):
+        peer = connect(stage, "192.0.2.1")
+        rooms = [f"r{room}" for room in range(60)]
+        peer.execute(commands.Hello(username=f"eve{number}", rooms=rooms))
+        welcomed += peer.receive()[0]["type"] == "welcome"
+        peer.disconnect()
+    # Then there are as many as the burst is worth, and half of the maximum debt
+    assert welcomed == (4 * 1000 + MAX_ADDRESS_DEBT_S * 4 * 100 / 2) // 60 + 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from chat_protocol import commands
 from chat_protocol.dialects.plain_text import PLAIN_TEXT
-from chat_server.core.chat.presence import LARGE_ROOM_INTERVAL_S, LARGE_ROOM_MEMBERS
+from chat_server.core.chat.presence import FLUSHED_MEMBERS, LARGE_ROOM_INTERVAL_S, LARGE_ROOM_MEMBERS
 
 if TYPE_CHECKING:
     from support.core_stage.peer import Peer
@@ -166,3 +166,24 @@ def test_presence_is_not_sent_to_dialects_that_cannot_encode_it(stage: Stage) ->
     drain_presence(stage)
     assert ann.receive("presence")
     assert b"{" not in guest.outbox.data[len(before) :]
+
+
+def test_presence_of_many_rooms_is_spread_over_ticks(stage: Stage) -> None:
+    # Given many rooms with many members, that all change at once
+    rooms = [f"r{number}" for number in range(20)]
+    members = [stage.enter(f"one{number}", *rooms) for number in range(90)]
+    drain_presence(stage, *members)
+    for _ in rooms:
+        flush_presence(stage)
+    for peer in members:
+        peer.receive()
+    newcomer = stage.enter("new", *rooms)
+    newcomer.receive()
+    stage.clock.advance(UPDATE_INTERVAL_S)
+    # When presence is flushed, then each flush sends to so many members, and after some all have got all
+    sent = []
+    while stage.hub.presence_updates._changed:
+        sent.append(stage.hub.presence_updates.flush())
+    assert max(sent) < FLUSHED_MEMBERS + 91
+    assert sum(sent) == 20 * 91
+    assert [frame["room"] for frame in members[0].receive("presence")] == rooms

@@ -14,7 +14,9 @@ from chat_server.core.commands.charges import (
     ANSWER_BYTES_PER_TOKEN,
     EXAMINED_PER_TOKEN,
     FAULT_BYTES,
+    MEMBERS_PER_TOKEN,
     PEERS_PER_TOKEN,
+    RESUMED_PER_TOKEN,
     STORED_PAGE_TOKENS,
     UNCOUNTED_BYTES,
 )
@@ -145,6 +147,48 @@ def test_resume_costs_the_rooms_it_names(stage: Stage) -> None:
     rooms = {f"r{number}": 0 for number in range(60)} | {f"@a{number},b": 0 for number in range(160)}
     peer.execute(hello_again(ann, **rooms))
     assert before - allowance.messages.tokens == 60 + 160 / 16
+
+
+def test_resume_costs_the_conversations_it_brings_back_and_the_refs_it_reads(stage: Stage) -> None:
+    ann = stage.enter("ann", resumable=True)
+    for number in range(40):
+        stage.enter(f"one{number}")
+        ann.send_message("hi", to=f"one{number}", ref=str(number))
+    stage.commit()
+    ann.receive()
+    cut(ann)
+    peer = new_peer(stage)
+    before = tokens(peer)
+    allowance = peer.session.allowance
+    assert allowance is not None
+    assert allowance.messages is not None
+    peer.execute(hello_again(ann))
+    assert before - allowance.messages.tokens == pytest.approx(
+        1 + 40 / RESUMED_PER_TOKEN + STORED_PAGE_TOKENS
+    )
+
+
+def test_message_to_many_members_costs_the_address_what_it_takes(make_stage: type[Stage]) -> None:
+    stage = make_stage(limits=MANY)
+    ann = stage.connect()
+    ann.link.address_key = "192.0.2.1"
+    ann.execute(commands.Hello(username="ann"))
+    for number in range(MEMBERS_PER_TOKEN - 1):
+        stage.enter(f"one{number}")
+
+    def costs() -> tuple[float, float]:
+        allowance = ann.session.allowance
+        assert allowance is not None
+        assert allowance.address is not None
+        assert allowance.address.messages is not None
+        before = allowance.address.messages.tokens
+        own = cost(ann, commands.Message(message="hi"))
+        return own, before - allowance.address.messages.tokens
+
+    assert costs() == (1, 1)
+    for number in range(MEMBERS_PER_TOKEN * 2):
+        stage.enter(f"more{number}")
+    assert costs() == (1, 3)
 
 
 def test_resume_looks_at_as_many_public_rooms_as_there_may_be(stage: Stage) -> None:
