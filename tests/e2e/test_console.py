@@ -250,7 +250,8 @@ def test_a_message_that_is_refused_is_not_lost(terminal: Terminal, join: Connect
     terminal.type(f"{PASTE}left\x1aright{PASTE_END}\r")
     assert "U+001A" in terminal.until("the Up key brings the line back")
 
-    terminal.type("\x1b[A" + "\x7f" * len("xright") + " out\r")
+    terminal.recall("right")
+    terminal.type("\x7f" * len("xright") + " out\r")
 
     assert ann.expect("message", username="server")["message"] == "left out"
 

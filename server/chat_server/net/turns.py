@@ -1,7 +1,7 @@
 """Turns: however many connections have something at once, others wait for a time slice, not for all of them.
 
 The loop polls its sockets, and then serves all that are ready, one after the other: that is a round. A
-thousand connections that each send one dear command at the same moment would make a round of seconds. So a
+thousand connections that each send one dear command at the same time would make a round of seconds. So a
 round has one time slice for all commands. Once it is used up, connections queue, and are served in later
 rounds: those of each address in order, and the addresses in turn.
 """
@@ -60,7 +60,7 @@ class Turns:
     def wait(self, connection: TurnTaker) -> None:
         """Wait until it is the turn of this connection, in a later round. May wait."""
         key = connection.turn_key
-        event = connection.turn = self._loop.new_event()
+        event = connection.turn = self._loop.new_turn()
         self._waiting.setdefault(key, {})[event] = None
         try:
             while True:
@@ -69,7 +69,7 @@ class Turns:
                 event.wait()
                 if self._is_waiting(key, event) or not self.is_over():
                     return
-                event = connection.turn = self._loop.new_event()
+                event = connection.turn = self._loop.new_turn()
                 self._first[event] = None
         finally:
             connection.turn = None

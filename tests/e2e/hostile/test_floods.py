@@ -27,14 +27,15 @@ def kinds(peer: NdjsonPeer) -> Counter[str]:
     return Counter(str(frame.get("code", frame["type"])) for frame in peer.frames_so_far())
 
 
-def test_a_thousand_questions_in_one_packet(fort: ServerProcess, connect: Connect, served: Served) -> None:
-    # Given a room with messages, and a client that sends a thousand queries at once
-    eve = connect(fort, "eve")
+def test_a_thousand_questions_in_one_packet(start_server: StartServer, connect: Connect) -> None:
+    # Given a server whose lists are short, and a client that sends a thousand queries at once
+    server = start_server()
+    good, eve = connect(server, "good"), connect(server, "eve")
     for _ in range(5):
         eve.say("something")
     questions = b'{"type":"who"}\n{"type":"history","room":"lobby"}\n{"type":"rooms"}\n' * 333
     eve.send(questions)
-    served()
+    good.say("served")
 
     # Then each is answered or rate-limited
     answers = kinds(eve)

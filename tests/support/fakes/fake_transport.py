@@ -146,6 +146,8 @@ class LoopPlayer:
     def new_event(self) -> FakeEvent:
         return FakeEvent(self)
 
+    new_turn = new_event
+
     def sleep(self, seconds: float, /) -> None:
         self.park("sleep", seconds)
 

@@ -62,6 +62,18 @@ class ConsoleTerminal:
             assert self._read(), f"it ended without {text!r}: {self.shown!r}"
         return self.shown[start:]
 
+    def recall(self, text: str) -> None:
+        """Press Up until the prompt shows `text`: a prompt that has just begun may not have its history yet."""
+        deadline = time.monotonic() + TIMEOUT_S
+        start = len(self.shown)
+        while text not in self.shown[start:]:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.shown!r}"
+            self.type("\x1b[A")
+            for _ in range(10):
+                assert self._read(), f"it ended without {text!r}: {self.shown!r}"
+                if text in self.shown[start:]:
+                    break
+
     def end(self) -> int:
         """Wait for the end; return the exit code."""
         while self._read():

@@ -13,11 +13,15 @@ class ConnectionEnded(Exception):  # noqa: N818  an end of input, not an error
 class RawConnection:
     """A TCP connection that reads lines."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", *, receive_buffer: int = 0) -> None:
+    def __init__(
+        self, port: int, host: str = "127.0.0.1", *, source: str = "", receive_buffer: int = 0
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(TIMEOUT_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send bytes at once
+        if source:
+            self.sock.bind((source, 0))
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._unread = b""

@@ -35,6 +35,8 @@ MAX_ADDRESS_DEBT_S: Final = 5.0
 MAX_ADDRESS_WAIT_S: Final = 20.0
 """Maximum of the times that are promised to commands of one address, in seconds from now."""
 
+_GOLDEN_RATIO: Final = 0.618  # its multiples, modulo 1, spread evenly over 0 to 1
+
 
 def rounded_up(seconds: float) -> float:
     """Return a `retry_after` in hundredths of a second, rounded up: a peer must not come too early."""
@@ -91,13 +93,14 @@ class AddressAllowance:
     behind a router are not kept waiting for long by one of them.
     """
 
-    __slots__ = ("__weakref__", "_promised_until", "bytes", "messages")
+    __slots__ = ("__weakref__", "_promised_until", "_spread", "bytes", "messages")
 
     def __init__(self, limits: Limits, now: float) -> None:
         factor = limits.rate_address_factor
         self.messages = _bucket(limits.rate_messages * factor, limits.rate_messages_burst * factor, now)
         self.bytes = _bucket(limits.rate_bytes * factor, limits.rate_bytes_burst * factor, now)
         self._promised_until = 0.0  # all tokens until then are promised to refused commands
+        self._spread = 0.0
 
     def charge_bytes(self, size: int, now: float) -> float:
         """Charge bytes that were received; return the seconds for which the peer is not to be read."""
@@ -108,7 +111,10 @@ class AddressAllowance:
         if bucket.tokens >= -UNREAD_DEBT_S * bucket.rate:
             return 0.0
         bucket.tokens = max(bucket.tokens, -MAX_ADDRESS_DEBT_S * bucket.rate)
-        return bucket.debt_seconds(now)
+        # A thousand peers that are in debt together are not to be read again all at once.
+        wait = bucket.debt_seconds(now) * (1 + self._spread)
+        self._spread = (self._spread + _GOLDEN_RATIO) % 1
+        return wait
 
     def take_token(self, now: float) -> bool:
         """Take the token of a command and return True, or return False if there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,6 +93,14 @@ def test_debt_of_an_address_is_bounded() -> None:
     waits = [address.seconds_to_token(0.0, waited=False) for _ in range(2000)]
     assert waits[0] == pytest.approx(MAX_ADDRESS_DEBT_S + 1 / 40)
     assert max(waits) == MAX_ADDRESS_WAIT_S
+
+
+def test_peers_of_an_address_are_read_again_at_different_times() -> None:
+    address = AddressAllowance(LIMITS, 0.0)
+    waits = sorted(address.charge_bytes(10**9, 0.0) for _ in range(1000))
+    assert waits[0] == MAX_ADDRESS_DEBT_S
+    assert waits[-1] < 2 * MAX_ADDRESS_DEBT_S
+    assert max(later - earlier for earlier, later in pairwise(waits)) < 3 * MAX_ADDRESS_DEBT_S / 1000
 
 
 def test_commands_of_an_address_get_times_one_after_the_other() -> None:
