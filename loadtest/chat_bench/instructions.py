@@ -62,6 +62,22 @@ ROOM_MANY: Final = Load(
 LOGIN: Final = Load("a log-in", 1, LOGINS)
 LOADS: Final = (ONE, MANY, ROOM_ONE, ROOM_MANY, LOGIN)
 
+SLOWDOWN: Final = 50
+"""How much longer everything takes under Callgrind, about."""
+
+_SLOWED_DOWN: Final = f"""
+import sys
+import chat_server.app
+from chat_server.__main__ import main
+for name, module in list(sys.modules.items()):
+    if name.startswith("chat_server"):
+        for interval in ("TIME_SLICE_S", "LOOK_INTERVAL_S"):
+            if hasattr(module, interval):
+                setattr(module, interval, getattr(module, interval) * {SLOWDOWN})
+sys.exit(main())
+"""
+"""Starts the server; its time slices are as long in instructions as they are without Callgrind."""
+
 Counts = dict[str, list[float]]
 """Instructions a unit by the load's title; one number for each repeat."""
 
@@ -126,10 +142,12 @@ class Counted(Greenroom):
         """Start `chat-server`; its log and pings are out of the way, so `ping_interval` (s) is ignored."""
         del ping_interval
         port = free_port()
+        program, *flags = self.command(folder, port)
+        python = Path(program).with_name("python")  # of the environment that the server is installed in
         quiet = ("--log-interval", "3600", "--ping-interval", "3600")
         command = [
             *("valgrind", "--tool=callgrind", "--separate-threads=yes", "--instr-atstart=no"),
-            *(f"--callgrind-out-file={folder}/counts", *self.command(folder, port), *quiet),
+            *(f"--callgrind-out-file={folder}/counts", str(python), "-c", _SLOWED_DOWN, *flags, *quiet),
         ]
         return Server(command, port=port, log=folder / "output", start_timeout_s=START_TIMEOUT_S)
 

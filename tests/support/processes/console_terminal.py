@@ -63,7 +63,7 @@ class ConsoleTerminal:
         return self.shown[start:]
 
     def recall(self, text: str) -> None:
-        """Press Up until the prompt shows `text`: a prompt that has just begun may not have its history yet."""
+        """Press Up until the prompt shows `text`: one that has just begun may not have its history yet."""
         deadline = time.monotonic() + TIMEOUT_S
         start = len(self.shown)
         while text not in self.shown[start:]:
