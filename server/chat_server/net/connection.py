@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chat_server.core.delivery.room import Session
     from chat_server.core.ports.link import Signal
     from chat_server.net.context import ConnectionContext
-    from chat_server.net.event_loop import LoopEvent
+    from chat_server.net.event_loop import LoopEvent, LoopTurn
     from chat_server.net.transport import Transport
 
 EV_READ: Final = 1  # libev's EV_READ
@@ -86,7 +86,7 @@ class Connection:
         self.outbox = Outbox(transport, context, self)
         self.session: Session = BaseSession(self, self.outbox, self.opened_at)
         self.paused = False
-        self.turn: LoopEvent | None = None  # of its wait for one, see net/turns.py
+        self.turn: LoopTurn | None = None  # of its wait for one, see net/turns.py
         self._context = context
         self._owner = owner
         self._watcher = context.loop.io(transport.fileno(), EV_READ)
@@ -279,11 +279,6 @@ class Connection:
     def address_key(self) -> str:
         """The rate-limit key of the peer's address, empty if it is exempt from limits."""
         return self._context.address_limits.limited_key(self.host)
-
-    @property
-    def turn_key(self) -> str:
-        """The address whose connections have their turns one after the other; its own if it is exempt."""
-        return self.address_key or self.address
 
     def close_with_bye(
         self,

@@ -2,8 +2,8 @@
 
 The loop polls its sockets, and then serves all that are ready, one after the other: that is a round. A
 thousand connections that each send one dear command at the same time would make a round of seconds. So a
-round has one time slice for all commands. Once it is used up, connections queue, and are served in later
-rounds: those of each address in order, and the addresses in turn.
+round has one time slice for commands. Once it is used up, connections queue, and each later round has a
+second slice for the queue: those of an address are served in order, and the addresses in turn.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from chat_server.core.ports.clock import Clock
-    from chat_server.net.event_loop import EventLoop, LoopEvent
+    from chat_server.net.event_loop import EventLoop, LoopTurn
 
 TIME_SLICE_S: Final = 0.005
-"""Seconds of a round in which commands may begin."""
+"""Seconds of a round in which commands may begin: of connections that are ready, and of those that queue."""
 
 SLICE_PAUSE_S: Final = 0.0001
 """Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
@@ -27,11 +27,11 @@ FIRST_READ_BYTES: Final = 4096
 class TurnTaker(Protocol):
     """A connection. What ends it sets `turn`, if there is one: it does not wait in the queue any more."""
 
-    turn: LoopEvent | None
+    turn: LoopTurn | None
 
     @property
-    def turn_key(self) -> str:
-        """The address whose connections have their turns one after the other."""
+    def address_key(self) -> str:
+        """The address whose connections have their turns one after the other; empty for this machine."""
 
 
 class Turns:
@@ -45,9 +45,8 @@ class Turns:
         self.slice_ends_at = 0.0
         self._loop = loop
         self._now = clock.monotonic
-        self._pausing = False  # whether a connection waits for the loop's poll, to release the next one then
-        self._waiting: dict[str, dict[LoopEvent, None]] = {}  # by address, those in the order of their turns
-        self._first: dict[LoopEvent, None] = {}  # whose turn came when the slice was used up
+        self._scheduled = False
+        self._waiting: dict[str, dict[LoopTurn, None]] = {}  # by address, those in the order of their turns
 
     def is_over(self) -> bool:
         """Return whether the time slice of this round is used up; the first call in a round begins it."""
@@ -58,57 +57,35 @@ class Turns:
         return self._now() > self.slice_ends_at
 
     def wait(self, connection: TurnTaker) -> None:
-        """Wait until it is the turn of this connection, in a later round. May wait."""
-        key = connection.turn_key
-        event = connection.turn = self._loop.new_turn()
-        self._waiting.setdefault(key, {})[event] = None
+        """Wait until it is the turn of this connection, in a later round, or it has ended. May wait."""
+        key = connection.address_key
+        turn = connection.turn = self._loop.new_turn()
+        self._waiting.setdefault(key, {})[turn] = None
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_later(SLICE_PAUSE_S, self._serve)
         try:
-            while True:
-                if not self._pausing:
-                    self._pause()
-                event.wait()
-                if self._is_waiting(key, event) or not self.is_over():
-                    return
-                event = connection.turn = self._loop.new_turn()
-                self._first[event] = None
+            turn.wait()
         finally:
             connection.turn = None
-            if self._is_waiting(key, event):  # it has ended
-                self._drop(key, event)
-            else:
-                self._release()
+            turns = self._waiting.get(key)
+            if turns is not None and turn in turns:  # it has ended
+                del turns[turn]
+                if not turns:
+                    del self._waiting[key]
 
-    def _pause(self) -> None:
-        """Let the loop poll its sockets, and serve those that are ready; then release the next connection."""
-        self._pausing = True
-        try:
-            self._loop.sleep(SLICE_PAUSE_S)
-        finally:
-            self._pausing = False
-            self._release()
-
-    def _release(self) -> None:
-        """Let the next connection go on; it releases the one after it, while the slice lasts."""
-        if self._first:
-            event = next(iter(self._first))
-            del self._first[event]
-        elif self._waiting:
-            key, events = next(iter(self._waiting.items()))
-            event = next(iter(events))
-            del self._waiting[key], events[event]
-            if events:
-                self._waiting[key] = events  # behind the other addresses
-        else:
-            return
-        event.set()
-
-    def _is_waiting(self, key: str, event: LoopEvent) -> bool:
-        return event in self._first or event in self._waiting.get(key, ())
-
-    def _drop(self, key: str, event: LoopEvent) -> None:
-        if event in self._first:
-            del self._first[event]
-            return
-        del self._waiting[key][event]
-        if not self._waiting[key]:
-            del self._waiting[key]
+    def _serve(self) -> None:
+        """Give turns for one time slice: the loop has polled its sockets since those began to wait."""
+        self.round, self.slice_ends_at = self._loop.polls.iteration, self._now() + TIME_SLICE_S
+        while self._waiting:
+            key, turns = next(iter(self._waiting.items()))
+            turn = next(iter(turns))
+            del self._waiting[key], turns[turn]
+            if turns:
+                self._waiting[key] = turns  # behind the other addresses
+            turn.resume()
+            if self._now() > self.slice_ends_at:
+                break
+        self._scheduled = bool(self._waiting)
+        if self._scheduled:
+            self._loop.call_later(SLICE_PAUSE_S, self._serve)

@@ -165,11 +165,11 @@ def test_commands_of_one_read_are_run_in_time_slices(play: Play) -> None:
     play.hello()
     play.clock.step = 0.002
     play.send(PING * 9)
-    assert play.loop.waits_for == "sleep"
+    assert play.loop.waits_for == "turn"
     sent = play.types.count("pong")
     assert 0 < sent < 9  # the answers so far have been sent
-    while play.loop.waits_for == "sleep":
-        play.loop.go_on()
+    while play.loop.waits_for == "turn":
+        play.loop.run_timers()
     assert play.types.count("pong") == 9
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import gevent
 
 from chat_protocol.errors import ByeReason
-from chat_server.net.event_loop import GeventLoop, LoopEvent
+from chat_server.net.event_loop import GeventLoop, LoopTurn
 from chat_server.net.turns import SLICE_PAUSE_S, TIME_SLICE_S, Turns
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Taker:
     """A connection that always has a command; `name` is noted for each that is served."""
 
     def __init__(self, turns: Turns, clock: Clock, served: list[str], key: str, name: str = "") -> None:
-        self.turn: LoopEvent | None = None
-        self.turn_key = key
+        self.turn: LoopTurn | None = None
+        self.address_key = key
         self.running = True
         self._turns = turns
         self._clock = clock
@@ -72,7 +72,6 @@ def test_an_address_waits_for_one_time_slice_however_many_connections_another_ha
     gaps = [len(gap) for gap in "".join(served).split("o")[1:50]]
     assert max(gaps) <= 8, gaps
     assert not turns._waiting
-    assert not turns._first
 
 
 def test_connections_of_one_address_are_served_in_order() -> None:
@@ -91,19 +90,18 @@ def test_connections_of_one_address_are_served_in_order() -> None:
 
 
 def test_end_of_a_connection_takes_it_out_of_the_queue() -> None:
-    clock = Clock()
+    clock, served = Clock(), list[str]()
     turns = Turns(GeventLoop(), clock)
-    served: list[str] = []
     takers = [Taker(turns, clock, served, key) for key in ("a", "a", "b")]
+    turns._scheduled = True  # nobody is served
     greenlets = [gevent.spawn(turns.wait, taker) for taker in takers]
     gevent.sleep(0)
-    takers[1].end()
+    for taker, left in ((takers[1], {"a": 1, "b": 1}), (takers[2], {"a": 1}), (takers[0], {})):
+        taker.end()
+        gevent.sleep(0)
+        assert {key: len(queue) for key, queue in turns._waiting.items()} == left
+        assert taker.turn is None
     gevent.joinall(greenlets, raise_error=True, timeout=30)
-    assert all(taker.turn is None for taker in takers)
-    # And the queue goes on
-    gevent.spawn(turns.wait, takers[0]).join(timeout=30)
-    assert takers[0].turn is None
-    assert not turns._waiting
 
 
 def use_up_slice(play: Play) -> None:
@@ -118,11 +116,11 @@ def test_a_read_after_the_slice_waits_for_its_turn(play: Play) -> None:
     use_up_slice(play)
     play.peer.input.append(PING)
     play.loop.go_on()
-    assert (play.loop.waits_for, play.loop.waiting) == ("sleep", SLICE_PAUSE_S)
+    assert (play.loop.waits_for, [seconds for seconds, _ in play.loop.timers]) == ("turn", [SLICE_PAUSE_S])
     assert play.peer.input  # it is not even read
-    play.loop.keeps_round = False
-    play.loop.go_on()
+    play.loop.run_timers()
     assert play.types == ["welcome", "pong"]
+    assert not play.loop.timers
 
 
 def test_commands_of_one_read_have_turns_between_them(play: Play) -> None:
@@ -130,9 +128,9 @@ def test_commands_of_one_read_have_turns_between_them(play: Play) -> None:
     play.clock.step = TIME_SLICE_S  # for each look
     play.send(PING * 4)
     waits = 0
-    while play.loop.waits_for == "sleep":
+    while play.loop.waits_for == "turn":
         waits += 1
-        play.loop.go_on()
+        play.loop.run_timers()
     play.clock.step = 0.0
     assert waits >= 2
     assert play.types[1:] == ["pong"] * 4
@@ -144,5 +142,7 @@ def test_server_that_stops_ends_a_connection_that_waits_for_its_turn(play: Play)
     play.send(PING)
     play.context.stop_reading(5.0)
     play.connection.close_with_bye(ByeReason.SHUTDOWN)
-    play.loop.go_on()
+    play.loop.run_callbacks()
     assert play.types == ["welcome", "bye"]
+    assert not play.context.turns._waiting
+    play.loop.run_timers()

@@ -105,13 +105,28 @@ class FakeEvent:
             self._loop.park("event", self)
 
 
+class FakeTurn(FakeEvent):
+    """A turn; the loop resumes it, or something ends it."""
+
+    def wait(self) -> None:
+        self._loop.park("turn", self)
+
+    def set(self) -> None:
+        self._loop.run_callback(self.resume)
+
+    def resume(self) -> None:
+        if self._loop.waiting is self:
+            self._loop.go_on()
+
+
 class LoopPlayer:
     """The port `EventLoop`, played by the test."""
 
     def __init__(self) -> None:
-        self.waits_for = ""  # "input", "event" or "sleep", while the connection waits
+        self.waits_for = ""  # "input", "event", "turn" or "sleep", while the connection waits
         self.waiting: Any = None
         self.callbacks: list[Callable[[], None]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.watchers: list[FakeWatcher] = []
         self.timed_blocks = 0
         self.iteration = 0  # it is the port `Polls`, too
@@ -146,7 +161,11 @@ class LoopPlayer:
     def new_event(self) -> FakeEvent:
         return FakeEvent(self)
 
-    new_turn = new_event
+    def new_turn(self) -> FakeTurn:
+        return FakeTurn(self)
+
+    def call_later(self, seconds: float, callback: Callable[[], None], /) -> None:
+        self.timers.append((seconds, callback))
 
     def sleep(self, seconds: float, /) -> None:
         self.park("sleep", seconds)
@@ -183,6 +202,13 @@ class LoopPlayer:
         self.iteration += not self.keeps_round
         self._served.switch()
         self.run_callbacks()
+
+    def run_timers(self) -> None:
+        """Let the time of all timers come, in a later round."""
+        self.iteration += 1
+        timers, self.timers = self.timers, []
+        for _, callback in timers:
+            callback()
 
     def run_callbacks(self) -> None:
         """Run the callbacks that are due."""

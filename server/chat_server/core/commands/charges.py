@@ -37,6 +37,9 @@ CONVERSATIONS_PER_TOKEN: Final = 16
 RESUMED_PER_TOKEN: Final = 4
 """Conversations that a session is resumed with: each is left, held, joined again and listed, 10 µs in all."""
 
+REFS_PER_TOKEN: Final = 16
+"""Refs that are read from the store when a session is resumed, 10 µs each, in a thread."""
+
 MEMBERS_PER_TOKEN: Final = 64
 """Members of a room that a message is for; those of the first token are free. Charged to the address alone:
 a room is as large as others make it."""

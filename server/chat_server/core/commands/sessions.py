@@ -18,6 +18,7 @@ from chat_server.core.chat.resume import announce_conversations, resume, take_ov
 from chat_server.core.chat.session_lifecycle import new_public_id
 from chat_server.core.commands.charges import (
     PEERS_PER_TOKEN,
+    REFS_PER_TOKEN,
     RESUMED_PER_TOKEN,
     STORED_PAGE_TOKENS,
     charge,
@@ -90,12 +91,13 @@ def _try_resume(hub: Hub, session: Session, command: Hello, wanted: Resume) -> b
     target = hub.resumable.find_by_secret(wanted.session)
     if target is None:
         return False
-    if target.resumption is not None and target.resumption.refs_to_load:
-        charge(session, STORED_PAGE_TOKENS)
+    loads_refs = target.resumption is not None and target.resumption.refs_to_load
     try:
         resumable = take_over(hub, target, session)
     except StoreUnavailable as error:
         raise Refused(ErrorCode.UNAVAILABLE, f"message store unavailable: {error}") from error
+    if loads_refs:
+        charge(session, STORED_PAGE_TOKENS + len(target.refs or ()) / REFS_PER_TOKEN)
     if not resumable:
         return False
     if wanted.epoch != hub.log.epoch:  # the client's positions are void, and so is its session

@@ -16,6 +16,7 @@ from chat_server.core.commands.charges import (
     FAULT_BYTES,
     MEMBERS_PER_TOKEN,
     PEERS_PER_TOKEN,
+    REFS_PER_TOKEN,
     RESUMED_PER_TOKEN,
     STORED_PAGE_TOKENS,
     UNCOUNTED_BYTES,
@@ -164,7 +165,7 @@ def test_resume_costs_the_conversations_it_brings_back_and_the_refs_it_reads(sta
     assert allowance.messages is not None
     peer.execute(hello_again(ann))
     assert before - allowance.messages.tokens == pytest.approx(
-        1 + 40 / RESUMED_PER_TOKEN + STORED_PAGE_TOKENS
+        1 + 40 / RESUMED_PER_TOKEN + STORED_PAGE_TOKENS + 40 / REFS_PER_TOKEN
     )
 
 
