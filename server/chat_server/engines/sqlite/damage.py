@@ -19,7 +19,7 @@ _CORRUPT: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def is_corruption(error: sqlite3.Error) -> bool:
     """Return whether an error means that a file is damaged, and not locked, full or unreachable."""
     code = getattr(error, "sqlite_errorcode", None)  # errors of the sqlite3 module itself have none
-    return code is not None and code & 0xFF in _CORRUPT
+    return code is not None and (code & 0xFF in _CORRUPT or code == sqlite3.SQLITE_IOERR_SHORT_READ)
 
 
 def is_bad_content(error: sqlite3.Error) -> bool:

@@ -56,6 +56,14 @@ class DataFileLock:
             self._data = -1
 
 
+def is_locked_here(path: Path) -> bool:
+    """Return whether this process uses the data file already."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return (status.st_dev, status.st_ino) in _locked_here
+    return False
+
+
 def check_regular(path: Path) -> None:
     """Raise `OSError` if the data file, or a file beside it, exists and is not a regular file."""
     for one in (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES)):
@@ -91,10 +99,8 @@ def _check_own_lock(path: Path, descriptor: int) -> None:
 
 def _lock_itself(path: Path) -> tuple[tuple[int, int], int]:
     """Lock the data file; return its device and inode, and its descriptor."""
-    with suppress(FileNotFoundError):
-        status = path.stat()
-        if (status.st_dev, status.st_ino) in _locked_here:
-            raise _locked(path, str(os.getpid()))
+    if is_locked_here(path):
+        raise _locked(path, str(os.getpid()))
     descriptor = os.open(path, _FLAGS | os.O_CREAT, 0o600)
     status = os.fstat(descriptor)
     inode = status.st_dev, status.st_ino

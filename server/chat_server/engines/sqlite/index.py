@@ -30,6 +30,7 @@ from chat_server.engines.sqlite.index_build import (
     sealed,
 )
 from chat_server.engines.sqlite.schema import PLACE_MIGRATIONS, SchemaTooNew, migrate
+from chat_server.engines.sqlite.wal.guard import WalCut, WalGuard
 
 INDEX_STEP_ROWS: Final = 20_000
 """Rows indexed in one transaction: enough to be cheap, few enough to let others change it in between."""
@@ -54,6 +55,7 @@ class Index:
         self._log_path = path
         self.path: Final = path.with_name(path.name + "-index")
         self._epoch = epoch
+        self._wal = WalGuard(self.path)
         self._lock = threading.RLock()
         self._checkpoint_lock = threading.Lock()  # taken after the other one, if both are
         self._closed = False
@@ -259,7 +261,10 @@ class Index:
     def checkpoint(self, how: str) -> None:
         """Checkpoint the index's write-ahead log. May take long; reads and changes go on meanwhile."""
         with self._checkpoint_lock:
-            self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+            try:
+                self._wal.checkpoint(self._checkpoints, how)
+            except WalCut:
+                self.is_suspect = True  # the next update makes the file again
 
     def adopt_epoch(self, epoch: str) -> None:
         """Note that the log has a new epoch, with the same rows."""
@@ -278,9 +283,10 @@ class Index:
             if not self.building:
                 with contextlib.suppress(sqlite3.Error, StoreUnavailable):
                     self.update(last_id)
-                    self._connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)").fetchall()
+                    self._wal.checkpoint(self._connection, "TRUNCATE")
             self._checkpoints.close()
             self._connection.close()
+            self._wal.close()
 
     # The file
 
@@ -326,7 +332,7 @@ class Index:
             if isinstance(error, SchemaTooNew):
                 raise _Unusable("outdated") from error
             if isinstance(error, sqlite3.DatabaseError) and is_bad_content(error):
-                raise _Unusable("damaged") from error
+                raise _Unusable(str(error) if isinstance(error, _Unusable) else "damaged") from error
             raise
         return connection
 
@@ -359,6 +365,7 @@ class Index:
         with self._checkpoint_lock:
             self._connection.close()
             self._checkpoints.close()
+            self._wal.close()
             self._remove_files()
             self._connection = self._open(last_id)
             self._scan = LogScan(self._connection)
@@ -371,7 +378,7 @@ class Index:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
 
-class _Unusable(Exception):  # noqa: N818  a state of the file
+class _Unusable(sqlite3.DatabaseError):
     """The index cannot be used; the text is the reason of `IndexRebuilt`."""
 
 

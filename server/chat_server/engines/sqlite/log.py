@@ -39,6 +39,7 @@ from chat_server.engines.sqlite.rows import INSERT, WRITE_PROBE, Author, Row
 from chat_server.engines.sqlite.schema import LOG_MIGRATIONS, check_own, migrate
 from chat_server.engines.sqlite.tail_guard import TailGuard, begin_epoch
 from chat_server.engines.sqlite.upkeep import Offload, Upkeep, WriteGate, run_here, run_offloaded
+from chat_server.engines.sqlite.wal.guard import WalGuard
 
 WAL_PAUSE_BYTES: Final = 64 * 1024 * 1024
 """Size of the write-ahead log above which commits pause until a checkpoint has emptied it."""
@@ -85,21 +86,21 @@ class SqliteEngine:
 
     def _open(self, path: Path, opened: contextlib.ExitStack) -> None:
         check_regular(path)
+        self._wal = WalGuard(path)
         check_own(path)
         self._lock = DataFileLock(path)
         opened.callback(self._lock.release)
+        self._tail_guard = opened.enter_context(contextlib.closing(TailGuard(Path(f"{path}-mark"), path)))
+        self._wal.set_aside_older(is_original=self._tail_guard.is_same_file())
+        opened.callback(self._wal.close)
         self._connection = connect(path, full_sync=self._full_sync)
         opened.callback(self._connection.close)
         migrate(self._connection, LOG_MIGRATIONS, str(path))
-        self._last_id = self._number("SELECT max(id) FROM log")
-        self._last_identity = self._number("SELECT max(id) FROM identities")
-        self._last_room_id = self._number("SELECT max(id) FROM rooms")
+        self._last_id, self._last_identity, self._last_room_id = registry.last_ids(self._connection)
         self._heads: dict[int, int] = {}  # last seq issued by id, of rooms that may get messages
         # By room id, the seq up to which messages are hidden: of ended rooms, until they are deleted.
         self._hidden = registry.hidden_seqs(self._connection)
         self._authors: dict[str, Author] = {}  # by session
-        self._tail_guard = TailGuard(path.with_name(path.name + "-mark"), path)
-        opened.callback(self._tail_guard.close)
         self.epoch, self.epoch_changed = self._begin_epoch()
         self._unreadable = UnreadableRows()
         self.index = Index(path, self.epoch, self._last_id)
@@ -108,8 +109,7 @@ class SqliteEngine:
             self._open_reader(opened) for _ in range(3)
         )
         self._index_rows()
-        self._gate = WriteGate(path, FileWatch(path, self._number("PRAGMA page_size")), self._clock)
-        opened.callback(self._gate.watch.close)
+        self._gate = WriteGate(path, FileWatch(path, self._wal.look), self._clock)
         self.index.on_replacing = self._gate.watch.ignore_index
         self.index.on_replaced = self._gate.watch.accept_index
         self._upkeep = Upkeep(
@@ -118,6 +118,7 @@ class SqliteEngine:
             self.index,
             Retention(self.index, self._unreadable),
             self._hidden,
+            self._wal,
             checkpoints=opened.enter_context(contextlib.closing(connect(path, full_sync=False))),
             write_offload=self._offload if self._full_sync else run_here,
             offload=self._upkeep_offload,
@@ -375,23 +376,25 @@ class SqliteEngine:
         return disk_sizes(self.path)
 
     def close(self) -> None:
-        """Checkpoint the write-ahead log and close the files.
+        """Checkpoint the write-ahead log and close the files; one that is not whole is left as it is.
 
         Raises `sqlite3.Error` or `OSError` if that fails; the files are closed in any case.
         """
         with self._opened:
             intact = self._gate.is_open()
-            for reader in (self.history_reader, self.feed_reader, self._loop_reader):
+            for reader in (self.history_reader, self.feed_reader):
                 reader.close()
+            try:
+                busy = self._wal.checkpoint(self._connection, "TRUNCATE")
+            except BaseException:
+                self._wal.prevent_checkpoint(self._loop_reader.give_away())
+                self.index.close(self.index.watermark)
+                raise
+            self._loop_reader.close()
             self.index.close(self._last_id)
-            busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._tail_guard.clean = intact and not busy  # busy: another program reads, and the -wal remains
 
     def _begin_epoch(self, *, tail_lost: bool = False) -> tuple[str, bool]:
         return begin_epoch(
             self._connection, self._tail_guard, self._last_id, synced=self._full_sync, tail_lost=tail_lost
         )
-
-    def _number(self, query: str) -> int:
-        (value,) = self._connection.execute(query).fetchone()
-        return value or 0

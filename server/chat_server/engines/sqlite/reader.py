@@ -187,6 +187,11 @@ class LogReader:
         with self._lock:
             self._connection.close()
 
+    def give_away(self) -> sqlite3.Connection:
+        """Return the connection, which `close` will not close."""
+        given, self._connection = self._connection, sqlite3.connect(":memory:")
+        return given
+
     def _connect(self) -> sqlite3.Connection:
         """Return the connection, to the index file as it is now."""
         generation = self._index.generation

@@ -31,6 +31,16 @@ _CONVERSATIONS = """
 """
 
 
+def last_ids(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return the last ids of messages, identities and rooms; 0 where there are none."""
+    tables = ("log", "identities", "rooms")
+    last, identity, room = (
+        connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0  # noqa: S608  constants
+        for table in tables
+    )
+    return last, identity, room
+
+
 def write_changes(
     connection: sqlite3.Connection,
     changes: RegistryChanges,

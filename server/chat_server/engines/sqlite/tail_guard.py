@@ -47,25 +47,31 @@ class TailGuard:
             os.close(self._descriptor)
             raise
 
+    def is_same_file(self) -> bool:
+        """Return whether the log is the recorded file, and not a copy of it."""
+        magic, _, device, inode, *_ = self._record()
+        status = self._log.stat()
+        return magic == _MAGIC and (device, inode) == (status.st_dev, status.st_ino)
+
     def matches(self, last_id: int, epoch: str) -> bool:
         """Return whether the log, ending at `last_id`, is the recorded one and complete.
 
         After a reboot without a clean stop the tail may be lost, unless the log was synced at each commit.
         """
-        magic, marked_id, device, inode, clean, synced, boot, marked_epoch = _LAYOUT.unpack(
-            os.pread(self._descriptor, _LAYOUT.size, 0)
-        )
-        if magic != _MAGIC:
-            return False
-        status = self._log.stat()
-        same_file = (device, inode) == (status.st_dev, status.st_ino)
+        _, marked_id, _, _, clean, synced, boot, marked_epoch = self._record()
         same_boot = boot.rstrip(b"\0") == boot_id().encode()
         return (
-            same_file
+            self.is_same_file()
             and marked_epoch.rstrip(b"\0") == epoch.encode()
             and last_id >= marked_id
             and (same_boot or clean or synced)
         )
+
+    def _record(self) -> tuple[bytes, int, int, int, bool, bool, bytes, bytes]:
+        found: tuple[bytes, int, int, int, bool, bool, bytes, bytes] = _LAYOUT.unpack(
+            os.pread(self._descriptor, _LAYOUT.size, 0)
+        )
+        return found
 
     def mark_in_use(self, last_id: int, epoch: str, *, synced: bool) -> None:
         """Record the log as in use; `synced` says whether it is synced at each commit."""

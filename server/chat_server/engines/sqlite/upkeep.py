@@ -16,6 +16,7 @@ from chat_server.engines.sqlite.damage import is_corruption
 from chat_server.engines.sqlite.files import LOOK_INTERVAL_S, FileWatch
 from chat_server.engines.sqlite.index import Index
 from chat_server.engines.sqlite.retention import SCAN_STEP_ROOMS, Retention, SurplusMessage
+from chat_server.engines.sqlite.wal.guard import WalCut, WalGuard
 
 MAX_WAL_BYTES: Final = 1024 * 1024 * 1024
 """Size of the write-ahead log above which nothing is stored: another program keeps reading the file."""
@@ -95,6 +96,7 @@ class Upkeep:
         index: Index,
         retention: Retention,
         hidden: dict[int, int],
+        wal: WalGuard,
         *,
         checkpoints: sqlite3.Connection,
         write_offload: Offload,
@@ -111,6 +113,7 @@ class Upkeep:
         self._index = index
         self._retention = retention
         self._hidden = hidden
+        self._wal = wal
         self._checkpoints = checkpoints
         self._write_offload = write_offload
         self._offload = offload
@@ -216,6 +219,9 @@ class Upkeep:
         self._gate.watch.begin_checkpoint()
         try:
             self._offload(self._checkpoint_log, how)
+        except WalCut as error:
+            self._gate.stop(str(error))
+            raise StoreUnavailable(str(error)) from error
         except sqlite3.Error as error:
             raise self._gate.write_failed(error) from error
         except OSError as error:
@@ -226,8 +232,8 @@ class Upkeep:
         return self._gate.watch.wal_bytes
 
     def _checkpoint_log(self, how: str) -> None:
-        self._gate.watch.sync_wal()
-        self._checkpoints.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
+        self._wal.sync()
+        self._wal.checkpoint(self._checkpoints, how)
 
     def _maintain_index(self, last_id: int, how: str) -> None:
         if not self._index.building:
