@@ -8,6 +8,7 @@ from gevent.threadpool import ThreadPool
 
 from chat_server.engines.engine import Engine
 from chat_server.engines.memory import MemoryEngine
+from chat_server.engines.sqlite.damage import is_corruption
 from chat_server.engines.sqlite.data_file_lock import StoreLocked
 from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.schema import ForeignFile, SchemaTooNew
@@ -43,7 +44,8 @@ def open_engine(config: Config, clock: Callable[[], float]) -> Engine:
     except OSError as error:
         raise CannotStart(f"cannot store data at {error.filename or path}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise CannotStart(f"cannot use the data file {path}: {error}") from error
+        advice = ": restore a backup" if is_corruption(error) else ""
+        raise CannotStart(f"cannot use the data file {path}: {error}{advice}") from error
 
 
 def _thread() -> Callable[..., Any]:

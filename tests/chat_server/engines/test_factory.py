@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import gevent
 import pytest
 
+from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.factory import CannotStart, open_engine
 from chat_server.engines.sqlite.reader import LogReader
 from chat_server.settings import load
@@ -128,3 +130,32 @@ def test_file_that_is_in_use_is_reported_in_one_line(open_at: Callable[..., Any]
     open_at()
     with pytest.raises(CannotStart, match="in use by the server with process id"):
         open_at()
+
+
+@pytest.mark.parametrize(("suffix", "refusals"), [("", range(20, 200)), ("-index", range(1))])
+def test_bytes_of_the_schema_that_are_no_text_are_damage(
+    tmp_path: Path, suffix: str, refusals: range
+) -> None:
+    """Given any byte of the schema that is not UTF-8: an index is made again, a data file is refused."""
+    path = tmp_path / "data.db"
+    config = load.load(["--store", f"sqlite:///{path}"], {"HOME": str(tmp_path)})
+    with closing(open_engine(config, lambda: 1.7e9)) as store:
+        Pen(store).say("a", *map(str, range(30)))
+    good = {one: one.read_bytes() for one in tmp_path.glob("data.db*")}
+    file = path.with_name(path.name + suffix)
+    begins = [found.start() for found in re.finditer(b"CREATE (TABLE|INDEX)", good[file])]
+    refused: list[Exception] = []
+    for at in (begin + offset for begin in begins for offset in range(-40, 100, 13)):
+        for one, data in good.items():
+            one.write_bytes(data)
+        file.write_bytes(good[file][:at] + b"\x8e" + good[file][at + 1 :])
+        try:
+            with closing(open_engine(config, lambda: 1.7e9)) as store:
+                rooms = store.public_rooms()
+                found = store.read(rooms[0].id, "a", 0, 99, 99, newest=True)
+                assert len(found) == 30 or not suffix, at
+        except (CannotStart, StoreUnavailable) as error:
+            refused.append(error)
+    assert len(refused) in refusals
+    sentences = [str(error) for error in refused if isinstance(error, CannotStart)]
+    assert all(str(path) in sentence and "\n" not in sentence for sentence in sentences)

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 CACHE_KIB: Final = 64 * 1024
 """Page cache in KiB of a writing connection: recently changed pages are likely to change again."""
@@ -18,12 +18,56 @@ PAGE_BYTES: Final = 1024
 log to a third, and cost a batch of hundreds nothing."""
 
 
+class NotText(sqlite3.DatabaseError):
+    """SQLite has said something that is not UTF-8: the schema that it quotes is damaged."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def __init__(self) -> None:
+        super().__init__("database disk image is malformed: its schema is not UTF-8")
+
+
+class Connection(sqlite3.Connection):
+    """Raises `NotText` where the sqlite3 module raises `UnicodeDecodeError`, which is no `sqlite3.Error`."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Execute a statement."""
+        try:
+            return _execute(self, sql, parameters)
+        except UnicodeDecodeError as error:
+            raise NotText from error
+
+    def executemany(self, sql: str, parameters: Any, /) -> sqlite3.Cursor:
+        """Execute a statement with each of the parameters."""
+        try:
+            return _executemany(self, sql, parameters)
+        except UnicodeDecodeError as error:
+            raise NotText from error
+
+    def executescript(self, script: str, /) -> sqlite3.Cursor:
+        """Execute statements."""
+        try:
+            return _executescript(self, script)
+        except UnicodeDecodeError as error:
+            raise NotText from error
+
+
+_execute: Final = sqlite3.Connection.execute
+_executemany: Final = sqlite3.Connection.executemany
+_executescript: Final = sqlite3.Connection.executescript
+
+
+def open_uri(uri: str) -> Connection:
+    """Open a connection without implicit transactions, which never waits for a lock."""
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=0, check_same_thread=False, factory=Connection
+    )
+
+
 def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
     """Open a connection without implicit transactions and checkpoints, which never waits for a lock."""
     _create(path)
-    connection = sqlite3.connect(
-        path.absolute().as_uri(), uri=True, isolation_level=None, timeout=0, check_same_thread=False
-    )
+    connection = open_uri(path.absolute().as_uri())
     try:
         _configure(connection, full_sync=full_sync)
     except BaseException:
@@ -48,13 +92,7 @@ def connect_index(index: Path, log: Path) -> sqlite3.Connection:
 
 def connect_to_read(index: Path, log: Path) -> sqlite3.Connection:
     """Open the index and, attached as `log`, the log, both for reading only."""
-    connection = sqlite3.connect(
-        f"{index.absolute().as_uri()}?mode=ro",
-        uri=True,
-        isolation_level=None,
-        timeout=0,
-        check_same_thread=False,
-    )
+    connection = open_uri(f"{index.absolute().as_uri()}?mode=ro")
     try:
         connection.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
         connection.execute("PRAGMA temp_store = MEMORY")

@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from chat_server.engines.sqlite.connect import open_uri
+
 APPLICATION_ID: Final = 0x47526D31
 """`GRm1` in the header of a data file (sqlite.org/fileformat.html, 1.3.10), from schema version 3 on."""
 
@@ -142,12 +144,12 @@ def check_own(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+        with closing(open_uri(f"{path.absolute().as_uri()}?{how}")) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
             raise ForeignFile(
                 f"{path} is not a data file of Greenroom, nor any database: {advice}"
             ) from error

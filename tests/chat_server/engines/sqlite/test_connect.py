@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from chat_server.engines.sqlite.connect import connect
+from chat_server.engines.sqlite.connect import Connection, NotText, connect, open_uri
+from chat_server.engines.sqlite.damage import is_corruption
 
 
 def test_new_file_is_private(tmp_path: Path) -> None:
@@ -38,3 +39,22 @@ def test_failed_connect_closes_the_file(tmp_path: Path, held: Callable[[Path], l
         connect(path, full_sync=False)
     assert raised.tb  # the traceback keeps open files alive
     assert held(tmp_path) == []
+
+
+def test_error_of_sqlite_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
+    """The sqlite3 module raises `UnicodeDecodeError`, which is none of its own errors."""
+    path = tmp_path / "db"
+    with closing(connect(path, full_sync=False)) as connection:
+        connection.execute("CREATE TABLE place (x)")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE place (x)", b"CREATE TABLE place \x8ex)"))
+    calls: tuple[Callable[[Connection], object], ...] = (
+        lambda connection: connection.execute("SELECT 1 FROM place"),
+        lambda connection: connection.executemany("INSERT INTO place VALUES (?)", [(1,)]),
+        lambda connection: connection.executescript("SELECT 1 FROM place;"),
+    )
+    for call in calls:
+        with closing(open_uri(path.as_uri())) as connection:
+            with pytest.raises(NotText, match="malformed") as raised:
+                call(connection)
+            assert is_corruption(raised.value)
