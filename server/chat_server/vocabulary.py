@@ -250,7 +250,8 @@ EVENTS: Final[Mapping[LogEvent, Event]] = {
         ("reason", "count", "duration_s"),
     ),
     LogEvent.ROW_UNREADABLE: Event(
-        "Messages of the log are damaged or missing: clients get a `gap`. Once a run for each range of seqs.",
+        "Messages of the log are damaged or missing: clients get a `gap`. Or a room or session is damaged, "
+        "as `error` says. Once a run for each.",
         ("room", "seq", "last_seq", "error"),
     ),
     LogEvent.FEEDING_FAILED: Event(

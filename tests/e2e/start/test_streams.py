@@ -59,6 +59,23 @@ def test_descriptors_of_closed_standard_streams_are_not_reused(tmp_path: Path, s
     assert {Path(f"/proc/{pid}/fd/{number}").readlink() for number in range(3)} == {Path("/dev/null")}
 
 
+@pytest.mark.parametrize("redirections", [">&-", "<&- >&- 2>&-"])
+def test_server_that_would_log_to_a_closed_standard_output_does_not_start(
+    redirections: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirections}', SERVER, *STORE_IN_MEMORY],
+        env=clean_environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    said = "chat-server: cannot write the log to standard output: standard output is closed\n"
+    assert done.stderr == ("" if "2>&-" in redirections else said)
+
+
 @pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full"])
 def test_exit_code_of_a_refused_start_does_not_depend_on_standard_error(
     redirections: str, tmp_path: Path

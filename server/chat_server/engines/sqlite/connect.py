@@ -28,7 +28,13 @@ class NotText(sqlite3.DatabaseError):
 
 
 class Connection(sqlite3.Connection):
-    """Raises `NotText` where the sqlite3 module raises `UnicodeDecodeError`, which is no `sqlite3.Error`."""
+    """Raises `NotText` where the sqlite3 module raises `UnicodeDecodeError`, which is no `sqlite3.Error`.
+
+    `raw_execute` and `raw_executemany`, for each batch of messages, do not: that would be one more call.
+    """
+
+    raw_execute = sqlite3.Connection.execute
+    raw_executemany = sqlite3.Connection.executemany
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         """Execute a statement."""
@@ -64,7 +70,7 @@ def open_uri(uri: str) -> Connection:
     )
 
 
-def connect(path: Path, *, full_sync: bool) -> sqlite3.Connection:
+def connect(path: Path, *, full_sync: bool) -> Connection:
     """Open a connection without implicit transactions and checkpoints, which never waits for a lock."""
     _create(path)
     connection = open_uri(path.absolute().as_uri())

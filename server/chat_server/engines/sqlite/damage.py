@@ -95,6 +95,7 @@ class UnreadableRows:
         self._lock = threading.Lock()
         self._ranges: dict[int, list[tuple[int, int]]] = {}  # by room id, ascending, disjoint
         self._count = 0
+        self._notes: set[str] = set()  # what else was found
         self._new: list[Unreadable] = []
         self.messages = 0
         """Number of messages in all ranges."""
@@ -114,6 +115,13 @@ class UnreadableRows:
         """Note that the row of the log with this id cannot be read; its room and seq are not known."""
         if isinstance(number, int):
             self.add(0, "", number, number, f"row {number}: {error}")
+
+    def note(self, what: str) -> None:
+        """Note that something else than a message is damaged; once for each sentence."""
+        with self._lock:
+            if what not in self._notes and len(self._notes) < MAX_RANGES:
+                self._notes.add(what)
+                self._new.append(Unreadable("", 0, 0, what))
 
     def parts_not_in(self, room: int, first: int, last: int) -> list[tuple[int, int]]:
         """Return the parts of a range of seqs that are not known to be unreadable."""

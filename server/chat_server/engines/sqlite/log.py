@@ -154,7 +154,7 @@ class SqliteEngine:
     def public_rooms(self) -> list[StoredRoom]:
         """Return the public rooms, by their last messages. Raises `StoreUnavailable`."""
         try:
-            rooms = self._load_heads(registry.public_rooms(self._connection))
+            rooms = self._load_heads(registry.public_rooms(self._connection, self._unreadable.note))
             last_rows = self._loop_reader.last_rows([room.id for room in rooms], self._last_id)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
@@ -170,14 +170,14 @@ class SqliteEngine:
     def resumable_sessions(self) -> list[SessionRecord]:
         """Return the sessions that have not ended. Raises `StoreUnavailable`."""
         try:
-            return registry.sessions(self._connection)
+            return registry.sessions(self._connection, self._unreadable.note)
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
 
     def conversations_of(self, identities: Collection[int]) -> list[StoredConversation]:
         """Return the conversations of `identities`, and close all others. Raises `StoreUnavailable`."""
         try:
-            found = registry.conversations(self._connection, identities)
+            found = registry.conversations(self._connection, identities, self._unreadable.note)
             rooms = self._load_heads([conversation.room for conversation in found])
         except sqlite3.Error as error:
             raise StoreUnavailable(str(error)) from error
@@ -289,7 +289,7 @@ class SqliteEngine:
                 self._write_batch(rows, states)
         except BaseException as error:
             heads.update(bases)
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, UnicodeDecodeError)):
                 raise self._gate.write_failed(error) from error
             raise
         stored_at: Any = range(self._last_id + 1, row_id + 1)  # opaque to the core: ids of rows
@@ -309,19 +309,19 @@ class SqliteEngine:
     def _write_batch(self, rows: Sequence[Row], states: Sequence[ConversationRow]) -> None:
         connection = self._connection
         if len(rows) == 1 and not states:
-            connection.execute(INSERT, rows[0])  # its own transaction
+            connection.raw_execute(INSERT, rows[0])  # its own transaction
             return
-        connection.execute("BEGIN IMMEDIATE")
+        connection.raw_execute("BEGIN IMMEDIATE")
         try:
             registry.write_states(connection, states)
-            connection.executemany(INSERT, rows)
+            connection.raw_executemany(INSERT, rows)
             if not rows and not states:
                 for statement in WRITE_PROBE:
-                    connection.execute(statement)
-            connection.execute("COMMIT")
+                    connection.raw_execute(statement)
+            connection.raw_execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                connection.raw_execute("ROLLBACK")
             raise
 
     def release(self, room: int) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from chat_protocol.events import MessageEvent
 from chat_server.core.ports.log import UNBOUNDED_BYTES, StoredAt, StoreUnavailable
 from chat_server.core.ports.registry import StoredRoom
-from chat_server.engines.sqlite import refs
+from chat_server.engines.sqlite import refs, registry
 from chat_server.engines.sqlite.connect import connect_to_read
 from chat_server.engines.sqlite.damage import LogScan, UnreadableRows, is_at, is_bad_content
 from chat_server.engines.sqlite.index import Index, heads_of
@@ -157,7 +157,8 @@ class LogReader:
             row = (
                 self._connect()
                 .execute(
-                    "SELECT id, name, low, high, trimmed, (SELECT max(seq) FROM place WHERE room = rooms.id) "
+                    "SELECT id, CAST(name AS BLOB), low, high, trimmed, "
+                    "(SELECT max(seq) FROM place WHERE room = rooms.id) "
                     "FROM log.rooms WHERE key = ? AND low IS NOT NULL",
                     (key,),
                 )
@@ -166,7 +167,8 @@ class LogReader:
         if row is None:
             return None
         room, name, low, high, trimmed, last = row
-        return StoredRoom(room, name, key, (low, high), max(last or 0, trimmed), trimmed)
+        named = registry.room_names(name, key.encode()) or (key, key)
+        return StoredRoom(room, named[0], key, (low, high), max(last or 0, trimmed), trimmed)
 
     def find(self, stored_at: StoredAt) -> MessageEvent | None:
         """Return the message of a log row, None if it does not exist, or is damaged."""
@@ -178,9 +180,10 @@ class LogReader:
                 return None
             if row is None:
                 return None
-            query = "SELECT name FROM log.rooms WHERE id = ? AND hidden < ?"
+            query = "SELECT CAST(name AS BLOB), CAST(key AS BLOB) FROM log.rooms WHERE id = ? AND hidden < ?"
             found = self._connect().execute(query, row[1:3]).fetchone()
-        return None if found is None else from_row(row, found[0])  # None: its room has ended
+        named = None if found is None else registry.room_names(*found)  # None: its room has ended
+        return None if named is None else from_row(row, named[0])
 
     def close(self) -> None:
         """Close the connection."""

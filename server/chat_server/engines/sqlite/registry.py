@@ -1,7 +1,11 @@
-"""The statements of the registry: identities, sessions, rooms, and conversations with their states."""
+"""The statements of the registry: identities, sessions, rooms, and conversations with their states.
+
+Texts are read as bytes, since one that is damaged may not be UTF-8: then its row is left out and noted,
+unless the name of a room can be taken from its key, or the key from the name.
+"""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from chat_protocol import names
@@ -22,13 +26,42 @@ _CONVERSATION_IDS = """
 """  # CROSS JOIN: in this order, by the indexes on `low` and `high`
 
 _CONVERSATIONS = """
-    SELECT r.id, r.name, r.key, r.low, r.high, r.trimmed, low.name, high.name, s.seq, s.closed_by
+    SELECT r.id, CAST(r.name AS BLOB), CAST(r.key AS BLOB), r.low, r.high, r.trimmed,
+    CAST(low.name AS BLOB), CAST(high.name AS BLOB), s.seq, s.closed_by
     FROM own CROSS JOIN rooms r ON r.id = own.id
     LEFT JOIN identities low ON low.id = r.low
     LEFT JOIN identities high ON high.id = r.high
     LEFT JOIN standings s ON s.room = r.id
     ORDER BY own.id
 """
+
+Note = Callable[[str], None]
+"""Takes a sentence about a row that is damaged."""
+
+
+def _text(value: object) -> str | None:
+    """Return a text that was read as bytes, None if it is damaged."""
+    try:
+        return value.decode() if isinstance(value, bytes) else None
+    except UnicodeDecodeError:
+        return None
+
+
+def room_names(name: object, key: object) -> tuple[str, str] | None:
+    """Return name and key of a room that were read as bytes, one from the other if it is damaged."""
+    known, folded = _text(name), _text(key)
+    if known is not None:
+        return known, names.fold(known) if folded is None else folded
+    return None if folded is None else (folded, folded)
+
+
+def _noted_room_names(room: int, name: object, key: object, note: Note) -> tuple[str, str] | None:
+    found = room_names(name, key)
+    if found is None:
+        note(f"room {room} is left out: its name and its key are damaged")
+    elif _text(name) is None or _text(key) is None:
+        note(f"room {room}: its name or its key is damaged, and taken from the other")
+    return found
 
 
 def last_ids(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -86,7 +119,7 @@ def write_changes(
 
 def _stored_room(connection: sqlite3.Connection, room: NewRoom) -> StoredRoom | None:
     """Return the room if it is stored already: its first messages were not."""
-    query = "SELECT id, name, key, ended, max(hidden, trimmed) FROM rooms WHERE "
+    query = "SELECT id, CAST(name AS BLOB), CAST(key AS BLOB), ended, max(hidden, trimmed) FROM rooms WHERE "
     if room.pair is None:
         found = connection.execute(query + "key = ? AND low IS NULL", (room.key,))
     else:
@@ -94,7 +127,11 @@ def _stored_room(connection: sqlite3.Connection, room: NewRoom) -> StoredRoom | 
     row = found.fetchone()
     if row is None:
         return None
-    number, name, key, ended, head = row
+    number, stored_name, stored_key, ended, head = row
+    named = room_names(stored_name, stored_key)
+    if named is None:
+        named = (room.name, room.key) if room.pair is None else _unique_name(connection, room)
+    name, key = named
     if not ended:
         return StoredRoom(number, name, key, room.pair)
     connection.execute("UPDATE rooms SET ended = 0, name = ? WHERE id = ?", (room.name, number))
@@ -123,12 +160,18 @@ def write_states(connection: sqlite3.Connection, states: Sequence[ConversationRo
             )
 
 
-def public_rooms(connection: sqlite3.Connection) -> list[StoredRoom]:
+def public_rooms(connection: sqlite3.Connection, note: Note) -> list[StoredRoom]:
     """Return the public rooms that have not ended; `head` as in `conversations`."""
     rows = connection.execute(
-        "SELECT id, name, key, max(hidden, trimmed) FROM rooms WHERE low IS NULL AND NOT ended ORDER BY id"
+        "SELECT id, CAST(name AS BLOB), CAST(key AS BLOB), max(hidden, trimmed) FROM rooms "
+        "WHERE low IS NULL AND NOT ended ORDER BY id"
     )
-    return [StoredRoom(room, name, key, None, trimmed, trimmed) for room, name, key, trimmed in rows]
+    found = []
+    for room, name, key, trimmed in rows:
+        named = _noted_room_names(room, name, key, note)
+        if named is not None:
+            found.append(StoredRoom(room, *named, None, trimmed, trimmed))
+    return found
 
 
 def ended_head(connection: sqlite3.Connection, key: str) -> int:
@@ -144,13 +187,25 @@ def hidden_seqs(connection: sqlite3.Connection) -> dict[int, int]:
     return dict(connection.execute("SELECT id, hidden FROM rooms WHERE hidden > trimmed"))
 
 
-def sessions(connection: sqlite3.Connection) -> list[SessionRecord]:
+def sessions(connection: sqlite3.Connection, note: Note) -> list[SessionRecord]:
     """Return the sessions that have not ended."""
-    rows = connection.execute("SELECT id, identity, name, secret_hash FROM sessions ORDER BY identity, id")
-    return [SessionRecord(*row) for row in rows]
+    rows = connection.execute(
+        "SELECT CAST(id AS BLOB), identity, CAST(name AS BLOB), secret_hash FROM sessions "
+        "ORDER BY identity, id"
+    )
+    found = []
+    for stored_id, identity, stored_name, secret_hash in rows:
+        session, name = _text(stored_id), _text(stored_name)
+        if session is None or name is None or not isinstance(secret_hash, bytes):
+            note(f"the session of identity {identity} is left out: it is damaged")
+        else:
+            found.append(SessionRecord(session, identity, name, secret_hash))
+    return found
 
 
-def conversations(connection: sqlite3.Connection, identities: Collection[int]) -> list[StoredConversation]:
+def conversations(
+    connection: sqlite3.Connection, identities: Collection[int], note: Note
+) -> list[StoredConversation]:
     """Return the conversations of these identities, and close all others, whose users cannot come back.
 
     `room.head` is the last deleted seq only; the caller takes the heads of kept messages from the index.
@@ -167,15 +222,14 @@ def conversations(connection: sqlite3.Connection, identities: Collection[int]) -
     finally:
         connection.execute("DROP TABLE back")
         connection.execute("DROP TABLE own")
-    return [
-        StoredConversation(
-            StoredRoom(room, name, key, (low, high), trimmed),
-            (low_name or "", high_name or ""),
-            since,
-            closed_by,
-        )
-        for room, name, key, low, high, trimmed, low_name, high_name, since, closed_by in rows
-    ]
+    found = []
+    for room, name, key, low, high, trimmed, low_name, high_name, since, closed_by in rows:
+        named = _noted_room_names(room, name, key, note)
+        if named is not None:
+            stored = StoredRoom(room, *named, (low, high), trimmed)
+            users = _text(low_name) or "", _text(high_name) or ""
+            found.append(StoredConversation(stored, users, since, closed_by))
+    return found
 
 
 def _unique_name(connection: sqlite3.Connection, room: NewRoom) -> tuple[str, str]:

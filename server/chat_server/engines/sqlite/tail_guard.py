@@ -108,8 +108,8 @@ def begin_epoch(
 
     `tail_lost`: known otherwise. Then no session can be resumed, so no name must be held.
     """
-    row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-    epoch: str = row[0] if row else ""
+    row = connection.execute("SELECT CAST(value AS BLOB) FROM meta WHERE key = 'epoch'").fetchone()
+    epoch: str = row[0].decode(errors="replace") if row else ""  # a damaged one matches no mark
     changed = False
     if tail_lost or not epoch or not guard.matches(last_id, epoch):
         changed = bool(epoch)

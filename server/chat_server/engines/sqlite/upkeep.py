@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from chat_server.core.ports.log import StoreUnavailable
-from chat_server.engines.sqlite.connect import transaction
+from chat_server.engines.sqlite.connect import NotText, transaction
 from chat_server.engines.sqlite.damage import is_corruption
 from chat_server.engines.sqlite.files import LOOK_INTERVAL_S, FileWatch
 from chat_server.engines.sqlite.index import Index
@@ -79,8 +79,10 @@ class WriteGate:
         """Let nothing be stored until the next start."""
         self._broken, self.look_due_at = why, 0.0
 
-    def write_failed(self, error: sqlite3.Error) -> StoreUnavailable:
+    def write_failed(self, error: sqlite3.Error | UnicodeDecodeError) -> StoreUnavailable:
         """Return what to raise for an error of a write; one that means damage lets nothing more be stored."""
+        if isinstance(error, UnicodeDecodeError):
+            error = NotText()
         if is_corruption(error):
             self.stop(f"{self._path} is damaged ({error}): restart the server, or restore a backup")
         return StoreUnavailable(self._broken or str(error))

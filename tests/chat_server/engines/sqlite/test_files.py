@@ -248,6 +248,23 @@ def test_damage_found_by_a_write_lets_nothing_more_be_stored(
     assert len(texts(store, pen.room("a"))) == 100  # but read
 
 
+def test_damage_of_the_schema_found_by_a_write_lets_nothing_more_be_stored(
+    store: SqliteEngine, pen: Pen, path: Path
+) -> None:
+    """Given another program that changes the schema to what is not UTF-8, so that SQLite cannot quote it."""
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("PRAGMA writable_schema = ON")
+        other.execute(
+            "UPDATE sqlite_master SET sql = CAST(x'435245415445205441424c45206c6f67208e' AS TEXT) "
+            "WHERE name = 'log'"
+        )
+        other.execute("PRAGMA schema_version = 999")
+    with pytest.raises(StoreUnavailable, match="is damaged"):
+        pen.append((pen.room("a"), "x"))
+    assert "is damaged" in refused(store, pen)
+    close_anyhow(store)
+
+
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB])
 def test_damage_found_by_a_checkpoint_lets_nothing_more_be_stored(
     store: SqliteEngine, pen: Pen, monkeypatch: pytest.MonkeyPatch, code: int
