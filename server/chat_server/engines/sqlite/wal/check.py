@@ -151,7 +151,7 @@ class WalCheck:
             data = os.pread(self._wal, count * size, HEADER_BYTES + begin * size)
             if len(data) < count * size:
                 return False
-            if any(data[8 + at :: size] != salts[at : at + 1] * count for at in range(8)):
+            if data[8:16] != salts or (count > 1 and _salts_differ(data, salts, size)):
                 return False
             # Of a page that was cut off the end is zero, since a hole ends where a frame begins.
             ends = data[size - 1 :: size]
@@ -199,6 +199,12 @@ class WalCheck:
             return _NOTHING
         (copied,) = _SHM_BACKFILL.unpack_from(data, 2 * size)
         return Committed(frames, salts, page_bytes & 0xFE00 | (page_bytes & 1) << 16, copied)
+
+
+def _salts_differ(data: bytes, salts: bytes, size: int) -> bool:
+    """Return whether a frame of `size` bytes each has other salts."""
+    count = len(data) // size
+    return any(data[8 + at :: size].count(salts[at]) != count for at in range(8))
 
 
 def _checksum(content: bytes, one: int, two: int, *, big_endian: bool) -> tuple[int, int]:
