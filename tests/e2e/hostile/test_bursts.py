@@ -14,7 +14,7 @@ def said_at(peer: NdjsonPeer) -> float:
     return float(peer.expect("message", message="done")["timestamp"])
 
 
-def test_a_burst_of_a_thousand_questions_blocks_nobody(start_server: StartServer, connect: Connect) -> None:
+def test_a_burst_of_questions_blocks_nobody(start_server: StartServer, connect: Connect) -> None:
     # Given hundreds of connections of one address, and one of another
     server = start_server("--limit-loopback")
     eves = [
