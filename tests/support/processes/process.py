@@ -18,6 +18,12 @@ T = TypeVar("T")
 LogLine = dict[str, Any]
 
 
+def strangers_may_run() -> bool:
+    """Return whether another user than this one may run the programs here: not in a folder of one's own."""
+    folders = [BIN_DIR, *BIN_DIR.parents]
+    return os.geteuid() == 0 and all(folder.stat().st_mode & 0o5 == 0o5 for folder in folders)
+
+
 def clean_environment(folder: Path) -> dict[str, str]:
     """Return an environment without the developer's own settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("CHAT_", "XDG_"))}

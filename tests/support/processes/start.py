@@ -1,5 +1,8 @@
 """A server that is started by a shell, with redirections, and leaves its log in a file."""
 
+import contextlib
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ class Start:
             env=clean_environment(folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            process_group=0,
         )
 
     def _log_to(self) -> tuple[str, str]:
@@ -40,5 +44,6 @@ class Start:
         return matching_lines(text.rpartition("\n")[0], event)
 
     def close(self) -> None:
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # in a pipeline, the server is a child of the shell
         self.process.wait()
