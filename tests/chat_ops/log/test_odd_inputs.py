@@ -243,10 +243,10 @@ def test_absurd_sizes_give_one_line(tmp_path: Path, words: tuple[str, ...]) -> N
 )
 @pytest.mark.parametrize("number", ["9" * 30, "-1", "1e9", "٣", "nan"])
 def test_absurd_numbers_of_rows_are_wrong_usage(tmp_path: Path, report: str, flag: str, number: str) -> None:
-    done = run(report, flag, number, two_lines(tmp_path / "log"))
-    assert done.returncode == 2
-    assert "must be a number from" in done.stderr
-    assert "Traceback" not in done.stderr
+    answer = ReportAnswer(report, flag, number, two_lines(tmp_path / "log"))
+    assert answer.code == 2
+    assert "must be a number from" in answer.errors
+    assert "Traceback" not in answer.errors
 
 
 @pytest.mark.parametrize("noise", ["nan", "inf", "-1"])
