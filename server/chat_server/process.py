@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import gevent
 from structlog.typing import FilteringBoundLogger
@@ -83,8 +83,10 @@ def _run(early_signals: Sequence[int]) -> int:
     return _serve(server, argv, environ, early_signals)
 
 
-def _serve(server: Server, argv: Sequence[str], environ: dict[str, str], early_signals: Sequence[int]) -> int:
-    """Start the server, wait until it has stopped, and return the exit code."""
+def _serve(
+    server: Server, argv: Sequence[str], environ: dict[str, str], early_signals: Sequence[int]
+) -> NoReturn:
+    """Start the server, wait until it has stopped, and end the process."""
     sys.stderr = error_stream = BackgroundErrorStream(streams.STDERR)
     log_failed_greenlets(server.log)
     signals = Signals(server, lambda config: settings.reload_limits(config, argv, environ), error_stream)
@@ -103,7 +105,9 @@ def _serve(server: Server, argv: Sequence[str], environ: dict[str, str], early_s
     if operator_console is not None:
         operator_console.close()
     error_stream.wait_written(STDERR_WAIT_S)
-    return 0
+    # All is stored, logged and closed. The interpreter's own way out takes apart what native threads still
+    # use, which can crash the process: a stop that was in order would look like a failure.
+    os._exit(0)
 
 
 def _start_console(server: Server) -> Console:

@@ -116,3 +116,16 @@ def test_service_manager_is_notified_when_the_server_serves(
         assert manager.recv(100) == b"READY=1"
         server.send_signal(signal.SIGTERM)
         assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_stopped_server_takes_nothing_apart_that_its_threads_still_use(tmp_path: Path) -> None:
+    """The interpreter's own way out, which runs `atexit`, may crash beside native threads."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import atexit\natexit.register(lambda: open({str(tmp_path / 'taken-apart')!r}, 'w').close())\n"
+    )
+    start = Start(tmp_path, environ={"PYTHONPATH": str(tmp_path)})
+    start.wait_serving()
+    start.process.terminate()
+    assert start.process.wait(TIMEOUT_S) == 0
+    assert start.entries("server_stopped")
+    assert not (tmp_path / "taken-apart").exists()

@@ -16,11 +16,13 @@ STORE_IN_MEMORY = ("--port", "0", "--store", "memory")
 class Start:
     """A server that is started with a shell's redirections, and leaves its log in a file."""
 
-    def __init__(self, folder: Path, redirections: str = "", *flags: str) -> None:
+    def __init__(
+        self, folder: Path, redirections: str = "", *flags: str, environ: dict[str, str] | None = None
+    ) -> None:
         self.log = folder / "chat.log"
         self.process = subprocess.Popen(
             ["sh", "-c", f'exec "$0" "$@" {redirections}', SERVER, *STORE_IN_MEMORY, *self._log_to(), *flags],
-            env=clean_environment(folder),
+            env=clean_environment(folder) | (environ or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             process_group=0,
