@@ -20,6 +20,8 @@ from chat_server.core.ports.registry import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chat_server.engines.sqlite.log import SqliteEngine
+
 UNLIMITED = 10**6
 
 
@@ -160,3 +162,12 @@ def events(engine: Any, room: Room | StoredRoom, *, newest: bool = False) -> lis
 def texts(engine: Any, room: Room | StoredRoom) -> list[str]:
     """Return the texts of all messages of a room."""
     return [event.message for event in events(engine, room)]
+
+
+def say_around_upkeep(store: SqliteEngine) -> Pen:
+    """Write fifty messages in room a that upkeep copies into the data file, and fifty that it does not."""
+    pen = Pen(store)
+    pen.say("a", *map(str, range(50)))
+    store.maintain()
+    pen.say("a", *map(str, range(50, 100)))
+    return pen

@@ -21,7 +21,7 @@ from chat_server.engines.sqlite.data_file_lock import SIDE_FILES
 from chat_server.engines.sqlite.files import LOOK_INTERVAL_S
 from chat_server.engines.sqlite.log import SqliteEngine
 from support.engines.kinds import SetClock
-from support.engines.pen import Pen, texts
+from support.engines.pen import Pen, say_around_upkeep, texts
 from support.engines.program import run_program
 
 Open = Callable[..., SqliteEngine]
@@ -74,10 +74,7 @@ def refused(store: SqliteEngine, pen: Pen) -> str:
 @pytest.fixture
 def store(open_store: Open) -> SqliteEngine:
     store = open_store()
-    pen = Pen(store)
-    pen.say("a", *map(str, range(50)))
-    store.maintain()
-    pen.say("a", *map(str, range(50, 100)))
+    say_around_upkeep(store)
     return store
 
 

@@ -16,7 +16,7 @@ from chat_server.core.ports.log import StoreUnavailable
 from chat_server.engines.sqlite.log import SqliteEngine
 from chat_server.engines.sqlite.wal.guard import ASIDE_SUFFIX, WalCut
 from support.engines.kinds import open_sqlite
-from support.engines.pen import Pen, texts
+from support.engines.pen import Pen, say_around_upkeep, texts
 from support.engines.program import run_program
 
 Open = Callable[..., SqliteEngine]
@@ -112,11 +112,7 @@ def store(open_store: Open) -> SqliteEngine:
 
 @pytest.fixture
 def pen(store: SqliteEngine) -> Pen:
-    pen = Pen(store)
-    pen.say("a", *map(str, range(50)))
-    store.maintain()
-    pen.say("a", *map(str, range(50, 100)))
-    return pen
+    return say_around_upkeep(store)
 
 
 @pytest.fixture
