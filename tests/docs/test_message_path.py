@@ -35,6 +35,7 @@ CALLED_BY_STEPS = {
     "chat_server/core/sessions/session.py",
     "chat_server/engines/sqlite/tail_guard.py",
     "chat_server/jobs/commit_loop.py",
+    "chat_server/net/reader.py",
 }
 """Files besides the path: values that the steps compute with, the permission check, and the loop that drives
 the committer."""

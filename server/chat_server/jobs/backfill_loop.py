@@ -7,7 +7,8 @@ from gevent.event import Event
 from structlog.typing import FilteringBoundLogger
 
 from chat_server.core.delivery.backfill import Backfill
-from chat_server.net.turns import SLICE_PAUSE_S, TIME_SLICE_S
+from chat_server.net.event_loop import NEXT_ROUND_S
+from chat_server.net.turns import TIME_SLICE_S
 from chat_server.vocabulary import LogEvent
 
 
@@ -47,5 +48,5 @@ class BackfillLoop:
                 except Exception as error:  # noqa: BLE001  a bug of ours must not stop other sessions
                     self._log.error(LogEvent.INTERNAL_ERROR, exc_info=error)
                 if time.monotonic() > slice_ends:
-                    gevent.sleep(SLICE_PAUSE_S)
+                    gevent.sleep(NEXT_ROUND_S)
                     slice_ends = time.monotonic() + TIME_SLICE_S

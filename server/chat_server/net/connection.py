@@ -1,8 +1,8 @@
 """A connection: one greenlet reads the socket, decodes commands, passes them to the router, and closes.
 
-The greenlet waits on one persistent read watcher and calls the raw non-blocking `recv` when that fires: no
-exception and no system call without data. Any greenlet MAY call `close_with_bye`; it MUST NOT switch.
-Everything else runs in the connection's own greenlet. MUST NOT know rooms or the meaning of commands.
+The greenlet waits for input (net/reader.py) and calls the raw non-blocking `recv`: no exception and no system
+call without data. Any greenlet MAY call `close_with_bye`; it MUST NOT switch. Everything else runs in the
+connection's own greenlet. MUST NOT know rooms or the meaning of commands.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from chat_server.core.sessions import detached
 from chat_server.core.sessions.session import BaseSession
 from chat_server.net import tcp_info
 from chat_server.net.keepalive import enable_keepalive
-from chat_server.net.linger import CLOSE_LINGER_S, ReadInterrupted, read_to_end
+from chat_server.net.linger import CLOSE_LINGER_S, read_to_end
 from chat_server.net.outbox import Outbox
-from chat_server.net.turns import FIRST_READ_BYTES, TIME_SLICE_S
+from chat_server.net.reader import Reader, ReadInterrupted
+from chat_server.net.turns import FIRST_READ_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from chat_server.core.delivery.room import Session
     from chat_server.core.ports.link import Signal
     from chat_server.net.context import ConnectionContext
-    from chat_server.net.event_loop import LoopEvent, LoopTurn
+    from chat_server.net.event_loop import LoopEvent
     from chat_server.net.transport import Transport
 
-EV_READ: Final = 1  # libev's EV_READ
 READ_BYTES: Final = 16 * 1024
 """Bytes of one read: hundreds of commands, but few enough not to delay other sessions."""
 
@@ -51,33 +51,29 @@ class ConnectionOwner(Protocol):
         """Remove a closed connection."""
 
 
-class Connection:
+class Connection(Reader):
     """A peer's transport, codec, outbox and session."""
 
     __slots__ = (
-        "_context",
         "_drained",
         "_owner",
         "_port",
         "_watch",
-        "_watcher",
         "bytes_in",
         "codec",
         "end_reason",
-        "host",
         "opened_at",
         "outbox",
         "paused",
         "session",
         "transport",
-        "turn",
     )
 
     def __init__(
         self, transport: Transport, host: str, port: int, context: ConnectionContext, owner: ConnectionOwner
     ) -> None:
+        super().__init__(transport.fileno(), host, context)
         self.transport = transport
-        self.host = host
         self._port = port
         self.opened_at = context.clock.monotonic()
         self.bytes_in = 0
@@ -86,10 +82,7 @@ class Connection:
         self.outbox = Outbox(transport, context, self)
         self.session: Session = BaseSession(self, self.outbox, self.opened_at)
         self.paused = False
-        self.turn: LoopTurn | None = None  # of its wait for one, see net/turns.py
-        self._context = context
         self._owner = owner
-        self._watcher = context.loop.io(transport.fileno(), EV_READ)
         self._drained: LoopEvent | None = None
         self._watch: tcp_info.TcpWatch | None = None
 
@@ -105,6 +98,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001  a bug of ours must not affect other connections
             self._report_internal_error(error, None)
             self.end_reason = self.end_reason or ErrorCode.INTERNAL
+        self._watcher.stop()
         try:
             self._owner.on_disconnect(self)
             self._linger(peer_closed=peer_closed)
@@ -115,19 +109,11 @@ class Connection:
         """Read until the connection ends; return whether the peer closed its side."""
         context = self._context
         recv = self.transport.recv
-        wait = context.loop.wait
-        watcher = self._watcher
-        router = context.router
-        turns, polls, now = context.turns, context.loop.polls, context.clock.monotonic
+        router, wait_input = context.router, self._wait_input
+        self._start_reading()
         while self.end_reason is None:
             try:
-                wait(watcher)
-                if polls.iteration != turns.round:  # `Turns.is_over`, inlined: this saves a call per read
-                    turns.round, turns.slice_ends_at = polls.iteration, now() + TIME_SLICE_S
-                elif now() > turns.slice_ends_at:
-                    turns.wait(self)
-                    if self.outbox.closed:  # it has ended
-                        break
+                wait_input()
                 if context.reading_stopped:
                     self._wait_for_end()
                     break
@@ -182,7 +168,10 @@ class Connection:
                 self.wait(signal)
             if many and now() > turns.slice_ends_at and turns.is_over():
                 outbox.uncork()
-                turns.wait(self)
+                try:
+                    self._wait_turn()
+                except ReadInterrupted:
+                    break
             if self.end_reason is not None:  # possibly while this greenlet waited
                 break
         if many:
@@ -385,9 +374,7 @@ class Connection:
 
     def _end(self, reason: str) -> None:
         self.end_reason = reason
-        if self.turn is not None:
-            self.turn.set()
-        self._context.loop.cancel_wait(self._watcher, ReadInterrupted)
+        self._interrupt_wait()
 
 
 def _reset_reason(error: OSError) -> str:

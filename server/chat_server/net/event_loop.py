@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent.event import Event
-from gevent.hub import Waiter
+
+NEXT_ROUND_S: Final = 1e-6
+"""Seconds of a timer that ends in the next round: the loop looks at timers after it has polled its sockets.
+With 0, a sleep would be a callback, which runs before the poll."""
 
 
 class LoopEvent(Protocol):
@@ -25,17 +28,17 @@ class LoopEvent(Protocol):
         """Wait until it is set. May wait."""
 
 
-class LoopTurn(Protocol):
-    """What one greenlet waits for, once."""
-
-    def set(self) -> None:
-        """Wake the waiting greenlet, soon."""
-
-    def resume(self) -> object:
-        """Run the waiting greenlet until it waits again. In a callback of the loop only."""
+class GreenletSwitch(Protocol):
+    """Switches from one greenlet to the loop and back: what gevent's hub does, without an object per wait."""
 
     def wait(self) -> object:
-        """Wait until it is set, or resumed. May wait."""
+        """Switch to the loop until one of the others is called. In this greenlet only."""
+
+    def resume(self) -> object:
+        """Run the greenlet, which MUST be in `wait`, until it waits again. In a callback of the loop only."""
+
+    def throw(self, error: type[BaseException], /) -> object:
+        """Raise `error` in the greenlet, like `resume`."""
 
 
 class Watcher(Protocol):
@@ -43,7 +46,7 @@ class Watcher(Protocol):
 
     @property
     def active(self) -> bool:
-        """Whether it has been started."""
+        """Whether it has been started, and not stopped."""
 
     def start(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the descriptor is ready."""
@@ -73,9 +76,6 @@ class EventLoop(Protocol):
     def wait(self, watcher: Watcher, /) -> object:
         """Wait until the watcher's descriptor is ready."""
 
-    def cancel_wait(self, watcher: Watcher, error: type[BaseException], /) -> object:
-        """Raise `error` in the greenlet that waits for `watcher`, soon; do nothing if none does."""
-
     def io(self, descriptor: int, events: int, /) -> Watcher:
         """Return a watcher of a descriptor: 1 for reading, 2 for writing (libev's EV_READ, EV_WRITE)."""
 
@@ -85,11 +85,11 @@ class EventLoop(Protocol):
     def new_event(self) -> LoopEvent:
         """Return a new event."""
 
-    def new_turn(self) -> LoopTurn:
-        """Return a new turn."""
+    def new_switch(self) -> GreenletSwitch:
+        """Return the switch of the current greenlet."""
 
-    def call_later(self, seconds: float, callback: Callable[[], None], /) -> object:
-        """Run `callback` after so many seconds, once the loop has polled its sockets."""
+    def run_next_round(self, callback: Callable[[], None], /) -> object:
+        """Run `callback` in the next round, once the loop has polled its sockets."""
 
     def sleep(self, seconds: float, /) -> None:
         """Let other greenlets run for so many seconds."""
@@ -98,21 +98,16 @@ class EventLoop(Protocol):
         """Return a block that ends, without an error, after so many seconds."""
 
 
-class _Turn:
-    """A turn by gevent's `Waiter`: a fifth of the cost of its `Event`."""
+class _Switch:
+    """The switch of the current greenlet."""
 
-    __slots__ = ("_run_callback", "_waiter", "wait")
+    __slots__ = ("resume", "throw", "wait")
 
-    def __init__(self, run_callback: Callable[..., object]) -> None:
-        self._run_callback = run_callback
-        self._waiter = Waiter()
-        self.wait = self._waiter.get
-
-    def set(self) -> None:
-        self._run_callback(self._waiter.switch, None)
-
-    def resume(self) -> None:
-        self._waiter.switch(None)
+    def __init__(self, hub: Any) -> None:
+        greenlet: Any = gevent.getcurrent()
+        self.wait: Callable[[], object] = hub.switch
+        self.resume: Callable[[], object] = greenlet.switch
+        self.throw: Callable[[type[BaseException]], object] = greenlet.throw
 
 
 class GeventLoop:
@@ -120,19 +115,18 @@ class GeventLoop:
 
     def __init__(self) -> None:
         hub: Any = gevent.get_hub()
-        self.wait: Callable[[Watcher], object] = hub.wait  # bound here: it is called for every read
-        self.cancel_wait: Callable[[Watcher, type[BaseException]], object] = hub.cancel_wait
+        self.wait: Callable[[Watcher], object] = hub.wait
         self.io: Callable[[int, int], Watcher] = hub.loop.io
         self.run_callback: Callable[[Callable[[], None]], object] = hub.loop.run_callback
         self.new_event: Callable[[], LoopEvent] = Event
-        self.new_turn: Callable[[], LoopTurn] = partial(_Turn, hub.loop.run_callback)
+        self.new_switch: Callable[[], GreenletSwitch] = partial(_Switch, hub)
         self._new_timer: Callable[[float], object] = hub.loop.timer
         self.polls: Polls = hub.loop
         self.sleep: Callable[[float], None] = gevent.sleep
 
-    def call_later(self, seconds: float, callback: Callable[[], None], /) -> object:
-        """Run `callback` after so many seconds, once the loop has polled its sockets."""
-        timer: Any = self._new_timer(seconds)
+    def run_next_round(self, callback: Callable[[], None], /) -> object:
+        """Run `callback` in the next round, once the loop has polled its sockets."""
+        timer: Any = self._new_timer(NEXT_ROUND_S)
         timer.start(callback)
         return timer
 

@@ -16,10 +16,6 @@ LINGER_PAUSE_S: Final = 0.01
 """Seconds after a whole read, so that a peer that floods costs no more than one that has gone."""
 
 
-class ReadInterrupted(BaseException):
-    """Thrown into a waiting reader whose connection was ended by another greenlet."""
-
-
 def read_to_end(loop: EventLoop, watcher: Watcher, transport: Transport) -> None:
     """Read until the peer closes: closing with unread input would reset it (RFC 1122). May wait.
 
@@ -29,8 +25,8 @@ def read_to_end(loop: EventLoop, watcher: Watcher, transport: Transport) -> None
         try:
             loop.wait(watcher)
             size = len(transport.recv(LINGER_READ_BYTES))
-        except (BlockingIOError, ReadInterrupted):
-            continue  # meant for the reader, which had something to read at the same time
+        except BlockingIOError:
+            continue
         if not size:
             return
         if size == LINGER_READ_BYTES:

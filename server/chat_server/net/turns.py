@@ -8,36 +8,33 @@ second slice for the queue: those of an address are served in order, and the add
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from chat_server.core.ports.clock import Clock
-    from chat_server.net.event_loop import EventLoop, LoopTurn
+    from chat_server.net.event_loop import EventLoop
 
-TIME_SLICE_S: Final = 0.005
+TIME_SLICE_S: Final = 0.001
 """Seconds of a round in which commands may begin: of connections that are ready, and of those that queue."""
-
-SLICE_PAUSE_S: Final = 0.0001
-"""Seconds between two time slices: not 0, because only a timer lets the loop poll its sockets."""
 
 FIRST_READ_BYTES: Final = 4096
 """Bytes of the first read of a connection: for those of connections that come and go, nobody has to pay."""
 
 
 class TurnTaker(Protocol):
-    """A connection. What ends it sets `turn`, if there is one: it does not wait in the queue any more."""
+    """A connection that waits for its turn. `turn_key`: those with the same one are served in order."""
 
-    turn: LoopTurn | None
+    turn_key: str
 
-    @property
-    def address_key(self) -> str:
-        """The address whose connections have their turns one after the other; empty for this machine."""
+    def take_turn(self) -> None:
+        """Go on, unless the connection has ended. Called by the loop."""
 
 
 class Turns:
     """The queue of connections that wait for a turn, and the time slice of the present round.
 
-    A reader looks at `round` and `slice_ends_at` itself (net/connection.py): this saves a call per read.
+    A connection looks at `round` and `slice_ends_at` itself before a read: this saves a call.
     """
 
     def __init__(self, loop: EventLoop, clock: Clock) -> None:
@@ -46,7 +43,8 @@ class Turns:
         self._loop = loop
         self._now = clock.monotonic
         self._scheduled = False
-        self._waiting: dict[str, dict[LoopTurn, None]] = {}  # by address, those in the order of their turns
+        self._waiting: dict[str, deque[TurnTaker]] = {}  # by address
+        self._addresses: deque[str] = deque()  # the keys of `_waiting`, in the order of their turns
 
     def is_over(self) -> bool:
         """Return whether the time slice of this round is used up; the first call in a round begins it."""
@@ -56,36 +54,37 @@ class Turns:
             return False
         return self._now() > self.slice_ends_at
 
-    def wait(self, connection: TurnTaker) -> None:
-        """Wait until it is the turn of this connection, in a later round, or it has ended. May wait."""
-        key = connection.address_key
-        turn = connection.turn = self._loop.new_turn()
-        self._waiting.setdefault(key, {})[turn] = None
+    def queue(self, taker: TurnTaker) -> None:
+        """Let a connection take a turn, in a later round."""
+        key = taker.turn_key
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self._waiting[key] = deque((taker,))
+            self._addresses.append(key)
+        else:
+            waiting.append(taker)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_later(SLICE_PAUSE_S, self._serve)
-        try:
-            turn.wait()
-        finally:
-            connection.turn = None
-            turns = self._waiting.get(key)
-            if turns is not None and turn in turns:  # it has ended
-                del turns[turn]
-                if not turns:
-                    del self._waiting[key]
+            self._loop.run_next_round(self._serve)
 
     def _serve(self) -> None:
         """Give turns for one time slice: the loop has polled its sockets since those began to wait."""
-        self.round, self.slice_ends_at = self._loop.polls.iteration, self._now() + TIME_SLICE_S
-        while self._waiting:
-            key, turns = next(iter(self._waiting.items()))
-            turn = next(iter(turns))
-            del self._waiting[key], turns[turn]
-            if turns:
-                self._waiting[key] = turns  # behind the other addresses
-            turn.resume()
-            if self._now() > self.slice_ends_at:
-                break
-        self._scheduled = bool(self._waiting)
-        if self._scheduled:
-            self._loop.call_later(SLICE_PAUSE_S, self._serve)
+        slice_ends_at = self._now() + TIME_SLICE_S
+        self.round, self.slice_ends_at = self._loop.polls.iteration, slice_ends_at
+        waiting, addresses = self._waiting, self._addresses
+        try:
+            while addresses:
+                key = addresses.popleft()
+                takers = waiting[key]
+                taker = takers.popleft()
+                if takers:
+                    addresses.append(key)  # behind the other addresses
+                else:
+                    del waiting[key]
+                taker.take_turn()
+                if self._now() > slice_ends_at:
+                    break
+        finally:
+            self._scheduled = bool(addresses)
+            if addresses:
+                self._loop.run_next_round(self._serve)

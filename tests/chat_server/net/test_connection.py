@@ -86,14 +86,16 @@ def test_peer_that_does_not_close_after_bye_is_closed_in_time(play: Play) -> Non
     assert is_over(play)
 
 
-def test_bye_in_the_same_turn_as_a_command_lingers(play: Play) -> None:
-    # Given an interrupt that is due when the reader has just got a command
+def test_command_in_the_same_round_as_a_bye_is_read_in_the_linger(play: Play) -> None:
+    # Given an interrupt that is due when the reader's watcher reports a command
     play.hello()
     play.connection.close_with_bye(ByeReason.SHUTDOWN)
     play.peer.input.append(PING)
     play.loop.go_on()
-    # Then it does not end the linger
+    # Then nobody looks at the command, and the linger goes on
+    play.loop.go_on()
     assert (play.loop.waits_for, play.loop.timed_blocks) == ("input", 1)
+    assert play.types == ["welcome", "bye"]
     play.send(b"")
     assert is_over(play)
 

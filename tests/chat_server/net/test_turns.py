@@ -6,12 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import gevent
+import pytest
 
 from chat_protocol.errors import ByeReason
-from chat_server.net.event_loop import GeventLoop, LoopTurn
-from chat_server.net.turns import SLICE_PAUSE_S, TIME_SLICE_S, Turns
+from chat_server.net.event_loop import NEXT_ROUND_S, GeventLoop, GreenletSwitch
+from chat_server.net.turns import TIME_SLICE_S, Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chat_server.net.conftest import Play
 
 PING = b'{"type":"ping","id":"1"}\n'
@@ -33,75 +36,78 @@ class Clock:
 class Taker:
     """A connection that always has a command; `name` is noted for each that is served."""
 
-    def __init__(self, turns: Turns, clock: Clock, served: list[str], key: str, name: str = "") -> None:
-        self.turn: LoopTurn | None = None
-        self.address_key = key
+    def __init__(self, loop: GeventLoop, turns: Turns, clock: Clock, served: list[str], key: str) -> None:
+        self.turn_key = key
+        self.name = key
         self.running = True
+        self._loop = loop
         self._turns = turns
         self._clock = clock
         self._served = served
-        self._name = name
+        self._switch: GreenletSwitch
 
     def run(self) -> None:
+        self._switch = self._loop.new_switch()
         while self.running:
             if self._turns.is_over():
-                self._turns.wait(self)
+                self._turns.queue(self)
+                self._switch.wait()
             self._clock.now += WORK_S
-            self._served.append(self._name)
+            self._served.append(self.name)
             gevent.sleep(0)
 
-    def end(self) -> None:
-        self.running = False
-        if self.turn is not None:
-            self.turn.set()
+    def take_turn(self) -> None:
+        self._switch.resume()
+
+
+def serve(keys: list[str], until: Callable[[list[str]], bool], names: list[str] | None = None) -> list[str]:
+    """Run a connection for each address key; return the names in the order in which they were served."""
+    clock, loop, served = Clock(), GeventLoop(), list[str]()
+    turns = Turns(loop, clock)
+    takers = [Taker(loop, turns, clock, served, key) for key in keys]
+    for taker, name in zip(takers, names or keys, strict=True):
+        taker.name = name
+    greenlets = [gevent.spawn(taker.run) for taker in takers]
+    with gevent.Timeout(30):
+        while not until(served):
+            gevent.sleep(NEXT_ROUND_S)
+        for taker in takers:
+            taker.running = False
+        gevent.joinall(greenlets, raise_error=True)
+    assert not turns._waiting
+    assert not turns._addresses
+    return served
 
 
 def test_an_address_waits_for_one_time_slice_however_many_connections_another_has() -> None:
     # Given two hundred connections of one address that always have something, and one of another
-    clock, served = Clock(), list[str]()
-    turns = Turns(GeventLoop(), clock)
-    takers = [Taker(turns, clock, served, "many", "m") for _ in range(200)]
-    takers.append(Taker(turns, clock, served, "one", "o"))
-    greenlets = [gevent.spawn(taker.run) for taker in takers]
-    while served.count("o") < 50:
-        gevent.sleep(SLICE_PAUSE_S)
-    for taker in takers:
-        taker.end()
-    gevent.joinall(greenlets, raise_error=True, timeout=30)
+    served = serve([*["m"] * 200, "o"], lambda served: served.count("o") >= 50)
     # Then between two of its commands there are a few of the others, not two hundred
     gaps = [len(gap) for gap in "".join(served).split("o")[1:50]]
     assert max(gaps) <= 8, gaps
-    assert not turns._waiting
 
 
 def test_connections_of_one_address_are_served_in_order() -> None:
-    clock, served = Clock(), list[str]()
-    turns = Turns(GeventLoop(), clock)
-    takers = [Taker(turns, clock, served, "same", str(number)) for number in range(30)]
-    greenlets = [gevent.spawn(taker.run) for taker in takers]
-    while len(served) < 300:
-        gevent.sleep(SLICE_PAUSE_S)
-    for taker in takers:
-        taker.end()
-    gevent.joinall(greenlets, raise_error=True, timeout=30)
+    served = serve(["same"] * 30, lambda served: len(served) >= 300, names=[str(n) for n in range(30)])
     counts = Counter(served[:300]).values()
     assert len(counts) == 30
     assert max(counts) - min(counts) <= 3
 
 
-def test_end_of_a_connection_takes_it_out_of_the_queue() -> None:
-    clock, served = Clock(), list[str]()
-    turns = Turns(GeventLoop(), clock)
-    takers = [Taker(turns, clock, served, key) for key in ("a", "a", "b")]
-    turns._scheduled = True  # nobody is served
-    greenlets = [gevent.spawn(turns.wait, taker) for taker in takers]
-    gevent.sleep(0)
-    for taker, left in ((takers[1], {"a": 1, "b": 1}), (takers[2], {"a": 1}), (takers[0], {})):
-        taker.end()
-        gevent.sleep(0)
-        assert {key: len(queue) for key, queue in turns._waiting.items()} == left
-        assert taker.turn is None
-    gevent.joinall(greenlets, raise_error=True, timeout=30)
+def test_a_turn_that_raises_does_not_end_the_queue() -> None:
+    class Rotten(Taker):
+        def take_turn(self) -> None:
+            raise ZeroDivisionError
+
+    loop, clock, served = GeventLoop(), Clock(), list[str]()
+    turns = Turns(loop, clock)
+    turns.queue(Rotten(loop, turns, clock, served, "rotten"))
+    sound = Taker(loop, turns, clock, served, "sound")
+    turns.queue(sound)
+    with pytest.raises(ZeroDivisionError):
+        turns._serve()
+    assert turns._scheduled
+    assert list(turns._addresses) == ["sound"]
 
 
 def use_up_slice(play: Play) -> None:
@@ -116,7 +122,7 @@ def test_a_read_after_the_slice_waits_for_its_turn(play: Play) -> None:
     use_up_slice(play)
     play.peer.input.append(PING)
     play.loop.go_on()
-    assert (play.loop.waits_for, [seconds for seconds, _ in play.loop.timers]) == ("turn", [SLICE_PAUSE_S])
+    assert (play.loop.waits_for, len(play.loop.timers)) == ("turn", 1)
     assert play.peer.input  # it is not even read
     play.loop.run_timers()
     assert play.types == ["welcome", "pong"]
@@ -144,5 +150,23 @@ def test_server_that_stops_ends_a_connection_that_waits_for_its_turn(play: Play)
     play.connection.close_with_bye(ByeReason.SHUTDOWN)
     play.loop.run_callbacks()
     assert play.types == ["welcome", "bye"]
+    assert play.loop.waits_for == "input"  # it reads to the end
+    play.loop.run_timers()  # its turn comes, and passes
     assert not play.context.turns._waiting
-    play.loop.run_timers()
+    assert not play.loop.timers
+
+
+def test_input_while_a_connection_waits_for_something_else_stops_its_watcher(play: Play) -> None:
+    play.hello()
+    watcher = play.loop.watchers[0]
+    play.peer.space = 0
+    play.send(b"".join(b'{"type":"ping","id":"%d"}\n' % number for number in range(100)))
+    assert play.loop.waits_for == "event"  # for the peer to read
+    fire = watcher.callback
+    assert fire is not None
+    fire()
+    active = [watcher.active]  # not any more, else the loop would call it in every round
+    play.settle(lambda: play.loop.waits_for == "input")
+    active.append(watcher.active)
+    assert active == [False, True]
+    assert play.types == ["welcome", *["pong"] * 100]

@@ -105,28 +105,32 @@ class FakeEvent:
             self._loop.park("event", self)
 
 
-class FakeTurn(FakeEvent):
-    """A turn; the loop resumes it, or something ends it."""
+class FakeSwitch:
+    """The switch of the connection's greenlet."""
+
+    def __init__(self, loop: LoopPlayer) -> None:
+        self._loop = loop
 
     def wait(self) -> None:
-        self._loop.park("turn", self)
-
-    def set(self) -> None:
-        self._loop.run_callback(self.resume)
+        self._loop.park("switch", self._loop.watchers[0])  # the reader's
 
     def resume(self) -> None:
-        if self._loop.waiting is self:
-            self._loop.go_on()
+        assert self._loop.waits_for in {"input", "turn"}, self._loop.waits_for
+        self._loop.resume()
+
+    def throw(self, error: type[BaseException], /) -> None:
+        assert self._loop.waits_for in {"input", "turn"}, self._loop.waits_for
+        self._loop.throw(error)
 
 
 class LoopPlayer:
     """The port `EventLoop`, played by the test."""
 
     def __init__(self) -> None:
-        self.waits_for = ""  # "input", "event", "turn" or "sleep", while the connection waits
+        self._waits_for = ""
         self.waiting: Any = None
         self.callbacks: list[Callable[[], None]] = []
-        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.timers: list[Callable[[], None]] = []  # of the next round
         self.watchers: list[FakeWatcher] = []
         self.timed_blocks = 0
         self.iteration = 0  # it is the port `Polls`, too
@@ -141,14 +145,11 @@ class LoopPlayer:
         return self
 
     def wait(self, watcher: Any, /) -> None:
-        self.park("input", watcher)
-
-    def cancel_wait(self, watcher: Any, error: type[BaseException], /) -> None:
-        def interrupt() -> None:
-            if self.waiting is watcher and self._served is not None:
-                self._served.throw(error)
-
-        self.run_callback(interrupt)
+        watcher.start(self.resume)
+        try:
+            self.park("input", watcher)
+        finally:
+            watcher.stop()
 
     def io(self, descriptor: int, events: int, /) -> FakeWatcher:
         del descriptor, events
@@ -161,11 +162,11 @@ class LoopPlayer:
     def new_event(self) -> FakeEvent:
         return FakeEvent(self)
 
-    def new_turn(self) -> FakeTurn:
-        return FakeTurn(self)
+    def new_switch(self) -> FakeSwitch:
+        return FakeSwitch(self)
 
-    def call_later(self, seconds: float, callback: Callable[[], None], /) -> None:
-        self.timers.append((seconds, callback))
+    def run_next_round(self, callback: Callable[[], None], /) -> None:
+        self.timers.append(callback)
 
     def sleep(self, seconds: float, /) -> None:
         self.park("sleep", seconds)
@@ -182,13 +183,20 @@ class LoopPlayer:
 
     # The test's side
 
+    @property
+    def waits_for(self) -> str:
+        """What the connection waits for: "input", "event", "turn" or "sleep"; empty if it does not wait."""
+        if self._waits_for == "switch":  # it queues in the next round, or else it waits for its watcher
+            return "turn" if self.timers else "input"
+        return self._waits_for
+
     def park(self, what: str, waiting: Any) -> None:
         """Let the test go on until it continues the connection."""
-        self.waits_for, self.waiting = what, waiting
+        self._waits_for, self.waiting = what, waiting
         try:
             self._main.switch()
         finally:
-            self.waits_for, self.waiting = "", None
+            self._waits_for, self.waiting = "", None
 
     def serve(self, run: Callable[[], None]) -> None:
         """Start the connection's greenlet; return where it waits for the first time."""
@@ -200,14 +208,27 @@ class LoopPlayer:
         assert self._served is not None
         assert not self._served.dead, "the connection has ended"
         self.iteration += not self.keeps_round
-        self._served.switch()
+        if self.waits_for == "input":
+            self.waiting.callback()
+        else:
+            self.resume()
         self.run_callbacks()
 
+    def resume(self) -> None:
+        """Run the connection until it waits again."""
+        assert self._served is not None
+        self._served.switch()
+
+    def throw(self, error: type[BaseException], /) -> None:
+        """Raise `error` where the connection waits."""
+        assert self._served is not None
+        self._served.throw(error)
+
     def run_timers(self) -> None:
-        """Let the time of all timers come, in a later round."""
+        """Run what is to run in the next round."""
         self.iteration += 1
         timers, self.timers = self.timers, []
-        for _, callback in timers:
+        for callback in timers:
             callback()
 
     def run_callbacks(self) -> None:
@@ -218,8 +239,7 @@ class LoopPlayer:
     def end_timed_block(self) -> None:
         """Let the time of the innermost `timeout` be over."""
         assert self.timed_blocks
-        assert self._served is not None
-        self._served.throw(BlockTimedOut)
+        self.throw(BlockTimedOut)
         self.run_callbacks()
 
     @property
