@@ -8,9 +8,12 @@ STAMP  := $(VENV)/.installed
 CHAT   := $(VENV)/.installed-chat
 ARGS   ?=
 # Tests wait more than they compute: so one more at a time than there are cores. ARGS="-n 0" runs one at a time.
+# What needs Locust, numpy or duckdb takes as long as all the rest: `make test-tools` runs it.
+TOOLS  := tests/chat_bench tests/chat_ops tests/chat_swarm tests/e2e/swarm tests/e2e/test_logs_page.py
 JOBS    = $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1 )))
+PYTEST  = $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 
-.PHONY: run chat test test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
+.PHONY: run chat test test-tools test-goldens check bench bench-quick instructions swarm chaos fuzz lock format clean help
 
 run: $(CHAT)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 	@exec $(BIN)/chat-server --workers 1 --port 7072 $(ARGS)
@@ -18,8 +21,11 @@ run: $(CHAT)  ## serve on 127.0.0.1:7072 (more flags: make run ARGS="--console")
 chat: $(CHAT)  ## chat in this terminal (more flags: make chat ARGS="--username ann")
 	@exec $(BIN)/chat-client $(ARGS)
 
-test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
+test: $(STAMP)  ## test the server and the client (ARGS="tests/chat_server/core -x" tests a part)
+	$(PYTEST) $(if $(findstring tests/,$(ARGS)),,$(TOOLS:%=--ignore=%)) $(ARGS)
+
+test-tools: $(STAMP)  ## test the swarm, the benches and the log analysis
+	$(PYTEST) $(ARGS) $(TOOLS)
 
 test-goldens: $(STAMP)  ## check what users rely on: options, exit codes, wire, old data files, the built wheel
 	$(BIN)/python -m pytest $(ARGS) tests/goldens

@@ -4,11 +4,10 @@ Subcommands are imported when they run: importing prompt_toolkit takes longer th
 """
 
 import argparse
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 
-from chat_cli import streams
+from chat_cli import __version__, streams
 from chat_client.commands.support import PROGRAM, print_to_stderr
 from chat_client.errors import ChatError
 from chat_client.options.exit_codes import EXIT_CODES_HELP, ExitCode, exit_code
@@ -121,8 +120,7 @@ def _make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    version = importlib.metadata.version("greenroom")
-    parser.add_argument("--version", action="version", version=f"chat-client {version}")
+    parser.add_argument("--version", action="version", version=f"chat-client {__version__}")
     parser.add_argument("--room", default=LOBBY, help=f"room to start in (default: {LOBBY})")
     add_options(parser)
     subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", title="for scripts")

@@ -6,7 +6,6 @@ use them.
 """
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -14,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from chat_cli import streams
+from chat_cli import __version__, streams
 from chat_cli.extras import missing_extra
 from chat_cli.streams import print_error
 
@@ -115,8 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    version = importlib.metadata.version("greenroom")
-    parser.add_argument("--version", action="version", version=f"chat-swarm {version}")
+    parser.add_argument("--version", action="version", version=f"chat-swarm {__version__}")
     subcommands = parser.add_subparsers(metavar="SUBCOMMAND", required=True)
 
     def subcommand(

@@ -2,10 +2,10 @@
 
 import argparse
 import importlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
+from chat_cli import __version__
 from chat_cli.streams import print_error
 from chat_ops import output
 from chat_ops.exit_codes import EXIT_BOUND_BROKEN, EXIT_OK, EXIT_USAGE
@@ -104,8 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = importlib.metadata.version("greenroom")
-    parser.add_argument("--version", action="version", version=f"chat-logs {version}")
+    parser.add_argument("--version", action="version", version=f"chat-logs {__version__}")
     _add_output_options(parser, {})
     subparsers = parser.add_subparsers(dest="report", required=True, metavar="REPORT")
     for name, report in REPORTS.items():

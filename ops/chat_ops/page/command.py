@@ -17,10 +17,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from chat_cli import output_file
 from chat_cli.streams import print_error
 from chat_ops.exit_codes import EXIT_OK
@@ -64,6 +60,9 @@ def main(args: argparse.Namespace) -> int:
 
 def render_page(log: EventLog) -> str:
     """Return the page's HTML."""
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  the other reports do without
+    from markupsafe import Markup  # noqa: PLC0415
+
     data = page_data.build_page(log)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -109,4 +108,6 @@ def _read_resource(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _packed_plotly() -> str:
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415
+
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode("ascii")

@@ -1,17 +1,21 @@
 """The outbox of a connection: sends bytes at once as far as the peer reads, queues the rest in order.
 
-MUST NOT block, switch greenlets, raise, or change the members of a room. `fan_out` runs in the middle of a
+MUST NOT block, switch greenlets, raise, or change the members of a room. `FanOut` runs in the middle of a
 room's delivery; a peer that is found stuck or gone, or whose transport has a bug, is dealt with later, in a
 callback of the loop: so nothing that a recipient raises stops the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from chat_server.core.ports.clock import Clock
     from chat_server.net.context import ConnectionContext
+    from chat_server.net.event_loop import EventLoop
     from chat_server.net.transport import Transport
 
 EV_WRITE: Final = 2  # libev's EV_WRITE
@@ -21,31 +25,107 @@ COALESCE_BYTES: Final = 64 * 1024
 """Queued chunks are joined up to this size and sent together; a longer one is sent alone."""
 
 
-def fan_out(outboxes: Iterable[Any], chunk: bytes) -> Sequence[Any]:
-    """Offer `chunk` to every outbox; return those that did not accept it.
+SENDS_AT_ONCE: Final = 100
+"""Sends of a round of the loop to more than a few outboxes: half a millisecond, or a whole one where each
+wakes a process of this machine. The bytes for the others are queued at once, which keeps their order, and are
+sent in the next rounds: nobody waits for a room of thousands."""
 
-    The hot loop: one `send` a member, and nothing else for members that keep up.
-    """
-    size = len(chunk)
-    refused: list[Any] | None = None
-    for outbox in outboxes:
-        try:
-            if outbox.queue is None:
-                try:
-                    sent = outbox.send(chunk)
-                except BlockingIOError:
-                    sent = 0
-                if sent != size:
-                    outbox.enqueue(chunk[sent:])
-            elif not outbox.offer(chunk):
-                if refused is None:
-                    refused = []
-                refused.append(outbox)
-        except OSError:
-            outbox.discard()
-        except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
-            outbox.fail(error)
-    return refused or ()
+SENDING_SLICE_S: Final = 0.0005
+"""Seconds of a round in which bytes are sent that were queued for it."""
+
+A_FEW: Final = 16
+"""Outboxes to which the same bytes are always sent at once."""
+
+
+class FanOut:
+    """Offers the same bytes to many outboxes. `waiting`: those whose bytes are sent in a later round."""
+
+    def __init__(self, loop: EventLoop, clock: Clock) -> None:
+        self.waiting: deque[Any] = deque()
+        self._loop = loop
+        self._now = clock.monotonic
+        self._round = -1  # the loop's, for which `_left` counts
+        self._left = SENDS_AT_ONCE
+        self._deferred = 0  # outboxes, since the start
+        self._marks: deque[tuple[int, Callable[[], None]]] = deque()  # by their value of `_deferred`
+
+    def offer(self, outboxes: Collection[Any], chunk: bytes) -> Sequence[Any]:
+        """Offer `chunk` to every outbox; return those that did not accept it.
+
+        The hot loop: one `send` a member, and nothing else for members that keep up.
+        """
+        size = len(chunk)
+        refused: list[Any] | None = None
+        first: Iterable[Any] = outboxes
+        if len(outboxes) > A_FEW and (at_once := self._sends_left(len(outboxes))) < len(outboxes):
+            each = iter(outboxes)
+            first = list(islice(each, at_once))
+            refused = self._defer(each, chunk)
+        for outbox in first:
+            try:
+                if outbox.queue is None:
+                    try:
+                        sent = outbox.send(chunk)
+                    except BlockingIOError:
+                        sent = 0
+                    if sent != size:
+                        outbox.enqueue(chunk[sent:])
+                elif not outbox.offer(chunk):
+                    if refused is None:
+                        refused = []
+                    refused.append(outbox)
+            except OSError:
+                outbox.discard()
+            except Exception as error:  # noqa: BLE001  a recipient's bug must not stop the others
+                outbox.fail(error)
+        return refused or ()
+
+    def when_sent(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once what waits now has been sent, as far as the peers read."""
+        self._marks.append((self._deferred, callback))
+
+    def _sends_left(self, count: int) -> int:
+        """Return how many of `count` sends may be done in this round."""
+        polls = self._loop.polls.iteration
+        if polls != self._round:
+            self._round, self._left = polls, SENDS_AT_ONCE
+        at_once = min(self._left, count)
+        self._left -= at_once
+        return at_once
+
+    def _defer(self, outboxes: Iterable[Any], chunk: bytes) -> list[Any]:
+        """Queue `chunk` for a later round; return the outboxes that did not accept it."""
+        now = self._now()
+        refused = []
+        waiting = self.waiting
+        if not waiting:
+            self._loop.run_next_round(self._send_waiting)
+        for outbox in outboxes:
+            try:
+                if outbox.queue is None:
+                    outbox.defer(chunk, now)
+                    waiting.append(outbox)
+                    self._deferred += 1
+                elif not outbox.offer(chunk):
+                    refused.append(outbox)
+            except Exception as error:  # noqa: BLE001  as above
+                outbox.fail(error)
+        return refused
+
+    def _send_waiting(self) -> None:
+        """Send to some outboxes, for one time slice."""
+        waiting = self.waiting
+        slice_ends_at = self._now() + SENDING_SLICE_S
+        self._round, self._left = self._loop.polls.iteration, 0  # nobody else in this round
+        while waiting:
+            waiting.popleft().uncork()
+            if self._now() > slice_ends_at:
+                break
+        sent = self._deferred - len(waiting)
+        while self._marks and self._marks[0][0] <= sent:
+            self._marks.popleft()[1]()
+        if waiting:
+            self._loop.run_next_round(self._send_waiting)
 
 
 def _next_write(queue: list[Any]) -> tuple[int, int]:
@@ -171,8 +251,15 @@ class Outbox:
             self.queue = []
             self._corked = True
 
+    def defer(self, data: bytes, now: float) -> None:
+        """Queue `data` while nothing is queued, until `uncork`."""
+        self.queue = [data]
+        self.queued_bytes = len(data)
+        self.progress_at = now
+        self._corked = True
+
     def uncork(self) -> None:
-        """Send what was queued since `cork`, in one piece."""
+        """Send what was queued since `cork` or `defer`, in one piece."""
         if self._corked:
             self._corked = False
             self.flush()
@@ -219,6 +306,7 @@ class Outbox:
         self.closed = True
         self.queue = []
         self.queued_bytes = 0
+        self._corked = False
         self._unwatch()
         self._owner.on_drained()
 

@@ -5,6 +5,7 @@ their seqs. MUST NOT switch greenlets: heads, members and outboxes change togeth
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from msgspec import structs
 
@@ -14,6 +15,7 @@ from chat_server.core.delivery.batch import Barrier, Batch, QueuedMessage, Queue
 from chat_server.core.delivery.observer import Observers
 from chat_server.core.delivery.room import Room, Session
 from chat_server.core.ports.clock import Clock
+from chat_server.core.ports.link import FanOut
 
 
 class Publisher:
@@ -27,12 +29,14 @@ class Publisher:
         observers: Observers,
         on_opening_done: Callable[[QueuedOpening], None],
         reopen: Callable[[Room, Session], None],
+        fan_out: FanOut,
     ) -> None:
         self._clock = clock
         self._stats = stats
         self._on_opening_done = on_opening_done
         self._reopen = reopen
         self._observers = observers
+        self._fan_out = fan_out
 
     def deliver(self, batch: Batch, timestamp: float, committed: float) -> None:
         """Deliver a batch that was committed at `committed` (monotonic seconds).
@@ -129,11 +133,14 @@ class Publisher:
                 continue
             stats.deliveries += deliveries
             stats.bytes_out += sent
-            took_us = microseconds(clock() - committed)
-            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
             room_stats = rooms.get(room.name) or stats.room_stats(room.name)
             room_stats.messages += len(events)
             room_stats.deliveries += deliveries
+            if self._fan_out.waiting:
+                self._fan_out.when_sent(partial(self._record_sent, room.name, committed))
+                continue
+            took_us = microseconds(clock() - committed)
+            sent_tally[took_us] = sent_tally.get(took_us, 0) + 1
             if room_stats.commit_to_sent is not None:
                 room_stats.commit_to_sent[took_us] = room_stats.commit_to_sent.get(took_us, 0) + 1
         if messages and self._observers.want_messages:
@@ -141,6 +148,15 @@ class Publisher:
         for message in repeated:
             for _ in range(message.repeats):
                 message.author.send_if_open(as_repeated(message_event(message, timestamp)))
+
+    def _record_sent(self, room: str, committed: float) -> None:
+        """Record that a batch of a room, committed at `committed`, has been sent to its last member."""
+        stats = self._stats()
+        took_us = microseconds(self._clock.monotonic() - committed)
+        stats.commit_to_sent[took_us] = stats.commit_to_sent.get(took_us, 0) + 1
+        tally = stats.room_stats(room).commit_to_sent
+        if tally is not None:
+            tally[took_us] = tally.get(took_us, 0) + 1
 
     def _reopen_for_late_messages(
         self, room: Room, events: list[MessageEvent], senders: Iterable[Session]
